@@ -1,0 +1,122 @@
+"""A capture: what every reader returns, whatever the format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from collectors.facts import Facts
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a capture was read from.
+
+    Attributes
+    ----------
+    path
+        As the user gave it (``-`` for stdin).
+    trace
+        The trace file that was read, inside a folder or archive.
+    format
+        ``ftrace-text``, ``trace-cmd-report``, ``trace.dat-v6``, ``trace.dat-v7``,
+        ``perf-script``, ``perf.data``, ``hmtrace-parquet`` or ``synthetic``.
+    bytes
+        Size of the trace, decompressed.
+    """
+
+    path: str
+    trace: str
+    format: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LostInterval:
+    """A stretch of time in which a CPU's events are missing.
+
+    Attributes
+    ----------
+    cpu
+        None where the loss cannot be put on one CPU.
+    count
+        Number of events; None where the trace does not say.
+    after_seq
+        The first event after the loss has this `seq` or a higher one.
+    start_ts, end_ts
+        Last event of the CPU before the loss and first after it; None where there is none.
+    reason
+        In words: ``ring buffer overwritten``, ``LOST marker``, ``truncated file``.
+    """
+
+    cpu: int | None
+    count: int | None
+    after_seq: int
+    start_ts: int | None
+    end_ts: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Everything that tracing lost."""
+
+    intervals: tuple[LostInterval, ...] = ()
+
+    @property
+    def events(self) -> int:
+        """Number of events known to be lost (a lower bound if `unknown`)."""
+        return sum(i.count or 0 for i in self.intervals)
+
+    @property
+    def unknown(self) -> int:
+        """Number of intervals whose count is not known."""
+        return sum(i.count is None for i in self.intervals)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the JSON documents: events, unknown, intervals."""
+        return {
+            "events": self.events,
+            "unknown": self.unknown,
+            "intervals": [vars(i) for i in self.intervals],
+        }
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One capture of one machine.
+
+    Attributes
+    ----------
+    origin
+        File and format.
+    events
+        Event table (:data:`collectors.events.SCHEMA`), in the order of `seq`.
+    raw_events
+        Number of raw events per function or tracepoint.
+    clock
+        Trace clock: ``local``, ``global``, ``mono``, ``counter``, …; ``unknown``.
+    clock_is_ns
+        False for counter clocks: then `ts` counts and no duration is known.
+    span_ns
+        From the first to the last event.
+    facts
+        What the machine said about itself, each fact with its source.
+    lost
+        What tracing lost.
+    notes
+        Remarks for the user: contradictions, guesses, ignored files.
+    """
+
+    origin: Origin
+    events: pl.LazyFrame
+    raw_events: dict[str, int]
+    clock: str
+    clock_is_ns: bool
+    span_ns: int
+    facts: Facts
+    lost: Lost = field(default_factory=Lost)
+    notes: tuple[str, ...] = ()

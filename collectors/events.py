@@ -1,0 +1,140 @@
+"""The event table: one row per operation, as the kernel carried it out.
+
+This is the only module of :mod:`collectors` that :mod:`replay` may import.
+An entry probe and its return probe become one row; `seq` and `end_seq` are the positions of
+the two in the merged trace, which is the order that counts (time stamps of text traces are
+rounded to microseconds, so many events share one).
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Final
+
+import polars as pl
+
+from collectors.errors import HmtraceError
+
+__all__ = ["OPS", "OP_CODE", "SCHEMA", "Ctx", "HmtraceError", "empty", "require_events"]
+
+OPS: Final = (
+    "kmap",
+    "kunmap",
+    "kmap_get",
+    "kmap_local",
+    "kunmap_local",
+    "vmap",
+    "vunmap",
+    "vm_map_ram",
+    "vm_unmap_ram",
+    "vmalloc",
+    "vfree",
+    "area_alloc",
+    "area_free",
+    "area_purge",
+    "flush_unused",
+    "pool_flush",
+    "flush_range",
+    "flush_all",
+    "sched_out",
+    "sched_in",
+    "switch",
+)
+"""Values of column ``op``; the position of a name is its code in compiled loops."""
+
+OP_CODE: Final = {name: code for code, name in enumerate(OPS)}
+
+
+class Ctx(IntFlag):
+    """Bits of column ``ctx``: the state of the CPU when the event was recorded."""
+
+    IRQS_OFF = 1
+    HARDIRQ = 2
+    SOFTIRQ = 4
+    NMI = 8
+    PREEMPT_OFF = 16
+    UNKNOWN = 128
+    """The trace has no flags column."""
+
+
+SCHEMA: Final[dict[str, pl.DataType]] = {
+    "seq": pl.UInt64(),
+    "ts": pl.Int64(),
+    "end_ts": pl.Int64(),
+    "cpu": pl.UInt16(),
+    "pid": pl.Int32(),
+    "comm": pl.Categorical(),
+    "ctx": pl.UInt8(),
+    "op": pl.Enum(OPS),
+    "page": pl.UInt64(),
+    "pfn": pl.UInt64(),
+    "vaddr": pl.UInt64(),
+    "pages": pl.UInt64(),
+    "size": pl.UInt64(),
+    "align": pl.UInt64(),
+    "start": pl.UInt64(),
+    "end": pl.UInt64(),
+    "caller": pl.UInt64(),
+    "site": pl.Categorical(),
+    # Beyond design.md section 3:
+    "end_seq": pl.UInt64(),
+    "end_cpu": pl.UInt16(),
+    "parent": pl.UInt64(),
+    "entry_traced": pl.Boolean(),
+    "next_pid": pl.Int32(),
+    "blocked": pl.Boolean(),
+}
+"""Columns and types of the event table.
+
+seq, end_seq
+    Position in the merged capture of the entry and of the return event (null: no return traced).
+    A row whose entry was lost has ``entry_traced`` false and takes `seq` and `ts` of its return.
+ts, end_ts
+    Nanoseconds of the trace clock (counts, where the clock is no time: see ``Capture.clock``).
+cpu, end_cpu
+    CPU at entry and at return.
+page, pfn
+    Address of struct page and page frame number, null where unknown.
+vaddr
+    Address that the kernel returned or was given. 0 where the call failed.
+pages, size, align, start, end
+    As the operation has them: pages, bytes, bytes, addresses.
+    ``area_alloc``: `start`/`end` are the range allowed, `vaddr` is the address found and 0 for a
+    failed call; ``area_free``: `vaddr` and `end` are the area;
+    ``area_purge``: `start`/`end` as given, `pages` is the returned truth value.
+caller, site
+    Return address of the call, and its symbol as ``function+0x12`` where known.
+parent
+    `seq` of the innermost operation of the same task that was open at this one's entry.
+next_pid, blocked
+    ``switch`` only: the task switched to, and whether the old one went to uninterruptible sleep.
+"""
+
+
+def empty() -> pl.DataFrame:
+    """Event table without rows.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`SCHEMA`.
+    """
+    return pl.DataFrame(schema=SCHEMA)
+
+
+def require_events(events: pl.DataFrame | pl.LazyFrame) -> None:
+    """Check that a frame is an event table.
+
+    Raises
+    ------
+    HmtraceError
+        If a column of :data:`SCHEMA` is missing or has another type.
+    """
+    have = events.collect_schema() if isinstance(events, pl.LazyFrame) else events.schema
+    for name, dtype in SCHEMA.items():
+        if name not in have:
+            msg = f"not an event table: column {name!r} is missing"
+            raise HmtraceError(msg)
+        if have[name] != dtype:
+            msg = f"not an event table: column {name!r} is {have[name]}, expected {dtype}"
+            raise HmtraceError(msg)

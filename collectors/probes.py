@@ -1,0 +1,212 @@
+"""What is probed: the functions of mm/ that hmtrace understands, and their arguments.
+
+An event is recognised by the function that it probes, never by the name that somebody gave the
+probe; its arguments by name, with the aliases below. One entry here is one kernel function over
+all its generations. Adding a function is adding a line.
+
+Names and arguments: mm/highmem.c, mm/vmalloc.c, arch/x86/mm/tlb.c and arch/arm/kernel/smp_tlb.c
+of Linux 5.10, 6.1, 6.5 and 6.12; mm/vmalloc.c symbols carry suffixes such as ``.constprop.0``
+that the compiler adds (see :func:`base_name`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+SLOTS: Final = 4
+"""Number of argument values that a raw event carries."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One probed kernel function.
+
+    Parameters
+    ----------
+    names
+        Its symbols over the generations, without compiler suffixes; the first is shown to users.
+    op
+        Value of column ``op`` that its calls become; None: counted, but not in the table.
+    entry
+        Meaning of the raw event's values at entry, at most :data:`SLOTS` (column-like names).
+    result
+        Meaning of the values at return; the first is what the function returns.
+    params
+        Position of each entry value among the C parameters, 1 for the first (``$argN``).
+    """
+
+    names: tuple[str, ...]
+    op: str | None
+    entry: tuple[str, ...] = ()
+    result: tuple[str, ...] = ()
+    params: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Symbol shown to users."""
+        return self.names[0]
+
+
+FUNCTIONS: Final = (
+    Function(("kmap_high",), "kmap", ("page",), ("vaddr",), (1,)),
+    Function(("kunmap_high",), "kunmap", ("page",), (), (1,)),
+    Function(("kmap_high_get",), "kmap_get", ("page",), ("vaddr",), (1,)),
+    Function(("__kmap_local_page_prot",), "kmap_local", ("page",), ("vaddr",), (1,)),
+    Function(("__kmap_local_pfn_prot",), "kmap_local", ("pfn",), ("vaddr",), (1,)),
+    # kmap_atomic of 5.8 to 5.10, and before (commit 20b271dfe9f0 made the first out of the second)
+    Function(
+        ("kmap_atomic_high_prot", "kmap_atomic_prot", "kmap_atomic"),
+        "kmap_local",
+        ("page",),
+        ("vaddr",),
+        (1,),
+    ),
+    Function(
+        ("kmap_atomic_prot_pfn", "kmap_atomic_pfn"), "kmap_local", ("pfn",), ("vaddr",), (1,)
+    ),
+    Function(("kunmap_local_indexed",), "kunmap_local", ("vaddr",), (), (1,)),
+    Function(("kunmap_atomic_high", "__kunmap_atomic"), "kunmap_local", ("vaddr",), (), (1,)),
+    Function(("__kmap_local_sched_out",), "sched_out"),
+    Function(("__kmap_local_sched_in",), "sched_in"),
+    Function(("flush_all_zero_pkmaps",), "pool_flush", ("caller",)),
+    Function(("__kmap_flush_unused", "kmap_flush_unused"), "flush_unused"),
+    Function(
+        ("flush_tlb_kernel_range",), "flush_range", ("start", "end", "caller"), (), (1, 2, 0)
+    ),
+    Function(("flush_tlb_all",), "flush_all", ("caller",)),
+    Function(("vmap",), "vmap", ("array", "pages", "flags"), ("vaddr",), (1, 2, 3)),
+    Function(("vunmap",), "vunmap", ("vaddr",), (), (1,)),
+    Function(("vm_map_ram",), "vm_map_ram", ("array", "pages", "node"), ("vaddr",), (1, 2, 3)),
+    Function(("vm_unmap_ram",), "vm_unmap_ram", ("vaddr", "pages"), (), (1, 2)),
+    Function(
+        ("__vmalloc_node_range", "__vmalloc_node_range_noprof"),
+        "vmalloc",
+        ("size", "align", "start", "end"),
+        ("vaddr",),
+        (1, 2, 3, 4),
+    ),
+    Function(("vfree",), "vfree", ("vaddr",), (), (1,)),
+    Function(
+        ("alloc_vmap_area",),
+        "area_alloc",
+        ("size", "align", "start", "end"),
+        ("va", "va_start", "va_end"),
+        (1, 2, 3, 4),
+    ),
+    Function(("free_vmap_area_noflush",), "area_free", ("va", "va_start", "va_end"), (), (1, 0, 0)),
+    Function(
+        ("__purge_vmap_area_lazy",), "area_purge", ("start", "end"), ("purged",), (1, 2)
+    ),
+    # Counted and kept as raw events; the arena model will want them.
+    Function(("set_page_address",), None, ("page", "vaddr"), (), (1, 2)),
+    Function(("free_vmap_block",), None, ("vb", "va_start"), (), (1, 0)),
+    Function(("remove_vm_area",), None, ("vaddr",), (), (1,)),
+    Function(("iounmap",), None, ("vaddr",), (), (1,)),
+    Function(("vm_unmap_aliases",), None),
+    Function(("_vm_unmap_aliases",), None, ("start", "end", "flush"), (), (1, 2, 3)),
+    Function(("purge_fragmented_blocks_allcpus", "purge_fragmented_blocks"), None),
+    Function(("purge_vmap_area_lazy", "reclaim_and_purge_vmap_areas"), None),
+    Function(("drain_vmap_area_work",), None),
+    Function(("pcpu_get_vm_areas",), None, ("nr",), (), (3,)),
+    Function(("flush_tlb_one_kernel",), None, ("vaddr",), (), (1,)),
+    Function(("do_flush_tlb_all",), None),
+    Function(("do_kernel_range_flush",), None, ("start", "end"), (), (0, 0)),
+)
+"""Every function that hmtrace understands; the index of one is its `function` code."""
+
+FUNCTION_OF: Final = {name: code for code, f in enumerate(FUNCTIONS) for name in f.names}
+
+# kind = 2 * function + (0 entry, 1 return); beyond the functions:
+KIND_SWITCH: Final = 2 * len(FUNCTIONS)
+"""sched:sched_switch with values prev_pid, blocked (prev_state holds D), next_pid."""
+KIND_LOST: Final = KIND_SWITCH + 1
+"""Marker: events of `cpu` were lost before this point; value 0 is their number if known."""
+KIND_STARTED: Final = KIND_SWITCH + 2
+"""Marker: `cpu` has no history before this point (``##### CPU n buffer started ####``)."""
+KIND_OTHER: Final = 0xFFFF
+"""Any other event: counted by name, not kept."""
+
+ALIASES: Final[dict[str, tuple[str, ...]]] = {
+    "page": ("page", "pg", "struct_page"),
+    "pfn": ("pfn", "frame"),
+    "vaddr": ("vaddr", "addr", "address", "kvaddr", "virt", "ptr"),
+    "array": ("pages", "array", "pagep"),
+    "pages": ("count", "nr_pages", "npages", "nr", "pages"),
+    "size": ("size", "sz", "len", "length"),
+    "align": ("align", "alignment"),
+    "start": ("start", "vstart", "from"),
+    "end": ("end", "vend", "to"),
+    "va": ("va", "area"),
+    "va_start": ("va_start", "start", "addr", "vaddr"),
+    "va_end": ("va_end", "end"),
+    "caller": ("caller", "ip", "ret_ip", "lr"),
+    "purged": ("purged", "ret"),
+}
+"""Spellings of an argument that people give in probe definitions."""
+
+RESULT_ALIASES: Final = ("retval", "ret", "$retval", "result", "rc", "arg1")
+"""Spellings of a return probe's ``$retval``: value 0 of the result."""
+
+_SUFFIX = re.compile(r"\.(isra|constprop|part|cold|llvm)\b.*$")
+
+
+def base_name(symbol: str) -> str:
+    """Symbol without the suffixes that compilers add.
+
+    Examples
+    --------
+    >>> base_name("alloc_vmap_area.constprop.0")
+    'alloc_vmap_area'
+    """
+    return _SUFFIX.sub("", symbol)
+
+
+def function_of(symbol: str) -> int | None:
+    """Index in :data:`FUNCTIONS` of a symbol, with or without offset and suffix.
+
+    Examples
+    --------
+    >>> FUNCTIONS[function_of("kmap_high+0x0/0x120")].op
+    'kmap'
+    >>> function_of("kmap_high+0x65/0x120") is None  # a probe inside the function
+    True
+    """
+    name, _, rest = symbol.partition("+")
+    if rest and int(rest.partition("/")[0], 0):
+        return None
+    return FUNCTION_OF.get(base_name(name))
+
+
+def slot_of(function: int, argument: str, *, is_return: bool) -> int | None:
+    """Slot (0 to 3) of a raw event's value that an argument name stands for.
+
+    Parameters
+    ----------
+    function
+        Index in :data:`FUNCTIONS`.
+    argument
+        Name as the trace has it: ``page``, ``vaddr``, ``arg1``, ``$retval``.
+    is_return
+        True for a return probe.
+
+    Returns
+    -------
+    int or None
+        None for an argument that hmtrace has no use for.
+    """
+    f = FUNCTIONS[function]
+    wanted = f.result if is_return else f.entry
+    for slot, name in enumerate(wanted):
+        if argument == name:
+            return slot
+    for slot, name in enumerate(wanted):
+        if argument in ALIASES.get(name, ()):
+            return slot
+    if is_return:
+        return 0 if wanted and argument in RESULT_ALIASES else None
+    if argument.startswith("arg") and argument[3:].isdigit():
+        position = int(argument[3:])
+        return f.params.index(position) if position in f.params else None
+    return None

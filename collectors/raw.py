@@ -1,0 +1,57 @@
+"""Raw events: what every reader produces, before entries and returns are paired.
+
+One row per trace event that :mod:`collectors.probes` knows, in the order of the merged trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from collectors.probes import SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+RAW_DTYPE = np.dtype(
+    [
+        ("ts", np.int64),  # ns, or counts of a clock that is no time
+        ("values", np.uint64, (SLOTS,)),  # meaning: Function.entry or Function.result
+        ("caller", np.uint64),  # return address of a return probe, 0 unknown
+        ("pid", np.int32),
+        ("comm", np.uint32),  # index into RawEvents.comms
+        ("site", np.uint32),  # index into RawEvents.sites, 0 unknown
+        ("kind", np.uint16),  # collectors.probes: 2 * function + is_return, or KIND_*
+        ("cpu", np.uint16),
+        ("ctx", np.uint8),  # collectors.events.Ctx
+        ("present", np.uint8),  # bit i: values[i] was in the trace
+    ],
+    align=True,
+)
+
+
+@dataclass
+class RawEvents:
+    """Raw events of one capture, and the tables their indices point into.
+
+    Attributes
+    ----------
+    rows
+        Structured array of dtype :data:`RAW_DTYPE`.
+    comms
+        Task names; index 0 is "" (unknown).
+    sites
+        Call sites as ``symbol+0x12``; index 0 is "" (unknown).
+    counts
+        Number of events per function or tracepoint, known to hmtrace or not. Entry probes count
+        under the function's name, return probes under ``name (return)``.
+    """
+
+    rows: NDArray[np.void]
+    comms: Sequence[str] = ("",)
+    sites: Sequence[str] = ("",)
+    counts: dict[str, int] = field(default_factory=dict)

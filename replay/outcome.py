@@ -1,0 +1,167 @@
+"""What a replay found: the numbers that terminal, HTML and JSON reports all show.
+
+Field names are the keys of the JSON documents (design.md section 4). Times are nanoseconds of
+the trace clock, addresses are integers, shares are 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from replay.layout import Layout
+    from replay.machine import Machine
+
+
+@dataclass(frozen=True)
+class Series:
+    """A quantity over the captured time, in equal bins.
+
+    Attributes
+    ----------
+    start_ns, bin_ns
+        Time of the first bin relative to the capture's first event, and width of a bin.
+    low, high, mean
+        Lowest, highest and time-weighted mean value in each bin.
+    """
+
+    start_ns: int
+    bin_ns: int
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    mean: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PoolOutcome:
+    """The pkmap pool (kmap, kunmap).
+
+    `flushes` counts TLB flushes of the pool's window, `passes` the runs of
+    flush_all_zero_pkmaps that may lead to one, `wraps` those passes that kmap() itself caused and
+    `unused_passes` those of kmap_flush_unused(). `share_above` maps "50", "75", "90", "100" to
+    the share of the time in which at least that percentage of the slots was in use.
+    """
+
+    slots: int = 0
+    maps: int = 0
+    unmaps: int = 0
+    hits: int = 0
+    new_mappings: int = 0
+    passes: int = 0
+    wraps: int = 0
+    unused_passes: int = 0
+    flushes: int = 0
+    waits: int = 0
+    waiting_tasks: int = 0
+    wait_ns: int = 0
+    longest_wait_ns: int = 0
+    max_used: int = 0
+    mean_used: float = 0.0
+    max_stale: int = 0
+    scan_mean: float = 0.0
+    scan_max: int = 0
+    share_above: dict[str, float] = field(default_factory=dict)
+    used: Series | None = None
+    stale: Series | None = None
+    still_used: int = 0
+
+
+@dataclass(frozen=True)
+class LocalOutcome:
+    """The kmap_local stacks (kmap_local_page, kmap_atomic).
+
+    `maps` counts mappings that took a slot, `lowmem` the calls for pages that need none.
+    `depth_by_cpu` holds per CPU the number of mappings made at each depth (index 0: the first).
+    `tlb_single` counts single-entry flushes on the local CPU.
+    """
+
+    maps: int = 0
+    lowmem: int = 0
+    unmaps: int = 0
+    max_depth: int = 0
+    limit: int = 0
+    depth_by_cpu: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    saved_on_switch: int = 0
+    mappings_saved: int = 0
+    tlb_single: int = 0
+
+
+@dataclass(frozen=True)
+class ArenaOutcome:
+    """The vmap/vmalloc arena, as the trace shows it. Bytes; None where unknown."""
+
+    size: int = 0
+    allocs: int = 0
+    failures: int = 0
+    peak_used: int | None = None
+    largest_hole_min: int | None = None
+    lazy_purges: int = 0
+
+
+@dataclass(frozen=True)
+class TlbOutcome:
+    """TLB flushes of kernel addresses: full, ranged (pages in `range_pages`), single, IPIs."""
+
+    full: int = 0
+    range: int = 0
+    range_pages: int = 0
+    single: int = 0
+    ipis: int = 0
+
+
+@dataclass(frozen=True)
+class CostOutcome:
+    """Estimated cost in CPU time of all mapping work.
+
+    `share_of_span` is the cost over span times online CPUs (None for a counter clock).
+    `by_cause` maps a cause to count, ns and share of `total_ns`.
+    """
+
+    total_ns: int = 0
+    share_of_span: float | None = None
+    by_cause: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One call site and API: who maps, how often, for how long."""
+
+    site: str
+    op: str
+    count: int
+    tasks: int
+    share: float
+    hold_ns_mean: float | None = None
+    hold_ns_max: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a kernel engineer should know, in words, with its evidence."""
+
+    rule: str
+    severity: str
+    """``info``, ``warning`` or ``problem``."""
+    message: str
+    evidence: str
+    count: int = 1
+    first: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of replaying one capture on one machine."""
+
+    machine: Machine
+    layout: Layout
+    span_ns: int
+    cpus: int
+    pool: PoolOutcome
+    local: LocalOutcome
+    arena: ArenaOutcome
+    tlb: TlbOutcome
+    cost: CostOutcome
+    sites: tuple[Site, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    caveats: tuple[str, ...] = ()
