@@ -63,18 +63,14 @@ FUNCTIONS: Final = (
         ("vaddr",),
         (1,),
     ),
-    Function(
-        ("kmap_atomic_prot_pfn", "kmap_atomic_pfn"), "kmap_local", ("pfn",), ("vaddr",), (1,)
-    ),
+    Function(("kmap_atomic_prot_pfn", "kmap_atomic_pfn"), "kmap_local", ("pfn",), ("vaddr",), (1,)),
     Function(("kunmap_local_indexed",), "kunmap_local", ("vaddr",), (), (1,)),
     Function(("kunmap_atomic_high", "__kunmap_atomic"), "kunmap_local", ("vaddr",), (), (1,)),
     Function(("__kmap_local_sched_out",), "sched_out"),
     Function(("__kmap_local_sched_in",), "sched_in"),
     Function(("flush_all_zero_pkmaps",), "pool_flush", ("caller",)),
     Function(("__kmap_flush_unused", "kmap_flush_unused"), "flush_unused"),
-    Function(
-        ("flush_tlb_kernel_range",), "flush_range", ("start", "end", "caller"), (), (1, 2, 0)
-    ),
+    Function(("flush_tlb_kernel_range",), "flush_range", ("start", "end", "caller"), (), (1, 2, 0)),
     Function(("flush_tlb_all",), "flush_all", ("caller",)),
     Function(("vmap",), "vmap", ("array", "pages", "flags"), ("vaddr",), (1, 2, 3)),
     Function(("vunmap",), "vunmap", ("vaddr",), (), (1,)),
@@ -96,9 +92,7 @@ FUNCTIONS: Final = (
         (1, 2, 3, 4),
     ),
     Function(("free_vmap_area_noflush",), "area_free", ("va", "va_start", "va_end"), (), (1, 0, 0)),
-    Function(
-        ("__purge_vmap_area_lazy",), "area_purge", ("start", "end"), ("purged",), (1, 2)
-    ),
+    Function(("__purge_vmap_area_lazy",), "area_purge", ("start", "end"), ("purged",), (1, 2)),
     # Counted and kept as raw events; the arena model will want them.
     Function(("set_page_address",), None, ("page", "vaddr"), (), (1, 2)),
     Function(("free_vmap_block",), None, ("vb", "va_start"), (), (1, 0)),
