@@ -1,0 +1,122 @@
+"""The kernel's configuration: config, config.gz, config-6.1.0-50-686-pae."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collectors.facts.model import Sheet
+
+_OPTION = re.compile(r"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
+_OFF = re.compile(r"^# CONFIG_(\w+) is not set$", re.MULTILINE)
+_HEADER = re.compile(r"^# Linux/(\w+) (\d\S*) Kernel Configuration", re.MULTILINE)
+
+_MATTERS = """
+    X86_32 X86_64 ARM ARM64 MIPS PPC32 SPARC32 XTENSA ARC CSKY MICROBLAZE
+    HIGHMEM HIGHMEM4G HIGHMEM64G NOHIGHMEM HIGHPTE X86_PAE ARM_LPAE PAGE_OFFSET PHYS_OFFSET
+    VMSPLIT_3G VMSPLIT_3G_OPT VMSPLIT_2G VMSPLIT_2G_OPT VMSPLIT_1G
+    SMP NR_CPUS PREEMPT_RT PREEMPT_VOLUNTARY PREEMPT PREEMPT_DYNAMIC
+    X86_LOCAL_APIC X86_IO_APIC PCI_MMCONFIG PARAVIRT_XXL ACPI_APEI_GHES INTEL_TXT
+    PROVIDE_OHCI1394_DMA_INIT CPU_SUP_INTEL X86_IOPL_IOPERM PAGE_TABLE_ISOLATION
+    MITIGATION_PAGE_TABLE_ISOLATION
+    KMAP_LOCAL DEBUG_KMAP_LOCAL DEBUG_KMAP_LOCAL_FORCE_MAP DEBUG_HIGHMEM DEBUG_PAGEALLOC
+    DEBUG_TLBFLUSH DEBUG_VIRTUAL RANDOMIZE_BASE
+    MEMCG NUMA KMSAN SLUB SLAB SLOB FLATMEM SPARSEMEM DISCONTIGMEM ZONE_DMA CMA VMAP_STACK
+    ARM_ERRATA_798181 ARM_ERRATA_720789 CPU_TLB_V6 CPU_TLB_V7 CPU_V6 CPU_V6K CPU_V7
+    CPU_CACHE_VIVT CPU_CACHE_VIPT THUMB2_KERNEL ARM_MODULE_PLTS MODULES KALLSYMS_ALL
+"""
+MATTERS: Final = frozenset(_MATTERS.split())
+"""Switches that move an address or choose a rule; the rest of a configuration is not kept."""
+
+_ARCHES = {
+    "X86_32": "i386",
+    "ARM": "arm",
+    "X86_64": "x86_64",
+    "ARM64": "arm64",
+    "MIPS": "mips",
+    "PPC32": "powerpc",
+    "SPARC32": "sparc",
+    "XTENSA": "xtensa",
+    "ARC": "arc",
+    "CSKY": "csky",
+    "MICROBLAZE": "microblaze",
+}
+_SPLITS = {
+    "VMSPLIT_3G": "3g",
+    "VMSPLIT_3G_OPT": "3g_opt",
+    "VMSPLIT_2G": "2g",
+    "VMSPLIT_2G_OPT": "2g_opt",
+    "VMSPLIT_1G": "1g",
+}
+
+
+def parse(text: str, sheet: Sheet) -> None:
+    """Write down what a configuration fixes: architecture, split, PAE, sizes.
+
+    Facts: config, arch, pae, split, page_offset, nr_cpus, highmem_enabled, page_struct,
+    config_version.
+    """
+    config: dict[str, str] = {}
+    at: dict[str, int] = {}
+    for match in _OPTION.finditer(text):
+        if match[1] in MATTERS:
+            config[match[1]] = match[2].strip().strip('"')
+            at[match[1]] = match.start()
+    if not config and not _OFF.search(text):
+        sheet.note("holds no CONFIG_ line")
+        return
+
+    def add(name: str, value: object, option: str | None, detail: str = "") -> None:
+        line = text.count("\n", 0, at[option]) + 1 if option in at else None
+        if option is not None and not detail:
+            detail = f"CONFIG_{option}={config[option]}" if option in config else f"no {option}"
+        sheet.add(name, value, line=line, detail=detail)
+
+    sheet.add("config", config, detail=f"{len(config)} switches that matter")
+    if header := _HEADER.search(text):
+        sheet.add("config_version", header[2], detail=header[0])
+    arch = next((o for o in _ARCHES if config.get(o) == "y"), None)
+    if arch is not None:
+        add("arch", _ARCHES[arch], arch)
+        pae = "ARM_LPAE" if arch == "ARM" else "X86_PAE"
+        if arch in ("ARM", "X86_32"):
+            add("pae", config.get(pae) == "y", pae)
+    for option, split in _SPLITS.items():
+        if config.get(option) == "y":
+            add("split", split, option)
+    for option in ("PAGE_OFFSET", "NR_CPUS"):
+        if (value := _number(config.get(option))) is not None:
+            add(option.lower(), value, option)
+    if config.get("SMP") != "y":
+        add("nr_cpus", 1, "SMP")
+    add("highmem_enabled", config.get("HIGHMEM") == "y", "HIGHMEM")
+    if arch in ("ARM", "X86_32"):
+        size, why = page_struct(config)
+        add("page_struct", size, None, why)
+
+
+def page_struct(config: dict[str, str]) -> tuple[int, str]:
+    """Size of struct page in bytes on a 32-bit kernel, and why.
+
+    include/linux/mm_types.h: 32 bytes, 4 more for memcg_data, 4 for last_cpupid where NUMA
+    leaves no room in the flags; arch/x86 aligns it to 8 (HAVE_ALIGNED_STRUCT_PAGE, with SLUB).
+    """
+    size = 32
+    words = ["32"]
+    for option in ("MEMCG", "NUMA"):
+        if config.get(option) == "y":
+            size += 4
+            words.append(f"4 {option}")
+    if config.get("X86_32") == "y" and config.get("SLUB") == "y" and size % 8:
+        size += 8 - size % 8
+        words.append("aligned to 8")
+    return size, " + ".join(words)
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        value = int(text or "", 0)
+    except ValueError:
+        return None
+    return value if 0 < value < 1 << 32 else None

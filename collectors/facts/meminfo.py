@@ -1,0 +1,36 @@
+"""Sizes: meminfo."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collectors.facts.model import Sheet
+
+_LINE = re.compile(r"^(\w+):\s+(\d{1,15}) kB$")
+FIELDS: Final = {
+    "MemTotal": "mem_total",
+    "HighTotal": "highmem_bytes",
+    "LowTotal": "lowmem_bytes",
+    "VmallocTotal": "vmalloc_total",
+    "VmallocUsed": "vmalloc_used",
+    "CmaTotal": "cma_total",
+}
+"""Lines that are kept, and the facts in bytes that they become (fs/proc/meminfo.c)."""
+
+
+def parse(text: str, sheet: Sheet) -> None:
+    """Write down sizes in bytes.
+
+    `highmem_bytes` and `lowmem_bytes` are the pages that the page allocator manages, not the
+    zones' spans; `vmalloc_total` is VMALLOC_END - VMALLOC_START exactly.
+    """
+    found = False
+    for number, line in enumerate(text.split("\n"), 1):
+        match = _LINE.match(line)
+        if match and match[1] in FIELDS:
+            found = True
+            sheet.add(FIELDS[match[1]], int(match[2]) << 10, line=number, detail=line)
+    if not found:
+        sheet.note("holds no line that is known")
