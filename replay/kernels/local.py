@@ -1,0 +1,135 @@
+"""The kmap_local stacks: kmap_local_page(), kmap_atomic() and their unmaps (mm/highmem.c).
+
+The address of a local mapping follows from the CPU and the nesting depth alone. From 5.11 on
+the stack belongs to the task (kmap_ctrl, commit 5fbda3ecd14a), before that to the CPU
+(__kmap_atomic_idx); here a stack is a number, and the caller says which one an event uses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Kinds of events
+MAP = 0  # a mapping that takes a slot, at its return
+UNMAP = 1  # at its entry
+SWITCH_OUT = 2  # the task loses its CPU; its mappings are taken down
+LOSS = 3  # events were lost: no depth is known any more
+
+# How a mapping's slot was found
+DEFAULT = 0
+ORDERED = 1  # an interrupt's mapping: before or after the interrupted task's push
+INITIAL = 2  # the stack was not empty when the trace began, or after events were lost
+DIVERGED = 3
+
+FREE = -1
+
+
+class Locals(NamedTuple):
+    """Events and what the model finds for each.
+
+    Attributes
+    ----------
+    kind : ndarray of uint8, shape (n,)
+    stack : ndarray of int32, shape (n,)
+        Stack that the event works on.
+    cpu : ndarray of int32, shape (n,)
+        CPU on which it happened.
+    seen : ndarray of int32, shape (n,)
+        Slot that the kernel returned or was given, counted downwards from the first of CPU 0;
+        -1 unknown.
+    outer : ndarray of int32, shape (n,)
+        For an interrupt's mapping: the event of the mapping that it interrupted, else -1.
+    slot : ndarray of int32, shape (n,)
+        Filled: predicted slot of a mapping, slot on top at an unmap; -1 none.
+    depth : ndarray of int32, shape (n,)
+        Filled: depth of the mapping (0: the first); mappings held at a switch.
+    status : ndarray of uint8, shape (n,)
+        Filled for mappings.
+    """
+
+    kind: NDArray[np.uint8]
+    stack: NDArray[np.int32]
+    cpu: NDArray[np.int32]
+    seen: NDArray[np.int32]
+    outer: NDArray[np.int32]
+    slot: NDArray[np.int32]
+    depth: NDArray[np.int32]
+    status: NDArray[np.uint8]
+
+
+@numba.njit(cache=True, nogil=True)
+def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int, int]:
+    """Replay all events.
+
+    Parameters
+    ----------
+    events
+        In trace order; filled in place.
+    stacks
+        Number of stacks.
+    per_cpu, increment
+        KM_MAX_IDX (KM_TYPE_NR before 5.11) and KM_INCR.
+
+    Returns
+    -------
+    strays, misfits : int
+        Unmaps on an empty stack, and unmaps of another slot than the top one (non-LIFO).
+    """
+    depth = np.zeros(stacks, np.int64)
+    certain = np.zeros(stacks, np.bool_)
+    pushed = np.zeros(events.kind.shape[0], np.bool_)
+    strays = 0
+    misfits = 0
+    for i in range(events.kind.shape[0]):
+        kind = events.kind[i]
+        if kind == LOSS:
+            certain[:] = False
+            continue
+        stack = events.stack[i]
+        base = events.cpu[i] * per_cpu + increment - 1
+        seen = events.seen[i]
+        if kind == MAP:
+            if pushed[i]:
+                continue
+            slot = base + depth[stack] * increment
+            outer = events.outer[i]
+            if 0 <= outer < i or outer < 0 or pushed[outer]:
+                outer = FREE
+            if outer != FREE and seen == slot + increment:
+                # The interrupt came after the interrupted task's push, before its return.
+                events.slot[outer] = slot
+                events.depth[outer] = depth[stack]
+                events.status[outer] = ORDERED
+                pushed[outer] = True
+                depth[stack] += 1
+                slot += increment
+                events.status[i] = ORDERED
+            elif seen >= 0 and seen != slot:
+                events.status[i] = DIVERGED if certain[stack] else INITIAL
+            events.slot[i] = slot
+            if events.status[i] >= INITIAL:
+                events.slot[i] = slot if events.status[i] == DIVERGED else seen
+                below = (seen - base) // increment
+                depth[stack] = below if 0 <= below < per_cpu else 0
+            events.depth[i] = depth[stack]
+            depth[stack] += 1
+            certain[stack] = True
+        elif kind == UNMAP:
+            if depth[stack] == 0:
+                strays += certain[stack]
+                continue
+            depth[stack] -= 1
+            events.slot[i] = base + depth[stack] * increment
+            events.depth[i] = depth[stack]
+            misfits += seen >= 0 and seen != events.slot[i]
+            if depth[stack] == 0:
+                certain[stack] = True
+        else:
+            events.depth[i] = depth[stack]
+    return strays, misfits

@@ -1,0 +1,614 @@
+"""The order in which overlapping calls took the pool's lock.
+
+A trace shows when a call entered and when it returned; the kernel served it somewhere between.
+Neither order is the lock's. This loop chooses a point inside each call's interval such that the
+model returns what the kernel returned (a linearisation; design.md section 5):
+
+* kmap() at its return and kunmap() at its entry, unless something says otherwise;
+* flush_all_zero_pkmaps is always entered under the lock: its entry is a fixed point, for itself
+  and for the kmap() that caused it;
+* new mappings take slots in rising order: of two overlapping kmap()s the one with the lower slot
+  came first;
+* a kunmap() that had entered but perhaps not got the lock when a flush ran leaves its slot in
+  limbo: freed (the default) or stale. The next call that meets the slot decides.
+
+The output is a sequence for :mod:`replay.kernels.sequence`, which replays it without seeing any
+observed address. What was decided by looking at one is marked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numba
+import numpy as np
+
+from replay.kernels.pool import (
+    ASLEEP,
+    LAST,
+    UNKNOWN,
+    Pool,
+    drop,
+    flush_all_zero_pkmaps,
+    kmap_high,
+    kunmap_high,
+    next_free,
+    place,
+    set_count,
+)
+from replay.kernels.sequence import (
+    CURSOR,
+    FLUSH_UNUSED,
+    GET,
+    MAP,
+    PLACE,
+    RELEASE,
+    RESET,
+    SNAPSHOT,
+    UNMAP,
+    _copy,
+    reset,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Kinds of stream events
+ENTER_MAP = 0
+RETURN_MAP = 1
+ENTER_UNMAP = 2
+END_UNMAP = 3  # the latest time at which the unmap can have happened
+PASS = 4  # flush_all_zero_pkmaps; the call is the kmap that it is part of, or -1
+GET_MAP = 5  # kmap_high_get that found a mapping
+LOSS = 6
+SNAP = 7
+
+# How a call's place was found
+DEFAULT = 0
+ORDERED = 1  # an observed address decided the order of overlapping calls
+INITIAL = 2  # an observed address told something of the initial state
+DIVERGED = 3  # no order explains what was observed
+
+# What is not known of a slot's initial state (Work.doubt)
+KNOWN = 0
+DOUBT = 1  # taken for free; may be stale or held
+DOUBT_FLUSHED = 2  # taken for free since a flush; may be held, for a stale one is free now
+
+# Positions in Work.reg
+N_OUT = 0
+N_MAPS = 1
+N_UNMAPS = 2
+CURSOR_KNOWN = 3
+PASS_KEY = 4
+MOVED_UNMAPS = 5
+DIVERGED_PASSES = 6
+STRAY_UNMAPS = 7
+REGISTERS = 8
+
+# Columns of Work.out
+CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
+SUB = 1024  # keys per stream event
+AT_PASS = 512  # key of the flush inside its stream event: what came before has a lower one
+MAX_PENDING = 65536
+LOOKAHEAD = 256
+
+
+class Calls(NamedTuple):
+    """The calls, one element each.
+
+    Attributes
+    ----------
+    page : ndarray of int32
+        Dense page number.
+    seen : ndarray of int32
+        Slot that the kernel returned, -1 unknown.
+    final_pass : ndarray of int64
+        Stream position of the last PASS inside the call, -1 none.
+    """
+
+    page: NDArray[np.int32]
+    seen: NDArray[np.int32]
+    final_pass: NDArray[np.int64]
+
+
+class Work(NamedTuple):
+    """State of the search."""
+
+    pool: Pool
+    doubt: NDArray[np.uint8]  # per slot: KNOWN, DOUBT, DOUBT_FLUSHED
+    limbo_page: NDArray[np.int32]  # per slot: page that may still be mapped there, -1
+    limbo_unmap: NDArray[np.int32]  # per slot: the unmap whose place decides that
+    limbo_slot: NDArray[np.int32]  # per page: its slot in limbo, -1
+    maps: NDArray[np.int32]  # calls of kmap that have entered and are not placed
+    unmaps: NDArray[np.int32]  # calls of kunmap that may not have happened yet
+    placed: NDArray[np.bool_]  # per call
+    status: NDArray[np.uint8]  # per call
+    row_of: NDArray[np.int64]  # per call: its row in out
+    out: NDArray[np.int64]  # (capacity, 6)
+    reg: NDArray[np.int64]
+
+
+@numba.njit(cache=True, nogil=True)
+def _emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: int) -> None:
+    row = w.reg[N_OUT]
+    w.out[row, CODE] = code
+    w.out[row, PAGE] = page
+    w.out[row, SLOT] = slot
+    w.out[row, COUNT] = count
+    w.out[row, KEY] = key
+    w.out[row, CALL] = call
+    if call >= 0:
+        w.row_of[call] = row
+    w.reg[N_OUT] = row + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark(w: Work, call: int, status: int) -> None:
+    w.status[call] = max(w.status[call], status)
+
+
+@numba.njit(cache=True, nogil=True)
+def _forget(pending: NDArray[np.int32], length: int, call: int) -> int:
+    """Take a call off a list of pending ones, keeping their order; return the new length."""
+    for i in range(length):
+        if pending[i] == call:
+            for j in range(i, length - 1):
+                pending[j] = pending[j + 1]
+            return length - 1
+    return length
+
+
+@numba.njit(cache=True, nogil=True)
+def _settle_limbo(w: Work, slot: int) -> None:
+    """The slot's page is certainly unmapped."""
+    page = w.limbo_page[slot]
+    if page >= 0:
+        w.limbo_slot[page] = -1
+        w.limbo_page[slot] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _commit(w: Work, calls: Calls, call: int, key: int) -> int:
+    """Serve a kmap here; return its slot or ASLEEP."""
+    page = calls.page[call]
+    is_new = w.pool.slot[page] < 0
+    slot = kmap_high(w.pool, page)
+    _emit(w, MAP, page, -1, 0, key, call)
+    if slot != ASLEEP:
+        _settle_limbo(w, slot)
+        if w.limbo_slot[page] >= 0:
+            _settle_limbo(w, w.limbo_slot[page])
+        if is_new:
+            w.doubt[slot] = KNOWN
+        w.placed[call] = True
+        w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def _revive(w: Work, slot: int, count: int) -> None:
+    """The unmap in limbo happened after the last flush: its page is still mapped."""
+    page = w.limbo_page[slot]
+    unmap = w.limbo_unmap[slot]
+    _settle_limbo(w, slot)
+    place(w.pool, page, slot, count)
+    w.out[w.row_of[unmap], KEY] = w.reg[PASS_KEY] + 1
+    w.reg[MOVED_UNMAPS] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _pending_map(w: Work, calls: Calls, slot: int, but: int) -> int:
+    """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
+    unseen = -1
+    for i in range(w.reg[N_MAPS]):
+        call = w.maps[i]
+        if call != but and w.pool.slot[calls.page[call]] < 0:
+            if calls.seen[call] == slot:
+                return call
+            if calls.seen[call] < 0 and unseen < 0:
+                unseen = call
+    return unseen
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
+    """A slot in doubt turns out to be in use: stale, or held if it outlived a flush."""
+    count = 1 if w.doubt[slot] == DOUBT else 2
+    if count == 2:
+        w.doubt[slot] = KNOWN
+    place(w.pool, page, slot, count)
+    _emit(w, PLACE, page, slot, count, key, -1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
+    """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
+    other = _pending_map(w, calls, slot, call)
+    if other >= 0 and next_free(w.pool, w.pool.reg[LAST] + 1) == slot:
+        _commit(w, calls, other, key)
+        _mark(w, other, ORDERED)
+        return True
+    if w.doubt[slot]:
+        _find_in_use(w, -1, slot, key)
+        _mark(w, call, INITIAL)
+        return True
+    if w.limbo_page[slot] >= 0:
+        _revive(w, slot, 1)
+        _mark(w, call, ORDERED)
+        return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _was_there(
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int32], at: int, free: int
+) -> bool:
+    """Tell a hit on a mapping from before the trace from a new mapping far ahead.
+
+    After a new mapping the next one lies behind it; after a hit it is at `free` or little later.
+    """
+    call = who[at]
+    for i in range(at + 1, min(at + LOOKAHEAD, kinds.shape[0])):
+        if kinds[i] == RETURN_MAP:
+            other = who[i]
+            page = calls.page[other]
+            seen = calls.seen[other]
+            if page != calls.page[call] and seen >= 0 and w.pool.slot[page] < 0:
+                return free <= seen < calls.seen[call]
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
+    """No order explains the observed slot: predict, then take over what was observed."""
+    page, seen = calls.page[call], calls.seen[call]
+    _mark(w, call, DIVERGED)
+    if _commit(w, calls, call, key) == ASLEEP:
+        w.placed[call] = True
+        w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
+    count = 2
+    if w.pool.slot[page] >= 0:
+        count = w.pool.count[w.pool.slot[page]]
+    _settle_limbo(w, seen)
+    w.doubt[seen] = KNOWN
+    place(w.pool, page, seen, count)
+    _emit(w, PLACE, page, seen, count, key + 1, -1)
+    w.pool.reg[LAST] = seen
+    _emit(w, CURSOR, -1, seen, 0, key + 2, -1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _first_after_flush(pool: Pool) -> int:
+    """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
+    for slot in range(pool.count.shape[0]):
+        if pool.count[slot] <= 1:
+            return slot
+    return pool.count.shape[0]
+
+
+@numba.njit(cache=True, nogil=True)
+def _return_map(
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int32], at: int
+) -> None:
+    """A kmap returned: it has been served by now."""
+    call = who[at]
+    if w.placed[call]:
+        return
+    pool = w.pool
+    slots = pool.count.shape[0]
+    page, seen = calls.page[call], calls.seen[call]
+    sub = 0
+    while True:
+        key = at * SUB + min(sub, SUB - 4)
+        sub += 1
+        if seen < 0:
+            if _commit(w, calls, call, key) == ASLEEP:
+                w.placed[call] = True
+                w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
+            return
+        mapped = pool.slot[page]
+        if mapped == seen:
+            _commit(w, calls, call, key)
+            return
+        if mapped >= 0 or sub > 4 * slots:
+            _diverge(w, calls, call, key)
+            return
+        if not w.reg[CURSOR_KNOWN]:
+            _mark(w, call, INITIAL)
+            pool.reg[LAST] = seen - 1
+            _emit(w, CURSOR, -1, seen - 1, 0, key, -1)
+            w.reg[CURSOR_KNOWN] = 1
+            if pool.count[seen] != 0:
+                drop(pool, seen)
+                _emit(w, RELEASE, -1, seen, 0, key, -1)
+            continue
+        free = next_free(pool, pool.reg[LAST] + 1)
+        if free == seen:
+            _commit(w, calls, call, key)
+            return
+        if w.limbo_slot[page] == seen:
+            _revive(w, seen, 1)
+            _mark(w, call, ORDERED)
+            continue
+        ahead = free < seen and free > pool.reg[LAST]
+        if free == slots:
+            # A flush that the trace does not show (it is not probed, or it was lost).
+            free = _first_after_flush(pool)
+            if free == seen:
+                _commit(w, calls, call, key)
+                return
+            ahead = free < seen
+        anonymous = pool.page[seen] < 0 and pool.count[seen] >= 1
+        from_before = w.doubt[seen] != KNOWN or anonymous
+        if from_before and (not ahead or _was_there(w, calls, kinds, who, at, free)):
+            _find_in_use(w, page, seen, key)
+            _mark(w, call, INITIAL)
+            continue
+        if anonymous:
+            drop(pool, seen)
+            _emit(w, RELEASE, -1, seen, 0, key, -1)
+            _mark(w, call, INITIAL)
+            continue
+        if ahead and pool.count[free] == 0 and _explain(w, calls, free, call, key):
+            continue
+        _diverge(w, calls, call, key)
+        return
+
+
+@numba.njit(cache=True, nogil=True)
+def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
+    """Serve before a flush the kmaps that found a stale mapping which the flush would free.
+
+    A call that returned the slot of its page's stale mapping found it; had the flush come first,
+    the slot would be the same only by chance, and if the kmap that flushes got it, certainly not.
+    """
+    i = 0
+    while i < w.reg[N_MAPS]:
+        call = w.maps[i]
+        slot = w.pool.slot[calls.page[call]]
+        if (
+            call != but
+            and slot >= 0
+            and w.pool.count[slot] == 1
+            and calls.seen[call] == slot
+            and (but < 0 or calls.seen[but] != slot)
+        ):
+            _commit(w, calls, call, key)
+            _mark(w, call, ORDERED)
+        else:
+            i += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _enter_limbo(w: Work, calls: Calls) -> None:
+    """Before a flush: slots that it frees only if an unfinished kunmap came before it."""
+    for slot in range(w.doubt.shape[0]):
+        if w.doubt[slot] == DOUBT:
+            w.doubt[slot] = DOUBT_FLUSHED
+    for i in range(w.reg[N_UNMAPS]):
+        unmap = w.unmaps[i]
+        slot = w.pool.slot[calls.page[unmap]]
+        if slot >= 0 and w.pool.count[slot] == 1 and w.row_of[unmap] >= 0:
+            w.limbo_page[slot] = calls.page[unmap]
+            w.limbo_unmap[slot] = unmap
+            w.limbo_slot[calls.page[unmap]] = slot
+
+
+@numba.njit(cache=True, nogil=True)
+def _collapse_limbo(w: Work) -> None:
+    """Before a flush: slots whose unmap has certainly happened are free whatever came first."""
+    for slot in range(w.limbo_page.shape[0]):
+        if w.limbo_page[slot] >= 0:
+            pending = False
+            for i in range(w.reg[N_UNMAPS]):
+                pending = pending or w.unmaps[i] == w.limbo_unmap[slot]
+            if not pending:
+                _settle_limbo(w, slot)
+
+
+@numba.njit(cache=True, nogil=True)
+def _flush_unused(w: Work, calls: Calls, at: int) -> None:
+    """Flush caused by kmap_flush_unused(), which does not move the cursor."""
+    key = at * SUB
+    sub = 0
+    while w.reg[CURSOR_KNOWN] and sub < AT_PASS - 2:
+        before = next_free(w.pool, w.pool.reg[LAST] + 1)
+        after = before
+        for slot in range(w.pool.reg[LAST] + 1, before):
+            if w.pool.count[slot] == 1:
+                after = slot
+                break
+        if after == before:
+            break
+        call = _pending_map(w, calls, before, -1)
+        if call < 0 or calls.seen[call] != before:
+            break
+        _commit(w, calls, call, key + sub)
+        _mark(w, call, ORDERED)
+        sub += 1
+    _commit_hits(w, calls, -1, key + AT_PASS - 1)
+    _collapse_limbo(w)
+    _enter_limbo(w, calls)
+    _emit(w, FLUSH_UNUSED, -1, -1, 0, key + AT_PASS, -1)
+    flush_all_zero_pkmaps(w.pool)
+    w.reg[PASS_KEY] = key + AT_PASS
+
+
+@numba.njit(cache=True, nogil=True)
+def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int32], n: int) -> int:
+    """Put an unfinished kunmap of a stale slot behind the flush: the slot stays mapped."""
+    for i in range(w.reg[N_UNMAPS]):
+        unmap = w.unmaps[i]
+        if w.pool.slot[calls.page[unmap]] == slot and w.row_of[unmap] >= 0:
+            set_count(w.pool, slot, 2)
+            deferred[n] = unmap
+            return n + 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
+    """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
+    pool = w.pool
+    slots = pool.count.shape[0]
+    key = at * SUB
+    final = calls.final_pass[call] == at
+    target = calls.seen[call] if final else -1
+    sub = 0
+    if not w.reg[CURSOR_KNOWN]:
+        pool.reg[LAST] = slots - 1
+        _emit(w, CURSOR, -1, slots - 1, 0, key, -1)
+        w.reg[CURSOR_KNOWN] = 1
+        _mark(w, call, INITIAL)
+    # Everything free ahead of the cursor had been taken.
+    free = next_free(pool, pool.reg[LAST] + 1)
+    while free < slots:
+        if not _explain(w, calls, free, call, key + min(sub, AT_PASS - 4)):
+            w.reg[DIVERGED_PASSES] += 1
+            pool.reg[LAST] = slots - 1
+            _emit(w, CURSOR, -1, slots - 1, 0, key + AT_PASS - 3, -1)
+        sub += 1
+        free = next_free(pool, pool.reg[LAST] + 1)
+    _commit_hits(w, calls, call, key + AT_PASS - 3)
+    _collapse_limbo(w)
+    mapped = pool.slot[calls.page[call]]
+    if mapped >= 0:
+        # The kernel looked and found no address, the model has one.
+        w.reg[DIVERGED_PASSES] += 1
+        drop(pool, mapped)
+        _emit(w, RELEASE, -1, mapped, 0, key + AT_PASS - 3, -1)
+    # Whatever is free after the flush and was not given to this call must have been held.
+    deferred = np.empty(w.reg[N_UNMAPS] + 1, np.int32)
+    n_deferred = 0
+    while True:
+        free = _first_after_flush(pool)
+        if free == slots or (final and (free == target or target < 0)):
+            break
+        if pool.count[free] == 1:
+            before = n_deferred
+            n_deferred = _defer_unmap(w, calls, free, deferred, n_deferred)
+            if n_deferred > before:
+                continue
+        elif w.doubt[free]:
+            w.doubt[free] = DOUBT_FLUSHED
+            _find_in_use(w, -1, free, key + AT_PASS - 2)
+            _mark(w, call, INITIAL)
+            continue
+        elif w.limbo_page[free] >= 0 and n_deferred < deferred.shape[0]:
+            unmap = w.limbo_unmap[free]
+            _revive(w, free, 2)
+            deferred[n_deferred] = unmap
+            n_deferred += 1
+            continue
+        if final:
+            break
+        w.reg[DIVERGED_PASSES] += 1
+        page = pool.page[free]
+        place(pool, page, free, 2)
+        _emit(w, PLACE, page, free, 2, key + AT_PASS - 2, -1)
+    _enter_limbo(w, calls)
+    w.reg[PASS_KEY] = key + AT_PASS
+    if final and target >= 0 and free not in (target, slots):
+        _diverge(w, calls, call, key + AT_PASS)
+    else:
+        _commit(w, calls, call, key + AT_PASS)
+    for i in range(n_deferred):
+        kunmap_high(pool, calls.page[deferred[i]])
+        w.out[w.row_of[deferred[i]], KEY] = key + AT_PASS + 1
+        w.reg[MOVED_UNMAPS] += 1
+        _mark(w, call, ORDERED)
+
+
+@numba.njit(cache=True, nogil=True)
+def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
+    """A kunmap entered: it takes effect here unless a later flush says otherwise."""
+    page = calls.page[call]
+    if w.pool.slot[page] < 0 and w.limbo_slot[page] >= 0:
+        _revive(w, w.limbo_slot[page], 2)  # somebody still uses the mapping
+    if kunmap_high(w.pool, page) == UNKNOWN:
+        w.reg[STRAY_UNMAPS] += 1  # mapped before the trace began, or its kmap was lost
+        return
+    _emit(w, UNMAP, page, -1, 0, at * SUB, call)
+    if w.reg[N_UNMAPS] < w.unmaps.shape[0]:
+        w.unmaps[w.reg[N_UNMAPS]] = call
+        w.reg[N_UNMAPS] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _unknown_state(w: Work) -> None:
+    """Nothing is known of the pool."""
+    reset(w.pool)
+    w.doubt[:] = DOUBT
+    w.limbo_page[:] = -1
+    w.limbo_slot[:] = -1
+    w.reg[N_UNMAPS] = 0
+    w.reg[CURSOR_KNOWN] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def order(
+    w: Work,
+    snapshot: Pool,
+    calls: Calls,
+    kinds: NDArray[np.uint8],
+    who: NDArray[np.int32],
+) -> int:
+    """Place all calls.
+
+    Parameters
+    ----------
+    w
+        State; `w.out`, `w.status` and `w.reg` are the result.
+    snapshot
+        State at a SNAP event.
+    calls
+        The calls of kmap, kunmap and kmap_high_get.
+    kinds : ndarray of uint8, shape (n,)
+        Stream events in trace order.
+    who : ndarray of int32, shape (n,)
+        Call of each stream event, -1 none.
+
+    Returns
+    -------
+    int
+        Number of stream events handled; fewer than n if `w.out` is too small.
+    """
+    margin = 3 * w.pool.count.shape[0] + w.maps.shape[0] + 64
+    for at in range(kinds.shape[0]):
+        if w.reg[N_OUT] + margin > w.out.shape[0]:
+            return at
+        kind = kinds[at]
+        call = who[at]
+        if kind == ENTER_MAP:
+            if w.reg[N_MAPS] < w.maps.shape[0]:
+                w.maps[w.reg[N_MAPS]] = call
+                w.reg[N_MAPS] += 1
+        elif kind == RETURN_MAP:
+            _return_map(w, calls, kinds, who, at)
+        elif kind == ENTER_UNMAP:
+            _enter_unmap(w, calls, call, at)
+        elif kind == END_UNMAP:
+            w.reg[N_UNMAPS] = _forget(w.unmaps, w.reg[N_UNMAPS], call)
+        elif kind == PASS:
+            if call >= 0 and not w.placed[call]:
+                _wrap(w, calls, call, at)
+            else:
+                _flush_unused(w, calls, at)
+        elif kind == GET_MAP:
+            page = calls.page[call]
+            slot = w.pool.slot[page]
+            if slot >= 0:
+                set_count(w.pool, slot, w.pool.count[slot] + 1)
+            _emit(w, GET, page, -1, 0, at * SUB, call)
+        elif kind == LOSS:
+            _unknown_state(w)
+            _emit(w, RESET, -1, -1, 0, at * SUB, -1)
+        else:
+            _copy(w.pool, snapshot)
+            w.doubt[:] = KNOWN
+            w.limbo_page[:] = -1
+            w.limbo_slot[:] = -1
+            w.reg[N_UNMAPS] = 0
+            w.reg[CURSOR_KNOWN] = 1
+            _emit(w, SNAPSHOT, -1, -1, 0, at * SUB, -1)
+    return kinds.shape[0]

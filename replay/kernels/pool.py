@@ -1,0 +1,205 @@
+"""The pkmap pool: kmap() and kunmap() of highmem pages (mm/highmem.c).
+
+Small functions named after the kernel's, over one :class:`Pool` of arrays. A page is a dense
+index (0 to pages - 1), not an address. The kernel finds a free slot by visiting one after the
+other; here a bitmap of free slots gives the same slot and the same number of visits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WORD = 32
+"""Slots per word of a bitmap; words are int64, so that no arithmetic on them overflows."""
+
+ASLEEP = -1
+"""Result of an attempt that found no free slot: the task sleeps."""
+UNKNOWN = -2
+"""No result: the operation returns no slot, or the cursor is not known."""
+
+# Positions in Pool.reg
+LAST = 0  # last_pkmap_nr
+USED = 1  # slots with a count of 2 or more
+STALE = 2  # slots with a count of 1: no user, but still mapped
+SCANNED = 3  # slots visited by the last map_new_virtual
+FREED = 4  # slots freed by the last flush_all_zero_pkmaps, -1 if the last operation made none
+ERRORS = 5  # operations that the kernel would have answered with BUG()
+REGISTERS = 6
+
+_DE_BRUIJN = 0x077CB531
+_BIT = np.array(
+    [0, 1, 28, 2, 29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4, 8,
+     31, 27, 13, 23, 21, 19, 16, 7, 26, 12, 18, 6, 11, 5, 10, 9],
+    np.int64,
+)  # fmt: skip
+
+
+class Pool(NamedTuple):
+    """State of the pool.
+
+    Attributes
+    ----------
+    count : ndarray of int32, shape (slots,)
+        pkmap_count[]: 0 free, 1 stale (mapped, no users), n >= 2: n - 1 users.
+    page : ndarray of int32, shape (slots,)
+        Page of each slot; -1 where there is none or it is not known.
+    slot : ndarray of int32, shape (pages,)
+        Slot of each page, -1 none: page_address().
+    free, stale : ndarray of int64, shape (slots / 32,)
+        Bitmaps of the slots with count 0 and 1.
+    reg : ndarray of int64, shape (REGISTERS,)
+        Scalars; see the constants.
+    """
+
+    count: NDArray[np.int32]
+    page: NDArray[np.int32]
+    slot: NDArray[np.int32]
+    free: NDArray[np.int64]
+    stale: NDArray[np.int64]
+    reg: NDArray[np.int64]
+
+
+def new_pool(slots: int, pages: int) -> Pool:
+    """Pool as it is after boot: everything free, last_pkmap_nr 0."""
+    words = (slots + WORD - 1) // WORD
+    free = np.zeros(words, np.int64)
+    for s in range(slots):
+        free[s // WORD] |= 1 << (s % WORD)
+    return Pool(
+        np.zeros(slots, np.int32),
+        np.full(slots, -1, np.int32),
+        np.full(pages, -1, np.int32),
+        free,
+        np.zeros(words, np.int64),
+        np.zeros(REGISTERS, np.int64),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def next_free(pool: Pool, start: int) -> int:
+    """First free slot from `start` on; the number of slots if there is none."""
+    slots = pool.count.shape[0]
+    if start >= slots:
+        return slots
+    word = start // WORD
+    bits = pool.free[word] >> (start % WORD) << (start % WORD)
+    while bits == 0:
+        word += 1
+        if word == pool.free.shape[0]:
+            return slots
+        bits = pool.free[word]
+    lowest = bits & -bits
+    return word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27]
+
+
+@numba.njit(cache=True, nogil=True)
+def set_count(pool: Pool, slot: int, count: int) -> None:
+    """Set pkmap_count[slot] and keep bitmaps and totals with it."""
+    old = pool.count[slot]
+    pool.count[slot] = count
+    word, bit = slot // WORD, 1 << (slot % WORD)
+    if (old == 0) != (count == 0):
+        pool.free[word] ^= bit
+    if (old == 1) != (count == 1):
+        pool.stale[word] ^= bit
+        pool.reg[STALE] += 1 if count == 1 else -1
+    if (old >= 2) != (count >= 2):
+        pool.reg[USED] += 1 if count >= 2 else -1
+
+
+@numba.njit(cache=True, nogil=True)
+def drop(pool: Pool, slot: int) -> None:
+    """Unmap a slot: pte_clear() and set_page_address(page, NULL)."""
+    page = pool.page[slot]
+    if page >= 0:
+        pool.slot[page] = -1
+    pool.page[slot] = -1
+    set_count(pool, slot, 0)
+
+
+@numba.njit(cache=True, nogil=True)
+def flush_all_zero_pkmaps(pool: Pool) -> int:
+    """Free every stale slot; return how many. The TLB is flushed if there was one."""
+    freed = 0
+    for word in range(pool.stale.shape[0]):
+        bits = pool.stale[word]
+        while bits != 0:
+            lowest = bits & -bits
+            bits ^= lowest
+            drop(pool, word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
+            freed += 1
+    pool.reg[FREED] = freed
+    return freed
+
+
+@numba.njit(cache=True, nogil=True)
+def map_new_virtual(pool: Pool, page: int) -> int:
+    """Find a slot for a page that has none; one attempt: ASLEEP if there is no free slot.
+
+    The budget of visits is refilled at slot 0, so an attempt that wraps visits all slots before
+    it gives up, and leaves the cursor at the last slot.
+    """
+    slots = pool.count.shape[0]
+    last = pool.reg[LAST]
+    slot = next_free(pool, last + 1)
+    pool.reg[SCANNED] = min(slot, slots - 1) - last
+    if slot == slots:
+        flush_all_zero_pkmaps(pool)
+        slot = next_free(pool, 0)
+        pool.reg[SCANNED] += min(slot, slots - 1) + 1
+        if slot == slots:
+            pool.reg[LAST] = slots - 1
+            return ASLEEP
+    pool.reg[LAST] = slot
+    pool.page[slot] = page
+    pool.slot[page] = slot
+    set_count(pool, slot, 1)
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def kmap_high(pool: Pool, page: int) -> int:
+    """Serve one kmap() of a highmem page; return the slot, or ASLEEP."""
+    slot = pool.slot[page]
+    pool.reg[SCANNED] = 0
+    if slot < 0:
+        slot = map_new_virtual(pool, page)
+        if slot == ASLEEP:
+            return ASLEEP
+    set_count(pool, slot, pool.count[slot] + 1)
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def kunmap_high(pool: Pool, page: int) -> int:
+    """Drop one user of a page; return its slot, UNKNOWN if it is not mapped.
+
+    The kernel's BUG() cases (no address, count reaches 0) are counted and change nothing.
+    """
+    slot = pool.slot[page]
+    if slot < 0:
+        pool.reg[ERRORS] += 1
+        return UNKNOWN
+    if pool.count[slot] < 2:
+        pool.reg[ERRORS] += 1
+        return UNKNOWN
+    set_count(pool, slot, pool.count[slot] - 1)
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def place(pool: Pool, page: int, slot: int, count: int) -> None:
+    """Force a slot's state: `page` (-1 unknown) mapped there with `count`."""
+    drop(pool, slot)
+    if page >= 0:
+        if pool.slot[page] >= 0:
+            drop(pool, pool.slot[page])
+        pool.slot[page] = slot
+    pool.page[slot] = page
+    set_count(pool, slot, count)
