@@ -1,0 +1,312 @@
+"""ARM (32 bit): address map, lowmem border, zones.
+
+Sources: arch/arm/Kconfig (splits, NR_CPUS); arch/arm/include/asm/memory.h, highmem.h,
+fixmap.h, pgtable.h (map); arch/arm/mm/mmu.c: early_vmalloc, adjust_lowmem_bounds (border);
+arch/arm/mm/init.c: zone_sizes_init (zones); arch/arm/kernel/smp_tlb.c (flushes). Checked
+against booted 5.10, 6.1 and 6.12, with and without LPAE.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collectors.events import HmtraceError
+from replay.arches.base import (
+    PAGE,
+    PAGE_SHIFT,
+    TOP,
+    Arch,
+    GiB,
+    Layout,
+    MiB,
+    Ranges,
+    Region,
+    Zone,
+    align_down,
+    align_up,
+    clip,
+    fill_gaps,
+    lazy_max_pages,
+    mem_map_bytes,
+    vmap_block_pages,
+)
+from replay.generations import GENERATIONS
+
+if TYPE_CHECKING:
+    from replay.machine import Machine
+
+SPLITS: Final = {
+    "3g": 0xC000_0000,
+    "3g_opt": 0xB000_0000,
+    "2g": 0x8000_0000,
+    "1g": 0x4000_0000,
+}
+LPAE_SPLITS: Final = frozenset({"3g", "2g", "1g"})
+
+VMALLOC_END: Final = 0xFF80_0000
+VMALLOC_OFFSET: Final = 8 * MiB
+DEFAULT_VMALLOC: Final = 240 * MiB
+MIN_VMALLOC: Final = 16 * MiB
+PMD_SIZE: Final = 2 * MiB
+"""As Linux counts on ARM, with two and with three levels."""
+
+FIXADDR_START: Final = 0xFFC8_0000
+FIXADDR_END: Final = 0xFFF0_0000
+FIXADDR_TOP: Final = FIXADDR_END - PAGE
+FIX_KMAP_BEGIN: Final = 1
+VECTORS: Final = 0xFFFF_0000
+PKMAP_SLOTS: Final = 512
+"""LAST_PKMAP is PTRS_PER_PTE, 512 with two and with three levels."""
+
+DEFAULT_CONFIG: Final = frozenset(
+    {
+        "ARM",
+        "SMP",
+        "HIGHMEM",
+        "HIGHPTE",
+        "CPU_V7",
+        "CPU_TLB_V7",
+        "ARM_ERRATA_798181",
+        "ARM_ERRATA_720789",
+        "MEMCG",
+        "SLUB",
+        "FLATMEM",
+        "ZONE_DMA",
+        "MODULES",
+        "VMAP_STACK",
+    }
+)
+"""Debian's armmp and armmp-lpae kernels."""
+
+
+class Border(NamedTuple):
+    """Result of adjust_lowmem_bounds, in physical addresses."""
+
+    lowmem_limit: int
+    memblock_limit: int
+
+
+def vmalloc_limit(machine: Machine, phys_offset: int) -> int:
+    """Physical address above which there is no lowmem.
+
+    arch/arm/mm/mmu.c. Up to 5.10 an explicit ``vmalloc=`` leaves no VMALLOC_OFFSET below it.
+    """
+    extra = GENERATIONS[machine.generation].arm_vmalloc_extra
+    page_offset = SPLITS[machine.split]
+    size = DEFAULT_VMALLOC if machine.vmalloc is None else machine.vmalloc
+    room = VMALLOC_END - (page_offset + 32 * MiB) - (VMALLOC_OFFSET if extra else 0)
+    size = max(MIN_VMALLOC, min(size, room))
+    if extra or machine.vmalloc is None:
+        size += VMALLOC_OFFSET
+    return VMALLOC_END - size - page_offset + phys_offset
+
+
+def border(ram: Ranges, limit: int) -> Border:
+    """Where lowmem ends. arch/arm/mm/mmu.c: adjust_lowmem_bounds.
+
+    Parameters
+    ----------
+    ram
+        Physical ranges, ascending.
+    limit
+        Of :func:`vmalloc_limit`.
+
+    Returns
+    -------
+    Border
+        lowmem_limit is where the direct mapping ends; memblock_limit, where the kernel stops
+        to allocate from it, is the zone border: it keeps whole sections of 2 MiB.
+    """
+    lowmem = 0
+    memblock = 0
+    for number, (start, end) in enumerate(ram):
+        if start >= limit:
+            break
+        lowmem = max(lowmem, min(end, limit))
+        # the first range may start anywhere: what is before its first section is left out
+        if number and not memblock and start % PMD_SIZE:
+            memblock = start
+        elif not memblock and end % PMD_SIZE:
+            memblock = lowmem
+    return Border(lowmem, align_down(memblock or lowmem, PMD_SIZE))
+
+
+def km_slots(machine: Machine) -> tuple[int, int, int]:
+    """Slots per CPU, slots per mapping, and mappings that can be held at once.
+
+    asm-generic/kmap_size.h; up to 5.10 asm/kmap_types.h: KM_TYPE_NR 16.
+    """
+    if GENERATIONS[machine.generation].local_per_cpu:
+        return 16, 1, 16
+    if config_of(machine) & {"DEBUG_KMAP_LOCAL", "DEBUG_HIGHMEM"}:
+        return 33, 2, 16
+    return 16, 1, 15
+
+
+def layout(machine: Machine) -> Layout:
+    """Lay out an ARM machine.
+
+    Raises
+    ------
+    HmtraceError
+        If no RAM is left for lowmem.
+    """
+    config = config_of(machine)
+    generation = GENERATIONS[machine.generation]
+    page_offset = SPLITS[machine.split]
+    enabled = machine.highmem_enabled
+    ram, phys_offset, notes = usable_ram(machine)
+    limits = border(ram, vmalloc_limit(machine, phys_offset))
+    if limits.memblock_limit <= phys_offset:
+        msg = "no RAM below the border of lowmem"
+        raise HmtraceError(msg, hint="give a smaller --vmalloc, or more --ram", exit_code=2)
+    if enabled:
+        max_pfn = ram[-1][1] >> PAGE_SHIFT
+    else:
+        max_pfn = limits.memblock_limit >> PAGE_SHIFT
+        if ram[-1][1] > limits.lowmem_limit:
+            notes.append("RAM that lowmem does not hold is not used: kernel without HIGHMEM")
+    if machine.highmem is not None:
+        notes.append("highmem= does not exist on ARM and is ignored")
+    low_pfn = limits.memblock_limit >> PAGE_SHIFT
+    high_memory = page_offset + limits.lowmem_limit - phys_offset
+    vmalloc_start = align_down(high_memory + VMALLOC_OFFSET, VMALLOC_OFFSET)
+    slots = machine.pkmap_slots or PKMAP_SLOTS
+    pkmap = page_offset - align_up(slots * PAGE, PMD_SIZE)
+    modules_start = page_offset - (8 if "THUMB2_KERNEL" in config else 16) * MiB
+    modules_end = pkmap if enabled else page_offset
+    user_end = page_offset - 16 * MiB
+    per_cpu, step, depth = km_slots(machine)
+    kmap_top = FIXADDR_TOP - FIX_KMAP_BEGIN * PAGE
+    kmap_bottom = kmap_top - (per_cpu * machine.nr_cpus - 1) * PAGE
+    smp_v6 = "SMP" in config and "CPU_TLB_V6" in config
+    regions = [
+        Region("user", 0, user_end, "a process"),
+        Region("modules", modules_start, modules_end, "modules"),
+        Region("lowmem", page_offset, high_memory, "direct mapping of RAM"),
+        Region("vmalloc", vmalloc_start, VMALLOC_END, "vmap, vmalloc, ioremap"),
+        Region("fixmap", FIXADDR_START, kmap_bottom, "fixed addresses"),
+        Region("kmap_local", kmap_bottom, kmap_top + PAGE, f"{per_cpu} slots per CPU"),
+        Region("fixmap", kmap_top + PAGE, FIXADDR_END, "fixed addresses"),
+        Region("vectors", VECTORS, VECTORS + 2 * PAGE, "exception vectors"),
+    ]
+    if enabled:
+        regions.append(Region("pkmap", pkmap, pkmap + slots * PAGE, f"kmap(): {slots} slots"))
+    return Layout(
+        page_size=PAGE,
+        page_offset=page_offset,
+        phys_offset=phys_offset,
+        user_end=user_end,
+        lowmem_end_pfn=low_pfn,
+        high_memory=high_memory,
+        max_pfn=max_pfn,
+        vmalloc_start=vmalloc_start,
+        vmalloc_end=VMALLOC_END,
+        modules_start=modules_start,
+        modules_end=modules_end,
+        pkmap_base=pkmap if enabled else 0,
+        pkmap_slots=slots if enabled else 0,
+        kmap_fix_top=kmap_top,
+        km_max_idx=per_cpu,
+        km_step=step,
+        km_usable_depth=depth,
+        kmap_per_cpu=generation.local_per_cpu,
+        fixaddr_top=FIXADDR_TOP,
+        fixaddr_start=FIXADDR_START,
+        nr_cpus=machine.nr_cpus,
+        zones=_zones(ram[0][0] >> PAGE_SHIFT, low_pfn, max_pfn, dma="ZONE_DMA" in config),
+        regions=fill_gaps(regions),
+        lazy_max_pages=lazy_max_pages(machine.cpus),
+        vmap_block_pages=vmap_block_pages(machine.nr_cpus),
+        ioremap_max_order=19 if machine.pae or "SMP" in config else 24,
+        flush_ceiling_pages=None,
+        tlb_broadcast="SMP" in config and not smp_v6,
+        tlb_erratum_ipi=machine.tlb_erratum and machine.cpus > 1,
+        local_flush_on_map=True,
+        # 5.10 leaves the PTE in place at kunmap_atomic(), unless DEBUG_HIGHMEM
+        local_flush_on_unmap=not generation.local_per_cpu or "DEBUG_HIGHMEM" in config,
+        kmap_high_get=enabled and not smp_v6 and "ARM_ERRATA_798181" not in config,
+        mem_map_bytes=mem_map_bytes(ram[0][0] >> PAGE_SHIFT, max_pfn, machine.page_struct),
+        notes=tuple(notes),
+    )
+
+
+def usable_ram(machine: Machine) -> tuple[Ranges, int, list[str]]:
+    """RAM ranges that the kernel keeps, PHYS_OFFSET, and remarks.
+
+    ``mem=SIZE`` means SIZE bytes from PHYS_OFFSET on (arch/arm/kernel/setup.c: early_mem);
+    without LPAE nothing above 4 GiB can be addressed.
+
+    Raises
+    ------
+    HmtraceError
+        If nothing is left.
+    """
+    notes: list[str] = []
+    ram = machine.ram
+    base = machine.phys_offset
+    if base is None:
+        base = align_up(ram[0][0], PMD_SIZE) if ram else 0
+    if machine.mem is not None:
+        ram = clip(ram, base + machine.mem)
+    kept = ram if machine.pae else clip(ram, TOP)
+    if kept != ram:
+        notes.append("RAM above 4 GiB is not used by a kernel without LPAE")
+    if not kept or kept[-1][1] <= base:
+        msg = "the machine has no RAM"
+        raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
+    return kept, base, notes
+
+
+def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
+    """RAM of `total` bytes as the captured board has it: its banks, the last grown or cut.
+
+    Without LPAE what does not fit below 4 GiB cannot be had.
+
+    Raises
+    ------
+    HmtraceError
+        If the banks' start leaves no room for that much.
+    """
+    banks = like or ((0, total),)
+    out: list[tuple[int, int]] = []
+    left = total
+    for number, (start, end) in enumerate(banks):
+        size = left if number == len(banks) - 1 else min(left, end - start)
+        if size <= 0:
+            break
+        out.append((start, start + size))
+        left -= size
+    if not pae and out[-1][1] > TOP:
+        most = TOP - banks[0][0]
+        msg = f"{total // MiB} MiB of RAM from {banks[0][0]:#x} on do not end below 4 GiB"
+        hint = f"give --pae (LPAE), or at most --ram {most // MiB}M"
+        raise HmtraceError(msg, hint=hint, exit_code=2)
+    return tuple(out)
+
+
+def config_of(machine: Machine) -> frozenset[str]:
+    """Switches of the machine's configuration, or those of distribution kernels."""
+    return machine.config or DEFAULT_CONFIG
+
+
+def _zones(first: int, low: int, end: int, *, dma: bool) -> tuple[Zone, ...]:
+    """Zones of a board that does not limit DMA: all of lowmem is ZONE_DMA where that exists."""
+    zones = (Zone("DMA" if dma else "Normal", first, low), Zone("HighMem", low, end))
+    return tuple(zone for zone in zones if zone.end_pfn > zone.start_pfn)
+
+
+ARM: Final = Arch(
+    name="arm",
+    splits=SPLITS,
+    pae_splits=LPAE_SPLITS,
+    pae_name="LPAE",
+    max_nr_cpus=32,
+    default_nr_cpus=8,
+    max_phys=4 * GiB,
+    max_phys_pae=1 << 40,
+    default_config=DEFAULT_CONFIG,
+    default_page_struct=36,
+    ram_for=ram_for,
+    layout=layout,
+)

@@ -1,0 +1,282 @@
+"""What an architecture hands out: the address map and the limits of one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replay.machine import Machine
+
+KiB: Final = 1 << 10
+MiB: Final = 1 << 20
+GiB: Final = 1 << 30
+PAGE: Final = 4096
+PAGE_SHIFT: Final = 12
+TOP: Final = 1 << 32
+"""End of the address space."""
+
+Ranges = tuple[tuple[int, int], ...]
+"""Physical ranges as (first byte, byte after the last), ascending."""
+
+
+class Zone(NamedTuple):
+    """A zone as [start_pfn, end_pfn); holes count."""
+
+    name: str
+    start_pfn: int
+    end_pfn: int
+
+
+class Region(NamedTuple):
+    """A stretch of the address space, [start, end), for the picture of it."""
+
+    name: str
+    start: int
+    end: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Address map and limits of one machine; addresses and sizes in bytes.
+
+    Attributes
+    ----------
+    page_size
+        Bytes per page.
+    page_offset
+        PAGE_OFFSET: where the direct mapping starts.
+    phys_offset
+        Physical address that is mapped at `page_offset`.
+    user_end
+        TASK_SIZE: end of the user address space.
+    lowmem_end_pfn
+        First frame of ZONE_HIGHMEM, or the end of RAM where there is none.
+    high_memory
+        End of the direct mapping.
+    max_pfn
+        Frame after the last that the kernel uses.
+    vmalloc_start, vmalloc_end
+        The vmap arena.
+    modules_start, modules_end
+        Where modules are loaded (the arena itself on i386).
+    pkmap_base, pkmap_slots
+        The kmap() pool: first address and LAST_PKMAP; 0 slots without HIGHMEM.
+    kmap_fix_top
+        Address of slot 0 of CPU 0 of kmap_local; slots lie downwards.
+    km_max_idx
+        Slots per CPU: KM_MAX_IDX, or KM_TYPE_NR of kmap_atomic().
+    km_step
+        Slots that one mapping takes (2 where guard slots are between them).
+    km_usable_depth
+        Mappings that one task (CPU) can hold at once.
+    kmap_per_cpu
+        Depth is counted per CPU (kmap_atomic up to 5.10), else per task.
+    fixaddr_top, fixaddr_start
+        The fixmap: highest page, and the lowest address with the boot-time entries.
+    nr_cpus
+        CPUs that the fixmap has room for.
+    zones
+        Zones that are not empty, ascending.
+    regions
+        The address space without gaps or overlaps, ascending.
+    lazy_max_pages
+        Pages that may wait for a purge (mm/vmalloc.c: lazy_max_pages).
+    vmap_block_pages
+        Pages of one block of vm_map_ram (VMAP_BBMAP_BITS).
+    ioremap_max_order
+        Largest alignment that ioremap asks for, as a power of two of bytes.
+    flush_ceiling_pages
+        Most pages that a kernel flush invalidates one by one; None: there is no ceiling.
+    tlb_broadcast
+        The hardware tells the other CPUs of an invalidation (ARMv7 SMP); else they get an IPI.
+    tlb_erratum_ipi
+        An IPI follows each flush nevertheless (ARM erratum 798181 on an affected CPU).
+    local_flush_on_map, local_flush_on_unmap
+        kmap_local invalidates the slot's TLB entry when it maps, when it unmaps.
+    kmap_high_get
+        kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
+    mem_map_bytes
+        Size of the page array, taken from lowmem (FLATMEM).
+    notes
+        What the kernel would say: options ignored, RAM dropped.
+    """
+
+    page_size: int
+    page_offset: int
+    phys_offset: int
+    user_end: int
+    lowmem_end_pfn: int
+    high_memory: int
+    max_pfn: int
+    vmalloc_start: int
+    vmalloc_end: int
+    modules_start: int
+    modules_end: int
+    pkmap_base: int
+    pkmap_slots: int
+    kmap_fix_top: int
+    km_max_idx: int
+    km_step: int
+    km_usable_depth: int
+    kmap_per_cpu: bool
+    fixaddr_top: int
+    fixaddr_start: int
+    nr_cpus: int
+    zones: tuple[Zone, ...]
+    regions: tuple[Region, ...]
+    lazy_max_pages: int
+    vmap_block_pages: int
+    ioremap_max_order: int
+    flush_ceiling_pages: int | None
+    tlb_broadcast: bool
+    tlb_erratum_ipi: bool
+    local_flush_on_map: bool
+    local_flush_on_unmap: bool
+    kmap_high_get: bool
+    mem_map_bytes: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def pkmap_end(self) -> int:
+        """Address after the pool's window."""
+        return self.pkmap_base + self.pkmap_slots * self.page_size
+
+    @property
+    def vmalloc_bytes(self) -> int:
+        """Size of the arena."""
+        return self.vmalloc_end - self.vmalloc_start
+
+    @property
+    def lowmem_bytes(self) -> int:
+        """Size of the direct mapping."""
+        return self.high_memory - self.page_offset
+
+    @property
+    def highmem_bytes(self) -> int:
+        """Span of ZONE_HIGHMEM."""
+        return (self.max_pfn - self.lowmem_end_pfn) * self.page_size
+
+    @property
+    def kmap_fix_bottom(self) -> int:
+        """Lowest address of a kmap_local slot."""
+        return self.kmap_fix_top - (self.km_max_idx * self.nr_cpus - 1) * self.page_size
+
+
+@dataclass(frozen=True)
+class Arch:
+    """An architecture: data, and the one function that lays a machine out.
+
+    Attributes
+    ----------
+    name
+        Key in :data:`replay.arches.ARCHES`.
+    splits
+        Split to PAGE_OFFSET.
+    pae_splits
+        Splits that exist with PAE.
+    pae_name
+        What PAE is called: ``PAE``, ``LPAE``.
+    max_nr_cpus, default_nr_cpus
+        CONFIG_NR_CPUS.
+    max_phys, max_phys_pae
+        End of the physical addresses that a kernel can use.
+    default_config
+        Switches of the distribution kernels, for machines without a configuration.
+    default_page_struct
+        sizeof(struct page) of these kernels.
+    ram_for
+        (bytes, ranges of the captured machine, pae) to plausible RAM ranges.
+    layout
+        Machine to its layout.
+    """
+
+    name: str
+    splits: Mapping[str, int]
+    pae_splits: frozenset[str]
+    pae_name: str
+    max_nr_cpus: int
+    default_nr_cpus: int
+    max_phys: int
+    max_phys_pae: int
+    default_config: frozenset[str]
+    default_page_struct: int
+    ram_for: Callable[[int, Ranges, bool], Ranges]
+    layout: Callable[[Machine], Layout]
+
+
+def align_down(value: int, unit: int) -> int:
+    """Round down to a multiple of `unit`, a power of two."""
+    return value & ~(unit - 1)
+
+
+def align_up(value: int, unit: int) -> int:
+    """Round up to a multiple of `unit`, a power of two."""
+    return (value + unit - 1) & ~(unit - 1)
+
+
+def lazy_max_pages(cpus: int) -> int:
+    """Pages that may wait for a purge: fls(online CPUs) * 32 MiB.
+
+    mm/vmalloc.c: lazy_max_pages.
+
+    Examples
+    --------
+    >>> [lazy_max_pages(n) for n in (1, 2, 4, 8)]
+    [8192, 16384, 24576, 32768]
+    """
+    return cpus.bit_length() * (32 * MiB // PAGE)
+
+
+def vmap_block_pages(nr_cpus: int) -> int:
+    """VMAP_BBMAP_BITS of a 32-bit kernel, whose VMALLOC_SPACE is 128 MiB.
+
+    mm/vmalloc.c: VMALLOC_PAGES / roundup_pow2(NR_CPUS) / 16, from 64 to 1024.
+    """
+    rounded = 1 << (nr_cpus - 1).bit_length()
+    return min(1024, max(64, 128 * MiB // PAGE // rounded // 16))
+
+
+def mem_map_bytes(first_pfn: int, max_pfn: int, page_struct: int) -> int:
+    """Bytes of the FLATMEM page array; both ends rounded to 4 MiB of RAM.
+
+    mm/page_alloc.c: alloc_node_mem_map, MAX_ORDER_NR_PAGES 1024.
+    """
+    return (align_up(max_pfn, 1024) - align_down(first_pfn, 1024)) * page_struct
+
+
+def fill_gaps(regions: list[Region], end: int = TOP) -> tuple[Region, ...]:
+    """Sort regions, drop empty ones, and name what lies between them.
+
+    Parameters
+    ----------
+    regions
+        Regions that do not overlap.
+    end
+        End of the address space.
+
+    Returns
+    -------
+    tuple of Region
+        From 0 to `end` without a gap.
+    """
+    out: list[Region] = []
+    at = 0
+    for region in sorted(regions, key=lambda r: r.start):
+        if region.end <= region.start:
+            continue
+        if region.start > at:
+            out.append(Region("gap", at, region.start, "not mapped"))
+        out.append(region)
+        at = region.end
+    if at < end:
+        out.append(Region("gap", at, end, "not mapped"))
+    return tuple(out)
+
+
+def clip(ranges: Ranges, end: int) -> Ranges:
+    """Cut ranges off at a physical address."""
+    return tuple((a, min(b, end)) for a, b in ranges if a < end)

@@ -1,0 +1,366 @@
+"""i386: address map from the top down, lowmem border, zones.
+
+Sources: arch/x86/Kconfig (splits); arch/x86/include/asm/fixmap.h, pgtable_32_areas.h and
+cpu_entry_area.h (map); arch/x86/mm/init_32.c: find_low_pfn_range, lowmem_pfn_init,
+highmem_pfn_init (border), zone_sizes_init (zones); arch/x86/mm/pgtable_32.c: parse_vmalloc,
+parse_reservetop; arch/x86/mm/tlb.c (flush ceiling). Checked against booted 5.10, 6.1 and 6.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collectors.events import HmtraceError
+from replay.arches.base import (
+    PAGE,
+    PAGE_SHIFT,
+    TOP,
+    Arch,
+    GiB,
+    Layout,
+    MiB,
+    Ranges,
+    Region,
+    Zone,
+    align_down,
+    align_up,
+    clip,
+    fill_gaps,
+    lazy_max_pages,
+    mem_map_bytes,
+    vmap_block_pages,
+)
+from replay.generations import GENERATIONS
+
+if TYPE_CHECKING:
+    from replay.machine import Machine
+
+SPLITS: Final = {
+    "3g": 0xC000_0000,
+    "3g_opt": 0xB000_0000,
+    "2g": 0x8000_0000,
+    "2g_opt": 0x7800_0000,
+    "1g": 0x4000_0000,
+}
+PAE_SPLITS: Final = frozenset({"3g", "2g", "1g"})
+"""One top-level entry of PAE covers 1 GiB, so the split must be a multiple of it."""
+
+VMALLOC_OFFSET: Final = 8 * MiB
+DEFAULT_RESERVE: Final = 128 * MiB
+"""VMALLOC_RESERVE without ``vmalloc=``, which adds VMALLOC_OFFSET to its size."""
+
+BOOT_MAPS: Final = 512
+"""TOTAL_FIX_BTMAPS: 64 pages in 8 slots."""
+
+DMA_END_PFN: Final = 4096
+MIN_LOWMEM: Final = 64 * MiB
+"""Less lowmem than this is refused by highmem= (lowmem_pfn_init), and here altogether."""
+
+FLUSH_CEILING: Final = 33
+"""tlb_single_page_flush_ceiling."""
+
+DEFAULT_CONFIG: Final = frozenset(
+    {
+        "X86_32",
+        "SMP",
+        "HIGHMEM",
+        "X86_LOCAL_APIC",
+        "X86_IO_APIC",
+        "PCI_MMCONFIG",
+        "ACPI_APEI_GHES",
+        "CPU_SUP_INTEL",
+        "X86_IOPL_IOPERM",
+        "ZONE_DMA",
+        "MEMCG",
+        "SLUB",
+        "HIGHPTE",
+    }
+)
+"""Debian's 686 and 686-pae kernels."""
+
+
+class Fixmap(NamedTuple):
+    """Where the fixmap puts things, as indices (index 0 is the highest page)."""
+
+    kmap_begin: int
+    permanent: int
+    total: int
+
+
+def km_slots(machine: Machine) -> tuple[int, int, int]:
+    """Slots per CPU, slots per mapping, and mappings that can be held at once.
+
+    asm-generic/kmap_size.h: KM_MAX_IDX 16, or 33 with DEBUG_KMAP_LOCAL (every second is a
+    guard); the last of 16 is never used (kmap_local_idx_push). Up to 5.10
+    asm-generic/kmap_types.h: KM_TYPE_NR 20, or 41 with DEBUG_HIGHMEM.
+    """
+    config = config_of(machine)
+    if GENERATIONS[machine.generation].local_per_cpu:
+        slots = 41 if "DEBUG_HIGHMEM" in config else 20
+        return slots, 1, slots
+    if config & {"DEBUG_KMAP_LOCAL", "DEBUG_HIGHMEM"}:
+        return 33, 2, 16
+    return 16, 1, 15
+
+
+def fixmap(machine: Machine) -> Fixmap:
+    """Count the fixmap's entries. asm/fixmap.h: enum fixed_addresses."""
+    config = config_of(machine)
+    index = 3  # FIX_HOLE, FIX_DBGP_BASE, FIX_EARLYCON_MEM_BASE
+    index += "PROVIDE_OHCI1394_DMA_INIT" in config
+    index += "X86_LOCAL_APIC" in config
+    index += 64 * ("X86_IO_APIC" in config)  # MAX_IO_APICS
+    kmap_begin = index
+    if machine.highmem_enabled:
+        index += km_slots(machine)[0] * machine.nr_cpus
+        index += "PCI_MMCONFIG" in config
+    index += "PARAVIRT_XXL" in config
+    index += 2 * ("ACPI_APEI_GHES" in config)
+    permanent = index
+    # FIX_BTMAP_END: the boot-time maps must share one page table
+    entries = 512 if machine.pae else 1024
+    if (permanent ^ (permanent + BOOT_MAPS - 1)) & -entries:
+        index = permanent + BOOT_MAPS - (permanent & (BOOT_MAPS - 1))
+    total = index + BOOT_MAPS + 1 + ("INTEL_TXT" in config)  # FIX_WP_TEST, FIX_TBOOT_BASE
+    return Fixmap(kmap_begin, permanent, total)
+
+
+def cpu_entry_pages(config: frozenset[str]) -> int:
+    """Pages of struct cpu_entry_area: 43 in distribution kernels.
+
+    asm/cpu_entry_area.h: descriptor table, guard, entry stack, guard, double-fault stack, TSS
+    (5 pages with its I/O bitmap, else 1), debug store (1) and its buffers (32) of Intel CPUs.
+    """
+    tss = 5 if "X86_IOPL_IOPERM" in config else 1
+    debug_store = 33 if "CPU_SUP_INTEL" in config else 0
+    return 5 + tss + debug_store
+
+
+class Border(NamedTuple):
+    """Result of find_low_pfn_range."""
+
+    low_pfn: int
+    high_start_pfn: int
+    max_pfn: int
+    notes: tuple[str, ...]
+
+
+def border(max_pfn: int, maxmem_pfn: int, highmem: int | None, *, enabled: bool) -> Border:
+    """Where lowmem ends. arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init.
+
+    Parameters
+    ----------
+    max_pfn
+        Frame after the last RAM.
+    maxmem_pfn
+        Frames that the direct mapping has room for.
+    highmem
+        ``highmem=`` in bytes, None if not given.
+    enabled
+        CONFIG_HIGHMEM.
+
+    Returns
+    -------
+    Border
+    """
+    notes: list[str] = []
+    wanted = None if highmem is None else highmem >> PAGE_SHIFT
+    if max_pfn <= maxmem_pfn:
+        low = max_pfn
+        high = wanted or 0
+        if high >= max_pfn:
+            if high:
+                notes.append("highmem= is as large as all RAM and is ignored")
+            high = 0
+        if high and low - high < MIN_LOWMEM >> PAGE_SHIFT:
+            notes.append("highmem= would leave less than 64 MiB of lowmem and is ignored")
+            high = 0
+        if high and not enabled:
+            notes.append("highmem= is ignored: this kernel is built without HIGHMEM")
+            high = 0
+        low -= high
+    else:
+        low = maxmem_pfn
+        high = max_pfn - maxmem_pfn if wanted is None else wanted
+        if not enabled:
+            notes.append("RAM that lowmem does not hold is not used: kernel without HIGHMEM")
+            max_pfn = maxmem_pfn
+        elif high + maxmem_pfn < max_pfn:
+            notes.append("highmem= leaves RAM at the top unused")
+            max_pfn = maxmem_pfn + high
+        elif high + maxmem_pfn > max_pfn:
+            notes.append("highmem= is larger than the RAM above lowmem and is ignored")
+    return Border(low, low if max_pfn > low else max_pfn, max_pfn, tuple(notes))
+
+
+def layout(machine: Machine) -> Layout:
+    """Lay out an i386 machine.
+
+    Raises
+    ------
+    HmtraceError
+        If the arena leaves no room for lowmem.
+    """
+    config = config_of(machine)
+    page_offset = SPLITS[machine.split]
+    pmd = 2 * MiB if machine.pae else 4 * MiB
+    slots = machine.pkmap_slots or (512 if machine.pae else 1024)
+    fix = fixmap(machine)
+    top = TOP - PAGE
+    if machine.reservetop:
+        top = align_down(TOP - machine.reservetop, pmd) - PAGE
+    fix_start = top - fix.total * PAGE
+    areas = machine.nr_cpus * cpu_entry_pages(config) + 1
+    cpu_entry = align_down(fix_start - PAGE * areas, pmd)
+    ldt = align_down(cpu_entry - PAGE, pmd)
+    # one page table holds the pool; a pool that is larger than any real one takes more of them
+    pkmap = align_down(ldt - PAGE, pmd) - (align_up(slots * PAGE, pmd) - pmd)
+    vmalloc_end = (pkmap if machine.highmem_enabled else ldt) - 2 * PAGE
+    reserve = DEFAULT_RESERVE if machine.vmalloc is None else machine.vmalloc + VMALLOC_OFFSET
+    maxmem = vmalloc_end - page_offset - reserve
+    if maxmem < MIN_LOWMEM:
+        raise _no_room(machine, vmalloc_end - page_offset - VMALLOC_OFFSET - MIN_LOWMEM)
+
+    ram, notes = usable_ram(machine)
+    limits = border(
+        ram[-1][1] >> PAGE_SHIFT,
+        maxmem >> PAGE_SHIFT,
+        machine.highmem,
+        enabled=machine.highmem_enabled,
+    )
+    high_memory = page_offset + limits.high_start_pfn * PAGE
+    vmalloc_start = high_memory + VMALLOC_OFFSET
+    per_cpu, step, depth = km_slots(machine)
+    kmap_top = top - fix.kmap_begin * PAGE
+    kmap_bottom = kmap_top - (per_cpu * machine.nr_cpus - 1) * PAGE
+    enabled = machine.highmem_enabled
+    first_pfn = max(1, align_up(ram[0][0], PAGE) >> PAGE_SHIFT)
+    regions = [
+        Region("user", 0, page_offset, "a process"),
+        Region("lowmem", page_offset, high_memory, "direct mapping of RAM"),
+        Region("vmalloc", vmalloc_start, vmalloc_end, "vmap, vmalloc, ioremap, modules"),
+        Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"),
+        Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU"),
+    ]
+    if enabled:
+        regions += [
+            Region("pkmap", pkmap, pkmap + slots * PAGE, f"kmap(): {slots} slots"),
+            Region("fixmap", fix_start, kmap_bottom, "fixed addresses"),
+            Region("kmap_local", kmap_bottom, kmap_top + PAGE, f"{per_cpu} slots per CPU"),
+            Region("fixmap", kmap_top + PAGE, top + PAGE, "fixed addresses"),
+        ]
+    else:
+        regions.append(Region("fixmap", fix_start, top + PAGE, "fixed addresses"))
+    return Layout(
+        page_size=PAGE,
+        page_offset=page_offset,
+        phys_offset=0,
+        user_end=page_offset,
+        lowmem_end_pfn=limits.low_pfn,
+        high_memory=high_memory,
+        max_pfn=limits.max_pfn,
+        vmalloc_start=vmalloc_start,
+        vmalloc_end=vmalloc_end,
+        modules_start=vmalloc_start,
+        modules_end=vmalloc_end,
+        pkmap_base=pkmap if enabled else 0,
+        pkmap_slots=slots if enabled else 0,
+        kmap_fix_top=kmap_top,
+        km_max_idx=per_cpu,
+        km_step=step,
+        km_usable_depth=depth,
+        kmap_per_cpu=GENERATIONS[machine.generation].local_per_cpu,
+        fixaddr_top=top,
+        fixaddr_start=fix_start,
+        nr_cpus=machine.nr_cpus,
+        zones=_zones(first_pfn, limits, dma="ZONE_DMA" in config),
+        regions=fill_gaps(regions),
+        lazy_max_pages=lazy_max_pages(machine.cpus),
+        vmap_block_pages=vmap_block_pages(machine.nr_cpus),
+        ioremap_max_order=21 if machine.pae else 22,
+        flush_ceiling_pages=FLUSH_CEILING,
+        tlb_broadcast=False,
+        tlb_erratum_ipi=False,
+        local_flush_on_map=False,
+        local_flush_on_unmap=True,
+        kmap_high_get=False,
+        mem_map_bytes=mem_map_bytes(first_pfn, limits.max_pfn, machine.page_struct),
+        notes=(*notes, *limits.notes),
+    )
+
+
+def usable_ram(machine: Machine) -> tuple[Ranges, tuple[str, ...]]:
+    """RAM ranges that the kernel keeps: below ``mem=`` and below what it can address.
+
+    arch/x86/kernel/e820.c: parse_memopt, e820__end_of_ram_pfn. With PAE up to 64 GiB; without
+    it, and in kernels without HIGHMEM64G, up to 4 GiB.
+    """
+    notes: list[str] = []
+    ram = machine.ram if machine.mem is None else clip(machine.ram, machine.mem)
+    far = machine.pae and GENERATIONS[machine.generation].x86_highmem64g
+    limit = 64 * GiB if far else 4 * GiB
+    kept = clip(ram, limit)
+    if kept != ram:
+        notes.append(f"RAM above {limit // GiB} GiB is not used by this kernel")
+    if not kept:
+        msg = "the machine has no RAM"
+        raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
+    return kept, tuple(notes)
+
+
+def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG001
+    """Plausible RAM ranges of a PC of `total` bytes.
+
+    As the firmware of the captured machine has them below 1 MiB and at the end of RAM (it
+    keeps some of the last MiB for itself); above 3.5 GiB of RAM everything that would lie
+    between 3 and 4 GiB moves above 4 GiB, for the sake of the PCI devices.
+    """
+    low = tuple((a, b) for a, b in like if b <= MiB) or ((0x1000, 0x9_FC00),)
+    tail = 0
+    if like and like[-1][1] > MiB:
+        tail = align_up(like[-1][1], 16 * MiB) - like[-1][1]
+        tail = tail if tail < 2 * MiB else 0
+    if total <= 3 * GiB + 512 * MiB:
+        return (*low, (MiB, total - tail))
+    return (*low, (MiB, 3 * GiB - tail), (4 * GiB, total + GiB))
+
+
+def config_of(machine: Machine) -> frozenset[str]:
+    """Switches of the machine's configuration, or those of distribution kernels."""
+    return machine.config or DEFAULT_CONFIG
+
+
+def _zones(first_pfn: int, limits: Border, *, dma: bool) -> tuple[Zone, ...]:
+    split = min(DMA_END_PFN, limits.low_pfn) if dma else first_pfn
+    zones = (
+        Zone("DMA", first_pfn, split),
+        Zone("Normal", max(first_pfn, split), limits.low_pfn),
+        Zone("HighMem", limits.low_pfn, limits.max_pfn),
+    )
+    return tuple(zone for zone in zones if zone.end_pfn > zone.start_pfn)
+
+
+def _no_room(machine: Machine, most: int) -> HmtraceError:
+    asked = DEFAULT_RESERVE if machine.vmalloc is None else machine.vmalloc
+    return HmtraceError(
+        f"an arena of {asked // MiB} MiB leaves less than 64 MiB of lowmem "
+        f"under the {machine.split} split",
+        hint=f"at most vmalloc={max(most, 0) // MiB}M fits",
+        exit_code=2,
+    )
+
+
+I386: Final = Arch(
+    name="i386",
+    splits=SPLITS,
+    pae_splits=PAE_SPLITS,
+    pae_name="PAE",
+    max_nr_cpus=64,
+    default_nr_cpus=32,
+    max_phys=4 * GiB,
+    max_phys_pae=64 * GiB,
+    default_config=DEFAULT_CONFIG,
+    default_page_struct=40,
+    ram_for=ram_for,
+    layout=layout,
+)

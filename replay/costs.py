@@ -1,0 +1,285 @@
+"""What mapping work costs: the parameters, and the formulas over them.
+
+All times are nanoseconds of CPU time. The figures and their sources are in ``costs.toml``;
+most are assumptions, so results in nanoseconds are estimates, and ratios between two machines
+are better than the times themselves.
+
+The formulas are plain arithmetic: they take ints, or numpy arrays of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from collectors.events import HmtraceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replay.arches.base import Layout
+
+_LIMIT = 1 << 20
+"""Bytes that a costs file may have."""
+
+
+@dataclass(frozen=True)
+class CostNote:
+    """Where one figure comes from: `trust` is explained at the top of costs.toml."""
+
+    unit: str
+    what: str
+    source: str
+    trust: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cost parameters; what each means stands in ``costs.toml``. Nanoseconds unless said.
+
+    Attributes
+    ----------
+    tlb_entries
+        Number of entries.
+    tlb_live
+        Share, 0 to 1.
+    pti
+        Switch, 0 or 1.
+    """
+
+    invlpg: float
+    full_flush: float
+    walk: float
+    tlb_entries: float
+    tlb_live: float
+    ipi_base: float
+    ipi_cpu: float
+    ipi_receive: float
+    tlbi_broadcast: float
+    tlbi_local: float
+    dsb: float
+    isb: float
+    scan: float
+    set_pte: float
+    clear_pte: float
+    hash: float
+    lock: float
+    migrate: float
+    low_map: float
+    sleep: float
+    tree_step: float
+    area: float
+    pti: float
+
+    @classmethod
+    def default(cls) -> Costs:
+        """The figures of ``costs.toml``."""
+        return cls(**{name: value for name, (value, _) in _defaults().items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Costs:
+        """Override figures from a TOML file.
+
+        Parameters
+        ----------
+        path
+            Lines ``name = number``, or tables ``[name]`` with a ``value``, as in costs.toml.
+
+        Returns
+        -------
+        Costs
+            The defaults where the file says nothing.
+
+        Raises
+        ------
+        HmtraceError
+            Exit code 3 if the file cannot be read; 2 if it is no TOML, names an unknown figure
+            or one that is no finite number of at least 0.
+        """
+        return cls.default().with_values(_read_toml(path), source=str(path))
+
+    def with_values(self, values: dict[str, Any], *, source: str | None = None) -> Costs:
+        """Override figures by name; errors as :meth:`load`."""
+        known = [f.name for f in fields(self)]
+        changed: dict[str, float] = {}
+        for name, entry in values.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                msg = f"unknown cost {name!r}"
+                raise HmtraceError(msg, source=source, hint=hint, exit_code=2)
+            value = entry.get("value") if isinstance(entry, dict) else entry
+            if not _is_cost(value):
+                msg = f"cost {name!r} is {value!r}, not a number of at least 0"
+                hint = f"write  {name} = 100"
+                raise HmtraceError(msg, source=source, hint=hint, exit_code=2)
+            changed[name] = float(value)
+        return replace(self, **changed)
+
+    @staticmethod
+    def notes() -> dict[str, CostNote]:
+        """Unit, meaning, source and trust of every figure's default."""
+        return {name: note for name, (_, note) in _defaults().items()}
+
+
+def _is_cost(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and 0 <= value <= 1e15
+
+
+@lru_cache(maxsize=1)
+def _defaults() -> dict[str, tuple[float, CostNote]]:
+    text = files("replay").joinpath("costs.toml").read_text(encoding="utf-8")
+    out = {}
+    for name, entry in tomllib.loads(text).items():
+        note = CostNote(entry["unit"], entry["what"], entry["source"], entry["trust"])
+        out[name] = (float(entry["value"]), note)
+    return out
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+    except OSError as error:
+        msg = f"cannot be read ({error.strerror or error})"
+        raise HmtraceError(msg, source=str(path)) from error
+    hint = "lines look like  invlpg = 140"
+    if len(data) > _LIMIT:
+        msg = "too large for a costs file"
+        raise HmtraceError(msg, source=str(path), hint=hint, exit_code=2)
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        msg = f"is no TOML ({error})"
+        raise HmtraceError(msg, source=str(path), hint=hint, exit_code=2) from error
+
+
+# ---- formulas (docs/model.md F.2); n is the number of online CPUs -------------------------
+
+
+def ipi_ns(costs: Costs, cpus: Any) -> Any:
+    """CPU time, on all CPUs together, of interrupting every other CPU and waiting for it.
+
+    The sender waits for `ipi_base` and `ipi_cpu` per receiver; each receiver spends
+    `ipi_receive`. With one CPU nothing is sent.
+    """
+    others = cpus - 1
+    return (others > 0) * (costs.ipi_base + others * costs.ipi_cpu + others * costs.ipi_receive)
+
+
+def refill_ns(costs: Costs) -> float:
+    """What a full flush costs a CPU afterwards: walks for the entries that it uses again."""
+    return costs.tlb_entries * costs.tlb_live * costs.walk
+
+
+def full_flush_ns(costs: Costs, layout: Layout, cpus: Any) -> Any:
+    """flush_tlb_all(): every online CPU drops everything, refills included.
+
+    x86: arch/x86/mm/tlb.c: flush_tlb_all. ARM: one broadcast operation, or an IPI each.
+    """
+    if layout.flush_ceiling_pages is not None:
+        return ipi_ns(costs, cpus) + cpus * (costs.full_flush + refill_ns(costs))
+    one = costs.tlbi_broadcast if layout.tlb_broadcast else costs.tlbi_local * cpus
+    sent = 0 if layout.tlb_broadcast and not layout.tlb_erratum_ipi else ipi_ns(costs, cpus)
+    return sent + one + 2 * costs.dsb + costs.isb + cpus * refill_ns(costs)
+
+
+def range_flush_ns(costs: Costs, layout: Layout, pages: Any, cpus: Any) -> Any:
+    """flush_tlb_kernel_range() over `pages` pages, on all CPUs together.
+
+    x86 (arch/x86/mm/tlb.c): up to the ceiling one INVLPG per page on every CPU, idle ones
+    too; above it a full flush. ARM (arch/arm/kernel/smp_tlb.c): one TLBI per page whatever
+    their number, broadcast by hardware or looped by every CPU after an IPI.
+    """
+    ceiling = layout.flush_ceiling_pages
+    if ceiling is not None:
+        single = costs.invlpg * (2 if costs.pti else 1)
+        ranged = ipi_ns(costs, cpus) + cpus * pages * single
+        full = full_flush_ns(costs, layout, cpus)
+        return (pages <= ceiling) * ranged + (pages > ceiling) * full
+    around = 2 * costs.dsb + costs.isb
+    if layout.tlb_broadcast:
+        erratum = ipi_ns(costs, cpus) if layout.tlb_erratum_ipi else 0
+        return around + pages * costs.tlbi_broadcast + erratum
+    return ipi_ns(costs, cpus) + cpus * (around + pages * costs.tlbi_local)
+
+
+def pool_pass_ns(costs: Costs, layout: Layout, freed: Any, cpus: Any) -> Any:
+    """flush_all_zero_pkmaps(): scan, unmap `freed` slots, and flush if there was one.
+
+    mm/highmem.c. All of it happens under kmap_lock.
+    """
+    scan = layout.pkmap_slots * costs.scan
+    unmap = freed * (costs.clear_pte + costs.hash)
+    flush = range_flush_ns(costs, layout, layout.pkmap_slots, cpus)
+    return scan + unmap + (freed > 0) * flush
+
+
+def kmap_ns(costs: Costs, scanned: Any, new: Any) -> Any:
+    """kmap_high() without flushes and sleeps: a hit, or a new mapping after `scanned` slots.
+
+    Parameters
+    ----------
+    costs
+        Figures.
+    scanned
+        Slots looked at (0 for a hit).
+    new
+        1 for a new mapping, 0 for a hit.
+    """
+    return costs.lock + costs.hash + scanned * costs.scan + new * (costs.set_pte + costs.hash)
+
+
+def kunmap_ns(costs: Costs) -> float:
+    """kunmap_high(): the lock, the lookup, no TLB work."""
+    return costs.lock + costs.hash
+
+
+def local_flush_ns(costs: Costs, layout: Layout) -> float:
+    """One single-entry flush on the local CPU.
+
+    x86: INVLPG (both halves with PTI); ARM: one TLBI, two DSB and an ISB.
+    """
+    if layout.flush_ceiling_pages is not None:
+        return costs.invlpg * (2 if costs.pti else 1)
+    return costs.tlbi_local + 2 * costs.dsb + costs.isb
+
+
+def local_map_ns(costs: Costs, layout: Layout) -> float:
+    """kmap_local of a highmem page."""
+    flush = local_flush_ns(costs, layout) if layout.local_flush_on_map else 0
+    return costs.migrate / 2 + costs.set_pte + flush
+
+
+def local_unmap_ns(costs: Costs, layout: Layout) -> float:
+    """kunmap_local of a highmem page."""
+    flush = local_flush_ns(costs, layout) if layout.local_flush_on_unmap else 0
+    return costs.migrate / 2 + costs.clear_pte + flush
+
+
+def switch_ns(costs: Costs, layout: Layout, held: Any) -> Any:
+    """A context switch away from and back to a task that holds `held` local mappings.
+
+    mm/highmem.c: __kmap_local_sched_out, __kmap_local_sched_in.
+    """
+    flush = local_flush_ns(costs, layout)
+    out = costs.clear_pte + flush
+    back = costs.set_pte + (flush if layout.local_flush_on_map else 0)
+    return held * (out + back)
+
+
+def arena_alloc_ns(costs: Costs, pages: Any, steps: Any) -> Any:
+    """vmap() or vmalloc() of `pages` pages after `steps` steps down the tree, without purges."""
+    return costs.area + steps * costs.tree_step + pages * costs.set_pte
+
+
+def arena_free_ns(costs: Costs, pages: Any) -> Any:
+    """vunmap() or vfree() of `pages` pages; the flush comes with the purge."""
+    return costs.area + pages * costs.clear_pte

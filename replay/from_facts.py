@@ -1,0 +1,157 @@
+"""From what a capture's files say to a :class:`replay.machine.Machine`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from collectors.events import HmtraceError
+from replay.arches import ARCHES
+from replay.arches.base import PAGE_SHIFT, GiB, MiB
+from replay.generations import DEFAULT, generation_for, was_observed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replay.arches.base import Arch
+    from replay.machine import Machine
+
+
+def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
+    """Describe a machine; see :meth:`replay.machine.Machine.from_facts`."""
+    assumed: list[str] = []
+    arch = _arch(values, assumed)
+    pae = values.get("pae")
+    if pae is None:
+        pae = False
+        assumed.append(f"no {arch.pae_name}: no file says")
+    config = frozenset(name for name, value in values.get("config", {}).items() if value == "y")
+    if not config:
+        assumed.append("the configuration is that of Debian's kernels: there is no config file")
+    generation = DEFAULT
+    release = values.get("release", "")
+    if release:
+        generation = generation_for(release)
+        if not was_observed(release):
+            assumed.append(
+                f"kernel {release} behaves as {generation}, the nearest that was observed"
+            )
+    else:
+        assumed.append(f"the kernel behaves as {DEFAULT}: no file names its release")
+    machine = kind(
+        arch=arch.name,
+        split=_split(values, arch, assumed),
+        ram=_ram(values, assumed),
+        pae=pae,
+        cpus=max(1, values.get("cpus") or values.get("cpus_booted") or 1),
+        nr_cpus=_nr_cpus(values, arch, assumed),
+        vmalloc=values.get("vmalloc"),
+        highmem=values.get("highmem_opt") if arch.name == "i386" else None,
+        mem=values.get("mem_opt"),
+        reservetop=values.get("reservetop") if arch.name == "i386" else None,
+        generation=generation,
+        config=config,
+        page_struct=values.get("page_struct", arch.default_page_struct),
+        mem_map=values.get("mem_map"),
+        release=release,
+        highmem_enabled=values.get("highmem_enabled", True),
+        phys_offset=_phys_offset(values),
+        tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.get("arm_cpu")),
+    )
+    if "cpus" not in values and "cpus_booted" not in values:
+        assumed.append("one CPU: no file shows them")
+    machine = _fit_border(machine, values, assumed)
+    return machine, tuple(assumed)
+
+
+def _arch(values: Mapping[str, Any], assumed: list[str]) -> Arch:
+    name = values.get("arch")
+    if name is None:
+        # only ARM has RAM that does not start near 0, and its modules below PAGE_OFFSET
+        name = "arm" if values.get("phys_pfn_offset") else "i386"
+        assumed.append(f"architecture {name}: no file names it")
+    arch = ARCHES.get(name)
+    if arch is None:
+        msg = f"the capture is of architecture {name}, of which hmtrace has no model"
+        hint = f"it knows {', '.join(ARCHES)}; the counts of info and convert work all the same"
+        raise HmtraceError(msg, hint=hint)
+    return arch
+
+
+def _split(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> str:
+    by_offset = {offset: name for name, offset in arch.splits.items()}
+    for name in (values.get("split"), by_offset.get(values.get("page_offset", 0))):
+        if name in arch.splits:
+            return str(name)
+    assumed.append("the 3g split: no file says")
+    return "3g"
+
+
+def _ram(values: Mapping[str, Any], assumed: list[str]) -> tuple[tuple[int, int], ...]:
+    ram = values.get("ram")
+    if ram:
+        return tuple((int(a), int(b)) for a, b in ram)
+    zones = values.get("zones")
+    if zones:
+        assumed.append("RAM without holes from the first zone to the last: there is no iomem")
+        start = min(zone[1] for zone in zones)
+        return ((start << PAGE_SHIFT, max(z[1] + z[2] for z in zones) << PAGE_SHIFT),)
+    if values.get("mem_total"):
+        size = -(-values["mem_total"] // (64 * MiB)) * (64 * MiB)
+        assumed.append(f"{size // MiB} MiB of RAM from 0 on: by MemTotal, there is no iomem")
+        return ((0, size),)
+    assumed.append("1 GiB of RAM from 0 on: no file says")
+    return ((0, GiB),)
+
+
+def _nr_cpus(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
+    known = values.get("nr_cpus")
+    if known is None:
+        assumed.append(f"NR_CPUS {arch.default_nr_cpus}, as in Debian's kernels: no file says")
+        known = arch.default_nr_cpus
+    return max(1, min(int(known), 4096))
+
+
+def _phys_offset(values: Mapping[str, Any]) -> int | None:
+    pfn = values.get("phys_pfn_offset")
+    return None if pfn is None else int(pfn) << PAGE_SHIFT
+
+
+def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
+    """Whether a CPU needs the workaround of erratum 798181.
+
+    arch/arm/kernel/smp_tlb.c: erratum_a15_798181_init: Cortex-A15 up to r3p3 and Brahma-B15
+    up to r0p2; the bits in REVIDR that clear some of them are not in any file.
+    """
+    if cpu is None:
+        return False
+    implementer, part, variant, revision = cpu
+    if (implementer, part) == (0x41, 0xC0F):
+        return (variant, revision) <= (3, 3)
+    return (implementer, part) == (0x42, 0x0F0) and (variant, revision) <= (0, 2)
+
+
+def _fit_border(machine: Machine, values: Mapping[str, Any], assumed: list[str]) -> Machine:
+    """Without a command line, find the ``vmalloc=`` that explains the observed border."""
+    from replay.layout import layout_of
+
+    observed = values.get("lowmem_end_pfn")
+    if observed is None or "cmdline" in values:
+        return machine
+    have = layout_of(machine)
+    if have.lowmem_end_pfn == observed or have.max_pfn <= observed:
+        return machine
+    delta = (have.lowmem_end_pfn - observed) << PAGE_SHIFT
+    for default in (machine.vmalloc or 0, 120 * MiB, 128 * MiB, 240 * MiB, 248 * MiB):
+        if default + delta < MiB:
+            continue
+        trial = replace(machine, vmalloc=default + delta)
+        try:
+            fits = layout_of(trial).lowmem_end_pfn == observed
+        except HmtraceError:
+            continue
+        if fits:
+            size = (default + delta) / MiB
+            assumed.append(f"vmalloc={size:g}M: the observed border of lowmem says so")
+            return trial
+    return machine

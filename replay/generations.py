@@ -1,0 +1,162 @@
+"""What changed between kernel generations, as named behaviours.
+
+Model code asks for a behaviour (``generation.lazy_list``), never for a version number.
+:func:`generation_for` is the only place where a release string is looked at.
+
+What each behaviour means, and on which kernels it was observed: docs/model.md; observed were
+5.10.223, 6.1.176, 6.5.10, 6.12.107 and (ARM) 7.2.13. Where between two observed kernels a
+change came in is told by the commits named below, from memory where it says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Behaviours that a span of kernel releases has in common.
+
+    Attributes
+    ----------
+    name
+        Key in :data:`GENERATIONS`.
+    since
+        First release, as (major, minor).
+    local_per_cpu
+        kmap_atomic() with a depth counter and slots per CPU, without context-switch handling;
+        else kmap_local with a stack per task.
+        298fa1ad5571 "highmem: Provide generic variant of kmap_atomic*" (5.11).
+    exec_uses_pool
+        exec maps argument pages with kmap(), so the pool is not in its first state after boot.
+        fs/exec.c: copy_strings; observed in 5.10, not in 6.5.
+    search_length_padded
+        The search of the free tree asks for size + align - 1 even where align is PAGE_SIZE.
+        mm/vmalloc.c: find_vmap_lowest_match.
+    search_moves_vstart
+        The climb of the search moves vstart behind the node that it leaves.
+    lazy_list
+        Order in which lazily freed areas are given back: ``newest-first`` (a LIFO, unmerged),
+        ``ascending`` (merged), ``descending`` (unmerged).
+    purger
+        Who purges when the lazy limit is passed: ``freeing-task``, ``worker-loop`` (until below
+        the limit) or ``worker-once``. mm/vmalloc.c: free_vmap_area_noflush.
+    blocks_purged_when_quarter_free
+        vm_unmap_aliases leaves fragmented vmap blocks that are at least a quarter free alone.
+    dirty_range_reset
+        vm_unmap_aliases forgets a block's dirty range once it has flushed it; else the same
+        block makes every later call flush again.
+    vmalloc_tracepoints
+        vmalloc:alloc_vmap_area and its like exist.
+    arm_vmalloc_extra
+        An explicit ``vmalloc=SIZE`` on ARM leaves 8 MiB more below the arena, as the default
+        does. arch/arm/mm/mmu.c: early_vmalloc, adjust_lowmem_bounds.
+    x86_highmem64g
+        CONFIG_HIGHMEM64G exists; later kernels drop RAM above 4 GiB even with PAE.
+    fetch_faults_are_misses
+        A faulting fetch argument counts twice in kprobe_profile's misses.
+    """
+
+    name: str
+    since: tuple[int, int]
+    local_per_cpu: bool = False
+    exec_uses_pool: bool = False
+    search_length_padded: bool = False
+    search_moves_vstart: bool = True
+    lazy_list: str = "ascending"
+    purger: str = "worker-loop"
+    blocks_purged_when_quarter_free: bool = False
+    dirty_range_reset: bool = False
+    vmalloc_tracepoints: bool = False
+    arm_vmalloc_extra: bool = True
+    x86_highmem64g: bool = True
+    fetch_faults_are_misses: bool = False
+
+
+_ALL: Final = (
+    Generation(
+        "5.10",
+        since=(2, 6),
+        local_per_cpu=True,
+        exec_uses_pool=True,
+        search_length_padded=True,
+        search_moves_vstart=False,
+        lazy_list="newest-first",
+        purger="freeing-task",
+        arm_vmalloc_extra=False,
+        fetch_faults_are_misses=True,
+    ),
+    Generation("6.1", since=(5, 11)),
+    Generation(
+        "6.5",
+        since=(6, 2),
+        blocks_purged_when_quarter_free=True,
+        dirty_range_reset=True,
+        vmalloc_tracepoints=True,
+    ),
+    Generation(
+        "6.12",
+        since=(6, 9),
+        lazy_list="descending",
+        purger="worker-once",
+        blocks_purged_when_quarter_free=True,
+        dirty_range_reset=True,
+        vmalloc_tracepoints=True,
+    ),
+    Generation(
+        "7.2",
+        since=(6, 15),
+        lazy_list="descending",
+        purger="worker-once",
+        blocks_purged_when_quarter_free=True,
+        dirty_range_reset=True,
+        vmalloc_tracepoints=True,
+        x86_highmem64g=False,
+    ),
+)
+"""The generations, oldest first; each is named after the kernel that was observed."""
+
+GENERATIONS: Final = {generation.name: generation for generation in _ALL}
+
+DEFAULT: Final = "6.1"
+"""Generation of a machine whose kernel is not known."""
+
+_OBSERVED: Final = {(5, 10), (6, 1), (6, 5), (6, 12), (7, 2)}
+_RELEASE = re.compile(r"^v?(\d{1,3})\.(\d{1,4})")
+
+
+def generation_for(release: str) -> str:
+    """Name of the generation of a kernel release.
+
+    Parameters
+    ----------
+    release
+        As ``uname -r`` prints it.
+
+    Returns
+    -------
+    str
+        Key in :data:`GENERATIONS`; :data:`DEFAULT` where the release is no version.
+
+    Examples
+    --------
+    >>> generation_for("5.10.0-32-686-pae"), generation_for("6.12.107+deb13-armmp")
+    ('5.10', '6.12')
+    """
+    version = _version(release)
+    if version is None:
+        return DEFAULT
+    fitting = [generation for generation in _ALL if generation.since <= version]
+    return (fitting[-1] if fitting else _ALL[0]).name
+
+
+def was_observed(release: str) -> bool:
+    """Whether the model was compared with this very series of kernels."""
+    return _version(release) in _OBSERVED
+
+
+def _version(release: str) -> tuple[int, int] | None:
+    match = _RELEASE.match(release)
+    return None if match is None else (int(match[1]), int(match[2]))

@@ -1,0 +1,202 @@
+"""Where things are on a machine: derive its layout, ask it, and hold it against the facts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from collectors.events import HmtraceError
+from replay.arches import ARCHES
+from replay.arches.base import PAGE_SHIFT, Layout, Region, Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from replay.machine import Machine
+
+__all__ = [
+    "Check",
+    "Layout",
+    "Region",
+    "Zone",
+    "check",
+    "direct_address",
+    "is_high",
+    "layout_of",
+    "local_address",
+    "pool_address",
+    "region_at",
+]
+
+
+def layout_of(machine: Machine) -> Layout:
+    """Derive addresses and limits.
+
+    Parameters
+    ----------
+    machine
+        Any machine of an architecture in :data:`replay.arches.ARCHES`.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    HmtraceError
+        If the machine cannot exist: unknown architecture, no room for lowmem, no RAM.
+    """
+    arch = ARCHES.get(machine.arch)
+    if arch is None:
+        msg = f"hmtrace has no address map of architecture {machine.arch!r}"
+        hint = f"it knows {', '.join(ARCHES)}"
+        raise HmtraceError(msg, hint=hint, exit_code=2)
+    return arch.layout(machine)
+
+
+def direct_address(layout: Layout, pfn: int) -> int:
+    """Address of a lowmem frame in the direct mapping. asm/page.h: __va."""
+    return layout.page_offset + (pfn << PAGE_SHIFT) - layout.phys_offset
+
+
+def is_high(layout: Layout, pfn: int) -> bool:
+    """Whether a frame is in ZONE_HIGHMEM, so that only a temporary mapping reaches it."""
+    return layout.lowmem_end_pfn <= pfn < layout.max_pfn
+
+
+def pool_address(layout: Layout, slot: int) -> int:
+    """Address of a slot of the kmap() pool. asm/highmem.h: PKMAP_ADDR."""
+    return layout.pkmap_base + slot * layout.page_size
+
+
+def local_address(layout: Layout, cpu: int, depth: int) -> int:
+    """Address of the mapping at `depth` (0: the first) of kmap_local on `cpu`.
+
+    mm/highmem.c: kmap_local_idx_push, kmap_local_calc_idx.
+    """
+    index = (depth + 1) * layout.km_step - 1
+    return layout.kmap_fix_top - (index + layout.km_max_idx * cpu) * layout.page_size
+
+
+def region_at(layout: Layout, address: int) -> Region:
+    """Region that an address lies in.
+
+    Raises
+    ------
+    HmtraceError
+        If it is no 32-bit address.
+    """
+    for region in layout.regions:
+        if region.start <= address < region.end:
+            return region
+    msg = f"{address:#x} is no 32-bit address"
+    raise HmtraceError(msg)
+
+
+class Check(NamedTuple):
+    """One number of the layout beside what the machine itself says.
+
+    `name` is the number, `source` the file and line of the observation.
+    """
+
+    name: str
+    predicted: Any
+    observed: Any
+    source: str
+    ok: bool
+
+
+def check(
+    layout: Layout, values: Mapping[str, Any], sources: Mapping[str, str] | None = None
+) -> list[Check]:
+    """Hold a layout against the facts of the machine that it was derived for.
+
+    Only facts that the layout was not derived from are used: zones, boot lines, /proc/kcore
+    headers, meminfo, addresses of areas.
+
+    Parameters
+    ----------
+    layout
+        Of :func:`layout_of`.
+    values
+        ``Facts.values()``.
+    sources
+        Fact name to its source, ``{name: fact.source for name, fact in facts.items()}``.
+
+    Returns
+    -------
+    list of Check
+        Empty where the machine says nothing.
+    """
+    sources = sources or {}
+    return [
+        Check(name, predicted, observed, sources.get(fact, fact), predicted == observed)
+        for name, fact, predicted, observed in _comparisons(layout, values)
+    ]
+
+
+def _comparisons(
+    layout: Layout, values: Mapping[str, Any]
+) -> Iterator[tuple[str, str, object, object]]:
+    """Name, fact, predicted and observed value of every comparison that the facts allow."""
+    plain = {
+        "page_offset": layout.page_offset,
+        "lowmem_end_pfn": layout.lowmem_end_pfn,
+        "max_pfn": layout.max_pfn,
+        "high_memory": layout.high_memory,
+        "vmalloc_start": layout.vmalloc_start,
+        "vmalloc_end": layout.vmalloc_end,
+        "vmalloc_total": layout.vmalloc_bytes,
+        "pkmap_slots": layout.pkmap_slots,
+        "low_ram_end": layout.lowmem_end_pfn * layout.page_size,
+        "lowmem_mib": layout.lowmem_end_pfn >> 8,
+        "highmem_mib": (layout.max_pfn - layout.lowmem_end_pfn) >> 8,
+    }
+    for name, predicted in plain.items():
+        if name in values:
+            yield name, name, predicted, values[name]
+    if "high_pfns" in values:
+        yield (
+            "highmem pfns",
+            "high_pfns",
+            (layout.lowmem_end_pfn, layout.max_pfn),
+            values["high_pfns"],
+        )
+    zones = {zone.name: zone for zone in layout.zones}
+    for name, start, spanned, *_ in values.get("zones", ()):
+        if name in ("DMA", "Normal", "HighMem"):
+            zone = zones.get(name, Zone(name, 0, 0))
+            yield f"zone {name}", "zones", tuple(zone[1:]), (start, start + spanned)
+    for name, first, last in values.get("zone_ranges", ()):
+        zone = zones.get(name, Zone(name, 0, 0))
+        yield f"zone {name} at boot", "zone_ranges", tuple(zone[1:]), (first, last)
+    block = values.get("layout_block", {})
+    for name, start, end in (
+        ("vmalloc", layout.vmalloc_start, layout.vmalloc_end),
+        ("lowmem", layout.page_offset, layout.high_memory),
+        ("pkmap", layout.pkmap_base, layout.pkmap_end),
+    ):
+        if name in block:
+            yield f"{name} at boot", "layout_block", (start, end), tuple(block[name])
+    yield from _area_comparisons(layout, values)
+
+
+def _area_comparisons(
+    layout: Layout, values: Mapping[str, Any]
+) -> Iterator[tuple[str, str, object, object]]:
+    """Every area lies in the arena, or where modules go.
+
+    ARM's static mappings (iotable_init) lie in lowmem where memory is remapped for DMA, and
+    are left out.
+    """
+    outside = 0
+    counted = 0
+    for area in values.get("areas", ()):
+        start, end, caller = area[0], area[1], area[3]
+        if "iotable_init" in caller:
+            continue
+        counted += 1
+        in_arena = layout.vmalloc_start <= start and end <= layout.vmalloc_end
+        in_modules = layout.modules_start <= start and end <= layout.modules_end
+        outside += not (in_arena or in_modules)
+    if counted:
+        yield "areas outside the arena", "areas", 0, outside
