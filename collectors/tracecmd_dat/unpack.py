@@ -101,7 +101,8 @@ def chunks(cursor: Cursor, size: int) -> list[tuple[int, int, int]]:
     -------
     list of (offset in file, size on disk, size)
     """
-    end = cursor.offset + size
+    # trace-cmd's size leaves out the number of chunks itself (seen in files of 3.1.6)
+    end = cursor.offset + 4 + size
     number = cursor.count(4, 8, "compressed chunks")
     found = []
     for _ in range(number):
