@@ -1,0 +1,260 @@
+"""Names for kernel addresses: from kallsyms text, or from a vmlinux.
+
+The columns are found with numpy and names are cut out only when asked for, so that a table of
+fifty thousand lines is ready in some ten milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from collectors.errors import HmtraceError
+from collectors.facts.reading import read_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from collectors.facts.reading import Content
+
+FARTHEST = 1 << 20
+"""Bytes behind a symbol that still belong to it; no kernel function is larger."""
+
+_HEX = np.full(256, 255, np.uint8)
+for _digit in range(16):
+    _HEX[ord(f"{_digit:x}")] = _digit
+    _HEX[ord(f"{_digit:X}")] = _digit
+_TEXT_TYPES = np.frombuffer(b"tTwW", np.uint8)
+_STT_FUNC = 2
+_STT_NOTYPE = 0
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Kernel symbols, sorted by address.
+
+    Attributes
+    ----------
+    addresses
+        First address of each symbol, ascending, uint64.
+    starts, ends
+        Where the name of each is in `text`, int64.
+    text
+        The bytes that hold the names.
+    source
+        File that they come from.
+    """
+
+    addresses: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    text: bytes
+    source: str = ""
+
+    @classmethod
+    def empty(cls) -> Symbols:
+        """Table without symbols: every look-up finds nothing."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing.astype(np.uint64), nothing, nothing, b"")
+
+    @classmethod
+    def from_kallsyms(cls, content: Content, source: str = "kallsyms") -> Symbols:
+        """Read /proc/kallsyms, compressed or not.
+
+        Only code symbols (types t, T, w, W) are kept. Lines that are no symbol are skipped.
+        A table of zeros, as kptr_restrict leaves it, is an empty one.
+
+        Parameters
+        ----------
+        content
+            The bytes, or the file.
+        source
+            Name for messages.
+        """
+        data, _ = read_bytes(content)
+        return cls._from_lines(data, source)
+
+    @classmethod
+    def from_vmlinux(cls, path: Path, slide: int = 0) -> Symbols:
+        """Read the symbol table of an ELF file.
+
+        Parameters
+        ----------
+        path
+            vmlinux with symbols, as in a -dbg package.
+        slide
+            Bytes that KASLR moved the kernel by.
+
+        Raises
+        ------
+        HmtraceError
+            If the file cannot be read, is no ELF file, or has no symbol table.
+        """
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+
+        try:
+            with path.open("rb") as file:
+                elf = ELFFile(file)
+                section = elf.get_section_by_name(".symtab")
+                if section is None:
+                    msg = "has no symbol table"
+                    hint = "give the vmlinux of the kernel's -dbg package"
+                    raise HmtraceError(msg, source=str(path), hint=hint)
+                names = elf.get_section(section["sh_link"]).data()
+                return cls._from_symtab(
+                    section.data(),
+                    names,
+                    elf.elfclass,
+                    "<" if elf.little_endian else ">",
+                    slide,
+                    str(path),
+                )
+        except OSError as error:
+            msg = f"cannot be read ({error.strerror or error})"
+            raise HmtraceError(msg, source=str(path)) from error
+        except HmtraceError:
+            raise
+        except Exception as error:  # pyelftools lets many kinds escape on damaged files
+            known = isinstance(error, ELFError)
+            msg = "is no ELF file" if known else f"is a damaged ELF file ({type(error).__name__})"
+            raise HmtraceError(msg, source=str(path)) from error
+
+    @classmethod
+    def _from_lines(cls, data: bytes, source: str) -> Symbols:
+        raw = np.frombuffer(data, np.uint8)
+        breaks = np.flatnonzero(raw == ord("\n"))
+        starts = np.concatenate(([0], breaks + 1)).astype(np.int64)
+        ends = np.concatenate((breaks, [raw.size])).astype(np.int64)
+        width = 16 if raw.size > 16 and _HEX[raw[8]] != 255 else 8
+        keep = ends - starts > width + 3
+        starts, ends = starts[keep], ends[keep]
+        if not starts.size:
+            return cls.empty()
+        digits = _HEX[raw[starts[:, None] + np.arange(width)]]
+        kinds = raw[starts + width + 1]
+        good = (
+            (digits < 16).all(axis=1)
+            & (raw[starts + width] == ord(" "))
+            & (raw[starts + width + 2] == ord(" "))
+            & np.isin(kinds, _TEXT_TYPES)
+        )
+        starts, ends, digits = starts[good], ends[good], digits[good]
+        shifts = np.arange(4 * (width - 1), -1, -4, dtype=np.uint64)
+        addresses = (digits.astype(np.uint64) << shifts).sum(axis=1, dtype=np.uint64)
+        return cls._sorted(addresses, starts + width + 3, ends, data, source)
+
+    @classmethod
+    def _from_symtab(
+        cls,
+        table: bytes,
+        names: bytes,
+        bits: int,
+        order: str,
+        slide: int,
+        source: str,
+    ) -> Symbols:
+        u = {32: f"{order}u4", 64: f"{order}u8"}[bits]
+        fields = (
+            [("name", f"{order}u4"), ("value", u), ("size", u), ("info", "u1"), ("other", "u1")]
+            if bits == 32
+            else [("name", f"{order}u4"), ("info", "u1"), ("other", "u1")]
+        )
+        fields.append(("section", f"{order}u2"))
+        if bits == 64:
+            fields += [("value", u), ("size", u)]
+        dtype = np.dtype(fields)  # Elf32_Sym, Elf64_Sym
+        rows = np.frombuffer(table[: len(table) // dtype.itemsize * dtype.itemsize], dtype)
+        kind = rows["info"] & 15
+        code = ((kind == _STT_FUNC) | (kind == _STT_NOTYPE)) & (rows["section"] != 0)
+        rows = rows[code & (rows["value"] != 0) & (rows["name"] < len(names))]
+        starts = rows["name"].astype(np.int64)
+        zeros = np.append(np.flatnonzero(np.frombuffer(names, np.uint8) == 0), len(names))
+        ends = zeros[np.searchsorted(zeros, starts)].astype(np.int64)
+        # mapping symbols ($a, $d, $t) and compiler labels say nothing
+        first = np.frombuffer(names + b"\0", np.uint8)[starts]
+        named = (ends > starts) & (first != ord("$")) & (first != ord("."))
+        addresses = rows["value"].astype(np.uint64) + np.uint64(slide)
+        return cls._sorted(addresses[named], starts[named], ends[named], names, source)
+
+    @classmethod
+    def _sorted(
+        cls,
+        addresses: NDArray[np.uint64],
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        text: bytes,
+        source: str,
+    ) -> Symbols:
+        if not addresses.size or not addresses.any():
+            return cls.empty()
+        order = np.argsort(addresses, kind="stable")
+        return cls(addresses[order], starts[order], ends[order], text, source)
+
+    def __len__(self) -> int:
+        return int(self.addresses.size)
+
+    def name(self, index: int) -> str:
+        """Name of the symbol at `index`, with ``[module]`` where it is in one."""
+        name = self.text[self.starts[index] : self.ends[index]].decode("utf-8", "replace")
+        return " ".join(name.split())
+
+    def lookup(self, address: int) -> str:
+        """Symbol and offset of an address.
+
+        Parameters
+        ----------
+        address
+            Kernel address.
+
+        Returns
+        -------
+        str
+            ``kmap_high+0x12``, ``func+0x4 [module]``, or "" where no symbol is near below.
+        """
+        return self.lookup_many(np.array([address], np.uint64))[0]
+
+    def lookup_many(self, addresses: NDArray[np.uint64]) -> list[str]:
+        """Symbol and offset of each address.
+
+        Parameters
+        ----------
+        addresses
+            Kernel addresses, uint64, any order; equal ones are looked up once.
+
+        Returns
+        -------
+        list of str
+            As :meth:`lookup`.
+        """
+        wanted, where = np.unique(np.asarray(addresses, np.uint64), return_inverse=True)
+        index = np.searchsorted(self.addresses, wanted, side="right") - 1
+        # of several names for one address, the first in the file
+        found = np.full(wanted.size, -1, np.int64)
+        below = index >= 0
+        if below.any():
+            start = self.addresses[index[below]]
+            found[below] = np.searchsorted(self.addresses, start, side="left")
+        texts = []
+        for address, symbol in zip(wanted.tolist(), found.tolist(), strict=True):
+            offset = address - int(self.addresses[symbol]) if symbol >= 0 else FARTHEST
+            texts.append("" if offset >= FARTHEST else self._shown(symbol, offset))
+        return [texts[i] for i in where.tolist()]
+
+    def address_of(self, name: str) -> int | None:
+        """Address of the first symbol of a name, None where there is none."""
+        pattern = re.compile(rb"(?<![\w.$])" + re.escape(name.encode()) + rb"(?=[\s\0]|\Z)")
+        for match in pattern.finditer(self.text):
+            hits = np.flatnonzero(self.starts == match.start())
+            if hits.size:
+                return int(self.addresses[hits[0]])
+        return None
+
+    def _shown(self, index: int, offset: int) -> str:
+        name, space, module = self.name(index).partition(" ")
+        return f"{name}+{offset:#x}{space}{module}"
