@@ -1,0 +1,102 @@
+"""Entry point: runs a command, and turns every error into words and an exit code.
+
+Exit codes: 0 fine; 1 a check found something or a threshold failed; 2 wrong usage; 3 unreadable
+or damaged input. Beside these, as a shell would have them: 130 for Ctrl-C, 141 where the reader
+of a pipe went away, 143 for SIGTERM, and 70 (EX_SOFTWARE) for a bug in hmtrace itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from collectors.errors import HmtraceError
+from hmtrace import __version__
+from hmtrace.report.text import clean
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXIT_BUG = 70
+EXIT_BROKEN_PIPE = 141
+_MESSAGE_LIMIT = 2000
+
+
+def main() -> NoReturn:
+    """Run the command line and leave the process; no traceback reaches a user."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a bar still works
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(run())
+
+
+def run() -> int:
+    """Run the command line in ``sys.argv``.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    try:
+        from hmtrace.cli import app
+
+        app(prog_name="hmtrace")
+    except HmtraceError as error:
+        return _explain(error)
+    except BrokenPipeError:
+        return _quiet()
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Exception as error:
+        return _confess(error)
+    return 0
+
+
+def _explain(error: HmtraceError) -> int:
+    sys.stderr.write(f"hmtrace: {clean(error, _MESSAGE_LIMIT)}\n")
+    if error.hint:
+        sys.stderr.write(f"  hint: {clean(error.hint, _MESSAGE_LIMIT)}\n")
+    return error.exit_code
+
+
+def _confess(error: Exception) -> int:
+    """Say that this is our fault; a full disk, a vanished file or too little memory are not."""
+    if isinstance(error, OSError):
+        where = clean(error.filename) + ": " if error.filename is not None else ""
+        sys.stderr.write(f"hmtrace: {where}{clean(error.strerror or error)}\n")
+        return 3
+    if isinstance(error, MemoryError):
+        sys.stderr.write("hmtrace: not enough memory for this capture\n")
+        return 3
+    sys.stderr.write(
+        f"hmtrace: {type(error).__name__}: {clean(error, _MESSAGE_LIMIT)}\n"
+        f"  this is a bug in hmtrace {__version__}, not in your capture; please report it with\n"
+        "  the command line and the output of the same command under HMTRACE_DEBUG=1\n"
+    )
+    if os.environ.get("HMTRACE_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    return EXIT_BUG
+
+
+def _quiet() -> int:
+    """The reader went away: keep the interpreter from complaining when it flushes at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    return EXIT_BROKEN_PIPE
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    """Unwind, so that unfinished output files are removed."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The command line: one module per command, none of which imports anything heavy by itself.
+
+``hmtrace --help`` has to come at once, so rich, polars and numba are imported by the functions
+that use them.
+"""
+
+# ruff: noqa: FBT002  (typer reads defaults of flags)
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hmtrace import __version__
+from hmtrace.cli import info, layout, replay, report, validate
+
+app = typer.Typer(
+    name="hmtrace",
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: importing rich for it would double the time
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    """Epilog of a command's help; the backspace keeps its lines as they are."""
+    return "\b\nExamples:\n  " + "\n  ".join(lines)
+
+
+for name, function, module in (
+    ("info", info.info, info),
+    ("report", report.report, report),
+    ("replay", replay.replay, replay),
+    ("validate", validate.validate, validate),
+    ("layout", layout.layout, layout),
+):
+    app.command(name=name, epilog=_examples(module.EXAMPLES))(function)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001
+    if value:
+        typer.echo(f"hmtrace {__version__}")
+        raise typer.Exit
+
+
+_EPILOG = """\b
+First steps:
+  hmtrace info CAPTURE                 what is in a capture
+  hmtrace report CAPTURE               what its temporary mappings cost, and who waits
+  hmtrace replay CAPTURE --split 2g    the same workload under another split
+  hmtrace validate CAPTURE             is the model right for this kernel?
+
+Exit codes: 0 fine, 1 a check or threshold failed, 2 wrong usage, 3 unreadable input."""
+
+
+@app.callback(epilog=_EPILOG)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Analyse kmap, kmap_local and vmap of 32-bit Linux from traces of the real machine."""

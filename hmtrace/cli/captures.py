@@ -1,0 +1,67 @@
+"""Opening a capture for a command: progress, digest, warning about losses."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmtrace.cli.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture, Origin
+    from hmtrace.report.source import Source
+
+
+def read(path: str) -> Capture:
+    """Open a capture, with a progress bar where it takes long.
+
+    Parameters
+    ----------
+    path
+        File, folder, or ``-`` for stdin.
+
+    Raises
+    ------
+    HmtraceError
+        The capture cannot be read.
+    """
+    from collectors import open_capture
+
+    with ProgressBar("reading") as progress:
+        return open_capture(path, progress=progress)
+
+
+def describe(capture: Capture) -> Source:
+    """Source of a capture, with the digest of its trace."""
+    from hmtrace.report.source import Source
+
+    return Source.of(capture, digest(capture.origin))
+
+
+def digest(origin: Origin) -> str | None:
+    """SHA-256 of the trace file as it lies on the disk, in hexadecimal.
+
+    Returns
+    -------
+    str or None
+        None for a stream or a member of an archive.
+    """
+    path = Path(origin.path)
+    for candidate in (path / origin.trace, Path(origin.trace), path):
+        try:
+            if candidate.is_file():
+                with candidate.open("rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            continue
+    return None
+
+
+def warn_of_loss(source: Source) -> None:
+    """Say on stderr what a JSON reader might not look at."""
+    if source.lost.intervals:
+        from hmtrace.report.source import lost_in_words
+
+        sys.stderr.write(f"hmtrace: warning: {lost_in_words(source.lost)}\n")

@@ -1,0 +1,108 @@
+"""`hmtrace info`: what is in a capture."""
+
+# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from collectors.errors import HmtraceError
+from hmtrace.cli.captures import describe, read, warn_of_loss
+from hmtrace.cli.options import (
+    CaptureArgument,
+    ColorOption,
+    ForceOption,
+    FormatOption,
+    OutputOption,
+)
+from hmtrace.cli.output import Color, Format, Output
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture
+    from hmtrace.report.contents import Contents
+    from hmtrace.report.source import Source
+
+
+EXAMPLES = (
+    "hmtrace info captures/board-7",
+    "hmtrace info trace.txt.gz",
+    "hmtrace info --format json captures/board-7/report.txt.gz",
+    "ssh board cat /sys/kernel/tracing/trace | hmtrace info -",
+)
+
+
+def info(
+    capture: CaptureArgument,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Show what a capture holds and what it can and cannot answer."""
+    target = Output.create(output_format, color, output, force=force)
+    opened = read(capture)
+    from hmtrace.report.contents import contents_sections, facts_section, survey
+    from hmtrace.report.findings import caveats_section
+    from hmtrace.report.source import reproducibility, title_lines
+
+    source = describe(opened)
+    contents = survey(opened.events)
+    machine, remarks = _machine(opened)
+    if target.is_json:
+        warn_of_loss(source)
+        target.document(_document(opened, source, contents, machine, remarks))
+        return
+    target.table(
+        *title_lines("info", source),
+        *facts_section(opened.facts.facts),
+        *contents_sections(contents, opened.raw_events, clock_is_ns=opened.clock_is_ns),
+        *caveats_section((*source.notes, *remarks)),
+        "",
+        reproducibility(source),
+    )
+
+
+def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Addresses of the machine as far as it is known, and what had to be assumed."""
+    from hmtrace.report.machine import machine_document
+    from replay import layout
+    from replay.machine import Machine
+
+    try:
+        machine, assumptions = Machine.from_facts(capture.facts.values())
+        return machine_document(machine, layout.layout_of(machine)), tuple(assumptions)
+    except HmtraceError as error:
+        return {}, (f"no layout: {error.message}",)
+
+
+def _document(
+    capture: Capture,
+    source: Source,
+    contents: Contents,
+    machine: dict[str, Any],
+    remarks: tuple[str, ...],
+) -> dict[str, Any]:
+    from hmtrace.report.contents import answers
+    from hmtrace.report.document import plain, schema, source_document
+
+    facts = capture.facts
+    return {
+        **schema("info"),
+        **source_document(source),
+        "kernel": {name: plain(facts.get(name)) for name in ("release", "arch", "pae")},
+        "cpus": plain(facts.get("cpus")),
+        "events": contents.events,
+        "raw_events": capture.raw_events,
+        "machine": machine,
+        "facts": {
+            name: {"value": plain(fact.value), "source": fact.source, "detail": fact.detail}
+            for name, fact in facts.items()
+            if name not in _BULKY
+        },
+        "answers": [a._asdict() for a in answers(contents, clock_is_ns=capture.clock_is_ns)],
+        "assumptions": list(remarks),
+    }
+
+
+_BULKY = frozenset({"areas", "arena_state", "pool_state", "pool_pages", "config", "probes"})
+"""Facts that are whole tables: inputs of the replay, not information about the machine."""

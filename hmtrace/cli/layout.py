@@ -1,0 +1,75 @@
+"""`hmtrace layout`: the address space and zones of a machine, drawn."""
+
+# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hmtrace.cli.options import (
+    ColorOption,
+    CpusOption,
+    ForceOption,
+    FormatOption,
+    MachineOption,
+    OutputOption,
+    PaeOption,
+    PkmapOption,
+    RamOption,
+    SplitOption,
+    VmallocOption,
+)
+from hmtrace.cli.output import Color, Format, Output
+
+EXAMPLES = (
+    "hmtrace layout",
+    "hmtrace layout --arch arm --ram 2G --split 2g",
+    "hmtrace layout --ram 8G --pae --vmalloc 256M",
+    "hmtrace layout --machine imx6q-2g.toml --format json",
+)
+
+
+def layout(
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", metavar="ARCH", help="i386 (default) or arm.", show_default=False),
+    ] = None,
+    split: SplitOption = None,
+    ram: RamOption = None,
+    pae: PaeOption = None,
+    pkmap: PkmapOption = None,
+    vmalloc: VmallocOption = None,
+    cpus: CpusOption = None,
+    machine: MachineOption = None,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Draw the address space and the zones of a machine."""
+    target = Output.create(output_format, color, output, force=force)
+    from hmtrace.cli.machines import default_machine, target_machine
+    from replay.layout import layout_of
+
+    wanted = target_machine(
+        default_machine(arch, machine),
+        None,
+        split=split,
+        ram=ram,
+        pae=pae,
+        pkmap=pkmap,
+        vmalloc=vmalloc,
+        cpus=cpus,
+    )
+    derived = layout_of(wanted)
+    if target.is_json:
+        from hmtrace.report.document import schema
+        from hmtrace.report.machine import layout_document
+
+        target.document({**schema("layout"), **layout_document(wanted, derived)})
+        return
+    from hmtrace.report.machine import layout_renderables
+
+    target.table(*layout_renderables(wanted, derived))

@@ -1,0 +1,255 @@
+"""Machines from a capture's facts, from a file, from options."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from typing import TYPE_CHECKING, Any, Final
+
+from collectors.errors import HmtraceError
+from hmtrace.cli.sizes import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from collectors.capture import Capture
+    from replay.costs import Costs
+    from replay.machine import Machine
+
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+_MOST_RAM: Final = 64 * _GIB
+"""36 physical address bits: PAE and LPAE as these kernels use them."""
+_SIZES: Final = ("vmalloc", "highmem", "mem", "reservetop", "mem_map", "phys_offset")
+_FILE_LIMIT: Final = 1 << 20
+
+
+def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tuple[str, ...]]:
+    """Machine that a capture was made on, and what its files left open.
+
+    Parameters
+    ----------
+    capture
+        Its facts are used.
+    costs
+        ``--costs``.
+
+    Raises
+    ------
+    HmtraceError
+        The facts do not make a machine, or the costs file is wrong.
+    """
+    from replay.costs import Costs
+    from replay.machine import Machine
+
+    machine, assumptions = Machine.from_facts(capture.facts.values())
+    if costs is not None:
+        machine = dataclasses.replace(machine, costs=Costs.load(costs))
+    return machine, tuple(assumptions)
+
+
+def default_machine(arch: str | None, file: Path | None) -> Machine:
+    """Machine that options change where there is no capture.
+
+    Parameters
+    ----------
+    arch
+        ``--arch``; None: that of the file, or ``i386``.
+    file
+        ``--machine``.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2: an unknown architecture, or both given and not the same.
+    """
+    if file is None:
+        return _distribution_machine(arch or "i386", None)
+    machine = read_machine(file)
+    if arch is not None and arch != machine.arch:
+        raise HmtraceError(
+            f"--arch {arch} contradicts the file's {machine.arch}", source=str(file), exit_code=2
+        )
+    return machine
+
+
+def target_machine(
+    base: Machine,
+    file: Path | None,
+    *,
+    split: str | None = None,
+    ram: str | None = None,
+    pae: bool | None = None,
+    pkmap: int | None = None,
+    vmalloc: str | None = None,
+    cpus: int | None = None,
+) -> Machine:
+    """Machine of ``--machine`` (else `base`), changed by the options that were given.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2: a value that no kernel could have, or a file that is no machine.
+    """
+    if pkmap is not None and pkmap & (pkmap - 1):
+        raise HmtraceError(
+            f"--pkmap: {pkmap} is no power of 2",
+            hint="the kernel uses LAST_PKMAP as a mask: 512, 1024",
+            exit_code=2,
+        )
+    machine = base if file is None else read_machine(file, base)
+    return machine.with_options(
+        split=split,
+        ram=None if ram is None else parse_size(ram, "--ram", low=_MIB, high=_MOST_RAM),
+        pae=pae,
+        pkmap=pkmap,
+        vmalloc=None
+        if vmalloc is None
+        else parse_size(vmalloc, "--vmalloc", low=_MIB, high=4 * _GIB),
+        cpus=cpus,
+    )
+
+
+def _distribution_machine(arch: str, source: str | None) -> Machine:
+    """Machine with the distribution kernels' configuration and 1 GiB."""
+    from replay.arches import ARCHES
+    from replay.machine import Machine
+
+    if arch not in ARCHES:
+        raise HmtraceError(
+            f"architecture {arch!r} is not known",
+            source=source,
+            hint="one of " + ", ".join(ARCHES),
+            exit_code=2,
+        )
+    return Machine.from_facts({"arch": arch})[0]
+
+
+def read_machine(path: Path, base: Machine | None = None) -> Machine:
+    """Machine from a TOML file.
+
+    Keys are the fields of :class:`replay.machine.Machine`; sizes may be strings (``256M``),
+    ``ram`` a size or a list of [first byte, byte after the last], ``[costs]`` a table. What the
+    file does not say comes from `base` where its architecture is the same, else from the
+    defaults.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2.
+    """
+    from replay.machine import Machine
+
+    table = _read_toml(path)
+    fields = {field.name: field for field in dataclasses.fields(Machine)}
+    _check_keys(table, fields, path)
+    arch = table.get("arch", base.arch if base is not None else None)
+    if not isinstance(arch, str):
+        raise HmtraceError(
+            "key 'arch' is missing", source=str(path), hint='arch = "arm" or "i386"', exit_code=2
+        )
+    start = base if base is not None and base.arch == arch else None
+    if start is None:
+        start = _distribution_machine(arch, str(path))
+    changes: dict[str, Any] = {}
+    ram: int | None = None
+    for name, value in table.items():
+        if name == "ram" and isinstance(value, str | int):
+            ram = _size(value, name, path)
+        elif name == "ram":
+            changes[name] = _ranges(value, path)
+        elif name == "costs":
+            changes[name] = _costs(value, path)
+        elif name == "config":
+            changes[name] = _names(value, path)
+        elif name in _SIZES:
+            changes[name] = _size(value, name, path)
+        else:
+            changes[name] = _scalar(value, name, getattr(start, name), path)
+    try:
+        # with_options, even without a change, makes sure that such a machine can exist.
+        return dataclasses.replace(start, **changes).with_options(ram=ram)
+    except HmtraceError as error:
+        error.source = error.source or str(path)
+        raise
+
+
+def _costs(table: object, path: Path) -> Costs:
+    from replay.costs import Costs
+
+    if not isinstance(table, dict):
+        raise _wrong(path, "costs", "a table")
+    return Costs.default().with_values(table, source=str(path))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _FILE_LIMIT:
+            raise HmtraceError("is too large for a description", source=str(path), exit_code=2)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HmtraceError(
+            f"cannot be read: {error.strerror}", source=str(path), exit_code=2
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HmtraceError(
+            f"is no TOML: {error}", source=str(path), hint="key = value, one a line", exit_code=2
+        ) from error
+
+
+def _check_keys(table: Iterable[str], known: Iterable[str], path: Path) -> None:
+    names = list(known)
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            raise HmtraceError(
+                f"unknown key {key!r}",
+                source=str(path),
+                hint=f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names),
+                exit_code=2,
+            )
+
+
+def _wrong(path: Path, name: str, wanted: str) -> HmtraceError:
+    return HmtraceError(f"{name}: expected {wanted}", source=str(path), exit_code=2)
+
+
+def _size(value: object, name: str, path: Path) -> int:
+    if isinstance(value, str):
+        return parse_size(value, f"{path}: {name}", low=0, high=_MOST_RAM)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_RAM:
+        return value
+    raise _wrong(path, name, "a size such as 256M, or bytes")
+
+
+def _ranges(value: object, path: Path) -> tuple[tuple[int, int], ...]:
+    wanted = "a size, or a list of [first byte, byte after the last], ascending"
+    if not isinstance(value, list) or not value:
+        raise _wrong(path, "ram", wanted)
+    ranges, at = [], 0
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise _wrong(path, "ram", wanted)
+        start, end = (_size(edge, "ram", path) for edge in pair)
+        if not at <= start < end:
+            raise _wrong(path, "ram", wanted)
+        ranges.append((start, end))
+        at = end
+    return tuple(ranges)
+
+
+def _names(value: object, path: Path) -> frozenset[str]:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return frozenset(name.removeprefix("CONFIG_") for name in value)
+    raise _wrong(path, "config", "a list of names")
+
+
+def _scalar(value: object, name: str, like: object, path: Path) -> object:
+    """Value of the kind that the field has; a field that may be None takes whole numbers."""
+    wanted: type = int if like is None else type(like)
+    if type(value) is wanted and (wanted is not int or 0 <= int(str(value)) < 1 << 40):
+        return value
+    names = {bool: "true or false", int: "a whole number", str: "a string"}
+    raise _wrong(path, name, names.get(wanted, wanted.__name__))

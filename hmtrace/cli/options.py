@@ -1,0 +1,77 @@
+"""Options that several commands share, as annotations for typer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hmtrace.cli.output import Color, Format
+
+CaptureArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CAPTURE",
+        help="Trace file (plain, gz, xz or zst), capture folder, a file in one, or - for stdin.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="Form of the result.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write the result to FILE.", show_default=False
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+ColorOption = Annotated[
+    Color, typer.Option("--color", help="Colour; NO_COLOR in the environment is honoured by auto.")
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="SPLIT",
+        help="User/kernel split: 3g, 3g_opt, 2g, 2g_opt or 1g.",
+        show_default=False,
+    ),
+]
+RamOption = Annotated[
+    str | None, typer.Option("--ram", metavar="SIZE", help="RAM: 512M, 4G.", show_default=False)
+]
+PaeOption = Annotated[
+    bool | None,
+    typer.Option("--pae/--no-pae", help="PAE (i386) or LPAE (ARM).", show_default=False),
+]
+PkmapOption = Annotated[
+    int | None,
+    typer.Option(
+        "--pkmap", metavar="N", help="Slots of the kmap() pool, a power of 2.", show_default=False
+    ),
+]
+VmallocOption = Annotated[
+    str | None,
+    typer.Option("--vmalloc", metavar="SIZE", help="vmalloc= of the kernel.", show_default=False),
+]
+CpusOption = Annotated[
+    int | None, typer.Option("--cpus", metavar="N", help="Online CPUs.", show_default=False)
+]
+MachineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--machine",
+        metavar="FILE",
+        help="Machine description in TOML; the other options change it.",
+        show_default=False,
+    ),
+]
+CostsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--costs",
+        metavar="FILE",
+        help="Costs of elementary operations in TOML, ns each.",
+        show_default=False,
+    ),
+]

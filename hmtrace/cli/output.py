@@ -1,0 +1,209 @@
+"""Where results go: stdout or a file that appears only when it is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from collectors.errors import HmtraceError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDEST = 120
+"""Reports do not get wider than this: longer lines are hard to read."""
+
+
+class Format(StrEnum):
+    """Value of ``--format``."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Color(StrEnum):
+    """Value of ``--color``."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the shared options say about the result.
+
+    Attributes
+    ----------
+    format, color
+        ``--format``, ``--color``.
+    path
+        ``--output``; None: stdout.
+    force
+        ``--force``: an existing file is replaced.
+    """
+
+    format: Format
+    color: Color
+    path: Path | None
+    force: bool
+
+    @classmethod
+    def create(
+        cls, output_format: Format, color: Color, path: Path | None, *, force: bool
+    ) -> Output:
+        """Check the options before any slow work is done.
+
+        Raises
+        ------
+        HmtraceError
+            Exit code 2: the file exists and ``--force`` is not given, or it cannot be written.
+        """
+        if path is not None and str(path) != "-":
+            _check_target(path, force=force)
+        else:
+            path = None
+        return cls(output_format, color, path, force)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a JSON document is wanted."""
+        return self.format is Format.JSON
+
+    def document(self, document: dict[str, Any]) -> None:
+        """Write a JSON document, ASCII only, so that no foreign string reaches a terminal raw."""
+        self._write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+    def table(self, *renderables: RenderableType) -> None:
+        """Write rich renderables one below the other.
+
+        A file is as wide as a pipe would be, and gets no colour unless it is asked for.
+        """
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            console = make_console(sys.stdout if self.path is None else nowhere, self.color)
+            with console.capture() as captured:
+                for renderable in renderables:
+                    console.print(renderable)
+        # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
+        self._write(re.sub(r" +$", "", captured.get(), flags=re.MULTILINE))
+
+    def _write(self, text: str) -> None:
+        if self.path is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        elif self.path.exists() and not self.path.is_file():
+            self.path.write_text(text, encoding="utf-8", errors="replace")  # /dev/null, a FIFO
+        else:
+            write_atomically(self.path, text.encode(errors="replace"), force=self.force)
+            sys.stderr.write(f"wrote {self.path}\n")
+
+
+def make_console(file: TextIO, color: Color) -> Console:
+    """Console for a stream: 80 columns where it is no terminal, unless COLUMNS says otherwise.
+
+    ``auto`` leaves NO_COLOR, FORCE_COLOR and TERM to rich; ``never`` writes no escape sequence
+    at all, ``always`` writes them into pipes too.
+    """
+    from rich.console import Console
+
+    if color is Color.NEVER:
+        console = Console(
+            file=file, color_system=None, force_terminal=False, highlight=False, markup=False
+        )
+    elif color is Color.ALWAYS:
+        console = Console(
+            file=file,
+            color_system="standard",
+            force_terminal=True,
+            no_color=False,
+            highlight=False,
+            markup=False,
+        )
+    else:
+        console = Console(file=file, highlight=False, markup=False)
+    if "COLUMNS" not in os.environ and not file.isatty():
+        console.width = 80
+    console.width = min(console.width, WIDEST)
+    return console
+
+
+def _check_target(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise HmtraceError("is a folder, not a file", source=str(path), exit_code=2)
+    if path.is_file() and not force:
+        raise HmtraceError(
+            "output file exists", source=str(path), hint="--force replaces it", exit_code=2
+        )
+    if not path.parent.is_dir():
+        raise HmtraceError(
+            "folder of the output file does not exist", source=str(path.parent), exit_code=2
+        )
+
+
+def write_atomically(path: Path, content: bytes, *, force: bool) -> None:
+    """Write a file so that it is either complete or not there.
+
+    Parameters
+    ----------
+    path
+        Target.
+    content
+        All of it.
+    force
+        Replace a file that exists.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2: the file exists (also where another process made it meanwhile), or the
+        system refuses.
+    """
+    temporary: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # what open() would have given it
+        if force:
+            temporary.replace(path)
+        else:
+            _rename_to_new(temporary, path)
+        temporary = None
+    except FileExistsError as error:
+        raise HmtraceError(
+            "output file exists", source=str(path), hint="--force replaces it", exit_code=2
+        ) from error
+    except OSError as error:
+        raise HmtraceError(
+            f"cannot be written: {error.strerror}", source=str(path), exit_code=2
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Rename without replacing: link() fails where the name exists, rename() would not."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and some network file systems have no hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
+    else:
+        temporary.unlink()

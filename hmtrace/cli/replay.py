@@ -1,0 +1,120 @@
+"""`hmtrace replay`: the same workload on another machine."""
+
+# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from hmtrace.cli.captures import describe, read, warn_of_loss
+from hmtrace.cli.options import (
+    CaptureArgument,
+    ColorOption,
+    CostsOption,
+    CpusOption,
+    ForceOption,
+    FormatOption,
+    MachineOption,
+    OutputOption,
+    PaeOption,
+    PkmapOption,
+    RamOption,
+    SplitOption,
+    VmallocOption,
+)
+from hmtrace.cli.output import Color, Format, Output
+
+
+class Placement(StrEnum):
+    """Value of ``--placement``: where the frames of the trace lie on the other machine."""
+
+    CLASS = "class"
+    SAME_PFN = "same-pfn"
+
+
+class Timing(StrEnum):
+    """Value of ``--timing``: whether a wait delays what its task does next."""
+
+    CLOSED = "closed"
+    FIXED = "fixed"
+
+
+EXAMPLES = (
+    "hmtrace replay captures/board-7 --split 2g",
+    "hmtrace replay captures/board-7 --ram 4G --pae --vmalloc 256M",
+    "hmtrace replay captures/board-7 --pkmap 128 --cpus 4 --timing fixed",
+    "hmtrace replay captures/board-7 --machine imx6q-2g.toml --format json",
+)
+
+
+def replay(
+    capture: CaptureArgument,
+    split: SplitOption = None,
+    ram: RamOption = None,
+    pae: PaeOption = None,
+    pkmap: PkmapOption = None,
+    vmalloc: VmallocOption = None,
+    cpus: CpusOption = None,
+    machine: MachineOption = None,
+    costs: CostsOption = None,
+    placement: Annotated[
+        Placement,
+        typer.Option(
+            "--placement", help="class: highmem pages stay high where there is room; or same-pfn."
+        ),
+    ] = Placement.CLASS,
+    timing: Annotated[
+        Timing,
+        typer.Option("--timing", help="closed: a wait delays its task; fixed: captured times."),
+    ] = Timing.CLOSED,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Replay a workload on another machine, beside the captured one."""
+    target = Output.create(output_format, color, output, force=force)
+    from replay.run import what_if
+
+    from hmtrace.cli.machines import captured_machine, target_machine
+    from hmtrace.cli.report import as_captured
+
+    opened = read(capture)
+    captured, assumptions = captured_machine(opened, costs)
+    wanted = target_machine(
+        captured,
+        machine,
+        split=split,
+        ram=ram,
+        pae=pae,
+        pkmap=pkmap,
+        vmalloc=vmalloc,
+        cpus=cpus,
+    )
+    baseline = as_captured(opened, captured)
+    outcome = what_if(
+        opened.events,
+        captured,
+        wanted,
+        values=opened.facts.values(),
+        lost=opened.lost,
+        clock_is_ns=opened.clock_is_ns,
+        placement=placement.value,
+        timing=timing.value,
+    )
+    source = describe(opened)
+    if target.is_json:
+        from hmtrace.report.document import outcome_document, schema, source_document
+
+        warn_of_loss(source)
+        document = {**schema("replay"), **source_document(source), **outcome_document(outcome)}
+        document |= {"placement": placement.value, "timing": timing.value}
+        document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
+        target.document(document)
+        return
+    from hmtrace.report.sidebyside import replay_renderables
+
+    target.table(*replay_renderables(source, baseline, outcome, assumptions))

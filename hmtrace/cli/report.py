@@ -1,0 +1,76 @@
+"""`hmtrace report`: the main job."""
+
+# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hmtrace.cli.captures import describe, read, warn_of_loss
+from hmtrace.cli.options import (
+    CaptureArgument,
+    ColorOption,
+    CostsOption,
+    ForceOption,
+    FormatOption,
+    OutputOption,
+)
+from hmtrace.cli.output import Color, Format, Output
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture
+    from replay.machine import Machine
+    from replay.outcome import Outcome
+
+
+EXAMPLES = (
+    "hmtrace report captures/board-7",
+    "hmtrace report --color always trace.txt.zst | less -R",
+    "hmtrace report --format json -o report.json captures/board-7",
+    "hmtrace report --costs cortex-a15.toml captures/board-7",
+)
+
+
+def report(
+    capture: CaptureArgument,
+    costs: CostsOption = None,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Report what temporary mappings cost, where they come from, and who waits or leaks."""
+    target = Output.create(output_format, color, output, force=force)
+    from hmtrace.cli.machines import captured_machine
+
+    opened = read(capture)
+    machine, assumptions = captured_machine(opened, costs)
+    outcome = as_captured(opened, machine)
+    source = describe(opened)
+    if target.is_json:
+        from hmtrace.report.document import outcome_document, schema, source_document
+
+        warn_of_loss(source)
+        document = {**schema("report"), **source_document(source), **outcome_document(outcome)}
+        target.document(document | {"assumptions": list(assumptions)})
+        return
+    from hmtrace.report.terminal import report_renderables
+
+    target.table(*report_renderables(source, outcome, assumptions))
+
+
+def as_captured(capture: Capture, machine: Machine) -> Outcome:
+    """Replay a capture on the machine it was captured on, with a progress bar."""
+    from replay.run import replay
+
+    from hmtrace.cli.progress import ProgressBar
+
+    with ProgressBar("replaying") as progress:
+        return replay(
+            capture.events,
+            machine,
+            values=capture.facts.values(),
+            lost=capture.lost,
+            clock_is_ns=capture.clock_is_ns,
+            progress=progress,
+        )

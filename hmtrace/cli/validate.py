@@ -1,0 +1,113 @@
+"""`hmtrace validate`: the model beside the kernel, address by address."""
+
+# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from collectors.errors import HmtraceError
+from hmtrace.cli.captures import read
+from hmtrace.cli.options import ColorOption, ForceOption, FormatOption, OutputOption
+from hmtrace.cli.output import Color, Format, Output
+from hmtrace.report.text import clean
+
+if TYPE_CHECKING:
+    from hmtrace.report.validation import Checked
+
+
+EXAMPLES = (
+    "hmtrace validate captures/board-7",
+    "hmtrace validate captures/a captures/b --min-exact 99.9",
+    "hmtrace validate --format json trace.txt.gz",
+)
+
+
+def validate(
+    captures: Annotated[
+        list[str],
+        typer.Argument(metavar="CAPTURE...", help="Captures, as for info.", show_default=False),
+    ],
+    min_exact: Annotated[
+        float | None,
+        typer.Option(
+            "--min-exact",
+            metavar="PERCENT",
+            min=0,
+            max=100,
+            help="Exit 1 where a capture has fewer addresses of a kind predicted exactly.",
+            show_default=False,
+        ),
+    ] = None,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Compare the model's predictions with what the traced kernel did.
+
+    Addresses, pool flushes, waits and the layout are compared. A capture that cannot be read is
+    reported and the others go on; the exit code is then 3.
+
+    """
+    target = Output.create(output_format, color, output, force=force)
+    from hmtrace.report.validation import validation_table
+
+    checked = [_check(path) for path in captures]
+    if target.is_json:
+        from hmtrace.report.document import validation_document
+
+        target.document(validation_document(checked))
+    else:
+        target.table(*validation_table(checked))
+    if code := _exit_code(checked, min_exact):
+        raise typer.Exit(code)
+
+
+def _check(path: str) -> Checked:
+    from replay.validate import validate as compare
+
+    from hmtrace.report.source import lost_in_words
+    from hmtrace.report.validation import Checked
+    from replay import layout
+    from replay.machine import Machine
+
+    try:
+        capture = read(path)
+        values = capture.facts.values()
+        machine, _ = Machine.from_facts(values)
+        result = compare(capture.events, machine, values=values, lost=capture.lost)
+        sources = {name: fact.source for name, fact in capture.facts.items()}
+        checks = tuple(layout.check(layout.layout_of(machine), values, sources))
+    except HmtraceError as error:
+        sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
+        if error.hint:
+            sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
+        return Checked(path, None, error=str(error))
+    lost = lost_in_words(capture.lost) if capture.lost.intervals else ""
+    return Checked(path, result.as_json(), checks, lost)
+
+
+def _exit_code(checked: list[Checked], min_exact: float | None) -> int:
+    """3 if a capture was unreadable, 1 if one is below the threshold, else 0."""
+    from hmtrace.report.validation import ADDRESSES, exact_share
+
+    if any(one.entry is None for one in checked):
+        return 3
+    if min_exact is None:
+        return 0
+    entries = [one.entry for one in checked if one.entry is not None]
+    shares = [s for e in entries for k in ADDRESSES if (s := exact_share([e], k)) is not None]
+    if not shares:
+        sys.stderr.write("hmtrace: no address to check, so --min-exact is not met\n")
+        return 1
+    if min(shares) * 100 < min_exact:
+        sys.stderr.write(
+            f"hmtrace: {min(shares) * 100:.4f} % of a kind predicted exactly, "
+            f"below --min-exact {min_exact:g}\n"
+        )
+        return 1
+    return 0

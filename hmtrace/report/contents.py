@@ -1,0 +1,280 @@
+"""What a capture holds, and which questions it can therefore answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.text import Text
+
+from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.text import address, clean, count, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import polars as pl
+    from rich.console import RenderableType
+
+_RAW_SHOWN = 16
+
+
+class Answer(NamedTuple):
+    """Whether a question can be answered, and what that rests on."""
+
+    question: str
+    answered: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Rows per operation, and how many of them have which column.
+
+    Attributes
+    ----------
+    events
+        Number of rows per operation, in the order of :data:`collectors.events.OPS`.
+    known
+        Per operation, number of rows with a value in ``page``, ``pfn``, ``vaddr``, ``end_ts``
+        (a return was traced) and ``site`` (``caller`` or ``site``).
+    """
+
+    events: dict[str, int]
+    known: dict[str, dict[str, int]]
+
+    def has(self, op: str, column: str | None = None) -> int:
+        """Number of rows of an operation, or of those with a value in a column."""
+        return self.events.get(op, 0) if column is None else self.known.get(op, {}).get(column, 0)
+
+
+def survey(events: pl.LazyFrame) -> Contents:
+    """Count what an event table holds, in one pass.
+
+    Parameters
+    ----------
+    events
+        Event table.
+
+    Returns
+    -------
+    Contents
+    """
+    import polars as pl
+
+    from collectors.events import OPS
+
+    rows = (
+        events.group_by(pl.col("op").cast(pl.String))
+        .agg(
+            pl.len().alias("rows"),
+            *(pl.col(name).is_not_null().sum() for name in ("page", "pfn", "vaddr", "end_ts")),
+            (pl.col("caller").is_not_null() | pl.col("site").is_not_null()).sum().alias("site"),
+        )
+        .collect()
+        .rows_by_key("op", named=True, unique=True)
+    )
+    counted: dict[str, dict[str, int]] = {op: rows[op] for op in OPS if op in rows}
+    return Contents({op: row.pop("rows") for op, row in counted.items()}, counted)
+
+
+def answers(contents: Contents, *, clock_is_ns: bool) -> tuple[Answer, ...]:
+    """What can and cannot be answered from a capture.
+
+    Parameters
+    ----------
+    contents
+        From :func:`survey`.
+    clock_is_ns
+        Whether the trace clock is a time.
+
+    Returns
+    -------
+    tuple of Answer
+    """
+    has = contents.has
+    local = has("kmap_local")
+    pages = has("kmap", "page") + has("kmap", "pfn")
+    flushes = has("pool_flush") + has("flush_range") + has("flush_all")
+    placed = has("kmap", "pfn") + has("kmap_local", "pfn")
+    sites = sum(known.get("site", 0) for known in contents.known.values())
+    areas = has("area_alloc")
+    return (
+        Answer(
+            "pool pressure, hits, flushes",
+            bool(pages),
+            "kmap with its page"
+            if pages
+            else "kmap was traced without its page"
+            if has("kmap")
+            else "no kmap of a highmem page was traced",
+        ),
+        Answer(
+            "exact check of kmap addresses",
+            bool(pages and has("kmap", "vaddr")),
+            f"{count(has('kmap', 'vaddr'))} calls with the address returned"
+            if has("kmap", "vaddr")
+            else "no return address of kmap_high was traced",
+        ),
+        Answer(
+            "who waited, and how long",
+            bool(has("kmap", "end_ts") and clock_is_ns),
+            "returns are traced" if has("kmap", "end_ts") else "needs a return probe on kmap_high",
+        ),
+        Answer(
+            "depth of local stacks",
+            bool(local and has("kunmap_local")),
+            "maps and unmaps are traced"
+            if local and has("kunmap_local")
+            else "needs maps and unmaps of local mappings",
+        ),
+        Answer(
+            "arena use and fragmentation",
+            bool(areas),
+            "alloc_vmap_area is traced" if areas else "needs probes on alloc_vmap_area",
+        ),
+        Answer(
+            "flushes seen beside predicted",
+            bool(flushes),
+            f"{count(flushes)} flush events" if flushes else "no flush function was traced",
+        ),
+        Answer(
+            "call sites",
+            bool(sites),
+            f"{count(sites)} events with a caller" if sites else "no caller was recorded",
+        ),
+        Answer(
+            "the workload on another machine",
+            bool(placed),
+            "frame numbers are known" if placed else "needs page or frame numbers",
+        ),
+        Answer(
+            "durations and shares of time",
+            clock_is_ns,
+            "the clock is a time" if clock_is_ns else "the trace clock is a counter",
+        ),
+    )
+
+
+def contents_sections(
+    contents: Contents, raw_events: Mapping[str, int], *, clock_is_ns: bool
+) -> Iterator[RenderableType]:
+    """Events by kind, raw events, and what can be answered.
+
+    Yields
+    ------
+    RenderableType
+        Three sections.
+    """
+    yield heading("Operations")
+    if contents.events:
+        table = plain_table(
+            ("operation", "left"),
+            ("rows", "right"),
+            ("page", "right"),
+            ("frame", "right"),
+            ("address", "right"),
+            ("return", "right"),
+            ("caller", "right"),
+        )
+        for op, rows in contents.events.items():
+            known = contents.known[op]
+            cells = (known[name] for name in ("page", "pfn", "vaddr", "end_ts", "site"))
+            table.add_row(op, count(rows), *(count(cell) if cell else "·" for cell in cells))
+        yield indented(table)
+    else:
+        yield indented(Text("none: no function that hmtrace knows was traced"))
+    yield heading("Events in the trace")
+    yield indented(_raw_table(raw_events))
+    yield heading("What it can answer")
+    grid = plain_table(("", "left"), ("", "left"), ("", "left"))
+    grid.show_header = False
+    for answer in answers(contents, clock_is_ns=clock_is_ns):
+        style = "green" if answer.answered else "yellow"
+        grid.add_row(
+            Text("yes" if answer.answered else "no", style=style),
+            Text(answer.question),
+            Text(answer.reason, style="dim"),
+        )
+    yield indented(grid)
+
+
+def _raw_table(raw_events: Mapping[str, int]) -> RenderableType:
+    if not raw_events:
+        return Text("none")
+    ranked = sorted(raw_events.items(), key=lambda item: (-item[1], item[0]))
+    table = plain_table(("function or tracepoint", "left"), ("events", "right"))
+    for name, number in ranked[:_RAW_SHOWN]:
+        table.add_row(Text(clean(name, 50)), count(number))
+    if rest := ranked[_RAW_SHOWN:]:
+        table.add_row(f"{len(rest)} more", count(sum(number for _, number in rest)))
+    return table
+
+
+_ADDRESSES = frozenset(
+    {"page_offset", "vmalloc_start", "vmalloc_end", "high_memory", "mem_map", "pci_hole"}
+)
+_SIZES = frozenset({"mem_total", "lowmem_bytes", "highmem_bytes", "vmalloc", "vmalloc_total"})
+_SHOWN = (
+    "release",
+    "arch",
+    "pae",
+    "split",
+    "page_offset",
+    "cpus",
+    "nr_cpus",
+    "ram",
+    "lowmem_bytes",
+    "highmem_bytes",
+    "vmalloc",
+    "vmalloc_start",
+    "vmalloc_end",
+    "page_struct",
+    "cpu_model",
+    "board",
+)
+"""Facts worth a line for everybody; the others are in the JSON document."""
+
+
+def facts_section(facts: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What the machine said about itself, each fact with its source.
+
+    Parameters
+    ----------
+    facts
+        Name to :class:`collectors.facts.Fact`.
+
+    Yields
+    ------
+    RenderableType
+        Heading and facts.
+    """
+    yield heading("Machine", "as its own files say")
+    rows = []
+    for name in _SHOWN:
+        if name in facts:
+            fact = facts[name]
+            text = Text(fact_in_words(name, fact.value))
+            text.append(f"  {clean(fact.source)}", style="dim")
+            rows.append((name.replace("_", " "), text))
+    if rows:
+        yield labelled(rows)
+    else:
+        yield indented(
+            Text("no files of the machine beside the trace; the trace alone does not say")
+        )
+
+
+def fact_in_words(name: str, value: Any) -> str:
+    """Value of a fact as people read it."""
+    if name == "ram" and isinstance(value, list | tuple):
+        ranges = [f"{address(int(a))}-{address(int(b))}" for a, b in value]
+        total = size(sum(b - a for a, b in value))
+        return f"{total}: {', '.join(ranges[:4])}{', …' if len(ranges) > 4 else ''}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _ADDRESSES and isinstance(value, int):
+        return address(value)
+    if name in _SIZES and isinstance(value, int):
+        return size(value)
+    return clean(value)

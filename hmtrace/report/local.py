@@ -1,0 +1,92 @@
+"""The kmap_local stacks: calls, depth per CPU, what context switches had to save."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from hmtrace.report.charts import bar
+from hmtrace.report.parts import heading, indented, joined, labelled, plain_table
+from hmtrace.report.text import count, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from replay.outcome import LocalOutcome
+
+_CPUS_SHOWN = 8
+_DEPTHS_SHOWN = 4
+_BAR_WIDTH = 16
+
+
+def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
+    """Everything about kmap_local_page() and kmap_atomic().
+
+    Parameters
+    ----------
+    local
+        Figures of the stacks.
+
+    Yields
+    ------
+    RenderableType
+        Heading, figures, depth table.
+    """
+    yield heading("Local stacks", "kmap_local_page(), kmap_atomic()")
+    if not local.maps and not local.lowmem:
+        yield indented(Text("no local mapping in this capture"))
+        return
+    yield labelled(
+        [
+            (
+                "calls",
+                joined(
+                    [
+                        f"{plural(local.maps, 'mapping')} of highmem pages",
+                        f"{count(local.lowmem)} of lowmem pages, at no cost",
+                    ]
+                ),
+            ),
+            ("depth", depth_in_words(local)),
+            (
+                "switches",
+                f"{plural(local.saved_on_switch, 'context switch', 'context switches')} with "
+                f"mappings held, {plural(local.mappings_saved, 'mapping')} taken out",
+            ),
+            ("TLB", f"{plural(local.tlb_single, 'single-entry flush', 'single-entry flushes')}"),
+        ]
+    )
+    if any(local.depth_by_cpu.values()):
+        yield indented(_depth_table(local.depth_by_cpu))
+
+
+def depth_in_words(local: LocalOutcome) -> str:
+    """Deepest nesting beside the limit."""
+    limit = f" of {local.limit} that fit" if local.limit else ""
+    return f"at most {local.max_depth}{limit}"
+
+
+def _depth_table(depth_by_cpu: dict[int, tuple[int, ...]]) -> RenderableType:
+    table = plain_table(
+        ("CPU", "right"),
+        ("mappings", "right"),
+        ("depth 1", "right"),
+        *((str(depth), "right") for depth in range(2, _DEPTHS_SHOWN + 1)),
+        (f"{_DEPTHS_SHOWN + 1}+", "right"),
+        ("", "left"),
+    )
+    most = max((sum(depths) for depths in depth_by_cpu.values()), default=0)
+    cpus = sorted(depth_by_cpu)
+    rows = [(str(cpu), depth_by_cpu[cpu]) for cpu in cpus[:_CPUS_SHOWN]]
+    if rest := [depth_by_cpu[cpu] for cpu in cpus[_CPUS_SHOWN:]]:
+        rows.append((f"{len(rest)} more", tuple(map(sum, zip_longest(*rest, fillvalue=0)))))
+    for name, depths in rows:
+        cells = [sum(depths), *depths[:_DEPTHS_SHOWN], *[0] * (_DEPTHS_SHOWN - len(depths))]
+        cells.append(sum(depths[_DEPTHS_SHOWN:]))
+        length = bar(sum(depths) / most, _BAR_WIDTH) if most and name.isdigit() else ""
+        table.add_row(name, *(count(cell) if cell else "·" for cell in cells), length)
+    return table

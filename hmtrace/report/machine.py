@@ -1,0 +1,267 @@
+"""A machine: in one line, as figures, and drawn as an address space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from hmtrace.report.charts import bar
+from hmtrace.report.document import plain
+from hmtrace.report.parts import heading, indented, joined, labelled
+from hmtrace.report.text import address, clean, count, plural, share, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from replay.layout import Layout
+    from replay.machine import Machine
+
+_MIB = 1 << 20
+_SPACE = 1 << 32
+_GAP = "gap"
+_HIGHMEM = "HighMem"
+_SHADES = {"DMA": "▒", "Normal": "█", _HIGHMEM: "░"}
+_REGION_STYLES = {
+    "lowmem": "green",
+    "pkmap": "cyan",
+    "kmap_local": "cyan",
+    "vmalloc": "magenta",
+    "user": "blue",
+}
+_BOX_WIDTH = 14
+_BAR_WIDTH = 12
+_SMALL_GAP = 32 * _MIB
+_WIDE = 70
+
+
+def machine_in_words(machine: Machine, layout: Layout) -> str:
+    """Architecture, CPUs, split and how RAM divides, in one line."""
+    pae = {"arm": "LPAE"}.get(machine.arch, "PAE") if machine.pae else ""
+    high = f"{size(layout.highmem_bytes)} highmem" if layout.highmem_bytes else "no highmem"
+    return (
+        f"{clean(machine.arch)}{' ' + pae if pae else ''}, {plural(machine.cpus, 'CPU')}, split "
+        f"{clean(machine.split)}: {size(layout.lowmem_bytes)} lowmem + {high}"
+    )
+
+
+def machine_rows(machine: Machine, layout: Layout) -> tuple[tuple[str, str], ...]:
+    """Name and value of what sets machines apart, in a fixed order."""
+    return (
+        ("split", clean(machine.split)),
+        ("RAM", size(machine.ram_bytes)),
+        ("  lowmem", size(layout.lowmem_bytes)),
+        ("  highmem", size(layout.highmem_bytes) if layout.highmem_bytes else "none"),
+        ("user space", size(layout.user_end)),
+        ("CPUs", count(machine.cpus)),
+        ("pool slots", count(layout.pkmap_slots)),
+    )
+
+
+def machine_section(
+    machine: Machine, layout: Layout, *, tall: bool = False
+) -> Iterator[RenderableType]:
+    """Address space and zones.
+
+    Parameters
+    ----------
+    machine, layout
+        The machine and what follows from it.
+    tall
+        Draw every region as a box of its own, gaps included.
+
+    Yields
+    ------
+    RenderableType
+        Heading, picture, zones.
+    """
+    yield heading(
+        "Address space", f"PAGE_OFFSET {address(layout.page_offset)}, split {clean(machine.split)}"
+    )
+    yield indented(_boxes(layout) if tall else _column(layout))
+    yield heading("RAM", machine_in_words(machine, layout))
+    yield from zones_picture(layout)
+
+
+def _column(layout: Layout) -> RenderableType:
+    """One line per region, top down, with a bar to scale."""
+    regions = [
+        r for r in reversed(layout.regions) if r.name != _GAP or r.end - r.start >= _SMALL_GAP
+    ]
+    lines = [Text(f"{address(_SPACE):>9} ┌{'─' * _BOX_WIDTH}┐", style="dim")]
+    for region in regions:
+        extent = region.end - region.start
+        line = Text(f"{address(region.start):>9} │", style="dim")
+        line.append(f" {region.name:<{_BOX_WIDTH - 1}}", style=_style(region.name))
+        line.append("│")
+        line.append(f"{size(extent):>10} ", style="not dim")
+        line.append(f"{bar(extent / _SPACE, _BAR_WIDTH):<{_BAR_WIDTH}} ", style="not dim")
+        line.append("" if region.name == _GAP else region.what)
+        lines.append(line)
+    lines.append(Text(f"{'':>9} └{'─' * _BOX_WIDTH}┘", style="dim"))
+    return _stack(lines)
+
+
+def _boxes(layout: Layout) -> RenderableType:
+    """One box per region, top down; larger regions are taller."""
+    width = _BOX_WIDTH + 8
+    lines = [Text(f"{address(_SPACE):>9} ┌{'─' * width}┐", style="dim")]
+    regions = list(reversed(layout.regions))
+    for position, region in enumerate(regions):
+        extent = region.end - region.start
+        height = _height(extent)
+        for row in range(height):
+            last = position == len(regions) - 1 and row == height - 1
+            line = Text(f"{address(0) if last else '':>9} │", style="dim")
+            name = region.name if row == (height - 1) // 2 and region.name != _GAP else ""
+            line.append(f" {name:<{width - 1}}", style=_style(region.name))
+            line.append("│")
+            if row == (height - 1) // 2:
+                line.append(f"{size(extent):>10}  ", style="not dim")
+                line.append(region.what)
+            lines.append(line)
+        if position < len(regions) - 1:
+            lines.append(Text(f"{address(region.start):>9} ├{'─' * width}┤", style="dim"))
+    lines.append(Text(f"{'':>9} └{'─' * width}┘", style="dim"))
+    return _stack(lines)
+
+
+def _height(extent: int) -> int:
+    """Lines of a box: grows with the logarithm of the size."""
+    return 1 + sum(extent >= limit for limit in (64 * _MIB, 512 * _MIB, 1536 * _MIB))
+
+
+def _style(name: str) -> str:
+    return f"not dim {_REGION_STYLES.get(name, '')}".strip()
+
+
+def _stack(lines: Sequence[Text]) -> Text:
+    text = Text("\n").join(lines)
+    text.no_wrap = True
+    text.overflow = "ellipsis"
+    return text
+
+
+def zones_picture(layout: Layout) -> Iterator[RenderableType]:
+    """Zones as one bar to scale, and their sizes.
+
+    Parameters
+    ----------
+    layout
+        Its zones and the size of mem_map are shown.
+
+    Yields
+    ------
+    RenderableType
+        Bar, legend, notes of the kernel.
+    """
+    total = sum(zone.end_pfn - zone.start_pfn for zone in layout.zones)
+    if not total:
+        return
+    picture, legend = Text(), []
+    for zone in layout.zones:
+        pages = zone.end_pfn - zone.start_pfn
+        shade = _SHADES.get(zone.name, "▓")
+        style = "yellow" if zone.name == _HIGHMEM else "green"
+        picture.append(shade * max(round(pages / total * _WIDE), 1), style=style)
+        extent = size(pages * layout.page_size)
+        first, last = (address(pfn * layout.page_size) for pfn in (zone.start_pfn, zone.end_pfn))
+        legend.append((f"{shade} {clean(zone.name)}", f"{extent:>8}  {first}-{last}"))
+    yield indented(picture)
+    if layout.mem_map_bytes and layout.lowmem_bytes:
+        part = share(layout.mem_map_bytes / layout.lowmem_bytes)
+        legend.append(("mem_map", f"{size(layout.mem_map_bytes):>8}  {part} of lowmem"))
+    yield labelled(legend)
+    for note in layout.notes:
+        yield indented(Text(f"- {clean(note, 500)}"))
+
+
+def limits_rows(layout: Layout) -> list[tuple[str, str]]:
+    """Limits that follow from the layout, as label and value."""
+    ceiling = layout.flush_ceiling_pages
+    return [
+        ("pool", f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"),
+        (
+            "local",
+            f"depth {layout.km_usable_depth} per {'CPU' if layout.kmap_per_cpu else 'task'}, "
+            f"slots downwards from {address(layout.kmap_fix_top)}",
+        ),
+        ("arena", f"{size(layout.vmalloc_bytes)} from {address(layout.vmalloc_start)}"),
+        ("lazy", f"up to {size(layout.lazy_max_pages * layout.page_size)} wait for a purge"),
+        (
+            "flush",
+            joined(
+                [
+                    f"full above {plural(ceiling, 'page')}"
+                    if ceiling is not None
+                    else "page by page, however many",
+                    "broadcast by the hardware" if layout.tlb_broadcast else "by IPI to other CPUs",
+                ]
+            ),
+        ),
+    ]
+
+
+def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
+    """Lines and sections of `layout`.
+
+    Yields
+    ------
+    RenderableType
+        Picture, zones, limits.
+    """
+    yield Text("hmtrace layout", style="bold")
+    yield from machine_section(machine, layout, tall=True)
+    yield heading("Limits")
+    yield labelled(limits_rows(layout))
+
+
+_ADDRESSES = (
+    "page_offset",
+    "phys_offset",
+    "user_end",
+    "lowmem_end_pfn",
+    "high_memory",
+    "max_pfn",
+    "vmalloc_start",
+    "vmalloc_end",
+    "modules_start",
+    "modules_end",
+    "pkmap_base",
+    "pkmap_slots",
+    "kmap_fix_top",
+    "lowmem_bytes",
+    "highmem_bytes",
+    "vmalloc_bytes",
+    "mem_map_bytes",
+    "lazy_max_pages",
+)
+
+
+def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
+    """Key `machine` of the JSON documents: the description and the addresses derived from it.
+
+    Returns
+    -------
+    dict
+        ``lowmem_end`` is physical, as the kernel's boot messages and zoneinfo have it;
+        ``high_memory`` is the same border as an address. Bytes and addresses are integers.
+    """
+    return {
+        **plain(machine),
+        "ram_bytes": machine.ram_bytes,
+        "lowmem_end": layout.lowmem_end_pfn * layout.page_size,
+        **{name: plain(getattr(layout, name)) for name in _ADDRESSES},
+        "zones": plain(layout.zones),
+    }
+
+
+def layout_document(machine: Machine, layout: Layout) -> dict[str, Any]:
+    """Document of `layout`: the machine, and its regions and limits."""
+    return {
+        "machine": machine_document(machine, layout),
+        "regions": plain(layout.regions),
+        "layout": {k: v for k, v in plain(layout).items() if k not in {"regions", "zones"}},
+    }

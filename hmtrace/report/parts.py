@@ -1,0 +1,69 @@
+"""Pieces that every section of a report is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+LABEL_WIDTH = 10
+"""Labels of all sections stand in one column, so that the eye finds the figures."""
+
+
+def heading(title: str, aside: str = "") -> RenderableType:
+    """Title of a section, with an explanation in dim letters."""
+    text = Text(title, style="bold")
+    if aside:
+        text.append(f"  {aside}", style="dim not bold")
+    return Padding(Rule(text, align="left", style="dim"), (1, 0, 0, 0))
+
+
+def labelled(rows: Iterable[tuple[str, str | Text]]) -> RenderableType:
+    """Label and value, one pair a line; long values are wrapped under themselves."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True, min_width=LABEL_WIDTH)
+    grid.add_column(overflow="fold")
+    for label, value in rows:
+        grid.add_row(Text(label), Text(value) if isinstance(value, str) else value)
+    return indented(grid)
+
+
+def plain_table(*columns: tuple[str, str], expand_first: bool = False) -> Table:
+    """Table without frame.
+
+    Parameters
+    ----------
+    columns
+        Title and justification (``left`` or ``right``) of each.
+    expand_first
+        The first column takes the room that is left, and is cut with … where there is none.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.expand = expand_first
+    for position, (title, justify) in enumerate(columns):
+        table.add_column(
+            Text(title),
+            justify="right" if justify == "right" else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if expand_first and position == 0 else None,
+        )
+    return table
+
+
+def indented(renderable: RenderableType) -> RenderableType:
+    """Renderable one column to the right, in line with :func:`labelled`."""
+    return Padding(renderable, (0, 0, 0, 1), expand=False)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Phrases of one line, empty ones left out."""
+    return " · ".join(part for part in parts if part)

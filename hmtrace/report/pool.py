@@ -1,0 +1,142 @@
+"""The pkmap pool: calls, pressure over time, searches, flushes, sleepers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from hmtrace.report.charts import StackedChart
+from hmtrace.report.parts import heading, indented, joined, labelled
+from hmtrace.report.text import count, duration, number, plural, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from replay.outcome import PoolOutcome
+
+
+def pool_section(pool: PoolOutcome) -> Iterator[RenderableType]:
+    """Everything about kmap().
+
+    Parameters
+    ----------
+    pool
+        Figures of the pool.
+
+    Yields
+    ------
+    RenderableType
+        Heading, figures, chart.
+    """
+    yield heading("Pool", f"kmap(), {count(pool.slots)} slots")
+    if not pool.maps:
+        yield indented(Text("no kmap() of a highmem page in this capture"))
+        return
+    yield labelled(
+        [
+            ("calls", _calls(pool)),
+            ("in use", _use(pool)),
+            ("pressure", _pressure(pool)),
+            ("search", _search(pool)),
+            ("flushes", _flushes(pool)),
+            ("sleepers", waits_in_words(pool)),
+        ]
+    )
+    yield from _chart(pool)
+
+
+def _fraction(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _calls(pool: PoolOutcome) -> str:
+    served = pool.hits + pool.new_mappings
+    calls = f"{count(pool.maps)} kmap, {count(pool.unmaps)} kunmap"
+    if not served:
+        return joined([calls, "pages unknown: hits and new mappings cannot be told apart"])
+    return joined(
+        [
+            calls,
+            f"{plural(pool.new_mappings, 'new mapping')} ({share(pool.new_mappings / served)})",
+            plural(pool.hits, "hit"),
+        ]
+    )
+
+
+def _use(pool: PoolOutcome) -> str:
+    top = share(_fraction(pool.max_used, pool.slots))
+    return joined(
+        [
+            f"at most {count(pool.max_used)} slots ({top})",
+            f"mean {number(pool.mean_used)}",
+            f"stale at most {count(pool.max_stale)}",
+            f"{count(pool.still_used)} still held at the end" if pool.still_used else "",
+        ]
+    )
+
+
+def _pressure(pool: PoolOutcome) -> str:
+    if not pool.share_above:
+        return "n/a"
+    levels = [
+        f"{'full' if level == '100' else f'≥{level} %'}: {share(pool.share_above.get(level))}"
+        for level in ("50", "75", "90", "100")
+    ]
+    return "share of time with slots in use " + ", ".join(levels)
+
+
+def _search(pool: PoolOutcome) -> str:
+    if not pool.new_mappings:
+        return "none"
+    return f"{number(pool.scan_mean)} slots visited per new mapping, {count(pool.scan_max)} at most"
+
+
+def _flushes(pool: PoolOutcome) -> str:
+    idle = pool.passes - pool.flushes
+    return joined(
+        [
+            f"{plural(pool.flushes, 'TLB flush', 'TLB flushes')} of the window",
+            plural(pool.wraps, "wrap"),
+            f"{plural(pool.unused_passes, 'pass', 'passes')} of kmap_flush_unused()"
+            if pool.unused_passes
+            else "",
+            f"{plural(idle, 'pass', 'passes')} freed nothing" if idle > 0 else "",
+        ]
+    )
+
+
+def waits_in_words(pool: PoolOutcome) -> str:
+    """Who slept for a slot and for how long, in one line."""
+    if not pool.waits:
+        return "none"
+    return joined(
+        [
+            f"{plural(pool.waits, 'wait')} of {plural(pool.waiting_tasks, 'task')}",
+            f"{duration(pool.wait_ns)} in all",
+            f"longest {duration(pool.longest_wait_ns)}",
+        ]
+    )
+
+
+def _chart(pool: PoolOutcome) -> Iterator[RenderableType]:
+    used, stale = pool.used, pool.stale
+    if used is None or not used.high or not pool.slots:
+        return
+    shaded = stale.mean if stale is not None and len(stale.mean) == len(used.high) else ()
+    end = used.start_ns + used.bin_ns * len(used.high)
+    yield Text()
+    yield indented(
+        StackedChart(
+            lower=used.high,
+            upper=shaded or (0.0,) * len(used.high),
+            ceiling=pool.slots,
+            left=duration(used.start_ns),
+            right=duration(end),
+        )
+    )
+    yield indented(
+        Text("      █ slots in use (highest)   ░ stale: mapped, no user, freed by the next flush")
+    )

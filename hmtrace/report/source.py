@@ -1,0 +1,175 @@
+"""What was read: the lines that open a report, the banner of losses, the line that closes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from hmtrace import __version__
+from hmtrace.report.parts import joined
+from hmtrace.report.text import clean, count, duration, plural, share, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from collectors.capture import Capture, Lost, LostInterval, Origin
+
+_INTERVALS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a report says about its input.
+
+    Attributes
+    ----------
+    origin
+        File and format.
+    sha256
+        Of the trace file's bytes, in hexadecimal; None where they cannot be read again (stdin).
+    release
+        ``uname -r`` of the traced kernel; None where unknown.
+    clock, clock_is_ns, span_ns
+        As in :class:`collectors.capture.Capture`.
+    raw_events
+        Events of the trace, known to hmtrace or not.
+    lost
+        What tracing lost.
+    notes
+        Remarks of the readers, contradictions of the machine's files included.
+    """
+
+    origin: Origin
+    sha256: str | None
+    release: str | None
+    clock: str
+    clock_is_ns: bool
+    span_ns: int
+    raw_events: int
+    lost: Lost
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, capture: Capture, sha256: str | None) -> Source:
+        """Take what a report needs out of a capture."""
+        return cls(
+            origin=capture.origin,
+            sha256=sha256,
+            release=capture.facts.get("release"),
+            clock=capture.clock,
+            clock_is_ns=capture.clock_is_ns,
+            span_ns=capture.span_ns,
+            raw_events=sum(capture.raw_events.values()),
+            lost=capture.lost,
+            notes=tuple(dict.fromkeys((*capture.notes, *capture.facts.contradictions))),
+        )
+
+
+def title_lines(command: str, source: Source) -> Iterator[RenderableType]:
+    """Command, file, format and extent, and the banner where something was lost.
+
+    Yields
+    ------
+    RenderableType
+        Two lines, and the banner.
+    """
+    yield Text.assemble((f"hmtrace {command}", "bold"), "  ", clean(source.origin.path))
+    span = duration(source.span_ns) if source.clock_is_ns else f"{count(source.span_ns)} ticks"
+    yield Text(
+        joined(
+            [
+                clean(source.origin.format),
+                f"{plural(source.raw_events, 'event')} over {span}",
+                f"clock {clean(source.clock)}",
+                size(source.origin.bytes),
+            ]
+        ),
+        style="dim",
+    )
+    if banner := lost_banner(source.lost, source.span_ns if source.clock_is_ns else None):
+        yield Text()
+        yield banner
+
+
+def lost_banner(lost: Lost, span_ns: int | None) -> Text | None:
+    """Warning that something was lost, impossible to overlook.
+
+    Parameters
+    ----------
+    lost
+        What tracing lost.
+    span_ns
+        Length of the capture; None where the clock is no time.
+
+    Returns
+    -------
+    Text or None
+        None where nothing was lost.
+    """
+    if not lost.intervals:
+        return None
+    banner = Text("!! " + lost_in_words(lost), style="bold red")
+    for interval in lost.intervals[:_INTERVALS_SHOWN]:
+        banner.append("\n   " + _interval_in_words(interval, span_ns), style="not bold")
+    more = len(lost.intervals) - _INTERVALS_SHOWN
+    if more > 0:
+        banner.append(f"\n   and {plural(more, 'more interval')}", style="not bold")
+    banner.append(
+        "\n   Counts are lower bounds, and mappings that span a loss are not paired.",
+        style="not bold",
+    )
+    return banner
+
+
+def lost_in_words(lost: Lost) -> str:
+    """How much was lost, in one line.
+
+    Returns
+    -------
+    str
+        ``LOST: 77 468 events on CPU 0, 1 in 2 intervals``.
+    """
+    cpus = sorted({i.cpu for i in lost.intervals if i.cpu is not None})
+    where = (
+        f" on CPU {', '.join(map(str, cpus[:8]))}{', …' if len(cpus) > 8 else ''}" if cpus else ""
+    )
+    if not lost.events:
+        amount = "an unknown number of events"
+    elif lost.unknown:
+        amount = f"at least {plural(lost.events, 'event')}"
+    else:
+        amount = plural(lost.events, "event")
+    return f"LOST: {amount}{where} in {plural(len(lost.intervals), 'interval')}"
+
+
+def _interval_in_words(interval: LostInterval, span_ns: int | None) -> str:
+    cpu = "all CPUs" if interval.cpu is None else f"CPU {interval.cpu}"
+    amount = "number unknown" if interval.count is None else plural(interval.count, "event")
+    words = f"{cpu}: {amount}, {clean(interval.reason)}"
+    if interval.start_ts is None or interval.end_ts is None or span_ns is None:
+        return words + (" before the first event" if interval.start_ts is None else "")
+    gap = interval.end_ts - interval.start_ts
+    part = f" ({share(min(gap / span_ns, 1.0))} of the capture)" if span_ns else ""
+    return f"{words}, a gap of {duration(gap)}{part}"
+
+
+def reproducibility(source: Source) -> Text:
+    """Version, input, kernel, clock and losses: what is needed to get the same figures again."""
+    digest = source.sha256[:12] if source.sha256 else "none (stream)"
+    lost = "nothing lost" if not source.lost.intervals else lost_in_words(source.lost).lower()
+    return Text(
+        joined(
+            [
+                f"hmtrace {__version__}",
+                f"sha256 {digest}",
+                f"kernel {clean(source.release) if source.release else 'unknown'}",
+                f"clock {clean(source.clock)}",
+                lost,
+            ]
+        ),
+        style="dim",
+    )

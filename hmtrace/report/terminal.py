@@ -1,0 +1,92 @@
+"""The report of one capture, from top to bottom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from hmtrace.report.arena import arena_section
+from hmtrace.report.cost import cost_in_words, cost_section
+from hmtrace.report.findings import caveats_section, findings_section
+from hmtrace.report.local import depth_in_words, local_section
+from hmtrace.report.machine import machine_in_words, machine_section
+from hmtrace.report.parts import joined, labelled
+from hmtrace.report.pool import pool_section, waits_in_words
+from hmtrace.report.sites import sites_section
+from hmtrace.report.source import reproducibility, title_lines
+from hmtrace.report.text import count, plural, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from hmtrace.report.source import Source
+    from replay.outcome import Outcome
+
+
+def report_renderables(
+    source: Source, outcome: Outcome, assumptions: Sequence[str] = ()
+) -> Iterator[RenderableType]:
+    """Lines and sections of `report`, what to act on first.
+
+    Parameters
+    ----------
+    source
+        What was read.
+    outcome
+        What the replay found.
+    assumptions
+        What the machine's files did not say.
+
+    Yields
+    ------
+    RenderableType
+        Title, losses, key figures, findings, then the sections behind them.
+    """
+    yield from title_lines("report", source)
+    yield Text()
+    yield key_figures(outcome)
+    yield from findings_section(outcome.findings)
+    yield from pool_section(outcome.pool)
+    yield from local_section(outcome.local)
+    yield from arena_section(outcome.arena)
+    yield from cost_section(outcome)
+    yield from sites_section(outcome.sites)
+    yield from machine_section(outcome.machine, outcome.layout)
+    yield from caveats_section((*outcome.caveats, *assumptions, *source.notes))
+    yield Text()
+    yield reproducibility(source)
+
+
+def key_figures(outcome: Outcome) -> RenderableType:
+    """The handful of lines that most readers want."""
+    pool, local, arena = outcome.pool, outcome.local, outcome.arena
+    rows: list[tuple[str, str]] = [
+        ("machine", machine_in_words(outcome.machine, outcome.layout)),
+        ("cost", cost_in_words(outcome.cost, outcome)),
+    ]
+    if pool.maps:
+        top = share(pool.max_used / pool.slots) if pool.slots else "n/a"
+        rows += [
+            (
+                "pool",
+                joined(
+                    [
+                        f"{count(pool.maps)} kmap",
+                        f"at most {count(pool.max_used)} of {count(pool.slots)} slots ({top})",
+                        plural(pool.flushes, "flush", "flushes"),
+                    ]
+                ),
+            ),
+            ("waits", waits_in_words(pool)),
+        ]
+    if local.maps or local.lowmem:
+        rows.append(
+            ("local", joined([f"{count(local.maps)} mappings", f"depth {depth_in_words(local)}"]))
+        )
+    if arena.allocs or arena.failures:
+        failed = f"{count(arena.failures)} failed" if arena.failures else "none failed"
+        rows.append(("arena", joined([plural(arena.allocs, "allocation"), failed])))
+    return labelled(rows)

@@ -1,0 +1,171 @@
+"""Numbers and foreign strings as people read them.
+
+Task names, symbols, file names and boot lines come from the machine that was traced: whoever
+could name a task could put an escape sequence into it. Everything foreign passes :func:`clean`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+NA = "n/a"
+"""Shown where a figure is not known."""
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_SIZES = (
+    ("TiB", 1 << 40, 10 << 40),
+    ("GiB", 1 << 30, 10 << 30),
+    ("MiB", 1 << 20, 1 << 20),
+    ("KiB", 1 << 10, 1 << 10),
+)
+"""Suffix, its bytes, and the size from which it is used even if something is left over."""
+_SYMBOL_OFFSET = re.compile(r"/0x[0-9a-f]+$")
+
+
+def clean(text: object, limit: int = 200) -> str:
+    r"""Make a foreign string safe to print.
+
+    Parameters
+    ----------
+    text
+        Anything; its ``str()`` is taken.
+    limit
+        Characters of the result at most; longer text ends in ``…``.
+
+    Returns
+    -------
+    str
+        One line: control and format characters (escape sequences, direction overrides),
+        surrogates and unassigned code points are written as ``\x1b`` or ``\u202e``.
+
+    Examples
+    --------
+    >>> clean("kworker/0:1")
+    'kworker/0:1'
+    >>> clean("\x1b[2Jevil")
+    '\\x1b[2Jevil'
+    """
+    raw = str(text)
+    shown = raw[:limit]
+    if not shown.isascii() or not shown.isprintable():
+        shown = "".join(map(_escaped, shown))
+    if len(raw) > limit or len(shown) > limit:
+        return shown[: max(limit - 1, 0)] + "…"
+    return shown
+
+
+def _escaped(char: str) -> str:
+    if unicodedata.category(char) not in _UNSAFE:
+        return char
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x1_0000 else f"\\U{code:08x}"
+
+
+def count(value: float | None) -> str:
+    """Whole number with a space between groups of three digits.
+
+    Examples
+    --------
+    >>> count(24271).replace(chr(0xA0), " ")
+    '24 271'
+    """
+    return NA if value is None else f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
+
+
+def plural(value: int, one: str, many: str | None = None) -> str:
+    """Count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "wait"), plural(3, "wait"), plural(2, "flush", "flushes")
+    ('1 wait', '3 waits', '2 flushes')
+    """
+    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+
+
+def share(value: float | None) -> str:
+    """Share of 1 as a percentage.
+
+    A share that rounds to nothing or to everything without being it says so: 0.01 % of a trace
+    may still be the one wait that somebody looks for.
+
+    Examples
+    --------
+    >>> share(0.875), share(0.0), share(0.00004), share(0.99999), share(1.0), share(None)
+    ('87.5 %', '0 %', '<0.1 %', '>99.9 %', '100 %', 'n/a')
+    """
+    if value is None:
+        return NA
+    percent = 100 * value
+    if percent in {0, 100}:
+        return f"{percent:.0f} %"
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    if 99.9 < percent < 100:
+        return ">99.9 %"
+    return f"{percent:.1f} %"
+
+
+def duration(ns: float | None) -> str:
+    """Time span of nanoseconds in the unit that leaves one to three digits.
+
+    Examples
+    --------
+    >>> duration(850), duration(1_240_000), duration(12_400_000_000), duration(0)
+    ('850 ns', '1.2 ms', '12.4 s', '0 ns')
+    """
+    if ns is None:
+        return NA
+    if abs(ns) < 1e3:
+        return f"{ns:.0f} ns"
+    for factor, unit in ((1e3, "µs"), (1e6, "ms"), (1e9, "s")):
+        value = ns / factor
+        if abs(value) < 999.95 or unit == "s":
+            return f"{value:.1f} {unit}" if abs(value) < 9999 else f"{count(value)} {unit}"
+    raise AssertionError
+
+
+def size(value: float | None) -> str:
+    """Bytes with a binary suffix, cut off rather than rounded, as the kernel's messages are.
+
+    GiB are used from 10 GiB on, or where nothing is left over: a lowmem of 1792 MiB is known by
+    that name.
+
+    Examples
+    --------
+    >>> size(2 << 20), size(0x36FFE000), size(1792 << 20), size(3 << 30), size(512)
+    ('2 MiB', '879 MiB', '1792 MiB', '3 GiB', '512 B')
+    """
+    if value is None:
+        return NA
+    whole = int(value)
+    for suffix, unit, least in _SIZES:
+        if abs(whole) >= unit and (abs(whole) >= least or whole % unit == 0):
+            tenths = abs(whole) * 10 // unit
+            fraction = f".{tenths % 10}" if tenths % 10 and tenths < 1000 else ""
+            return f"{'-' if whole < 0 else ''}{tenths // 10}{fraction} {suffix}"
+    return f"{whole} B"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Plain number with a fixed number of digits after the point."""
+    return NA if value is None else f"{value:.{digits}f}"
+
+
+def address(value: int | None) -> str:
+    """Virtual or physical address, at least eight hexadecimal digits, without prefix.
+
+    Examples
+    --------
+    >>> address(0xC0000000), address(0x1_4000_0000)
+    ('c0000000', '140000000')
+    """
+    return NA if value is None else f"{value:08x}"
+
+
+def symbol(site: str) -> str:
+    """Call site without the size of its function (``f+0x12/0x40`` becomes ``f+0x12``)."""
+    return _SYMBOL_OFFSET.sub("", clean(site))

@@ -1,0 +1,227 @@
+"""Result of `validate`: the model's predictions beside what the kernel did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from hmtrace.report.parts import heading, indented, plain_table
+from hmtrace.report.text import NA, clean, count, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from replay.layout import Check
+
+ADDRESSES = ("kmap", "kmap_local", "vmap")
+"""Keys of an entry that count addresses: ``{total, exact}``."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One capture that `validate` was given.
+
+    Attributes
+    ----------
+    path
+        As the user gave it.
+    entry
+        Its entry of the JSON document without `path`; None where the capture could not be read.
+    layout
+        Checks of the derived layout.
+    lost
+        Losses in words; empty where nothing was lost.
+    error
+        Why it could not be read.
+    """
+
+    path: str
+    entry: dict[str, Any] | None
+    layout: tuple[Check, ...] = field(default=())
+    lost: str = ""
+    error: str = ""
+
+
+def exact_share(entries: Sequence[Mapping[str, Any]], key: str | None = None) -> float | None:
+    """Share of addresses predicted exactly.
+
+    Parameters
+    ----------
+    entries
+        Entries of captures.
+    key
+        One of :data:`ADDRESSES`; None: all of them together.
+
+    Returns
+    -------
+    float or None
+        None where there was nothing to predict.
+    """
+    total, exact = totals(entries, key)
+    return exact / total if total else None
+
+
+def totals(entries: Sequence[Mapping[str, Any]], key: str | None = None) -> tuple[int, int]:
+    """Number of addresses, and of those predicted exactly, over several captures."""
+    keys = ADDRESSES if key is None else (key,)
+    total = sum(e.get(k, {}).get("total", 0) for e in entries for k in keys)
+    exact = sum(e.get(k, {}).get("exact", 0) for e in entries for k in keys)
+    return total, exact
+
+
+def validation_table(checked: Sequence[Checked]) -> Iterator[RenderableType]:
+    """One row per capture and a total, then what needs words.
+
+    Yields
+    ------
+    RenderableType
+        Table, notes per capture, explanation.
+    """
+    table = plain_table(
+        ("capture", "left"),
+        ("kmap", "right"),
+        ("local", "right"),
+        ("vmap", "right"),
+        ("flushes", "right"),
+        ("waits", "right"),
+        ("layout", "right"),
+        expand_first=True,
+    )
+    for one in checked:
+        # The end of a path tells captures apart, the beginning seldom does.
+        name = clean(one.path if len(one.path) <= 40 else "…" + one.path[-39:])
+        if one.entry is None:
+            table.add_row(Text(name), "cannot", "be read", "", "", "", "")
+        else:
+            table.add_row(Text(name), *_cells([one.entry], one.layout))
+    read = [one.entry for one in checked if one.entry is not None]
+    if len(checked) > 1 and read:
+        every = tuple(check for one in checked for check in one.layout)
+        table.add_row(
+            Text("total", style="bold"), *_cells(read, every), style="bold", end_section=True
+        )
+    yield table
+    yield from _counts(read)
+    for one in checked:
+        yield from _notes(one)
+
+
+def _cells(entries: Sequence[Mapping[str, Any]], layout: Sequence[Check]) -> tuple[str, ...]:
+    flushes = _sums(entries, "pool_flushes", ("matched", "observed"))
+    waits = _sums(entries, "waits", ("predicted", "observed"))
+    good = sum(check.ok for check in layout)
+    return (
+        *(_percent(*totals(entries, key)) for key in ADDRESSES),
+        f"{count(flushes[0])}/{count(flushes[1])}",
+        f"{count(waits[0])}/{count(waits[1])}",
+        f"{good}/{len(layout)}" if layout else NA,
+    )
+
+
+def _percent(total: int, exact: int) -> str:
+    """Share that never rounds up to 100 %: one wrong address in a million is visible."""
+    if not total:
+        return "-"
+    if exact == total:
+        return "100 %"
+    return f"{min(exact / total * 100, 99.99):.2f} %"
+
+
+def _sums(entries: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]) -> tuple[int, ...]:
+    return tuple(sum(e.get(key, {}).get(name, 0) for e in entries) for name in names)
+
+
+def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """The counts behind the percentages."""
+    if not entries:
+        return
+    words = []
+    for key in ADDRESSES:
+        total, exact = totals(entries, key)
+        if total:
+            words.append(f"{key} {count(exact)} of {count(total)}")
+    if not words:
+        words.append("none, these captures hold no address to predict")
+    inferred = [entry.get("inferred", {}) for entry in entries]
+    initial = sum(i.get("initial_state", 0) for i in inferred)
+    ordering = sum(i.get("ordering", 0) for i in inferred)
+    fed = []
+    if initial:
+        fed.append(f"{count(initial)} to find the initial state (never counted as exact)")
+    if ordering:
+        fed.append(f"{count(ordering)} to order calls that overlapped")
+    yield Text()
+    yield Text("addresses predicted exactly: " + ", ".join(words), style="dim")
+    yield Text("flushes: matched/observed · waits: predicted/observed", style="dim")
+    if fed:
+        yield Text("observations used: " + ", ".join(fed), style="dim")
+
+
+def _notes(one: Checked) -> Iterator[RenderableType]:
+    lines: list[Text] = []
+    if one.error:
+        lines.append(Text(clean(one.error, 500), style="red"))
+    if one.lost:
+        lines.append(Text(f"!! {one.lost}", style="bold red"))
+    lines += [
+        Text(
+            f"layout: {clean(c.name)} predicted {_value(c.predicted)}, "
+            f"{clean(c.source)} says {_value(c.observed)}",
+            style="red",
+        )
+        for c in one.layout
+        if not c.ok
+    ]
+    if one.entry is not None and one.entry.get("first_divergence"):
+        lines.append(Text(divergence_in_words(one.entry["first_divergence"])))
+    if not lines:
+        return
+    yield heading(clean(one.path))
+    for line in lines:
+        yield indented(line)
+
+
+_SPOKEN = frozenset({"seq", "ts", "cpu", "pid", "comm", "op", "predicted", "observed", "what"})
+
+
+def divergence_in_words(divergence: Mapping[str, Any]) -> str:
+    """First divergence: where, who, what was expected, what came, the state around it.
+
+    Parameters
+    ----------
+    divergence
+        ``first_divergence`` of the JSON document; keys beyond the usual ones are shown as state.
+
+    Returns
+    -------
+    str
+        One line, or two with the state.
+    """
+    where = [f"seq {divergence['seq']}"] if "seq" in divergence else []
+    if isinstance(divergence.get("ts"), int | float):
+        where.append(f"at {duration(divergence['ts'])}")
+    if divergence.get("cpu") is not None:
+        where.append(f"CPU {divergence['cpu']}")
+    if divergence.get("pid") is not None or divergence.get("comm"):
+        where.append(f"{clean(divergence.get('comm') or '?')}[{clean(divergence.get('pid', '?'))}]")
+    what = divergence.get("op") or divergence.get("what")
+    text = "first divergence: " + ", ".join(where)
+    text += f": {clean(what)}" if what else ""
+    text += f" predicted {_value(divergence.get('predicted'))}"
+    text += f", the kernel {_value(divergence.get('observed'))}"
+    state = [f"{clean(k)} {_value(v)}" for k, v in divergence.items() if k not in _SPOKEN]
+    return text + (f"\n  state: {', '.join(state)}" if state else "")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return NA if value is None else str(value).lower()
+    if isinstance(value, int) and abs(value) > 0xFFFF:
+        return f"{value:#x}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{clean(k)}: {_value(v)}" for k, v in value.items()) + "}"
+    return clean(value)
