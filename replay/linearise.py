@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.kernels.order import Work
     from replay.kernels.pool import Pool
 
 _POOL_OPS = ("kmap", "kunmap", "kmap_get", "pool_flush", "flush_unused")
@@ -356,7 +357,7 @@ def _snapshot(state: PoolState | None, window: PoolWindow, calls: PoolCalls) -> 
     return pool
 
 
-def _work(window: PoolWindow, calls: PoolCalls, capacity: int) -> object:
+def _work(window: PoolWindow, calls: PoolCalls, capacity: int) -> Work:
     """Fresh state of the search, with room for `capacity` operations."""
     from replay.kernels import order as kernel
     from replay.kernels.pool import new_pool

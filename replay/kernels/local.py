@@ -51,6 +51,8 @@ class Locals(NamedTuple):
         Filled: depth of the mapping (0: the first); mappings held at a switch.
     status : ndarray of uint8, shape (n,)
         Filled for mappings.
+    partner : ndarray of int32, shape (n,)
+        Filled for unmaps: the event of the mapping that ends; -1 unknown.
     """
 
     kind: NDArray[np.uint8]
@@ -61,6 +63,7 @@ class Locals(NamedTuple):
     slot: NDArray[np.int32]
     depth: NDArray[np.int32]
     status: NDArray[np.uint8]
+    partner: NDArray[np.int32]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -84,6 +87,7 @@ def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int,
     depth = np.zeros(stacks, np.int64)
     certain = np.zeros(stacks, np.bool_)
     pushed = np.zeros(events.kind.shape[0], np.bool_)
+    held = np.full((stacks, per_cpu + 1), FREE, np.int32)  # the mappings on each stack
     strays = 0
     misfits = 0
     for i in range(events.kind.shape[0]):
@@ -107,6 +111,7 @@ def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int,
                 events.depth[outer] = depth[stack]
                 events.status[outer] = ORDERED
                 pushed[outer] = True
+                held[stack, min(depth[stack], per_cpu)] = outer
                 depth[stack] += 1
                 slot += increment
                 events.status[i] = ORDERED
@@ -118,6 +123,7 @@ def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int,
                 below = (seen - base) // increment
                 depth[stack] = below if 0 <= below < per_cpu else 0
             events.depth[i] = depth[stack]
+            held[stack, min(depth[stack], per_cpu)] = i
             depth[stack] += 1
             certain[stack] = True
         elif kind == UNMAP:
@@ -127,6 +133,8 @@ def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int,
             depth[stack] -= 1
             events.slot[i] = base + depth[stack] * increment
             events.depth[i] = depth[stack]
+            events.partner[i] = held[stack, min(depth[stack], per_cpu)]
+            held[stack, min(depth[stack], per_cpu)] = FREE
             misfits += seen >= 0 and seen != events.slot[i]
             if depth[stack] == 0:
                 certain[stack] = True

@@ -268,7 +268,7 @@ def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
         w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
     count = 2
     if w.pool.slot[page] >= 0:
-        count = w.pool.count[w.pool.slot[page]]
+        count = w.pool.counts[w.pool.slot[page]]
     _settle_limbo(w, seen)
     w.doubt[seen] = KNOWN
     place(w.pool, page, seen, count)
@@ -280,10 +280,10 @@ def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
 @numba.njit(cache=True, nogil=True)
 def _first_after_flush(pool: Pool) -> int:
     """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
-    for slot in range(pool.count.shape[0]):
-        if pool.count[slot] <= 1:
+    for slot in range(pool.counts.shape[0]):
+        if pool.counts[slot] <= 1:
             return slot
-    return pool.count.shape[0]
+    return pool.counts.shape[0]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -295,7 +295,7 @@ def _return_map(
     if w.placed[call]:
         return
     pool = w.pool
-    slots = pool.count.shape[0]
+    slots = pool.counts.shape[0]
     page, seen = calls.page[call], calls.seen[call]
     sub = 0
     while True:
@@ -318,7 +318,7 @@ def _return_map(
             pool.reg[LAST] = seen - 1
             _emit(w, CURSOR, -1, seen - 1, 0, key, -1)
             w.reg[CURSOR_KNOWN] = 1
-            if pool.count[seen] != 0:
+            if pool.counts[seen] != 0:
                 drop(pool, seen)
                 _emit(w, RELEASE, -1, seen, 0, key, -1)
             continue
@@ -338,7 +338,7 @@ def _return_map(
                 _commit(w, calls, call, key)
                 return
             ahead = free < seen
-        anonymous = pool.page[seen] < 0 and pool.count[seen] >= 1
+        anonymous = pool.page[seen] < 0 and pool.counts[seen] >= 1
         from_before = w.doubt[seen] != KNOWN or anonymous
         if from_before and (not ahead or _was_there(w, calls, kinds, who, at, free)):
             _find_in_use(w, page, seen, key)
@@ -349,7 +349,7 @@ def _return_map(
             _emit(w, RELEASE, -1, seen, 0, key, -1)
             _mark(w, call, INITIAL)
             continue
-        if ahead and pool.count[free] == 0 and _explain(w, calls, free, call, key):
+        if ahead and pool.counts[free] == 0 and _explain(w, calls, free, call, key):
             continue
         _diverge(w, calls, call, key)
         return
@@ -369,7 +369,7 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
         if (
             call != but
             and slot >= 0
-            and w.pool.count[slot] == 1
+            and w.pool.counts[slot] == 1
             and calls.seen[call] == slot
             and (but < 0 or calls.seen[but] != slot)
         ):
@@ -388,7 +388,7 @@ def _enter_limbo(w: Work, calls: Calls) -> None:
     for i in range(w.reg[N_UNMAPS]):
         unmap = w.unmaps[i]
         slot = w.pool.slot[calls.page[unmap]]
-        if slot >= 0 and w.pool.count[slot] == 1 and w.row_of[unmap] >= 0:
+        if slot >= 0 and w.pool.counts[slot] == 1 and w.row_of[unmap] >= 0:
             w.limbo_page[slot] = calls.page[unmap]
             w.limbo_unmap[slot] = unmap
             w.limbo_slot[calls.page[unmap]] = slot
@@ -415,7 +415,7 @@ def _flush_unused(w: Work, calls: Calls, at: int) -> None:
         before = next_free(w.pool, w.pool.reg[LAST] + 1)
         after = before
         for slot in range(w.pool.reg[LAST] + 1, before):
-            if w.pool.count[slot] == 1:
+            if w.pool.counts[slot] == 1:
                 after = slot
                 break
         if after == before:
@@ -450,7 +450,7 @@ def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int32], 
 def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
     """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
     pool = w.pool
-    slots = pool.count.shape[0]
+    slots = pool.counts.shape[0]
     key = at * SUB
     final = calls.final_pass[call] == at
     target = calls.seen[call] if final else -1
@@ -484,7 +484,7 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         free = _first_after_flush(pool)
         if free == slots or (final and (free == target or target < 0)):
             break
-        if pool.count[free] == 1:
+        if pool.counts[free] == 1:
             before = n_deferred
             n_deferred = _defer_unmap(w, calls, free, deferred, n_deferred)
             if n_deferred > before:
@@ -573,7 +573,7 @@ def order(
     int
         Number of stream events handled; fewer than n if `w.out` is too small.
     """
-    margin = 3 * w.pool.count.shape[0] + w.maps.shape[0] + 64
+    margin = 3 * w.pool.counts.shape[0] + w.maps.shape[0] + 64
     for at in range(kinds.shape[0]):
         if w.reg[N_OUT] + margin > w.out.shape[0]:
             return at
@@ -598,7 +598,7 @@ def order(
             page = calls.page[call]
             slot = w.pool.slot[page]
             if slot >= 0:
-                set_count(w.pool, slot, w.pool.count[slot] + 1)
+                set_count(w.pool, slot, w.pool.counts[slot] + 1)
             _emit(w, GET, page, -1, 0, at * SUB, call)
         elif kind == LOSS:
             _unknown_state(w)

@@ -45,7 +45,7 @@ class Pool(NamedTuple):
 
     Attributes
     ----------
-    count : ndarray of int32, shape (slots,)
+    counts : ndarray of int32, shape (slots,)
         pkmap_count[]: 0 free, 1 stale (mapped, no users), n >= 2: n - 1 users.
     page : ndarray of int32, shape (slots,)
         Page of each slot; -1 where there is none or it is not known.
@@ -57,7 +57,7 @@ class Pool(NamedTuple):
         Scalars; see the constants.
     """
 
-    count: NDArray[np.int32]
+    counts: NDArray[np.int32]
     page: NDArray[np.int32]
     slot: NDArray[np.int32]
     free: NDArray[np.int64]
@@ -84,7 +84,7 @@ def new_pool(slots: int, pages: int) -> Pool:
 @numba.njit(cache=True, nogil=True)
 def next_free(pool: Pool, start: int) -> int:
     """First free slot from `start` on; the number of slots if there is none."""
-    slots = pool.count.shape[0]
+    slots = pool.counts.shape[0]
     if start >= slots:
         return slots
     word = start // WORD
@@ -101,8 +101,8 @@ def next_free(pool: Pool, start: int) -> int:
 @numba.njit(cache=True, nogil=True)
 def set_count(pool: Pool, slot: int, count: int) -> None:
     """Set pkmap_count[slot] and keep bitmaps and totals with it."""
-    old = pool.count[slot]
-    pool.count[slot] = count
+    old = pool.counts[slot]
+    pool.counts[slot] = count
     word, bit = slot // WORD, 1 << (slot % WORD)
     if (old == 0) != (count == 0):
         pool.free[word] ^= bit
@@ -145,7 +145,7 @@ def map_new_virtual(pool: Pool, page: int) -> int:
     The budget of visits is refilled at slot 0, so an attempt that wraps visits all slots before
     it gives up, and leaves the cursor at the last slot.
     """
-    slots = pool.count.shape[0]
+    slots = pool.counts.shape[0]
     last = pool.reg[LAST]
     slot = next_free(pool, last + 1)
     pool.reg[SCANNED] = min(slot, slots - 1) - last
@@ -172,7 +172,7 @@ def kmap_high(pool: Pool, page: int) -> int:
         slot = map_new_virtual(pool, page)
         if slot == ASLEEP:
             return ASLEEP
-    set_count(pool, slot, pool.count[slot] + 1)
+    set_count(pool, slot, pool.counts[slot] + 1)
     return slot
 
 
@@ -186,10 +186,10 @@ def kunmap_high(pool: Pool, page: int) -> int:
     if slot < 0:
         pool.reg[ERRORS] += 1
         return UNKNOWN
-    if pool.count[slot] < 2:
+    if pool.counts[slot] < 2:
         pool.reg[ERRORS] += 1
         return UNKNOWN
-    set_count(pool, slot, pool.count[slot] - 1)
+    set_count(pool, slot, pool.counts[slot] - 1)
     return slot
 
 

@@ -53,8 +53,8 @@ class Gauges(NamedTuple):
         Time spent with each number of used slots.
     used, stale : ndarray of float64, shape (bins, 3)
         Per bin of time: lowest, highest, and the integral of the number of slots over time.
-    start : int
-        Time of the first bin.
+    start, end : int
+        Time of the first bin, and the end of the measured time.
     width : int
         Width of a bin in ns, at least 1.
     """
@@ -63,14 +63,15 @@ class Gauges(NamedTuple):
     used: NDArray[np.float64]
     stale: NDArray[np.float64]
     start: int
+    end: int
     width: int
 
 
 @numba.njit(cache=True, nogil=True)
-def _observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> None:
+def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> None:
     """Account for the time from `since` to `until`, in which nothing changed."""
     bins = gauges.used.shape[0]
-    if bins == 0:
+    if bins == 0 or until <= since:
         return
     gauges.used_ns[used] += until - since
     first = min(max((since - gauges.start) // gauges.width, 0), bins - 1)
@@ -87,7 +88,7 @@ def _observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> N
 @numba.njit(cache=True, nogil=True)
 def _copy(pool: Pool, other: Pool) -> None:
     """Take over another pool's state (the pages keep their numbers)."""
-    pool.count[:] = other.count
+    pool.counts[:] = other.counts
     pool.page[:] = other.page
     pool.slot[:] = other.slot
     pool.free[:] = other.free
@@ -98,7 +99,7 @@ def _copy(pool: Pool, other: Pool) -> None:
 @numba.njit(cache=True, nogil=True)
 def reset(pool: Pool) -> None:
     """Forget all mappings."""
-    for slot in range(pool.count.shape[0]):
+    for slot in range(pool.counts.shape[0]):
         drop(pool, slot)
 
 
@@ -117,7 +118,7 @@ def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int
     elif code == GET:
         result = pool.slot[page]
         if result >= 0:
-            set_count(pool, result, pool.count[result] + 1)
+            set_count(pool, result, pool.counts[result] + 1)
     elif code == PLACE:
         place(pool, page, slot, count)
     elif code == RELEASE:
@@ -166,9 +167,11 @@ def run(
     """
     most_used = pool.reg[USED]
     most_stale = pool.reg[STALE]
+    if time.shape[0]:
+        observe(gauges, pool.reg[USED], pool.reg[STALE], gauges.start, time[0])
     for i in range(operations.shape[0]):
         if i and time[i] > time[i - 1]:
-            _observe(gauges, pool.reg[USED], pool.reg[STALE], time[i - 1], time[i])
+            observe(gauges, pool.reg[USED], pool.reg[STALE], time[i - 1], time[i])
         result[i] = step(
             pool, snapshot, operations[i, 0], operations[i, 1], operations[i, 2], operations[i, 3]
         )
@@ -176,6 +179,8 @@ def run(
         freed[i] = pool.reg[FREED]
         most_used = max(most_used, pool.reg[USED])
         most_stale = max(most_stale, pool.reg[STALE])
+    if time.shape[0]:
+        observe(gauges, pool.reg[USED], pool.reg[STALE], time[-1], gauges.end)
     return most_used, most_stale
 
 
@@ -189,7 +194,7 @@ def new_gauges(slots: int, start: int, end: int, bins: int) -> Gauges:
         values[:, 1] = -np.inf
         return values
 
-    return Gauges(np.zeros(slots + 1, np.int64), table(), table(), start, width)
+    return Gauges(np.zeros(slots + 1, np.int64), table(), table(), start, end, width)
 
 
-__all__ = ["ASLEEP", "UNKNOWN", "Gauges", "new_gauges", "run", "step"]
+__all__ = ["ASLEEP", "UNKNOWN", "Gauges", "new_gauges", "observe", "run", "step"]
