@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hmtrace.cli.progress import ProgressBar
+from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:
     from collectors.capture import Capture, Origin
@@ -64,4 +65,4 @@ def warn_of_loss(source: Source) -> None:
     if source.lost.intervals:
         from hmtrace.report.source import lost_in_words
 
-        sys.stderr.write(f"hmtrace: warning: {lost_in_words(source.lost)}\n")
+        sys.stderr.write(f"hmtrace: warning: {unglued(lost_in_words(source.lost))}\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from collectors.errors import HmtraceError
+from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,7 +93,8 @@ class Output:
                 for renderable in renderables:
                     console.print(renderable)
         # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
-        self._write(re.sub(r" +$", "", captured.get(), flags=re.MULTILINE))
+        text = unglued(captured.get())
+        self._write(re.sub(r" +$", "", text, flags=re.MULTILINE))
 
     def _write(self, text: str) -> None:
         if self.path is None:

@@ -13,7 +13,7 @@ from collectors.errors import HmtraceError
 from hmtrace.cli.captures import read
 from hmtrace.cli.options import ColorOption, ForceOption, FormatOption, OutputOption
 from hmtrace.cli.output import Color, Format, Output
-from hmtrace.report.text import clean
+from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
     from hmtrace.report.validation import Checked
@@ -87,7 +87,7 @@ def _check(path: str) -> Checked:
         if error.hint:
             sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
         return Checked(path, None, error=str(error))
-    lost = lost_in_words(capture.lost) if capture.lost.intervals else ""
+    lost = unglued(lost_in_words(capture.lost)) if capture.lost.intervals else ""
     return Checked(path, result.as_json(), checks, lost)
 
 

@@ -113,7 +113,7 @@ class StackedChart:
         return Measurement(30, options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        labels = {0: count(self.ceiling), self.height - 1: "0"}
+        labels = {0: count(self.ceiling)}
         if self.height >= 5 and self.ceiling >= 4:
             labels[self.height // 2] = count(
                 self.ceiling - self.ceiling * (self.height // 2) / self.height
@@ -130,7 +130,7 @@ class StackedChart:
             floor = (self.height - 1 - row) / self.height * self.ceiling
             yield from self._row(solid, shaded, floor)
             yield Segment.line()
-        yield Segment(" " * margin + " └" + "─" * columns, _AXIS_STYLE)
+        yield Segment(f"{'0':>{margin}} └" + "─" * columns, _AXIS_STYLE)
         yield Segment.line()
         axis = Text(" " * (margin + 2) + self.left, style=_AXIS_STYLE)
         axis.append(" " * max(columns - len(self.left) - len(self.right), 1) + self.right)

@@ -83,7 +83,7 @@ def tlb_in_words(tlb: TlbOutcome) -> str:
 def cost_in_words(cost: CostOutcome, outcome: Outcome) -> str:
     """Total cost beside the time that the CPUs had."""
     if cost.share_of_span is None:
-        return f"{duration(cost.total_ns)}; the trace clock is no time, so no share is known"
+        return f"{duration(cost.total_ns)}, share of the captured time unknown"
     return (
         f"{duration(cost.total_ns)}, {share(cost.share_of_span)} of "
         f"{duration(outcome.span_ns)} × {plural(outcome.cpus, 'CPU')}"

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hmtrace.report.parts import heading, indented
-from hmtrace.report.text import clean, duration
+from hmtrace.report.text import clean, clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def first_in_words(first: dict[str, object]) -> str:
     parts = []
     ts = first.get("ts")
     if isinstance(ts, int | float):
-        parts.append(f"at {duration(ts)}")
+        parts.append(f"at {clock(ts)}")
     if first.get("cpu") is not None:
         parts.append(f"on CPU {clean(first['cpu'])}")
     if first.get("comm") is not None or first.get("pid") is not None:

@@ -66,7 +66,7 @@ def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
 
 def depth_in_words(local: LocalOutcome) -> str:
     """Deepest nesting beside the limit."""
-    limit = f" of {local.limit} that fit" if local.limit else ""
+    limit = f" of {local.limit}" if local.limit else ""
     return f"at most {local.max_depth}{limit}"
 
 

@@ -81,7 +81,7 @@ def machine_section(
         "Address space", f"PAGE_OFFSET {address(layout.page_offset)}, split {clean(machine.split)}"
     )
     yield indented(_boxes(layout) if tall else _column(layout))
-    yield heading("RAM", machine_in_words(machine, layout))
+    yield heading("RAM", size(machine.ram_bytes))
     yield from zones_picture(layout)
 
 
@@ -212,7 +212,7 @@ def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableT
     RenderableType
         Picture, zones, limits.
     """
-    yield Text("hmtrace layout", style="bold")
+    yield Text.assemble(("hmtrace layout", "bold"), "  ", machine_in_words(machine, layout))
     yield from machine_section(machine, layout, tall=True)
     yield heading("Limits")
     yield labelled(limits_rows(layout))

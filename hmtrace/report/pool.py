@@ -8,7 +8,7 @@ from rich.text import Text
 
 from hmtrace.report.charts import StackedChart
 from hmtrace.report.parts import heading, indented, joined, labelled
-from hmtrace.report.text import count, duration, number, plural, share
+from hmtrace.report.text import GLUE, count, duration, number, plural, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,10 +82,15 @@ def _pressure(pool: PoolOutcome) -> str:
     if not pool.share_above:
         return "n/a"
     levels = [
-        f"{'full' if level == '100' else f'≥{level} %'}: {share(pool.share_above.get(level))}"
-        for level in ("50", "75", "90", "100")
+        f"{words}:{GLUE}{share(pool.share_above.get(level))}"
+        for level, words in (
+            ("50", f"≥50{GLUE}%"),
+            ("75", f"≥75{GLUE}%"),
+            ("90", f"≥90{GLUE}%"),
+            ("100", "full"),
+        )
     ]
-    return "share of time with slots in use " + ", ".join(levels)
+    return "time with slots in use " + ", ".join(levels)
 
 
 def _search(pool: PoolOutcome) -> str:
@@ -137,6 +142,4 @@ def _chart(pool: PoolOutcome) -> Iterator[RenderableType]:
             right=duration(end),
         )
     )
-    yield indented(
-        Text("      █ slots in use (highest)   ░ stale: mapped, no user, freed by the next flush")
-    )
+    yield indented(Text("      █ in use (highest)   ░ stale: no user, freed by the next flush"))

@@ -39,24 +39,24 @@ def sites_section(sites: Sequence[Site]) -> Iterator[RenderableType]:
     ranked = sorted(sites, key=lambda s: (-s.count, s.site, s.op))
     aside = f"{SHOWN} of {len(sites)}" if len(sites) > SHOWN else ""
     yield heading("Call sites", aside)
+    held = any(site.hold_ns_max is not None for site in ranked[:SHOWN])
     table = plain_table(
         ("site", "left"),
         ("op", "left"),
         ("count", "right"),
         ("share", "right"),
         ("tasks", "right"),
-        ("held mean", "right"),
-        ("longest", "right"),
+        *((("held mean", "right"), ("longest", "right")) if held else ()),
         expand_first=True,
     )
     for site in ranked[:SHOWN]:
+        times = (duration(site.hold_ns_mean), duration(site.hold_ns_max)) if held else ()
         table.add_row(
             Text(symbol(site.site) or "?"),
             Text(clean(site.op)),
             count(site.count),
             share(site.share),
             count(site.tasks),
-            duration(site.hold_ns_mean),
-            duration(site.hold_ns_max),
+            *times,
         )
     yield indented(table)

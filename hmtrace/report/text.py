@@ -12,6 +12,11 @@ import unicodedata
 NA = "n/a"
 """Shown where a figure is not known."""
 
+GLUE = "\N{BRAILLE PATTERN BLANK}"
+"""Stands between a figure and its unit, so that lines do not break there: rich breaks lines at
+every white space, the no-break space included. :func:`unglued` turns it into a blank."""
+
+_TIMES = ((1e3, "µs"), (1e6, "ms"), (1e9, "s"))
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SIZES = (
     ("TiB", 1 << 40, 10 << 40),
@@ -20,7 +25,7 @@ _SIZES = (
     ("KiB", 1 << 10, 1 << 10),
 )
 """Suffix, its bytes, and the size from which it is used even if something is left over."""
-_SYMBOL_OFFSET = re.compile(r"/0x[0-9a-f]+$")
+_SYMBOL_SIZE = re.compile(r"(?<=[0-9a-f])/0x[0-9a-f]+(?=\s|$)")
 
 
 def clean(text: object, limit: int = 200) -> str:
@@ -64,30 +69,35 @@ def _escaped(char: str) -> str:
     return f"\\u{code:04x}" if code < 0x1_0000 else f"\\U{code:08x}"
 
 
+def unglued(text: str) -> str:
+    """Text that has been laid out, with ordinary blanks."""
+    return text.replace(GLUE, " ")
+
+
 def count(value: float | None) -> str:
-    """Whole number with a space between groups of three digits.
+    r"""Whole number with an unbreakable blank between groups of three digits.
 
     Examples
     --------
-    >>> count(24271).replace(chr(0xA0), " ")
-    '24 271'
+    >>> count(24271)
+    '24\u2800271'
     """
-    return NA if value is None else f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
+    return NA if value is None else f"{value:,.0f}".replace(",", GLUE)
 
 
 def plural(value: int, one: str, many: str | None = None) -> str:
-    """Count with its noun.
+    r"""Count with its noun.
 
     Examples
     --------
     >>> plural(1, "wait"), plural(3, "wait"), plural(2, "flush", "flushes")
-    ('1 wait', '3 waits', '2 flushes')
+    ('1\u2800wait', '3\u2800waits', '2\u2800flushes')
     """
-    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+    return f"{count(value)}{GLUE}{one if value == 1 else many or one + 's'}"
 
 
 def share(value: float | None) -> str:
-    """Share of 1 as a percentage.
+    r"""Share of 1 as a percentage.
 
     A share that rounds to nothing or to everything without being it says so: 0.01 % of a trace
     may still be the one wait that somebody looks for.
@@ -95,41 +105,52 @@ def share(value: float | None) -> str:
     Examples
     --------
     >>> share(0.875), share(0.0), share(0.00004), share(0.99999), share(1.0), share(None)
-    ('87.5 %', '0 %', '<0.1 %', '>99.9 %', '100 %', 'n/a')
+    ('87.5\u2800%', '0\u2800%', '<0.1\u2800%', '>99.9\u2800%', '100\u2800%', 'n/a')
     """
     if value is None:
         return NA
     percent = 100 * value
     if percent in {0, 100}:
-        return f"{percent:.0f} %"
-    if 0 < percent < 0.1:
-        return "<0.1 %"
-    if 99.9 < percent < 100:
-        return ">99.9 %"
-    return f"{percent:.1f} %"
+        shown = f"{percent:.0f}"
+    elif 0 < percent < 0.1:
+        shown = "<0.1"
+    elif 99.9 < percent < 100:
+        shown = ">99.9"
+    else:
+        shown = f"{percent:.1f}"
+    return f"{shown}{GLUE}%"
 
 
 def duration(ns: float | None) -> str:
-    """Time span of nanoseconds in the unit that leaves one to three digits.
+    r"""Time span of nanoseconds in the unit that leaves one to three digits.
 
     Examples
     --------
     >>> duration(850), duration(1_240_000), duration(12_400_000_000), duration(0)
-    ('850 ns', '1.2 ms', '12.4 s', '0 ns')
+    ('850\u2800ns', '1.2\u2800ms', '12.4\u2800s', '0\u2800ns')
     """
     if ns is None:
         return NA
-    if abs(ns) < 1e3:
-        return f"{ns:.0f} ns"
-    for factor, unit in ((1e3, "µs"), (1e6, "ms"), (1e9, "s")):
-        value = ns / factor
-        if abs(value) < 999.95 or unit == "s":
-            return f"{value:.1f} {unit}" if abs(value) < 9999 else f"{count(value)} {unit}"
-    raise AssertionError
+    if abs(ns) < 999.5:
+        return f"{ns:.0f}{GLUE}ns"
+    factor, unit = next((f, u) for f, u in _TIMES if abs(ns) < 999.95 * f or u == "s")
+    value = ns / factor
+    return f"{f'{value:.1f}' if abs(value) < 9999 else count(value)}{GLUE}{unit}"
+
+
+def clock(ts: float) -> str:
+    """Time stamp as traces print it, seconds and microseconds.
+
+    Examples
+    --------
+    >>> clock(1_234_567_890_123)
+    '1234.567890'
+    """
+    return f"{int(ts) // 1_000_000_000}.{int(ts) % 1_000_000_000 // 1000:06d}"
 
 
 def size(value: float | None) -> str:
-    """Bytes with a binary suffix, cut off rather than rounded, as the kernel's messages are.
+    r"""Bytes with a binary suffix, cut off rather than rounded, as the kernel's messages are.
 
     GiB are used from 10 GiB on, or where nothing is left over: a lowmem of 1792 MiB is known by
     that name.
@@ -137,7 +158,7 @@ def size(value: float | None) -> str:
     Examples
     --------
     >>> size(2 << 20), size(0x36FFE000), size(1792 << 20), size(3 << 30), size(512)
-    ('2 MiB', '879 MiB', '1792 MiB', '3 GiB', '512 B')
+    ('2\u2800MiB', '879\u2800MiB', '1792\u2800MiB', '3\u2800GiB', '512\u2800B')
     """
     if value is None:
         return NA
@@ -146,8 +167,8 @@ def size(value: float | None) -> str:
         if abs(whole) >= unit and (abs(whole) >= least or whole % unit == 0):
             tenths = abs(whole) * 10 // unit
             fraction = f".{tenths % 10}" if tenths % 10 and tenths < 1000 else ""
-            return f"{'-' if whole < 0 else ''}{tenths // 10}{fraction} {suffix}"
-    return f"{whole} B"
+            return f"{'-' if whole < 0 else ''}{tenths // 10}{fraction}{GLUE}{suffix}"
+    return f"{whole}{GLUE}B"
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -168,4 +189,4 @@ def address(value: int | None) -> str:
 
 def symbol(site: str) -> str:
     """Call site without the size of its function (``f+0x12/0x40`` becomes ``f+0x12``)."""
-    return _SYMBOL_OFFSET.sub("", clean(site))
+    return _SYMBOL_SIZE.sub("", clean(site))

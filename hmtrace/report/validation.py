@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from hmtrace.report.parts import heading, indented, plain_table
-from hmtrace.report.text import NA, clean, count, duration
+from hmtrace.report.text import NA, clean, clock, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ def divergence_in_words(divergence: Mapping[str, Any]) -> str:
     """
     where = [f"seq {divergence['seq']}"] if "seq" in divergence else []
     if isinstance(divergence.get("ts"), int | float):
-        where.append(f"at {duration(divergence['ts'])}")
+        where.append(f"at {clock(divergence['ts'])}")
     if divergence.get("cpu") is not None:
         where.append(f"CPU {divergence['cpu']}")
     if divergence.get("pid") is not None or divergence.get("comm"):

@@ -1,0 +1,163 @@
+"""Outcomes built by hand, so that reports are tested without any replay."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from collectors.capture import Lost, LostInterval, Origin
+from hmtrace.report.source import Source
+from replay.layout import layout_of
+from replay.machine import Machine
+from replay.outcome import (
+    ArenaOutcome,
+    CostOutcome,
+    Finding,
+    LocalOutcome,
+    Outcome,
+    PoolOutcome,
+    Series,
+    Site,
+    TlbOutcome,
+)
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]bold[/red]\u202egnp.exe\n"
+"""A task name or symbol that tries to clear the screen, set the title and use markup."""
+
+RAM_1G = ((0x1000, 0x9F000), (0x100000, 0x3FFD4000))
+
+
+def series(values: list[float]) -> Series:
+    return Series(0, 100_000_000, tuple(values), tuple(values), tuple(values))
+
+
+def machine(**changes: object) -> Machine:
+    plain = {"arch": "i386", "pae": True, "cpus": 2, "ram": RAM_1G, "release": "6.1.0-50-686-pae"}
+    return Machine(**(plain | changes))  # type: ignore[arg-type]
+
+
+def busy_outcome(**changes: object) -> Outcome:
+    """A machine in trouble: pool exhausted, leaks, flush storm, arena failures."""
+    described = changes.pop("machine", machine())
+    used = [min(512, 40 + 24 * i) for i in range(30)]
+    stale = [max(0.0, 200 + 180 * math.sin(i / 3)) if u < 300 else 0.0 for i, u in enumerate(used)]
+    parts: dict[str, object] = {
+        "machine": described,
+        "layout": layout_of(described),  # type: ignore[arg-type]
+        "span_ns": 3_000_000_000,
+        "cpus": 2,
+        "pool": PoolOutcome(
+            slots=512,
+            maps=24271,
+            unmaps=24171,
+            hits=19451,
+            new_mappings=4820,
+            passes=61,
+            wraps=45,
+            unused_passes=16,
+            flushes=45,
+            waits=61,
+            waiting_tasks=14,
+            wait_ns=3_240_000_000,
+            longest_wait_ns=812_000_000,
+            max_used=512,
+            mean_used=301.4,
+            max_stale=380,
+            scan_mean=12.3,
+            scan_max=511,
+            share_above={"50": 0.7, "75": 0.5, "90": 0.4, "100": 0.3},
+            used=series([float(u) for u in used]),
+            stale=series(stale),
+            still_used=100,
+        ),
+        "local": LocalOutcome(
+            maps=20220,
+            lowmem=1244,
+            unmaps=20220,
+            max_depth=15,
+            limit=15,
+            depth_by_cpu={0: (12000, 2000, 300, 20, 5, 1), 1: (5894,)},
+            saved_on_switch=33,
+            mappings_saved=40,
+            tlb_single=20260,
+        ),
+        "arena": ArenaOutcome(
+            size=120 << 20,
+            allocs=1363,
+            failures=40,
+            peak_used=119 << 20,
+            largest_hole_min=12 << 10,
+            lazy_purges=66,
+        ),
+        "tlb": TlbOutcome(full=45, range=32, range_pages=120, single=20260, ipis=77),
+        "cost": CostOutcome(
+            total_ns=98_000_000,
+            share_of_span=0.0163,
+            by_cause={
+                "pool_flush": {"count": 45, "ns": 60_000_000, "share": 0.612},
+                "local": {"count": 20220, "ns": 30_000_000, "share": 0.306},
+                "arena_purge": {"count": 66, "ns": 8_000_000, "share": 0.082},
+            },
+        ),
+        "sites": (
+            Site("dir_get_page+0x32/0x90 [minix]", "kmap", 20183, 3, 0.83, 1800.0, 812_000_000),
+            Site("copy_highpages_to_somewhere_with_a_long_name+0x1f", "kmap_local", 4000, 12, 0.1),
+        ),
+        "findings": (
+            Finding(
+                "pool-exhausted",
+                "problem",
+                "kmap() slept 61 times because all 512 slots were in use",
+                "pool full for 30.0 % of the time",
+                61,
+                {"ts": 1_200_000_000, "cpu": 1, "pid": 77, "comm": "perl"},
+            ),
+            Finding("split", "info", "split 2g would make all RAM lowmem", "user space 2 GiB"),
+        ),
+        "caveats": ("costs are assumptions, not measured on this machine",),
+    }
+    return Outcome(**(parts | changes))  # type: ignore[arg-type]
+
+
+def quiet_outcome() -> Outcome:
+    """Nothing happened at all."""
+    described = machine()
+    return Outcome(
+        machine=described,
+        layout=layout_of(described),
+        span_ns=0,
+        cpus=2,
+        pool=PoolOutcome(slots=512),
+        local=LocalOutcome(limit=15),
+        arena=ArenaOutcome(size=120 << 20),
+        tlb=TlbOutcome(),
+        cost=CostOutcome(),
+    )
+
+
+def source_of(*, lost: bool = False, path: str = "captures/board-7") -> Source:
+    intervals = (
+        LostInterval(0, 77468, 0, None, 5_000, "ring buffer overwritten"),
+        LostInterval(1, None, 99, 1_000_000, 31_000_000, "LOST marker"),
+    )
+    return Source(
+        origin=Origin(path, "trace.txt.gz", "ftrace-text", 14_200_000),
+        sha256="0123456789abcdef" * 4,
+        release="6.1.0-50-686-pae",
+        clock="local",
+        clock_is_ns=True,
+        span_ns=3_000_000_000,
+        raw_events=201_959,
+        lost=Lost(intervals if lost else ()),
+    )
+
+
+@pytest.fixture
+def busy() -> Outcome:
+    return busy_outcome()
+
+
+@pytest.fixture
+def quiet() -> Outcome:
+    return quiet_outcome()
