@@ -1,0 +1,323 @@
+"""From what the user names to the bytes of one trace and the machine's files beside it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from collectors.archive import extract, is_tar
+from collectors.errors import HmtraceError
+from collectors.unpack import MAX_BYTES, PIECE, compression, decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from collectors.facts import Facts
+    from collectors.reading import Format
+
+HEAD: Final = 1 << 16
+"""Bytes that a format may look at to recognise a file."""
+
+_SUFFIXES: Final = ("", ".gz", ".xz", ".zst")
+_PREFERRED: Final = (
+    "trace.dat",
+    "perf.data",
+    "trace.txt",
+    "trace",
+    "trace_pipe.txt",
+    "trace_pipe",
+    "report.txt",
+)
+"""Names of traces in a capture folder, the richest first."""
+_JUDGES: Final = ("truth", "pkmap.end")
+"""Files that tests compare with: never read, never chosen."""
+
+
+@dataclass
+class Source:
+    """One trace, mapped, and the machine's files beside it.
+
+    Attributes
+    ----------
+    path
+        As the user gave it.
+    trace
+        The trace file, for messages.
+    data : ndarray of uint8, shape (n,)
+        Its bytes, decompressed.
+    folder
+        Where the machine's files are; None for stdin.
+    facts
+        What they say.
+    notes
+        Remarks on how the trace was chosen.
+    """
+
+    path: str
+    trace: str
+    data: NDArray[np.uint8]
+    folder: Path | None
+    facts: Facts
+    notes: tuple[str, ...] = ()
+    _map: mmap.mmap | None = None
+    _keep: list[Any] = field(default_factory=list)
+
+    @property
+    def head(self) -> bytes:
+        """First bytes, for recognising the format."""
+        return self.data[:HEAD].tobytes()
+
+    def find(self, what: bytes, begin: int) -> int:
+        """Position of `what` from `begin` on, -1 if it is not there."""
+        return self._map.find(what, begin) if self._map is not None else -1
+
+    def lines(self, offset: int, count: int) -> list[bytes]:
+        """Up to `count` lines from `offset` on, each cut to 400 bytes."""
+        found: list[bytes] = []
+        while len(found) < count and offset < len(self.data):
+            end = self.find(b"\n", offset)
+            end = len(self.data) if end < 0 else end
+            found.append(self.data[offset : min(end, offset + 400)].tobytes().rstrip(b"\r"))
+            offset = end + 1
+        return found or [b""]
+
+    def read_meta(self, name: str) -> bytes | None:
+        """Content of a machine's file beside the trace, compressed or not; None: not there."""
+        from collectors.facts.reading import read_bytes
+
+        if self.folder is None or name.startswith(_JUDGES):
+            return None
+        for suffix in _SUFFIXES:
+            path = self.folder / (name + suffix)
+            if path.is_file():
+                return read_bytes(path)[0]
+        return None
+
+
+def open_source(
+    path: str | Path,
+    formats: Sequence[Format],
+    progress: Callable[[int, int], None] | None = None,
+) -> Source:
+    """Find and map the trace that `path` stands for.
+
+    Parameters
+    ----------
+    path
+        A file, compressed or not; a capture folder; a tar archive of one; ``-`` for stdin.
+    formats
+        Known formats, to choose the trace of a folder.
+    progress
+        Called with (bytes done, bytes in all) while decompressing.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    HmtraceError
+        If it does not exist, may not be read, is empty, damaged, or holds no trace.
+    """
+    shown = str(path)
+    try:
+        if shown == "-":
+            return _from_stream(sys.stdin.buffer, shown, formats, progress)
+        where = Path(path)
+        if where.is_dir():
+            return _from_folder(where, shown, formats, progress)
+        if where.exists() and not where.is_file():  # a fifo, a device
+            with where.open("rb") as stream:
+                return _from_stream(stream, shown, formats, progress)
+        return _from_file(where, shown, formats, progress)
+    except OSError as error:
+        raise _os_error(error, shown) from None
+
+
+def _os_error(error: OSError, shown: str) -> HmtraceError:
+    reason = (error.strerror or str(error)).lower()
+    hint = None
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file or folder"
+    elif isinstance(error, PermissionError):
+        hint = "trace files are often readable by root only: copy it, or change its owner"
+    return HmtraceError(f"cannot be read: {reason}", source=shown, hint=hint)
+
+
+def _from_file(
+    path: Path,
+    shown: str,
+    formats: Sequence[Format],
+    progress: Callable[[int, int], None] | None,
+) -> Source:
+    if path.name.startswith(_JUDGES):
+        raise HmtraceError(
+            "this file is a judge of tests, not a trace of what users can record", source=shown
+        )
+    with path.open("rb") as file:
+        data_file, packed = _plain(file, shown, progress)
+        with data_file:
+            if is_tar(data_file):
+                return _from_tar(data_file, shown, formats, progress)
+            mapped, data = _map_file(data_file, shown)
+    return Source(shown, shown, data, path.parent, _facts(path.parent), (), mapped, [packed])
+
+
+def _from_stream(
+    stream: BinaryIO,
+    shown: str,
+    formats: Sequence[Format],
+    progress: Callable[[int, int], None] | None,
+) -> Source:
+    """Spool a stream that cannot be mapped."""
+    name = "<stdin>" if shown == "-" else shown
+    with _temporary() as spool:
+        size = 0
+        while piece := stream.read(PIECE):
+            size += len(piece)
+            if size > MAX_BYTES:
+                raise HmtraceError(f"more than {MAX_BYTES >> 30} GiB", source=name)
+            spool.write(piece)
+        spool.seek(0)
+        data_file, _ = _plain(spool, name, progress)
+        with data_file:
+            if is_tar(data_file):
+                return _from_tar(data_file, shown, formats, progress)
+            mapped, data = _map_file(data_file, name)
+    return Source(shown, name, data, None, _facts(None), (), mapped)
+
+
+def _from_tar(
+    file: BinaryIO,
+    shown: str,
+    formats: Sequence[Format],
+    progress: Callable[[int, int], None] | None,
+) -> Source:
+    """Extract the recorder's archive and read it as a folder."""
+    keep = tempfile.TemporaryDirectory(prefix="hmtrace-")
+    root = Path(keep.name)
+    notes = extract(file, root, "<stdin>" if shown == "-" else shown)
+    entries = list(root.iterdir())
+    if len(entries) == 1 and entries[0].is_dir():
+        root = entries[0]
+    source = _from_folder(root, shown, formats, progress)
+    source.trace = f"{shown}:{Path(source.trace).name}"
+    source.notes = (*notes, *source.notes)
+    source._keep.append(keep)
+    return source
+
+
+def _from_folder(
+    folder: Path,
+    shown: str,
+    formats: Sequence[Format],
+    progress: Callable[[int, int], None] | None,
+) -> Source:
+    """Take the richest trace of a capture folder."""
+    notes: list[str] = []
+    for path in _candidates(folder):
+        head = _peek(path)
+        if not head:
+            notes.append(f"{path.name} is empty and was passed over")
+            continue
+        if not any(f.sniff(head) for f in formats if f.rank <= _rank_of(path.name)):
+            notes.append(f"{path.name} is of no format that can be read and was passed over")
+            continue
+        source = _from_file(path, shown, formats, progress)
+        source.path = shown
+        source.trace = str(path)
+        source.notes = tuple(notes)
+        return source
+    raise HmtraceError(
+        "no trace in this folder",
+        source=shown,
+        hint=f"looked for {', '.join(_PREFERRED)} (also compressed) and report*.txt"
+        + (f"; {notes[0]}" if notes else ""),
+    )
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Files of a folder that may be its trace, best first."""
+    files = {p.name: p for p in sorted(folder.iterdir()) if p.is_file()}
+    for name in _PREFERRED:
+        for suffix in _SUFFIXES:
+            if name + suffix in files:
+                yield files[name + suffix]
+    for name, path in files.items():
+        stem = name
+        for suffix in _SUFFIXES[1:]:
+            stem = stem.removesuffix(suffix)
+        is_other = stem not in _PREFERRED and not stem.startswith(_JUDGES)
+        if is_other and stem.startswith(("report", "trace")) and stem.endswith((".txt", ".dat")):
+            yield path
+
+
+def _rank_of(name: str) -> int:
+    """Rank that a file's name promises; a text reader is not asked about a trace.dat."""
+    return 0 if ".dat" in name else 1 if name.startswith("perf") else 2
+
+
+def _peek(path: Path) -> bytes:
+    """First decompressed bytes of a file; a damaged one gives what there is."""
+    from collectors.facts.reading import read_bytes
+
+    with path.open("rb") as file:
+        return read_bytes(file.read(HEAD), HEAD)[0]
+
+
+def _plain(
+    file: BinaryIO, shown: str, progress: Callable[[int, int], None] | None
+) -> tuple[BinaryIO, object]:
+    """File as it is, or decompressed into an unlinked temporary file."""
+    head = file.read(16)
+    file.seek(0)
+    kind = compression(head)
+    if kind is None:
+        return file, None
+    size = os.fstat(file.fileno()).st_size
+    spool = _temporary()
+    tell = None if progress is None else (lambda done: progress(done, size))
+    try:
+        decompress(kind, file, spool.write, source=shown, progress=tell)
+        spool.seek(0)
+    except OSError as error:
+        spool.close()
+        raise HmtraceError(
+            f"cannot be decompressed to {tempfile.gettempdir()}: {error.strerror or error}",
+            source=shown,
+            hint="set TMPDIR to a folder with more room",
+        ) from None
+    except HmtraceError:
+        spool.close()
+        raise
+    return spool, spool
+
+
+def _temporary() -> BinaryIO:
+    """Temporary file without a name: nothing is left behind."""
+    return tempfile.TemporaryFile(prefix="hmtrace-")  # type: ignore[return-value]
+
+
+def _map_file(file: BinaryIO, shown: str) -> tuple[mmap.mmap, NDArray[np.uint8]]:
+    """Map a file for reading."""
+    import numpy as np
+
+    file.flush()
+    if os.fstat(file.fileno()).st_size == 0:
+        raise HmtraceError("the file is empty", source=shown)
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return mapped, np.frombuffer(mapped, np.uint8)
+
+
+def _facts(folder: Path | None) -> Facts:
+    from collectors.facts import Facts, read_folder
+
+    return Facts() if folder is None else read_folder(folder)

@@ -1,0 +1,176 @@
+"""What the head of an event means: which function, entry or return, which call site.
+
+A head is the event's name and where its probe is (kernel/trace/trace_kprobe.c:
+print_kprobe_event, print_kretprobe_event; libtraceevent prints the raw addresses of the same
+fields, as its format is ``(%lx)`` and ``(%lx <- %lx)``)::
+
+    kmap_high: (kmap_high+0x0/0x260)
+    kmap_high_ret: (dir_get_page.isra.0+0x50/0x60 [minix] <- kmap_high)
+    kmap_high:            (c126e9f0)
+    kmap_high_ret:        (c126e9f0 <- f7888797)
+    kmap_high:             __probe_ip=c126e9f0
+    kmap_high_ret:         __probe_func=c126e9f0 __probe_ret_ip=f7888797
+
+The probed function decides, never the event's name; the name is a last resort for raw addresses
+that neither kallsyms nor kprobe_events explains.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from collectors.probes import (
+    FUNCTION_OF,
+    FUNCTIONS,
+    KIND_SWITCH,
+    base_name,
+    function_of,
+)
+from collectors.text.layout import FUNCTION_EVENT, PLAIN, PLAIN_NAME
+
+if TYPE_CHECKING:
+    from collectors.text.addresses import Addresses
+
+_HEX: Final = r"(?:0x)?([0-9a-f]{4,16})"
+_ENTRY: Final = re.compile(r"^([^:\s]+):\s+\(([^\s()<]+)(?: \[[^\]]*\])?\)$")
+_RETURN: Final = re.compile(
+    r"^([^:\s]+):\s+\(([^\s()<]+)((?: \[[^\]]*\])?) <- ([^\s()<]+)(?: \[[^\]]*\])?\)$"
+)
+_RAW_ENTRY: Final = re.compile(rf"^([^:\s]+):\s+__probe_ip={_HEX}(?: \([^)]*\))?$")
+_RAW_RETURN: Final = re.compile(
+    rf"^([^:\s]+):\s+__probe_func={_HEX}(?: \([^)]*\))? __probe_ret_ip={_HEX}(?: \([^)]*\))?$"
+)
+_ADDRESS: Final = re.compile(r"^(?:0x)?[0-9a-f]{4,16}$")
+
+# Names that people (and hmtrace's recorder) give to probes of functions with other names.
+_NICKNAMES: Final = {
+    "kmap_local_page": "__kmap_local_page_prot",
+    "kmap_local_pfn": "__kmap_local_pfn_prot",
+    "kunmap_local": "kunmap_local_indexed",
+    "kmap_local_sched_out": "__kmap_local_sched_out",
+    "kmap_local_sched_in": "__kmap_local_sched_in",
+    "kunmap_atomic": "kunmap_atomic_high",
+    "purge_vmap_area_lazy": "__purge_vmap_area_lazy",
+    "vmalloc": "__vmalloc_node_range",
+    "vm_unmap_aliases_part": "_vm_unmap_aliases",
+    "purge_fragmented_blocks": "purge_fragmented_blocks_allcpus",
+}
+_RETURN_SUFFIX: Final = re.compile(r"(_ret|_return|_exit|__return|_r)$")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a head stands for.
+
+    Attributes
+    ----------
+    kind
+        As in :data:`collectors.raw.RAW_DTYPE`, or PLAIN, PLAIN_NAME, FUNCTION_EVENT.
+    label
+        Name that it is counted under.
+    site, caller
+        Call site of a return probe: symbol where the trace has one, else the address.
+    """
+
+    kind: int
+    label: str
+    site: str = ""
+    caller: int = 0
+
+
+def label_of(kind: int) -> str:
+    """Name that events of a known function are counted under."""
+    name = FUNCTIONS[kind >> 1].name
+    return f"{name} (return)" if kind & 1 else name
+
+
+def guess(event: str) -> int | None:
+    """Function that an event's name hints at, None if none.
+
+    Examples
+    --------
+    >>> FUNCTIONS[guess("kunmap_local")].name
+    'kunmap_local_indexed'
+    """
+    for name in (event, _RETURN_SUFFIX.sub("", event)):
+        symbol = _NICKNAMES.get(name, name)
+        if symbol in FUNCTION_OF:
+            return FUNCTION_OF[symbol]
+    return None
+
+
+def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
+    """Interpret the head of an event.
+
+    Parameters
+    ----------
+    text
+        Head, from the event's name on.
+    addresses
+        Resolves raw addresses.
+
+    Returns
+    -------
+    Meaning
+    """
+    event = text.partition(":")[0]
+    if event == "sched_switch":
+        return Meaning(KIND_SWITCH, event)
+    if text.rstrip() == f"{event}:":
+        if event == "function":
+            return Meaning(FUNCTION_EVENT, event)
+        return Meaning(PLAIN, f"{event} (tracepoint)" if event in FUNCTION_OF else event)
+    if m := _ENTRY.match(text):
+        return _entry(event, m[2], addresses)
+    if m := _RETURN.match(text):
+        return _return(event, m[4], m[2], m[3], addresses)
+    if m := _RAW_ENTRY.match(text):
+        return _entry(event, m[2], addresses)
+    if m := _RAW_RETURN.match(text):
+        return _return(event, m[2], m[3], "", addresses)
+    if "__probe_" in text:
+        return Meaning(PLAIN, event)
+    return Meaning(PLAIN_NAME, event)
+
+
+def meaning_of_function(symbol: str) -> Meaning:
+    """Interpret a line of the function tracer: a name, perhaps with offset or address."""
+    name = symbol.partition("+")[0]
+    function = FUNCTION_OF.get(base_name(name))
+    if function is None:
+        return Meaning(PLAIN, name)
+    return Meaning(2 * function, label_of(2 * function))
+
+
+def _entry(event: str, where: str, addresses: Addresses) -> Meaning:
+    if "+" in where:
+        try:
+            function = function_of(where)
+        except ValueError:  # not an offset after all
+            return Meaning(PLAIN_NAME, event)
+    elif _ADDRESS.match(where):
+        function = addresses.function_at(event, int(where, 16))
+    else:
+        return Meaning(PLAIN_NAME, event)
+    if function is None:
+        return Meaning(PLAIN, event)
+    return Meaning(2 * function, label_of(2 * function))
+
+
+def _return(event: str, symbol: str, site: str, module: str, addresses: Addresses) -> Meaning:
+    is_raw = _ADDRESS.match(site) is not None
+    if is_raw and _ADDRESS.match(symbol) and symbol not in FUNCTION_OF:
+        # libtraceevent: (function <- return address), the other way round than the kernel
+        if not site.startswith("0x"):
+            symbol, site = site, symbol
+        function = addresses.function_at(event, int(symbol, 16))
+    else:
+        function = FUNCTION_OF.get(base_name(symbol.partition("+")[0]))
+    if function is None:
+        return Meaning(PLAIN, event)
+    kind = 2 * function + 1
+    if is_raw:
+        return Meaning(kind, label_of(kind), caller=int(site, 16))
+    return Meaning(kind, label_of(kind), site=site + module)

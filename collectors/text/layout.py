@@ -1,0 +1,129 @@
+"""What the compiled scanner and the Python around it agree on: columns, states, kinds."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+
+from collectors.probes import KIND_LOST
+from collectors.raw import RAW_DTYPE
+
+ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
+"""The scanner writes rows as 64-bit words: ts, 4 values, caller, then the packed rest."""
+
+_PACKED: Final = {
+    "ts": 0,
+    "values": 8,
+    "caller": 40,
+    "pid": 48,
+    "comm": 52,
+    "site": 56,
+    "kind": 60,
+    "cpu": 62,
+    "ctx": 64,
+    "present": 65,
+}
+_fields = RAW_DTYPE.fields
+if _fields is None or any(_fields[name][1] != at for name, at in _PACKED.items()):
+    raise AssertionError("collectors.text.scan packs rows as collectors.raw.RAW_DTYPE was")
+
+UNKNOWN_CPU: Final = 0xFFFF
+"""`cpu` of a KIND_LOST row that cannot be put on one CPU."""
+
+PLAIN: Final = 0xFFFF
+"""Kind of a head that is counted only."""
+FUNCTION_EVENT: Final = 0xFFFE
+"""Kind of trace-cmd's ``function:`` event: the function is in the payload."""
+PLAIN_NAME: Final = 0xFFFD
+"""As PLAIN, for an event whose payload begins with a parenthesis and is no probe."""
+FIRST_MARKER: Final = KIND_LOST
+
+
+class Space(IntEnum):
+    """What a text in the table of heads is; equal texts of two spaces are two entries."""
+
+    HEAD = 0  # "kmap_high: (kmap_high+0x0/0x260)", "sched_switch:"
+    FUNCTION = 1  # "kmap_high" of the function tracer
+    SITE = 2  # its parent
+
+
+class Work(IntEnum):
+    """Cells of the scanner's state: where it is, and what it asks for."""
+
+    POSITION = 0  # start of the line to read next
+    END = 1  # where to stop
+    ROWS = 2  # rows written
+    BEGIN = 3  # start, end and space of the text that is asked for
+    FINISH = 4
+    SPACE = 5
+    HEAD = 6  # for an argument: its head
+    CELLS = 8
+
+
+class Status(IntEnum):
+    """Why the scanner came back."""
+
+    DONE = 0
+    FULL = 1  # the block of rows is full
+    UNKNOWN_HEAD = 2
+    UNKNOWN_ARGUMENT = 3
+    UNKNOWN_COMM = 4
+
+
+class Head(IntEnum):
+    """Columns of the table of heads."""
+
+    REF = 0  # an occurrence in the text
+    LENGTH = 1
+    SPACE = 2
+    KIND = 3
+    SITE = 4
+    CALLER = 5
+    FIRST_ARG = 6
+    ARGS = 7
+    COUNT = 8
+    COLUMNS = 9
+
+
+class Arg(IntEnum):
+    """Columns of the table of arguments."""
+
+    REF = 0
+    LENGTH = 1
+    SLOT = 2  # -1: of no use
+    COLUMNS = 3
+
+
+class Stat(IntEnum):
+    """What the scanner counts."""
+
+    LINES = 0
+    EVENTS = 1
+    UNREAD = 2
+    FIRST_UNREAD = 3  # line number within the chunk, from 0
+    FIRST_UNREAD_AT = 4  # its byte offset
+    CONTROL = 5
+    STACK = 6
+    MICROSECONDS = 7  # events by form of their time stamp
+    NANOSECONDS = 8
+    COUNTER = 9
+    RELATIVE = 10  # latency formats: since the start of the buffer
+    MIN_TS = 11
+    MAX_TS = 12
+    NO_FLAGS = 13
+    FUNCTIONS = 14  # lines of the function tracer
+    BAD_VALUES = 15  # arguments that are no number and not "(fault)"
+    FAULTS = 16
+    NANOSECOND_DIGITS = 17
+    CELLS = 18
+
+
+def new_stats() -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Counters at zero."""
+    stats = np.zeros(Stat.CELLS, np.int64)
+    stats[Stat.MIN_TS] = np.iinfo(np.int64).max
+    stats[Stat.MAX_TS] = np.iinfo(np.int64).min
+    stats[Stat.FIRST_UNREAD] = -1
+    return stats

@@ -1,0 +1,363 @@
+"""The left half of a trace line: task, CPU, context, time (compiled).
+
+Grammars, all of them with the same order of parts (kernel/trace/trace_output.c:
+trace_print_context, trace_print_lat_context; kernel/trace/trace.c: print_trace_fmt;
+trace-cmd tracecmd/trace-read.c: read_data_info)::
+
+    %16s-%-7d [(%7d)] [%03d] FLAGS SECS.FRACTION: BODY
+    %16s-%-7d [(%7d)] [%03d] FLAGS COUNT: BODY
+    %8.8s-%-7d %3dFLAGS MICROSECONDSus!: BODY                           (latency-format)
+    %16s %7d %3d %d %08x %08x [%08x] MS.USms (+MS.USms): BODY           (with verbose)
+    %8.8s-%-5d %3dFLAGS SECS.FRACTION: BODY                             (trace-cmd report -l)
+
+The task's name may hold any character; the hyphen after it stands in column 16 (8 in latency
+formats), which is tried first. Elsewhere the first hyphen is taken from which the rest can be
+read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from collectors.text.words import byte_at, find_byte, word_at
+
+# Cells of `out`
+PID, CPU, CTX, TS, UNIT, BODY, COMM_BEGIN, COMM_END = range(8)
+OUT_CELLS = 8
+
+US, NS, COUNTER, RELATIVE = 1, 2, 3, 4
+"""Form of the time stamp."""
+
+_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
+_IRQS_OFF, _HARDIRQ, _SOFTIRQ, _NMI, _PREEMPT_OFF, _UNKNOWN = 1, 2, 4, 8, 16, 128
+_MAX_SECONDS = 9_000_000_000
+_POWERS = np.array([10**k for k in range(10)], np.int64)
+
+
+@numba.njit(nogil=True)
+def _is_digit(c: int) -> bool:
+    return 48 <= c <= 57
+
+
+@numba.njit(nogil=True)
+def _skip_spaces(buf: Any, p: int, n: int) -> int:
+    while p < n and buf[p] == 32:
+        p += 1
+    return p
+
+
+@numba.njit(nogil=True)
+def _hex_digit(c: int) -> int:
+    if 48 <= c <= 57:
+        return c - 48
+    c |= 32
+    if 97 <= c <= 102:
+        return c - 87
+    return -1
+
+
+@numba.njit(nogil=True)
+def _raw_context(flags: int) -> int:
+    """`ctx` from the trace entry's flags byte (include/linux/trace_events.h: TRACE_FLAG_*)."""
+    ctx = flags & 1
+    if flags & 0x08:
+        ctx |= _HARDIRQ
+    if flags & 0x10:
+        ctx |= _SOFTIRQ
+    if flags & 0x40:
+        ctx |= _NMI
+    return ctx
+
+
+@numba.njit(nogil=True)
+def _context(buf: Any, begin: int, end: int, columns: Any) -> int:
+    """`ctx` from the flag letters (kernel/trace/trace_output.c: trace_print_lat_fmt)."""
+    c = np.int64(buf[begin])
+    width = end - begin
+    if c == 45 and width >= 4 and buf[begin + 1] == 48 and buf[begin + 2] == 120:
+        flags = 0  # trace-cmd report -R -l: "-0x14"
+        for p in range(begin + 3, min(end, begin + 11)):
+            digit = _hex_digit(np.int64(buf[p]))
+            if digit < 0:
+                return _UNKNOWN
+            flags = flags * 16 + digit
+        return _raw_context(flags)
+    ctx = 0
+    if c in (100, 68):  # d, D
+        ctx = _IRQS_OFF
+    if width > 8:
+        return ctx | _UNKNOWN
+    irq = columns[width, 0]
+    depth = columns[width, 1]
+    if irq < 0:
+        return ctx | _UNKNOWN
+    c = np.int64(buf[begin + irq])
+    if c == 115:  # s
+        ctx |= _SOFTIRQ
+    elif c == 104:  # h
+        ctx |= _HARDIRQ
+    elif c == 72:  # H
+        ctx |= _HARDIRQ | _SOFTIRQ
+    elif c == 122:  # z
+        ctx |= _NMI
+    elif c == 90:  # Z
+        ctx |= _NMI | _HARDIRQ
+    if depth >= 0:
+        c = np.int64(buf[begin + depth])
+        if c not in (46, 48):  # . 0
+            ctx |= _PREEMPT_OFF
+    return ctx
+
+
+@numba.njit(nogil=True)
+def _time(buf: Any, p: int, n: int, out: Any) -> bool:
+    """Read a time stamp and the colon after it; `p` is at its first digit."""
+    value = 0
+    digits = 0
+    c = byte_at(buf, p, n)
+    while _is_digit(c):
+        value = value * 10 + (c - 48)
+        digits += 1
+        p += 1
+        if digits > 18:
+            return False
+        c = byte_at(buf, p, n)
+    if digits == 0:
+        return False
+    if c == 46:  # .
+        p += 1
+        fraction = 0
+        places = 0
+        c = byte_at(buf, p, n)
+        while _is_digit(c):
+            fraction = fraction * 10 + (c - 48)
+            places += 1
+            p += 1
+            if places > 9:
+                return False
+            c = byte_at(buf, p, n)
+        if places == 0 or value > _MAX_SECONDS:
+            return False
+        out[TS] = value * 1_000_000_000 + fraction * _POWERS[9 - places]
+        out[UNIT] = NS if places > 6 else US
+    elif c == 117 and byte_at(buf, p + 1, n) == 115:  # us
+        if digits > 15:
+            return False
+        out[TS] = value * 1000
+        out[UNIT] = RELATIVE
+        p += 2
+        c = byte_at(buf, p, n)
+        if c not in (58, 10):  # the delay mark: one of "$@*#!+ "
+            p += 1
+    else:
+        out[TS] = value
+        out[UNIT] = COUNTER
+        # latency format of a clock that is no time: the delay mark, no "us"
+        if c in (36, 64, 42, 35, 33, 43, 32) and byte_at(buf, p + 1, n) == 58:
+            p += 1
+    if byte_at(buf, p, n) != 58:
+        return False
+    out[BODY] = _skip_spaces(buf, p + 1, n)
+    return True
+
+
+@numba.njit(nogil=True)
+def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
+    """Read everything from the task's pid to the body; `p` is after the hyphen."""
+    pid = 0
+    first = p
+    c = byte_at(buf, p, n)
+    while _is_digit(c) and p - first < 10:
+        pid = pid * 10 + (c - 48)
+        p += 1
+        c = byte_at(buf, p, n)
+    if p == first:
+        return False
+    out[PID] = pid
+    p = _skip_spaces(buf, p, n)
+    c = byte_at(buf, p, n)
+    if c == 40:  # ( TGID )
+        p += 1
+        c = byte_at(buf, p, n)
+        while c == 32 or c == 45 or _is_digit(c):  # noqa: PLR1714 - chains compile faster
+            p += 1
+            c = byte_at(buf, p, n)
+        if c != 41:
+            return False
+        p = _skip_spaces(buf, p + 1, n)
+        c = byte_at(buf, p, n)
+    bracketed = c == 91  # [
+    if bracketed:
+        p += 1
+        c = byte_at(buf, p, n)
+    cpu = 0
+    first = p
+    while _is_digit(c) and p - first < 5:
+        cpu = cpu * 10 + (c - 48)
+        p += 1
+        c = byte_at(buf, p, n)
+    if p == first or cpu > 0xFFFE:
+        return False
+    out[CPU] = cpu
+    if bracketed:
+        if c != 93:
+            return False
+        p = _skip_spaces(buf, p + 1, n)
+        c = byte_at(buf, p, n)
+    elif c <= 32 or _is_digit(c):
+        return False
+    out[CTX] = _UNKNOWN
+    if not _is_digit(c):
+        first = p
+        while c > 32 and p - first < 12:
+            p += 1
+            c = byte_at(buf, p, n)
+        if c != 32:
+            return False
+        out[CTX] = _context(buf, first, p, columns)
+        p = _skip_spaces(buf, p, n)
+    return _time(buf, p, n, out)
+
+
+@numba.njit(nogil=True)
+def _number(buf: Any, p: int, n: int, base: int, out: Any, cell: int) -> int:
+    """Read a number after spaces into a cell; return the position after it, -1 if none."""
+    p = _skip_spaces(buf, p, n)
+    first = p
+    value = 0
+    while p - first < 16:
+        digit = _hex_digit(byte_at(buf, p, n))
+        if digit < 0 or digit >= base:
+            break
+        value = value * base + digit
+        p += 1
+    if p == first:
+        return -1
+    out[cell] = value
+    return p
+
+
+@numba.njit(nogil=True)
+def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
+    """Read the left half of a line of latency-format with verbose.
+
+    kernel/trace/trace_output.c: trace_print_lat_context, lat_print_timestamp.
+    """
+    p = begin + 16
+    if p >= n or buf[p] != 32:
+        return False
+    p = _number(buf, p, n, 10, out, PID)
+    if p < 0 or byte_at(buf, p, n) != 32:
+        return False
+    p = _number(buf, p, n, 10, out, CPU)
+    if p < 0 or byte_at(buf, p, n) != 32 or out[CPU] > 0xFFFE:
+        return False
+    p = _number(buf, p, n, 10, out, CTX)  # raw flags
+    if p < 0 or byte_at(buf, p, n) != 32:
+        return False
+    ctx = _raw_context(out[CTX])
+    p = _number(buf, p, n, 16, out, CTX)  # preempt count
+    if p < 0 or byte_at(buf, p, n) != 32:
+        return False
+    if out[CTX] & 15:
+        ctx |= _PREEMPT_OFF
+    p = _number(buf, p, n, 16, out, CTX)  # index of the entry
+    if p < 0:
+        return False
+    out[CTX] = ctx
+    p = _skip_spaces(buf, p, n)
+    if byte_at(buf, p, n) != 91:  # [
+        return False
+    p = _number(buf, p + 1, n, 16, out, UNIT)
+    if p < 0 or byte_at(buf, p, n) != 93:
+        return False
+    p = _number(buf, p + 1, n, 10, out, TS)
+    if p < 0 or byte_at(buf, p, n) != 46 or out[TS] > _MAX_SECONDS:
+        return False
+    milliseconds = out[TS]
+    p = _number(buf, p + 1, n, 10, out, TS)
+    if p < 0 or byte_at(buf, p, n) != 109 or out[TS] > 999:  # ms
+        return False
+    out[TS] = milliseconds * 1_000_000 + out[TS] * 1000
+    out[UNIT] = RELATIVE
+    # the difference to the next entry: (+0.139ms):
+    if byte_at(buf, p + 1, n) != 115 or byte_at(buf, p + 2, n) != 32:
+        return False
+    if byte_at(buf, p + 3, n) != 40:
+        return False
+    limit = min(n, p + 40)
+    p += 4
+    while p < limit and buf[p] != 41 and buf[p] != 10:
+        p += 1
+    if byte_at(buf, p, n) != 41 or byte_at(buf, p + 1, n) != 58:
+        return False
+    out[BODY] = _skip_spaces(buf, p + 2, n)
+    out[COMM_BEGIN] = begin
+    out[COMM_END] = begin + 16
+    return True
+
+
+@numba.njit(nogil=True)
+def left_half(buf: Any, begin: int, n: int, columns: Any, out: Any) -> bool:
+    """Read task, CPU, context and time of the line at `begin` into `out`.
+
+    Parameters
+    ----------
+    buf : ndarray of uint8, shape (>= n,)
+        The text.
+    begin, n : int
+        Start of the line; end of the text.
+    columns : ndarray of int64, shape (9, 2)
+        By number of flag columns: which one tells hardirq/softirq, which the preemption depth;
+        -1 unknown.
+    out : ndarray of int64, shape (8,)
+        Result: PID, CPU, CTX, TS, UNIT, BODY and the bounds of the task's name.
+
+    Returns
+    -------
+    bool
+        False where no grammar accepts the line.
+    """
+    if begin + 17 < n and buf[begin + 16] == 45 and after_hyphen(buf, begin + 17, n, columns, out):
+        out[COMM_BEGIN] = begin
+        out[COMM_END] = begin + 16
+        return True
+    if begin + 9 < n and buf[begin + 8] == 45 and after_hyphen(buf, begin + 9, n, columns, out):
+        out[COMM_BEGIN] = begin
+        out[COMM_END] = begin + 8
+        return True
+    if begin + 17 < n and buf[begin + 16] == 32 and verbose(buf, begin, n, out):
+        return True
+    # A prefix ("trace.dat: "), or columns of another width. The left half is short.
+    limit = min(find_byte(buf, begin, min(n, begin + 512), _NEWLINES), n)
+    p = begin
+    while p < limit:
+        if buf[p] == 45 and after_hyphen(buf, p + 1, n, columns, out):
+            out[COMM_BEGIN] = begin
+            out[COMM_END] = p
+            return True
+        p += 1
+    return False
+
+
+@numba.njit(nogil=True)
+def comm_words(buf: Any, begin: int, end: int, n: int) -> Any:
+    """Task name as two words: 16 bytes, right-aligned, filled up with spaces.
+
+    A name has at most 15 bytes (include/linux/sched.h: TASK_COMM_LEN); of a longer text the
+    last 16 count, which leaves the name and drops the prefix of several merged inputs.
+    """
+    if end - begin == 16:
+        return word_at(buf, begin, n), word_at(buf, begin + 8, n)
+    first = np.uint64(0x2020202020202020)
+    second = np.uint64(0x2020202020202020)
+    eight = np.uint64(8)
+    top = np.uint64(56)
+    for p in range(max(begin, end - 16), end):
+        carry = second & np.uint64(255)
+        first = (first >> eight) | (carry << top)
+        second = (second >> eight) | (np.uint64(buf[p]) << top)
+    return first, second

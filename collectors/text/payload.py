@@ -1,0 +1,187 @@
+"""The right half of a trace line: values of probes, and sched_switch (compiled)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from collectors.text.words import byte_at, find_byte, word_at
+
+_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
+_ARROWS = np.uint64(0x3D3D3D3D3D3D3D3D)
+_NEXT_COMM = np.uint64(int.from_bytes(b"next_com", "little"))
+_BAD, _GOOD, _FAULT = 0, 1, 2
+_MASK32 = 0xFFFF_FFFF
+_TASK_UNINTERRUPTIBLE = 2  # include/linux/sched.h
+
+
+@numba.njit(nogil=True)
+def _skip_token(buf: Any, p: int, n: int) -> int:
+    """Position after a value that is no number: a string, an array, a word."""
+    c = byte_at(buf, p, n)
+    close = 0
+    if c == 34:  # "
+        close = 34
+    elif c == 123:  # {
+        close = 125
+    elif c == 40:  # (
+        close = 41
+    if close:
+        q = p + 1
+        while q < n and buf[q] != 10 and buf[q] != close:
+            q += 1
+        if q < n and buf[q] == close:
+            return q + 1
+    while p < n and buf[p] > 32:
+        p += 1
+    return p
+
+
+@numba.njit(nogil=True)
+def value_at(buf: Any, p: int, n: int) -> Any:
+    """Read the value of an argument.
+
+    kernel/trace/trace_probe.c: print_type_u32 and its relatives: x* types as 0x.., u* decimal,
+    s* signed; ``(fault)`` where the fetch failed; arrays in braces. A negative number is the
+    32-bit word that it stands for.
+
+    Returns
+    -------
+    position, value, status
+        Status 0: no number; 1: fine; 2: ``(fault)``.
+    """
+    begin = p
+    value = np.int64(0)
+    digits = 0
+    c = byte_at(buf, p, n)
+    if c == 48 and byte_at(buf, p + 1, n) | 32 == 120:  # 0x
+        p += 2
+        c = byte_at(buf, p, n)
+        while True:
+            if 48 <= c <= 57:
+                digit = c - 48
+            else:
+                digit = (c | 32) - 87
+                if digit < 10 or digit > 15:
+                    break
+            value = (value << 4) | digit
+            digits += 1
+            p += 1
+            c = byte_at(buf, p, n)
+        good = 0 < digits <= 16
+    else:
+        negative = c == 45
+        if negative:
+            p += 1
+            c = byte_at(buf, p, n)
+        while 48 <= c <= 57 and digits < 20:
+            value = value * 10 + (c - 48)
+            digits += 1
+            p += 1
+            c = byte_at(buf, p, n)
+        good = 0 < digits <= 18
+        if negative:
+            value = -value
+            if value >= -(1 << 31):
+                value &= _MASK32
+    if good and c <= 32:
+        return p, value, _GOOD
+    end = _skip_token(buf, begin, n)
+    if byte_at(buf, begin, n) == 40:
+        return end, np.int64(0), _FAULT
+    return end, np.int64(0), _BAD
+
+
+@numba.njit(nogil=True)
+def _number_before(buf: Any, end: int, begin: int) -> Any:
+    """Read the decimal number that ends at `end`; return its start and value, -1 if none."""
+    p = end
+    value = 0
+    scale = 1
+    while p > begin and 48 <= buf[p - 1] <= 57 and end - p < 10:
+        p -= 1
+        value += (np.int64(buf[p]) - 48) * scale
+        scale *= 10
+    if p == end:
+        return p, -1
+    return p, value
+
+
+@numba.njit(nogil=True)
+def _pid_before(buf: Any, end: int, begin: int) -> int:
+    """Pid in the token before the last one: ``pid=15 prio=120`` or ``name:15 [120]``."""
+    p = end
+    while p > begin and buf[p - 1] > 32:  # the priority
+        p -= 1
+    while p > begin and buf[p - 1] == 32:
+        p -= 1
+    p, value = _number_before(buf, p, begin)
+    if value >= 0 and p > begin and (buf[p - 1] == 61 or buf[p - 1] == 58):  # = :
+        return value
+    return -1
+
+
+@numba.njit(nogil=True)
+def switch_at(buf: Any, p: int, n: int) -> Any:
+    """Read the payload of sched:sched_switch.
+
+    Forms: the kernel's ``prev_comm=.. prev_pid=.. prev_prio=.. prev_state=S ==> next_comm=..
+    next_pid=.. next_prio=..`` (include/trace/events/sched.h), libtraceevent's plugin
+    ``name:pid [prio] S ==> name:pid [prio]``, and trace-cmd report -R, which has no arrow and
+    the state as a number. Names may hold anything, so both halves are read from their ends.
+
+    Returns
+    -------
+    end, prev_pid, blocked, next_pid
+        End of the line; the pids are -1 where the payload is none of these.
+    """
+    end = find_byte(buf, p, n, _NEWLINES)
+    last = end
+    while last > p and buf[last - 1] <= 32:
+        last -= 1
+    # Where the halves meet: the position of the state's last byte plus one.
+    meet = -1
+    q = find_byte(buf, p, end, _ARROWS)
+    while q < end:
+        if (
+            byte_at(buf, q + 1, n) == 61
+            and byte_at(buf, q + 2, n) == 62
+            and byte_at(buf, q + 3, n) == 32
+            and q > p + 1
+            and buf[q - 1] == 32
+        ):
+            # Only after "prev_state=S" or "[120] S" is it the arrow of the event.
+            s = q - 1
+            while s > p and buf[s - 1] > 32 and buf[s - 1] != 61:
+                s -= 1
+            if s > p and (buf[s - 1] == 61 or (s > p + 1 and buf[s - 2] == 93)):
+                meet = q - 1
+                break
+        q = find_byte(buf, q + 1, end, _ARROWS)
+    if meet < 0:
+        q = p
+        while q < end:
+            if buf[q] == 110 and word_at(buf, q, n) == _NEXT_COMM and buf[q - 1] == 32:
+                meet = q - 1
+                break
+            q += 1
+        if meet < 0:
+            return end, -1, 0, -1
+    s = meet
+    blocked = 0
+    while s > p and buf[s - 1] > 32 and buf[s - 1] != 61:
+        s -= 1
+        if buf[s] == 68:  # D
+            blocked = 1
+    if 48 <= buf[s] <= 57:
+        state = value_at(buf, s, n)
+        if state[2] == _GOOD:
+            # 0x80 and above are reported for idle tasks and others (TASK_REPORT_IDLE)
+            blocked = 1 if state[1] & _TASK_UNINTERRUPTIBLE else 0
+    while s > p and buf[s - 1] > 32:  # prev_state=
+        s -= 1
+    while s > p and buf[s - 1] == 32:
+        s -= 1
+    return end, _pid_before(buf, s, p), blocked, _pid_before(buf, last, meet)

@@ -1,0 +1,291 @@
+"""Reading a text trace: chunks, threads, and what the counters mean."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from collectors.errors import HmtraceError
+from collectors.raw import RAW_DTYPE, RawEvents
+from collectors.reading import Reading
+from collectors.text.addresses import Addresses
+from collectors.text.header import Header, parse_header
+from collectors.text.layout import ROW_WORDS, Stat, Status, Work, new_stats
+from collectors.text.lost import find_lost
+from collectors.text.refuse import explain
+from collectors.text.tables import Names, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from collectors.source import Source
+
+CHUNK: Final = 4 << 20
+"""Bytes that a thread takes at a time."""
+_BLOCK: Final = 1 << 15
+"""Rows that the scanner writes before it hands them over."""
+_HEAD: Final = 1 << 16
+_MAX_THREADS: Final = 8
+_NS_CLOCKS: Final = frozenset(
+    {"local", "global", "perf", "mono", "mono_raw", "boot", "tai", "tsc2nsec"}
+)
+"""Trace clocks in nanoseconds (kernel/trace/trace.c: trace_clocks)."""
+
+
+@dataclass
+class _Chunk:
+    """Rows and counters of one piece of the text."""
+
+    blocks: list[NDArray[np.int64]] = field(default_factory=list)
+    stats: NDArray[np.int64] = field(default_factory=new_stats)
+
+
+def read_raw(
+    source: Source,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    threads: int | None = None,
+    chunk: int = CHUNK,
+) -> tuple[RawEvents, Header, NDArray[np.int64], Names]:
+    """Scan a text trace.
+
+    Parameters
+    ----------
+    source
+        The trace.
+    progress
+        Called with (bytes done, bytes in all).
+    threads
+        Number of threads; None: as many as there are CPUs, at most 8.
+    chunk
+        Bytes that a thread takes at a time.
+
+    Returns
+    -------
+    raw
+        Raw events in the order of the file, loss markers among them.
+    header
+        What the header says.
+    stats
+        Counters (:class:`collectors.text.layout.Stat`).
+    names
+        How addresses were resolved.
+
+    Raises
+    ------
+    HmtraceError
+        If no line of the text is a trace event.
+    """
+    from collectors.text.scan import scan  # compiled: numba is imported here
+
+    data = source.data
+    header = parse_header(data[:_HEAD].tobytes())
+    names = Names(Addresses(source))
+    pieces = list(_split(source, chunk))
+    threads = min(threads or os.cpu_count() or 1, _MAX_THREADS, max(len(pieces), 1))
+    pool: SimpleQueue[Tables] = SimpleQueue()
+    every: list[Tables] = []
+
+    def work(piece: tuple[int, int]) -> _Chunk:
+        tables = pool.get()
+        try:
+            return _scan_piece(scan, tables, header, piece)
+        finally:
+            pool.put(tables)
+
+    total = _Chunk()
+    for _ in range(threads):
+        every.append(Tables(data, names, source.trace))
+        pool.put(every[-1])
+    with ThreadPoolExecutor(threads) as executor:
+        futures = [executor.submit(work, piece) for piece in pieces]
+        try:
+            for piece, future in zip(pieces, futures, strict=True):
+                _merge(total, future.result())
+                if progress is not None:
+                    progress(piece[1], len(data))
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+    counts: dict[str, int] = {}
+    for tables in every:
+        for label, count in tables.counts().items():
+            counts[label] = counts.get(label, 0) + count
+    raw = _raw_events(total.blocks, names, counts)
+    _require_trace(source, header, total.stats)
+    return raw, header, total.stats, names
+
+
+def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
+    """Read a text trace (:attr:`collectors.reading.Format.read`)."""
+    raw, header, stats, names = read_raw(source, progress)
+    raw.rows, lost = find_lost(raw.rows, header, source)
+    has_events = bool(stats[Stat.EVENTS])
+    clock, clock_is_ns, clock_notes = _clock(source, stats)
+    return Reading(
+        raw=raw,
+        format="trace-cmd-report" if header.is_report else "ftrace-text",
+        clock=clock,
+        clock_is_ns=clock_is_ns,
+        span_ns=int(stats[Stat.MAX_TS] - stats[Stat.MIN_TS]) if has_events else 0,
+        lost=lost,
+        release=header.release,
+        cpus=header.cpus,
+        notes=(*clock_notes, *_notes(source, header, stats), *names.addresses.notes),
+    )
+
+
+def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:
+    """Cut the text after newlines into pieces of at least `chunk` bytes."""
+    begin, size = 0, len(source.data)
+    while begin < size:
+        end = begin + chunk
+        if end < size:
+            newline = source.find(b"\n", end)
+            end = size if newline < 0 else newline + 1
+        else:
+            end = size
+        yield begin, end
+        begin = end
+
+
+def _scan_piece(
+    scan: Callable[..., int], tables: Tables, header: Header, piece: tuple[int, int]
+) -> _Chunk:
+    """Scan one piece, answering the scanner's questions."""
+    result = _Chunk()
+    work = np.zeros(Work.CELLS, np.int64)
+    work[Work.POSITION], work[Work.END] = piece
+    block = np.empty((_BLOCK, ROW_WORDS), np.int64)
+    while True:
+        status = scan(
+            tables.buf,
+            len(tables.buf),
+            work,
+            result.stats,
+            block,
+            header.columns,
+            tables.slots,
+            tables.hashes,
+            tables.heads,
+            tables.args,
+            tables.comm_slots,
+            tables.comm_keys,
+        )
+        if status in (Status.DONE, Status.FULL):
+            result.blocks.append(block[: work[Work.ROWS]].copy())
+            work[Work.ROWS] = 0
+            if status == Status.DONE:
+                return result
+        else:
+            tables.resolve(status, work)
+
+
+def _merge(total: _Chunk, part: _Chunk) -> None:
+    """Add a piece's rows and counters, in the order of the file."""
+    total.blocks.extend(part.blocks)
+    one, two = total.stats, part.stats
+    if one[Stat.UNREAD] == 0 and two[Stat.UNREAD]:
+        one[Stat.FIRST_UNREAD] = one[Stat.LINES] + two[Stat.FIRST_UNREAD]
+        one[Stat.FIRST_UNREAD_AT] = two[Stat.FIRST_UNREAD_AT]
+    low, high = min(one[Stat.MIN_TS], two[Stat.MIN_TS]), max(one[Stat.MAX_TS], two[Stat.MAX_TS])
+    first = one[[Stat.FIRST_UNREAD, Stat.FIRST_UNREAD_AT]]
+    one += two
+    one[[Stat.FIRST_UNREAD, Stat.FIRST_UNREAD_AT]] = first
+    one[Stat.MIN_TS], one[Stat.MAX_TS] = low, high
+
+
+def _raw_events(blocks: list[NDArray[np.int64]], names: Names, counts: dict[str, int]) -> RawEvents:
+    """Join the blocks; number names in alphabetical order, whichever thread met them first."""
+    words = np.concatenate(blocks) if blocks else np.zeros((0, ROW_WORDS), np.int64)
+    blocks.clear()
+    rows = words.view(RAW_DTYPE).reshape(-1)
+    tables: list[tuple[str, ...]] = []
+    for column, table in (("comm", names.comms), ("site", names.sites)):
+        ordered = ["", *sorted(name for name in table if name)]
+        renumber = np.zeros(len(ordered), np.uint32)
+        for new, name in enumerate(ordered):
+            renumber[table[name]] = new
+        rows[column] = renumber[rows[column]]
+        tables.append(tuple(ordered))
+    return RawEvents(rows, tables[0], tables[1], dict(sorted(counts.items())))
+
+
+def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> None:
+    """Refuse a text without a single event, unless it is an empty trace."""
+    if stats[Stat.EVENTS]:
+        return
+    is_trace = bool(header.tracer) or header.is_report
+    if is_trace and header.tracer != "function_graph" and not stats[Stat.UNREAD]:
+        return
+    lines = source.lines(int(stats[Stat.FIRST_UNREAD_AT]) if stats[Stat.UNREAD] else 0, 8)
+    message, hint = explain(lines)
+    raise HmtraceError(
+        message,
+        source=source.trace,
+        line=int(stats[Stat.FIRST_UNREAD]) + 1 if stats[Stat.UNREAD] else None,
+        hint=hint,
+    )
+
+
+def _clock(source: Source, stats: NDArray[np.int64]) -> tuple[str, bool, list[str]]:
+    """Clock's name from the file beside the trace, and whether the stamps are nanoseconds."""
+    clock = str(source.facts.get("clock", ""))
+    counted, timed = int(stats[Stat.COUNTER]), int(stats[Stat.EVENTS] - stats[Stat.COUNTER])
+    notes = []
+    if counted and timed:
+        notes.append(
+            f"{counted} events have time stamps without a decimal point and {timed} with one: "
+            "two traces in one file? Times across the two mean nothing"
+        )
+    if stats[Stat.RELATIVE]:
+        notes.append("latency format: times count from the start of the buffer, in microseconds")
+    if not counted:
+        return clock or "unknown", True, notes
+    # Raw time stamps of a clock in ns are nanoseconds (trace-cmd report --raw-ts).
+    if clock in _NS_CLOCKS:
+        return clock, True, notes
+    notes.append(
+        f"the time stamps are counts of clock '{clock or 'unknown'}': order is known, "
+        "durations are not"
+    )
+    return clock or "unknown", False, notes
+
+
+def _notes(source: Source, header: Header, stats: NDArray[np.int64]) -> list[str]:
+    """Remarks on what was read."""
+    notes: list[str] = []
+
+    def count(stat: Stat) -> int:
+        return int(stats[stat])
+
+    if not count(Stat.EVENTS):
+        notes.append("the trace is empty: it has a header and no event")
+    if count(Stat.UNREAD):
+        sample = source.lines(count(Stat.FIRST_UNREAD_AT), 1)[0][:60]
+        text = sample.decode("utf-8", "replace").encode("unicode_escape").decode("ascii")
+        notes.append(
+            f"{count(Stat.UNREAD)} of {count(Stat.LINES)} lines could not be read; the first is "
+            f"line {count(Stat.FIRST_UNREAD) + 1}: '{text}'"
+        )
+    if count(Stat.FUNCTIONS):
+        notes.append(
+            f"{count(Stat.FUNCTIONS)} events of the function tracer have no arguments: counts "
+            "and call sites are known, pages and addresses are not"
+        )
+    if count(Stat.BAD_VALUES):
+        notes.append(f"{count(Stat.BAD_VALUES)} arguments are no numbers and were left out")
+    if count(Stat.FAULTS):
+        notes.append(f"{count(Stat.FAULTS)} arguments could not be fetched by the kernel: (fault)")
+    if count(Stat.NO_FLAGS) and not header.is_report:
+        notes.append("the trace has no context columns (irq-info): contexts are unknown")
+    if header.corrupted:
+        notes.append("the kernel warned: FUNCTION TRACING IS CORRUPTED")
+    return notes

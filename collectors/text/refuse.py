@@ -1,0 +1,62 @@
+"""Words for texts that cannot be read: what it is, and what would help."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# (pattern of a line, what it is, what helps)
+_KNOWN: Final = (
+    (
+        re.compile(rb"^\s*\d+\)\s.*\|"),
+        "function_graph output, which has no task and no time per call",
+        "record the mapping functions as kprobe events (hmtrace recorder), or with the "
+        "function tracer",
+    ),
+    (
+        re.compile(rb"^[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16} "),
+        "tracefs text with option 'hex', which leaves the arguments out",
+        "echo nohex > trace_options, and read the trace again",
+    ),
+    (
+        re.compile(rb"^\d+ \d+ \d+ (?:type: \d+|#|[0-9a-f])"),
+        "tracefs text with option 'raw', which leaves the arguments out",
+        "echo noraw > trace_options, and read the trace again",
+    ),
+    (
+        re.compile(rb"^[\w.]+: \([\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+"),
+        "tracefs text with option 'nocontext-info': without task, CPU and time",
+        "echo context-info > trace_options, and read the trace again",
+    ),
+    (
+        re.compile(rb"^\s*\S.*?\s+\d+(?:/\d+)?\s+(?:\[\d+\]\s+)?\d+\.\d+:\s+(?:\d+\s+)?[\w:.-]+:"),
+        "output of perf script, which is not read yet",
+        "read the perf.data through trace-cmd's or tracefs' text instead",
+    ),
+)
+
+
+def explain(lines: list[bytes]) -> tuple[str, str | None]:
+    """Say what a text is of which no line could be read.
+
+    Parameters
+    ----------
+    lines
+        First lines that no grammar accepts.
+
+    Returns
+    -------
+    message, hint
+    """
+    for pattern, what, hint in _KNOWN:
+        if any(pattern.match(line) for line in lines):
+            return f"this is {what}", hint
+    sample = b"\n".join(lines)
+    if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "this is UTF-16 text", "convert it to UTF-8: iconv -f UTF-16 -t UTF-8"
+    if b"\0" in sample or sum(c < 9 or 13 < c < 32 for c in sample) * 20 > len(sample):
+        return "this is binary data of no format that hmtrace knows", None
+    return (
+        "no line of this text is a trace event",
+        "expected the tracefs file 'trace' or 'trace_pipe', or 'trace-cmd report'",
+    )

@@ -1,0 +1,250 @@
+"""The tables that the compiled scanner looks into, and the Python that fills them.
+
+Every thread has its own :class:`Tables` (arrays that only it changes); all share one
+:class:`Names`, which gives task names and call sites their numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from collectors.errors import HmtraceError
+from collectors.probes import slot_of
+from collectors.text import heads as heads_module
+from collectors.text.layout import (
+    FUNCTION_EVENT,
+    PLAIN,
+    PLAIN_NAME,
+    Arg,
+    Head,
+    Space,
+    Status,
+    Work,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from collectors.text.addresses import Addresses
+
+MAX_HEADS: Final = 1 << 18
+"""Different events and call sites that a trace may have; a kernel has some ten thousands."""
+MAX_COMMS: Final = 1 << 20
+_MAX_ARGS: Final = 64
+_MASK: Final = (1 << 64) - 1
+_K: Final = 0x9E3779B97F4A7C15
+
+
+class Names:
+    """Numbers of task names and call sites, shared by all threads of one reading.
+
+    Parameters
+    ----------
+    addresses
+        Resolves raw addresses.
+    """
+
+    def __init__(self, addresses: Addresses) -> None:
+        self.addresses = addresses
+        self.comms: dict[str, int] = {"": 0}
+        self.sites: dict[str, int] = {"": 0}
+        self._meanings: dict[tuple[int, bytes], heads_module.Meaning] = {}
+        self._lock = threading.Lock()
+
+    def comm(self, name: str) -> int:
+        """Number of a task name."""
+        with self._lock:
+            return self.comms.setdefault(name, len(self.comms))
+
+    def site(self, name: str) -> int:
+        """Number of a call site."""
+        with self._lock:
+            return self.sites.setdefault(name, len(self.sites))
+
+    def meaning(self, space: int, text: bytes) -> heads_module.Meaning:
+        """Meaning of a head or of a function's name."""
+        with self._lock:
+            key = space, text
+            if key not in self._meanings:
+                words = text.decode("utf-8", "replace")
+                self._meanings[key] = (
+                    heads_module.meaning_of_event(words, self.addresses)
+                    if space == Space.HEAD
+                    else heads_module.meaning_of_function(words)
+                )
+            return self._meanings[key]
+
+
+class Tables:
+    """One thread's tables.
+
+    Parameters
+    ----------
+    buf
+        The text.
+    names
+        Shared numbers.
+    source
+        Name of the trace, for errors.
+    """
+
+    def __init__(self, buf: NDArray[np.uint8], names: Names, source: str) -> None:
+        self.buf = buf
+        self.names = names
+        self.source = source
+        self.labels: list[str] = []
+        self.heads = np.zeros((256, Head.COLUMNS), np.int64)
+        self.hashes = np.zeros(256, np.uint64)
+        self.slots = np.full(1024, -1, np.int32)
+        self.args = np.zeros((256, Arg.COLUMNS), np.int64)
+        self._args = 0
+        self.comm_slots = np.full(512, -1, np.int32)
+        self.comm_keys = np.zeros((128, 3), np.uint64)
+        self._comms = 0
+
+    def counts(self) -> dict[str, int]:
+        """Number of events by label."""
+        totals: dict[str, int] = {}
+        for label, count in zip(self.labels, self.heads[:, Head.COUNT].tolist(), strict=False):
+            if count:
+                totals[label] = totals.get(label, 0) + count
+        return totals
+
+    def resolve(self, status: int, work: NDArray[np.int64]) -> None:
+        """Answer what the scanner asked for.
+
+        Raises
+        ------
+        HmtraceError
+            If the text has more different heads or task names than any trace.
+        """
+        begin, end = int(work[Work.BEGIN]), int(work[Work.FINISH])
+        if status == Status.UNKNOWN_HEAD:
+            self._add_head(begin, end, int(work[Work.SPACE]))
+        elif status == Status.UNKNOWN_ARGUMENT:
+            self._add_argument(int(work[Work.HEAD]), begin, end)
+        else:
+            self._add_comm(begin, end)
+
+    def _add_head(self, begin: int, end: int, space: int) -> None:
+        text = self.buf[begin : min(end, begin + 4096)].tobytes()
+        if len(self.labels) >= MAX_HEADS:
+            raise self._too_many("events", MAX_HEADS, begin)
+        if space == Space.SITE:
+            site = self.names.site(text.decode("utf-8", "replace"))
+            self._insert_head(begin, end, space, (PLAIN, site, 0), "")
+            return
+        meaning = self.names.meaning(space, text)
+        kind = meaning.kind
+        if kind == PLAIN_NAME:
+            end = begin + text.index(b":") + 1
+        site = self.names.site(meaning.site)
+        self._insert_head(begin, end, space, (kind, site, meaning.caller), meaning.label)
+
+    def _insert_head(
+        self, begin: int, end: int, space: int, what: tuple[int, int, int], label: str
+    ) -> None:
+        i = len(self.labels)
+        if i == len(self.heads):
+            self.heads = _doubled(self.heads)
+            self.hashes = _doubled(self.hashes)
+        kind, site, caller = what
+        self.labels.append(label)
+        row = self.heads[i]
+        row[[Head.REF, Head.LENGTH, Head.SPACE]] = begin, end - begin, space
+        row[[Head.KIND, Head.SITE]] = kind, site
+        row[Head.CALLER] = np.uint64(caller).astype(np.int64)
+        row[[Head.FIRST_ARG, Head.ARGS, Head.COUNT]] = self._args, 0, 0
+        self.hashes[i] = _hash(self.buf[begin:end].tobytes(), space)
+        if 2 * (i + 1) > len(self.slots):
+            self.slots = np.full(4 * len(self.slots), -1, np.int32)
+            for k in range(i):
+                self._place_head(k)
+        self._place_head(i)
+
+    def _place_head(self, i: int) -> None:
+        mask = len(self.slots) - 1
+        at = (int(self.hashes[i]) >> 20) & mask
+        while self.slots[at] >= 0:
+            at = (at + 1) & mask
+        self.slots[at] = i
+
+    def _add_argument(self, head: int, begin: int, end: int) -> None:
+        """Append an argument to a head; its arguments stay contiguous."""
+        row = self.heads[head]
+        first, count, kind = int(row[Head.FIRST_ARG]), int(row[Head.ARGS]), int(row[Head.KIND])
+        if count >= _MAX_ARGS:
+            raise self._too_many("arguments of one event", _MAX_ARGS, begin)
+        if first + count != self._args:  # others follow: move to the end
+            moved = self.args[first : first + count].copy()
+            first = self._args
+            for entry in moved:
+                self._append(entry)
+            row[Head.FIRST_ARG] = first
+        name = self.buf[begin : min(end, begin + 256)].tobytes().decode("utf-8", "replace")
+        slot = None
+        if kind not in (PLAIN, PLAIN_NAME, FUNCTION_EVENT):
+            slot = slot_of(kind >> 1, name, is_return=bool(kind & 1))
+        self._append(np.array([begin, end - begin, -1 if slot is None else slot], np.int64))
+        row[Head.ARGS] = count + 1
+
+    def _append(self, entry: NDArray[np.int64]) -> None:
+        if self._args == len(self.args):
+            self.args = _doubled(self.args)
+        self.args[self._args] = entry
+        self._args += 1
+
+    def _add_comm(self, begin: int, end: int) -> None:
+        if self._comms >= MAX_COMMS:
+            raise self._too_many("task names", MAX_COMMS, begin)
+        raw = self.buf[max(begin, end - 16) : end].tobytes().rjust(16)
+        first, second = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+        number = self.names.comm(raw.decode("utf-8", "replace").lstrip(" "))
+        i = self._comms
+        if i == len(self.comm_keys):
+            self.comm_keys = _doubled(self.comm_keys)
+        self.comm_keys[i] = first, second, number
+        self._comms += 1
+        if 2 * self._comms > len(self.comm_slots):
+            self.comm_slots = np.full(4 * len(self.comm_slots), -1, np.int32)
+            for k in range(i):
+                self._place_comm(k)
+        self._place_comm(i)
+
+    def _place_comm(self, i: int) -> None:
+        mask = len(self.comm_slots) - 1
+        at = _comm_hash(int(self.comm_keys[i, 0]), int(self.comm_keys[i, 1])) & mask
+        while self.comm_slots[at] >= 0:
+            at = (at + 1) & mask
+        self.comm_slots[at] = i
+
+    def _too_many(self, what: str, limit: int, offset: int) -> HmtraceError:
+        return HmtraceError(
+            f"more than {limit} different {what}",
+            source=self.source,
+            offset=offset,
+            hint="no kernel's trace looks like this: is the file damaged?",
+        )
+
+
+def _hash(text: bytes, salt: int) -> int:
+    """As :func:`collectors.text.words.hash_bytes`, which would have to be compiled for this."""
+    h = ((len(text) + (salt << 40)) * _K) & _MASK
+    for at in range(0, len(text), 8):
+        h = ((h ^ int.from_bytes(text[at : at + 8], "little")) * _K) & _MASK
+        h ^= h >> 29
+    return h
+
+
+def _comm_hash(first: int, second: int) -> int:
+    """As :func:`collectors.text.scan.comm_hash`."""
+    h = ((first ^ (second * _K & _MASK)) * 0xD6E8FEB86659FD93) & _MASK
+    return h >> 33
+
+
+def _doubled(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy of an array with twice the rows."""
+    return np.concatenate([array, np.zeros_like(array)])

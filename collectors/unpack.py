@@ -1,0 +1,153 @@
+"""Compressed input: recognised by magic, decompressed in pieces, with a bound."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from collectors.errors import HmtraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PIECE: Final = 1 << 20
+"""Bytes that are read or written at a time."""
+MAX_BYTES: Final = 64 << 30
+"""No input is decompressed to more than this."""
+MAX_RATIO: Final = 2000
+"""Nor, beyond `FREE_BYTES`, to more than this many times its size: text traces compress 10 to
+100 times, the densest gzip stream about 1030 times."""
+FREE_BYTES: Final = 1 << 30
+
+MAGICS: Final = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def compression(head: bytes) -> str | None:
+    """Name of the compression that the first bytes of a file show, None if none."""
+    return next((name for magic, name in MAGICS.items() if head.startswith(magic)), None)
+
+
+def _engine(name: str) -> tuple[Any, Callable[[bytes], bytes]]:
+    """Start a decompressor; the second is its step from input to output, bounded in size."""
+    if name == "gzip":
+        gz = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        return gz, lambda new: gz.decompress(gz.unconsumed_tail + new, PIECE)
+    if name == "xz":
+        xz = lzma.LZMADecompressor(memlimit=1 << 30)
+        return xz, lambda new: xz.decompress(new, PIECE)
+    import zstandard
+
+    zs = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+    return zs, zs.decompress
+
+
+def decompress(
+    name: str,
+    file: BinaryIO,
+    write: Callable[[bytes], object],
+    *,
+    source: str,
+    progress: Callable[[int], None] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> int:
+    """Decompress a whole stream of one or more members.
+
+    Parameters
+    ----------
+    name
+        ``gzip``, ``xz`` or ``zstd``.
+    file
+        Compressed input.
+    write
+        Takes the output piece by piece.
+    source
+        Name of the file, for errors.
+    progress
+        Called with the number of compressed bytes read.
+    max_bytes
+        Bound on the output.
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    HmtraceError
+        If the stream is damaged, ends early, or grows beyond the bounds.
+    """
+    read = written = 0
+    engine: Any = None
+    step: Callable[[bytes], bytes]
+    pending = b""
+    # zstd gives all output of its input at once, 128 KiB for a block of 4 bytes at worst: small
+    # pieces bound the memory.
+    size = PIECE if name != "zstd" else 1 << 10
+    try:
+        while True:
+            if engine is None:
+                if not pending and not (pending := file.read(size)):
+                    break
+                if pending[:1] == b"\0" and not pending.strip(b"\0"):  # padding after the end
+                    pending = b""
+                    continue
+                engine, step = _engine(name)
+                read += len(pending)
+                data, pending = pending, b""
+            elif _wants_input(name, engine):
+                data = file.read(size)
+                read += len(data)
+                if not data:
+                    raise _early_end(name, source, read, written)
+            else:
+                data = b""
+            output = step(data)
+            written += len(output)
+            _check_bounds(written, read, max_bytes, source)
+            write(output)
+            if progress is not None:
+                progress(read)
+            if engine.eof:
+                pending = engine.unused_data
+                read -= len(pending)
+                engine = None
+    except (zlib.error, lzma.LZMAError, _zstd_error(name)) as error:
+        msg = f"damaged {name} data; {written} bytes could be decompressed before it"
+        raise HmtraceError(msg, source=source, offset=read, hint=f"decompressor: {error}") from None
+    return written
+
+
+def _wants_input(name: str, engine: Any) -> bool:
+    if name == "gzip":
+        return not engine.unconsumed_tail
+    return bool(engine.needs_input) if name == "xz" else True
+
+
+def _zstd_error(name: str) -> type[Exception]:
+    if name != "zstd":
+        return zlib.error
+    import zstandard
+
+    return zstandard.ZstdError
+
+
+def _early_end(name: str, source: str, read: int, written: int) -> HmtraceError:
+    return HmtraceError(
+        f"the {name} data ends early: the file is truncated; {written} bytes could be read",
+        source=source,
+        offset=read,
+        hint="copy the file again; or decompress what is there (zcat, xzcat, zstdcat) and give "
+        "that to hmtrace, knowing that its end is missing",
+    )
+
+
+def _check_bounds(written: int, read: int, max_bytes: int, source: str) -> None:
+    if written > max_bytes or (written > FREE_BYTES and written > MAX_RATIO * max(read, 1)):
+        raise HmtraceError(
+            f"decompresses to more than {min(written, max_bytes) >> 20} MiB, "
+            f"{written // max(read, 1)} times its size: refused",
+            source=source,
+            hint="if this is a trace all the same, decompress it yourself",
+        )
