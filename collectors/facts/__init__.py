@@ -220,4 +220,6 @@ def _read_one(name: str, content: Content, parse: Callable[[str, Sheet], None]) 
             sheet.note("empty")
         return sheet
     parse(text, sheet)
+    if not sheet.facts and not sheet.notes:
+        sheet.note("holds nothing that is known")
     return sheet

@@ -1,0 +1,123 @@
+"""Cost figures and formulas."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from collectors.errors import HmtraceError
+from replay import costs as formulas
+from replay.costs import Costs
+from replay.layout import layout_of
+from replay.machine import Machine
+
+I386 = layout_of(Machine(arch="i386", pae=True, page_struct=40))
+ARM = layout_of(Machine(arch="arm", nr_cpus=8, page_struct=36))
+C = Costs.default()
+
+
+def test_every_figure_has_a_source_and_its_trust():
+    notes = Costs.notes()
+    assert set(notes) == set(vars(C))
+    assert {note.trust for note in notes.values()} == {"kernel text", "changelog", "assumption"}
+    assert C.invlpg == 100
+    assert notes["invlpg"].unit == "ns"
+    assert "arch/x86/mm/tlb.c" in notes["invlpg"].source
+
+
+def test_load_overrides_a_subset(tmp_path):
+    path = tmp_path / "costs.toml"
+    path.write_text("invlpg = 140\n[walk]\nvalue = 30.5\n")
+    loaded = Costs.load(path)
+    assert (loaded.invlpg, loaded.walk, loaded.lock) == (140, 30.5, C.lock)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("invlgp = 3", "did you mean 'invlpg'?"),
+        ("invlpg = -1", "invlpg = 100"),
+        ("invlpg = nan", "invlpg = 100"),
+        ("invlpg = true", "invlpg = 100"),
+        ("invlpg = 'fast'", "invlpg = 100"),
+        ("[invlpg]\nunit = 'ns'", "invlpg = 100"),
+        ("= =", "lines look like"),
+        ("\udcff", "lines look like"),
+    ],
+)
+def test_wrong_costs_files(tmp_path, text, words):
+    path = tmp_path / "costs.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(HmtraceError) as caught:
+        Costs.load(path)
+    assert caught.value.exit_code == 2
+    assert words in caught.value.hint
+    assert caught.value.source == str(path)
+
+
+def test_missing_costs_file(tmp_path):
+    with pytest.raises(HmtraceError, match="cannot be read") as caught:
+        Costs.load(tmp_path / "none")
+    assert caught.value.exit_code == 3
+
+
+def test_ceiling_is_33_pages():
+    # 33 pages on 2 CPUs: an IPI round and 33 INVLPG on each; 34 pages: a full flush
+    ipi = C.ipi_base + C.ipi_cpu + C.ipi_receive
+    assert formulas.range_flush_ns(C, I386, 33, 2) == ipi + 2 * 33 * 100
+    full = ipi + 2 * (C.full_flush + formulas.refill_ns(C))
+    assert formulas.range_flush_ns(C, I386, 34, 2) == full
+    assert formulas.full_flush_ns(C, I386, 2) == full
+
+
+def test_one_cpu_sends_no_ipi():
+    assert formulas.ipi_ns(C, 1) == 0
+    assert formulas.range_flush_ns(C, I386, 1, 1) == 100
+    assert formulas.range_flush_ns(replace(C, pti=1), I386, 1, 1) == 200
+
+
+def test_arm_has_no_ceiling():
+    around = 2 * C.dsb + C.isb
+    assert formulas.range_flush_ns(C, ARM, 200_000, 4) == around + 200_000 * C.tlbi_broadcast
+    erratum = replace(ARM, tlb_erratum_ipi=True)
+    assert formulas.range_flush_ns(C, erratum, 1, 4) == pytest.approx(
+        around + C.tlbi_broadcast + formulas.ipi_ns(C, 4)
+    )
+    looped = replace(ARM, tlb_broadcast=False)
+    assert formulas.range_flush_ns(C, looped, 512, 2) == pytest.approx(
+        formulas.ipi_ns(C, 2) + 2 * (around + 512 * C.tlbi_local)
+    )
+
+
+def test_pool_pass_without_anything_freed_only_scans():
+    assert formulas.pool_pass_ns(C, I386, 0, 4) == 512 * C.scan
+    freed = formulas.pool_pass_ns(C, I386, 3, 4)
+    assert freed == 512 * C.scan + 3 * (C.clear_pte + C.hash) + formulas.full_flush_ns(C, I386, 4)
+
+
+def test_local_mappings():
+    assert formulas.local_map_ns(C, I386) == C.migrate / 2 + C.set_pte
+    assert formulas.local_unmap_ns(C, I386) == C.migrate / 2 + C.clear_pte + C.invlpg
+    flush = C.tlbi_local + 2 * C.dsb + C.isb
+    assert formulas.local_map_ns(C, ARM) == C.migrate / 2 + C.set_pte + flush
+    assert formulas.switch_ns(C, ARM, 2) == 2 * (C.clear_pte + C.set_pte + 2 * flush)
+    assert formulas.switch_ns(C, I386, 1) == C.clear_pte + C.set_pte + C.invlpg
+
+
+def test_formulas_take_arrays():
+    pages = np.array([1, 33, 34, 512])
+    assert formulas.range_flush_ns(C, I386, pages, 2).tolist() == [
+        formulas.range_flush_ns(C, I386, int(p), 2) for p in pages
+    ]
+    freed = np.array([0, 5])
+    assert formulas.pool_pass_ns(C, ARM, freed, 2).tolist() == [
+        formulas.pool_pass_ns(C, ARM, int(f), 2) for f in freed
+    ]
+    scanned = np.array([0, 3])
+    assert formulas.kmap_ns(C, scanned, scanned > 0).tolist() == [
+        C.lock + C.hash,
+        C.lock + C.hash + 3 * C.scan + C.set_pte + C.hash,
+    ]
+    assert formulas.arena_alloc_ns(C, 4, 10) == C.area + 10 * C.tree_step + 4 * C.set_pte
+    assert formulas.arena_free_ns(C, 4) == C.area + 4 * C.clear_pte
+    assert formulas.kunmap_ns(C) == C.lock + C.hash

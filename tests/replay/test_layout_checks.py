@@ -1,0 +1,48 @@
+"""Layouts of booted kernels beside what these kernels said (fixtures/machines)."""
+
+from pathlib import Path
+
+import pytest
+
+from collectors.facts import read_folder
+from replay.layout import check, layout_of
+from replay.machine import Machine
+
+MACHINES = Path(__file__).parents[2] / "fixtures" / "machines"
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "vmalloc", "pkmap", "checks"),
+    [
+        ("i386-61-686", 0x36BFE, (0xF73FE000, 0xFEBFE000), (0xFEC00000, 1024), 19),
+        ("i386-61-pae-vmalloc256", 0x2E7FE, (0xEEFFE000, 0xFEFFE000), (0xFF000000, 512), 19),
+        ("i386-510-pae", 0x36FFE, (0xF77FE000, 0xFEFFE000), (0xFF000000, 512), 19),
+        ("arm-510", 0x70000, (0xF0800000, 0xFF800000), (0xBFE00000, 512), 9),
+        ("arm-612-lpae-4g", 0x70000, (0xF0800000, 0xFF800000), (0xBFE00000, 512), 9),
+    ],
+)
+def test_booted_machines(name, low, vmalloc, pkmap, checks):
+    facts = read_folder(MACHINES / name)
+    machine, assumed = Machine.from_facts(facts.values())
+    layout = layout_of(machine)
+    assert assumed == ()
+    assert layout.lowmem_end_pfn == low
+    assert (layout.vmalloc_start, layout.vmalloc_end) == vmalloc
+    assert (layout.pkmap_base, layout.pkmap_slots) == pkmap
+    results = check(layout, facts.values(), {n: f.source for n, f in facts.items()})
+    assert [result for result in results if not result.ok] == []
+    assert len(results) == checks
+
+
+def test_a_wrong_machine_is_found_out():
+    facts = read_folder(MACHINES / "i386-61-pae-vmalloc256")
+    machine, _ = Machine.from_facts({**facts.values(), "vmalloc": 128 << 20})
+    wrong = {result.name: result for result in check(layout_of(machine), facts.values())}
+    assert not wrong["lowmem_end_pfn"].ok
+    assert wrong["lowmem_end_pfn"].observed == 0x2E7FE
+    assert wrong["areas outside the arena"].observed > 0
+    assert wrong["pkmap_slots"].ok
+
+
+def test_no_facts_no_checks():
+    assert check(layout_of(Machine(arch="i386")), {}) == []

@@ -1,0 +1,48 @@
+"""Limits that both architectures share, and the kernel generations."""
+
+import pytest
+
+from replay.arches.base import lazy_max_pages, vmap_block_pages
+from replay.generations import GENERATIONS, generation_for, was_observed
+
+
+@pytest.mark.parametrize(
+    ("cpus", "pages"),
+    [(1, 8192), (2, 16384), (3, 16384), (4, 24576), (7, 24576), (8, 32768), (16, 40960)],
+)
+def test_lazy_limit(cpus, pages):
+    assert lazy_max_pages(cpus) == pages
+
+
+@pytest.mark.parametrize(
+    ("nr_cpus", "pages"), [(1, 1024), (2, 1024), (4, 512), (8, 256), (16, 128), (32, 64), (64, 64)]
+)
+def test_vmap_blocks(nr_cpus, pages):
+    assert vmap_block_pages(nr_cpus) == pages
+
+
+@pytest.mark.parametrize(
+    ("release", "generation"),
+    [
+        ("5.10.0-32-686-pae", "5.10"),
+        ("4.19.0-27-armmp", "5.10"),
+        ("2.6.39", "5.10"),
+        ("6.1.0-50-686", "6.1"),
+        ("6.5.0-0.deb12.4-686-pae", "6.5"),
+        ("6.12.107+deb13-armmp", "6.12"),
+        ("7.2.13+deb14-armmp-lpae", "7.2"),
+        ("9.1", "7.2"),
+        ("", "6.1"),
+        ("vendor-kernel", "6.1"),
+    ],
+)
+def test_generation_for(release, generation):
+    assert generation_for(release) == generation
+
+
+def test_observed_generations():
+    assert was_observed("6.1.176")
+    assert not was_observed("5.15.3")
+    assert GENERATIONS["5.10"].lazy_list == "newest-first"
+    assert GENERATIONS["6.1"].lazy_list == "ascending"
+    assert GENERATIONS["6.12"].lazy_list == "descending"

@@ -1,0 +1,133 @@
+"""Machines from facts and from what-if options."""
+
+import pytest
+
+from collectors.errors import HmtraceError
+from replay.layout import layout_of
+from replay.machine import Machine
+
+MiB = 1 << 20
+GiB = 1 << 30
+RAM = ((0x1000, 0x9FC00), (MiB, 0x3FFD_4000))
+
+
+@pytest.fixture
+def pc():
+    return Machine(arch="i386", pae=True, ram=RAM, cpus=2, page_struct=40, mem_map=0xF5FC7000)
+
+
+def refused(machine, **options):
+    with pytest.raises(HmtraceError) as caught:
+        machine.with_options(**options)
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def test_nothing_changed(pc):
+    assert pc.with_options() == pc
+    assert pc.with_options(split="3g", ram=GiB, pae=True, cpus=2) == pc
+
+
+def test_more_ram_keeps_the_firmware_ranges(pc):
+    more = pc.with_options(ram=2 * GiB)
+    assert more.ram == ((0x1000, 0x9FC00), (MiB, 0x7FFD_4000))
+    assert more.mem_map is None
+    assert layout_of(more).max_pfn == 0x7FFD4
+
+
+def test_ram_moves_above_the_pci_hole(pc):
+    big = pc.with_options(ram=8 * GiB)
+    assert big.ram == ((0x1000, 0x9FC00), (MiB, 0xBFFD_4000), (4 * GiB, 9 * GiB))
+    assert layout_of(big).max_pfn == 9 << 18
+
+
+def test_split_without_highmem_left(pc):
+    layout = layout_of(pc.with_options(split="2g"))
+    assert layout.highmem_bytes == 0
+    assert layout.page_offset == 0x8000_0000
+
+
+def test_pool_changes_with_the_page_tables(pc):
+    assert layout_of(pc.with_options(pae=False)).pkmap_slots == 1024
+    small = layout_of(pc.with_options(pkmap=64))
+    assert (small.pkmap_slots, small.pkmap_base) == (64, 0xFF000000)
+    large = layout_of(pc.with_options(pkmap=2048))
+    # three page tables more than the real pool has
+    assert large.pkmap_base == 0xFF000000 - 6 * MiB
+    assert large.pkmap_end == 0xFF200000
+
+
+def test_combinations_that_cannot_exist(pc):
+    assert "PAE" in refused(pc, split="3g_opt").message
+    assert refused(pc, split="2g_op").hint == "did you mean '2g_opt'?"
+    assert "--pae" in refused(pc, ram=8 * GiB, pae=False).hint
+    assert "64 GiB" in refused(pc, ram=65 * GiB).message
+    assert "NR_CPUS" in refused(pc, cpus=64).message
+    assert "vmalloc=" in refused(pc, vmalloc=1000 * MiB).hint
+    refused(pc, vmalloc=1)
+    refused(pc, cpus=0)
+    refused(pc, pkmap=0)
+    refused(pc, ram=0)
+    refused(pc, generation="4.4")
+
+
+def test_pae_cannot_be_left_with_much_ram(pc):
+    big = pc.with_options(ram=8 * GiB)
+    assert "give --ram as well" in refused(big, pae=False).hint
+
+
+def test_page_array_must_fit(pc):
+    error = refused(pc, ram=64 * GiB, vmalloc=384 * MiB)
+    assert "page array" in error.message
+
+
+def test_arm_board_without_lpae_ends_at_4_gib():
+    board = Machine(arch="arm", ram=((0x4000_0000, 0x8000_0000),), nr_cpus=8, page_struct=36)
+    assert board.with_options(ram=2 * GiB).ram == ((0x4000_0000, 0xC000_0000),)
+    assert "3072M" in refused(board, ram=4 * GiB).hint
+    wide = board.with_options(ram=4 * GiB, pae=True)
+    assert wide.ram == ((0x4000_0000, 0x1_4000_0000),)
+
+
+def test_no_facts_at_all():
+    machine, assumed = Machine.from_facts({})
+    assert (machine.arch, machine.split, machine.nr_cpus, machine.page_struct) == (
+        "i386",
+        "3g",
+        32,
+        40,
+    )
+    assert len(assumed) == 8
+    assert all("no file" in text or "there is no" in text for text in assumed)
+
+
+def test_other_architecture():
+    with pytest.raises(HmtraceError, match="mips"):
+        Machine.from_facts({"arch": "mips"})
+
+
+def test_border_tells_the_arena_where_no_command_line_is():
+    values = {
+        "arch": "i386",
+        "pae": True,
+        "ram": RAM,
+        "release": "6.1.0",
+        "nr_cpus": 32,
+        "lowmem_end_pfn": 0x2E7FE,
+    }
+    machine, assumed = Machine.from_facts(values)
+    assert machine.vmalloc == 256 * MiB
+    assert any("vmalloc=256M" in text for text in assumed)
+
+
+def test_erratum_by_the_cpu():
+    values = {"arch": "arm", "config": {"ARM": "y", "ARM_ERRATA_798181": "y"}, "cpus": 2}
+    for cpu, needs in (
+        ((0x41, 0xC0F, 2, 1), True),
+        ((0x41, 0xC0F, 4, 0), False),
+        ((0x41, 0xC07, 0, 5), False),
+        ((0x42, 0x0F0, 0, 2), True),
+    ):
+        machine, _ = Machine.from_facts(values | {"arm_cpu": cpu})
+        assert machine.tlb_erratum is needs
+        assert layout_of(machine).tlb_erratum_ipi is needs
