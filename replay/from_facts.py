@@ -34,7 +34,8 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
         generation = generation_for(release)
         if not was_observed(release):
             assumed.append(
-                f"kernel {release} behaves as {generation}, the nearest that was observed"
+                f"kernel {release} behaves as generation {generation}: hmtrace's model was not "
+                "compared with this series"
             )
     else:
         assumed.append(f"the kernel behaves as {DEFAULT}: no file names its release")

@@ -88,7 +88,18 @@ _ALL: Final = (
         arm_vmalloc_extra=False,
         fetch_faults_are_misses=True,
     ),
-    Generation("6.1", since=(5, 11)),
+    # Read in patches and remembered, not observed. 96e2db456135 merged the lazy list (5.12); the
+    # ARM arena changed in 5.14; both rules of the search came with 9f531973dff3 (5.16).
+    Generation(
+        "5.15",
+        since=(5, 11),
+        exec_uses_pool=True,
+        search_length_padded=True,
+        search_moves_vstart=False,
+        purger="freeing-task",
+    ),
+    # 690467c81b1a gave the purge to a worker in 5.18; 5.16 and 5.17 have it in the freeing task.
+    Generation("6.1", since=(5, 16)),
     Generation(
         "6.5",
         since=(6, 2),
@@ -116,7 +127,7 @@ _ALL: Final = (
         x86_highmem64g=False,
     ),
 )
-"""The generations, oldest first; each is named after the kernel that was observed."""
+"""The generations, oldest first, each named after the kernel that it is best known from."""
 
 GENERATIONS: Final = {generation.name: generation for generation in _ALL}
 
