@@ -111,9 +111,10 @@ class PoolSequence:
         Row of the event table of every traced flush_all_zero_pkmaps.
     pass_flushed : ndarray of int8
         Per pass: 1 the TLB was flushed, 0 it was not, -1 not known.
-    moved_unmaps, stray_unmaps, diverged_passes : int
+    moved_unmaps, stray_unmaps, diverged_passes, assumed_free : int
         kunmaps whose place an observed address decided; kunmaps of pages that the trace never
-        mapped; flushes that no order explains.
+        mapped; flushes that no order explains; new mappings of slots whose initial state was
+        not known.
     snapshot
         Pool that SNAPSHOT operations set.
     """
@@ -129,6 +130,7 @@ class PoolSequence:
     moved_unmaps: int
     stray_unmaps: int
     diverged_passes: int
+    assumed_free: int
     snapshot: Pool
 
 
@@ -203,6 +205,7 @@ def linearise(
         moved_unmaps=int(work.reg[kernel.MOVED_UNMAPS]),
         stray_unmaps=int(work.reg[kernel.STRAY_UNMAPS]),
         diverged_passes=int(work.reg[kernel.DIVERGED_PASSES]),
+        assumed_free=int(work.reg[kernel.ASSUMED_FREE]),
         snapshot=new_pool(window.slots, calls.pages) if state is None else snapshot,
     )
 

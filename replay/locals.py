@@ -39,6 +39,8 @@ class LocalReplay:
         Depth (0: first) and CPU of the mappings that took a slot; -1 else.
     hold_ns : ndarray of int64, shape (m,)
         From the mapping's return to its unmap's entry; -1 unknown.
+    partner : ndarray of int64, shape (m,)
+        Row of the unmap that ends each mapping; -1 unknown.
     unmaps : int
         Unmaps that gave a slot back.
     switches : ndarray of int32
@@ -54,6 +56,7 @@ class LocalReplay:
     depth: NDArray[np.int32]
     cpu: NDArray[np.int32]
     hold_ns: NDArray[np.int64]
+    partner: NDArray[np.int64]
     unmaps: int
     switches: NDArray[np.int32]
     strays: int
@@ -114,8 +117,13 @@ def replay_locals(
     ended = np.flatnonzero(replayed.partner >= 0)
     ts = stream.get_column("ts").to_numpy()
     hold[replayed.partner[ended]] = ts[ended] - ts[replayed.partner[ended]]
+    row = stream.get_column("row").to_numpy().astype(np.int64)
+    end_row = np.full(n, -1, np.int64)
+    end_row[replayed.partner[ended]] = row[ended]
+    partner = np.full(maps.height, -1, np.int64)
     hold_ns = np.full(maps.height, -1, np.int64)
     hold_ns[where] = hold[is_map]
+    partner[where] = end_row[is_map]
     held = replayed.depth[replayed.kind == kernel.SWITCH_OUT]
     return LocalReplay(
         row=maps.get_column("row").to_numpy().astype(np.int64),
@@ -125,6 +133,7 @@ def replay_locals(
         depth=depth,
         cpu=cpu,
         hold_ns=hold_ns,
+        partner=partner,
         unmaps=int(((replayed.kind == kernel.UNMAP) & (replayed.slot >= 0)).sum()),
         switches=held[held > 0],
         strays=int(strays),

@@ -83,7 +83,8 @@ PASS_KEY = 4
 MOVED_UNMAPS = 5
 DIVERGED_PASSES = 6
 STRAY_UNMAPS = 7
-REGISTERS = 8
+ASSUMED_FREE = 8
+REGISTERS = 9
 
 # Columns of Work.out
 CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
@@ -179,6 +180,7 @@ def _commit(w: Work, calls: Calls, call: int, key: int) -> int:
         if w.limbo_slot[page] >= 0:
             _settle_limbo(w, w.limbo_slot[page])
         if is_new:
+            w.reg[ASSUMED_FREE] += w.doubt[slot] != KNOWN and w.status[call] < INITIAL
             w.doubt[slot] = KNOWN
         w.placed[call] = True
         w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)

@@ -1,0 +1,294 @@
+"""The model against the kernel: how much of what the kernel reported was predicted exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from replay.layout import Check, check
+from replay.run import Replayed, replay_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from replay.loss import Loss
+    from replay.machine import Machine
+
+
+@dataclass(frozen=True)
+class Share:
+    """Addresses that the kernel returned, and how many of them the model predicted."""
+
+    total: int = 0
+    exact: int = 0
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Runs of flush_all_zero_pkmaps: traced, predicted, and traced ones predicted rightly.
+
+    A run is matched if the model makes it at the same point and flushes the TLB there exactly
+    if the kernel did (where flush_tlb_kernel_range() was traced). The `tlb_` figures count the
+    TLB flushes alone; -1 where they were not traced.
+    """
+
+    observed: int = 0
+    predicted: int = 0
+    matched: int = 0
+    tlb_observed: int = -1
+    tlb_predicted: int = 0
+    tlb_matched: int = -1
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first address that the model does not explain."""
+
+    op: str
+    seq: int
+    ts: int
+    cpu: int
+    pid: int
+    comm: str
+    predicted: int | None
+    observed: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What was not predicted but concluded from an observed address.
+
+    `initial_state` counts calls whose address told something of the initial state (or of the
+    state after a loss): they are not exact. `ordering` counts calls whose place among
+    overlapping ones an observed address decided: the model returned their address there.
+    `assumed_free` counts exact predictions of slots whose initial state was not known and taken
+    for free.
+    """
+
+    initial_state: int = 0
+    ordering: int = 0
+    assumed_free: int = 0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Result for one capture."""
+
+    kmap: Share = field(default_factory=Share)
+    kmap_local: Share = field(default_factory=Share)
+    pool_flushes: Passes = field(default_factory=Passes)
+    waits_observed: int | None = None
+    waits_predicted: int = 0
+    vmap: Share = field(default_factory=Share)
+    inferred: Inferred = field(default_factory=Inferred)
+    first_divergence: Divergence | None = None
+    layout: tuple[Check, ...] = ()
+    initial_state: str = ""
+    generation: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """An entry of ``captures`` in the JSON document, without its path."""
+        first = self.first_divergence
+        return {
+            "kmap": vars(self.kmap),
+            "kmap_local": vars(self.kmap_local),
+            "pool_flushes": vars(self.pool_flushes),
+            "waits": {"observed": self.waits_observed, "predicted": self.waits_predicted},
+            "vmap": vars(self.vmap),
+            "inferred": vars(self.inferred),
+            "first_divergence": None if first is None else vars(first),
+            "layout": [
+                {"name": c.name, "predicted": c.predicted, "observed": c.observed, "ok": c.ok}
+                for c in self.layout
+            ],
+            "initial_state": self.initial_state,
+            "generation": self.generation,
+        }
+
+
+def validate(
+    events: pl.LazyFrame | pl.DataFrame,
+    machine: Machine,
+    *,
+    values: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+    lost: Loss | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Validation:
+    """Compare what the kernel reported with what the model predicts.
+
+    Parameters
+    ----------
+    events, machine, values, lost, progress
+        As for :func:`replay.run.replay_events`.
+    sources
+        Fact name to the file that it came from.
+
+    Returns
+    -------
+    Validation
+    """
+    values = values or {}
+    done = replay_events(events, machine, values=values, lost=lost, progress=progress)
+    pool = _pool_result(done)
+    local = _local_result(done)
+    return Validation(
+        kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),
+        kmap_local=Share(int(local.counted.sum()), int(local.exact.sum())),
+        pool_flushes=_passes(done),
+        waits_observed=_observed_waits(done),
+        waits_predicted=done.pool.outcome.waits,
+        vmap=Share(
+            done.events.filter((pl.col("op") == "area_alloc") & (pl.col("vaddr") > 0)).height, 0
+        ),
+        inferred=Inferred(
+            initial_state=pool.initial + local.initial,
+            ordering=pool.ordering + local.ordering,
+            assumed_free=done.pool.sequence.assumed_free,
+        ),
+        first_divergence=_first(done, pool, local),
+        layout=tuple(check(done.layout, values, sources)),
+        initial_state=done.pool.initial_state,
+        generation=machine.generation,
+    )
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One kind of address: per call, its row, what was seen and predicted, and the verdict."""
+
+    row: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+    exact: NDArray[np.bool_]
+    excused: NDArray[np.bool_]
+    initial: int
+    ordering: int
+
+
+def _pool_result(done: Replayed) -> _Result:
+    from replay.kernels.order import INITIAL, ORDERED
+
+    sequence, layout = done.pool.sequence, done.layout
+    calls = sequence.calls
+    counted = calls.is_map & (calls.seen >= 0)
+    excused = sequence.status == INITIAL
+    right = done.pool.predicted == calls.seen
+
+    def address(slot: NDArray[np.int32]) -> NDArray[np.int64]:
+        return np.where(slot >= 0, layout.pkmap_base + slot.astype(np.int64) * layout.page_size, -1)
+
+    return _Result(
+        row=calls.row,
+        seen=address(calls.seen),
+        predicted=address(done.pool.predicted),
+        counted=counted,
+        exact=counted & right & (sequence.status < INITIAL),
+        excused=excused,
+        initial=int((counted & excused).sum()),
+        ordering=int((counted & (sequence.status == ORDERED)).sum()) + sequence.moved_unmaps,
+    )
+
+
+def _local_result(done: Replayed) -> _Result:
+    from replay.kernels.local import INITIAL, ORDERED
+
+    local = done.local
+    seen = done.events.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy()[local.row]
+    counted = seen >= 0
+    excused = local.status == INITIAL
+    return _Result(
+        row=local.row,
+        seen=seen,
+        predicted=local.vaddr,
+        counted=counted,
+        exact=counted & (local.vaddr == seen) & ~excused,
+        excused=excused,
+        initial=int((counted & excused).sum()),
+        ordering=int((counted & (local.status == ORDERED)).sum()),
+    )
+
+
+def _passes(done: Replayed) -> Passes:
+    sequence, freed = done.pool.sequence, done.pool.freed
+    flushed = sequence.pass_flushed
+    at = sequence.at_pass >= 0
+    here, index = freed[at], sequence.at_pass[at]
+    traced = bool(flushed.size) and bool((flushed >= 0).all())
+    agrees = (here > 0) == (flushed[index] > 0) if traced else np.ones(here.size, bool)
+    return Passes(
+        observed=int(flushed.size),
+        predicted=int((freed >= 0).sum()),
+        matched=int(((here >= 0) & agrees).sum()),
+        tlb_observed=int((flushed > 0).sum()) if traced else -1,
+        tlb_predicted=int((freed > 0).sum()),
+        tlb_matched=int(((here > 0) & (flushed[index] > 0)).sum()) if traced else -1,
+    )
+
+
+def _observed_waits(done: Replayed) -> int | None:
+    """Times a task went to uninterruptible sleep inside kmap_high(); None: no sched_switch."""
+    switches = done.events.filter(pl.col("op") == "switch")
+    if not switches.height:
+        return None
+    maps = done.events.filter((pl.col("op") == "kmap") & pl.col("end_seq").is_not_null())
+    asleep = switches.filter("blocked").select("seq", "pid").sort("seq")
+    inside = asleep.join_asof(
+        maps.select("pid", "seq", "end_seq", start="seq").sort("seq"),
+        on="seq", by="pid", strategy="backward", check_sortedness=False,
+    )  # fmt: skip
+    return inside.filter(pl.col("end_seq") > pl.col("seq")).height
+
+
+def _first(done: Replayed, pool: _Result, local: _Result) -> Divergence | None:
+    """The earliest address that is neither exact nor excused."""
+    best: tuple[int, _Result, int] | None = None
+    for result in (pool, local):
+        wrong = np.flatnonzero(result.counted & ~result.exact & ~result.excused)
+        if wrong.size and (best is None or result.row[wrong[0]] < best[0]):
+            best = (int(result.row[wrong[0]]), result, int(wrong[0]))
+    if best is None:
+        return None
+    row, result, index = best
+    event = done.events.row(row, named=True)
+    predicted = int(result.predicted[index])
+    return Divergence(
+        op=event["op"],
+        seq=event["seq"],
+        ts=event["ts"],
+        cpu=event["cpu"],
+        pid=event["pid"],
+        comm=event["comm"] or "",
+        predicted=predicted if predicted >= 0 else None,
+        observed=int(result.seen[index]),
+        state=_pool_state(done, index) if result is pool else f"depth {done.local.depth[index]}",
+    )
+
+
+def _pool_state(done: Replayed, call: int) -> str:
+    """The model's pool just before a call, in words."""
+    from replay.kernels import sequence as kernel
+    from replay.kernels.pool import LAST, STALE, USED, new_pool
+
+    sequence = done.pool.sequence
+    slots = done.layout.pkmap_slots
+    here = np.flatnonzero(sequence.call == call)
+    stop = int(here[-1]) if here.size else 0
+    pool = new_pool(slots, sequence.calls.pages)
+    empty = np.zeros(stop, np.int32)
+    kernel.run(
+        pool, sequence.snapshot, sequence.operations[:stop], sequence.time[:stop],
+        empty, empty.copy(), empty.copy(), kernel.new_gauges(slots, 0, 0, 0),
+    )  # fmt: skip
+    used, stale = int(pool.reg[USED]), int(pool.reg[STALE])
+    return (
+        f"last_pkmap_nr {int(pool.reg[LAST])}, {used} slots used, {stale} stale, "
+        f"{slots - used - stale} free"
+    )
