@@ -48,8 +48,6 @@ class Costs:
         Number of entries.
     tlb_live
         Share, 0 to 1.
-    pti
-        Switch, 0 or 1.
     """
 
     invlpg: float
@@ -74,7 +72,6 @@ class Costs:
     sleep: float
     tree_step: float
     area: float
-    pti: float
 
     @classmethod
     def default(cls) -> Costs:
@@ -200,7 +197,7 @@ def range_flush_ns(costs: Costs, layout: Layout, pages: Any, cpus: Any) -> Any:
     """
     ceiling = layout.flush_ceiling_pages
     if ceiling is not None:
-        single = costs.invlpg * (2 if costs.pti else 1)
+        single = costs.invlpg * (2 if layout.pti else 1)
         ranged = ipi_ns(costs, cpus) + cpus * pages * single
         full = full_flush_ns(costs, layout, cpus)
         return (pages <= ceiling) * ranged + (pages > ceiling) * full
@@ -248,7 +245,7 @@ def local_flush_ns(costs: Costs, layout: Layout) -> float:
     x86: INVLPG (both halves with PTI); ARM: one TLBI, two DSB and an ISB.
     """
     if layout.flush_ceiling_pages is not None:
-        return costs.invlpg * (2 if costs.pti else 1)
+        return costs.invlpg * (2 if layout.pti else 1)
     return costs.tlbi_local + 2 * costs.dsb + costs.isb
 
 

@@ -58,11 +58,41 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
         highmem_enabled=values.get("highmem_enabled", True),
         phys_offset=_phys_offset(values),
         tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.get("arm_cpu")),
+        pti="pti" in values.get("cpu_flags", ()),
     )
     if "cpus" not in values and "cpus_booted" not in values:
         assumed.append("one CPU: no file shows them")
+    machine = _possible(machine, arch, assumed)
     machine = _fit_border(machine, values, assumed)
     return machine, tuple(assumed)
+
+
+def _possible(machine: Machine, arch: Arch, assumed: list[str]) -> Machine:
+    """Leave out what cannot be true of a machine that booted, so that the rest can be used.
+
+    Files can be damaged, or be of two machines.
+    """
+    from replay.layout import layout_of
+
+    nothing: dict[str, Any] = {}
+    options = {"vmalloc": None, "highmem": None, "mem": None, "reservetop": None}
+    doubted = (
+        (nothing, ""),
+        (options, "the sizes on the command line are left out: they leave no room for lowmem"),
+        ({"nr_cpus": arch.default_nr_cpus}, "NR_CPUS is left out: its fixmap has no room"),
+        ({"ram": ((0, GiB),), "phys_offset": None}, "1 GiB of RAM from 0 on: its map is no RAM"),
+    )
+    trial = machine
+    for changes, why in doubted:
+        trial = replace(trial, **changes)
+        try:
+            layout_of(trial)
+        except HmtraceError:
+            continue
+        if why:
+            assumed.append(why)
+        return trial
+    return trial
 
 
 def _arch(values: Mapping[str, Any], assumed: list[str]) -> Arch:

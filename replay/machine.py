@@ -72,6 +72,8 @@ class Machine:
         Physical address of PAGE_OFFSET on ARM; None: the start of RAM.
     tlb_erratum
         The CPU needs the workaround of ARM erratum 798181.
+    pti
+        Page-table isolation is on (i386 with PAE).
     """
 
     arch: str
@@ -94,6 +96,7 @@ class Machine:
     highmem_enabled: bool = True
     phys_offset: int | None = None
     tlb_erratum: bool = False
+    pti: bool = False
 
     @property
     def ram_bytes(self) -> int:

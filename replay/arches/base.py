@@ -66,7 +66,8 @@ class Layout:
     pkmap_base, pkmap_slots
         The kmap() pool: first address and LAST_PKMAP; 0 slots without HIGHMEM.
     kmap_fix_top
-        Address of slot 0 of CPU 0 of kmap_local; slots lie downwards.
+        Address of slot 0 of CPU 0 of kmap_local; slots lie downwards. Without HIGHMEM there are
+        none.
     km_max_idx
         Slots per CPU: KM_MAX_IDX, or KM_TYPE_NR of kmap_atomic().
     km_step
@@ -101,6 +102,9 @@ class Layout:
         kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
     mem_map_bytes
         Size of the page array, taken from lowmem (FLATMEM).
+    pti
+        Page-table isolation is on (i386 with PAE only): a single-page flush is done twice, for
+        the kernel's and for the user's half (arch/x86/mm/tlb.c: flush_tlb_one_kernel).
     notes
         What the kernel would say: options ignored, RAM dropped.
     """
@@ -138,6 +142,7 @@ class Layout:
     local_flush_on_unmap: bool
     kmap_high_get: bool
     mem_map_bytes: int
+    pti: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -285,6 +285,7 @@ def layout(machine: Machine) -> Layout:
         local_flush_on_unmap=True,
         kmap_high_get=False,
         mem_map_bytes=mem_map_bytes(first_pfn, limits.max_pfn, machine.page_struct),
+        pti=machine.pti and machine.pae,
         notes=(*notes, *limits.notes),
     )
 
@@ -302,8 +303,8 @@ def usable_ram(machine: Machine) -> tuple[Ranges, tuple[str, ...]]:
     kept = clip(ram, limit)
     if kept != ram:
         notes.append(f"RAM above {limit // GiB} GiB is not used by this kernel")
-    if not kept:
-        msg = "the machine has no RAM"
+    if not kept or kept[-1][1] < DMA_END_PFN * PAGE:
+        msg = "the machine has less than 16 MiB of RAM"
         raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
     return kept, tuple(notes)
 

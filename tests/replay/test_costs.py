@@ -73,7 +73,7 @@ def test_ceiling_is_33_pages():
 def test_one_cpu_sends_no_ipi():
     assert formulas.ipi_ns(C, 1) == 0
     assert formulas.range_flush_ns(C, I386, 1, 1) == 100
-    assert formulas.range_flush_ns(replace(C, pti=1), I386, 1, 1) == 200
+    assert formulas.range_flush_ns(C, replace(I386, pti=True), 1, 1) == 200
 
 
 def test_arm_has_no_ceiling():

@@ -131,3 +131,26 @@ def test_erratum_by_the_cpu():
         machine, _ = Machine.from_facts(values | {"arm_cpu": cpu})
         assert machine.tlb_erratum is needs
         assert layout_of(machine).tlb_erratum_ipi is needs
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"vmalloc": 2 * GiB}, "command line"),
+        ({"mem_opt": 1}, "command line"),
+        ({"nr_cpus": 4096}, "NR_CPUS"),
+        ({"ram": ((1 << 50, 1 << 51),)}, "its map is no RAM"),
+    ],
+)
+@pytest.mark.parametrize("arch", ["i386", "arm"])
+def test_files_that_cannot_be_true(arch, values, words):
+    machine, assumed = Machine.from_facts({"arch": arch, "cmdline": "x"} | values)
+    assert layout_of(machine).lowmem_bytes > 0
+    if arch == "i386":
+        assert any(words in text for text in assumed)
+
+
+def test_page_table_isolation_by_the_cpu_flags():
+    values = {"arch": "i386", "pae": True, "cpu_flags": frozenset({"fpu", "pti"})}
+    assert layout_of(Machine.from_facts(values)[0]).pti
+    assert not layout_of(Machine.from_facts(values | {"pae": False})[0]).pti
