@@ -339,7 +339,9 @@ def _stream(
     position = np.concatenate([p[2] for p in parts])
     rank = np.concatenate([np.full(p[2].size, p[1], np.uint8) for p in parts])
     kinds = np.concatenate([np.full(p[2].size, p[0], np.uint8) for p in parts])
-    time = np.concatenate([p[3] for p in parts])
+    # Snapshots and losses have no time of their own: that of what lies before them.
+    start = int(ts.min()) if ts.size else 0
+    time = np.maximum(np.concatenate([p[3] for p in parts]), start)
     who = np.concatenate([p[4] for p in parts])
     by = np.lexsort((rank, position))
     return kinds[by], who[by], np.maximum.accumulate(time[by])

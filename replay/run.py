@@ -24,8 +24,8 @@ from replay.sites import call_sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replay.loss import Loss
     from replay.layout import Layout
+    from replay.loss import Loss
     from replay.machine import Machine
 
 ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
@@ -134,14 +134,6 @@ def outcome_of(
     by_map = sequence.operations[:, 0] == 0
     freed = done.pool.freed
     local = local_figures(done.local, done.layout)
-    is_pool_flush = (
-        (pl.col("op") == "flush_range")
-        & (pl.col("start") == done.layout.pkmap_base)
-        & (
-            pl.col("end")
-            == done.layout.pkmap_base + done.layout.pkmap_slots * done.layout.page_size
-        )
-    )
     work = Work(
         pool=done.pool.outcome,
         local=local,
@@ -149,9 +141,7 @@ def outcome_of(
         freed_by_wraps=freed[(freed >= 0) & by_map],
         freed_by_unused=freed[(freed >= 0) & ~by_map],
         held_at_switches=local.mappings_saved,
-        arena=done.events.filter(
-            pl.col("op").is_in(ARENA_OPS) & ~is_pool_flush.fill_null(value=False)
-        ),
+        arena=arena_events(done),
     )
     span_ns = done.span[1] - done.span[0]
     cost, tlb = cost_of(work, done.machine, done.layout, span_ns if clock_is_ns else None)
@@ -166,9 +156,21 @@ def outcome_of(
         tlb=tlb,
         cost=cost,
         sites=call_sites(done.events, done.local),
-        caveats=tuple(_caveats(done, values, lost, clock_is_ns=clock_is_ns)),
+        caveats=tuple(common_caveats(done, values, lost, clock_is_ns=clock_is_ns)),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def arena_events(done: Replayed) -> pl.DataFrame:
+    """Rows of the arena and of kernel flushes, without the flushes of the pool's window."""
+    layout = done.layout
+    window_end = layout.pkmap_base + layout.pkmap_slots * layout.page_size
+    of_pool = (
+        (pl.col("op") == "flush_range")
+        & (pl.col("start") == layout.pkmap_base)
+        & (pl.col("end") == window_end)
+    )
+    return done.events.filter(pl.col("op").is_in(ARENA_OPS) & ~of_pool.fill_null(value=False))
 
 
 def local_figures(local: LocalReplay, layout: Layout) -> LocalOutcome:
@@ -199,7 +201,7 @@ def local_figures(local: LocalReplay, layout: Layout) -> LocalOutcome:
     )
 
 
-def _caveats(
+def common_caveats(
     done: Replayed, values: Mapping[str, Any], lost: Loss | None, *, clock_is_ns: bool
 ) -> list[str]:
     """What the reader must know to trust the figures no more than they deserve."""

@@ -1,0 +1,320 @@
+"""The same workload on another machine.
+
+The calls of the capture are replayed against the other machine's pool and stacks. Which of its
+pages would be highmem there is a matter of placement:
+
+``class``
+    A page that was highmem stays highmem while the other machine has room there, in the order
+    of first use, and falls back to lowmem then (the zonelist's order, mm/page_alloc.c).
+``same-pfn``
+    Pages keep their frame numbers; the other machine's border decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from collectors.events import HmtraceError
+from replay.arena import arena_figures
+from replay.costing import Work, cost_of
+from replay.findings import findings
+from replay.layout import layout_of
+from replay.outcome import LocalOutcome, Outcome
+from replay.pool import BINS, pool_figures
+from replay.run import Replayed, arena_events, common_caveats
+from replay.sites import call_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from replay.layout import Layout
+    from replay.loss import Loss
+    from replay.machine import Machine
+    from replay.outcome import PoolOutcome
+
+PLACEMENTS = ("class", "same-pfn")
+TIMINGS = ("closed", "fixed")
+
+
+class _PoolPart(NamedTuple):
+    """Figures of the pool, and what the cost needs of it."""
+
+    outcome: PoolOutcome
+    scanned: int
+    freed_by_wraps: NDArray[np.int32]
+    freed_by_unused: NDArray[np.int32]
+    stuck: int
+
+
+def what_if(
+    done: Replayed,
+    target: Machine,
+    *,
+    values: Mapping[str, Any] | None = None,
+    lost: Loss | None = None,
+    clock_is_ns: bool = True,
+    placement: str = "class",
+    timing: str = "closed",
+) -> Outcome:
+    """Replay a capture on another machine.
+
+    Parameters
+    ----------
+    done
+        Replay on the captured machine (:func:`replay.run.replay_events`).
+    target
+        The other machine.
+    values, lost, clock_is_ns
+        As for :func:`replay.run.replay`.
+    placement, timing
+        One of :data:`PLACEMENTS` and :data:`TIMINGS`. ``closed``: a task that has to wait does
+        everything later; ``fixed``: the captured times stay, and a kmap() without a slot is
+        counted and dropped.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    HmtraceError
+        For an unknown placement or timing (exit code 2).
+    """
+    for word, known in ((placement, PLACEMENTS), (timing, TIMINGS)):
+        if word not in known:
+            msg = f"unknown choice {word!r}"
+            raise HmtraceError(msg, hint=f"one of {', '.join(known)}", exit_code=2)
+    layout = layout_of(target)
+    high = _high_frames(done, layout, placement)
+    pool = _replay_pool(done, target, layout, high, closed=timing == "closed")
+    local = _local_figures(done, target, layout, high)
+    work = Work(
+        pool=pool.outcome,
+        local=local,
+        scanned=pool.scanned,
+        freed_by_wraps=pool.freed_by_wraps,
+        freed_by_unused=pool.freed_by_unused,
+        held_at_switches=local.mappings_saved,
+        arena=arena_events(done),
+    )
+    span_ns = done.span[1] - done.span[0]
+    cost, tlb = cost_of(work, target, layout, span_ns if clock_is_ns else None)
+    arena = arena_figures(done.events, done.layout, {})
+    outcome = Outcome(
+        machine=target,
+        layout=layout,
+        span_ns=span_ns,
+        cpus=target.cpus,
+        pool=pool.outcome,
+        local=local,
+        arena=replace(arena, size=layout.vmalloc_end - layout.vmalloc_start),
+        tlb=tlb,
+        cost=cost,
+        sites=call_sites(_needed_calls(done, high), done.local),
+        caveats=(
+            *_caveats(done, layout, pool, placement),
+            *common_caveats(done, values or {}, lost, clock_is_ns=clock_is_ns),
+        ),
+    )
+    return replace(outcome, findings=findings(outcome, values or {}, lost))
+
+
+class _High(NamedTuple):
+    """Which calls map highmem on the other machine, by row of the event table."""
+
+    kmap: NDArray[np.bool_]  # per pool call
+    local: NDArray[np.bool_]  # per local mapping
+    unplaced: int  # pages without a frame number, taken for highmem as they were
+
+
+def _high_frames(done: Replayed, layout: Layout, placement: str) -> _High:
+    """Decide for every call whether its page is highmem on the other machine."""
+    calls = done.pool.sequence.calls
+    local_rows = done.events.select("pfn").to_series().gather(done.local.row)
+    local_pfn = local_rows.cast(pl.Int64).fill_null(-1).to_numpy()
+    call_pfn = calls.pfn[calls.page] if calls.pages else np.zeros(0, np.int64)
+    was_high = done.local.takes_slot
+    size = max(0, layout.max_pfn - layout.lowmem_end_pfn)
+    if placement == "same-pfn":
+        border = layout.lowmem_end_pfn
+        kmap = np.where(call_pfn >= 0, call_pfn >= border, size > 0)
+        local = np.where(local_pfn >= 0, local_pfn >= border, was_high & (size > 0))
+    else:
+        # Every page is known by its frame, or (kmap only) by its number.
+        key = np.where(call_pfn >= 0, call_pfn, -2 - calls.page.astype(np.int64))
+        rows = np.concatenate([calls.row, done.local.row[was_high]])
+        keys = np.concatenate([key, local_pfn[was_high]])
+        first_use = pl.DataFrame({"row": rows, "key": keys}).sort("row")
+        placed = first_use.get_column("key").unique(maintain_order=True).head(size)
+        kmap = pl.Series(key).is_in(placed.implode()).to_numpy()
+        local = was_high & pl.Series(local_pfn).is_in(placed.implode()).to_numpy()
+    return _High(kmap, local, int((call_pfn < 0).sum()))
+
+
+def _replay_pool(
+    done: Replayed, target: Machine, layout: Layout, high: _High, *, closed: bool
+) -> _PoolPart:
+    from replay.kernels import closed as kernel
+    from replay.kernels.pool import ASLEEP, USED, new_pool
+    from replay.kernels.sequence import FLUSH_UNUSED, GET, MAP, UNMAP, new_gauges
+
+    sequence = done.pool.sequence
+    code, call = sequence.operations[:, 0], sequence.call
+    is_map = code == MAP
+    # The first attempt of a kmap() is where it comes in; the others show how long it slept.
+    first = np.full(sequence.calls.row.size + 1, -1, np.int64)
+    last = first.copy()
+    at = np.flatnonzero(is_map)
+    first[call[at[::-1]]] = at[::-1]
+    last[call[at]] = at
+    flushes = target.arch == done.machine.arch  # who calls kmap_flush_unused() is the arch's
+    of_call = np.isin(code, (MAP, UNMAP, GET)) & (call >= 0)
+    keep = of_call & np.append(high.kmap, False)[np.maximum(call, 0)]  # noqa: FBT003
+    keep &= ~is_map | (first[np.maximum(call, 0)] == np.arange(code.size))
+    keep |= (code == FLUSH_UNUSED) & flushes
+    index = np.flatnonzero(keep)
+    who = np.maximum(call[index], 0)
+    row = sequence.calls.row
+    pids = done.events.get_column("pid").to_numpy()
+    owner = np.where(call[index] >= 0, pids[row[who]] if row.size else 0, -1)
+    slept = (code[index] == MAP) & (call[index] >= 0)
+    waited = np.where(slept, sequence.time[last[who]] - sequence.time[first[who]], 0)
+    task = np.unique(owner, return_inverse=True)[1].astype(np.int32)
+    n, slots = index.size, max(layout.pkmap_slots, 1)
+    load = kernel.Load(
+        code=code[index].astype(np.uint8),
+        page=np.maximum(sequence.operations[index, 1], 0).astype(np.int32),
+        task=task,
+        time=sequence.time[index],
+        waited=waited.astype(np.int64),
+        result=np.full(n, ASLEEP, np.int32),
+        scanned=np.zeros(n, np.int32),
+        freed=np.full(n, -1, np.int32),
+        sleeps=np.zeros(n, np.int32),
+        wait=np.zeros(n, np.int64),
+        passes=np.zeros((n, 2), np.int32),
+    )
+    pool = new_pool(slots, max(sequence.calls.pages, 1))
+    gauges = new_gauges(slots, *done.span, BINS if n else 0)
+    most_used, most_stale, stuck = kernel.run(
+        pool, load, int(task.max(initial=0)) + 1, int(target.costs.sleep), closed, gauges
+    )
+    sleepers = load.sleeps > 0
+    waits = pl.DataFrame(
+        {"pid": owner[sleepers], "sleeps": load.sleeps[sleepers], "wait_ns": load.wait[sleepers]}
+    )
+    outcome = pool_figures(
+        layout.pkmap_slots, load.code.astype(np.int64), load.result, load.scanned, load.freed,
+        gauges, most_used=int(most_used), most_stale=int(most_stale), waits=waits,
+        still_used=int(pool.reg[USED]),
+    )  # fmt: skip
+    by_map = load.code == MAP
+    asleep = by_map & (load.result == ASLEEP)  # their last pass is among the failed ones
+    failed = np.concatenate([np.ones(load.passes[:, 0].sum()), np.zeros(load.passes[:, 1].sum())])
+    in_time = (load.freed >= 0) & ~asleep
+    wraps = np.concatenate([load.freed[in_time & by_map], failed]).astype(np.int32)
+    unused = load.freed[in_time & ~by_map]
+    outcome = replace(
+        outcome,
+        passes=wraps.size + unused.size,
+        wraps=wraps.size,
+        flushes=int((wraps > 0).sum() + (unused > 0).sum()),
+    )
+    return _PoolPart(outcome, int(load.scanned.sum()), wraps, unused, int(stuck))
+
+
+def _local_figures(done: Replayed, target: Machine, layout: Layout, high: _High) -> LocalOutcome:
+    """Depths and flushes of the local mappings that need a slot there.
+
+    A mapping that turns from lowmem to highmem is counted; its depth is not known, for the
+    trace does not show when it ended among the others.
+    """
+    local = done.local
+    kept = high.local & local.takes_slot
+    depth = _depths(local.row, local.partner, local.depth, local.takes_slot, kept)
+    cpu = local.cpu % target.cpus
+    depths = depth[kept]
+    by_cpu = {
+        int(c): tuple(np.bincount(depths[cpu[kept] == c]).tolist()) for c in np.unique(cpu[kept])
+    }
+    maps = int(high.local.sum())
+    share = kept.sum() / max(local.takes_slot.sum(), 1)
+    saved = round(int(local.switches.sum()) * share)
+    ended = int((kept & (local.partner >= 0)).sum()) + maps - int(kept.sum())
+    single = (maps + saved) * layout.local_flush_on_map + ended * layout.local_flush_on_unmap
+    return LocalOutcome(
+        maps=maps,
+        lowmem=local.row.size - maps,
+        unmaps=ended,
+        max_depth=int(depths.max(initial=-1)) + 1,
+        limit=layout.km_usable_depth,
+        depth_by_cpu=by_cpu,
+        saved_on_switch=round(local.switches.size * share),
+        mappings_saved=saved,
+        tlb_single=int(single) + saved,
+    )
+
+
+def _depths(
+    row: NDArray[np.int64],
+    partner: NDArray[np.int64],
+    depth: NDArray[np.int32],
+    took: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+) -> NDArray[np.int32]:
+    """Depth of each mapping without the ones below it that need no slot any more."""
+    if bool((took == kept).all()):
+        return depth
+    from replay.kernels.nesting import depths_of
+
+    depths: NDArray[np.int32] = depths_of(row, partner, kept)
+    return depths
+
+
+def _needed_calls(done: Replayed, high: _High) -> pl.DataFrame:
+    """Event rows without the calls that need no mapping on the other machine."""
+    gone = np.zeros(done.events.height, bool)
+    gone[done.pool.sequence.calls.row[~high.kmap]] = True
+    gone[done.local.row[~high.local]] = True
+    return done.events.with_columns(
+        pl.when(pl.Series(gone) & pl.col("op").is_in(("kmap", "kmap_local")))
+        .then(None)
+        .otherwise(pl.col("op"))
+        .alias("op")
+    )
+
+
+def _caveats(done: Replayed, layout: Layout, pool: _PoolPart, placement: str) -> list[str]:
+    """What limits the answer."""
+    caveats = []
+    before = done.layout
+    border, captured = layout.lowmem_end_pfn, before.lowmem_end_pfn
+    if border - layout.phys_offset // layout.page_size < captured - (
+        before.phys_offset // before.page_size
+    ):
+        caveats.append(
+            "lower bound: this machine has less lowmem than the captured one, and a trace shows "
+            "kmap() of pages only that were highmem there; capture on a machine (or with "
+            "vmalloc=) whose lowmem is no larger to see the others"
+        )
+    if placement == "class" and layout.max_pfn > border:
+        caveats.append(
+            "frames keep their class: pages that were highmem stay highmem while there is room, "
+            "in the order of first use; what else fills highmem is not known"
+        )
+    if pool.stuck:
+        caveats.append(
+            f"{pool.stuck} tasks sleep for ever on this machine's pool: everything that they "
+            "would have done later is missing"
+        )
+    caveats.append(
+        "the arena's addresses are those of the capture: failures and purges under the other "
+        "machine's arena are not predicted"
+    )
+    return caveats
