@@ -10,23 +10,28 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from collectors.errors import HmtraceError
 from hmtrace import __version__
+from hmtrace.cli.output import ReaderGoneError
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_BUG = 70
-EXIT_BROKEN_PIPE = 141
+EXIT_READER_GONE = 141
 _MESSAGE_LIMIT = 2000
 
 
 def main() -> NoReturn:
     """Run the command line and leave the process; no traceback reaches a user."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a bar still works
     signal.signal(signal.SIGTERM, _terminated)
@@ -47,8 +52,8 @@ def run() -> int:
         app(prog_name="hmtrace")
     except HmtraceError as error:
         return _explain(error)
-    except BrokenPipeError:
-        return _quiet()
+    except ReaderGoneError:
+        return EXIT_READER_GONE
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:
@@ -84,13 +89,6 @@ def _confess(error: Exception) -> int:
 
         traceback.print_exception(error)
     return EXIT_BUG
-
-
-def _quiet() -> int:
-    """The reader went away: keep the interpreter from complaining when it flushes at exit."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    return EXIT_BROKEN_PIPE
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

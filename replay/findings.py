@@ -93,7 +93,7 @@ def findings(
     case = _Case(outcome, values, lost)
     found = [finding for rule in RULES for finding in rule(case)]
     if all(f.severity == "info" for f in found):
-        found.append(_fine(outcome))
+        found.insert(0, _fine(outcome))
     return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
 
@@ -487,8 +487,13 @@ def _time(ns: float) -> str:
     return f"{ns:.0f} ns"
 
 
-def _size(value: float) -> str:
-    return f"{value / MIB:.1f} MiB"
+def _size(value: int) -> str:
+    """Bytes, cut off as in the kernel's messages; GiB only where nothing is left over."""
+    if value and value % (1 << 30) == 0:
+        return f"{value >> 30} GiB"
+    if value >= MIB:
+        return f"{value // MIB} MiB"
+    return f"{value // 1024} KiB" if value >= 1024 else f"{value} bytes"
 
 
 RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,8 @@ from collectors.errors import HmtraceError
 from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console, RenderableType
 
 WIDEST = 120
@@ -89,7 +92,7 @@ class Output:
         """
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             console = make_console(sys.stdout if self.path is None else nowhere, self.color)
-            with console.capture() as captured:
+            with _stdout_errors(), console.capture() as captured:
                 for renderable in renderables:
                     console.print(renderable)
         # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
@@ -98,13 +101,40 @@ class Output:
 
     def _write(self, text: str) -> None:
         if self.path is None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            with _stdout_errors():
+                sys.stdout.write(text)
+                sys.stdout.flush()
         elif self.path.exists() and not self.path.is_file():
             self.path.write_text(text, encoding="utf-8", errors="replace")  # /dev/null, a FIFO
         else:
             write_atomically(self.path, text.encode(errors="replace"), force=self.force)
             sys.stderr.write(f"wrote {self.path}\n")
+
+
+class ReaderGoneError(Exception):
+    """The reader of a pipe went away; no fault of anybody's."""
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    """Turn what can go wrong with stdout into words; rich touches it too when it renders."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        _discard_stdout()
+        raise ReaderGoneError from error
+    except OSError as error:
+        _discard_stdout()
+        raise HmtraceError(
+            f"cannot be written: {error.strerror}", source="<stdout>", exit_code=2
+        ) from error
+
+
+def _discard_stdout() -> None:
+    """Keep the interpreter from complaining again when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def make_console(file: TextIO, color: Color) -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.5
 """Seconds of silence before a bar appears."""
-_INTERVAL = 0.1
 
 
 class ProgressBar:
-    """Callable ``(done, total)``, silent for half a second, and for good without a terminal.
+    """Says how far some work is: silent for half a second, and for good without a terminal.
+
+    Call it with ``(bytes done, bytes in all)``, or :meth:`step` with the name of what begins.
+    Both are cheap. A timer opens the bar, so it appears even in the middle of a long step.
 
     Parameters
     ----------
@@ -28,47 +30,50 @@ class ProgressBar:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._start = self._last = time.monotonic()
-        self._visible = sys.stderr.isatty()
+        self._done: tuple[int, int | None] = (0, None)
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how far the work is; cheap enough to be called often."""
-        if not self._visible:
-            return
-        now = time.monotonic()
-        if now - self._start < PATIENCE or now - self._last < _INTERVAL:
-            return
-        self._last = now
-        if self._bar is None:
-            self._open()
+        """Say how far the work is."""
+        self._done = (done, max(total, 1))
+        self._show()
+
+    def step(self, name: str) -> None:
+        """Say which step begins; how long it takes is not known."""
+        self._label = name
+        self._show()
+
+    def _show(self) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=max(total, 1), refresh=True)
+            done, total = self._done
+            self._bar.update(self._task, completed=done, total=total, description=self._label)
 
     def _open(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            auto_refresh=False,
-        )
-        self._task = self._bar.add_task(self._label)
-        self._bar.start()
+        with self._lock:
+            if self._timer is None:  # the work is done
+                return
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self._label, total=None)
+            self._bar.start()
+        self._show()
 
     def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._timer = threading.Timer(PATIENCE, self._open)
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(
@@ -77,5 +82,10 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            self._timer = None
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None

@@ -77,10 +77,9 @@ def replay(
 ) -> None:
     """Replay a workload on another machine, beside the captured one."""
     target = Output.create(output_format, color, output, force=force)
-    from replay.run import what_if
-
     from hmtrace.cli.machines import captured_machine, target_machine
-    from hmtrace.cli.report import as_captured
+    from hmtrace.cli.report import as_captured, figures
+    from replay.whatif import what_if
 
     opened = read(capture)
     captured, assumptions = captured_machine(opened, costs)
@@ -94,10 +93,10 @@ def replay(
         vmalloc=vmalloc,
         cpus=cpus,
     )
-    baseline = as_captured(opened, captured)
+    done = as_captured(opened, captured)
+    baseline = figures(opened, done)
     outcome = what_if(
-        opened.events,
-        captured,
+        done,
         wanted,
         values=opened.facts.values(),
         lost=opened.lost,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from replay.machine import Machine
     from replay.outcome import Outcome
+    from replay.run import Replayed
 
 
 EXAMPLES = (
@@ -45,7 +46,7 @@ def report(
 
     opened = read(capture)
     machine, assumptions = captured_machine(opened, costs)
-    outcome = as_captured(opened, machine)
+    outcome = figures(opened, as_captured(opened, machine))
     source = describe(opened)
     if target.is_json:
         from hmtrace.report.document import outcome_document, schema, source_document
@@ -59,18 +60,23 @@ def report(
     target.table(*report_renderables(source, outcome, assumptions))
 
 
-def as_captured(capture: Capture, machine: Machine) -> Outcome:
+def as_captured(capture: Capture, machine: Machine) -> Replayed:
     """Replay a capture on the machine it was captured on, with a progress bar."""
-    from replay.run import replay
-
     from hmtrace.cli.progress import ProgressBar
+    from replay.run import replay_events
 
     with ProgressBar("replaying") as progress:
-        return replay(
+        return replay_events(
             capture.events,
             machine,
             values=capture.facts.values(),
             lost=capture.lost,
-            clock_is_ns=capture.clock_is_ns,
-            progress=progress,
+            progress=progress.step,
         )
+
+
+def figures(capture: Capture, done: Replayed) -> Outcome:
+    """Outcome of a capture's replay on its own machine."""
+    from replay.run import outcome_of
+
+    return outcome_of(done, capture.facts.values(), capture.lost, clock_is_ns=capture.clock_is_ns)

@@ -68,27 +68,33 @@ def validate(
 
 
 def _check(path: str) -> Checked:
-    from replay.validate import validate as compare
-
+    from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.source import lost_in_words
     from hmtrace.report.validation import Checked
-    from replay import layout
     from replay.machine import Machine
+    from replay.validate import validate as compare
 
     try:
         capture = read(path)
         values = capture.facts.values()
         machine, _ = Machine.from_facts(values)
-        result = compare(capture.events, machine, values=values, lost=capture.lost)
         sources = {name: fact.source for name, fact in capture.facts.items()}
-        checks = tuple(layout.check(layout.layout_of(machine), values, sources))
+        with ProgressBar("replaying") as progress:
+            result = compare(
+                capture.events,
+                machine,
+                values=values,
+                sources=sources,
+                lost=capture.lost,
+                progress=progress.step,
+            )
     except HmtraceError as error:
         sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
         if error.hint:
             sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
         return Checked(path, None, error=str(error))
     lost = unglued(lost_in_words(capture.lost)) if capture.lost.intervals else ""
-    return Checked(path, result.as_json(), checks, lost)
+    return Checked(path, result.as_json(), result.layout, lost)
 
 
 def _exit_code(checked: list[Checked], min_exact: float | None) -> int:

@@ -215,6 +215,18 @@ _ADDRESSES = frozenset(
     {"page_offset", "vmalloc_start", "vmalloc_end", "high_memory", "mem_map", "pci_hole"}
 )
 _SIZES = frozenset({"mem_total", "lowmem_bytes", "highmem_bytes", "vmalloc", "vmalloc_total"})
+_LABELS = {
+    "pae": "PAE",
+    "page_offset": "PAGE_OFFSET",
+    "cpus": "CPUs",
+    "nr_cpus": "NR_CPUS",
+    "ram": "RAM",
+    "lowmem_bytes": "lowmem",
+    "highmem_bytes": "highmem",
+    "vmalloc": "vmalloc=",
+    "page_struct": "struct page",
+    "cpu_model": "CPU",
+}
 _SHOWN = (
     "release",
     "arch",
@@ -255,8 +267,8 @@ def facts_section(facts: Mapping[str, Any]) -> Iterator[RenderableType]:
         if name in facts:
             fact = facts[name]
             text = Text(fact_in_words(name, fact.value))
-            text.append(f"  {clean(fact.source)}", style="dim")
-            rows.append((name.replace("_", " "), text))
+            text.append(f"  ({clean(fact.source)})", style="dim")
+            rows.append((_LABELS.get(name, name.replace("_", " ")), text))
     if rows:
         yield labelled(rows)
     else:

@@ -90,7 +90,7 @@ def validation_document(checked: Sequence[Checked]) -> dict[str, Any]:
             entry["error"] = one.error
         else:
             entry.update(plain(one.entry))
-            entry["layout"] = plain(one.layout)
+            entry.setdefault("layout", plain(one.layout))
             entry["lost"] = one.lost
         captures.append(entry)
     return {**schema("validate"), "captures": captures}

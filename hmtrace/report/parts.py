@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 LABEL_WIDTH = 10
 """Labels of all sections stand in one column, so that the eye finds the figures."""
@@ -62,6 +63,45 @@ def plain_table(*columns: tuple[str, str], expand_first: bool = False) -> Table:
 def indented(renderable: RenderableType) -> RenderableType:
     """Renderable one column to the right, in line with :func:`labelled`."""
     return Padding(renderable, (0, 0, 0, 1), expand=False)
+
+
+class Elided:
+    """One line that loses its middle, not its end, where there is no room.
+
+    The end of a symbol (its offset) and of a path (the capture's name) tells rows apart.
+
+    Parameters
+    ----------
+    text
+        Safe to print.
+    end
+        Characters at the end to keep, if there is room for twice as many.
+    """
+
+    def __init__(self, text: str, end: int) -> None:
+        self._text = text
+        self._end = end
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        length = len(self._text)
+        return Measurement(min(length, 8), min(length, options.max_width))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(elide(self._text, options.max_width, self._end), no_wrap=True)
+
+
+def elide(text: str, width: int, end: int) -> str:
+    """Cut the middle out of a text.
+
+    Examples
+    --------
+    >>> elide("copy_user_highpage.constprop.0+0xc2", 20, 5)
+    'copy_user_high…+0xc2'
+    """
+    if len(text) <= width:
+        return text
+    kept = min(end, width // 2)
+    return f"{text[: width - kept - 1]}…{text[len(text) - kept :]}"
 
 
 def joined(parts: Iterable[str]) -> str:

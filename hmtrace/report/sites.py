@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from hmtrace.report.parts import heading, indented, plain_table
+from hmtrace.report.parts import Elided, heading, indented, plain_table
 from hmtrace.report.text import clean, count, duration, share, symbol
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def sites_section(sites: Sequence[Site]) -> Iterator[RenderableType]:
     for site in ranked[:SHOWN]:
         times = (duration(site.hold_ns_mean), duration(site.hold_ns_max)) if held else ()
         table.add_row(
-            Text(symbol(site.site) or "?"),
+            _site(symbol(site.site) or "?"),
             Text(clean(site.op)),
             count(site.count),
             share(site.share),
@@ -60,3 +60,8 @@ def sites_section(sites: Sequence[Site]) -> Iterator[RenderableType]:
             *times,
         )
     yield indented(table)
+
+
+def _site(name: str) -> Elided:
+    """Symbol whose offset stays readable when the function's name is cut."""
+    return Elided(name, len(name) - name.rfind("+") if "+" in name else 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from hmtrace.report.parts import heading, indented, plain_table
+from hmtrace.report.parts import Elided, heading, indented, plain_table
 from hmtrace.report.text import NA, clean, clock, count
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ def validation_table(checked: Sequence[Checked]) -> Iterator[RenderableType]:
         expand_first=True,
     )
     for one in checked:
-        # The end of a path tells captures apart, the beginning seldom does.
-        name = clean(one.path if len(one.path) <= 40 else "…" + one.path[-39:])
+        path = clean(one.path)
+        name = Elided(path, len(path) - path.rstrip("/").rfind("/"))
         if one.entry is None:
-            table.add_row(Text(name), "cannot", "be read", "", "", "", "")
+            table.add_row(name, "cannot", "be read", "", "", "", "")
         else:
-            table.add_row(Text(name), *_cells([one.entry], one.layout))
+            table.add_row(name, *_cells([one.entry], one.layout))
     read = [one.entry for one in checked if one.entry is not None]
     if len(checked) > 1 and read:
         every = tuple(check for one in checked for check in one.layout)
@@ -113,11 +113,12 @@ def validation_table(checked: Sequence[Checked]) -> Iterator[RenderableType]:
 def _cells(entries: Sequence[Mapping[str, Any]], layout: Sequence[Check]) -> tuple[str, ...]:
     flushes = _sums(entries, "pool_flushes", ("matched", "observed"))
     waits = _sums(entries, "waits", ("predicted", "observed"))
+    observable = any(e.get("waits", {}).get("observed") is not None for e in entries)
     good = sum(check.ok for check in layout)
     return (
         *(_percent(*totals(entries, key)) for key in ADDRESSES),
         f"{count(flushes[0])}/{count(flushes[1])}",
-        f"{count(waits[0])}/{count(waits[1])}",
+        f"{count(waits[0])}/{count(waits[1])}" if observable else NA,
         f"{good}/{len(layout)}" if layout else NA,
     )
 
@@ -132,7 +133,8 @@ def _percent(total: int, exact: int) -> str:
 
 
 def _sums(entries: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]) -> tuple[int, ...]:
-    return tuple(sum(e.get(key, {}).get(name, 0) for e in entries) for name in names)
+    """Sums over entries; what was not observable (None, or below 0) counts nothing."""
+    return tuple(sum(max(e.get(key, {}).get(name) or 0, 0) for e in entries) for name in names)
 
 
 def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:

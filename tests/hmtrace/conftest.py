@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +23,9 @@ from replay.outcome import (
     Site,
     TlbOutcome,
 )
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]bold[/red]\u202egnp.exe\n"
 """A task name or symbol that tries to clear the screen, set the title and use markup."""
@@ -154,10 +159,6 @@ def source_of(*, lost: bool = False, path: str = "captures/board-7") -> Source:
 
 
 @pytest.fixture
-def busy() -> Outcome:
-    return busy_outcome()
-
-
-@pytest.fixture
-def quiet() -> Outcome:
-    return quiet_outcome()
+def outcomes() -> ModuleType:
+    """This module: the builders above."""
+    return sys.modules[__name__]

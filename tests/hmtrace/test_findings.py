@@ -1,0 +1,140 @@
+"""Which findings follow from which figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from collectors.capture import Lost, LostInterval
+from replay.findings import SEVERITIES, findings
+from replay.layout import layout_of
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from replay.outcome import Finding, Outcome
+
+
+def found(outcome: Outcome, rule: str, **values: object) -> Finding | None:
+    return next((f for f in findings(outcome, values) if f.rule == rule), None)
+
+
+def need(outcome: Outcome, rule: str, **values: object) -> Finding:
+    finding = found(outcome, rule, **values)
+    assert finding is not None, rule
+    return finding
+
+
+def test_worst_first(outcomes: ModuleType) -> None:
+    order = [SEVERITIES.index(f.severity) for f in findings(outcomes.busy_outcome(), {})]
+    assert order == sorted(order)
+    assert order[0] == 0
+
+
+def test_every_finding_has_words_and_evidence(outcomes: ModuleType) -> None:
+    values = {"probe_misses": {"kmap_high": 3}, "vmap_failures": 40}
+    for finding in findings(outcomes.busy_outcome(), values):
+        assert finding.message
+        assert finding.evidence
+        assert finding.count >= 1
+
+
+def test_nothing_to_complain_about_is_said(outcomes: ModuleType) -> None:
+    assert need(outcomes.quiet_outcome(), "fine").evidence
+    assert found(outcomes.busy_outcome(), "fine") is None
+
+
+def test_waits_name_who_and_how_long(outcomes: ModuleType) -> None:
+    finding = need(outcomes.busy_outcome(), "pool-exhausted")
+    assert finding.severity == "problem"
+    assert finding.count == 61
+    assert "14 tasks" in finding.message
+    assert "812.0 ms" in finding.message
+
+
+def test_a_pool_near_its_end_without_waits(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    for used, expected in ((383, False), (384, True), (512, True)):
+        outcome = replace(busy, pool=replace(busy.pool, waits=0, max_used=used))
+        assert (found(outcome, "pool-near-full") is not None) is expected
+
+
+def test_kmaps_held_at_the_end(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    for held, severity in ((1, "info"), (5, "warning"), (64, "problem")):
+        outcome = replace(busy, pool=replace(busy.pool, still_used=held))
+        assert need(outcome, "kmap-held").severity == severity
+    assert found(replace(busy, pool=replace(busy.pool, still_used=0)), "kmap-held") is None
+
+
+def test_flushes_with_nothing_to_free(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    pool = replace(busy.pool, passes=1108, unused_passes=1108, flushes=4, wraps=0)
+    finding = need(replace(busy, pool=pool), "flush-unused-idle")
+    assert finding.severity == "warning", "369 a second"
+    assert "1104 of 1108" in finding.message
+    assert found(busy, "flush-unused-idle") is None, "most passes freed something"
+
+
+def test_a_counter_clock_gives_no_rates(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    outcome = replace(busy, cost=replace(busy.cost, share_of_span=None))
+    assert found(busy, "flush-storm") is not None
+    assert found(outcome, "flush-storm") is None
+    assert found(outcome, "mapping-cost") is None
+
+
+def test_nesting(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    for depth, severity in ((12, None), (13, "warning"), (15, "problem")):
+        finding = found(replace(busy, local=replace(busy.local, max_depth=depth)), "local-depth")
+        assert (finding and finding.severity) == severity
+
+
+def test_traces_without_pages(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    outcome = replace(busy, pool=replace(busy.pool, hits=0, new_mappings=0))
+    assert "no page arguments" in need(outcome, "pages-unknown").message
+
+
+def test_losses(outcomes: ModuleType) -> None:
+    lost = Lost((LostInterval(0, None, 0, None, None, "LOST marker"),))
+    rules = {f.rule: f for f in findings(outcomes.quiet_outcome(), {}, lost)}
+    assert "unknown number" in rules["events-lost"].message
+    assert "fine" not in rules
+
+
+def test_probe_misses_of_old_kernels_may_be_faults(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    finding = need(busy, "probe-misses", probe_misses={"alloc_vmap_area_ret": 80, "x": 0})
+    assert finding.count == 80
+    assert "fault" not in finding.evidence
+    old = replace(busy, machine=outcomes.machine(generation="5.10"))
+    assert "fault" in need(old, "probe-misses", probe_misses={"alloc_vmap_area_ret": 80}).evidence
+
+
+def test_splits_that_make_highmem_vanish(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    assert "split 2g " in need(busy, "split").message, "3g_opt does not exist with PAE"
+    arm = outcomes.machine(arch="arm", pae=False, ram=((1 << 30, 2 << 30),), nr_cpus=8)
+    board = replace(busy, machine=arm, layout=layout_of(arm))
+    assert "split 3g_opt " in need(board, "split").message
+    large = outcomes.machine(ram=((0x1000, 8 << 30),))
+    assert found(replace(busy, machine=large, layout=layout_of(large)), "split") is None
+
+
+def test_mem_map_eats_lowmem(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    for gib, severity in ((4, None), (16, "warning"), (64, "problem")):
+        machine = outcomes.machine(ram=((0x1000, gib << 30),), page_struct=40)
+        outcome = replace(busy, machine=machine, layout=layout_of(machine))
+        finding = found(outcome, "mem-map")
+        assert (finding and finding.severity) == severity
+
+
+def test_vmalloc_128_is_more_than_the_default(outcomes: ModuleType) -> None:
+    busy = outcomes.busy_outcome()
+    for mib, expected in ((64, False), (128, True), (256, False)):
+        machine = outcomes.machine(vmalloc=mib << 20)
+        outcome = replace(busy, machine=machine, layout=layout_of(machine))
+        assert (found(outcome, "vmalloc-option") is not None) is expected

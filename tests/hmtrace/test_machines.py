@@ -1,0 +1,137 @@
+"""Sizes, machine files, cost files, output files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collectors.errors import HmtraceError
+from hmtrace.cli.machines import default_machine, read_machine, target_machine
+from hmtrace.cli.output import write_atomically
+from hmtrace.cli.sizes import human, parse_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("256M", 256 << 20), ("4g", 4 * GIB), ("1.5G", 3 * GIB // 2), ("64 MiB", 64 << 20)],
+)
+def test_sizes(text: str, expected: int) -> None:
+    assert parse_size(text, "--ram", low=0, high=64 * GIB) == expected
+    assert parse_size(human(expected), "--ram", low=0, high=64 * GIB) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "M", "4GG", "-1G", "1e9", "0x100", "4097", "65G", "١G", "9" * 40, "\x1b[2J"]
+)
+def test_wrong_sizes(text: str) -> None:
+    with pytest.raises(HmtraceError) as caught:
+        parse_size(text, "--ram", low=4096, high=64 * GIB)
+    assert caught.value.exit_code == 2
+
+
+def test_a_machine_file(tmp_path: Path) -> None:
+    file = tmp_path / "imx6q.toml"
+    file.write_text(
+        'arch = "arm"\nsplit = "2g"\nram = [["1G", "3G"]]\ncpus = 4\nnr_cpus = 4\n'
+        'vmalloc = "256M"\nconfig = ["CONFIG_SMP"]\n[costs]\ndsb = 70\n'
+    )
+    machine = read_machine(file)
+    assert (machine.arch, machine.split, machine.cpus) == ("arm", "2g", 4)
+    assert machine.ram == ((GIB, 3 * GIB),)
+    assert machine.vmalloc == 256 << 20
+    assert machine.config == {"SMP"}
+    assert machine.costs.dsb == 70
+    assert default_machine(None, file) == machine
+    assert target_machine(machine, None, split="3g").split == "3g"
+
+
+def test_a_machine_file_changes_the_captured_machine(tmp_path: Path, outcomes: ModuleType) -> None:
+    file = tmp_path / "half.toml"
+    file.write_text('ram = "512M"\n')
+    base = outcomes.machine()
+    machine = read_machine(file, base)
+    assert machine.release == base.release
+    assert machine.ram_bytes <= 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "arch"),
+        ('arch = "z80"', "z80"),
+        ('arch = "arm"\nslpit = "2g"', "did you mean 'split'"),
+        ('arch = "arm"\nsplit = "5g"', "5g"),
+        ('arch = "arm"\ncpus = "many"', "whole number"),
+        ('arch = "arm"\ncpus = -1', "whole number"),
+        ('arch = "arm"\npae = 1', "true or false"),
+        ('arch = "arm"\nram = [[2, 1]]', "ascending"),
+        ('arch = "arm"\nram = [1]', "ascending"),
+        ('arch = "arm"\ncosts = 3', "a table"),
+        ('arch = "arm"\n[costs]\ninvlpq = 1', "invlpg"),
+        ('arch = "arm"\n[costs]\ninvlpg = -1', "invlpg"),
+        ('arch = "arm"\nconfig = "SMP"', "list of names"),
+        ("arch = ", "TOML"),
+        ("\x00\xff", "TOML"),
+        ("a." * 5000 + "b = 1", "unknown key"),
+    ],
+)
+def test_wrong_machine_files(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "machine.toml"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(HmtraceError) as caught:
+        read_machine(file)
+    assert caught.value.exit_code == 2
+    assert str(file) in str(caught.value)
+    assert words in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_file_contradicting_the_option(tmp_path: Path) -> None:
+    file = tmp_path / "machine.toml"
+    file.write_text('arch = "arm"\nram = [["1G", "2G"]]\n')
+    with pytest.raises(HmtraceError, match="contradicts"):
+        default_machine("i386", file)
+
+
+def test_a_pool_has_a_power_of_two_of_slots(outcomes: ModuleType) -> None:
+    assert target_machine(outcomes.machine(), None, pkmap=128).pkmap_slots == 128
+    with pytest.raises(HmtraceError, match="power of 2"):
+        target_machine(outcomes.machine(), None, pkmap=500)
+
+
+def test_an_interrupted_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "report.json"
+    target.write_text("old")
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(target, b"new", force=True)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    target.write_text("theirs")
+    with pytest.raises(HmtraceError, match="exists"):
+        write_atomically(target, b"ours", force=False)
+    assert target.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    write_atomically(tmp_path / "ours", b"x", force=False)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode

@@ -1,0 +1,107 @@
+"""Numbers and foreign strings."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+from rich.console import Console
+
+from hmtrace.report.charts import StackedChart, bar, resample
+from hmtrace.report.text import GLUE, clean, count, duration, share, size, symbol, unglued
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "hmtrace.report.text",
+        "hmtrace.report.charts",
+        "hmtrace.report.parts",
+        "hmtrace.report.sidebyside",
+        "hmtrace.cli.sizes",
+    ],
+)
+def test_the_examples_in_docstrings_hold(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_clean_leaves_nothing_that_a_terminal_acts_on() -> None:
+    everything = "".join(map(chr, range(0x3000)))
+    cleaned = clean(everything, limit=10**6)
+    assert all(c.isprintable() or c.isspace() for c in cleaned)
+    assert not set(cleaned) & {chr(c) for c in (*range(0x20), *range(0x7F, 0xA0))}
+    assert "\u202e" not in cleaned
+    assert "\u2028" not in cleaned
+
+
+def test_clean_keeps_ordinary_names() -> None:
+    assert clean("kworker/u4:2+events_unbound") == "kworker/u4:2+events_unbound"
+    assert clean("naïve-größe") == "naïve-größe"
+    assert clean("\udcff") == "\\udcff"
+
+
+def test_clean_cuts_long_names() -> None:
+    assert clean("x" * 300, limit=10) == "x" * 9 + "…"
+    assert len(clean("\x1b" * 300, limit=10)) == 10
+
+
+def test_large_and_small_figures() -> None:
+    assert unglued(count(1_234_567)) == "1 234 567"
+    assert unglued(duration(999_999)) == "1.0 ms"
+    assert unglued(duration(999.7)) == "1.0 µs"
+    assert unglued(duration(20_000_000_000_000)) == "20 000 s"
+    assert unglued(share(0.0009)) == "<0.1 %"
+    assert unglued(size(64 << 30)) == "64 GiB"
+    assert unglued(size(2816 << 20)) == "2816 MiB"
+    assert unglued(size(0)) == "0 B"
+
+
+def test_symbols_lose_the_size_of_their_function() -> None:
+    assert symbol("dir_get_page+0x32/0x90 [minix]") == "dir_get_page+0x32 [minix]"
+    assert symbol("0xc1234567") == "0xc1234567"
+
+
+def test_figures_are_not_torn_from_their_units() -> None:
+    assert GLUE in duration(5)
+    assert not GLUE.isspace(), "rich breaks lines at white space"
+
+
+def test_bars_show_the_smallest_share() -> None:
+    assert bar(0, 10) == ""
+    assert bar(1e-9, 10) == "▏"
+    assert bar(1, 10) == "█" * 10
+    assert bar(7, 10) == "█" * 10
+
+
+def test_resampling_keeps_peaks() -> None:
+    assert max(resample([0, 0, 9, 0, 0, 0, 0], 3)) == 9
+    assert len(resample([1.0] * 1000, 71)) == 71
+    assert resample([], 5) == []
+
+
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_the_chart_stays_inside_its_width(width: int) -> None:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(StackedChart([0, 512, 600], [0, 100, 0], 512, "0 ns", "3.0 s"))
+    lines = captured.get().splitlines()
+    assert len(lines) == 8
+    assert all(len(line) <= width for line in lines)
+
+
+def test_the_chart_of_a_full_pool_is_full_and_of_an_empty_one_empty() -> None:
+    console = Console(width=40, color_system=None)
+
+    def drawn(low: float, high: float) -> str:
+        with console.capture() as captured:
+            console.print(StackedChart([low], [high], 512, "a", "b", height=4))
+        return "".join(captured.get().splitlines()[:4])
+
+    assert drawn(512, 0).count("█") == 4 * (40 - 6)
+    assert "█" not in drawn(0, 512)
+    assert drawn(0, 512).count("░") == 4 * (40 - 6)
+    assert not set(drawn(0, 0)) & set("█░▁▂▃▄▅▆▇")
+    assert "▁" in drawn(1, 0), "a single slot is visible"
