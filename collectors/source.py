@@ -303,7 +303,7 @@ def _plain(
 
 def _temporary() -> BinaryIO:
     """Temporary file without a name: nothing is left behind."""
-    return tempfile.TemporaryFile(prefix="hmtrace-")  # type: ignore[return-value]
+    return tempfile.TemporaryFile(prefix="hmtrace-")
 
 
 def _map_file(file: BinaryIO, shown: str) -> tuple[mmap.mmap, NDArray[np.uint8]]:

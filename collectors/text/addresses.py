@@ -89,7 +89,7 @@ class Addresses:
     def _symbols_at(self, address: int) -> list[str]:
         """Symbols that begin exactly at an address."""
         text = self._load()
-        found = []
+        found: list[str] = []
         for width in (8, 16):
             needle = b"\n%0*x " % (width, address)
             at = text.find(needle)

@@ -29,7 +29,7 @@ def cached(*modules: str) -> Callable[[Any], Any]:
         digest = hashlib.sha256()
         for name in modules:
             digest.update((_HERE / f"{name}.py").read_bytes())
-        index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+        index: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
         stamp = getattr(index, "_source_stamp", None)
         if stamp is not None:
             index._source_stamp = (stamp, digest.hexdigest())

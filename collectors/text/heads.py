@@ -125,6 +125,9 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
     if m := _ENTRY.match(text):
         return _entry(event, m[2], addresses)
     if m := _RETURN.match(text):
+        # libtraceevent prints (function <- return address), the kernel the other way round
+        if _ADDRESS.match(m[2]) and _ADDRESS.match(m[4]) and not m[2].startswith("0x"):
+            return _return(event, m[2], m[4], "", addresses)
         return _return(event, m[4], m[2], m[3], addresses)
     if m := _RAW_ENTRY.match(text):
         return _entry(event, m[2], addresses)
@@ -162,9 +165,6 @@ def _entry(event: str, where: str, addresses: Addresses) -> Meaning:
 def _return(event: str, symbol: str, site: str, module: str, addresses: Addresses) -> Meaning:
     is_raw = _ADDRESS.match(site) is not None
     if is_raw and _ADDRESS.match(symbol) and symbol not in FUNCTION_OF:
-        # libtraceevent: (function <- return address), the other way round than the kernel
-        if not site.startswith("0x"):
-            symbol, site = site, symbol
         function = addresses.function_at(event, int(symbol, 16))
     else:
         function = FUNCTION_OF.get(base_name(symbol.partition("+")[0]))

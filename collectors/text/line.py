@@ -19,10 +19,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from collectors.text.words import byte_at, find_byte, word_at
+from collectors.text.words import byte_at, find_byte, load_byte, part, piece, word_at
 
 # Cells of `out`
 PID, CPU, CTX, TS, UNIT, BODY, COMM_BEGIN, COMM_END = range(8)
@@ -32,25 +31,26 @@ US, NS, COUNTER, RELATIVE = 1, 2, 3, 4
 """Form of the time stamp."""
 
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
+_HYPHENS = np.uint64(0x2D2D2D2D2D2D2D2D)
 _IRQS_OFF, _HARDIRQ, _SOFTIRQ, _NMI, _PREEMPT_OFF, _UNKNOWN = 1, 2, 4, 8, 16, 128
 _MAX_SECONDS = 9_000_000_000
 _POWERS = np.array([10**k for k in range(10)], np.int64)
 
 
-@numba.njit(nogil=True)
+@piece
 def _is_digit(c: int) -> bool:
     return 48 <= c <= 57
 
 
-@numba.njit(nogil=True)
+@piece
 def _skip_spaces(buf: Any, p: int, n: int) -> int:
-    while p < n and buf[p] == 32:
+    while p < n and load_byte(buf, p) == 32:
         p += 1
     return p
 
 
-@numba.njit(nogil=True)
-def _hex_digit(c: int) -> int:
+@piece
+def _hex_digit(c: Any) -> Any:
     if 48 <= c <= 57:
         return c - 48
     c |= 32
@@ -59,7 +59,7 @@ def _hex_digit(c: int) -> int:
     return -1
 
 
-@numba.njit(nogil=True)
+@part
 def _raw_context(flags: int) -> int:
     """`ctx` from the trace entry's flags byte (include/linux/trace_events.h: TRACE_FLAG_*)."""
     ctx = flags & 1
@@ -72,15 +72,15 @@ def _raw_context(flags: int) -> int:
     return ctx
 
 
-@numba.njit(nogil=True)
+@piece
 def _context(buf: Any, begin: int, end: int, columns: Any) -> int:
     """`ctx` from the flag letters (kernel/trace/trace_output.c: trace_print_lat_fmt)."""
-    c = np.int64(buf[begin])
+    c = load_byte(buf, begin)
     width = end - begin
-    if c == 45 and width >= 4 and buf[begin + 1] == 48 and buf[begin + 2] == 120:
+    if c == 45 and width >= 4 and load_byte(buf, begin + 2) == 120:
         flags = 0  # trace-cmd report -R -l: "-0x14"
         for p in range(begin + 3, min(end, begin + 11)):
-            digit = _hex_digit(np.int64(buf[p]))
+            digit = _hex_digit(load_byte(buf, p))
             if digit < 0:
                 return _UNKNOWN
             flags = flags * 16 + digit
@@ -94,7 +94,7 @@ def _context(buf: Any, begin: int, end: int, columns: Any) -> int:
     depth = columns[width, 1]
     if irq < 0:
         return ctx | _UNKNOWN
-    c = np.int64(buf[begin + irq])
+    c = load_byte(buf, begin + irq)
     if c == 115:  # s
         ctx |= _SOFTIRQ
     elif c == 104:  # h
@@ -106,13 +106,13 @@ def _context(buf: Any, begin: int, end: int, columns: Any) -> int:
     elif c == 90:  # Z
         ctx |= _NMI | _HARDIRQ
     if depth >= 0:
-        c = np.int64(buf[begin + depth])
+        c = load_byte(buf, begin + depth)
         if c not in (46, 48):  # . 0
             ctx |= _PREEMPT_OFF
     return ctx
 
 
-@numba.njit(nogil=True)
+@piece
 def _time(buf: Any, p: int, n: int, out: Any) -> bool:
     """Read a time stamp and the colon after it; `p` is at its first digit."""
     value = 0
@@ -164,7 +164,7 @@ def _time(buf: Any, p: int, n: int, out: Any) -> bool:
     return True
 
 
-@numba.njit(nogil=True)
+@piece
 def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
     """Read everything from the task's pid to the body; `p` is after the hyphen."""
     pid = 0
@@ -222,7 +222,7 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
     return _time(buf, p, n, out)
 
 
-@numba.njit(nogil=True)
+@part
 def _number(buf: Any, p: int, n: int, base: int, out: Any, cell: int) -> int:
     """Read a number after spaces into a cell; return the position after it, -1 if none."""
     p = _skip_spaces(buf, p, n)
@@ -240,14 +240,14 @@ def _number(buf: Any, p: int, n: int, base: int, out: Any, cell: int) -> int:
     return p
 
 
-@numba.njit(nogil=True)
+@part
 def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
     """Read the left half of a line of latency-format with verbose.
 
     kernel/trace/trace_output.c: trace_print_lat_context, lat_print_timestamp.
     """
     p = begin + 16
-    if p >= n or buf[p] != 32:
+    if p >= n or load_byte(buf, p) != 32:
         return False
     p = _number(buf, p, n, 10, out, PID)
     if p < 0 or byte_at(buf, p, n) != 32:
@@ -290,7 +290,7 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
         return False
     limit = min(n, p + 40)
     p += 4
-    while p < limit and buf[p] != 41 and buf[p] != 10:
+    while p < limit and load_byte(buf, p) != 41 and load_byte(buf, p) != 10:
         p += 1
     if byte_at(buf, p, n) != 41 or byte_at(buf, p + 1, n) != 58:
         return False
@@ -300,14 +300,14 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
     return True
 
 
-@numba.njit(nogil=True)
+@piece
 def left_half(buf: Any, begin: int, n: int, columns: Any, out: Any) -> bool:
     """Read task, CPU, context and time of the line at `begin` into `out`.
 
     Parameters
     ----------
-    buf : ndarray of uint8, shape (>= n,)
-        The text.
+    buf : int
+        Address of the text.
     begin, n : int
         Start of the line; end of the text.
     columns : ndarray of int64, shape (9, 2)
@@ -321,29 +321,33 @@ def left_half(buf: Any, begin: int, n: int, columns: Any, out: Any) -> bool:
     bool
         False where no grammar accepts the line.
     """
-    if begin + 17 < n and buf[begin + 16] == 45 and after_hyphen(buf, begin + 17, n, columns, out):
-        out[COMM_BEGIN] = begin
-        out[COMM_END] = begin + 16
-        return True
-    if begin + 9 < n and buf[begin + 8] == 45 and after_hyphen(buf, begin + 9, n, columns, out):
-        out[COMM_BEGIN] = begin
-        out[COMM_END] = begin + 8
-        return True
-    if begin + 17 < n and buf[begin + 16] == 32 and verbose(buf, begin, n, out):
-        return True
-    # A prefix ("trace.dat: "), or columns of another width. The left half is short.
-    limit = min(find_byte(buf, begin, min(n, begin + 512), _NEWLINES), n)
-    p = begin
-    while p < limit:
-        if buf[p] == 45 and after_hyphen(buf, p + 1, n, columns, out):
+    # Column 16, column 8, then anywhere: a prefix ("trace.dat: ") or columns of another width.
+    limit = begin
+    p = begin + 16
+    attempt = 0
+    while True:
+        if p + 1 < n and load_byte(buf, p) == 45 and after_hyphen(buf, p + 1, n, columns, out):
             out[COMM_BEGIN] = begin
             out[COMM_END] = p
             return True
-        p += 1
-    return False
+        attempt += 1
+        if attempt == 1:
+            p = begin + 8
+        elif attempt == 2:
+            if p + 9 < n and load_byte(buf, begin + 16) == 32 and verbose(buf, begin, n, out):
+                return True
+            # The left half is short.
+            limit = find_byte(buf, begin, min(n, begin + 512), _NEWLINES)
+            p = begin
+        else:
+            p += 1
+        if attempt >= 2:
+            p = find_byte(buf, p, limit, _HYPHENS)
+            if p >= limit:
+                return False
 
 
-@numba.njit(nogil=True)
+@piece
 def comm_words(buf: Any, begin: int, end: int, n: int) -> Any:
     """Task name as two words: 16 bytes, right-aligned, filled up with spaces.
 
@@ -359,5 +363,5 @@ def comm_words(buf: Any, begin: int, end: int, n: int) -> Any:
     for p in range(max(begin, end - 16), end):
         carry = second & np.uint64(255)
         first = (first >> eight) | (carry << top)
-        second = (second >> eight) | (np.uint64(buf[p]) << top)
+        second = (second >> eight) | (np.uint64(load_byte(buf, p)) << top)
     return first, second

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from collectors.text.words import byte_at, find_byte, word_at
+from collectors.text.words import byte_at, find_byte, load_byte, part, piece, word_at
 
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _ARROWS = np.uint64(0x3D3D3D3D3D3D3D3D)
@@ -17,7 +16,7 @@ _MASK32 = 0xFFFF_FFFF
 _TASK_UNINTERRUPTIBLE = 2  # include/linux/sched.h
 
 
-@numba.njit(nogil=True)
+@part
 def _skip_token(buf: Any, p: int, n: int) -> int:
     """Position after a value that is no number: a string, an array, a word."""
     c = byte_at(buf, p, n)
@@ -30,16 +29,16 @@ def _skip_token(buf: Any, p: int, n: int) -> int:
         close = 41
     if close:
         q = p + 1
-        while q < n and buf[q] != 10 and buf[q] != close:
+        while q < n and load_byte(buf, q) != 10 and load_byte(buf, q) != close:
             q += 1
-        if q < n and buf[q] == close:
+        if q < n and load_byte(buf, q) == close:
             return q + 1
-    while p < n and buf[p] > 32:
+    while p < n and load_byte(buf, p) > 32:
         p += 1
     return p
 
 
-@numba.njit(nogil=True)
+@piece
 def value_at(buf: Any, p: int, n: int) -> Any:
     """Read the value of an argument.
 
@@ -53,7 +52,7 @@ def value_at(buf: Any, p: int, n: int) -> Any:
         Status 0: no number; 1: fine; 2: ``(fault)``.
     """
     begin = p
-    value = np.int64(0)
+    value: Any = np.int64(0)
     digits = 0
     c = byte_at(buf, p, n)
     if c == 48 and byte_at(buf, p + 1, n) | 32 == 120:  # 0x
@@ -94,36 +93,36 @@ def value_at(buf: Any, p: int, n: int) -> Any:
     return end, np.int64(0), _BAD
 
 
-@numba.njit(nogil=True)
+@part
 def _number_before(buf: Any, end: int, begin: int) -> Any:
     """Read the decimal number that ends at `end`; return its start and value, -1 if none."""
     p = end
     value = 0
     scale = 1
-    while p > begin and 48 <= buf[p - 1] <= 57 and end - p < 10:
+    while p > begin and 48 <= load_byte(buf, p - 1) <= 57 and end - p < 10:
         p -= 1
-        value += (np.int64(buf[p]) - 48) * scale
+        value += (load_byte(buf, p) - 48) * scale
         scale *= 10
     if p == end:
         return p, -1
     return p, value
 
 
-@numba.njit(nogil=True)
+@part
 def _pid_before(buf: Any, end: int, begin: int) -> int:
     """Pid in the token before the last one: ``pid=15 prio=120`` or ``name:15 [120]``."""
     p = end
-    while p > begin and buf[p - 1] > 32:  # the priority
+    while p > begin and load_byte(buf, p - 1) > 32:  # the priority
         p -= 1
-    while p > begin and buf[p - 1] == 32:
+    while p > begin and load_byte(buf, p - 1) == 32:
         p -= 1
     p, value = _number_before(buf, p, begin)
-    if value >= 0 and p > begin and (buf[p - 1] == 61 or buf[p - 1] == 58):  # = :
+    if value >= 0 and p > begin and load_byte(buf, p - 1) in (58, 61):  # : =
         return value
     return -1
 
 
-@numba.njit(nogil=True)
+@part
 def switch_at(buf: Any, p: int, n: int) -> Any:
     """Read the payload of sched:sched_switch.
 
@@ -139,7 +138,7 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
     """
     end = find_byte(buf, p, n, _NEWLINES)
     last = end
-    while last > p and buf[last - 1] <= 32:
+    while last > p and load_byte(buf, last - 1) <= 32:
         last -= 1
     # Where the halves meet: the position of the state's last byte plus one.
     meet = -1
@@ -150,20 +149,21 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
             and byte_at(buf, q + 2, n) == 62
             and byte_at(buf, q + 3, n) == 32
             and q > p + 1
-            and buf[q - 1] == 32
+            and load_byte(buf, q - 1) == 32
         ):
             # Only after "prev_state=S" or "[120] S" is it the arrow of the event.
             s = q - 1
-            while s > p and buf[s - 1] > 32 and buf[s - 1] != 61:
+            while s > p and load_byte(buf, s - 1) > 32 and load_byte(buf, s - 1) != 61:
                 s -= 1
-            if s > p and (buf[s - 1] == 61 or (s > p + 1 and buf[s - 2] == 93)):
+            bracket = s > p + 1 and load_byte(buf, s - 2) == 93
+            if s > p and (load_byte(buf, s - 1) == 61 or bracket):
                 meet = q - 1
                 break
         q = find_byte(buf, q + 1, end, _ARROWS)
     if meet < 0:
         q = p
         while q < end:
-            if buf[q] == 110 and word_at(buf, q, n) == _NEXT_COMM and buf[q - 1] == 32:
+            if word_at(buf, q, n) == _NEXT_COMM and load_byte(buf, q - 1) == 32:
                 meet = q - 1
                 break
             q += 1
@@ -171,17 +171,17 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
             return end, -1, 0, -1
     s = meet
     blocked = 0
-    while s > p and buf[s - 1] > 32 and buf[s - 1] != 61:
+    while s > p and load_byte(buf, s - 1) > 32 and load_byte(buf, s - 1) != 61:
         s -= 1
-        if buf[s] == 68:  # D
+        if load_byte(buf, s) == 68:  # D
             blocked = 1
-    if 48 <= buf[s] <= 57:
+    if 48 <= load_byte(buf, s) <= 57:
         state = value_at(buf, s, n)
         if state[2] == _GOOD:
             # 0x80 and above are reported for idle tasks and others (TASK_REPORT_IDLE)
             blocked = 1 if state[1] & _TASK_UNINTERRUPTIBLE else 0
-    while s > p and buf[s - 1] > 32:  # prev_state=
+    while s > p and load_byte(buf, s - 1) > 32:  # prev_state=
         s -= 1
-    while s > p and buf[s - 1] == 32:
+    while s > p and load_byte(buf, s - 1) == 32:
         s -= 1
     return end, _pid_before(buf, s, p), blocked, _pid_before(buf, last, meet)

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 4 << 20
 """Bytes that a thread takes at a time."""
-_BLOCK: Final = 1 << 15
-"""Rows that the scanner writes before it hands them over."""
+_OVERFLOW: Final = 1 << 14
+"""Rows of a further block, where a piece has more rows than its share of the array."""
+_MARGIN: Final = 1.04
+"""Share of rows that a piece gets above the density of the first piece."""
 _HEAD: Final = 1 << 16
 _MAX_THREADS: Final = 8
 _NS_CLOCKS: Final = frozenset(
@@ -41,10 +43,15 @@ _NS_CLOCKS: Final = frozenset(
 
 @dataclass
 class _Chunk:
-    """Rows and counters of one piece of the text."""
+    """Rows (as words) and counters of one piece of the text."""
 
     blocks: list[NDArray[np.int64]] = field(default_factory=list)
     stats: NDArray[np.int64] = field(default_factory=new_stats)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(len(block) for block in self.blocks)
 
 
 def read_raw(
@@ -90,37 +97,53 @@ def read_raw(
     names = Names(Addresses(source))
     pieces = list(_split(source, chunk))
     threads = min(threads or os.cpu_count() or 1, _MAX_THREADS, max(len(pieces), 1))
+    every = [Tables(data, names, source.trace)]
+    # The first piece teaches the tables most of what they will know, and how dense the rows are.
+    first = pieces[0] if pieces else (0, 0)
+    chunks = [
+        _scan_piece(scan, every[0], header, first, np.empty((_OVERFLOW, ROW_WORDS), np.int64))
+    ]
+    shares = [
+        int(chunks[0].rows / (first[1] - first[0] or 1) * (e - b) * _MARGIN) + 64
+        for b, e in pieces[1:]
+    ]
+    starts = chunks[0].rows + np.concatenate([[0], np.cumsum(shares)]).astype(np.int64)
+    # One array for all rows, never touched where no row comes to lie.
+    words = np.empty((int(starts[-1]), ROW_WORDS), np.int64)
     pool: SimpleQueue[Tables] = SimpleQueue()
-    every: list[Tables] = []
+    pool.put(every[0])
+    for _ in range(1, threads):
+        every.append(every[0].clone())
+        pool.put(every[-1])
 
-    def work(piece: tuple[int, int]) -> _Chunk:
+    def work(index: int) -> _Chunk:
         tables = pool.get()
         try:
-            return _scan_piece(scan, tables, header, piece)
+            share = words[starts[index] : starts[index + 1]]
+            return _scan_piece(scan, tables, header, pieces[index + 1], share)
         finally:
             pool.put(tables)
 
-    total = _Chunk()
-    for _ in range(threads):
-        every.append(Tables(data, names, source.trace))
-        pool.put(every[-1])
     with ThreadPoolExecutor(threads) as executor:
-        futures = [executor.submit(work, piece) for piece in pieces]
+        futures = [executor.submit(work, index) for index in range(len(shares))]
         try:
-            for piece, future in zip(pieces, futures, strict=True):
-                _merge(total, future.result())
+            for piece, future in zip(pieces[1:], futures, strict=True):
+                chunks.append(future.result())
                 if progress is not None:
                     progress(piece[1], len(data))
         except BaseException:
             executor.shutdown(cancel_futures=True)
             raise
+    total = new_stats()
+    for part in chunks:
+        _add_stats(total, part.stats)
     counts: dict[str, int] = {}
     for tables in every:
         for label, count in tables.counts().items():
             counts[label] = counts.get(label, 0) + count
-    raw = _raw_events(total.blocks, names, counts)
-    _require_trace(source, header, total.stats)
-    return raw, header, total.stats, names
+    raw = _raw_events(_join(words, chunks), names, counts)
+    _require_trace(source, header, total)
+    return raw, header, total, names
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
@@ -157,16 +180,20 @@ def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 def _scan_piece(
-    scan: Callable[..., int], tables: Tables, header: Header, piece: tuple[int, int]
+    scan: Callable[..., int],
+    tables: Tables,
+    header: Header,
+    piece: tuple[int, int],
+    share: NDArray[np.int64],
 ) -> _Chunk:
-    """Scan one piece, answering the scanner's questions."""
+    """Scan one piece into its share of the array, answering the scanner's questions."""
     result = _Chunk()
     work = np.zeros(Work.CELLS, np.int64)
     work[Work.POSITION], work[Work.END] = piece
-    block = np.empty((_BLOCK, ROW_WORDS), np.int64)
+    block = share
     while True:
         status = scan(
-            tables.buf,
+            tables.address,
             len(tables.buf),
             work,
             result.stats,
@@ -180,18 +207,17 @@ def _scan_piece(
             tables.comm_keys,
         )
         if status in (Status.DONE, Status.FULL):
-            result.blocks.append(block[: work[Work.ROWS]].copy())
-            work[Work.ROWS] = 0
+            result.blocks.append(block[: work[Work.ROWS]])
             if status == Status.DONE:
                 return result
+            work[Work.ROWS] = 0
+            block = np.empty((_OVERFLOW, ROW_WORDS), np.int64)
         else:
             tables.resolve(status, work)
 
 
-def _merge(total: _Chunk, part: _Chunk) -> None:
-    """Add a piece's rows and counters, in the order of the file."""
-    total.blocks.extend(part.blocks)
-    one, two = total.stats, part.stats
+def _add_stats(one: NDArray[np.int64], two: NDArray[np.int64]) -> None:
+    """Add a piece's counters to those of the pieces before it."""
     if one[Stat.UNREAD] == 0 and two[Stat.UNREAD]:
         one[Stat.FIRST_UNREAD] = one[Stat.LINES] + two[Stat.FIRST_UNREAD]
         one[Stat.FIRST_UNREAD_AT] = two[Stat.FIRST_UNREAD_AT]
@@ -202,10 +228,21 @@ def _merge(total: _Chunk, part: _Chunk) -> None:
     one[Stat.MIN_TS], one[Stat.MAX_TS] = low, high
 
 
-def _raw_events(blocks: list[NDArray[np.int64]], names: Names, counts: dict[str, int]) -> RawEvents:
-    """Join the blocks; number names in alphabetical order, whichever thread met them first."""
-    words = np.concatenate(blocks) if blocks else np.zeros((0, ROW_WORDS), np.int64)
-    blocks.clear()
+def _join(words: NDArray[np.int64], chunks: list[_Chunk]) -> NDArray[np.int64]:
+    """Close the gaps between the pieces' rows, in place where they fit."""
+    total = sum(part.rows for part in chunks)
+    if total > len(words) or any(len(part.blocks) > 1 for part in chunks[1:]):
+        return np.concatenate([block for part in chunks for block in part.blocks])
+    at = 0
+    for part in chunks:
+        for block in part.blocks:
+            words[at : at + len(block)] = block  # moves down: no piece overtakes the next
+            at += len(block)
+    return words[:total]
+
+
+def _raw_events(words: NDArray[np.int64], names: Names, counts: dict[str, int]) -> RawEvents:
+    """Number task names and sites in alphabetical order, whichever thread met them first."""
     rows = words.view(RAW_DTYPE).reshape(-1)
     tables: list[tuple[str, ...]] = []
     for column, table in (("comm", names.comms), ("site", names.sites)):

@@ -40,6 +40,9 @@ from collectors.text.words import (
     find_byte,
     find_either,
     hash_bytes,
+    load_byte,
+    part,
+    piece,
     same_bytes,
     word_at,
 )
@@ -106,10 +109,10 @@ _MASK6 = np.uint64(0xFFFF_FFFF_FFFF)
 _MASK32 = np.int64(0xFFFF_FFFF)
 
 
-@numba.njit(nogil=True)
+@piece
 def lookup(
     buf: Any, begin: int, end: int, n: int, space: int, slots: Any, hashes: Any, heads: Any
-) -> int:
+) -> Any:
     """Row of a text in the table of heads, -1 if it is not there."""
     h = hash_bytes(buf, begin, end, n, space)
     mask = slots.shape[0] - 1
@@ -127,38 +130,38 @@ def lookup(
     return -1
 
 
-@numba.njit(nogil=True)
-def comm_hash(first: Any, second: Any) -> int:
+@piece
+def comm_hash(first: Any, second: Any) -> Any:
     """Place of a task name in its table, before the mask."""
     h = (first ^ (second * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
     return np.int64(h >> np.uint64(33))
 
 
-@numba.njit(nogil=True)
+@piece
 def _head_end(buf: Any, name_end: int, n: int) -> int:
     """End of an event's head: its name, and where the probe is."""
     p = name_end
-    while p < n and buf[p] == 32:
+    while p < n and load_byte(buf, p) == 32:
         p += 1
     c = byte_at(buf, p, n)
     if c == 40:  # "(kmap_high+0x0/0x260)", "(c126eff0 <- c1274dc9)"
         close = find_either(buf, p, n, _CLOSES, _NEWLINES)
-        if close < n and buf[close] == 41:
+        if close < n and load_byte(buf, close) == 41:
             return close + 1
         return name_end
     end = name_end
     # trace-cmd report -R: __probe_func=.. __probe_ret_ip=..; option "fields" adds " (decimal)"
     while (c == 95 and word_at(buf, p, n) == _PROBE) or (end > name_end and c == 40):
-        while p < n and buf[p] > 32:
+        while p < n and load_byte(buf, p) > 32:
             p += 1
         end = p
-        while p < n and buf[p] == 32:
+        while p < n and load_byte(buf, p) == 32:
             p += 1
         c = byte_at(buf, p, n)
     return end
 
 
-@numba.njit(nogil=True)
+@part
 def _control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     """Recognise a line that is no event.
 
@@ -173,7 +176,7 @@ def _control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
         if word_at(buf, begin, n) != _STARTED_1:
             return 1
         p = begin + 8  # "##### CPU 1 buffer started ####" (trace.c: test_cpu_buff_start)
-        while p < end and not 48 <= buf[p] <= 57:
+        while p < end and not 48 <= load_byte(buf, p) <= 57:
             p += 1
         kind = KIND_STARTED
     elif word_at(buf, begin, n) & _MASK4 == _CPU_COLON:
@@ -185,10 +188,10 @@ def _control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
         if word == _VERSION or word & _MASK5 == _CPUS or word & _MASK4 == _CPU_SPACE:
             return 1
         return 0
-    cpu = 0
+    cpu: Any = 0
     digits = 0
-    while p < end and 48 <= buf[p] <= 57 and digits < 5:
-        cpu = cpu * 10 + np.int64(buf[p]) - 48
+    while p < end and 48 <= load_byte(buf, p) <= 57 and digits < 5:
+        cpu = cpu * 10 + load_byte(buf, p) - 48
         digits += 1
         p += 1
     if digits == 0 or cpu >= _UNKNOWN_CPU:
@@ -197,20 +200,20 @@ def _control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     out[TS] = -1
     if kind == KIND_STARTED:
         return kind if word_at(buf, p + 1, n) == _STARTED_2 else 1
-    while p < end and buf[p] != 91:  # [
+    while p < end and load_byte(buf, p) != 91:  # [
         p += 1
     if word_at(buf, p, n) & _MASK6 == _LOST & _MASK6:
         p += 6
     elif word_at(buf, p, n) == _EVENTS:
         return kind
-    elif p + 1 < end and 48 <= buf[p + 1] <= 57:
+    elif p + 1 < end and 48 <= load_byte(buf, p + 1) <= 57:
         p += 1
     else:
         return 1  # [SUBBUFFER START]
-    value = 0
+    value: Any = 0
     digits = 0
-    while p < end and 48 <= buf[p] <= 57 and digits < 18:
-        value = value * 10 + np.int64(buf[p]) - 48
+    while p < end and 48 <= load_byte(buf, p) <= 57 and digits < 18:
+        value = value * 10 + load_byte(buf, p) - 48
         digits += 1
         p += 1
     if digits:
@@ -218,29 +221,29 @@ def _control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     return kind
 
 
-@numba.njit(nogil=True)
+@part
 def _is_blank_or_stack(buf: Any, begin: int, end: int) -> int:
     """1 for a blank line, 2 for a line of a stack trace (`` => symbol``), else 0."""
     p = begin
-    while p < end and (buf[p] == 32 or buf[p] == 9 or buf[p] == 13):
+    while p < end and load_byte(buf, p) in (32, 9, 13):
         p += 1
     if p >= end:
         return 1
-    if p + 1 < end and buf[p] == 61 and buf[p + 1] == 62:
+    if p + 1 < end and load_byte(buf, p) == 61 and load_byte(buf, p + 1) == 62:
         return 2
     return 0
 
 
-@numba.njit(nogil=True)
+@piece
 def _write(
     rows: Any,
     at: int,
     out: Any,
     values: Any,
     caller: int,
-    comm: int,
-    site: int,
-    kind: int,
+    comm: Any,
+    site: Any,
+    kind: Any,
     present: int,
 ) -> None:
     """Write one row (layout: collectors.raw.RAW_DTYPE)."""
@@ -253,7 +256,7 @@ def _write(
     rows[at, 8] = out[CTX] | (present << 8)
 
 
-@numba.njit(nogil=True)
+@piece
 def _arguments(
     buf: Any, p: int, n: int, head: int, heads: Any, args: Any, values: Any, work: Any, seen: Any
 ) -> int:
@@ -269,7 +272,7 @@ def _arguments(
     expected = 0
     seen[0] = seen[1] = seen[3] = 0  # present, faults, -, no numbers
     while True:
-        while p < n and buf[p] == 32:
+        while p < n and load_byte(buf, p) == 32:
             p += 1
         c = byte_at(buf, p, n)
         if c == 10 or p >= n:
@@ -290,10 +293,10 @@ def _arguments(
                 break
         if found < 0:
             q = p
-            while q < n and buf[q] > 32 and buf[q] != 61:
+            while q < n and load_byte(buf, q) > 32 and load_byte(buf, q) != 61:
                 q += 1
             if byte_at(buf, q, n) != 61 or q == p:
-                while q < n and buf[q] > 32:
+                while q < n and load_byte(buf, q) > 32:
                     q += 1
                 if q == p:  # a control character
                     q += 1
@@ -316,7 +319,7 @@ def _arguments(
             seen[3 - good] += 1
 
 
-@numba.njit(nogil=True)
+@part
 def _function_line(
     buf: Any, p: int, n: int, slots: Any, hashes: Any, heads: Any, work: Any, result: Any
 ) -> bool:
@@ -327,7 +330,7 @@ def _function_line(
     """
     end = find_byte(buf, p, n, _NEWLINES)
     q = p
-    while q < end and buf[q] > 32 and buf[q] != 40:
+    while q < end and load_byte(buf, q) > 32 and load_byte(buf, q) != 40:
         q += 1
     head = lookup(buf, p, q, n, _SP_FUNCTION, slots, hashes, heads)
     work[_SPACE] = _SP_FUNCTION
@@ -340,13 +343,16 @@ def _function_line(
     result[2] = end
     if heads[head, _H_KIND] == _PLAIN:
         return True
-    while q + 1 < end and not (buf[q] == 60 and buf[q + 1] == 45) and buf[q] != 61:  # <- or =
+    while q + 1 < end:
+        c = load_byte(buf, q)
+        if c == 61 or (c == 60 and load_byte(buf, q + 1) == 45):  # = or <-
+            break
         q += 1
     q += 1
-    while q < end and (buf[q] == 45 or buf[q] == 32):
+    while q < end and (load_byte(buf, q) == 45 or load_byte(buf, q) == 32):
         q += 1
     last = end
-    while last > q and buf[last - 1] <= 32:
+    while last > q and load_byte(buf, last - 1) <= 32:
         last -= 1
     if last <= q:
         return True
@@ -380,8 +386,8 @@ def scan(
 
     Parameters
     ----------
-    buf : ndarray of uint8, shape (n,)
-        The whole text, mapped.
+    buf : int
+        Address of the whole text, mapped.
     n : int
         Its length.
     work : ndarray of int64, shape (8,)
@@ -418,7 +424,7 @@ def scan(
         if at >= capacity:
             status = _FULL
             break
-        readable = buf[p] != 35 and left_half(buf, p, n, columns, out)
+        readable = load_byte(buf, p) != 35 and left_half(buf, p, n, columns, out)
         if not readable:
             end = find_byte(buf, p, n, _NEWLINES)
             marker = _control(buf, p, end, n, out)
@@ -452,16 +458,16 @@ def scan(
         body = out[BODY]
         c = byte_at(buf, body, n)
         if c == 40 and byte_at(buf, body + 1, n) == 43:  # trace-cmd report --ts-diff: (+139)
-            while body < n and buf[body] != 10 and buf[body] != 41:
+            while body < n and load_byte(buf, body) != 10 and load_byte(buf, body) != 41:
                 body += 1
             if byte_at(buf, body, n) == 41:
                 body += 1
-            while body < n and buf[body] == 32:
+            while body < n and load_byte(buf, body) == 32:
                 body += 1
         # The event's name ends at a colon; a function tracer's at a space.
         name_end = find_either(buf, body, n, _COLONS, _SPACES)
         newline = find_byte(buf, body, name_end, _NEWLINES)
-        is_event = newline == name_end and name_end < n and buf[name_end] == 58
+        is_event = newline == name_end and name_end < n and load_byte(buf, name_end) == 58
         site = np.int64(0)
         if is_event:
             name_end += 1
@@ -480,7 +486,7 @@ def scan(
             kind = heads[head, _H_KIND]
             if kind == _FUNCTION_EVENT:
                 body = head_end
-                while body < n and buf[body] == 32:
+                while body < n and load_byte(buf, body) == 32:
                     body += 1
                 if byte_at(buf, body, n) == 105 and byte_at(buf, body + 2, n) == 61:  # ip=
                     body += 3

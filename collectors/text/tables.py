@@ -6,6 +6,7 @@ Every thread has its own :class:`Tables` (arrays that only it changes); all shar
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,6 +94,7 @@ class Tables:
 
     def __init__(self, buf: NDArray[np.uint8], names: Names, source: str) -> None:
         self.buf = buf
+        self.address = buf.ctypes.data
         self.names = names
         self.source = source
         self.labels: list[str] = []
@@ -104,6 +106,14 @@ class Tables:
         self.comm_slots = np.full(512, -1, np.int32)
         self.comm_keys = np.zeros((128, 3), np.uint64)
         self._comms = 0
+
+    def clone(self) -> Tables:
+        """Tables for another thread, with what these know and counts at 0."""
+        other = copy.copy(self)
+        for name in ("heads", "hashes", "slots", "args", "comm_slots", "comm_keys", "labels"):
+            setattr(other, name, copy.copy(getattr(self, name)))
+        other.heads[:, Head.COUNT] = 0
+        return other
 
     def counts(self) -> dict[str, int]:
         """Number of events by label."""

@@ -1,13 +1,16 @@
 """Eight bytes at a time: the smallest pieces of the text scanner.
 
 A text is searched and compared in 64-bit words (SWAR, "SIMD within a register"), loaded from any
-address. Every load checks the end of the buffer, so nothing outside of it is ever touched.
+address. The text
+is given by its address (the caller keeps it mapped) and its length: arrays would be counted in
+and out of every function. Every load checks the end, so nothing outside is ever touched.
 Words are taken as little-endian, which every machine that hmtrace runs on is.
 
 Source of the zero-byte test: the determination of a zero byte in a word, as used by strlen()
 implementations; the lowest set bit of its result is exact.
 """
 
+# ruff: noqa: ARG001 - arguments of intrinsics are used by their names only in the types
 from __future__ import annotations
 
 from typing import Any
@@ -28,21 +31,32 @@ _BYTE = np.uint64(255)
 
 
 @intrinsic
-def load_word(_typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001 - used by numba
-    """Load 8 bytes of a uint8 array from any index, unchecked."""
+def _load_word(_typing: Any, base: Any, index: Any) -> Any:
+    """Load 8 bytes at an address plus an index, unchecked."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(64).as_pointer())
-        word = builder.load(pointer)
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        address = builder.add(arguments[0], arguments[1])
+        word = builder.load(builder.inttoptr(address, ir.IntType(64).as_pointer()))
         word.align = 1
         return word
 
-    return types.uint64(array, types.intp), generate
+    return types.uint64(types.intp, types.intp), generate
 
 
 @intrinsic
-def trailing_zeros(_typing: Any, word: Any) -> Any:  # noqa: ARG001 - used by numba
+def _load_byte(_typing: Any, base: Any, index: Any) -> Any:
+    """Load the byte at an address plus an index, unchecked."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        address = builder.add(arguments[0], arguments[1])
+        byte = builder.load(builder.inttoptr(address, ir.IntType(8).as_pointer()))
+        return builder.zext(byte, ir.IntType(64))
+
+    return types.int64(types.intp, types.intp), generate
+
+
+@intrinsic
+def _trailing_zeros(_typing: Any, word: Any) -> Any:
     """Count the zero bits below the lowest set bit of a 64-bit word (64 for 0)."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -51,26 +65,38 @@ def trailing_zeros(_typing: Any, word: Any) -> Any:  # noqa: ARG001 - used by nu
     return types.int64(types.uint64), generate
 
 
-@numba.njit(nogil=True)
-def byte_at(buf: Any, p: int, n: int) -> int:
+# numba gives the first argument itself; a type checker does not know.
+load_word: Any = _load_word
+load_byte: Any = _load_byte
+trailing_zeros: Any = _trailing_zeros
+
+
+piece = numba.njit(nogil=True, forceinline=True)
+"""Decorator of what every line runs through: inlined, as a call costs more than the work."""
+part = numba.njit(nogil=True)
+"""Decorator of the rarer or larger parts."""
+
+
+@piece
+def byte_at(buf: Any, p: int, n: int) -> Any:
     """Byte at `p`, a newline at the end of the text."""
-    return np.int64(buf[p]) if p < n else np.int64(10)
+    return load_byte(buf, p) if p < n else np.int64(10)
 
 
-@numba.njit(nogil=True)
+@piece
 def word_at(buf: Any, p: int, n: int) -> Any:
     """Eight bytes from `p` on, zeros beyond the end `n`."""
     if p + 8 <= n:
         return load_word(buf, p)
-    word = np.uint64(0)
-    shift = np.uint64(0)
+    word: Any = np.uint64(0)
+    shift: Any = np.uint64(0)
     for i in range(p, n):
-        word |= np.uint64(buf[i]) << shift
+        word |= np.uint64(load_byte(buf, i)) << shift
         shift += _EIGHT
     return word
 
 
-@numba.njit(nogil=True)
+@piece
 def find_byte(buf: Any, p: int, n: int, pattern: Any) -> int:
     """Position of the first byte from `p` on that equals those of `pattern`, `n` if none."""
     while p + 8 <= n:
@@ -79,13 +105,13 @@ def find_byte(buf: Any, p: int, n: int, pattern: Any) -> int:
         if hit != 0:
             return p + (trailing_zeros(hit) >> 3)
         p += 8
-    wanted = pattern & _BYTE
-    while p < n and np.uint64(buf[p]) != wanted:
+    wanted = np.int64(pattern & _BYTE)
+    while p < n and load_byte(buf, p) != wanted:
         p += 1
     return p
 
 
-@numba.njit(nogil=True)
+@piece
 def find_either(buf: Any, p: int, n: int, one: Any, two: Any) -> int:
     """Position of the first byte from `p` on that is in `one` or `two`, `n` if none."""
     while p + 8 <= n:
@@ -96,12 +122,14 @@ def find_either(buf: Any, p: int, n: int, one: Any, two: Any) -> int:
         if hit != 0:
             return p + (trailing_zeros(hit) >> 3)
         p += 8
-    while p < n and np.uint64(buf[p]) != one & _BYTE and np.uint64(buf[p]) != two & _BYTE:
+    first = np.int64(one & _BYTE)
+    second = np.int64(two & _BYTE)
+    while p < n and load_byte(buf, p) != first and load_byte(buf, p) != second:
         p += 1
     return p
 
 
-@numba.njit(nogil=True)
+@piece
 def hash_bytes(buf: Any, begin: int, end: int, n: int, salt: int) -> Any:
     """Hash of the bytes from `begin` to `end`; equal texts of another `salt` differ."""
     h = (np.uint64(end - begin) + (np.uint64(salt) << np.uint64(40))) * _K
@@ -117,7 +145,7 @@ def hash_bytes(buf: Any, begin: int, end: int, n: int, salt: int) -> Any:
     return h
 
 
-@numba.njit(nogil=True)
+@piece
 def same_bytes(buf: Any, a: int, b: int, length: int, n: int) -> bool:
     """Tell whether `length` bytes at `a` and at `b` are equal."""
     left = length
