@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from collectors.assemble import assemble
 from collectors.capture import Capture, Origin
 from collectors.facts import Fact
+from collectors.pages import PageMap
 from collectors.probes import KIND_LOST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from collectors.reading import Reading
     from collectors.source import Source
 
@@ -37,8 +40,11 @@ def build_capture(source: Source, reading: Reading) -> Capture:
         told["cpus"] = Fact(reading.cpus, source.trace, "header of the trace")
     rows = reading.raw.rows
     needs_symbols = bool(((rows["caller"] != 0) & (rows["site"] == 0)).any())
-    kallsyms = source.read_meta("kallsyms") if needs_symbols else None
-    events = assemble(reading.raw, symbols=Symbols.from_kallsyms(kallsyms) if kallsyms else None)
+    symbols = reading.symbols
+    if needs_symbols and not symbols:
+        symbols = Symbols.from_kallsyms(source.read_meta("kallsyms") or b"")
+    page_map = page_map_of(source.facts.values())
+    events = assemble(reading.raw, symbols=symbols or None, page_map=page_map)
     notes = [*source.notes, *reading.notes]
     if not (rows["kind"] < KIND_LOST).any():
         notes.append(
@@ -56,3 +62,15 @@ def build_capture(source: Source, reading: Reading) -> Capture:
         lost=reading.lost,
         notes=tuple(notes),
     )
+
+
+def page_map_of(values: Mapping[str, Any]) -> PageMap | None:
+    """How pages and frames go together by the machine's own account (mem_map).
+
+    A trace's own pairs go before it; kernels up to 5.10, whose kmap_atomic() shows no frame,
+    have nothing else.
+    """
+    mem_map, size = values.get("mem_map"), values.get("page_struct")
+    if not mem_map or not size:
+        return None
+    return PageMap(mem_map - values.get("phys_pfn_offset", 0) * size, size)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from collectors.raw import RawEvents
     from collectors.source import Source
+    from collectors.symbols import Symbols
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Reading:
         Number of CPUs where the trace says it.
     notes
         Remarks for the user.
+    symbols
+        The kernel's symbols where the trace itself holds them.
     """
 
     raw: RawEvents
@@ -49,6 +52,7 @@ class Reading:
     release: str = ""
     cpus: int | None = None
     notes: tuple[str, ...] = ()
+    symbols: Symbols | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Two faces:
 
 :func:`read_raw`
     Raw events for the rest of hmtrace: mapping functions and task switches, with what was lost.
+    :func:`read` is the same for a capture, with the machine's files beside the trace.
 :func:`scan`
     Every event with every field, as lazy polars frames. Usable on its own.
 
@@ -19,18 +20,60 @@ file's size (``layout.EXPANSION``), 24 bytes per wanted record and 72 per row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from collectors.tracecmd_dat.meaning import probe_functions
-from collectors.tracecmd_dat.metadata import read_tracing_data
-from collectors.tracecmd_dat.read import TraceDat, read_raw, sniff
+from collectors.tracecmd_dat.layout import MAGIC
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     import polars as pl
 
-__all__ = ["TraceDat", "probe_functions", "read_raw", "read_tracing_data", "scan", "sniff"]
+    from collectors.reading import Reading
+    from collectors.source import Source
+    from collectors.tracecmd_dat.meaning import probe_functions
+    from collectors.tracecmd_dat.metadata import read_tracing_data
+    from collectors.tracecmd_dat.read import TraceDat, read_raw
+
+__all__ = [
+    "TraceDat",
+    "probe_functions",
+    "read",
+    "read_raw",
+    "read_tracing_data",
+    "scan",
+    "sniff",
+]
+
+_HOMES = {
+    "TraceDat": "read",
+    "read_raw": "read",
+    "probe_functions": "meaning",
+    "read_tracing_data": "metadata",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: looking at a file's first bytes must not import numpy."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def sniff(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is a trace.dat."""
+    return head.startswith(MAGIC)
+
+
+def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
+    """Read a trace.dat as a capture's trace; see :func:`collectors.tracecmd_dat.capture.read`."""
+    from collectors.tracecmd_dat import capture
+
+    return capture.read(source, progress)
 
 
 def scan(path: str | PathLike[str], *, buffer: str | None = None) -> dict[str, pl.LazyFrame]:

@@ -7,6 +7,7 @@ Sources: trace-cmd.dat.v6(5), trace-cmd.dat.v7(5), trace-cmd lib/trace-cmd/trace
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from collectors.tracecmd_dat import clocks, layout, metadata, unpack
@@ -202,7 +203,9 @@ def _read_trailing_clock(file: Container, cursor: Cursor, top: Buffer) -> None:
     """
     size = cursor.number(8, "size of trace_clock")
     if 0 < size <= min(cursor.left, 4096):
-        name = clocks.chosen_clock(bytes(cursor.take(size, "trace_clock")).decode("ascii", "replace"))
+        name = clocks.chosen_clock(
+            bytes(cursor.take(size, "trace_clock")).decode("ascii", "replace")
+        )
         if name != "unknown" and file.clock.name == "unknown":
             file.clock.name = top.clock = name
 
@@ -387,7 +390,7 @@ def _cpu_data(file: Container, cursor: Cursor, cpu: int, offset: int, size: int)
 def _check_extents(file: Container, cursor: Cursor) -> None:
     """Refuse data that would be read twice: a small file must not become a large trace."""
     extents = sorted((c.offset, c.size) for b in file.buffers for c in b.cpus)
-    for (start, size), (after, _) in zip(extents, extents[1:], strict=False):
+    for (start, size), (after, _) in pairwise(extents):
         if start + size > after:
             cursor.offset = after
             raise cursor.error("the trace data of two CPUs overlap", hint=TRUNCATED)

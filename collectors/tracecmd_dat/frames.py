@@ -192,7 +192,7 @@ class _Source:
         """Bytes of an array in every record."""
         at, length = self.where
         starts, sizes = at[:limit].tolist(), length[:limit].tolist()
-        data = memoryview(self.pages.data)
+        data = self.pages.data.data
         if field.dynamic:
             base = field.offset + 4 if field.dynamic == "rel" else 0
             places = self.numbers(field, 0, limit).tolist()

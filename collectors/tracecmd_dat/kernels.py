@@ -8,7 +8,7 @@ forward, so that no input makes a loop endless or reads outside the array.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -43,26 +43,26 @@ NO_STAMP = -(1 << 63)
 
 
 @numba.njit(inline="always")
-def _u16(data: NDArray[np.uint8], at: int, big: bool) -> int:  # noqa: FBT001
+def _u16(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     first, second = np.int64(data[at]), np.int64(data[at + 1])
     return first << 8 | second if big else second << 8 | first
 
 
 @numba.njit(inline="always")
-def _u32(data: NDArray[np.uint8], at: int, big: bool) -> int:  # noqa: FBT001
+def _u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     a, b = np.int64(data[at]), np.int64(data[at + 1])
     c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
     return a << 24 | b << 16 | c << 8 | d if big else d << 24 | c << 16 | b << 8 | a
 
 
 @numba.njit(inline="always")
-def _u64(data: NDArray[np.uint8], at: int, big: bool) -> int:  # noqa: FBT001
+def _u64(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     first, second = _u32(data, at, big), _u32(data, at + 4, big)
     return first << 32 | second if big else second << 32 | first
 
 
 @numba.njit(inline="always")
-def _load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> int:  # noqa: FBT001
+def _load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> Any:  # noqa: FBT001
     """Read a number of 1, 2, 4 or 8 bytes, without sign."""
     if size == 4:
         return _u32(data, at, big)
@@ -74,7 +74,7 @@ def _load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> int:  # noq
 
 
 @numba.njit(inline="always")
-def _extend(value: int, size: int) -> int:
+def _extend(value: int, size: int) -> Any:
     """Give a number of `size` bytes its sign."""
     shift = 64 - 8 * size
     return value << shift >> shift
@@ -120,7 +120,7 @@ def find_slot(
 
 
 @numba.njit(cache=True, nogil=True)
-def walk(  # noqa: C901
+def walk(
     data: NDArray[np.uint8],
     extents: NDArray[np.int64],
     page: NDArray[np.int64],
@@ -329,15 +329,17 @@ def fill_rows(
             if start >= 0:
                 values[row, 0] = start
                 present[row] = 1
+            ctx[row] = 128
             continue
         if plan[PLAN_PID] >= 0:
             task = _extend(_u32(data, start + plan[PLAN_PID], big), 4)
             pid[row] = task
             comm[row] = comm_of[task] if 0 <= task < len(comm_of) else 1
-        state = 128
+        state: Any = 128
         if plan[PLAN_FLAGS] >= 0:
             flags = np.int64(data[start + plan[PLAN_FLAGS]])
-            # trace_flag_type: 1 irqs off, 8 hardirq, 16 softirq, 64 NMI (include/linux/trace_events.h)
+            # trace_flag_type (include/linux/trace_events.h): 1 irqs off, 8 hardirq, 16 softirq,
+            # 64 NMI
             state = (flags & 1) | (flags >> 2 & 6) | (flags >> 3 & 8)
             if plan[PLAN_PREEMPT] >= 0 and data[start + plan[PLAN_PREEMPT]] & 15:
                 state |= 16

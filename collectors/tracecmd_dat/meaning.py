@@ -19,15 +19,16 @@ from collectors.probes import (
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.text.heads import guess, label_of
 from collectors.tracecmd_dat import pages as paging
+from collectors.tracecmd_dat.symbols import function_around, names_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from collectors.symbols import Symbols
     from collectors.tracecmd_dat.formats import EventFormat, Field
     from collectors.tracecmd_dat.pages import Pages, Records
-    from collectors.tracecmd_dat.symbols import KernelSymbols
 
 _PID_LIMIT: Final = 1 << 22
 """PID_MAX_LIMIT (include/linux/threads.h)."""
@@ -116,7 +117,7 @@ class Meaning:
     """
 
     def __init__(
-        self, events: Mapping[int, EventFormat], symbols: KernelSymbols, probes: Mapping[str, str]
+        self, events: Mapping[int, EventFormat], symbols: Symbols, probes: Mapping[str, str]
     ) -> None:
         self._events = events
         self._symbols = symbols
@@ -163,7 +164,7 @@ class Meaning:
         """Interpret an event of the function or function_graph tracer."""
         if event.name not in paging.FUNCTION_FIELDS or not ip:
             return event.name, None
-        symbol = self._symbols.function_around(ip)
+        symbol = function_around(self._symbols, ip)
         if symbol is None:
             return event.name, None
         function = FUNCTION_OF.get(base_name(symbol))
@@ -198,7 +199,7 @@ class Meaning:
 
     def _probed(self, event: EventFormat, ip: int) -> int | None:
         """Find the function that an event's probe is on; None: unknown, or inside a function."""
-        names = self._symbols.names_at(ip) if ip else []
+        names = names_at(self._symbols, ip) if ip else []
         for name in names:
             function = function_of(name)
             if function is not None:
@@ -209,10 +210,10 @@ class Meaning:
                 function = function_of(defined)
             except ValueError:
                 function = None
-            if function is not None and self._symbols:
+            if function is not None and len(self._symbols):
                 self._moved.add(event.name)
             return function
-        if self._symbols and ip:
+        if len(self._symbols) and ip:
             return None
         function = guess(event.name)
         if function is not None:

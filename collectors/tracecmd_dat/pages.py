@@ -16,6 +16,8 @@ from collectors.tracecmd_dat import unpack
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from collectors.tracecmd_dat.container import Buffer, Container
@@ -107,7 +109,9 @@ class Records:
     mark_before: NDArray[np.int64]
 
 
-def load(file: Container, buffer: Buffer) -> Pages:
+def load(
+    file: Container, buffer: Buffer, progress: Callable[[int, int], None] | None = None
+) -> Pages:
     """Decompress a buffer's trace data where need be, and count its records.
 
     Raises
@@ -122,7 +126,7 @@ def load(file: Container, buffer: Buffer) -> Pages:
         for cpu in cpus:
             cursor.seek(cpu.offset, f"trace data of CPU {cpu.cpu}")
             listed.append(unpack.chunks(cursor, cpu.size))
-        data, extents = unpack.expand_all(cursor, listed, file.algorithm)
+        data, extents = unpack.expand_all(cursor, listed, file.algorithm, progress)
     else:
         data = np.frombuffer(file.data, np.uint8)
         data.flags.writeable = False

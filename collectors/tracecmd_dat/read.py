@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collectors.capture import LostInterval
 from collectors.errors import HmtraceError
-from collectors.probes import KIND_LOST
+from collectors.symbols import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
+from collectors.tracecmd_dat.lost import find_lost
 from collectors.tracecmd_dat.meaning import Meaning, make_raw
-from collectors.tracecmd_dat.pages import Pages, Records, load
-from collectors.tracecmd_dat.symbols import KernelSymbols
+from collectors.tracecmd_dat.pages import load
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from collectors.capture import LostInterval
     from collectors.raw import RawEvents
     from collectors.tracecmd_dat.container import Buffer, Container
+    from collectors.tracecmd_dat.pages import Pages
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class TraceDat:
         Of the traced machine; version of trace-cmd.
     word, order
         Bytes of the traced kernel's long; ``little`` or ``big``.
-    kallsyms, printk
-        Texts embedded in the file, empty where absent.
+    symbols
+        Of the traced kernel: embedded in the file, or as given.
+    printk
+        ``printk_formats`` as embedded in the file, empty where absent.
     notes
         Remarks for the user.
     """
@@ -76,7 +79,7 @@ class TraceDat:
     recorder: str
     word: int
     order: str
-    kallsyms: bytes = field(repr=False)
+    symbols: Symbols = field(repr=False)
     printk: bytes = field(repr=False)
     notes: tuple[str, ...] = ()
 
@@ -86,18 +89,14 @@ class TraceDat:
         return f"trace.dat-v{self.version}"
 
 
-def sniff(head: bytes) -> bool:
-    """Tell whether a file that begins with `head` is a trace.dat."""
-    return head.startswith(layout.MAGIC)
-
-
 def read_raw(
     data: memoryview | mmap.mmap | bytes,
     *,
     name: str,
-    symbols: bytes | None = None,
+    symbols: bytes | Callable[[], bytes | None] | None = None,
     probe_functions: Mapping[str, str] | None = None,
     buffer: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TraceDat:
     """Read one buffer of a trace.dat into raw events.
 
@@ -108,13 +107,16 @@ def read_raw(
     name
         File name for messages.
     symbols
-        Text of ``/proc/kallsyms`` for a file that has none, or only zeroes, in itself.
+        Text of ``/proc/kallsyms``, or a function that gives it, for a file that has none, or
+        only zeroes, in itself.
     probe_functions
         Probed symbol by ``group/event`` or ``event`` (:func:`meaning.probe_functions`), for a
         kernel that hides its addresses.
     buffer
         Name of the instance to read, "" for the top buffer. None: the top buffer, or the first
         instance with data where the top buffer is empty.
+    progress
+        Called with (bytes done, bytes in all).
 
     Returns
     -------
@@ -127,15 +129,16 @@ def read_raw(
     """
     file = open_container(memoryview(data), name=name)
     chosen, notes = choose(file, buffer)
-    pages = load(file, chosen)
-    table = KernelSymbols(file.meta.kallsyms)
-    if not table and symbols:
-        table = KernelSymbols(symbols)
+    pages = load(file, chosen, progress)
+    table = Symbols.from_kallsyms(file.meta.kallsyms, name)
+    if not len(table) and symbols is not None:
+        beside = symbols if isinstance(symbols, bytes) else symbols()
+        table = Symbols.from_kallsyms(beside or b"")
     meaning = Meaning(file.meta.events, table, probe_functions or {})
     raw, records = make_raw(pages, meaning)
     notes += meaning.notes
     notes += _file_notes(file, chosen)
-    lost = _lost(pages, raw, records)
+    lost, raw.rows = find_lost(pages, raw.rows, records)
     first, last, events = _span(pages)
     clock = chosen.clock if chosen.clock not in ("", "unknown") else file.clock.name
     return TraceDat(
@@ -155,7 +158,7 @@ def read_raw(
         recorder=file.recorder,
         word=file.meta.word,
         order=file.meta.order,
-        kallsyms=file.meta.kallsyms,
+        symbols=table,
         printk=file.meta.printk,
         notes=tuple(notes),
     )
@@ -222,38 +225,3 @@ def _span(pages: Pages) -> tuple[int | None, int | None, int]:
     low = min(int(e.min()) for e in ends)
     high = max(int(e.max()) for e in ends)
     return low, high, int(bounds[:, 1].sum())
-
-
-def _lost(pages: Pages, raw: RawEvents, records: Records) -> tuple[LostInterval, ...]:
-    """List what was lost: marked in the pages, and else counted by the kernel."""
-    from collectors.tracecmd_dat.kernels import NO_STAMP
-
-    rows = raw.rows
-    marks = np.flatnonzero(rows["kind"] == KIND_LOST)
-    # The n-th marker as listed, CPU after CPU, has the n-th stamp before it.
-    number = np.argsort(np.argsort(records.order[marks], kind="stable"), kind="stable")
-    clock = pages.file.clock
-    found = []
-    for row, nth in zip(marks, number, strict=True):
-        cpu = int(rows["cpu"][row])
-        before = records.mark_before[nth : nth + 1]
-        start = None
-        if int(before[0]) != NO_STAMP:
-            start = int(clock.apply(before, pages.cpus.index(cpu))[0])
-        known = bool(rows["present"][row] & 1)
-        count = int(rows["values"][row, 0]) if known else None
-        ts = int(rows["ts"][row])
-        why = "ring buffer overwritten" if start is None else "lost-events mark of a page"
-        found.append(LostInterval(cpu, count, int(row), start, ts, why))
-    marked = {i.cpu for i in found}
-    for index, cpu in enumerate(pages.cpus):
-        stats = pages.file.cpu_stats.get(cpu, {}) if pages.buffer.name == "" else {}
-        ends = clock.apply(pages.bounds[index, 2:4].copy(), index)
-        first, last = (int(e) for e in ends)
-        if stats.get("overrun") and cpu not in marked:
-            why = "ring buffer overwritten (the kernel's statistics)"
-            found.append(LostInterval(cpu, stats["overrun"], 0, None, first, why))
-        if stats.get("dropped events"):
-            why = "buffer full (the kernel's statistics)"
-            found.append(LostInterval(cpu, stats["dropped events"], len(rows), last, None, why))
-    return tuple(sorted(found, key=lambda i: (i.after_seq, i.cpu or 0)))

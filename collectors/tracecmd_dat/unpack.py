@@ -15,7 +15,7 @@ from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -81,7 +81,7 @@ def section(cursor: Cursor, size: int, algorithm: str) -> Cursor:
     )
     packed = body.number(4, "compressed size")
     full = body.number(4, "decompressed size")
-    if full > layout.MAX_TEXT or full > layout.MAX_CHUNK and full > packed * layout.EXPANSION:
+    if full > layout.MAX_TEXT or (full > layout.MAX_CHUNK and full > packed * layout.EXPANSION):
         raise body.error(f"a section of {full} bytes is more than any kernel has to say")
     data = expand(body.take(packed, "compressed section"), full, algorithm, body)
     return Cursor(memoryview(data), name=cursor.name, order=cursor.order, base=None)
@@ -118,7 +118,10 @@ def chunks(cursor: Cursor, size: int) -> list[tuple[int, int, int]]:
 
 
 def expand_all(
-    cursor: Cursor, cpus: Sequence[Sequence[tuple[int, int, int]]], algorithm: str
+    cursor: Cursor,
+    cpus: Sequence[Sequence[tuple[int, int, int]]],
+    algorithm: str,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Decompress the trace data of all CPUs into one array.
 
@@ -148,5 +151,7 @@ def expand_all(
             block = expand(cursor.data[offset : offset + packed], full, algorithm, cursor)
             data[at : at + full] = np.frombuffer(block, np.uint8)
             at += full
+        if progress is not None:
+            progress(cursor.offset, len(cursor.data))
     data.flags.writeable = False
     return data, np.stack([bounds[:-1], bounds[1:]], axis=1).astype(np.int64)

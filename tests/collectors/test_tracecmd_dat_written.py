@@ -40,7 +40,9 @@ class Scene:
     spec: FileSpec
     events: dict[str, tracedat.EventSpec]
 
-    def item(self, ts: int, name: str, pid: int, *values: Any, what: str = "event", **k: int) -> Item:
+    def item(
+        self, ts: int, name: str, pid: int, *values: Any, what: str = "event", **k: int
+    ) -> Item:
         payload = self.events[name].payload(self.spec.order, pid, list(values), **k)
         return Item(what, ts, payload)
 
@@ -91,9 +93,7 @@ def test_raw_events_of_every_kind_of_file(
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Scene, list[tuple[Any, ...]]]:
     version = draw(st.sampled_from([6, 7]))
-    extra = draw(
-        st.sampled_from([(), (FieldSpec("int common_tgid", 4, signed=True),)])
-    )
+    extra = draw(st.sampled_from([(), (FieldSpec("int common_tgid", 4, signed=True),)]))
     s = scene(
         version=version,
         order=draw(st.sampled_from(["little", "big"])),
@@ -156,7 +156,10 @@ def records(
     elif name == "relative":
         values = {"small": draw(st.integers(-(1 << 15), (1 << 15) - 1)), "name": draw(text) + b"\0"}
     elif name == "print":
-        values = {"ip": draw(u32), "buf": draw(st.binary(max_size=150)).replace(b"\0", b"y") + b"\0"}
+        values = {
+            "ip": draw(u32),
+            "buf": draw(st.binary(max_size=150)).replace(b"\0", b"y") + b"\0",
+        }
     else:
         values = {
             "prev_comm": b"bash", "prev_pid": pid, "prev_prio": 120,
@@ -212,7 +215,9 @@ def test_ties_go_to_the_lower_cpu_and_a_cpu_keeps_its_order() -> None:
 
     # CPU 2 steps back in time from 200 to 150: its record still comes after its predecessor.
     s.spec.buffers = [
-        BufferSpec({1: [at(100, 1), at(200, 2), at(300, 3)], 2: [at(100, 4), at(200, 5), at(150, 6)]})
+        BufferSpec(
+            {1: [at(100, 1), at(200, 2), at(300, 3)], 2: [at(100, 4), at(200, 5), at(150, 6)]}
+        )
     ]
     rows = read(s.spec).raw.rows
     assert rows["values"][:, 0].tolist() == [1, 4, 2, 5, 6, 3]
@@ -242,11 +247,19 @@ def test_statistics_tell_of_losses_without_marks() -> None:
     stats = b"CPU: 0\nentries: 0\noverrun: 17\ndropped events: 4\nread events: 4\n\0"
     s = scene(options=[(2, stats)])
     s.spec.buffers = [BufferSpec({0: four_events(s)})]
-    lost = read(s.spec).lost
-    assert [(i.count, i.after_seq, i.start_ts, i.end_ts) for i in lost] == [
+    got = read(s.spec)
+    assert [(i.count, i.after_seq, i.start_ts, i.end_ts) for i in got.lost] == [
         (17, 0, None, 1000),
-        (4, 4, (1 << 40) + 5, None),
+        (4, 5, (1 << 40) + 5, None),
     ]
+    first = got.raw.rows[0]
+    assert (first["kind"], first["cpu"], first["values"][0], first["ts"]) == (
+        KIND_LOST,
+        0,
+        17,
+        1000,
+    )
+    assert got.raw.rows["kind"][1] == KMAP_KIND
 
 
 def test_instances() -> None:
@@ -363,7 +376,9 @@ def test_function_tracer() -> None:
 
 def test_one_event_name_with_two_probes() -> None:
     s = scene()
-    items = [s.item(n, "mapper", 7, ip, n) for n, ip in enumerate([KMAP, 0xC126E000, KMAP, KMAP + 9])]
+    items = [
+        s.item(n, "mapper", 7, ip, n) for n, ip in enumerate([KMAP, 0xC126E000, KMAP, KMAP + 9])
+    ]
     s.spec.buffers = [BufferSpec({0: items})]
     got = read(s.spec)
     assert got.raw.counts == {"kmap_high": 2, "kunmap_high": 1, "mapper": 1}

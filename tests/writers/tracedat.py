@@ -40,7 +40,9 @@ class EventSpec:
         placed = []
         for spec in self.fields:
             unit = spec.size if spec.size in (2, 4, 8) and "[" not in spec.declaration else 1
-            unit = 4 if "__data_loc" in spec.declaration or "__rel_loc" in spec.declaration else unit
+            unit = (
+                4 if "__data_loc" in spec.declaration or "__rel_loc" in spec.declaration else unit
+            )
             at = (at + unit - 1) // unit * unit
             placed.append((spec, at))
             at += spec.size
@@ -49,21 +51,21 @@ class EventSpec:
     def text(self) -> str:
         """The format file (kernel/trace/trace_events.c: f_show)."""
 
-        def line(decl: str, at: int, size: int, signed: bool) -> str:  # noqa: FBT001
+        def line(decl: str, at: int, size: int, *, signed: bool = False) -> str:
             return f"\tfield:{decl};\toffset:{at};\tsize:{size};\tsigned:{int(signed)};\n"
 
         out = f"name: {self.name}\nID: {self.id}\nformat:\n"
-        out += line("unsigned short common_type", 0, 2, False)
-        out += line("unsigned char common_flags", 2, 1, False)
-        out += line("unsigned char common_preempt_count", 3, 1, False)
-        out += line("int common_pid", 4, 4, True)
+        out += line("unsigned short common_type", 0, 2)
+        out += line("unsigned char common_flags", 2, 1)
+        out += line("unsigned char common_preempt_count", 3, 1)
+        out += line("int common_pid", 4, 4, signed=True)
         at = 8
         for spec in self.extra_common:
-            out += line(spec.declaration, at, spec.size, spec.signed)
+            out += line(spec.declaration, at, spec.size, signed=spec.signed)
             at += spec.size
         out += "\n"
         for spec, place in self.layout():
-            out += line(spec.declaration, place, spec.size, spec.signed)
+            out += line(spec.declaration, place, spec.size, signed=spec.signed)
         return out + f"\nprint fmt: {self.print_fmt}\n"
 
     def payload(
@@ -192,8 +194,11 @@ class _Pages:
             out += self.word32(31, low) + self.plain32(high)
             delta = 0
         elif delta >= 1 << 27:
-            out += self.word32(30, delta & ((1 << 27) - 1)) + self.plain32(delta >> 27)
-            delta = 0
+            # A discarded record keeps a delta of 1: with 0 it would be padding.
+            rest = int(item.what == "discard")
+            upper = delta - rest
+            out += self.word32(30, upper & ((1 << 27) - 1)) + self.plain32(upper >> 27)
+            delta = rest
         size = len(item.payload)
         if item.what == "discard":
             delta = max(delta, 1)
@@ -202,27 +207,30 @@ class _Pages:
             return out + self.word32(size // 4, delta) + item.payload
         return out + self.word32(0, delta) + self.plain32(size + 4) + item.payload
 
-    def add(self, item: Item) -> int:
-        """Write an item; give the time that a reader will see."""
+    def add(self, item: Item) -> None:
+        """Write an item."""
         if item.what in ("lost", "page"):
             self.flush()
             if item.what == "lost":
                 self.missed = (item.count,)
-            return 0
+            return
         reserve = self.spec.word if self.missed else 0
         if self.stamp is None:
-            self.stamp = self.now = item.ts
+            self.stamp = self.now = first_stamp(item)
         record = self.record(item)
         if len(self.used) + len(record) + reserve > self.room:
             missed = self.missed if not self.used else None
             self.flush()
             self.missed = missed
-            self.stamp = self.now = item.ts
+            self.stamp = self.now = first_stamp(item)
             record = self.record(item)
         self.used += record
-        discarded_at_once = item.what == "discard" and item.ts == self.now
-        self.now = item.ts + (1 if discarded_at_once else 0)
-        return self.now
+        self.now = item.ts
+
+
+def first_stamp(item: Item) -> int:
+    """Stamp of a page that begins with this item."""
+    return item.ts - int(item.what == "discard")
 
 
 def pages_of(spec: FileSpec, items: list[Item]) -> list[bytes]:
@@ -435,14 +443,17 @@ def kernel_events(word: int, *, extra: tuple[FieldSpec, ...] = ()) -> dict[str, 
             "hm", "mapper_back", 1501, (func, ret, u32[1]),
             '"(%lx <- %lx) vaddr=0x%x", REC->__probe_func, REC->__probe_ret_ip, REC->vaddr', extra),
         EventSpec("hm", "with_text", 1502, (
-            ul, FieldSpec("__data_loc char[] name", 4, signed=True), FieldSpec("s64 big", 8, signed=True),
+            ul, FieldSpec("__data_loc char[] name", 4, signed=True),
+            FieldSpec("s64 big", 8, signed=True),
             FieldSpec("u16 list[3]", 6)), '"(%lx)", REC->__probe_ip', extra),
         EventSpec("made", "relative", 1503, (
-            FieldSpec("s16 small", 2, signed=True), FieldSpec("__rel_loc char[] name", 4, signed=True)),
+            FieldSpec("s16 small", 2, signed=True),
+            FieldSpec("__rel_loc char[] name", 4, signed=True)),
             '"small=%d", REC->small', extra),
         EventSpec("sched", "sched_switch", 300, (
             FieldSpec(comm.format("prev_comm"), 16), FieldSpec("pid_t prev_pid", 4, signed=True),
-            FieldSpec("int prev_prio", 4, signed=True), FieldSpec("long prev_state", word, signed=True),
+            FieldSpec("int prev_prio", 4, signed=True),
+            FieldSpec("long prev_state", word, signed=True),
             FieldSpec(comm.format("next_comm"), 16), FieldSpec("pid_t next_pid", 4, signed=True),
             FieldSpec("int next_prio", 4, signed=True)), '"%s", REC->prev_comm', extra),
         EventSpec("ftrace", "function", 1, (

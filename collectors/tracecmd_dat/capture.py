@@ -1,0 +1,46 @@
+"""A trace.dat as the trace of a capture, with the machine's files beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collectors.capture import Lost
+from collectors.reading import Reading
+from collectors.tracecmd_dat.meaning import probe_functions
+from collectors.tracecmd_dat.read import read_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collectors.source import Source
+
+
+def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
+    """Read a trace.dat as a capture's trace (:attr:`collectors.reading.Format.read`).
+
+    Raises
+    ------
+    HmtraceError
+        As :func:`read_raw`.
+    """
+    probes = source.read_meta("kprobe_events") or b""
+    got = read_raw(
+        source.data.data,
+        name=source.trace,
+        symbols=lambda: source.read_meta("kallsyms"),
+        probe_functions=probe_functions(probes.decode("utf-8", "replace")),
+        progress=progress,
+    )
+    told = got.uname.split()  # uname -s -n -r -m, as trace-cmd puts it together
+    return Reading(
+        raw=got.raw,
+        format=got.format,
+        clock="" if got.clock == "unknown" else got.clock,
+        clock_is_ns=got.clock_is_ns,
+        span_ns=0 if got.first_ts is None or got.last_ts is None else got.last_ts - got.first_ts,
+        lost=Lost(got.lost),
+        release=told[2] if len(told) > 3 else "",
+        cpus=got.cpus,
+        notes=got.notes,
+        symbols=got.symbols,
+    )
