@@ -187,7 +187,8 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
     """
     pool = case.outcome.pool
     idle = pool.passes - pool.flushes
-    if pool.unused_passes < 16 or idle * 2 < pool.passes:
+    # Passes are not told apart by what they freed, so those of kmap() itself must be few.
+    if pool.unused_passes < 16 or pool.wraps * 4 > pool.passes or idle * 2 < pool.passes:
         return
     rate = _per_second(pool.unused_passes, case.outcome)
     storm = rate is not None and rate >= UNUSED_PER_S

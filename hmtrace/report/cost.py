@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hmtrace.report.charts import bar
-from hmtrace.report.parts import heading, indented, joined, labelled, plain_table
+from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import clean, count, duration, plural, share
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from replay.outcome import CostOutcome, Outcome, TlbOutcome
 
-_BAR_WIDTH = 12
+_BAR_WIDTH = 8
 
 
 def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
@@ -55,7 +55,7 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
     for cause, figures in causes:
         ns, part = figures.get("ns", 0.0), figures.get("share", 0.0)
         table.add_row(
-            Text(clean(cause).replace("_", " ")),
+            Elided(clean(cause, 60).replace("_", " "), 0),
             count(figures.get("count")),
             duration(ns),
             share(part),

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from hmtrace.report.source import Source
     from replay.outcome import Outcome
 
+MARK = "≥ marks lower bounds, and a fall beside one is the largest that it can be"
 LOWER_BOUND = (
-    "≥ marks a lower bound: the other machine has less lowmem, and a trace shows kmap() only of "
-    "pages that were highmem where it was captured. For the full count, capture with the border "
-    "as low as the other machine has it: boot the board with a larger vmalloc=."
+    "lower bound: the other machine has less lowmem, and a trace shows kmap() only of pages that "
+    "were highmem where it was captured; for the full count, boot the captured board with a larger "
+    "vmalloc=, so that its border is as low as the other machine has it"
 )
 
 
@@ -116,18 +117,20 @@ def replay_renderables(
         before_value, after_value = row.value(baseline), row.value(outcome)
         if not before_value and not after_value and row.name.startswith("  "):
             continue
-        mark = "≥ " if bounded and row.bound and after_value is not None else ""
+        uncertain = bounded and row.bound and after_value is not None
         table.add_row(
             row.name,
             row.shown(before_value),
-            mark + row.shown(after_value),
-            difference(before_value, after_value),
+            ("≥ " if uncertain else "") + row.shown(after_value),
+            difference(before_value, after_value, bounded=uncertain),
         )
     yield indented(table)
     yield from findings_section(outcome.findings)
     caveats = [*outcome.caveats, *assumptions, *source.notes]
     if bounded:
-        caveats.insert(0, LOWER_BOUND)
+        if not any("lower bound" in caveat for caveat in outcome.caveats):
+            caveats.insert(0, LOWER_BOUND)
+        caveats.insert(0, MARK)
     yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(source)
@@ -142,8 +145,15 @@ def is_lower_bound(baseline: Outcome, outcome: Outcome) -> bool:
     return outcome.layout.lowmem_bytes < baseline.layout.lowmem_bytes
 
 
-def difference(before: float | None, after: float | None) -> str:
+def difference(before: float | None, after: float | None, *, bounded: bool = False) -> str:
     """Change in words: ``+12 %``, ``-88 %``, ``×5.2``, ``gone``, ``new``, empty for none.
+
+    Parameters
+    ----------
+    before, after
+        The two figures.
+    bounded
+        `after` is a lower bound: a rise is the least, a fall the most that can be.
 
     Examples
     --------
@@ -152,12 +162,14 @@ def difference(before: float | None, after: float | None) -> str:
     """
     if before is None or after is None or before == after:
         return ""
+    if bounded and after < before:
+        return "none seen" if not after else "≤ " + difference(before, after)
     if not after:
         return "gone"
     if not before:
         return "new"
     if after >= 2 * before:
-        return f"×{after / before:.1f}"
+        return f"{'≥ ' if bounded else ''}×{after / before:.1f}"
     percent = (after - before) / before * 100
     if abs(percent) < 0.05:
         return "+<0.1 %" if percent > 0 else "-<0.1 %"

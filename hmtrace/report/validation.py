@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from replay.layout import Check
 
+NONE = "-"
+"""Shown where a capture holds nothing of a kind."""
+
 ADDRESSES = ("kmap", "kmap_local", "vmap")
 """Keys of an entry that count addresses: ``{total, exact}``."""
 
@@ -112,13 +115,14 @@ def validation_table(checked: Sequence[Checked]) -> Iterator[RenderableType]:
 
 def _cells(entries: Sequence[Mapping[str, Any]], layout: Sequence[Check]) -> tuple[str, ...]:
     flushes = _sums(entries, "pool_flushes", ("matched", "observed"))
-    waits = _sums(entries, "waits", ("predicted", "observed"))
-    observable = any(e.get("waits", {}).get("observed") is not None for e in entries)
+    # Where kmap() has no return probe nobody knows who waited: such captures cannot be compared.
+    timed = [e for e in entries if e.get("waits", {}).get("observed") is not None]
+    waits = _sums(timed, "waits", ("predicted", "observed"))
     good = sum(check.ok for check in layout)
     return (
         *(_percent(*totals(entries, key)) for key in ADDRESSES),
-        f"{count(flushes[0])}/{count(flushes[1])}",
-        f"{count(waits[0])}/{count(waits[1])}" if observable else NA,
+        "{}/{}".format(*flushes) if any(flushes) else NONE,
+        ("{}/{}".format(*waits) if any(waits) else NONE) if timed else NA,
         f"{good}/{len(layout)}" if layout else NA,
     )
 
@@ -126,10 +130,10 @@ def _cells(entries: Sequence[Mapping[str, Any]], layout: Sequence[Check]) -> tup
 def _percent(total: int, exact: int) -> str:
     """Share that never rounds up to 100 %: one wrong address in a million is visible."""
     if not total:
-        return "-"
+        return NONE
     if exact == total:
         return "100 %"
-    return f"{min(exact / total * 100, 99.99):.2f} %"
+    return f"{min(exact / total * 100, 99.99):.2f} %" if exact else "0 %"
 
 
 def _sums(entries: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]) -> tuple[int, ...]:
@@ -146,6 +150,9 @@ def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
         total, exact = totals(entries, key)
         if total:
             words.append(f"{key} {count(exact)} of {count(total)}")
+    unpredicted = [
+        key for key in ADDRESSES if not totals(entries, key)[1] and totals(entries, key)[0]
+    ]
     if not words:
         words.append("none, these captures hold no address to predict")
     inferred = [entry.get("inferred", {}) for entry in entries]
@@ -159,6 +166,8 @@ def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     yield Text()
     yield Text("addresses predicted exactly: " + ", ".join(words), style="dim")
     yield Text("flushes: matched/observed · waits: predicted/observed", style="dim")
+    if unpredicted:
+        yield Text(f"{', '.join(unpredicted)}: the model predicted no address", style="dim")
     if fed:
         yield Text("observations used: " + ", ".join(fed), style="dim")
 

@@ -425,6 +425,19 @@ def test_validate_threshold(trace: Path, replayed: SimpleNamespace) -> None:
     assert "below --min-exact" in below.stderr
 
 
+def test_the_whole_way_without_any_file_of_the_machine(trace: Path) -> None:
+    document = json.loads(run("report", trace, "--format", "json").output)
+    check_outcome(document)
+    assert (document["pool"]["maps"], document["pool"]["unmaps"]) == (2, 1)
+    assert document["pool"]["still_used"] == 1
+    assert document["findings"]
+    assert any("no file" in words for words in document["assumptions"])
+    assert json.loads(run("validate", trace, "--format", "json").stdout)["captures"]
+    check_outcome(json.loads(run("replay", trace, "--cpus", "4", "--format", "json").output))
+    for command in ("report", "validate"):
+        assert run(command, trace).exit_code == 0
+
+
 def test_hostile_names_reach_no_terminal(
     trace: Path, replayed: SimpleNamespace, outcomes: ModuleType
 ) -> None:
