@@ -186,11 +186,13 @@ class _Table:
         self._set("pfn", rows, self.inner[rows], 0)
 
     def _fill_callers(self) -> None:
-        rows = np.flatnonzero(self.result >= 0)
-        caller = self.raw["caller"][self.result[rows]]
-        known = rows[caller != 0]
-        self.values["caller"][known] = caller[caller != 0]
-        self.valid["caller"][known] = True
+        # The function tracer gives the caller at entry, return probes at return.
+        for events in (self.entry, self.result):
+            rows = np.flatnonzero(events >= 0)
+            caller = self.raw["caller"][events[rows]]
+            known = rows[caller != 0]
+            self.values["caller"][known] = caller[caller != 0]
+            self.valid["caller"][known] = True
 
     def frame(
         self,
