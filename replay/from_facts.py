@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
     """Describe a machine; see :meth:`replay.machine.Machine.from_facts`."""
-    assumed: list[str] = []
+    from replay.seen import complete
+
+    values, assumed = complete(values, kind)
     arch = _arch(values, assumed)
     pae = values.get("pae")
     if pae is None:

@@ -70,6 +70,13 @@ dropped             dict: CPU to number of refused events                       
 clock               trace clock                                                    trace_clock
 vmap_failures       number of lines in the log                                     dmesg
 kmap_warnings       number of lines in the log                                     dmesg
+seen_pool           (lowest, highest) address that kmap() returned                 the trace
+seen_local          tuple of (CPU, highest address of kmap_local there)            the trace
+seen_ranges         tuple of (start, end) that areas were asked from               the trace
+seen_flushes        tuple of (start, end) of ranged flushes                        the trace
+seen_pfns           (lowest, highest) frame that was mapped                        the trace
+seen_direct         (pfn, address) of the lowest address that kmap_local gave      the trace
+seen_atomic         True where the kernel has kmap_atomic() of its own             the trace
 ==================  =============================================================  ============
 """
 

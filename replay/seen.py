@@ -1,0 +1,203 @@
+"""What kind of machine the addresses in a trace come from.
+
+A trace without the machine's files still shows where its kernel maps things. The address map
+of every kernel that the architectures know is compared with them, and the one that explains
+them is taken. Facts from files always come first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from collectors.events import HmtraceError
+from replay.arches import ARCHES
+from replay.arches.base import PAGE, PAGE_SHIFT, GiB, MiB
+from replay.generations import DEFAULT, generation_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from replay.arches.base import Layout
+    from replay.machine import Machine
+
+NR_CPUS: Final = (32, 8, 4, 64, 16, 2, 1)
+"""CONFIG_NR_CPUS to try, after the architecture's default."""
+
+_BEFORE_LOCAL: Final = "5.10"
+"""Generation of kernels with kmap_atomic() of its own."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The addresses of :mod:`collectors.facts.seen`."""
+
+    pool: tuple[int, int] | None
+    local: tuple[tuple[int, int], ...]
+    ranges: tuple[tuple[int, int], ...]
+    flushes: tuple[tuple[int, int], ...]
+    pfns: tuple[int, int] | None
+
+
+def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, Any], list[str]]:
+    """Add to the facts what the trace's addresses tell, where no file does.
+
+    Parameters
+    ----------
+    values
+        ``Facts.values()``.
+    kind
+        :class:`replay.machine.Machine`.
+
+    Returns
+    -------
+    values
+        With ``arch``, ``pae``, ``split``, ``nr_cpus``, and where areas were asked for
+        ``lowmem_end_pfn`` and RAM.
+    found
+        In words, what was told by addresses.
+    """
+    out = dict(values)
+    seen = _Seen(
+        pool=values.get("seen_pool"),
+        local=values.get("seen_local", ()),
+        ranges=values.get("seen_ranges", ()),
+        flushes=values.get("seen_flushes", ()),
+        pfns=values.get("seen_pfns"),
+    )
+    if all(name in values for name in ("arch", "pae", "split", "nr_cpus")):
+        return out, []
+    scored = [
+        (score, machine, layout)
+        for machine, layout in _candidates(values, kind)
+        if (score := _score(layout, seen, machine))
+    ]
+    if not scored:
+        return out, []
+    score, machine, layout = max(scored, key=lambda entry: entry[0])  # the first of the best
+    told = {
+        "arch": machine.arch,
+        "pae": machine.pae,
+        "split": machine.split,
+        "nr_cpus": machine.nr_cpus,
+    }
+    for name, value in told.items():
+        out.setdefault(name, value)
+    if "release" not in values and machine.generation != DEFAULT:
+        out["release"] = machine.generation
+    arch = ARCHES[machine.arch]
+    words = [
+        f"{machine.arch} {'with' if machine.pae else 'without'} {arch.pae_name}, "
+        f"split {machine.split}, NR_CPUS {machine.nr_cpus}, kernel like {machine.generation}: "
+        "the addresses in the trace fit"
+    ]
+    if any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
+        words.append(f"no {arch.pae_name}: the addresses in the trace fit both")
+    if not any(name in values for name in ("ram", "zones")):
+        words += _memory(out, seen, layout)
+    return out, words
+
+
+def _candidates(values: Mapping[str, Any], kind: type[Machine]) -> Iterator[tuple[Machine, Layout]]:
+    """Machines with highmem that the known facts allow, the most usual first."""
+    release = values.get("release")
+    generations: tuple[str, ...]
+    if release:
+        generations = (generation_for(release),)
+    elif "seen_atomic" in values:
+        generations = (_BEFORE_LOCAL,)
+    else:
+        generations = (DEFAULT, _BEFORE_LOCAL)
+    config = frozenset(n for n, v in values.get("config", {}).items() if v == "y")
+    for arch in ARCHES.values():
+        if values.get("arch", arch.name) != arch.name:
+            continue
+        sizes = (arch.default_nr_cpus, *(n for n in NR_CPUS if n != arch.default_nr_cpus))
+        known = values.get("nr_cpus")
+        for split in arch.splits if "split" not in values else (values["split"],):
+            for pae in (values["pae"],) if "pae" in values else (False, True):
+                if split not in (arch.pae_splits if pae else arch.splits):
+                    continue
+                for nr_cpus in (known,) if known else sizes:
+                    for generation in generations:
+                        machine = kind(
+                            arch=arch.name,
+                            split=split,
+                            pae=pae,
+                            nr_cpus=nr_cpus,
+                            generation=generation,
+                            config=config,
+                            ram=((0, 4 * GiB),),
+                        )
+                        try:
+                            yield machine, arch.layout(machine)
+                        except HmtraceError:
+                            continue
+
+
+def _score(layout: Layout, seen: _Seen, machine: Machine) -> int:
+    """How well a layout explains the addresses: 0 where one contradicts it, or nothing fits."""
+    score = 0
+    if seen.pfns is not None and seen.pfns[1] >> (32 - PAGE_SHIFT) and not machine.pae:
+        return 0
+    if seen.pool is not None:
+        if not layout.pkmap_base <= seen.pool[0] <= seen.pool[1] < layout.pkmap_end:
+            return 0
+        # a window that is used up to its last slot has no room to spare
+        window = layout.pkmap_end - layout.pkmap_base
+        score += 4 + (seen.pool[1] - seen.pool[0] + PAGE == window)
+        score += 8 * ((layout.pkmap_base, layout.pkmap_end) in seen.flushes)
+    for cpu, highest in seen.local:
+        if highest < layout.fixaddr_start:
+            continue  # only lowmem pages were mapped there
+        first = layout.kmap_fix_top - layout.km_max_idx * cpu * PAGE
+        if not first - (layout.km_max_idx - 1) * PAGE <= highest <= first:
+            return 0
+        score += 4 + (highest == first - (layout.km_step - 1) * PAGE)
+    ends = {end for _, end in seen.ranges}
+    score += 4 * (layout.vmalloc_end in ends)
+    modules = layout.modules_start, layout.modules_end
+    score += 2 * (modules in seen.ranges and layout.modules_end != layout.vmalloc_end)
+    # 686 with 8 CPUs and 686-pae with 32 end their arenas at one address: prefer the usual build
+    usual = machine.nr_cpus == ARCHES[machine.arch].default_nr_cpus
+    return score + 3 * usual if score else 0
+
+
+def _memory(out: dict[str, Any], seen: _Seen, layout: Layout) -> list[str]:
+    """RAM, and the border of lowmem where areas show the start of the arena."""
+    starts = [a for a, end in seen.ranges if end == layout.vmalloc_end and a > layout.page_offset]
+    start = min(starts, default=layout.vmalloc_start)
+    gap = 8 * MiB  # VMALLOC_OFFSET of both architectures
+    lowmem = (start - gap - layout.page_offset) >> PAGE_SHIFT
+    phys = _phys_pfn(out, seen, layout, lowmem)
+    if phys:
+        out.setdefault("phys_pfn_offset", phys)
+    if seen.pfns is None:
+        step, top = GiB >> PAGE_SHIFT, phys + lowmem + 1
+    else:
+        step, top = 128 * MiB >> PAGE_SHIFT, max(seen.pfns[1], phys + lowmem) + 1
+    top = phys + -(-(top - phys) // step) * step
+    out["ram"] = ((phys << PAGE_SHIFT, top << PAGE_SHIFT),)
+    words = [
+        f"RAM from {phys << PAGE_SHIFT:#x} to {top << PAGE_SHIFT:#x}: "
+        "the frames in the trace need it, there is no iomem"
+    ]
+    if starts:
+        out.setdefault("lowmem_end_pfn", phys + lowmem)
+        words.append(f"lowmem ends at frame {phys + lowmem:#x}: areas are taken from {start:#x} on")
+    return words
+
+
+def _phys_pfn(out: Mapping[str, Any], seen: _Seen, layout: Layout, lowmem: int) -> int:
+    """First frame of RAM on ARM; 0 elsewhere."""
+    if out["arch"] != "arm":
+        return 0
+    direct = out.get("seen_direct")
+    if direct is not None and direct[1] < layout.high_memory:
+        return max(0, int(direct[0]) - ((int(direct[1]) - layout.page_offset) >> PAGE_SHIFT))
+    if seen.pfns is None:
+        return 0
+    # Highmem only: the lowest of its frames lies above lowmem, so RAM starts that much lower or
+    # lower still; most boards have it at a multiple of 1 GiB.
+    step = GiB >> PAGE_SHIFT
+    return max(0, seen.pfns[0] - lowmem) // step * step

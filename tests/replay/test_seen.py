@@ -1,0 +1,100 @@
+"""Machines worked out from nothing but the addresses in a trace."""
+
+import pytest
+
+from replay.layout import layout_of
+from replay.machine import Machine
+
+I386_LOCAL = ((0, 0xFFFBB000), (1, 0xFFFAB000))
+ARM_LOCAL = ((0, 0xFFEFE000), (1, 0xFFEEE000))
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        # a pool of 1024 slots: 686
+        (
+            {"seen_pool": (0xFEC00000, 0xFEFFF000), "seen_local": I386_LOCAL},
+            ("i386", False, "3g", 32, "6.1"),
+        ),
+        # the flush of the pool tells its size: 686-pae
+        (
+            {"seen_pool": (0xFF001000, 0xFF010000), "seen_flushes": ((0xFF000000, 0xFF200000),)},
+            ("i386", True, "3g", 32, "6.1"),
+        ),
+        # kmap_atomic: 20 slots for each CPU
+        (
+            {
+                "seen_pool": (0xFF001000, 0xFF010000),
+                "seen_local": ((0, 0xFFFBB000), (1, 0xFFFA7000)),
+            },
+            ("i386", True, "3g", 32, "5.10"),
+        ),
+        (
+            {"seen_pool": (0xBFE01000, 0xBFFFF000), "seen_local": ARM_LOCAL},
+            ("arm", False, "3g", 8, "6.1"),
+        ),
+        (
+            {"seen_pool": (0x7FE01000, 0x7FF00000), "seen_local": ARM_LOCAL},
+            ("arm", False, "2g", 8, "6.1"),
+        ),
+        # frames above 4 GiB
+        (
+            {"seen_pool": (0xBFE01000, 0xBFF00000), "seen_pfns": (0x100000, 0x130000)},
+            ("arm", True, "3g", 8, "6.1"),
+        ),
+        # areas alone
+        ({"seen_ranges": ((0xF77FE000, 0xFEFFE000),)}, ("i386", True, "3g", 32, "6.1")),
+        (
+            {"seen_ranges": ((0xF0800000, 0xFF800000), (0xBF000000, 0xBFE00000))},
+            ("arm", False, "3g", 8, "6.1"),
+        ),
+    ],
+)
+def test_kind_of_machine(seen, expected):
+    machine, assumed = Machine.from_facts(seen)
+    found = machine.arch, machine.pae, machine.split, machine.nr_cpus, machine.generation
+    assert found == expected
+    assert "the addresses in the trace fit" in assumed[0]
+
+
+def test_border_by_the_start_of_the_arena():
+    machine, assumed = Machine.from_facts(
+        {"seen_ranges": ((0xEEFFE000, 0xFEFFE000),), "seen_pfns": (0x1E00, 0x3FA00)}
+    )
+    layout = layout_of(machine)
+    assert machine.vmalloc == 256 << 20
+    assert layout.lowmem_end_pfn == 0x2E7FE
+    assert layout.vmalloc_start == 0xEEFFE000
+    assert layout.max_pfn == 0x40000
+    assert any("lowmem ends at frame 0x2e7fe" in text for text in assumed)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"seen_direct": (0x42B5E, 0xC2B5E000)}, {"seen_pfns": (0x7C800, 0x7ED00)}],
+)
+def test_start_of_arm_ram(more):
+    pfns = {"seen_pfns": (0x42B5E, 0xBEDB0)}
+    machine, _ = Machine.from_facts({"seen_local": ARM_LOCAL} | pfns | more)
+    assert layout_of(machine).phys_offset == 0x4000_0000
+
+
+def test_files_come_first():
+    seen = {"seen_pool": (0xBFE01000, 0xBFFFF000), "seen_local": ARM_LOCAL}
+    machine, assumed = Machine.from_facts(
+        {"arch": "i386", "pae": True, "split": "3g", "nr_cpus": 32} | seen
+    )
+    assert machine.arch == "i386"
+    assert not any("addresses in the trace" in text for text in assumed)
+
+
+def test_what_cannot_be_told_is_said():
+    _, assumed = Machine.from_facts({"seen_local": I386_LOCAL})
+    assert "no PAE: the addresses in the trace fit both" in assumed
+
+
+def test_addresses_that_fit_no_kernel():
+    machine, assumed = Machine.from_facts({"seen_pool": (0x12340000, 0x56780000)})
+    assert machine.arch == "i386"
+    assert "architecture i386: no file names it" in assumed
