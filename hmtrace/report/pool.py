@@ -70,7 +70,7 @@ def _use(pool: PoolOutcome) -> str:
     top = share(_fraction(pool.max_used, pool.slots))
     return joined(
         [
-            f"at most {count(pool.max_used)} slots ({top})",
+            f"at most {plural(pool.max_used, 'slot')} ({top})",
             f"mean {number(pool.mean_used)}",
             f"stale at most {count(pool.max_stale)}",
             f"{count(pool.still_used)} still held at the end" if pool.still_used else "",
