@@ -207,10 +207,11 @@ class Machine:
     def _ram_changes(self, arch: Arch, ram: int, pae: bool) -> dict[str, Any]:  # noqa: FBT001
         limit = _max_phys(arch, pae)
         if not 16 * MiB <= ram <= limit:
-            msg = f"{ram / GiB:g} GiB of RAM are not between 16 MiB and {limit // GiB} GiB"
-            if ram > limit and not pae:
-                hint = f"more than {limit // GiB} GiB needs {arch.pae_name}: give --pae"
+            if limit < ram <= arch.max_phys_pae:
+                msg = f"{ram / GiB:g} GiB of RAM need {arch.pae_name}"
+                hint = f"give --pae, or at most --ram {limit // GiB}G"
             else:
+                msg = f"{ram / GiB:g} GiB of RAM are not between 16 MiB and {limit // GiB} GiB"
                 hint = "give a size such as --ram 4G"
             raise HmtraceError(msg, hint=hint, exit_code=2)
         # the firmware keeps a little of RAM for itself; a nominal size means the same machine

@@ -28,6 +28,7 @@ from replay.arches.base import (
     fill_gaps,
     lazy_max_pages,
     mem_map_bytes,
+    ram_between,
     vmap_block_pages,
 )
 from replay.generations import GENERATIONS
@@ -200,6 +201,7 @@ def layout(machine: Machine) -> Layout:
         lowmem_end_pfn=low_pfn,
         high_memory=high_memory,
         max_pfn=max_pfn,
+        highmem_bytes=ram_between(ram, low_pfn, max_pfn),
         vmalloc_start=vmalloc_start,
         vmalloc_end=VMALLOC_END,
         modules_start=modules_start,

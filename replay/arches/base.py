@@ -59,6 +59,8 @@ class Layout:
         End of the direct mapping.
     max_pfn
         Frame after the last that the kernel uses.
+    highmem_bytes
+        RAM in ZONE_HIGHMEM, without the holes in it.
     vmalloc_start, vmalloc_end
         The vmap arena.
     modules_start, modules_end
@@ -116,6 +118,7 @@ class Layout:
     lowmem_end_pfn: int
     high_memory: int
     max_pfn: int
+    highmem_bytes: int
     vmalloc_start: int
     vmalloc_end: int
     modules_start: int
@@ -159,11 +162,6 @@ class Layout:
     def lowmem_bytes(self) -> int:
         """Size of the direct mapping."""
         return self.high_memory - self.page_offset
-
-    @property
-    def highmem_bytes(self) -> int:
-        """Span of ZONE_HIGHMEM."""
-        return (self.max_pfn - self.lowmem_end_pfn) * self.page_size
 
     @property
     def kmap_fix_bottom(self) -> int:
@@ -285,3 +283,9 @@ def fill_gaps(regions: list[Region], end: int = TOP) -> tuple[Region, ...]:
 def clip(ranges: Ranges, end: int) -> Ranges:
     """Cut ranges off at a physical address."""
     return tuple((a, min(b, end)) for a, b in ranges if a < end)
+
+
+def ram_between(ram: Ranges, first_pfn: int, end_pfn: int) -> int:
+    """Bytes of RAM in the frames from `first_pfn` up to, not including, `end_pfn`."""
+    first, end = first_pfn << PAGE_SHIFT, end_pfn << PAGE_SHIFT
+    return sum(max(0, min(b, end) - max(a, first)) for a, b in ram)

@@ -28,6 +28,7 @@ from replay.arches.base import (
     fill_gaps,
     lazy_max_pages,
     mem_map_bytes,
+    ram_between,
     vmap_block_pages,
 )
 from replay.generations import GENERATIONS
@@ -259,6 +260,7 @@ def layout(machine: Machine) -> Layout:
         lowmem_end_pfn=limits.low_pfn,
         high_memory=high_memory,
         max_pfn=limits.max_pfn,
+        highmem_bytes=ram_between(ram, limits.low_pfn, limits.max_pfn),
         vmalloc_start=vmalloc_start,
         vmalloc_end=vmalloc_end,
         modules_start=vmalloc_start,

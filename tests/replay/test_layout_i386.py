@@ -199,7 +199,10 @@ def test_page_array():
 
 def test_ram_above_4_gib():
     ram = ((0, 3 * GiB), (4 * GiB, 9 * GiB))
-    assert layout_of(machine(pae=True, ram=ram)).max_pfn == 9 << 18
+    wide = layout_of(machine(pae=True, ram=ram))
+    assert wide.max_pfn == 9 << 18
+    # the hole below 4 GiB is no highmem
+    assert wide.highmem_bytes == 8 * GiB - wide.lowmem_bytes
     for changes in ({"pae": False}, {"pae": True, "generation": "7.2"}):
         layout = layout_of(machine(ram=ram, **changes))
         assert layout.max_pfn == 3 << 18
