@@ -156,9 +156,9 @@ class _Source:
         field = self.columns[name]
         dtype = _dtype(name, field)
         if name == "common_ts":
-            return pl.Series(name, self.records.ts[:limit], dtype)
+            return pl.Series(name, self.records.ts[self.records.order[:limit]], dtype)
         if name == "common_cpu":
-            return pl.Series(name, self.records.cpu[:limit], dtype)
+            return pl.Series(name, self.records.cpu[self.records.order[:limit]], dtype)
         if name == "common_comm":
             comms = self.pages.file.meta.comms
             pid = self.event.fields.get("common_pid")

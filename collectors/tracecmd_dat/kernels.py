@@ -288,18 +288,14 @@ def fill_rows(
     data: NDArray[np.uint8],
     big: bool,  # noqa: FBT001
     order: NDArray[np.int64],
+    ts: NDArray[np.int64],
     at: NDArray[np.int64],
+    cpu: NDArray[np.uint16],
     plan_of: NDArray[np.int32],
     plans: NDArray[np.int64],
     comm_of: NDArray[np.int32],
     lost_kind: int,
-    values: NDArray[np.uint64],
-    caller: NDArray[np.uint64],
-    pid: NDArray[np.int32],
-    comm: NDArray[np.uint32],
-    kind: NDArray[np.uint16],
-    ctx: NDArray[np.uint8],
-    present: NDArray[np.uint8],
+    words: NDArray[np.int64],
 ) -> None:
     """Take from each record, in the order of the merged trace, what its row needs.
 
@@ -308,34 +304,37 @@ def fill_rows(
     data, big
         Pages, and their endianness.
     order : ndarray of int64, shape (n,)
-        Positions in `at` and `plan_of`, by time.
-    at, plan_of : ndarray of int64, int32, shape (n,)
-        As :func:`walk` listed them.
+        Positions in the next four, by time.
+    ts, at, cpu, plan_of : ndarray of int64, int64, uint16, int32, shape (n,)
+        As :func:`walk` listed them, stamps corrected.
     plans : ndarray of int64, shape (plans, PLAN_COLUMNS)
         What to take, per plan.
     comm_of : ndarray of int32
         Index of a task's name by pid; 1 (unknown) beyond its end.
     lost_kind : int
         Kind of loss markers.
-    values, caller, pid, comm, kind, ctx, present
-        Columns of :data:`collectors.raw.RAW_DTYPE`, n rows, all zero.
+    words : ndarray of int64, shape (n, 9)
+        Rows of :data:`collectors.raw.RAW_DTYPE` as 64-bit words, little-endian: ts, four
+        values, caller, pid and comm, site (0) with kind and cpu, ctx and present.
     """
     for row in range(len(order)):
         source = order[row]
         start = at[source]
         plan = plans[plan_of[source]]
-        kind[row] = plan[PLAN_KIND]
+        words[row, 0] = ts[source]
+        words[row, 7] = plan[PLAN_KIND] << 32 | np.int64(cpu[source]) << 48
         if plan[PLAN_KIND] == lost_kind:
-            if start >= 0:
-                values[row, 0] = start
-                present[row] = 1
-            ctx[row] = 128
+            known = np.int64(start >= 0)
+            words[row, 1] = start * known
+            words[row, 2:7] = 0
+            words[row, 8] = 128 | known << 8
             continue
+        task, comm = np.int64(0), np.int64(0)
         if plan[PLAN_PID] >= 0:
             task = _extend(_u32(data, start + plan[PLAN_PID], big), 4)
-            pid[row] = task
-            comm[row] = comm_of[task] if 0 <= task < len(comm_of) else 1
-        state: Any = 128
+            comm = np.int64(comm_of[task]) if 0 <= task < len(comm_of) else np.int64(1)
+        words[row, 6] = (task & 0xFFFF_FFFF) | comm << 32
+        state: Any = np.int64(128)
         if plan[PLAN_FLAGS] >= 0:
             flags = np.int64(data[start + plan[PLAN_FLAGS]])
             # trace_flag_type (include/linux/trace_events.h): 1 irqs off, 8 hardirq, 16 softirq,
@@ -343,13 +342,13 @@ def fill_rows(
             state = (flags & 1) | (flags >> 2 & 6) | (flags >> 3 & 8)
             if plan[PLAN_PREEMPT] >= 0 and data[start + plan[PLAN_PREEMPT]] & 15:
                 state |= 16
-        ctx[row] = state
+        words[row, 5] = 0
         if plan[PLAN_CALLER] >= 0:
-            caller[row] = _load(data, start + plan[PLAN_CALLER], plan[PLAN_CALLER_SIZE], big)
-        mask = 0
+            words[row, 5] = _load(data, start + plan[PLAN_CALLER], plan[PLAN_CALLER_SIZE], big)
         for value in range(4):
             column = PLAN_VALUE + 4 * value
             offset, size = plan[column], plan[column + 1]
+            number = np.int64(0)
             if offset >= 0:
                 number = _load(data, start + offset, size, big)
                 if plan[column + 2]:
@@ -358,9 +357,9 @@ def fill_rows(
                         number &= 0xFFFF_FFFF  # as the text readers: the word it stands for
                 if plan[column + 3]:
                     number = np.int64(number & plan[column + 3] != 0)
-                values[row, value] = number
-                mask |= 1 << value
-        present[row] = mask
+                state |= 256 << value
+            words[row, 1 + value] = number
+        words[row, 8] = state
 
 
 @numba.njit(cache=True, nogil=True)

@@ -18,6 +18,7 @@ from collectors.probes import (
 )
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.text.heads import guess, label_of
+from collectors.text.layout import ROW_WORDS
 from collectors.tracecmd_dat import pages as paging
 from collectors.tracecmd_dat.symbols import function_around, names_at
 
@@ -271,9 +272,7 @@ def make_raw(pages: Pages, meaning: Meaning) -> tuple[RawEvents, Records]:
             plans.append(plan)
             pages.need[event_id] = max(pages.need[event_id], plan.reads())
     records = paging.list_records(pages, plan_of)
-    rows = np.zeros(len(records.order), RAW_DTYPE)
-    rows["ts"] = records.ts
-    rows["cpu"] = records.cpu
+    rows = np.empty(len(records.order), RAW_DTYPE)
     comms, comm_of = _comm_table(pages)
     _fill(pages, records, plans, comm_of, rows)
     comms = _learn_comms(pages, records, plans, rows, comms)
@@ -293,12 +292,14 @@ def _fill(
         pages.data,
         pages.big,
         records.order,
+        records.ts,
         records.at,
+        records.cpu,
         records.plan,
         np.array([p.row() for p in plans], np.int64),
         comm_of,
         KIND_LOST,
-        *(rows[name] for name in ("values", "caller", "pid", "comm", "kind", "ctx", "present")),
+        rows.view(np.int64).reshape(len(rows), ROW_WORDS),
     )
 
 

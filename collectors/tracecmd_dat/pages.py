@@ -87,14 +87,11 @@ class Records:
 
     Attributes
     ----------
-    ts
-        int64, ns or counts, corrected as the file asks.
-    at, length, plan
-        As listed, CPU after CPU: place in the data, bytes, plan.
-    cpu
-        uint16, by time.
+    ts, at, length, plan, cpu
+        As listed, CPU after CPU: stamp (int64, ns or counts, corrected as the file asks), place
+        in the data, bytes, plan, CPU (uint16).
     order
-        int64: position in `at`, `length` and `plan` of each record by time.
+        int64: position in the five above of each record by time.
     mark_before
         int64 per loss marker, as listed: stamp of the CPU's last record before,
         ``kernels.NO_STAMP`` where there is none.
@@ -218,7 +215,7 @@ def list_records(pages: Pages, plan_of: NDArray[np.int32]) -> Records:
         for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
             ts[start:end] = clock.apply(ts[start:end], index)
     order = _merge(ts, ends)
-    return Records(ts[order], at, length, plan, cpu[order], order, mark_before)
+    return Records(ts, at, length, plan, cpu, order, mark_before)
 
 
 def _merge(ts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
