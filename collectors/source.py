@@ -67,8 +67,15 @@ class Source:
     folder: Path | None
     facts: Facts
     notes: tuple[str, ...] = ()
-    _map: mmap.mmap | None = None
+    _map: mmap.mmap | bytes = b""
     _keep: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "<bytes>", folder: Path | None = None) -> Source:
+        """Take a trace from memory, for tests and for embedded traces."""
+        import numpy as np
+
+        return cls(name, name, np.frombuffer(data, np.uint8), folder, _facts(folder), (), data)
 
     @property
     def head(self) -> bytes:
@@ -77,7 +84,7 @@ class Source:
 
     def find(self, what: bytes, begin: int) -> int:
         """Position of `what` from `begin` on, -1 if it is not there."""
-        return self._map.find(what, begin) if self._map is not None else -1
+        return self._map.find(what, begin)
 
     def lines(self, offset: int, count: int) -> list[bytes]:
         """Up to `count` lines from `offset` on, each cut to 400 bytes."""
