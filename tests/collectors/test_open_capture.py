@@ -71,7 +71,7 @@ def test_truncated_streams_say_how_much_could_be_read(tmp_path: Path, name: str)
     data = COMPRESSORS[name](TEXT)
     path = tmp_path / "cut"
     path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(HmtraceError, match="ends early.*could be read") as caught:
+    with pytest.raises(HmtraceError, match=r"ends early.*could be read") as caught:
         open_capture(path)
     assert caught.value.exit_code == 3
     assert caught.value.source == str(path)
@@ -85,7 +85,7 @@ def test_damaged_streams(tmp_path: Path, name: str) -> None:
         data[at] ^= 0xA5
     path = tmp_path / "damaged"
     path.write_bytes(bytes(data))
-    with pytest.raises(HmtraceError, match="damaged|ends early") as caught:
+    with pytest.raises(HmtraceError, match=r"damaged|ends early") as caught:
         open_capture(path)
     assert caught.value.exit_code == 3
 
