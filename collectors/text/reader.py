@@ -92,16 +92,55 @@ def read_raw(
     """
     from collectors.text.scan import scan  # compiled: numba is imported here
 
-    data = source.data
-    header = parse_header(data[:_HEAD].tobytes())
+    header = parse_header(source.data[:_HEAD].tobytes())
     names = Names(Addresses(source))
+    raw, total = scan_all(
+        source, scan, names, header.columns, progress, threads=threads, chunk=chunk
+    )
+    _require_trace(source, header, total)
+    return raw, header, total, names
+
+
+def scan_all(
+    source: Source,
+    scan: Callable[..., int],
+    names: Names,
+    columns: NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    threads: int | None = None,
+    chunk: int = CHUNK,
+) -> tuple[RawEvents, NDArray[np.int64]]:
+    """Run a compiled scanner over a text, in pieces and threads.
+
+    Parameters
+    ----------
+    source
+        The trace.
+    scan
+        :func:`collectors.text.scan.scan`, or a scanner of another dialect with its parameters.
+    names
+        Numbers of task names and call sites.
+    columns
+        Given to the scanner as it is.
+    progress, threads, chunk
+        As :func:`read_raw`.
+
+    Returns
+    -------
+    raw
+        Raw events in the order of the file, loss markers among them.
+    stats
+        Counters (:class:`collectors.text.layout.Stat`).
+    """
+    data = source.data
     pieces = list(_split(source, chunk))
     threads = min(threads or os.cpu_count() or 1, _MAX_THREADS, max(len(pieces), 1))
     every = [Tables(data, names, source.trace)]
     # The first piece teaches the tables most of what they will know, and how dense the rows are.
     first = pieces[0] if pieces else (0, 0)
     chunks = [
-        _scan_piece(scan, every[0], header, first, np.empty((_OVERFLOW, ROW_WORDS), np.int64))
+        _scan_piece(scan, every[0], columns, first, np.empty((_OVERFLOW, ROW_WORDS), np.int64))
     ]
     shares = [
         int(chunks[0].rows / (first[1] - first[0] or 1) * (e - b) * _MARGIN) + 64
@@ -120,7 +159,7 @@ def read_raw(
         tables = pool.get()
         try:
             share = words[starts[index] : starts[index + 1]]
-            return _scan_piece(scan, tables, header, pieces[index + 1], share)
+            return _scan_piece(scan, tables, columns, pieces[index + 1], share)
         finally:
             pool.put(tables)
 
@@ -141,9 +180,7 @@ def read_raw(
     for tables in every:
         for label, count in tables.counts().items():
             counts[label] = counts.get(label, 0) + count
-    raw = _raw_events(_join(words, chunks), names, counts)
-    _require_trace(source, header, total)
-    return raw, header, total, names
+    return _raw_events(_join(words, chunks), names, counts), total
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
@@ -182,7 +219,7 @@ def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:
 def _scan_piece(
     scan: Callable[..., int],
     tables: Tables,
-    header: Header,
+    columns: NDArray[np.int64],
     piece: tuple[int, int],
     share: NDArray[np.int64],
 ) -> _Chunk:
@@ -198,7 +235,7 @@ def _scan_piece(
             work,
             result.stats,
             block,
-            header.columns,
+            columns,
             tables.slots,
             tables.hashes,
             tables.heads,

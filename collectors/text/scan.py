@@ -138,7 +138,7 @@ def comm_hash(first: Any, second: Any) -> Any:
 
 
 @piece
-def _head_end(buf: Any, name_end: int, n: int) -> int:
+def end_of_head(buf: Any, name_end: int, n: int) -> int:
     """End of an event's head: its name, and where the probe is."""
     p = name_end
     while p < n and load_byte(buf, p) == 32:
@@ -235,7 +235,7 @@ def _is_blank_or_stack(buf: Any, begin: int, end: int) -> int:
 
 
 @piece
-def _write(
+def write_row(
     rows: Any,
     at: int,
     out: Any,
@@ -257,7 +257,7 @@ def _write(
 
 
 @piece
-def _arguments(
+def arguments(
     buf: Any, p: int, n: int, head: int, heads: Any, args: Any, values: Any, work: Any, seen: Any
 ) -> int:
     """Read ``name=value`` pairs up to the end of the line.
@@ -435,7 +435,7 @@ def scan(
                 out[TS] = rows[at - 1, 0] if at > 0 else 0
                 values[0] = max(lost, 0)
                 values[1] = values[2] = values[3] = 0
-                _write(rows, at, out, values, 0, 0, 0, marker, 1 if lost >= 0 else 0)
+                write_row(rows, at, out, values, 0, 0, 0, marker, 1 if lost >= 0 else 0)
                 at += 1
                 stats[_S_CONTROL] += 1
             elif marker == 1:
@@ -471,7 +471,7 @@ def scan(
         site = np.int64(0)
         if is_event:
             name_end += 1
-            head_end = _head_end(buf, name_end, n)
+            head_end = end_of_head(buf, name_end, n)
             head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
             if head < 0 and head_end != name_end:
                 head = lookup(buf, body, name_end, n, _SP_HEAD, slots, hashes, heads)
@@ -538,7 +538,7 @@ def scan(
                 values[2] = max(following, 0)
                 present = 3 if following < 0 else 7
             else:
-                end = _arguments(buf, head_end, n, head, heads, args, values, work, seen)
+                end = arguments(buf, head_end, n, head, heads, args, values, work, seen)
                 if end < 0:
                     status = _UNKNOWN_ARGUMENT
                     break
@@ -558,7 +558,7 @@ def scan(
                 work[_FINISH] = out[COMM_END]
                 status = _UNKNOWN_COMM
                 break
-            _write(rows, at, out, values, heads[head, _H_CALLER], comm, site, kind, present)
+            write_row(rows, at, out, values, heads[head, _H_CALLER], comm, site, kind, present)
             at += 1
             stats[_S_FAULTS] += seen[1]
             stats[_S_BAD] += seen[3]
