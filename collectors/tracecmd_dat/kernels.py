@@ -43,38 +43,38 @@ NO_STAMP = -(1 << 63)
 
 
 @numba.njit(inline="always")
-def _u16(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
+def u16(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     first, second = np.int64(data[at]), np.int64(data[at + 1])
     return first << 8 | second if big else second << 8 | first
 
 
 @numba.njit(inline="always")
-def _u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
+def u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     a, b = np.int64(data[at]), np.int64(data[at + 1])
     c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
     return a << 24 | b << 16 | c << 8 | d if big else d << 24 | c << 16 | b << 8 | a
 
 
 @numba.njit(inline="always")
-def _u64(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
-    first, second = _u32(data, at, big), _u32(data, at + 4, big)
+def u64(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
+    first, second = u32(data, at, big), u32(data, at + 4, big)
     return first << 32 | second if big else second << 32 | first
 
 
 @numba.njit(inline="always")
-def _load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> Any:  # noqa: FBT001
+def load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> Any:  # noqa: FBT001
     """Read a number of 1, 2, 4 or 8 bytes, without sign."""
     if size == 4:
-        return _u32(data, at, big)
+        return u32(data, at, big)
     if size == 8:
-        return _u64(data, at, big)
+        return u64(data, at, big)
     if size == 2:
-        return _u16(data, at, big)
+        return u16(data, at, big)
     return np.int64(data[at])
 
 
 @numba.njit(inline="always")
-def _extend(value: int, size: int) -> Any:
+def extend(value: int, size: int) -> Any:
     """Give a number of `size` bytes its sign."""
     shift = 64 - 8 * size
     return value << shift >> shift
@@ -190,8 +190,8 @@ def walk(
             left = min(page_size, end - here)
             if left < data_at:
                 return BAD_COMMIT, here
-            ts = _u64(data, here + stamp_at, big)
-            commit = _load(data, here + commit_at, word, big)
+            ts = u64(data, here + stamp_at, big)
+            commit = load(data, here + commit_at, word, big)
             size = commit & _COMMIT_BYTES
             if data_at + size > left:
                 return BAD_COMMIT, here
@@ -200,7 +200,7 @@ def walk(
             if commit & _COMMIT_MISSED:
                 lost = -1
                 if commit & _COMMIT_STORED and data_at + size + word <= left:
-                    lost = _extend(_load(data, stop, word, big), word)
+                    lost = extend(_load(data, stop, word, big), word)
                 if lost < 0 or (missed and missed_count < 0):
                     missed_count = -1
                 else:
@@ -209,7 +209,7 @@ def walk(
             while at < stop:
                 if stop - at < 4:
                     return BAD_RECORD, at
-                head = _u32(data, at, big)
+                head = u32(data, at, big)
                 kind = head >> 27 if big else head & 31
                 delta = head & 0x7FF_FFFF if big else head >> 5
                 if 1 <= kind <= 28:
@@ -220,7 +220,7 @@ def walk(
                         break
                     if stop - at < 8:
                         return BAD_RECORD, at
-                    more = _u32(data, at + 4, big)
+                    more = u32(data, at + 4, big)
                     if kind == 30:
                         ts += delta + (more << 27)
                         at += 8
@@ -244,12 +244,12 @@ def walk(
                 ts += delta
                 if length < type_at + 2:
                     return SHORT_RECORD, at
-                event = _u16(data, body + type_at, big)
+                event = u16(data, body + type_at, big)
                 if length < need[event]:
                     return SHORT_RECORD, at
                 ip = 0
                 if ip_at[event] >= 0:
-                    ip = _load(data, body + ip_at[event], ip_size, big)
+                    ip = load(data, body + ip_at[event], ip_size, big)
                 slot = last_slot[event]
                 if slot < 0 or slot_ip[slot] != ip:
                     found, used = find_slot(slot_type, slot_ip, used, event, ip)
@@ -331,7 +331,7 @@ def fill_rows(
             continue
         task, comm = np.int64(0), np.int64(0)
         if plan[PLAN_PID] >= 0:
-            task = _extend(_u32(data, start + plan[PLAN_PID], big), 4)
+            task = extend(_u32(data, start + plan[PLAN_PID], big), 4)
             comm = np.int64(comm_of[task]) if 0 <= task < len(comm_of) else np.int64(1)
         words[row, 6] = (task & 0xFFFF_FFFF) | comm << 32
         state: Any = np.int64(128)
@@ -344,15 +344,15 @@ def fill_rows(
                 state |= 16
         words[row, 5] = 0
         if plan[PLAN_CALLER] >= 0:
-            words[row, 5] = _load(data, start + plan[PLAN_CALLER], plan[PLAN_CALLER_SIZE], big)
+            words[row, 5] = load(data, start + plan[PLAN_CALLER], plan[PLAN_CALLER_SIZE], big)
         for value in range(4):
             column = PLAN_VALUE + 4 * value
             offset, size = plan[column], plan[column + 1]
             number = np.int64(0)
             if offset >= 0:
-                number = _load(data, start + offset, size, big)
+                number = load(data, start + offset, size, big)
                 if plan[column + 2]:
-                    number = _extend(number, size)
+                    number = extend(number, size)
                     if -(1 << 31) <= number < 0:
                         number &= 0xFFFF_FFFF  # as the text readers: the word it stands for
                 if plan[column + 3]:
@@ -399,6 +399,6 @@ def take_numbers(
             out[row] = 0
             short += 1
             continue
-        number = _load(data, at[row] + offset, size, big)
-        out[row] = _extend(number, size) if signed else number
+        number = load(data, at[row] + offset, size, big)
+        out[row] = extend(number, size) if signed else number
     return short
