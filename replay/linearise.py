@@ -71,11 +71,11 @@ class PoolCalls:
         Row of the event table.
     is_map : ndarray of bool
         kmap (true), or kunmap / kmap_high_get.
-    page : ndarray of int32
+    page : ndarray of int64
         Dense page number.
     pages : int
         Number of pages.
-    seen : ndarray of int32
+    seen : ndarray of int64
         Slot that the kernel returned, -1 unknown.
     pfn : ndarray of int64, shape (pages,)
         Frame of each page number, -1 unknown.
@@ -83,9 +83,9 @@ class PoolCalls:
 
     row: NDArray[np.int64]
     is_map: NDArray[np.bool_]
-    page: NDArray[np.int32]
+    page: NDArray[np.int64]
     pages: int
-    seen: NDArray[np.int32]
+    seen: NDArray[np.int64]
     pfn: NDArray[np.int64]
 
 
@@ -210,10 +210,15 @@ def linearise(
     )
 
 
+def is_anonymous() -> pl.Expr:
+    """Rows that say neither which page they map nor where: nothing can be replayed of them."""
+    return pl.col("page").is_null() & pl.col("vaddr").is_null()
+
+
 def _calls(table: pl.DataFrame, window: PoolWindow) -> PoolCalls:
     """Number the pages and turn addresses into slots."""
-    calls = table.filter(pl.col("op").is_in(("kmap", "kunmap", "kmap_get")))
-    # A call whose page is not known maps a page of its own.
+    calls = table.filter(pl.col("op").is_in(("kmap", "kunmap", "kmap_get")) & ~is_anonymous())
+    # A return whose entry was lost: its slot is known, its page is one of its own.
     page = calls.get_column("page").fill_null(0).to_numpy().copy()
     unknown = np.flatnonzero(page == 0)
     page[unknown] = np.arange(unknown.size, dtype=np.uint64) + np.uint64(1 << 63)
@@ -225,9 +230,9 @@ def _calls(table: pl.DataFrame, window: PoolWindow) -> PoolCalls:
     return PoolCalls(
         row=calls.get_column("row").to_numpy().astype(np.int64),
         is_map=(calls.get_column("op") == "kmap").to_numpy(),
-        page=dense.astype(np.int32),
+        page=dense.astype(np.int64),
         pages=unique.size,
-        seen=np.where(inside, slot, -1).astype(np.int32),
+        seen=np.where(inside, slot, -1).astype(np.int64),
         pfn=pfn,
     )
 
@@ -275,7 +280,7 @@ def _stream(
     passes: pl.DataFrame,
     state: PoolState | None,
     losses: Sequence[int],
-) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """One stream of entries, returns and flushes, sorted by position in the trace."""
     from replay.kernels import order as kernel
 
@@ -303,7 +308,7 @@ def _stream(
     end = rows.select(pl.coalesce("end_seq", "bound").fill_null(int(last))).to_series().to_numpy()
     ts = rows.get_column("ts").to_numpy()
     end_ts = rows.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()
-    index = np.arange(calls.row.size, dtype=np.int32)
+    index = np.arange(calls.row.size, dtype=np.int64)
     is_map, op = calls.is_map, rows.get_column("op")
     is_unmap = (op == "kunmap").to_numpy()
     got = (op == "kmap_get").to_numpy() & (calls.seen >= 0)
@@ -315,9 +320,9 @@ def _stream(
         .fill_null(-1)
         .to_numpy()
     )
-    none = np.int32(-1)
+    none = np.int64(-1)
     loss = np.array(sorted(losses), np.uint64)
-    parts: list[tuple[int, int, NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32]]] = [
+    parts: list[tuple[int, int, NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]] = [
         # kind, rank among events of one position, position, time, call
         (kernel.ENTER_MAP, 4, seq[is_map], ts[is_map], index[is_map]),
         (kernel.RETURN_MAP, 5, end[is_map], end_ts[is_map], index[is_map]),
@@ -328,7 +333,7 @@ def _stream(
             3,
             passes.get_column("seq").to_numpy(),
             passes.get_column("ts").to_numpy(),
-            parents.astype(np.int32),
+            parents.astype(np.int64),
         ),
         (kernel.GET_MAP, 3, end[got], end_ts[got], index[got]),
         (kernel.LOSS, 1, loss, np.zeros(loss.size, np.int64), np.full(loss.size, none)),
@@ -372,11 +377,11 @@ def _work(window: PoolWindow, calls: PoolCalls, capacity: int) -> Work:
     return kernel.Work(
         pool=new_pool(slots, calls.pages),
         doubt=np.full(slots, kernel.DOUBT, np.uint8),
-        limbo_page=np.full(slots, -1, np.int32),
-        limbo_unmap=np.full(slots, -1, np.int32),
-        limbo_slot=np.full(calls.pages, -1, np.int32),
-        maps=np.zeros(pending, np.int32),
-        unmaps=np.zeros(pending, np.int32),
+        limbo_page=np.full(slots, -1, np.int64),
+        limbo_unmap=np.full(slots, -1, np.int64),
+        limbo_slot=np.full(calls.pages, -1, np.int64),
+        maps=np.zeros(pending, np.int64),
+        unmaps=np.zeros(pending, np.int64),
         placed=np.zeros(n, bool),
         status=np.zeros(n, np.uint8),
         row_of=np.full(n, -1, np.int64),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from replay.linearise import PoolSequence, PoolState, PoolWindow, linearise
+from replay.linearise import PoolSequence, PoolState, PoolWindow, is_anonymous, linearise
 from replay.outcome import PoolOutcome, Series
 
 if TYPE_CHECKING:
@@ -138,7 +138,18 @@ def _replay(
         most_used=int(most_used), most_stale=int(most_stale), waits=waits,
         still_used=int(pool.reg[USED]),
     )  # fmt: skip
+    outcome = _with_anonymous(outcome, events)
     return PoolReplay(sequence, result, scanned, freed, predicted, outcome, initial)
+
+
+def _with_anonymous(outcome: PoolOutcome, events: pl.DataFrame) -> PoolOutcome:
+    """Count the calls of which the trace has no argument (function tracer), no more."""
+    anonymous = events.filter(is_anonymous()).get_column("op")
+    return replace(
+        outcome,
+        maps=outcome.maps + int((anonymous == "kmap").sum()),
+        unmaps=outcome.unmaps + int((anonymous == "kunmap").sum()),
+    )
 
 
 def _waits(sequence: PoolSequence, result: NDArray[np.int32], events: pl.DataFrame) -> pl.DataFrame:

@@ -182,7 +182,7 @@ def _pool_result(done: Replayed) -> _Result:
     excused = sequence.status == INITIAL
     right = done.pool.predicted == calls.seen
 
-    def address(slot: NDArray[np.int32]) -> NDArray[np.int64]:
+    def address(slot: NDArray[np.signedinteger]) -> NDArray[np.int64]:
         return np.where(slot >= 0, layout.pkmap_base + slot.astype(np.int64) * layout.page_size, -1)
 
     return _Result(

@@ -175,7 +175,7 @@ def _replay_pool(
     last[call[at]] = at
     flushes = target.arch == done.machine.arch  # who calls kmap_flush_unused() is the arch's
     of_call = np.isin(code, (MAP, UNMAP, GET)) & (call >= 0)
-    keep = of_call & np.append(high.kmap, False)[np.maximum(call, 0)]  # noqa: FBT003
+    keep = of_call & np.append(high.kmap, False)[np.maximum(call, 0)]
     keep &= ~is_map | (first[np.maximum(call, 0)] == np.arange(code.size))
     keep |= (code == FLUSH_UNUSED) & flushes
     index = np.flatnonzero(keep)
@@ -185,11 +185,11 @@ def _replay_pool(
     owner = np.where(call[index] >= 0, pids[row[who]] if row.size else 0, -1)
     slept = (code[index] == MAP) & (call[index] >= 0)
     waited = np.where(slept, sequence.time[last[who]] - sequence.time[first[who]], 0)
-    task = np.unique(owner, return_inverse=True)[1].astype(np.int32)
+    task = np.unique(owner, return_inverse=True)[1].astype(np.int64)
     n, slots = index.size, max(layout.pkmap_slots, 1)
     load = kernel.Load(
-        code=code[index].astype(np.uint8),
-        page=np.maximum(sequence.operations[index, 1], 0).astype(np.int32),
+        code=code[index],
+        page=np.maximum(sequence.operations[index, 1], 0),
         task=task,
         time=sequence.time[index],
         waited=waited.astype(np.int64),
@@ -210,7 +210,7 @@ def _replay_pool(
         {"pid": owner[sleepers], "sleeps": load.sleeps[sleepers], "wait_ns": load.wait[sleepers]}
     )
     outcome = pool_figures(
-        layout.pkmap_slots, load.code.astype(np.int64), load.result, load.scanned, load.freed,
+        layout.pkmap_slots, load.code, load.result, load.scanned, load.freed,
         gauges, most_used=int(most_used), most_stale=int(most_stale), waits=waits,
         still_used=int(pool.reg[USED]),
     )  # fmt: skip

@@ -28,7 +28,7 @@ class Load(NamedTuple):
 
     Attributes
     ----------
-    code, page, task : ndarray of uint8, int32, int32
+    code, page, task : ndarray of int64
         Operation (MAP, UNMAP, FLUSH_UNUSED, GET), page, dense task number.
     time : ndarray of int64
         When the call first took the lock.
@@ -44,9 +44,9 @@ class Load(NamedTuple):
         Filled: failed attempts' flushes that freed something, and that freed nothing.
     """
 
-    code: NDArray[np.uint8]
-    page: NDArray[np.int32]
-    task: NDArray[np.int32]
+    code: NDArray[np.int64]
+    page: NDArray[np.int64]
+    task: NDArray[np.int64]
     time: NDArray[np.int64]
     waited: NDArray[np.int64]
     result: NDArray[np.int32]

@@ -46,7 +46,7 @@ from replay.kernels.sequence import (
     RESET,
     SNAPSHOT,
     UNMAP,
-    _copy,
+    load,
     reset,
 )
 
@@ -94,21 +94,27 @@ MAX_PENDING = 65536
 LOOKAHEAD = 256
 
 
+_inner = numba.njit(  # type: ignore[call-overload]
+    cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+"""For functions that only compiled code calls: compiles in a fraction of the time."""
+
+
 class Calls(NamedTuple):
     """The calls, one element each.
 
     Attributes
     ----------
-    page : ndarray of int32
+    page : ndarray of int64
         Dense page number.
-    seen : ndarray of int32
+    seen : ndarray of int64
         Slot that the kernel returned, -1 unknown.
     final_pass : ndarray of int64
         Stream position of the last PASS inside the call, -1 none.
     """
 
-    page: NDArray[np.int32]
-    seen: NDArray[np.int32]
+    page: NDArray[np.int64]
+    seen: NDArray[np.int64]
     final_pass: NDArray[np.int64]
 
 
@@ -117,11 +123,11 @@ class Work(NamedTuple):
 
     pool: Pool
     doubt: NDArray[np.uint8]  # per slot: KNOWN, DOUBT, DOUBT_FLUSHED
-    limbo_page: NDArray[np.int32]  # per slot: page that may still be mapped there, -1
-    limbo_unmap: NDArray[np.int32]  # per slot: the unmap whose place decides that
-    limbo_slot: NDArray[np.int32]  # per page: its slot in limbo, -1
-    maps: NDArray[np.int32]  # calls of kmap that have entered and are not placed
-    unmaps: NDArray[np.int32]  # calls of kunmap that may not have happened yet
+    limbo_page: NDArray[np.int64]  # per slot: page that may still be mapped there, -1
+    limbo_unmap: NDArray[np.int64]  # per slot: the unmap whose place decides that
+    limbo_slot: NDArray[np.int64]  # per page: its slot in limbo, -1
+    maps: NDArray[np.int64]  # calls of kmap that have entered and are not placed
+    unmaps: NDArray[np.int64]  # calls of kunmap that may not have happened yet
     placed: NDArray[np.bool_]  # per call
     status: NDArray[np.uint8]  # per call
     row_of: NDArray[np.int64]  # per call: its row in out
@@ -129,7 +135,7 @@ class Work(NamedTuple):
     reg: NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: int) -> None:
     row = w.reg[N_OUT]
     w.out[row, CODE] = code
@@ -143,13 +149,13 @@ def _emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: 
     w.reg[N_OUT] = row + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _mark(w: Work, call: int, status: int) -> None:
     w.status[call] = max(w.status[call], status)
 
 
-@numba.njit(cache=True, nogil=True)
-def _forget(pending: NDArray[np.int32], length: int, call: int) -> int:
+@_inner
+def _forget(pending: NDArray[np.int64], length: int, call: int) -> int:
     """Take a call off a list of pending ones, keeping their order; return the new length."""
     for i in range(length):
         if pending[i] == call:
@@ -159,7 +165,7 @@ def _forget(pending: NDArray[np.int32], length: int, call: int) -> int:
     return length
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _settle_limbo(w: Work, slot: int) -> None:
     """The slot's page is certainly unmapped."""
     page = w.limbo_page[slot]
@@ -168,7 +174,7 @@ def _settle_limbo(w: Work, slot: int) -> None:
         w.limbo_page[slot] = -1
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _commit(w: Work, calls: Calls, call: int, key: int) -> int:
     """Serve a kmap here; return its slot or ASLEEP."""
     page = calls.page[call]
@@ -187,7 +193,7 @@ def _commit(w: Work, calls: Calls, call: int, key: int) -> int:
     return slot
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _revive(w: Work, slot: int, count: int) -> None:
     """The unmap in limbo happened after the last flush: its page is still mapped."""
     page = w.limbo_page[slot]
@@ -198,7 +204,7 @@ def _revive(w: Work, slot: int, count: int) -> None:
     w.reg[MOVED_UNMAPS] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _pending_map(w: Work, calls: Calls, slot: int, but: int) -> int:
     """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
     unseen = -1
@@ -212,7 +218,7 @@ def _pending_map(w: Work, calls: Calls, slot: int, but: int) -> int:
     return unseen
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
     """A slot in doubt turns out to be in use: stale, or held if it outlived a flush."""
     count = 1 if w.doubt[slot] == DOUBT else 2
@@ -222,7 +228,7 @@ def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
     _emit(w, PLACE, page, slot, count, key, -1)
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
     other = _pending_map(w, calls, slot, call)
@@ -241,9 +247,9 @@ def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _was_there(
-    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int32], at: int, free: int
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, free: int
 ) -> bool:
     """Tell a hit on a mapping from before the trace from a new mapping far ahead.
 
@@ -260,7 +266,7 @@ def _was_there(
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
     """No order explains the observed slot: predict, then take over what was observed."""
     page, seen = calls.page[call], calls.seen[call]
@@ -279,7 +285,7 @@ def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
     _emit(w, CURSOR, -1, seen, 0, key + 2, -1)
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _first_after_flush(pool: Pool) -> int:
     """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
     for slot in range(pool.counts.shape[0]):
@@ -288,9 +294,9 @@ def _first_after_flush(pool: Pool) -> int:
     return pool.counts.shape[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _return_map(
-    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int32], at: int
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int
 ) -> None:
     """A kmap returned: it has been served by now."""
     call = who[at]
@@ -357,7 +363,7 @@ def _return_map(
         return
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
     """Serve before a flush the kmaps that found a stale mapping which the flush would free.
 
@@ -381,7 +387,7 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
             i += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _enter_limbo(w: Work, calls: Calls) -> None:
     """Before a flush: slots that it frees only if an unfinished kunmap came before it."""
     for slot in range(w.doubt.shape[0]):
@@ -396,7 +402,7 @@ def _enter_limbo(w: Work, calls: Calls) -> None:
             w.limbo_slot[calls.page[unmap]] = slot
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _collapse_limbo(w: Work) -> None:
     """Before a flush: slots whose unmap has certainly happened are free whatever came first."""
     for slot in range(w.limbo_page.shape[0]):
@@ -408,7 +414,7 @@ def _collapse_limbo(w: Work) -> None:
                 _settle_limbo(w, slot)
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _flush_unused(w: Work, calls: Calls, at: int) -> None:
     """Flush caused by kmap_flush_unused(), which does not move the cursor."""
     key = at * SUB
@@ -436,8 +442,8 @@ def _flush_unused(w: Work, calls: Calls, at: int) -> None:
     w.reg[PASS_KEY] = key + AT_PASS
 
 
-@numba.njit(cache=True, nogil=True)
-def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int32], n: int) -> int:
+@_inner
+def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], n: int) -> int:
     """Put an unfinished kunmap of a stale slot behind the flush: the slot stays mapped."""
     for i in range(w.reg[N_UNMAPS]):
         unmap = w.unmaps[i]
@@ -448,7 +454,7 @@ def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int32], 
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
     """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
     pool = w.pool
@@ -480,7 +486,7 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         drop(pool, mapped)
         _emit(w, RELEASE, -1, mapped, 0, key + AT_PASS - 3, -1)
     # Whatever is free after the flush and was not given to this call must have been held.
-    deferred = np.empty(w.reg[N_UNMAPS] + 1, np.int32)
+    deferred = np.empty(w.reg[N_UNMAPS] + 1, np.int64)
     n_deferred = 0
     while True:
         free = _first_after_flush(pool)
@@ -521,7 +527,7 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         _mark(w, call, ORDERED)
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
     """A kunmap entered: it takes effect here unless a later flush says otherwise."""
     page = calls.page[call]
@@ -536,7 +542,7 @@ def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
         w.reg[N_UNMAPS] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@_inner
 def _unknown_state(w: Work) -> None:
     """Nothing is known of the pool."""
     reset(w.pool)
@@ -553,7 +559,7 @@ def order(
     snapshot: Pool,
     calls: Calls,
     kinds: NDArray[np.uint8],
-    who: NDArray[np.int32],
+    who: NDArray[np.int64],
 ) -> int:
     """Place all calls.
 
@@ -567,7 +573,7 @@ def order(
         The calls of kmap, kunmap and kmap_high_get.
     kinds : ndarray of uint8, shape (n,)
         Stream events in trace order.
-    who : ndarray of int32, shape (n,)
+    who : ndarray of int64, shape (n,)
         Call of each stream event, -1 none.
 
     Returns
@@ -606,7 +612,7 @@ def order(
             _unknown_state(w)
             _emit(w, RESET, -1, -1, 0, at * SUB, -1)
         else:
-            _copy(w.pool, snapshot)
+            load(w.pool, snapshot)
             w.doubt[:] = KNOWN
             w.limbo_page[:] = -1
             w.limbo_slot[:] = -1

@@ -45,11 +45,11 @@ class Pool(NamedTuple):
 
     Attributes
     ----------
-    counts : ndarray of int32, shape (slots,)
+    counts : ndarray of int64, shape (slots,)
         pkmap_count[]: 0 free, 1 stale (mapped, no users), n >= 2: n - 1 users.
-    page : ndarray of int32, shape (slots,)
+    page : ndarray of int64, shape (slots,)
         Page of each slot; -1 where there is none or it is not known.
-    slot : ndarray of int32, shape (pages,)
+    slot : ndarray of int64, shape (pages,)
         Slot of each page, -1 none: page_address().
     free, stale : ndarray of int64, shape (slots / 32,)
         Bitmaps of the slots with count 0 and 1.
@@ -57,9 +57,9 @@ class Pool(NamedTuple):
         Scalars; see the constants.
     """
 
-    counts: NDArray[np.int32]
-    page: NDArray[np.int32]
-    slot: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    page: NDArray[np.int64]
+    slot: NDArray[np.int64]
     free: NDArray[np.int64]
     stale: NDArray[np.int64]
     reg: NDArray[np.int64]
@@ -72,9 +72,9 @@ def new_pool(slots: int, pages: int) -> Pool:
     for s in range(slots):
         free[s // WORD] |= 1 << (s % WORD)
     return Pool(
-        np.zeros(slots, np.int32),
-        np.full(slots, -1, np.int32),
-        np.full(pages, -1, np.int32),
+        np.zeros(slots, np.int64),
+        np.full(slots, -1, np.int64),
+        np.full(pages, -1, np.int64),
         free,
         np.zeros(words, np.int64),
         np.zeros(REGISTERS, np.int64),

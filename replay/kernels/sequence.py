@@ -86,14 +86,18 @@ def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> No
 
 
 @numba.njit(cache=True, nogil=True)
-def _copy(pool: Pool, other: Pool) -> None:
+def load(pool: Pool, other: Pool) -> None:
     """Take over another pool's state (the pages keep their numbers)."""
-    pool.counts[:] = other.counts
-    pool.page[:] = other.page
-    pool.slot[:] = other.slot
-    pool.free[:] = other.free
-    pool.stale[:] = other.stale
-    pool.reg[:] = other.reg
+    for slot in range(pool.counts.shape[0]):  # loops: slice assignment compiles for seconds
+        pool.counts[slot] = other.counts[slot]
+        pool.page[slot] = other.page[slot]
+    for page in range(pool.slot.shape[0]):
+        pool.slot[page] = other.slot[page]
+    for word in range(pool.free.shape[0]):
+        pool.free[word] = other.free[word]
+        pool.stale[word] = other.stale[word]
+    for register in range(pool.reg.shape[0]):
+        pool.reg[register] = other.reg[register]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -128,7 +132,7 @@ def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int
     elif code == RESET:
         reset(pool)
     else:
-        _copy(pool, snapshot)
+        load(pool, snapshot)
         pool.reg[FREED] = -1
     return result
 
@@ -197,4 +201,4 @@ def new_gauges(slots: int, start: int, end: int, bins: int) -> Gauges:
     return Gauges(np.zeros(slots + 1, np.int64), table(), table(), start, end, width)
 
 
-__all__ = ["ASLEEP", "UNKNOWN", "Gauges", "new_gauges", "observe", "run", "step"]
+__all__ = ["ASLEEP", "UNKNOWN", "Gauges", "load", "new_gauges", "observe", "run", "step"]
