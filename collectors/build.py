@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from collectors.assemble import assemble
 from collectors.capture import Capture, Origin
 from collectors.facts import Fact
+from collectors.facts.seen import seen
 from collectors.pages import PageMap
 from collectors.probes import KIND_LOST
 
@@ -45,6 +46,7 @@ def build_capture(source: Source, reading: Reading) -> Capture:
         symbols = Symbols.from_kallsyms(source.read_meta("kallsyms") or b"")
     page_map = page_map_of(source.facts.values())
     events = assemble(reading.raw, symbols=symbols or None, page_map=page_map)
+    told |= seen(events, source.trace, reading.raw.counts)
     notes = [*source.notes, *reading.notes]
     if not (rows["kind"] < KIND_LOST).any():
         notes.append(

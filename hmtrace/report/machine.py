@@ -246,13 +246,15 @@ def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``lowmem_end`` is physical, as the kernel's boot messages and zoneinfo have it;
-        ``high_memory`` is the same border as an address. Bytes and addresses are integers.
+        Bytes and addresses are integers. Lowmem is mapped from ``page_offset`` to ``lowmem_end``
+        (the kernel's high_memory); ``lowmem_end_phys`` is the same border as a physical address,
+        as boot messages and zoneinfo have it.
     """
     return {
         **plain(machine),
         "ram_bytes": machine.ram_bytes,
-        "lowmem_end": layout.lowmem_end_pfn * layout.page_size,
+        "lowmem_end": layout.high_memory,
+        "lowmem_end_phys": layout.lowmem_end_pfn * layout.page_size,
         **{name: plain(getattr(layout, name)) for name in _ADDRESSES},
         "zones": plain(layout.zones),
     }

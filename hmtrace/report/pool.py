@@ -35,6 +35,9 @@ def pool_section(pool: PoolOutcome) -> Iterator[RenderableType]:
     if not pool.maps:
         yield indented(Text("no kmap() of a highmem page in this capture"))
         return
+    if not pool.hits + pool.new_mappings:
+        yield labelled([("calls", _calls(pool))])  # nothing else is known without pages
+        return
     yield labelled(
         [
             ("calls", _calls(pool)),

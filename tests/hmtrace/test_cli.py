@@ -298,7 +298,8 @@ def test_layout_document() -> None:
     assert machine["pkmap_slots"] == 512
     assert machine["pkmap_base"] == 0xFF00_0000
     assert machine["vmalloc_end"] == 0xFEFF_E000
-    assert machine["lowmem_end"] == 0x36FF_E000
+    assert machine["lowmem_end"] == 0xF6FF_E000
+    assert machine["lowmem_end_phys"] == 0x36FF_E000
     regions = document["regions"]
     assert regions[0]["start"] == 0
     assert regions[-1]["end"] == 1 << 32
