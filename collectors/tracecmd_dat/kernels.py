@@ -44,12 +44,14 @@ NO_STAMP = -(1 << 63)
 
 @numba.njit(inline="always")
 def u16(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
+    """Read an unsigned number of 2 bytes."""
     first, second = np.int64(data[at]), np.int64(data[at + 1])
     return first << 8 | second if big else second << 8 | first
 
 
 @numba.njit(inline="always")
 def u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
+    """Read an unsigned number of 4 bytes."""
     a, b = np.int64(data[at]), np.int64(data[at + 1])
     c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
     return a << 24 | b << 16 | c << 8 | d if big else d << 24 | c << 16 | b << 8 | a
@@ -57,6 +59,7 @@ def u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
 
 @numba.njit(inline="always")
 def u64(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
+    """Read an unsigned number of 8 bytes."""
     first, second = u32(data, at, big), u32(data, at + 4, big)
     return first << 32 | second if big else second << 32 | first
 
@@ -200,7 +203,7 @@ def walk(
             if commit & _COMMIT_MISSED:
                 lost = -1
                 if commit & _COMMIT_STORED and data_at + size + word <= left:
-                    lost = extend(_load(data, stop, word, big), word)
+                    lost = extend(load(data, stop, word, big), word)
                 if lost < 0 or (missed and missed_count < 0):
                     missed_count = -1
                 else:
@@ -331,7 +334,7 @@ def fill_rows(
             continue
         task, comm = np.int64(0), np.int64(0)
         if plan[PLAN_PID] >= 0:
-            task = extend(_u32(data, start + plan[PLAN_PID], big), 4)
+            task = extend(u32(data, start + plan[PLAN_PID], big), 4)
             comm = np.int64(comm_of[task]) if 0 <= task < len(comm_of) else np.int64(1)
         words[row, 6] = (task & 0xFFFF_FFFF) | comm << 32
         state: Any = np.int64(128)
