@@ -385,6 +385,7 @@ def _work(window: PoolWindow, calls: PoolCalls, capacity: int) -> Work:
         placed=np.zeros(n, bool),
         status=np.zeros(n, np.uint8),
         row_of=np.full(n, -1, np.int64),
+        deferred=np.zeros(pending + 1, np.int64),
         out=np.empty((capacity, 6), np.int64),
         reg=np.zeros(kernel.REGISTERS, np.int64),
     )

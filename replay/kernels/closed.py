@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numba
 import numpy as np
 
+from replay.kernels.compiled import kernel
 from replay.kernels.pool import ASLEEP, FREED, SCANNED, STALE, USED, Pool
 from replay.kernels.sequence import MAP, UNMAP, Gauges, observe, step
 
@@ -57,19 +58,19 @@ class Load(NamedTuple):
     passes: NDArray[np.int32]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _before(queue: NDArray[np.int64], a: int, b: int) -> bool:
     """Order of the queue: time, then captured order."""
     return queue[a, 0] < queue[b, 0] or (queue[a, 0] == queue[b, 0] and queue[a, 1] < queue[b, 1])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _swap(queue: NDArray[np.int64], a: int, b: int) -> None:
     for k in range(2):
         queue[a, k], queue[b, k] = queue[b, k], queue[a, k]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _push(queue: NDArray[np.int64], size: int, time: int, call: int) -> int:
     """Add a call to the queue (a binary heap); return its new size."""
     queue[size, 0] = time
@@ -81,7 +82,7 @@ def _push(queue: NDArray[np.int64], size: int, time: int, call: int) -> int:
     return size + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _pop(queue: NDArray[np.int64], size: int) -> int:
     """Take the first call off the queue; return its new size."""
     size -= 1

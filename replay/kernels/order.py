@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from replay.kernels.compiled import kernel
 from replay.kernels.pool import (
     ASLEEP,
     LAST,
@@ -94,12 +94,6 @@ MAX_PENDING = 65536
 LOOKAHEAD = 256
 
 
-_inner = numba.njit(  # type: ignore[call-overload]
-    cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
-"""For functions that only compiled code calls: compiles in a fraction of the time."""
-
-
 class Calls(NamedTuple):
     """The calls, one element each.
 
@@ -131,11 +125,12 @@ class Work(NamedTuple):
     placed: NDArray[np.bool_]  # per call
     status: NDArray[np.uint8]  # per call
     row_of: NDArray[np.int64]  # per call: its row in out
+    deferred: NDArray[np.int64]  # scratch: unmaps that a flush is put before
     out: NDArray[np.int64]  # (capacity, 6)
     reg: NDArray[np.int64]
 
 
-@_inner
+@kernel
 def _emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: int) -> None:
     row = w.reg[N_OUT]
     w.out[row, CODE] = code
@@ -149,12 +144,12 @@ def _emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: 
     w.reg[N_OUT] = row + 1
 
 
-@_inner
+@kernel
 def _mark(w: Work, call: int, status: int) -> None:
     w.status[call] = max(w.status[call], status)
 
 
-@_inner
+@kernel
 def _forget(pending: NDArray[np.int64], length: int, call: int) -> int:
     """Take a call off a list of pending ones, keeping their order; return the new length."""
     for i in range(length):
@@ -165,7 +160,7 @@ def _forget(pending: NDArray[np.int64], length: int, call: int) -> int:
     return length
 
 
-@_inner
+@kernel
 def _settle_limbo(w: Work, slot: int) -> None:
     """The slot's page is certainly unmapped."""
     page = w.limbo_page[slot]
@@ -174,7 +169,7 @@ def _settle_limbo(w: Work, slot: int) -> None:
         w.limbo_page[slot] = -1
 
 
-@_inner
+@kernel
 def _commit(w: Work, calls: Calls, call: int, key: int) -> int:
     """Serve a kmap here; return its slot or ASLEEP."""
     page = calls.page[call]
@@ -193,7 +188,7 @@ def _commit(w: Work, calls: Calls, call: int, key: int) -> int:
     return slot
 
 
-@_inner
+@kernel
 def _revive(w: Work, slot: int, count: int) -> None:
     """The unmap in limbo happened after the last flush: its page is still mapped."""
     page = w.limbo_page[slot]
@@ -204,7 +199,7 @@ def _revive(w: Work, slot: int, count: int) -> None:
     w.reg[MOVED_UNMAPS] += 1
 
 
-@_inner
+@kernel
 def _pending_map(w: Work, calls: Calls, slot: int, but: int) -> int:
     """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
     unseen = -1
@@ -218,7 +213,7 @@ def _pending_map(w: Work, calls: Calls, slot: int, but: int) -> int:
     return unseen
 
 
-@_inner
+@kernel
 def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
     """A slot in doubt turns out to be in use: stale, or held if it outlived a flush."""
     count = 1 if w.doubt[slot] == DOUBT else 2
@@ -228,7 +223,7 @@ def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
     _emit(w, PLACE, page, slot, count, key, -1)
 
 
-@_inner
+@kernel
 def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
     other = _pending_map(w, calls, slot, call)
@@ -247,7 +242,7 @@ def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     return False
 
 
-@_inner
+@kernel
 def _was_there(
     w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, free: int
 ) -> bool:
@@ -266,7 +261,7 @@ def _was_there(
     return False
 
 
-@_inner
+@kernel
 def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
     """No order explains the observed slot: predict, then take over what was observed."""
     page, seen = calls.page[call], calls.seen[call]
@@ -285,7 +280,7 @@ def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
     _emit(w, CURSOR, -1, seen, 0, key + 2, -1)
 
 
-@_inner
+@kernel
 def _first_after_flush(pool: Pool) -> int:
     """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
     for slot in range(pool.counts.shape[0]):
@@ -294,7 +289,7 @@ def _first_after_flush(pool: Pool) -> int:
     return pool.counts.shape[0]
 
 
-@_inner
+@kernel
 def _return_map(
     w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int
 ) -> None:
@@ -363,7 +358,7 @@ def _return_map(
         return
 
 
-@_inner
+@kernel
 def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
     """Serve before a flush the kmaps that found a stale mapping which the flush would free.
 
@@ -387,7 +382,7 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
             i += 1
 
 
-@_inner
+@kernel
 def _enter_limbo(w: Work, calls: Calls) -> None:
     """Before a flush: slots that it frees only if an unfinished kunmap came before it."""
     for slot in range(w.doubt.shape[0]):
@@ -402,7 +397,7 @@ def _enter_limbo(w: Work, calls: Calls) -> None:
             w.limbo_slot[calls.page[unmap]] = slot
 
 
-@_inner
+@kernel
 def _collapse_limbo(w: Work) -> None:
     """Before a flush: slots whose unmap has certainly happened are free whatever came first."""
     for slot in range(w.limbo_page.shape[0]):
@@ -414,7 +409,7 @@ def _collapse_limbo(w: Work) -> None:
                 _settle_limbo(w, slot)
 
 
-@_inner
+@kernel
 def _flush_unused(w: Work, calls: Calls, at: int) -> None:
     """Flush caused by kmap_flush_unused(), which does not move the cursor."""
     key = at * SUB
@@ -442,7 +437,7 @@ def _flush_unused(w: Work, calls: Calls, at: int) -> None:
     w.reg[PASS_KEY] = key + AT_PASS
 
 
-@_inner
+@kernel
 def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], n: int) -> int:
     """Put an unfinished kunmap of a stale slot behind the flush: the slot stays mapped."""
     for i in range(w.reg[N_UNMAPS]):
@@ -454,7 +449,7 @@ def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], 
     return n
 
 
-@_inner
+@kernel
 def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
     """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
     pool = w.pool
@@ -486,7 +481,7 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         drop(pool, mapped)
         _emit(w, RELEASE, -1, mapped, 0, key + AT_PASS - 3, -1)
     # Whatever is free after the flush and was not given to this call must have been held.
-    deferred = np.empty(w.reg[N_UNMAPS] + 1, np.int64)
+    deferred = w.deferred
     n_deferred = 0
     while True:
         free = _first_after_flush(pool)
@@ -527,7 +522,7 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         _mark(w, call, ORDERED)
 
 
-@_inner
+@kernel
 def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
     """A kunmap entered: it takes effect here unless a later flush says otherwise."""
     page = calls.page[call]
@@ -542,7 +537,7 @@ def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
         w.reg[N_UNMAPS] += 1
 
 
-@_inner
+@kernel
 def _unknown_state(w: Work) -> None:
     """Nothing is known of the pool."""
     reset(w.pool)
@@ -553,7 +548,7 @@ def _unknown_state(w: Work) -> None:
     w.reg[CURSOR_KNOWN] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def order(
     w: Work,
     snapshot: Pool,

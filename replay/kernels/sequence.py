@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from replay.kernels.compiled import kernel
 from replay.kernels.pool import (
     ASLEEP,
     FREED,
@@ -67,7 +67,7 @@ class Gauges(NamedTuple):
     width: int
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> None:
     """Account for the time from `since` to `until`, in which nothing changed."""
     bins = gauges.used.shape[0]
@@ -85,7 +85,7 @@ def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> No
             table[b, 2] += value * (right - left)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def load(pool: Pool, other: Pool) -> None:
     """Take over another pool's state (the pages keep their numbers)."""
     for slot in range(pool.counts.shape[0]):  # loops: slice assignment compiles for seconds
@@ -100,14 +100,14 @@ def load(pool: Pool, other: Pool) -> None:
         pool.reg[register] = other.reg[register]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def reset(pool: Pool) -> None:
     """Forget all mappings."""
     for slot in range(pool.counts.shape[0]):
         drop(pool, slot)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int) -> int:
     """Carry out one operation of a sequence; return its slot, ASLEEP or UNKNOWN."""
     pool.reg[FREED] = -1
@@ -137,7 +137,7 @@ def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def run(
     pool: Pool,
     snapshot: Pool,
