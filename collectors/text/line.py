@@ -34,6 +34,9 @@ _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _HYPHENS = np.uint64(0x2D2D2D2D2D2D2D2D)
 _IRQS_OFF, _HARDIRQ, _SOFTIRQ, _NMI, _PREEMPT_OFF, _UNKNOWN = 1, 2, 4, 8, 16, 128
 _MAX_SECONDS = 9_000_000_000
+_MAX_PID = 0x7FFF_FFFF
+# Typed, so that functions are compiled once and not for every literal.
+_ZERO, _TEN, _SIXTEEN = np.int64(0), np.int64(10), np.int64(16)
 _POWERS = np.array([10**k for k in range(10)], np.int64)
 
 
@@ -60,7 +63,7 @@ def _hex_digit(c: Any) -> Any:
 
 
 @part
-def _raw_context(flags: int) -> int:
+def _raw_context(flags: Any) -> Any:
     """`ctx` from the trace entry's flags byte (include/linux/trace_events.h: TRACE_FLAG_*)."""
     ctx = flags & 1
     if flags & 0x08:
@@ -73,12 +76,12 @@ def _raw_context(flags: int) -> int:
 
 
 @piece
-def _context(buf: Any, begin: int, end: int, columns: Any) -> int:
+def _context(buf: Any, begin: int, end: int, columns: Any) -> Any:
     """`ctx` from the flag letters (kernel/trace/trace_output.c: trace_print_lat_fmt)."""
     c = load_byte(buf, begin)
     width = end - begin
     if c == 45 and width >= 4 and load_byte(buf, begin + 2) == 120:
-        flags = 0  # trace-cmd report -R -l: "-0x14"
+        flags = _ZERO  # trace-cmd report -R -l: "-0x14"
         for p in range(begin + 3, min(end, begin + 11)):
             digit = _hex_digit(load_byte(buf, p))
             if digit < 0:
@@ -174,7 +177,7 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
         pid = pid * 10 + (c - 48)
         p += 1
         c = byte_at(buf, p, n)
-    if p == first:
+    if p == first or pid > _MAX_PID:
         return False
     out[PID] = pid
     p = _skip_spaces(buf, p, n)
@@ -223,11 +226,11 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
 
 
 @part
-def _number(buf: Any, p: int, n: int, base: int, out: Any, cell: int) -> int:
-    """Read a number after spaces into a cell; return the position after it, -1 if none."""
+def _number(buf: Any, p: int, n: int, base: Any) -> Any:
+    """Read a number after spaces; return the position after it (-1: none) and the value."""
     p = _skip_spaces(buf, p, n)
     first = p
-    value = 0
+    value = _ZERO
     while p - first < 16:
         digit = _hex_digit(byte_at(buf, p, n))
         if digit < 0 or digit >= base:
@@ -235,9 +238,8 @@ def _number(buf: Any, p: int, n: int, base: int, out: Any, cell: int) -> int:
         value = value * base + digit
         p += 1
     if p == first:
-        return -1
-    out[cell] = value
-    return p
+        return np.int64(-1), value
+    return p, value
 
 
 @part
@@ -249,44 +251,37 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
     p = begin + 16
     if p >= n or load_byte(buf, p) != 32:
         return False
-    p = _number(buf, p, n, 10, out, PID)
+    p, pid = _number(buf, p, n, _TEN)
+    if p < 0 or byte_at(buf, p, n) != 32 or pid > _MAX_PID:
+        return False
+    p, cpu = _number(buf, p, n, _TEN)
+    if p < 0 or byte_at(buf, p, n) != 32 or cpu > 0xFFFE:
+        return False
+    p, raw_flags = _number(buf, p, n, _TEN)
     if p < 0 or byte_at(buf, p, n) != 32:
         return False
-    p = _number(buf, p, n, 10, out, CPU)
-    if p < 0 or byte_at(buf, p, n) != 32 or out[CPU] > 0xFFFE:
-        return False
-    p = _number(buf, p, n, 10, out, CTX)  # raw flags
+    p, depth = _number(buf, p, n, _SIXTEEN)
     if p < 0 or byte_at(buf, p, n) != 32:
         return False
-    ctx = _raw_context(out[CTX])
-    p = _number(buf, p, n, 16, out, CTX)  # preempt count
-    if p < 0 or byte_at(buf, p, n) != 32:
-        return False
-    if out[CTX] & 15:
-        ctx |= _PREEMPT_OFF
-    p = _number(buf, p, n, 16, out, CTX)  # index of the entry
+    p, _ = _number(buf, p, n, _SIXTEEN)  # index of the entry
     if p < 0:
         return False
-    out[CTX] = ctx
     p = _skip_spaces(buf, p, n)
-    if byte_at(buf, p, n) != 91:  # [
+    if byte_at(buf, p, n) != 91:  # [ time in hex ]
         return False
-    p = _number(buf, p + 1, n, 16, out, UNIT)
+    p, _ = _number(buf, p + 1, n, _SIXTEEN)
     if p < 0 or byte_at(buf, p, n) != 93:
         return False
-    p = _number(buf, p + 1, n, 10, out, TS)
-    if p < 0 or byte_at(buf, p, n) != 46 or out[TS] > _MAX_SECONDS:
+    p, milliseconds = _number(buf, p + 1, n, _TEN)
+    if p < 0 or byte_at(buf, p, n) != 46 or milliseconds > _MAX_SECONDS:
         return False
-    milliseconds = out[TS]
-    p = _number(buf, p + 1, n, 10, out, TS)
-    if p < 0 or byte_at(buf, p, n) != 109 or out[TS] > 999:  # ms
+    p, microseconds = _number(buf, p + 1, n, _TEN)
+    if p < 0 or microseconds > 999:
         return False
-    out[TS] = milliseconds * 1_000_000 + out[TS] * 1000
-    out[UNIT] = RELATIVE
-    # the difference to the next entry: (+0.139ms):
-    if byte_at(buf, p + 1, n) != 115 or byte_at(buf, p + 2, n) != 32:
+    # "ms (+0.139ms):", the difference to the next entry
+    if byte_at(buf, p, n) != 109 or byte_at(buf, p + 1, n) != 115:
         return False
-    if byte_at(buf, p + 3, n) != 40:
+    if byte_at(buf, p + 2, n) != 32 or byte_at(buf, p + 3, n) != 40:
         return False
     limit = min(n, p + 40)
     p += 4
@@ -294,6 +289,11 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
         p += 1
     if byte_at(buf, p, n) != 41 or byte_at(buf, p + 1, n) != 58:
         return False
+    out[PID] = pid
+    out[CPU] = cpu
+    out[CTX] = _raw_context(raw_flags) | (_PREEMPT_OFF if depth & 15 else 0)
+    out[TS] = milliseconds * 1_000_000 + microseconds * 1000
+    out[UNIT] = RELATIVE
     out[BODY] = _skip_spaces(buf, p + 2, n)
     out[COMM_BEGIN] = begin
     out[COMM_END] = begin + 16

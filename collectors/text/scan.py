@@ -81,7 +81,11 @@ _S_COUNTER, _S_RELATIVE = int(Stat.COUNTER), int(Stat.RELATIVE)
 _S_MIN, _S_MAX = int(Stat.MIN_TS), int(Stat.MAX_TS)
 _S_NO_FLAGS, _S_FUNCTIONS = int(Stat.NO_FLAGS), int(Stat.FUNCTIONS)
 _S_BAD, _S_FAULTS = int(Stat.BAD_VALUES), int(Stat.FAULTS)
-_SP_HEAD, _SP_FUNCTION, _SP_SITE = int(Space.HEAD), int(Space.FUNCTION), int(Space.SITE)
+# Typed, so that functions are compiled once and not for every literal.
+_SP_HEAD = np.int64(Space.HEAD)
+_SP_FUNCTION = np.int64(Space.FUNCTION)
+_SP_SITE = np.int64(Space.SITE)
+_ZERO = np.int64(0)
 _PLAIN, _FUNCTION_EVENT, _PLAIN_NAME = (
     layout.PLAIN,
     layout.FUNCTION_EVENT,
@@ -435,7 +439,8 @@ def scan(
                 out[TS] = rows[at - 1, 0] if at > 0 else 0
                 values[0] = max(lost, 0)
                 values[1] = values[2] = values[3] = 0
-                write_row(rows, at, out, values, 0, 0, 0, marker, 1 if lost >= 0 else 0)
+                known = np.int64(1 if lost >= 0 else 0)
+                write_row(rows, at, out, values, _ZERO, _ZERO, _ZERO, marker, known)
                 at += 1
                 stats[_S_CONTROL] += 1
             elif marker == 1:

@@ -35,6 +35,7 @@ MAX_HEADS: Final = 1 << 18
 """Different events and call sites that a trace may have; a kernel has some ten thousands."""
 MAX_COMMS: Final = 1 << 20
 _MAX_ARGS: Final = 64
+_ODD_HEADS: Final = 64
 _MASK: Final = (1 << 64) - 1
 _K: Final = 0x9E3779B97F4A7C15
 
@@ -52,6 +53,8 @@ class Names:
         self.addresses = addresses
         self.comms: dict[str, int] = {"": 0}
         self.sites: dict[str, int] = {"": 0}
+        self._odd: dict[str, int] = {}
+        self._probed: set[str] = set()
         self._meanings: dict[tuple[int, bytes], heads_module.Meaning] = {}
         self._lock = threading.Lock()
 
@@ -71,12 +74,23 @@ class Names:
             key = space, text
             if key not in self._meanings:
                 words = text.decode("utf-8", "replace")
-                self._meanings[key] = (
-                    heads_module.meaning_of_event(words, self.addresses)
-                    if space == Space.HEAD
-                    else heads_module.meaning_of_function(words)
-                )
+                if space == Space.HEAD:
+                    found = heads_module.meaning_of_event(words, self.addresses)
+                    self._meanings[key] = self._believed(words.partition(":")[0], found)
+                else:
+                    self._meanings[key] = heads_module.meaning_of_function(words)
             return self._meanings[key]
+
+    def _believed(self, event: str, found: heads_module.Meaning) -> heads_module.Meaning:
+        """Take an event for no probe only after many heads: the first may be damaged lines."""
+        if found.kind != PLAIN_NAME:
+            if found.kind != PLAIN:
+                self._probed.add(event)
+            return found
+        self._odd[event] = self._odd.get(event, 0) + 1
+        if event in self._probed or self._odd[event] <= _ODD_HEADS:
+            return heads_module.Meaning(PLAIN, found.label)
+        return found
 
 
 class Tables:

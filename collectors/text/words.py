@@ -71,9 +71,11 @@ load_byte: Any = _load_byte
 trailing_zeros: Any = _trailing_zeros
 
 
-piece = numba.njit(nogil=True, forceinline=True)
+# Not to be called from Python: the wrappers would take a third of the compile time.
+_BARE: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+piece: Any = numba.njit(forceinline=True, **_BARE)
 """Decorator of what every line runs through: inlined, as a call costs more than the work."""
-part = numba.njit(nogil=True)
+part: Any = numba.njit(**_BARE)
 """Decorator of the rarer or larger parts."""
 
 

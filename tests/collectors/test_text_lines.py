@@ -286,3 +286,15 @@ def test_many_different_heads_arguments_and_tasks() -> None:
     assert rows["values"][:, 0].tolist() == list(range(3000))
     assert [result.raw.comms[c] for c in rows["comm"]] == [f"t{i}" for i in range(3000)]
     assert result.raw.sites[rows["site"][2999]] == "site2999+0x1/0x2"
+
+
+def test_a_damaged_first_line_does_not_hide_the_probe_of_its_name() -> None:
+    good = f"{LEFT}p: (kmap_high+0x0/0x1) page=0x1\n"
+    result = reading(good.replace("+0x0/", "+0x\0/").encode() + good.encode() * 3)
+    assert result.raw.rows["kind"].tolist() == [KMAP] * 3
+
+
+def test_events_whose_payload_begins_with_a_parenthesis_stay_cheap() -> None:
+    lines = "".join(f"{LEFT}initcall: ({i} x) y\n" for i in range(5000))
+    result = reading(lines)
+    assert result.raw.counts == {"initcall": 5000}
