@@ -57,14 +57,14 @@ def u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     return a << 24 | b << 16 | c << 8 | d if big else d << 24 | c << 16 | b << 8 | a
 
 
-@numba.njit(inline="always")
+@numba.njit(nogil=True)
 def u64(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
     """Read an unsigned number of 8 bytes."""
     first, second = u32(data, at, big), u32(data, at + 4, big)
     return first << 32 | second if big else second << 32 | first
 
 
-@numba.njit(inline="always")
+@numba.njit(nogil=True)
 def load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> Any:  # noqa: FBT001
     """Read a number of 1, 2, 4 or 8 bytes, without sign."""
     if size == 4:
@@ -76,7 +76,7 @@ def load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> Any:  # noqa
     return np.int64(data[at])
 
 
-@numba.njit(inline="always")
+@numba.njit(nogil=True)
 def extend(value: int, size: int) -> Any:
     """Give a number of `size` bytes its sign."""
     shift = 64 - 8 * size

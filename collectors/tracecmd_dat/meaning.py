@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from collectors.text.heads import guess, label_of
 from collectors.text.layout import ROW_WORDS
 from collectors.tracecmd_dat import pages as paging
 from collectors.tracecmd_dat.symbols import function_around, names_at
+from collectors.tracecmd_dat.unpack import threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,8 @@ _PID_LIMIT: Final = 1 << 22
 _BLOCKED: Final = 2
 """TASK_UNINTERRUPTIBLE in prev_state (include/linux/sched.h)."""
 _PROBE_LINE: Final = re.compile(r"^([pr])\d*:(?:([\w.-]+)/)?([\w.-]+)\s+(?:[\w-]+:)?(\S+)")
+_SLICE: Final = 1 << 17
+"""Rows that a thread fills at a time."""
 UNKNOWN_COMM: Final = 1
 """Index of ``<...>``, the kernel's word for a task whose name was not kept."""
 
@@ -288,19 +292,26 @@ def _fill(
 ) -> None:
     from collectors.tracecmd_dat import kernels
 
-    kernels.fill_rows(
-        pages.data,
-        pages.big,
-        records.order,
-        records.ts,
-        records.at,
-        records.cpu,
-        records.plan,
-        np.array([p.row() for p in plans], np.int64),
-        comm_of,
-        KIND_LOST,
-        rows.view(np.int64).reshape(len(rows), ROW_WORDS),
-    )
+    table = np.array([p.row() for p in plans], np.int64)
+    words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
+
+    def fill(first: int) -> None:
+        kernels.fill_rows(
+            pages.data,
+            pages.big,
+            records.order[first : first + _SLICE],
+            records.ts,
+            records.at,
+            records.cpu,
+            records.plan,
+            table,
+            comm_of,
+            KIND_LOST,
+            words[first : first + _SLICE],
+        )
+
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(fill, range(0, len(rows), _SLICE)))
 
 
 def _comm_table(pages: Pages) -> tuple[list[str], NDArray[np.int32]]:

@@ -27,6 +27,11 @@ _BATCH = 64
 _MAX_THREADS = 8
 
 
+def threads() -> int:
+    """Threads to work with: as many as there are CPUs, at most 8."""
+    return min(os.cpu_count() or 1, _MAX_THREADS)
+
+
 def expand(data: memoryview, size: int, algorithm: str, cursor: Cursor) -> bytes:
     """Decompress one block.
 
@@ -164,7 +169,7 @@ def expand_all(
         return batch[-1][0] + batch[-1][1]
 
     batches = [jobs[i : i + _BATCH] for i in range(0, len(jobs), _BATCH)]
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         try:
             for done in pool.map(work, batches):
                 if progress is not None:
