@@ -1,0 +1,278 @@
+"""From the event table to the calls on the vmap arena.
+
+The compiled loops of :mod:`replay.kernels.arena_lazy` and :mod:`replay.kernels.arena_order` need
+numbers only: allocations, frees and purges with their intervals, in positions of the trace
+(twice `seq`, so that a moment just before an event has a number too).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from collectors.events import Ctx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replay.layout import Layout
+
+_IRQ = int(Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI)
+_TOP = 1 << 32
+NEVER = 1 << 61
+"""Position behind every event."""
+FAILED = -2
+UNSEEN = -1
+_PURGE_FUNCTION = "__purge_vmap_area_lazy"
+_FLUSH_FUNCTION = "flush_tlb_kernel_range"
+
+
+@dataclass(frozen=True)
+class ArenaCalls:
+    """Calls on the arena, one frame each; positions are Int64, addresses too.
+
+    Attributes
+    ----------
+    allocs
+        `row`, `seq`, `lo`, `hi`, `at` (default place), `size`, `align`, `vstart`, `vend`,
+        `seen` (address, FAILED, or UNSEEN where no return was traced), `cpu`, `end_cpu`,
+        `parent` (seq), `order` (position of the return).
+    frees
+        `row`, `lo`, `hi`, `start`, `end`.
+    purges
+        `row`, `seq`, `lo`, `hi`, `at`, `detach`, `start`, `end`, `seen_start`, `seen_end`
+        (0: no flush; -1: not traced), `parent`.
+    flushes
+        `row`, `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
+    unusable
+        Allocations and frees of which the trace does not tell size or address.
+    derived
+        True where alloc_vmap_area() was not probed and the calls are those of vmap() and the
+        vmalloc family: ioremap, percpu and others are not seen then.
+    purges_traced
+        Whether __purge_vmap_area_lazy() was probed, as far as the trace shows.
+    """
+
+    allocs: pl.DataFrame
+    frees: pl.DataFrame
+    purges: pl.DataFrame
+    flushes: pl.DataFrame
+    unusable: int
+    derived: bool
+    purges_traced: bool
+
+
+def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any]) -> ArenaCalls:
+    """Pick the calls on the arena out of a trace.
+
+    Parameters
+    ----------
+    events
+        Event table, sorted by `seq`.
+    layout
+        For the arena's bounds and the pool's window, whose flushes are not the arena's.
+    values
+        Facts; ``areas`` tell the ends of areas where the trace does not, ``probes`` what was
+        probed.
+
+    Returns
+    -------
+    ArenaCalls
+    """
+    probed = {probe.symbol.partition(".")[0] for probe in values.get("probes", ())}
+    table = events.with_row_index("row")
+    ops = set(table.get_column("op").unique().cast(pl.String))
+    derived = "area_alloc" not in ops and bool(ops & {"vmap", "vmalloc"})
+    # What interrupts do belongs to no call of the task that they interrupt.
+    tasks = (
+        table.lazy()
+        .filter((pl.col("op") != "switch") & (pl.col("ctx") & _IRQ == 0))
+        .select(
+            "row",
+            bound=pl.col("seq").shift(-1).over("pid"),
+            next_op=pl.col("op").cast(pl.String).shift(-1).over("pid"),
+            next_seq=pl.col("seq").shift(-1).over("pid"),
+            next_start=pl.col("start").shift(-1).over("pid"),
+            next_end=pl.col("end").shift(-1).over("pid"),
+        )
+    )
+    wanted = ["area_alloc", "area_free", "area_purge", "flush_range"]
+    if derived:
+        wanted += ["vmap", "vmalloc"]
+    if "area_free" not in ops:
+        wanted += ["vfree", "vunmap"]
+    arena = (
+        table.lazy()
+        .filter(pl.col("op").is_in(wanted))
+        .join(tasks, on="row", how="left", maintain_order="left")
+        .with_columns(
+            (pl.col("seq").cast(pl.Int64) * 2).alias("position"),
+            (pl.col("end_seq").cast(pl.Int64) * 2).alias("end_position"),
+            (pl.col("bound").cast(pl.Int64) * 2 - 1).alias("bound"),
+            (pl.col("next_seq").cast(pl.Int64) * 2).alias("next_seq"),
+            *(
+                pl.col(name).cast(pl.Int64)
+                for name in ("vaddr", "size", "align", "start", "end", "pages", "seq",
+                             "next_start", "next_end", "parent")
+            ),
+        )
+        .collect()
+    )  # fmt: skip
+    all_allocs = _allocs(arena, layout, derived=derived)
+    sane = (
+        pl.col("size").is_between(1, _TOP - 1)
+        & pl.col("align").is_between(1, _TOP >> 1)
+        & ((pl.col("align") & (pl.col("align") - 1)) == 0)
+        & pl.col("vstart").is_between(0, _TOP)
+        & pl.col("vend").is_between(0, _TOP)
+    ).fill_null(value=False)
+    allocs = all_allocs.filter(sane)
+    all_frees = _frees(arena, allocs, values)
+    frees = all_frees.filter(
+        (pl.col("start").is_between(0, _TOP) & (pl.col("end") > pl.col("start"))
+         & (pl.col("end") <= _TOP)).fill_null(value=False)
+    )  # fmt: skip
+    purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
+    flushes_traced = "flush_range" in ops or _FLUSH_FUNCTION in probed
+    purges = _purges(arena, flushes_traced=flushes_traced)
+    flushes = (
+        _kernel_flushes(arena, layout) if not purges_traced else _kernel_flushes(arena, layout)[:0]
+    )
+    return ArenaCalls(
+        allocs=allocs,
+        frees=frees,
+        purges=purges,
+        flushes=flushes,
+        unusable=all_allocs.height - allocs.height + all_frees.height - frees.height,
+        derived=derived,
+        purges_traced=purges_traced,
+    )
+
+
+def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFrame:
+    rows = arena.filter(pl.col("op").is_in(("vmap", "vmalloc") if derived else ("area_alloc",)))
+    guard = layout.page_size
+    if derived:
+        # mm/vmalloc.c: __get_vm_area_node adds a guard page to what is asked for
+        is_vmap = pl.col("op") == "vmap"
+        rounded = (pl.col("size") + guard - 1) // guard * guard
+        rows = rows.with_columns(
+            size=pl.when(is_vmap).then(pl.col("pages") * guard).otherwise(rounded) + guard,
+            align=pl.when(is_vmap).then(1).otherwise(pl.col("align")),
+            start=pl.when(is_vmap).then(layout.vmalloc_start).otherwise(pl.col("start")),
+            end=pl.when(is_vmap).then(layout.vmalloc_end).otherwise(pl.col("end")),
+        )
+    end = pl.coalesce("end_position", "bound", pl.lit(NEVER))
+    returned = pl.col("end_position").is_not_null() & pl.col("vaddr").is_not_null()
+    return rows.select(
+        "row",
+        "seq",
+        lo="position",
+        hi=end,
+        at=pl.coalesce("end_position", "position"),
+        size="size",
+        align=pl.col("align").fill_null(1),
+        vstart=pl.col("start").fill_null(layout.vmalloc_start),
+        vend=pl.col("end").fill_null(layout.vmalloc_end),
+        seen=pl.when(~returned)
+        .then(UNSEEN)
+        .when(pl.col("vaddr") == 0)
+        .then(FAILED)
+        .otherwise(pl.col("vaddr")),
+        cpu="cpu",
+        end_cpu=pl.coalesce("end_cpu", "cpu"),
+        parent="parent",
+    )
+
+
+def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Mapping[str, Any]) -> pl.DataFrame:
+    """Lazily freed areas; the end of one that the trace does not tell is that of its allocation.
+
+    Without area_free rows, vunmap() and vfree() tell the addresses.
+    """
+    has_frees = bool(arena.filter(pl.col("op") == "area_free").height)
+    rows = (
+        arena.filter(pl.col("op").is_in(("area_free",) if has_frees else ("vunmap", "vfree")))
+        .filter(pl.col("vaddr").fill_null(1) != 0)  # vfree(NULL) does nothing
+        .select(
+            "row",
+            lo="position",
+            hi=pl.coalesce("bound", pl.lit(NEVER)),
+            start="vaddr",
+            end=pl.col("end") if has_frees else pl.lit(None, pl.Int64),
+        )
+    )
+    if not rows.get_column("end").null_count():
+        return rows
+    known = pl.concat([
+        pl.DataFrame(
+            [(a.start, -1, a.end) for a in values.get("areas", ())],
+            schema={"start": pl.Int64, "lo": pl.Int64, "known_end": pl.Int64}, orient="row",
+        ),
+        allocs.filter(pl.col("seen") > 0).select(
+            start="seen", lo="lo", known_end=pl.col("seen") + pl.col("size")
+        ),
+    ]).sort("lo")  # fmt: skip
+    return (
+        rows.sort("lo")
+        .join_asof(known, on="lo", by="start", strategy="backward", check_sortedness=False)
+        .with_columns(pl.coalesce("end", "known_end").alias("end"))
+        .drop("known_end")
+    )
+
+
+def _kernel_flushes(arena: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Ranged flushes of other addresses than the kmap() pool's."""
+    pool = (pl.col("start") == layout.pkmap_base) & (pl.col("end") == layout.pkmap_end)
+    return arena.filter((pl.col("op") == "flush_range") & ~pool.fill_null(value=False)).select(
+        "row", at="position", start="start", end="end"
+    )
+
+
+def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
+    """Purges with what they flushed.
+
+    The flush belongs to the purge that it was called from; where purges have no return probe, a
+    flush that is the task's next event does.
+    """
+    rows = arena.filter(pl.col("op") == "area_purge")
+    inner = (
+        arena.filter((pl.col("op") == "flush_range") & pl.col("parent").is_not_null())
+        .group_by("parent", maintain_order=True)
+        .agg(
+            pl.col("position").first().alias("flush"),
+            pl.col("start").first().alias("flush_start"),
+            pl.col("end").first().alias("flush_end"),
+        )
+        .rename({"parent": "seq"})
+    )
+    rows = rows.join(inner, on="seq", how="left", maintain_order="left")
+    follows = pl.col("end_position").is_null() & (pl.col("next_op") == "flush_range")
+    rows = rows.with_columns(
+        flush=pl.when(follows).then("next_seq").otherwise("flush"),
+        flush_start=pl.when(follows).then("next_start").otherwise("flush_start"),
+        flush_end=pl.when(follows).then("next_end").otherwise("flush_end"),
+    )
+    # Returned false: the list was empty; the only answer where flushes are not traced.
+    none = (pl.lit(flushes_traced) | (pl.col("pages") == 0)).fill_null(value=False)
+    silent = pl.when(none).then(0).otherwise(-1)
+    detach = pl.coalesce("flush", "position")
+    return rows.select(
+        "row",
+        "seq",
+        lo=detach,
+        hi=pl.coalesce(pl.col("end_position") - 1, "bound", pl.lit(NEVER)),
+        at=pl.coalesce(pl.col("end_position") - 1, detach),
+        entry="position",
+        detach=detach,
+        start=pl.col("start").fill_null(_TOP - 1),
+        end=pl.col("end").fill_null(0),
+        seen_start=pl.when(pl.col("flush").is_not_null()).then("flush_start").otherwise(silent),
+        seen_end=pl.when(pl.col("flush").is_not_null()).then("flush_end").otherwise(silent),
+        parent="parent",
+    ).with_columns(
+        pl.col("start").clip(0, _TOP), pl.col("end").clip(0, _TOP),
+        pl.col("seen_start").fill_null(-1), pl.col("seen_end").fill_null(-1),
+    )  # fmt: skip

@@ -1,0 +1,402 @@
+"""Replay of the vmap/vmalloc arena: every address, failure and purge beside the prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from replay.arena_events import UNSEEN, arena_calls
+from replay.arena_state import forest_of, initial_state
+from replay.generations import GENERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from replay.arena_events import ArenaCalls
+    from replay.arena_state import ArenaState
+    from replay.kernels.arena_lazy import Lazy
+    from replay.layout import Layout
+    from replay.machine import Machine
+
+# Verdicts
+CERTAIN: Final = 0  # every possible tree gives this answer
+AMBIGUOUS: Final = 1  # trees differ, or the state was not known
+WRONG: Final = 2  # called certain, and not what the kernel did
+INITIAL: Final = 3  # the address itself told something of the state at the start
+NOT_SEEN: Final = 4  # no return was traced: nothing to compare
+VERDICTS: Final = ("certain", "ambiguous", "wrong", "initial", "not seen")
+
+FAILED: Final = -2
+"""Predicted or seen: the kernel has no room."""
+
+_MAX_NODES: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Things that the kernel did, that the model predicted, and those where both agree."""
+
+    observed: int = 0
+    predicted: int = 0
+    matched: int = 0
+
+
+@dataclass(frozen=True)
+class ArenaReplay:
+    """Result for one capture; arrays have one element per usable allocation, in `row` order.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+        Row of the event table.
+    predicted, seen : ndarray of int64
+        Address, or FAILED; -1 unknown.
+    verdict : ndarray of uint8
+        CERTAIN (and right), AMBIGUOUS, WRONG, INITIAL, NOT_SEEN.
+    ordered : ndarray of bool
+        The observed address decided the place among overlapping calls.
+    certain, ambiguous, ambiguous_right, wrong, initial
+        Number of allocations by verdict.
+    failures
+        Failed calls.
+    overflows
+        First attempts that failed and purged: those traced, and those of them predicted.
+    purges
+        Purges that flushed a hull.
+    vm_map_ram
+        Addresses of vm_map_ram(): total and exact; `vm_map_ram_initial` of the rest told
+        something of the blocks at the start.
+    ordering
+        Calls (allocations and frees) whose order an observed address or hull decided.
+    shapes, shapes_left
+        Shapes of the free tree that were tried, and that reproduce the trace to its end.
+    areas_added, areas_removed
+        Corrections of the snapshot by what first happens to an area.
+    peak_lazy, limit_crossings
+        Most bytes waiting for a purge; frees after which they were above lazy_max_pages().
+    contradictions
+        Areas that were taken or given back against the model's state.
+    unusable
+        Allocations and frees of which the trace does not tell enough.
+    text
+        In words: what the state at the start rests on, what is not known.
+    """
+
+    row: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    verdict: NDArray[np.uint8]
+    ordered: NDArray[np.bool_]
+    ambiguous_right: int
+    failures: Tally
+    overflows: Tally
+    purges: Tally
+    vm_map_ram: int
+    vm_map_ram_exact: int
+    vm_map_ram_initial: int
+    ordering: int
+    shapes: int
+    shapes_left: int
+    areas_added: int
+    areas_removed: int
+    peak_lazy: int
+    limit_crossings: int
+    contradictions: int
+    unusable: int
+    text: str
+
+    @property
+    def certain(self) -> int:
+        """Predictions called certain that are right."""
+        return int((self.verdict == CERTAIN).sum())
+
+    @property
+    def ambiguous(self) -> int:
+        """Predictions called ambiguous."""
+        return int((self.verdict == AMBIGUOUS).sum())
+
+    @property
+    def wrong(self) -> int:
+        """Predictions called certain that are wrong."""
+        return int((self.verdict == WRONG).sum())
+
+    @property
+    def initial(self) -> int:
+        """Calls whose address told something of the state at the start."""
+        return int((self.verdict == INITIAL).sum())
+
+    def as_json(self) -> dict[str, Any]:
+        """Key ``arena`` of the JSON document."""
+        return {
+            "certain": self.certain + self.wrong,
+            "certain_right": self.certain,
+            "ambiguous": self.ambiguous,
+            "ambiguous_right": self.ambiguous_right,
+            "wrong": self.wrong,
+            "failures": vars(self.failures),
+            "overflow_purges": vars(self.overflows),
+            "purges": vars(self.purges),
+            "vm_map_ram": {"total": self.vm_map_ram, "exact": self.vm_map_ram_exact},
+            "inferred": {
+                "initial_state": self.initial + self.areas_added + self.areas_removed
+                + self.vm_map_ram_initial,
+                "ordering": self.ordering,
+                "shapes_tried": self.shapes,
+                "shapes_left": self.shapes_left,
+            },
+            "peak_lazy": self.peak_lazy,
+            "limit_crossings": self.limit_crossings,
+            "contradictions": self.contradictions,
+            "unusable": self.unusable,
+            "state": self.text,
+        }  # fmt: skip
+
+
+def replay_arena(
+    events: pl.DataFrame,
+    machine: Machine,
+    layout: Layout,
+    values: Mapping[str, Any] | None = None,
+    losses: Sequence[int] = (),
+) -> ArenaReplay:
+    """Replay the arena's calls and compare them with what the kernel did.
+
+    Parameters
+    ----------
+    events
+        Event table, sorted by `seq`.
+    machine
+        For its kernel generation's behaviours.
+    layout
+        Its address map.
+    values
+        Facts; the state at the start among them.
+    losses
+        `seq` of the first event after each loss of events: nothing is certain from there on.
+
+    Returns
+    -------
+    ArenaReplay
+    """
+    values = values or {}
+    generation = GENERATIONS[machine.generation]
+    calls = arena_calls(events, layout, values)
+    state = initial_state(calls, values, generation.lazy_list)
+    lazy, stream, of_purge = _lazy(calls, state, layout, generation.lazy_list)
+    run = _Run(calls, state, lazy, stream, of_purge)
+    run.play(
+        padded=generation.search_length_padded,
+        moves=generation.search_moves_vstart,
+        whole=generation.lazy_list == "descending",
+    )
+    return run.result(state, losses)
+
+
+def _lazy(
+    calls: ArenaCalls, state: ArenaState, layout: Layout, lazy_list: str
+) -> tuple[Lazy, NDArray[np.int64], NDArray[np.int64]]:
+    """Follow the lazy list; also the stream, and the stream index of each purge (and flush)."""
+    from replay.kernels import arena_lazy as kernel
+
+    order = {
+        "newest-first": kernel.NEWEST_FIRST,
+        "ascending": kernel.ASCENDING_MERGED,
+        "descending": kernel.DESCENDING,
+    }[lazy_list]
+    frees, purges, flushes = calls.frees, calls.purges, calls.flushes
+    n_free, n_purge = frees.height, purges.height
+    stream = np.zeros((n_free + n_purge + flushes.height, kernel.COLUMNS), np.int64)
+    f, p, q = np.split(stream, [n_free, n_free + n_purge])
+    f[:, kernel.KIND] = kernel.FREE
+    f[:, kernel.START : kernel.HI + 1] = frees.select("start", "end", "lo", "hi").to_numpy()
+    p[:, kernel.KIND] = kernel.PURGE
+    p[:, kernel.START :] = purges.select(
+        "start", "end", "entry", "hi", "seen_start", "seen_end"
+    ).to_numpy()
+    q[:, kernel.KIND] = kernel.FLUSH
+    q[:, kernel.START :] = flushes.select(
+        "start", "end", lo="at", hi="at", seen_start="start", seen_end="end"
+    ).fill_null(0).to_numpy()  # fmt: skip
+    at = np.concatenate([
+        frees.get_column("lo").to_numpy(),
+        purges.get_column("detach").to_numpy(),
+        flushes.get_column("at").to_numpy(),
+    ])  # fmt: skip
+    by = np.argsort(at, kind="stable")
+    place = np.empty_like(by)
+    place[by] = np.arange(by.size)
+    stream = np.ascontiguousarray(stream[by])
+    lazy = kernel.new_lazy(stream.shape[0], state.lazy)
+    kernel.run(lazy, stream, order, layout.lazy_max_pages * layout.page_size)
+    return lazy, stream, place[n_free:]
+
+
+class _Run:
+    """Items of the ordering loop, and what came of them."""
+
+    def __init__(
+        self,
+        calls: ArenaCalls,
+        state: ArenaState,
+        lazy: Lazy,
+        stream: NDArray[np.int64],
+        of_purge: NDArray[np.int64],
+    ) -> None:
+        from replay.kernels import arena_order as kernel
+        from replay.kernels.arena_tree import NIL
+
+        self.calls, self.state, self.lazy, self.stream = calls, state, lazy, stream
+        self.of_purge = of_purge
+        n = calls.allocs.height
+        allocs = calls.allocs.select("lo", "hi", "size", "align", "vstart", "vend", "seen", "at")
+        a = allocs.to_numpy().astype(np.int64).reshape(-1, 8)
+        gives = pl.concat([
+            calls.purges.select("lo", "hi", "at", "parent"),
+            calls.flushes.select(lo="at", hi="at", at="at", parent=pl.lit(None, pl.Int64)),
+        ])  # fmt: skip
+        owner = (
+            gives.select("parent")
+            .join(
+                calls.allocs.select(parent="seq").with_row_index("owner"),
+                on="parent", how="left", maintain_order="left",
+            )
+            .get_column("owner").cast(pl.Int64).fill_null(-1).to_numpy()
+        )  # fmt: skip
+        g = gives.select("lo", "hi", "at").to_numpy().astype(np.int64).reshape(-1, 3)
+        m = len(g)
+        items = np.zeros((n + m, kernel.COLUMNS), np.int64)
+        items[:n, kernel.KIND] = kernel.ALLOC
+        items[:n, kernel.LO : kernel.SEEN + 1] = a[:, :7]
+        items[n:, kernel.KIND] = kernel.GIVE
+        items[n:, kernel.LO : kernel.HI + 1] = g[:, :2]
+        items[n:, kernel.FIRST : kernel.LAST + 1] = lazy.purge[of_purge, :2]
+        items[n:, kernel.NEXT] = items[n:, kernel.FIRST]
+        # An allocation that purged succeeds, if at all, after that purge.
+        own = owner >= 0
+        np.maximum.at(items[:, kernel.LO], owner[own], g[own, 1])
+        items[:n, kernel.HI] = np.maximum(items[:n, kernel.HI], items[:n, kernel.LO])
+        at = np.concatenate([a[:, 7], g[:, 2]])
+        at = np.maximum(at, items[:, kernel.LO])
+        useful = np.ones(n + m, bool)
+        useful[n:] = (items[n:, kernel.FIRST] < items[n:, kernel.LAST]) | own
+        by = np.argsort(at, kind="stable")
+        by = by[useful[by]]
+        self.place = np.full(n + m, -1, np.int64)
+        self.place[by] = np.arange(by.size)
+        self.items = np.ascontiguousarray(items[by])
+        is_give = self.items[:, kernel.KIND] == kernel.GIVE
+        owners = np.concatenate([np.full(n, -1, np.int64), owner])[by]
+        self.items[is_give, kernel.OWNER] = np.where(
+            owners[is_give] >= 0, self.place[owners[is_give]], NIL
+        )
+        self.items[:, kernel.GROUP] = _groups(self.items[:, kernel.LO], self.items[:, kernel.HI])
+        self.allocs = n
+
+    def play(self, *, padded: bool, moves: bool, whole: bool) -> None:
+        """Run the ordering loop over all items."""
+        from collectors.events import HmtraceError
+        from replay.kernels import arena_order as kernel
+        from replay.kernels import arena_tree as tree
+
+        forest = forest_of(self.state, padded=padded, moves=moves)
+        self.shapes = len(forest.root)
+        work = kernel.new_work(len(self.items), self.lazy.given, self.shapes)
+        at = 0
+        while True:
+            saved = forest._replace(
+                node=np.zeros_like(forest.node), root=forest.root.copy(),
+                alive=forest.alive.copy(), reg=forest.reg.copy(),
+            )  # fmt: skip
+            at = kernel.run(forest, saved, work, self.items, at, whole)
+            if at == len(self.items):
+                break
+            if len(forest.node) > _MAX_NODES:
+                msg = "the arena events contradict each other throughout"
+                raise HmtraceError(msg, hint="was this trace put together from several machines?")
+            units = int(self.items[at, kernel.LAST] - self.items[at, kernel.FIRST])
+            is_give = self.items[at, kernel.KIND] == kernel.GIVE
+            need = self.shapes * (2 * kernel.MAX_LOG + (units if is_give else 0))
+            forest = tree.grown(forest, 2 * len(forest.node) + need)
+        self.work, self.forest = work, forest
+
+    def result(self, state: ArenaState, losses: Sequence[int]) -> ArenaReplay:
+        """Verdicts and counts."""
+        from replay.kernels import arena_lazy, arena_order
+
+        calls, work = self.calls, self.work
+        at = self.place[: self.allocs]
+        seen = calls.allocs.get_column("seen").to_numpy()
+        predicted, status = work.predicted[at], work.status[at]
+        right = predicted == seen
+        sure = (status & arena_order.AGREED > 0) & state.known
+        if not calls.purges_traced and calls.frees.height:
+            sure[:] = False  # what became free again is not told
+        if calls.derived:
+            sure[:] = False
+        if len(losses):
+            first_loss = 2 * min(losses)
+            sure &= calls.allocs.get_column("lo").to_numpy() < first_loss
+        verdict = np.where(sure, np.where(right, CERTAIN, WRONG), AMBIGUOUS).astype(np.uint8)
+        excused = state.excused & ~right
+        verdict[excused] = INITIAL
+        verdict[seen == UNSEEN] = NOT_SEEN
+        compared = seen != UNSEEN
+        failed = compared & (seen == FAILED)
+        foretold = compared & (predicted == FAILED)
+        gives = work.status[self.place[self.allocs :][self.place[self.allocs :] >= 0]]
+        overflows = gives & arena_order.OVERFLOW > 0
+        matched = overflows & (gives & arena_order.RIGHT > 0)
+        ordered = status & arena_order.ORDERED > 0
+        return ArenaReplay(
+            row=calls.allocs.get_column("row").to_numpy().astype(np.int64),
+            predicted=predicted,
+            seen=seen,
+            verdict=verdict,
+            ordered=ordered,
+            ambiguous_right=int((right & (verdict == AMBIGUOUS)).sum()),
+            failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
+            overflows=Tally(int(overflows.sum()), int(matched.sum()), int(matched.sum())),
+            purges=self._purges(),
+            vm_map_ram=0,
+            vm_map_ram_exact=0,
+            vm_map_ram_initial=0,
+            ordering=int(ordered.sum()) + int(self.lazy.reg[arena_lazy.MOVED]),
+            shapes=self.shapes,
+            shapes_left=int(self.forest.alive.sum()) + int(work.reg[arena_order.MERGED]),
+            areas_added=state.added,
+            areas_removed=state.removed,
+            peak_lazy=int(self.lazy.reg[arena_lazy.PEAK]),
+            limit_crossings=int(self.lazy.reg[arena_lazy.CROSSINGS]),
+            contradictions=int(self.forest.reg[-1]),
+            unusable=calls.unusable,
+            text=state.text,
+        )
+
+    def _purges(self) -> Tally:
+        """Hulls of the traced purges."""
+        where = self.of_purge[: self.calls.purges.height]
+        predicted = self.lazy.purge[where, 2:]
+        seen = self.calls.purges.select("seen_start", "seen_end").to_numpy().reshape(-1, 2)
+        flushed = seen[:, 1] > 0
+        same = flushed & (predicted == seen).all(axis=1)
+        return Tally(int(flushed.sum()), int((predicted[:, 1] > 0).sum()), int(same.sum()))
+
+
+def _groups(lo: NDArray[np.int64], hi: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of the cluster of overlapping intervals that each item is in, -1 alone."""
+    if not lo.size:
+        return lo
+    by = np.argsort(lo, kind="stable")
+    reached = np.maximum.accumulate(hi[by])
+    begins = np.ones(lo.size, bool)
+    begins[1:] = lo[by][1:] > reached[:-1]
+    number = np.cumsum(begins) - 1
+    alone = np.bincount(number) == 1
+    out = np.empty(lo.size, np.int64)
+    out[by] = np.where(alone[number], -1, number)
+    return out

@@ -1,0 +1,310 @@
+"""The arena at the start of a trace: what is in use, what is free, and in which tree.
+
+/proc/vmallocinfo tells the areas in use and those lazily freed, so the free blocks are known
+(mm/vmalloc.c: vmap_init_free_space: the tree covers [1, ULONG_MAX) of the whole address space).
+How the free tree is shaped over these blocks only a dump of the kernel's memory tells
+(``state.json``); else trees of many shapes are tried side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from replay.arena_events import ArenaCalls
+    from replay.kernels.arena_tree import Forest
+
+SPACE: Final = (1, 0xFFFF_FFFF)
+"""Addresses that the free tree covers at boot: vmap_init_free_space()."""
+TREES: Final = 96
+"""Shapes that are tried where the true one is not known."""
+MAX_AREAS: Final = 1 << 16
+_MARGIN: Final = 1 << 12
+NEVER: Final = 1 << 62
+
+
+@dataclass(frozen=True)
+class ArenaState:
+    """State before the first event.
+
+    Attributes
+    ----------
+    busy, lazy : ndarray of int64, shape (n, 2)
+        Areas in use; lazily freed ones, oldest first.
+    free : ndarray of int64, shape (n, 2)
+        Free blocks, ascending.
+    shape
+        The free tree as preorder (start, end, red, parent row, side) where it is known.
+    known
+        Whether the areas at the start are known at all.
+    excused : ndarray of bool
+        Per allocation: its address told that an area of the snapshot was not there.
+    added, removed
+        Areas that later frees showed to be in use at the start though the snapshot has them
+        not; areas of the snapshot that allocations showed to be gone.
+    text
+        In words, for reports.
+    """
+
+    busy: NDArray[np.int64]
+    lazy: NDArray[np.int64]
+    free: NDArray[np.int64]
+    shape: NDArray[np.int64] | None
+    known: bool
+    excused: NDArray[np.bool_]
+    added: int
+    removed: int
+    text: str
+
+
+def initial_state(calls: ArenaCalls, values: Mapping[str, Any], lazy_list: str) -> ArenaState:
+    """Find the state before the first event.
+
+    Parameters
+    ----------
+    calls
+        The trace. A snapshot is taken a moment before or after tracing starts; where the first
+        thing that happens to an area contradicts the snapshot, the trace is believed.
+    values
+        Facts: ``arena_state`` (the true trees) or ``areas``.
+    lazy_list
+        ``Generation.lazy_list``: the order of ``unpurged`` areas in /proc/vmallocinfo, which is
+        that of the list.
+
+    Returns
+    -------
+    ArenaState
+    """
+    shape: NDArray[np.int64] | None = None
+    trees = values.get("arena_state")
+    if trees is not None:
+        shape = _preorder(trees.get("free"))
+        busy, lazy = _ranges(_preorder(trees.get("busy"))), _ranges(_preorder(trees.get("lazy")))
+        source = "state.json"
+    if shape is None:
+        areas = values.get("areas", ())[:MAX_AREAS]
+        busy = _array([(a.start, a.end) for a in areas if a.kind != "unpurged"])
+        lazy = _array([(a.start, a.end) for a in areas if a.kind == "unpurged"])
+        source = "/proc/vmallocinfo"
+    if lazy_list == "newest-first":
+        lazy = lazy[::-1].copy()
+    known = shape is not None or bool(busy.size)
+    keep_busy, keep_lazy, excused = _gone(calls, busy, lazy)
+    removed = int((~keep_busy).sum() + (~keep_lazy).sum())
+    busy, lazy = busy[keep_busy], lazy[keep_lazy]
+    more = _unlisted(calls, busy)
+    busy = np.concatenate([busy, more])
+    free = _complement(np.concatenate([busy, lazy]))
+    if removed or more.size:
+        shape = None  # the tree was of another moment
+    if not known:
+        free = free[:0]
+        text = "areas at the start unknown: holes become known as areas are given back"
+    elif shape is not None:
+        free = _ranges(shape)[np.argsort(shape[:, 0])]
+        text = f"areas and tree of {source}"
+    else:
+        text = f"areas of {source}, shape of the free tree unknown"
+    return ArenaState(busy, lazy, free, shape, known, excused, len(more), removed, text)
+
+
+def _array(pairs: list[tuple[int, int]]) -> NDArray[np.int64]:
+    out = np.array(pairs, np.int64).reshape(-1, 2)
+    good = (out[:, 0] >= 0) & (out[:, 0] < out[:, 1]) & (out[:, 1] <= 1 << 32)
+    return out[good]
+
+
+def _ranges(shape: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    return np.zeros((0, 2), np.int64) if shape is None else shape[:, :2]
+
+
+def _preorder(tree: Any) -> NDArray[np.int64] | None:
+    """Nested [start, end, red, left, right] as rows (start, end, red, parent row, is right).
+
+    None where it is empty, or no search tree: then nothing of it is believed.
+    """
+    rows: list[tuple[int, int, int, int, int]] = []
+    stack = [(tree, -1, 0, 0, 1 << 32)]
+    while stack:
+        node, parent, side, low, high = stack.pop()
+        if node is None:
+            continue
+        start, end, red, left, right = node
+        if not low <= start < end <= high or len(rows) >= MAX_AREAS:
+            return None
+        rows.append((start, end, int(bool(red)), parent, side))
+        stack.append((right, len(rows) - 1, 1, end, high))
+        stack.append((left, len(rows) - 1, 0, low, start))
+    return np.array(rows, np.int64) if rows else None
+
+
+def _gone(
+    calls: ArenaCalls, busy: NDArray[np.int64], lazy: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Areas of a snapshot that were not there, and the allocations that tell so.
+
+    An area in use cannot be allocated again before it is freed, nor a lazily freed one before a
+    purge.
+    """
+    allocs = calls.allocs.select("seen", "size", "hi")
+    seen, size, done = (allocs.get_column(c).to_numpy() for c in ("seen", "size", "hi"))
+    excused = np.zeros(seen.size, bool)
+    frees = calls.frees.group_by("start").agg(pl.col("lo").min())
+    first_free = dict(frees.iter_rows())
+    positions = [
+        frame.get_column(name).min()
+        for frame, name in ((calls.purges, "lo"), (calls.flushes, "at"))
+        if frame.height
+    ]
+    first_purge = min((int(p) for p in positions if isinstance(p, int)), default=NEVER)
+    by = np.argsort(seen, kind="stable")
+    by = by[np.searchsorted(seen[by], 0) :]
+    starts, ends, when = seen[by], seen[by] + size[by], done[by]
+    # ends so far: an allocation that starts below an area reaches into it only if it is large
+    reach = int(size[by].max(initial=0))
+    keep = []
+    for areas, is_lazy in ((busy, False), (lazy, True)):
+        kept = np.ones(len(areas), bool)
+        for index, (start, end) in enumerate(areas.tolist()):
+            until = first_purge if is_lazy else first_free.get(start, NEVER)
+            low, high = np.searchsorted(starts, (start - reach, end))
+            inside = (ends[low:high] > start) & (when[low:high] < until)
+            if inside.any():
+                kept[index] = False
+                first = low + np.flatnonzero(inside)
+                excused[by[first[np.argmin(when[first])]]] = True
+        keep.append(kept)
+    return keep[0], keep[1], excused
+
+
+def _unlisted(calls: ArenaCalls, busy: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Areas that are freed without having been allocated or listed: in use at the start."""
+    allocs = calls.allocs.filter(pl.col("seen") > 0)
+    first_alloc = dict(allocs.group_by("seen").agg(pl.col("lo").min()).iter_rows())
+    listed = set(busy[:, 0].tolist())
+    first = calls.frees.group_by("start").agg(pl.col("lo").min(), pl.col("end").first())
+    found = [
+        (start, end)
+        for start, lo, end in first.sort("start").iter_rows()
+        if start not in listed and lo < first_alloc.get(start, NEVER)
+    ]
+    out: list[tuple[int, int]] = []
+    starts = np.sort(busy[:, 0])
+    ends = np.sort(busy[:, 1])
+    for start, end in found[:MAX_AREAS]:
+        # areas never overlap: as many must have ended at `start` as have begun before `end`
+        clear = np.searchsorted(ends, start, "right") == np.searchsorted(starts, end, "left")
+        if clear and (not out or out[-1][1] <= start):
+            out.append((start, end))
+    return _array(out)
+
+
+def _complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What is left of the address space."""
+    low, high = SPACE
+    free: list[tuple[int, int]] = []
+    for start, end in areas[np.argsort(areas[:, 0], kind="stable")].tolist():
+        if start > low:
+            free.append((low, min(start, high)))
+        low = max(low, end)
+    if low < high:
+        free.append((low, high))
+    return _array(free)
+
+
+def forest_of(state: ArenaState, *, padded: bool, moves: bool, trees: int = TREES) -> Forest:
+    """The free tree, or trees of many shapes over the free blocks.
+
+    Shapes come about by insertions and erasures in the life of the machine before the trace.
+    The trees here are grown in plausible and in random orders: the blocks that are there from
+    boot on first (below the arena and the large one in it), the holes later; with and without
+    holes that have been filled since.
+
+    Parameters
+    ----------
+    state
+        Of :func:`initial_state`.
+    padded, moves
+        Rule of the search.
+    trees
+        How many shapes to try where the true one is not known.
+
+    Returns
+    -------
+    Forest
+    """
+    from replay.kernels import arena_tree as kernel
+
+    if state.shape is not None:
+        forest = kernel.new_forest(1, len(state.shape) + _MARGIN, padded=padded, moves=moves)
+        _copy_shape(forest, state.shape)
+        return forest
+    blocks = state.free
+    count = trees if len(blocks) > 2 else 1
+    capacity = count * (3 * len(blocks) + 8) + _MARGIN
+    forest = kernel.new_forest(count, capacity, padded=padded, moves=moves)
+    rng = np.random.default_rng(20)
+    by_size = np.argsort(-(blocks[:, 1] - blocks[:, 0]), kind="stable")
+    none = np.zeros(0, np.int64)
+    for tree in range(count):
+        order, erased = _history(tree, blocks, by_size, rng)
+        kernel.plant(forest, tree, order, none if erased is None else erased)
+    return forest
+
+
+def _history(
+    tree: int, blocks: NDArray[np.int64], by_size: NDArray[np.intp], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Order in which the blocks of one tree are inserted, and what is erased again."""
+    n = len(blocks)
+    fixed = {0: np.arange(n), 1: np.arange(n)[::-1], 2: by_size, 3: by_size[::-1]}
+    if tree in fixed:
+        return np.ascontiguousarray(blocks[fixed[tree]]), None
+    first = min(n, int(rng.integers(0, 5)))  # the largest blocks are from boot on
+    rest = by_size[first:].copy()
+    if tree % 3 == 1:
+        rest = np.sort(rest)
+        cut = int(rng.integers(0, rest.size + 1))
+        rest = np.concatenate([rest[cut:], rest[:cut]])
+    else:
+        rng.shuffle(rest)
+    head = np.sort(by_size[:first])
+    order = blocks[np.concatenate([head, rest])]
+    if tree % 2:
+        return np.ascontiguousarray(order), None
+    # holes that were there for a while: between the blocks, where areas are in use now
+    gaps = blocks[:-1, 1]
+    room = np.flatnonzero(blocks[1:, 0] - gaps > 2)
+    rng.shuffle(room)
+    extra = gaps[room[: int(rng.integers(0, room.size + 1))]] + 1
+    holes = np.stack([extra, extra + 1], axis=1)
+    order = np.concatenate([order[:first], rng.permutation(np.concatenate([order[first:], holes]))])
+    return np.ascontiguousarray(order), rng.permutation(extra)
+
+
+def _copy_shape(forest: Forest, shape: NDArray[np.int64]) -> None:
+    """Make tree 0 the known one."""
+    from replay.kernels import arena_tree as kernel
+
+    n = len(shape)
+    node = forest.node
+    node[:n, kernel.START : kernel.END + 1] = shape[:, :2]
+    node[:n, kernel.LEFT : kernel.PARENT] = kernel.NIL
+    node[:n, kernel.RED] = shape[:, 2]
+    node[:n, kernel.PARENT] = shape[:, 3]
+    for row in range(1, n):
+        node[shape[row, 3], kernel.RIGHT if shape[row, 4] else kernel.LEFT] = row
+    node[:n, kernel.MAX] = shape[:, 1] - shape[:, 0]
+    for row in range(n - 1, 0, -1):  # preorder: children come after their parent
+        parent = shape[row, 3]
+        node[parent, kernel.MAX] = max(node[parent, kernel.MAX], node[row, kernel.MAX])
+    forest.root[0] = 0
+    forest.reg[kernel.HIGH] = n

@@ -1,0 +1,403 @@
+"""Allocations and give-backs of the vmap arena, in an order that explains their addresses.
+
+Calls on different CPUs overlap. Each allocation has its default place at its return, and each
+purge gives its areas back at its own return. Where that does not lead to the address that the
+kernel returned, and calls overlap, another order within their intervals is searched
+(:func:`_repair`): an allocation earlier, or between two areas of a purge that gives them back one
+by one (the kernel drops the lock in between). Observed addresses serve three ends only: to order
+overlapping calls, to drop trees whose shape contradicts them, and to go on after a wrong
+prediction. The prediction itself never sees them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numba
+import numpy as np
+
+from replay.kernels.arena_tree import (
+    CONTRADICTIONS,
+    FAIL,
+    HIGH,
+    NIL,
+    Forest,
+    give_back,
+    lowest,
+    release,
+    same_shape,
+    take,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ALLOC = 0
+GIVE = 1
+
+# Columns of an item. FIRST and LAST of a GIVE are positions in Work.given; OWNER is the
+# allocation that purged because it had failed, NIL none. GROUP tells items apart that do not
+# overlap, NIL: overlaps with nothing. NEXT of a GIVE counts up as areas are given back.
+KIND, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, GROUP, NEXT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+FIRST, LAST, OWNER = 3, 4, 5
+COLUMNS = 10
+
+UNKNOWN = -1  # SEEN: no return was traced; FAIL: the call failed
+
+# Bits of Work.status
+AGREED = 1  # all trees predict the same
+RIGHT = 2  # the prediction is what the kernel returned
+ORDERED = 4  # its place is not the default one
+DIVERGED = 8  # no tree explains the address: the prediction of all was wrong
+OVERFLOW = 16  # of a GIVE: an allocation failed at first, and purged; RIGHT if it was predicted
+
+# Positions in Work.reg
+N_LOG = 0
+LOG_FIRST = 1  # lowest item that was not placed at the checkpoint
+BUDGET = 2  # steps that searches may still take
+REPAIRS = 3
+GIVEN_UP = 4  # searches that found no order
+DROPPED = 5  # trees that contradicted an address
+MERGED = 6  # trees that came to equal another one
+REGISTERS = 7
+
+MAX_LOG = 1024
+WINDOW = 192
+"""Items that a search looks at behind the first that is not placed."""
+SEARCH = 20_000
+"""Steps of one search."""
+SINCE_MERGE = 64
+
+
+class Work(NamedTuple):
+    """State of the run beside the trees.
+
+    Attributes
+    ----------
+    given : ndarray of int64, shape (areas, 2)
+        Areas that purges give back.
+    placed : ndarray of uint8, shape (n,)
+    predicted : ndarray of int64, shape (n,)
+        Filled: address, FAIL or UNKNOWN.
+    status : ndarray of uint8, shape (n,)
+        Filled: see the bits.
+    trees : ndarray of int32, shape (n,)
+        Filled: trees that the prediction rests on.
+    answer : ndarray of int64, shape (trees,)
+        What each tree predicts now.
+    log, choice, prefix : ndarray of int64, shape (MAX_LOG + 1,)
+        Items applied since the checkpoint; state of a search; copy of the log.
+    reg : ndarray of int64, shape (REGISTERS,)
+    """
+
+    given: NDArray[np.int64]
+    placed: NDArray[np.uint8]
+    predicted: NDArray[np.int64]
+    status: NDArray[np.uint8]
+    trees: NDArray[np.int32]
+    answer: NDArray[np.int64]
+    log: NDArray[np.int64]
+    choice: NDArray[np.int64]
+    prefix: NDArray[np.int64]
+    reg: NDArray[np.int64]
+
+
+def new_work(items: int, given: NDArray[np.int64], trees: int) -> Work:
+    """State before the first item."""
+    reg = np.zeros(REGISTERS, np.int64)
+    reg[BUDGET] = 1_000_000 + 4 * items
+    return Work(
+        given,
+        np.zeros(items, np.uint8),
+        np.full(items, UNKNOWN, np.int64),
+        np.zeros(items, np.uint8),
+        np.zeros(items, np.int32),
+        np.zeros(trees, np.int64),
+        np.zeros(MAX_LOG + 1, np.int64),
+        np.zeros(MAX_LOG + 1, np.int64),
+        np.zeros(MAX_LOG + 1, np.int64),
+        reg,
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
+    """What the trees predict: the most frequent answer, whether all agree, their number."""
+    n = 0
+    first = np.int64(UNKNOWN)
+    agree = True
+    for c in range(f.root.shape[0]):
+        if f.alive[c]:
+            w.answer[c] = lowest(f, c, item[SIZE], item[ALIGN], item[VSTART], item[VEND])
+            if n == 0:
+                first = w.answer[c]
+            agree = agree and w.answer[c] == first
+            n += 1
+    best, most = first, 0
+    if not agree:
+        for c in range(f.root.shape[0]):
+            if f.alive[c]:
+                votes = 0
+                for d in range(f.root.shape[0]):
+                    votes += f.alive[d] and w.answer[d] == w.answer[c]
+                if votes > most:
+                    best, most = w.answer[c], votes
+    return int(best), agree, n
+
+
+@numba.njit(cache=True, nogil=True)
+def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) -> bool:  # noqa: FBT001
+    """Serve one allocation; False, and nothing done, if no tree explains its address."""
+    item = items[i]
+    best, agree, n = _ask(f, w, item)
+    seen = item[SEEN]
+    explained = seen == UNKNOWN
+    for c in range(f.root.shape[0]):
+        explained = explained or (f.alive[c] and w.answer[c] == seen)
+    if not explained and not force:
+        return False
+    w.predicted[i] = best
+    w.trees[i] = n
+    status = AGREED if agree else 0
+    if seen != UNKNOWN and best == seen:
+        status |= RIGHT
+    if not explained:
+        status |= DIVERGED
+    w.status[i] = status
+    target = best if seen == UNKNOWN else seen
+    for c in range(f.root.shape[0]):
+        if not f.alive[c]:
+            continue
+        if explained and seen != UNKNOWN and w.answer[c] != seen:
+            f.alive[c] = 0
+        elif target >= 0 and not take(f, c, target, target + item[SIZE]):
+            f.reg[CONTRADICTIONS] += 1
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
+    """Give one area of a purge back."""
+    item = items[i]
+    if item[NEXT] == item[FIRST] and item[OWNER] != NIL:
+        best, _, _ = _ask(f, w, items[item[OWNER]])
+        w.status[i] = OVERFLOW | (RIGHT if best == FAIL else 0)
+    if item[NEXT] < item[LAST]:
+        area = w.given[item[NEXT]]
+        for c in range(f.root.shape[0]):
+            if f.alive[c] and not give_back(f, c, area[0], area[1]):
+                f.reg[CONTRADICTIONS] += 1
+    item[NEXT] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> bool:  # noqa: FBT001
+    """Apply an item, or one area of it; False if it cannot be applied here."""
+    if items[i, KIND] == ALLOC:
+        if not _alloc(f, w, items, i, force=False):
+            return False
+        w.placed[i] = 1
+        return True
+    _give(f, w, items, i)
+    while whole and items[i, NEXT] < items[i, LAST]:
+        _give(f, w, items, i)
+    if items[i, NEXT] >= items[i, LAST]:
+        w.placed[i] = 1
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _save(f: Forest, saved: Forest) -> None:
+    high = f.reg[HIGH]
+    saved.node[:high] = f.node[:high]
+    saved.root[:] = f.root
+    saved.alive[:] = f.alive
+    saved.reg[:] = f.reg
+
+
+@numba.njit(cache=True, nogil=True)
+def _back(
+    f: Forest, saved: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
+    keep: int, whole: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Undo `n` steps since the checkpoint and apply the first `keep` of them again."""
+    for k in range(n):
+        i = steps[k]
+        w.placed[i] = 0
+        if items[i, KIND] == GIVE:
+            items[i, NEXT] = items[i, FIRST]
+    _save(saved, f)
+    for k in range(keep):
+        _step(f, w, items, steps[k], whole)
+
+
+@numba.njit(cache=True, nogil=True)
+def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> int:
+    """Next item behind `after` that may come now: nothing unplaced ends before it begins."""
+    end = min(items.shape[0], first + WINDOW)
+    earliest = np.int64(1) << 62
+    for i in range(first, end):
+        if not w.placed[i]:
+            earliest = min(earliest, items[i, HI])
+            if items[i, LO] > earliest:
+                break  # all that follow end later still
+    for i in range(max(after + 1, first), end):
+        if not w.placed[i] and items[i, LO] <= earliest:
+            return i
+    return NIL
+
+
+@numba.njit(cache=True, nogil=True)
+def _repair(
+    f: Forest,
+    saved: Forest,
+    w: Work,
+    items: NDArray[np.int64],
+    fail: int,
+    whole: bool,  # noqa: FBT001
+) -> bool:
+    """Find an order of the items since the checkpoint, up to `fail`, that explains addresses.
+
+    Depth first, the default order first. On success the trees and the log are those of the new
+    order; else they are as they were.
+    """
+    n_prefix = w.reg[N_LOG]
+    w.prefix[:n_prefix] = w.log[:n_prefix]
+    _back(f, saved, w, items, w.prefix, n_prefix, 0, whole)
+    w.reg[REPAIRS] += 1
+    budget = min(np.int64(SEARCH), w.reg[BUDGET])
+    spent = 0
+    depth = 0
+    w.choice[0] = NIL
+    found = False
+    while spent < budget and depth >= 0:
+        first = w.reg[LOG_FIRST]
+        while first <= fail and w.placed[first]:
+            first += 1
+        if first > fail:
+            found = True
+            break
+        spent += 1
+        option = NIL
+        if depth < MAX_LOG:
+            option = _next_option(w, items, first, w.choice[depth])
+        if option == NIL:
+            if depth == 0:
+                break
+            spent += depth
+            _back(f, saved, w, items, w.log, depth, depth - 1, whole)
+            depth -= 1
+            continue
+        w.choice[depth] = option
+        if _step(f, w, items, option, whole):
+            if option != first and items[option, KIND] == ALLOC:
+                w.status[option] |= ORDERED
+            w.log[depth] = option
+            depth += 1
+            w.choice[depth] = NIL
+    w.reg[BUDGET] -= spent
+    if found:
+        w.reg[N_LOG] = depth
+        return True
+    _back(f, saved, w, items, w.log, depth, 0, whole)
+    w.log[:n_prefix] = w.prefix[:n_prefix]
+    _back(f, saved, w, items, w.log, n_prefix, n_prefix, whole)
+    w.reg[N_LOG] = n_prefix
+    w.reg[GIVEN_UP] += 1
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge_trees(f: Forest, w: Work) -> None:
+    """Forget trees that contradicted the trace or that have come to equal another one."""
+    for c in range(f.root.shape[0]):
+        if f.alive[c]:
+            for d in range(c):
+                if f.alive[d] and same_shape(f, c, d):
+                    f.alive[c] = 0
+                    w.reg[MERGED] += 1
+                    release(f, c)
+                    break
+        elif f.root[c] != NIL:
+            w.reg[DROPPED] += 1
+            release(f, c)
+
+
+@numba.njit(cache=True, nogil=True)
+def run(
+    f: Forest,
+    saved: Forest,
+    w: Work,
+    items: NDArray[np.int64],
+    start: int,
+    whole: bool,  # noqa: FBT001
+) -> int:
+    """Place all items.
+
+    Parameters
+    ----------
+    f
+        Trees at the start; at the end those that did not contradict the trace.
+    saved
+        Room for a copy of `f`.
+    w
+        Filled.
+    items : ndarray of int64, shape (n, COLUMNS)
+        Sorted by default place. NEXT of each GIVE is changed.
+    start
+        Item to go on with.
+    whole
+        True where a purge gives all its areas back under one lock.
+
+    Returns
+    -------
+    int
+        n, or the item to go on with after `f` and `saved` were given more room.
+    """
+    trees = f.root.shape[0]
+    group = np.int64(NIL)
+    since = 0
+    w.reg[N_LOG] = 0
+    i = start
+    while i < items.shape[0]:
+        if w.placed[i]:
+            i += 1
+            continue
+        item = items[i]
+        if item[GROUP] == NIL or item[GROUP] != group:
+            w.reg[N_LOG] = 0
+        group = item[GROUP]
+        units = max(item[LAST] - item[NEXT], 1) if item[KIND] == GIVE else 1
+        if w.reg[N_LOG] + units > MAX_LOG:
+            w.reg[N_LOG] = 0
+        if w.reg[N_LOG] == 0:
+            if f.reg[HIGH] + trees * (2 * MAX_LOG + units) > f.node.shape[0]:
+                return i
+            since += 1
+            if since % SINCE_MERGE == 1:
+                _merge_trees(f, w)
+            w.reg[LOG_FIRST] = i
+            if group != NIL:
+                _save(f, saved)
+        if item[KIND] == ALLOC:
+            if not _step(f, w, items, i, whole):
+                if group != NIL and _repair(f, saved, w, items, i, whole):
+                    continue
+                _alloc(f, w, items, i, force=True)
+                w.placed[i] = 1
+                w.reg[N_LOG] = 0
+                i += 1
+                continue
+            w.log[w.reg[N_LOG]] = i
+            w.reg[N_LOG] += 1
+        else:
+            while not w.placed[i]:
+                _step(f, w, items, i, whole)
+                if w.reg[N_LOG] < MAX_LOG:
+                    w.log[w.reg[N_LOG]] = i
+                    w.reg[N_LOG] += 1
+            if w.reg[N_LOG] == MAX_LOG:
+                w.reg[N_LOG] = 0  # the log may have lost steps: nothing before can be undone
+        i += 1
+    _merge_trees(f, w)
+    return i
