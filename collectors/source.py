@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -35,8 +36,14 @@ _PREFERRED: Final = (
     "trace_pipe.txt",
     "trace_pipe",
     "report.txt",
+    "perf-script.txt",
+    "perf.script",
 )
 """Names of traces in a capture folder, the richest first."""
+_ENDINGS: Final = (".txt", ".dat", ".data")
+_PERF_MAIN: Final = "data"
+"""Main file of a perf.data in its directory form."""
+_PERF_PART: Final = re.compile(r"data\.\d{1,6}")
 _JUDGES: Final = ("truth", "pkmap.end")
 """Files that tests compare with: never read, never chosen."""
 
@@ -59,6 +66,8 @@ class Source:
         What they say.
     notes
         Remarks on how the trace was chosen.
+    parts : tuple of ndarray of uint8
+        Further files of a perf.data in its directory form: ``data.0``, ``data.1``, …
     """
 
     path: str
@@ -69,6 +78,7 @@ class Source:
     notes: tuple[str, ...] = ()
     _map: mmap.mmap | bytes = b""
     _keep: list[Any] = field(default_factory=list)
+    parts: tuple[NDArray[np.uint8], ...] = ()
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "<bytes>", folder: Path | None = None) -> Source:
@@ -175,7 +185,30 @@ def _from_file(
             if is_tar(data_file):
                 return _from_tar(data_file, shown, formats, progress)
             mapped, data = _map_file(data_file, shown)
-    return Source(shown, shown, data, path.parent, _facts(path.parent), (), mapped, [packed])
+    folder = path.parent
+    parts: tuple[NDArray[np.uint8], ...] = ()
+    if path.name == _PERF_MAIN:
+        folder, parts = _perf_directory(folder, shown)
+    return Source(shown, shown, data, folder, _facts(folder), (), mapped, [packed], parts)
+
+
+def _perf_directory(folder: Path, shown: str) -> tuple[Path, tuple[NDArray[np.uint8], ...]]:
+    """Map the further files of a perf.data in its directory form.
+
+    Returns
+    -------
+    folder, parts
+        Where the machine's files are: beside the directory, which holds perf's alone.
+    """
+    found = [p for p in folder.iterdir() if _PERF_PART.fullmatch(p.name) and p.is_file()]
+    found.sort(key=lambda p: int(p.name.rpartition(".")[2]))
+    parts = []
+    for part in found:
+        with part.open("rb") as file:
+            if os.fstat(file.fileno()).st_size:
+                parts.append(_map_file(file, f"{shown}: {part.name}")[1])
+    alone = all(p.name.startswith(("data", "kcore_dir")) for p in folder.iterdir())
+    return folder.resolve().parent if alone else folder, tuple(parts)
 
 
 def _from_stream(
@@ -258,18 +291,26 @@ def _candidates(folder: Path) -> Iterator[Path]:
         for suffix in _SUFFIXES:
             if name + suffix in files:
                 yield files[name + suffix]
+        main = folder / name / _PERF_MAIN
+        if name == "perf.data" and main.is_file():
+            yield main
+    if _PERF_MAIN in files:
+        yield files[_PERF_MAIN]
     for name, path in files.items():
         stem = name
         for suffix in _SUFFIXES[1:]:
             stem = stem.removesuffix(suffix)
         is_other = stem not in _PREFERRED and not stem.startswith(_JUDGES)
-        if is_other and stem.startswith(("report", "trace")) and stem.endswith((".txt", ".dat")):
+        named = stem.startswith(("report", "trace", "perf")) and stem.endswith(_ENDINGS)
+        if is_other and named:
             yield path
 
 
 def _rank_of(name: str) -> int:
     """Rank that a file's name promises; a text reader is not asked about a trace.dat."""
-    return 0 if ".dat" in name else 1 if name.startswith("perf") else 2
+    if ".data" in name or name == _PERF_MAIN:
+        return 1
+    return 0 if ".dat" in name else 2
 
 
 def _peek(path: Path) -> bytes:

@@ -1,0 +1,38 @@
+"""perf.data, the file of perf record: file, stream (pipe) and directory form, any machine.
+
+The way of the bytes: :mod:`container` finds events, ids, descriptions and records (with
+:mod:`attrs`, :mod:`features`, :mod:`expand`), :mod:`kernels` walks over the records (driven by
+:mod:`records`), and :mod:`collectors.tracecmd_dat.meaning` says what the tracepoints stand for:
+the raw data of a sample is what a record of a trace.dat is, and described by the same texts.
+:mod:`tasks` follows the names of tasks, :mod:`capture` puts it together. Numbers of the format are
+in :mod:`layout`.
+
+Bound on memory: 30 bytes per wanted sample and 72 per row; records that were compressed are
+expanded into a temporary file, which is refused beyond 64 MiB plus 256 times the file's size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collectors.perf_data.layout import MAGIC, MAGIC_OLD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collectors.reading import Reading
+    from collectors.source import Source
+
+__all__ = ["read", "sniff"]
+
+
+def sniff(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is a perf.data."""
+    return head.startswith((MAGIC, MAGIC[::-1], MAGIC_OLD))
+
+
+def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
+    """Read a perf.data as a capture's trace; see :func:`collectors.perf_data.capture.read`."""
+    from collectors.perf_data import capture
+
+    return capture.read(source, progress)

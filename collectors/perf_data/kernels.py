@@ -1,0 +1,399 @@
+"""Compiled loops over the records of a perf.data. Import only from functions that decode.
+
+Records: include/uapi/linux/perf_event.h (``enum perf_event_type``), kernel/events/core.c
+(``perf_output_sample``). Every size is checked against the bytes that are left before it is
+used, and every step moves forward, so that no input makes a loop endless or reads outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+from collectors.perf_data import attrs as table
+from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
+from collectors.text.cache import cached
+from collectors.tracecmd_dat.kernels import extend, find_slot, load, u16, u32, u64
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DONE = 0
+NEW_PAIR = 1  # an (event, probed address) pair of which it is not known what it means
+FULL = 2
+SPECIAL = 3  # a record that changes how others are read
+BAD_RECORD = 4
+SHORT_SAMPLE = 5
+SHORT_RAW = 6
+NO_FORMATS = 7
+
+# Cells of `state`.
+POSITION = 0
+END = 1
+ROWS = 2  # samples and losses listed
+SIDES = 3  # other records listed
+USED = 4  # slots in use
+EVENT = 5  # of the new pair
+IP = 6
+SLOT = 7
+ID_AT = 8  # offset of the id in a sample; -1 none
+ID_FROM_END = 9  # and from the end of other records; 0 none
+FALLBACK = 10  # attribute of samples whose id is unknown; -1: they are skipped
+TYPE_AT = 11  # offset of common_type; -1: there are no descriptions
+IP_SIZE = 12
+UNKNOWN_IDS = 13
+SAMPLES = 14
+FIRST_TS = 15
+LAST_TS = 16
+UNTIMED = 17
+NO_CPU = 18
+STATE_CELLS = 20
+
+UNRESOLVED = -2
+"""Plan of a pair that has not been asked for."""
+UNKNOWN_CPU = 0xFFFF
+NOT_RAW = 1 << 16
+"""Events that are no tracepoints are numbered from here on, by their attribute."""
+
+_A_TID, _A_TIME, _A_CPU, _A_REST = table.A_TID, table.A_TIME, table.A_CPU, table.A_REST
+_A_READ, _A_CHAIN, _A_RAW = table.A_READ, table.A_CHAIN, table.A_RAW
+_A_TRACEPOINT, _A_TAIL_TIME = table.A_TRACEPOINT, table.A_TAIL_TIME
+_A_TAIL_CPU, _A_TAIL = table.A_TAIL_CPU, table.A_TAIL
+
+_SAMPLE, _LOST, _COMM = int(Record.SAMPLE), int(Record.LOST), int(Record.COMM)
+_FORK, _LOST_SAMPLES = int(Record.FORK), int(Record.LOST_SAMPLES)
+_HEADER_ATTR, _TRACING_DATA = int(Record.HEADER_ATTR), int(Record.TRACING_DATA)
+_FEATURE, _AUXTRACE = int(Record.HEADER_FEATURE), int(Record.AUXTRACE)
+_COMPRESSED, _COMPRESSED2 = int(Record.COMPRESSED), int(Record.COMPRESSED2)
+_R_ENABLED, _R_RUNNING = int(Read.TIME_ENABLED), int(Read.TIME_RUNNING)
+_R_ID, _R_GROUP, _R_LOST = int(Read.ID), int(Read.GROUP), int(Read.LOST)
+_BPF = MISC_LOST_BPF
+
+
+@numba.njit(nogil=True)
+def _attr_of(key: Any, keys: NDArray[np.int64], attrs: NDArray[np.int32]) -> Any:
+    """Attribute of an id, -1: none (tables: :func:`collectors.perf_data.attrs.id_table`)."""
+    if len(attrs) != len(keys):
+        at = key - keys[0]
+        if key < keys[0] or at >= len(attrs):
+            return -1
+        return np.int64(attrs[at])
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) >> 1
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    if low < len(keys) and keys[low] == key:
+        return np.int64(attrs[low])
+    return -1
+
+
+@numba.njit(nogil=True)
+def _raw_at(
+    data: NDArray[np.uint8],
+    at: Any,
+    end: Any,
+    attr: NDArray[np.int64],
+    big: bool,  # noqa: FBT001
+) -> Any:
+    """Place of a sample's raw data, behind READ and CALLCHAIN; -1: the sample is too short.
+
+    Parameters
+    ----------
+    data, big
+        Bytes and their endianness.
+    at, end : int
+        First byte after the fixed fields; end of the record.
+    attr : ndarray of int64
+        Row of the table of attributes.
+    """
+    form = attr[_A_READ]
+    if form >= 0:
+        times = (1 if form & _R_ENABLED else 0) + (1 if form & _R_RUNNING else 0)
+        each = 1 + (1 if form & _R_ID else 0) + (1 if form & _R_LOST else 0)
+        if form & _R_GROUP:
+            if end - at < 8:
+                return -1
+            number = u64(data, at, big)
+            if number < 0 or number > (end - at) >> 3:
+                return -1
+            at += 8 * (1 + times + number * each)
+        else:
+            at += 8 * (times + each)
+        if at > end:
+            return -1
+    if attr[_A_CHAIN]:
+        if end - at < 8:
+            return -1
+        number = u64(data, at, big)
+        if number < 0 or number > (end - at) >> 3:
+            return -1
+        at += 8 + 8 * number
+    if end - at < 4:
+        return -1
+    return at
+
+
+@cached("../tracecmd_dat/kernels", "../perf_data/attrs", "../perf_data/layout")
+@numba.njit(cache=True, nogil=True)
+def walk(
+    data: NDArray[np.uint8],
+    big: bool,  # noqa: FBT001
+    raw_big: bool,  # noqa: FBT001
+    state: NDArray[np.int64],
+    types: NDArray[np.int64],
+    attrs: NDArray[np.int64],
+    id_keys: NDArray[np.int64],
+    id_attrs: NDArray[np.int32],
+    ip_at: NDArray[np.int64],
+    need: NDArray[np.int64],
+    slot_type: NDArray[np.int32],
+    slot_ip: NDArray[np.int64],
+    plan_of: NDArray[np.int32],
+    count: NDArray[np.int64],
+    ts_out: NDArray[np.int64],
+    at_out: NDArray[np.int64],
+    plan_out: NDArray[np.int32],
+    tid_out: NDArray[np.int32],
+    cpu_out: NDArray[np.uint16],
+    sides: NDArray[np.int64],
+) -> int:
+    """Walk over records until the end, or until something has to be answered.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, read only
+        The file, or its expanded records.
+    big, raw_big : bool
+        Endianness of the records and of the samples' raw data.
+    state : ndarray of int64, shape (STATE_CELLS,)
+        Where the walk is, what it found, and what it asks for.
+    types : ndarray of int64, shape (256,)
+        Records of each type, added to.
+    attrs : ndarray of int64, shape (attributes, A_COLUMNS)
+        Where the samples of each attribute have their fields.
+    id_keys, id_attrs
+        Attribute by id (:func:`collectors.perf_data.attrs.id_table`).
+    ip_at, need : ndarray of int64, shape (65536,)
+        Offset of the address that tells an event's probes apart, -1 none; bytes that the raw
+        data of the event must have.
+    slot_type, slot_ip, plan_of, count : ndarray of int32, int64, int32, int64
+        Table of (event, address) pairs (:func:`collectors.tracecmd_dat.kernels.find_slot`), the
+        plan of each (-1 not wanted, UNRESOLVED) and its number of samples.
+    ts_out, at_out, plan_out, tid_out, cpu_out
+        Per wanted sample: stamp (place in the file where it has none), place of the raw data
+        (of a LOST record with plan 0: the number lost), plan, task, CPU.
+    sides : ndarray of int64, shape (n, 5)
+        COMM, FORK and LOST_SAMPLES records: type, place, stamp, samples listed before, CPU.
+
+    Returns
+    -------
+    int
+        DONE, or why it came back; the state's POSITION is at the record.
+    """
+    at = state[POSITION]
+    end = state[END]
+    rows = state[ROWS]
+    used = state[USED]
+    id_at, id_from_end = state[ID_AT], state[ID_FROM_END]
+    type_at, ip_size = state[TYPE_AT], state[IP_SIZE]
+    samples = state[SAMPLES]
+    first: Any = state[FIRST_TS]
+    last: Any = state[LAST_TS]
+    capacity = len(ts_out)
+    last_slot = np.full(NOT_RAW + len(attrs), -1, np.int32)
+    status = DONE
+    while at < end:
+        if end - at < 8:
+            status = BAD_RECORD
+            break
+        kind = u32(data, at, big)
+        size = u16(data, at + 6, big)
+        if size < 8 or size > end - at:
+            status = BAD_RECORD
+            break
+        stop = at + size
+        if kind == _SAMPLE:
+            attr: Any = np.int64(0)
+            if id_at >= 0:
+                if id_at + 8 > size:
+                    status = SHORT_SAMPLE
+                    break
+                key = u64(data, at + id_at, big)
+                attr = np.int64(0) if key == 0 else _attr_of(key, id_keys, id_attrs)
+                if attr < 0:
+                    attr = state[FALLBACK]
+            if attr < 0 or len(attrs) == 0:
+                state[UNKNOWN_IDS] += 1
+                types[kind] += 1
+                at = stop
+                continue
+            row = attrs[attr]
+            if row[_A_REST] > size:
+                status = SHORT_SAMPLE
+                break
+            event: Any = NOT_RAW + attr
+            raw: Any = np.int64(0)
+            ip: Any = np.int64(0)
+            length = np.int64(0)
+            if row[_A_TRACEPOINT] and row[_A_RAW]:
+                raw = np.int64(_raw_at(data, at + row[_A_REST], stop, row, big))
+                if raw < 0:
+                    status = SHORT_SAMPLE
+                    break
+                length = u32(data, raw, big)
+                raw += 4
+                if length > stop - raw:
+                    status = SHORT_SAMPLE
+                    break
+                if type_at < 0:
+                    status = NO_FORMATS
+                    break
+                if length < type_at + 2:
+                    status = SHORT_RAW
+                    break
+                event = u16(data, raw + type_at, raw_big)
+                if length < need[event]:
+                    status = SHORT_RAW
+                    break
+                if ip_at[event] >= 0:
+                    ip = load(data, raw + ip_at[event], ip_size, raw_big)
+            slot: Any = np.int64(last_slot[event])
+            if slot < 0 or slot_ip[slot] != ip:
+                found, used = find_slot(slot_type, slot_ip, used, event, ip)
+                slot = np.int64(found)
+                last_slot[event] = slot
+            plan = plan_of[slot]
+            if plan == UNRESOLVED:
+                state[EVENT], state[IP], state[SLOT] = event, slot_ip[slot], slot
+                status = NEW_PAIR
+                break
+            ts = at
+            if row[_A_TIME] >= 0:
+                ts = u64(data, at + row[_A_TIME], big)
+            else:
+                state[UNTIMED] += 1
+            if plan >= 0:
+                if rows >= capacity:
+                    status = FULL
+                    break
+                ts_out[rows] = ts
+                at_out[rows] = raw
+                plan_out[rows] = plan
+                tid_out[rows] = -1
+                if row[_A_TID] >= 0:
+                    tid_out[rows] = extend(u32(data, at + row[_A_TID] + 4, big), 4)
+                cpu = np.int64(0)
+                if row[_A_CPU] >= 0:
+                    cpu = u32(data, at + row[_A_CPU], big)
+                    if cpu >= UNKNOWN_CPU:
+                        status = BAD_RECORD
+                        break
+                else:
+                    state[NO_CPU] += 1
+                cpu_out[rows] = cpu
+                rows += 1
+            count[slot] += 1
+            if samples == 0:
+                first = ts
+                last = ts
+            samples += 1
+            first = min(first, ts)
+            last = max(last, ts)
+        elif kind in (_LOST, _COMM, _FORK, _LOST_SAMPLES):
+            attr = np.int64(0)
+            if 0 < id_from_end <= size - 8:
+                key = u64(data, stop - id_from_end, big)
+                attr = np.int64(0) if key == 0 else _attr_of(key, id_keys, id_attrs)
+            ts, cpu = np.int64(0), np.int64(UNKNOWN_CPU)
+            if 0 <= attr < len(attrs) and 0 < attrs[attr, _A_TAIL] <= size - 8:
+                if attrs[attr, _A_TAIL_TIME] > 0:
+                    ts = u64(data, stop - attrs[attr, _A_TAIL_TIME], big)
+                if attrs[attr, _A_TAIL_CPU] > 0:
+                    cpu = min(u32(data, stop - attrs[attr, _A_TAIL_CPU], big), cpu)
+            if kind == _LOST:
+                if size < 24:
+                    status = BAD_RECORD
+                    break
+                if rows >= capacity:
+                    status = FULL
+                    break
+                ts_out[rows] = ts
+                at_out[rows] = u64(data, at + 16, big)
+                plan_out[rows] = 0
+                tid_out[rows] = -1
+                cpu_out[rows] = cpu
+                rows += 1
+            elif kind != _LOST_SAMPLES or not u16(data, at + 4, big) & _BPF:
+                if state[SIDES] >= len(sides):
+                    status = FULL
+                    break
+                side = sides[state[SIDES]]
+                side[0], side[1], side[2], side[3], side[4] = kind, at, ts, rows, cpu
+                state[SIDES] += 1
+        elif kind in (_HEADER_ATTR, _TRACING_DATA, _FEATURE, _COMPRESSED, _COMPRESSED2):
+            types[kind] += 1
+            status = SPECIAL
+            break
+        elif kind == _AUXTRACE:
+            more = u64(data, at + 8, big) if size >= 16 else np.int64(-1)
+            if more < 0 or more > end - stop:
+                status = BAD_RECORD
+                break
+            stop += more
+        types[min(kind, 255)] += 1
+        at = stop
+    state[POSITION] = at
+    state[ROWS] = rows
+    state[USED] = used
+    state[SAMPLES] = samples
+    state[FIRST_TS], state[LAST_TS] = first, last
+    return status
+
+
+@numba.njit(cache=True, nogil=True)
+def name_tasks(
+    order: NDArray[np.int64],
+    tid: NDArray[np.int32],
+    plan: NDArray[np.int32],
+    ts: NDArray[np.int64],
+    changes: NDArray[np.int64],
+    comm_of: NDArray[np.int32],
+    words: NDArray[np.int64],
+) -> None:
+    """Give each row the name that its task had at its time.
+
+    Parameters
+    ----------
+    order : ndarray of int64, shape (n,)
+        Samples by time, as listed.
+    tid, plan, ts : ndarray of int32, int32, int64, shape (n,)
+        As :func:`walk` listed them.
+    changes : ndarray of int64, shape (m, 4)
+        Stamp, samples listed before, task and its new name, in the order of time.
+    comm_of : ndarray of int32
+        Name of each task; changed.
+    words : ndarray of int64, shape (n, 9)
+        Rows as :func:`collectors.tracecmd_dat.kernels.fill_rows` left them.
+    """
+    change = 0
+    for row in range(len(order)):
+        source = order[row]
+        while change < len(changes) and (
+            changes[change, 0] < ts[source]
+            or (changes[change, 0] == ts[source] and changes[change, 1] <= source)
+        ):
+            comm_of[changes[change, 2]] = changes[change, 3]
+            change += 1
+        if plan[source] == 0:
+            continue
+        task: Any = np.int64(tid[source])
+        pid = extend(words[row, 6] & 0xFFFF_FFFF, 4)
+        if task < 0:
+            task = pid
+        comm = np.int64(comm_of[task]) if 0 <= task < len(comm_of) else np.int64(0)
+        words[row, 6] = (words[row, 6] & 0xFFFF_FFFF) | comm << 32

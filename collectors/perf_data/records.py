@@ -1,0 +1,330 @@
+"""From the records of a perf.data to a list of wanted samples, in one walk.
+
+The walk stops where it meets something new: an (event, probed address) pair, of which
+:class:`collectors.tracecmd_dat.meaning.Meaning` says what it stands for, or, in a stream, a
+record that describes events. There are a few hundred of them and millions of samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from collectors.errors import HmtraceError
+from collectors.perf_data.attrs import attr_table, id_table
+from collectors.perf_data.container import take_record
+from collectors.perf_data.features import key_of
+from collectors.perf_data.layout import TYPE_TRACEPOINT, Record
+from collectors.probes import KIND_LOST
+from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.tracecmd_dat.meaning import Meaning, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from collectors.perf_data.container import Container
+    from collectors.symbols import Symbols
+
+_SLOTS: Final = 1 << 16
+"""Room for (event, probed address) pairs."""
+_EVENTS: Final = 1 << 16
+_MASK: Final = (1 << 64) - 1
+_BYTES_PER_SAMPLE: Final = 80
+"""A sample of a probe without arguments has so many; there is room for one per so many bytes."""
+_STEP: Final = 64 << 20
+"""Bytes between two calls of `progress`."""
+
+
+@dataclass
+class Listed:
+    """Wanted samples and losses, in the order of the file.
+
+    Attributes
+    ----------
+    data
+        What `at` counts in.
+    ts, at, plan, tid, cpu
+        As :func:`kernels.walk` lists them.
+    sides
+        Records about tasks and lost samples, int64, (n, 5).
+    plans
+        What is taken from the samples of each plan; plan 0 is for losses.
+    counts
+        Samples by label.
+    samples, types, first_ts, last_ts
+        Of all samples, wanted or not; records of each type.
+    unknown_ids, untimed, without_cpu
+        Samples of which the event, the time, or the CPU is not known.
+    notes
+        How probes were recognised.
+    """
+
+    data: NDArray[np.uint8]
+    ts: NDArray[np.int64]
+    at: NDArray[np.int64]
+    plan: NDArray[np.int32]
+    tid: NDArray[np.int32]
+    cpu: NDArray[np.uint16]
+    sides: NDArray[np.int64]
+    plans: list[Plan]
+    counts: dict[str, int]
+    samples: int
+    types: NDArray[np.int64]
+    first_ts: int
+    last_ts: int
+    unknown_ids: int
+    untimed: int
+    without_cpu: int
+    notes: list[str] = field(default_factory=list)
+
+
+class CompressedRecordsError(Exception):
+    """The walk came to a compressed record: expand them all and walk again."""
+
+
+class Walk:
+    """One walk over the records.
+
+    Parameters
+    ----------
+    file
+        The container; in a stream the walk fills it in.
+    data
+        Records, mapped: the whole file, or its expanded records.
+    begin, end
+        Where the records are in `data`.
+    symbols
+        Called once for the kernel's symbols.
+    probes
+        Probed symbol by ``group/event`` (:func:`collectors.tracecmd_dat.probe_functions`).
+    """
+
+    def __init__(
+        self,
+        file: Container,
+        data: NDArray[np.uint8],
+        begin: int,
+        end: int,
+        symbols: Callable[[], Symbols],
+        probes: Mapping[str, str],
+    ) -> None:
+        from collectors.perf_data import kernels
+
+        self._k = kernels
+        self._file = file
+        self._data = data
+        self._end = end
+        self._symbols = symbols
+        self._probes = probes
+        self._meaning: Meaning | None = None
+        self._labels: dict[int, str] = {}
+        self._plans = [Plan(KIND_LOST)]
+        self._state = np.zeros(kernels.STATE_CELLS, np.int64)
+        self._state[kernels.POSITION] = begin
+        self._types = np.zeros(256, np.int64)
+        self._slot_type = np.full(_SLOTS, -1, np.int32)
+        self._slot_ip = np.zeros(_SLOTS, np.int64)
+        self._plan_of = np.full(_SLOTS + 1, kernels.UNRESOLVED, np.int32)
+        self._count = np.zeros(_SLOTS + 1, np.int64)
+        self._rows = _Rows((end - begin) // _BYTES_PER_SAMPLE + 1024)
+        self._sides = np.empty((1024, 5), np.int64)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Take in what the container says about events, after every change of it."""
+        k, file, state = self._k, self._file, self._state
+        self._attrs = attr_table(file.attrs)
+        self._id_keys, self._id_attrs = id_table(file.ids)
+        first = file.attrs[0] if file.attrs else None
+        # perf wants the id of all events at one place (tools/perf/util/evlist.c:
+        # evlist__valid_sample_type); without ids all samples are of the first event.
+        state[k.ID_AT] = first.id_at if first and file.ids else -1
+        state[k.ID_FROM_END] = first.id_from_end if first and file.ids else 0
+        shapes = {(a.sample_type, a.read_format) for a in file.attrs if a.type == TYPE_TRACEPOINT}
+        tracepoints = [n for n, a in enumerate(file.attrs) if a.type == TYPE_TRACEPOINT]
+        state[k.FALLBACK] = tracepoints[0] if len(shapes) == 1 else -1
+        meta = file.features.meta
+        self._ip_at = np.full(_EVENTS, -1, np.int64)
+        self._need = np.zeros(_EVENTS, np.int64)
+        state[k.TYPE_AT] = -1
+        if meta is None:
+            return
+        self._meaning = Meaning(meta.events, self._symbols(), self._probes)
+        self._plan_of[:] = k.UNRESOLVED
+        state[k.IP_SIZE] = meta.word
+        for number, event in meta.events.items():
+            if state[k.TYPE_AT] < 0:
+                common = event.number("common_type")
+                if common is not None and common.size == 2:
+                    state[k.TYPE_AT] = common.offset
+            if "__probe_" in event.text:
+                address = event.number("__probe_ip", "__probe_func")
+                if address is not None and address.size == meta.word:
+                    self._ip_at[number] = address.offset
+                    self._need[number] = address.offset + address.size
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> Listed:
+        """Walk to the end.
+
+        Raises
+        ------
+        CompressedRecordsError
+            If there are compressed records.
+        HmtraceError
+            If the records are damaged, or are samples of tracepoints that nothing describes.
+        """
+        k, state = self._k, self._state
+        while state[k.POSITION] < self._end:
+            state[k.END] = self._end
+            meta = self._file.features.meta
+            rows = self._rows
+            status = k.walk(
+                self._data,
+                self._file.order == "big",
+                meta is not None and meta.order == "big",
+                state,
+                self._types,
+                self._attrs,
+                self._id_keys,
+                self._id_attrs,
+                self._ip_at,
+                self._need,
+                self._slot_type,
+                self._slot_ip,
+                self._plan_of,
+                self._count,
+                rows.ts,
+                rows.at,
+                rows.plan,
+                rows.tid,
+                rows.cpu,
+                self._sides,
+            )
+            if progress is not None:
+                progress(int(state[k.POSITION]), self._end)
+            if status == k.NEW_PAIR:
+                self._resolve(int(state[k.SLOT]), int(state[k.EVENT]), int(state[k.IP]) & _MASK)
+            elif status == k.FULL:
+                self._grow()
+            elif status == k.SPECIAL:
+                self._take_special(int(state[k.POSITION]))
+            elif status != k.DONE:
+                raise self._refusal(status, int(state[k.POSITION]))
+        return self._listed()
+
+    def _resolve(self, slot: int, event: int, ip: int) -> None:
+        """Find out what an (event, probed address) pair stands for."""
+        if event >= self._k.NOT_RAW:
+            attr = self._file.attrs[event - self._k.NOT_RAW]
+            key = key_of(attr)
+            name = self._file.features.names.get(key, f"event type {key[0]} config {key[1]:#x}")
+            label, plan = name, None
+        else:
+            assert self._meaning is not None  # the walk does not read raw data without formats
+            label, plan = self._meaning.of(event, ip)
+        self._labels[slot] = label
+        self._plan_of[slot] = -1
+        if plan is not None:
+            self._plan_of[slot] = len(self._plans)
+            self._plans.append(plan)
+            self._need[event] = max(self._need[event], plan.reads())
+
+    def _grow(self) -> None:
+        if self._state[self._k.SIDES] >= len(self._sides):
+            self._sides = np.concatenate([self._sides, np.empty_like(self._sides)])
+        if self._state[self._k.ROWS] >= len(self._rows.ts):
+            self._rows = self._rows.doubled()
+
+    def _take_special(self, at: int) -> None:
+        """Read a record that describes something, and go on behind it."""
+        file = self._file
+        if file.pipe:
+            shown: int | None = at
+        else:
+            shown = at if self._data.size == len(file.data) else None
+        cursor = Cursor(
+            self._data.data[at : self._end], name=file.name, order=file.order, base=shown
+        )
+        kind = cursor.number(4, "type of a record")
+        cursor.number(2, "misc")
+        size = cursor.number(2, "size of a record")
+        if kind in (Record.COMPRESSED, Record.COMPRESSED2):
+            raise CompressedRecordsError
+        if kind == Record.TRACING_DATA:
+            length = cursor.number(4, "size of the tracing data")
+            cursor.seek(size, "tracing data")
+            body = cursor.take(length, "tracing data")
+            size += length + 7 & ~7
+        else:
+            body = cursor.take(size - 8, "record")
+        base = None if shown is None else shown + 8
+        inner = Cursor(body, name=file.name, order=file.order, base=base)
+        if file.pipe:
+            take_record(file, kind, inner)
+            self._describe()
+        self._state[self._k.POSITION] = min(at + size, self._end)
+
+    def _refusal(self, status: int, at: int) -> HmtraceError:
+        """Say what is wrong with the record at a position."""
+        k = self._k
+        shown = at if self._data.size == len(self._file.data) else None
+        hint: str | None = TRUNCATED
+        if status == k.NO_FORMATS:
+            message = "the file does not describe its tracepoints (no tracing data)"
+            hint = "record with perf record as root, so that it can read the events' formats"
+        else:
+            message = {
+                k.BAD_RECORD: "a record runs beyond the end of the data, or is too short",
+                k.SHORT_SAMPLE: "a sample is too short for the fields that its event has",
+                k.SHORT_RAW: "the raw data of a sample is too short for its event's format",
+            }[status]
+        return HmtraceError(message, source=self._file.name, offset=shown, hint=hint)
+
+    def _listed(self) -> Listed:
+        k, state, rows = self._k, self._state, self._rows
+        number = int(state[k.ROWS])
+        counts: dict[str, int] = {}
+        for slot, label in self._labels.items():
+            if self._count[slot]:
+                counts[label] = counts.get(label, 0) + int(self._count[slot])
+        return Listed(
+            self._data,
+            rows.ts[:number],
+            rows.at[:number],
+            rows.plan[:number],
+            rows.tid[:number],
+            rows.cpu[:number],
+            self._sides[: int(state[k.SIDES])],
+            self._plans,
+            dict(sorted(counts.items())),
+            int(state[k.SAMPLES]),
+            self._types,
+            int(state[k.FIRST_TS]),
+            int(state[k.LAST_TS]),
+            int(state[k.UNKNOWN_IDS]),
+            int(state[k.UNTIMED]),
+            int(state[k.NO_CPU]),
+            [] if self._meaning is None else self._meaning.notes,
+        )
+
+
+class _Rows:
+    """Columns that the walk fills; pages of them that are never written take no memory."""
+
+    def __init__(self, capacity: int) -> None:
+        self.ts = np.empty(capacity, np.int64)
+        self.at = np.empty(capacity, np.int64)
+        self.plan = np.empty(capacity, np.int32)
+        self.tid = np.empty(capacity, np.int32)
+        self.cpu = np.empty(capacity, np.uint16)
+
+    def doubled(self) -> _Rows:
+        """Copy with twice the room."""
+        new = _Rows(2 * len(self.ts))
+        for name, column in vars(self).items():
+            getattr(new, name)[: len(column)] = column
+        return new
