@@ -143,7 +143,7 @@ def open_container(data: memoryview, *, name: str) -> Container:
 
 def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
     metadata.read_linear(cursor, file.meta, preamble, comms=True)
-    table = file.cpu_count = cursor.number(4, "number of CPUs")
+    file.cpu_count = cursor.number(4, "number of CPUs")
     _check_cpus(cursor, file.cpu_count)
     instances: list[tuple[int, str]] = []
     tag = bytes(cursor.take(layout.TAG_BYTES, "tag after the number of CPUs"))
@@ -166,10 +166,6 @@ def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
         raise cursor.error("neither trace data nor a latency trace follows", hint=TRUNCATED)
     top = Buffer("", file.clock.name, page_size)
     _read_table(file, cursor, top, file.cpu_count)
-    if file.cpu_count > table:
-        # The option CPUCOUNT gave more CPUs than the number before it; one empty entry ends the
-        # table (trace-cmd lib/trace-cmd/trace-input.c: read_cpu_data).
-        pass
     file.buffers.append(top)
     if clock_seen and cursor.left >= 8:
         _read_trailing_clock(file, cursor, top)
@@ -199,7 +195,8 @@ def _read_trailing_clock(file: Container, cursor: Cursor, top: Buffer) -> None:
     """Read the clock's text, which stands after the table where option TRACECLOCK was given.
 
     The man page does not mention it (trace-cmd trace-input.c: init_data_v6); a file without it
-    has padding there.
+    has padding there, or, where option CPUCOUNT enlarged the table, an empty entry of it. It is
+    of use only where the option's own text names no clock.
     """
     size = cursor.number(8, "size of trace_clock")
     if 0 < size <= min(cursor.left, 4096):

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from collectors.tracecmd_dat import frames, pages
+from collectors.probes import KIND_LOST
+from collectors.tracecmd_dat import frames, pages, read_raw
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.read import choose
 from tests.writers import tracedat
@@ -31,11 +32,14 @@ LINE = re.compile(
     r"(?P<name>\w+): ?(?P<rest>.*)$"
 )
 FIELD = re.compile(r"(?:^| )(\w+)=(\S+)")
-LOST = re.compile(r"^CPU:\d+ \[(\d+ )?EVENTS DROPPED\]")
+LOST = re.compile(r"^CPU:(\d+) \[(?:(-?\d+) )?EVENTS DROPPED\]")
 
 
-def judged(path: Path) -> list[re.Match[str]]:
-    """Lines of trace-cmd's report."""
+Matches = list[re.Match[str]]
+
+
+def judged(path: Path) -> tuple[Matches, Matches]:
+    """Events and losses of trace-cmd's report."""
     done = subprocess.run(
         [str(TRACE_CMD), "report", "-R", "-t", str(path)],
         capture_output=True,
@@ -43,7 +47,7 @@ def judged(path: Path) -> list[re.Match[str]]:
         timeout=300,
     )
     lines = done.stdout.decode("utf-8", "replace").splitlines()
-    return [m for m in map(LINE.match, lines) if m]
+    return [m for m in map(LINE.match, lines) if m], [m for m in map(LOST.match, lines) if m]
 
 
 def number(text: str, *, address: bool) -> int | None:
@@ -55,7 +59,7 @@ def number(text: str, *, address: bool) -> int | None:
 
 def compare(path: Path) -> tuple[int, int]:
     """Assert that hmtrace and trace-cmd read the same; give events and fields compared."""
-    lines = judged(path)
+    lines, drops = judged(path)
     container = open_container(memoryview(path.read_bytes()), name=path.name)
     buffer, _ = choose(container, None)
     loaded = pages.load(container, buffer)
@@ -65,6 +69,11 @@ def compare(path: Path) -> tuple[int, int]:
     ts = [int(m["s"]) * 10**9 + int(m["ns"]) if m["ns"] else int(m["s"]) for m in lines]
     assert records.ts[records.order].tolist() == ts
     assert records.cpu[records.order].tolist() == [int(m["cpu"]) for m in lines]
+    raw = read_raw(path.read_bytes(), name=path.name).raw
+    lost = raw.rows[raw.rows["kind"] == KIND_LOST]
+    known = np.where(lost["present"] & 1, lost["values"][:, 0].astype(np.int64), -1)
+    theirs = [(int(m[1]), int(m[2] or -1)) for m in drops]
+    assert list(zip(lost["cpu"].tolist(), known.tolist(), strict=True)) == theirs
     events = container.meta.events
     names = [events[int(t)].name for t in records.plan[records.order]]
     assert names == [m["name"] for m in lines]
@@ -81,12 +90,12 @@ def compare(path: Path) -> tuple[int, int]:
             if not frame.schema[column].is_integer() or not texts or column not in texts[0]:
                 continue
             address = column.startswith("__probe_") or column in ("ip", "parent_ip", "func")
-            theirs = [number(t[column], address=address) for t in texts]
-            if None in theirs:
+            values = [number(t[column], address=address) for t in texts]
+            if None in values:
                 continue
             bits = frame[column].to_numpy().dtype.itemsize * 8
             ours = [v & ((1 << bits) - 1) for v in frame[column].to_list()]
-            assert ours == [v & ((1 << bits) - 1) for v in theirs if v is not None], (name, column)
+            assert ours == [v & ((1 << bits) - 1) for v in values if v is not None], (name, column)
             fields += len(ours)
     return len(lines), fields
 
@@ -112,6 +121,10 @@ def crowd(seed: int, **kw: Any) -> FileSpec:
         items: list[Item] = []
         for _ in range(400):
             what = draw.choice(["event"] * 12 + ["stamp", "discard", "lost", "page"])
+            if items and items[-1].what == "lost":
+                # trace-cmd forgets a loss before a stamp or a discarded record (libtraceevent
+                # src/kbuffer-parse.c: kbuffer_missed_events); hmtrace does not.
+                what = "event"
             if what in ("lost", "page"):
                 items.append(Item(what, count=draw.choice([None, 5, 1000])))
                 continue
