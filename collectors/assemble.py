@@ -239,7 +239,7 @@ def _column(op: str, name: str) -> str | None:
     """Column of the event table for a value of a raw event."""
     if op == "area_free":
         return {"va_start": "vaddr", "va_end": "end"}.get(name)
-    if name == "purged":
+    if name in {"count", "purged"}:
         return "pages"
     return name if name in _VALUE_COLUMNS else None
 

@@ -72,9 +72,9 @@ FUNCTIONS: Final = (
     Function(("__kmap_flush_unused", "kmap_flush_unused"), "flush_unused"),
     Function(("flush_tlb_kernel_range",), "flush_range", ("start", "end", "caller"), (), (1, 2, 0)),
     Function(("flush_tlb_all",), "flush_all", ("caller",)),
-    Function(("vmap",), "vmap", ("array", "pages", "flags"), ("vaddr",), (1, 2, 3)),
+    Function(("vmap",), "vmap", ("array", "count", "flags"), ("vaddr",), (1, 2, 3)),
     Function(("vunmap",), "vunmap", ("vaddr",), (), (1,)),
-    Function(("vm_map_ram",), "vm_map_ram", ("array", "pages", "node"), ("vaddr",), (1, 2, 3)),
+    Function(("vm_map_ram",), "vm_map_ram", ("array", "count", "node"), ("vaddr",), (1, 2, 3)),
     Function(("vm_unmap_ram",), "vm_unmap_ram", ("vaddr", "pages"), (), (1, 2)),
     Function(
         ("__vmalloc_node_range", "__vmalloc_node_range_noprof"),
@@ -127,6 +127,8 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "pfn": ("pfn", "frame"),
     "vaddr": ("vaddr", "addr", "address", "kvaddr", "virt", "ptr"),
     "array": ("pages", "array", "pagep"),
+    # vmap() and vm_map_ram() have both: `pages` is the array there, as in mm/vmalloc.c
+    "count": ("count", "nr_pages", "npages", "nr"),
     "pages": ("count", "nr_pages", "npages", "nr", "pages"),
     "size": ("size", "sz", "len", "length"),
     "align": ("align", "alignment"),
