@@ -22,13 +22,15 @@ def cached(*modules: str) -> Callable[[Any], Any]:
     Parameters
     ----------
     modules
-        Names of modules of :mod:`collectors.text` whose functions are compiled in.
+        Modules whose functions or constants are compiled in, as paths from
+        :mod:`collectors.text` without suffix: ``line``, ``../probes``.
     """
 
     def widen(dispatcher: Any) -> Any:
         digest = hashlib.sha256()
         for name in modules:
-            digest.update((_HERE / f"{name}.py").read_bytes())
+            source = _HERE / f"{name}.py"
+            digest.update(source.read_bytes() if source.is_file() else b"")
         index: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
         stamp = getattr(index, "_source_stamp", None)
         if stamp is not None:

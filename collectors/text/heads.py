@@ -57,6 +57,8 @@ _NICKNAMES: Final = {
     "vm_unmap_aliases_part": "_vm_unmap_aliases",
     "purge_fragmented_blocks": "purge_fragmented_blocks_allcpus",
 }
+# First word of an event that heads a stack trace (kernel/trace/trace_output.c).
+_STACKS: Final = {"<stack": "kernel_stack", "<user": "user_stack"}
 _RETURN_SUFFIX: Final = re.compile(r"(_ret|_return|_exit|__return|_r)$")
 
 
@@ -119,6 +121,9 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
     if event == "sched_switch":
         return Meaning(KIND_SWITCH, event)
     if text.rstrip() == f"{event}:":
+        if event.startswith("0x"):  # trace_printk() of a module whose symbols are gone
+            return Meaning(PLAIN, "trace_printk")
+        event = event.partition("+")[0]  # option sym-offset: tracing_mark_write+0x81/0x220
         if event == "function":
             return Meaning(FUNCTION_EVENT, event)
         return Meaning(PLAIN, f"{event} (tracepoint)" if event in FUNCTION_OF else event)
@@ -140,6 +145,8 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
 
 def meaning_of_function(symbol: str) -> Meaning:
     """Interpret a line of the function tracer: a name, perhaps with offset or address."""
+    if symbol in _STACKS:
+        return Meaning(PLAIN, _STACKS[symbol])
     name = symbol.partition("+")[0]
     function = FUNCTION_OF.get(base_name(name))
     if function is None:

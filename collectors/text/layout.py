@@ -41,6 +41,10 @@ PLAIN_NAME: Final = 0xFFFD
 FIRST_MARKER: Final = KIND_LOST
 
 
+MAX_ARGS: Final = 128
+"""Arguments of one event (kernel/trace/trace_probe.h: MAX_TRACE_ARGS)."""
+
+
 class Space(IntEnum):
     """What a text in the table of heads is; equal texts of two spaces are two entries."""
 

@@ -306,6 +306,10 @@ def arguments(
                     q += 1
                 p = q
                 continue
+            if count >= layout.MAX_ARGS:  # damaged lines invent names: no room for more
+                p = value_at(buf, q + 1, n)[0]
+                seen[3] += 1
+                continue
             work[_BEGIN] = p
             work[_FINISH] = q
             work[_HEAD] = head
@@ -370,7 +374,7 @@ def _function_line(
     return True
 
 
-@cached("line", "payload", "words", "layout")
+@cached("line", "payload", "words", "layout", "../probes", "../raw")
 @numba.njit(nogil=True, cache=True)
 def scan(
     buf: Any,
@@ -505,11 +509,6 @@ def scan(
                 c = byte_at(buf, newline + 1, n)
                 kind = _FUNCTION_EVENT if c in (60, 91) else _PLAIN  # "<-", "[module] <-"
             if kind == _PLAIN:
-                if byte_at(buf, body, n) == 60:  # <stack trace>, <user stack trace>
-                    stats[_S_STACK] += 1
-                    stats[_S_LINES] += 1
-                    p = find_byte(buf, body, n, _NEWLINES) + 1
-                    continue
                 head = lookup(buf, body, newline, n, _SP_FUNCTION, slots, hashes, heads)
                 if head < 0:
                     work[_BEGIN] = body

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MAX_HEADS: Final = 1 << 18
 """Different events and call sites that a trace may have; a kernel has some ten thousands."""
 MAX_COMMS: Final = 1 << 20
-_MAX_ARGS: Final = 64
 _ODD_HEADS: Final = 64
 _MASK: Final = (1 << 64) - 1
 _K: Final = 0x9E3779B97F4A7C15
@@ -200,8 +199,6 @@ class Tables:
         """Append an argument to a head; its arguments stay contiguous."""
         row = self.heads[head]
         first, count, kind = int(row[Head.FIRST_ARG]), int(row[Head.ARGS]), int(row[Head.KIND])
-        if count >= _MAX_ARGS:
-            raise self._too_many("arguments of one event", _MAX_ARGS, begin)
         if first + count != self._args:  # others follow: move to the end
             moved = self.args[first : first + count].copy()
             first = self._args

@@ -239,6 +239,7 @@ def test_function_lines_with_offsets_addresses_and_modules() -> None:
     )
     result = reading(text + " => dir_get_page+0x1/0x2\n => x\n")
     assert result.raw.rows["kind"].tolist() == [KMAP] * 3
+    assert result.raw.counts["kernel_stack"] == 1
     assert result.raw.sites[result.raw.rows["site"][0]] == "dir_get_page [minix]"
     assert not any("could not be read" in note for note in result.notes)
 
@@ -298,3 +299,16 @@ def test_events_whose_payload_begins_with_a_parenthesis_stay_cheap() -> None:
     lines = "".join(f"{LEFT}initcall: ({i} x) y\n" for i in range(5000))
     result = reading(lines)
     assert result.raw.counts == {"initcall": 5000}
+
+
+def test_damaged_argument_names_do_not_stop_the_reading() -> None:
+    lines = [f"{LEFT}p: (kmap_high+0x0/0x1) a{i}={i} page={i:#x}\n" for i in range(1000)]
+    result = reading("".join(lines))
+    assert result.raw.rows["values"][:, 0].tolist()[:100] == list(range(100))
+    assert len(result.raw.rows) == 1000
+    assert any("no numbers" in note for note in result.notes)
+
+
+def test_printk_of_unknown_callers_is_one_kind() -> None:
+    lines = f"{LEFT}0xf7923122: hog\n{LEFT}0xf7923123: hog\n{LEFT}tracing_mark_write+0x8/0x9: x\n"
+    assert reading(lines).raw.counts == {"trace_printk": 2, "tracing_mark_write": 1}
