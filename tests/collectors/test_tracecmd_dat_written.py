@@ -374,6 +374,50 @@ def test_function_tracer() -> None:
     assert got.raw.rows["present"].tolist() == [0]
 
 
+def test_function_graph_tracer() -> None:
+    s = scene()
+    items = [
+        s.item(10, "funcgraph_entry", 7, KMAP, 0),
+        s.item(15, "funcgraph_entry", 7, 0xC126_F900, 1),
+        s.item(16, "funcgraph_exit", 7, 0xC126_F900, 0, 1, 0, 15, 16),
+        s.item(20, "funcgraph_exit", 7, KMAP, 0xFF005000, 0, 0, 10, 20),
+    ]
+    s.spec.buffers = [BufferSpec({0: items})]
+    got = read(s.spec)
+    assert got.raw.counts == {"kmap_high": 1, "kmap_high (return)": 1, "other": 2}
+    rows = got.raw.rows
+    assert rows["kind"].tolist() == [KMAP_KIND, KMAP_KIND + 1]
+    # retval: CONFIG_FUNCTION_GRAPH_RETVAL
+    assert (rows["values"][1, 0], rows["present"].tolist()) == (0xFF005000, [0, 1])
+
+
+@pytest.mark.parametrize("version", [6, 7])
+@pytest.mark.parametrize("machine_page", [4096, 16384])
+def test_sub_buffers_of_another_size_than_pages(version: int, machine_page: int) -> None:
+    s = scene(version=version, page_size=16384, machine_page=machine_page)
+    items = [s.item(n, "mapper", 7, KMAP, n) for n in range(3000)]
+    s.spec.buffers = [BufferSpec({0: items, 1: items[:1500]})]
+    rows = read(s.spec).raw.rows
+    assert rows["values"][rows["cpu"] == 0, 0].tolist() == list(range(3000))
+    assert rows["values"][rows["cpu"] == 1, 0].tolist() == list(range(1500))
+
+
+def test_stacks_have_as_many_callers_as_they_say(tmp_path: Any) -> None:
+    s = scene(word=8)
+    spec = s.events["kernel_stack"]
+    stacks = [[1], [1, 2, 3], list(range(12))]
+    items = []
+    for n, callers in enumerate(stacks):
+        head = spec.payload("little", 7, [len(callers), b""])[:16]
+        items.append(Item("event", n, head + b"".join(c.to_bytes(8, "little") for c in callers)))
+    s.spec.buffers = [BufferSpec({0: items})]
+    path = tmp_path / "a.dat"
+    path.write_bytes(tracedat.write(s.spec))
+    frame = scan(path)["kernel_stack"].collect()
+    assert frame["caller"].to_list() == stacks
+    assert frame.schema["caller"] == pl.List(pl.UInt64())
+
+
 def test_one_event_name_with_two_probes() -> None:
     s = scene()
     items = [

@@ -5,6 +5,7 @@ Facts: trace-cmd.dat.v6(5), trace-cmd.dat.v7(5), kernel include/linux/ring_buffe
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,14 +36,14 @@ class EventSpec:
     extra_common: tuple[FieldSpec, ...] = ()
 
     def layout(self) -> list[tuple[FieldSpec, int]]:
-        """Own fields with their offsets, each aligned to its size, up to 8."""
+        """Own fields with their offsets, each aligned to its (element's) size."""
         at = 8 + sum(f.size for f in self.extra_common)
         placed = []
         for spec in self.fields:
-            unit = spec.size if spec.size in (2, 4, 8) and "[" not in spec.declaration else 1
-            unit = (
-                4 if "__data_loc" in spec.declaration or "__rel_loc" in spec.declaration else unit
-            )
+            length = re.search(r"\[(\d+)\]", spec.declaration)
+            unit = spec.size // int(length[1]) if length else spec.size
+            if unit not in (2, 4, 8):
+                unit = 1
             at = (at + unit - 1) // unit * unit
             placed.append((spec, at))
             at += spec.size
@@ -123,7 +124,11 @@ class BufferSpec:
 
 @dataclass
 class FileSpec:
-    """Everything that a file holds."""
+    """Everything that a file holds.
+
+    `page_size` is that of the sub-buffers; `machine_page` the machine's where it is another
+    (``buffer_subbuf_size_kb``, Linux 6.8); `user_word` the word size of the recording program.
+    """
 
     buffers: list[BufferSpec]
     events: list[EventSpec]
@@ -132,6 +137,7 @@ class FileSpec:
     word: int = 4
     user_word: int | None = None
     page_size: int = 4096
+    machine_page: int | None = None
     compression: str = "none"
     kallsyms: str = ""
     printk: str = ""
@@ -274,7 +280,9 @@ class _Writer:
         spec = self.spec
         big = bytes([spec.order == "big", spec.user_word or spec.word])
         version = f"{spec.version}".encode() + b"\0"
-        return b"\x17\x08\x44tracing" + version + big + self.n(4, spec.page_size)
+        return (
+            b"\x17\x08\x44tracing" + version + big + self.n(4, spec.machine_page or spec.page_size)
+        )
 
     def blocks(self) -> list[tuple[int, bytes]]:
         """Descriptive blocks in the order of version 6, with their ids in version 7."""
@@ -300,7 +308,7 @@ class _Writer:
         ]
 
     def align(self) -> None:
-        self.out += bytes(-len(self.out) % self.spec.page_size)
+        self.out += bytes(-len(self.out) % (self.spec.machine_page or self.spec.page_size))
 
     def cpu_count(self) -> int:
         most = max((c for b in self.spec.buffers for c in b.cpus), default=0)
@@ -459,6 +467,18 @@ def kernel_events(word: int, *, extra: tuple[FieldSpec, ...] = ()) -> dict[str, 
         EventSpec("ftrace", "function", 1, (
             FieldSpec("unsigned long ip", word), FieldSpec("unsigned long parent_ip", word)),
             '" %ps <-- %ps", (void *)REC->ip, (void *)REC->parent_ip', extra),
+        EventSpec("ftrace", "funcgraph_entry", 11, (
+            FieldSpec("unsigned long func", word), FieldSpec("int depth", 4, signed=True)),
+            '"--> %ps (%d)", (void *)REC->func, REC->depth', extra),
+        EventSpec("ftrace", "funcgraph_exit", 10, (
+            FieldSpec("unsigned long func", word), FieldSpec("unsigned long retval", word),
+            FieldSpec("int depth", 4, signed=True), FieldSpec("unsigned int overrun", 4),
+            FieldSpec("unsigned long long calltime", 8),
+            FieldSpec("unsigned long long rettime", 8)),
+            '"<-- %ps", (void *)REC->func', extra),
+        EventSpec("ftrace", "kernel_stack", 4, (
+            FieldSpec("int size", 4, signed=True), FieldSpec("unsigned long caller[8]", 8 * word)),
+            '"\\t=> %ps", (void *)REC->caller[0]', extra),
         EventSpec("ftrace", "print", 5, (
             FieldSpec("unsigned long ip", word), FieldSpec("char buf[]", 0)),
             '"%ps: %s", (void *)REC->ip, REC->buf', extra),
