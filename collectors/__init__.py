@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors import perf_data, text, tracecmd_dat
+from collectors import perf_data, perf_script, text, tracecmd_dat
 from collectors.errors import HmtraceError
 from collectors.reading import Format, Reading
 
@@ -21,6 +21,7 @@ __all__ = ["FORMATS", "Format", "HmtraceError", "Reading", "open_capture"]
 
 TRACE_DAT: Final = Format("trace.dat", tracecmd_dat.sniff, tracecmd_dat.read, rank=0)
 PERF_DATA: Final = Format("perf.data", perf_data.sniff, perf_data.read, rank=1)
+PERF_SCRIPT: Final = Format("perf-script", perf_script.sniff, perf_script.read)
 TRACE_CMD_REPORT: Final = Format("trace-cmd-report", text.is_report, text.read)
 FTRACE_TEXT: Final = Format("ftrace-text", text.is_text, text.read)
 
@@ -28,6 +29,7 @@ FORMATS: Final = (
     # Binary formats first: they know their magic. The last one takes whatever is text.
     TRACE_DAT,
     PERF_DATA,
+    PERF_SCRIPT,
     TRACE_CMD_REPORT,
     FTRACE_TEXT,
 )

@@ -1,0 +1,110 @@
+"""Which columns a perf script output has, and what its header says.
+
+tools/perf/builtin-script.c: perf_sample__fprintf_start, process_event; tools/perf/util/header.c:
+perf_header__fprintf_info for ``--header``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+_LINES: Final = 400
+"""Lines that are looked at."""
+_LEFT: Final = re.compile(
+    rb"^\s*(?P<comm>\S.*?(?=\s|$))?(?P<tid>(?:(?:^|\s+)-?\d+(?:/-?\d+\s*)?)(?=\s|$))?"
+    rb"(?:\s+(?P<cpu>\[\d{3,6}\]))?(?:\s+[A-Za-z]{1,4})?\s*$"
+)
+_TIMED: Final = re.compile(
+    rb"^(?P<left>.{0,120}?)(?:^|\s)\s*(?P<time>\d{1,10}\.\d{6,20}):\s+(?P<rest>\S.*)$"
+)
+_REST: Final = re.compile(rb"^(?:\d+\s+)?(?P<event>[A-Za-z_][^\s:]*(?::[^\s:]*)*):(?:\s|$)")
+_SIDE: Final = re.compile(rb"^PERF_RECORD_[A-Z_0-9]+\b")
+_UNTIMED: Final = re.compile(
+    rb"^(?P<left>.{0,120}?)\s+(?:\d+\s+)?(?P<event>[A-Za-z_][\w.-]*:[\w.:-]+):(?:\s|$)"
+)
+_HEADER: Final = re.compile(r"^# ([a-z ]+?)\s*: (.*)$")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Columns of an output.
+
+    Attributes
+    ----------
+    time, tid, comm, cpu
+        Whether the column is there.
+    header
+        Lines of ``--header``: ``os release``, ``nrcpus online``, …
+    """
+
+    time: bool
+    tid: bool
+    comm: bool
+    cpu: bool
+    header: dict[str, str] = field(default_factory=dict)
+
+
+def find_dialect(head: bytes) -> Dialect | None:
+    """Find out what columns there are.
+
+    Parameters
+    ----------
+    head
+        First bytes of the text.
+
+    Returns
+    -------
+    Dialect or None
+        None where the text does not look like perf script's.
+    """
+    if b"\0" in head[:4096]:
+        return None
+    votes: Counter[tuple[bool, bool, bool, bool]] = Counter()
+    others = 0
+    header: dict[str, str] = {}
+    for line in head.split(b"\n", _LINES)[:_LINES]:
+        if line.startswith(b"#"):
+            match = _HEADER.match(line.decode("utf-8", "replace"))
+            if match:
+                header.setdefault(match[1], match[2].strip())
+            continue
+        if not line.strip() or line[:1] == b"\t":
+            continue
+        columns = _columns(line[:400])
+        if columns is None:
+            others += 1
+        else:
+            votes[columns] += 1
+    if not votes or others > 4 * votes.total():
+        return None
+    time, tid, comm, cpu = votes.most_common(1)[0][0]
+    return Dialect(time, tid, comm, cpu, header)
+
+
+def _columns(line: bytes) -> tuple[bool, bool, bool, bool] | None:
+    """Columns of one line; None where it is no sample."""
+    timed = _TIMED.match(line)
+    if timed is not None:
+        rest = _REST.match(timed["rest"])
+        if rest is None and not _SIDE.match(timed["rest"]):
+            return None
+        left, event = timed["left"], rest["event"] if rest else b":"
+    else:
+        untimed = _UNTIMED.match(line)
+        if untimed is None:
+            return None
+        left, event = untimed["left"], untimed["event"]
+    match = _LEFT.match(left)
+    if match is None:
+        return None
+    comm, tid, cpu = match["comm"], match["tid"], match["cpu"]
+    if comm is not None and tid is None and re.fullmatch(rb"-?\d+(/-?\d+)?", comm.strip()):
+        comm, tid = None, comm
+    if comm is not None and cpu is None and re.fullmatch(rb"\[\d{3,6}\]", comm.strip()):
+        comm, cpu = None, comm
+    if tid is None and (b":" not in event or (timed is None and cpu is None)):
+        return None  # tracefs' own lines have no group before the event's name
+    return timed is not None, tid is not None, comm is not None, cpu is not None

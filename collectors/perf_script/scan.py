@@ -1,0 +1,223 @@
+"""The scanner of perf script text: lines to rows, compiled.
+
+As :func:`collectors.text.scan.scan`, of which it has the parameters and the way of asking for
+what it does not know; the lines are another grammar, and there is no function tracer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from collectors.perf_script.line import (
+    end_of_switch,
+    event_at,
+    left_half,
+    number_at_end,
+    side_record,
+)
+from collectors.probes import KIND_LOST, KIND_SWITCH
+from collectors.text import layout
+from collectors.text.cache import cached
+from collectors.text.layout import Head, Space, Stat, Status, Work
+from collectors.text.line import (
+    BODY,
+    COMM_BEGIN,
+    COMM_END,
+    CPU,
+    OUT_CELLS,
+    PID,
+    TS,
+    UNIT,
+    US,
+    comm_words,
+)
+from collectors.text.payload import switch_at
+from collectors.text.scan import arguments, comm_hash, end_of_head, lookup, write_row
+from collectors.text.words import find_byte, load_byte
+
+_POSITION, _END, _ROWS = int(Work.POSITION), int(Work.END), int(Work.ROWS)
+_BEGIN, _FINISH, _SPACE = int(Work.BEGIN), int(Work.FINISH), int(Work.SPACE)
+_DONE, _FULL = int(Status.DONE), int(Status.FULL)
+_UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
+_UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
+_UNKNOWN_COMM = int(Status.UNKNOWN_COMM)
+_H_KIND, _H_SITE = int(Head.KIND), int(Head.SITE)
+_H_CALLER, _H_COUNT = int(Head.CALLER), int(Head.COUNT)
+_S_LINES, _S_EVENTS, _S_UNREAD = int(Stat.LINES), int(Stat.EVENTS), int(Stat.UNREAD)
+_S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
+_S_CONTROL, _S_STACK, _S_US = int(Stat.CONTROL), int(Stat.STACK), int(Stat.MICROSECONDS)
+_S_MIN, _S_MAX, _S_NO_FLAGS = int(Stat.MIN_TS), int(Stat.MAX_TS), int(Stat.NO_FLAGS)
+_S_BAD, _S_FAULTS = int(Stat.BAD_VALUES), int(Stat.FAULTS)
+_SP_HEAD = np.int64(Space.HEAD)
+_ZERO = np.int64(0)
+_PLAIN, _PLAIN_NAME = layout.PLAIN, layout.PLAIN_NAME
+_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
+
+
+@cached("scan", "line", "payload", "words", "layout", "../perf_script/line")
+@numba.njit(nogil=True, cache=True)
+def scan(
+    buf: Any,
+    n: int,
+    work: Any,
+    stats: Any,
+    rows: Any,
+    columns: Any,
+    slots: Any,
+    hashes: Any,
+    heads: Any,
+    args: Any,
+    comm_slots: Any,
+    comm_keys: Any,
+) -> int:
+    """Read lines until the end, until the block of rows is full, or until something is unknown.
+
+    Parameters
+    ----------
+    buf, n, work, stats, rows, slots, hashes, heads, args, comm_slots, comm_keys
+        As :func:`collectors.text.scan.scan`.
+    columns : ndarray of int64, shape (9, 2)
+        See :func:`collectors.perf_script.line.left_half`.
+
+    Returns
+    -------
+    int
+        :class:`collectors.text.layout.Status`.
+    """
+    out = np.zeros(OUT_CELLS, np.int64)
+    values = np.zeros(4, np.int64)
+    seen = np.zeros(4, np.int64)
+    found = np.zeros(4, np.int64)
+    p = work[_POSITION]
+    stop = work[_END]
+    at = work[_ROWS]
+    capacity = rows.shape[0]
+    comm_mask = comm_slots.shape[0] - 1
+    low = stats[_S_MIN]
+    high = stats[_S_MAX]
+    status = _DONE
+    while p < stop:
+        if at >= capacity:
+            status = _FULL
+            break
+        end = find_byte(buf, p, n, _NEWLINES)
+        c = load_byte(buf, p) if p < end else np.int64(10)
+        kind: Any = np.int64(_PLAIN)
+        if c in (35, 10, 13):  # a line of the header, a blank one
+            stats[_S_CONTROL] += 1
+            stats[_S_LINES] += 1
+            p = end + 1
+            continue
+        if c == 9:  # a line of a call chain
+            stats[_S_STACK] += 1
+            stats[_S_LINES] += 1
+            p = end + 1
+            continue
+        side = 0
+        readable = left_half(buf, p, end, columns, out)
+        if readable and not event_at(buf, out[BODY], end, found):
+            side = side_record(buf, out[BODY], end)
+            if side > 0:
+                if side > 1:
+                    lost = number_at_end(buf, found[1], end)
+                    values[0] = max(lost, _ZERO)
+                    values[1] = values[2] = values[3] = 0
+                    out[PID] = 0
+                    if columns[3, 0] == 0:
+                        out[CPU] = layout.UNKNOWN_CPU
+                    if side == 3 and at > 0 and out[TS] == 0:  # written at the end, without time
+                        out[TS] = rows[at - 1, 0]
+                    known = np.int64(1 if lost >= 0 else 0)
+                    marker = np.int64(KIND_LOST)
+                    write_row(rows, at, out, values, _ZERO, _ZERO, _ZERO, marker, known)
+                    at += 1
+                stats[_S_CONTROL] += 1
+                stats[_S_LINES] += 1
+                p = end + 1
+                continue
+            readable = False
+        elif readable:
+            side = side_record(buf, found[0], end)  # "PERF_RECORD_COMM: perl:143/143"
+        else:
+            side = side_record(buf, p, end)  # "PERF_RECORD_FINISHED_ROUND"
+        if side > 0:
+            stats[_S_CONTROL] += 1
+            stats[_S_LINES] += 1
+            p = end + 1
+            continue
+        if not readable:
+            if stats[_S_UNREAD] == 0:
+                stats[_S_FIRST] = stats[_S_LINES]
+                stats[_S_FIRST_AT] = p
+            stats[_S_UNREAD] += 1
+            stats[_S_LINES] += 1
+            p = end + 1
+            continue
+
+        body, name_end = found[0], found[1]
+        head_end = end_of_head(buf, name_end, end)
+        head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
+        if head < 0 and head_end != name_end:
+            head = lookup(buf, body, name_end, n, _SP_HEAD, slots, hashes, heads)
+            if head >= 0 and heads[head, _H_KIND] != _PLAIN_NAME:
+                head = -1
+        if head < 0:
+            work[_BEGIN] = body
+            work[_FINISH] = head_end
+            work[_SPACE] = _SP_HEAD
+            status = _UNKNOWN_HEAD
+            break
+        kind = heads[head, _H_KIND]
+        if kind not in (_PLAIN, _PLAIN_NAME):
+            values[0] = values[1] = values[2] = values[3] = 0
+            seen[1] = seen[3] = 0
+            if kind == KIND_SWITCH:
+                last = end_of_switch(buf, head_end, end)
+                _, previous, blocked, following = switch_at(buf, head_end, last)
+                if previous < 0:
+                    previous = out[PID]
+                values[0] = previous
+                values[1] = blocked
+                values[2] = max(following, 0)
+                present = np.int64(3 if following < 0 else 7)
+                out[PID] = previous  # the event is the old task's, of which perf may not know
+            else:
+                if arguments(buf, head_end, end, head, heads, args, values, work, seen) < 0:
+                    status = _UNKNOWN_ARGUMENT
+                    break
+                present = seen[0]
+            first, second = comm_words(buf, out[COMM_BEGIN], out[COMM_END], n)
+            where = comm_hash(first, second) & comm_mask
+            comm = np.int64(-1)
+            while comm_slots[where] >= 0:
+                i = comm_slots[where]
+                if comm_keys[i, 0] == first and comm_keys[i, 1] == second:
+                    comm = np.int64(comm_keys[i, 2])
+                    break
+                where = (where + 1) & comm_mask
+            if comm < 0:
+                work[_BEGIN] = out[COMM_BEGIN]
+                work[_FINISH] = out[COMM_END]
+                status = _UNKNOWN_COMM
+                break
+            site = heads[head, _H_SITE]
+            write_row(rows, at, out, values, heads[head, _H_CALLER], comm, site, kind, present)
+            at += 1
+            stats[_S_FAULTS] += seen[1]
+            stats[_S_BAD] += seen[3]
+        heads[head, _H_COUNT] += 1
+        stats[_S_US + out[UNIT] - US] += 1
+        stats[_S_NO_FLAGS] += 1
+        low = min(low, out[TS])
+        high = max(high, out[TS])
+        stats[_S_EVENTS] += 1
+        stats[_S_LINES] += 1
+        p = end + 1
+    work[_POSITION] = p
+    work[_ROWS] = at
+    stats[_S_MIN] = low
+    stats[_S_MAX] = high
+    return status
