@@ -30,8 +30,8 @@ _KNOWN: Final = (
     ),
     (
         re.compile(rb"^\s*\S.*?\s+\d+(?:/\d+)?\s+(?:\[\d+\]\s+)?\d+\.\d+:\s+(?:\d+\s+)?[\w:.-]+:"),
-        "output of perf script, which is not read yet",
-        "read the perf.data through trace-cmd's or tracefs' text instead",
+        "output of perf script in a form that hmtrace does not know",
+        "give the perf.data itself, or the output of perf script with its default fields",
     ),
 )
 
