@@ -176,8 +176,10 @@ def linearise(
     at = np.flatnonzero(kinds == kernel.PASS)
     own = who[at] >= 0
     final_pass[who[at[own]]] = at[own]  # positions rise: the last one stays
+    last_pass = final_pass.copy()
+    final_pass[_slept_afterwards(events, calls, passes)] = -1
     snapshot = _snapshot(state, window, calls)
-    arrays = kernel.Calls(calls.page, calls.seen, final_pass)
+    arrays = kernel.Calls(calls.page, calls.seen, last_pass, final_pass)
     capacity = 3 * kinds.size + 8 * window.slots + 1024
     while True:
         work = _work(window, calls, capacity)
@@ -350,6 +352,32 @@ def _stream(
     who = np.concatenate([p[4] for p in parts])
     by = np.lexsort((rank, position))
     return kinds[by], who[by], np.maximum.accumulate(time[by])
+
+
+def _slept_afterwards(
+    events: pl.DataFrame, calls: PoolCalls, passes: pl.DataFrame
+) -> NDArray[np.int64]:
+    """Calls that went to sleep after the last flush that they made: that attempt failed too.
+
+    They got their slot in an attempt that did not wrap, because a flush of somebody else's had
+    freed one behind the cursor.
+    """
+    asleep = events.filter((pl.col("op") == "switch") & pl.col("blocked"))
+    if not asleep.height:
+        return np.zeros(0, np.int64)
+    last_pass = passes.group_by("parent").agg(pl.col("seq").max().alias("pass_seq"))
+    index = pl.DataFrame({"row": calls.row.astype(np.uint32), "call": np.arange(calls.row.size)})
+    made = (
+        events.with_row_index("row")
+        .filter((pl.col("op") == "kmap") & pl.col("end_seq").is_not_null())
+        .join(last_pass, left_on="seq", right_on="parent", how="inner")
+        .join(index, on="row", how="inner")
+        .select("call", "pid", "pass_seq", at="end_seq")
+        .sort("at")
+    )
+    sleeps = asleep.select("pid", at="seq", slept="seq").sort("at")
+    last = made.join_asof(sleeps, on="at", by="pid", strategy="backward", check_sortedness=False)
+    return last.filter(pl.col("slept") > pl.col("pass_seq")).get_column("call").to_numpy()
 
 
 def _snapshot(state: PoolState | None, window: PoolWindow, calls: PoolCalls) -> Pool:

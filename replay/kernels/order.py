@@ -103,12 +103,15 @@ class Calls(NamedTuple):
         Dense page number.
     seen : ndarray of int64
         Slot that the kernel returned, -1 unknown.
+    last_pass : ndarray of int64
+        Stream position of the last PASS inside the call, -1 none: it was not served before.
     final_pass : ndarray of int64
-        Stream position of the last PASS inside the call, -1 none.
+        The same if the call was served there, -1 if that attempt failed too.
     """
 
     page: NDArray[np.int64]
     seen: NDArray[np.int64]
+    last_pass: NDArray[np.int64]
     final_pass: NDArray[np.int64]
 
 
@@ -200,12 +203,12 @@ def _revive(w: Work, slot: int, count: int) -> None:
 
 
 @kernel
-def _pending_map(w: Work, calls: Calls, slot: int, but: int) -> int:
+def _pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
     """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
     unseen = -1
     for i in range(w.reg[N_MAPS]):
         call = w.maps[i]
-        if call != but and w.pool.slot[calls.page[call]] < 0:
+        if call != but and calls.last_pass[call] < at and w.pool.slot[calls.page[call]] < 0:
             if calls.seen[call] == slot:
                 return call
             if calls.seen[call] < 0 and unseen < 0:
@@ -226,7 +229,7 @@ def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
 @kernel
 def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
-    other = _pending_map(w, calls, slot, call)
+    other = _pending_map(w, calls, slot, call, key // SUB)
     if other >= 0 and next_free(w.pool, w.pool.reg[LAST] + 1) == slot:
         _commit(w, calls, other, key)
         _mark(w, other, ORDERED)
@@ -368,14 +371,18 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
     i = 0
     while i < w.reg[N_MAPS]:
         call = w.maps[i]
+        seen = calls.seen[call]
+        excluded = (
+            call == but
+            or calls.last_pass[call] >= key // SUB
+            or (but >= 0 and calls.seen[but] == seen)
+        )
+        if not excluded and w.limbo_slot[calls.page[call]] == seen >= 0:
+            # Found a mapping that the flush before would have freed: its kunmap() came later.
+            if next_free(w.pool, w.pool.reg[LAST] + 1) != seen:
+                _revive(w, seen, 1)
         slot = w.pool.slot[calls.page[call]]
-        if (
-            call != but
-            and slot >= 0
-            and w.pool.counts[slot] == 1
-            and calls.seen[call] == slot
-            and (but < 0 or calls.seen[but] != slot)
-        ):
+        if not excluded and slot >= 0 and w.pool.counts[slot] == 1 and seen == slot:
             _commit(w, calls, call, key)
             _mark(w, call, ORDERED)
         else:
@@ -423,7 +430,7 @@ def _flush_unused(w: Work, calls: Calls, at: int) -> None:
                 break
         if after == before:
             break
-        call = _pending_map(w, calls, before, -1)
+        call = _pending_map(w, calls, before, -1, at)
         if call < 0 or calls.seen[call] != before:
             break
         _commit(w, calls, call, key + sub)

@@ -1,0 +1,142 @@
+"""Recovering the lock order: simulated kernels, and what must not be explained away."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replay.kernels.order import DIVERGED, INITIAL, ORDERED
+from replay.linearise import PoolState, PoolWindow, linearise
+from replay.pool import PoolReplay, _replay
+from tests.replay.oracle import BASE, PAGE, Run, simulate
+
+BOOT = PoolState(last=0)
+
+
+def replay(events: pl.DataFrame, slots: int, state: PoolState | None = BOOT) -> PoolReplay:
+    window = PoolWindow(BASE, slots)
+    sequence = linearise(events, window, state=state)
+    return _replay(sequence, window, events, (0, int(events["ts"].max() or 0)), "test")
+
+
+def wrong(done: PoolReplay) -> list[int]:
+    calls = done.sequence.calls
+    seen = calls.is_map & (calls.seen >= 0)
+    return np.flatnonzero(seen & (done.predicted != calls.seen)).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    slots=st.sampled_from([8, 16, 33]),
+    tasks=st.integers(1, 6),
+    pages=st.sampled_from([6, 20, 60]),
+    jitter=st.sampled_from([3, 15, 40]),
+)
+def test_every_address_of_a_simulated_kernel_is_explained(
+    seed: int, slots: int, tasks: int, pages: int, jitter: int
+) -> None:
+    run = simulate(seed, slots=slots, tasks=tasks, pages=pages, rounds=25, most=1, jitter=jitter)
+    done = replay(run.events, slots)
+    assert not wrong(done)
+    assert not (done.sequence.status >= INITIAL).any()
+    assert done.outcome.waits == run.sleeps
+    assert done.outcome.passes == len(run.flushed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), every=st.sampled_from([3, 11]))
+def test_flushes_of_unused_slots(seed: int, every: int) -> None:
+    run = simulate(
+        seed, slots=16, tasks=3, pages=30, rounds=25, most=1, unused_every=every, jitter=10
+    )
+    assert not wrong(replay(run.events, 16))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sleepers_and_their_flushes(seed: int) -> None:
+    """Fourteen tasks on a pool of eight slots: every failed attempt flushes once and sleeps."""
+    run = simulate(seed, slots=8, tasks=14, pages=90, rounds=30, most=1, jitter=60)
+    assert run.sleeps
+    done = replay(run.events, 8)
+    assert not wrong(done)
+    assert done.outcome.waits == run.sleeps
+    assert (done.freed >= 0).sum() == len(run.flushed)
+    at = done.sequence.at_pass >= 0
+    assert ((done.freed[at] > 0) == np.array(run.flushed)[done.sequence.at_pass[at]]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_initial_state_is_inferred_and_said_so(seed: int) -> None:
+    """The first half of the trace is cut off: the rest is explained, little of it inferred."""
+    run = simulate(seed, slots=32, tasks=2, pages=80, rounds=150, most=1, jitter=5)
+    half = run.events["seq"][run.events.height // 2]
+    later = run.events.filter(pl.col("seq") >= half)
+    done = replay(later, 32, state=None)
+    status = done.sequence.status[done.sequence.calls.is_map]
+    assert (status == INITIAL).sum() >= 1
+    assert (status == INITIAL).sum() <= 32 + 2
+    assert (status == DIVERGED).sum() <= 2  # calls that were under way at the cut
+
+
+def _corrupt(run: Run, count: int, slots: int) -> tuple[pl.DataFrame, list[int]]:
+    """Change the returned address of `count` kmaps to another slot."""
+    rng = np.random.default_rng(1)
+    rows = np.flatnonzero((run.events["op"] == "kmap").to_numpy())
+    chosen = sorted(rng.choice(rows[5:], count, replace=False).tolist())
+    vaddr = run.events["vaddr"].fill_null(0).to_numpy().copy()
+    for row in chosen:
+        slot = (int(vaddr[row]) - BASE) // PAGE
+        vaddr[row] = BASE + PAGE * ((slot + slots // 2) % slots)
+    return run.events.with_columns(vaddr=pl.Series(vaddr)), chosen
+
+
+def test_wrong_addresses_are_not_explained() -> None:
+    """The model does not copy what it observes: a forged address is a divergence."""
+    run = simulate(3, slots=64, tasks=1, pages=300, rounds=400, most=1, jitter=3)
+    forged, rows = _corrupt(run, 10, 64)
+    done = replay(forged, 64)
+    calls = done.sequence.calls
+    diverged = calls.row[done.sequence.status == DIVERGED].tolist()
+    assert set(rows) <= set(diverged)
+    exact = calls.is_map & (done.predicted == calls.seen) & (done.sequence.status < INITIAL)
+    assert exact.sum() >= calls.is_map.sum() - 4 * len(rows)  # it finds its way back
+    assert exact.sum() <= calls.is_map.sum() - len(rows)
+
+
+def test_order_is_marked_where_an_address_decided() -> None:
+    """Two calls overlap: the one that returned last has the lower slot, so it came first."""
+    rows = [
+        {"seq": 0, "end_seq": 3, "pid": 1, "page": 0x1000, "vaddr": BASE + PAGE},
+        {"seq": 1, "end_seq": 2, "pid": 2, "page": 0x2000, "vaddr": BASE + 2 * PAGE},
+    ]
+    run = simulate(0, slots=8, tasks=1, pages=2, rounds=1, most=1)
+    blank = dict.fromkeys(run.events.columns)
+    common = {"op": "kmap", "ts": 1, "end_ts": 2, "cpu": 0, "ctx": 0, "entry_traced": True}
+    events = pl.DataFrame([blank | common | row for row in rows], schema=run.events.schema)
+    done = replay(events, 8)
+    assert not wrong(done)
+    assert done.sequence.status.tolist() == [ORDERED, 0]
+
+
+def test_lost_events_make_the_state_unknown() -> None:
+    run = simulate(5, slots=16, tasks=2, pages=40, rounds=80, most=1, jitter=5)
+    events = run.events
+    low, high = events["seq"][events.height // 3], events["seq"][events.height // 2]
+    gap = events.filter((pl.col("seq") < low) | (pl.col("seq") >= high))
+    window = PoolWindow(BASE, 16)
+    sequence = linearise(gap, window, state=BOOT, losses=[int(high)])
+    done = _replay(sequence, window, gap, (0, 1), "test")
+    after = sequence.calls.is_map & (gap["seq"].to_numpy()[sequence.calls.row] >= high)
+    assert (sequence.status[after] == INITIAL).any()
+    assert len(wrong(done)) <= 4
+
+
+def test_no_calls_at_all() -> None:
+    run = simulate(0, slots=8, tasks=1, pages=2, rounds=1, most=1)
+    done = replay(run.events.filter(pl.col("op") == "nothing"), 8)
+    assert done.outcome.maps == 0
+    assert done.predicted.size == 0
