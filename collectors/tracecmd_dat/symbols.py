@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collectors.probes import FUNCTION_OF, base_name
+from collectors.symbols import FARTHEST
 
 if TYPE_CHECKING:
     from collectors.symbols import Symbols
@@ -32,7 +33,7 @@ def function_around(symbols: Symbols, address: int) -> str | None:
     """
     key = np.uint64(address & _MASK)
     last = int(np.searchsorted(symbols.addresses, key, side="right")) - 1
-    if last < 0:
+    if last < 0 or address - int(symbols.addresses[last]) >= FARTHEST:
         return None
     names = names_at(symbols, int(symbols.addresses[last]))
     known = [name for name in names if base_name(name) in FUNCTION_OF]
