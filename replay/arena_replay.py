@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
+from replay.arena_blocks import replay_blocks
 from replay.arena_events import UNSEEN, arena_calls
 from replay.arena_state import forest_of, initial_state
 from replay.generations import GENERATIONS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.arena_blocks import BlockReplay
     from replay.arena_events import ArenaCalls
     from replay.arena_state import ArenaState
     from replay.kernels.arena_lazy import Lazy
@@ -68,9 +70,8 @@ class ArenaReplay:
         First attempts that failed and purged: those traced, and those of them predicted.
     purges
         Purges that flushed a hull.
-    vm_map_ram
-        Addresses of vm_map_ram(): total and exact; `vm_map_ram_initial` of the rest told
-        something of the blocks at the start.
+    blocks
+        vm_map_ram().
     ordering
         Calls (allocations and frees) whose order an observed address or hull decided.
     shapes, shapes_left
@@ -96,9 +97,7 @@ class ArenaReplay:
     failures: Tally
     overflows: Tally
     purges: Tally
-    vm_map_ram: int
-    vm_map_ram_exact: int
-    vm_map_ram_initial: int
+    blocks: BlockReplay
     ordering: int
     shapes: int
     shapes_left: int
@@ -141,10 +140,16 @@ class ArenaReplay:
             "failures": vars(self.failures),
             "overflow_purges": vars(self.overflows),
             "purges": vars(self.purges),
-            "vm_map_ram": {"total": self.vm_map_ram, "exact": self.vm_map_ram_exact},
+            "vm_map_ram": {"total": self.blocks.row.size, "exact": int(self.blocks.exact.sum())},
+            "blocks_released": {
+                "observed": self.blocks.released, "predicted": self.blocks.released_predicted,
+            },
+            "alias_ranges": {
+                "observed": self.blocks.aliases, "matched": self.blocks.aliases_matched,
+            },
             "inferred": {
                 "initial_state": self.initial + self.areas_added + self.areas_removed
-                + self.vm_map_ram_initial,
+                + int(self.blocks.initial.sum()),
                 "ordering": self.ordering,
                 "shapes_tried": self.shapes,
                 "shapes_left": self.shapes_left,
@@ -194,7 +199,8 @@ def replay_arena(
         moves=generation.search_moves_vstart,
         whole=generation.lazy_list == "descending",
     )
-    return run.result(state, losses)
+    blocks = replay_blocks(events, layout, values, run.areas(), forget=generation.dirty_range_reset)
+    return run.result(state, blocks, losses)
 
 
 def _lazy(
@@ -324,7 +330,13 @@ class _Run:
             forest = tree.grown(forest, 2 * len(forest.node) + need)
         self.work, self.forest = work, forest
 
-    def result(self, state: ArenaState, losses: Sequence[int]) -> ArenaReplay:
+    def areas(self) -> pl.DataFrame:
+        """Allocations with their predictions, as :func:`replay.arena_blocks.replay_blocks` asks."""
+        return self.calls.allocs.select(
+            "parent", "seq", "size", "align", "seen", "end_cpu", end=pl.col("hi") // 2
+        ).with_columns(predicted=pl.Series(self.work.predicted[self.place[: self.allocs]]))
+
+    def result(self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int]) -> ArenaReplay:
         """Verdicts and counts."""
         from replay.kernels import arena_lazy, arena_order
 
@@ -362,10 +374,8 @@ class _Run:
             failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
             overflows=Tally(int(overflows.sum()), int(matched.sum()), int(matched.sum())),
             purges=self._purges(),
-            vm_map_ram=0,
-            vm_map_ram_exact=0,
-            vm_map_ram_initial=0,
-            ordering=int(ordered.sum()) + int(self.lazy.reg[arena_lazy.MOVED]),
+            blocks=blocks,
+            ordering=int(ordered.sum()) + int(self.lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
             shapes=self.shapes,
             shapes_left=int(self.forest.alive.sum()) + int(work.reg[arena_order.MERGED]),
             areas_added=state.added,

@@ -1,0 +1,248 @@
+"""vm_map_ram(): every address beside the prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from replay.kernels.arena_blocks import Blocks
+    from replay.layout import Layout
+
+MAX_PIECE = 32
+"""VMAP_MAX_ALLOC: above so many pages vm_map_ram() takes an area of its own."""
+
+
+@dataclass(frozen=True)
+class BlockReplay:
+    """Result of :func:`replay_blocks`.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+        Row of the event table of each vm_map_ram() whose address was traced.
+    predicted, seen : ndarray of int64
+        Addresses; predicted is -2 where the model has no answer.
+    initial : ndarray of bool
+        The address told of a block that was there at the start: no prediction.
+    ordering
+        Calls whose queue or place an observed address decided.
+    released, released_predicted
+        Blocks given up, and of these the ones that the model gives up too.
+    aliases, aliases_matched
+        Ranges that vm_unmap_aliases() handed to a purge, and those predicted.
+    """
+
+    row: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    initial: NDArray[np.bool_]
+    ordering: int = 0
+    released: int = 0
+    released_predicted: int = 0
+    aliases: int = 0
+    aliases_matched: int = 0
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """Calls whose address was predicted."""
+        return np.asarray((self.predicted == self.seen) & ~self.initial, bool)
+
+
+def replay_blocks(
+    events: pl.DataFrame,
+    layout: Layout,
+    values: Mapping[str, Any],
+    areas: pl.DataFrame,
+    *,
+    forget: bool,
+) -> BlockReplay:
+    """Replay vm_map_ram() and vm_unmap_ram().
+
+    Parameters
+    ----------
+    events
+        Event table, sorted by `seq`.
+    layout
+        For the size of a block.
+    values
+        Facts: the blocks in ``areas``.
+    areas
+        Allocations of the arena: `parent`, `seq` and `end` (Int64, of entry and return), `size`,
+        `align`, `seen`, `predicted`, `end_cpu`.
+    forget
+        ``Generation.dirty_range_reset``.
+
+    Returns
+    -------
+    BlockReplay
+    """
+    from replay.kernels import arena_blocks as kernel
+
+    bits = layout.vmap_block_pages
+    size = bits * layout.page_size
+    table = events.with_row_index("row").filter(
+        pl.col("op").is_in(("vm_map_ram", "vm_unmap_ram", "area_free", "area_purge"))
+    )
+    if not table.filter(pl.col("op") == "vm_map_ram").height:
+        none = np.zeros(0, np.int64)
+        return BlockReplay(none, none, none, none.astype(bool))
+    calls = _calls(table, areas)
+    small = calls.filter(pl.col("pages").is_between(1, MAX_PIECE))
+    is_block = ((pl.col("size") == size) & (pl.col("align") == size)).fill_null(value=False)
+    plain = small.filter(~is_block)
+    fresh = small.filter(is_block)
+    parts = [
+        _part(kernel.MAP, plain, at="done", address="seen", units="units",
+              cpu2="end_cpu", end=pl.col("done") - pl.col("seq")),
+        _part(kernel.TRY, fresh, at="area_seq", units="units"),
+        _part(kernel.NEW, fresh, at="area_end", address="block", units="units", cpu="area_cpu"),
+        _part(kernel.UNMAP, _pieces(table, "vm_unmap_ram"), at="seq", address="vaddr",
+              units="units"),
+        _part(kernel.RELEASE, _pieces(table, "area_free"), at="seq", address="vaddr"),
+        _part(kernel.ALIAS, _aliases(table, layout), at="at", address="start", end="end"),
+    ]  # fmt: skip
+    stream = pl.concat(parts).sort("at", maintain_order=True)
+    event = np.ascontiguousarray(
+        stream.select("kind", "address", "units", "cpu", "cpu2", "lo", "end")
+        .fill_null(-1).to_numpy().astype(np.int64)
+    )  # fmt: skip
+    known = [
+        a.start for a in values.get("areas", ())
+        if a.kind == "vm_map_ram" and a.end - a.start == size and a.start % size == 0
+    ]  # fmt: skip
+    blocks = kernel.new_blocks(len(event), np.array(known, np.int64))
+    kernel.run(blocks, event, bits, int(forget))
+    return _result(calls, stream, event, blocks)
+
+
+def _result(
+    calls: pl.DataFrame, stream: pl.DataFrame, event: NDArray[np.int64], blocks: Blocks
+) -> BlockReplay:
+    """Put the predictions of pieces, blocks and large areas together."""
+    from replay.kernels import arena_blocks as kernel
+
+    kind = event[:, kernel.KIND]
+    asked = (kind == kernel.MAP) | (kind == kernel.TRY)
+    found = pl.DataFrame(
+        {
+            "row": stream.get_column("row").to_numpy()[asked],
+            "piece": blocks.predicted[asked],
+            "status": blocks.status[asked],
+        }
+    )
+    rows = (
+        calls.with_columns(pl.col("row").cast(pl.Int64))
+        .join(found, on="row", how="left", maintain_order="left")
+        .filter(pl.col("seen") >= 0)
+    )
+    # No block had room (or the call is too large for one): the area decides.
+    own_area = pl.col("piece").fill_null(kernel.NO_BLOCK) == kernel.NO_BLOCK
+    predicted = rows.select(
+        pl.when(own_area).then(pl.col("area_predicted").fill_null(-2)).otherwise("piece")
+    ).to_series()
+    status = rows.get_column("status").fill_null(0).to_numpy()
+    releases = blocks.predicted[kind == kernel.RELEASE]
+    alias = kind == kernel.ALIAS
+    same = (blocks.predicted[alias] == event[alias, kernel.ADDRESS]) & (
+        blocks.predicted_end[alias] == event[alias, kernel.END]
+    )
+    return BlockReplay(
+        row=rows.get_column("row").to_numpy(),
+        predicted=predicted.to_numpy(),
+        seen=rows.get_column("seen").to_numpy(),
+        initial=status == kernel.LEARNT,
+        ordering=int((status == kernel.ORDERED).sum()),
+        released=int((releases >= 0).sum()),
+        released_predicted=int((releases == 1).sum()),
+        aliases=int(alias.sum()),
+        aliases_matched=int(same.sum()),
+    )
+
+
+def _calls(table: pl.DataFrame, areas: pl.DataFrame) -> pl.DataFrame:
+    """Calls of vm_map_ram() with the area that each allocated, if any."""
+    inner = areas.filter(pl.col("parent").is_not_null()).unique("parent", keep="last").select(
+        "parent", "size", "align",
+        area_seq="seq", area_end="end", area_cpu="end_cpu", area_predicted="predicted",
+        block=pl.when(pl.col("seen") > 0).then("seen").otherwise("predicted"),
+    )  # fmt: skip
+    return (
+        _pieces(table, "vm_map_ram")
+        .drop("parent", "size", "align")
+        .with_columns(
+            done=pl.coalesce("end_seq", "seq"),
+            end_cpu=pl.coalesce("end_cpu", "cpu"),
+            seen=pl.col("vaddr").fill_null(-1),
+        )
+        .join(inner, left_on="seq", right_on="parent", how="left", maintain_order="left")
+    )
+
+
+def _pieces(table: pl.DataFrame, op: str) -> pl.DataFrame:
+    """Rows of one operation, numbers as Int64, `units` the pages rounded up as vb_alloc() does."""
+    pages = pl.col("pages").clip(1, 1 << 20)
+    names = ("seq", "end_seq", "vaddr", "pages", "parent", "start", "end")
+    return table.filter(pl.col("op") == op).with_columns(
+        *(pl.col(name).cast(pl.Int64) for name in names),
+        units=sum((pages > (1 << k)).cast(pl.Int64) * (1 << k) for k in range(20)) + 1,
+    )
+
+
+def _aliases(table: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Purges with a range of the arena's own, which vm_unmap_aliases() collected from blocks.
+
+    It did so before it gave up fragmented blocks: before the task's last frees of blocks.
+    """
+    size = layout.vmap_block_pages * layout.page_size
+    block = (pl.col("op") == "area_free") & (pl.col("end") - pl.col("vaddr") == size)
+    return (
+        table.with_columns(pl.col("seq", "start", "end", "vaddr").cast(pl.Int64))
+        .with_columns(block=block.fill_null(value=False))
+        .with_columns(after_block=pl.col("block").shift(1, fill_value=False).over("pid"))
+        .with_columns(
+            first=pl.when(pl.col("block") & ~pl.col("after_block"))
+            .then("seq")
+            .forward_fill()
+            .over("pid")
+        )
+        .filter(
+            (pl.col("op") == "area_purge")
+            & (pl.col("start") >= layout.vmalloc_start)
+            & (pl.col("end") <= layout.vmalloc_end)
+            & (pl.col("start") < pl.col("end"))
+        )
+        .with_columns(at=pl.when("after_block").then("first").otherwise("seq") - 1)
+    )
+
+
+def _part(
+    kind: int, rows: pl.DataFrame, *, at: str, address: str | None = None,
+    units: str | None = None, cpu: str = "cpu", cpu2: str | None = None,
+    end: str | pl.Expr | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """Events of one kind."""
+
+    def number(what: str | pl.Expr | None) -> pl.Expr:
+        if what is None:
+            return pl.lit(-1, pl.Int64)
+        return (pl.col(what) if isinstance(what, str) else what).cast(pl.Int64)
+
+    return rows.select(
+        row=pl.col("row").cast(pl.Int64),
+        at=number(at),
+        kind=pl.lit(kind, pl.Int64),
+        address=number(address),
+        units=number(units),
+        cpu=number(cpu),
+        cpu2=number(cpu2),
+        lo=number("seq"),
+        end=number(end),
+    )
