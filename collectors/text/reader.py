@@ -135,7 +135,7 @@ def scan_all(
     """
     data = source.data
     pieces = list(_split(source, chunk))
-    threads = min(threads or os.cpu_count() or 1, _MAX_THREADS, max(len(pieces), 1))
+    threads = min(threads or _cpus(), _MAX_THREADS, max(len(pieces), 1))
     every = [Tables(data, names, source.trace)]
     # The first piece teaches the tables most of what they will know, and how dense the rows are.
     first = pieces[0] if pieces else (0, 0)
@@ -200,6 +200,13 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
         cpus=header.cpus,
         notes=(*clock_notes, *_notes(source, header, stats), *names.addresses.notes),
     )
+
+
+def _cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:
