@@ -249,14 +249,16 @@ def _open_v7(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
 
 def _header(cursor: Cursor, offset: int, option: int) -> tuple[int, int]:
     """Read a section header; give its flags and its size on disk."""
-    cursor.seek(offset, f"section {option}")
+    what = layout.SECTION_NAMES[Option(option)]
+    cursor.seek(offset, what)
     found = cursor.number(2, "section id")
     flags = cursor.number(2, "section flags")
     cursor.number(4, "section name")
     size = cursor.number(8, "section size")
     if found != option:
         cursor.offset = offset
-        raise cursor.error(f"expected section {option}, found {found}", hint=TRUNCATED)
+        msg = f"expected {what} (section {option}), found section {found}"
+        raise cursor.error(msg, hint=TRUNCATED)
     return flags, size
 
 
@@ -268,7 +270,7 @@ def _section(file: Container, cursor: Cursor, offset: int, option: int) -> Curso
             raise cursor.error("a section is compressed in a file that has no compression")
         return unpack.section(cursor, size, file.algorithm)
     start = cursor.offset
-    body = cursor.take(size, f"section {option}")
+    body = cursor.take(size, layout.SECTION_NAMES[Option(option)])
     return Cursor(body, name=cursor.name, order=cursor.order, base=start)
 
 

@@ -40,6 +40,19 @@ class Option(IntEnum):
     BUFFER_TEXT = 22
 
 
+SECTION_NAMES: Final = {
+    Option.DONE: "the list of options",
+    Option.BUFFER: "a trace buffer",
+    Option.HEADER_INFO: "the description of pages",
+    Option.FTRACE_EVENTS: "the tracers' event formats",
+    Option.EVENT_FORMATS: "the event formats",
+    Option.KALLSYMS: "the kernel's symbols",
+    Option.PRINTK: "the printk formats",
+    Option.CMDLINES: "the task names",
+    Option.BUFFER_TEXT: "a latency trace",
+}
+"""Sections of version 7, for messages."""
+
 KNOWN_OPTIONS: Final = 26
 """Ids below are known: read, or of no use here (6 HOOK, 10 PROCMAPS, 23 BTF_FILE, 24
 LAST_BOOT_INFO, 25 MODULES_FILE)."""
