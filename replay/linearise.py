@@ -179,7 +179,11 @@ def linearise(
     last_pass = final_pass.copy()
     final_pass[_slept_afterwards(events, calls, passes)] = -1
     snapshot = _snapshot(state, window, calls)
-    arrays = kernel.Calls(calls.page, calls.seen, last_pass, final_pass)
+    returns = np.full(calls.row.size, -1, np.int64)
+    returned = np.flatnonzero(kinds == kernel.RETURN_MAP)
+    returns[who[returned]] = returned
+    before = np.concatenate([[-1], at])[np.searchsorted(at, returns)]
+    arrays = kernel.Calls(calls.page, calls.seen, before, last_pass, final_pass)
     capacity = 3 * kinds.size + 8 * window.slots + 1024
     while True:
         work = _work(window, calls, capacity)

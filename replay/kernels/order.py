@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from replay.kernels.compiled import kernel
 from replay.kernels.pool import (
     ASLEEP,
@@ -51,6 +49,7 @@ from replay.kernels.sequence import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 # Kinds of stream events
@@ -103,6 +102,8 @@ class Calls(NamedTuple):
         Dense page number.
     seen : ndarray of int64
         Slot that the kernel returned, -1 unknown.
+    flushed_in : ndarray of int64
+        Stream position of the last PASS before the return, whoever made it.
     last_pass : ndarray of int64
         Stream position of the last PASS inside the call, -1 none: it was not served before.
     final_pass : ndarray of int64
@@ -111,6 +112,7 @@ class Calls(NamedTuple):
 
     page: NDArray[np.int64]
     seen: NDArray[np.int64]
+    flushed_in: NDArray[np.int64]
     last_pass: NDArray[np.int64]
     final_pass: NDArray[np.int64]
 
@@ -206,13 +208,19 @@ def _revive(w: Work, slot: int, count: int) -> None:
 def _pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
     """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
     unseen = -1
+    later = -1
     for i in range(w.reg[N_MAPS]):
         call = w.maps[i]
         if call != but and calls.last_pass[call] < at and w.pool.slot[calls.page[call]] < 0:
             if calls.seen[call] == slot:
-                return call
+                if calls.flushed_in[call] <= at:
+                    return call  # no flush comes that could give it the slot once more
+                if later < 0:
+                    later = call
             if calls.seen[call] < 0 and unseen < 0:
                 unseen = call
+    if later >= 0:
+        return later
     return unseen
 
 
@@ -377,10 +385,10 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
             or calls.last_pass[call] >= key // SUB
             or (but >= 0 and calls.seen[but] == seen)
         )
-        if not excluded and w.limbo_slot[calls.page[call]] == seen >= 0:
+        in_limbo = w.limbo_slot[calls.page[call]] == seen >= 0
+        if not excluded and in_limbo and next_free(w.pool, w.pool.reg[LAST] + 1) != seen:
             # Found a mapping that the flush before would have freed: its kunmap() came later.
-            if next_free(w.pool, w.pool.reg[LAST] + 1) != seen:
-                _revive(w, seen, 1)
+            _revive(w, seen, 1)
         slot = w.pool.slot[calls.page[call]]
         if not excluded and slot >= 0 and w.pool.counts[slot] == 1 and seen == slot:
             _commit(w, calls, call, key)
