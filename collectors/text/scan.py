@@ -534,7 +534,7 @@ def scan(
             if is_function:
                 end = found[2]
             elif kind == KIND_SWITCH:
-                end, previous, blocked, following = switch_at(buf, head_end, n)
+                end, previous, blocked, following = switch_at(buf, name_end, n)
                 if previous < 0:
                     previous = out[PID]  # the event is the old task's
                 values[0] = previous

@@ -265,10 +265,6 @@ BAD = {
     "prose": (b"Once upon a time\nthere was a page.\n" * 50, "no line of this text is a trace"),
     "utf-16": (TEXT.decode().encode("utf-16"), "UTF-16"),
     "elf": (b"\x7fELF\x01\x01\x01" + bytes(500), "binary data"),
-    "perf script": (
-        b"            bash   100 [000]  1000.000000: kprobes:kmap_high: (c1) page=0xd\n",
-        "perf script",
-    ),
 }
 
 

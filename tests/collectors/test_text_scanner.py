@@ -201,3 +201,9 @@ def test_switch_of_unknown_form_still_names_the_old_task() -> None:
     (row,) = scanned("            bash-7       [000] d..2.     1.000000: sched_switch: something\n")
     assert row["kind"] == KIND_SWITCH
     assert row["values"] == {0: 7, 1: 0}
+
+
+def test_switches_of_tasks_in_parentheses() -> None:
+    left = "            bash-7       [000] d..2.     1.000000: sched_switch: "
+    text = f"{left}(systemd):7 [120] D ==> (sd-pam):9 [98]\n"
+    assert scanned(text)[0]["values"] == {0: 7, 1: 1, 2: 9}
