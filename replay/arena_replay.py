@@ -10,7 +10,7 @@ import polars as pl
 
 from replay.arena_blocks import replay_blocks
 from replay.arena_events import UNSEEN, arena_calls
-from replay.arena_state import forest_of, initial_state
+from replay.arena_state import TREES, forest_of, initial_state
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ VERDICTS: Final = ("certain", "ambiguous", "wrong", "initial", "not seen")
 FAILED: Final = -2
 """Predicted or seen: the kernel has no room."""
 
+TRUST_AFTER: Final = 24
+"""Right answers after which trees are believed again that contradicted the trace once."""
 _MAX_NODES: Final = 1 << 22
 
 
@@ -309,7 +311,11 @@ class _Run:
         from replay.kernels import arena_order as kernel
         from replay.kernels import arena_tree as tree
 
-        forest = forest_of(self.state, padded=padded, moves=moves)
+        aligned = self.items[self.items[:, kernel.KIND] == kernel.ALLOC, kernel.ALIGN]
+        needs_shape = padded or bool((aligned > tree.PAGE).any())
+        forest = forest_of(
+            self.state, padded=padded, moves=moves, trees=TREES if needs_shape else 1
+        )
         self.shapes = len(forest.root)
         work = kernel.new_work(len(self.items), self.lazy.given, self.shapes)
         at = 0
@@ -345,7 +351,7 @@ class _Run:
         seen = calls.allocs.get_column("seen").to_numpy()
         predicted, status = work.predicted[at], work.status[at]
         right = predicted == seen
-        sure = (status & arena_order.AGREED > 0) & state.known
+        sure = _trusted(status, self.items, at, known=state.shape is not None) & state.known
         if not calls.purges_traced and calls.frees.height:
             sure[:] = False  # what became free again is not told
         if calls.derived:
@@ -395,6 +401,30 @@ class _Run:
         flushed = seen[:, 1] > 0
         same = flushed & (predicted == seen).all(axis=1)
         return Tally(int(flushed.sum()), int((predicted[:, 1] > 0).sum()), int(same.sum()))
+
+
+def _trusted(
+    status: NDArray[np.uint8], items: NDArray[np.int64], at: NDArray[np.int64], *, known: bool
+) -> NDArray[np.bool_]:
+    """Predictions that the state at their time makes certain.
+
+    One possible answer is certain. Where the shape of the tree decides, all trees must agree, and
+    once an answer contradicted every one of them, so many right ones must have followed that the
+    trees can be believed again.
+    """
+    from replay.kernels import arena_order
+
+    shaped = status & arena_order.SHAPED > 0
+    sure = ~shaped | (status & arena_order.AGREED > 0)
+    by = np.argsort(at, kind="stable")
+    matters = by[shaped[by] & (items[at[by], arena_order.SEEN] != UNSEEN)]
+    missed = status[matters] & arena_order.DIVERGED > 0
+    number = np.arange(matters.size)
+    last = np.maximum.accumulate(np.where(missed, number, -1))
+    before = np.concatenate([[-1], last[:-1]]) if last.size else last
+    doubted = (before >= 0) & (number - before <= (np.inf if known else TRUST_AFTER))
+    sure[matters[doubted]] = False
+    return sure
 
 
 def _groups(lo: NDArray[np.int64], hi: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPACE: Final = (1, 0xFFFF_FFFF)
 """Addresses that the free tree covers at boot: vmap_init_free_space()."""
-TREES: Final = 96
+TREES: Final = 64
 """Shapes that are tried where the true one is not known."""
 MAX_AREAS: Final = 1 << 16
 _MARGIN: Final = 1 << 12

@@ -22,10 +22,14 @@ from replay.kernels.arena_tree import (
     HIGH,
     NIL,
     Forest,
+    copy,
+    count,
     give_back,
     lowest,
     release,
+    reshape,
     same_shape,
+    shape_matters,
     take,
 )
 
@@ -49,6 +53,7 @@ AGREED = 1  # all trees predict the same
 RIGHT = 2  # the prediction is what the kernel returned
 ORDERED = 4  # its place is not the default one
 DIVERGED = 8  # no tree explains the address: the prediction of all was wrong
+SHAPED = 32  # another shape of the tree could give another answer
 OVERFLOW = 16  # of a GIVE: an allocation failed at first, and purged; RIGHT if it was predicted
 
 # Positions in Work.reg
@@ -59,14 +64,23 @@ REPAIRS = 3
 GIVEN_UP = 4  # searches that found no order
 DROPPED = 5  # trees that contradicted an address
 MERGED = 6  # trees that came to equal another one
-REGISTERS = 7
+STREAK = 7  # right answers in a row where the shape matters
+SEED = 8
+RESHAPED = 9  # trees replaced by a variant of another one
+AGAIN = 10  # 1: trees contradicted the trace since the last look at them
+REGISTERS = 11
 
 MAX_LOG = 1024
 WINDOW = 192
 """Items that a search looks at behind the first that is not placed."""
 SEARCH = 20_000
-"""Steps of one search."""
+"""Steps of one search, divided among the trees."""
 SINCE_MERGE = 64
+"""Placed items between two looks for trees that have become equal."""
+SETTLED = 48
+"""So many right answers in a row, where the shape matters, end the search for shapes."""
+CHANGES = 3
+"""Blocks that are moved in a variant of a tree, at most."""
 
 
 class Work(NamedTuple):
@@ -150,6 +164,11 @@ def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) ->
     """Serve one allocation; False, and nothing done, if no tree explains its address."""
     item = items[i]
     best, agree, n = _ask(f, w, item)
+    shaped = False
+    for c in range(f.root.shape[0]):
+        if f.alive[c]:
+            shaped = shape_matters(f, c, item[SIZE], item[ALIGN], item[VSTART], item[VEND])
+            break
     seen = item[SEEN]
     explained = seen == UNKNOWN
     for c in range(f.root.shape[0]):
@@ -158,11 +177,13 @@ def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) ->
         return False
     w.predicted[i] = best
     w.trees[i] = n
-    status = AGREED if agree else 0
+    status = (AGREED if agree else 0) | (SHAPED if shaped else 0)
     if seen != UNKNOWN and best == seen:
         status |= RIGHT
     if not explained:
         status |= DIVERGED
+    if shaped and seen != UNKNOWN:
+        w.reg[STREAK] = w.reg[STREAK] + 1 if best == seen else 0
     w.status[i] = status
     target = best if seen == UNKNOWN else seen
     for c in range(f.root.shape[0]):
@@ -170,6 +191,7 @@ def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) ->
             continue
         if explained and seen != UNKNOWN and w.answer[c] != seen:
             f.alive[c] = 0
+            w.reg[AGAIN] = 1
         elif target >= 0 and not take(f, c, target, target + item[SIZE]):
             f.reg[CONTRADICTIONS] += 1
     return True
@@ -265,7 +287,7 @@ def _repair(
     w.prefix[:n_prefix] = w.log[:n_prefix]
     _back(f, saved, w, items, w.prefix, n_prefix, 0, whole)
     w.reg[REPAIRS] += 1
-    budget = min(np.int64(SEARCH), w.reg[BUDGET])
+    budget = min(np.int64(SEARCH // min(10, f.root.shape[0])), w.reg[BUDGET])
     spent = 0
     depth = 0
     w.choice[0] = NIL
@@ -324,6 +346,39 @@ def _merge_trees(f: Forest, w: Work) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _refill(f: Forest, w: Work) -> None:
+    """Put variants of the trees that are left in the place of those that contradicted the trace.
+
+    That keeps the answers of the trees as different as the true tree may be from each of them,
+    so that they do not agree because few are left.
+    """
+    trees = f.root.shape[0]
+    blocks = 0
+    for c in range(trees):
+        if f.alive[c]:
+            blocks = count(f, c)
+            break
+    if f.reg[HIGH] + trees * (blocks + 2 * MAX_LOG) > f.node.shape[0]:
+        return
+    seed = w.reg[SEED]
+    for c in range(trees):
+        if f.alive[c]:
+            continue
+        seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
+        d = (seed >> 8) % trees
+        while not f.alive[d] or f.root[d] == NIL:
+            d = (d + 1) % trees
+            if d == (seed >> 8) % trees:
+                return
+        copy(f, d, c)
+        f.alive[c] = 1
+        for _ in range(1 + (seed >> 4) % CHANGES):
+            seed = reshape(f, c, seed)
+        w.reg[RESHAPED] += 1
+    w.reg[SEED] = seed
+
+
+@numba.njit(cache=True, nogil=True)
 def run(
     f: Forest,
     saved: Forest,
@@ -374,8 +429,11 @@ def run(
             if f.reg[HIGH] + trees * (2 * MAX_LOG + units) > f.node.shape[0]:
                 return i
             since += 1
-            if since % SINCE_MERGE == 1:
+            if since % SINCE_MERGE == 1 or w.reg[AGAIN]:
                 _merge_trees(f, w)
+                if trees > 1 and w.reg[STREAK] < SETTLED:
+                    _refill(f, w)
+                w.reg[AGAIN] = 0
             w.reg[LOG_FIRST] = i
             if group != NIL:
                 _save(f, saved)

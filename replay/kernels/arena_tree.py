@@ -479,6 +479,105 @@ def release(f: Forest, tree: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _copy_row(f: Forest, x: int, parent: int) -> int:
+    y = _new_row(f)
+    f.node[y] = f.node[x]
+    f.node[y, LEFT], f.node[y, RIGHT], f.node[y, PARENT] = NIL, NIL, parent
+    return y
+
+
+@numba.njit(cache=True, nogil=True)
+def copy(f: Forest, source: int, target: int) -> None:
+    """Make an empty tree equal to another one."""
+    node = f.node
+    x = f.root[source]
+    if x == NIL:
+        return
+    y = _copy_row(f, x, NIL)
+    f.root[target] = y
+    while x != NIL:
+        side = NIL
+        if node[x, LEFT] != NIL and node[y, LEFT] == NIL:
+            side = LEFT
+        elif node[x, RIGHT] != NIL and node[y, RIGHT] == NIL:
+            side = RIGHT
+        if side == NIL:
+            x, y = node[x, PARENT], node[y, PARENT]
+        else:
+            x = node[x, side]
+            node[y, side] = _copy_row(f, x, y)
+            y = node[y, side]
+
+
+@numba.njit(cache=True, nogil=True)
+def count(f: Forest, tree: int) -> int:
+    """Number of blocks."""
+    n = 0
+    x = _first(f.node, f.root[tree])
+    while x != NIL:
+        n += 1
+        x = _after(f.node, x)
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _first(node: NDArray[np.int64], x: int) -> int:
+    while x != NIL and node[x, LEFT] != NIL:
+        x = node[x, LEFT]
+    return x
+
+
+@numba.njit(cache=True, nogil=True)
+def _after(node: NDArray[np.int64], x: int) -> int:
+    """Next block by address: rb_next()."""
+    if node[x, RIGHT] != NIL:
+        return _first(node, node[x, RIGHT])
+    parent = node[x, PARENT]
+    while parent != NIL and node[parent, RIGHT] == x:
+        x, parent = parent, node[parent, PARENT]
+    return parent
+
+
+@numba.njit(cache=True, nogil=True)
+def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> bool:
+    """Whether trees of another shape could serve a request from another block.
+
+    A search reaches the lowest block that is large enough for any alignment and fits, or a lower
+    block that fits by luck and happens to lie on its path. Only where there is such a block does
+    the shape matter.
+    """
+    if f.reg[PADDED] == 0 and (align <= PAGE or vend - vstart == size):
+        return False
+    node = f.node
+    before, x = _neighbours(f, tree, vstart)
+    if before != NIL and node[before, END] > vstart:
+        x = before
+    while x != NIL:
+        if _fits(node, x, size, align, vstart):
+            return bool(node[x, END] - node[x, START] < size + align - 1)
+        x = _after(node, x)
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def reshape(f: Forest, tree: int, seed: int) -> int:
+    """Take a block out and put it back, which changes the shape; return the next seed."""
+    node = f.node
+    x = f.root[tree]
+    while x != NIL:
+        seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
+        choice = (seed >> 16) & 7
+        child = node[x, LEFT] if choice < 3 else node[x, RIGHT]
+        if choice >= 6 or child == NIL:
+            start, end = node[x, START], node[x, END]
+            erase(f, tree, x)
+            insert(f, tree, start, end)
+            break
+        x = child
+    return seed
+
+
+@numba.njit(cache=True, nogil=True)
 def same_shape(f: Forest, one: int, other: int) -> bool:
     """Whether two trees are equal in blocks, links and colours."""
     node = f.node
