@@ -64,6 +64,10 @@ class ArenaReplay:
         CERTAIN (and right), AMBIGUOUS, WRONG, INITIAL, NOT_SEEN.
     ordered : ndarray of bool
         The observed address decided the place among overlapping calls.
+    trees : ndarray of int32
+        Trees that the prediction rests on.
+    size, align : ndarray of int64
+        What was asked for, in bytes.
     certain, ambiguous, ambiguous_right, wrong, initial
         Number of allocations by verdict.
     failures
@@ -95,6 +99,9 @@ class ArenaReplay:
     seen: NDArray[np.int64]
     verdict: NDArray[np.uint8]
     ordered: NDArray[np.bool_]
+    trees: NDArray[np.int32]
+    size: NDArray[np.int64]
+    align: NDArray[np.int64]
     ambiguous_right: int
     failures: Tally
     overflows: Tally
@@ -131,6 +138,20 @@ class ArenaReplay:
         """Calls whose address told something of the state at the start."""
         return int((self.verdict == INITIAL).sum())
 
+    @property
+    def inferred_initial(self) -> int:
+        """Addresses and areas that served to find the state at the start."""
+        corrected = self.areas_added + self.areas_removed
+        return self.initial + corrected + int(self.blocks.initial.sum())
+
+    def around(self, index: int) -> str:
+        """The state at an allocation, in words, for the report of a divergence."""
+        trees = int(self.trees[index])
+        return (
+            f"{self.size[index]} bytes aligned to {self.align[index]}, "
+            f"{trees} {'tree' if trees == 1 else 'trees'} of free blocks; {self.text}"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Key ``arena`` of the JSON document."""
         return {
@@ -142,7 +163,11 @@ class ArenaReplay:
             "failures": vars(self.failures),
             "overflow_purges": vars(self.overflows),
             "purges": vars(self.purges),
-            "vm_map_ram": {"total": self.blocks.row.size, "exact": int(self.blocks.exact.sum())},
+            "vm_map_ram": {
+                "total": self.blocks.row.size,
+                "exact": int(self.blocks.exact.sum()),
+                "initial_state": int(self.blocks.initial.sum()),
+            },
             "blocks_released": {
                 "observed": self.blocks.released, "predicted": self.blocks.released_predicted,
             },
@@ -150,8 +175,7 @@ class ArenaReplay:
                 "observed": self.blocks.aliases, "matched": self.blocks.aliases_matched,
             },
             "inferred": {
-                "initial_state": self.initial + self.areas_added + self.areas_removed
-                + int(self.blocks.initial.sum()),
+                "initial_state": self.inferred_initial,
                 "ordering": self.ordering,
                 "shapes_tried": self.shapes,
                 "shapes_left": self.shapes_left,
@@ -376,6 +400,9 @@ class _Run:
             seen=seen,
             verdict=verdict,
             ordered=ordered,
+            trees=work.trees[at],
+            size=calls.allocs.get_column("size").to_numpy(),
+            align=calls.allocs.get_column("align").to_numpy(),
             ambiguous_right=int((right & (verdict == AMBIGUOUS)).sum()),
             failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
             overflows=Tally(int(overflows.sum()), int(matched.sum()), int(matched.sum())),

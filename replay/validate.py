@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from replay.arena_replay import ArenaReplay, replay_arena
 from replay.layout import Check, check
 from replay.run import Replayed, replay_events
 
@@ -86,6 +87,7 @@ class Validation:
     waits_observed: int | None = None
     waits_predicted: int = 0
     vmap: Share = field(default_factory=Share)
+    arena: ArenaReplay | None = None
     inferred: Inferred = field(default_factory=Inferred)
     first_divergence: Divergence | None = None
     layout: tuple[Check, ...] = ()
@@ -101,6 +103,7 @@ class Validation:
             "pool_flushes": vars(self.pool_flushes),
             "waits": {"observed": self.waits_observed, "predicted": self.waits_predicted},
             "vmap": vars(self.vmap),
+            "arena": None if self.arena is None else self.arena.as_json(),
             "inferred": vars(self.inferred),
             "first_divergence": None if first is None else vars(first),
             "layout": [
@@ -138,21 +141,25 @@ def validate(
     done = replay_events(events, machine, values=values, lost=lost, progress=progress)
     pool = _pool_result(done)
     local = _local_result(done)
+    if progress is not None:
+        progress("vmap arena")
+    losses = sorted({i.after_seq for i in lost.intervals}) if lost else []
+    arena = replay_arena(done.events, machine, done.layout, values, losses)
+    areas = _arena_result(arena)
     return Validation(
         kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),
         kmap_local=Share(int(local.counted.sum()), int(local.exact.sum())),
         pool_flushes=_passes(done),
         waits_observed=_observed_waits(done),
         waits_predicted=done.pool.outcome.waits,
-        vmap=Share(
-            done.events.filter((pl.col("op") == "area_alloc") & (pl.col("vaddr") > 0)).height, 0
-        ),
+        vmap=Share(int(areas.counted.sum()), int(areas.exact.sum())),
+        arena=arena,
         inferred=Inferred(
-            initial_state=pool.initial + local.initial,
-            ordering=pool.ordering + local.ordering,
+            initial_state=pool.initial + local.initial + areas.initial,
+            ordering=pool.ordering + local.ordering + areas.ordering,
             assumed_free=done.pool.sequence.assumed_free,
         ),
-        first_divergence=_first(done, pool, local),
+        first_divergence=_first(done, pool, local, areas, arena),
         layout=tuple(check(done.layout, values, sources)),
         initial_state=done.pool.initial_state,
         generation=machine.generation,
@@ -216,6 +223,23 @@ def _local_result(done: Replayed) -> _Result:
     )
 
 
+def _arena_result(arena: ArenaReplay) -> _Result:
+    """Addresses of areas; exact are those that were called certain and are right."""
+    from replay.arena_replay import CERTAIN, WRONG
+
+    counted = arena.seen >= 0
+    return _Result(
+        row=arena.row,
+        seen=arena.seen,
+        predicted=arena.predicted,
+        counted=counted,
+        exact=counted & (arena.verdict == CERTAIN),
+        excused=arena.verdict != WRONG,
+        initial=arena.inferred_initial,
+        ordering=arena.ordering,
+    )
+
+
 def _passes(done: Replayed) -> Passes:
     sequence, freed = done.pool.sequence, done.pool.freed
     flushed = sequence.pass_flushed
@@ -247,10 +271,12 @@ def _observed_waits(done: Replayed) -> int | None:
     return inside.filter(pl.col("end_seq") > pl.col("seq")).height
 
 
-def _first(done: Replayed, pool: _Result, local: _Result) -> Divergence | None:
+def _first(
+    done: Replayed, pool: _Result, local: _Result, areas: _Result, arena: ArenaReplay
+) -> Divergence | None:
     """The earliest address that is neither exact nor excused."""
     best: tuple[int, _Result, int] | None = None
-    for result in (pool, local):
+    for result in (pool, local, areas):
         wrong = np.flatnonzero(result.counted & ~result.exact & ~result.excused)
         if wrong.size and (best is None or result.row[wrong[0]] < best[0]):
             best = (int(result.row[wrong[0]]), result, int(wrong[0]))
@@ -259,6 +285,10 @@ def _first(done: Replayed, pool: _Result, local: _Result) -> Divergence | None:
     row, result, index = best
     event = done.events.row(row, named=True)
     predicted = int(result.predicted[index])
+    if result is pool:
+        state = _pool_state(done, index)
+    else:
+        state = arena.around(index) if result is areas else f"depth {done.local.depth[index]}"
     return Divergence(
         op=event["op"],
         seq=event["seq"],
@@ -268,7 +298,7 @@ def _first(done: Replayed, pool: _Result, local: _Result) -> Divergence | None:
         comm=event["comm"] or "",
         predicted=predicted if predicted >= 0 else None,
         observed=int(result.seen[index]),
-        state=_pool_state(done, index) if result is pool else f"depth {done.local.depth[index]}",
+        state=state,
     )
 
 
