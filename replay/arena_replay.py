@@ -10,6 +10,7 @@ import polars as pl
 
 from replay.arena_blocks import replay_blocks
 from replay.arena_events import UNSEEN, arena_calls
+from replay.arena_lazy import MAX_SUSPECTS, hold_late, lazy_stream, replay_lazy
 from replay.arena_state import TREES, forest_of, initial_state
 from replay.generations import GENERATIONS
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from replay.arena_blocks import BlockReplay
     from replay.arena_events import ArenaCalls
+    from replay.arena_lazy import LazyReplay
     from replay.arena_state import ArenaState
-    from replay.kernels.arena_lazy import Lazy
+    from replay.generations import Generation
     from replay.layout import Layout
     from replay.machine import Machine
 
@@ -38,6 +40,8 @@ FAILED: Final = -2
 
 TRUST_AFTER: Final = 24
 """Right answers after which trees are believed again that contradicted the trace once."""
+ROUNDS: Final = 12
+"""Replays at most, in search of frees that came late."""
 _MAX_NODES: Final = 1 << 22
 
 
@@ -218,72 +222,54 @@ def replay_arena(
     generation = GENERATIONS[machine.generation]
     calls = arena_calls(events, layout, values)
     state = initial_state(calls, values, generation.lazy_list)
-    lazy, stream, of_purge = _lazy(calls, state, layout, generation.lazy_list)
-    run = _Run(calls, state, lazy, stream, of_purge)
-    run.play(
-        padded=generation.search_length_padded,
-        moves=generation.search_moves_vstart,
-        whole=generation.lazy_list == "descending",
-    )
+    run, held = _play(calls, state, layout, generation)
     blocks = replay_blocks(events, layout, values, run.areas(), forget=generation.dirty_range_reset)
-    return run.result(state, blocks, losses)
+    return run.result(state, blocks, losses, held)
 
 
-def _lazy(
-    calls: ArenaCalls, state: ArenaState, layout: Layout, lazy_list: str
-) -> tuple[Lazy, NDArray[np.int64], NDArray[np.int64]]:
-    """Follow the lazy list; also the stream, and the stream index of each purge (and flush)."""
-    from replay.kernels import arena_lazy as kernel
+def _play(
+    calls: ArenaCalls, state: ArenaState, layout: Layout, generation: Generation
+) -> tuple[_Run, int]:
+    """Replay; again with frees that came too late for a purge, while that explains more.
 
-    order = {
-        "newest-first": kernel.NEWEST_FIRST,
-        "ascending": kernel.ASCENDING_MERGED,
-        "descending": kernel.DESCENDING,
-    }[lazy_list]
-    frees, purges, flushes = calls.frees, calls.purges, calls.flushes
-    n_free, n_purge = frees.height, purges.height
-    stream = np.zeros((n_free + n_purge + flushes.height, kernel.COLUMNS), np.int64)
-    f, p, q = np.split(stream, [n_free, n_free + n_purge])
-    f[:, kernel.KIND] = kernel.FREE
-    f[:, kernel.START : kernel.HI + 1] = frees.select("start", "end", "lo", "hi").to_numpy()
-    p[:, kernel.KIND] = kernel.PURGE
-    p[:, kernel.START :] = purges.select(
-        "start", "end", "entry", "hi", "seen_start", "seen_end"
-    ).to_numpy()
-    q[:, kernel.KIND] = kernel.FLUSH
-    q[:, kernel.START :] = flushes.select(
-        "start", "end", lo="at", hi="at", seen_start="start", seen_end="end"
-    ).fill_null(0).to_numpy()  # fmt: skip
-    at = np.concatenate([
-        frees.get_column("lo").to_numpy(),
-        purges.get_column("detach").to_numpy(),
-        flushes.get_column("at").to_numpy(),
-    ])  # fmt: skip
-    by = np.argsort(at, kind="stable")
-    place = np.empty_like(by)
-    place[by] = np.arange(by.size)
-    stream = np.ascontiguousarray(stream[by])
-    lazy = kernel.new_lazy(stream.shape[0], state.lazy)
-    kernel.run(lazy, stream, order, layout.lazy_max_pages * layout.page_size)
-    return lazy, stream, place[n_free:]
+    Returns the best run, and how many frees it supposes to have come late.
+    """
+    from replay.kernels.arena_lazy import HOLD
+
+    stream, of_purge = lazy_stream(calls)
+    purges, limit = calls.purges.height, layout.lazy_max_pages * layout.page_size
+    best: _Run | None = None
+    held = 0
+    at_most = MAX_SUSPECTS
+    for _ in range(ROUNDS):
+        lazy = replay_lazy(stream, of_purge, purges, state.lazy, generation.lazy_list, limit)
+        run = _Run(calls, state, lazy)
+        run.play(generation)
+        if best is None or run.misfit < best.misfit:
+            best, at_most = run, MAX_SUSPECTS
+            held = int((stream[:, HOLD] > 0).sum())
+        elif at_most > 1:
+            at_most = 1  # the first alone: the others may be its consequences
+        else:
+            break
+        suspects = best.suspects()
+        if not suspects.size:
+            break
+        stream = hold_late(best.lazy, suspects, at_most)
+        if (stream[:, HOLD] == best.lazy.stream[:, HOLD]).all():
+            break
+    assert best is not None
+    return best, held
 
 
 class _Run:
     """Items of the ordering loop, and what came of them."""
 
-    def __init__(
-        self,
-        calls: ArenaCalls,
-        state: ArenaState,
-        lazy: Lazy,
-        stream: NDArray[np.int64],
-        of_purge: NDArray[np.int64],
-    ) -> None:
+    def __init__(self, calls: ArenaCalls, state: ArenaState, lazy: LazyReplay) -> None:
         from replay.kernels import arena_order as kernel
         from replay.kernels.arena_tree import NIL
 
-        self.calls, self.state, self.lazy, self.stream = calls, state, lazy, stream
-        self.of_purge = of_purge
+        self.calls, self.state, self.lazy = calls, state, lazy
         n = calls.allocs.height
         allocs = calls.allocs.select("lo", "hi", "size", "align", "vstart", "vend", "seen", "at")
         a = allocs.to_numpy().astype(np.int64).reshape(-1, 8)
@@ -306,7 +292,7 @@ class _Run:
         items[:n, kernel.LO : kernel.SEEN + 1] = a[:, :7]
         items[n:, kernel.KIND] = kernel.GIVE
         items[n:, kernel.LO : kernel.HI + 1] = g[:, :2]
-        items[n:, kernel.FIRST : kernel.LAST + 1] = lazy.purge[of_purge, :2]
+        items[n:, kernel.FIRST : kernel.LAST + 1] = lazy.lazy.purge[lazy.of_purge, :2]
         items[n:, kernel.NEXT] = items[n:, kernel.FIRST]
         # An allocation that purged succeeds, if at all, after that purge.
         own = owner >= 0
@@ -329,19 +315,21 @@ class _Run:
         self.items[:, kernel.GROUP] = _groups(self.items[:, kernel.LO], self.items[:, kernel.HI])
         self.allocs = n
 
-    def play(self, *, padded: bool, moves: bool, whole: bool) -> None:
+    def play(self, generation: Generation) -> None:
         """Run the ordering loop over all items."""
         from collectors.events import HmtraceError
         from replay.kernels import arena_order as kernel
         from replay.kernels import arena_tree as tree
 
+        padded, moves = generation.search_length_padded, generation.search_moves_vstart
+        whole = generation.lazy_list == "descending"
         aligned = self.items[self.items[:, kernel.KIND] == kernel.ALLOC, kernel.ALIGN]
         needs_shape = padded or bool((aligned > tree.PAGE).any())
         forest = forest_of(
             self.state, padded=padded, moves=moves, trees=TREES if needs_shape else 1
         )
         self.shapes = len(forest.root)
-        work = kernel.new_work(len(self.items), self.lazy.given, self.shapes)
+        work = kernel.new_work(len(self.items), self.lazy.lazy.given, self.shapes)
         at = 0
         while True:
             saved = forest._replace(
@@ -360,17 +348,36 @@ class _Run:
             forest = tree.grown(forest, 2 * len(forest.node) + need)
         self.work, self.forest = work, forest
 
+    @property
+    def misfit(self) -> tuple[int, int]:
+        """How badly the run explains the trace: hulls, then addresses that it does not."""
+        from replay.kernels.arena_order import DIVERGED
+
+        observed, _, matched = self.lazy.hulls()
+        return observed - matched, int((self.work.status & DIVERGED > 0).sum())
+
+    def suspects(self) -> NDArray[np.int64]:
+        """Wrong predictions of an address: its start and end, end of the call's interval."""
+        from replay.kernels import arena_order as kernel
+
+        wrong = (self.work.status & kernel.DIVERGED > 0) & (self.work.predicted >= 0)
+        start = self.work.predicted[wrong]
+        item = self.items[wrong]
+        return np.stack([start, start + item[:, kernel.SIZE], item[:, kernel.HI]], axis=1)
+
     def areas(self) -> pl.DataFrame:
         """Allocations with their predictions, as :func:`replay.arena_blocks.replay_blocks` asks."""
         return self.calls.allocs.select(
             "parent", "seq", "size", "align", "seen", "end_cpu", end=pl.col("hi") // 2
         ).with_columns(predicted=pl.Series(self.work.predicted[self.place[: self.allocs]]))
 
-    def result(self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int]) -> ArenaReplay:
+    def result(
+        self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int], held: int
+    ) -> ArenaReplay:
         """Verdicts and counts."""
         from replay.kernels import arena_lazy, arena_order
 
-        calls, work = self.calls, self.work
+        calls, work, lazy = self.calls, self.work, self.lazy.lazy
         at = self.place[: self.allocs]
         seen = calls.allocs.get_column("seen").to_numpy()
         predicted, status = work.predicted[at], work.status[at]
@@ -406,28 +413,19 @@ class _Run:
             ambiguous_right=int((right & (verdict == AMBIGUOUS)).sum()),
             failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
             overflows=Tally(int(overflows.sum()), int(matched.sum()), int(matched.sum())),
-            purges=self._purges(),
+            purges=Tally(*self.lazy.hulls()),
             blocks=blocks,
-            ordering=int(ordered.sum()) + int(self.lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
+            ordering=int(ordered.sum()) + held + int(lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
             shapes=self.shapes,
             shapes_left=int(self.forest.alive.sum()) + int(work.reg[arena_order.MERGED]),
             areas_added=state.added,
             areas_removed=state.removed,
-            peak_lazy=int(self.lazy.reg[arena_lazy.PEAK]),
-            limit_crossings=int(self.lazy.reg[arena_lazy.CROSSINGS]),
+            peak_lazy=int(lazy.reg[arena_lazy.PEAK]),
+            limit_crossings=int(lazy.reg[arena_lazy.CROSSINGS]),
             contradictions=int(self.forest.reg[-1]),
             unusable=calls.unusable,
             text=state.text,
         )
-
-    def _purges(self) -> Tally:
-        """Hulls of the traced purges."""
-        where = self.of_purge[: self.calls.purges.height]
-        predicted = self.lazy.purge[where, 2:]
-        seen = self.calls.purges.select("seen_start", "seen_end").to_numpy().reshape(-1, 2)
-        flushed = seen[:, 1] > 0
-        same = flushed & (predicted == seen).all(axis=1)
-        return Tally(int(flushed.sum()), int((predicted[:, 1] > 0).sum()), int(same.sum()))
 
 
 def _trusted(

@@ -20,8 +20,8 @@ PURGE = 1
 FLUSH = 2  # a ranged flush where purges are not traced: one of the list's hull is a purge's
 
 # Columns of a stream of frees and purges
-KIND, START, END, LO, HI, SEEN_START, SEEN_END = 0, 1, 2, 3, 4, 5, 6
-COLUMNS = 7
+KIND, START, END, LO, HI, SEEN_START, SEEN_END, HOLD = 0, 1, 2, 3, 4, 5, 6, 7
+COLUMNS = 8
 UNKNOWN = -1  # SEEN_START: the purge's flush was not traced; 0: it was, and there was none
 
 # Order in which a purge gives areas back; Generation.lazy_list
@@ -47,13 +47,16 @@ class Lazy(NamedTuple):
 
     Attributes
     ----------
-    waiting : ndarray of int64, shape (frees, 3)
-        Areas on the list, oldest first: start, end, end of the free's interval.
+    waiting : ndarray of int64, shape (frees, 4)
+        Areas on the list, oldest first: start, end, end of the free's interval, stream event
+        of the free (-1: on the list from the start).
     given : ndarray of int64, shape (frees, 2)
         Areas of all purges, in the order of giving back.
     purge : ndarray of int64, shape (n, 4)
         Per stream event that is a purge: first and last position in `given`, predicted hull
         (0, 0: nothing to flush).
+    taken_by : ndarray of int64, shape (n,)
+        Per stream event that is a free: the purge that took the area (stream event), -1 none.
     nr_lazy : ndarray of int64, shape (n,)
         Bytes on the list after each stream event.
     reg : ndarray of int64, shape (REGISTERS,)
@@ -62,6 +65,7 @@ class Lazy(NamedTuple):
     waiting: NDArray[np.int64]
     given: NDArray[np.int64]
     purge: NDArray[np.int64]
+    taken_by: NDArray[np.int64]
     nr_lazy: NDArray[np.int64]
     reg: NDArray[np.int64]
 
@@ -69,7 +73,7 @@ class Lazy(NamedTuple):
 def new_lazy(events: int, initial: NDArray[np.int64]) -> Lazy:
     """List with the areas that it holds at the start, oldest first; shape (m, 2)."""
     capacity = events + initial.shape[0]
-    waiting = np.zeros((capacity, 3), np.int64)
+    waiting = np.full((capacity, 4), -1, np.int64)
     waiting[: initial.shape[0], :2] = initial
     reg = np.zeros(REGISTERS, np.int64)
     reg[N_LAZY] = initial.shape[0]
@@ -78,6 +82,7 @@ def new_lazy(events: int, initial: NDArray[np.int64]) -> Lazy:
         waiting,
         np.zeros((capacity, 2), np.int64),
         np.zeros((events, 4), np.int64),
+        np.full(events, -1, np.int64),
         np.zeros(events, np.int64),
         reg,
     )
@@ -111,8 +116,9 @@ def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i:
     """
     late = 0
     n = lazy.reg[N_LAZY]
+    held = skipped[:n].copy()
     for j in range(n - 1, -1, -1):
-        if late < MAX_LATE and lazy.waiting[j, 2] > event[i, LO]:
+        if late < MAX_LATE and lazy.waiting[j, 2] > event[i, LO] and held[j] == 0:
             skipped[j] = 1
             late += 1
             start, end = _hull(lazy, skipped, event, i)
@@ -120,9 +126,9 @@ def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i:
                 lazy.reg[MOVED] += late
                 return True
     late = 0
-    skipped[:n] = 0
+    skipped[:n] = held
     for j in range(n - 1, -1, -1):
-        if late < MAX_LATE and lazy.waiting[j, 2] > event[i, LO]:
+        if late < MAX_LATE and lazy.waiting[j, 2] > event[i, LO] and held[j] == 0:
             skipped[j] = 1
             late += 1
             start, end = _hull(lazy, skipped, event, i)
@@ -134,7 +140,7 @@ def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i:
 
 
 @numba.njit(cache=True, nogil=True)
-def _detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int) -> None:
+def _detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int, purge: int) -> None:
     """Move the list, without what is skipped, to `given` in the order of giving back."""
     n = lazy.reg[N_LAZY]
     chosen = np.empty(n, np.int64)
@@ -143,6 +149,8 @@ def _detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int) -> None:
         if skipped[j] == 0:
             chosen[m] = j
             m += 1
+            if lazy.waiting[j, 3] >= 0:
+                lazy.taken_by[lazy.waiting[j, 3]] = purge
     chosen = chosen[:m]
     if order == NEWEST_FIRST:
         chosen = chosen[::-1].copy()
@@ -180,7 +188,8 @@ def run(lazy: Lazy, event: NDArray[np.int64], order: int, limit: int) -> None:
     event : ndarray of int64, shape (n, COLUMNS)
         Frees and purges by position: a free at its entry, with [LO, HI] its interval; a purge
         where it takes the list, LO its entry, START and END the range that it was called with,
-        SEEN_START and SEEN_END the range that it flushed.
+        SEEN_START and SEEN_END the range that it flushed; HOLD of a free: purges before this
+        stream event did not find the area on the list yet.
     order
         NEWEST_FIRST, ASCENDING_MERGED or DESCENDING.
     limit
@@ -193,6 +202,7 @@ def run(lazy: Lazy, event: NDArray[np.int64], order: int, limit: int) -> None:
             lazy.waiting[n, 0] = event[i, START]
             lazy.waiting[n, 1] = event[i, END]
             lazy.waiting[n, 2] = event[i, HI]
+            lazy.waiting[n, 3] = i
             lazy.reg[N_LAZY] = n + 1
             lazy.reg[BYTES] += event[i, END] - event[i, START]
             lazy.reg[PEAK] = max(lazy.reg[PEAK], lazy.reg[BYTES])
@@ -200,17 +210,21 @@ def run(lazy: Lazy, event: NDArray[np.int64], order: int, limit: int) -> None:
             lazy.nr_lazy[i] = lazy.reg[BYTES]
             continue
         seen = event[i, SEEN_START]
+        for j in range(n):
+            free = lazy.waiting[j, 3]
+            skipped[j] = free >= 0 and event[free, HOLD] > i
         start, end = _hull(lazy, skipped, event, i)
         matches = start == seen and end == event[i, SEEN_END]
         if not matches and seen != UNKNOWN and n > 0 and event[i, KIND] == PURGE:
             if _choose(lazy, skipped, event, i):
                 start, end = seen, event[i, SEEN_END]
             else:
-                skipped[:n] = 0
+                for j in range(n):
+                    skipped[j] = lazy.waiting[j, 3] >= 0 and event[lazy.waiting[j, 3], HOLD] > i
         first = lazy.reg[N_GIVEN]
         # No flush: the kernel found the list empty, whatever the trace let expect.
         if seen != 0 and (event[i, KIND] == PURGE or (matches and n > 0)):
-            _detach(lazy, skipped, order)
+            _detach(lazy, skipped, order, i)
         skipped[:n] = 0
         lazy.purge[i, 0], lazy.purge[i, 1] = first, lazy.reg[N_GIVEN]
         lazy.purge[i, 2], lazy.purge[i, 3] = start, end

@@ -75,6 +75,8 @@ WINDOW = 192
 """Items that a search looks at behind the first that is not placed."""
 SEARCH = 20_000
 """Steps of one search, divided among the trees."""
+UNDO = 64
+"""Steps that a search can undo at least (at most twice as many)."""
 SINCE_MERGE = 64
 """Placed items between two looks for trees that have become equal."""
 SETTLED = 48
@@ -247,7 +249,7 @@ def _back(
         i = steps[k]
         w.placed[i] = 0
         if items[i, KIND] == GIVE:
-            items[i, NEXT] = items[i, FIRST]
+            items[i, NEXT] = items[i, FIRST] if whole else items[i, NEXT] - 1
     _save(saved, f)
     for k in range(keep):
         _step(f, w, items, steps[k], whole)
@@ -284,8 +286,21 @@ def _repair(
     order; else they are as they were.
     """
     n_prefix = w.reg[N_LOG]
-    w.prefix[:n_prefix] = w.log[:n_prefix]
-    _back(f, saved, w, items, w.prefix, n_prefix, 0, whole)
+    if n_prefix > 2 * UNDO:
+        # Far back nothing is likely to be wrong, and every step back costs as much as the log
+        # is long: move the checkpoint up.
+        cut = n_prefix - UNDO
+        w.prefix[:n_prefix] = w.log[:n_prefix]
+        _back(f, saved, w, items, w.prefix, n_prefix, cut, whole)
+        _save(f, saved)
+        n_prefix = UNDO
+        w.log[:UNDO] = w.prefix[cut : cut + UNDO]
+        w.prefix[:UNDO] = w.log[:UNDO]
+        while w.placed[w.reg[LOG_FIRST]]:
+            w.reg[LOG_FIRST] += 1
+    else:
+        w.prefix[:n_prefix] = w.log[:n_prefix]
+        _back(f, saved, w, items, w.prefix, n_prefix, 0, whole)
     w.reg[REPAIRS] += 1
     budget = min(np.int64(SEARCH // min(10, f.root.shape[0])), w.reg[BUDGET])
     spent = 0

@@ -1,0 +1,162 @@
+"""The lazy list of the arena over a trace: which purge took which areas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.arena_events import ArenaCalls
+    from replay.kernels.arena_lazy import Lazy
+
+MAX_SUSPECTS: Final = 256
+"""Wrong predictions that one look for late frees goes through."""
+
+
+@dataclass(frozen=True)
+class LazyReplay:
+    """Frees and purges as one stream, and what the model makes of it.
+
+    Attributes
+    ----------
+    stream : ndarray of int64
+        For :func:`replay.kernels.arena_lazy.run`.
+    of_purge : ndarray of int64
+        Stream event of each purge, then of each flush that may be one.
+    purges
+        How many of these are purges.
+    lazy
+        Filled.
+    """
+
+    stream: NDArray[np.int64]
+    of_purge: NDArray[np.int64]
+    purges: int
+    lazy: Lazy
+
+    def hulls(self) -> tuple[int, int, int]:
+        """Purges that flushed a hull: observed, predicted, and equal."""
+        from replay.kernels.arena_lazy import SEEN_END, SEEN_START
+
+        where = self.of_purge[: self.purges]
+        seen = self.stream[where][:, SEEN_START : SEEN_END + 1]
+        predicted = self.lazy.purge[where, 2:]
+        flushed = seen[:, 1] > 0
+        same = flushed & (predicted == seen).all(axis=1)
+        return int(flushed.sum()), int((predicted[:, 1] > 0).sum()), int(same.sum())
+
+
+def lazy_stream(calls: ArenaCalls) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Frees and purges of a trace in the order of their default places.
+
+    A free reaches the list at its entry, a purge takes it at its flush, or at its entry where it
+    flushed nothing.
+
+    Returns
+    -------
+    stream, of_purge
+        As in :class:`LazyReplay`.
+    """
+    from replay.kernels import arena_lazy as kernel
+
+    frees, purges, flushes = calls.frees, calls.purges, calls.flushes
+    n_free, n_purge = frees.height, purges.height
+    stream = np.zeros((n_free + n_purge + flushes.height, kernel.COLUMNS), np.int64)
+    f, p, q = np.split(stream, [n_free, n_free + n_purge])
+    f[:, kernel.KIND] = kernel.FREE
+    f[:, kernel.START : kernel.HI + 1] = frees.select("start", "end", "lo", "hi").to_numpy()
+    p[:, kernel.KIND] = kernel.PURGE
+    p[:, kernel.START : kernel.HOLD] = purges.select(
+        "start", "end", "entry", "hi", "seen_start", "seen_end"
+    ).to_numpy()
+    q[:, kernel.KIND] = kernel.FLUSH
+    q[:, kernel.START : kernel.HOLD] = (
+        flushes.select("start", "end", lo="at", hi="at", seen_start="start", seen_end="end")
+        .fill_null(0)
+        .to_numpy()
+    )
+    at = np.concatenate([
+        frees.get_column("lo").to_numpy(),
+        purges.get_column("detach").to_numpy(),
+        flushes.get_column("at").to_numpy(),
+    ])  # fmt: skip
+    by = np.argsort(at, kind="stable")
+    place = np.empty_like(by)
+    place[by] = np.arange(by.size)
+    return np.ascontiguousarray(stream[by]), place[n_free:]
+
+
+def replay_lazy(
+    stream: NDArray[np.int64],
+    of_purge: NDArray[np.int64],
+    purges: int,
+    initial: NDArray[np.int64],
+    lazy_list: str,
+    limit: int,
+) -> LazyReplay:
+    """Follow the list.
+
+    Parameters
+    ----------
+    stream, of_purge, purges
+        As in :class:`LazyReplay`.
+    initial : ndarray of int64, shape (n, 2)
+        The list at the start, oldest first.
+    lazy_list
+        ``Generation.lazy_list``.
+    limit
+        lazy_max_pages() in bytes.
+    """
+    from replay.kernels import arena_lazy as kernel
+
+    order = {
+        "newest-first": kernel.NEWEST_FIRST,
+        "ascending": kernel.ASCENDING_MERGED,
+        "descending": kernel.DESCENDING,
+    }[lazy_list]
+    lazy = kernel.new_lazy(stream.shape[0], initial)
+    kernel.run(lazy, stream, order, limit)
+    return LazyReplay(stream, of_purge, purges, lazy)
+
+
+def hold_late(replay: LazyReplay, wrong: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
+    """Suppose that frees came too late for a purge, where a wrong prediction says so.
+
+    A free that entered before a purge took the list may have reached it only afterwards. The
+    flushed hull does not tell where the area is inside it; but the model then hands out an area
+    that the kernel still has on its list.
+
+    Parameters
+    ----------
+    replay
+        As it is.
+    wrong : ndarray of int64, shape (n, 3)
+        Wrong predictions in order: predicted start and end, end of the call's interval.
+    at_most
+        How many of them to explain.
+
+    Returns
+    -------
+    ndarray of int64
+        The stream with more in HOLD; equal to the old one where nothing explains anything.
+    """
+    from replay.kernels import arena_lazy as kernel
+
+    stream = replay.stream.copy()
+    taken = replay.lazy.taken_by
+    frees = np.flatnonzero(taken >= 0)
+    frees = frees[stream[frees, kernel.HI] > stream[taken[frees], kernel.LO]]
+    explained = 0
+    for start, end, until in wrong[:MAX_SUSPECTS].tolist():
+        inside = (stream[frees, kernel.START] < end) & (stream[frees, kernel.END] > start)
+        before = stream[taken[frees], kernel.LO] < until
+        suspects = frees[inside & before]
+        if suspects.size and explained < at_most:
+            free = suspects[np.argmax(taken[suspects])]
+            stream[free, kernel.HOLD] = taken[free] + 1
+            explained += 1
+    return stream
