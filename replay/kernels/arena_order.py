@@ -240,18 +240,26 @@ def _save(f: Forest, saved: Forest) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _back(
+def _undo(
     f: Forest, saved: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
-    keep: int, whole: bool,  # noqa: FBT001
+    whole: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """Undo `n` steps since the checkpoint and apply the first `keep` of them again."""
+    """Go back to the checkpoint, `n` steps ago."""
     for k in range(n):
         i = steps[k]
         w.placed[i] = 0
         if items[i, KIND] == GIVE:
             items[i, NEXT] = items[i, FIRST] if whole else items[i, NEXT] - 1
     _save(saved, f)
-    for k in range(keep):
+
+
+@numba.njit(cache=True, nogil=True)
+def _redo(
+    f: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
+    whole: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Apply steps that were applied before in the same state."""
+    for k in range(n):
         _step(f, w, items, steps[k], whole)
 
 
@@ -291,7 +299,8 @@ def _repair(
         # is long: move the checkpoint up.
         cut = n_prefix - UNDO
         w.prefix[:n_prefix] = w.log[:n_prefix]
-        _back(f, saved, w, items, w.prefix, n_prefix, cut, whole)
+        _undo(f, saved, w, items, w.prefix, n_prefix, whole)
+        _redo(f, w, items, w.prefix, cut, whole)
         _save(f, saved)
         n_prefix = UNDO
         w.log[:UNDO] = w.prefix[cut : cut + UNDO]
@@ -300,7 +309,7 @@ def _repair(
             w.reg[LOG_FIRST] += 1
     else:
         w.prefix[:n_prefix] = w.log[:n_prefix]
-        _back(f, saved, w, items, w.prefix, n_prefix, 0, whole)
+        _undo(f, saved, w, items, w.prefix, n_prefix, whole)
     w.reg[REPAIRS] += 1
     budget = min(np.int64(SEARCH // min(10, f.root.shape[0])), w.reg[BUDGET])
     spent = 0
@@ -322,8 +331,9 @@ def _repair(
             if depth == 0:
                 break
             spent += depth
-            _back(f, saved, w, items, w.log, depth, depth - 1, whole)
+            _undo(f, saved, w, items, w.log, depth, whole)
             depth -= 1
+            _redo(f, w, items, w.log, depth, whole)
             continue
         w.choice[depth] = option
         if _step(f, w, items, option, whole):
@@ -336,9 +346,9 @@ def _repair(
     if found:
         w.reg[N_LOG] = depth
         return True
-    _back(f, saved, w, items, w.log, depth, 0, whole)
+    _undo(f, saved, w, items, w.log, depth, whole)
     w.log[:n_prefix] = w.prefix[:n_prefix]
-    _back(f, saved, w, items, w.log, n_prefix, n_prefix, whole)
+    _redo(f, w, items, w.log, n_prefix, whole)
     w.reg[N_LOG] = n_prefix
     w.reg[GIVEN_UP] += 1
     return False
