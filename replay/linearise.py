@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from replay.kernels.order import Work
     from replay.kernels.pool import Pool
+    from replay.kernels.search import Checkpoint
 
 _POOL_OPS = ("kmap", "kunmap", "kmap_get", "pool_flush", "flush_unused")
 _IRQ = int(Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI)
@@ -164,6 +165,7 @@ def linearise(
         If the trace contradicts itself so much that its order cannot be searched in memory.
     """
     from replay.kernels import order as kernel
+    from replay.kernels import search
     from replay.kernels.pool import new_pool
 
     table = events.with_row_index("row").filter(
@@ -187,7 +189,8 @@ def linearise(
     capacity = 3 * kinds.size + 8 * window.slots + 1024
     while True:
         work = _work(window, calls, capacity)
-        if kernel.order(work, snapshot, arrays, kinds, who) == kinds.size:
+        checkpoint = _checkpoint(window, work)
+        if search.order(work, checkpoint, snapshot, arrays, kinds, who, 0) == kinds.size:
             break
         capacity *= 4
         if capacity > _MAX_ROWS:
@@ -418,6 +421,29 @@ def _work(window: PoolWindow, calls: PoolCalls, capacity: int) -> Work:
         status=np.zeros(n, np.uint8),
         row_of=np.full(n, -1, np.int64),
         deferred=np.zeros(pending + 1, np.int64),
+        choices=np.zeros(512, np.int64),
+        moves=np.zeros((1 << 13, 2), np.int64),
         out=np.empty((capacity, 6), np.int64),
         reg=np.zeros(kernel.REGISTERS, np.int64),
+    )
+
+
+def _checkpoint(window: PoolWindow, work: Work) -> Checkpoint:
+    """Room for a checkpoint of `work`."""
+    from replay.kernels.search import Checkpoint
+
+    return Checkpoint(
+        counts=np.zeros(window.slots, np.int64),
+        page=np.zeros(window.slots, np.int64),
+        free=np.zeros_like(work.pool.free),
+        stale=np.zeros_like(work.pool.stale),
+        pool_reg=np.zeros_like(work.pool.reg),
+        doubt=np.zeros(window.slots, np.uint8),
+        limbo_page=np.zeros(window.slots, np.int64),
+        limbo_unmap=np.zeros(window.slots, np.int64),
+        maps=np.zeros_like(work.maps),
+        unmaps=np.zeros_like(work.unmaps),
+        map_status=np.zeros(work.maps.size, np.uint8),
+        reg=np.zeros_like(work.reg),
+        best=np.zeros_like(work.choices),
     )

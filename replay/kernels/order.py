@@ -83,7 +83,10 @@ MOVED_UNMAPS = 5
 DIVERGED_PASSES = 6
 STRAY_UNMAPS = 7
 ASSUMED_FREE = 8
-REGISTERS = 9
+DIVERGED_CALLS = 9
+N_CHOICES = 10
+N_MOVES = 11
+REGISTERS = 12
 
 # Columns of Work.out
 CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
@@ -131,6 +134,8 @@ class Work(NamedTuple):
     status: NDArray[np.uint8]  # per call
     row_of: NDArray[np.int64]  # per call: its row in out
     deferred: NDArray[np.int64]  # scratch: unmaps that a flush is put before
+    choices: NDArray[np.int64]  # which way to go at each open question since the checkpoint
+    moves: NDArray[np.int64]  # (capacity, 2): rows of out whose key changed since, and old key
     out: NDArray[np.int64]  # (capacity, 6)
     reg: NDArray[np.int64]
 
@@ -152,6 +157,24 @@ def _emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: 
 @kernel
 def _mark(w: Work, call: int, status: int) -> None:
     w.status[call] = max(w.status[call], status)
+
+
+@kernel
+def _other_way(w: Work) -> bool:
+    """Answer of the search to the next open question: False is the likely way."""
+    question = w.reg[N_CHOICES]
+    w.reg[N_CHOICES] = question + 1
+    return question < w.choices.shape[0] and w.choices[question] == 1
+
+
+@kernel
+def _move(w: Work, row: int, key: int) -> None:
+    """Put an operation of the output elsewhere, in a way that can be taken back."""
+    if w.reg[N_MOVES] < w.moves.shape[0]:
+        w.moves[w.reg[N_MOVES], 0] = row
+        w.moves[w.reg[N_MOVES], 1] = w.out[row, KEY]
+        w.reg[N_MOVES] += 1
+    w.out[row, KEY] = key
 
 
 @kernel
@@ -200,7 +223,7 @@ def _revive(w: Work, slot: int, count: int) -> None:
     unmap = w.limbo_unmap[slot]
     _settle_limbo(w, slot)
     place(w.pool, page, slot, count)
-    w.out[w.row_of[unmap], KEY] = w.reg[PASS_KEY] + 1
+    _move(w, w.row_of[unmap], w.reg[PASS_KEY] + 1)
     w.reg[MOVED_UNMAPS] += 1
 
 
@@ -238,6 +261,9 @@ def _find_in_use(w: Work, page: int, slot: int, key: int) -> None:
 def _explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
     other = _pending_map(w, calls, slot, call, key // SUB)
+    in_question = w.doubt[slot] != KNOWN or w.limbo_page[slot] >= 0
+    if other >= 0 and in_question and _other_way(w):
+        other = -1
     if other >= 0 and next_free(w.pool, w.pool.reg[LAST] + 1) == slot:
         _commit(w, calls, other, key)
         _mark(w, other, ORDERED)
@@ -273,13 +299,20 @@ def _was_there(
 
 
 @kernel
-def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
-    """No order explains the observed slot: predict, then take over what was observed."""
+def _serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None:  # noqa: FBT001
+    """Serve a kmap here for good.
+
+    If no order explains the slot that it returned, the model's prediction stands, and what was
+    observed is taken over for what follows.
+    """
+    slot = _commit(w, calls, call, key)
+    if explained:
+        return
     page, seen = calls.page[call], calls.seen[call]
+    w.reg[DIVERGED_CALLS] += 1
     _mark(w, call, DIVERGED)
-    if _commit(w, calls, call, key) == ASLEEP:
-        w.placed[call] = True
-        w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
+    if slot == ASLEEP:
+        _give_up(w, call)
     count = 2
     if w.pool.slot[page] >= 0:
         count = w.pool.counts[w.pool.slot[page]]
@@ -292,12 +325,76 @@ def _diverge(w: Work, calls: Calls, call: int, key: int) -> None:
 
 
 @kernel
+def _give_up(w: Work, call: int) -> None:
+    """The call returned, though the model lets it sleep."""
+    w.placed[call] = True
+    w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
+
+
+@kernel
 def _first_after_flush(pool: Pool) -> int:
     """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
     for slot in range(pool.counts.shape[0]):
         if pool.counts[slot] <= 1:
             return slot
     return pool.counts.shape[0]
+
+
+# What one look at a returning call finds
+SERVED = 0  # the model gives it the observed slot now
+AGAIN = 1  # something else came first and has been placed: look again
+UNEXPLAINED = 2
+
+
+@kernel
+def _look(
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, key: int
+) -> int:
+    """Compare what a returning call got with what the model would give it now."""
+    call = who[at]
+    pool = w.pool
+    slots = pool.counts.shape[0]
+    page, seen = calls.page[call], calls.seen[call]
+    mapped = pool.slot[page]
+    if mapped >= 0:
+        return SERVED if mapped == seen else UNEXPLAINED
+    if not w.reg[CURSOR_KNOWN]:
+        _mark(w, call, INITIAL)
+        pool.reg[LAST] = seen - 1
+        _emit(w, CURSOR, -1, seen - 1, 0, key, -1)
+        w.reg[CURSOR_KNOWN] = 1
+        if pool.counts[seen] != 0:
+            drop(pool, seen)
+            _emit(w, RELEASE, -1, seen, 0, key, -1)
+        return AGAIN
+    free = next_free(pool, pool.reg[LAST] + 1)
+    if free == seen:
+        return SERVED
+    if w.limbo_slot[page] == seen:
+        _revive(w, seen, 1)
+        _mark(w, call, ORDERED)
+        return AGAIN
+    ahead = free < seen and free > pool.reg[LAST]
+    if free == slots:
+        # A flush that the trace does not show (it is not probed, or it was lost).
+        free = _first_after_flush(pool)
+        if free == seen:
+            return SERVED
+        ahead = free < seen
+    anonymous = pool.page[seen] < 0 and pool.counts[seen] >= 1
+    from_before = w.doubt[seen] != KNOWN or anonymous
+    if from_before and (not ahead or _was_there(w, calls, kinds, who, at, free)):
+        _find_in_use(w, page, seen, key)
+        _mark(w, call, INITIAL)
+        return AGAIN
+    if anonymous:
+        drop(pool, seen)
+        _emit(w, RELEASE, -1, seen, 0, key, -1)
+        _mark(w, call, INITIAL)
+        return AGAIN
+    if ahead and pool.counts[free] == 0 and _explain(w, calls, free, call, key):
+        return AGAIN
+    return UNEXPLAINED
 
 
 @kernel
@@ -308,65 +405,16 @@ def _return_map(
     call = who[at]
     if w.placed[call]:
         return
-    pool = w.pool
-    slots = pool.counts.shape[0]
-    page, seen = calls.page[call], calls.seen[call]
-    sub = 0
-    while True:
-        key = at * SUB + min(sub, SUB - 4)
-        sub += 1
-        if seen < 0:
-            if _commit(w, calls, call, key) == ASLEEP:
-                w.placed[call] = True
-                w.reg[N_MAPS] = _forget(w.maps, w.reg[N_MAPS], call)
-            return
-        mapped = pool.slot[page]
-        if mapped == seen:
-            _commit(w, calls, call, key)
-            return
-        if mapped >= 0 or sub > 4 * slots:
-            _diverge(w, calls, call, key)
-            return
-        if not w.reg[CURSOR_KNOWN]:
-            _mark(w, call, INITIAL)
-            pool.reg[LAST] = seen - 1
-            _emit(w, CURSOR, -1, seen - 1, 0, key, -1)
-            w.reg[CURSOR_KNOWN] = 1
-            if pool.counts[seen] != 0:
-                drop(pool, seen)
-                _emit(w, RELEASE, -1, seen, 0, key, -1)
-            continue
-        free = next_free(pool, pool.reg[LAST] + 1)
-        if free == seen:
-            _commit(w, calls, call, key)
-            return
-        if w.limbo_slot[page] == seen:
-            _revive(w, seen, 1)
-            _mark(w, call, ORDERED)
-            continue
-        ahead = free < seen and free > pool.reg[LAST]
-        if free == slots:
-            # A flush that the trace does not show (it is not probed, or it was lost).
-            free = _first_after_flush(pool)
-            if free == seen:
-                _commit(w, calls, call, key)
-                return
-            ahead = free < seen
-        anonymous = pool.page[seen] < 0 and pool.counts[seen] >= 1
-        from_before = w.doubt[seen] != KNOWN or anonymous
-        if from_before and (not ahead or _was_there(w, calls, kinds, who, at, free)):
-            _find_in_use(w, page, seen, key)
-            _mark(w, call, INITIAL)
-            continue
-        if anonymous:
-            drop(pool, seen)
-            _emit(w, RELEASE, -1, seen, 0, key, -1)
-            _mark(w, call, INITIAL)
-            continue
-        if ahead and pool.counts[free] == 0 and _explain(w, calls, free, call, key):
-            continue
-        _diverge(w, calls, call, key)
-        return
+    looks = 0
+    finding = SERVED if calls.seen[call] < 0 else AGAIN
+    while finding == AGAIN:
+        finding = _look(w, calls, kinds, who, at, at * SUB + min(looks, SUB - 5))
+        looks += 1
+        if looks > 4 * w.pool.counts.shape[0]:
+            finding = UNEXPLAINED
+    _serve(w, calls, call, at * SUB + min(looks, SUB - 4), finding == SERVED)
+    if not w.placed[call]:
+        _give_up(w, call)
 
 
 @kernel
@@ -386,11 +434,13 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
             or (but >= 0 and calls.seen[but] == seen)
         )
         in_limbo = w.limbo_slot[calls.page[call]] == seen >= 0
-        if not excluded and in_limbo and next_free(w.pool, w.pool.reg[LAST] + 1) != seen:
+        in_limbo = in_limbo and next_free(w.pool, w.pool.reg[LAST] + 1) != seen
+        if not excluded and in_limbo and not _other_way(w):
             # Found a mapping that the flush before would have freed: its kunmap() came later.
             _revive(w, seen, 1)
         slot = w.pool.slot[calls.page[call]]
-        if not excluded and slot >= 0 and w.pool.counts[slot] == 1 and seen == slot:
+        is_hit = not excluded and slot >= 0 and w.pool.counts[slot] == 1 and seen == slot
+        if is_hit and not _other_way(w):
             _commit(w, calls, call, key)
             _mark(w, call, ORDERED)
         else:
@@ -425,7 +475,7 @@ def _collapse_limbo(w: Work) -> None:
 
 
 @kernel
-def _flush_unused(w: Work, calls: Calls, at: int) -> None:
+def _flush_unused(w: Work, calls: Calls, nobody: int, at: int) -> None:
     """Flush caused by kmap_flush_unused(), which does not move the cursor."""
     key = at * SUB
     sub = 0
@@ -438,13 +488,13 @@ def _flush_unused(w: Work, calls: Calls, at: int) -> None:
                 break
         if after == before:
             break
-        call = _pending_map(w, calls, before, -1, at)
-        if call < 0 or calls.seen[call] != before:
+        call = _pending_map(w, calls, before, nobody, at)
+        if call < 0 or calls.seen[call] != before or _other_way(w):
             break
         _commit(w, calls, call, key + sub)
         _mark(w, call, ORDERED)
         sub += 1
-    _commit_hits(w, calls, -1, key + AT_PASS - 1)
+    _commit_hits(w, calls, nobody, key + AT_PASS - 1)
     _collapse_limbo(w)
     _enter_limbo(w, calls)
     _emit(w, FLUSH_UNUSED, -1, -1, 0, key + AT_PASS, -1)
@@ -526,13 +576,11 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         _emit(w, PLACE, page, free, 2, key + AT_PASS - 2, -1)
     _enter_limbo(w, calls)
     w.reg[PASS_KEY] = key + AT_PASS
-    if final and target >= 0 and free not in (target, slots):
-        _diverge(w, calls, call, key + AT_PASS)
-    else:
-        _commit(w, calls, call, key + AT_PASS)
+    explained = not final or target < 0 or free in (target, slots)
+    _serve(w, calls, call, key + AT_PASS, explained)
     for i in range(n_deferred):
         kunmap_high(pool, calls.page[deferred[i]])
-        w.out[w.row_of[deferred[i]], KEY] = key + AT_PASS + 1
+        _move(w, w.row_of[deferred[i]], key + AT_PASS + 1)
         w.reg[MOVED_UNMAPS] += 1
         _mark(w, call, ORDERED)
 
@@ -564,69 +612,60 @@ def _unknown_state(w: Work) -> None:
 
 
 @kernel
-def order(
+def handle(
     w: Work,
     snapshot: Pool,
     calls: Calls,
     kinds: NDArray[np.uint8],
     who: NDArray[np.int64],
-) -> int:
-    """Place all calls.
+    at: int,
+) -> None:
+    """Take one event of the stream into account.
 
     Parameters
     ----------
     w
-        State; `w.out`, `w.status` and `w.reg` are the result.
+        State, changed in place.
     snapshot
         State at a SNAP event.
     calls
         The calls of kmap, kunmap and kmap_high_get.
-    kinds : ndarray of uint8, shape (n,)
-        Stream events in trace order.
-    who : ndarray of int64, shape (n,)
-        Call of each stream event, -1 none.
-
-    Returns
-    -------
-    int
-        Number of stream events handled; fewer than n if `w.out` is too small.
+    kinds, who : ndarray of uint8, int64, shape (n,)
+        Stream events in trace order: kind, and call (-1 none).
+    at
+        Position of the event.
     """
-    margin = 3 * w.pool.counts.shape[0] + w.maps.shape[0] + 64
-    for at in range(kinds.shape[0]):
-        if w.reg[N_OUT] + margin > w.out.shape[0]:
-            return at
-        kind = kinds[at]
-        call = who[at]
-        if kind == ENTER_MAP:
-            if w.reg[N_MAPS] < w.maps.shape[0]:
-                w.maps[w.reg[N_MAPS]] = call
-                w.reg[N_MAPS] += 1
-        elif kind == RETURN_MAP:
-            _return_map(w, calls, kinds, who, at)
-        elif kind == ENTER_UNMAP:
-            _enter_unmap(w, calls, call, at)
-        elif kind == END_UNMAP:
-            w.reg[N_UNMAPS] = _forget(w.unmaps, w.reg[N_UNMAPS], call)
-        elif kind == PASS:
-            if call >= 0 and not w.placed[call]:
-                _wrap(w, calls, call, at)
-            else:
-                _flush_unused(w, calls, at)
-        elif kind == GET_MAP:
-            page = calls.page[call]
-            slot = w.pool.slot[page]
-            if slot >= 0:
-                set_count(w.pool, slot, w.pool.counts[slot] + 1)
-            _emit(w, GET, page, -1, 0, at * SUB, call)
-        elif kind == LOSS:
-            _unknown_state(w)
-            _emit(w, RESET, -1, -1, 0, at * SUB, -1)
+    kind = kinds[at]
+    call = who[at]
+    if kind == ENTER_MAP:
+        if w.reg[N_MAPS] < w.maps.shape[0]:
+            w.maps[w.reg[N_MAPS]] = call
+            w.reg[N_MAPS] += 1
+    elif kind == RETURN_MAP:
+        _return_map(w, calls, kinds, who, at)
+    elif kind == ENTER_UNMAP:
+        _enter_unmap(w, calls, call, at)
+    elif kind == END_UNMAP:
+        w.reg[N_UNMAPS] = _forget(w.unmaps, w.reg[N_UNMAPS], call)
+    elif kind == PASS:
+        if call >= 0 and not w.placed[call]:
+            _wrap(w, calls, call, at)
         else:
-            load(w.pool, snapshot)
-            w.doubt[:] = KNOWN
-            w.limbo_page[:] = -1
-            w.limbo_slot[:] = -1
-            w.reg[N_UNMAPS] = 0
-            w.reg[CURSOR_KNOWN] = 1
-            _emit(w, SNAPSHOT, -1, -1, 0, at * SUB, -1)
-    return kinds.shape[0]
+            _flush_unused(w, calls, min(call, -1), at)
+    elif kind == GET_MAP:
+        page = calls.page[call]
+        slot = w.pool.slot[page]
+        if slot >= 0:
+            set_count(w.pool, slot, w.pool.counts[slot] + 1)
+        _emit(w, GET, page, -1, 0, at * SUB, call)
+    elif kind == LOSS:
+        _unknown_state(w)
+        _emit(w, RESET, -1, -1, 0, at * SUB, -1)
+    else:
+        load(w.pool, snapshot)
+        w.doubt[:] = KNOWN
+        w.limbo_page[:] = -1
+        w.limbo_slot[:] = -1
+        w.reg[N_UNMAPS] = 0
+        w.reg[CURSOR_KNOWN] = 1
+        _emit(w, SNAPSHOT, -1, -1, 0, at * SUB, -1)

@@ -1,0 +1,233 @@
+"""Searching the lock order: go the likely way, and back where it leads to a contradiction.
+
+:mod:`replay.kernels.order` has an open question wherever two things explain an observed address
+(another call came first, or a kunmap() came later). It goes the likely way. When an address
+cannot be explained any more, the events since the checkpoint are gone through again with one
+question answered the other way, the latest first; an answer that leads further is kept.
+Checkpoints are set where nothing is pending, every few events in a real trace; the number of
+tries is bounded, so that the whole stays linear.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from replay.kernels.compiled import kernel
+from replay.kernels.order import (
+    DIVERGED_CALLS,
+    DIVERGED_PASSES,
+    ENTER_MAP,
+    ENTER_UNMAP,
+    GET_MAP,
+    KEY,
+    N_CHOICES,
+    N_MAPS,
+    N_MOVES,
+    N_OUT,
+    N_UNMAPS,
+    Calls,
+    Work,
+    handle,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from replay.kernels.pool import Pool
+
+SHORTEST = 48
+"""Events between checkpoints where nothing is pending."""
+LONGEST = 2048
+"""Events between checkpoints where something always is."""
+TRIES = 2000
+"""Ways tried between two checkpoints."""
+BUDGET = 6
+"""Events gone through again, in all, as a multiple of the trace."""
+
+
+class Checkpoint(NamedTuple):
+    """State to go back to: copies of what :class:`~replay.kernels.order.Work` has.
+
+    `best` are the answers that led furthest so far.
+    """
+
+    counts: NDArray[np.int64]
+    page: NDArray[np.int64]
+    free: NDArray[np.int64]
+    stale: NDArray[np.int64]
+    pool_reg: NDArray[np.int64]
+    doubt: NDArray[np.uint8]
+    limbo_page: NDArray[np.int64]
+    limbo_unmap: NDArray[np.int64]
+    maps: NDArray[np.int64]
+    unmaps: NDArray[np.int64]
+    map_status: NDArray[np.uint8]
+    reg: NDArray[np.int64]
+    best: NDArray[np.int64]
+
+
+@kernel
+def _troubles(reg: NDArray[np.int64]) -> int:
+    """Contradictions so far."""
+    return reg[DIVERGED_CALLS] + reg[DIVERGED_PASSES]
+
+
+@kernel
+def _is_quiet(w: Work) -> bool:
+    """Whether nothing is pending, so that no later event can tell of an earlier order."""
+    if w.reg[N_MAPS] or w.reg[N_UNMAPS]:
+        return False
+    in_limbo = False
+    for slot in range(w.limbo_page.shape[0]):
+        in_limbo = in_limbo or w.limbo_page[slot] >= 0
+    return not in_limbo
+
+
+@kernel
+def _save(w: Work, c: Checkpoint) -> None:
+    w.reg[N_CHOICES] = 0
+    w.reg[N_MOVES] = 0
+    for slot in range(c.counts.shape[0]):
+        c.counts[slot] = w.pool.counts[slot]
+        c.page[slot] = w.pool.page[slot]
+        c.doubt[slot] = w.doubt[slot]
+        c.limbo_page[slot] = w.limbo_page[slot]
+        c.limbo_unmap[slot] = w.limbo_unmap[slot]
+    for word in range(c.free.shape[0]):
+        c.free[word] = w.pool.free[word]
+        c.stale[word] = w.pool.stale[word]
+    for register in range(c.pool_reg.shape[0]):
+        c.pool_reg[register] = w.pool.reg[register]
+    for register in range(c.reg.shape[0]):
+        c.reg[register] = w.reg[register]
+    for i in range(w.reg[N_MAPS]):
+        c.maps[i] = w.maps[i]
+        c.map_status[i] = w.status[w.maps[i]]
+    for i in range(w.reg[N_UNMAPS]):
+        c.unmaps[i] = w.unmaps[i]
+    w.choices[:] = 0
+
+
+@kernel
+def _restore(
+    w: Work, c: Checkpoint, kinds: NDArray[np.uint8], who: NDArray[np.int64], since: int, at: int
+) -> None:
+    """Undo everything that the events from `since` to `at` did."""
+    for move in range(w.reg[N_MOVES] - 1, -1, -1):
+        w.out[w.moves[move, 0], KEY] = w.moves[move, 1]
+    for slot in range(c.counts.shape[0]):
+        if w.pool.page[slot] >= 0:
+            w.pool.slot[w.pool.page[slot]] = -1
+        if w.limbo_page[slot] >= 0:
+            w.limbo_slot[w.limbo_page[slot]] = -1
+    for slot in range(c.counts.shape[0]):
+        w.pool.counts[slot] = c.counts[slot]
+        w.pool.page[slot] = c.page[slot]
+        w.doubt[slot] = c.doubt[slot]
+        w.limbo_page[slot] = c.limbo_page[slot]
+        w.limbo_unmap[slot] = c.limbo_unmap[slot]
+        if c.page[slot] >= 0:
+            w.pool.slot[c.page[slot]] = slot
+        if c.limbo_page[slot] >= 0:
+            w.limbo_slot[c.limbo_page[slot]] = slot
+    for word in range(c.free.shape[0]):
+        w.pool.free[word] = c.free[word]
+        w.pool.stale[word] = c.stale[word]
+    for register in range(c.pool_reg.shape[0]):
+        w.pool.reg[register] = c.pool_reg[register]
+    for register in range(c.reg.shape[0]):
+        w.reg[register] = c.reg[register]
+    for event in range(since, at):
+        if kinds[event] == ENTER_MAP or kinds[event] == ENTER_UNMAP or kinds[event] == GET_MAP:
+            w.placed[who[event]] = False
+            w.status[who[event]] = 0
+            w.row_of[who[event]] = -1
+    for i in range(c.reg[N_MAPS]):
+        w.maps[i] = c.maps[i]
+        w.placed[c.maps[i]] = False
+        w.status[c.maps[i]] = c.map_status[i]
+    for i in range(c.reg[N_UNMAPS]):
+        w.unmaps[i] = c.unmaps[i]
+
+
+@kernel
+def _answer(choices: NDArray[np.int64], best: NDArray[np.int64], other: int) -> None:
+    """Answer as in `best`, but question `other` the other way and those behind it the likely way.
+
+    With `other` at the number of questions the answers are those of `best`.
+    """
+    for question in range(choices.shape[0]):
+        choices[question] = best[question] if question <= other else 0
+    if other < choices.shape[0]:
+        choices[other] = 1 - best[other]
+
+
+@kernel
+def order(
+    w: Work,
+    c: Checkpoint,
+    snapshot: Pool,
+    calls: Calls,
+    kinds: NDArray[np.uint8],
+    who: NDArray[np.int64],
+    start: int,
+) -> int:
+    """Place all calls.
+
+    Parameters
+    ----------
+    w
+        State; `w.out`, `w.status` and `w.reg` are the result.
+    c
+        Room for a checkpoint.
+    snapshot, calls, kinds, who
+        As for :func:`replay.kernels.order.handle`.
+    start
+        0. (A constant in the code would be a type of its own to numba, and everything called
+        with it be compiled twice.)
+
+    Returns
+    -------
+    int
+        Number of stream events handled; fewer than all if `w.out` is too small.
+    """
+    n = kinds.shape[0]
+    margin = 3 * w.pool.counts.shape[0] + w.maps.shape[0] + 64
+    budget = BUDGET * n + 100 * LONGEST
+    searching = True
+    tries = 0
+    furthest = 0
+    question = 0
+    since = start
+    at = start
+    _save(w, c)
+    while at < n:
+        if w.reg[N_OUT] + margin > w.out.shape[0]:
+            return at
+        if at - since >= LONGEST or (at - since >= SHORTEST and _is_quiet(w)):
+            _save(w, c)
+            since = at
+            searching = True
+            tries = 0
+            furthest = at
+        handle(w, snapshot, calls, kinds, who, at)
+        at += 1
+        if not searching or _troubles(w.reg) == _troubles(c.reg):
+            continue
+        if at > furthest:
+            furthest = at
+            question = min(w.reg[N_CHOICES], w.choices.shape[0])
+            for i in range(c.best.shape[0]):
+                c.best[i] = w.choices[i] if i < question else 0
+        question -= 1
+        tries += 1
+        budget -= at - since
+        if tries > TRIES or budget < 0 or question < 0:
+            # No way leads on: take the one that came furthest, and go on behind it.
+            searching = False
+            question = w.choices.shape[0]
+        _answer(w.choices, c.best, question)
+        _restore(w, c, kinds, who, since, at)
+        at = since
+    return at
