@@ -131,7 +131,7 @@ class Attr:
         ]
 
 
-def read_attr(cursor: Cursor, room: int) -> tuple[Attr, int]:
+def read_attr(cursor: Cursor, room: int, *, strict: bool = True) -> tuple[Attr, int]:
     """Read one attribute.
 
     Parameters
@@ -140,6 +140,9 @@ def read_attr(cursor: Cursor, room: int) -> tuple[Attr, int]:
         At its first byte; moved to its end.
     room
         Bytes that it may take.
+    strict
+        False: what it says about its own size is not believed beyond `room` (perf inject writes
+        event descriptions whose attributes are larger than their places).
 
     Returns
     -------
@@ -154,6 +157,8 @@ def read_attr(cursor: Cursor, room: int) -> tuple[Attr, int]:
     start = cursor.offset
     kind = cursor.number(4, "type of an event")
     size = cursor.number(4, "size of an attribute") or layout.ATTR_MIN
+    if not strict:
+        size = min(max(size, layout.ATTR_MIN), room)
     if not layout.ATTR_MIN <= size <= min(room, layout.ATTR_MAX):
         cursor.offset = start
         raise cursor.error(f"an event's attribute has {size} bytes, where {room} are")

@@ -93,7 +93,7 @@ def _read_events(features: Features, cursor: Cursor) -> None:
         raise cursor.error(f"attributes of {stride} bytes in the event descriptions")
     for _ in range(min(count, layout.EVENT_DESC_LIMIT)):
         start = cursor.offset
-        attr, _size = read_attr(cursor, stride)
+        attr, _size = read_attr(cursor, stride, strict=False)
         cursor.seek(start + stride, "event description")
         ids = cursor.number(4, "number of ids")
         name = read_string(cursor, "name of an event")
