@@ -1,0 +1,93 @@
+"""The closed loop: tasks that wait are late afterwards, sleepers wake together, deadlocks end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from replay.kernels import closed
+from replay.kernels.pool import ASLEEP, new_pool
+from replay.kernels.sequence import MAP, UNMAP, new_gauges
+
+WAKE = 5
+
+
+def run(
+    slots: int, calls: list[tuple[int, int, int, int]], *, loop: bool = True, waited: int = 0
+) -> tuple[closed.Load, tuple[int, int, int]]:
+    """Replay (time, task, code, page) calls on an empty pool."""
+    n = len(calls)
+    columns = np.array(calls, np.int64).reshape(n, 4)
+    load = closed.Load(
+        code=columns[:, 2].copy(),
+        page=columns[:, 3].copy(),
+        task=columns[:, 1].copy(),
+        time=columns[:, 0].copy(),
+        waited=np.full(n, waited, np.int64),
+        result=np.full(n, ASLEEP, np.int32),
+        scanned=np.zeros(n, np.int32),
+        freed=np.full(n, -1, np.int32),
+        sleeps=np.zeros(n, np.int32),
+        wait=np.zeros(n, np.int64),
+        passes=np.zeros((n, 2), np.int32),
+    )
+    pool = new_pool(slots, 64)
+    out = closed.run(pool, load, 8, WAKE, loop, new_gauges(slots, 0, 1, 0))
+    return load, out
+
+
+def test_without_waits_it_is_the_captured_order() -> None:
+    load, out = run(4, [(1, 0, MAP, 1), (2, 1, MAP, 2), (3, 0, UNMAP, 1), (4, 1, UNMAP, 2)])
+    assert load.result.tolist() == [1, 2, 1, 2]
+    assert out == (2, 2, 0)
+
+
+def test_a_sleeper_is_served_after_the_wake_up() -> None:
+    load, out = run(1, [(1, 0, MAP, 1), (2, 1, MAP, 2), (10, 0, UNMAP, 1), (20, 1, UNMAP, 2)])
+    assert load.sleeps.tolist() == [0, 1, 0, 0]
+    assert load.wait[1] == 10 + WAKE - 2
+    assert load.result.tolist() == [0, 0, 0, 0]
+    assert out[2] == 0
+
+
+def test_what_a_late_task_does_next_is_late_too() -> None:
+    """Task 1 holds the only slot from 15 (not 2) to 33 (not 20): task 2 waits at 25."""
+    calls = [
+        (1, 0, MAP, 1), (2, 1, MAP, 2), (10, 0, UNMAP, 1),
+        (20, 1, UNMAP, 2), (25, 2, MAP, 3), (40, 2, UNMAP, 3),
+    ]  # fmt: skip
+    load, out = run(1, calls)
+    assert load.sleeps.tolist() == [0, 1, 0, 0, 1, 0]
+    assert load.wait[4] == 33 + WAKE - 25
+    assert out[2] == 0
+    fixed, _ = run(1, calls, loop=False)
+    assert fixed.sleeps.tolist() == [0, 1, 0, 0, 0, 0]  # captured times: the slot is free at 25
+
+
+def test_a_task_that_slept_in_the_capture_runs_ahead() -> None:
+    load, _ = run(4, [(10, 0, MAP, 1), (60, 0, UNMAP, 1)], waited=30)
+    assert load.result.tolist() == [1, 1]
+    assert load.wait.tolist() == [0, 0]
+
+
+def test_all_sleepers_wake_and_all_but_one_sleep_again() -> None:
+    calls = [(1, 0, MAP, 1)]
+    calls += [(1 + t, t, MAP, 10 + t) for t in (1, 2, 3)]
+    calls += [(50, 0, UNMAP, 1)]
+    calls += [(100 + t, t, UNMAP, 10 + t) for t in (1, 2, 3)]
+    load, out = run(1, calls)
+    assert load.sleeps.sum() == 3 + 2 + 1
+    assert out[2] == 0
+    assert load.passes[:, 1].sum() >= 3  # every failed attempt ran a flush that freed nothing
+
+
+def test_deadlock_by_nesting_ends() -> None:
+    """Two tasks hold one slot each and want another: both sleep for ever."""
+    load, out = run(
+        2,
+        [
+            (1, 0, MAP, 1), (2, 1, MAP, 2), (3, 0, MAP, 3), (4, 1, MAP, 4),
+            (5, 0, UNMAP, 3), (6, 0, UNMAP, 1), (7, 1, UNMAP, 4), (8, 1, UNMAP, 2),
+        ],
+    )  # fmt: skip
+    assert out[2] == 2
+    assert load.result[4:].tolist() == [ASLEEP] * 4  # never reached

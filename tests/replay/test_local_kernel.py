@@ -1,0 +1,169 @@
+"""kmap_local stacks: addresses from CPU and depth, interrupts, losses, wrong unmaps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from collectors.events import SCHEMA, Ctx
+from replay.kernels.local import DIVERGED, INITIAL, ORDERED
+from replay.layout import layout_of
+from replay.locals import LocalReplay, replay_locals
+from replay.machine import Machine
+
+I386 = Machine(arch="i386", pae=True, nr_cpus=32)
+ARM = Machine(arch="arm", nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))
+HIGH = 0x3F8F7
+NAMES = {"map": "kmap_local", "unmap": "kunmap_local", "switch": "switch", "out": "sched_out"}
+
+
+def table(*steps: dict[str, Any]) -> pl.DataFrame:
+    """Rows from (what, cpu, pid, …); `until` is the position of the return, default the next."""
+    rows = []
+    for number, step in enumerate(steps):
+        row: dict[str, Any] = dict.fromkeys(SCHEMA)
+        row |= {"seq": 10 * number, "ts": 100 * number, "ctx": 0, "entry_traced": True}
+        row |= {k: v for k, v in step.items() if k in SCHEMA}
+        row["op"] = NAMES[step["what"]]
+        if step["what"] == "map":
+            row["end_seq"] = step.get("end_seq", 10 * number + 1)
+            row |= {"end_ts": 100 * number + 10, "end_cpu": row["cpu"]}
+            row["pfn"] = step.get("pfn", HIGH)
+        rows.append(row)
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def event(what: str, cpu: int, pid: int, vaddr: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"what": what, "cpu": cpu, "pid": pid, "vaddr": vaddr, **more}
+
+
+def replay(
+    machine: Machine, *steps: dict[str, Any], losses: list[int] | None = None
+) -> LocalReplay:
+    return replay_locals(table(*steps), layout_of(machine), losses=losses or [])
+
+
+def test_i386_addresses_by_cpu_and_depth() -> None:
+    done = replay(
+        I386,
+        event("map", 1, 7, 0xFFFA_B000),
+        event("map", 1, 7, 0xFFFA_A000),
+        event("map", 0, 8, 0xFFFB_B000),
+        event("unmap", 1, 7, 0xFFFA_A1F0),  # with an offset
+        event("map", 1, 7, 0xFFFA_A000),
+    )
+    assert done.vaddr.tolist() == [0xFFFA_B000, 0xFFFA_A000, 0xFFFB_B000, 0xFFFA_A000]
+    assert done.status.tolist() == [0, 0, 0, 0]
+    assert done.depth.tolist() == [0, 1, 0, 1]
+    assert done.unmaps == 1
+    assert done.misfits == 0
+
+
+def test_arm_addresses() -> None:
+    done = replay(ARM, event("map", 1, 7, 0xFFEE_E000), event("map", 1, 7, 0xFFEE_D000))
+    assert done.vaddr.tolist() == [0xFFEE_E000, 0xFFEE_D000]
+
+
+def test_unmap_of_an_older_mapping_is_a_misfit() -> None:
+    done = replay(
+        I386,
+        event("map", 0, 7, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_A000),
+        event("unmap", 0, 7, 0xFFFB_B000),
+    )
+    assert done.misfits == 1
+    assert done.unmaps == 1
+
+
+def test_lowmem_page_takes_no_slot() -> None:
+    low = event("map", 0, 7, 0xC2BF_E000, page=0xF603_4FB0, pfn=0x2BFE)
+    done = replay(I386, low, event("unmap", 0, 7, 0xC2BF_E000), event("map", 0, 7, 0xFFFB_B000))
+    assert done.takes_slot.tolist() == [False, True]
+    assert done.vaddr.tolist() == [0xC2BF_E000, 0xFFFB_B000]
+    assert done.unmaps == 0
+
+
+def test_idle_tasks_have_a_stack_each() -> None:
+    done = replay(I386, event("map", 0, 0, 0xFFFB_B000), event("map", 1, 0, 0xFFFA_B000))
+    assert done.status.tolist() == [0, 0]
+    assert done.depth.tolist() == [0, 0]
+
+
+def test_kmap_atomic_counts_per_cpu() -> None:
+    """5.10: idx + 20 * cpu on i386, whichever task it is."""
+    old = Machine(arch="i386", pae=True, nr_cpus=32, generation="5.10")
+    done = replay(old, event("map", 1, 7, 0xFFFA_7000), event("map", 1, 0, 0xFFFA_6000, ctx=4))
+    assert done.vaddr.tolist() == [0xFFFA_7000, 0xFFFA_6000]
+
+
+@pytest.mark.parametrize("before_push", [True, False])
+def test_interrupt_inside_a_mapping_call(before_push: bool) -> None:  # noqa: FBT001
+    """The interrupt stacks on the task's mapping only if it came after the push."""
+    inner = 0xFFFB_B000 if before_push else 0xFFFB_A000
+    irq = {"ctx": int(Ctx.HARDIRQ), "parent": 0}
+    done = replay(
+        I386,
+        event("map", 0, 7, 0xFFFB_B000, end_seq=35),
+        event("map", 0, 7, inner, end_seq=12, **irq),
+        event("unmap", 0, 7, inner, **irq),
+    )
+    assert done.vaddr.tolist() == [0xFFFB_B000, inner]
+    assert done.status.tolist() == ([0, 0] if before_push else [ORDERED, ORDERED])
+
+
+def test_mapping_from_before_the_trace() -> None:
+    """First seen at depth 1: the address tells of the initial state, so it is not exact."""
+    done = replay(
+        I386,
+        event("map", 0, 7, 0xFFFB_A000),
+        event("unmap", 0, 7, 0xFFFB_A000),
+        event("unmap", 0, 7, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_B000),
+    )
+    assert done.status.tolist() == [INITIAL, 0]
+
+
+def test_forged_address_diverges_and_is_forgotten() -> None:
+    steps = []
+    for number in range(6):
+        address = 0xFFFB_5000 if number == 3 else 0xFFFB_B000
+        steps += [event("map", 0, 7, address), event("unmap", 0, 7, address)]
+    done = replay(I386, *steps)
+    assert done.status.tolist()[:4] == [0, 0, 0, DIVERGED]
+    assert done.vaddr[3] == 0xFFFB_B000
+    assert (done.status[4:] == DIVERGED).sum() <= 2
+
+
+def test_loss_makes_depths_unknown() -> None:
+    done = replay(
+        I386,
+        event("map", 0, 7, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_B000),  # its unmap was lost
+        losses=[10],
+    )
+    assert done.status.tolist() == [0, INITIAL]
+
+
+def test_switches_save_what_is_held() -> None:
+    done = replay(
+        I386,
+        event("map", 0, 7, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_A000),
+        event("switch", 0, 7, next_pid=8, blocked=False),
+        event("switch", 0, 8, next_pid=7, blocked=False),
+    )
+    assert done.switches.tolist() == [2]
+
+
+def test_holding_times_and_partners() -> None:
+    done = replay(
+        I386,
+        event("map", 0, 7, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_A000),
+        event("unmap", 0, 7, 0xFFFB_A000),
+        event("unmap", 0, 7, 0xFFFB_B000),
+    )
+    assert done.partner.tolist() == [3, 2]
+    assert done.hold_ns.tolist() == [290, 90]

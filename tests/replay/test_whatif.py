@@ -1,0 +1,112 @@
+"""What-if replays of real captures: the same machine gives the same, others what must follow."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collectors import open_capture
+from collectors.errors import HmtraceError
+from replay.machine import Machine
+from replay.run import Replayed, outcome_of, replay_events
+from replay.whatif import what_if
+
+if TYPE_CHECKING:
+    from replay.outcome import Outcome
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+HOG = "i386-hog-a-waiters-pae-smp2"
+MINIX = "i386-minix-pae-smp2"
+ARM = "arm-61-1g-minix"
+
+
+@cache
+def captured(name: str) -> tuple[Replayed, dict[str, Any], Outcome]:
+    capture = open_capture(FIXTURES / name)
+    values = capture.facts.values()
+    machine, _ = Machine.from_facts(values)
+    done = replay_events(capture.events, machine, values=values, lost=capture.lost)
+    return done, values, outcome_of(done, values, capture.lost, clock_is_ns=True)
+
+
+def replayed(name: str, *, placement: str = "class", timing: str = "closed", **to: Any) -> Outcome:
+    done, values, _ = captured(name)
+    target = done.machine.with_options(**to)
+    return what_if(done, target, values=values, placement=placement, timing=timing)
+
+
+@pytest.mark.parametrize("name", [HOG, MINIX, ARM])
+@pytest.mark.parametrize("placement", ["class", "same-pfn"])
+def test_the_same_machine_gives_the_same(name: str, placement: str) -> None:
+    _, _, before = captured(name)
+    after = replayed(name, placement=placement)
+    for key in ("maps", "hits", "new_mappings", "passes", "wraps", "flushes", "waits", "max_used"):
+        assert getattr(after.pool, key) == getattr(before.pool, key), key
+    assert after.local == before.local
+    assert after.cost.total_ns == pytest.approx(before.cost.total_ns, rel=1e-9)
+    assert after.tlb == before.tlb
+
+
+@pytest.mark.parametrize("name", [HOG, MINIX, ARM])
+def test_without_highmem_nothing_is_mapped(name: str) -> None:
+    after = replayed(name, split="2g")
+    assert after.pool.maps == after.pool.waits == after.pool.flushes == 0
+    assert after.local.maps == after.local.tlb_single == 0
+    _, _, before = captured(name)
+    assert after.local.lowmem == before.local.maps + before.local.lowmem
+    assert after.cost.total_ns < before.cost.total_ns
+
+
+def test_a_larger_pool_spares_the_sleepers() -> None:
+    _, _, before = captured(HOG)
+    assert before.pool.waits == 36
+    after = replayed(HOG, pkmap=1024)
+    assert after.pool.waits == 0
+    assert after.pool.maps == before.pool.maps
+    assert after.pool.wraps == 0
+
+
+def test_a_smaller_pool_wraps_more() -> None:
+    flushes = [replayed(MINIX, pkmap=slots).pool.flushes for slots in (64, 128, 256, 512)]
+    assert flushes == sorted(flushes, reverse=True)
+    assert flushes[0] > flushes[-1]
+    hits = [replayed(MINIX, pkmap=slots).pool.hits for slots in (64, 128, 256, 512)]
+    assert hits == sorted(hits)
+
+
+def test_a_pool_too_small_for_one_task_deadlocks_and_says_so() -> None:
+    after = replayed(HOG, pkmap=64)
+    assert any("sleep for ever" in caveat for caveat in after.caveats)
+    fixed = replayed(HOG, pkmap=64, timing="fixed")
+    assert fixed.pool.waits > after.pool.waits  # dropped calls, every one counted
+
+
+def test_more_cpus_cost_more_per_flush() -> None:
+    _, _, before = captured(MINIX)
+    after = replayed(MINIX, cpus=8)
+    assert after.pool.flushes == before.pool.flushes
+    assert after.tlb.ipis > before.tlb.ipis
+    assert after.cost.total_ns > before.cost.total_ns
+
+
+def test_less_lowmem_is_a_lower_bound() -> None:
+    after = replayed(HOG, vmalloc=512 << 20)
+    assert any(caveat.startswith("lower bound") for caveat in after.caveats)
+
+
+def test_same_pfn_moves_pages_over_the_border() -> None:
+    """With vmalloc=512M the border sinks: lowmem pages of the capture become highmem."""
+    after = replayed(HOG, vmalloc=512 << 20, placement="same-pfn")
+    _, _, before = captured(HOG)
+    assert after.local.maps > before.local.maps
+    assert after.local.maps + after.local.lowmem == before.local.maps + before.local.lowmem
+
+
+def test_unknown_words_are_refused() -> None:
+    done, values, _ = captured(HOG)
+    with pytest.raises(HmtraceError) as error:
+        what_if(done, done.machine, values=values, placement="sideways")
+    assert error.value.exit_code == 2
