@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 FARTHEST = 1 << 20
 """Bytes behind a symbol that still belong to it; no kernel function is larger."""
 
+MODULE_TAIL = 1 << 12
+"""Bytes behind the last symbol of a module that still belong to it. What lies farther behind is
+another module's, loaded after the table was read."""
+
 _HEX = np.full(256, 255, np.uint8)
 for _digit in range(16):
     _HEX[ord(f"{_digit:x}")] = _digit
@@ -243,7 +247,8 @@ class Symbols:
         texts = []
         for address, symbol in zip(wanted.tolist(), found.tolist(), strict=True):
             offset = address - int(self.addresses[symbol]) if symbol >= 0 else FARTHEST
-            texts.append("" if offset >= FARTHEST else self._shown(symbol, offset))
+            near = offset < MODULE_TAIL or (offset < FARTHEST and not self._ends_module(symbol))
+            texts.append(self._shown(symbol, offset) if near else "")
         return [texts[i] for i in where.tolist()]
 
     def address_of(self, name: str) -> int | None:
@@ -254,6 +259,15 @@ class Symbols:
             if hits.size:
                 return int(self.addresses[hits[0]])
         return None
+
+    def _module(self, index: int) -> str:
+        return self.name(index).partition(" ")[2]
+
+    def _ends_module(self, index: int) -> bool:
+        """Whether no symbol of the same module lies behind this one (the kernel is none)."""
+        module = self._module(index)
+        after = int(np.searchsorted(self.addresses, self.addresses[index], side="right"))
+        return bool(module) and (after == len(self) or self._module(after) != module)
 
     def _shown(self, index: int, offset: int) -> str:
         name, space, module = self.name(index).partition(" ")

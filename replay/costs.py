@@ -158,7 +158,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise HmtraceError(msg, source=str(path), hint=hint, exit_code=2) from error
 
 
-# ---- formulas (docs/model.md F.2); n is the number of online CPUs -------------------------
+# ---- formulas; n is the number of online CPUs -----------------------------------------------
 
 
 def ipi_ns(costs: Costs, cpus: Any) -> Any:

@@ -3,7 +3,7 @@
 Model code asks for a behaviour (``generation.lazy_list``), never for a version number.
 :func:`generation_for` is the only place where a release string is looked at.
 
-What each behaviour means, and on which kernels it was observed: docs/model.md; observed were
+Each behaviour says what it means; the kernels on which they were observed are
 5.10.223, 6.1.176, 6.5.10, 6.12.107 and (ARM) 7.2.13. Where between two observed kernels a
 change came in is told by the commits named below, from memory where it says so.
 """

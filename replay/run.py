@@ -224,7 +224,7 @@ def common_caveats(
     if "QEMU" in str(values.get("board", "")):
         caveats.append("the machine was emulated (QEMU): its times say nothing of real hardware")
     caveats.append(
-        "costs in ns are estimates from the cost table (hmtrace/replay costs.toml), most of it "
-        "assumptions; --costs FILE puts measured figures in"
+        "costs in ns are estimates from replay/costs.toml, most of it assumptions; --costs FILE "
+        "puts measured figures in"
     )
     return caveats

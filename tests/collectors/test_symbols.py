@@ -131,3 +131,21 @@ def test_damaged_vmlinux(tmp_path):
         assert caught.value.source == str(path)
     with pytest.raises(HmtraceError, match="cannot be read"):
         Symbols.from_vmlinux(tmp_path / "none")
+
+
+def test_a_module_loaded_later_is_nobody_elses():
+    """The hog module of fixtures/i386-hog-a was loaded behind mbcache, after kallsyms was read."""
+    table = b"".join(
+        b"%08x t %s\n" % (address, name)
+        for address, name in (
+            (0xC1000000, b"kernel_text"),
+            (0xF7919000, b"mb_cache_entry\t[mbcache]"),
+            (0xF79199B2, b"mbcache_exit\t[mbcache]"),
+            (0xF7A4A000, b"ext4_first\t[ext4]"),
+        )
+    )
+    symbols = Symbols.from_kallsyms(table)
+    assert symbols.lookup(0xF7919010) == "mb_cache_entry+0x10 [mbcache]"
+    assert symbols.lookup(0xF79199C0) == "mbcache_exit+0xe [mbcache]"
+    assert symbols.lookup(0xF791E040) == ""
+    assert symbols.lookup(0xC1002000) == "kernel_text+0x2000"

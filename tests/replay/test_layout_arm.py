@@ -1,4 +1,4 @@
-"""Layouts of ARM: docs/model.md A.5 and I.1, and boards that were booted."""
+"""Layouts of ARM: computed by hand from mm/mmu.c, and of boards that were booted."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Layouts of i386: the numbers of docs/model.md A.2, A.3 and H.3, and of booted machines."""
+"""Layouts of i386: computed by hand from asm/pgtable_32_areas.h, and of booted machines."""
 
 from itertools import pairwise
 
@@ -192,7 +192,7 @@ def test_border_of_all_lowmem():
 
 
 def test_page_array():
-    # docs/model.md A.4: 64 GiB with 40 bytes is 640 MiB
+    # 64 GiB with 40 bytes is 640 MiB
     layout = layout_of(machine(pae=True, ram=((0, 64 * GiB),)))
     assert layout.mem_map_bytes == 640 * MiB
 
