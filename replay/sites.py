@@ -39,8 +39,11 @@ def call_sites(events: pl.DataFrame, local: LocalReplay) -> tuple[Site, ...]:
         .filter(pl.col("op").is_in(APIS))
         # What vmap() asks of vmalloc, or vm_map_ram() of vmap, is not a caller's own call.
         .join(holds.lazy(), on="row", how="left", maintain_order="left")
+        .join(_addresses(events).lazy(), on="caller", how="left", maintain_order="left")
         .group_by(
-            pl.col("site").cast(pl.String).fill_null(UNKNOWN_SITE),
+            pl.coalesce(pl.col("site").cast(pl.String), "address")
+            .fill_null(UNKNOWN_SITE)
+            .alias("site"),
             pl.col("op").cast(pl.String),
         )
         .agg(
@@ -65,6 +68,14 @@ def call_sites(events: pl.DataFrame, local: LocalReplay) -> tuple[Site, ...]:
         )
         for row in calls.iter_rows(named=True)
     )
+
+
+def _addresses(events: pl.DataFrame) -> pl.DataFrame:
+    """Callers without a symbol (a module loaded after kallsyms was read), as text."""
+    unnamed = events.filter(pl.col("site").is_null() & pl.col("caller").is_not_null())
+    callers = unnamed.get_column("caller").unique()
+    text = [f"{caller:#010x}" for caller in callers]
+    return pl.DataFrame({"caller": callers, "address": pl.Series(text, dtype=pl.String)})
 
 
 def _local_holds(local: LocalReplay) -> pl.DataFrame:

@@ -98,16 +98,18 @@ def test_call_sites_with_holding_times() -> None:
         {"op": "kunmap", "page": 0x1000, "pid": 2},  # another task's
         {"op": "kunmap", "page": 0x2000, "pid": 2},
         {"op": "vmap", "vaddr": 0xF800_0000},
+        {"op": "vmap", "vaddr": 0xF800_0000, "caller": 0xF791_E040},
     ]
     events = table(rows)
     sites = call_sites(events, replay_locals(events, layout_of(I386)))
     assert [(s.site, s.op, s.count, s.tasks) for s in sites] == [
         ("a+0x1", "kmap", 2, 2),
         (UNKNOWN_SITE, "vmap", 1, 1),
+        ("0xf791e040", "vmap", 1, 1),
     ]
     assert sites[0].hold_ns_mean == (190 + 290) / 2
     assert sites[0].hold_ns_max == 290
-    assert sites[0].share == pytest.approx(2 / 3)
+    assert sites[0].share == pytest.approx(2 / 4)
 
 
 def test_arena_bookkeeping() -> None:
