@@ -344,6 +344,7 @@ def _repair(
             w.choice[depth] = NIL
     w.reg[BUDGET] -= spent
     if found:
+        w.status[fail] |= ORDERED
         w.reg[N_LOG] = depth
         return True
     _undo(f, saved, w, items, w.log, depth, whole)
