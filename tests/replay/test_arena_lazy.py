@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from replay.kernels import arena_lazy as k
 
 if TYPE_CHECKING:
