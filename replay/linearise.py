@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.kernels.order import Work
+    from replay.kernels.placing import Work
     from replay.kernels.pool import Pool
     from replay.kernels.search import Checkpoint
 
@@ -164,7 +164,7 @@ def linearise(
     HmtraceError
         If the trace contradicts itself so much that its order cannot be searched in memory.
     """
-    from replay.kernels import order as kernel
+    from replay.kernels import placing as kernel
     from replay.kernels import search
     from replay.kernels.pool import new_pool
 
@@ -291,7 +291,7 @@ def _stream(
     losses: Sequence[int],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """One stream of entries, returns and flushes, sorted by position in the trace."""
-    from replay.kernels import order as kernel
+    from replay.kernels import placing as kernel
 
     # The next event of a task shows that its call before is over. A task can be switched out in
     # the middle of a call, and an interrupt's events are not the task's own.
@@ -404,7 +404,7 @@ def _snapshot(state: PoolState | None, window: PoolWindow, calls: PoolCalls) -> 
 
 def _work(window: PoolWindow, calls: PoolCalls, capacity: int) -> Work:
     """Fresh state of the search, with room for `capacity` operations."""
-    from replay.kernels import order as kernel
+    from replay.kernels import placing as kernel
     from replay.kernels.pool import new_pool
 
     slots, n = window.slots, calls.row.size

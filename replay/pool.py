@@ -98,7 +98,7 @@ def replay_pool(
     -------
     PoolReplay
     """
-    from replay.kernels.order import DIVERGED
+    from replay.kernels.placing import DIVERGED
 
     window = window_of(layout)
     sequence = linearise(events, window, state=state, losses=losses)

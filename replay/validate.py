@@ -181,7 +181,7 @@ class _Result:
 
 
 def _pool_result(done: Replayed) -> _Result:
-    from replay.kernels.order import INITIAL, ORDERED
+    from replay.kernels.placing import INITIAL, ORDERED
 
     sequence, layout = done.pool.sequence, done.layout
     calls = sequence.calls

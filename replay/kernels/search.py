@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.kernels.compiled import kernel
-from replay.kernels.order import (
+from replay.kernels.order import handle
+from replay.kernels.placing import (
     DIVERGED_CALLS,
     DIVERGED_PASSES,
     ENTER_MAP,
@@ -27,7 +28,6 @@ from replay.kernels.order import (
     N_UNMAPS,
     Calls,
     Work,
-    handle,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ BUDGET = 6
 
 
 class Checkpoint(NamedTuple):
-    """State to go back to: copies of what :class:`~replay.kernels.order.Work` has.
+    """State to go back to: copies of what :class:`~replay.kernels.placing.Work` has.
 
     `best` are the answers that led furthest so far.
     """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.kernels.order import DIVERGED, INITIAL, ORDERED
+from replay.kernels.placing import DIVERGED, INITIAL, ORDERED
 from replay.linearise import PoolState, PoolWindow, linearise
 from replay.pool import PoolReplay, _replay
 from tests.replay.oracle import BASE, PAGE, Run, simulate

@@ -1,0 +1,318 @@
+"""Placing calls on the pool in lock order: state of the search, and its elementary steps.
+
+What :mod:`replay.kernels.order` decides is carried out here: serve a kmap, take back a kunmap,
+find out why a slot was not free. Every step leaves its operation in the output, and every
+conclusion from an observed address its mark.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from replay.kernels.compiled import kernel
+from replay.kernels.pool import (
+    ASLEEP,
+    LAST,
+    Pool,
+    kmap_high,
+    next_free,
+    place,
+)
+from replay.kernels.sequence import (
+    CURSOR,
+    MAP,
+    PLACE,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Kinds of stream events
+ENTER_MAP = 0
+RETURN_MAP = 1
+ENTER_UNMAP = 2
+END_UNMAP = 3  # the latest time at which the unmap can have happened
+PASS = 4  # flush_all_zero_pkmaps; the call is the kmap that it is part of, or -1
+GET_MAP = 5  # kmap_high_get that found a mapping
+LOSS = 6
+SNAP = 7
+
+# How a call's place was found
+DEFAULT = 0
+ORDERED = 1  # an observed address decided the order of overlapping calls
+INITIAL = 2  # an observed address told something of the initial state
+DIVERGED = 3  # no order explains what was observed
+
+# What is not known of a slot's initial state (Work.doubt)
+KNOWN = 0
+DOUBT = 1  # taken for free; may be stale or held
+DOUBT_FLUSHED = 2  # taken for free since a flush; may be held, for a stale one is free now
+
+# Positions in Work.reg
+N_OUT = 0
+N_MAPS = 1
+N_UNMAPS = 2
+CURSOR_KNOWN = 3
+PASS_KEY = 4
+MOVED_UNMAPS = 5
+DIVERGED_PASSES = 6
+STRAY_UNMAPS = 7
+ASSUMED_FREE = 8
+DIVERGED_CALLS = 9
+N_CHOICES = 10
+N_MOVES = 11
+REGISTERS = 12
+
+# Columns of Work.out
+CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
+SUB = 1024  # keys per stream event
+AT_PASS = 512  # key of the flush inside its stream event: what came before has a lower one
+MAX_PENDING = 65536
+LOOKAHEAD = 256
+
+
+class Calls(NamedTuple):
+    """The calls, one element each.
+
+    Attributes
+    ----------
+    page : ndarray of int64
+        Dense page number.
+    seen : ndarray of int64
+        Slot that the kernel returned, -1 unknown.
+    flushed_in : ndarray of int64
+        Stream position of the last PASS before the return, whoever made it.
+    last_pass : ndarray of int64
+        Stream position of the last PASS inside the call, -1 none: it was not served before.
+    final_pass : ndarray of int64
+        The same if the call was served there, -1 if that attempt failed too.
+    """
+
+    page: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    flushed_in: NDArray[np.int64]
+    last_pass: NDArray[np.int64]
+    final_pass: NDArray[np.int64]
+
+
+class Work(NamedTuple):
+    """State of the search."""
+
+    pool: Pool
+    doubt: NDArray[np.uint8]  # per slot: KNOWN, DOUBT, DOUBT_FLUSHED
+    limbo_page: NDArray[np.int64]  # per slot: page that may still be mapped there, -1
+    limbo_unmap: NDArray[np.int64]  # per slot: the unmap whose place decides that
+    limbo_slot: NDArray[np.int64]  # per page: its slot in limbo, -1
+    maps: NDArray[np.int64]  # calls of kmap that have entered and are not placed
+    unmaps: NDArray[np.int64]  # calls of kunmap that may not have happened yet
+    placed: NDArray[np.bool_]  # per call
+    status: NDArray[np.uint8]  # per call
+    row_of: NDArray[np.int64]  # per call: its row in out
+    deferred: NDArray[np.int64]  # scratch: unmaps that a flush is put before
+    choices: NDArray[np.int64]  # which way to go at each open question since the checkpoint
+    moves: NDArray[np.int64]  # (capacity, 2): rows of out whose key changed since, and old key
+    out: NDArray[np.int64]  # (capacity, 6)
+    reg: NDArray[np.int64]
+
+
+@kernel
+def emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: int) -> None:
+    """Append an operation to the output."""
+    row = w.reg[N_OUT]
+    w.out[row, CODE] = code
+    w.out[row, PAGE] = page
+    w.out[row, SLOT] = slot
+    w.out[row, COUNT] = count
+    w.out[row, KEY] = key
+    w.out[row, CALL] = call
+    if call >= 0:
+        w.row_of[call] = row
+    w.reg[N_OUT] = row + 1
+
+
+@kernel
+def mark(w: Work, call: int, status: int) -> None:
+    """Note how a call's place was found, the most doubtful way counting."""
+    w.status[call] = max(w.status[call], status)
+
+
+@kernel
+def other_way(w: Work) -> bool:
+    """Answer of the search to the next open question: False is the likely way."""
+    question = w.reg[N_CHOICES]
+    w.reg[N_CHOICES] = question + 1
+    return question < w.choices.shape[0] and w.choices[question] == 1
+
+
+@kernel
+def move(w: Work, row: int, key: int) -> None:
+    """Put an operation of the output elsewhere, in a way that can be taken back."""
+    if w.reg[N_MOVES] < w.moves.shape[0]:
+        w.moves[w.reg[N_MOVES], 0] = row
+        w.moves[w.reg[N_MOVES], 1] = w.out[row, KEY]
+        w.reg[N_MOVES] += 1
+    w.out[row, KEY] = key
+
+
+@kernel
+def forget(pending: NDArray[np.int64], length: int, call: int) -> int:
+    """Take a call off a list of pending ones, keeping their order; return the new length."""
+    for i in range(length):
+        if pending[i] == call:
+            for j in range(i, length - 1):
+                pending[j] = pending[j + 1]
+            return length - 1
+    return length
+
+
+@kernel
+def settle_limbo(w: Work, slot: int) -> None:
+    """The slot's page is certainly unmapped."""
+    page = w.limbo_page[slot]
+    if page >= 0:
+        w.limbo_slot[page] = -1
+        w.limbo_page[slot] = -1
+
+
+@kernel
+def commit(w: Work, calls: Calls, call: int, key: int) -> int:
+    """Serve a kmap here; return its slot or ASLEEP."""
+    page = calls.page[call]
+    is_new = w.pool.slot[page] < 0
+    slot = kmap_high(w.pool, page)
+    emit(w, MAP, page, -1, 0, key, call)
+    if slot != ASLEEP:
+        settle_limbo(w, slot)
+        if w.limbo_slot[page] >= 0:
+            settle_limbo(w, w.limbo_slot[page])
+        if is_new:
+            w.reg[ASSUMED_FREE] += w.doubt[slot] != KNOWN and w.status[call] < INITIAL
+            w.doubt[slot] = KNOWN
+        w.placed[call] = True
+        w.reg[N_MAPS] = forget(w.maps, w.reg[N_MAPS], call)
+    return slot
+
+
+@kernel
+def revive(w: Work, slot: int, count: int) -> None:
+    """The unmap in limbo happened after the last flush: its page is still mapped."""
+    page = w.limbo_page[slot]
+    unmap = w.limbo_unmap[slot]
+    settle_limbo(w, slot)
+    place(w.pool, page, slot, count)
+    move(w, w.row_of[unmap], w.reg[PASS_KEY] + 1)
+    w.reg[MOVED_UNMAPS] += 1
+
+
+@kernel
+def pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
+    """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
+    unseen = -1
+    later = -1
+    for i in range(w.reg[N_MAPS]):
+        call = w.maps[i]
+        if call != but and calls.last_pass[call] < at and w.pool.slot[calls.page[call]] < 0:
+            if calls.seen[call] == slot:
+                if calls.flushed_in[call] <= at:
+                    return call  # no flush comes that could give it the slot once more
+                if later < 0:
+                    later = call
+            if calls.seen[call] < 0 and unseen < 0:
+                unseen = call
+    if later >= 0:
+        return later
+    return unseen
+
+
+@kernel
+def find_in_use(w: Work, page: int, slot: int, key: int) -> None:
+    """A slot in doubt turns out to be in use: stale, or held if it outlived a flush."""
+    count = 1 if w.doubt[slot] == DOUBT else 2
+    if count == 2:
+        w.doubt[slot] = KNOWN
+    place(w.pool, page, slot, count)
+    emit(w, PLACE, page, slot, count, key, -1)
+
+
+@kernel
+def explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
+    """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
+    other = pending_map(w, calls, slot, call, key // SUB)
+    in_question = w.doubt[slot] != KNOWN or w.limbo_page[slot] >= 0
+    if other >= 0 and in_question and other_way(w):
+        other = -1
+    if other >= 0 and next_free(w.pool, w.pool.reg[LAST] + 1) == slot:
+        commit(w, calls, other, key)
+        mark(w, other, ORDERED)
+        return True
+    if w.doubt[slot]:
+        find_in_use(w, -1, slot, key)
+        mark(w, call, INITIAL)
+        return True
+    if w.limbo_page[slot] >= 0:
+        revive(w, slot, 1)
+        mark(w, call, ORDERED)
+        return True
+    return False
+
+
+@kernel
+def was_there(
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, free: int
+) -> bool:
+    """Tell a hit on a mapping from before the trace from a new mapping far ahead.
+
+    After a new mapping the next one lies behind it; after a hit it is at `free` or little later.
+    """
+    call = who[at]
+    for i in range(at + 1, min(at + LOOKAHEAD, kinds.shape[0])):
+        if kinds[i] == RETURN_MAP:
+            other = who[i]
+            page = calls.page[other]
+            seen = calls.seen[other]
+            if page != calls.page[call] and seen >= 0 and w.pool.slot[page] < 0:
+                return free <= seen < calls.seen[call]
+    return False
+
+
+@kernel
+def serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None:  # noqa: FBT001
+    """Serve a kmap here for good.
+
+    If no order explains the slot that it returned, the model's prediction stands, and what was
+    observed is taken over for what follows.
+    """
+    slot = commit(w, calls, call, key)
+    if explained:
+        return
+    page, seen = calls.page[call], calls.seen[call]
+    w.reg[DIVERGED_CALLS] += 1
+    mark(w, call, DIVERGED)
+    if slot == ASLEEP:
+        give_up(w, call)
+    count = 2
+    if w.pool.slot[page] >= 0:
+        count = w.pool.counts[w.pool.slot[page]]
+    settle_limbo(w, seen)
+    w.doubt[seen] = KNOWN
+    place(w.pool, page, seen, count)
+    emit(w, PLACE, page, seen, count, key + 1, -1)
+    w.pool.reg[LAST] = seen
+    emit(w, CURSOR, -1, seen, 0, key + 2, -1)
+
+
+@kernel
+def give_up(w: Work, call: int) -> None:
+    """The call returned, though the model lets it sleep."""
+    w.placed[call] = True
+    w.reg[N_MAPS] = forget(w.maps, w.reg[N_MAPS], call)
+
+
+@kernel
+def first_after_flush(pool: Pool) -> int:
+    """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
+    for slot in range(pool.counts.shape[0]):
+        if pool.counts[slot] <= 1:
+            return slot
+    return pool.counts.shape[0]
