@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from collectors.symbols import Symbols
 from collectors.text.header import parse_header
 from collectors.text.lost import find_lost
 from collectors.tracecmd_dat.meaning import probe_functions
+from collectors.tracecmd_dat.unpack import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from collectors.source import Source
 
 _ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
+_SLICE: Final = 1 << 17
+"""Rows that a thread fills at a time."""
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
@@ -125,19 +129,27 @@ def make_raw(listed: Listed, file: Container) -> RawEvents:
     rows = np.empty(len(order), RAW_DTYPE)
     words: NDArray[np.int64] = rows.view(np.int64).reshape(len(rows), _ROW_WORDS)
     meta = file.features.meta
-    pages.fill_rows(
-        listed.data,
-        meta is not None and meta.order == "big",
-        order,
-        ts,
-        listed.at,
-        listed.cpu,
-        listed.plan,
-        np.array([p.row() for p in listed.plans], np.int64),
-        np.zeros(1, np.int32),
-        KIND_LOST,
-        words,
-    )
+    raw_big = meta is not None and meta.order == "big"
+    plans = np.array([p.row() for p in listed.plans], np.int64)
+    nameless = np.zeros(1, np.int32)
+
+    def fill(first: int) -> None:
+        pages.fill_rows(
+            listed.data,
+            raw_big,
+            order[first : first + _SLICE],
+            ts,
+            listed.at,
+            listed.cpu,
+            listed.plan,
+            plans,
+            nameless,
+            KIND_LOST,
+            words[first : first + _SLICE],
+        )
+
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(fill, range(0, len(order), _SLICE)))
     comms = tasks.apply(listed, order, words, file.order)
     return RawEvents(rows, comms, ("",), listed.counts)
 

@@ -15,6 +15,7 @@ import numpy as np
 from collectors.perf_data import attrs as table
 from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
 from collectors.text.cache import cached
+from collectors.text.words import load_word, piece
 from collectors.tracecmd_dat.kernels import extend, find_slot, load, u16, u32, u64
 
 if TYPE_CHECKING:
@@ -70,6 +71,29 @@ _COMPRESSED, _COMPRESSED2 = int(Record.COMPRESSED), int(Record.COMPRESSED2)
 _R_ENABLED, _R_RUNNING = int(Read.TIME_ENABLED), int(Read.TIME_RUNNING)
 _R_ID, _R_GROUP, _R_LOST = int(Read.ID), int(Read.GROUP), int(Read.LOST)
 _BPF = MISC_LOST_BPF
+
+
+_B1, _B2 = np.uint64(0x00FF_00FF_00FF_00FF), np.uint64(0x0000_FFFF_0000_FFFF)
+_S8, _S16, _S32 = np.uint64(8), np.uint64(16), np.uint64(32)
+
+
+@piece
+def _word(base: Any, at: Any, big: Any) -> Any:
+    """Load 8 bytes, which must be there, as a number."""
+    word = load_word(base, at)
+    if big:
+        word = (word >> _S8 & _B1) | (word & _B1) << _S8
+        word = (word >> _S16 & _B2) | (word & _B2) << _S16
+        word = word >> _S32 | word << _S32
+    return np.int64(word)
+
+
+@piece
+def _pair(base: Any, at: Any, big: Any) -> Any:
+    """Load two numbers of 4 bytes, which must be there."""
+    word = _word(base, at, big)
+    first, second = word & 0xFFFF_FFFF, word >> 32 & 0xFFFF_FFFF
+    return (second, first) if big else (first, second)
 
 
 @numba.njit(nogil=True)
@@ -205,14 +229,17 @@ def walk(
     first: Any = state[FIRST_TS]
     last: Any = state[LAST_TS]
     capacity = len(ts_out)
+    base = data.ctypes.data
+    dense = len(id_attrs) > len(id_keys)
     last_slot = np.full(NOT_RAW + len(attrs), -1, np.int32)
     status = DONE
     while at < end:
         if end - at < 8:
             status = BAD_RECORD
             break
-        kind = u32(data, at, big)
-        size = u16(data, at + 6, big)
+        head = _word(base, at, big)
+        kind = (head >> 32 if big else head) & 0xFFFF_FFFF
+        size = (head if big else head >> 48) & 0xFFFF
         if size < 8 or size > end - at:
             status = BAD_RECORD
             break
@@ -223,8 +250,15 @@ def walk(
                 if id_at + 8 > size:
                     status = SHORT_SAMPLE
                     break
-                key = u64(data, at + id_at, big)
-                attr = np.int64(0) if key == 0 else _attr_of(key, id_keys, id_attrs)
+                key = _word(base, at + id_at, big)
+                if key != 0:
+                    if dense:  # as _attr_of
+                        key -= id_keys[0]
+                        attr = np.int64(-1)
+                        if 0 <= key < len(id_attrs):
+                            attr = np.int64(id_attrs[key])
+                    else:
+                        attr = _attr_of(key, id_keys, id_attrs)
                 if attr < 0:
                     attr = state[FALLBACK]
             if attr < 0 or len(attrs) == 0:
@@ -232,20 +266,21 @@ def walk(
                 types[kind] += 1
                 at = stop
                 continue
-            row = attrs[attr]
-            if row[_A_REST] > size:
+            if attrs[attr, _A_REST] > size:
                 status = SHORT_SAMPLE
                 break
             event: Any = NOT_RAW + attr
             raw: Any = np.int64(0)
             ip: Any = np.int64(0)
             length = np.int64(0)
-            if row[_A_TRACEPOINT] and row[_A_RAW]:
-                raw = np.int64(_raw_at(data, at + row[_A_REST], stop, row, big))
-                if raw < 0:
+            if attrs[attr, _A_TRACEPOINT] and attrs[attr, _A_RAW]:
+                raw = at + attrs[attr, _A_REST]
+                if attrs[attr, _A_READ] >= 0 or attrs[attr, _A_CHAIN]:
+                    raw = np.int64(_raw_at(data, raw, stop, attrs[attr], big))
+                if raw < 0 or stop - raw < 8:
                     status = SHORT_SAMPLE
                     break
-                length = u32(data, raw, big)
+                length = _pair(base, raw, big)[0]
                 raw += 4
                 if length > stop - raw:
                     status = SHORT_SAMPLE
@@ -273,8 +308,8 @@ def walk(
                 status = NEW_PAIR
                 break
             ts = at
-            if row[_A_TIME] >= 0:
-                ts = u64(data, at + row[_A_TIME], big)
+            if attrs[attr, _A_TIME] >= 0:
+                ts = _word(base, at + attrs[attr, _A_TIME], big)
             else:
                 state[UNTIMED] += 1
             if plan >= 0:
@@ -285,11 +320,11 @@ def walk(
                 at_out[rows] = raw
                 plan_out[rows] = plan
                 tid_out[rows] = -1
-                if row[_A_TID] >= 0:
-                    tid_out[rows] = extend(u32(data, at + row[_A_TID] + 4, big), 4)
+                if attrs[attr, _A_TID] >= 0:
+                    tid_out[rows] = extend(_pair(base, at + attrs[attr, _A_TID], big)[1], 4)
                 cpu = np.int64(0)
-                if row[_A_CPU] >= 0:
-                    cpu = u32(data, at + row[_A_CPU], big)
+                if attrs[attr, _A_CPU] >= 0:
+                    cpu = _pair(base, at + attrs[attr, _A_CPU], big)[0]
                     if cpu >= UNKNOWN_CPU:
                         status = BAD_RECORD
                         break
