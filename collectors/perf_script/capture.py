@@ -37,8 +37,11 @@ class _Names(Names):
         """Meaning of a head, as of the same event without its modifier."""
         plain = _MODIFIER.sub(rb"\1:", text) if space == Space.HEAD else text
         found = super().meaning(space, plain)
-        if plain != text and found.kind == PLAIN_NAME:
-            return type(found)(PLAIN, found.label)
+        if plain != text and found.kind in (PLAIN, PLAIN_NAME):
+            # "cycles:u", or an event that is counted only
+            return type(found)(
+                PLAIN, text.partition(b": ")[0].decode("utf-8", "replace").strip(":")
+            )
         return found
 
 

@@ -17,8 +17,11 @@ _LEFT: Final = re.compile(
     rb"^\s*(?P<comm>\S.*?(?=\s|$))?(?P<tid>(?:(?:^|\s+)-?\d+(?:/-?\d+\s*)?)(?=\s|$))?"
     rb"(?:\s+(?P<cpu>\[\d{3,6}\]))?(?:\s+[A-Za-z]{1,4})?\s*$"
 )
-_TIMED: Final = re.compile(
-    rb"^(?P<left>.{0,120}?)(?:^|\s)\s*(?P<time>\d{1,10}\.\d{6,20}):\s+(?P<rest>\S.*)$"
+_TIME: Final = rb"(?:^|\s)\s*(?P<time>\d{1,10}\.\d{6,20}):\s+(?P<rest>\S.*)$"
+_TIMED: Final = (
+    # Behind the task's name, which may look like a time; or without one.
+    re.compile(rb"^(?P<left>.{16,120}?)" + _TIME),
+    re.compile(rb"^(?P<left>.{0,120}?)" + _TIME),
 )
 _REST: Final = re.compile(rb"^(?:\d+\s+)?(?P<event>[A-Za-z_][^\s:]*(?::[^\s:]*)*):(?:\s|$)")
 _SIDE: Final = re.compile(rb"^PERF_RECORD_[A-Z_0-9]+\b")
@@ -86,7 +89,7 @@ def find_dialect(head: bytes) -> Dialect | None:
 
 def _columns(line: bytes) -> tuple[bool, bool, bool, bool] | None:
     """Columns of one line; None where it is no sample."""
-    timed = _TIMED.match(line)
+    timed = _TIMED[0].match(line) or _TIMED[1].match(line)
     if timed is not None:
         rest = _REST.match(timed["rest"])
         if rest is None and not _SIDE.match(timed["rest"]):
