@@ -48,7 +48,9 @@ def run() -> int:
     """
     try:
         from hmtrace.cli import app
+        from hmtrace.compiled import use_cache_folder
 
+        use_cache_folder()
         app(prog_name="hmtrace")
     except HmtraceError as error:
         return _explain(error)

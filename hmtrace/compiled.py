@@ -1,0 +1,69 @@
+"""Where numba keeps compiled loops: one folder per state of the source.
+
+numba's own cache compares the time stamp of the file that holds a function. A loop here is
+compiled together with functions of other modules, and a change in one of those would go
+unnoticed: after a ``git pull`` the old model would answer. So the folder's name is a digest of
+all source that can be compiled in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_PACKAGES = ("collectors", "replay")
+_KEEP = 4
+"""Folders of other states of the source that are kept, the latest used."""
+
+
+def use_cache_folder() -> None:
+    """Point numba to the folder for this source; to be called before numba is imported.
+
+    A folder that the user chose (NUMBA_CACHE_DIR) is left alone.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    digest = source_digest()
+    for base in (_cache_home(), Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}"):
+        folder = base / digest
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.getuid():
+                continue
+            folder.touch()
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            os.environ["NUMBA_CACHE_DIR"] = str(folder)
+            _drop_old(base)
+            return
+
+
+def source_digest() -> str:
+    """Digest of the source of everything that numba compiles, 16 hex digits."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_home() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(home) / "hmtrace"
+
+
+def _drop_old(base: Path) -> None:
+    """Remove the folders that were not used for longest."""
+    try:
+        folders = [f for f in base.iterdir() if len(f.name) == 16 and f.is_dir()]
+        folders.sort(key=lambda f: f.stat().st_mtime, reverse=True)
+        for folder in folders[_KEEP:]:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return

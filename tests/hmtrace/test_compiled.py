@@ -1,0 +1,61 @@
+"""The folder of compiled loops follows the source and never gets in the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hmtrace import compiled
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    return tmp_path
+
+
+def test_folder_is_named_by_the_source(environment: Path) -> None:
+    compiled.use_cache_folder()
+    expected = environment / "hmtrace" / compiled.source_digest()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(expected)
+    assert expected.is_dir()
+
+
+def test_changed_source_changes_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "replay").mkdir()
+    (tmp_path / "replay" / "pool.py").write_text("A = 1\n")
+    (tmp_path / "hmtrace").mkdir()
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "hmtrace" / "compiled.py"))
+    before = compiled.source_digest()
+    (tmp_path / "replay" / "pool.py").write_text("A = 2\n")
+    assert compiled.source_digest() != before
+
+
+def test_the_users_choice_stays(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/somewhere")
+    compiled.use_cache_folder()
+    assert os.environ["NUMBA_CACHE_DIR"] == "/somewhere"
+
+
+def test_unwritable_home_falls_back(environment: Path) -> None:
+    (environment / "hmtrace").write_text("a file where the folder should be")
+    compiled.use_cache_folder()
+    assert os.environ["NUMBA_CACHE_DIR"].startswith(str(environment / "tmp"))
+
+
+def test_old_folders_go(environment: Path) -> None:
+    base = environment / "hmtrace"
+    for number in range(9):
+        folder = base / f"{number:016x}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (number, number))
+    (base / "notes").mkdir()
+    compiled.use_cache_folder()
+    left = {f.name for f in base.iterdir()}
+    assert compiled.source_digest() in left
+    assert "notes" in left
+    assert len(left) == 1 + compiled._KEEP
