@@ -42,6 +42,15 @@ def use_cache_folder() -> None:
             return
 
 
+def is_first_run() -> bool:
+    """Whether nothing has been compiled of this source yet, so that the run will take longer."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR", "/"))
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return True
+
+
 def source_digest() -> str:
     """Digest of the source of everything that numba compiles, 16 hex digits."""
     root = Path(__file__).parent.parent

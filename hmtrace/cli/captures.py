@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,10 @@ def read(path: str) -> Capture:
         The capture cannot be read.
     """
     from collectors import open_capture
+    from hmtrace.compiled import is_first_run
 
+    if is_first_run() and "NUMBA_DISABLE_JIT" not in os.environ:
+        sys.stderr.write("hmtrace: compiling for this machine, once; this takes half a minute\n")
     with ProgressBar("reading") as progress:
         return open_capture(path, progress=progress)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hmtrace import compiled
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -59,3 +62,11 @@ def test_old_folders_go(environment: Path) -> None:
     assert compiled.source_digest() in left
     assert "notes" in left
     assert len(left) == 1 + compiled._KEEP
+
+
+def test_the_first_run_is_recognised(environment: Path) -> None:
+    compiled.use_cache_folder()
+    assert compiled.is_first_run()
+    folder = environment / "hmtrace" / compiled.source_digest()
+    (folder / "pool.nbi").touch()
+    assert not compiled.is_first_run()
