@@ -38,8 +38,9 @@ VERDICTS: Final = ("certain", "ambiguous", "wrong", "initial", "not seen")
 FAILED: Final = -2
 """Predicted or seen: the kernel has no room."""
 
-TRUST_AFTER: Final = 24
-"""Right answers after which trees are believed again that contradicted the trace once."""
+TRUST_AFTER: Final = 12
+"""Half the right answers after which trees are believed again that contradicted the trace once;
+doubled with every further time."""
 ROUNDS: Final = 12
 """Replays at most, in search of frees that came late."""
 _MAX_NODES: Final = 1 << 22
@@ -447,7 +448,9 @@ def _trusted(
     number = np.arange(matters.size)
     last = np.maximum.accumulate(np.where(missed, number, -1))
     before = np.concatenate([[-1], last[:-1]]) if last.size else last
-    doubted = (before >= 0) & (number - before <= (np.inf if known else TRUST_AFTER))
+    times = np.concatenate([[0], np.cumsum(missed)[:-1]]) if last.size else last
+    wait = np.inf if known else TRUST_AFTER * 2.0 ** np.minimum(times, 60)
+    doubted = (before >= 0) & (number - before <= wait)
     sure[matters[doubted]] = False
     return sure
 

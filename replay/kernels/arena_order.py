@@ -380,10 +380,13 @@ def _refill(f: Forest, w: Work) -> None:
     """
     trees = f.root.shape[0]
     blocks = 0
+    left = 0
     for c in range(trees):
         if f.alive[c]:
-            blocks = count(f, c)
-            break
+            blocks = count(f, c) if left == 0 else blocks
+            left += 1
+    if left > trees // 2:
+        return  # the true tree may be among so many: a variant of it would be another one
     if f.reg[HIGH] + trees * (blocks + 2 * MAX_LOG) > f.node.shape[0]:
         return
     seed = w.reg[SEED]
