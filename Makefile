@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= fixtures/i386-minix-pae-smp2
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench readme lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.runtime  ## the main job on a real capture
@@ -21,6 +21,9 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 
 bench: $(VENV)/.dev  ## speed as ratios, beside the peers that are installed
 	$(BIN)/python -m tests.benchmarks
+
+readme: $(VENV)/.dev  ## run the README's commands and write down what they print
+	$(BIN)/python -m tests.readme
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --extra build pyproject.toml -o requirements.lock

@@ -1,0 +1,120 @@
+"""What the README says is what the program does. Renew its outputs with ``make readme``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collectors.probes import function_of, slot_of
+from hmtrace import __version__
+from tests.readme import README, REST, ROOT, Command, Workshop, blocks, commands
+
+if TYPE_CHECKING:
+    from _pytest.tmpdir import TempPathFactory
+
+TEXT = README.read_text()
+COMMANDS = [c for body in blocks(TEXT, "console") for c in commands(body)]
+BOARD = "/sys/kernel/tracing"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.line)
+def test_a_command_prints_what_the_readme_shows(shop: Workshop, command: Command) -> None:
+    printed = shop.run(command.line)
+    assert "Traceback" not in "\n".join(printed)
+    expected = [line for line in command.shown if line != REST]
+    kept = len(expected) if command.shortened else len(printed)
+    assert printed[:kept] == expected, "renew with: make readme"
+    assert command.agrees(printed)
+
+
+def test_every_command_of_the_program_is_shown() -> None:
+    from hmtrace.cli import app
+
+    used = {c.line.split()[1] for c in COMMANDS if c.line.startswith("hmtrace ")}
+    used |= {c.line.split("| hmtrace ")[1].split()[0] for c in COMMANDS if "| hmtrace" in c.line}
+    assert {str(c.name) for c in app.registered_commands} <= used
+
+
+def test_outputs_fit_eighty_columns() -> None:
+    lines = [line for body in blocks(TEXT, "console") for line in body.split("\n")]
+    assert [line for line in lines if len(line) > 80 and not line.startswith("$")] == []
+
+
+def test_the_first_screen_shows_both_commands_and_a_report() -> None:
+    head = "\n".join(TEXT.split("\n")[:40])
+    assert "make demo" in head
+    assert "make test" in head
+    assert "$ hmtrace report fixtures/" in head
+
+
+def test_the_demo_is_the_capture_of_the_first_report() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    demo = re.search(r"DEMO\s*\?=\s*(\S+)", makefile)
+    assert demo is not None
+    assert COMMANDS[0].line == f"hmtrace report {demo[1]}"
+
+
+def test_make_knows_every_target() -> None:
+    named = set(re.findall(r"(?m)(?:`|^    )make ([a-z][a-z-]*)", TEXT))
+    assert {"demo", "test", "lint", "bench", "readme"} <= named
+    for target in sorted(named):
+        subprocess.run(
+            ["make", "-n", target], cwd=ROOT, check=True, capture_output=True, timeout=20
+        )
+
+
+def test_lines_for_the_board_are_shell_and_probe_what_is_known() -> None:
+    scripts = [body for body in blocks(TEXT, "sh") if BOARD in body]
+    assert scripts
+    probes = 0
+    for script in scripts:
+        subprocess.run(["sh", "-n"], input=script, text=True, check=True, timeout=20)
+        for kind, symbol, rest in re.findall(
+            r"^([pr])\d*:\w+/\w+ (\S+)(.*)$", script, re.MULTILINE
+        ):
+            function = function_of(symbol)
+            assert function is not None, symbol
+            for argument in re.findall(r"(\w+)=", rest):
+                assert slot_of(function, argument, is_return=kind == "r") is not None, argument
+            probes += 1
+    assert probes >= 10
+
+
+def test_files_and_folders_that_are_named_exist() -> None:
+    for name in re.findall(r"`([\w./-]+/[\w./-]*)`", TEXT):
+        if name.split("/")[0] in {p.name for p in ROOT.iterdir()}:
+            assert (ROOT / name).exists(), name
+    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_renewing_keeps_the_length_of_what_is_shown() -> None:
+    command = Command("x", ("old", "older", REST))
+    assert command.renewed(["a", "b", "c"]) == f"$ x\na\nb\n{REST}"
+    assert command.renewed(["a", "b"]) == "$ x\na\nb"
+    assert Command("x", ("old",)).renewed(["a", "b", "c"]) == "$ x\na\nb\nc"
+    assert command.agrees(["old", "older", "new"])
+    assert not command.agrees(["old", "older"])
+    assert not Command("x", ("a",)).agrees(["a", "b"])
+
+
+def test_the_changelog_has_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert __version__ in text
+    assert "## [Unreleased]" in text or f"## [{__version__}]" in text
+
+
+def test_continuous_integration_runs_the_readmes_commands() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make lint" in script
+    assert "make test" in script
+    assert (Path(ROOT / ".ci" / "run").stat().st_mode & 0o111) != 0
