@@ -110,6 +110,9 @@ class Workshop:
 
 def main() -> None:
     """Write what the commands print now into README.md."""
+    from hmtrace.compiled import use_cache_folder
+
+    use_cache_folder()  # before HOME is another one, where everything would be compiled again
     with tempfile.TemporaryDirectory() as scratch:
         shop = Workshop(Path(scratch) / "hmtrace")
 
