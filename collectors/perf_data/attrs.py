@@ -30,6 +30,7 @@ A_TAIL_TIME: Final = 8  # from a record's end; 0 none
 A_TAIL_CPU: Final = 9
 A_TAIL: Final = 10  # bytes of the tail
 A_COLUMNS: Final = 11
+_READ_BITS: Final = 31
 
 _FIXED: Final = (
     Sample.IDENTIFIER,
@@ -121,7 +122,7 @@ class Attr:
             self.offset(Sample.TIME),
             self.offset(Sample.CPU),
             fixed,
-            self.read_format if self.sample_type & Sample.READ else -1,
+            self.read_format & _READ_BITS if self.sample_type & Sample.READ else -1,
             int(bool(self.sample_type & Sample.CALLCHAIN)),
             int(bool(self.sample_type & Sample.RAW)),
             int(self.type == layout.TYPE_TRACEPOINT),

@@ -142,6 +142,8 @@ def _read_attrs(file: Container, section: tuple[int, int], stride: int) -> None:
 def add_attr(file: Container, attr: Attr, ids: Cursor) -> None:
     """Add an event and its ids, which fill the rest of `ids`."""
     index = len(file.attrs)
+    if index >= layout.MAX_ATTRS:
+        raise ids.error(f"more than {layout.MAX_ATTRS} events", hint=TRUNCATED)
     file.attrs.append(attr)
     if len(file.ids) + ids.left // 8 > len(file.data) // 8:
         raise ids.error("more ids than the file has room for", hint=TRUNCATED)

@@ -91,7 +91,7 @@ def _read_events(features: Features, cursor: Cursor) -> None:
     stride = cursor.number(4, "size of an attribute")
     if not layout.ATTR_MIN <= stride <= layout.ATTR_MAX:
         raise cursor.error(f"attributes of {stride} bytes in the event descriptions")
-    for _ in range(min(count, layout.EVENT_DESC_LIMIT)):
+    for _ in range(min(count, layout.MAX_ATTRS)):
         start = cursor.offset
         attr, _size = read_attr(cursor, stride, strict=False)
         cursor.seek(start + stride, "event description")

@@ -101,8 +101,8 @@ MISC_LOST_BPF: Final = 1 << 15
 CLOCKS: Final = {0: "realtime", 1: "mono", 4: "mono_raw", 7: "boot", 11: "tai"}
 """Names of ``clockid`` (include/uapi/linux/time.h), as the trace clocks are called."""
 
-EVENT_DESC_LIMIT: Final = 1 << 16
-"""Events that a file may describe."""
+MAX_ATTRS: Final = 1 << 13
+"""Events that a file may have."""
 EXPANSION: Final = 256
 """Times its size that the records of a file may expand to, above `EXPANSION_FREE`."""
 EXPANSION_FREE: Final = 1 << 26

@@ -16,7 +16,7 @@ from collectors.errors import HmtraceError
 from collectors.perf_data.attrs import attr_table, id_table
 from collectors.perf_data.container import take_record
 from collectors.perf_data.features import key_of
-from collectors.perf_data.layout import TYPE_TRACEPOINT, Record
+from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, Record
 from collectors.probes import KIND_LOST
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
 from collectors.tracecmd_dat.meaning import Meaning, Plan
@@ -35,8 +35,9 @@ _EVENTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1
 _BYTES_PER_SAMPLE: Final = 80
 """A sample of a probe without arguments has so many; there is room for one per so many bytes."""
-_STEP: Final = 64 << 20
-"""Bytes between two calls of `progress`."""
+_MAX_DESCRIPTIONS: Final = 256
+"""Runs of records that describe events; perf writes one or two, at the begin."""
+_DESCRIPTIONS: Final = (Record.HEADER_ATTR, Record.TRACING_DATA, Record.HEADER_FEATURE)
 
 
 @dataclass
@@ -122,6 +123,7 @@ class Walk:
         self._probes = probes
         self._meaning: Meaning | None = None
         self._labels: dict[int, str] = {}
+        self._described = 0
         self._plans = [Plan(KIND_LOST)]
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.POSITION] = begin
@@ -240,33 +242,43 @@ class Walk:
             self._rows = self._rows.doubled()
 
     def _take_special(self, at: int) -> None:
-        """Read a record that describes something, and go on behind it."""
+        """Read the records that describe something from `at` on, and go on behind them."""
         file = self._file
-        if file.pipe:
-            shown: int | None = at
-        else:
-            shown = at if self._data.size == len(file.data) else None
+        self._described += 1
+        if self._described > _MAX_DESCRIPTIONS:
+            msg = "descriptions of events again and again between the samples"
+            raise HmtraceError(msg, source=file.name, offset=at, hint=TRUNCATED)
+        shown = file.pipe or self._data.size == len(file.data)
+        base = 0 if shown else None
         cursor = Cursor(
-            self._data.data[at : self._end], name=file.name, order=file.order, base=shown
+            self._data.data[: self._end], name=file.name, order=file.order, offset=at, base=base
         )
-        kind = cursor.number(4, "type of a record")
-        cursor.number(2, "misc")
-        size = cursor.number(2, "size of a record")
-        if kind in (Record.COMPRESSED, Record.COMPRESSED2):
-            raise CompressedRecordsError
-        if kind == Record.TRACING_DATA:
-            length = cursor.number(4, "size of the tracing data")
-            cursor.seek(size, "tracing data")
-            body = cursor.take(length, "tracing data")
-            size += length + 7 & ~7
-        else:
-            body = cursor.take(size - 8, "record")
-        base = None if shown is None else shown + 8
-        inner = Cursor(body, name=file.name, order=file.order, base=base)
+        while cursor.left >= RECORD_HEADER:
+            at = cursor.offset
+            kind = cursor.number(4, "type of a record")
+            cursor.number(2, "misc")
+            size = cursor.number(2, "size of a record")
+            if kind in (Record.COMPRESSED, Record.COMPRESSED2):
+                raise CompressedRecordsError
+            if kind not in _DESCRIPTIONS:
+                break
+            if size < RECORD_HEADER:
+                raise cursor.error(f"a record of {size} bytes")
+            body_at = cursor.offset
+            body = cursor.take(size - RECORD_HEADER, "a record")
+            if kind == Record.TRACING_DATA:
+                length = int.from_bytes(body[:4], file.order)
+                body_at = cursor.offset
+                body = cursor.take(length, "tracing data")
+                cursor.offset += min(-length & 7, cursor.left)
+            if file.pipe:
+                inner_base = body_at if shown else None
+                inner = Cursor(body, name=file.name, order=file.order, base=inner_base)
+                take_record(file, kind, inner)
+            at = cursor.offset
         if file.pipe:
-            take_record(file, kind, inner)
             self._describe()
-        self._state[self._k.POSITION] = min(at + size, self._end)
+        self._state[self._k.POSITION] = at
 
     def _refusal(self, status: int, at: int) -> HmtraceError:
         """Say what is wrong with the record at a position."""

@@ -370,3 +370,24 @@ def test_single_bytes_of_headers_and_records_damaged() -> None:
             at = rng.choice((rng.randrange(min(2500, len(data))), rng.randrange(len(data))))
             data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
             attempt(bytes(data))
+
+
+def test_damage_that_was_found_by_fuzzing() -> None:
+    spec = make(form=w.PIPE)
+    for form in (1 << 63, (1 << 64) - 1):
+        attrs = [replace(a, read_format=form, sample_type=w.USUAL | w.READ) for a in spec.attrs]
+        attempt(w.write(replace(spec, attrs=attrs)))
+
+
+def test_events_without_end_are_refused() -> None:
+    spec = make(form=w.PIPE)
+    with pytest.raises(HmtraceError, match="more than 8192 events"):
+        reading(w.write(replace(spec, attrs=[replace(spec.attrs[3], ids=())] * 9000)))
+
+
+def test_descriptions_between_all_samples_are_refused() -> None:
+    data = w.write(make(form=w.PIPE))
+    attr = data[16 : 16 + int.from_bytes(data[22:24], "little")]
+    round_ = bytes([68, 0, 0, 0, 0, 0, 8, 0])
+    with pytest.raises(HmtraceError, match="again and again"):
+        reading(data[:16] + (attr + round_) * 300 + data[16:])
