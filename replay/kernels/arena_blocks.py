@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
+
+from replay.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def new_blocks(events: int, initial: NDArray[np.int64]) -> Blocks:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _find(b: Blocks, address: int, bits: int) -> int:
     """Block that holds an address, -1 none."""
     for k in range(b.reg[COUNT]):
@@ -99,7 +100,7 @@ def _find(b: Blocks, address: int, bits: int) -> int:
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add(b: Blocks, start: int, left: int, cpu: int) -> None:
     k = b.reg[COUNT]
     b.reg[COUNT] += 1
@@ -108,14 +109,15 @@ def _add(b: Blocks, start: int, left: int, cpu: int) -> None:
     b.block[k, OWNER], b.block[k, QUEUED], b.block[k, GUESSED] = cpu, left > 0, 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _remove(b: Blocks, k: int) -> None:
     for j in range(k, b.reg[COUNT] - 1):
-        b.block[j] = b.block[j + 1]
+        for column in range(BLOCK_COLUMNS):
+            b.block[j, column] = b.block[j + 1, column]
     b.reg[COUNT] -= 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _look(b: Blocks, cpu: int, units: int) -> int:
     """First block in a CPU's queue with room: vb_alloc(); -1 none."""
     for k in range(b.reg[COUNT]):
@@ -124,20 +126,20 @@ def _look(b: Blocks, cpu: int, units: int) -> int:
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _where(b: Blocks, cpu: int, units: int, bits: int) -> int:
     """Address of the next piece."""
     k = _look(b, cpu, units)
     return NO_BLOCK if k < 0 else b.block[k, START] + (bits - b.block[k, LEFT]) * PAGE
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _cut(b: Blocks, k: int, left: int) -> None:
     b.block[k, LEFT] = left
     b.block[k, QUEUED] = left > 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _map(b: Blocks, event: NDArray[np.int64], i: int, bits: int) -> None:
     """One piece, at its place."""
     e = event[i]
@@ -180,7 +182,7 @@ def _map(b: Blocks, event: NDArray[np.int64], i: int, bits: int) -> None:
         _cut(b, k, b.block[k, LEFT] - units)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _release(b: Blocks, address: int, bits: int) -> int:
     """Let a block go; whether free_vmap_block() or purge_fragmented_blocks() would."""
     k = _find(b, address, bits)
@@ -194,7 +196,7 @@ def _release(b: Blocks, address: int, bits: int) -> int:
     return 1 if bits in (dirty, left + dirty) else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     """Range of all unmapped pieces in queued blocks; (-1, -1) none.
 
@@ -210,7 +212,7 @@ def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     return (int(start), int(end)) if end >= 0 else (-1, -1)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def run(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> None:
     """Follow the blocks through a trace.
 

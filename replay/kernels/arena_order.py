@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from replay.kernels.arena_tree import (
+    COLUMNS as TREE_COLUMNS,
+)
 from replay.kernels.arena_tree import (
     CONTRADICTIONS,
     FAIL,
@@ -32,6 +34,7 @@ from replay.kernels.arena_tree import (
     shape_matters,
     take,
 )
+from replay.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +139,7 @@ def new_work(items: int, given: NDArray[np.int64], trees: int) -> Work:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
     """What the trees predict: the most frequent answer, whether all agree, their number."""
     n = 0
@@ -161,7 +164,7 @@ def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
     return int(best), agree, n
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) -> bool:  # noqa: FBT001
     """Serve one allocation; False, and nothing done, if no tree explains its address."""
     item = items[i]
@@ -199,7 +202,7 @@ def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) ->
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
     """Give one area of a purge back."""
     item = items[i]
@@ -214,7 +217,7 @@ def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
     item[NEXT] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> bool:  # noqa: FBT001
     """Apply an item, or one area of it; False if it cannot be applied here."""
     if items[i, KIND] == ALLOC:
@@ -230,16 +233,26 @@ def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> 
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _save(f: Forest, saved: Forest) -> None:
-    high = f.reg[HIGH]
-    saved.node[:high] = f.node[:high]
-    saved.root[:] = f.root
-    saved.alive[:] = f.alive
-    saved.reg[:] = f.reg
+    for x in range(f.reg[HIGH]):
+        for column in range(TREE_COLUMNS):
+            saved.node[x, column] = f.node[x, column]
+    for c in range(f.root.shape[0]):
+        saved.root[c] = f.root[c]
+        saved.alive[c] = f.alive[c]
+    for k in range(f.reg.shape[0]):
+        saved.reg[k] = f.reg[k]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
+def _move(target: NDArray[np.int64], source: NDArray[np.int64], first: int, n: int) -> None:
+    """Copy n numbers from position `first` of one array to the start of another."""
+    for k in range(n):
+        target[k] = source[first + k]
+
+
+@kernel
 def _undo(
     f: Forest, saved: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
     whole: bool,  # noqa: FBT001
@@ -253,7 +266,7 @@ def _undo(
     _save(saved, f)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _redo(
     f: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
     whole: bool,  # noqa: FBT001
@@ -263,7 +276,7 @@ def _redo(
         _step(f, w, items, steps[k], whole)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> int:
     """Next item behind `after` that may come now: nothing unplaced ends before it begins."""
     end = min(items.shape[0], first + WINDOW)
@@ -279,7 +292,7 @@ def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> i
     return NIL
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _repair(
     f: Forest,
     saved: Forest,
@@ -298,17 +311,17 @@ def _repair(
         # Far back nothing is likely to be wrong, and every step back costs as much as the log
         # is long: move the checkpoint up.
         cut = n_prefix - UNDO
-        w.prefix[:n_prefix] = w.log[:n_prefix]
+        _move(w.prefix, w.log, 0, n_prefix)
         _undo(f, saved, w, items, w.prefix, n_prefix, whole)
         _redo(f, w, items, w.prefix, cut, whole)
         _save(f, saved)
         n_prefix = UNDO
-        w.log[:UNDO] = w.prefix[cut : cut + UNDO]
-        w.prefix[:UNDO] = w.log[:UNDO]
+        _move(w.log, w.prefix, cut, UNDO)
+        _move(w.prefix, w.log, 0, UNDO)
         while w.placed[w.reg[LOG_FIRST]]:
             w.reg[LOG_FIRST] += 1
     else:
-        w.prefix[:n_prefix] = w.log[:n_prefix]
+        _move(w.prefix, w.log, 0, n_prefix)
         _undo(f, saved, w, items, w.prefix, n_prefix, whole)
     w.reg[REPAIRS] += 1
     budget = min(np.int64(SEARCH // min(10, f.root.shape[0])), w.reg[BUDGET])
@@ -348,14 +361,14 @@ def _repair(
         w.reg[N_LOG] = depth
         return True
     _undo(f, saved, w, items, w.log, depth, whole)
-    w.log[:n_prefix] = w.prefix[:n_prefix]
+    _move(w.log, w.prefix, 0, n_prefix)
     _redo(f, w, items, w.log, n_prefix, whole)
     w.reg[N_LOG] = n_prefix
     w.reg[GIVEN_UP] += 1
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _merge_trees(f: Forest, w: Work) -> None:
     """Forget trees that contradicted the trace or that have come to equal another one."""
     for c in range(f.root.shape[0]):
@@ -371,7 +384,7 @@ def _merge_trees(f: Forest, w: Work) -> None:
             release(f, c)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _refill(f: Forest, w: Work) -> None:
     """Put variants of the trees that are left in the place of those that contradicted the trace.
 
@@ -407,7 +420,7 @@ def _refill(f: Forest, w: Work) -> None:
     w.reg[SEED] = seed
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def run(
     f: Forest,
     saved: Forest,

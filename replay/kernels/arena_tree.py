@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
+
+from replay.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def grown(forest: Forest, capacity: int) -> Forest:
     return forest._replace(node=node)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _new_row(f: Forest) -> int:
     x = f.reg[SPARE]
     if x == NIL:
@@ -102,13 +103,13 @@ def _new_row(f: Forest) -> int:
     return x
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _drop_row(f: Forest, x: int) -> None:
     f.node[x, START] = f.reg[SPARE]
     f.reg[SPARE] = x
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _update_max(node: NDArray[np.int64], x: int) -> None:
     """compute_subtree_max_size()."""
     best = node[x, END] - node[x, START]
@@ -120,7 +121,7 @@ def _update_max(node: NDArray[np.int64], x: int) -> None:
     node[x, MAX] = best
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def propagate(node: NDArray[np.int64], x: int) -> None:
     """Bring the subtree maxima up to date from a node to the root."""
     while x != NIL:
@@ -128,7 +129,7 @@ def propagate(node: NDArray[np.int64], x: int) -> None:
         x = node[x, PARENT]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _replace_child(f: Forest, tree: int, parent: int, old: int, new: int) -> None:
     if parent == NIL:
         f.root[tree] = new
@@ -138,7 +139,7 @@ def _replace_child(f: Forest, tree: int, parent: int, old: int, new: int) -> Non
         f.node[parent, RIGHT] = new
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _rotate(f: Forest, tree: int, x: int, down: int, up: int) -> None:
     """Lift the child of `x` on side `up` above it; `x` sinks to side `down`."""
     node = f.node
@@ -156,12 +157,12 @@ def _rotate(f: Forest, tree: int, x: int, down: int, up: int) -> None:
     _update_max(node, y)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _is_red(node: NDArray[np.int64], x: int) -> bool:
     return x != NIL and node[x, RED] == 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _insert_fix(f: Forest, tree: int, x: int) -> None:
     """lib/rbtree.c: __rb_insert."""
     node = f.node
@@ -190,7 +191,7 @@ def _insert_fix(f: Forest, tree: int, x: int) -> None:
         return
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def insert(f: Forest, tree: int, start: int, end: int) -> None:
     """Add a block as a new leaf: link_va() and rebalancing."""
     node = f.node
@@ -212,7 +213,7 @@ def insert(f: Forest, tree: int, start: int, end: int) -> None:
     _insert_fix(f, tree, x)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _erase_fix(f: Forest, tree: int, parent: int) -> None:
     """lib/rbtree.c: ____rb_erase_color; one black node is missing below `parent`."""
     node = f.node
@@ -248,7 +249,7 @@ def _erase_fix(f: Forest, tree: int, parent: int) -> None:
         return
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def erase(f: Forest, tree: int, x: int) -> None:
     """Take a node out: __rb_erase_augmented() of include/linux/rbtree_augmented.h."""
     node = f.node
@@ -293,19 +294,19 @@ def erase(f: Forest, tree: int, x: int) -> None:
     _drop_row(f, x)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _place_in(node: NDArray[np.int64], x: int, align: int, vstart: int) -> int:
     """Lowest aligned address in a block that is not below vstart."""
     return (max(node[x, START], vstart) + align - 1) & -align
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) -> bool:
     """is_within_this_va()."""
     return _place_in(node, x, align, vstart) + size <= node[x, END]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def find_vmap_lowest_match(
     f: Forest, tree: int, size: int, align: int, vstart: int, vend: int
 ) -> int:
@@ -348,7 +349,7 @@ def find_vmap_lowest_match(
     return NIL
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> int:
     """Address that a request gets, or FAIL: __alloc_vmap_area() without the carving."""
     x = find_vmap_lowest_match(f, tree, size, align, vstart, vend)
@@ -358,7 +359,7 @@ def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) 
     return FAIL if start + size > vend else start
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
     """Blocks before and after an address: the last that starts at or below it, the next."""
     before, after = NIL, NIL
@@ -373,7 +374,7 @@ def _neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
     return before, after
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _carve(f: Forest, tree: int, x: int, start: int, end: int) -> None:
     """Take [start, end) out of block `x`, which holds it: adjust_va_to_fit_type()."""
     node = f.node
@@ -392,7 +393,7 @@ def _carve(f: Forest, tree: int, x: int, start: int, end: int) -> None:
         insert(f, tree, first, start)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def take(f: Forest, tree: int, start: int, end: int) -> bool:
     """Make [start, end) unavailable; return whether it was one piece of a free block.
 
@@ -411,7 +412,7 @@ def take(f: Forest, tree: int, start: int, end: int) -> bool:
         _carve(f, tree, after, f.node[after, START], min(end, f.node[after, END]))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def give_back(f: Forest, tree: int, start: int, end: int) -> bool:
     """Return an area to the free tree; False if part of it was free already.
 
@@ -436,7 +437,7 @@ def give_back(f: Forest, tree: int, start: int, end: int) -> bool:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def plant(f: Forest, tree: int, blocks: NDArray[np.int64], erased: NDArray[np.int64]) -> None:
     """Build a tree by insertions, then erasures, in the given order.
 
@@ -457,7 +458,7 @@ def plant(f: Forest, tree: int, blocks: NDArray[np.int64], erased: NDArray[np.in
             erase(f, tree, before)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def release(f: Forest, tree: int) -> None:
     """Empty a tree."""
     x = f.root[tree]
@@ -478,15 +479,16 @@ def release(f: Forest, tree: int) -> None:
             x = parent
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _copy_row(f: Forest, x: int, parent: int) -> int:
     y = _new_row(f)
-    f.node[y] = f.node[x]
+    for column in range(COLUMNS):  # a slice would need memory of its own to be copied safely
+        f.node[y, column] = f.node[x, column]
     f.node[y, LEFT], f.node[y, RIGHT], f.node[y, PARENT] = NIL, NIL, parent
     return y
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def copy(f: Forest, source: int, target: int) -> None:
     """Make an empty tree equal to another one."""
     node = f.node
@@ -509,7 +511,7 @@ def copy(f: Forest, source: int, target: int) -> None:
             y = node[y, side]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count(f: Forest, tree: int) -> int:
     """Number of blocks."""
     n = 0
@@ -520,14 +522,14 @@ def count(f: Forest, tree: int) -> int:
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _first(node: NDArray[np.int64], x: int) -> int:
     while x != NIL and node[x, LEFT] != NIL:
         x = node[x, LEFT]
     return x
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _after(node: NDArray[np.int64], x: int) -> int:
     """Next block by address: rb_next()."""
     if node[x, RIGHT] != NIL:
@@ -538,7 +540,7 @@ def _after(node: NDArray[np.int64], x: int) -> int:
     return parent
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> bool:
     """Whether trees of another shape could serve a request from another block.
 
@@ -559,7 +561,7 @@ def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def reshape(f: Forest, tree: int, seed: int) -> int:
     """Take a block out and put it back, which changes the shape; return the next seed."""
     node = f.node
@@ -577,7 +579,7 @@ def reshape(f: Forest, tree: int, seed: int) -> int:
     return seed
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def same_shape(f: Forest, one: int, other: int) -> bool:
     """Whether two trees are equal in blocks, links and colours."""
     node = f.node
