@@ -357,6 +357,8 @@ def walk(
                 if rows >= capacity:
                     status = FULL
                     break
+                if ts == 0 and rows > 0:  # an old kernel, which gave the record no stamp
+                    ts = ts_out[rows - 1]
                 ts_out[rows] = ts
                 at_out[rows] = u64(data, at + 16, big)
                 plan_out[rows] = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _LINES: Final = 400
-"""Lines that are looked at."""
+"""Lines that are looked at, without those of the header."""
 _LEFT: Final = re.compile(
     rb"^\s*(?P<comm>\S.*?(?=\s|$))?(?P<tid>(?:(?:^|\s+)-?\d+(?:/-?\d+\s*)?)(?=\s|$))?"
     rb"(?:\s+(?P<cpu>\[\d{3,6}\]))?(?:\s+[A-Za-z]{1,4})?\s*$"
@@ -68,7 +68,7 @@ def find_dialect(head: bytes) -> Dialect | None:
     votes: Counter[tuple[bool, bool, bool, bool]] = Counter()
     others = 0
     header: dict[str, str] = {}
-    for line in head.split(b"\n", _LINES)[:_LINES]:
+    for line in head.split(b"\n"):
         if line.startswith(b"#"):
             match = _HEADER.match(line.decode("utf-8", "replace"))
             if match:
@@ -81,6 +81,10 @@ def find_dialect(head: bytes) -> Dialect | None:
             others += 1
         else:
             votes[columns] += 1
+        if votes.total() + others >= _LINES:
+            break
+    if not votes and not others and "perf version" in header:  # a header of many events
+        return Dialect(time=True, tid=True, comm=True, cpu=True, header=header)
     if not votes or others > 4 * votes.total():
         return None
     time, tid, comm, cpu = votes.most_common(1)[0][0]

@@ -206,6 +206,16 @@ def test_clock_of_the_stamps() -> None:
     assert reading(w.write(replace(spec, attrs=attrs))).clock == "mono_raw"
 
 
+def test_records_of_old_kernels_have_no_stamps() -> None:
+    spec = make()
+    attrs = [replace(a, sample_id_all=False) for a in spec.attrs]
+    got = reading(w.write(replace(spec, attrs=attrs)))
+    kinds = [row[1] for row in table(got)]
+    assert kinds == [row[1] for row in EXPECTED]
+    (lost,) = got.lost.intervals
+    assert (lost.cpu, lost.count, lost.after_seq) == (None, 4, 1)
+
+
 def test_one_event_without_ids() -> None:
     spec = make(sample_type=w.TID | w.TIME | w.CPU | w.RAW, ids=False)
     got = reading(w.write(spec))

@@ -243,6 +243,13 @@ def test_other_texts_are_not_taken() -> None:
         assert perf_script.sniff(head) == path.name.startswith("perf-script"), path
 
 
+def test_a_long_header() -> None:
+    header = "# ========\n# perf version : 6.1.176\n" + "# event : name = hm:x, type = 2\n" * 9000
+    text = header + lines(FORMS["default"][0])
+    assert perf_script.sniff(text.encode()[: 1 << 16])
+    assert len(reading(text).raw.rows) == 3
+
+
 def test_found_by_content(tmp_path: Path) -> None:
     path = tmp_path / "anything"
     path.write_text(lines(FORMS["default"][0]))
