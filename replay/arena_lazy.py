@@ -123,7 +123,9 @@ def replay_lazy(
     return LazyReplay(stream, of_purge, purges, lazy)
 
 
-def hold_late(replay: LazyReplay, wrong: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
+def hold_late(
+    replay: LazyReplay, wrong: NDArray[np.int64], at_most: int, cleared: set[int]
+) -> NDArray[np.int64]:
     """Suppose that frees came too late for a purge, where a wrong prediction says so.
 
     A free that entered before a purge took the list may have reached it only afterwards. The
@@ -134,10 +136,14 @@ def hold_late(replay: LazyReplay, wrong: NDArray[np.int64], at_most: int) -> NDA
     ----------
     replay
         As it is.
-    wrong : ndarray of int64, shape (n, 3)
-        Wrong predictions in order: predicted start and end, end of the call's interval.
+    wrong : ndarray of int64, shape (n, 4)
+        Wrong predictions in order: predicted and observed start (negative: failed), size, end of
+        the call's interval.
     at_most
         How many of them to explain.
+    cleared
+        Frees (stream events) that explained nothing when they were tried, or that an observed
+        address shows to have been in time; more are added.
 
     Returns
     -------
@@ -150,11 +156,22 @@ def hold_late(replay: LazyReplay, wrong: NDArray[np.int64], at_most: int) -> NDA
     taken = replay.lazy.taken_by
     frees = np.flatnonzero(taken >= 0)
     frees = frees[stream[frees, kernel.HI] > stream[taken[frees], kernel.LO]]
+    frees = frees[~np.isin(frees, list(cleared))]
+    held = np.flatnonzero(stream[:, kernel.HOLD] > 0)
     explained = 0
-    for start, end, until in wrong[:MAX_SUSPECTS].tolist():
-        inside = (stream[frees, kernel.START] < end) & (stream[frees, kernel.END] > start)
+
+    def inside(those: NDArray[np.int64], start: int, size: int) -> NDArray[np.bool_]:
+        overlap = stream[those, kernel.START] < start + size
+        return overlap & (stream[those, kernel.END] > start) & (start >= 0)
+
+    for predicted, seen, size, until in wrong[:MAX_SUSPECTS].tolist():
+        # What the kernel handed out again did reach the list in time.
+        early = held[inside(held, seen, size) & (stream[held, kernel.LO] < until)]
+        stream[early, kernel.HOLD] = 0
+        cleared.update(early.tolist())
         before = stream[taken[frees], kernel.LO] < until
-        suspects = frees[inside & before]
+        suspects = frees[inside(frees, predicted, size) & before]
+        suspects = suspects[~np.isin(suspects, early)]
         if suspects.size and explained < at_most:
             free = suspects[np.argmax(taken[suspects])]
             stream[free, kernel.HOLD] = taken[free] + 1

@@ -41,8 +41,9 @@ FAILED: Final = -2
 TRUST_AFTER: Final = 12
 """Half the right answers after which trees are believed again that contradicted the trace once;
 doubled with every further time."""
-ROUNDS: Final = 12
-"""Replays at most, in search of frees that came late."""
+MAX_ROUNDS: Final = 40
+ROUND_ROWS: Final = 1_000_000
+"""Replays at most in search of frees that came late, and rows that they may go through."""
 _MAX_NODES: Final = 1 << 22
 
 
@@ -242,7 +243,8 @@ def _play(
     best: _Run | None = None
     held = 0
     at_most = MAX_SUSPECTS
-    for _ in range(ROUNDS):
+    cleared: set[int] = set()
+    for _ in range(min(MAX_ROUNDS, 2 + ROUND_ROWS // (1 + len(stream)))):
         lazy = replay_lazy(stream, of_purge, purges, state.lazy, generation.lazy_list, limit)
         run = _Run(calls, state, lazy)
         run.play(generation)
@@ -250,13 +252,10 @@ def _play(
             best, at_most = run, MAX_SUSPECTS
             held = int((stream[:, HOLD] > 0).sum())
         elif at_most > 1:
-            at_most = 1  # the first alone: the others may be its consequences
+            at_most //= 8  # only the first: the others may be its consequences
         else:
-            break
-        suspects = best.suspects()
-        if not suspects.size:
-            break
-        stream = hold_late(best.lazy, suspects, at_most)
+            cleared |= set(np.flatnonzero(stream[:, HOLD] != best.lazy.stream[:, HOLD]).tolist())
+        stream = hold_late(best.lazy, best.suspects(), at_most, cleared)
         if (stream[:, HOLD] == best.lazy.stream[:, HOLD]).all():
             break
     assert best is not None
@@ -358,13 +357,13 @@ class _Run:
         return observed - matched, int((self.work.status & DIVERGED > 0).sum())
 
     def suspects(self) -> NDArray[np.int64]:
-        """Wrong predictions of an address: its start and end, end of the call's interval."""
+        """Wrong predictions, as :func:`replay.arena_lazy.hold_late` asks for them."""
         from replay.kernels import arena_order as kernel
 
-        wrong = (self.work.status & kernel.DIVERGED > 0) & (self.work.predicted >= 0)
-        start = self.work.predicted[wrong]
+        wrong = self.work.status & kernel.DIVERGED > 0
         item = self.items[wrong]
-        return np.stack([start, start + item[:, kernel.SIZE], item[:, kernel.HI]], axis=1)
+        columns = item[:, kernel.SEEN], item[:, kernel.SIZE], item[:, kernel.HI]
+        return np.stack([self.work.predicted[wrong], *columns], axis=1)
 
     def areas(self) -> pl.DataFrame:
         """Allocations with their predictions, as :func:`replay.arena_blocks.replay_blocks` asks."""
