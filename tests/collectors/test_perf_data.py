@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import shutil
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +167,17 @@ def test_directory_form(tmp_path: Path) -> None:
             assert capture.lost.events == 4
 
 
+@pytest.mark.skipif(PERF is None, reason="perf is not installed")
+@pytest.mark.parametrize("compress", [0, 100])
+def test_perf_script_reads_the_directory_form_alike(compress: int, tmp_path: Path) -> None:
+    spec = make(compress=compress)
+    parts = [spec.items[2:6], spec.items[6:]]
+    folder = tmp_path / "perf.data"
+    w.write_directory(replace(spec, items=spec.items[:2], parts=parts), folder)
+    text = perf_output(folder, "--ns", "--show-lost-events")
+    assert table(perf_script.read(Source.from_bytes(text, "text"))) == EXPECTED
+
+
 def test_long_run_of_samples_grows_every_table() -> None:
     spec = make()
     ev = w.probe_events(4)["kmap_high"]
@@ -292,6 +305,40 @@ def test_real_file_field_by_field_as_perf_script_has_it(tmp_path: Path) -> None:
     data = reading(real(), FIXTURE)
     text = perf_script.read(Source.from_bytes(perf_output(path, "--ns"), "t", FIXTURE))
     same_rows(data, text, microseconds=False)
+
+
+def as_stream(data: bytes, *, level: int | None) -> bytes:
+    """The real file's records as perf record -o - writes them, compressed or not."""
+    _, stride, attrs_at, attrs_size, begin, size = struct.unpack_from("<QQQQQQ", data, 8)
+
+    def record(kind: int, body: bytes) -> bytes:
+        return struct.pack("<IHH", kind, 0, 8 + len(body)) + body
+
+    out = b"PERFILE2" + struct.pack("<Q", 16)
+    for at in range(attrs_at, attrs_at + attrs_size, stride):
+        ids_at, ids_size = struct.unpack_from("<QQ", data, at + stride - 16)
+        out += record(64, data[at : at + stride - 16] + data[ids_at : ids_at + ids_size])
+    tracing_at, tracing_size = struct.unpack_from("<QQ", data, begin + size)  # the first feature
+    tracing = data[tracing_at : tracing_at + tracing_size]
+    tracing += bytes(-len(tracing) % 8)
+    out += struct.pack("<IHHI", 66, 0, 12, len(tracing)) + tracing
+    records = data[begin : begin + size]
+    if level is None:
+        return out + records
+    engine = zstandard.ZstdCompressor(level=level).compressobj()
+    for at in range(0, size, 50_000):
+        packed = engine.compress(records[at : at + 50_000])
+        packed += engine.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        out += record(81, packed)
+    return out
+
+
+@pytest.mark.parametrize("level", [None, 1, 19])
+def test_real_records_as_a_stream(level: int | None) -> None:
+    data = real()
+    file, stream = reading(data, FIXTURE), reading(as_stream(data, level=level), FIXTURE)
+    same_rows(file, stream, microseconds=False)
+    assert np.array_equal(file.raw.rows["ctx"], stream.raw.rows["ctx"])
 
 
 def test_folder_takes_perf_data_before_its_text() -> None:
