@@ -29,15 +29,24 @@ from collectors.text.line import (
     UNIT,
     US,
 )
-from collectors.text.words import byte_at, find_byte, find_either, load_byte, part
+from collectors.text.words import byte_at, find_byte, load_byte, part, word_at
 
 _COLONS = np.uint64(0x3A3A3A3A3A3A3A3A)
-_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _UNKNOWN = 128
 _SECOND = 1_000_000_000
 _MAX_SECONDS = 9_000_000_000
 _WORD = 1 << 32
 _COMM_WIDTH = 16
+
+
+def _bytes(text: bytes) -> Any:
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+_PERF_REC, _ORD_LOST, _SAMPLES = _bytes(b"PERF_REC"), _bytes(b"ORD_LOST"), _bytes(b"_SAMPLES")
+_NEXT_PRI, _LS = _bytes(b"next_pri"), _bytes(b"l" * 8)
+_FOUR = np.uint64(0xFFFF_FFFF)
+_NONE, _OTHER, _LOST, _LOST_SAMPLES = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
 
 # Cells of the table of columns that the scanner is given.
 TIME, TID, COMM, CPU_COLUMN = range(4)
@@ -253,35 +262,24 @@ def event_at(buf: Any, p: int, end: int, found: Any) -> bool:
 
 
 @part
-def side_record(buf: Any, p: int, end: int) -> int:
+def side_record(buf: Any, p: Any, end: Any) -> Any:
     """Recognise ``PERF_RECORD_…``: 0 none, 1 of no use here, 2 LOST, 3 LOST_SAMPLES."""
     while p < end and load_byte(buf, p) == 32:
         p += 1
-    if end - p < 12:
-        return 0
-    word = b"PERF_RECORD_"
-    for i in range(12):
-        if load_byte(buf, p + i) != word[i]:
-            return 0
-    p += 12
-    lost = b"LOST"
-    for i in range(4):
-        if byte_at(buf, p + i, end) != lost[i]:
-            return 1
-    c = byte_at(buf, p + 4, end)
-    if c in (32, 10):
-        return 2
-    samples = b"_SAMPLES"
-    for i in range(8):
-        if byte_at(buf, p + 4 + i, end) != samples[i]:
-            return 1
-    return 3
+    if word_at(buf, p, end) != _PERF_REC:
+        return _NONE
+    word = word_at(buf, p + 8, end)
+    if word != _ORD_LOST:
+        return _OTHER if word & _FOUR == _ORD_LOST & _FOUR else _NONE
+    if byte_at(buf, p + 16, end) <= 32:
+        return _LOST
+    return _LOST_SAMPLES if word_at(buf, p + 16, end) == _SAMPLES else _OTHER
 
 
 @part
 def number_at_end(buf: Any, begin: int, end: int) -> Any:
     """Read the decimal number after ``lost``; -1 where there is none."""
-    p = find_either(buf, begin, end, np.uint64(0x6C6C6C6C6C6C6C6C), _NEWLINES)  # l
+    p = find_byte(buf, begin, end, _LS)
     while p < end and not 48 <= load_byte(buf, p) <= 57:
         p += 1
     value: Any = np.int64(-1)
@@ -294,15 +292,11 @@ def number_at_end(buf: Any, begin: int, end: int) -> Any:
 
 
 @part
-def end_of_switch(buf: Any, begin: int, end: int) -> int:
+def end_of_switch(buf: Any, begin: Any, end: Any) -> Any:
     """End of a sched_switch's payload; other columns (ip, sym) may follow on the line."""
-    word = b"next_prio="
     p = end - 10
     while p >= begin:
-        same = True
-        for i in range(10):
-            same = same and load_byte(buf, p + i) == word[i]
-        if same:
+        if word_at(buf, p, end) == _NEXT_PRI and byte_at(buf, p + 9, end) == 61:  # o=
             p += 10
             while p < end and load_byte(buf, p) > 32:
                 p += 1

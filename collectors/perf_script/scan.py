@@ -116,7 +116,7 @@ def scan(
             stats[_S_LINES] += 1
             p = end + 1
             continue
-        side = 0
+        side: Any = _ZERO
         readable = left_half(buf, p, end, columns, out)
         if readable and not event_at(buf, out[BODY], end, found):
             side = side_record(buf, out[BODY], end)
