@@ -162,7 +162,8 @@ def hold_late(
 
     def inside(those: NDArray[np.int64], start: int, size: int) -> NDArray[np.bool_]:
         overlap = stream[those, kernel.START] < start + size
-        return overlap & (stream[those, kernel.END] > start) & (start >= 0)
+        below = stream[those, kernel.END] > start
+        return np.asarray(overlap & below & (start >= 0), bool)
 
     for predicted, seen, size, until in wrong[:MAX_SUSPECTS].tolist():
         # What the kernel handed out again did reach the list in time.

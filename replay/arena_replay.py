@@ -41,6 +41,7 @@ FAILED: Final = -2
 TRUST_AFTER: Final = 12
 """Half the right answers after which trees are believed again that contradicted the trace once;
 doubled with every further time."""
+FEW: Final = 64
 MAX_ROUNDS: Final = 40
 ROUND_ROWS: Final = 1_000_000
 """Replays at most in search of frees that came late, and rows that they may go through."""
@@ -255,6 +256,8 @@ def _play(
             at_most //= 8  # only the first: the others may be its consequences
         else:
             cleared |= set(np.flatnonzero(stream[:, HOLD] != best.lazy.stream[:, HOLD]).tolist())
+        if best.misfit[1] > FEW + calls.allocs.height // 20:
+            break  # something else is wrong with this trace
         stream = hold_late(best.lazy, best.suspects(), at_most, cleared)
         if (stream[:, HOLD] == best.lazy.stream[:, HOLD]).all():
             break

@@ -38,8 +38,8 @@ CROSSINGS = 4  # frees after which nr_lazy was above the limit
 MOVED = 5  # frees that a purge's observed hull put behind the purge
 REGISTERS = 6
 
-MAX_LATE = 64
-"""Frees that may be under way at a purge: more than CPUs that a 32-bit kernel knows."""
+MAX_LATE = 16
+"""Frees under way at a purge of which it is asked whether they came late."""
 
 
 class Lazy(NamedTuple):

@@ -124,7 +124,7 @@ class Work(NamedTuple):
 def new_work(items: int, given: NDArray[np.int64], trees: int) -> Work:
     """State before the first item."""
     reg = np.zeros(REGISTERS, np.int64)
-    reg[BUDGET] = 1_000_000 + 4 * items
+    reg[BUDGET] = 1_000_000 // min(10, trees) + 2 * items
     return Work(
         given,
         np.zeros(items, np.uint8),
