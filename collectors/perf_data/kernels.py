@@ -50,6 +50,7 @@ FIRST_TS = 15
 LAST_TS = 16
 UNTIMED = 17
 NO_CPU = 18
+PAUSE = 19  # come back behind the record that reaches this place
 STATE_CELLS = 20
 
 UNRESOLVED = -2
@@ -221,6 +222,7 @@ def walk(
     """
     at = state[POSITION]
     end = state[END]
+    pause = min(state[PAUSE], end)
     rows = state[ROWS]
     used = state[USED]
     id_at, id_from_end = state[ID_AT], state[ID_FROM_END]
@@ -233,7 +235,7 @@ def walk(
     dense = len(id_attrs) > len(id_keys)
     last_slot = np.full(NOT_RAW + len(attrs), -1, np.int32)
     status = DONE
-    while at < end:
+    while at < pause:
         if end - at < 8:
             status = BAD_RECORD
             break

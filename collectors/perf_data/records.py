@@ -35,6 +35,8 @@ _EVENTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1
 _BYTES_PER_SAMPLE: Final = 80
 """A sample of a probe without arguments has so many; there is room for one per so many bytes."""
+_STEP: Final = 32 << 20
+"""Bytes between two calls of `progress`."""
 _MAX_DESCRIPTIONS: Final = 256
 """Runs of records that describe events; perf writes one or two, at the begin."""
 _DESCRIPTIONS: Final = (Record.HEADER_ATTR, Record.TRACING_DATA, Record.HEADER_FEATURE)
@@ -182,6 +184,9 @@ class Walk:
         k, state = self._k, self._state
         while state[k.POSITION] < self._end:
             state[k.END] = self._end
+            state[k.PAUSE] = self._end
+            if progress is not None:
+                state[k.PAUSE] = state[k.POSITION] + _STEP
             meta = self._file.features.meta
             rows = self._rows
             status = k.walk(

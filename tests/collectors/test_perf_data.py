@@ -193,6 +193,19 @@ def test_long_run_of_samples_grows_every_table() -> None:
     assert got.raw.rows["values"][:, 0].tolist() == [4096 * n for n in range(5000)]
 
 
+def test_progress_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collectors.perf_data import records
+
+    monkeypatch.setattr(records, "_STEP", 50)
+    seen: list[tuple[int, int]] = []
+    source = Source.from_bytes(w.write(make()), "perf.data")
+    got = perf_data.read(source, lambda done, of: seen.append((done, of)))
+    assert table(got) == EXPECTED
+    assert len(seen) > 10
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+
+
 def test_lost_samples_count_what_no_lost_record_tells() -> None:
     spec = make()
     tail: list[w.Item] = [
