@@ -87,8 +87,9 @@ class ArenaReplay:
         vm_map_ram().
     ordering
         Calls (allocations and frees) whose order an observed address or hull decided.
-    shapes, shapes_left
-        Shapes of the free tree that were tried, and that reproduce the trace to its end.
+    shapes, shapes_dropped
+        Shapes of the free tree that were tried (1: the true one, or it does not matter), and
+        those that an observed address contradicted: inference, not prediction.
     areas_added, areas_removed
         Corrections of the snapshot by what first happens to an area.
     peak_lazy, limit_crossings
@@ -116,7 +117,7 @@ class ArenaReplay:
     blocks: BlockReplay
     ordering: int
     shapes: int
-    shapes_left: int
+    shapes_dropped: int
     areas_added: int
     areas_removed: int
     peak_lazy: int
@@ -185,7 +186,7 @@ class ArenaReplay:
                 "initial_state": self.inferred_initial,
                 "ordering": self.ordering,
                 "shapes_tried": self.shapes,
-                "shapes_left": self.shapes_left,
+                "shapes_dropped": self.shapes_dropped,
             },
             "peak_lazy": self.peak_lazy,
             "limit_crossings": self.limit_crossings,
@@ -419,8 +420,8 @@ class _Run:
             purges=Tally(*self.lazy.hulls()),
             blocks=blocks,
             ordering=int(ordered.sum()) + held + int(lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
-            shapes=self.shapes,
-            shapes_left=int(self.forest.alive.sum()) + int(work.reg[arena_order.MERGED]),
+            shapes=self.shapes + int(work.reg[arena_order.RESHAPED]),
+            shapes_dropped=int(work.reg[arena_order.DROPPED]),
             areas_added=state.added,
             areas_removed=state.removed,
             peak_lazy=int(lazy.reg[arena_lazy.PEAK]),
