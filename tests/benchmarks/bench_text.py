@@ -95,11 +95,16 @@ def trace_cmd(path: Path) -> Callable[[], object]:
 
 
 def richest_fixture() -> Path:
-    """Fixture folder with the largest text trace."""
+    """Fixture folder with the largest text trace, one that trace-cmd can read too if there is."""
     folders = [p for p in FIXTURES.iterdir() if p.is_dir() and list(p.glob("trace.txt*"))]
     if not folders:
         raise SystemExit("no fixture holds a text trace")
-    return max(folders, key=lambda p: max(t.stat().st_size for t in p.glob("trace.txt*")))
+
+    def worth(folder: Path) -> tuple[bool, int]:
+        sizes = [t.stat().st_size for t in folder.glob("trace.txt*")]
+        return (folder / "trace.dat").exists(), max(sizes)
+
+    return max(folders, key=worth)
 
 
 def main(arguments: list[str] | None = None) -> None:
