@@ -242,6 +242,7 @@ def forest_of(state: ArenaState, *, padded: bool, moves: bool, trees: int = TREE
     Forest
     """
     from replay.kernels import arena_tree as kernel
+    from replay.kernels.arena_shapes import plant
 
     if state.shape is not None:
         forest = kernel.new_forest(1, len(state.shape) + _MARGIN, padded=padded, moves=moves)
@@ -256,7 +257,7 @@ def forest_of(state: ArenaState, *, padded: bool, moves: bool, trees: int = TREE
     none = np.zeros(0, np.int64)
     for tree in range(count):
         order, erased = _history(tree, blocks, by_size, rng)
-        kernel.plant(forest, tree, order, none if erased is None else erased)
+        plant(forest, tree, order, none if erased is None else erased)
     return forest
 
 

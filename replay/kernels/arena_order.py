@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.arena_tree import (
-    COLUMNS as TREE_COLUMNS,
+from replay.kernels.arena_shapes import (
+    copy,
+    count,
+    release,
+    reshape,
+    same_shape,
+    shape_matters,
 )
+from replay.kernels.arena_tree import COLUMNS as TREE_COLUMNS
 from replay.kernels.arena_tree import (
     CONTRADICTIONS,
     FAIL,
     HIGH,
     NIL,
     Forest,
-    copy,
-    count,
     give_back,
     lowest,
-    release,
-    reshape,
-    same_shape,
-    shape_matters,
     take,
 )
 from replay.kernels.compiled import kernel

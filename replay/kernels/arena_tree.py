@@ -93,7 +93,8 @@ def grown(forest: Forest, capacity: int) -> Forest:
 
 
 @kernel
-def _new_row(f: Forest) -> int:
+def new_row(f: Forest) -> int:
+    """Row for a new node; the caller sees to it that there is room."""
     x = f.reg[SPARE]
     if x == NIL:
         x = f.reg[HIGH]
@@ -104,7 +105,8 @@ def _new_row(f: Forest) -> int:
 
 
 @kernel
-def _drop_row(f: Forest, x: int) -> None:
+def drop_row(f: Forest, x: int) -> None:
+    """Give a node's row up for another one."""
     f.node[x, START] = f.reg[SPARE]
     f.reg[SPARE] = x
 
@@ -195,7 +197,7 @@ def _insert_fix(f: Forest, tree: int, x: int) -> None:
 def insert(f: Forest, tree: int, start: int, end: int) -> None:
     """Add a block as a new leaf: link_va() and rebalancing."""
     node = f.node
-    x = _new_row(f)
+    x = new_row(f)
     parent = NIL
     at = f.root[tree]
     while at != NIL:
@@ -291,7 +293,7 @@ def erase(f: Forest, tree: int, x: int) -> None:
         propagate(node, above)
     if lacking != NIL:
         _erase_fix(f, tree, lacking)
-    _drop_row(f, x)
+    drop_row(f, x)
 
 
 @kernel
@@ -301,7 +303,7 @@ def _place_in(node: NDArray[np.int64], x: int, align: int, vstart: int) -> int:
 
 
 @kernel
-def _fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) -> bool:
+def fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) -> bool:
     """is_within_this_va()."""
     return _place_in(node, x, align, vstart) + size <= node[x, END]
 
@@ -328,7 +330,7 @@ def find_vmap_lowest_match(
         if left != NIL and node[left, MAX] >= length and vstart < node[x, START]:
             x = left
             continue
-        if _fits(node, x, size, align, vstart):
+        if fits(node, x, size, align, vstart):
             return x
         right = node[x, RIGHT]
         if right != NIL and node[right, MAX] >= length:
@@ -338,7 +340,7 @@ def find_vmap_lowest_match(
             x = node[x, PARENT]
             if x == NIL:
                 return NIL
-            if _fits(node, x, size, align, vstart):
+            if fits(node, x, size, align, vstart):
                 return x
             right = node[x, RIGHT]
             if right != NIL and node[right, MAX] >= length and vstart <= node[x, START]:
@@ -360,7 +362,7 @@ def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) 
 
 
 @kernel
-def _neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
+def neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
     """Blocks before and after an address: the last that starts at or below it, the next."""
     before, after = NIL, NIL
     x = f.root[tree]
@@ -399,14 +401,14 @@ def take(f: Forest, tree: int, start: int, end: int) -> bool:
 
     What is not free stays as it is: a trace may contradict the model.
     """
-    before, after = _neighbours(f, tree, start)
+    before, after = neighbours(f, tree, start)
     if before != NIL and f.node[before, END] >= end:
         _carve(f, tree, before, start, end)
         return True
     if before != NIL and f.node[before, END] > start:
         _carve(f, tree, before, start, f.node[before, END])
     while True:
-        before, after = _neighbours(f, tree, start)
+        before, after = neighbours(f, tree, start)
         if after == NIL or f.node[after, START] >= end:
             return False
         _carve(f, tree, after, f.node[after, START], min(end, f.node[after, END]))
@@ -419,7 +421,7 @@ def give_back(f: Forest, tree: int, start: int, end: int) -> bool:
     mm/vmalloc.c: merge_or_add_vmap_area_augment.
     """
     node = f.node
-    before, after = _neighbours(f, tree, start)
+    before, after = neighbours(f, tree, start)
     if (before != NIL and node[before, END] > start) or (after != NIL and node[after, START] < end):
         return False
     merged = after != NIL and node[after, START] == end
@@ -435,173 +437,3 @@ def give_back(f: Forest, tree: int, start: int, end: int) -> bool:
     elif not merged:
         insert(f, tree, start, end)
     return True
-
-
-@kernel
-def plant(f: Forest, tree: int, blocks: NDArray[np.int64], erased: NDArray[np.int64]) -> None:
-    """Build a tree by insertions, then erasures, in the given order.
-
-    Parameters
-    ----------
-    f, tree
-        A tree that is empty.
-    blocks : ndarray of int64, shape (n, 2)
-        Blocks to insert.
-    erased : ndarray of int64, shape (m,)
-        Starts of blocks to erase again.
-    """
-    for i in range(blocks.shape[0]):
-        insert(f, tree, blocks[i, 0], blocks[i, 1])
-    for i in range(erased.shape[0]):
-        before, _ = _neighbours(f, tree, erased[i])
-        if before != NIL and f.node[before, START] == erased[i]:
-            erase(f, tree, before)
-
-
-@kernel
-def release(f: Forest, tree: int) -> None:
-    """Empty a tree."""
-    x = f.root[tree]
-    f.root[tree] = NIL
-    while x != NIL:
-        if f.node[x, LEFT] != NIL:
-            x = f.node[x, LEFT]
-        elif f.node[x, RIGHT] != NIL:
-            x = f.node[x, RIGHT]
-        else:
-            parent = f.node[x, PARENT]
-            if parent != NIL:
-                if f.node[parent, LEFT] == x:
-                    f.node[parent, LEFT] = NIL
-                else:
-                    f.node[parent, RIGHT] = NIL
-            _drop_row(f, x)
-            x = parent
-
-
-@kernel
-def _copy_row(f: Forest, x: int, parent: int) -> int:
-    y = _new_row(f)
-    for column in range(COLUMNS):  # a slice would need memory of its own to be copied safely
-        f.node[y, column] = f.node[x, column]
-    f.node[y, LEFT], f.node[y, RIGHT], f.node[y, PARENT] = NIL, NIL, parent
-    return y
-
-
-@kernel
-def copy(f: Forest, source: int, target: int) -> None:
-    """Make an empty tree equal to another one."""
-    node = f.node
-    x = f.root[source]
-    if x == NIL:
-        return
-    y = _copy_row(f, x, NIL)
-    f.root[target] = y
-    while x != NIL:
-        side = NIL
-        if node[x, LEFT] != NIL and node[y, LEFT] == NIL:
-            side = LEFT
-        elif node[x, RIGHT] != NIL and node[y, RIGHT] == NIL:
-            side = RIGHT
-        if side == NIL:
-            x, y = node[x, PARENT], node[y, PARENT]
-        else:
-            x = node[x, side]
-            node[y, side] = _copy_row(f, x, y)
-            y = node[y, side]
-
-
-@kernel
-def count(f: Forest, tree: int) -> int:
-    """Number of blocks."""
-    n = 0
-    x = _first(f.node, f.root[tree])
-    while x != NIL:
-        n += 1
-        x = _after(f.node, x)
-    return n
-
-
-@kernel
-def _first(node: NDArray[np.int64], x: int) -> int:
-    while x != NIL and node[x, LEFT] != NIL:
-        x = node[x, LEFT]
-    return x
-
-
-@kernel
-def _after(node: NDArray[np.int64], x: int) -> int:
-    """Next block by address: rb_next()."""
-    if node[x, RIGHT] != NIL:
-        return _first(node, node[x, RIGHT])
-    parent = node[x, PARENT]
-    while parent != NIL and node[parent, RIGHT] == x:
-        x, parent = parent, node[parent, PARENT]
-    return parent
-
-
-@kernel
-def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> bool:
-    """Whether trees of another shape could serve a request from another block.
-
-    A search reaches the lowest block that is large enough for any alignment and fits, or a lower
-    block that fits by luck and happens to lie on its path. Only where there is such a block does
-    the shape matter.
-    """
-    if f.reg[PADDED] == 0 and (align <= PAGE or vend - vstart == size):
-        return False
-    node = f.node
-    before, x = _neighbours(f, tree, vstart)
-    if before != NIL and node[before, END] > vstart:
-        x = before
-    while x != NIL:
-        if _fits(node, x, size, align, vstart):
-            return bool(node[x, END] - node[x, START] < size + align - 1)
-        x = _after(node, x)
-    return False
-
-
-@kernel
-def reshape(f: Forest, tree: int, seed: int) -> int:
-    """Take a block out and put it back, which changes the shape; return the next seed."""
-    node = f.node
-    x = f.root[tree]
-    while x != NIL:
-        seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
-        choice = (seed >> 16) & 7
-        child = node[x, LEFT] if choice < 3 else node[x, RIGHT]
-        if choice >= 6 or child == NIL:
-            start, end = node[x, START], node[x, END]
-            erase(f, tree, x)
-            insert(f, tree, start, end)
-            break
-        x = child
-    return seed
-
-
-@kernel
-def same_shape(f: Forest, one: int, other: int) -> bool:
-    """Whether two trees are equal in blocks, links and colours."""
-    node = f.node
-    x, y = f.root[one], f.root[other]
-    came_x = NIL
-    while NIL not in (x, y):
-        # walk both in step: down on the left, then on the right, then up
-        if came_x == node[x, PARENT]:
-            if (
-                node[x, START] != node[y, START]
-                or node[x, END] != node[y, END]
-                or node[x, RED] != node[y, RED]
-                or (node[x, LEFT] == NIL) != (node[y, LEFT] == NIL)
-                or (node[x, RIGHT] == NIL) != (node[y, RIGHT] == NIL)
-            ):
-                return False
-            if node[x, LEFT] != NIL:
-                came_x, x, y = x, node[x, LEFT], node[y, LEFT]
-                continue
-            came_x = NIL - 1  # nothing on the left: done with it
-        if (came_x == NIL - 1 or came_x == node[x, LEFT]) and node[x, RIGHT] != NIL:
-            came_x, x, y = x, node[x, RIGHT], node[y, RIGHT]
-        else:
-            came_x, x, y = x, node[x, PARENT], node[y, PARENT]
-    return x == NIL and y == NIL

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replay.kernels import arena_shapes as shapes
 from replay.kernels import arena_tree as t
 
 P = 4096
@@ -46,7 +47,7 @@ def blocks(f: t.Forest, tree: int = 0) -> list[tuple[int, int]]:
 
     walk(int(f.root[tree]), t.NIL)
     assert out == sorted(out)
-    assert t.count(f, tree) == len(out)
+    assert shapes.count(f, tree) == len(out)
     return out
 
 
@@ -130,7 +131,7 @@ def test_aligned_answers_are_possible_ones(
             ]
             sure = [at for at, length in fitting if length >= size + align - 1]
             got = t.lowest(f, 0, size, align, LOW, HIGH)
-            matters = t.shape_matters(f, 0, size, align, LOW, HIGH)
+            matters = shapes.shape_matters(f, 0, size, align, LOW, HIGH)
             possible = [at for at, _ in fitting if not sure or at <= sure[0]]
             if not sure:
                 possible.append(t.FAIL)
@@ -152,11 +153,11 @@ def test_where_the_shape_does_not_matter_no_shape_differs() -> None:
         holes = np.stack([cuts[:-1:2], cuts[1::2][: cuts[:-1:2].size]], axis=1)
         f = forest(trees=12)
         for tree in range(12):
-            t.plant(f, tree, rng.permutation(holes), np.zeros(0, np.int64))
+            shapes.plant(f, tree, rng.permutation(holes), np.zeros(0, np.int64))
             blocks(f, tree)
         for size in (P, 3 * P, 7 * P):
             answers = {t.lowest(f, i, size, 8 * P, LOW, LOW + 500 * P) for i in range(12)}
-            matters = t.shape_matters(f, 0, size, 8 * P, LOW, LOW + 500 * P)
+            matters = shapes.shape_matters(f, 0, size, 8 * P, LOW, LOW + 500 * P)
             seen[matters] += 1
             assert matters or len(answers) == 1
     assert min(seen.values()) > 10
@@ -172,7 +173,7 @@ def test_an_aligned_hole_off_the_path_is_not_found(order: tuple[tuple[int, int],
     for block in order:
         t.insert(f, 0, *block)
     assert t.lowest(f, 0, 0x8000, 0x8000, 0xF7800000, 0xF7900000) == B[0]
-    assert t.shape_matters(f, 0, 0x8000, 0x8000, 0xF7800000, 0xF7900000)
+    assert shapes.shape_matters(f, 0, 0x8000, 0x8000, 0xF7800000, 0xF7900000)
 
 
 @pytest.mark.parametrize(("order", "answer"), [((L, B), L[0]), ((B, L), B[0])])
@@ -221,16 +222,16 @@ def test_what_is_free_already_is_not_given_back_twice() -> None:
 def test_copies_and_variants() -> None:
     f = forest(trees=3)
     holes = np.array([(i * 3 * P, i * 3 * P + P) for i in range(1, 40)], np.int64)
-    t.plant(f, 0, holes, np.array([6 * P, 9 * P], np.int64))
-    t.copy(f, 0, 1)
-    assert t.same_shape(f, 0, 1)
-    t.copy(f, 0, 2)
+    shapes.plant(f, 0, holes, np.array([6 * P, 9 * P], np.int64))
+    shapes.copy(f, 0, 1)
+    assert shapes.same_shape(f, 0, 1)
+    shapes.copy(f, 0, 2)
     seed = 7
     for _ in range(20):
-        seed = t.reshape(f, 2, seed)
+        seed = shapes.reshape(f, 2, seed)
         assert blocks(f, 2) == blocks(f, 0)
-    assert not t.same_shape(f, 0, 2)
-    t.release(f, 2)
+    assert not shapes.same_shape(f, 0, 2)
+    shapes.release(f, 2)
     assert f.root[2] == t.NIL
     assert blocks(f, 1) == blocks(f, 0)
 
