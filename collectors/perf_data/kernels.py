@@ -14,7 +14,6 @@ import numpy as np
 
 from collectors.perf_data import attrs as table
 from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
-from collectors.text.cache import cached
 from collectors.text.words import load_word, piece
 from collectors.tracecmd_dat.kernels import extend, find_slot, load, u16, u32, u64
 
@@ -163,7 +162,6 @@ def _raw_at(
     return at
 
 
-@cached("../tracecmd_dat/kernels", "../perf_data/attrs", "../perf_data/layout")
 @numba.njit(cache=True, nogil=True)
 def walk(
     data: NDArray[np.uint8],

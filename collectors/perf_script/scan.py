@@ -20,7 +20,6 @@ from collectors.perf_script.line import (
 )
 from collectors.probes import KIND_LOST, KIND_SWITCH
 from collectors.text import layout
-from collectors.text.cache import cached
 from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import (
     BODY,
@@ -57,7 +56,6 @@ _PLAIN, _PLAIN_NAME = layout.PLAIN, layout.PLAIN_NAME
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 
 
-@cached("scan", "line", "payload", "words", "layout", "../perf_script/line")
 @numba.njit(nogil=True, cache=True)
 def scan(
     buf: Any,

@@ -15,7 +15,6 @@ import numpy as np
 
 from collectors.probes import KIND_LOST, KIND_STARTED, KIND_SWITCH
 from collectors.text import layout
-from collectors.text.cache import cached
 from collectors.text.layout import Arg, Head, Space, Stat, Status, Work
 from collectors.text.line import (
     BODY,
@@ -374,7 +373,6 @@ def _function_line(
     return True
 
 
-@cached("line", "payload", "words", "layout", "../probes", "../raw")
 @numba.njit(nogil=True, cache=True)
 def scan(
     buf: Any,
