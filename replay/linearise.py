@@ -77,7 +77,9 @@ class PoolCalls:
     pages : int
         Number of pages.
     seen : ndarray of int64
-        Slot that the kernel returned, -1 unknown.
+        Slot that the kernel returned; -1 unknown, or no address of the pool.
+    vaddr : ndarray of int64
+        Address that the kernel returned, -1 unknown.
     pfn : ndarray of int64, shape (pages,)
         Frame of each page number, -1 unknown.
     """
@@ -87,6 +89,7 @@ class PoolCalls:
     page: NDArray[np.int64]
     pages: int
     seen: NDArray[np.int64]
+    vaddr: NDArray[np.int64]
     pfn: NDArray[np.int64]
 
 
@@ -242,6 +245,7 @@ def _calls(table: pl.DataFrame, window: PoolWindow) -> PoolCalls:
         page=dense.astype(np.int64),
         pages=unique.size,
         seen=np.where(inside, slot, -1).astype(np.int64),
+        vaddr=vaddr,
         pfn=pfn,
     )
 

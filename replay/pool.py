@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BINS = 240
 """Bins of the series over time: more than a terminal or a small chart can show."""
+MISFITS = 4
+"""Contradictions from which a snapshot is suspected to be of another run, and how many times
+fewer there must be without it. Fewer are the trace's own."""
 THRESHOLDS = (50, 75, 90, 100)
 """Percentages of slots in use of which the share of time is reported."""
 
@@ -104,9 +107,9 @@ def replay_pool(
     sequence = linearise(events, window, state=state, losses=losses)
     initial = "inferred" if state is None else "snapshot"
     misfits = int((sequence.status == DIVERGED).sum())
-    if state is not None and misfits:
+    if state is not None and misfits >= MISFITS:
         without = linearise(events, window, losses=losses)
-        if int((without.status == DIVERGED).sum()) < misfits:
+        if int((without.status == DIVERGED).sum()) <= misfits // MISFITS:
             sequence = without
             initial = f"inferred: the snapshot contradicts the trace in {misfits} calls"
     return _replay(sequence, window, events, span, initial)

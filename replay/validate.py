@@ -185,16 +185,16 @@ def _pool_result(done: Replayed) -> _Result:
 
     sequence, layout = done.pool.sequence, done.layout
     calls = sequence.calls
-    counted = calls.is_map & (calls.seen >= 0)
+    counted = calls.is_map & (calls.vaddr >= 0)  # an address outside the pool counts as wrong
     excused = sequence.status == INITIAL
-    right = done.pool.predicted == calls.seen
+    right = (done.pool.predicted == calls.seen) & (calls.seen >= 0)
 
     def address(slot: NDArray[np.signedinteger]) -> NDArray[np.int64]:
         return np.where(slot >= 0, layout.pkmap_base + slot.astype(np.int64) * layout.page_size, -1)
 
     return _Result(
         row=calls.row,
-        seen=address(calls.seen),
+        seen=calls.vaddr,
         predicted=address(done.pool.predicted),
         counted=counted,
         exact=counted & right & (sequence.status < INITIAL),
