@@ -33,7 +33,7 @@ def read(path: str) -> Capture:
     from hmtrace.compiled import is_first_run
 
     if is_first_run() and "NUMBA_DISABLE_JIT" not in os.environ:
-        sys.stderr.write("hmtrace: compiling for this machine, once; this takes half a minute\n")
+        sys.stderr.write("hmtrace: compiling for this machine, once; this takes about a minute\n")
     with ProgressBar("reading") as progress:
         return open_capture(path, progress=progress)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.compiled import kernel
+from replay.kernels.compiled import inlined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def new_pool(slots: int, pages: int) -> Pool:
     )
 
 
-@kernel
+@inlined
 def next_free(pool: Pool, start: int) -> int:
     """First free slot from `start` on; the number of slots if there is none."""
     slots = pool.counts.shape[0]
@@ -99,7 +99,7 @@ def next_free(pool: Pool, start: int) -> int:
     return word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27]
 
 
-@kernel
+@inlined
 def set_count(pool: Pool, slot: int, count: int) -> None:
     """Set pkmap_count[slot] and keep bitmaps and totals with it."""
     old = pool.counts[slot]
@@ -114,7 +114,7 @@ def set_count(pool: Pool, slot: int, count: int) -> None:
         pool.reg[USED] += 1 if count >= 2 else -1
 
 
-@kernel
+@inlined
 def drop(pool: Pool, slot: int) -> None:
     """Unmap a slot: pte_clear() and set_page_address(page, NULL)."""
     page = pool.page[slot]
@@ -124,7 +124,7 @@ def drop(pool: Pool, slot: int) -> None:
     set_count(pool, slot, 0)
 
 
-@kernel
+@inlined
 def flush_all_zero_pkmaps(pool: Pool) -> int:
     """Free every stale slot; return how many. The TLB is flushed if there was one."""
     freed = 0
@@ -139,7 +139,7 @@ def flush_all_zero_pkmaps(pool: Pool) -> int:
     return freed
 
 
-@kernel
+@inlined
 def map_new_virtual(pool: Pool, page: int) -> int:
     """Find a slot for a page that has none; one attempt: ASLEEP if there is no free slot.
 
@@ -164,7 +164,7 @@ def map_new_virtual(pool: Pool, page: int) -> int:
     return slot
 
 
-@kernel
+@inlined
 def kmap_high(pool: Pool, page: int) -> int:
     """Serve one kmap() of a highmem page; return the slot, or ASLEEP."""
     slot = pool.slot[page]
@@ -177,7 +177,7 @@ def kmap_high(pool: Pool, page: int) -> int:
     return slot
 
 
-@kernel
+@inlined
 def kunmap_high(pool: Pool, page: int) -> int:
     """Drop one user of a page; return its slot, UNKNOWN if it is not mapped.
 
@@ -194,7 +194,7 @@ def kunmap_high(pool: Pool, page: int) -> int:
     return slot
 
 
-@kernel
+@inlined
 def place(pool: Pool, page: int, slot: int, count: int) -> None:
     """Force a slot's state: `page` (-1 unknown) mapped there with `count`."""
     drop(pool, slot)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.compiled import kernel
+from replay.kernels.compiled import inlined, kernel
 from replay.kernels.pool import (
     ASLEEP,
     FREED,
@@ -67,7 +67,7 @@ class Gauges(NamedTuple):
     width: int
 
 
-@kernel
+@inlined
 def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> None:
     """Account for the time from `since` to `until`, in which nothing changed."""
     bins = gauges.used.shape[0]
@@ -107,7 +107,7 @@ def reset(pool: Pool) -> None:
         drop(pool, slot)
 
 
-@kernel
+@inlined
 def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int) -> int:
     """Carry out one operation of a sequence; return its slot, ASLEEP or UNKNOWN."""
     pool.reg[FREED] = -1
