@@ -172,7 +172,9 @@ def _tlb(work: Work, flushes: pl.DataFrame, machine: Machine, layout: Layout) ->
     pool_full = ceiling is not None and layout.pkmap_slots > ceiling
     over = 0 if ceiling is None else int((pages > ceiling).sum())
     ranged = flushes.height - over + (0 if pool_full else work.pool.flushes)
-    range_pages = int(pages.sum()) if ceiling is None else int(pages.filter(pages <= ceiling).sum())
+    ranged_pages = pages if ceiling is None else pages.filter(pages <= ceiling)
+    largest = ranged_pages.max()
+    range_pages = int(ranged_pages.sum())
     if not pool_full:
         range_pages += work.pool.flushes * layout.pkmap_slots
     full = explicit + over + (work.pool.flushes if pool_full else 0)
@@ -182,6 +184,7 @@ def _tlb(work: Work, flushes: pl.DataFrame, machine: Machine, layout: Layout) ->
         full=full,
         range=ranged,
         range_pages=range_pages,
+        range_pages_max=largest if isinstance(largest, int) else 0,
         single=work.local.tlb_single,
         ipis=everywhere * (machine.cpus - 1) if interrupts else 0,
     )

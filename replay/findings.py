@@ -34,6 +34,8 @@ STORM_PER_S: Final = 10.0
 """Pool flushes per second from which they show up in latency traces."""
 UNUSED_PER_S: Final = 50.0
 """kmap_flush_unused() passes per second: one module load or unload makes about 16."""
+HULL_PAGES: Final = 10_000
+"""Pages of one flush that no set of areas in the arena alone accounts for."""
 COST_WARNING: Final = 0.01
 COST_PROBLEM: Final = 0.05
 MEM_MAP_WARNING: Final = 0.10
@@ -177,6 +179,31 @@ def _flush_storm(case: _Case) -> Iterator[Finding]:
             f"{pool.wraps} wraps of kmap(), {pool.unused_passes} passes of kmap_flush_unused()"
         ),
         count=pool.flushes,
+    )
+
+
+def _purge_hull(case: _Case) -> Iterator[Finding]:
+    """A lazy purge flushes the hull of all freed areas, however sparse.
+
+    ARM has no ceiling (arch/arm/kernel/smp_tlb.c), and its modules lie below PAGE_OFFSET: a
+    module's area and a stack in the arena make a hull over the whole direct mapping.
+    """
+    tlb, layout = case.outcome.tlb, case.outcome.layout
+    if layout.flush_ceiling_pages is not None or tlb.range_pages_max < HULL_PAGES:
+        return
+    cost = case.outcome.cost.by_cause.get("lazy purge flush")
+    yield Finding(
+        rule="purge-hull",
+        severity="warning",
+        message=(
+            f"flush_tlb_kernel_range() invalidated up to {tlb.range_pages_max} pages one by one: "
+            "the hull of a lazy purge from the modules to the vmap arena"
+        ),
+        evidence=(
+            f"{tlb.range} ranged flushes of {tlb.range_pages} pages in all"
+            + (f"; purges are {_percent(cost['share'])} of the estimated cost" if cost else "")
+        ),
+        count=tlb.range,
     )
 
 
@@ -521,6 +548,7 @@ RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
     _cost,
     _pool_near_full,
     _flush_storm,
+    _purge_hull,
     _unused_passes,
     _held_over_switch,
     _pages_unknown,

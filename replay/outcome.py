@@ -101,11 +101,15 @@ class ArenaOutcome:
 
 @dataclass(frozen=True)
 class TlbOutcome:
-    """TLB flushes of kernel addresses: full, ranged (pages in `range_pages`), single, IPIs."""
+    """TLB flushes of kernel addresses: full, ranged, single, and the IPIs they send.
+
+    `range_pages` counts the pages of all ranged flushes, `range_pages_max` those of the largest.
+    """
 
     full: int = 0
     range: int = 0
     range_pages: int = 0
+    range_pages_max: int = 0
     single: int = 0
     ipis: int = 0
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from collectors.capture import Lost, LostInterval
 from replay.findings import SEVERITIES, findings
 from replay.layout import layout_of
+from replay.machine import Machine
+from replay.outcome import TlbOutcome
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -140,3 +142,17 @@ def test_vmalloc_128_is_more_than_the_default(outcomes: ModuleType) -> None:
         machine = outcomes.machine(vmalloc=mib << 20)
         outcome = replace(busy, machine=machine, layout=layout_of(machine))
         assert (found(outcome, "vmalloc-option") is not None) is expected
+
+
+def test_a_purge_hull_over_the_direct_mapping(outcomes: ModuleType) -> None:
+    """ARM flushes page by page: 204 341 pages in one purge of a real module unload."""
+    arm = Machine(arch="arm", nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))
+    tlb = TlbOutcome(range=268, range_pages=2_446_960, range_pages_max=204_341)
+    outcome = replace(outcomes.quiet_outcome(), machine=arm, layout=layout_of(arm), tlb=tlb)
+    finding = need(outcome, "purge-hull")
+    assert finding.severity == "warning"
+    assert "204341 pages" in finding.message
+    small = replace(outcome, tlb=replace(tlb, range_pages_max=900))
+    assert found(small, "purge-hull") is None
+    i386 = outcomes.quiet_outcome()
+    assert found(replace(i386, tlb=tlb), "purge-hull") is None  # x86 has a ceiling
