@@ -15,7 +15,16 @@ import polars as pl
 
 from collectors.errors import HmtraceError
 
-__all__ = ["OPS", "OP_CODE", "SCHEMA", "Ctx", "HmtraceError", "empty", "require_events"]
+__all__ = [
+    "IN_INTERRUPT",
+    "OPS",
+    "OP_CODE",
+    "SCHEMA",
+    "Ctx",
+    "HmtraceError",
+    "empty",
+    "require_events",
+]
 
 OPS: Final = (
     "kmap",
@@ -56,6 +65,9 @@ class Ctx(IntFlag):
     UNKNOWN = 128
     """The trace has no flags column."""
 
+
+IN_INTERRUPT: Final = int(Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI)
+"""Bits of ``ctx`` of an event that an interrupt made, not the task itself."""
 
 SCHEMA: Final[dict[str, pl.DataType]] = {
     "seq": pl.UInt64(),

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from collectors.events import Ctx
+from replay.tasks import own_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replay.layout import Layout
 
-_IRQ = int(Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI)
 _TOP = 1 << 32
 NEVER = 1 << 61
 """Position behind every event."""
@@ -85,18 +84,13 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
     table = events.with_row_index("row")
     ops = set(table.get_column("op").unique().cast(pl.String))
     derived = "area_alloc" not in ops and bool(ops & {"vmap", "vmalloc"})
-    # What interrupts do belongs to no call of the task that they interrupt.
-    tasks = (
-        table.lazy()
-        .filter((pl.col("op") != "switch") & (pl.col("ctx") & _IRQ == 0))
-        .select(
-            "row",
-            bound=pl.col("seq").shift(-1).over("pid"),
-            next_op=pl.col("op").cast(pl.String).shift(-1).over("pid"),
-            next_seq=pl.col("seq").shift(-1).over("pid"),
-            next_start=pl.col("start").shift(-1).over("pid"),
-            next_end=pl.col("end").shift(-1).over("pid"),
-        )
+    tasks = own_events(table.lazy()).select(
+        "row",
+        bound=pl.col("seq").shift(-1).over("pid"),
+        next_op=pl.col("op").cast(pl.String).shift(-1).over("pid"),
+        next_seq=pl.col("seq").shift(-1).over("pid"),
+        next_start=pl.col("start").shift(-1).over("pid"),
+        next_end=pl.col("end").shift(-1).over("pid"),
     )
     wanted = ["area_alloc", "area_free", "area_purge", "flush_range"]
     if derived:

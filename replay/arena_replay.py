@@ -33,7 +33,6 @@ AMBIGUOUS: Final = 1  # trees differ, or the state was not known
 WRONG: Final = 2  # called certain, and not what the kernel did
 INITIAL: Final = 3  # the address itself told something of the state at the start
 NOT_SEEN: Final = 4  # no return was traced: nothing to compare
-VERDICTS: Final = ("certain", "ambiguous", "wrong", "initial", "not seen")
 
 FAILED: Final = -2
 """Predicted or seen: the kernel has no room."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from collectors.events import Ctx, HmtraceError
+from collectors.events import HmtraceError
+from replay.tasks import own_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from replay.kernels.search import Checkpoint
 
 _POOL_OPS = ("kmap", "kunmap", "kmap_get", "pool_flush", "flush_unused")
-_IRQ = int(Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI)
 _MAX_ROWS = 1 << 28
 """Bound on the output of the ordering, in operations: 12 GiB."""
 
@@ -115,10 +115,9 @@ class PoolSequence:
         Row of the event table of every traced flush_all_zero_pkmaps.
     pass_flushed : ndarray of int8
         Per pass: 1 the TLB was flushed, 0 it was not, -1 not known.
-    moved_unmaps, stray_unmaps, diverged_passes, assumed_free : int
-        kunmaps whose place an observed address decided; kunmaps of pages that the trace never
-        mapped; flushes that no order explains; new mappings of slots whose initial state was
-        not known.
+    moved_unmaps, assumed_free : int
+        kunmaps whose place an observed address decided; new mappings of slots whose initial
+        state was not known.
     snapshot
         Pool that SNAPSHOT operations set.
     """
@@ -132,8 +131,6 @@ class PoolSequence:
     passes: NDArray[np.int64]
     pass_flushed: NDArray[np.int8]
     moved_unmaps: int
-    stray_unmaps: int
-    diverged_passes: int
     assumed_free: int
     snapshot: Pool
 
@@ -215,8 +212,6 @@ def linearise(
         passes=passes.get_column("row").to_numpy().astype(np.int64),
         pass_flushed=_pass_flushed(table, passes, window),
         moved_unmaps=int(work.reg[kernel.MOVED_UNMAPS]),
-        stray_unmaps=int(work.reg[kernel.STRAY_UNMAPS]),
-        diverged_passes=int(work.reg[kernel.DIVERGED_PASSES]),
         assumed_free=int(work.reg[kernel.ASSUMED_FREE]),
         snapshot=new_pool(window.slots, calls.pages) if state is None else snapshot,
     )
@@ -259,10 +254,11 @@ def _passes(table: pl.DataFrame, window: PoolWindow) -> pl.DataFrame:
     passes = table.filter(pl.col("op") == "pool_flush")
     if passes.height:
         return passes
-    return table.filter((pl.col("op") == "flush_unused") | _is_window_flush(window))
+    return table.filter((pl.col("op") == "flush_unused") | is_window_flush(window))
 
 
-def _is_window_flush(window: PoolWindow) -> pl.Expr:
+def is_window_flush(window: PoolWindow) -> pl.Expr:
+    """Rows that are the TLB flush of the whole pool (mm/highmem.c: flush_all_zero_pkmaps)."""
     return (
         (pl.col("op") == "flush_range")
         & (pl.col("start") == window.base)
@@ -277,7 +273,7 @@ def _pass_flushed(
     seen = np.full(passes.height, -1, np.int8)
     if not table.filter(pl.col("op") == "flush_range").height:
         return seen
-    flushes = table.filter(_is_window_flush(window))
+    flushes = table.filter(is_window_flush(window))
     start = passes.get_column("seq").to_numpy()
     after = np.append(start[1:], np.iinfo(np.uint64).max)
     flush = flushes.get_column("seq").to_numpy()
@@ -297,12 +293,8 @@ def _stream(
     """One stream of entries, returns and flushes, sorted by position in the trace."""
     from replay.kernels import placing as kernel
 
-    # The next event of a task shows that its call before is over. A task can be switched out in
-    # the middle of a call, and an interrupt's events are not the task's own.
     bound = (
-        events.lazy()
-        .with_row_index("row")
-        .filter((pl.col("op") != "switch") & (pl.col("ctx") & _IRQ == 0))
+        own_events(events.lazy().with_row_index("row"))
         .select("row", pl.col("seq").shift(-1).over("pid").alias("bound"))
         .collect()
     )

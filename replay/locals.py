@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from collectors.events import Ctx
+from collectors.events import IN_INTERRUPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from replay.arches.base import Layout
 
 _PAGE_SHIFT = 12
-_IRQ = int(Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI)
 
 
 @dataclass(frozen=True)
@@ -240,7 +239,7 @@ def _outer(stream: pl.DataFrame) -> NDArray[np.int32]:
     """For a mapping made by an interrupt: stream position of the mapping it interrupted."""
     outer = np.full(stream.height, -1, np.int32)
     nested = stream.with_row_index("i").filter(
-        (pl.col("kind") == 0) & (pl.col("ctx") & _IRQ != 0) & pl.col("parent").is_not_null()
+        (pl.col("kind") == 0) & (pl.col("ctx") & IN_INTERRUPT != 0) & pl.col("parent").is_not_null()
     )
     if nested.height:
         seq = stream.with_row_index("o").filter(pl.col("kind") == 0).select("o", parent="seq")

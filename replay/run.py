@@ -16,9 +16,10 @@ from replay.arena import arena_figures
 from replay.costing import Work, cost_of
 from replay.findings import findings
 from replay.layout import layout_of
+from replay.linearise import is_window_flush
 from replay.locals import LocalReplay, replay_locals
 from replay.outcome import LocalOutcome, Outcome
-from replay.pool import PoolReplay, replay_pool, state_from
+from replay.pool import PoolReplay, replay_pool, state_from, window_of
 from replay.sites import call_sites
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Replayed:
         Replays of the two kinds of temporary mappings.
     span
         Time of the first and of the last event.
+    losses
+        `seq` of the first event after each loss of events.
     """
 
     events: pl.DataFrame
@@ -53,6 +56,7 @@ class Replayed:
     pool: PoolReplay
     local: LocalReplay
     span: tuple[int, int]
+    losses: tuple[int, ...]
 
 
 def replay_events(
@@ -92,12 +96,12 @@ def replay_events(
         pl.col("ts").min().fill_null(0).alias("first"),
         pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).fill_null(0).alias("last"),
     ).row(0)
-    losses = sorted({i.after_seq for i in lost.intervals}) if lost else []
+    losses = tuple(sorted({i.after_seq for i in lost.intervals})) if lost else ()
     tell("pkmap pool")
     pool = replay_pool(table, layout, state=state_from(values or {}), losses=losses, span=times)
     tell("kmap_local stacks")
     local = replay_locals(table, layout, losses=losses)
-    return Replayed(table, machine, layout, pool, local, times)
+    return Replayed(table, machine, layout, pool, local, times, losses)
 
 
 def replay(
@@ -163,13 +167,7 @@ def outcome_of(
 
 def arena_events(done: Replayed) -> pl.DataFrame:
     """Rows of the arena and of kernel flushes, without the flushes of the pool's window."""
-    layout = done.layout
-    window_end = layout.pkmap_base + layout.pkmap_slots * layout.page_size
-    of_pool = (
-        (pl.col("op") == "flush_range")
-        & (pl.col("start") == layout.pkmap_base)
-        & (pl.col("end") == window_end)
-    )
+    of_pool = is_window_flush(window_of(done.layout))
     return done.events.filter(pl.col("op").is_in(ARENA_OPS) & ~of_pool.fill_null(value=False))
 
 

@@ -143,8 +143,7 @@ def validate(
     local = _local_result(done)
     if progress is not None:
         progress("vmap arena")
-    losses = sorted({i.after_seq for i in lost.intervals}) if lost else []
-    arena = replay_arena(done.events, machine, done.layout, values, losses)
+    arena = replay_arena(done.events, machine, done.layout, values, done.losses)
     areas = _arena_result(arena)
     return Validation(
         kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),

@@ -130,7 +130,6 @@ class _High(NamedTuple):
 
     kmap: NDArray[np.bool_]  # per pool call
     local: NDArray[np.bool_]  # per local mapping
-    unplaced: int  # pages without a frame number, taken for highmem as they were
 
 
 def _high_frames(done: Replayed, layout: Layout, placement: str) -> _High:
@@ -154,7 +153,7 @@ def _high_frames(done: Replayed, layout: Layout, placement: str) -> _High:
         placed = first_use.get_column("key").unique(maintain_order=True).head(size)
         kmap = pl.Series(key).is_in(placed.implode()).to_numpy()
         local = was_high & pl.Series(local_pfn).is_in(placed.implode()).to_numpy()
-    return _High(kmap, local, int((call_pfn < 0).sum()))
+    return _High(kmap, local)
 
 
 def _replay_pool(

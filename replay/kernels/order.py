@@ -41,7 +41,6 @@ from replay.kernels.placing import (
     PASS,
     PASS_KEY,
     RETURN_MAP,
-    STRAY_UNMAPS,
     SUB,
     Calls,
     Work,
@@ -341,8 +340,7 @@ def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
     if w.pool.slot[page] < 0 and w.limbo_slot[page] >= 0:
         revive(w, w.limbo_slot[page], 2)  # somebody still uses the mapping
     if kunmap_high(w.pool, page) == UNKNOWN:
-        w.reg[STRAY_UNMAPS] += 1  # mapped before the trace began, or its kmap was lost
-        return
+        return  # mapped before the trace began, or its kmap was lost
     emit(w, UNMAP, page, -1, 0, at * SUB, call)
     if w.reg[N_UNMAPS] < w.unmaps.shape[0]:
         w.unmaps[w.reg[N_UNMAPS]] = call
