@@ -3,18 +3,25 @@
 numba's own cache compares the time stamp of the file that holds a function. A loop here is
 compiled together with functions of other modules, and a change in one of those would go
 unnoticed: after a ``git pull`` the old model would answer. So the folder's name is a digest of
-all source that can be compiled in.
+every module that compiles something and of all that these import.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 _PACKAGES = ("collectors", "replay")
+_COMPILES = (b"njit", b"@kernel", b"@inlined")
+"""What stands in every module that has something compiled."""
+_IMPORT = re.compile(
+    rb"^(?:from (collectors|replay)(\S*) import (\([^)]*\)|[^\n]*)|import ([\w.]+))", re.MULTILINE
+)
+"""At the left margin: only such names are known to compiled functions."""
 _KEEP = 4
 """Folders of other states of the source that are kept, the latest used."""
 
@@ -53,13 +60,46 @@ def is_first_run() -> bool:
 
 def source_digest() -> str:
     """Digest of the source of everything that numba compiles, 16 hex digits."""
-    root = Path(__file__).parent.parent
+    sources = _sources()
     digest = hashlib.sha256()
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+    for name in sorted(compiled_modules(sources)):
+        digest.update(name.encode())
+        digest.update(sources[name])
     return digest.hexdigest()[:16]
+
+
+def compiled_modules(sources: dict[str, bytes]) -> set[str]:
+    """Names of the modules that compile something, and of all that these import.
+
+    Parameters
+    ----------
+    sources
+        Source of every module by its full name.
+    """
+    found: set[str] = set()
+    waiting = [n for n, text in sources.items() if any(word in text for word in _COMPILES)]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in sources:
+            continue
+        found.add(name)
+        for room, rest, names, module in _IMPORT.findall(sources[name]):
+            package = (room + rest or module).decode()
+            for part in re.findall(r"\w+", names.decode("utf-8", "replace")) or [""]:
+                inner = f"{package}.{part}"
+                waiting.append(inner if inner in sources else package)
+    return found
+
+
+def _sources() -> dict[str, bytes]:
+    root = Path(__file__).parent.parent
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): (
+            path.read_bytes()
+        )
+        for package in _PACKAGES
+        for path in (root / package).rglob("*.py")
+    }
 
 
 def _cache_home() -> Path:

@@ -29,13 +29,34 @@ def test_folder_is_named_by_the_source(environment: Path) -> None:
 
 
 def test_changed_source_changes_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "replay").mkdir()
-    (tmp_path / "replay" / "pool.py").write_text("A = 1\n")
-    (tmp_path / "hmtrace").mkdir()
+    """What is compiled counts, and what its modules import; the rest of the program does not."""
+    files = {
+        "collectors/__init__.py": "",
+        "collectors/layout.py": "SIZE = 1\n",
+        "replay/__init__.py": "",
+        "replay/slots.py": "SLOTS = 512\n",
+        "replay/report.py": "TITLE = 1\n",
+        "replay/pool.py": (
+            "from collectors import layout\nfrom replay.slots import (\n    SLOTS,\n)\n\n"
+            "if __debug__:\n    from replay import report\n\n\n@kernel\ndef run(): ...\n"
+        ),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.setattr(compiled, "__file__", str(tmp_path / "hmtrace" / "compiled.py"))
-    before = compiled.source_digest()
-    (tmp_path / "replay" / "pool.py").write_text("A = 2\n")
-    assert compiled.source_digest() != before
+    seen = {compiled.source_digest()}
+    for name in ("collectors/layout.py", "replay/slots.py", "replay/pool.py"):
+        (tmp_path / name).write_text(files[name] + "# changed\n")
+        seen.add(compiled.source_digest())
+    assert len(seen) == 4
+    (tmp_path / "replay/report.py").write_text("TITLE = 2\n")
+    assert compiled.source_digest() in seen
+
+
+def test_the_model_and_the_scanners_are_among_the_compiled() -> None:
+    found = compiled.compiled_modules(compiled._sources())
+    assert {"replay.kernels.pool", "collectors.text.scan", "collectors.probes"} <= found
 
 
 def test_the_users_choice_stays(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
