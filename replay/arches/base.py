@@ -100,10 +100,17 @@ class Layout:
         An IPI follows each flush nevertheless (ARM erratum 798181 on an affected CPU).
     local_flush_on_map, local_flush_on_unmap
         kmap_local invalidates the slot's TLB entry when it maps, when it unmaps.
-    kmap_high_get
-        kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
     mem_map_bytes
         Size of the page array, taken from lowmem (FLATMEM).
+    kmap_high_get
+        kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
+    pkmap_colours
+        Colours of the pool, a power of two: a page of colour c may take only the slots c modulo
+        the number of colours (mm/highmem.c: get_next_pkmap_nr, with asm/highmem.h of xtensa).
+        The colour of a page is its frame number modulo that. 1: no colours.
+    kmap_flush_each
+        Every kmap() invalidates the TLB entry of the address that it returns, hit or new, lowmem
+        or highmem (linux/highmem-internal.h: kmap, ARCH_HAS_KMAP_FLUSH_TLB; csky, mips).
     pti
         Page-table isolation is on (i386 with PAE only): a single-page flush is done twice, for
         the kernel's and for the user's half (arch/x86/mm/tlb.c: flush_tlb_one_kernel).
@@ -143,8 +150,10 @@ class Layout:
     tlb_erratum_ipi: bool
     local_flush_on_map: bool
     local_flush_on_unmap: bool
-    kmap_high_get: bool
     mem_map_bytes: int
+    kmap_high_get: bool = False
+    pkmap_colours: int = 1
+    kmap_flush_each: bool = False
     pti: bool = False
     notes: tuple[str, ...] = field(default=())
 
