@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors import perf_data, perf_script, text, tracecmd_dat
 from collectors.errors import HmtraceError
-from collectors.reading import Format, Reading
+from collectors.reading import Format, Reading, Stream, in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
     from collectors.capture import Capture
 
-__all__ = ["FORMATS", "Format", "HmtraceError", "Reading", "open_capture"]
+__all__ = ["FORMATS", "Format", "HmtraceError", "Reading", "Stream", "open_capture"]
 
-TRACE_DAT: Final = Format("trace.dat", tracecmd_dat.sniff, tracecmd_dat.read, rank=0)
-PERF_DATA: Final = Format("perf.data", perf_data.sniff, perf_data.read, rank=1)
-PERF_SCRIPT: Final = Format("perf-script", perf_script.sniff, perf_script.read)
-TRACE_CMD_REPORT: Final = Format("trace-cmd-report", text.is_report, text.read)
-FTRACE_TEXT: Final = Format("ftrace-text", text.is_text, text.read)
+TRACE_DAT: Final = Format(
+    "trace.dat", tracecmd_dat.sniff, tracecmd_dat.read, in_pieces(tracecmd_dat.read), rank=0
+)
+PERF_DATA: Final = Format(
+    "perf.data", perf_data.sniff, perf_data.read, in_pieces(perf_data.read), rank=1
+)
+PERF_SCRIPT: Final = Format(
+    "perf-script", perf_script.sniff, perf_script.read, in_pieces(perf_script.read)
+)
+TRACE_CMD_REPORT: Final = Format(
+    "trace-cmd-report", text.is_report, text.read, in_pieces(text.read)
+)
+FTRACE_TEXT: Final = Format("ftrace-text", text.is_text, text.read, in_pieces(text.read))
 
 FORMATS: Final = (
     # Binary formats first: they know their magic. The last one takes whatever is text.

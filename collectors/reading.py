@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from collectors.capture import Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from collectors.raw import RawEvents
     from collectors.source import Source
     from collectors.symbols import Symbols
+
+
+PIECE_ROWS: Final = 1 << 20
+"""Raw events in a piece of a :class:`Stream`, at most about."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,68 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """A trace read piece by piece, in trace order, with bounded memory.
+
+    Attributes
+    ----------
+    pieces
+        Raw events, at most about :data:`PIECE_ROWS` at a time. `seq` of a raw event is its position
+        in all pieces together, loss markers counted. Tables `comms` and `sites` are those so far:
+        an index means the same in every later piece. `counts` may stay empty. An iterator may
+        raise :class:`AgainError`.
+    ending
+        To be called once the pieces are used up: what :attr:`Format.read` would have given, but for
+        `raw`, which has no rows, only `counts`. Positions in `lost` are those of the whole trace.
+    symbols
+        The kernel's symbols where the trace itself holds them; may be called while reading.
+    """
+
+    pieces: Iterator[RawEvents]
+    ending: Callable[[], Reading]
+    symbols: Callable[[], Symbols | None] = lambda: None
+
+
+class AgainError(Exception):
+    """What the pieces gave so far was wrong: ask the format for a new stream, it knows better now.
+
+    Raised at most once for a source (by a text whose lines turn out not to be in order).
+    """
+
+
+def in_pieces(
+    read: Callable[[Source, Callable[[int, int], None] | None], Reading],
+) -> Callable[[Source, Callable[[int, int], None] | None], Stream]:
+    """Make a stream of a format that can only be read as a whole; its memory is not bounded.
+
+    Parameters
+    ----------
+    read
+        :attr:`Format.read`.
+
+    Returns
+    -------
+    callable
+        For :attr:`Format.stream`.
+    """
+
+    def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+        reading = read(source, progress)
+        rows = reading.raw.rows
+
+        def pieces() -> Iterator[RawEvents]:
+            for first in range(0, len(rows), PIECE_ROWS):
+                yield replace(reading.raw, rows=rows[first : first + PIECE_ROWS])
+
+        def ending() -> Reading:
+            return replace(reading, raw=replace(reading.raw, rows=rows[:0]))
+
+        return Stream(pieces(), ending, lambda: reading.symbols)
+
+    return stream
+
+
+@dataclass(frozen=True)
 class Format:
     """One trace format.
 
@@ -67,6 +133,8 @@ class Format:
         Tells from the first 64 KiB whether a file is of this format; never from its name.
     read
         Reads it; called as ``read(source, progress)``.
+    stream
+        Reads it piece by piece; called as ``stream(source, progress)``.
     rank
         In a capture folder the trace with the lowest rank is taken: 0 trace.dat, 1 perf.data,
         2 text.
@@ -75,4 +143,5 @@ class Format:
     name: str
     sniff: Callable[[bytes], bool]
     read: Callable[[Source, Callable[[int, int], None] | None], Reading]
+    stream: Callable[[Source, Callable[[int, int], None] | None], Stream]
     rank: int = 2
