@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -225,6 +225,9 @@ def replay_arena(
     generation = GENERATIONS[machine.generation]
     calls = arena_calls(events, layout, values)
     state = initial_state(calls, values, generation.lazy_list)
+    if not generation.free_tree:
+        text = f"{state.text}; the arena's search before 5.2 is not modelled"
+        state = replace(state, known=False, text=text)
     run, held = _play(calls, state, layout, generation)
     blocks = replay_blocks(events, layout, values, run.areas(), forget=generation.dirty_range_reset)
     return run.result(state, blocks, losses, held)
@@ -324,12 +327,13 @@ class _Run:
         from replay.kernels import arena_order as kernel
         from replay.kernels import arena_tree as tree
 
-        padded, moves = generation.search_length_padded, generation.search_moves_vstart
+        search, moves = generation.search, generation.search_moves_vstart
         whole = generation.lazy_list == "descending"
         aligned = self.items[self.items[:, kernel.KIND] == kernel.ALLOC, kernel.ALIGN]
-        needs_shape = padded or bool((aligned > tree.PAGE).any())
+        above = 1 if search == "padded" else tree.PAGE
+        needs_shape = search != "exact" and bool((aligned > above).any())
         forest = forest_of(
-            self.state, padded=padded, moves=moves, trees=TREES if needs_shape else 1
+            self.state, search=search, moves=moves, trees=TREES if needs_shape else 1
         )
         self.shapes = len(forest.root)
         work = kernel.new_work(len(self.items), self.lazy.lazy.given, self.shapes)

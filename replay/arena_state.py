@@ -220,7 +220,7 @@ def _complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
     return _array(free)
 
 
-def forest_of(state: ArenaState, *, padded: bool, moves: bool, trees: int = TREES) -> Forest:
+def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES) -> Forest:
     """The free tree, or trees of many shapes over the free blocks.
 
     Shapes come about by insertions and erasures in the life of the machine before the trace.
@@ -232,7 +232,7 @@ def forest_of(state: ArenaState, *, padded: bool, moves: bool, trees: int = TREE
     ----------
     state
         Of :func:`initial_state`.
-    padded, moves
+    search, moves
         Rule of the search.
     trees
         How many shapes to try where the true one is not known.
@@ -245,13 +245,13 @@ def forest_of(state: ArenaState, *, padded: bool, moves: bool, trees: int = TREE
     from replay.kernels.arena_shapes import plant
 
     if state.shape is not None:
-        forest = kernel.new_forest(1, len(state.shape) + _MARGIN, padded=padded, moves=moves)
+        forest = kernel.new_forest(1, len(state.shape) + _MARGIN, search=search, moves=moves)
         _copy_shape(forest, state.shape)
         return forest
     blocks = state.free
     count = trees if len(blocks) > 2 else 1
     capacity = count * (3 * len(blocks) + 8) + _MARGIN
-    forest = kernel.new_forest(count, capacity, padded=padded, moves=moves)
+    forest = kernel.new_forest(count, capacity, search=search, moves=moves)
     rng = np.random.default_rng(20)
     by_size = np.argsort(-(blocks[:, 1] - blocks[:, 0]), kind="stable")
     none = np.zeros(0, np.int64)

@@ -5,7 +5,10 @@ Model code asks for a behaviour (``generation.lazy_list``), never for a version 
 
 Each behaviour says what it means; the kernels on which they were observed are
 5.10.223, 6.1.176, 6.5.10, 6.12.107 and (ARM) 7.2.13. Where between two observed kernels a
-change came in is told by the commits named below, from memory where it says so.
+change came in is told by the commits named below: those that touch the arena were looked up in
+the kernel mailing list, what is marked "remembered" was not.
+
+What a build option changes, whatever the release, is in :mod:`replay.build`.
 """
 
 from __future__ import annotations
@@ -26,23 +29,34 @@ class Generation:
     since
         First release, as (major, minor).
     local_per_cpu
-        kmap_atomic() with a depth counter and slots per CPU, without context-switch handling;
-        else kmap_local with a stack per task.
-        298fa1ad5571 "highmem: Provide generic variant of kmap_atomic*" (5.11).
+        kmap_atomic() with a depth counter and slots per CPU, without context-switch handling
+        (3e4d3af501cc, 2.6.37); else kmap_local with a stack per task.
+        298fa1ad5571 "highmem: Provide generic variant of kmap_atomic*" and 5fbda3ecd14a
+        "sched: highmem: Store local kmaps in task struct" (5.11).
     exec_uses_pool
         exec maps argument pages with kmap(), so the pool is not in its first state after boot.
         fs/exec.c: copy_strings; observed in 5.10, not in 6.5.
-    search_length_padded
-        The search of the free tree asks for size + align - 1 even where align is PAGE_SIZE.
-        mm/vmalloc.c: find_vmap_lowest_match.
+    free_tree
+        The arena's free blocks are kept in a tree: 68ad4a330433 "mm/vmalloc.c: keep track of
+        free blocks for vmap allocation" (5.2). Before, alloc_vmap_area() walked the areas in use
+        from a remembered hole on: hmtrace calls no such address certain.
+    search
+        Size that the descent through the free tree asks for (mm/vmalloc.c:
+        find_vmap_lowest_match). ``padded``: size + align - 1, also where align is PAGE_SIZE.
+        ``exact``: the size, so that any alignment gets the lowest address (9f531973dff3, 5.16).
+        ``adjusted``: padded for alignments above PAGE_SIZE, unless the range is exactly the
+        request (9333fe98d0a6 "mm/vmalloc: add adjust_search_size parameter", 5.18).
     search_moves_vstart
-        The climb of the search moves vstart behind the node that it leaves.
+        The climb of the search moves vstart behind the node that it leaves (9f531973dff3, 5.16).
     lazy_list
         Order in which lazily freed areas are given back: ``newest-first`` (a LIFO, unmerged),
-        ``ascending`` (merged), ``descending`` (unmerged).
+        ``ascending`` (merged; 96e2db456135 "mm/vmalloc: rework the drain logic", 5.11),
+        ``descending`` (unmerged; 72210662c5a2 "mm: vmalloc: offload free_vmap_area_lock lock",
+        6.9).
     purger
         Who purges when the lazy limit is passed: ``freeing-task``, ``worker-loop`` (until below
-        the limit) or ``worker-once``. mm/vmalloc.c: free_vmap_area_noflush.
+        the limit) or ``worker-once``. mm/vmalloc.c: free_vmap_area_noflush. 690467c81b1a
+        "mm/vmalloc: Move draining areas out of caller context" (5.18).
     blocks_purged_when_quarter_free
         vm_unmap_aliases leaves fragmented vmap blocks that are at least a quarter free alone.
     dirty_range_reset
@@ -63,7 +77,8 @@ class Generation:
     since: tuple[int, int]
     local_per_cpu: bool = False
     exec_uses_pool: bool = False
-    search_length_padded: bool = False
+    free_tree: bool = True
+    search: str = "adjusted"
     search_moves_vstart: bool = True
     lazy_list: str = "ascending"
     purger: str = "worker-loop"
@@ -76,30 +91,53 @@ class Generation:
 
 
 _ALL: Final = (
+    # Not observed. Lazily freed areas were on a list of their own from 4.10 on (remembered).
     Generation(
-        "5.10",
+        "4.19",
         since=(2, 6),
         local_per_cpu=True,
         exec_uses_pool=True,
-        search_length_padded=True,
+        free_tree=False,
+        search="padded",
         search_moves_vstart=False,
         lazy_list="newest-first",
         purger="freeing-task",
         arm_vmalloc_extra=False,
         fetch_faults_are_misses=True,
     ),
-    # Read in patches and remembered, not observed. 96e2db456135 merged the lazy list (5.12); the
-    # ARM arena changed in 5.14; both rules of the search came with 9f531973dff3 (5.16).
     Generation(
-        "5.15",
+        "5.10",
+        since=(5, 2),
+        local_per_cpu=True,
+        exec_uses_pool=True,
+        search="padded",
+        search_moves_vstart=False,
+        lazy_list="newest-first",
+        purger="freeing-task",
+        arm_vmalloc_extra=False,
+        fetch_faults_are_misses=True,
+    ),
+    # The next three were read in patches, not observed. Between the first two only the ARM
+    # arena changed, in 5.14 (remembered).
+    Generation(
+        "5.11",
         since=(5, 11),
         exec_uses_pool=True,
-        search_length_padded=True,
+        search="padded",
+        search_moves_vstart=False,
+        purger="freeing-task",
+        arm_vmalloc_extra=False,
+    ),
+    Generation(
+        "5.15",
+        since=(5, 14),
+        exec_uses_pool=True,
+        search="padded",
         search_moves_vstart=False,
         purger="freeing-task",
     ),
-    # 690467c81b1a gave the purge to a worker in 5.18; 5.16 and 5.17 have it in the freeing task.
-    Generation("6.1", since=(5, 16)),
+    Generation("5.17", since=(5, 16), exec_uses_pool=True, search="exact", purger="freeing-task"),
+    Generation("6.1", since=(5, 18)),
     Generation(
         "6.5",
         since=(6, 2),

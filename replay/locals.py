@@ -143,16 +143,16 @@ def replay_locals(
 def _takes_slot(maps: pl.DataFrame, layout: Layout) -> NDArray[np.bool_]:
     """Which mappings need a slot: highmem pages, and whatever is mapped by frame number.
 
-    mm/highmem.c: __kmap_local_page_prot returns the direct address of a lowmem page;
-    __kmap_local_pfn_prot and kmap_atomic_high_prot always take a slot. A page whose frame is
-    not known is judged by the address that came back.
+    mm/highmem.c: __kmap_local_page_prot returns the direct address of a lowmem page, unless
+    lowmem is forced through slots; __kmap_local_pfn_prot and kmap_atomic_high_prot always take
+    one. A page whose frame is not known is judged by the address that came back.
     """
     by_page = pl.col("page").is_not_null()
     high = pl.col("pfn") >= layout.lowmem_end_pfn
     in_window = _slot_of(layout) >= 0
     return (
         maps.select(
-            pl.when(~by_page | pl.lit(layout.kmap_per_cpu))
+            pl.when(~by_page | pl.lit(layout.kmap_per_cpu or layout.kmap_force_map))
             .then(pl.lit(value=True))
             .otherwise(pl.coalesce(high, in_window, pl.lit(value=True)))
         )

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from replay.arena_replay import ArenaReplay, replay_arena
+from replay.build import is_realtime, kernel_words
 from replay.layout import Check, check
 from replay.run import Replayed, replay_events
 
@@ -93,6 +94,7 @@ class Validation:
     layout: tuple[Check, ...] = ()
     initial_state: str = ""
     generation: str = ""
+    kernel: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """An entry of ``captures`` in the JSON document, without its path."""
@@ -112,6 +114,7 @@ class Validation:
             ],
             "initial_state": self.initial_state,
             "generation": self.generation,
+            "kernel": list(self.kernel),
         }
 
 
@@ -162,6 +165,7 @@ def validate(
         layout=tuple(check(done.layout, values, sources)),
         initial_state=done.pool.initial_state,
         generation=machine.generation,
+        kernel=tuple(kernel_words(machine, done.layout)),
     )
 
 
@@ -257,9 +261,13 @@ def _passes(done: Replayed) -> Passes:
 
 
 def _observed_waits(done: Replayed) -> int | None:
-    """Times a task went to uninterruptible sleep inside kmap_high(); None: no sched_switch."""
+    """Times a task went to uninterruptible sleep inside kmap_high().
+
+    None where there is no sched_switch, and with PREEMPT_RT: kmap_lock sleeps there, and a task
+    that waits for it looks the same (include/linux/sched.h: __task_state_index).
+    """
     switches = done.events.filter(pl.col("op") == "switch")
-    if not switches.height:
+    if not switches.height or is_realtime(done.machine.config):
         return None
     maps = done.events.filter((pl.col("op") == "kmap") & pl.col("end_seq").is_not_null())
     asleep = switches.filter("blocked").select("seq", "pid").sort("seq")

@@ -10,6 +10,8 @@ from hmtrace.report.charts import bar
 from hmtrace.report.document import plain
 from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import address, clean, count, plural, share, size
+from replay.build import kernel_words
+from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +59,7 @@ def machine_rows(machine: Machine, layout: Layout) -> tuple[tuple[str, str], ...
         ("user space", size(layout.user_end)),
         ("CPUs", count(machine.cpus)),
         ("pool slots", count(layout.pkmap_slots)),
+        ("kernel", clean(machine.generation)),
     )
 
 
@@ -178,10 +181,11 @@ def zones_picture(layout: Layout) -> Iterator[RenderableType]:
         yield indented(Text(f"- {clean(note, 500)}"))
 
 
-def limits_rows(layout: Layout) -> list[tuple[str, str]]:
+def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
     """Limits that follow from the layout, as label and value."""
     ceiling = layout.flush_ceiling_pages
     return [
+        ("kernel", joined(kernel_words(machine, layout))),
         ("pool", f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"),
         (
             "local",
@@ -215,7 +219,7 @@ def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableT
     yield Text.assemble(("hmtrace layout", "bold"), "  ", machine_in_words(machine, layout))
     yield from machine_section(machine, layout, tall=True)
     yield heading("Limits")
-    yield labelled(limits_rows(layout))
+    yield labelled(limits_rows(machine, layout))
 
 
 _ADDRESSES = (
@@ -248,7 +252,7 @@ def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
     dict
         Bytes and addresses are integers. Lowmem is mapped from ``page_offset`` to ``lowmem_end``
         (the kernel's high_memory); ``lowmem_end_phys`` is the same border as a physical address,
-        as boot messages and zoneinfo have it.
+        as boot messages and zoneinfo have it. ``behaviour`` is the kernel generation's.
     """
     return {
         **plain(machine),
@@ -257,6 +261,7 @@ def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
         "lowmem_end_phys": layout.lowmem_end_pfn * layout.page_size,
         **{name: plain(getattr(layout, name)) for name in _ADDRESSES},
         "zones": plain(layout.zones),
+        "behaviour": plain(GENERATIONS[machine.generation]),
     }
 
 

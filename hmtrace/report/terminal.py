@@ -16,6 +16,7 @@ from hmtrace.report.pool import pool_section, waits_in_words
 from hmtrace.report.sites import sites_section
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, plural, share
+from replay.build import kernel_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,6 +66,7 @@ def key_figures(outcome: Outcome) -> RenderableType:
     pool, local, arena = outcome.pool, outcome.local, outcome.arena
     rows: list[tuple[str, str]] = [
         ("machine", machine_in_words(outcome.machine, outcome.layout)),
+        ("kernel", joined(kernel_words(outcome.machine, outcome.layout))),
         ("cost", cost_in_words(outcome.cost, outcome)),
     ]
     if pool.maps:

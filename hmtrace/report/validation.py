@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from hmtrace.report.parts import Elided, heading, indented, plain_table
-from hmtrace.report.text import NA, clean, clock, count
+from hmtrace.report.text import NA, clean, clock, count, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -166,6 +167,10 @@ def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     yield Text()
     yield Text("addresses predicted exactly: " + ", ".join(words), style="dim")
     yield Text("flushes: matched/observed · waits: predicted/observed", style="dim")
+    kernels = Counter(e["generation"] for e in entries if e.get("generation"))
+    if kernels:
+        named = (f"{clean(name)} ({plural(n, 'capture')})" for name, n in sorted(kernels.items()))
+        yield Text("kernels like " + ", ".join(named), style="dim")
     if unpredicted:
         yield Text(f"{', '.join(unpredicted)}: the model predicted no address", style="dim")
     if fed:

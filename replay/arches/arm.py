@@ -31,6 +31,7 @@ from replay.arches.base import (
     ram_between,
     vmap_block_pages,
 )
+from replay.build import LocalSlots, is_realtime, local_slots
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -132,16 +133,23 @@ def border(ram: Ranges, limit: int) -> Border:
     return Border(lowmem, align_down(memblock or lowmem, PMD_SIZE))
 
 
-def km_slots(machine: Machine) -> tuple[int, int, int]:
-    """Slots per CPU, slots per mapping, and mappings that can be held at once.
+def km_slots(machine: Machine) -> LocalSlots:
+    """Slots of local mappings; up to 5.10 asm/kmap_types.h: KM_TYPE_NR 16."""
+    return local_slots(GENERATIONS[machine.generation], config_of(machine), 16)
 
-    asm-generic/kmap_size.h; up to 5.10 asm/kmap_types.h: KM_TYPE_NR 16.
+
+def reuses_pool(config: frozenset[str]) -> bool:
+    """Whether kmap_local first asks kmap_high_get() for a mapping of the pool.
+
+    asm/highmem.h: not where flushes need IPIs, for kmap_lock is then taken with interrupts off:
+    SMP on v6, and the workaround of erratum 798181. With DEBUG_HIGHMEM only where a VIVT cache
+    makes it necessary (arch_kmap_local_high_get).
     """
-    if GENERATIONS[machine.generation].local_per_cpu:
-        return 16, 1, 16
-    if config_of(machine) & {"DEBUG_KMAP_LOCAL", "DEBUG_HIGHMEM"}:
-        return 33, 2, 16
-    return 16, 1, 15
+    if "SMP" in config and "CPU_TLB_V6" in config:
+        return False
+    if "DEBUG_HIGHMEM" in config and "CPU_CACHE_VIVT" not in config:
+        return False
+    return "ARM_ERRATA_798181" not in config
 
 
 def layout(machine: Machine) -> Layout:
@@ -178,6 +186,7 @@ def layout(machine: Machine) -> Layout:
     modules_end = pkmap if enabled else page_offset
     user_end = page_offset - 16 * MiB
     per_cpu, step, depth = km_slots(machine)
+    per_cpu_stacks = generation.local_per_cpu and not is_realtime(config)
     kmap_top = FIXADDR_TOP - FIX_KMAP_BEGIN * PAGE
     kmap_bottom = kmap_top - (per_cpu * machine.nr_cpus - 1) * PAGE
     smp_v6 = "SMP" in config and "CPU_TLB_V6" in config
@@ -212,7 +221,7 @@ def layout(machine: Machine) -> Layout:
         km_max_idx=per_cpu,
         km_step=step,
         km_usable_depth=depth,
-        kmap_per_cpu=generation.local_per_cpu,
+        kmap_per_cpu=per_cpu_stacks,
         fixaddr_top=FIXADDR_TOP,
         fixaddr_start=FIXADDR_START,
         nr_cpus=machine.nr_cpus,
@@ -226,8 +235,8 @@ def layout(machine: Machine) -> Layout:
         tlb_erratum_ipi=machine.tlb_erratum and machine.cpus > 1,
         local_flush_on_map=True,
         # 5.10 leaves the PTE in place at kunmap_atomic(), unless DEBUG_HIGHMEM
-        local_flush_on_unmap=not generation.local_per_cpu or "DEBUG_HIGHMEM" in config,
-        kmap_high_get=enabled and not smp_v6 and "ARM_ERRATA_798181" not in config,
+        local_flush_on_unmap=not per_cpu_stacks or "DEBUG_HIGHMEM" in config,
+        kmap_high_get=enabled and reuses_pool(config),
         mem_map_bytes=mem_map_bytes(ram[0][0] >> PAGE_SHIFT, max_pfn, machine.page_struct),
         notes=tuple(notes),
     )

@@ -104,6 +104,8 @@ class Layout:
         Size of the page array, taken from lowmem (FLATMEM).
     kmap_high_get
         kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
+    kmap_force_map
+        kmap_local gives lowmem pages slots too (:func:`replay.build.maps_lowmem`).
     pkmap_colours
         Colours of the pool, a power of two: a page of colour c may take only the slots c modulo
         the number of colours (mm/highmem.c: get_next_pkmap_nr, with asm/highmem.h of xtensa).
@@ -152,6 +154,7 @@ class Layout:
     local_flush_on_unmap: bool
     mem_map_bytes: int
     kmap_high_get: bool = False
+    kmap_force_map: bool = False
     pkmap_colours: int = 1
     kmap_flush_each: bool = False
     pti: bool = False

@@ -31,6 +31,7 @@ from replay.arches.base import (
     ram_between,
     vmap_block_pages,
 )
+from replay.build import LocalSlots, is_realtime, local_slots, maps_lowmem
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -88,20 +89,12 @@ class Fixmap(NamedTuple):
     total: int
 
 
-def km_slots(machine: Machine) -> tuple[int, int, int]:
-    """Slots per CPU, slots per mapping, and mappings that can be held at once.
+def km_slots(machine: Machine) -> LocalSlots:
+    """Slots of local mappings.
 
-    asm-generic/kmap_size.h: KM_MAX_IDX 16, or 33 with DEBUG_KMAP_LOCAL (every second is a
-    guard); the last of 16 is never used (kmap_local_idx_push). Up to 5.10
-    asm-generic/kmap_types.h: KM_TYPE_NR 20, or 41 with DEBUG_HIGHMEM.
+    Up to 5.10 asm-generic/kmap_types.h: KM_TYPE_NR 20, or 41 with DEBUG_HIGHMEM.
     """
-    config = config_of(machine)
-    if GENERATIONS[machine.generation].local_per_cpu:
-        slots = 41 if "DEBUG_HIGHMEM" in config else 20
-        return slots, 1, slots
-    if config & {"DEBUG_KMAP_LOCAL", "DEBUG_HIGHMEM"}:
-        return 33, 2, 16
-    return 16, 1, 15
+    return local_slots(GENERATIONS[machine.generation], config_of(machine), 20, 41)
 
 
 def fixmap(machine: Machine) -> Fixmap:
@@ -113,7 +106,7 @@ def fixmap(machine: Machine) -> Fixmap:
     index += 64 * ("X86_IO_APIC" in config)  # MAX_IO_APICS
     kmap_begin = index
     if machine.highmem_enabled:
-        index += km_slots(machine)[0] * machine.nr_cpus
+        index += km_slots(machine).per_cpu * machine.nr_cpus
         index += "PCI_MMCONFIG" in config
     index += "PARAVIRT_XXL" in config
     index += 2 * ("ACPI_APEI_GHES" in config)
@@ -271,7 +264,8 @@ def layout(machine: Machine) -> Layout:
         km_max_idx=per_cpu,
         km_step=step,
         km_usable_depth=depth,
-        kmap_per_cpu=GENERATIONS[machine.generation].local_per_cpu,
+        kmap_per_cpu=GENERATIONS[machine.generation].local_per_cpu and not is_realtime(config),
+        kmap_force_map=maps_lowmem(config),
         fixaddr_top=top,
         fixaddr_start=fix_start,
         nr_cpus=machine.nr_cpus,

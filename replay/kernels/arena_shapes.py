@@ -14,8 +14,6 @@ from replay.kernels.arena_tree import (
     END,
     LEFT,
     NIL,
-    PADDED,
-    PAGE,
     PARENT,
     RED,
     RIGHT,
@@ -27,6 +25,7 @@ from replay.kernels.arena_tree import (
     insert,
     neighbours,
     new_row,
+    search_length,
 )
 from replay.kernels.compiled import kernel
 
@@ -146,7 +145,8 @@ def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend
     block that fits by luck and happens to lie on its path. Only where there is such a block does
     the shape matter.
     """
-    if f.reg[PADDED] == 0 and (align <= PAGE or vend - vstart == size):
+    length = search_length(f, size, align, vend - vstart)
+    if length == size:
         return False
     node = f.node
     before, x = neighbours(f, tree, vstart)
@@ -154,7 +154,7 @@ def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend
         x = before
     while x != NIL:
         if fits(node, x, size, align, vstart):
-            return bool(node[x, END] - node[x, START] < size + align - 1)
+            return bool(node[x, END] - node[x, START] < length)
         x = _after(node, x)
     return False
 

@@ -31,11 +31,17 @@ COLUMNS = 7
 
 # Positions in Forest.reg
 SPARE = 0  # first row of the list of unused ones, linked by START; NIL: there is none
-PADDED = 1  # 1: the search always asks for size + align - 1
+SEARCH = 1  # rule of the search: ADJUSTED, PADDED or EXACT
 MOVES = 2  # 1: the climb of the search moves vstart behind the node that it leaves
 HIGH = 3  # rows from here on were never used
 CONTRADICTIONS = 4  # areas given back that were free already, in whole or in part
 REGISTERS = 5
+
+# Rules of the search: what the descent asks for. Generation.search
+ADJUSTED = 0  # size + align - 1 for alignments above a page, else the size
+PADDED = 1  # always size + align - 1
+EXACT = 2  # always the size
+RULES = {"adjusted": ADJUSTED, "padded": PADDED, "exact": EXACT}
 
 
 class Forest(NamedTuple):
@@ -59,7 +65,7 @@ class Forest(NamedTuple):
     reg: NDArray[np.int64]
 
 
-def new_forest(trees: int, capacity: int, *, padded: bool, moves: bool) -> Forest:
+def new_forest(trees: int, capacity: int, *, search: str, moves: bool) -> Forest:
     """Empty trees.
 
     Parameters
@@ -68,15 +74,15 @@ def new_forest(trees: int, capacity: int, *, padded: bool, moves: bool) -> Fores
         Number of trees.
     capacity
         Nodes that they have room for, together.
-    padded, moves
-        Rule of the search: ``Generation.search_length_padded`` and ``search_moves_vstart``.
+    search, moves
+        ``Generation.search`` and ``search_moves_vstart``.
 
     Returns
     -------
     Forest
     """
     reg = np.zeros(REGISTERS, np.int64)
-    reg[SPARE], reg[PADDED], reg[MOVES] = NIL, padded, moves
+    reg[SPARE], reg[SEARCH], reg[MOVES] = NIL, RULES[search], moves
     return Forest(
         np.zeros((capacity, COLUMNS), np.int64),
         np.full(trees, NIL, np.int64),
@@ -309,17 +315,24 @@ def fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) ->
 
 
 @kernel
+def search_length(f: Forest, size: int, align: int, room: int) -> int:
+    """Size of the blocks that the descent looks for, in a range of `room` bytes."""
+    rule = f.reg[SEARCH]
+    if rule == EXACT or (rule == ADJUSTED and (align <= PAGE or room == size)):
+        return size
+    return size + align - 1
+
+
+@kernel
 def find_vmap_lowest_match(
     f: Forest, tree: int, size: int, align: int, vstart: int, vend: int
 ) -> int:
     """Find the block that a request is taken from; return its row or NIL.
 
-    mm/vmalloc.c: find_vmap_lowest_match, with the rule of 5.10 (always size + align - 1, no
-    change of vstart) or of 9f531973dff3 and later.
+    mm/vmalloc.c: find_vmap_lowest_match, with one of its three rules.
     """
     node = f.node
-    exact = f.reg[PADDED] == 0 and (align <= PAGE or vend - vstart == size)
-    length = size if exact else size + align - 1
+    length = search_length(f, size, align, vend - vstart)
     x = f.root[tree]
     # Each step either goes down, or climbs and turns right behind a node that vstart then
     # passes; the bound only matters for trees that the kernel cannot have.

@@ -32,8 +32,8 @@ class Arena:
 
     def __init__(self, generation: str) -> None:
         self.generation = generation
-        old = generation == "5.10"
-        self.trees = tree.new_forest(1, 1 << 14, padded=old, moves=not old)
+        rule = {"5.10": "padded", "5.17": "exact"}.get(generation, "adjusted")
+        self.trees = tree.new_forest(1, 1 << 14, search=rule, moves=rule != "padded")
         tree.insert(self.trees, 0, 1, 0xFFFFFFFF)
         tree.take(self.trees, 0, *PERCPU)
         self.busy: dict[int, int] = {}

@@ -97,7 +97,7 @@ def test_thread_stacks_of_arm() -> None:
     assert (r.certain, r.ambiguous, r.ambiguous_right, r.wrong) == (6, 1, 1, 0)
 
 
-@pytest.mark.parametrize("generation", ["5.10", "6.1", "6.12"])
+@pytest.mark.parametrize("generation", ["5.10", "5.17", "6.1", "6.12"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_calls_one_after_the_other(generation: str, seed: int) -> None:
     aligns = (1,) if generation == "5.10" else (1, P)

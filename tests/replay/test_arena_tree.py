@@ -20,8 +20,8 @@ P = 4096
 LOW, HIGH = 0x10_0000, 0x10_0000 + 256 * P
 
 
-def forest(*, padded: bool = False, trees: int = 1) -> t.Forest:
-    return t.new_forest(trees, 4096, padded=padded, moves=not padded)
+def forest(*, search: str = "adjusted", trees: int = 1) -> t.Forest:
+    return t.new_forest(trees, 4096, search=search, moves=search != "padded")
 
 
 def blocks(f: t.Forest, tree: int = 0) -> list[tuple[int, int]]:
@@ -113,13 +113,11 @@ def test_tree_serves_as_a_sorted_list(actions: list[tuple[bool, int, int, int]])
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps, st.sampled_from([2 * P, 4 * P, 16 * P]), st.booleans())
+@given(steps, st.sampled_from([2 * P, 4 * P, 16 * P]), st.sampled_from(["adjusted", "padded"]))
 def test_aligned_answers_are_possible_ones(
-    actions: list[tuple[bool, int, int, int]],
-    align: int,
-    padded: bool,  # noqa: FBT001
+    actions: list[tuple[bool, int, int, int]], align: int, search: str
 ) -> None:
-    f, model = forest(padded=padded), Model()
+    f, model = forest(search=search), Model()
     t.insert(f, 0, LOW, HIGH)
     for is_alloc, pages, number, _ in actions:
         size = pages * P
@@ -143,6 +141,32 @@ def test_aligned_answers_are_possible_ones(
         else:
             t.give_back(f, 0, *model.give(number % len(model.used)))
         assert blocks(f) == model.free
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps, st.sampled_from([1, P, 2 * P, 16 * P]))
+def test_exact_search_finds_the_lowest_address_for_any_alignment(
+    actions: list[tuple[bool, int, int, int]], align: int
+) -> None:
+    """5.16 and 5.17: the descent asks for the size alone and goes on where it does not fit."""
+    f, model = forest(search="exact"), Model()
+    t.insert(f, 0, LOW, HIGH)
+    for is_alloc, pages, number, _ in actions:
+        size = pages * P
+        if is_alloc or not model.used:
+            fitting = [
+                at
+                for start, end in model.free
+                if (at := (start + align - 1) // align * align) + size <= end
+            ]
+            got = t.lowest(f, 0, size, align, LOW, HIGH)
+            assert got == (fitting[0] if fitting else t.FAIL)
+            assert not shapes.shape_matters(f, 0, size, align, LOW, HIGH)
+            if got >= 0:
+                assert t.take(f, 0, got, got + size)
+                model.take(got, got + size)
+        else:
+            t.give_back(f, 0, *model.give(number % len(model.used)))
 
 
 def test_where_the_shape_does_not_matter_no_shape_differs() -> None:
@@ -186,8 +210,8 @@ def test_the_shape_decides(order: tuple[tuple[int, int], ...], answer: int) -> N
 
 def test_padded_search_skips_an_exact_hole() -> None:
     """5.10 asks for size + align - 1 even where align is PAGE_SIZE; later kernels do not."""
-    for padded, answer in ((False, 0x2000), (True, 0x8000)):
-        f = forest(padded=padded)
+    for search, answer in (("exact", 0x2000), ("adjusted", 0x2000), ("padded", 0x8000)):
+        f = forest(search=search)
         for block in ((0x8000, 0x20000), (0x2000, 0x4000)):
             t.insert(f, 0, *block)
         assert t.lowest(f, 0, 0x2000, P, P, 1 << 20) == answer

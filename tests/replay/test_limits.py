@@ -25,9 +25,12 @@ def test_vmap_blocks(nr_cpus, pages):
     ("release", "generation"),
     [
         ("5.10.0-32-686-pae", "5.10"),
-        ("4.19.0-27-armmp", "5.10"),
-        ("2.6.39", "5.10"),
+        ("4.19.0-27-armmp", "4.19"),
+        ("2.6.39", "4.19"),
+        ("5.2.21", "5.10"),
+        ("5.11.22", "5.11"),
         ("5.15.0-imx", "5.15"),
+        ("5.16.0", "5.17"),
         ("5.18.1", "6.1"),
         ("6.1.0-50-686", "6.1"),
         ("6.5.0-0.deb12.4-686-pae", "6.5"),
@@ -46,5 +49,10 @@ def test_observed_generations():
     assert was_observed("6.1.176")
     assert not was_observed("5.15.3")
     assert GENERATIONS["5.10"].lazy_list == "newest-first"
+    assert [GENERATIONS[name].search for name in ("5.15", "5.17", "6.1")] == [
+        "padded",
+        "exact",
+        "adjusted",
+    ]
     assert GENERATIONS["6.1"].lazy_list == "ascending"
     assert GENERATIONS["6.12"].lazy_list == "descending"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from collectors.events import SCHEMA, Ctx
+from replay.arches.i386 import DEFAULT_CONFIG
+from replay.build import kernel_words
 from replay.kernels.local import DIVERGED, INITIAL, ORDERED
 from replay.layout import layout_of
 from replay.locals import LocalReplay, replay_locals
@@ -96,6 +99,64 @@ def test_kmap_atomic_counts_per_cpu() -> None:
     old = Machine(arch="i386", pae=True, nr_cpus=32, generation="5.10")
     done = replay(old, event("map", 1, 7, 0xFFFA_7000), event("map", 1, 0, 0xFFFA_6000, ctx=4))
     assert done.vaddr.tolist() == [0xFFFA_7000, 0xFFFA_6000]
+
+
+@pytest.mark.parametrize(
+    ("machine", "first"),
+    [
+        # KM_TYPE_NR 20, 41 with DEBUG_HIGHMEM; ARM 16 either way
+        (replace(I386, generation="4.19"), 0xFFFF_F000 - (68 + 20) * 4096),
+        (
+            replace(I386, generation="5.10", config=DEFAULT_CONFIG | {"DEBUG_HIGHMEM"}),
+            0xFFFF_F000 - (68 + 41) * 4096,
+        ),
+        (replace(ARM, generation="5.10"), 0xFFEF_F000 - (1 + 16) * 4096),
+    ],
+)
+def test_slots_of_kmap_atomic_on_the_second_cpu(machine: Machine, first: int) -> None:
+    """Depth counts per CPU, whoever runs there; every index is used."""
+    done = replay(machine, event("map", 1, 7, first), event("map", 1, 8, first - 4096))
+    assert done.vaddr.tolist() == [first, first - 4096]
+    assert done.status.tolist() == [0, 0]
+    assert layout_of(machine).kmap_per_cpu
+
+
+def test_guard_slots() -> None:
+    """DEBUG_KMAP_LOCAL: 33 slots per CPU, every second one a guard, 16 mappings at most."""
+    debug = replace(I386, config=DEFAULT_CONFIG | {"DEBUG_KMAP_LOCAL"})
+    steps = [event("map", 0, 7, 0xFFFB_A000 - 0x2000 * n) for n in range(16)]
+    done = replay(debug, *steps, event("map", 1, 8, 0xFFFB_A000 - 33 * 4096))
+    assert done.vaddr[:3].tolist() == [0xFFFB_A000, 0xFFFB_8000, 0xFFFB_6000]
+    assert done.status.tolist() == [0] * 17
+    assert done.depth.tolist() == [*range(16), 0]
+    assert layout_of(debug).km_usable_depth == 16
+    assert layout_of(I386).km_usable_depth == 15
+
+
+def test_lowmem_forced_through_slots() -> None:
+    """DEBUG_KMAP_LOCAL_FORCE_MAP: a lowmem page takes a slot as any other."""
+    forced = replace(I386, config=DEFAULT_CONFIG | {"DEBUG_KMAP_LOCAL_FORCE_MAP"})
+    low = {"page": 0xF603_4FB0, "pfn": 0x2BFE}
+    done = replay(forced, event("map", 0, 7, 0xFFFB_A000, **low), event("map", 0, 7, 0xFFFB_8000))
+    assert done.takes_slot.tolist() == [True, True]
+    assert done.vaddr.tolist() == [0xFFFB_A000, 0xFFFB_8000]
+
+
+@pytest.mark.parametrize("generation", ["5.10", "6.1"])
+def test_realtime_kernels_have_a_stack_per_task(generation: str) -> None:
+    """PREEMPT_RT: a task preempted while it holds a mapping keeps its slot of the CPU's."""
+    rt = replace(I386, generation=generation, config=DEFAULT_CONFIG | {"PREEMPT_RT"})
+    done = replay(
+        rt,
+        event("map", 0, 7, 0xFFFB_B000),
+        event("out", 0, 7),
+        event("map", 0, 8, 0xFFFB_B000),
+        event("unmap", 0, 8, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_A000),
+    )
+    assert done.vaddr.tolist() == [0xFFFB_B000, 0xFFFB_B000, 0xFFFB_A000]
+    assert done.switches.tolist() == [1]
+    assert "PREEMPT_RT" in kernel_words(rt, layout_of(rt))
 
 
 @pytest.mark.parametrize("before_push", [True, False])

@@ -1,0 +1,113 @@
+"""What the kernel's build options change in the model, whatever its release.
+
+Options are those of the capture's ``config`` (:attr:`replay.machine.Machine.config`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from replay.generations import Generation
+    from replay.layout import Layout
+    from replay.machine import Machine
+
+_GUARDED: Final = frozenset({"DEBUG_KMAP_LOCAL", "DEBUG_KMAP_LOCAL_FORCE_MAP", "DEBUG_HIGHMEM"})
+"""lib/Kconfig.debug: the other two select DEBUG_KMAP_LOCAL."""
+_REALTIME: Final = frozenset({"PREEMPT_RT", "PREEMPT_RT_FULL"})
+"""PREEMPT_RT_FULL was its name in the patches for kernels up to 4.19."""
+
+
+class LocalSlots(NamedTuple):
+    """Slots of local mappings.
+
+    Attributes
+    ----------
+    per_cpu
+        KM_MAX_IDX, or KM_TYPE_NR of kmap_atomic().
+    step
+        Slots that one mapping takes: 2 where every second one is a guard.
+    depth
+        Mappings that can be held at once.
+    """
+
+    per_cpu: int
+    step: int
+    depth: int
+
+
+def local_slots(
+    generation: Generation, config: AbstractSet[str], type_nr: int, fenced: int | None = None
+) -> LocalSlots:
+    """Slots of kmap_local, or of kmap_atomic() on older kernels.
+
+    asm-generic/kmap_size.h: KM_MAX_IDX is 16, the last of which kmap_local_idx_push() never
+    gives out; 33 with DEBUG_KMAP_LOCAL, where every second one is a guard.
+
+    Parameters
+    ----------
+    generation
+        Of the kernel.
+    config
+        Options that are set.
+    type_nr, fenced
+        KM_TYPE_NR of the architecture's kmap_types.h, without and with DEBUG_HIGHMEM.
+    """
+    if generation.local_per_cpu:
+        slots = fenced if fenced is not None and "DEBUG_HIGHMEM" in config else type_nr
+        return LocalSlots(slots, 1, slots)
+    if config & _GUARDED:
+        return LocalSlots(33, 2, 16)
+    return LocalSlots(16, 1, 15)
+
+
+def is_realtime(config: AbstractSet[str]) -> bool:
+    """PREEMPT_RT: kmap_lock sleeps, and kmap_atomic() does not disable preemption.
+
+    The patches for kernels up to 5.10 have kmap_atomic() with a stack per task, in the slots of
+    its CPU, saved at a context switch ("mm, rt: kmap_atomic scheduling"); from 5.11 on that is
+    kmap_local itself.
+    """
+    return bool(config & _REALTIME)
+
+
+def maps_lowmem(config: AbstractSet[str]) -> bool:
+    """Whether kmap_local gives lowmem pages slots too.
+
+    lib/Kconfig.debug: DEBUG_KMAP_LOCAL_FORCE_MAP, which DEBUG_HIGHMEM selects where the
+    architecture supports it (x86 alone); mm/highmem.c: __kmap_local_page_prot.
+    """
+    return "DEBUG_KMAP_LOCAL_FORCE_MAP" in config
+
+
+def kernel_words(machine: Machine, layout: Layout) -> list[str]:
+    """The kernel's behaviour in a few words, for reports.
+
+    Parameters
+    ----------
+    machine, layout
+        Of the capture, or of the what-if machine.
+
+    Returns
+    -------
+    list of str
+        Generation, whose stacks hold local mappings, and every option that changes a rule.
+    """
+    whose = "CPU" if layout.kmap_per_cpu else "task"
+    api = "kmap_atomic" if layout.kmap_per_cpu else "kmap_local"
+    words = [f"like {machine.generation}", f"{api} stack per {whose}"]
+    if layout.km_step > 1:
+        words.append("guard slots")
+    if layout.kmap_force_map:
+        words.append("lowmem takes slots")
+    if is_realtime(machine.config):
+        words.append("PREEMPT_RT")
+    if layout.kmap_high_get:
+        words.append("kmap_high_get")
+    if layout.pkmap_colours > 1:
+        words.append(f"{layout.pkmap_colours} colours")
+    if layout.kmap_flush_each:
+        words.append("flush at every kmap")
+    return words
