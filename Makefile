@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= fixtures/i386-minix-pae-smp2
+FUZZ_SECONDS ?= 60
+FUZZ_SEED    ?= 1
 
-.PHONY: demo test lint bench readme lock clean
+.PHONY: demo test lint bench fuzz readme lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.runtime  ## the main job on a real capture
@@ -21,6 +23,9 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 
 bench: $(VENV)/.dev  ## speed as ratios, beside the peers that are installed
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(VENV)/.dev  ## damaged and invented inputs for every reader; keeps findings in .fuzz/
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 readme: $(VENV)/.dev  ## run the README's commands and write down what they print
 	$(BIN)/python -m tests.readme

@@ -14,6 +14,8 @@ import polars as pl
 
 _MIN_STRUCT = 16
 _MAX_STRUCT = 256
+_BEYOND = 1 << 48
+"""No page address and no frame of a 32-bit machine reaches this; sums below it fit 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class PageMap:
 
     def pfn(self, page: pl.Expr) -> pl.Expr:
         """Frame of each page address; null for what is no struct page."""
-        offset = page.cast(pl.Int64) - self.base
+        offset = page.cast(pl.Int64, strict=False) - self.base
         return pl.when((offset >= 0) & (offset % self.size == 0)).then(
             (offset // self.size).cast(pl.UInt64)
         )
@@ -54,7 +56,7 @@ def calibrate(pairs: pl.DataFrame) -> PageMap | None:
         (SPARSEMEM, or a trace of more than one machine).
     """
     unique = pairs.unique().sort("pfn")
-    if unique.height < 2:
+    if unique.height < 2 or (unique.max_horizontal() >= _BEYOND).any():
         return None
     pfn = unique.get_column("pfn").to_numpy().astype(np.int64)
     page = unique.get_column("page").to_numpy().astype(np.int64)

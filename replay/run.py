@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from replay.loss import Loss
     from replay.machine import Machine
 
+_BEYOND = 1 << 48
+"""No address, frame or size of the machines that are modelled reaches this."""
+_VALUES = ("page", "pfn", "vaddr", "pages", "size", "align", "start", "end")
 ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
 
 
@@ -48,6 +51,9 @@ class Replayed:
         Time of the first and of the last event.
     losses
         `seq` of the first event after each loss of events.
+    beyond
+        Number of values that no such machine has, from damaged or forged traces. They are cut to
+        a value that is as wrong, so that sums of addresses stay within 64 bits.
     """
 
     events: pl.DataFrame
@@ -57,6 +63,7 @@ class Replayed:
     local: LocalReplay
     span: tuple[int, int]
     losses: tuple[int, ...]
+    beyond: int = 0
 
 
 def replay_events(
@@ -90,7 +97,7 @@ def replay_events(
     require_events(events)
     tell = progress or (lambda _: None)
     tell("events")
-    table = events.lazy().collect().sort("seq")
+    table, beyond = _within_bounds(events.lazy().collect().sort("seq"))
     layout = layout_of(machine)
     times = table.select(
         pl.col("ts").min().fill_null(0).alias("first"),
@@ -101,7 +108,15 @@ def replay_events(
     pool = replay_pool(table, layout, state=state_from(values or {}), losses=losses, span=times)
     tell("kmap_local stacks")
     local = replay_locals(table, layout, losses=losses)
-    return Replayed(table, machine, layout, pool, local, times, losses)
+    return Replayed(table, machine, layout, pool, local, times, losses, beyond)
+
+
+def _within_bounds(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Cut values to what fits into sums of 64 bits; the second is how many were cut."""
+    beyond = int(table.select(pl.sum_horizontal((pl.col(_VALUES) > _BEYOND).sum())).item())
+    if not beyond:
+        return table, 0
+    return table.with_columns(pl.col(_VALUES).clip(upper_bound=_BEYOND)), beyond
 
 
 def replay(
@@ -216,6 +231,11 @@ def common_caveats(
         caveats.append(
             "events were lost: the model starts anew after each gap, so counts are lower bounds "
             "and the pool's use right after a gap is not known"
+        )
+    if done.beyond:
+        caveats.append(
+            f"{done.beyond} values are beyond any address or size of such a machine: the trace is "
+            "damaged, or of another machine"
         )
     if not clock_is_ns:
         caveats.append("the trace clock counts no time: durations and shares are not known")

@@ -1,0 +1,79 @@
+"""Child process of the fuzzer: runs case after case under bounds, until its parent has no more.
+
+Talks over the descriptors that the parent gave it on the command line: pickled cases in, JSON
+verdicts out, each behind its length. Whatever the code under test writes to the process's own
+stdout or stderr goes to a log that the parent reads.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import pickle
+import resource
+import signal
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from tests.fuzz.lines import Lines
+from tests.fuzz.trial import address_space, run
+
+if TYPE_CHECKING:
+    from tests.fuzz.case import Case
+
+ROOM: Final = 4 << 30
+"""Bytes of address space beyond those of the loaded program (RLIMIT_AS): maps and arenas that
+are reserved but not used count here; what is really used is bounded by trial.MAX_GROWN."""
+PACKAGES: Final = ("collectors", "hmtrace", "replay")
+
+
+def main() -> None:
+    """Serve until the parent closes the pipe."""
+    requests, answers = int(sys.argv[1]), int(sys.argv[2])
+    faulthandler.enable(all_threads=True)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    os.environ["HMTRACE_DEBUG"] = "1"  # a bug shows its traceback
+    from hmtrace.compiled import use_cache_folder
+
+    use_cache_folder()
+    import polars  # noqa: F401
+
+    root = Path(__file__).parents[2]
+    lines = Lines(tuple(f"{root / name}/" for name in PACKAGES))
+    bounded = False
+    with os.fdopen(requests, "rb") as source, os.fdopen(answers, "wb") as sink:
+        while (message := receive(source)) is not None:
+            case: Case | None = pickle.loads(message)
+            if case is None:  # warmed up: from here on the bounds hold
+                limit = address_space() + ROOM
+                resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+                bounded = True
+                continue
+            with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-") as folder:
+                verdict = run(case, Path(folder), lines)
+            if not bounded and verdict.trouble.startswith("memory"):
+                verdict.trouble = ""  # loops were compiled
+            send(sink, json.dumps(verdict.as_json()).encode())
+
+
+def receive(source: BinaryIO) -> bytes | None:
+    """Read one message; None where there are no more."""
+    head = source.read(4)
+    if len(head) < 4:
+        return None
+    return source.read(struct.unpack("<I", head)[0])
+
+
+def send(sink: BinaryIO, message: bytes) -> None:
+    """Write one message."""
+    sink.write(struct.pack("<I", len(message)) + message)
+    sink.flush()
+
+
+if __name__ == "__main__":
+    main()

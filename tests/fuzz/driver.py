@@ -1,0 +1,304 @@
+"""The fuzzer's loop: draws inputs, has a child run them, keeps what is new and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.fuzz.case import Case, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.fuzz.readers import Reader
+
+TOO_LONG: Final = 10.0
+"""Seconds of the processor after which an input counts as a hang."""
+STUCK: Final = 60.0
+"""Seconds by the clock after which it does, whatever the processor did."""
+INPUTS_PER_CHILD: Final = 4000
+WARM_UP: Final = 600.0
+"""Seconds that a child may take for the first seeds: loops may have to be compiled."""
+KEPT: Final = 400
+"""Inputs of a reader that the saved corpus keeps."""
+FINDINGS_PER_READER: Final = 20
+
+
+class Child:
+    """A process that runs cases, restarted when it dies or has run many."""
+
+    def __init__(self, warm: Sequence[Case]) -> None:
+        self.warm = warm
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ran = 0
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this object
+
+    def run(self, case: Case) -> Verdict:
+        """Run a case; a child that dies or does not answer is a verdict too."""
+        if self.process is None or self.ran >= INPUTS_PER_CHILD:
+            self._start()
+        self.ran += 1
+        self.log.seek(0)
+        self.log.truncate()
+        verdict = self._ask(case, TOO_LONG, STUCK)
+        said = self._said()
+        if not verdict.trouble and b"panicked at" in said:
+            verdict.trouble = "polars panicked: " + said[:300].decode("utf-8", "replace")
+        return verdict
+
+    def close(self) -> None:
+        """End the child."""
+        if self.process is not None:
+            os.close(self.requests)
+            os.close(self.answers)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _start(self) -> None:
+        self.close()
+        theirs_in, self.requests = os.pipe()
+        self.answers, theirs_out = os.pipe()
+        command = [sys.executable, "-m", "tests.fuzz.child", str(theirs_in), str(theirs_out)]
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            cwd=Path(__file__).parents[2],
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.ran = 0
+        for case in self.warm:
+            self._ask(case, WARM_UP, WARM_UP)  # judged in its turn
+        self._send(None)
+
+    def _send(self, case: Case | None) -> None:
+        message = pickle.dumps(case)
+        data = struct.pack("<I", len(message)) + message
+        while data:
+            data = data[os.write(self.requests, data) :]
+
+    def _ask(self, case: Case, processor: float, clock: float) -> Verdict:
+        try:
+            self._send(case)
+        except BrokenPipeError:
+            return self._died()
+        assert self.process is not None
+        started, used = time.monotonic(), _processor_time(self.process.pid)
+        while not select.select([self.answers], [], [], 0.5)[0]:
+            spent = _processor_time(self.process.pid) - used
+            if spent > processor or time.monotonic() - started > clock:
+                return self._hung(spent)
+        head = os.read(self.answers, 4)
+        if len(head) < 4:
+            return self._died()
+        size, parts = struct.unpack("<I", head)[0], b""
+        while len(parts) < size:
+            parts += os.read(self.answers, size - len(parts))
+        return Verdict(**json.loads(parts))
+
+    def _hung(self, spent: float) -> Verdict:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)  # faulthandler tells where it is
+        time.sleep(1)
+        stack = self._said()[-4000:].decode("utf-8", "replace")
+        self.close()
+        return Verdict(f"no answer after {spent:.0f} s of the processor", stack)
+
+    def _died(self) -> Verdict:
+        assert self.process is not None
+        code = self.process.wait()
+        said = self._said()[-4000:].decode("utf-8", "replace")
+        self.close()
+        return Verdict(f"the process died with {code}", said)
+
+    def _said(self) -> bytes:
+        self.log.seek(0)
+        return self.log.read()
+
+
+def _processor_time(pid: int) -> float:
+    """Seconds that a process used the processor; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Tally:
+    """What became of a reader's inputs.
+
+    Attributes
+    ----------
+    tried, read
+        Inputs, and those that could be read.
+    seconds
+        Time by the clock.
+    slowest, largest
+        Seconds of the processor and bytes of memory that an input needed at most.
+    corpus
+        Inputs that found lines which none before had.
+    lines
+        Lines that ran.
+    findings
+        Folders of the failing inputs.
+    seen
+        Findings by kind, so that each is kept once.
+    """
+
+    tried: int = 0
+    read: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+    largest: int = 0
+    corpus: list[Case] = field(default_factory=list)
+    lines: set[str] = field(default_factory=set)
+    findings: list[Path] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+class Fuzzer:
+    """Readers in turns, one child for all.
+
+    Parameters
+    ----------
+    readers
+        Which to fuzz.
+    seed
+        The same seed, corpus and number of inputs give the same inputs.
+    folder
+        ``corpus/`` and ``findings/`` are kept below it.
+    tell
+        Takes a line for the user.
+    """
+
+    def __init__(
+        self, readers: Sequence[Reader], seed: int, folder: Path, tell: Callable[[str], object]
+    ) -> None:
+        self.readers = readers
+        self.folder = folder
+        self.tell = tell
+        self.random = {r.name: random.Random(f"{seed}/{r.name}") for r in readers}
+        self.tallies = {r.name: Tally() for r in readers}
+        self.child = Child([case for r in readers for case in self._first(r)])
+        for reader in readers:
+            self.tallies[reader.name].corpus = [*reader.seeds(), *self._saved(reader)]
+
+    def _first(self, reader: Reader) -> list[Case]:
+        """Seeds that load what the reader needs, each way once."""
+        seeds = reader.seeds()
+        return [seeds[n % len(seeds)].with_way(way) for n, way in enumerate(reader.ways)]
+
+    def _saved(self, reader: Reader) -> list[Case]:
+        place = self.folder / "corpus" / reader.name
+        return [Case.load(p) for p in sorted(place.iterdir())] if place.is_dir() else []
+
+    def run(self, seconds: float, inputs: int | None = None) -> None:
+        """Fuzz each reader for its share of the time, or for a number of inputs.
+
+        The turns are short, so that a run that is broken off has seen every reader.
+        """
+        for reader in self.readers:
+            tally = self.tallies[reader.name]
+            seeds = list(tally.corpus)
+            for case in seeds:
+                self._take(case, self.child.run(case), tally, keep=False)
+        rounds = 1 if inputs is not None else max(1, round(seconds / len(self.readers) / 20))
+        share = seconds / len(self.readers) / rounds
+        for _ in range(rounds):
+            for reader in self.readers:
+                self._turn(reader, share, inputs)
+        self.child.close()
+
+    def _turn(self, reader: Reader, seconds: float, inputs: int | None) -> None:
+        tally = self.tallies[reader.name]
+        started = time.monotonic()
+        done = 0
+        while done < inputs if inputs is not None else time.monotonic() - started < seconds:
+            case = reader.draw(self.random[reader.name], tally.corpus)
+            self._take(case, self.child.run(case), tally)
+            done += 1
+        tally.seconds += time.monotonic() - started
+
+    def _take(self, case: Case, verdict: Verdict, tally: Tally, *, keep: bool = True) -> None:
+        tally.tried += 1
+        tally.read += verdict.ended == "read" or verdict.ended.startswith("exit 0")
+        tally.slowest = max(tally.slowest, verdict.seconds)
+        tally.largest = max(tally.largest, verdict.grown)
+        if verdict.trouble:
+            self._find(case, verdict, tally)
+            return
+        new = set(verdict.lines) - tally.lines
+        if new:
+            tally.lines |= new
+            if keep:
+                tally.corpus.append(case)
+                self._keep(case)
+
+    def _keep(self, case: Case) -> None:
+        place = self.folder / "corpus" / case.reader
+        if not place.is_dir() or len(list(place.iterdir())) < KEPT:
+            case.save(place)
+
+    def _find(self, case: Case, verdict: Verdict, tally: Tally) -> None:
+        kind = _kind(verdict)
+        tally.seen[kind] += 1
+        if tally.seen[kind] > 1 or len(tally.findings) >= FINDINGS_PER_READER:
+            return
+        kept = case.save(self.folder / "findings", trouble=verdict.trouble, ended=verdict.ended)
+        tally.findings.append(kept)
+        self.tell(f"FOUND {case.reader} ({case.way}): {verdict.trouble[:200]}")
+        self.tell(f"      {replay_command(kept)}")
+
+    def table(self) -> list[str]:
+        """Lines of the result."""
+        out = [
+            f"{'reader':<18}{'inputs':>9}{'per s':>8}{'read':>8}{'lines':>8}{'corpus':>8}"
+            f"{'slowest':>9}{'memory':>9}{'findings':>10}"
+        ]
+        for name, t in self.tallies.items():
+            rate = t.tried / t.seconds if t.seconds else 0.0
+            out.append(
+                f"{name:<18}{t.tried:>9}{rate:>8.1f}{t.read:>8}{len(t.lines):>8}{len(t.corpus):>8}"
+                f"{t.slowest:>7.1f} s{t.largest >> 20:>5} MiB{len(t.findings):>10}"
+            )
+        tried = sum(t.tried for t in self.tallies.values())
+        out.append(f"{'all':<18}{tried:>9}")
+        return out
+
+    @property
+    def found(self) -> list[Path]:
+        """Folders of all failing inputs."""
+        return [path for t in self.tallies.values() for path in t.findings]
+
+
+def _kind(verdict: Verdict) -> str:
+    """What tells one finding from another: the words without numbers, and the last source line."""
+    words = "".join("#" if c.isdigit() else c for c in verdict.trouble)[:60]
+    places = [
+        line for line in verdict.ended.splitlines() if 'File "' in line and "/tests/" not in line
+    ]
+    return f"{words} {places[-1].strip() if places else ''}"
+
+
+def replay_command(kept: Path) -> str:
+    """Command that runs a kept input again."""
+    return f"{sys.executable} -m tests.fuzz --replay {kept}"

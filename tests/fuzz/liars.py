@@ -1,0 +1,318 @@
+"""Writers that lie: whole files in which one length, count, offset or text is not true.
+
+Every number of the formats passes the writers' method ``n``; these take the writers of
+tests/writers, count the numbers of a file, and write it again with some of them replaced.
+Mutating bytes hardly ever gets behind a compressed block; these lie before it is compressed.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import tarfile
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.fuzz.mutate import INTERESTING, mutate
+from tests.writers import perfdata, tracedat
+from tests.writers.tracedat import EventSpec, FieldSpec
+
+NAMES: Final = (
+    "bash", "kworker/0:1", "a b", "", "\x1b[2J", "[red]x[/]", "\u202etxe", "<idle>", "x-1 [0", "é",
+)  # fmt: skip
+
+
+class Lies:
+    """Which numbers of a file are replaced; decided when their count is known."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.at: set[int] = set()
+        self.seen = 0
+
+    def choose(self) -> None:
+        """Lie at some of the numbers that the first writing had."""
+        many = self.rng.choice((0, 0, 1, 1, 1, 2, 4))
+        self.at = {self.rng.randrange(max(self.seen, 1)) for _ in range(many)}
+        self.seen = 0
+
+    def number(self, size: int, value: int, written: int) -> int:
+        """The number, or a lie of the same width."""
+        self.seen += 1
+        if self.seen - 1 in self.at:
+            draw = self.rng
+            value = draw.choice(
+                (
+                    draw.choice(INTERESTING),
+                    value + draw.choice((-8, -4, -2, -1, 1, 2, 4, 8)),
+                    value * 2,
+                    value ^ 1 << draw.randrange(8 * size),
+                    written + draw.randrange(-1, 2),
+                    draw.randrange(1, 40),
+                    -value,
+                )
+            )
+        return value & ((1 << 8 * size) - 1)
+
+    def bytes(self, data: bytes, share: float) -> bytes:
+        """Bytes that are mutated now and then."""
+        return mutate(self.rng, data, (), text=False) if self.rng.random() < share else data
+
+
+class _LyingDat(tracedat._Writer):
+    def __init__(self, spec: tracedat.FileSpec, lies: Lies) -> None:
+        super().__init__(spec)
+        self.lies = lies
+
+    def n(self, size: int, value: int) -> bytes:
+        value = self.lies.number(size, value, len(self.out))
+        return value.to_bytes(size, self.spec.order)
+
+    def pack(self, data: bytes) -> bytes:
+        return super().pack(self.lies.bytes(data, 0.1 if self.lies.at else 0))
+
+
+class _LyingPerf(perfdata._Writer):
+    def __init__(self, spec: perfdata.FileSpec, lies: Lies) -> None:
+        super().__init__(spec)
+        self.lies = lies
+
+    def n(self, size: int, value: int) -> bytes:
+        return super().n(size, self.lies.number(size, value, 4096))
+
+
+@dataclass(frozen=True)
+class _OddEvent(EventSpec):
+    """An event whose description is damaged, always in the same way."""
+
+    damage: int = 0
+
+    def text(self) -> str:
+        true = super().text().encode()
+        return mutate(random.Random(self.damage), true, (), text=True).decode("utf-8", "replace")
+
+
+def _odd_events(rng: random.Random, events: dict[str, EventSpec]) -> dict[str, EventSpec]:
+    """Damage some descriptions; sometimes two events share an id or a name."""
+    out = dict(events)
+    for name, event in events.items():
+        if rng.random() < 0.06:
+            values = {f: getattr(event, f) for f in EventSpec.__dataclass_fields__}
+            if rng.random() < 0.2:
+                values["id"] = rng.choice([*(e.id for e in events.values()), 0, 65535, 1 << 31])
+            out[name] = _OddEvent(**values, damage=rng.getrandbits(32))
+    return out
+
+
+def _values(rng: random.Random, event: EventSpec) -> list[int | bytes]:
+    """Values for the fields of an event: likely, odd, or mixed."""
+    found: list[int | bytes] = []
+    for spec in event.fields:
+        if "[" in spec.declaration:
+            found.append(rng.choice((b"abc\0", b"", b"x" * rng.randrange(40), b"\x1b[2J\0")))
+        else:
+            likely = (0xC126F820, 0xFF000000 + 4096 * rng.randrange(600), 0xF6000000 + 40 * 7, 7)
+            found.append(rng.choice((*likely, rng.choice(INTERESTING))))
+    return found
+
+
+def _payload(rng: random.Random, event: EventSpec, order: tracedat.Order) -> bytes:
+    pid = rng.choice((0, 1, 7, 8, 9, 4194304, -1, (1 << 31) - 1))
+    data = event.payload(order, pid, _values(rng, event), flags=rng.choice((0, 1, 16, 255)))
+    if rng.random() < 0.05:
+        data = rng.choice(
+            (data[:2], data[: rng.randrange(len(data))], rng.randbytes(24), b"", data * 9)
+        )
+        data += bytes(-len(data) % 4)
+    return data
+
+
+def _dat_items(
+    rng: random.Random, events: list[EventSpec], order: tracedat.Order
+) -> list[tracedat.Item]:
+    now = rng.choice((1, 2, 10**9, 1 << 40, (1 << 62) + 5, (1 << 63) - 10**6))
+    items = []
+    for _ in range(rng.choice((0, 1, 3, 10, 40))):
+        what = rng.choice(("event",) * 8 + ("stamp", "discard", "lost", "page"))
+        now += rng.choice((0, 1, 1000, 10**6, 1 << 27, 1 << 35))
+        if what in ("lost", "page"):
+            count = rng.choice((None, 0, 1, 7, (1 << 31) - 1))
+            items.append(tracedat.Item(what, count=count))
+            continue
+        payload = _payload(rng, rng.choice(events), order)
+        items.append(tracedat.Item(what, now, payload if len(payload) >= 4 else bytes(4)))
+    return items
+
+
+def _dat_options(rng: random.Random) -> list[tuple[int, bytes]]:
+    known = (
+        (1, b"0x1234\0"),
+        (2, b"CPU: 0\nentries: 4\noverrun: 3\ncommit overrun: 0\ndropped events: 1\n"),
+        (5, b"Linux board 6.1.0-50-686-pae i686\0"),
+        (7, b"-5\0"),
+        (11, b"12345678"),
+        (12, bytes(64)),
+        (13, b"guest\0" + bytes(40)),
+        (14, b"\x11\xee\xff\x40\x1f\0\0\0" + bytes(8)),
+        (4711, b"unknown"),
+    )
+    chosen = rng.sample(known, rng.randrange(len(known)))
+    return [
+        (number, mutate(rng, data, (), text=True) if rng.random() < 0.2 else data)
+        for number, data in chosen
+    ]
+
+
+def trace_dat(rng: random.Random) -> bytes:
+    """A trace.dat of any version, machine and compression, with a few lies."""
+    word = rng.choice((4, 8))
+    extra = (FieldSpec("int common_tgid", 4),) if rng.random() < 0.2 else ()
+    events = tracedat.kernel_events(word, extra=extra)
+    version = rng.choice((6, 7, 7))
+    compression = rng.choice(("none", "zstd", "zlib")) if version == 7 else "none"
+    spec = tracedat.FileSpec(
+        [],
+        list(_odd_events(rng, events).values()),
+        version=version,
+        order=rng.choice(("little", "little", "big")),
+        word=word,
+        user_word=rng.choice((None, 4, 8)),
+        page_size=rng.choice((512, 4096)),
+        compression=compression,
+        kallsyms=rng.choice(("", "c126f820 T kmap_high\n", "00000001 T a\x1b[2J\n", "zz\n\n")),
+        printk=rng.choice(("", '0xc1 : "a %s"\n')),
+        comms={rng.randrange(10): rng.choice(NAMES) for _ in range(4)},
+        options=_dat_options(rng),
+        pages_per_chunk=rng.choice((1, 2, 10)),
+        fill_with_padding=rng.random() < 0.3,
+        split_options=rng.random() < 0.5,
+    )
+    kinds = list(events.values())
+    for name in ("", "inner", "\x1b[31m")[: rng.choice((1, 1, 2, 3))]:
+        numbers = rng.sample((0, 1, 2, 3, 5), rng.randrange(1, 4))
+        cpus = {cpu: _dat_items(rng, kinds, spec.order) for cpu in sorted(numbers)}
+        clock = rng.choice(("local", "global", "mono", "counter", "x86-tsc", "tsc2nsec", "boot"))
+        spec.buffers.append(tracedat.BufferSpec(cpus, name, clock))
+    lies = Lies(rng)
+    state = rng.getstate()
+    _dat(spec, lies)
+    rng.setstate(state)
+    lies.choose()
+    return _dat(spec, lies)
+
+
+def _dat(spec: tracedat.FileSpec, lies: Lies) -> bytes:
+    writer = _LyingDat(spec, lies)
+    return writer.v6() if spec.version == 6 else writer.v7()
+
+
+def perf_spec(rng: random.Random, *, honest: bool = False) -> perfdata.FileSpec:
+    """What a perf.data file holds, drawn at random."""
+    word = rng.choice((4, 8))
+    order = rng.choice(("little", "little", "big"))
+    events = perfdata.probe_events(word)
+    described = events if honest else _odd_events(rng, events)
+    optional = (
+        perfdata.ADDR, perfdata.READ, perfdata.CALLCHAIN, perfdata.ID, perfdata.STREAM_ID,
+        perfdata.PERIOD,
+    )  # fmt: skip
+    kind = perfdata.USUAL | sum(bit for bit in optional if rng.random() < 0.2)
+    if not honest and rng.random() < 0.1:
+        kind ^= 1 << rng.randrange(24)
+    attrs = [
+        perfdata.AttrSpec(
+            event, kind, rng.choice((4, 4 | 8, 4 | 1 | 16, 0, 4 | 3)), ids=(10 + 2 * n, 11 + 2 * n),
+            sample_id_all=rng.random() < 0.8, size=rng.choice((64, 96, 128, 136)),
+            clock=rng.choice((None, 1, 4, 99)),
+        )
+        for n, event in enumerate(described.values())
+    ]  # fmt: skip
+    listed = list(events.values())
+
+    def items() -> list[perfdata.Item]:
+        now = rng.choice((0, 10**9, 1 << 62, (1 << 64) - 10**9))
+        found: list[perfdata.Item] = []
+        for _ in range(rng.choice((0, 2, 10, 20, 60))):
+            now += rng.choice((0, 1, 1000, -500, 10**9))
+            number = rng.randrange(len(listed))
+            cpu, tid = rng.choice((0, 1, 7, 65535, 1 << 31)), rng.choice((0, 5, 7, 8, -1))
+            if rng.random() < 0.3:
+                what = rng.choice(("comm", "fork", "exit", "lost", "lost_samples", "round"))
+                found.append(
+                    perfdata.SideSpec(
+                        what, now, cpu, tid, rng.choice(NAMES), parent=5,
+                        count=rng.choice((1, 5, 1 << 40, (1 << 64) - 1)),
+                    )
+                )  # fmt: skip
+                continue
+            payload = _payload(rng, listed[number], order)
+            chain = tuple(rng.choice(INTERESTING) for _ in range(rng.randrange(4)))
+            found.append(
+                perfdata.SampleSpec(now, cpu, tid, payload, number, chain=chain, id=10 + 2 * number)
+            )
+        return found
+
+    compress = rng.choice((0, 0, 50, 400))
+    return perfdata.FileSpec(
+        attrs, items(), order=order, word=word, form=rng.choice(("file", "pipe")),
+        compress=compress, compressed2=bool(compress) and rng.random() < 0.5,
+        kallsyms=rng.choice(("", "c126f820 T kmap_high\n")), cpus=rng.choice((1, 2, 1 << 31)),
+        comms={rng.randrange(10): rng.choice(NAMES) for _ in range(3)},
+        tracing=rng.random() < 0.95,
+        parts=[items() for _ in range(rng.choice((0, 0, 2)))],
+    )  # fmt: skip
+
+
+def perf_data(rng: random.Random) -> dict[str, bytes]:
+    """A perf.data in its file, stream or directory form, with a few lies."""
+    spec = perf_spec(rng)
+    if spec.parts:
+        spec.form = perfdata.FILE
+    lies = Lies(rng)
+    for again in (False, True):
+        writer = _LyingPerf(spec, lies)
+        main = writer.pipe() if spec.form == perfdata.PIPE else writer.file()
+        parts = [writer.records(part) for part in spec.parts]
+        if not again:
+            lies.choose()
+    if not parts:
+        return {"perf.data": main}
+    return {"data": main, **{f"data.{n}": part for n, part in enumerate(parts)}}
+
+
+def archive(rng: random.Random, members: dict[str, bytes]) -> bytes:
+    """A tar archive of a capture folder; names, sizes and kinds of members may be odd."""
+    out = io.BytesIO()
+    for name, content in members.items():
+        info = tarfile.TarInfo(f"capture/{name}")
+        info.size = len(content)
+        if rng.random() < 0.3:
+            _odd_member(rng, info)
+        form = rng.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
+        try:
+            out.write(info.tobuf(form, "utf-8", "surrogateescape"))
+        except (ValueError, OverflowError):  # the form has no room for the lie
+            continue
+        out.write(content + bytes(-len(content) % 512))
+    out.write(bytes(rng.choice((0, 512, 1024, 10240))))
+    return out.getvalue()
+
+
+def _odd_member(rng: random.Random, info: tarfile.TarInfo) -> None:
+    changes: dict[str, Any] = {
+        "name": rng.choice(
+            ("../x", "/tmp/x", "a/" * 300 + "b", "\x1b[2J", "capture", "", ".", "x" * 300, "a\0b")
+        ),
+        "size": rng.choice((0, 1, info.size + 1, info.size - 1, 1 << 33, 1 << 62, -1)),
+        "type": rng.choice(
+            (b"0", b"\0", b"1", b"2", b"3", b"5", b"6", b"7", b"K", b"L", b"S", b"g", b"x", b"V")
+        ),
+        "linkname": rng.choice(("", "../../x", "capture/trace", "x" * 200)),
+        "mtime": rng.choice((0, -1, 1 << 40)),
+        "mode": rng.choice((0, 0o4777)),
+        "pax_headers": {
+            rng.choice(("size", "path", "GNU.sparse.major", "GNU.sparse.map")): "9" * 20
+        },
+    }
+    for name in rng.sample(list(changes), rng.choice((1, 1, 2, 3))):
+        setattr(info, name, changes[name])

@@ -1,0 +1,449 @@
+"""Every reader that is fuzzed: its seeds, how its inputs are made, and the ways they are taken."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+import lzma
+import random
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import zstandard
+
+from tests.fuzz import liars, streams
+from tests.fuzz.case import OPEN, Case
+from tests.fuzz.mutate import mutate
+from tests.writers import ftracetext, perfdata, tracedat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FIXTURES: Final = Path(__file__).parents[2] / "fixtures"
+WAITERS: Final = FIXTURES / "i386-hog-a-waiters-pae-smp2"
+FACTS: Final = (
+    "cmdline", "config", "cpuinfo", "dmesg", "iomem", "kallsyms", "kprobe_events",
+    "kprobe_profile", "meminfo", "pkmap.start", "state.json", "stats", "version",
+    "vmallocinfo.start", "zoneinfo", "trace_clock",
+)  # fmt: skip
+COMMANDS: Final = (
+    "info", "info-json", "report", "report-json", "validate", "validate-json", "replay",
+    "replay-json", "replay-fixed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader under test.
+
+    Attributes
+    ----------
+    name
+        As the fuzzer prints it.
+    seeds
+        Makes the first inputs.
+    text
+        Lines and words are mutated, not only bytes.
+    made
+        Draws a whole new input; None: only mutations of seeds.
+    ways
+        How inputs are taken; the first half of all, the others the rest.
+    still
+        Files of a case that are not mutated.
+    """
+
+    name: str
+    seeds: Callable[[], Sequence[Case]]
+    text: bool = True
+    made: Callable[[random.Random], Case] | None = None
+    ways: tuple[str, ...] = (OPEN, *COMMANDS)
+    still: frozenset[str] = field(default_factory=frozenset)
+
+    def draw(self, rng: random.Random, corpus: Sequence[Case]) -> Case:
+        """Make the next input.
+
+        Parameters
+        ----------
+        rng
+            Where all chance comes from.
+        corpus
+            Inputs that found new lines, seeds included.
+        """
+        if self.made is not None and rng.random() < 0.6:
+            case = self.made(rng)
+            if rng.random() < 0.75:
+                return case.with_way(self.way(rng))
+        else:
+            case = rng.choice(corpus)
+        for _ in range(rng.choice((1, 1, 2))):
+            names = [n for n in case.files if n not in self.still] or list(case.files)
+            name = rng.choice(names)
+            near = rng.sample(corpus, min(3, len(corpus)))
+            others = [c.files[name] for c in near if name in c.files]
+            content = mutate(rng, case.files[name], others, text=self.text)
+            if self.text and rng.random() < 0.5:
+                content = content.decode("utf-8", "ignore").encode()
+            case = case.with_file(name, content)
+        return case.with_way(self.way(rng))
+
+    def way(self, rng: random.Random) -> str:
+        """How an input is taken."""
+        first, *rest = self.ways
+        return first if not rest or rng.random() < 0.6 else rng.choice(rest)
+
+
+def plain(path: Path) -> bytes:
+    """Content of a fixture, decompressed."""
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+def excerpt(data: bytes, head: int, runs: Sequence[tuple[int, int]]) -> bytes:
+    """First lines of a text, and some runs of (first, number) further lines."""
+    lines = data.splitlines(keepends=True)
+    return b"".join(lines[:head] + [line for at, n in runs for line in lines[at : at + n]])
+
+
+@functools.cache
+def texts(pattern: str, names: tuple[str, ...]) -> dict[str, bytes]:
+    """Excerpts of the fixtures' text traces."""
+    found = {}
+    for folder in sorted(FIXTURES.glob(pattern)):
+        for name in names:
+            for path in sorted(folder.glob(name)):
+                data = plain(path)
+                middle = data.count(b"\n") // 2
+                cut = excerpt(data, 40, [(200, 30), (middle, 120)])
+                found[f"{folder.name}-{path.name}"] = cut
+    return found
+
+
+def single(reader: str, contents: Sequence[bytes]) -> list[Case]:
+    """One case for each content, in a file of its own."""
+    return [Case(reader, {"input": data}, "input") for data in contents]
+
+
+# Text -------------------------------------------------------------------------------------
+
+
+def written_text() -> list[bytes]:
+    """Text traces of every header form."""
+    events = [
+        ftracetext.Event(
+            ("bash", "a b", "x-1 [0", "<idle>")[i % 4], (7, 8, 9, 0)[i % 4], i % 2,
+            10**9 + i * 1000,
+            (
+                f"p: (kmap_high+0x0/0x260) page={0xF6000000 + 40 * (i % 5):#x}",
+                f"r: (f+0x4/0x90 <- kmap_high) vaddr={0xFF000000 + 4096 * (i % 5):#x}",
+                f"u: (kunmap_high+0x0/0x90) page={0xF6000000 + 40 * (i % 5):#x}",
+                "sched_switch: prev_comm=a prev_pid=7 prev_prio=120 prev_state=D ==> "
+                "next_comm=b next_pid=8 next_prio=120",
+                "tlb_flush: pages:1 reason:local mm shootdown (3)",
+                "kmap_high <-f",
+            )[i % 6],
+            i % 5 == 0, ".hsH"[i % 4], i % 3,
+        )
+        for i in range(60)
+    ]  # fmt: skip
+    made = [
+        ftracetext.header(width, entries=60, written=written, tgid=tgid)
+        + ftracetext.tracefs(events, width, tgid=tgid, clock=clock)
+        for width, written, tgid, clock in (
+            (0, None, False, "us"), (4, 90, True, "ns"), (5, None, False, "counter"),
+            (7, None, True, "us"),
+        )
+    ]  # fmt: skip
+    made.append(ftracetext.tracefs(events) + "CPU:1 [LOST 7 EVENTS]\n" + ftracetext.tracefs(events))
+    made.append(ftracetext.latency(events))
+    return [text.encode() for text in made]
+
+
+def ftrace_seeds() -> list[Case]:
+    real = texts("i386-*", ("trace.txt.gz", "trace_*.txt.gz"))
+    return single("ftrace-text", [*written_text(), *real.values()])
+
+
+def report_seeds() -> list[Case]:
+    real = texts("i386-*", ("report*.txt.gz",))
+    events = [
+        ftracetext.Event("bash", 7, i % 2, 10**9 + i * 1000, f"kmap_high: (c126f820) page={i:#x}")
+        for i in range(40)
+    ]
+    return single("trace-cmd-report", [ftracetext.report(events).encode(), *real.values()])
+
+
+def script_seeds() -> list[Case]:
+    real = texts("*-perf", ("perf-script.txt.gz",))
+    lines = (
+        b"bash 100 [000]  1000.000000: kprobes:kmap_high: (c126f820) page=0xdead000\n"
+        b"\tc126f821 kmap_high+0x1 ([kernel.kallsyms])\n\tc1000000 x+0x0 ([k])\n\n"
+        b"a b   7/8   [001]  1000.000001234:          1 hm:kmap_high_ret: "
+        b"(c126f820 <- f7929c10) vaddr=0xff004000\n\n"
+        b"x 5 [000] 1000.1: PERF_RECORD_LOST lost 5\n"
+    )
+    return single("perf-script", [lines, *real.values()])
+
+
+# Binary -----------------------------------------------------------------------------------
+
+
+def dat_seeds() -> list[Case]:
+    rng = random.Random(1)
+    made = [_honest_dat(rng, v, c) for v, c in ((6, "none"), (7, "none"), (7, "zstd"), (7, "zlib"))]
+    real = (FIXTURES / "i386-func-minix-pae-smp2" / "trace.dat").read_bytes()
+    return single("trace.dat", [*made, real])
+
+
+def _honest_dat(rng: random.Random, version: int, compression: str) -> bytes:
+    events = tracedat.kernel_events(4)
+    items = {
+        cpu: [
+            tracedat.Item(
+                "event", 10**9 + 1000 * n + cpu,
+                events["mapper"].payload("little", 7, [0xC126F820, 0xF6000000 + n]),
+            )
+            for n in range(20)
+        ]
+        for cpu in (0, 2)
+    }  # fmt: skip
+    spec = tracedat.FileSpec(
+        [tracedat.BufferSpec(items)], list(events.values()), version=version,
+        compression=compression, kallsyms="c126f820 T kmap_high\n", comms={7: "bash"},
+        page_size=rng.choice((512, 4096)),
+    )  # fmt: skip
+    return tracedat.write(spec)
+
+
+def make_dat(rng: random.Random) -> Case:
+    return Case("trace.dat", {"input": liars.trace_dat(rng)}, "input")
+
+
+def perf_seeds() -> list[Case]:
+    rng = random.Random(2)
+    made = [perfdata.write(liars.perf_spec(rng, honest=True)) for _ in range(6)]
+    return single("perf.data", made)
+
+
+def make_perf(rng: random.Random) -> Case:
+    files = liars.perf_data(rng)
+    return Case("perf.data", files, "data" if "data" in files else "perf.data")
+
+
+# Wrappers ---------------------------------------------------------------------------------
+
+
+def _small_folder() -> dict[str, bytes]:
+    text = texts("i386-hog-a-*", ("trace.txt.gz",))
+    return {
+        "trace": next(iter(text.values())),
+        "cmdline": b"vmalloc=192M\n",
+        "trace_clock": b"[mono]",
+    }
+
+
+def pack(kind: int, data: bytes) -> bytes:
+    """Compress; the last kinds are two members, and padding behind."""
+    match kind:
+        case 0:
+            return gzip.compress(data)
+        case 1:
+            return lzma.compress(data)
+        case 2:
+            return zstandard.compress(data)
+        case 3:
+            return gzip.compress(data[:500]) + gzip.compress(data[500:])
+        case 4:
+            return zstandard.compress(data[:500]) + zstandard.compress(data[500:])
+        case _:
+            return lzma.compress(data) + bytes(64)
+
+
+def wrapped_seeds() -> list[Case]:
+    text = written_text()[0]
+    return single("gz-xz-zst", [pack(kind, text) for kind in range(6)])
+
+
+def make_wrapped(rng: random.Random) -> Case:
+    """Mutated before it is compressed, compressed once or twice, then damaged."""
+    data = mutate(rng, rng.choice(written_text()), (), text=True)
+    packed = pack(rng.randrange(6), data)
+    if rng.random() < 0.1:
+        packed = pack(rng.randrange(6), packed)
+    return Case("gz-xz-zst", {"input": packed}, "input")
+
+
+def tar_seeds() -> list[Case]:
+    members = _small_folder()
+    made = []
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+            for name, content in members.items():
+                info = tarfile.TarInfo(f"c/{name}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        made.append(out.getvalue())
+    return single("tar", made)
+
+
+def make_tar(rng: random.Random) -> Case:
+    data = liars.archive(rng, _small_folder())
+    return Case("tar", {"input": gzip.compress(data) if rng.random() < 0.3 else data}, "input")
+
+
+# Capture folders --------------------------------------------------------------------------
+
+
+@functools.cache
+def _facts_of(folder: Path) -> dict[str, bytes]:
+    """Files of a fixture that say what its machine is, cut to what matters."""
+    found = {}
+    for name in FACTS:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                data = plain(path)
+                if name == "kallsyms":
+                    lines = data.splitlines(keepends=True)
+                    wanted = [x for x in lines if b"kmap" in x or b"vmap" in x or b"vmalloc" in x]
+                    data = b"".join(wanted + lines[:50])
+                if name == "config":
+                    lines = data.splitlines(keepends=True)
+                    keys = (
+                        b"HIGH",
+                        b"PAE",
+                        b"SPLIT",
+                        b"PAGE",
+                        b"NR_CPUS",
+                        b"X86_32",
+                        b"ARM",
+                        b"SMP",
+                    )
+                    data = b"".join(
+                        [*lines[:5], *(x for x in lines if any(k in x for k in keys))][:150]
+                    )
+                found[name] = data
+    return found
+
+
+def _machines() -> list[Path]:
+    return sorted({p.parent for p in FIXTURES.rglob("zoneinfo")})
+
+
+@functools.cache
+def folder_seeds() -> list[Case]:
+    seeds = []
+    for folder in _machines():
+        facts = dict(_facts_of(folder))
+        trace = folder / "trace.txt.gz"
+        if not trace.is_file():
+            trace = WAITERS / "trace.txt.gz"
+        facts["trace"] = excerpt(plain(trace), 12, [(400, 60)])
+        seeds.append(Case("folder", facts))
+    return seeds
+
+
+def make_folder(rng: random.Random) -> Case:
+    """Files of several machines together, some compressed, some cut."""
+    seeds = folder_seeds()
+    case = rng.choice(seeds)
+    files = dict(case.files)
+    for _ in range(rng.randrange(1, 5)):
+        name, content = rng.choice(list(rng.choice(seeds).files.items()))
+        if rng.random() < 0.7:
+            content = mutate(rng, content, (), text=True)
+        files[name] = content
+        if rng.random() < 0.2:
+            packed = pack(rng.randrange(3), files.pop(name))
+            files[name + rng.choice((".gz", ".xz", ".zst"))] = (
+                packed if rng.random() < 0.5 else packed[: rng.randrange(len(packed))]
+            )
+        if rng.random() < 0.1:
+            files[name + rng.choice((".start", ".end", ".txt", ".gz"))] = content
+    return Case("folder", files)
+
+
+# Machines and costs -----------------------------------------------------------------------
+
+_MACHINE: Final = b"""arch = "arm"
+ram = "2G"
+pae = true
+cpus = 4
+split = "2g"
+vmalloc = "256M"
+pkmap_slots = 512
+config = ["CONFIG_HIGHMEM", "SMP"]
+[costs]
+ipi_base = 500
+"""
+_RANGES: Final = (
+    b'arch = "i386"\nram = [[0x1000, 0x9f000], [0x100000, 0x3ffd4000]]\nhighmem = "64M"\n'
+)
+_COSTS: Final = b'invlpg = 140\nipi_cpu = 2.5\n[walk]\nvalue = 90\nunit = "ns"\n'
+
+
+def toml_seeds() -> list[Case]:
+    return [
+        Case("machine-toml", {"machine.toml": text}, "machine.toml") for text in (_MACHINE, _RANGES)
+    ]
+
+
+def costs_seeds() -> list[Case]:
+    trace = written_text()[2]
+    whole = (Path(__file__).parents[2] / "replay" / "costs.toml").read_bytes()
+    return [
+        Case("costs-toml", {"trace": trace, "costs.toml": costs, "machine.toml": machine}, "trace")
+        for costs, machine in ((_COSTS, _MACHINE), (whole, _RANGES))
+    ]
+
+
+# Event streams ----------------------------------------------------------------------------
+
+
+@functools.cache
+def _streams() -> list[tuple[dict[str, bytes], bytes]]:
+    return [
+        (_facts_of(path.parent), plain(path))
+        for path in sorted(FIXTURES.glob("i386-*/trace.txt.gz"))
+        if "latfmt" not in str(path) and "func" not in str(path)
+    ]
+
+
+def make_stream(rng: random.Random) -> Case:
+    """Disturbed or invented events on the machine of some fixture, or on none."""
+    facts, text = rng.choice(_streams())
+    made = streams.disturb(rng, text) if rng.random() < 0.6 else streams.invent(rng)
+    if rng.random() < 0.3:
+        facts = rng.choice(_streams())[0] if rng.random() < 0.5 else {}
+    return Case("events", {**facts, "trace": made})
+
+
+def stream_seeds() -> list[Case]:
+    rng = random.Random(3)
+    return [make_stream(rng) for _ in range(10)]
+
+
+READERS: Final = (
+    Reader("ftrace-text", ftrace_seeds),
+    Reader("trace-cmd-report", report_seeds),
+    Reader("perf-script", script_seeds),
+    Reader("trace.dat", dat_seeds, text=False, made=make_dat),
+    Reader("perf.data", perf_seeds, text=False, made=make_perf),
+    Reader("gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped, ways=(OPEN, "info")),
+    Reader("tar", tar_seeds, text=False, made=make_tar, ways=(OPEN, "info")),
+    Reader("folder", folder_seeds, made=make_folder, still=frozenset({"trace"})),
+    Reader(
+        "machine-toml", toml_seeds, ways=("layout", "layout-json")
+    ),
+    Reader(
+        "costs-toml", costs_seeds, ways=("report-costs", "replay-machine"),
+        still=frozenset({"trace"})
+    ),
+    Reader(
+        "events", stream_seeds, made=make_stream,
+        ways=("report-json", *(c for c in COMMANDS if not c.startswith("info"))),
+    ),
+)  # fmt: skip
+"""Every reader, in the order in which they take their turns."""

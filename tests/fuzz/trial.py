@@ -1,0 +1,231 @@
+"""Running one case in this process, and what must not happen then.
+
+Only :class:`HmtraceError` is allowed, with an exit code that fits and words that say where; a
+command ends with a code of its own and prints nothing that a terminal acts on but colours; JSON
+is ASCII and valid; a capture that could be read makes sense in itself.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import resource
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.fuzz.case import OPEN, WAYS, Case, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collectors.capture import Capture
+    from tests.fuzz.lines import Lines
+
+MAX_GROWN: Final = 1 << 30
+"""Bytes of resident memory that an input of at most 3 MiB may need beside the program itself."""
+
+CODES: Final = {
+    "validate": (0, 1, 3),
+    "replay": (0, 2, 3),
+    "layout": (0, 2, 3),
+    "check": (0, 1, 3),
+}
+"""Exit codes that a command may end with; others: 0 or 3."""
+
+COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
+    """Run a case and judge it.
+
+    Parameters
+    ----------
+    case
+        What to run.
+    folder
+        Empty folder for its files.
+    lines
+        Counts the lines that run, if given.
+
+    Returns
+    -------
+    Verdict
+    """
+    path = case.lay_out(folder)
+    verdict = Verdict()
+    before = _fresh_peak()
+    started = time.process_time()
+    try:
+        if lines is None:
+            _run(case, path, verdict)
+        else:
+            with lines:
+                _run(case, path, verdict)
+            verdict.lines = lines.new
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # polars' panics are no Exceptions
+        verdict.trouble = f"{type(error).__name__}: {str(error)[:300]}"
+        verdict.ended = "".join(traceback.format_exception(error))[-6000:]
+    verdict.seconds = time.process_time() - started
+    verdict.grown = max(0, _peak() - before)
+    if verdict.grown > MAX_GROWN and not verdict.trouble:
+        verdict.trouble = f"memory grew by {verdict.grown >> 20} MiB"
+    return verdict
+
+
+def _run(case: Case, path: Path, verdict: Verdict) -> None:
+    if case.way == OPEN:
+        _open(path, verdict)
+    else:
+        verdict.trouble, verdict.ended = command(case, path)
+
+
+def _open(path: Path, verdict: Verdict) -> None:
+    from collectors import HmtraceError, open_capture
+
+    try:
+        capture = open_capture(path)
+        verdict.trouble = contradiction(capture)
+    except HmtraceError as error:
+        verdict.ended = f"{type(error).__name__}: {error} ({error.hint})"
+        if error.exit_code != 3:
+            verdict.trouble = f"exit code {error.exit_code} for damaged input"
+        elif not error.message or error.source is None:
+            verdict.trouble = "the error does not say which file it is about"
+
+
+def contradiction(capture: Capture) -> str:
+    """What is wrong with a capture that could be read; "" if nothing is."""
+    from collectors.events import require_events
+
+    require_events(capture.events)
+    events = capture.events.collect()
+    seq = events["seq"]
+    if not seq.is_sorted() or seq.n_unique() != len(seq):
+        return "seq is not ascending"
+    if any(type(n) is not int or n < 0 for n in capture.raw_events.values()):
+        return f"counts of raw events: {capture.raw_events}"
+    if sum(capture.raw_events.values()) < events.height // 2:
+        return f"{events.height} rows of {sum(capture.raw_events.values())} events"
+    if capture.span_ns < 0:
+        return f"span_ns is {capture.span_ns}"
+    for lost in capture.lost.intervals:
+        if lost.count is not None and lost.count < 0:
+            return f"lost {lost.count} events"
+    json.dumps(capture.lost.as_json())
+    if not all(isinstance(note, str) for note in capture.notes):
+        return "a note is no string"
+    return ""
+
+
+def command(case: Case, path: Path) -> tuple[str, str]:
+    """Run a command line in this process.
+
+    Returns
+    -------
+    trouble, ended
+        What was wrong ("" nothing), and what it said on stderr.
+    """
+    from hmtrace.__main__ import run as main
+
+    arguments = case.arguments(path)
+    with _streams(arguments) as (out, err):
+        code = main()
+    shown, said = _text(out), _text(err)
+    ended = f"exit {code}: {said[-4000:]}"
+    return judge(WAYS[case.way], code, shown, said), ended
+
+
+def judge(way: tuple[str, ...], code: int, shown: str, said: str) -> str:
+    """Say what is wrong with a command's end and output; "" if nothing is."""
+    codes = (0, 2, 3) if "--costs" in way else CODES.get(way[0], (0, 3))
+    if code not in codes:
+        return f"exit code {code}: {said[:300]}"
+    if "not enough memory" in said:
+        return "memory ran out within the bound"
+    if "Warning: " in said:
+        return f"a warning of Python's: {said[:300]}"
+    if code == 3 and not said:
+        return "no word about the error"
+    if code == 0 and not shown:
+        return "no output"
+    return unprintable(said) or (
+        _not_json(shown) if "json" in way and code in (0, 1) and shown else unprintable(shown)
+    )
+
+
+def unprintable(text: str) -> str:
+    """Name the first character that a terminal might act on; colours are allowed."""
+    for char in COLOUR.sub("", text):
+        if not (char.isprintable() or char == "\n"):
+            return f"character U+{ord(char):04X} in the output"
+    return ""
+
+
+def _not_json(text: str) -> str:
+    if not text.isascii():
+        return "JSON is not ASCII"
+    if unprintable(text) or "\x1b" in text:
+        return "control characters in JSON"
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except ValueError as error:
+        return f"invalid JSON: {error}"
+    return ""
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+@contextmanager
+def _streams(arguments: list[str]) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+    """Put other streams in place of the process's, as a pipe would be, and the arguments."""
+    kept = sys.argv, sys.stdout, sys.stderr
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace", write_through=True)
+        for _ in range(2)
+    )
+    sys.argv, sys.stdout, sys.stderr = ["hmtrace", *arguments], out, err
+    try:
+        yield out, err
+    finally:
+        sys.argv, sys.stdout, sys.stderr = kept
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    content = stream.buffer.getvalue()  # type: ignore[attr-defined]
+    return content.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+
+
+def _fresh_peak() -> int:
+    """Forget the highest resident size (Linux: clear_refs 5); give the present one, in bytes."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return _peak()
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def address_space() -> int:
+    """Bytes of address space that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
