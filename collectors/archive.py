@@ -69,7 +69,7 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
                             msg = f"the archive holds more than {MAX_BYTES >> 30} GiB"
                             raise HmtraceError(msg, source=shown)
                         out.write(piece)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise HmtraceError(
             f"damaged tar archive ({error})", source=shown, offset=_position(file)
         ) from None
