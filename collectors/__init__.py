@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors import perf_data, perf_script, text, tracecmd_dat
+from collectors import parquet, perf_data, perf_script, text, tracecmd_dat
 from collectors.errors import HmtraceError
 from collectors.reading import Format, Reading, Stream, in_pieces
 
@@ -16,14 +16,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.capture import Capture
+    from collectors.source import Source
 
-__all__ = ["FORMATS", "Format", "HmtraceError", "Reading", "Stream", "open_capture"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "HmtraceError",
+    "Reading",
+    "Stream",
+    "open_capture",
+    "write_parquet",
+]
 
 TRACE_DAT: Final = Format(
-    "trace.dat", tracecmd_dat.sniff, tracecmd_dat.read, in_pieces(tracecmd_dat.read), rank=0
+    "trace.dat",
+    tracecmd_dat.sniff,
+    tracecmd_dat.read,
+    in_pieces(tracecmd_dat.read),
+    rank=0,
+    event_bytes=24,
 )
 PERF_DATA: Final = Format(
-    "perf.data", perf_data.sniff, perf_data.read, in_pieces(perf_data.read), rank=1
+    "perf.data", perf_data.sniff, perf_data.read, in_pieces(perf_data.read), rank=1, event_bytes=48
 )
 PERF_SCRIPT: Final = Format(
     "perf-script", perf_script.sniff, perf_script.read, in_pieces(perf_script.read)
@@ -44,10 +58,20 @@ FORMATS: Final = (
 """Every format that can be read, in the order in which they are asked."""
 
 
+LARGE: Final = 4 << 20
+"""Events from which on a table is kept on the disk and not in memory."""
+
+
 def open_capture(
-    path: str | Path, *, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    counted: Callable[[int], None] | None = None,
 ) -> Capture:
     """Read a capture: a trace file, a capture folder, the recorder's archive, or ``-``.
+
+    The event table of a trace with more than some four million events lies in a temporary file
+    (:attr:`Capture.spooled`), which is removed when the process ends.
 
     Parameters
     ----------
@@ -56,6 +80,8 @@ def open_capture(
         in a folder is read with the machine's files beside it.
     progress
         Called with (bytes done, bytes in all).
+    counted
+        Called with the number of events so far, where a large trace is read.
 
     Returns
     -------
@@ -66,12 +92,60 @@ def open_capture(
     HmtraceError
         If there is nothing to read, or it is damaged.
     """
-    from collectors.build import build_capture
+    from collectors.build import build_capture, spool_capture
+    from collectors.source import open_source
+    from collectors.spool import spool_file
+
+    source = open_source(path, FORMATS, progress)
+    if parquet.sniff(source.head):
+        return parquet.read_capture(source, progress)
+    fmt = _format_of(source)
+    if len(source.data) > LARGE * fmt.event_bytes:
+        target = spool_file("events.parquet")
+        return spool_capture(source, fmt, target, progress=progress, counted=counted)
+    return build_capture(source, fmt.read(source, progress))
+
+
+def write_parquet(
+    path: str | Path,
+    target: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    counted: Callable[[int], None] | None = None,
+) -> Capture:
+    """Write a capture as a Parquet file, with bounded memory.
+
+    Parameters
+    ----------
+    path, progress, counted
+        As :func:`open_capture`.
+    target
+        File to write, replaced where it exists. It is complete when this returns; after an error
+        it may be anything.
+
+    Returns
+    -------
+    Capture
+        The capture, whose `events` read the file.
+
+    Raises
+    ------
+    HmtraceError
+        If there is nothing to read, or it is damaged, or the file cannot be written.
+    """
+    from collectors.build import spool_capture
+    from collectors.parquet.writer import write_capture
     from collectors.source import open_source
 
     source = open_source(path, FORMATS, progress)
+    if parquet.sniff(source.head):
+        return write_capture(parquet.read_capture(source, progress), target)
+    return spool_capture(source, _format_of(source), target, progress=progress, counted=counted)
+
+
+def _format_of(source: Source) -> Format:
     head = source.head
     for fmt in FORMATS:
         if fmt.sniff(head):
-            return build_capture(source, fmt.read(source, progress))
+            return fmt
     raise HmtraceError("this is no trace of a known format", source=source.trace)

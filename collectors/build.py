@@ -1,25 +1,34 @@
-"""From one reading and the machine's files to a capture."""
+"""From a reading and the machine's files to a capture: in memory, or through a file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from collectors.assemble import assemble
+import polars as pl
+
 from collectors.capture import Capture, Origin
+from collectors.errors import HmtraceError
 from collectors.facts import Fact
-from collectors.facts.seen import seen
+from collectors.facts.seen import Seen
 from collectors.pages import PageMap
-from collectors.probes import KIND_LOST
+from collectors.reading import AgainError
+from collectors.tabulate import HOLD, Tabulator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from collectors.reading import Reading
+    from collectors.reading import Format, Reading
     from collectors.source import Source
+    from collectors.symbols import Symbols
+    from collectors.tabulate import Known
+
+_PASSES: Final = 6
+"""One pass, one for lines out of order, and one each for what a pass can teach the next."""
 
 
 def build_capture(source: Source, reading: Reading) -> Capture:
-    """Pair the raw events, name the call sites, and put everything together.
+    """Make a capture of a trace that was read as a whole.
 
     Parameters
     ----------
@@ -32,30 +41,153 @@ def build_capture(source: Source, reading: Reading) -> Capture:
     -------
     Capture
     """
+    raw = reading.raw
+    table = _tabulator(source, lambda: reading.symbols, hold=len(raw.rows) + 1)
+    events = pl.concat([*table.add(raw), *table.finish()])
+    seen = Seen()
+    seen.add(events)
+    return _capture(source, reading, events.lazy(), seen, has_mappings=table.has_mappings)
+
+
+def spool_capture(
+    source: Source,
+    fmt: Format,
+    path: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    counted: Callable[[int], None] | None = None,
+    hold: int = HOLD,
+) -> Capture:
+    """Make a capture of a trace of any size, with its table in a Parquet file.
+
+    Parameters
+    ----------
+    source
+        The trace, and the machine's facts.
+    fmt
+        Its format.
+    path
+        File to write; it is complete when this returns, and may be anything else when it raises.
+    progress
+        Called with (bytes done, bytes in all), several times over where the trace has to be read
+        more than once.
+    counted
+        Called with the number of raw events so far.
+    hold
+        Rows that are held back for returns.
+
+    Returns
+    -------
+    Capture
+        Its `events` read the file.
+
+    Raises
+    ------
+    HmtraceError
+        If the trace is damaged, or the file cannot be written.
+    """
+    known: Known | None = None
+    for _ in range(_PASSES):
+        try:
+            made = _one_pass(source, fmt, path, known, progress, counted, hold)
+        except AgainError:
+            known = None
+            continue
+        if isinstance(made, Capture):
+            return made
+        known = made
+    raise HmtraceError("the trace changes while it is read", source=source.trace)
+
+
+def _one_pass(
+    source: Source,
+    fmt: Format,
+    path: Path,
+    known: Known | None,
+    progress: Callable[[int, int], None] | None,
+    counted: Callable[[int], None] | None,
+    hold: int,
+) -> Capture | Known:
+    """Read the trace once; return what the next pass has to know if this one was not enough."""
+    from collectors.parquet.metadata import encode
+    from collectors.parquet.writer import TableWriter
+
+    stream = fmt.stream(source, progress)
+    table = _tabulator(source, stream.symbols, known=known, hold=hold)
+    seen = Seen()
+    done = rows = 0
+    with TableWriter(path) as writer:
+
+        def take(frame: pl.DataFrame) -> int:
+            seen.add(frame)
+            writer.write(frame)
+            return frame.height
+
+        for piece in stream.pieces:
+            for frame in table.add(piece):
+                rows += take(frame)
+            done += len(piece.rows)
+            if counted is not None:
+                counted(done)
+        for frame in table.finish():
+            rows += take(frame)
+        again = table.again()
+        if again is not None:
+            return again
+        capture = _capture(
+            source,
+            stream.ending(),
+            pl.scan_parquet(path, glob=False),
+            seen,
+            has_mappings=table.has_mappings,
+            spooled=True,
+        )
+        writer.finish(encode(capture, rows))
+    return capture
+
+
+def _tabulator(
+    source: Source,
+    own: Callable[[], Symbols | None],
+    *,
+    known: Known | None = None,
+    hold: int,
+) -> Tabulator:
+    """Tabulator with the kernel's symbols, of the trace itself or else of the folder."""
     from collectors.symbols import Symbols
 
+    def symbols() -> Symbols | None:
+        return own() or Symbols.from_kallsyms(source.read_meta("kallsyms") or b"") or None
+
+    page_map = page_map_of(source.facts.values())
+    return Tabulator(symbols=symbols, page_map=page_map, known=known, hold=hold)
+
+
+def _capture(
+    source: Source,
+    reading: Reading,
+    events: pl.LazyFrame,
+    seen: Seen,
+    *,
+    has_mappings: bool,
+    spooled: bool = False,
+) -> Capture:
+    """Put a reading, its table and the machine's facts together."""
     told: dict[str, Fact] = {}
     if reading.release:
         told["release"] = Fact(reading.release, source.trace, "header of the trace")
     if reading.cpus:
         told["cpus"] = Fact(reading.cpus, source.trace, "header of the trace")
-    rows = reading.raw.rows
-    needs_symbols = bool(((rows["caller"] != 0) & (rows["site"] == 0)).any())
-    symbols = reading.symbols
-    if needs_symbols and not symbols:
-        symbols = Symbols.from_kallsyms(source.read_meta("kallsyms") or b"")
-    page_map = page_map_of(source.facts.values())
-    events = assemble(reading.raw, symbols=symbols or None, page_map=page_map)
-    told |= seen(events, source.trace, reading.raw.counts)
+    told |= seen.facts(source.trace, reading.raw.counts)
     notes = [*source.notes, *reading.notes]
-    if not (rows["kind"] < KIND_LOST).any():
+    if not has_mappings:
         notes.append(
             "the trace holds no mapping event (kmap, kmap_local, vmap and others): record with "
             "the probes of hmtrace recorder"
         )
     return Capture(
         origin=Origin(source.path, source.trace, reading.format, len(source.data)),
-        events=events.lazy(),
+        events=events,
         raw_events=reading.raw.counts,
         clock=reading.clock or source.facts.get("clock", "unknown"),
         clock_is_ns=reading.clock_is_ns,
@@ -63,6 +195,7 @@ def build_capture(source: Source, reading: Reading) -> Capture:
         facts=source.facts.with_facts(told),
         lost=reading.lost,
         notes=tuple(notes),
+        spooled=spooled,
     )
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from collectors.facts import Facts
+
+BATCH_ROWS: Final = 1 << 18
+"""Rows of a batch, and of a row group in a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class Capture:
         What tracing lost.
     notes
         Remarks for the user: contradictions, guesses, ignored files.
+    spooled
+        Whether `events` lies on the disk because it is large: to be read in :meth:`batches`.
     """
 
     origin: Origin
@@ -120,3 +127,18 @@ class Capture:
     facts: Facts
     lost: Lost = field(default_factory=Lost)
     notes: tuple[str, ...] = ()
+    spooled: bool = False
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+        """Event table piece by piece, in the order of `seq`, with bounded memory.
+
+        Parameters
+        ----------
+        rows
+            Rows at a time, at most about.
+
+        Yields
+        ------
+        polars.DataFrame
+        """
+        yield from self.events.collect_batches(chunk_size=rows, maintain_order=True)

@@ -8,10 +8,15 @@ kmap_local of a highmem page shows both: every capture with such calls calibrate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SOME = 1 << 12
 _MIN_STRUCT = 16
 _MAX_STRUCT = 256
 _BEYOND = 1 << 48
@@ -40,14 +45,20 @@ class PageMap:
             (offset // self.size).cast(pl.UInt64)
         )
 
+    def holds(self, pairs: NDArray[np.uint64]) -> bool:
+        """Whether all pairs (frame, page) lie on the line."""
+        base, size = np.uint64(self.base % (1 << 64)), np.uint64(self.size)
+        on_line = pairs[:, 0] * size + base == pairs[:, 1]  # modulo 2**64
+        return bool((on_line & (pairs < _BEYOND).all(axis=1)).all())
 
-def calibrate(pairs: pl.DataFrame) -> PageMap | None:
+
+def calibrate(pairs: NDArray[np.uint64]) -> PageMap | None:
     """Learn the map from the trace's own pairs.
 
     Parameters
     ----------
-    pairs
-        Columns `page` and `pfn`, without nulls.
+    pairs : ndarray of uint64, shape (n, 2)
+        Different pairs (frame, page), sorted.
 
     Returns
     -------
@@ -55,34 +66,75 @@ def calibrate(pairs: pl.DataFrame) -> PageMap | None:
         None if there are fewer than two frames, or if the pairs do not lie on one line
         (SPARSEMEM, or a trace of more than one machine).
     """
-    unique = pairs.unique().sort("pfn")
-    if unique.height < 2 or (unique.max_horizontal() >= _BEYOND).any():
+    if len(pairs) < 2:
         return None
-    pfn = unique.get_column("pfn").to_numpy().astype(np.int64)
-    page = unique.get_column("page").to_numpy().astype(np.int64)
-    span = int(pfn[-1] - pfn[0])
-    if not span or (page[-1] - page[0]) % span:
+    (first, low), (last, high) = pairs[0].tolist(), pairs[-1].tolist()
+    span = last - first
+    if not span or (high - low) % span:
         return None
-    size = int(page[-1] - page[0]) // span
-    base = int(page[0] - pfn[0] * size)
-    if not _MIN_STRUCT <= size <= _MAX_STRUCT or not np.array_equal(base + pfn * size, page):
+    size = (high - low) // span
+    if not _MIN_STRUCT <= size <= _MAX_STRUCT:
         return None
-    return PageMap(base, size)
+    found = PageMap(low - first * size, size)
+    return found if found.holds(pairs) else None
 
 
-def fill_frames(frame: pl.DataFrame, page_map: PageMap | None = None) -> pl.DataFrame:
-    """Fill column `pfn` from `page` where it is null.
+class Frames:
+    """Fills the table's frame numbers by what the trace has shown so far.
 
     Parameters
     ----------
-    frame
-        Event table.
-    page_map
-        Known map; the trace's own pairs, where there are any, go before it.
+    told
+        Map by the machine's own account; it counts where the trace shows no pair at all.
     """
-    pairs = frame.lazy().select("page", "pfn").drop_nulls().collect()
-    learned = calibrate(pairs)
-    best = learned or (page_map if pairs.is_empty() else None)
-    if best is None:
-        return frame
-    return frame.with_columns(pl.coalesce("pfn", best.pfn(pl.col("page"))).alias("pfn"))
+
+    def __init__(self, told: PageMap | None = None) -> None:
+        self._told = told
+        self._pairs = np.zeros((0, 2), np.uint64)  # those that made the line, or do not
+        self._line: PageMap | None = None
+        self._broken = False
+        self._forced: tuple[PageMap | None] | None = None
+        self._used: set[PageMap | None] = set()
+
+    @property
+    def best(self) -> PageMap | None:
+        """The map, as far as is known."""
+        if self._broken or len(self._pairs):
+            return self._line
+        return self._told
+
+    @property
+    def changed(self) -> bool:
+        """Whether rows were filled by another map than the one that is best now."""
+        return bool(self._used - {self.best})
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the pairs so far make neither a map nor a contradiction."""
+        return self._line is None and not self._broken
+
+    def use(self, page_map: PageMap | None) -> None:
+        """Fill by this map, whatever the pairs say meanwhile."""
+        self._forced = (page_map,)
+
+    def learn(self, pfn: NDArray[np.uint64], page: NDArray[np.uint64]) -> None:
+        """Take pairs that the trace shows."""
+        pairs = np.stack([pfn, page], axis=1)
+        while len(pairs) and self.undecided:
+            some, pairs = pairs[:_SOME], pairs[_SOME:]
+            self._pairs = np.unique(np.concatenate([self._pairs, some]), axis=0)
+            self._line = calibrate(self._pairs)
+            self._broken = self._line is None and len(self._pairs) > 1
+        if self._line is not None and not self._line.holds(pairs):
+            self._line, self._broken = None, True
+
+    def fill(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Fill column `pfn` from `page` where it is null."""
+        page_map = self._forced[0] if self._forced else self.best
+        lacks = pl.col("pfn").is_null() & pl.col("page").is_not_null()
+        if not frame.select(lacks.any()).item():
+            return frame
+        self._used.add(page_map)
+        if page_map is None:
+            return frame
+        return frame.with_columns(pl.coalesce("pfn", page_map.pfn(pl.col("page"))).alias("pfn"))

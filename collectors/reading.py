@@ -138,6 +138,8 @@ class Format:
     rank
         In a capture folder the trace with the lowest rank is taken: 0 trace.dat, 1 perf.data,
         2 text.
+    event_bytes
+        Size of a short event, to tell from a trace's size whether its table fits into memory.
     """
 
     name: str
@@ -145,3 +147,4 @@ class Format:
     read: Callable[[Source, Callable[[int, int], None] | None], Reading]
     stream: Callable[[Source, Callable[[int, int], None] | None], Stream]
     rank: int = 2
+    event_bytes: int = 64

@@ -68,6 +68,8 @@ class Source:
         Remarks on how the trace was chosen.
     parts : tuple of ndarray of uint8
         Further files of a perf.data in its directory form: ``data.0``, ``data.1``, …
+    file
+        The file whose bytes these are; None for what was decompressed or came from a stream.
     """
 
     path: str
@@ -79,6 +81,7 @@ class Source:
     _map: mmap.mmap | bytes = b""
     _keep: list[Any] = field(default_factory=list)
     parts: tuple[NDArray[np.uint8], ...] = ()
+    file: Path | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "<bytes>", folder: Path | None = None) -> Source:
@@ -95,6 +98,16 @@ class Source:
     def find(self, what: bytes, begin: int) -> int:
         """Position of `what` from `begin` on, -1 if it is not there."""
         return self._map.find(what, begin)
+
+    def forget(self, end: int) -> None:
+        """Let the system take back the memory of what was read, up to byte `end`.
+
+        Pages of a mapped file count as the process's own as long as they are mapped; they are read
+        again where they are looked at again.
+        """
+        whole = end // mmap.PAGESIZE * mmap.PAGESIZE
+        if isinstance(self._map, mmap.mmap) and whole:
+            self._map.madvise(mmap.MADV_DONTNEED, 0, whole)
 
     def lines(self, offset: int, count: int) -> list[bytes]:
         """Up to `count` lines from `offset` on, each cut to 400 bytes."""
@@ -189,7 +202,8 @@ def _from_file(
     parts: tuple[NDArray[np.uint8], ...] = ()
     if path.name == _PERF_MAIN:
         folder, parts = _perf_directory(folder, shown)
-    return Source(shown, shown, data, folder, _facts(folder), (), mapped, [packed], parts)
+    whole = path if packed is None else None
+    return Source(shown, shown, data, folder, _facts(folder), (), mapped, [packed], parts, whole)
 
 
 def _perf_directory(folder: Path, shown: str) -> tuple[Path, tuple[NDArray[np.uint8], ...]]:

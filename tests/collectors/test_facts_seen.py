@@ -3,11 +3,21 @@
 import polars as pl
 
 from collectors.events import SCHEMA
-from collectors.facts.seen import MOST, seen
+from collectors.facts.seen import MOST, Seen
 
 
 def table(*rows):
     return pl.DataFrame(list(rows), schema=SCHEMA)
+
+
+def seen(events, source, raw_events=()):
+    """Facts of a table: the same, whether it comes whole or row by row."""
+    whole, pieces = Seen(), Seen()
+    whole.add(events)
+    for row in range(events.height):
+        pieces.add(events[row : row + 1])
+    assert whole.facts(source, raw_events) == pieces.facts(source, raw_events)
+    return whole.facts(source, raw_events)
 
 
 def test_addresses_of_every_kind():

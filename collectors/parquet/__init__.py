@@ -1,0 +1,31 @@
+"""Parquet: the event table of a capture, with its facts in the metadata, written and read.
+
+What the files are is in :mod:`layout`, the document in their metadata in :mod:`metadata`.
+Importing this package is cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collectors.parquet.layout import MAGIC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collectors.capture import Capture
+    from collectors.source import Source
+
+__all__ = ["read_capture", "sniff"]
+
+
+def sniff(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is a Parquet file."""
+    return head.startswith(MAGIC)
+
+
+def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
+    """Read a file that hmtrace wrote; see :func:`collectors.parquet.reader.read_capture`."""
+    from collectors.parquet import reader
+
+    return reader.read_capture(source, progress)

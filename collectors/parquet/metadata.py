@@ -1,0 +1,207 @@
+"""The document in a Parquet file's metadata: all of a capture but its events."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from collectors.capture import LostInterval
+from collectors.errors import HmtraceError
+from collectors.facts.model import Area, Fact, Facts, Probe, Zone
+from collectors.parquet.layout import SCHEMA_NAME
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture
+
+_RECORDS: Final[dict[str, type]] = {"Area": Area, "Zone": Zone, "Probe": Probe}
+_NUMBER: Final = (int, type(None))
+_FIELDS: Final[dict[type, tuple[Any, ...]]] = {
+    Area: (int, int, str, str, _NUMBER, _NUMBER),
+    Zone: (str, int, int, int, int, int),
+    Probe: (bool, str, str, str, tuple, _NUMBER),
+}
+"""Types of the fields of each record."""
+_TYPES: Final[dict[type, str]] = {
+    int: "page_offset nr_cpus page_struct cpus cpus_booted pci_hole lowmem_end_pfn max_pfn "
+    "low_ram_end highmem_mib lowmem_mib lowmem_bytes highmem_bytes mem_total vmalloc_total "
+    "vmalloc_used vmalloc_start vmalloc_end high_memory vmalloc highmem_opt mem_opt reservetop "
+    "cpus_opt phys_pfn_offset pkmap_slots mem_map vmap_failures kmap_warnings",
+    str: "release arch config_version split cpu_model cpu_family arm_cache board cmdline clock",
+    bool: "pae highmem_enabled smp nokaslr seen_atomic",
+    tuple: "arm_cpu ram zones zone_ranges high_pfns areas pool_state probes seen_pool seen_local "
+    "seen_ranges seen_flushes seen_pfns seen_direct",
+    dict: "config layout_block pool_pages kernel_words probe_hits probe_misses buffer_entries "
+    "overrun dropped arena_state",
+    frozenset: "cpu_flags",
+}
+"""Names of facts by the type of their value; facts that are not named here may have any."""
+_TYPE_OF: Final = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+
+
+def encode(capture: Capture, rows: int) -> str:
+    """Write everything but the events down.
+
+    Parameters
+    ----------
+    capture
+        The capture.
+    rows
+        Rows of its event table.
+
+    Returns
+    -------
+    str
+        JSON, ASCII.
+    """
+    facts = capture.facts
+    return json.dumps(
+        {
+            "schema": SCHEMA_NAME,
+            "rows": rows,
+            "origin": vars(capture.origin),
+            "raw_events": capture.raw_events,
+            "clock": capture.clock,
+            "clock_is_ns": capture.clock_is_ns,
+            "span_ns": capture.span_ns,
+            "facts": {
+                name: [_packed(fact.value), fact.source, fact.detail]
+                for name, fact in facts.items()
+            },
+            "contradictions": facts.contradictions,
+            "fact_notes": facts.notes,
+            "lost": [vars(interval) for interval in capture.lost.intervals],
+            "notes": capture.notes,
+        },
+        separators=(",", ":"),
+    )
+
+
+class Document:
+    """What the metadata says, checked.
+
+    Parameters
+    ----------
+    text
+        The JSON text.
+    source
+        Name of the file, for errors.
+
+    Raises
+    ------
+    HmtraceError
+        If it is not what :func:`encode` writes.
+    """
+
+    def __init__(self, text: str, source: str) -> None:
+        self._source = source
+        try:
+            self._top = json.loads(text)
+        except (ValueError, RecursionError):
+            raise self._bad("it is no JSON") from None
+        if not isinstance(self._top, dict):
+            raise self._bad("it is no JSON object")
+        if self._top.get("schema") != SCHEMA_NAME:
+            raise HmtraceError(
+                f"metadata of form {str(self._top.get('schema'))[:40]!r}, not {SCHEMA_NAME!r}",
+                source=source,
+                hint="written by another version of hmtrace: convert the trace again",
+            )
+        try:
+            self._read()
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise self._bad(f"{type(error).__name__}: {str(error)[:80]}") from None
+
+    def _read(self) -> None:
+        self.rows: int = self._get("rows", int)
+        origin = self._get("origin", dict)
+        self.format: str = _is(origin["format"], str)
+        counts = self._get("raw_events", dict)
+        self.raw_events = {name: _is(count, int) for name, count in counts.items()}
+        self.clock: str = self._get("clock", str)
+        self.clock_is_ns: bool = self._get("clock_is_ns", bool)
+        self.span_ns: int = self._get("span_ns", int)
+        facts = {}
+        for name, (packed, source, detail) in self._get("facts", dict).items():
+            value = _is(_unpacked(packed), _TYPE_OF.get(name, object))
+            facts[name] = Fact(value, _is(source, str), _is(detail, str))
+        self.facts = Facts(
+            MappingProxyType(facts), self._texts("contradictions"), self._texts("fact_notes")
+        )
+        self.lost = tuple(_interval(found) for found in self._get("lost", list))
+        self.notes = self._texts("notes")
+
+    def _get(self, name: str, kind: type) -> Any:
+        return _is(self._top[name], kind)
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        return tuple(_is(text, str) for text in self._get(name, list))
+
+    def _bad(self, why: str) -> HmtraceError:
+        return HmtraceError(
+            f"the metadata of the file is damaged: {why}",
+            source=self._source,
+            hint="convert the trace again",
+        )
+
+
+def _interval(found: Any) -> LostInterval:
+    number = (int, type(None))
+    return LostInterval(
+        cpu=_is(found["cpu"], number),
+        count=_is(found["count"], number),
+        after_seq=_is(found["after_seq"], int),
+        start_ts=_is(found["start_ts"], number),
+        end_ts=_is(found["end_ts"], number),
+        reason=_is(found["reason"], str),
+    )
+
+
+def _is(value: Any, kind: Any) -> Any:
+    """Give a value of this type (or of one of these); a bool is no number.
+
+    Raises
+    ------
+    TypeError
+        If it is of another.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, _NUMBER)):
+        msg = f"{str(value)[:40]!r} is not of type {kind}"
+        raise TypeError(msg)
+    return value
+
+
+def _packed(value: Any) -> Any:
+    """JSON for a fact's value: what JSON has no type for becomes an object with one key."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, list):
+        return [_packed(part) for part in value]
+    if isinstance(value, dict):
+        return {"dict": [[_packed(k), _packed(v)] for k, v in value.items()]}
+    name = type(value).__name__
+    if isinstance(value, frozenset):
+        value = sorted(value)
+    elif name not in _RECORDS and type(value) is not tuple:
+        msg = f"a fact of type {name} cannot be written down"
+        raise TypeError(msg)
+    return {name: [_packed(part) for part in value]}
+
+
+def _unpacked(value: Any) -> Any:
+    """Value of what :func:`_packed` made."""
+    if isinstance(value, list):
+        return [_unpacked(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    ((name, packed),) = value.items()
+    parts = [_unpacked(part) for part in _is(packed, list)]
+    if name == "dict":
+        return {key: part for key, part in parts}  # noqa: C416 - checks that they are pairs
+    if name in _RECORDS:
+        kind = _RECORDS[name]
+        fields = zip(parts, _FIELDS[kind], strict=True)
+        return kind(*(_is(part, wanted) for part, wanted in fields))
+    if name in ("tuple", "frozenset"):
+        return tuple(parts) if name == "tuple" else frozenset(parts)
+    raise KeyError(name)

@@ -1,0 +1,146 @@
+"""Reading hmtrace's own Parquet files as captures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
+from collectors.errors import HmtraceError
+from collectors.events import SCHEMA, require_events
+from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
+from collectors.parquet.metadata import Document
+from collectors.spool import spool_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from collectors.source import Source
+
+SMALL: Final = 4 << 20
+"""Rows up to which a table is kept in memory."""
+_FULL: Final = ("seq", "ts", "cpu", "pid", "ctx", "op", "entry_traced")
+"""Columns that are never null."""
+
+
+def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
+    """Read an event table that hmtrace wrote, with the facts in its metadata.
+
+    Every value is decoded once, so that no damage can show later; the file's statistics are not
+    believed.
+
+    Parameters
+    ----------
+    source
+        The file.
+    progress
+        Called with (bytes done, bytes in all), estimated from the rows.
+
+    Returns
+    -------
+    Capture
+
+    Raises
+    ------
+    HmtraceError
+        If the file is damaged, is not one of hmtrace, or contradicts itself.
+    """
+    size = len(source.data)
+    if size < 12 or source.data[-4:].tobytes() != MAGIC:
+        raise HmtraceError("the Parquet file ends early: it is truncated", source=source.trace)
+    path = source.file or _copied(source)
+    try:
+        text = pl.read_parquet_metadata(path).get(KEY)
+        if text is None:
+            raise HmtraceError(
+                "a Parquet file, but none that hmtrace wrote",
+                source=source.trace,
+                hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
+            )
+        document = Document(text, source.trace)
+        events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
+        require_events(events)
+        rows = events.select(pl.len()).collect().item()
+        if rows != document.rows:
+            msg = f"the file holds {rows} rows, its metadata speaks of {document.rows}"
+            raise HmtraceError(msg, source=source.trace)
+        if rows > max(size, 1 << 16):
+            msg = f"{size} bytes that claim {rows} rows: refused"
+            raise HmtraceError(msg, source=source.trace)
+        checked = _checked(events, source.trace, lambda n: _tell(progress, n * size, rows, size))
+        if rows <= SMALL:
+            events = pl.concat([pl.DataFrame(schema=SCHEMA), *checked]).lazy()
+        else:
+            for _ in checked:
+                pass
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise HmtraceError(f"damaged Parquet file: {reason}", source=source.trace) from None
+    except HmtraceError as error:
+        error.source = error.source or source.trace
+        raise
+    return Capture(
+        origin=Origin(
+            source.path,
+            source.trace,
+            SYNTHETIC if document.format == SYNTHETIC else "hmtrace-parquet",
+            size,
+        ),
+        events=events,
+        raw_events=document.raw_events,
+        clock=document.clock,
+        clock_is_ns=document.clock_is_ns,
+        span_ns=document.span_ns,
+        facts=document.facts,
+        lost=Lost(document.lost),
+        notes=document.notes,
+        spooled=rows > SMALL,
+    )
+
+
+def _copied(source: Source) -> Path:
+    """Put a file that has no name (stdin, decompressed) where polars can read it."""
+    path = spool_file("input.parquet")
+    with path.open("wb") as file:
+        file.write(source.data.data)
+    return path
+
+
+def _tell(progress: Callable[[int, int], None] | None, done: int, of: int, size: int) -> None:
+    if progress is not None:
+        progress(done // max(of, 1), size)
+
+
+def _checked(
+    events: pl.LazyFrame, source: str, tell: Callable[[int], None]
+) -> Iterator[pl.DataFrame]:
+    """Give the table in batches, each checked.
+
+    Raises
+    ------
+    HmtraceError
+        If a row is none of an event table, or stands in the wrong place.
+    """
+    seq = pl.col("seq")
+    last, done = -1, 0
+    for batch in events.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        if batch.is_empty():
+            continue
+        nulls = [name for name in _FULL if batch.get_column(name).null_count()]
+        if nulls:
+            msg = f"column {nulls[0]!r} has empty cells"
+            raise HmtraceError(msg, source=source)
+        first, final = batch.item(0, "seq"), batch.item(-1, "seq")
+        ascending = batch.select((seq.diff(null_behavior="drop").cast(pl.Int64) > 0).all()).item()
+        if first <= last or not ascending or final >= 1 << 62:
+            msg = f"the rows are not in the order of 'seq' (among rows {done} to "
+            msg += f"{done + batch.height})"
+            raise HmtraceError(msg, source=source)
+        if not batch.select((pl.col("end_seq") >= seq).all()).item():
+            raise HmtraceError("a call returns before it enters", source=source)
+        last = final
+        done += batch.height
+        tell(done)
+        yield batch

@@ -1,0 +1,346 @@
+"""Raw events to the event table, piece by piece: pair, name the columns, derive frames.
+
+The same code serves a trace that is read as a whole (one piece) and one that is larger than
+memory. Rows leave in the order of `seq` and complete, which has two conditions that a single
+pass cannot always keep: a call may stay open for longer than its row can be held back, and
+what the end of a trace teaches (that a function has return events at all, how pages and frames
+go together) may hold for its beginning. Then :attr:`Tabulator.again` is what a further pass over
+the trace has to know, and what came out of this one is to be thrown away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+import polars as pl
+
+from collectors import pairing, probes
+from collectors.events import OPS, SCHEMA, empty
+from collectors.pages import Frames, PageMap
+from collectors.pairing import VALUE_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from collectors.raw import RawEvents
+
+HOLD: Final = 1 << 20
+"""Rows that are held back for the return of a call that is open."""
+GIVEN: Final = 1 << 18
+"""Rows that are given away at a time."""
+_MASKED: Final = {
+    "end_ts": pairing.HAS_END,
+    "end_seq": pairing.HAS_END,
+    "end_cpu": pairing.HAS_END,
+    "parent": pairing.HAS_PARENT,
+    "next_pid": pairing.IS_SWITCH,
+    "blocked": pairing.IS_SWITCH,
+}
+_SLACK: Final = 16
+"""One part in so many of `HOLD` is always held back: a pfn call that belongs to a page call of
+which no return is traced comes soon after it."""
+
+
+class Symboliser(Protocol):
+    """What turns return addresses into call sites (:class:`collectors.symbols.Symbols`)."""
+
+    def lookup_many(self, addresses: NDArray[np.uint64]) -> list[str]:
+        """Symbol with offset of each address, "" where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a pass over a trace taught that the next one has to know from its start.
+
+    Attributes
+    ----------
+    has_return : ndarray of bool, shape (functions,)
+        Functions of which there are return events.
+    late
+        What came for rows that had left already, sorted by row; None: not known.
+    page_map
+        How pages and frames go together; None: not known.
+    """
+
+    has_return: NDArray[np.bool_]
+    late: pairing.Late | None
+    page_map: PageMap | None
+
+
+class Tabulator:
+    """Makes the event table of a trace.
+
+    Parameters
+    ----------
+    symbols
+        Called when the first address of a call site has to be named.
+    page_map
+        How struct page addresses and frame numbers go together by the machine's own account; the
+        trace's own (page, pfn) pairs go before it.
+    known
+        What an earlier pass taught.
+    hold
+        Rows that are held back for returns.
+    """
+
+    def __init__(
+        self,
+        *,
+        symbols: Callable[[], Symboliser | None] = lambda: None,
+        page_map: PageMap | None = None,
+        known: Known | None = None,
+        hold: int = HOLD,
+    ) -> None:
+        self._known = known
+        self._hold = hold
+        self._plan = pairing.make_plan()
+        self._cell = np.zeros(pairing.CELLS, np.int64)
+        self._cell[pairing.FREE] = pairing.NONE
+        self._tasks = pairing.new_tasks(1 << 10)
+        self._calls = pairing.new_calls(1 << 8)
+        self._rows = pairing.new_rows(0)
+        self._late = pairing.new_late(0)
+        self._seq = 0
+        self._entries = np.zeros(len(probes.FUNCTIONS), bool)
+        self._waiting: list[RawEvents] | None = []
+        self._wrong = False
+        self._frames = Frames(page_map)
+        self._names = _Names(symbols)
+        self.has_mappings = False
+        self._has_return = np.zeros(len(probes.FUNCTIONS), bool)
+        self._known_late = pairing.new_late(0)
+        if known is not None:
+            self._known_late = known.late or self._known_late
+            self._has_return |= known.has_return
+            self._frames.use(known.page_map)
+
+    def add(self, piece: RawEvents) -> Iterator[pl.DataFrame]:
+        """Take the next piece of the trace.
+
+        Parameters
+        ----------
+        piece
+            Raw events; an index into `comms` or `sites` means the same in all pieces.
+
+        Yields
+        ------
+        polars.DataFrame
+            Rows that are complete: columns of :data:`collectors.events.SCHEMA`.
+        """
+        self._learn(piece.rows)
+        if self._waiting is None:
+            yield from self._pair(piece)
+            return
+        # The first rows wait for what the next ones teach.
+        self._waiting.append(piece)
+        if sum(len(p.rows) for p in self._waiting) >= self._hold:
+            yield from self._begin()
+
+    def finish(self) -> Iterator[pl.DataFrame]:
+        """Give what is left, once all pieces have been added; at least an empty table."""
+        yield from self._begin()
+        yield from self._give(int(self._cell[pairing.ROWS]))
+        yield empty()
+
+    def again(self) -> Known | None:
+        """Tell what a further pass has to know; None: everything that was given is right."""
+        if self._wrong:  # calls were not paired as they will be: what came late is not known
+            return Known(self._has_return, None, self._frames.best)
+        late = None if self._known is None else self._known.late
+        is_new = late is None
+        if late is None:
+            late = self._late_events()
+        if (is_new and len(late.seq)) or self._frames.changed:
+            return Known(self._has_return, late, self._frames.best)
+        return None
+
+    def _learn(self, rows: NDArray[np.void]) -> None:
+        """Find out which functions have returns, before the piece's calls are paired."""
+        functions = len(probes.FUNCTIONS)
+        counts = np.bincount(rows["kind"], minlength=2 * functions + 2)
+        self.has_mappings |= bool(counts[: probes.KIND_LOST].any())
+        new = (counts[1 : 2 * functions : 2] > 0) & ~self._has_return
+        if self._waiting is None and bool((new & self._entries).any()):
+            self._wrong = True
+        self._has_return |= new
+        self._entries |= counts[0 : 2 * functions : 2] > 0
+
+    def _begin(self) -> Iterator[pl.DataFrame]:
+        waiting, self._waiting = self._waiting or [], None
+        while waiting:
+            yield from self._pair(waiting.pop(0), more=bool(waiting))
+
+    def _pair(self, piece: RawEvents, *, more: bool = False) -> Iterator[pl.DataFrame]:
+        """Pair the calls of a piece; with `more` at hand, give nothing yet."""
+        raw, cell = piece.rows, self._cell
+        if self._wrong:  # the rows are of no use: only what has to be known is gathered
+            cell[pairing.GONE] = cell[pairing.ROWS]
+            return
+        self._make_room(len(raw))
+        cell[pairing.POSITION] = 0
+        while pairing.pair(
+            raw,
+            self._seq,
+            self._has_return,
+            self._plan,
+            cell,
+            self._tasks,
+            self._calls,
+            self._rows,
+            self._late,
+            self._known_late,
+        ):
+            larger = pairing.new_tasks(4 * len(self._tasks.key))
+            pairing.grow_tasks(self._tasks, larger)
+            self._tasks = larger
+        self._seq += len(raw)
+        self._names.take(piece.comms, piece.sites)
+        if more:
+            return
+        rows = int(cell[pairing.ROWS])
+        if self._frames.undecided:
+            self._learn_pairs(int(cell[pairing.GONE]), rows)
+        ready = min(pairing.first_open_row(self._calls, cell), rows - self._hold // _SLACK)
+        yield from self._give(max(ready, rows - self._hold))
+
+    def _make_room(self, more: int) -> None:
+        """Make room for the rows, calls and late events that `more` raw events can bring."""
+        cell = self._cell
+        gone, rows, base = (int(cell[i]) for i in (pairing.GONE, pairing.ROWS, pairing.BASE))
+        kept, capacity = rows - gone, len(self._rows.seq)
+        if rows - base + more > capacity:
+            to = self._rows
+            if kept > gone - base or kept + more > capacity:
+                to = pairing.new_rows(kept + more + min(self._hold, kept + more))
+            for old, new in zip(self._rows, to, strict=True):
+                new[..., :kept] = old[..., gone - base : rows - base]
+            self._rows = to
+            cell[pairing.BASE] = gone
+        # Untouched memory costs nothing.
+        for name, used, make in (
+            ("_calls", int(cell[pairing.OPEN]), pairing.new_calls),
+            ("_late", int(cell[pairing.LATES]), pairing.new_late),
+        ):
+            have = getattr(self, name)
+            if used + more > len(have.seq):
+                grown = make(used + 2 * more)
+                for old, new in zip(have, grown, strict=True):
+                    new[:used] = old[:used]
+                setattr(self, name, grown)
+
+    def _late_events(self) -> pairing.Late:
+        """What came late, sorted by the row for which it came."""
+        came = int(self._cell[pairing.LATES])
+        order = np.argsort(self._late.row_seq[:came], kind="stable")
+        return pairing.Late(*(column[order] for column in self._late))
+
+    def _learn_pairs(self, first: int, end: int) -> None:
+        """Learn from the rows that show a page and its frame."""
+        base = int(self._cell[pairing.BASE])
+        part = slice(first - base, end - base)
+        values = self._rows.values[:, part]
+        both = (1 << VALUE_COLUMNS.index("page")) | (1 << VALUE_COLUMNS.index("pfn"))
+        has = np.flatnonzero(self._rows.valid[part] & both == both)
+        pfn, page = values[VALUE_COLUMNS.index("pfn")], values[VALUE_COLUMNS.index("page")]
+        self._frames.learn(pfn[has], page[has])
+
+    def _give(self, end: int) -> Iterator[pl.DataFrame]:
+        """Give the rows up to `end` away."""
+        cell = self._cell
+        while not self._wrong and cell[pairing.GONE] < end:
+            first = int(cell[pairing.GONE])
+            last = min(end, first + GIVEN)
+            self._learn_pairs(first, last)
+            frame = self._frame(first - int(cell[pairing.BASE]), last - int(cell[pairing.BASE]))
+            cell[pairing.GONE] = last
+            yield self._frames.fill(frame).select(list(SCHEMA))
+
+    def _frame(self, first: int, end: int) -> pl.DataFrame:
+        """Turn a part of the columns into a frame with the schema's columns."""
+        r = pairing.Rows(*(column[..., first:end] for column in self._rows))
+        plain = {
+            name: getattr(r, name).copy()
+            for name in ("seq", "ts", "cpu", "pid", "ctx", "valid", *_MASKED)
+        }
+        plain |= {name: r.values[code].copy() for code, name in enumerate(VALUE_COLUMNS)}
+        frame = pl.DataFrame(plain).select(
+            "seq",
+            "ts",
+            "cpu",
+            "pid",
+            "ctx",
+            *(_where(name, 1 << code) for code, name in enumerate(VALUE_COLUMNS)),
+            *(_where(name, bit) for name, bit in _MASKED.items()),
+            entry_traced=(pl.col("valid") & pairing.ENTRY_TRACED) != 0,
+        )
+        return self._names.name_sites(
+            frame.with_columns(
+                pl.Series("op", OPS, dtype=pl.Enum(OPS)).gather(r.op),
+                self._names.comm(r.comm),
+                self._names.site(r.site),
+            )
+        )
+
+
+def _where(name: str, bit: int) -> pl.Expr:
+    """Column, null where its bit is not set."""
+    return pl.when((pl.col("valid") & bit) != 0).then(pl.col(name)).alias(name)
+
+
+class _Names:
+    """Task names and call sites by their numbers, and the sites of bare addresses."""
+
+    def __init__(self, symbols: Callable[[], Symboliser | None]) -> None:
+        self._comms = _categories((), "comm")
+        self._sites = _categories((), "site")
+        self._find_symbols = symbols
+        self._symbols: Symboliser | None = None
+        self._asked = False
+
+    def take(self, comms: Sequence[str], sites: Sequence[str]) -> None:
+        """Take the tables of a piece."""
+        if len(comms) > len(self._comms):
+            self._comms = _categories(comms, "comm")
+        if len(sites) > len(self._sites):
+            self._sites = _categories(sites, "site")
+
+    def comm(self, codes: NDArray[np.uint32]) -> pl.Series:
+        """Task names by number; null for 0."""
+        return self._comms.gather(codes)
+
+    def site(self, codes: NDArray[np.uint32]) -> pl.Series:
+        """Call sites by number; null for 0."""
+        return self._sites.gather(codes)
+
+    def name_sites(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Fill `site` from `caller` where the trace had only the address."""
+        unnamed = pl.col("site").is_null() & pl.col("caller").is_not_null()
+        callers = frame.lazy().filter(unnamed).select(pl.col("caller").unique()).collect()
+        if callers.is_empty():
+            return frame
+        if not self._asked:
+            self._symbols, self._asked = self._find_symbols(), True
+        if self._symbols is None:
+            return frame
+        names = self._symbols.lookup_many(callers.to_series().to_numpy())
+        named = pl.Series("named", [name or None for name in names], pl.String)
+        return (
+            frame.join(
+                callers.with_columns(named.cast(pl.Categorical())),
+                on="caller",
+                how="left",
+                maintain_order="left",
+            )
+            .with_columns(pl.coalesce("site", "named").alias("site"))
+            .drop("named")
+        )
+
+
+def _categories(names: Sequence[str], column: str) -> pl.Series:
+    """Categorical series of names; index 0 ("unknown") is null."""
+    return pl.Series(column, [None, *names[1:]], dtype=pl.String).cast(pl.Categorical())

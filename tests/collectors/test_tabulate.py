@@ -1,0 +1,182 @@
+"""The event table piece by piece: the same as of the whole trace, whatever the pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import collectors
+from collectors import FORMATS, probes, reading
+from collectors.build import spool_capture
+from collectors.events import OPS, SCHEMA
+from collectors.pages import Frames, PageMap
+from collectors.raw import RAW_DTYPE, RawEvents
+from collectors.source import open_source
+from collectors.tabulate import Tabulator
+from tests.collectors.slowtable import slow_table
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+CODES = [
+    probes.FUNCTION_OF[name]
+    for name in (
+        "kmap_high",
+        "__kmap_local_page_prot",
+        "__kmap_local_pfn_prot",
+        "kunmap_local_indexed",
+        "alloc_vmap_area",
+        "flush_tlb_kernel_range",
+        "set_page_address",
+    )
+]
+KINDS = [2 * code + r for code in CODES for r in (0, 1)] + [probes.KIND_SWITCH, probes.KIND_LOST]
+
+
+def passes(raw, sizes, hold, **options):
+    """Table of a trace cut into pieces, and the number of passes that it took."""
+    known = None
+    for number in range(1, 6):
+        table = Tabulator(known=known, hold=hold, **options)
+        frames, at = [], 0
+        for size in sizes:
+            frames += table.add(RawEvents(raw[at : at + size]))
+            at += size
+        frames += table.add(RawEvents(raw[at:]))
+        frames += table.finish()
+        known = table.again()
+        if known is None:
+            return pl.concat(frames), number
+    raise AssertionError("no end")
+
+
+def make(events):
+    """Raw events out of (kind, pid, cpu, ctx, present) tuples."""
+    raw = np.zeros(len(events), RAW_DTYPE)
+    for i, (kind, pid, cpu, ctx, present) in enumerate(events):
+        raw[i] = (10 * i, (i + 1, 2 * i, 3 * i, i), 7 * i, pid, 0, 0, kind, cpu, ctx, present)
+    return raw
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(KINDS),
+        st.sampled_from([0, 0, 5, 6, -1]),
+        st.integers(0, 1),
+        st.sampled_from([0, 0, 1, 2, 4, 128]),
+        st.integers(0, 15),
+    ),
+    max_size=120,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(EVENTS, st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
+def test_pieces_give_what_plain_python_gives(events, sizes, hold):
+    raw = make(events)
+    table, _ = passes(raw, sizes, hold, page_map=None)
+    assert table.schema == pl.Schema(SCHEMA)
+    expected = slow_table(raw)
+    pairs = {(r["pfn"], r["page"]) for r in expected if "pfn" in r and "page" in r}
+    if len(pairs) > 1:  # frames are another test's
+        table = table.with_columns(pfn=pl.when(pl.col("page").is_null()).then("pfn"))
+        expected = [{k: v for k, v in r.items() if k != "pfn" or "page" not in r} for r in expected]
+    found = [
+        {name: value for name, value in row.items() if value is not None}
+        for row in table.drop("comm", "site").iter_rows(named=True)
+    ]
+    for row in expected:
+        del row["comm"]
+        row["op"] = OPS[row["op"]]
+    assert found == expected
+
+
+def test_a_call_that_is_open_longer_than_its_row_is_held_gets_its_return():
+    kmap, other = 2 * CODES[0], 2 * CODES[3]
+    calls = [(kmap + 1, 9, 0, 0, 1), (kmap, 5, 0, 0, 1)]
+    calls += [(other, 6, 1, 0, 1)] * 500 + [(kmap + 1, 5, 0, 0, 1)]
+    raw = make(calls)
+    table, number = passes(raw, [50] * 10, 100)
+    assert number == 2
+    assert table.filter(pl.col("pid") == 5).select("end_seq", "vaddr").rows() == [(502, 503)]
+
+
+def test_returns_that_appear_late_are_known_in_the_next_pass():
+    kmap, other = 2 * CODES[0], 2 * CODES[3]
+    calls = [(kmap, 5, 0, 0, 1)] * 3 + [(other, 6, 1, 0, 1)] * 500 + [(kmap + 1, 5, 0, 0, 1)]
+    table, number = passes(make(calls), [50] * 10, 100)
+    assert number == 3  # it has returns; the last of the three calls returns late
+    assert table.get_column("end_seq").drop_nulls().to_list() == [503]
+    assert table[2, "end_seq"] == 503
+
+
+def test_many_tasks_and_deep_stacks():
+    rng = np.random.default_rng(4)
+    functions = [c for c, f in enumerate(probes.FUNCTIONS) if f.op]
+    events = [
+        (int(2 * rng.choice(functions) + (rng.random() < 0.1)), int(pid), 0, 128, 1)
+        for pid in rng.choice([*range(1, 3000), *[7] * 3000], 12000)
+    ]
+    raw = make(events)
+    table, _ = passes(raw, [999] * 5, 10**6)
+    expected = slow_table(raw)
+    assert table.get_column("end_seq").to_list() == [r.get("end_seq") for r in expected]
+    assert table.get_column("parent").to_list() == [r.get("parent") for r in expected]
+
+
+def fill(told, *batches):
+    frames = Frames(told)
+    filled = []
+    for batch in batches:
+        frame = pl.DataFrame(batch, schema={"page": pl.UInt64, "pfn": pl.UInt64}, orient="row")
+        both = frame.drop_nulls()
+        frames.learn(both["pfn"].to_numpy(), both["page"].to_numpy())
+        filled.append(frames.fill(frame)["pfn"].to_list())
+    return filled, frames
+
+
+def test_frames_by_the_traces_own_pairs():
+    filled, frames = fill(None, [(1000, 10), (1080, 12), (1040, None), (1041, None), (10, None)])
+    assert filled == [[10, 12, 11, None, None]]
+    assert frames.best == PageMap(600, 40)
+    assert not frames.changed
+
+
+def test_a_pair_off_the_line_takes_the_map_back():
+    _, frames = fill(None, [(1000, 10), (1080, 12), (1040, None)], [(999, 11)])
+    assert frames.best is None
+    assert frames.changed
+
+
+def test_what_the_machine_says_counts_without_pairs_only():
+    told = PageMap(0, 40)
+    filled, frames = fill(told, [(80, None)], [(1000, 10)])
+    assert filled[0] == [2]
+    assert frames.best is None
+    assert frames.changed
+
+
+def test_addresses_of_64_bits_are_no_struct_pages():
+    filled, _ = fill(PageMap(0, 40), [(2**64 - 1, None), (2**63, None)])
+    assert filled == [[None, None]]
+
+
+@pytest.mark.parametrize("folder", sorted(p.name for p in FIXTURES.iterdir() if p.is_dir()))
+def test_captures_in_small_pieces(folder, tmp_path, monkeypatch):
+    if folder == "machines":
+        pytest.skip("no capture")
+    monkeypatch.setattr(reading, "PIECE_ROWS", 1000)
+    path = FIXTURES / folder
+    source = open_source(path, FORMATS)
+    made = spool_capture(source, collectors._format_of(source), tmp_path / "t", hold=700)
+    whole = collectors.open_capture(path)
+    assert made.events.collect().equals(whole.events.collect())
+    assert made.spooled
+    assert not whole.spooled
+    for name in ("origin", "raw_events", "clock", "span_ns", "facts", "lost", "notes"):
+        assert getattr(made, name) == getattr(whole, name)
+    frames = list(made.batches(500))
+    assert pl.concat(frames).equals(whole.events.collect())
