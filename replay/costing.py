@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import polars as pl
+import numpy as np
 
 from replay import costs as formula
+from replay.arena_tally import ArenaTally, by_size
 from replay.outcome import CostOutcome, LocalOutcome, PoolOutcome, TlbOutcome
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections import Counter
+
     from numpy.typing import NDArray
 
     from replay.arches.base import Layout
@@ -28,21 +30,21 @@ class Work:
         Figures of pool and local stacks.
     scanned
         Slots visited, in all.
-    freed_by_wraps, freed_by_unused : ndarray of int32
-        Slots freed by each flush pass, by who caused it.
+    freed_by_wraps, freed_by_unused : ndarray of int64, shape (slots + 1,)
+        Number of flush passes by the number of slots that they freed, and by who caused them.
     held_at_switches
         Local mappings held over context switches, in all.
-    arena : polars.DataFrame
-        Event rows of the arena and of kernel flushes, without the pool's own flushes.
+    arena
+        Calls on the arena, and kernel flushes without the pool's own.
     """
 
     pool: PoolOutcome
     local: LocalOutcome
     scanned: int
-    freed_by_wraps: NDArray[np.int32]
-    freed_by_unused: NDArray[np.int32]
+    freed_by_wraps: NDArray[np.int64]
+    freed_by_unused: NDArray[np.int64]
     held_at_switches: int
-    arena: pl.DataFrame
+    arena: ArenaTally
 
 
 def cost_of(
@@ -67,7 +69,6 @@ def cost_of(
         CPU time by cause; number of TLB flushes.
     """
     figures, cpus = machine.costs, machine.cpus
-    flushes = _arena_flushes(work.arena, layout)
     pool, local = work.pool, work.local
     causes: dict[str, tuple[int, float]] = {
         "kmap": (
@@ -88,8 +89,8 @@ def cost_of(
             float(formula.switch_ns(figures, layout, work.held_at_switches)),
         ),
         "vmap and vmalloc": _arena_work(work.arena, machine, layout),
-        "lazy purge flush": _flush_cost(flushes.filter("purge"), machine, layout),
-        "other range flush": _flush_cost(flushes.filter(~pl.col("purge")), machine, layout),
+        "lazy purge flush": _flush_cost(work.arena.purges, machine, layout),
+        "other range flush": _flush_cost(work.arena.others, machine, layout),
         "flush_tlb_all": _full(work.arena, machine, layout),
     }
     total = sum(ns for _, ns in causes.values())
@@ -100,91 +101,58 @@ def cost_of(
     }
     share = total / (span_ns * cpus) if span_ns else None
     cost = CostOutcome(total_ns=round(total), share_of_span=share, by_cause=by_cause)
-    return cost, _tlb(work, flushes, machine, layout)
+    return cost, _tlb(work, machine, layout)
 
 
-def _passes(freed: NDArray[np.int32], machine: Machine, layout: Layout) -> tuple[int, float]:
-    ns = formula.pool_pass_ns(machine.costs, layout, freed, machine.cpus)
-    return int(freed.size), float(ns.sum()) if freed.size else 0.0
+def _passes(passes: NDArray[np.int64], machine: Machine, layout: Layout) -> tuple[int, float]:
+    ns = formula.pool_pass_ns(machine.costs, layout, np.arange(passes.size), machine.cpus)
+    return int(passes.sum()), float(np.dot(passes, ns))
 
 
-def _arena_flushes(arena: pl.DataFrame, layout: Layout) -> pl.DataFrame:
-    """Columns `pages` and `purge` of every flush_tlb_kernel_range() that is not the pool's.
-
-    A flush belongs to the purge that it happened in: the innermost open call of its task is
-    __purge_vmap_area_lazy, or, where that has no return probe, its task's last event was.
-    """
-    purge_of = (
-        arena.select("seq", "pid", "op")
-        .with_columns(before=pl.col("op").shift(1).over("pid"))
-        .select("seq", "before")
-    )
-    parent_op = arena.select(pl.col("seq").alias("parent"), pl.col("op").alias("parent_op"))
-    pages = (pl.col("end") - pl.col("start") + layout.page_size - 1) // layout.page_size
-    return (
-        arena.filter((pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start")))
-        .join(purge_of, on="seq", how="left", maintain_order="left")
-        .join(parent_op, on="parent", how="left", maintain_order="left")
-        .select(
-            pages.cast(pl.Int64).alias("pages"),
-            (
-                (pl.col("parent_op") == "area_purge").fill_null(value=False)
-                | (pl.col("before") == "area_purge").fill_null(value=False)
-            ).alias("purge"),
-        )
-    )
-
-
-def _flush_cost(flushes: pl.DataFrame, machine: Machine, layout: Layout) -> tuple[int, float]:
-    pages = flushes.get_column("pages").to_numpy()
+def _flush_cost(flushes: Counter[int], machine: Machine, layout: Layout) -> tuple[int, float]:
+    pages, number = by_size(flushes)
     ns = formula.range_flush_ns(machine.costs, layout, pages, machine.cpus)
-    return flushes.height, float(ns.sum()) if flushes.height else 0.0
+    return flushes.total(), float(np.dot(number, ns))
 
 
-def _full(arena: pl.DataFrame, machine: Machine, layout: Layout) -> tuple[int, float]:
-    count = arena.filter(pl.col("op") == "flush_all").height
-    return count, count * float(formula.full_flush_ns(machine.costs, layout, machine.cpus))
+def _full(arena: ArenaTally, machine: Machine, layout: Layout) -> tuple[int, float]:
+    each = float(formula.full_flush_ns(machine.costs, layout, machine.cpus))
+    return arena.full, arena.full * each
 
 
-def _arena_work(arena: pl.DataFrame, machine: Machine, layout: Layout) -> tuple[int, float]:
+def _arena_work(arena: ArenaTally, machine: Machine, layout: Layout) -> tuple[int, float]:
     """Searching, carving and page tables of allocations and frees, without their flushes."""
-    allocs = arena.filter(pl.col("op") == "area_alloc")
-    frees = arena.filter(pl.col("op") == "area_free")
-    taken = int(allocs.get_column("size").sum() or 0) // layout.page_size
-    given = frees.select((pl.col("end") - pl.col("vaddr")).sum()).item() or 0
     steps = 10  # depth of a tree of about a thousand free blocks
-    ns = allocs.height * formula.arena_alloc_ns(machine.costs, 0, steps)
-    ns += taken * machine.costs.set_pte
-    ns += frees.height * formula.arena_free_ns(machine.costs, 0)
-    ns += given // layout.page_size * machine.costs.clear_pte
-    return allocs.height + frees.height, float(ns)
+    ns = arena.allocs * formula.arena_alloc_ns(machine.costs, 0, steps)
+    ns += arena.alloc_bytes // layout.page_size * machine.costs.set_pte
+    ns += arena.frees * formula.arena_free_ns(machine.costs, 0)
+    ns += arena.free_bytes // layout.page_size * machine.costs.clear_pte
+    return arena.allocs + arena.frees, float(ns)
 
 
-def _tlb(work: Work, flushes: pl.DataFrame, machine: Machine, layout: Layout) -> TlbOutcome:
+def _tlb(work: Work, machine: Machine, layout: Layout) -> TlbOutcome:
     """Count flushes by kind.
 
     x86 makes a full flush of a range above its ceiling, the pool's window always being one
     (arch/x86/mm/tlb.c: flush_tlb_kernel_range); ARM invalidates page by page whatever the range.
     """
     ceiling = layout.flush_ceiling_pages
-    pages = flushes.get_column("pages")
-    explicit = work.arena.filter(pl.col("op") == "flush_all").height
+    flushes = work.arena.ranges()
     pool_full = ceiling is not None and layout.pkmap_slots > ceiling
-    over = 0 if ceiling is None else int((pages > ceiling).sum())
-    ranged = flushes.height - over + (0 if pool_full else work.pool.flushes)
-    ranged_pages = pages if ceiling is None else pages.filter(pages <= ceiling)
-    largest = ranged_pages.max()
-    range_pages = int(ranged_pages.sum())
+    ranges = {n: times for n, times in flushes.items() if ceiling is None or n <= ceiling}
+    over = flushes.total() - sum(ranges.values())
+    ranged = sum(ranges.values()) + (0 if pool_full else work.pool.flushes)
+    range_pages = sum(n * times for n, times in ranges.items())
     if not pool_full:
         range_pages += work.pool.flushes * layout.pkmap_slots
-    full = explicit + over + (work.pool.flushes if pool_full else 0)
+    full = work.arena.full + over + (work.pool.flushes if pool_full else 0)
     interrupts = not layout.tlb_broadcast or layout.tlb_erratum_ipi
     everywhere = full + ranged
     return TlbOutcome(
         full=full,
         range=ranged,
         range_pages=range_pages,
-        range_pages_max=largest if isinstance(largest, int) else 0,
+        range_pages_max=max(ranges, default=0),
         single=work.local.tlb_single,
         ipis=everywhere * (machine.cpus - 1) if interrupts else 0,
     )

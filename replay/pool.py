@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from replay.linearise import PoolSequence, PoolState, PoolWindow, is_anonymous, linearise
-from replay.outcome import PoolOutcome, Series
+from replay.linearise import PoolSequence, linearise
+from replay.lock_order import over_pages
+from replay.pool_facts import PoolState, PoolWindow
+from replay.pool_stream import POOL_CALLS, is_anonymous
+from replay.pool_tally import BINS, PoolTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,15 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arches.base import Layout
-    from replay.kernels.sequence import Gauges
+    from replay.lock_order import Piece
+    from replay.outcome import PoolOutcome
 
-BINS = 240
-"""Bins of the series over time: more than a terminal or a small chart can show."""
 MISFITS = 4
 """Contradictions from which a snapshot is suspected to be of another run, and how many times
 fewer there must be without it. Fewer are the trace's own."""
-THRESHOLDS = (50, 75, 90, 100)
-"""Percentages of slots in use of which the share of time is reported."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PoolReplay:
         Per operation: slot, ASLEEP or UNKNOWN; slots visited; slots freed by a flush (-1: none).
     predicted : ndarray of int32
         Per call: the slot that the model gives it in the end.
-    outcome
+    tally, outcome
         Figures.
     initial_state
         ``snapshot``, ``inferred`` or, in words, why the snapshot was not used.
@@ -51,8 +51,99 @@ class PoolReplay:
     scanned: NDArray[np.int32]
     freed: NDArray[np.int32]
     predicted: NDArray[np.int32]
+    tally: PoolTally
     outcome: PoolOutcome
     initial_state: str
+
+
+class PoolRun:
+    """Replays operations piece by piece and counts what they come to.
+
+    Parameters
+    ----------
+    window
+        The pool.
+    span
+        Time of the first and of the last event of the capture.
+
+    Attributes
+    ----------
+    tally
+        Figures so far.
+    """
+
+    def __init__(self, window: PoolWindow, span: tuple[int, int]) -> None:
+        from replay.kernels.pool import new_pool
+        from replay.kernels.sequence import new_gauges
+
+        self.tally = PoolTally(window.slots)
+        self._pool = new_pool(window.slots, 0)
+        self._pages = np.zeros(0, np.uint64)
+        self._gauges = new_gauges(window.slots, *span, BINS)
+        self._nameless = {"kmap": 0, "kunmap": 0}
+        self._started = False
+
+    def take(
+        self, piece: Piece, *, last: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Replay a piece, and write into its calls what became of them.
+
+        Returns
+        -------
+        result, scanned, freed : ndarray of int32
+            As in :class:`PoolReplay`.
+        """
+        from replay.kernels import sequence as kernel
+
+        time = piece.time
+        result, scanned, freed = (np.zeros(time.size, np.int32) for _ in range(3))
+        self._started |= time.size > 0
+        gauges = self._gauges
+        until = int(time[-1]) if time.size else gauges.since
+        gauges = gauges._replace(until=gauges.end if last and self._started else until)
+        pool = self._over(piece.pages)
+        most_used, most_stale = kernel.run(
+            pool, piece.snapshot, piece.operations, time, result, scanned, freed, gauges
+        )
+        self._pool, self._pages = pool, piece.pages
+        self._gauges = gauges._replace(since=until)
+        code = piece.operations[:, 0]
+        self.tally.add(code, result, scanned, freed)
+        self.tally.most_used = max(self.tally.most_used, int(most_used))
+        self.tally.most_stale = max(self.tally.most_stale, int(most_stale))
+        _write_down(piece, result)
+        return result, scanned, freed
+
+    def finish(self, calls: NDArray[np.void]) -> None:
+        """Count calls that are over (:data:`replay.pool_stream.CALL`)."""
+        slept = calls[calls["sleeps"] > 0]
+        waited = slept["last_try"] - slept["first_try"]
+        self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
+
+    def count_nameless(self, events: pl.DataFrame) -> None:
+        """Count the calls of which the trace has no argument (function tracer), no more."""
+        ops = events.filter(pl.col("op").is_in(POOL_CALLS) & is_anonymous()).get_column("op")
+        for op in self._nameless:
+            self._nameless[op] += int((ops == op).sum())
+
+    def outcome(self) -> PoolOutcome:
+        """The figures."""
+        from replay.kernels.pool import USED
+
+        nameless = self._nameless["kmap"], self._nameless["kunmap"]
+        used = int(self._pool.reg[USED])
+        return self.tally.outcome(self._gauges, still_used=used, nameless=nameless)
+
+    def _over(self, pages: NDArray[np.uint64]) -> Any:
+        """The pool over the page numbers of a piece; pages that nobody names any more have none."""
+        old = self._pool.page
+        mapped = np.flatnonzero(old >= 0)
+        address = self._pages[old[mapped]]
+        at = np.minimum(np.searchsorted(pages, address), max(pages.size - 1, 0))
+        known = pages[at] == address if pages.size else np.zeros(mapped.size, bool)
+        page = np.full(old.size, -1, np.int64)
+        page[mapped[known]] = at[known]
+        return over_pages(self._pool._replace(page=page), pages.size)
 
 
 def window_of(layout: Layout) -> PoolWindow:
@@ -71,6 +162,16 @@ def state_from(values: Mapping[str, Any]) -> PoolState | None:
         tuple((slot, count, -1 if pfn is None else pfn) for slot, count, pfn in slots),
         int(values.get("snapshot_seq") or 0),
     )
+
+
+def is_of_another_run(misfits: int, without: int) -> bool:
+    """Whether a snapshot contradicts the trace: how many calls do, with it and without it."""
+    return without <= misfits // MISFITS
+
+
+def not_used(misfits: int) -> str:
+    """Words for a snapshot that was left aside."""
+    return f"inferred: the snapshot contradicts the trace in {misfits} calls"
 
 
 def replay_pool(
@@ -109,9 +210,8 @@ def replay_pool(
     misfits = int((sequence.status == DIVERGED).sum())
     if state is not None and misfits >= MISFITS:
         without = linearise(events, window, losses=losses)
-        if int((without.status == DIVERGED).sum()) <= misfits // MISFITS:
-            sequence = without
-            initial = f"inferred: the snapshot contradicts the trace in {misfits} calls"
+        if is_of_another_run(misfits, int((without.status == DIVERGED).sum())):
+            sequence, initial = without, not_used(misfits)
     return _replay(sequence, window, events, span, initial)
 
 
@@ -122,135 +222,27 @@ def _replay(
     span: tuple[int, int],
     initial: str,
 ) -> PoolReplay:
-    from replay.kernels import sequence as kernel
-    from replay.kernels.pool import USED, new_pool
-
-    n = sequence.time.size
-    pool = new_pool(window.slots, sequence.calls.pages)
-    result, scanned, freed = (np.zeros(n, np.int32) for _ in range(3))
-    gauges = kernel.new_gauges(window.slots, *span, BINS if n else 0)
-    most_used, most_stale = kernel.run(
-        pool, sequence.snapshot, sequence.operations, sequence.time, result, scanned, freed, gauges
-    )
-    predicted = np.full(sequence.calls.row.size, kernel.UNKNOWN, np.int32)
-    is_map = sequence.operations[:, 0] == kernel.MAP
-    predicted[sequence.call[is_map]] = result[is_map]  # the last attempt stays
-    waits = _waits(sequence, result, events)
-    outcome = pool_figures(
-        window.slots, sequence.operations[:, 0], result, scanned, freed, gauges,
-        most_used=int(most_used), most_stale=int(most_stale), waits=waits,
-        still_used=int(pool.reg[USED]),
-    )  # fmt: skip
-    outcome = _with_anonymous(outcome, events)
-    return PoolReplay(sequence, result, scanned, freed, predicted, outcome, initial)
-
-
-def _with_anonymous(outcome: PoolOutcome, events: pl.DataFrame) -> PoolOutcome:
-    """Count the calls of which the trace has no argument (function tracer), no more."""
-    anonymous = events.filter(is_anonymous()).get_column("op")
-    return replace(
-        outcome,
-        maps=outcome.maps + int((anonymous == "kmap").sum()),
-        unmaps=outcome.unmaps + int((anonymous == "kunmap").sum()),
+    run = PoolRun(window, span)
+    result, scanned, freed = run.take(sequence.piece, last=True)
+    calls = sequence.piece.calls
+    run.finish(calls)
+    run.count_nameless(events)
+    predicted = calls["predicted"].copy()
+    return PoolReplay(
+        sequence, result, scanned, freed, predicted, run.tally, run.outcome(), initial
     )
 
 
-def _waits(sequence: PoolSequence, result: NDArray[np.int32], events: pl.DataFrame) -> pl.DataFrame:
-    """Columns `pid`, `sleeps`, `wait_ns` of every call that slept."""
+def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:
+    """Note in the calls which slot they got, when, and how often they slept."""
     from replay.kernels.sequence import ASLEEP, MAP
+    from replay.pool_stream import UNSET
 
-    maps = np.flatnonzero(sequence.operations[:, 0] == MAP)
-    calls = sequence.call[maps]
-    slept = np.unique(calls[result[maps] == ASLEEP])
-    attempts = pl.DataFrame(
-        {"call": calls, "time": sequence.time[maps], "asleep": result[maps] == ASLEEP}
-    ).filter(pl.col("call").is_in(slept))
-    pid = events.get_column("pid").gather(sequence.calls.row[slept])
-    return (
-        attempts.group_by("call", maintain_order=True)
-        .agg(
-            pl.col("asleep").sum().alias("sleeps"),
-            (pl.col("time").last() - pl.col("time").first()).alias("wait_ns"),
-        )
-        .sort("call")
-        .with_columns(pid.alias("pid"))
-    )
-
-
-def pool_figures(
-    slots: int,
-    code: NDArray[np.int64],
-    result: NDArray[np.int32],
-    scanned: NDArray[np.int32],
-    freed: NDArray[np.int32],
-    gauges: Gauges,
-    *,
-    most_used: int,
-    most_stale: int,
-    waits: pl.DataFrame,
-    still_used: int,
-) -> PoolOutcome:
-    """Figures of a replayed sequence.
-
-    Parameters
-    ----------
-    slots
-        Size of the pool.
-    code, result, scanned, freed : ndarray, shape (n,)
-        Per operation: its code in :mod:`replay.kernels.sequence`, and what the replay filled.
-    gauges
-        As filled by the replay.
-    most_used, most_stale, still_used
-        Slots: at most in use and stale, in use at the end.
-    waits
-        Columns `pid`, `sleeps`, `wait_ns`, a row per call that slept.
-    """
-    from replay.kernels import sequence as kernel
-
-    is_map = code == kernel.MAP
-    done = is_map & (result >= 0)
-    new = done & (scanned > 0)
-    passed = freed >= 0
-    total = int(gauges.used_ns.sum())
-    reached = np.cumsum(gauges.used_ns[::-1])[::-1]  # time with at least so many used
-    needed = {p: -(-slots * p // 100) for p in THRESHOLDS}
-    return PoolOutcome(
-        slots=slots,
-        maps=int(done.sum()),
-        unmaps=int(((code == kernel.UNMAP) & (result >= 0)).sum()),
-        hits=int((done & ~new).sum()),
-        new_mappings=int(new.sum()),
-        passes=int(passed.sum()),
-        wraps=int((passed & is_map).sum()),
-        unused_passes=int((passed & ~is_map).sum()),
-        flushes=int((freed > 0).sum()),
-        waits=int(waits.get_column("sleeps").sum()),
-        waiting_tasks=waits.get_column("pid").n_unique(),
-        wait_ns=int(waits.get_column("wait_ns").sum()),
-        longest_wait_ns=int(waits.select(pl.col("wait_ns").max().fill_null(0)).item()),
-        max_used=most_used,
-        mean_used=float(np.dot(gauges.used_ns, np.arange(slots + 1))) / total if total else 0.0,
-        max_stale=most_stale,
-        scan_mean=float(scanned[new].mean()) if new.any() else 0.0,
-        scan_max=int(scanned[is_map].max(initial=0)),
-        share_above={str(p): int(reached[n]) / total if total else 0.0 for p, n in needed.items()},
-        used=_series(gauges.used, gauges),
-        stale=_series(gauges.stale, gauges),
-        still_used=still_used,
-    )
-
-
-def _series(table: NDArray[np.float64], gauges: Gauges) -> Series | None:
-    """Bins that time passed in, as a series."""
-    bins = min(table.shape[0], -(-(gauges.end - gauges.start) // gauges.width))
-    if bins <= 0 or not np.isfinite(table[:bins, 0]).all():
-        return None
-    width = np.full(bins, gauges.width, np.float64)
-    width[-1] = gauges.end - gauges.start - (bins - 1) * gauges.width
-    return Series(
-        start_ns=0,
-        bin_ns=gauges.width,
-        low=tuple(table[:bins, 0].tolist()),
-        high=tuple(table[:bins, 1].tolist()),
-        mean=tuple((table[:bins, 2] / width).tolist()),
-    )
+    maps = np.flatnonzero(piece.operations[:, 0] == MAP)
+    call, got, time = piece.call[maps], result[maps], piece.time[maps]
+    calls = piece.calls
+    calls["predicted"][call] = got  # the last attempt stays
+    np.add.at(calls["sleeps"], call[got == ASLEEP], 1)
+    first = calls["first_try"][call] == UNSET
+    calls["first_try"][call[first][::-1]] = time[first][::-1]
+    calls["last_try"][call] = time

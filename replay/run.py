@@ -13,10 +13,10 @@ import polars as pl
 
 from collectors.events import require_events
 from replay.arena import arena_figures
+from replay.arena_tally import arena_tally
 from replay.costing import Work, cost_of
 from replay.findings import findings
 from replay.layout import layout_of
-from replay.linearise import is_window_flush
 from replay.locals import LocalReplay, replay_locals
 from replay.outcome import LocalOutcome, Outcome
 from replay.pool import PoolReplay, replay_pool, state_from, window_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _BEYOND = 1 << 48
 """No address, frame or size of the machines that are modelled reaches this."""
 _VALUES = ("page", "pfn", "vaddr", "pages", "size", "align", "start", "end")
-ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
 
 
 @dataclass(frozen=True)
@@ -149,18 +148,16 @@ def outcome_of(
     done: Replayed, values: Mapping[str, Any], lost: Loss | None, *, clock_is_ns: bool
 ) -> Outcome:
     """The figures of a replay as one outcome."""
-    sequence = done.pool.sequence
-    by_map = sequence.operations[:, 0] == 0
-    freed = done.pool.freed
+    tally = done.pool.tally
     local = local_figures(done.local, done.layout)
     work = Work(
         pool=done.pool.outcome,
         local=local,
-        scanned=int(done.pool.scanned.sum()),
-        freed_by_wraps=freed[(freed >= 0) & by_map],
-        freed_by_unused=freed[(freed >= 0) & ~by_map],
+        scanned=tally.scanned,
+        freed_by_wraps=tally.freed_by_wraps,
+        freed_by_unused=tally.freed_by_unused,
         held_at_switches=local.mappings_saved,
-        arena=arena_events(done),
+        arena=arena_tally(done.events, done.layout, window_of(done.layout)),
     )
     span_ns = done.span[1] - done.span[0]
     cost, tlb = cost_of(work, done.machine, done.layout, span_ns if clock_is_ns else None)
@@ -178,12 +175,6 @@ def outcome_of(
         caveats=tuple(common_caveats(done, values, lost, clock_is_ns=clock_is_ns)),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
-
-
-def arena_events(done: Replayed) -> pl.DataFrame:
-    """Rows of the arena and of kernel flushes, without the flushes of the pool's window."""
-    of_pool = is_window_flush(window_of(done.layout))
-    return done.events.filter(pl.col("op").is_in(ARENA_OPS) & ~of_pool.fill_null(value=False))
 
 
 def local_figures(local: LocalReplay, layout: Layout) -> LocalOutcome:

@@ -321,7 +321,7 @@ def _pool_state(done: Replayed, call: int) -> str:
     pool = new_pool(slots, sequence.calls.pages)
     empty = np.zeros(stop, np.int32)
     kernel.run(
-        pool, sequence.snapshot, sequence.operations[:stop], sequence.time[:stop],
+        pool, sequence.piece.snapshot, sequence.operations[:stop], sequence.time[:stop],
         empty, empty.copy(), empty.copy(), kernel.new_gauges(slots, 0, 0, 0),
     )  # fmt: skip
     used, stale = int(pool.reg[USED]), int(pool.reg[STALE])

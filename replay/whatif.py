@@ -20,12 +20,14 @@ import polars as pl
 
 from collectors.events import HmtraceError
 from replay.arena import arena_figures
+from replay.arena_tally import arena_tally
 from replay.costing import Work, cost_of
 from replay.findings import findings
 from replay.layout import layout_of
 from replay.outcome import LocalOutcome, Outcome
-from replay.pool import BINS, pool_figures
-from replay.run import Replayed, arena_events, common_caveats
+from replay.pool import window_of
+from replay.pool_tally import BINS, PoolTally
+from replay.run import Replayed, common_caveats
 from replay.sites import call_sites
 
 if TYPE_CHECKING:
@@ -46,9 +48,7 @@ class _PoolPart(NamedTuple):
     """Figures of the pool, and what the cost needs of it."""
 
     outcome: PoolOutcome
-    scanned: int
-    freed_by_wraps: NDArray[np.int32]
-    freed_by_unused: NDArray[np.int32]
+    tally: PoolTally
     stuck: int
 
 
@@ -97,11 +97,11 @@ def what_if(
     work = Work(
         pool=pool.outcome,
         local=local,
-        scanned=pool.scanned,
-        freed_by_wraps=pool.freed_by_wraps,
-        freed_by_unused=pool.freed_by_unused,
+        scanned=pool.tally.scanned,
+        freed_by_wraps=pool.tally.freed_by_wraps,
+        freed_by_unused=pool.tally.freed_by_unused,
         held_at_switches=local.mappings_saved,
-        arena=arena_events(done),
+        arena=arena_tally(done.events, done.layout, window_of(done.layout)),
     )
     span_ns = done.span[1] - done.span[0]
     cost, tlb = cost_of(work, target, layout, span_ns if clock_is_ns else None)
@@ -204,28 +204,18 @@ def _replay_pool(
     most_used, most_stale, stuck = kernel.run(
         pool, load, int(task.max(initial=0)) + 1, int(target.costs.sleep), closed, gauges
     )
-    sleepers = load.sleeps > 0
-    waits = pl.DataFrame(
-        {"pid": owner[sleepers], "sleeps": load.sleeps[sleepers], "wait_ns": load.wait[sleepers]}
-    )
-    outcome = pool_figures(
-        layout.pkmap_slots, load.code, load.result, load.scanned, load.freed,
-        gauges, most_used=int(most_used), most_stale=int(most_stale), waits=waits,
-        still_used=int(pool.reg[USED]),
-    )  # fmt: skip
+    tally = PoolTally(slots, most_used=int(most_used), most_stale=int(most_stale))
+    tally.add(load.code, load.result, load.scanned, np.full(n, -1, np.int32))
     by_map = load.code == MAP
-    asleep = by_map & (load.result == ASLEEP)  # their last pass is among the failed ones
-    failed = np.concatenate([np.ones(load.passes[:, 0].sum()), np.zeros(load.passes[:, 1].sum())])
-    in_time = (load.freed >= 0) & ~asleep
-    wraps = np.concatenate([load.freed[in_time & by_map], failed]).astype(np.int32)
-    unused = load.freed[in_time & ~by_map]
-    outcome = replace(
-        outcome,
-        passes=wraps.size + unused.size,
-        wraps=wraps.size,
-        flushes=int((wraps > 0).sum() + (unused > 0).sum()),
-    )
-    return _PoolPart(outcome, int(load.scanned.sum()), wraps, unused, int(stuck))
+    in_time = (load.freed >= 0) & ~(by_map & (load.result == ASLEEP))
+    tally.add_passes(load.freed[in_time & by_map], load.freed[in_time & ~by_map])
+    # Passes of attempts that failed are not told apart by how many slots they freed.
+    tally.freed_by_wraps[1] += load.passes[:, 0].sum()
+    tally.freed_by_wraps[0] += load.passes[:, 1].sum()
+    sleepers = load.sleeps > 0
+    tally.add_waits(owner[sleepers], load.sleeps[sleepers], load.wait[sleepers])
+    outcome = tally.outcome(gauges, still_used=int(pool.reg[USED]))
+    return _PoolPart(replace(outcome, slots=layout.pkmap_slots), tally, int(stuck))
 
 
 def _local_figures(done: Replayed, target: Machine, layout: Layout, high: _High) -> LocalOutcome:

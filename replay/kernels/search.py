@@ -6,6 +6,9 @@ cannot be explained any more, the events since the checkpoint are gone through a
 question answered the other way, the latest first; an answer that leads further is kept.
 Checkpoints are set where nothing is pending, every few events in a real trace; the number of
 tries is bounded, so that the whole stays linear.
+
+A long trace is ordered piece by piece: each call of :func:`order` ends at a checkpoint, and the
+next one goes on there, so that it makes no difference where the pieces end.
 """
 
 from __future__ import annotations
@@ -26,8 +29,11 @@ from replay.kernels.placing import (
     N_MOVES,
     N_OUT,
     N_UNMAPS,
+    PASS_KEY,
+    SUB,
     Calls,
     Work,
+    settle_limbo,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +49,15 @@ LONGEST = 2048
 TRIES = 2000
 """Ways tried between two checkpoints."""
 BUDGET = 6
-"""Events gone through again, in all, as a multiple of the trace."""
+"""Events gone through again, in all, as a multiple of those before the checkpoint."""
+LIMBO_EVENTS = 1 << 18
+"""Events after a flush from which on nobody asks any more which slots it freed: an unmap that may
+have come after it is taken to have come before."""
+
+# Positions in the `effort` of :func:`order`
+LEFT = 0  # events that may be gone through again
+IS_FULL = 1  # the output had no room
+EFFORT = 2
 
 
 class Checkpoint(NamedTuple):
@@ -82,6 +96,14 @@ def _is_quiet(w: Work) -> bool:
     for slot in range(w.limbo_page.shape[0]):
         in_limbo = in_limbo or w.limbo_page[slot] >= 0
     return not in_limbo
+
+
+@kernel
+def _settle_old(w: Work, at: int) -> None:
+    """Answer what has been open for too long, so that what lies before it is settled."""
+    if at - w.reg[PASS_KEY] // SUB > LIMBO_EVENTS:
+        for slot in range(w.limbo_page.shape[0]):
+            settle_limbo(w, slot)
 
 
 @kernel
@@ -172,8 +194,11 @@ def order(
     kinds: NDArray[np.uint8],
     who: NDArray[np.int64],
     start: int,
+    stop: int,
+    last: bool,  # noqa: FBT001
+    effort: NDArray[np.int64],
 ) -> int:
-    """Place all calls.
+    """Place the calls of the events from `start` to `stop`.
 
     Parameters
     ----------
@@ -183,30 +208,38 @@ def order(
         Room for a checkpoint.
     snapshot, calls, kinds, who
         As for :func:`replay.kernels.order.handle`.
-    start
-        0. (A constant in the code would be a type of its own to numba, and everything called
-        with it be compiled twice.)
+    start, stop
+        Positions in the stream. (A constant in the code would be a type of its own to numba, and
+        everything called with it be compiled twice.)
+    last
+        Whether the trace ends at `stop`. Else the state is that of the last checkpoint before.
+    effort : ndarray of int64, shape (EFFORT,)
+        Tries that are left, carried from call to call, and whether `w.out` was too small.
 
     Returns
     -------
     int
-        Number of stream events handled; fewer than all if `w.out` is too small.
+        Number of stream events handled.
     """
-    n = kinds.shape[0]
     margin = 3 * w.pool.counts.shape[0] + w.maps.shape[0] + 64
-    budget = BUDGET * n + 100 * LONGEST
+    left = effort[LEFT]
+    effort[IS_FULL] = 0
     searching = True
     tries = 0
-    furthest = 0
+    furthest = start
     question = 0
     since = start
     at = start
     _save(w, c)
-    while at < n:
+    while at < stop:
         if w.reg[N_OUT] + margin > w.out.shape[0]:
-            return at
+            effort[IS_FULL] = 1
+            break
         if at - since >= LONGEST or (at - since >= SHORTEST and _is_quiet(w)):
+            _settle_old(w, at)
             _save(w, c)
+            left += BUDGET * (at - since)
+            effort[LEFT] = left
             since = at
             searching = True
             tries = 0
@@ -222,12 +255,15 @@ def order(
                 c.best[i] = w.choices[i] if i < question else 0
         question -= 1
         tries += 1
-        budget -= at - since
-        if tries > TRIES or budget < 0 or question < 0:
+        left -= at - since
+        if tries > TRIES or left < 0 or question < 0:
             # No way leads on: take the one that came furthest, and go on behind it.
             searching = False
             question = w.choices.shape[0]
         _answer(w.choices, c.best, question)
         _restore(w, c, kinds, who, since, at)
         at = since
-    return at
+    if last and at == stop:
+        return at
+    _restore(w, c, kinds, who, since, at)
+    return since

@@ -57,6 +57,9 @@ class Gauges(NamedTuple):
         Time of the first bin, and the end of the measured time.
     width : int
         Width of a bin in ns, at least 1.
+    since, until : int
+        The part of it that one run measures: up to its first operation from `since` on, after
+        its last one up to `until`.
     """
 
     used_ns: NDArray[np.int64]
@@ -65,6 +68,8 @@ class Gauges(NamedTuple):
     start: int
     end: int
     width: int
+    since: int
+    until: int
 
 
 @inlined
@@ -171,11 +176,11 @@ def run(
     """
     most_used = pool.reg[USED]
     most_stale = pool.reg[STALE]
-    if time.shape[0]:
-        observe(gauges, pool.reg[USED], pool.reg[STALE], gauges.start, time[0])
+    before = gauges.since
     for i in range(operations.shape[0]):
-        if i and time[i] > time[i - 1]:
-            observe(gauges, pool.reg[USED], pool.reg[STALE], time[i - 1], time[i])
+        if time[i] > before:
+            observe(gauges, pool.reg[USED], pool.reg[STALE], before, time[i])
+            before = time[i]
         result[i] = step(
             pool, snapshot, operations[i, 0], operations[i, 1], operations[i, 2], operations[i, 3]
         )
@@ -183,8 +188,7 @@ def run(
         freed[i] = pool.reg[FREED]
         most_used = max(most_used, pool.reg[USED])
         most_stale = max(most_stale, pool.reg[STALE])
-    if time.shape[0]:
-        observe(gauges, pool.reg[USED], pool.reg[STALE], time[-1], gauges.end)
+    observe(gauges, pool.reg[USED], pool.reg[STALE], before, gauges.until)
     return most_used, most_stale
 
 
@@ -198,7 +202,7 @@ def new_gauges(slots: int, start: int, end: int, bins: int) -> Gauges:
         values[:, 1] = -np.inf
         return values
 
-    return Gauges(np.zeros(slots + 1, np.int64), table(), table(), start, end, width)
+    return Gauges(np.zeros(slots + 1, np.int64), table(), table(), start, end, width, start, end)
 
 
 __all__ = ["ASLEEP", "UNKNOWN", "Gauges", "load", "new_gauges", "observe", "run", "step"]

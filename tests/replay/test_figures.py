@@ -11,16 +11,21 @@ import pytest
 from collectors.events import SCHEMA
 from replay import costs as formula
 from replay.arena import arena_figures
+from replay.arena_tally import arena_tally
 from replay.costing import Work, cost_of
 from replay.kernels import arena_use
 from replay.layout import layout_of
 from replay.locals import replay_locals
 from replay.machine import Machine
 from replay.outcome import LocalOutcome, PoolOutcome
+from replay.pool import window_of
 from replay.sites import UNKNOWN_SITE, call_sites
 
 I386 = Machine(arch="i386", pae=True, cpus=4, ram=((0, 1 << 30),))
 ARM = Machine(arch="arm", cpus=4, nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))
+
+
+I386_LAYOUT = layout_of(I386)
 
 
 class Area(NamedTuple):
@@ -44,10 +49,10 @@ def work(arena: pl.DataFrame, **pool: Any) -> Work:
         pool=PoolOutcome(slots=512, **pool),
         local=LocalOutcome(),
         scanned=0,
-        freed_by_wraps=np.array([5, 0], np.int32),
-        freed_by_unused=np.zeros(0, np.int32),
+        freed_by_wraps=np.array([1, 0, 0, 0, 0, 1]),  # one pass freed nothing, one five slots
+        freed_by_unused=np.zeros(6, np.int64),
         held_at_switches=0,
-        arena=arena,
+        arena=arena_tally(arena, I386_LAYOUT, window_of(I386_LAYOUT)),
     )
 
 

@@ -1,0 +1,132 @@
+"""Work of the arena and the TLB flushes of kernel addresses, counted up piece by piece."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from replay.pool_stream import is_window_flush
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.arches.base import Layout
+    from replay.pool_facts import PoolWindow
+
+ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
+
+
+@dataclass
+class ArenaTally:
+    """What the arena's events come to.
+
+    Attributes
+    ----------
+    allocs, alloc_bytes, frees, free_bytes
+        Calls, and bytes of address space, failed calls included.
+    full
+        flush_tlb_all() calls.
+    purges, others
+        flush_tlb_kernel_range() calls that are not the pool's, by the number of pages: those of
+        lazy purges, and the others.
+    """
+
+    allocs: int = 0
+    alloc_bytes: int = 0
+    frees: int = 0
+    free_bytes: int = 0
+    full: int = 0
+    purges: Counter[int] = field(default_factory=Counter)
+    others: Counter[int] = field(default_factory=Counter)
+    _open: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(
+            schema={"seq": pl.UInt64, "end_seq": pl.UInt64, "pid": pl.Int32}
+        )
+    )
+    _after_purge: pl.Series = field(default_factory=lambda: pl.Series("pid", [], pl.Int32))
+
+    def add(self, events: pl.DataFrame, window: PoolWindow, page_size: int) -> None:
+        """Count a piece of the event table.
+
+        Parameters
+        ----------
+        events
+            Sorted by `seq`, behind everything before.
+        window
+            The pool, whose flushes are not the arena's.
+        page_size
+            Bytes.
+        """
+        of_pool = is_window_flush(window).fill_null(value=False)
+        arena = events.filter(pl.col("op").is_in(ARENA_OPS) & ~of_pool)
+        if not arena.height:
+            return
+        allocs = arena.filter(pl.col("op") == "area_alloc")
+        frees = arena.filter(pl.col("op") == "area_free")
+        self.allocs += allocs.height
+        self.alloc_bytes += int(allocs.get_column("size").sum() or 0)
+        self.frees += frees.height
+        self.free_bytes += frees.select((pl.col("end") - pl.col("vaddr")).sum()).item() or 0
+        self.full += arena.filter(pl.col("op") == "flush_all").height
+        self._add_flushes(arena, page_size)
+
+    def _add_flushes(self, arena: pl.DataFrame, page_size: int) -> None:
+        """Count ranged flushes.
+
+        A flush belongs to the purge that it happened in: the innermost open call of its task is
+        __purge_vmap_area_lazy, or, where that has no return probe, its task's last event was.
+        """
+        is_purge = pl.col("op") == "area_purge"
+        purges = pl.concat([self._open, arena.filter(is_purge).select("seq", "end_seq", "pid")])
+        arena = arena.with_columns(
+            purges_before=is_purge.shift(1)
+            .over("pid")
+            .fill_null(pl.col("pid").is_in(self._after_purge.implode()))
+        )
+        counted = (
+            arena.filter((pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start")))
+            .group_by(
+                pages=((pl.col("end") - pl.col("start") + page_size - 1) // page_size),
+                purge=pl.col("purges_before")
+                | pl.col("parent").is_in(purges["seq"].implode()).fill_null(value=False),
+            )
+            .len()
+        )
+        for pages, purge, number in counted.iter_rows():
+            (self.purges if purge else self.others)[pages] += number
+        latest = arena.group_by("pid").agg(is_purge.last().alias("purge"))
+        self._after_purge = pl.concat(
+            [
+                self._after_purge.filter(~self._after_purge.is_in(latest["pid"].implode())),
+                latest.filter("purge").get_column("pid"),
+            ]
+        )
+        # A task is in one purge at a time: of those without a return only its last can be open.
+        returns = pl.col("end_seq").is_not_null()
+        self._open = pl.concat(
+            [
+                purges.filter(returns & (pl.col("end_seq") > arena["seq"][-1])),
+                purges.filter(~returns).unique("pid", keep="last", maintain_order=True),
+            ]
+        )
+
+    def ranges(self) -> Counter[int]:
+        """All ranged flushes by the number of pages."""
+        return self.purges + self.others
+
+
+def arena_tally(events: pl.DataFrame, layout: Layout, window: PoolWindow) -> ArenaTally:
+    """Count a whole trace."""
+    tally = ArenaTally()
+    tally.add(events, window, layout.page_size)
+    return tally
+
+
+def by_size(flushes: Counter[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pages, ascending, and number of flushes of so many."""
+    pages = sorted(flushes)
+    return np.array(pages, np.int64), np.array([flushes[p] for p in pages], np.int64)

@@ -1,0 +1,356 @@
+"""The order in which the pool's lock was taken, found piece by piece.
+
+:class:`LockOrder` is fed the event table in pieces and gives the pool's operations in lock order,
+as far as nothing that comes later can change it. Where the pieces end makes no difference: the
+search (:mod:`replay.kernels.search`) goes on from its last checkpoint, and what it may still put
+elsewhere is held back. How much that can be is bounded by the constants of
+:mod:`replay.pool_stream` and :mod:`replay.kernels.search`, not by the trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from collectors.events import HmtraceError
+from replay.pool_stream import PoolStream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from replay.kernels.placing import Work
+    from replay.kernels.pool import Pool
+    from replay.kernels.search import Checkpoint
+    from replay.pool_facts import PoolFacts, PoolState, PoolWindow
+    from replay.pool_stream import Known
+
+_ROWS_PER_EVENT: Final = 64
+_FEW_ROWS: Final = 1 << 22
+"""Bounds on the output of the search: in an honest trace it is little more than the calls."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Operations of the pool in lock order, behind those of the piece before.
+
+    Attributes
+    ----------
+    operations : ndarray of int64, shape (n, 4)
+        For :func:`replay.kernels.sequence.run`.
+    time : ndarray of int64, shape (n,)
+        When, in ns of the trace clock; never falls.
+    call : ndarray of int64, shape (n,)
+        Index into `calls`, -1 none.
+    at_pass : ndarray of int64, shape (n,)
+        Number of the traced flush that this operation belongs to, -1 none.
+    calls : ndarray of replay.pool_stream.CALL
+        The calls; what the replay finds out is to be written into them.
+    pages : ndarray of uint64
+        The page that each page number of the operations stands for, ascending.
+    snapshot
+        Pool that SNAPSHOT operations set.
+    """
+
+    operations: NDArray[np.int64]
+    time: NDArray[np.int64]
+    call: NDArray[np.int64]
+    at_pass: NDArray[np.int64]
+    calls: NDArray[np.void]
+    pages: NDArray[np.uint64]
+    snapshot: Pool
+
+
+class _Carry(NamedTuple):
+    """State of the search between two pieces; see :class:`replay.kernels.placing.Work`.
+
+    Pages are numbers in `LockOrder._pages`, calls are indices of the stream's calls.
+    """
+
+    pool: Pool
+    doubt: NDArray[np.uint8]
+    limbo_page: NDArray[np.int64]
+    limbo_unmap: NDArray[np.int64]
+    maps: NDArray[np.int64]
+    unmaps: NDArray[np.int64]
+    row_of: NDArray[np.int64]
+    held: NDArray[np.int64]  # output that may still change
+    reg: NDArray[np.int64]
+
+
+class LockOrder:
+    """Orders the calls of a trace.
+
+    Parameters
+    ----------
+    window
+        The pool.
+    facts
+        What is known of the whole trace.
+    state
+        Snapshot; without one the initial state is inferred from the first addresses.
+    losses
+        `seq` of the first event after each loss of events.
+    """
+
+    def __init__(
+        self,
+        window: PoolWindow,
+        facts: PoolFacts,
+        *,
+        state: PoolState | None = None,
+        losses: Sequence[int] = (),
+    ) -> None:
+        from replay.kernels import search
+
+        self._window = window
+        self._facts = facts
+        self._state = state
+        self._stream = PoolStream(window, facts, losses, None if state is None else state.seq)
+        self._pages = np.zeros(0, np.uint64)
+        self._carry = _nothing(window)
+        self._done = 0  # events of the stream that the search has handled
+        self._effort = np.zeros(search.EFFORT, np.int64)
+        self._effort[search.LEFT] = 100 * search.LONGEST
+
+    @property
+    def moved_unmaps(self) -> int:
+        """Kunmaps whose place an observed address decided."""
+        from replay.kernels.placing import MOVED_UNMAPS
+
+        return int(self._carry.reg[MOVED_UNMAPS])
+
+    @property
+    def assumed_free(self) -> int:
+        """New mappings of slots whose initial state was not known."""
+        from replay.kernels.placing import ASSUMED_FREE
+
+        return int(self._carry.reg[ASSUMED_FREE])
+
+    def feed(self, events: pl.DataFrame, first_row: int, *, last: bool) -> Piece:
+        """Take a piece of the event table and order what it settles.
+
+        Parameters
+        ----------
+        events, first_row, last
+            As for :meth:`replay.pool_stream.PoolStream.take`.
+
+        Raises
+        ------
+        HmtraceError
+            If the trace contradicts itself so much that its order cannot be searched in memory.
+        """
+        self._stream.take(events, first_row, last=last)
+        known = self._stream.known(last=last)
+        calls = self._stream.calls
+        self._number_pages()
+        snapshot = self._snapshot()
+        work = self._search(known, snapshot, last=last)
+        calls["status"], calls["is_placed"] = work.status, work.placed
+        return self._settled(work, known, snapshot)
+
+    def forget(self) -> NDArray[np.void]:
+        """Drop what the last piece settled; return the calls that are over."""
+        from replay.kernels.placing import CALL, KEY, PASS_KEY, SUB
+
+        carry = self._carry
+        in_limbo = carry.limbo_page >= 0
+        held_calls = carry.held[:, CALL]
+        used = np.zeros(self._stream.calls.size, bool)
+        for calls in (carry.maps, carry.unmaps, carry.limbo_unmap[in_limbo]):
+            used[calls] = True
+        used[held_calls[held_calls >= 0]] = True
+        settled = min(self._done, int(carry.held[:, KEY].min(initial=self._done * SUB)) // SUB)
+        dropped, renamed = self._stream.forget(settled, used)
+        carry.held[:, KEY] -= settled * SUB
+        carry.held[:, CALL] = np.where(held_calls >= 0, renamed[held_calls], -1)
+        carry.reg[PASS_KEY] -= settled * SUB
+        self._carry = carry._replace(
+            maps=renamed[carry.maps],
+            unmaps=renamed[carry.unmaps],
+            limbo_unmap=np.where(in_limbo, renamed[carry.limbo_unmap], -1),
+            row_of=carry.row_of[renamed >= 0],
+        )
+        self._done -= settled
+        return dropped
+
+    def _number_pages(self) -> None:
+        """Give a number to every page that is still of interest, and rename what is carried."""
+        from replay.kernels.placing import PAGE
+
+        carry, old = self._carry, self._pages
+        live = np.concatenate([carry.pool.page, carry.limbo_page, carry.held[:, PAGE]])
+        mapped = np.array(list(self._facts.pages.values()), np.uint64)
+        pages = np.unique(
+            np.concatenate([self._stream.calls["page"], old[live[live >= 0]], mapped])
+        )
+        renamed = np.append(np.searchsorted(pages, old), -1)  # -1 stays -1
+        carry.pool.page[:] = renamed[carry.pool.page]
+        carry.limbo_page[:] = renamed[carry.limbo_page]
+        carry.held[:, PAGE] = renamed[carry.held[:, PAGE]]
+        self._pages = pages
+
+    def _search(self, known: Known, snapshot: Pool, *, last: bool) -> Work:
+        """Go on with the search up to where later events could tell something."""
+        from replay.kernels import search
+
+        calls = self._stream.calls
+        page = np.searchsorted(self._pages, calls["page"]).astype(np.int64)
+        arrays = known.arrays._replace(page=page)
+        stop = max(known.limit, self._done)
+        size = stop - self._done
+        capacity = 3 * size + self._carry.held.shape[0] + 8 * self._window.slots + 1024
+        while True:
+            work = self._fresh_work(capacity)
+            effort = self._effort.copy()
+            done = search.order(
+                work, _checkpoint(work), snapshot, arrays, known.kinds, known.who,
+                self._done, stop, last, effort,
+            )  # fmt: skip
+            if not effort[search.IS_FULL]:
+                break
+            capacity *= 4
+            if capacity > max(_FEW_ROWS, _ROWS_PER_EVENT * size):
+                msg = "the mapping events contradict each other throughout"
+                raise HmtraceError(msg, hint="was this trace put together from several machines?")
+        self._effort, self._done = effort, done
+        return work
+
+    def _settled(self, work: Work, known: Known, snapshot: Pool) -> Piece:
+        """Split the output into what is settled, as a piece, and what may still change."""
+        from replay.kernels import placing as kernel
+
+        reg = work.reg
+        unmaps = work.unmaps[: reg[kernel.N_UNMAPS]]
+        out = work.out[: reg[kernel.N_OUT]]
+        movable = np.concatenate([unmaps, work.limbo_unmap[work.limbo_page >= 0]])
+        if self._done == known.kinds.size:
+            movable = movable[:0]  # nothing comes that could move them
+        keys = out[:, kernel.KEY]
+        hold = int(keys[work.row_of[movable]].min(initial=self._done * kernel.SUB))
+        is_held = keys >= hold
+        settled = out[~is_held]
+        settled = settled[np.argsort(settled[:, kernel.KEY], kind="stable")]
+        row_of = work.row_of.copy()
+        row_of[movable] = (np.cumsum(is_held) - 1)[row_of[movable]]
+        reg[kernel.N_OUT] = int(is_held.sum())
+        self._carry = _Carry(
+            work.pool, work.doubt, work.limbo_page, work.limbo_unmap,
+            work.maps[: reg[kernel.N_MAPS]].copy(), unmaps.copy(), row_of, out[is_held], reg,
+        )  # fmt: skip
+        position = settled[:, kernel.KEY] // kernel.SUB
+        at = np.flatnonzero(known.kinds == kernel.PASS)
+        number = np.full(known.kinds.size + 1, -1, np.int64)
+        number[at] = np.arange(at.size) + self._stream.passes
+        is_pass = settled[:, kernel.KEY] % kernel.SUB == kernel.AT_PASS
+        return Piece(
+            operations=np.ascontiguousarray(settled[:, :4]),
+            time=known.time[position],
+            call=settled[:, kernel.CALL],
+            at_pass=np.where(is_pass, number[position], -1),
+            calls=self._stream.calls,
+            pages=self._pages,
+            snapshot=snapshot,
+        )
+
+    def _snapshot(self) -> Pool:
+        """The recorder's snapshot as a pool over the page numbers."""
+        from replay.kernels.pool import LAST, new_pool, place
+
+        pool = new_pool(self._window.slots, self._pages.size)
+        if self._state is None:
+            return pool
+        pages = self._facts.pages
+        number = {pfn: int(np.searchsorted(self._pages, page)) for pfn, page in pages.items()}
+        for slot, count, pfn in self._state.slots:
+            if 0 <= slot < self._window.slots and count > 0:
+                place(pool, number.get(pfn, -1), slot, count)
+        pool.reg[LAST] = min(max(self._state.last, 0), self._window.slots - 1)
+        return pool
+
+    def _fresh_work(self, capacity: int) -> Work:
+        """State of the search as carried, with room for `capacity` operations."""
+        from replay.kernels import placing as kernel
+
+        carry, calls = self._carry, self._stream.calls
+        n = calls.size
+        pending = min(n, kernel.MAX_PENDING) + 1
+        maps, unmaps = np.zeros(pending, np.int64), np.zeros(pending, np.int64)
+        maps[: carry.maps.size], unmaps[: carry.unmaps.size] = carry.maps, carry.unmaps
+        row_of = np.full(n, -1, np.int64)
+        row_of[: carry.row_of.size] = carry.row_of
+        limbo_slot = np.full(self._pages.size, -1, np.int64)
+        limbo = np.flatnonzero(carry.limbo_page >= 0)
+        limbo_slot[carry.limbo_page[limbo]] = limbo
+        out = np.empty((capacity, 6), np.int64)
+        out[: carry.held.shape[0]] = carry.held
+        return kernel.Work(
+            pool=over_pages(carry.pool, self._pages.size),
+            doubt=carry.doubt.copy(),
+            limbo_page=carry.limbo_page.copy(),
+            limbo_unmap=carry.limbo_unmap.copy(),
+            limbo_slot=limbo_slot,
+            maps=maps,
+            unmaps=unmaps,
+            placed=calls["is_placed"].copy(),
+            status=calls["status"].copy(),
+            row_of=row_of,
+            deferred=np.zeros(pending + 1, np.int64),
+            choices=np.zeros(512, np.int64),
+            moves=np.zeros((1 << 13, 2), np.int64),
+            out=out,
+            reg=carry.reg.copy(),
+        )
+
+
+def over_pages(pool: Pool, pages: int) -> Pool:
+    """A copy of a pool with room for `pages` page numbers."""
+    slot = np.full(pages, -1, np.int64)
+    mapped = np.flatnonzero(pool.page >= 0)
+    slot[pool.page[mapped]] = mapped
+    return type(pool)(*(array.copy() for array in pool))._replace(slot=slot)
+
+
+def _nothing(window: PoolWindow) -> _Carry:
+    """State of the search before the first event."""
+    from replay.kernels import placing as kernel
+    from replay.kernels.pool import new_pool
+
+    none = np.zeros(0, np.int64)
+    slots = window.slots
+    return _Carry(
+        pool=new_pool(slots, 0),
+        doubt=np.full(slots, kernel.DOUBT, np.uint8),
+        limbo_page=np.full(slots, -1, np.int64),
+        limbo_unmap=np.full(slots, -1, np.int64),
+        maps=none,
+        unmaps=none,
+        row_of=none,
+        held=np.zeros((0, 6), np.int64),
+        reg=np.zeros(kernel.REGISTERS, np.int64),
+    )
+
+
+def _checkpoint(work: Work) -> Checkpoint:
+    """Room for a checkpoint of `work`."""
+    from replay.kernels.search import Checkpoint
+
+    return Checkpoint(
+        counts=np.zeros_like(work.pool.counts),
+        page=np.zeros_like(work.pool.page),
+        free=np.zeros_like(work.pool.free),
+        stale=np.zeros_like(work.pool.stale),
+        pool_reg=np.zeros_like(work.pool.reg),
+        doubt=np.zeros_like(work.doubt),
+        limbo_page=np.zeros_like(work.limbo_page),
+        limbo_unmap=np.zeros_like(work.limbo_unmap),
+        maps=np.zeros_like(work.maps),
+        unmaps=np.zeros_like(work.unmaps),
+        map_status=np.zeros(work.maps.size, np.uint8),
+        reg=np.zeros_like(work.reg),
+        best=np.zeros_like(work.choices),
+    )

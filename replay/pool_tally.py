@@ -1,0 +1,169 @@
+"""Figures of the pool, counted up piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from replay.outcome import PoolOutcome, Series
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.kernels.sequence import Gauges
+
+BINS = 240
+"""Bins of the series over time: more than a terminal or a small chart can show."""
+THRESHOLDS = (50, 75, 90, 100)
+"""Percentages of slots in use of which the share of time is reported."""
+
+
+@dataclass
+class PoolTally:
+    """What operations on the pool came to.
+
+    Attributes
+    ----------
+    slots
+        Size of the pool.
+    maps, unmaps, new, calls_scanned
+        kmap() calls that got a slot, kunmap() calls, new mappings, slots that the new mappings
+        visited.
+    scanned, scan_max
+        Slots visited in all, and at most by one attempt.
+    freed_by_wraps, freed_by_unused : ndarray of int64, shape (slots + 1,)
+        Number of flush passes by the number of slots that they freed, and by who caused them.
+    sleeps, wait_ns, longest_wait_ns
+        Attempts that found no slot, and the time that calls waited.
+    sleepers
+        Tasks that waited.
+    most_used, most_stale
+        Highest number of slots.
+    """
+
+    slots: int
+    maps: int = 0
+    unmaps: int = 0
+    new: int = 0
+    new_scanned: int = 0
+    scanned: int = 0
+    scan_max: int = 0
+    freed_by_wraps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    freed_by_unused: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    sleeps: int = 0
+    wait_ns: int = 0
+    longest_wait_ns: int = 0
+    sleepers: set[int] = field(default_factory=set)
+    most_used: int = 0
+    most_stale: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with no passes."""
+        self.freed_by_wraps = np.zeros(self.slots + 1, np.int64)
+        self.freed_by_unused = np.zeros(self.slots + 1, np.int64)
+
+    def add(
+        self,
+        code: NDArray[np.int64],
+        result: NDArray[np.int32],
+        scanned: NDArray[np.int32],
+        freed: NDArray[np.int32],
+    ) -> None:
+        """Count operations.
+
+        Parameters
+        ----------
+        code, result, scanned, freed : ndarray, shape (n,)
+            Per operation: its code in :mod:`replay.kernels.sequence`, and what the replay filled.
+        """
+        from replay.kernels import sequence as kernel
+
+        is_map = code == kernel.MAP
+        done = is_map & (result >= 0)
+        new = done & (scanned > 0)
+        passed = freed >= 0
+        self.maps += int(done.sum())
+        self.unmaps += int(((code == kernel.UNMAP) & (result >= 0)).sum())
+        self.new += int(new.sum())
+        self.new_scanned += int(scanned[new].sum(dtype=np.int64))
+        self.scanned += int(scanned.sum(dtype=np.int64))
+        self.scan_max = max(self.scan_max, int(scanned[is_map].max(initial=0)))
+        self.add_passes(freed[passed & is_map], freed[passed & ~is_map])
+
+    def add_passes(self, by_wraps: NDArray[np.int32], by_unused: NDArray[np.int32]) -> None:
+        """Count flush passes by the slots that each freed."""
+        self.freed_by_wraps += np.bincount(by_wraps, minlength=self.slots + 1)
+        self.freed_by_unused += np.bincount(by_unused, minlength=self.slots + 1)
+
+    def add_waits(
+        self, pid: NDArray[np.int32], sleeps: NDArray[np.int32], wait_ns: NDArray[np.int64]
+    ) -> None:
+        """Count calls that slept, one element each."""
+        self.sleepers.update(pid.tolist())
+        self.sleeps += int(sleeps.sum(dtype=np.int64))
+        self.wait_ns += int(wait_ns.sum())
+        self.longest_wait_ns = max(self.longest_wait_ns, int(wait_ns.max(initial=0)))
+
+    def outcome(
+        self, gauges: Gauges, *, still_used: int, nameless: tuple[int, int] = (0, 0)
+    ) -> PoolOutcome:
+        """The figures.
+
+        Parameters
+        ----------
+        gauges
+            As filled by the replay.
+        still_used
+            Slots in use at the end.
+        nameless
+            kmap() and kunmap() calls of which the trace has no argument (function tracer): they
+            are counted, no more.
+        """
+        total = int(gauges.used_ns.sum())
+        reached = np.cumsum(gauges.used_ns[::-1])[::-1]  # time with at least so many used
+        needed = {p: -(-self.slots * p // 100) for p in THRESHOLDS}
+        share = {str(p): int(reached[n]) / total if total else 0.0 for p, n in needed.items()}
+        held = np.dot(gauges.used_ns, np.arange(gauges.used_ns.size))
+        wraps, unused = int(self.freed_by_wraps.sum()), int(self.freed_by_unused.sum())
+        return PoolOutcome(
+            slots=self.slots,
+            maps=self.maps + nameless[0],
+            unmaps=self.unmaps + nameless[1],
+            hits=self.maps - self.new,
+            new_mappings=self.new,
+            passes=wraps + unused,
+            wraps=wraps,
+            unused_passes=unused,
+            flushes=wraps + unused - int(self.freed_by_wraps[0] + self.freed_by_unused[0]),
+            waits=self.sleeps,
+            waiting_tasks=len(self.sleepers),
+            wait_ns=self.wait_ns,
+            longest_wait_ns=self.longest_wait_ns,
+            max_used=self.most_used,
+            mean_used=float(held) / total if total else 0.0,
+            max_stale=self.most_stale,
+            scan_mean=self.new_scanned / self.new if self.new else 0.0,
+            scan_max=self.scan_max,
+            share_above=share,
+            used=_series(gauges.used, gauges),
+            stale=_series(gauges.stale, gauges),
+            still_used=still_used,
+        )
+
+
+def _series(table: NDArray[np.float64], gauges: Gauges) -> Series | None:
+    """Bins that time passed in, as a series."""
+    bins = min(table.shape[0], -(-(gauges.end - gauges.start) // gauges.width))
+    if bins <= 0 or not np.isfinite(table[:bins, 0]).all():
+        return None
+    width = np.full(bins, gauges.width, np.float64)
+    width[-1] = gauges.end - gauges.start - (bins - 1) * gauges.width
+    return Series(
+        start_ns=0,
+        bin_ns=gauges.width,
+        low=tuple(table[:bins, 0].tolist()),
+        high=tuple(table[:bins, 1].tolist()),
+        mean=tuple((table[:bins, 2] / width).tolist()),
+    )
