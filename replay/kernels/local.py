@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numba
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 # Kinds of events
@@ -53,6 +53,8 @@ class Locals(NamedTuple):
         Filled for mappings.
     partner : ndarray of int32, shape (n,)
         Filled for unmaps: the event of the mapping that ends; -1 unknown.
+    pushed : ndarray of bool, shape (n,)
+        Filled: mappings that are on their stack before their return.
     """
 
     kind: NDArray[np.uint8]
@@ -64,18 +66,41 @@ class Locals(NamedTuple):
     depth: NDArray[np.int32]
     status: NDArray[np.uint8]
     partner: NDArray[np.int32]
+    pushed: NDArray[np.bool_]
+
+
+class Stacks(NamedTuple):
+    """State of every stack.
+
+    Attributes
+    ----------
+    depth : ndarray of int64, shape (stacks,)
+    certain : ndarray of bool, shape (stacks,)
+        Whether the depth is known, not only taken to be 0 since nothing was seen.
+    held : ndarray of int32, shape (stacks, KM_MAX_IDX + 1)
+        Event of the mapping at each depth; FREE where there is none, or it was not seen.
+    """
+
+    depth: NDArray[np.int64]
+    certain: NDArray[np.bool_]
+    held: NDArray[np.int32]
 
 
 @numba.njit(cache=True, nogil=True)
-def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int, int]:
-    """Replay all events.
+def run(
+    events: Locals, stacks: Stacks, start: int, stop: int, per_cpu: int, increment: int
+) -> tuple[int, int]:
+    """Replay events.
 
     Parameters
     ----------
     events
         In trace order; filled in place.
     stacks
-        Number of stacks.
+        State, changed in place.
+    start, stop
+        Events to replay. Those before are mappings still held, those behind are only looked at
+        by the interrupts that came in them.
     per_cpu, increment
         KM_MAX_IDX (KM_TYPE_NR before 5.11) and KM_INCR.
 
@@ -84,13 +109,11 @@ def run(events: Locals, stacks: int, per_cpu: int, increment: int) -> tuple[int,
     strays, misfits : int
         Unmaps on an empty stack, and unmaps of another slot than the top one (non-LIFO).
     """
-    depth = np.zeros(stacks, np.int64)
-    certain = np.zeros(stacks, np.bool_)
-    pushed = np.zeros(events.kind.shape[0], np.bool_)
-    held = np.full((stacks, per_cpu + 1), FREE, np.int32)  # the mappings on each stack
+    depth, certain, held = stacks.depth, stacks.certain, stacks.held
+    pushed = events.pushed
     strays = 0
     misfits = 0
-    for i in range(events.kind.shape[0]):
+    for i in range(start, stop):
         kind = events.kind[i]
         if kind == LOSS:
             certain[:] = False

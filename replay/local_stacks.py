@@ -1,0 +1,325 @@
+"""The stacks of local mappings, followed through a trace piece by piece.
+
+What is kept between pieces: the depth of every stack that is not empty, or of which the depth is
+known, the mappings on them, and mappings that have not returned yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from collectors.events import IN_INTERRUPT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from replay.arches.base import Layout
+    from replay.kernels.local import Stacks
+
+_EVENT: Final = np.dtype(
+    [
+        ("row", "i8"),  # of the event table
+        ("at", "u8"),  # position of a mapping's return, else of the entry
+        ("ts", "i8"),
+        ("seq", "u8"),
+        ("stack", "i8"),  # the task's number, the CPU's below zero
+        ("cpu", "i4"),
+        ("seen", "i4"),  # slot, -1 unknown
+        ("parent", "u8"),  # `seq` of the call that an interrupt's mapping came in
+        ("is_nested", "?"),
+        ("kind", "u1"),
+        ("slot", "i4"),
+        ("depth", "i4"),
+        ("status", "u1"),
+        ("pushed", "?"),
+    ]
+)
+_HELD: Final = np.dtype([("stack", "i8"), ("level", "i8"), ("seq", "u8")])
+_STACK: Final = np.dtype([("key", "i8"), ("depth", "i8"), ("certain", "?")])
+
+
+@dataclass(frozen=True)
+class LocalPiece:
+    """What happened in a piece of a trace.
+
+    Attributes
+    ----------
+    row, slot, depth, cpu, status : ndarray, shape (m,)
+        Mappings that returned; see :class:`replay.kernels.local.Locals`.
+    ended, ended_by : ndarray of int64
+        Rows of the mappings that were taken back, and of their unmaps.
+    hold_ns : ndarray of int64
+        From the mapping's return to its unmap's entry.
+    unmaps
+        Unmaps that gave a slot back.
+    switches : ndarray of int32
+        Mappings held at each context switch that held any.
+    strays, misfits
+        Unmaps on an empty stack; unmaps that were not of the newest mapping.
+    """
+
+    row: NDArray[np.int64]
+    slot: NDArray[np.int32]
+    depth: NDArray[np.int32]
+    cpu: NDArray[np.int32]
+    status: NDArray[np.uint8]
+    ended: NDArray[np.int64]
+    ended_by: NDArray[np.int64]
+    hold_ns: NDArray[np.int64]
+    unmaps: int
+    switches: NDArray[np.int32]
+    strays: int
+    misfits: int
+
+
+class LocalStacks:
+    """Follows the stacks.
+
+    Parameters
+    ----------
+    layout
+        Of the machine that the trace is from.
+    hook
+        Operation that shows a task losing its CPU: ``sched_out`` where the kernel's own hook was
+        traced anywhere in the trace, else ``switch``.
+    losses
+        `seq` of the first event after each loss of events.
+    """
+
+    def __init__(self, layout: Layout, hook: str, losses: Sequence[int] = ()) -> None:
+        from replay.kernels.local import LOSS
+
+        self._layout = layout
+        self._hook = hook
+        self._held = np.zeros(0, _HELD)
+        self._mapped = np.zeros(0, _EVENT)  # the events of the mappings held
+        self._stacks = np.zeros(0, _STACK)
+        self._coming = np.zeros(len(losses), _EVENT)
+        self._coming["at"] = self._coming["seq"] = sorted(losses)
+        self._coming["kind"], self._coming["seen"] = LOSS, -1
+
+    @property
+    def open_rows(self) -> NDArray[np.int64]:
+        """Rows of the mappings that are held or have not returned yet."""
+        from replay.kernels.local import MAP
+
+        coming = self._coming["row"][self._coming["kind"] == MAP]
+        return np.concatenate([self._mapped["row"], coming])
+
+    def feed(self, events: pl.DataFrame, first_row: int, *, last: bool) -> LocalPiece:
+        """Follow the stacks through a piece of the event table.
+
+        Parameters
+        ----------
+        events
+            Sorted by `seq`, behind everything before.
+        first_row
+            Number of its first row.
+        last
+            Nothing comes behind it.
+        """
+        from replay.kernels import local as kernel
+
+        coming = np.concatenate([self._coming, self._events_of(events, first_row)])
+        # Of events at one position (a loss and what comes after it) the loss comes first.
+        coming = coming[np.lexsort((-coming["kind"].astype(np.int16), coming["at"]))]
+        end = int(events["seq"][-1]) if events.height else 0
+        settled = np.searchsorted(coming["at"], end, side="right") if not last else coming.size
+        start = self._mapped.size
+        stream = np.concatenate([self._mapped, coming])
+        keys, stack = np.unique(stream["stack"], return_inverse=True)
+        stacks = self._state(stream, keys)
+        done = kernel.Locals(
+            kind=stream["kind"].copy(),
+            stack=stack.astype(np.int32),
+            cpu=stream["cpu"].copy(),
+            seen=stream["seen"].copy(),
+            outer=_outer(stream),
+            slot=stream["slot"].copy(),
+            depth=stream["depth"].copy(),
+            status=stream["status"].copy(),
+            partner=np.full(stream.size, -1, np.int32),
+            pushed=stream["pushed"].copy(),
+        )
+        stop = start + int(settled)
+        layout = self._layout
+        strays, misfits = kernel.run(done, stacks, start, stop, layout.km_max_idx, layout.km_step)
+        for name in ("slot", "depth", "status", "pushed"):
+            stream[name] = getattr(done, name)
+        lost = bool((done.kind[start:stop] == kernel.LOSS).any())
+        self._keep(stream, keys, stacks, stop, lost=lost)
+        return _piece(stream, done.partner, start, stop, int(strays), int(misfits))
+
+    def _state(self, stream: NDArray[np.void], keys: NDArray[np.int64]) -> Stacks:
+        """State of the stacks `keys` before the stream."""
+        from replay.kernels import local as kernel
+
+        state = kernel.Stacks(
+            np.zeros(keys.size, np.int64),
+            np.zeros(keys.size, np.bool_),
+            np.full((keys.size, self._layout.km_max_idx + 1), kernel.FREE, np.int32),
+        )
+        at = np.searchsorted(keys, self._stacks["key"])
+        here = at < keys.size
+        here[here] = keys[at[here]] == self._stacks["key"][here]
+        state.depth[at[here]] = self._stacks["depth"][here]
+        state.certain[at[here]] = self._stacks["certain"][here]
+        maps = np.flatnonzero(stream["kind"] == kernel.MAP)
+        maps = maps[np.argsort(stream["seq"][maps], kind="stable")]
+        event = maps[np.searchsorted(stream["seq"][maps], self._held["seq"])]
+        state.held[np.searchsorted(keys, self._held["stack"]), self._held["level"]] = event
+        return state
+
+    def _keep(
+        self,
+        stream: NDArray[np.void],
+        keys: NDArray[np.int64],
+        stacks: Stacks,
+        stop: int,
+        *,
+        lost: bool,
+    ) -> None:
+        """Carry over what the next piece needs."""
+        stack, level = np.nonzero(stacks.held >= 0)
+        event = stacks.held[stack, level]
+        self._held = np.zeros(event.size, _HELD)
+        self._held["stack"], self._held["level"] = keys[stack], level
+        self._held["seq"] = stream["seq"][event]
+        self._mapped = stream[np.unique(event[event < stop])]
+        self._coming = stream[stop:]
+        others = self._stacks[~np.isin(self._stacks["key"], keys)]
+        if lost:
+            others["certain"] = False
+        here = np.zeros(keys.size, _STACK)
+        here["key"], here["depth"], here["certain"] = keys, stacks.depth, stacks.certain
+        self._stacks = np.concatenate([others, here])
+        self._stacks = self._stacks[(self._stacks["depth"] > 0) | self._stacks["certain"]]
+
+    def _events_of(self, events: pl.DataFrame, first_row: int) -> NDArray[np.void]:
+        """Mappings that take a slot, unmaps of slots, and switches, in this order."""
+        from replay.kernels import local as kernel
+
+        table = events.with_row_index("row", first_row)
+        maps = table.filter(pl.col("op") == "kmap_local")
+        maps = maps.filter(takes_slot(maps, self._layout))
+        unmaps = table.filter(
+            (pl.col("op") == "kunmap_local") & (slot_of(self._layout).fill_null(0) >= 0)
+        )
+        switches = table.filter(pl.col("op") == self._hook)
+        return np.concatenate(
+            [
+                self._rows(maps, kernel.MAP, ended=True),
+                self._rows(unmaps, kernel.UNMAP),
+                self._rows(switches, kernel.SWITCH_OUT),
+            ]
+        )
+
+    def _rows(self, rows: pl.DataFrame, kind: int, *, ended: bool = False) -> NDArray[np.void]:
+        """Rows as events: at their return (`ended`) or at their entry."""
+        layout = self._layout
+        if ended:
+            rows = rows.with_columns(
+                # A return is behind its entry, whatever the table says.
+                at=pl.max_horizontal("end_seq", "seq"),
+                ts=pl.coalesce("end_ts", "ts"),
+                cpu=pl.coalesce("end_cpu", "cpu"),
+            )
+        else:
+            rows = rows.with_columns(at="seq")
+        cpu, pid = pl.col("cpu").cast(pl.Int64), pl.col("pid").cast(pl.Int64)
+        # An idle task (pid 0) is its CPU's own; up to 5.10 every stack is a CPU's.
+        stack = cpu if layout.kmap_per_cpu else pl.when(pid == 0).then(-2 - cpu).otherwise(pid)
+        nested = (pl.col("ctx") & IN_INTERRUPT != 0) & pl.col("parent").is_not_null()
+        rows = rows.select(
+            "row", "at", "ts", "seq",
+            stack=stack,
+            cpu=cpu,
+            seen=slot_of(layout).fill_null(-1),
+            parent=pl.col("parent").fill_null(0),
+            is_nested=nested.fill_null(value=False),
+        )  # fmt: skip
+        out = np.zeros(rows.height, _EVENT)
+        for name in rows.columns:
+            out[name] = rows.get_column(name).to_numpy()
+        out["kind"], out["slot"], out["depth"] = kind, -1, -1
+        return out
+
+
+def _piece(
+    stream: NDArray[np.void],
+    partner: NDArray[np.int32],
+    start: int,
+    stop: int,
+    strays: int,
+    misfits: int,
+) -> LocalPiece:
+    """What the events from `start` to `stop` came to."""
+    from replay.kernels import local as kernel
+
+    here = stream[start:stop]
+    maps = here[here["kind"] == kernel.MAP]
+    by = np.flatnonzero(partner >= 0)
+    of = partner[by]
+    held = here["depth"][here["kind"] == kernel.SWITCH_OUT]
+    return LocalPiece(
+        row=maps["row"],
+        slot=maps["slot"],
+        depth=maps["depth"],
+        cpu=maps["cpu"],
+        status=maps["status"],
+        ended=stream["row"][of],
+        ended_by=stream["row"][by],
+        hold_ns=stream["ts"][by] - stream["ts"][of],
+        unmaps=int(((here["kind"] == kernel.UNMAP) & (here["slot"] >= 0)).sum()),
+        switches=held[held > 0],
+        strays=strays,
+        misfits=misfits,
+    )
+
+
+def _outer(stream: NDArray[np.void]) -> NDArray[np.int32]:
+    """For a mapping made by an interrupt: the event of the mapping it interrupted."""
+    from replay.kernels.local import MAP
+
+    outer = np.full(stream.size, -1, np.int32)
+    nested = np.flatnonzero((stream["kind"] == MAP) & stream["is_nested"])
+    if nested.size:
+        maps = np.flatnonzero(stream["kind"] == MAP)
+        maps = maps[np.argsort(stream["seq"][maps], kind="stable")]
+        seq, parent = stream["seq"][maps], stream["parent"][nested]
+        at = np.minimum(np.searchsorted(seq, parent), maps.size - 1)
+        found = seq[at] == parent
+        outer[nested[found]] = maps[at[found]]
+    return outer
+
+
+def takes_slot(maps: pl.DataFrame, layout: Layout) -> pl.Series:
+    """Which mappings need a slot: highmem pages, and whatever is mapped by frame number.
+
+    mm/highmem.c: __kmap_local_page_prot returns the direct address of a lowmem page, unless
+    lowmem is forced through slots; __kmap_local_pfn_prot and kmap_atomic_high_prot always take
+    one. A page whose frame is not known is judged by the address that came back.
+    """
+    by_page = pl.col("page").is_not_null()
+    high = pl.col("pfn") >= layout.lowmem_end_pfn
+    in_window = slot_of(layout) >= 0
+    return maps.select(
+        pl.when(~by_page | pl.lit(layout.kmap_per_cpu or layout.kmap_force_map))
+        .then(pl.lit(value=True))
+        .otherwise(pl.coalesce(high, in_window, pl.lit(value=True)))
+    ).to_series()
+
+
+def slot_of(layout: Layout) -> pl.Expr:
+    """Slot number of `vaddr`, counted down from slot 0 of CPU 0; -1 outside, null unknown."""
+    vaddr = pl.col("vaddr").cast(pl.Int64, strict=False)
+    page = vaddr - vaddr % layout.page_size
+    slot = (layout.kmap_fix_top - page) // layout.page_size
+    inside = (slot >= 0) & (slot < layout.km_max_idx * layout.nr_cpus)
+    return pl.when(inside).then(slot).when(vaddr.is_not_null()).then(-1)
