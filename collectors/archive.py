@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from collectors.errors import HmtraceError
 from collectors.unpack import MAX_BYTES, PIECE
@@ -52,7 +53,7 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
     refused: list[str] = []
     written = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        with tarfile.open(fileobj=cast("BinaryIO", _Bounded(file)), mode="r:") as archive:
             for member in _members(archive, shown):
                 if member.isdir():
                     continue
@@ -77,6 +78,22 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
         return []
     shown_names = ", ".join(ascii(name) for name in refused[:3])
     return [f"{len(refused)} members of the archive were passed over: {shown_names}"]
+
+
+class _Bounded:
+    """A file that never makes room for more bytes than it has.
+
+    tarfile reads as many bytes as a header says, and Python allocates them before it reads.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.size = file.seek(0, os.SEEK_END)
+        self.seek, self.tell = file.seek, file.tell
+        file.seek(0)
+
+    def read(self, size: int) -> bytes:
+        return self.file.read(max(0, min(size, self.size - self.file.tell())))
 
 
 def _members(archive: tarfile.TarFile, shown: str) -> Iterator[tarfile.TarInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import re
@@ -44,6 +45,8 @@ _ENDINGS: Final = (".txt", ".dat", ".data")
 _PERF_MAIN: Final = "data"
 """Main file of a perf.data in its directory form."""
 _PERF_PART: Final = re.compile(r"data\.\d{1,6}")
+_CONTROLS: Final = bytes({*range(32)} - {*b"\t\n\v\f\r"})
+_TEXT_RANK: Final = 2
 _JUDGES: Final = ("truth", "pkmap.end")
 """Files that tests compare with: never read, never chosen."""
 
@@ -236,6 +239,8 @@ def _from_stream(
     with _temporary() as spool:
         size = 0
         while piece := stream.read(PIECE):
+            if not size:
+                _refuse_noise(piece, formats, name)
             size += len(piece)
             if size > MAX_BYTES:
                 raise HmtraceError(f"more than {MAX_BYTES >> 30} GiB", source=name)
@@ -247,6 +252,16 @@ def _from_stream(
                 return _from_tar(data_file, shown, formats, progress)
             mapped, data = _map_file(data_file, name)
     return Source(shown, name, data, None, _facts(None), (), mapped)
+
+
+def _refuse_noise(piece: bytes, formats: Sequence[Format], name: str) -> None:
+    """Refuse a stream that starts as no trace does, before it fills the disk (``/dev/zero``)."""
+    known = compression(piece) or is_tar(io.BytesIO(piece[:HEAD]))
+    if known or any(f.sniff(piece[:HEAD]) for f in formats if f.rank < _TEXT_RANK):
+        return
+    odd = len(piece) - len(piece.translate(None, _CONTROLS))
+    if len(piece) == PIECE and odd * 20 > len(piece):
+        raise HmtraceError("this is binary data of no format that hmtrace knows", source=name)
 
 
 def _from_tar(

@@ -36,6 +36,8 @@ def read_bytes(content: Content, limit: int = LIMIT) -> tuple[bytes, str | None]
     """
     if isinstance(content, Path):
         try:
+            if content.exists() and not content.is_file():
+                return b"", "is no file"  # a pipe nobody writes to would be waited for
             with content.open("rb") as file:
                 raw = file.read(limit + 1)
         except OSError as error:

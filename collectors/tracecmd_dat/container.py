@@ -380,6 +380,8 @@ def _check_cpus(cursor: Cursor, number: int) -> None:
 
 
 def _cpu_data(file: Container, cursor: Cursor, cpu: int, offset: int, size: int) -> CpuData:
+    if cpu >= layout.MAX_CPUS:
+        raise cursor.error(f"CPU number {cpu} is more than any machine has")
     if offset + size > len(file.data):
         msg = f"the trace data of CPU {cpu} would end at {offset + size:#x}, beyond the file's end"
         raise cursor.error(msg, hint=TRUNCATED)

@@ -31,7 +31,9 @@ def read(path: str) -> Capture:
     """
     from collectors import open_capture
     from hmtrace.compiled import is_first_run
+    from hmtrace.shrinking import explain_bus_errors
 
+    explain_bus_errors()
     if is_first_run() and "NUMBA_DISABLE_JIT" not in os.environ:
         sys.stderr.write("hmtrace: compiling for this machine, once; this takes about a minute\n")
     with ProgressBar("reading") as progress:

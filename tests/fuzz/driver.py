@@ -244,7 +244,7 @@ class Fuzzer:
         tally.slowest = max(tally.slowest, verdict.seconds)
         tally.largest = max(tally.largest, verdict.grown)
         if verdict.trouble:
-            self._find(case, verdict, tally)
+            self._find(case, verdict, tally, again=self.child.run(case))
             return
         new = set(verdict.lines) - tally.lines
         if new:
@@ -258,7 +258,12 @@ class Fuzzer:
         if not place.is_dir() or len(list(place.iterdir())) < KEPT:
             case.save(place)
 
-    def _find(self, case: Case, verdict: Verdict, tally: Tally) -> None:
+    def _find(self, case: Case, verdict: Verdict, tally: Tally, again: Verdict) -> None:
+        """Keep a failing input; one that fails only once may have met a busy machine."""
+        if not again.trouble:
+            kept = case.save(self.folder / "once", trouble=verdict.trouble, ended=verdict.ended)
+            self.tell(f"ONCE  {case.reader} ({case.way}): {verdict.trouble[:200]}, kept in {kept}")
+            return
         kind = _kind(verdict)
         tally.seen[kind] += 1
         if tally.seen[kind] > 1 or len(tally.findings) >= FINDINGS_PER_READER:
