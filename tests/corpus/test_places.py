@@ -1,0 +1,139 @@
+"""Places that are no files: pipes, loops, folders with a trace's name, files that shrink."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collectors import HmtraceError, open_capture
+from tests.writers import ftracetext
+from tests.writers.ftracetext import Event
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+TEXT = ftracetext.header(5, entries=9) + ftracetext.tracefs(
+    [Event("bash", 7, 0, 10**9 + i, f"p: (kmap_high+0x0/0x260) page={i:#x}") for i in range(9)]
+)
+
+
+def hmtrace(*arguments: object, code: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run the program in a process of its own, with `code` before it."""
+    program = f"import sys; {code}\nfrom hmtrace.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "nowhere", "socket"])
+def test_facts_that_are_no_files(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "trace").write_text(TEXT)
+    for name in ("dmesg", "config", "kallsyms", "state.json", "pkmap.start", "zoneinfo.gz"):
+        odd(tmp_path / name, kind)
+    capture = open_capture(tmp_path)
+    assert capture.raw_events == {"kmap_high": 9}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "nowhere", "socket"])
+def test_traces_in_a_folder_that_are_no_files(tmp_path: Path, kind: str) -> None:
+    for name in ("trace.dat", "perf.data", "trace.txt.gz", "report.txt"):
+        odd(tmp_path / name, kind)
+    with pytest.raises(HmtraceError, match="no trace in this folder"):
+        open_capture(tmp_path)
+    (tmp_path / "trace").write_text(TEXT)
+    assert open_capture(tmp_path).raw_events == {"kmap_high": 9}
+
+
+def odd(path: Path, kind: str) -> None:
+    """Make something that is no file."""
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        import socket
+
+        here = Path.cwd()
+        try:
+            os.chdir(path.parent)  # names of sockets are short
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(path.name)
+        finally:
+            os.chdir(here)
+    else:
+        path.symlink_to(path.name if kind == "loop" else "missing")
+
+
+def test_a_loop_of_links_is_an_error_in_words(tmp_path: Path) -> None:
+    odd(tmp_path / "trace", "loop")
+    with pytest.raises(HmtraceError, match="cannot be read") as caught:
+        open_capture(tmp_path / "trace")
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom"])
+def test_endless_devices_are_refused_at_once(device: str) -> None:
+    with pytest.raises(HmtraceError, match="binary data"):
+        open_capture(device)
+
+
+def test_a_pipe_that_closes_without_a_word(tmp_path: Path) -> None:
+    odd(tmp_path / "pipe", "fifo")
+    writer = subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'w')"])
+    with pytest.raises(HmtraceError, match="empty"):
+        open_capture(tmp_path / "pipe")
+    assert writer.wait(10) == 0
+
+
+@pytest.mark.parametrize("name", ["trace.txt.gz", "trace.dat", "state.json", "config.gz"])
+def test_a_folder_of_unreadable_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "trace").write_text(TEXT)
+    (tmp_path / name).write_bytes(b"\x1f\x8b\x08\0damaged" if name.endswith("gz") else b"\xff" * 99)
+    assert open_capture(tmp_path).origin.trace.endswith("trace")
+
+
+@pytest.mark.parametrize("kind", ["text", "trace.dat", "perf.data"])
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "growing"
+    if kind == "text":
+        path.write_text(TEXT * 3000)
+    elif kind == "trace.dat":
+        shutil.copy(FIXTURES / "i386-hog-a-waiters-pae-smp2" / "trace.dat", path)
+    else:
+        import gzip
+
+        real = FIXTURES / "i386-minix-pae-smp2-perf" / "perf.data.gz"
+        path.write_bytes(gzip.decompress(real.read_bytes()))
+    # The file is cut right after it was mapped: the worst moment.
+    code = (
+        "import os, mmap\nclass Cut(mmap.mmap):\n"
+        "    def __new__(cls, *a, **k):\n"
+        "        made = super().__new__(cls, *a, **k)\n"
+        f"        if a[0] >= 0: os.truncate({str(path)!r}, 4096)\n"  # polars maps memory, too
+        "        return made\n"
+        "mmap.mmap = Cut"
+    )
+    done = hmtrace("info", path, code=code)
+    assert done.returncode == 3, done.stderr
+    assert b"became shorter while it was read" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_gigabyte_without_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    for head in (b"", b"# tracer: nop\n", TEXT.encode(), b"cpus=2\n", b"PERFILE2"):
+        path.write_bytes(head)
+        os.truncate(path, 1 << 28 if head else 1 << 30)
+        try:
+            capture = open_capture(path)
+        except HmtraceError as error:
+            assert error.exit_code == 3  # noqa: PT017 - either is right, a crash is not
+        else:
+            assert set(capture.raw_events) <= {"kmap_high"}
