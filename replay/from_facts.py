@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
@@ -23,13 +23,14 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
 
     values, assumed = complete(values, kind)
     arch = _arch(values, assumed)
-    pae = values.get("pae")
+    pae = values.get("pae") if arch.pae_name else False
     if pae is None:
         pae = False
         assumed.append(f"no {arch.pae_name}: no file says")
     config = frozenset(name for name, value in values.get("config", {}).items() if value == "y")
     if not config:
-        assumed.append("the configuration is that of Debian's kernels: there is no config file")
+        whose = "Debian's kernels" if arch.name in ("i386", "arm") else "a usual kernel"
+        assumed.append(f"the configuration is that of {whose}: there is no config file")
     generation = DEFAULT
     release = values.get("release", "")
     if release:
@@ -44,7 +45,7 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
     machine = kind(
         arch=arch.name,
         split=_split(values, arch, assumed),
-        ram=_ram(values, assumed),
+        ram=_ram(values, arch, assumed, pae=pae),
         pae=pae,
         cpus=max(1, values.get("cpus") or values.get("cpus_booted") or 1),
         nr_cpus=_nr_cpus(values, arch, assumed),
@@ -58,9 +59,11 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
         mem_map=values.get("mem_map"),
         release=release,
         highmem_enabled=values.get("highmem_enabled", True),
-        phys_offset=_phys_offset(values),
+        phys_offset=values.get("phys_offset", _phys_offset(values)),
         tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.get("arm_cpu")),
         pti="pti" in values.get("cpu_flags", ()),
+        page_size=_page_size(values, arch, assumed),
+        lowmem_limit=values.get("lowmem_limit"),
     )
     if "cpus" not in values and "cpus_booted" not in values:
         assumed.append("one CPU: no file shows them")
@@ -78,11 +81,18 @@ def _possible(machine: Machine, arch: Arch, assumed: list[str]) -> Machine:
 
     nothing: dict[str, Any] = {}
     options = {"vmalloc": None, "highmem": None, "mem": None, "reservetop": None}
+    ram = arch.ram_for(GiB, (), machine.pae)
     doubted = (
         (nothing, ""),
         (options, "the sizes on the command line are left out: they leave no room for lowmem"),
-        ({"nr_cpus": arch.default_nr_cpus}, "NR_CPUS is left out: its fixmap has no room"),
-        ({"ram": ((0, GiB),), "phys_offset": None}, "1 GiB of RAM from 0 on: its map is no RAM"),
+        (
+            {"nr_cpus": arch.default_nr_cpus, "lowmem_limit": None},
+            "NR_CPUS is left out: its fixmap has no room",
+        ),
+        (
+            {"ram": ram, "phys_offset": None},
+            f"1 GiB of RAM from {ram[0][0] or 0:#x} on: its map is no RAM",
+        ),
     )
     trial = machine
     for changes, why in doubted:
@@ -95,6 +105,10 @@ def _possible(machine: Machine, arch: Arch, assumed: list[str]) -> Machine:
             assumed.append(why)
         return trial
     return trial
+
+
+_FROM_ZERO: Final = ("i386", "arm")
+"""Their RAM is taken for one range from 0 on where no file says."""
 
 
 def _arch(values: Mapping[str, Any], assumed: list[str]) -> Arch:
@@ -116,31 +130,53 @@ def _split(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> str:
     for name in (values.get("split"), by_offset.get(values.get("page_offset", 0))):
         if name in arch.splits:
             return str(name)
-    assumed.append("the 3g split: no file says")
-    return "3g"
+    if len(arch.splits) > 1:
+        assumed.append(f"the {arch.default_split} split: no file says")
+    return arch.default_split
 
 
-def _ram(values: Mapping[str, Any], assumed: list[str]) -> tuple[tuple[int, int], ...]:
+def _page_size(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
+    known = values.get("page_size")
+    if known in arch.page_sizes:
+        return int(known)
+    if len(arch.page_sizes) > 1:
+        assumed.append(f"pages of {arch.page_sizes[0] >> 10} KiB: no file says")
+    return arch.page_sizes[0]
+
+
+def _ram(
+    values: Mapping[str, Any], arch: Arch, assumed: list[str], *, pae: bool
+) -> tuple[tuple[int, int], ...]:
     ram = values.get("ram")
     if ram:
         return tuple((int(a), int(b)) for a, b in ram)
     zones = values.get("zones")
+    page = values.get("page_size") or arch.page_sizes[0]
     if zones:
         assumed.append("RAM without holes from the first zone to the last: there is no iomem")
         start = min(zone[1] for zone in zones)
-        return ((start << PAGE_SHIFT, max(z[1] + z[2] for z in zones) << PAGE_SHIFT),)
+        return ((start * page, max(z[1] + z[2] for z in zones) * page),)
+    size, why = GiB, "no file says"
     if values.get("mem_total"):
         size = -(-values["mem_total"] // (64 * MiB)) * (64 * MiB)
-        assumed.append(f"{size // MiB} MiB of RAM from 0 on: by MemTotal, there is no iomem")
-        return ((0, size),)
-    assumed.append("1 GiB of RAM from 0 on: no file says")
-    return ((0, GiB),)
+        why = "by MemTotal, there is no iomem"
+    try:
+        ranges = arch.ram_for(size, (), pae)
+    except HmtraceError:
+        ranges = arch.ram_for(GiB, (), pae)
+    if arch.name in _FROM_ZERO:
+        ranges = ((0, size),)
+    shown = "1 GiB" if size == GiB else f"{size // MiB} MiB"
+    where = f"{ranges[0][0]:#x}" if ranges[0][0] else "0"
+    assumed.append(f"{shown} of RAM from {where} on: {why}")
+    return ranges
 
 
 def _nr_cpus(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
     known = values.get("nr_cpus")
     if known is None:
-        assumed.append(f"NR_CPUS {arch.default_nr_cpus}, as in Debian's kernels: no file says")
+        whose = "Debian's" if arch.name in ("i386", "arm") else "usual"
+        assumed.append(f"NR_CPUS {arch.default_nr_cpus}, as in {whose} kernels: no file says")
         known = arch.default_nr_cpus
     return max(1, min(int(known), 4096))
 
@@ -174,7 +210,7 @@ def _fit_border(machine: Machine, values: Mapping[str, Any], assumed: list[str])
     have = layout_of(machine)
     if have.lowmem_end_pfn == observed or have.max_pfn <= observed:
         return machine
-    delta = (have.lowmem_end_pfn - observed) << PAGE_SHIFT
+    delta = (have.lowmem_end_pfn - observed) * machine.page_size
     for default in (machine.vmalloc or 0, 120 * MiB, 128 * MiB, 240 * MiB, 248 * MiB):
         if default + delta < MiB:
             continue

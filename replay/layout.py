@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
-from replay.arches.base import PAGE_SHIFT, Layout, Region, Zone
+from replay.arches.base import Layout, Region, Zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,12 +50,19 @@ def layout_of(machine: Machine) -> Layout:
         msg = f"hmtrace has no address map of architecture {machine.arch!r}"
         hint = f"it knows {', '.join(ARCHES)}"
         raise HmtraceError(msg, hint=hint, exit_code=2)
+    if machine.split not in arch.splits:
+        msg = f"{arch.name} has no split {machine.split!r}"
+        raise HmtraceError(msg, hint=f"known: {', '.join(arch.splits)}", exit_code=2)
+    if machine.page_size not in arch.page_sizes:
+        sizes = ", ".join(f"{size >> 10}K" for size in arch.page_sizes)
+        msg = f"{arch.name} has no pages of {machine.page_size / 1024:g} KiB"
+        raise HmtraceError(msg, hint=f"known: {sizes}", exit_code=2)
     return arch.layout(machine)
 
 
 def direct_address(layout: Layout, pfn: int) -> int:
     """Address of a lowmem frame in the direct mapping. asm/page.h: __va."""
-    return layout.page_offset + (pfn << PAGE_SHIFT) - layout.phys_offset
+    return layout.page_offset + pfn * layout.page_size - layout.phys_offset
 
 
 def is_high(layout: Layout, pfn: int) -> bool:
@@ -68,13 +75,16 @@ def pool_address(layout: Layout, slot: int) -> int:
     return layout.pkmap_base + slot * layout.page_size
 
 
-def local_address(layout: Layout, cpu: int, depth: int) -> int:
+def local_address(layout: Layout, cpu: int, depth: int, colour: int = 0) -> int:
     """Address of the mapping at `depth` (0: the first) of kmap_local on `cpu`.
 
-    mm/highmem.c: kmap_local_idx_push, kmap_local_calc_idx.
+    mm/highmem.c: kmap_local_idx_push, kmap_local_calc_idx; with colours
+    arch/xtensa/mm/highmem.c: kmap_idx.
     """
-    index = (depth + 1) * layout.km_step - 1
-    return layout.kmap_fix_top - (index + layout.km_max_idx * cpu) * layout.page_size
+    index = (depth + 1) * layout.km_step - 1 + layout.km_max_idx * cpu
+    colours = layout.pkmap_colours
+    slot = index * colours + colours - 1 - colour
+    return layout.kmap_fix_top - slot * layout.page_size
 
 
 def region_at(layout: Layout, address: int) -> Region:
@@ -83,12 +93,12 @@ def region_at(layout: Layout, address: int) -> Region:
     Raises
     ------
     HmtraceError
-        If it is no 32-bit address.
+        If it lies outside the address space.
     """
     for region in layout.regions:
         if region.start <= address < region.end:
             return region
-    msg = f"{address:#x} is no 32-bit address"
+    msg = f"{address:#x} is no {layout.regions[-1].end.bit_length() - 1}-bit address"
     raise HmtraceError(msg)
 
 
@@ -148,8 +158,8 @@ def _comparisons(
         "vmalloc_total": layout.vmalloc_bytes,
         "pkmap_slots": layout.pkmap_slots,
         "low_ram_end": layout.lowmem_end_pfn * layout.page_size,
-        "lowmem_mib": layout.lowmem_end_pfn >> 8,
-        "highmem_mib": (layout.max_pfn - layout.lowmem_end_pfn) >> 8,
+        "lowmem_mib": layout.lowmem_end_pfn * layout.page_size >> 20,
+        "highmem_mib": (layout.max_pfn - layout.lowmem_end_pfn) * layout.page_size >> 20,
     }
     for name, predicted in plain.items():
         if name in values:
@@ -163,7 +173,7 @@ def _comparisons(
         )
     zones = {zone.name: zone for zone in layout.zones}
     for name, start, spanned, *_ in values.get("zones", ()):
-        if name in ("DMA", "Normal", "HighMem"):
+        if name in ("DMA", "DMA32", "Normal", "HighMem"):
             zone = zones.get(name, Zone(name, 0, 0))
             yield f"zone {name}", "zones", tuple(zone[1:]), (start, start + spanned)
     for name, first, last in values.get("zone_ranges", ()):

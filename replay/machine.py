@@ -34,7 +34,8 @@ class Machine:
     arch
         Key in :data:`replay.arches.ARCHES`: ``i386``, ``arm``.
     split
-        Key in the architecture's split table: ``3g``, ``3g_opt``, ``2g``, ``2g_opt``, ``1g``.
+        Key in the architecture's split table: ``3g``, ``3g_opt``, ``2g``, ``2g_opt``, ``1g``; of
+        architectures without such a choice the one that they have.
     ram
         Usable physical ranges as (first byte, byte after the last), ascending.
     pae
@@ -46,7 +47,7 @@ class Machine:
     pkmap_slots
         LAST_PKMAP where it is not the architecture's own.
     vmalloc
-        ``vmalloc=`` in bytes; None: the architecture's default.
+        ``vmalloc=`` in bytes (ARC: CONFIG_ARC_KVADDR_SIZE); None: the architecture's default.
     highmem
         ``highmem=`` in bytes; None: not given.
     mem
@@ -74,6 +75,14 @@ class Machine:
         The CPU needs the workaround of ARM erratum 798181.
     pti
         Page-table isolation is on (i386 with PAE).
+    page_size
+        Bytes per page.
+    lowmem_limit
+        Most lowmem in bytes where the configuration or the platform says: CONFIG_LOWMEM_SIZE
+        (powerpc32, microblaze), HIGHMEM_START (mips32); None: the default.
+    cache_colours
+        Colours of the data cache: its way size by the page size, where that is larger
+        (xtensa, mips32).
     """
 
     arch: str
@@ -97,6 +106,9 @@ class Machine:
     phys_offset: int | None = None
     tlb_erratum: bool = False
     pti: bool = False
+    page_size: int = PAGE
+    lowmem_limit: int | None = None
+    cache_colours: int = 1
 
     @property
     def ram_bytes(self) -> int:
@@ -137,6 +149,7 @@ class Machine:
         pkmap: int | None = None,
         vmalloc: int | None = None,
         cpus: int | None = None,
+        page_size: int | None = None,
         generation: str | None = None,
         costs: Costs | None = None,
     ) -> Machine:
@@ -150,6 +163,8 @@ class Machine:
             Bytes of RAM; the ranges are made as the firmware of such a machine lays them out.
         pkmap
             Slots of the kmap() pool.
+        page_size
+            Bytes per page.
 
         Returns
         -------
@@ -163,14 +178,20 @@ class Machine:
         """
         arch = _arch(self.arch)
         wide = self.pae if pae is None else pae
+        if wide and not arch.pae_name:
+            msg = f"{arch.name} has no PAE"
+            raise HmtraceError(msg, hint="leave --pae out", exit_code=2)
         changes: dict[str, Any] = {"pae": wide}
+        if page_size is not None:
+            changes["page_size"] = page_size  # layout_of knows which exist
         name = self.split if split is None else split.lower().replace("/", "_")
         _require_split(arch, name, wide)
         changes["split"] = name
         if ram is not None:
             changes |= self._ram_changes(arch, ram, wide)
         elif self.ram and self.ram[-1][1] > (limit := _max_phys(arch, wide)):
-            msg = f"RAM up to {self.ram[-1][1] / GiB:g} GiB needs {arch.pae_name}"
+            needs = f"needs {arch.pae_name}" if arch.pae_name else f"cannot be had on {arch.name}"
+            msg = f"RAM up to {self.ram[-1][1] / GiB:g} GiB {needs}"
             hint = f"give --ram as well, at most {limit // GiB}G"
             raise HmtraceError(msg, hint=hint, exit_code=2)
         if wide != self.pae:
@@ -182,6 +203,9 @@ class Machine:
                 raise HmtraceError(msg, hint=hint, exit_code=2)
             changes["pkmap_slots"] = pkmap
         if vmalloc is not None:
+            if not arch.arena_option:
+                msg = f"the arena of {arch.name} has a fixed place; vmalloc= does not exist there"
+                raise HmtraceError(msg, hint="leave --vmalloc out", exit_code=2)
             if vmalloc < MiB:
                 msg = f"an arena of {vmalloc} bytes is too small"
                 hint = "give a size such as --vmalloc 256M"
@@ -251,7 +275,7 @@ def _require_layout(machine: Machine) -> None:
     layout = layout_of(machine)
     if layout.mem_map_bytes + 32 * MiB > layout.lowmem_bytes:
         msg = (
-            f"the page array of {layout.max_pfn * PAGE // GiB} GiB of RAM takes "
+            f"the page array of {machine.ram_bytes / GiB:.1f} GiB of RAM takes "
             f"{layout.mem_map_bytes // MiB} MiB of {layout.lowmem_bytes // MiB} MiB of lowmem"
         )
         hint = "give a split with more lowmem, or less --ram"

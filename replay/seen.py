@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
-from replay.arches.base import PAGE, PAGE_SHIFT, GiB, MiB
+from replay.arches.base import PAGE_SHIFT, GiB, MiB
 from replay.generations import DEFAULT, generation_for
+from replay.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from replay.arches.base import Layout
+    from replay.arches.base import Arch, Layout, Ranges
     from replay.machine import Machine
+
+_USUAL: Final = ("i386", "arm")
+"""Architectures that are tried first; the others only where these do not explain a trace."""
 
 NR_CPUS: Final = (32, 8, 4, 64, 16, 2, 1)
 """CONFIG_NR_CPUS to try, after the architecture's default."""
@@ -67,11 +71,14 @@ def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, 
     )
     if all(name in values for name in ("arch", "pae", "split", "nr_cpus")):
         return out, []
-    scored = [
-        (score, machine, layout)
-        for machine, layout in _candidates(values, kind)
-        if (score := _score(layout, seen, machine))
-    ]
+    scored: list[tuple[int, Machine, Layout]] = []
+    for arches in (_USUAL, tuple(name for name in ARCHES if name not in _USUAL)):
+        if not scored:
+            scored = [
+                (score, machine, layout)
+                for machine, layout in _candidates(values, kind, arches)
+                if (score := _score(layout, seen, machine))
+            ]
     if not scored:
         return out, []
     score, machine, layout = max(scored, key=lambda entry: entry[0])  # the first of the best
@@ -86,19 +93,22 @@ def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, 
     if "release" not in values and machine.generation != DEFAULT:
         out["release"] = machine.generation
     arch = ARCHES[machine.arch]
+    pae = f" {'with' if machine.pae else 'without'} {arch.pae_name}" if arch.pae_name else ""
     words = [
-        f"{machine.arch} {'with' if machine.pae else 'without'} {arch.pae_name}, "
+        f"{machine.arch}{pae}, "
         f"split {machine.split}, NR_CPUS {machine.nr_cpus}, kernel like {machine.generation}: "
         "the addresses in the trace fit"
     ]
-    if any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
+    if arch.pae_name and any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
         words.append(f"no {arch.pae_name}: the addresses in the trace fit both")
     if not any(name in values for name in ("ram", "zones")):
         words += _memory(out, seen, layout)
     return out, words
 
 
-def _candidates(values: Mapping[str, Any], kind: type[Machine]) -> Iterator[tuple[Machine, Layout]]:
+def _candidates(
+    values: Mapping[str, Any], kind: type[Machine], arches: tuple[str, ...]
+) -> Iterator[tuple[Machine, Layout]]:
     """Machines with highmem that the known facts allow, the most usual first."""
     release = values.get("release")
     generations: tuple[str, ...]
@@ -109,7 +119,7 @@ def _candidates(values: Mapping[str, Any], kind: type[Machine]) -> Iterator[tupl
     else:
         generations = (DEFAULT, _BEFORE_LOCAL)
     config = frozenset(n for n, v in values.get("config", {}).items() if v == "y")
-    for arch in ARCHES.values():
+    for arch in (ARCHES[name] for name in arches):
         if values.get("arch", arch.name) != arch.name:
             continue
         sizes = (arch.default_nr_cpus, *(n for n in NR_CPUS if n != arch.default_nr_cpus))
@@ -127,33 +137,45 @@ def _candidates(values: Mapping[str, Any], kind: type[Machine]) -> Iterator[tupl
                             nr_cpus=nr_cpus,
                             generation=generation,
                             config=config,
-                            ram=((0, 4 * GiB),),
+                            ram=_any_ram(arch, pae=pae),
+                            page_size=values.get("page_size", arch.page_sizes[0]),
                         )
                         try:
-                            yield machine, arch.layout(machine)
+                            yield machine, layout_of(machine)
                         except HmtraceError:
                             continue
+
+
+def _any_ram(arch: Arch, *, pae: bool) -> Ranges:
+    """RAM that an architecture has highmem with."""
+    if arch.name in _USUAL:
+        return ((0, 4 * GiB),)
+    return arch.ram_for(2 * GiB, (), pae)
 
 
 def _score(layout: Layout, seen: _Seen, machine: Machine) -> int:
     """How well a layout explains the addresses: 0 where one contradicts it, or nothing fits."""
     score = 0
-    if seen.pfns is not None and seen.pfns[1] >> (32 - PAGE_SHIFT) and not machine.pae:
+    wide = machine.pae or not ARCHES[machine.arch].has_highmem
+    if seen.pfns is not None and seen.pfns[1] >> (32 - layout.page_shift) and not wide:
         return 0
     if seen.pool is not None:
         if not layout.pkmap_base <= seen.pool[0] <= seen.pool[1] < layout.pkmap_end:
             return 0
         # a window that is used up to its last slot has no room to spare
         window = layout.pkmap_end - layout.pkmap_base
-        score += 4 + (seen.pool[1] - seen.pool[0] + PAGE == window)
+        score += 4 + (seen.pool[1] - seen.pool[0] + layout.page_size == window)
         score += 8 * ((layout.pkmap_base, layout.pkmap_end) in seen.flushes)
     for cpu, highest in seen.local:
         if highest < layout.fixaddr_start:
             continue  # only lowmem pages were mapped there
-        first = layout.kmap_fix_top - layout.km_max_idx * cpu * PAGE
-        if not first - (layout.km_max_idx - 1) * PAGE <= highest <= first:
+        if highest > layout.fixaddr_top:
+            continue  # lowmem above the fixmap
+        step = layout.page_size * layout.pkmap_colours
+        first = layout.kmap_fix_top - layout.km_max_idx * cpu * step
+        if not first - layout.km_max_idx * step < highest <= first:
             return 0
-        score += 4 + (highest == first - (layout.km_step - 1) * PAGE)
+        score += 4 + (highest == first - (layout.km_step - 1) * step)
     ends = {end for _, end in seen.ranges}
     score += 4 * (layout.vmalloc_end in ends)
     modules = layout.modules_start, layout.modules_end

@@ -7,13 +7,16 @@ instead. Values by name:
 name                value                                                          from
 ==================  =============================================================  ============
 release             ``uname -r``                                                   version
-arch                ``i386``, ``arm`` (or another name, of a machine hmtrace       config
-                    does not model)
-pae                 bool: PAE (i386), LPAE (ARM)                                   config
+arch                ``i386``, ``arm``, … : see :mod:`collectors.facts.arches`      config
+pae                 bool: PAE (i386), LPAE (ARM), PAE40, XPA, PHYS_64BIT           config
 highmem_enabled     bool: CONFIG_HIGHMEM                                           config
 config              dict: CONFIG_* that matter, without the prefix, to value       config
 config_version      version in the configuration's header                          config
-split               ``3g``, ``3g_opt``, ``2g``, ``2g_opt``, ``1g``                 config
+split               ``3g``, ``3g_opt``, ``2g``, ``2g_opt``, ``1g``; ``2.5g``       config
+                    (csky), ``128m``, ``256m``, ``512m`` (xtensa)
+page_size           bytes                                                          config
+lowmem_limit        bytes: CONFIG_LOWMEM_SIZE                                      config
+phys_offset         address: CONFIG_KSEG_PADDR (xtensa)                            config
 page_offset         address: PAGE_OFFSET                                           config
 nr_cpus             CONFIG_NR_CPUS                                                 config
 page_struct         bytes: sizeof(struct page)                                     config
@@ -22,7 +25,7 @@ cpus                CPUs online when cpuinfo was read                           
 cpus_booted         CPUs brought up at boot                                        dmesg
 cpu_model           str                                                            cpuinfo
 cpu_flags           frozenset of str                                               cpuinfo
-cpu_family          ``x86``, ``arm``                                               cpuinfo
+cpu_family          ``x86``, ``arm``, or the architecture's name                   cpuinfo
 arm_cpu             (implementer, part, variant, revision)                         cpuinfo
 arm_cache           kind of the caches, in words                                   dmesg
 board               DMI or device tree name                                        dmesg
@@ -47,7 +50,7 @@ vmalloc_end         address                                                     
 high_memory         address                                                        pkmap.start
 layout_block        dict: name to (start, end), of kernels that print it           dmesg
 cmdline             str                                                            cmdline
-vmalloc             bytes of ``vmalloc=``                                          cmdline
+vmalloc             bytes of ``vmalloc=`` (ARC: CONFIG_ARC_KVADDR_SIZE)            cmdline
 highmem_opt         bytes of ``highmem=``                                          cmdline
 mem_opt             bytes of ``mem=``                                              cmdline
 reservetop          bytes of ``reservetop=``                                       cmdline

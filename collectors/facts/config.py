@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from collectors.facts.arches import ARCHES, of_config
+
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
@@ -25,37 +27,38 @@ _MATTERS = """
     MEMCG NUMA KMSAN SLUB SLAB SLOB FLATMEM SPARSEMEM DISCONTIGMEM ZONE_DMA CMA VMAP_STACK
     ARM_ERRATA_798181 ARM_ERRATA_720789 CPU_TLB_V6 CPU_TLB_V7 CPU_V6 CPU_V6K CPU_V7
     CPU_CACHE_VIVT CPU_CACHE_VIPT THUMB2_KERNEL ARM_MODULE_PLTS MODULES KALLSYMS_ALL
+    64BIT PHYS_ADDR_T_64BIT MIPS_HUGE_TLB_SUPPORT BMIPS_GENERIC MACH_TX49XX PTE_64BIT
+    PPC_85xx PPC_83xx PPC_8xx PPC_BOOK3S_32 44x LOWMEM_SIZE KERNEL_START
+    ARC_HAS_PAE40 ARC_HUGEPAGE_2M ARC_HUGEPAGE_16M ARC_KVADDR_SIZE
+    ARC_PAGE_SIZE_4K ARC_PAGE_SIZE_8K ARC_PAGE_SIZE_16K
+    PAGE_SIZE_4KB PAGE_SIZE_8KB PAGE_SIZE_16KB PAGE_SIZE_32KB PAGE_SIZE_64KB PAGE_SIZE_256KB
+    PAGE_OFFSET_80000000 PAGE_OFFSET_A0000000 HAVE_TCM HAVE_DTCM SPARC_LEON
+    XTENSA_KSEG_MMU_V2 XTENSA_KSEG_256M XTENSA_KSEG_512M KSEG_PADDR X86_VSYSCALL_EMULATION
+    TRANSPARENT_HUGEPAGE_ALWAYS TRANSPARENT_HUGEPAGE_MADVISE
 """
 MATTERS: Final = frozenset(_MATTERS.split())
 """Switches that move an address or choose a rule; the rest of a configuration is not kept."""
 
-_ARCHES = {
-    "X86_32": "i386",
-    "ARM": "arm",
-    "X86_64": "x86_64",
-    "ARM64": "arm64",
-    "MIPS": "mips",
-    "PPC32": "powerpc",
-    "SPARC32": "sparc",
-    "XTENSA": "xtensa",
-    "ARC": "arc",
-    "CSKY": "csky",
-    "MICROBLAZE": "microblaze",
-}
 _SPLITS = {
     "VMSPLIT_3G": "3g",
     "VMSPLIT_3G_OPT": "3g_opt",
     "VMSPLIT_2G": "2g",
     "VMSPLIT_2G_OPT": "2g_opt",
     "VMSPLIT_1G": "1g",
+    "PAGE_OFFSET_80000000": "2g",
+    "PAGE_OFFSET_A0000000": "2.5g",
+    "XTENSA_KSEG_MMU_V2": "128m",
+    "XTENSA_KSEG_256M": "256m",
+    "XTENSA_KSEG_512M": "512m",
 }
+_PAGE_SIZE = re.compile(r"(?:ARC_)?PAGE_SIZE_(\d+)KB?")
 
 
 def parse(text: str, sheet: Sheet) -> None:
     """Write down what a configuration fixes: architecture, split, PAE, sizes.
 
     Facts: config, arch, pae, split, page_offset, nr_cpus, highmem_enabled, page_struct,
-    config_version.
+    page_size, lowmem_limit, phys_offset, vmalloc (ARC), config_version.
     """
     config: dict[str, str] = {}
     at: dict[str, int] = {}
@@ -76,11 +79,10 @@ def parse(text: str, sheet: Sheet) -> None:
     sheet.add("config", config, detail=f"{len(config)} switches that matter")
     if header := _HEADER.search(text):
         sheet.add("config_version", header[2], detail=header[0])
-    arch = next((o for o in _ARCHES if config.get(o) == "y"), None)
+    arch = of_config(config)
     if arch is not None:
-        add("arch", _ARCHES[arch], arch)
-        pae = "ARM_LPAE" if arch == "ARM" else "X86_PAE"
-        if arch in ("ARM", "X86_32"):
+        add("arch", arch, ARCHES[arch].switch)
+        if pae := ARCHES[arch].pae:
             add("pae", config.get(pae) == "y", pae)
     for option, split in _SPLITS.items():
         if config.get(option) == "y":
@@ -91,7 +93,16 @@ def parse(text: str, sheet: Sheet) -> None:
     if config.get("SMP") != "y":
         add("nr_cpus", 1, "SMP")
     add("highmem_enabled", config.get("HIGHMEM") == "y", "HIGHMEM")
-    if arch in ("ARM", "X86_32"):
+    for option, setting in config.items():
+        if setting == "y" and (kib := _PAGE_SIZE.fullmatch(option)):
+            add("page_size", int(kib[1]) << 10, option)
+    sizes = {"lowmem_limit": "LOWMEM_SIZE", "phys_offset": "KSEG_PADDR"}
+    for name, option in sizes.items():
+        if (size := _number(config.get(option))) is not None:
+            add(name, size, option)
+    if (kvaddr := _number(config.get("ARC_KVADDR_SIZE"))) is not None and kvaddr <= 512:
+        add("vmalloc", kvaddr << 20, "ARC_KVADDR_SIZE")
+    if arch is not None and not arch.endswith("64"):
         size, why = page_struct(config)
         add("page_struct", size, None, why)
 
@@ -100,11 +111,12 @@ def page_struct(config: dict[str, str]) -> tuple[int, str]:
     """Size of struct page in bytes on a 32-bit kernel, and why.
 
     include/linux/mm_types.h: 32 bytes, 4 more for memcg_data, 4 for last_cpupid where NUMA
-    leaves no room in the flags; arch/x86 aligns it to 8 (HAVE_ALIGNED_STRUCT_PAGE, with SLUB).
+    leaves no room in the flags, 4 for page.virtual on ARC (asm/page.h: WANT_PAGE_VIRTUAL);
+    arch/x86 aligns it to 8 (HAVE_ALIGNED_STRUCT_PAGE, with SLUB).
     """
     size = 32
     words = ["32"]
-    for option in ("MEMCG", "NUMA"):
+    for option in ("MEMCG", "NUMA", "ARC"):
         if config.get(option) == "y":
             size += 4
             words.append(f"4 {option}")

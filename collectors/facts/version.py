@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from collectors.facts.arches import UNAME
+
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
 _PROC = re.compile(r"^Linux version (\S+) (.*)$", re.MULTILINE)
 _UNAME = re.compile(r"^Linux \S+ (\d\S*) (.*)$", re.MULTILINE)
-_MACHINE = re.compile(r"\b(i[3-6]86|armv[4-8]\w*|x86_64|aarch64)\b")
-_ARCHES = {"i": "i386", "a": "arm", "x": "x86_64"}
 
 
 def parse(text: str, sheet: Sheet) -> None:
@@ -27,6 +27,6 @@ def parse(text: str, sheet: Sheet) -> None:
     line = text.count("\n", 0, match.start()) + 1
     sheet.add("release", match[1][:80], line=line, detail=match[0])
     sheet.add("smp", " SMP" in match[2], line=line)
-    machine = _MACHINE.search(match[2]) if match.re is _UNAME else None
-    if machine is not None and machine[1] != "aarch64":
-        sheet.add("machine_arch", _ARCHES[machine[1][0]], line=line, detail=machine[1])
+    machine = UNAME.search(match[2]) if match.re is _UNAME else None
+    if machine is not None and machine.lastgroup is not None:
+        sheet.add("machine_arch", machine.lastgroup, line=line, detail=machine[0])

@@ -27,14 +27,22 @@ EXAMPLES = (
     "hmtrace layout",
     "hmtrace layout --arch arm --ram 2G --split 2g",
     "hmtrace layout --ram 8G --pae --vmalloc 256M",
-    "hmtrace layout --machine imx6q-2g.toml --format json",
+    "hmtrace layout --machine list",
+    "hmtrace layout --machine turris-omnia-2g --split 2g",
+    "hmtrace layout --arch mips32 --page-size 16K --format json",
 )
 
 
 def layout(
     arch: Annotated[
         str | None,
-        typer.Option("--arch", metavar="ARCH", help="i386 (default) or arm.", show_default=False),
+        typer.Option(
+            "--arch",
+            metavar="ARCH",
+            help="i386 (default), arm, arc, csky, microblaze, mips32, powerpc32, sparc32, xtensa, "
+            "x86_64.",
+            show_default=False,
+        ),
     ] = None,
     split: SplitOption = None,
     ram: RamOption = None,
@@ -42,6 +50,15 @@ def layout(
     pkmap: PkmapOption = None,
     vmalloc: VmallocOption = None,
     cpus: CpusOption = None,
+    page_size: Annotated[
+        str | None,
+        typer.Option(
+            "--page-size",
+            metavar="SIZE",
+            help="Bytes per page, where the architecture has a choice: 4K, 16K.",
+            show_default=False,
+        ),
+    ] = None,
     machine: MachineOption = None,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -50,6 +67,16 @@ def layout(
 ) -> None:
     """Draw the address space and the zones of a machine."""
     target = Output.create(output_format, color, output, force=force)
+    from hmtrace.cli.presets import LIST, presets
+
+    if machine is not None and str(machine) == LIST:
+        from hmtrace.report.presets import preset_table, presets_document
+
+        if target.is_json:
+            target.document(presets_document(presets()))
+        else:
+            target.table(*preset_table(presets()))
+        return
     from hmtrace.cli.machines import default_machine, target_machine
     from replay.layout import layout_of
 
@@ -62,6 +89,7 @@ def layout(
         pkmap=pkmap,
         vmalloc=vmalloc,
         cpus=cpus,
+        page_size=page_size,
     )
     derived = layout_of(wanted)
     if target.is_json:

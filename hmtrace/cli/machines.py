@@ -8,6 +8,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
+from hmtrace.cli.presets import machine_file
 from hmtrace.cli.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -18,12 +19,23 @@ if TYPE_CHECKING:
     from replay.costs import Costs
     from replay.machine import Machine
 
+_PAGE: Final = 1 << 12
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _MOST_RAM: Final = 64 * _GIB
 """36 physical address bits: PAE and LPAE as these kernels use them."""
-_SIZES: Final = ("vmalloc", "highmem", "mem", "reservetop", "mem_map", "phys_offset")
+_SIZES: Final = (
+    "vmalloc",
+    "highmem",
+    "mem",
+    "reservetop",
+    "mem_map",
+    "phys_offset",
+    "page_size",
+    "lowmem_limit",
+)
 _FILE_LIMIT: Final = 1 << 20
+_FOR_THE_READER: Final = ("title", "source")
 
 
 def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tuple[str, ...]]:
@@ -85,6 +97,7 @@ def target_machine(
     pkmap: int | None = None,
     vmalloc: str | None = None,
     cpus: int | None = None,
+    page_size: str | None = None,
 ) -> Machine:
     """Machine of ``--machine`` (else `base`), changed by the options that were given.
 
@@ -109,6 +122,9 @@ def target_machine(
         if vmalloc is None
         else parse_size(vmalloc, "--vmalloc", low=_MIB, high=4 * _GIB),
         cpus=cpus,
+        page_size=None
+        if page_size is None
+        else parse_size(page_size, "--page-size", low=_PAGE, high=64 * _PAGE),
     )
 
 
@@ -128,10 +144,11 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
 
 
 def read_machine(path: Path, base: Machine | None = None) -> Machine:
-    """Machine from a TOML file.
+    """Machine from a TOML file, or from the preset of that name.
 
     Keys are the fields of :class:`replay.machine.Machine`; sizes may be strings (``256M``),
-    ``ram`` a size or a list of [first byte, byte after the last], ``[costs]`` a table. What the
+    ``ram`` a size or a list of [first byte, byte after the last], ``[costs]`` a table; ``title``
+    and ``source`` are words for the reader. What the
     file does not say comes from `base` where its architecture is the same, else from the
     defaults.
 
@@ -142,13 +159,16 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     """
     from replay.machine import Machine
 
+    path = machine_file(path)
     table = _read_toml(path)
+    for word in _FOR_THE_READER:
+        table.pop(word, None)
     fields = {field.name: field for field in dataclasses.fields(Machine)}
     _check_keys(table, fields, path)
     arch = table.get("arch", base.arch if base is not None else None)
     if not isinstance(arch, str):
         raise HmtraceError(
-            "key 'arch' is missing", source=str(path), hint='arch = "arm" or "i386"', exit_code=2
+            "key 'arch' is missing", source=str(path), hint='arch = "arm", "i386", …', exit_code=2
         )
     start = base if base is not None and base.arch == arch else None
     if start is None:

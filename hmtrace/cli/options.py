@@ -33,7 +33,7 @@ SplitOption = Annotated[
     typer.Option(
         "--split",
         metavar="SPLIT",
-        help="User/kernel split: 3g, 3g_opt, 2g, 2g_opt or 1g.",
+        help="User/kernel split: 3g, 3g_opt, 2g, 2g_opt or 1g (others by architecture).",
         show_default=False,
     ),
 ]
@@ -42,7 +42,7 @@ RamOption = Annotated[
 ]
 PaeOption = Annotated[
     bool | None,
-    typer.Option("--pae/--no-pae", help="PAE (i386) or LPAE (ARM).", show_default=False),
+    typer.Option("--pae/--no-pae", help="PAE (i386), LPAE (ARM) or its like.", show_default=False),
 ]
 PkmapOption = Annotated[
     int | None,
@@ -61,8 +61,8 @@ MachineOption = Annotated[
     Path | None,
     typer.Option(
         "--machine",
-        metavar="FILE",
-        help="Machine description in TOML; the other options change it.",
+        metavar="PRESET|FILE",
+        help="Preset, or machine description in TOML; the other options change it.",
         show_default=False,
     ),
 ]

@@ -10,6 +10,7 @@ from hmtrace.report.charts import bar
 from hmtrace.report.document import plain
 from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import address, clean, count, plural, share, size
+from replay.arches import ARCHES
 from replay.build import kernel_words
 from replay.generations import GENERATIONS
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from replay.machine import Machine
 
 _MIB = 1 << 20
-_SPACE = 1 << 32
 _GAP = "gap"
 _HIGHMEM = "HighMem"
 _SHADES = {"DMA": "▒", "Normal": "█", _HIGHMEM: "░"}
@@ -41,11 +41,13 @@ _WIDE = 70
 
 def machine_in_words(machine: Machine, layout: Layout) -> str:
     """Architecture, CPUs, split and how RAM divides, in one line."""
-    pae = {"arm": "LPAE"}.get(machine.arch, "PAE") if machine.pae else ""
+    arch = ARCHES.get(machine.arch)
+    pae = arch.pae_name if arch is not None and machine.pae else ""
     high = f"{size(layout.highmem_bytes)} highmem" if layout.highmem_bytes else "no highmem"
+    pages = "" if layout.page_size == 4096 else f", pages of {size(layout.page_size)}"
     return (
-        f"{clean(machine.arch)}{' ' + pae if pae else ''}, {plural(machine.cpus, 'CPU')}, split "
-        f"{clean(machine.split)}: {size(layout.lowmem_bytes)} lowmem + {high}"
+        f"{clean(machine.arch)}{' ' + pae if pae else ''}, {plural(machine.cpus, 'CPU')}{pages}, "
+        f"split {clean(machine.split)}: {size(layout.lowmem_bytes)} lowmem + {high}"
     )
 
 
@@ -93,31 +95,33 @@ def _column(layout: Layout) -> RenderableType:
     regions = [
         r for r in reversed(layout.regions) if r.name != _GAP or r.end - r.start >= _SMALL_GAP
     ]
-    lines = [Text(f"{address(_SPACE):>9} ┌{'─' * _BOX_WIDTH}┐", style="dim")]
+    space, digits = _space(layout)
+    lines = [Text(f"{address(space):>{digits}} ┌{'─' * _BOX_WIDTH}┐", style="dim")]
     for region in regions:
         extent = region.end - region.start
-        line = Text(f"{address(region.start):>9} │", style="dim")
+        line = Text(f"{address(region.start):>{digits}} │", style="dim")
         line.append(f" {region.name:<{_BOX_WIDTH - 1}}", style=_style(region.name))
         line.append("│")
         line.append(f"{size(extent):>10} ", style="not dim")
-        line.append(f"{bar(extent / _SPACE, _BAR_WIDTH):<{_BAR_WIDTH}} ", style="not dim")
+        line.append(f"{bar(extent / space, _BAR_WIDTH):<{_BAR_WIDTH}} ", style="not dim")
         line.append("" if region.name == _GAP else region.what)
         lines.append(line)
-    lines.append(Text(f"{'':>9} └{'─' * _BOX_WIDTH}┘", style="dim"))
+    lines.append(Text(f"{'':>{digits}} └{'─' * _BOX_WIDTH}┘", style="dim"))
     return _stack(lines)
 
 
 def _boxes(layout: Layout) -> RenderableType:
     """One box per region, top down; larger regions are taller."""
     width = _BOX_WIDTH + 8
-    lines = [Text(f"{address(_SPACE):>9} ┌{'─' * width}┐", style="dim")]
+    space, digits = _space(layout)
+    lines = [Text(f"{address(space):>{digits}} ┌{'─' * width}┐", style="dim")]
     regions = list(reversed(layout.regions))
     for position, region in enumerate(regions):
         extent = region.end - region.start
         height = _height(extent)
         for row in range(height):
             last = position == len(regions) - 1 and row == height - 1
-            line = Text(f"{address(0) if last else '':>9} │", style="dim")
+            line = Text(f"{address(0) if last else '':>{digits}} │", style="dim")
             name = region.name if row == (height - 1) // 2 and region.name != _GAP else ""
             line.append(f" {name:<{width - 1}}", style=_style(region.name))
             line.append("│")
@@ -126,9 +130,15 @@ def _boxes(layout: Layout) -> RenderableType:
                 line.append(region.what)
             lines.append(line)
         if position < len(regions) - 1:
-            lines.append(Text(f"{address(region.start):>9} ├{'─' * width}┤", style="dim"))
-    lines.append(Text(f"{'':>9} └{'─' * width}┘", style="dim"))
+            lines.append(Text(f"{address(region.start):>{digits}} ├{'─' * width}┤", style="dim"))
+    lines.append(Text(f"{'':>{digits}} └{'─' * width}┘", style="dim"))
     return _stack(lines)
+
+
+def _space(layout: Layout) -> tuple[int, int]:
+    """Size of the address space, and the digits that its addresses take."""
+    space = layout.regions[-1].end
+    return space, len(address(space))
 
 
 def _height(extent: int) -> int:
@@ -183,29 +193,42 @@ def zones_picture(layout: Layout) -> Iterator[RenderableType]:
 
 def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
     """Limits that follow from the layout, as label and value."""
-    ceiling = layout.flush_ceiling_pages
+    pool = "none"
+    if layout.pkmap_slots:
+        colours = f"{layout.pkmap_colours} colours" if layout.pkmap_colours > 1 else ""
+        each = "every kmap() flushes its address on all CPUs" if layout.kmap_flush_each else ""
+        where = f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"
+        pool = joined((where, colours, each))
+    local = (
+        f"depth {layout.km_usable_depth} per {'CPU' if layout.kmap_per_cpu else 'task'}, "
+        f"slots downwards from {address(layout.kmap_fix_top)}"
+    )
     return [
         ("kernel", joined(kernel_words(machine, layout))),
-        ("pool", f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"),
-        (
-            "local",
-            f"depth {layout.km_usable_depth} per {'CPU' if layout.kmap_per_cpu else 'task'}, "
-            f"slots downwards from {address(layout.kmap_fix_top)}",
-        ),
+        ("pool", pool),
+        ("local", local),
         ("arena", f"{size(layout.vmalloc_bytes)} from {address(layout.vmalloc_start)}"),
         ("lazy", f"up to {size(layout.lazy_max_pages * layout.page_size)} wait for a purge"),
-        (
-            "flush",
-            joined(
-                [
-                    f"full above {plural(ceiling, 'page')}"
-                    if ceiling is not None
-                    else "page by page, however many",
-                    "broadcast by the hardware" if layout.tlb_broadcast else "by IPI to other CPUs",
-                ]
-            ),
-        ),
+        ("flush", _flush_words(layout)),
     ]
+
+
+def _flush_words(layout: Layout) -> str:
+    """What flush_tlb_kernel_range() does, and kmap_local where it does more than usual."""
+    ceiling = layout.flush_ceiling_pages
+    if not layout.range_flush:
+        words = ["caches only, no TLB"]
+    elif ceiling is None:
+        words = ["page by page, however many"]
+    else:
+        words = [f"full above {plural(ceiling, 'page')}" if ceiling else "always full"]
+    if layout.range_flush and layout.nr_cpus > 1:
+        words.append(
+            "broadcast by the hardware" if layout.tlb_broadcast else "by IPI to other CPUs"
+        )
+    if layout.local_flush_all:
+        words.append("kmap_local flushes all TLBs too")
+    return joined(words)
 
 
 def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableType]:

@@ -19,6 +19,7 @@ every white space, the no-break space included. :func:`unglued` turns it into a 
 _TIMES = ((1e3, "µs"), (1e6, "ms"), (1e9, "s"))
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SIZES = (
+    ("EiB", 1 << 60, 10 << 60),
     ("TiB", 1 << 40, 10 << 40),
     ("GiB", 1 << 30, 10 << 30),
     ("MiB", 1 << 20, 1 << 20),

@@ -21,17 +21,19 @@ from replay.arches.base import (
     MiB,
     Ranges,
     Region,
-    Zone,
     align_down,
     align_up,
-    clip,
-    fill_gaps,
-    lazy_max_pages,
-    mem_map_bytes,
-    ram_between,
-    vmap_block_pages,
 )
-from replay.build import LocalSlots, is_realtime, local_slots
+from replay.arches.common import (
+    AddressMap,
+    Tlb,
+    finish,
+    grown,
+    plain_zones,
+    slots_of,
+    usable_ram,
+)
+from replay.build import is_realtime
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -133,11 +135,6 @@ def border(ram: Ranges, limit: int) -> Border:
     return Border(lowmem, align_down(memblock or lowmem, PMD_SIZE))
 
 
-def km_slots(machine: Machine) -> LocalSlots:
-    """Slots of local mappings; up to 5.10 asm/kmap_types.h: KM_TYPE_NR 16."""
-    return local_slots(GENERATIONS[machine.generation], config_of(machine), 16)
-
-
 def reuses_pool(config: frozenset[str]) -> bool:
     """Whether kmap_local first asks kmap_high_get() for a mapping of the pool.
 
@@ -164,7 +161,7 @@ def layout(machine: Machine) -> Layout:
     generation = GENERATIONS[machine.generation]
     page_offset = SPLITS[machine.split]
     enabled = machine.highmem_enabled
-    ram, phys_offset, notes = usable_ram(machine)
+    ram, phys_offset, notes = _kept_ram(machine)
     limits = border(ram, vmalloc_limit(machine, phys_offset))
     if limits.memblock_limit <= phys_offset:
         msg = "no RAM below the border of lowmem"
@@ -183,66 +180,43 @@ def layout(machine: Machine) -> Layout:
     slots = machine.pkmap_slots or PKMAP_SLOTS
     pkmap = page_offset - align_up(slots * PAGE, PMD_SIZE)
     modules_start = page_offset - (8 if "THUMB2_KERNEL" in config else 16) * MiB
-    modules_end = pkmap if enabled else page_offset
-    user_end = page_offset - 16 * MiB
-    per_cpu, step, depth = km_slots(machine)
-    per_cpu_stacks = generation.local_per_cpu and not is_realtime(config)
-    kmap_top = FIXADDR_TOP - FIX_KMAP_BEGIN * PAGE
-    kmap_bottom = kmap_top - (per_cpu * machine.nr_cpus - 1) * PAGE
     smp_v6 = "SMP" in config and "CPU_TLB_V6" in config
-    regions = [
-        Region("user", 0, user_end, "a process"),
-        Region("modules", modules_start, modules_end, "modules"),
-        Region("lowmem", page_offset, high_memory, "direct mapping of RAM"),
-        Region("vmalloc", vmalloc_start, VMALLOC_END, "vmap, vmalloc, ioremap"),
-        Region("fixmap", FIXADDR_START, kmap_bottom, "fixed addresses"),
-        Region("kmap_local", kmap_bottom, kmap_top + PAGE, f"{per_cpu} slots per CPU"),
-        Region("fixmap", kmap_top + PAGE, FIXADDR_END, "fixed addresses"),
-        Region("vectors", VECTORS, VECTORS + 2 * PAGE, "exception vectors"),
-    ]
-    if enabled:
-        regions.append(Region("pkmap", pkmap, pkmap + slots * PAGE, f"kmap(): {slots} slots"))
-    return Layout(
-        page_size=PAGE,
+    low = ram[0][0] >> PAGE_SHIFT, low_pfn
+    space = AddressMap(
+        ram=ram,
         page_offset=page_offset,
         phys_offset=phys_offset,
-        user_end=user_end,
-        lowmem_end_pfn=low_pfn,
+        user_end=page_offset - 16 * MiB,
         high_memory=high_memory,
-        max_pfn=max_pfn,
-        highmem_bytes=ram_between(ram, low_pfn, max_pfn),
-        vmalloc_start=vmalloc_start,
-        vmalloc_end=VMALLOC_END,
-        modules_start=modules_start,
-        modules_end=modules_end,
-        pkmap_base=pkmap if enabled else 0,
-        pkmap_slots=slots if enabled else 0,
-        kmap_fix_top=kmap_top,
-        km_max_idx=per_cpu,
-        km_step=step,
-        km_usable_depth=depth,
-        kmap_per_cpu=per_cpu_stacks,
-        fixaddr_top=FIXADDR_TOP,
-        fixaddr_start=FIXADDR_START,
-        nr_cpus=machine.nr_cpus,
-        zones=_zones(ram[0][0] >> PAGE_SHIFT, low_pfn, max_pfn, dma="ZONE_DMA" in config),
-        regions=fill_gaps(regions),
-        lazy_max_pages=lazy_max_pages(machine.cpus),
-        vmap_block_pages=vmap_block_pages(machine.nr_cpus),
+        low_pfns=low,
+        high_pfns=(low_pfn, max_pfn),
+        vmalloc=(vmalloc_start, VMALLOC_END),
+        modules=(modules_start, pkmap if enabled else page_offset),
+        pkmap=pkmap,
+        pkmap_slots=slots,
+        kmap_top=FIXADDR_TOP - FIX_KMAP_BEGIN * PAGE,
+        fixmap=(FIXADDR_START, FIXADDR_END),
+        # a board that does not limit DMA: all of lowmem is ZONE_DMA where that exists
+        zones=plain_zones(low, (low_pfn, max_pfn), "DMA" if "ZONE_DMA" in config else "Normal"),
+        regions=(Region("vectors", VECTORS, VECTORS + 2 * PAGE, "exception vectors"),),
         ioremap_max_order=19 if machine.pae or "SMP" in config else 24,
+        notes=notes,
+    )
+    per_cpu_stacks = generation.local_per_cpu and not is_realtime(config)
+    tlb = Tlb(
         flush_ceiling_pages=None,
         tlb_broadcast="SMP" in config and not smp_v6,
         tlb_erratum_ipi=machine.tlb_erratum and machine.cpus > 1,
         local_flush_on_map=True,
         # 5.10 leaves the PTE in place at kunmap_atomic(), unless DEBUG_HIGHMEM
         local_flush_on_unmap=not per_cpu_stacks or "DEBUG_HIGHMEM" in config,
-        kmap_high_get=enabled and reuses_pool(config),
-        mem_map_bytes=mem_map_bytes(ram[0][0] >> PAGE_SHIFT, max_pfn, machine.page_struct),
-        notes=tuple(notes),
     )
+    stacks = slots_of(machine, config, type_nr=16, fenced=None)  # asm/kmap_types.h
+    high_get = enabled and reuses_pool(config)
+    return finish(machine, space, stacks, tlb, config, kmap_high_get=high_get)
 
 
-def usable_ram(machine: Machine) -> tuple[Ranges, int, list[str]]:
+def _kept_ram(machine: Machine) -> tuple[Ranges, int, list[str]]:
     """RAM ranges that the kernel keeps, PHYS_OFFSET, and remarks.
 
     ``mem=SIZE`` means SIZE bytes from PHYS_OFFSET on (arch/arm/kernel/setup.c: early_mem);
@@ -253,20 +227,16 @@ def usable_ram(machine: Machine) -> tuple[Ranges, int, list[str]]:
     HmtraceError
         If nothing is left.
     """
-    notes: list[str] = []
-    ram = machine.ram
     base = machine.phys_offset
     if base is None:
-        base = align_up(ram[0][0], PMD_SIZE) if ram else 0
-    if machine.mem is not None:
-        ram = clip(ram, base + machine.mem)
-    kept = ram if machine.pae else clip(ram, TOP)
-    if kept != ram:
-        notes.append("RAM above 4 GiB is not used by a kernel without LPAE")
-    if not kept or kept[-1][1] <= base:
-        msg = "the machine has no RAM"
+        base = align_up(machine.ram[0][0], PMD_SIZE) if machine.ram else 0
+    limit = ARM.max_phys_pae if machine.pae else TOP
+    too_far = "RAM above 4 GiB is not used by a kernel without LPAE"
+    ram, notes = usable_ram(machine, limit, base=base, too_far="" if machine.pae else too_far)
+    if ram[-1][1] <= base:
+        msg = "the machine has no RAM above the address that its kernel starts at"
         raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
-    return kept, base, notes
+    return ram, base, notes
 
 
 def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
@@ -279,32 +249,12 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
     HmtraceError
         If the banks' start leaves no room for that much.
     """
-    banks = like or ((0, total),)
-    out: list[tuple[int, int]] = []
-    left = total
-    for number, (start, end) in enumerate(banks):
-        size = left if number == len(banks) - 1 else min(left, end - start)
-        if size <= 0:
-            break
-        out.append((start, start + size))
-        left -= size
-    if not pae and out[-1][1] > TOP:
-        most = TOP - banks[0][0]
-        msg = f"{total // MiB} MiB of RAM from {banks[0][0]:#x} on do not end below 4 GiB"
-        hint = f"give --pae (LPAE), or at most --ram {most // MiB}M"
-        raise HmtraceError(msg, hint=hint, exit_code=2)
-    return tuple(out)
+    return grown(total, like, ARM.max_phys_pae if pae else TOP, hint="give --pae (LPAE), or ")
 
 
 def config_of(machine: Machine) -> frozenset[str]:
     """Switches of the machine's configuration, or those of distribution kernels."""
     return machine.config or DEFAULT_CONFIG
-
-
-def _zones(first: int, low: int, end: int, *, dma: bool) -> tuple[Zone, ...]:
-    """Zones of a board that does not limit DMA: all of lowmem is ZONE_DMA where that exists."""
-    zones = (Zone("DMA" if dma else "Normal", first, low), Zone("HighMem", low, end))
-    return tuple(zone for zone in zones if zone.end_pfn > zone.start_pfn)
 
 
 ARM: Final = Arch(
@@ -320,4 +270,5 @@ ARM: Final = Arch(
     default_page_struct=36,
     ram_for=ram_for,
     layout=layout,
+    arena_option="vmalloc=",
 )

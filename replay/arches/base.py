@@ -69,7 +69,7 @@ class Layout:
         The kmap() pool: first address and LAST_PKMAP; 0 slots without HIGHMEM.
     kmap_fix_top
         Address of slot 0 of CPU 0 of kmap_local; slots lie downwards. Without HIGHMEM there are
-        none.
+        none. With colours a slot is a group of `pkmap_colours` pages, and this is the highest.
     km_max_idx
         Slots per CPU: KM_MAX_IDX, or KM_TYPE_NR of kmap_atomic().
     km_step
@@ -93,7 +93,8 @@ class Layout:
     ioremap_max_order
         Largest alignment that ioremap asks for, as a power of two of bytes.
     flush_ceiling_pages
-        Most pages that a kernel flush invalidates one by one; None: there is no ceiling.
+        Most pages that a kernel flush invalidates one by one, above which it drops everything
+        (0: it always does); None: there is no ceiling.
     tlb_broadcast
         The hardware tells the other CPUs of an invalidation (ARMv7 SMP); else they get an IPI.
     tlb_erratum_ipi
@@ -113,6 +114,11 @@ class Layout:
     kmap_flush_each
         Every kmap() invalidates the TLB entry of the address that it returns, hit or new, lowmem
         or highmem (linux/highmem-internal.h: kmap, ARCH_HAS_KMAP_FLUSH_TLB; csky, mips).
+    range_flush
+        flush_tlb_kernel_range() does something (not on microblaze, where the pool's flush is one
+        of the caches only).
+    local_flush_all
+        kmap_local flushes all TLBs of all CPUs, not one entry of its own (sparc32).
     pti
         Page-table isolation is on (i386 with PAE only): a single-page flush is done twice, for
         the kernel's and for the user's half (arch/x86/mm/tlb.c: flush_tlb_one_kernel).
@@ -157,6 +163,8 @@ class Layout:
     kmap_force_map: bool = False
     pkmap_colours: int = 1
     kmap_flush_each: bool = False
+    range_flush: bool = True
+    local_flush_all: bool = False
     pti: bool = False
     notes: tuple[str, ...] = field(default=())
 
@@ -178,7 +186,13 @@ class Layout:
     @property
     def kmap_fix_bottom(self) -> int:
         """Lowest address of a kmap_local slot."""
-        return self.kmap_fix_top - (self.km_max_idx * self.nr_cpus - 1) * self.page_size
+        slots = self.km_max_idx * self.nr_cpus * self.pkmap_colours
+        return self.kmap_fix_top - (slots - 1) * self.page_size
+
+    @property
+    def page_shift(self) -> int:
+        """Binary logarithm of the page size."""
+        return self.page_size.bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -190,11 +204,11 @@ class Arch:
     name
         Key in :data:`replay.arches.ARCHES`.
     splits
-        Split to PAGE_OFFSET.
+        Split to PAGE_OFFSET, the usual one first.
     pae_splits
         Splits that exist with PAE.
     pae_name
-        What PAE is called: ``PAE``, ``LPAE``.
+        What PAE is called: ``PAE``, ``LPAE``; empty where there is none.
     max_nr_cpus, default_nr_cpus
         CONFIG_NR_CPUS.
     max_phys, max_phys_pae
@@ -207,6 +221,13 @@ class Arch:
         (bytes, ranges of the captured machine, pae) to plausible RAM ranges.
     layout
         Machine to its layout.
+    page_sizes
+        Bytes per page that the kernel can be built for, the usual one first.
+    arena_option
+        What sets the size of the arena: ``vmalloc=`` on the command line, an option of the
+        configuration, or nothing.
+    has_highmem
+        The architecture has a pool and a highmem zone (x86-64 has neither).
     """
 
     name: str
@@ -221,6 +242,14 @@ class Arch:
     default_page_struct: int
     ram_for: Callable[[int, Ranges, bool], Ranges]
     layout: Callable[[Machine], Layout]
+    page_sizes: tuple[int, ...] = (PAGE,)
+    arena_option: str = ""
+    has_highmem: bool = True
+
+    @property
+    def default_split(self) -> str:
+        """Split of a machine of which nothing is known."""
+        return next(iter(self.splits))
 
 
 def align_down(value: int, unit: int) -> int:
@@ -233,7 +262,7 @@ def align_up(value: int, unit: int) -> int:
     return (value + unit - 1) & ~(unit - 1)
 
 
-def lazy_max_pages(cpus: int) -> int:
+def lazy_max_pages(cpus: int, page: int = PAGE) -> int:
     """Pages that may wait for a purge: fls(online CPUs) * 32 MiB.
 
     mm/vmalloc.c: lazy_max_pages.
@@ -243,53 +272,26 @@ def lazy_max_pages(cpus: int) -> int:
     >>> [lazy_max_pages(n) for n in (1, 2, 4, 8)]
     [8192, 16384, 24576, 32768]
     """
-    return cpus.bit_length() * (32 * MiB // PAGE)
+    return cpus.bit_length() * (32 * MiB // page)
 
 
-def vmap_block_pages(nr_cpus: int) -> int:
-    """VMAP_BBMAP_BITS of a 32-bit kernel, whose VMALLOC_SPACE is 128 MiB.
+def vmap_block_pages(nr_cpus: int, page: int = PAGE, bits: int = 32) -> int:
+    """VMAP_BBMAP_BITS: pages of one block of vm_map_ram.
 
-    mm/vmalloc.c: VMALLOC_PAGES / roundup_pow2(NR_CPUS) / 16, from 64 to 1024.
+    mm/vmalloc.c: VMALLOC_PAGES / roundup_pow2(NR_CPUS) / 16, from 2 * BITS_PER_LONG to 1024;
+    VMALLOC_SPACE is taken for 128 MiB on 32 bit, 128 GiB on 64 bit.
     """
     rounded = 1 << (nr_cpus - 1).bit_length()
-    return min(1024, max(64, 128 * MiB // PAGE // rounded // 16))
+    space = 128 * (MiB if bits == 32 else GiB)
+    return min(1024, max(2 * bits, space // page // rounded // 16))
 
 
 def mem_map_bytes(first_pfn: int, max_pfn: int, page_struct: int) -> int:
-    """Bytes of the FLATMEM page array; both ends rounded to 4 MiB of RAM.
+    """Bytes of the FLATMEM page array; both ends rounded to 1024 pages (4 MiB on most machines).
 
     mm/page_alloc.c: alloc_node_mem_map, MAX_ORDER_NR_PAGES 1024.
     """
     return (align_up(max_pfn, 1024) - align_down(first_pfn, 1024)) * page_struct
-
-
-def fill_gaps(regions: list[Region], end: int = TOP) -> tuple[Region, ...]:
-    """Sort regions, drop empty ones, and name what lies between them.
-
-    Parameters
-    ----------
-    regions
-        Regions that do not overlap.
-    end
-        End of the address space.
-
-    Returns
-    -------
-    tuple of Region
-        From 0 to `end` without a gap.
-    """
-    out: list[Region] = []
-    at = 0
-    for region in sorted(regions, key=lambda r: r.start):
-        if region.end <= region.start:
-            continue
-        if region.start > at:
-            out.append(Region("gap", at, region.start, "not mapped"))
-        out.append(region)
-        at = region.end
-    if at < end:
-        out.append(Region("gap", at, end, "not mapped"))
-    return tuple(out)
 
 
 def clip(ranges: Ranges, end: int) -> Ranges:
@@ -297,7 +299,7 @@ def clip(ranges: Ranges, end: int) -> Ranges:
     return tuple((a, min(b, end)) for a, b in ranges if a < end)
 
 
-def ram_between(ram: Ranges, first_pfn: int, end_pfn: int) -> int:
+def ram_between(ram: Ranges, first_pfn: int, end_pfn: int, page: int = PAGE) -> int:
     """Bytes of RAM in the frames from `first_pfn` up to, not including, `end_pfn`."""
-    first, end = first_pfn << PAGE_SHIFT, end_pfn << PAGE_SHIFT
+    first, end = first_pfn * page, end_pfn * page
     return sum(max(0, min(b, end) - max(a, first)) for a, b in ram)

@@ -24,14 +24,15 @@ from replay.arches.base import (
     Zone,
     align_down,
     align_up,
-    clip,
-    fill_gaps,
-    lazy_max_pages,
-    mem_map_bytes,
-    ram_between,
-    vmap_block_pages,
 )
-from replay.build import LocalSlots, is_realtime, local_slots, maps_lowmem
+from replay.arches.common import (
+    AddressMap,
+    Tlb,
+    finish,
+    slots_of,
+    usable_ram,
+)
+from replay.build import maps_lowmem
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -89,14 +90,6 @@ class Fixmap(NamedTuple):
     total: int
 
 
-def km_slots(machine: Machine) -> LocalSlots:
-    """Slots of local mappings.
-
-    Up to 5.10 asm-generic/kmap_types.h: KM_TYPE_NR 20, or 41 with DEBUG_HIGHMEM.
-    """
-    return local_slots(GENERATIONS[machine.generation], config_of(machine), 20, 41)
-
-
 def fixmap(machine: Machine) -> Fixmap:
     """Count the fixmap's entries. asm/fixmap.h: enum fixed_addresses."""
     config = config_of(machine)
@@ -105,8 +98,8 @@ def fixmap(machine: Machine) -> Fixmap:
     index += "X86_LOCAL_APIC" in config
     index += 64 * ("X86_IO_APIC" in config)  # MAX_IO_APICS
     kmap_begin = index
-    if machine.highmem_enabled:
-        index += km_slots(machine).per_cpu * machine.nr_cpus
+    if machine.highmem_enabled or maps_lowmem(config):
+        index += slots_of(machine, config).per_cpu * machine.nr_cpus
         index += "PCI_MMCONFIG" in config
     index += "PARAVIRT_XXL" in config
     index += 2 * ("ACPI_APEI_GHES" in config)
@@ -215,7 +208,7 @@ def layout(machine: Machine) -> Layout:
     if maxmem < MIN_LOWMEM:
         raise _no_room(machine, vmalloc_end - page_offset - VMALLOC_OFFSET - MIN_LOWMEM)
 
-    ram, notes = usable_ram(machine)
+    ram, notes = _kept_ram(machine)
     limits = border(
         ram[-1][1] >> PAGE_SHIFT,
         maxmem >> PAGE_SHIFT,
@@ -223,86 +216,45 @@ def layout(machine: Machine) -> Layout:
         enabled=machine.highmem_enabled,
     )
     high_memory = page_offset + limits.high_start_pfn * PAGE
-    vmalloc_start = high_memory + VMALLOC_OFFSET
-    per_cpu, step, depth = km_slots(machine)
-    kmap_top = top - fix.kmap_begin * PAGE
-    kmap_bottom = kmap_top - (per_cpu * machine.nr_cpus - 1) * PAGE
-    enabled = machine.highmem_enabled
     first_pfn = max(1, align_up(ram[0][0], PAGE) >> PAGE_SHIFT)
-    regions = [
-        Region("user", 0, page_offset, "a process"),
-        Region("lowmem", page_offset, high_memory, "direct mapping of RAM"),
-        Region("vmalloc", vmalloc_start, vmalloc_end, "vmap, vmalloc, ioremap, modules"),
-        Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"),
-        Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU"),
-    ]
-    if enabled:
-        regions += [
-            Region("pkmap", pkmap, pkmap + slots * PAGE, f"kmap(): {slots} slots"),
-            Region("fixmap", fix_start, kmap_bottom, "fixed addresses"),
-            Region("kmap_local", kmap_bottom, kmap_top + PAGE, f"{per_cpu} slots per CPU"),
-            Region("fixmap", kmap_top + PAGE, top + PAGE, "fixed addresses"),
-        ]
-    else:
-        regions.append(Region("fixmap", fix_start, top + PAGE, "fixed addresses"))
-    return Layout(
-        page_size=PAGE,
+    space = AddressMap(
+        ram=ram,
         page_offset=page_offset,
         phys_offset=0,
         user_end=page_offset,
-        lowmem_end_pfn=limits.low_pfn,
         high_memory=high_memory,
-        max_pfn=limits.max_pfn,
-        highmem_bytes=ram_between(ram, limits.low_pfn, limits.max_pfn),
-        vmalloc_start=vmalloc_start,
-        vmalloc_end=vmalloc_end,
-        modules_start=vmalloc_start,
-        modules_end=vmalloc_end,
-        pkmap_base=pkmap if enabled else 0,
-        pkmap_slots=slots if enabled else 0,
-        kmap_fix_top=kmap_top,
-        km_max_idx=per_cpu,
-        km_step=step,
-        km_usable_depth=depth,
-        kmap_per_cpu=GENERATIONS[machine.generation].local_per_cpu and not is_realtime(config),
-        kmap_force_map=maps_lowmem(config),
-        fixaddr_top=top,
-        fixaddr_start=fix_start,
-        nr_cpus=machine.nr_cpus,
+        low_pfns=(first_pfn, limits.low_pfn),
+        high_pfns=(limits.low_pfn, limits.max_pfn),
+        vmalloc=(high_memory + VMALLOC_OFFSET, vmalloc_end),
+        pkmap=pkmap,
+        pkmap_slots=slots,
+        kmap_top=top - fix.kmap_begin * PAGE,
+        fixmap=(fix_start, top + PAGE),
         zones=_zones(first_pfn, limits, dma="ZONE_DMA" in config),
-        regions=fill_gaps(regions),
-        lazy_max_pages=lazy_max_pages(machine.cpus),
-        vmap_block_pages=vmap_block_pages(machine.nr_cpus),
+        regions=(
+            Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"),
+            Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU"),
+        ),
         ioremap_max_order=21 if machine.pae else 22,
-        flush_ceiling_pages=FLUSH_CEILING,
-        tlb_broadcast=False,
-        tlb_erratum_ipi=False,
-        local_flush_on_map=False,
-        local_flush_on_unmap=True,
-        kmap_high_get=False,
-        mem_map_bytes=mem_map_bytes(first_pfn, limits.max_pfn, machine.page_struct),
-        pti=machine.pti and machine.pae,
         notes=(*notes, *limits.notes),
     )
+    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING)
+    pti = machine.pti and machine.pae
+    return finish(machine, space, slots_of(machine, config), tlb, config, pti=pti)
 
 
-def usable_ram(machine: Machine) -> tuple[Ranges, tuple[str, ...]]:
+def _kept_ram(machine: Machine) -> tuple[Ranges, list[str]]:
     """RAM ranges that the kernel keeps: below ``mem=`` and below what it can address.
 
     arch/x86/kernel/e820.c: parse_memopt, e820__end_of_ram_pfn. With PAE up to 64 GiB; without
     it, and in kernels without HIGHMEM64G, up to 4 GiB.
     """
-    notes: list[str] = []
-    ram = machine.ram if machine.mem is None else clip(machine.ram, machine.mem)
     far = machine.pae and GENERATIONS[machine.generation].x86_highmem64g
-    limit = 64 * GiB if far else 4 * GiB
-    kept = clip(ram, limit)
-    if kept != ram:
-        notes.append(f"RAM above {limit // GiB} GiB is not used by this kernel")
-    if not kept or kept[-1][1] < DMA_END_PFN * PAGE:
+    ram, notes = usable_ram(machine, 64 * GiB if far else 4 * GiB, base=0)
+    if ram[-1][1] < DMA_END_PFN * PAGE:
         msg = "the machine has less than 16 MiB of RAM"
         raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
-    return kept, tuple(notes)
+    return ram, notes
 
 
 def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG001
@@ -329,12 +281,11 @@ def config_of(machine: Machine) -> frozenset[str]:
 
 def _zones(first_pfn: int, limits: Border, *, dma: bool) -> tuple[Zone, ...]:
     split = min(DMA_END_PFN, limits.low_pfn) if dma else first_pfn
-    zones = (
+    return (
         Zone("DMA", first_pfn, split),
         Zone("Normal", max(first_pfn, split), limits.low_pfn),
         Zone("HighMem", limits.low_pfn, limits.max_pfn),
     )
-    return tuple(zone for zone in zones if zone.end_pfn > zone.start_pfn)
 
 
 def _no_room(machine: Machine, most: int) -> HmtraceError:
@@ -360,4 +311,5 @@ I386: Final = Arch(
     default_page_struct=40,
     ram_for=ram_for,
     layout=layout,
+    arena_option="vmalloc=",
 )

@@ -144,5 +144,5 @@ def test_no_ram():
 
 def test_no_other_architecture():
     with pytest.raises(HmtraceError) as caught:
-        layout_of(Machine(arch="xtensa"))
+        layout_of(Machine(arch="openrisc"))
     assert "i386" in caught.value.hint

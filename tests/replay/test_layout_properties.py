@@ -20,8 +20,10 @@ SWITCHES = ["DEBUG_KMAP_LOCAL", "DEBUG_HIGHMEM", "INTEL_TXT", "PROVIDE_OHCI1394_
 def machines(draw):
     arch = ARCHES[draw(st.sampled_from(sorted(ARCHES)))]
     pae = draw(st.booleans())
+    pae = pae and bool(arch.pae_splits)
     splits = sorted(arch.pae_splits) if pae else sorted(arch.splits)
-    base = draw(st.sampled_from([0, 0x4000_0000])) if arch.name == "arm" else 0
+    bases = {"arm": [0, 0x4000_0000], "arc": [0x8000_0000], "csky": [0, 0x1000_0000]}
+    base = draw(st.sampled_from(bases.get(arch.name, [0])))
     extra = draw(st.frozensets(st.sampled_from(SWITCHES)))
     debug = bool(extra & {"DEBUG_KMAP_LOCAL", "DEBUG_HIGHMEM"})
     most = 16 if arch.name == "arm" and debug else arch.max_nr_cpus
@@ -40,6 +42,8 @@ def machines(draw):
         config=arch.default_config | extra,
         highmem_enabled=draw(st.booleans()),
         pkmap_slots=draw(st.none() | st.sampled_from([1, 64, 512, 1024, 4096])),
+        page_size=draw(st.sampled_from(arch.page_sizes)),
+        cache_colours=draw(st.sampled_from([1, 1, 2, 8])) if arch.name == "xtensa" else 1,
     )
 
 
@@ -57,21 +61,24 @@ def test_every_layout(machine):
         assert refused.hint
         return
     assert layout.regions[0].start == 0
-    assert layout.regions[-1].end == 1 << 32
+    assert layout.regions[-1].end == 1 << (64 if machine.arch == "x86_64" else 32)
     for before, after in pairwise(layout.regions):
         assert before.end == after.start
         assert before.start < before.end
     for before, after in pairwise(layout.zones):
         assert before.end_pfn == after.start_pfn
-    assert layout.user_end <= layout.page_offset
-    assert layout.page_offset < layout.high_memory < layout.vmalloc_start < layout.vmalloc_end
+    assert layout.user_end <= layout.page_offset < layout.high_memory
+    assert layout.vmalloc_start < layout.vmalloc_end
+    if machine.arch in ("i386", "arm"):
+        assert layout.high_memory < layout.vmalloc_start
     assert direct_address(layout, layout.lowmem_end_pfn) <= layout.high_memory
     assert is_high(layout, layout.lowmem_end_pfn) == (layout.highmem_bytes > 0)
     assert is_high(layout, layout.lowmem_end_pfn - 1) is False
-    if machine.highmem_enabled:
+    if machine.highmem_enabled and ARCHES[machine.arch].has_highmem:
         assert layout.fixaddr_start <= layout.kmap_fix_bottom <= layout.kmap_fix_top
         last = local_address(layout, machine.nr_cpus - 1, layout.km_usable_depth - 1)
-        assert layout.kmap_fix_bottom <= last <= layout.kmap_fix_top
+        first = local_address(layout, 0, 0, layout.pkmap_colours - 1)
+        assert layout.kmap_fix_bottom <= last <= first <= layout.kmap_fix_top
         assert layout.pkmap_slots == machine.pkmap_slots or machine.pkmap_slots is None
         assert pool_address(layout, layout.pkmap_slots) == layout.pkmap_end
     else:

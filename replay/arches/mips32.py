@@ -1,0 +1,117 @@
+"""MIPS, 32 bit: 512 MiB of lowmem through KSEG0, every kmap() flushes on every CPU.
+
+Sources: arch/mips/include/asm/highmem.h (LAST_PKMAP, flushes), fixmap.h, pgtable-32.h (pool,
+arena), mach-generic/spaces.h, bmips-spaces.h, mach-tx49xx/spaces.h, mach-malta/spaces.h
+(segments, HIGHMEM_START); arch/mips/kernel/setup.c: bootmem_init (border); arch/mips/mm/init.c:
+paging_init (highmem dropped with aliasing caches); arch/mips/mm/tlb-r4k.c:
+local_flush_tlb_kernel_range; arch/mips/kernel/smp.c. Read in 6.1; not compared with a booted
+kernel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from replay.arches.base import Arch, GiB, KiB, Layout, MiB, Ranges, Region, align_down
+from replay.arches.common import (
+    AddressMap,
+    Tlb,
+    finish,
+    frames,
+    grown,
+    plain_zones,
+    slots_of,
+    usable_ram,
+)
+
+if TYPE_CHECKING:
+    from replay.machine import Machine
+
+KSEG0: Final = 0x8000_0000
+KSEG1: Final = 0xA000_0000
+MAP_BASE: Final = 0xC000_0000
+HIGHMEM_START: Final = 512 * MiB
+"""End of what KSEG0 reaches."""
+FIXADDR_TOP: Final = 0xFFFE_0000
+FIXADDR_TOPS: Final = {"BMIPS_GENERIC": 0xFF00_0000, "MACH_TX49XX": 0xFEFE_0000}
+FIX_KMAP_BEGIN: Final = 17
+"""After the 2 * 8 pages (and one) for cache colours: FIX_CMAP_BEGIN to FIX_CMAP_END."""
+FLUSH_CEILING: Final = 32
+"""A range is flushed entry by entry up to half the TLB, an entry being two pages: 32 pages with
+the 32 entries of a MIPS32 core; CPUs with more entries have a higher one."""
+XPA: Final = 1 << 40
+
+CONFIG: Final = frozenset({"MIPS", "SMP", "HIGHMEM"})
+"""What a usual kernel has, for machines without a configuration."""
+
+
+def layout(machine: Machine) -> Layout:
+    """Lay out a 32-bit MIPS machine."""
+    page, config = machine.page_size, machine.config or CONFIG
+    wide = machine.pae or "MIPS_HUGE_TLB_SUPPORT" in config
+    pool = machine.pkmap_slots or (512 if wide else 1024)
+    slots = slots_of(machine, config)
+    top = next((at for name, at in FIXADDR_TOPS.items() if name in config), FIXADDR_TOP)
+    enabled = machine.highmem_enabled
+    used = FIX_KMAP_BEGIN + (slots.per_cpu * machine.nr_cpus if enabled else 0)
+    fix_start = top - used * page
+    pkmap = align_down(fix_start, pool * page) - pool * page
+    ram, notes = usable_ram(machine, XPA if machine.pae else 4 * GiB, base=0)
+    low, high = _border(machine, frames(ram, page), notes)
+    space = AddressMap(
+        ram=ram,
+        page_offset=KSEG0,
+        phys_offset=0,
+        user_end=KSEG0,
+        high_memory=KSEG0 + low[1] * page,
+        low_pfns=low,
+        high_pfns=high,
+        vmalloc=(MAP_BASE, (pkmap if enabled else fix_start) - 2 * page),
+        pkmap=pkmap,
+        pkmap_slots=pool,
+        kmap_top=top - FIX_KMAP_BEGIN * page,
+        fixmap=(fix_start, top + page),
+        zones=plain_zones(low, high),
+        regions=(Region("uncached", KSEG1, MAP_BASE, "the first 512 MiB, uncached"),),
+        notes=notes,
+    )
+    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, local_flush_on_map=True, kmap_flush_each=True)
+    return finish(machine, space, slots, tlb, config)
+
+
+def _border(
+    machine: Machine, ram: tuple[int, int], notes: list[str]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Frames of lowmem and of highmem; a hole below HIGHMEM_START counts as lowmem."""
+    end = ram[1]
+    border = min(machine.lowmem_limit or HIGHMEM_START, HIGHMEM_START) // machine.page_size
+    low_end = min(end, border)
+    if end > border and not machine.highmem_enabled:
+        notes.append("RAM that lowmem does not hold is not used: kernel without HIGHMEM")
+        end = border
+    elif end > border and machine.cache_colours > 1:
+        notes.append("This processor doesn't support highmem: its data cache has aliases")
+        end = border
+    return (0, low_end), (low_end, end)
+
+
+def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
+    """RAM from 0 on, or in the banks of the captured board."""
+    return grown(total, like, XPA if pae else 4 * GiB)
+
+
+MIPS32: Final = Arch(
+    name="mips32",
+    splits={"2g": KSEG0},
+    pae_splits=frozenset({"2g"}),
+    pae_name="XPA",
+    max_nr_cpus=256,
+    default_nr_cpus=4,
+    max_phys=4 * GiB,
+    max_phys_pae=XPA,
+    default_config=CONFIG,
+    default_page_struct=32,
+    ram_for=ram_for,
+    layout=layout,
+    page_sizes=(4 * KiB, 16 * KiB, 64 * KiB),
+)

@@ -1,0 +1,90 @@
+"""Presets: every one loads and lays out as arithmetic, or the board's boot log, says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from collectors.errors import HmtraceError
+from hmtrace.cli import app
+from hmtrace.cli.machines import default_machine, read_machine
+from hmtrace.cli.presets import machine_file, presets
+from replay.layout import layout_of
+
+MIB = 1 << 20
+
+# lowmem and highmem in MiB. ARM, 3G split, vmalloc=240M (the default): 768 MiB from the start of
+# RAM, the rest is highmem. i386 with NR_CPUS 32: MAXMEM 0x36bfe pages (0x36ffe with PAE), as
+# booted kernels print it. The others: the size of the segment that is mapped directly.
+EXPECTED = {
+    "ecx2000-16g-lpae": (768, 4088 - 768 + 12288),
+    "gr740-256m": (192, 64),
+    "hsdk-2g-pae40": (1024, 1024),
+    "imx6q-wandboard-2g": (768, 1280),
+    "jetson-tk1-2g-lpae": (768, 1280),
+    "kc705-1g": (128, 768),
+    "mt7621-512m": (512, 64),  # 64 MiB of the 512 are a hole: RAM is 448 + 64 MiB
+    "odroid-xu4-2g": (768, 0x7EA00000 / MIB - 768),
+    "p2020rdb-1g": (768, 256),
+    "pc-2g": (0x36BFE / 256, (0x7FFF0 - 0x36BFE) / 256),
+    "pc-4g-pae": (0x36FFE / 256, (0xBFFE0 - 0x36FFE) / 256 + 1024),
+    "rpi2-1g": (768, 948 - 768),
+    "rpi3-1g": (768, 948 - 768),
+    "rpi4-4g-lpae": (768, 948 - 768 + 3008),
+    "rpi4-8g-lpae": (768, 948 - 768 + 3008 + 4096),
+    "sama7d65-1g": (768, 256),
+    "turris-omnia-2g": (768, 1280),
+}
+
+
+def test_every_preset_is_expected():
+    assert {preset.name for preset in presets()} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_preset(name):
+    machine = default_machine(None, Path(name))
+    layout = layout_of(machine)
+    low, high = EXPECTED[name]
+    assert layout.lowmem_bytes == low * MIB
+    assert layout.highmem_bytes == high * MIB
+    assert machine.cpus <= machine.nr_cpus
+
+
+def test_every_preset_says_where_it_is_from():
+    for preset in presets():
+        assert preset.title
+        assert preset.source
+        assert all(isinstance(line, str) and line for line in preset.source)
+
+
+def test_a_preset_changes_the_captured_machine():
+    base = default_machine("arm", None)
+    machine = read_machine(Path("turris-omnia-2g"), base)
+    assert (machine.ram, machine.cpus) == (((0, 2 << 30),), 2)
+
+
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pc-2g").write_text('arch = "arm"\nram = [["1G", "2G"]]\n')
+    assert machine_file(Path("pc-2g")) == Path("pc-2g")
+    assert read_machine(Path("pc-2g")).arch == "arm"
+
+
+def test_neither_preset_nor_file():
+    with pytest.raises(HmtraceError, match="neither a preset nor a file") as caught:
+        read_machine(Path("turris-omnia"))
+    assert "turris-omnia-2g" in caught.value.hint
+    with pytest.raises(HmtraceError, match="cannot be read"):
+        read_machine(Path("nowhere/turris.toml"))
+
+
+def test_the_list():
+    run = CliRunner().invoke
+    result = run(app, ["layout", "--machine", "list", "--format", "json"])
+    document = json.loads(result.stdout)
+    assert document["schema"] == "hmtrace/presets/1"
+    assert [entry["name"] for entry in document["presets"]] == sorted(EXPECTED)
+    shown = run(app, ["layout", "--machine", "list"]).stdout
+    assert all(name in shown for name in EXPECTED)
