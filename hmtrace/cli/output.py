@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from collectors.errors import HmtraceError
-from hmtrace.report.text import unglued
+from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,7 @@ class Output:
             self.path.write_text(text, encoding="utf-8", errors="replace")  # /dev/null, a FIFO
         else:
             write_atomically(self.path, text.encode(errors="replace"), force=self.force)
-            sys.stderr.write(f"wrote {self.path}\n")
+            sys.stderr.write(f"wrote {clean(self.path)}\n")
 
 
 class ReaderGoneError(Exception):

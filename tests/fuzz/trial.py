@@ -156,14 +156,14 @@ def judge(way: tuple[str, ...], code: int, shown: str, said: str) -> str:
         return "no word about the error"
     if code == 0 and not shown:
         return "no output"
-    return unprintable(said) or (
-        _not_json(shown) if "json" in way and code in (0, 1) and shown else unprintable(shown)
-    )
+    if "json" in way and code in (0, 1) and shown:
+        return unprintable(said) or _not_json(shown)
+    return unprintable(said) or unprintable(shown, colours="always" in way)
 
 
-def unprintable(text: str) -> str:
-    """Name the first character that a terminal might act on; colours are allowed."""
-    for char in COLOUR.sub("", text):
+def unprintable(text: str, *, colours: bool = False) -> str:
+    """Name the first character that a terminal might act on, other than colours where wanted."""
+    for char in COLOUR.sub("", text) if colours else text:
         if not (char.isprintable() or char == "\n"):
             return f"character U+{ord(char):04X} in the output"
     return ""
@@ -172,7 +172,7 @@ def unprintable(text: str) -> str:
 def _not_json(text: str) -> str:
     if not text.isascii():
         return "JSON is not ASCII"
-    if unprintable(text) or "\x1b" in text:
+    if unprintable(text):
         return "control characters in JSON"
     try:
         json.loads(text, parse_constant=_refuse)
