@@ -77,6 +77,7 @@ def cost_of(
             + pool.new_mappings * formula.kmap_ns(figures, 0, 1)
             + work.scanned * figures.scan,
         ),
+        "flush at every kmap": _flush_each(pool, machine, layout),
         "kunmap": (pool.unmaps, pool.unmaps * formula.kunmap_ns(figures)),
         "pool flush (wrap)": _passes(work.freed_by_wraps, machine, layout),
         "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, machine, layout),
@@ -107,6 +108,14 @@ def cost_of(
 def _passes(passes: NDArray[np.int64], machine: Machine, layout: Layout) -> tuple[int, float]:
     ns = formula.pool_pass_ns(machine.costs, layout, np.arange(passes.size), machine.cpus)
     return int(passes.sum()), float(np.dot(passes, ns))
+
+
+def _flush_each(pool: PoolOutcome, machine: Machine, layout: Layout) -> tuple[int, float]:
+    """One entry on all CPUs at every kmap(), on csky and mips; of lowmem pages it is not seen."""
+    if not layout.kmap_flush_each:
+        return 0, 0.0
+    one = formula.range_flush_ns(machine.costs, layout, 1, machine.cpus)
+    return pool.maps, pool.maps * float(one)
 
 
 def _flush_cost(flushes: Counter[int], machine: Machine, layout: Layout) -> tuple[int, float]:
@@ -141,8 +150,9 @@ def _tlb(work: Work, machine: Machine, layout: Layout) -> TlbOutcome:
     pool_full = ceiling is not None and layout.pkmap_slots > ceiling
     ranges = {n: times for n, times in flushes.items() if ceiling is None or n <= ceiling}
     over = flushes.total() - sum(ranges.values())
-    ranged = sum(ranges.values()) + (0 if pool_full else work.pool.flushes)
-    range_pages = sum(n * times for n, times in ranges.items())
+    each = work.pool.maps if layout.kmap_flush_each else 0
+    ranged = sum(ranges.values()) + each + (0 if pool_full else work.pool.flushes)
+    range_pages = sum(n * times for n, times in ranges.items()) + each
     if not pool_full:
         range_pages += work.pool.flushes * layout.pkmap_slots
     full = work.arena.full + over + (work.pool.flushes if pool_full else 0)

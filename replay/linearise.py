@@ -14,7 +14,7 @@ import polars as pl
 
 from replay.lock_order import LockOrder
 from replay.pool_facts import pool_facts
-from replay.pool_stream import is_window_flush, passes_of
+from replay.pool_stream import GET_CODE, is_window_flush, passes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,9 @@ class PoolCalls:
     row : ndarray of int64
         Row of the event table.
     is_map : ndarray of bool
-        kmap (true), or kunmap / kmap_high_get.
+        kmap().
+    is_get : ndarray of bool
+        kmap_high_get() that found a mapping.
     page : ndarray of int64
         Dense page number.
     pages : int
@@ -45,15 +47,19 @@ class PoolCalls:
         Address that the kernel returned, -1 unknown.
     pfn : ndarray of int64, shape (pages,)
         Frame of each page number, -1 unknown.
+    colour : ndarray of int64, shape (pages,)
+        Colour of each page number.
     """
 
     row: NDArray[np.int64]
     is_map: NDArray[np.bool_]
+    is_get: NDArray[np.bool_]
     page: NDArray[np.int64]
     pages: int
     seen: NDArray[np.int64]
     vaddr: NDArray[np.int64]
     pfn: NDArray[np.int64]
+    colour: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,13 @@ def linearise(
         calls=PoolCalls(
             row=calls["row"].copy(),
             is_map=calls["code"] == 0,
+            is_get=(calls["code"] == GET_CODE) & (calls["seen"] >= 0),
             page=np.searchsorted(piece.pages, calls["page"]).astype(np.int64),
             pages=piece.pages.size,
             seen=calls["seen"].copy(),
             vaddr=calls["vaddr"].copy(),
             pfn=calls["pfn"][first],
+            colour=piece.colour,
         ),
         status=calls["status"].copy(),
         passes=passes.get_column("row").to_numpy().astype(np.int64),

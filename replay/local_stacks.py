@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 
 from collectors.events import IN_INTERRUPT
+from replay.pool import window_of
+from replay.pool_stream import is_reuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -304,16 +306,24 @@ def takes_slot(maps: pl.DataFrame, layout: Layout) -> pl.Series:
 
     mm/highmem.c: __kmap_local_page_prot returns the direct address of a lowmem page, unless
     lowmem is forced through slots; __kmap_local_pfn_prot and kmap_atomic_high_prot always take
-    one. A page whose frame is not known is judged by the address that came back.
+    one. A page whose frame is not known is judged by the address that came back, and so is one
+    that kmap_high_get() found in the pool.
     """
     by_page = pl.col("page").is_not_null()
     high = pl.col("pfn") >= layout.lowmem_end_pfn
     in_window = slot_of(layout) >= 0
     return maps.select(
-        pl.when(~by_page | pl.lit(layout.kmap_per_cpu or layout.kmap_force_map))
+        pl.when(reuses(layout))
+        .then(pl.lit(value=False))
+        .when(~by_page | pl.lit(layout.kmap_per_cpu or layout.kmap_force_map))
         .then(pl.lit(value=True))
         .otherwise(pl.coalesce(high, in_window, pl.lit(value=True)))
     ).to_series()
+
+
+def reuses(layout: Layout) -> pl.Expr:
+    """Mappings that are the pool's: kmap_high_get() found one (:func:`is_reuse`)."""
+    return is_reuse(window_of(layout))
 
 
 def slot_of(layout: Layout) -> pl.Expr:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from replay.local_stacks import LocalStacks, takes_slot
+from replay.local_stacks import LocalStacks, reuses, takes_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,10 @@ class LocalReplay:
     vaddr : ndarray of int64, shape (m,)
         Predicted address; -1 where nothing can be said (lowmem page of unknown frame).
     takes_slot : ndarray of bool, shape (m,)
-        Whether the mapping took a slot; else it is the direct mapping of a lowmem page.
+        Whether the mapping took a slot; else it is the direct mapping of a lowmem page, or
+        reuses a mapping of the pool.
+    reused : ndarray of bool, shape (m,)
+        Whether it does the latter: the pool's replay predicts its address.
     status : ndarray of uint8, shape (m,)
         :mod:`replay.kernels.local`: DEFAULT, ORDERED, INITIAL or DIVERGED.
     depth, cpu : ndarray of int32, shape (m,)
@@ -49,6 +52,7 @@ class LocalReplay:
     row: NDArray[np.int64]
     vaddr: NDArray[np.int64]
     takes_slot: NDArray[np.bool_]
+    reused: NDArray[np.bool_]
     status: NDArray[np.uint8]
     depth: NDArray[np.int32]
     cpu: NDArray[np.int32]
@@ -97,6 +101,7 @@ def replay_locals(
         row=row,
         vaddr=vaddr,
         takes_slot=takes_slot(maps, layout).to_numpy(),
+        reused=maps.select(reuses(layout)).to_series().to_numpy(),
         status=status,
         depth=depth,
         cpu=cpu,

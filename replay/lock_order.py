@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from collectors.events import HmtraceError
-from replay.pool_stream import PoolStream
+from replay.pool_stream import GET_CODE, PoolStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,8 @@ class Piece:
         The calls; what the replay finds out is to be written into them.
     pages : ndarray of uint64
         The page that each page number of the operations stands for, ascending.
+    colour : ndarray of int64
+        Colour of each of them.
     snapshot
         Pool that SNAPSHOT operations set.
     """
@@ -62,6 +64,7 @@ class Piece:
     at_pass: NDArray[np.int64]
     calls: NDArray[np.void]
     pages: NDArray[np.uint64]
+    colour: NDArray[np.int64]
     snapshot: Pool
 
 
@@ -112,6 +115,7 @@ class LockOrder:
         self._state = state
         self._stream = PoolStream(window, facts, losses, None if state is None else state.seq)
         self._pages = np.zeros(0, np.uint64)
+        self._colour = np.zeros(0, np.int64)
         self._carry = _nothing(window)
         self._done = 0  # events of the stream that the search has handled
         self._effort = np.zeros(search.EFFORT, np.int64)
@@ -192,7 +196,26 @@ class LockOrder:
         carry.pool.page[:] = renamed[carry.pool.page]
         carry.limbo_page[:] = renamed[carry.limbo_page]
         carry.held[:, PAGE] = renamed[carry.held[:, PAGE]]
+        self._colour = self._colours_of(pages, renamed[:-1])
         self._pages = pages
+
+    def _colours_of(
+        self, pages: NDArray[np.uint64], renamed: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Colour of each page: its frame's lowest bits, or its slot's if no frame is known."""
+        colour = np.zeros(pages.size, np.int64)
+        if self._window.colours == 1:
+            return colour
+        still = np.isin(self._pages, pages)
+        colour[renamed[still]] = self._colour[still]
+        calls, mask = self._stream.calls, self._window.colours
+        slot = self._window.by_address(calls["seen"])
+        number = np.searchsorted(pages, calls["page"])
+        for known, told in ((slot >= 0, slot), (calls["pfn"] >= 0, calls["pfn"])):
+            colour[number[known]] = told[known] % mask
+        for pfn, page in self._facts.pages.items():
+            colour[np.searchsorted(pages, np.uint64(page))] = pfn % mask
+        return colour
 
     def _search(self, known: Known, snapshot: Pool, *, last: bool) -> Work:
         """Go on with the search up to where later events could tell something."""
@@ -223,6 +246,7 @@ class LockOrder:
     def _settled(self, work: Work, known: Known, snapshot: Pool) -> Piece:
         """Split the output into what is settled, as a piece, and what may still change."""
         from replay.kernels import placing as kernel
+        from replay.kernels.sequence import GET, MAP
 
         reg = work.reg
         unmaps = work.unmaps[: reg[kernel.N_UNMAPS]]
@@ -242,6 +266,9 @@ class LockOrder:
             work.pool, work.doubt, work.limbo_page, work.limbo_unmap,
             work.maps[: reg[kernel.N_MAPS]].copy(), unmaps.copy(), row_of, out[is_held], reg,
         )  # fmt: skip
+        maps = settled[:, kernel.CODE] == MAP
+        pins = self._stream.calls["code"][settled[maps, kernel.CALL]] == GET_CODE
+        settled[maps, kernel.CODE] = np.where(pins, GET, MAP)
         position = settled[:, kernel.KEY] // kernel.SUB
         at = np.flatnonzero(known.kinds == kernel.PASS)
         number = np.full(known.kinds.size + 1, -1, np.int64)
@@ -254,22 +281,26 @@ class LockOrder:
             at_pass=np.where(is_pass, number[position], -1),
             calls=self._stream.calls,
             pages=self._pages,
+            colour=self._colour,
             snapshot=snapshot,
         )
 
     def _snapshot(self) -> Pool:
         """The recorder's snapshot as a pool over the page numbers."""
-        from replay.kernels.pool import LAST, new_pool, place
+        from replay.kernels.pool import LAST, place
 
-        pool = new_pool(self._window.slots, self._pages.size)
+        window = self._window
+        pool = window.pool(self._pages.size, self._colour)
         if self._state is None:
             return pool
         pages = self._facts.pages
         number = {pfn: int(np.searchsorted(self._pages, page)) for pfn, page in pages.items()}
         for slot, count, pfn in self._state.slots:
-            if 0 <= slot < self._window.slots and count > 0:
-                place(pool, number.get(pfn, -1), slot, count)
-        pool.reg[LAST] = min(max(self._state.last, 0), self._window.slots - 1)
+            if 0 <= slot < window.slots and count > 0:
+                here = int(window.inside(np.array([slot], np.int64))[0])
+                place(pool, number.get(pfn, -1), here, count)
+        if window.colours == 1:  # with colours the recorder's last_pkmap_nr is only one of them
+            pool.reg[LAST] = min(max(self._state.last, 0), window.slots - 1)
         return pool
 
     def _fresh_work(self, capacity: int) -> Work:
@@ -289,7 +320,7 @@ class LockOrder:
         out = np.empty((capacity, 6), np.int64)
         out[: carry.held.shape[0]] = carry.held
         return kernel.Work(
-            pool=over_pages(carry.pool, self._pages.size),
+            pool=over_pages(carry.pool, self._pages.size, self._colour),
             doubt=carry.doubt.copy(),
             limbo_page=carry.limbo_page.copy(),
             limbo_unmap=carry.limbo_unmap.copy(),
@@ -307,23 +338,25 @@ class LockOrder:
         )
 
 
-def over_pages(pool: Pool, pages: int) -> Pool:
-    """A copy of a pool with room for `pages` page numbers."""
+def over_pages(pool: Pool, pages: int, colour: NDArray[np.int64]) -> Pool:
+    """A copy of a pool with room for `pages` page numbers of these colours."""
+    from replay.kernels.pool import LAST
+
     slot = np.full(pages, -1, np.int64)
     mapped = np.flatnonzero(pool.page >= 0)
     slot[pool.page[mapped]] = mapped
-    return type(pool)(*(array.copy() for array in pool))._replace(slot=slot)
+    copy = type(pool)(*(array.copy() for array in pool))
+    return copy._replace(slot=slot, colour=colour if pool.reg.size > LAST + 1 else colour[:0])
 
 
 def _nothing(window: PoolWindow) -> _Carry:
     """State of the search before the first event."""
     from replay.kernels import placing as kernel
-    from replay.kernels.pool import new_pool
 
     none = np.zeros(0, np.int64)
     slots = window.slots
     return _Carry(
-        pool=new_pool(slots, 0),
+        pool=window.pool(),
         doubt=np.full(slots, kernel.DOUBT, np.uint8),
         limbo_page=np.full(slots, -1, np.int64),
         limbo_unmap=np.full(slots, -1, np.int64),
@@ -331,7 +364,7 @@ def _nothing(window: PoolWindow) -> _Carry:
         unmaps=none,
         row_of=none,
         held=np.zeros((0, 6), np.int64),
-        reg=np.zeros(kernel.REGISTERS, np.int64),
+        reg=np.zeros(kernel.CURSOR_KNOWN + window.colours, np.int64),
     )
 
 

@@ -71,7 +71,8 @@ class PoolOutcome:
 class LocalOutcome:
     """The kmap_local stacks (kmap_local_page, kmap_atomic).
 
-    `maps` counts mappings that took a slot, `lowmem` the calls for pages that need none.
+    `maps` counts mappings that took a slot, `lowmem` the calls for pages that need none,
+    `reused` those that found a mapping of the pool (kmap_high_get).
     `depth_by_cpu` holds per CPU the number of mappings made at each depth (index 0: the first).
     `tlb_single` counts single-entry flushes on the local CPU.
     """
@@ -85,6 +86,7 @@ class LocalOutcome:
     saved_on_switch: int = 0
     mappings_saved: int = 0
     tlb_single: int = 0
+    reused: int = 0
 
 
 @dataclass(frozen=True)

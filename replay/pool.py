@@ -73,11 +73,10 @@ class PoolRun:
     """
 
     def __init__(self, window: PoolWindow, span: tuple[int, int]) -> None:
-        from replay.kernels.pool import new_pool
         from replay.kernels.sequence import new_gauges
 
         self.tally = PoolTally(window.slots)
-        self._pool = new_pool(window.slots, 0)
+        self._pool = window.pool()
         self._pages = np.zeros(0, np.uint64)
         self._gauges = new_gauges(window.slots, *span, BINS)
         self._nameless = {"kmap": 0, "kunmap": 0}
@@ -101,7 +100,7 @@ class PoolRun:
         gauges = self._gauges
         until = int(time[-1]) if time.size else gauges.since
         gauges = gauges._replace(until=gauges.end if last and self._started else until)
-        pool = self._over(piece.pages)
+        pool = self._over(piece.pages, piece.colour)
         most_used, most_stale = kernel.run(
             pool, piece.snapshot, piece.operations, time, result, scanned, freed, gauges
         )
@@ -134,7 +133,7 @@ class PoolRun:
         used = int(self._pool.reg[USED])
         return self.tally.outcome(self._gauges, still_used=used, nameless=nameless)
 
-    def _over(self, pages: NDArray[np.uint64]) -> Any:
+    def _over(self, pages: NDArray[np.uint64], colour: NDArray[np.int64]) -> Any:
         """The pool over the page numbers of a piece; pages that nobody names any more have none."""
         old = self._pool.page
         mapped = np.flatnonzero(old >= 0)
@@ -143,12 +142,12 @@ class PoolRun:
         known = pages[at] == address if pages.size else np.zeros(mapped.size, bool)
         page = np.full(old.size, -1, np.int64)
         page[mapped[known]] = at[known]
-        return over_pages(self._pool._replace(page=page), pages.size)
+        return over_pages(self._pool._replace(page=page), pages.size, colour)
 
 
 def window_of(layout: Layout) -> PoolWindow:
     """The pool's window in a layout."""
-    return PoolWindow(layout.pkmap_base, layout.pkmap_slots, layout.page_size)
+    return PoolWindow(layout.pkmap_base, layout.pkmap_slots, layout.page_size, layout.pkmap_colours)
 
 
 def state_from(values: Mapping[str, Any]) -> PoolState | None:
@@ -235,10 +234,10 @@ def _replay(
 
 def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:
     """Note in the calls which slot they got, when, and how often they slept."""
-    from replay.kernels.sequence import ASLEEP, MAP
+    from replay.kernels.sequence import ASLEEP, GET, MAP
     from replay.pool_stream import UNSET
 
-    maps = np.flatnonzero(piece.operations[:, 0] == MAP)
+    maps = np.flatnonzero(np.isin(piece.operations[:, 0], (MAP, GET)))
     call, got, time = piece.call[maps], result[maps], piece.time[maps]
     calls = piece.calls
     calls["predicted"][call] = got  # the last attempt stays

@@ -5,24 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
+    from replay.kernels.pool import Pool
+
 
 @dataclass(frozen=True)
 class PoolWindow:
-    """Where the pool lies: first address, number of slots, bytes per slot."""
+    """Where the pool lies: first address, number of slots, bytes per slot, colours.
+
+    Slots count by address outside the compiled loops, and lane after lane inside them, where a
+    colour's slots stand together.
+    """
 
     base: int
     slots: int
     page_size: int = 4096
+    colours: int = 1
 
     @property
     def end(self) -> int:
         """Address behind the last slot."""
         return self.base + self.slots * self.page_size
+
+    def inside(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number inside the loops of slots by address; negative ones stay."""
+        lanes = slot % self.colours * (self.slots // self.colours) + slot // self.colours
+        return np.where(slot >= 0, lanes, slot)
+
+    def by_address(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The reverse of :meth:`inside`."""
+        length = max(self.slots // self.colours, 1)
+        return np.where(slot >= 0, slot % length * self.colours + slot // length, slot)
+
+    def pool(self, pages: int = 0, colour: NDArray[np.int64] | None = None) -> Pool:
+        """An empty pool for pages of these colours."""
+        from replay.kernels.pool import new_pool
+
+        if colour is None:
+            colour = np.zeros(pages, np.int64)
+        return new_pool(self.slots, pages, self.colours, colour)
 
 
 @dataclass(frozen=True)
@@ -54,12 +82,15 @@ class PoolFacts:
         Time of the earliest call on the pool, ns of the trace clock; 0 without any.
     passes_traced
         Whether flush_all_zero_pkmaps() was probed, as far as the trace shows.
+    gets_traced
+        Whether kmap_high_get() was. Else kmap_local() shows what it found.
     pages
         Frame number to address of struct page, of the snapshot's frames that the trace maps.
     """
 
     start: int = 0
     passes_traced: bool = False
+    gets_traced: bool = False
     pages: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -87,12 +118,16 @@ def pool_facts(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> 
         .group_by("pfn")
         .agg(pl.col("page").max())
     )
-    first, passes, pages = pl.collect_all(
+    first, traced, pages = pl.collect_all(
         [
             calls.select(pl.col("ts").min().fill_null(0)),
-            table.select((pl.col("op") == "pool_flush").any()),
+            table.select(
+                passes=(pl.col("op") == "pool_flush").any(),
+                gets=(pl.col("op") == "kmap_get").any(),
+            ),
             mapped,
         ],
         engine="streaming",
     )
-    return PoolFacts(first.item(), bool(passes.item()), dict(pages.rows()))
+    passes, gets = traced.row(0)
+    return PoolFacts(first.item(), bool(passes), bool(gets), dict(pages.rows()))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from replay.pool_facts import PoolFacts, PoolWindow
 
 POOL_CALLS: Final = ("kmap", "kunmap", "kmap_get")
+GET_CODE: Final = 2
 NEVER: Final = (1 << 62) - 1
 """Position behind every event."""
 UNMAP_EVENTS: Final = 1 << 14
@@ -148,22 +149,20 @@ class PoolStream:
         last
             Nothing comes behind it.
         """
-        from replay.kernels.placing import END_UNMAP, ENTER_MAP, ENTER_UNMAP, GET_MAP, RETURN_MAP
+        from replay.kernels.placing import END_UNMAP, ENTER_MAP, ENTER_UNMAP, RETURN_MAP
 
         old = self.calls.size
         table = events.with_row_index("row", first_row)
         self.calls = np.concatenate([self.calls, self._calls_of(table)])
         ended = self._end_calls(table, last=last)
         calls, index = self.calls, np.arange(self.calls.size)
-        is_map, is_unmap, is_get = (calls["code"] == code for code in range(3))
-        found = is_get & (calls["seen"] >= 0)
+        is_map, is_unmap = is_mapping(calls), calls["code"] == 1
         new = index >= old
         parts = [
             (ENTER_MAP, 4, "seq", "ts", new & is_map),
             (RETURN_MAP, 5, "end", "end_ts", ended & is_map),
             (ENTER_UNMAP, 4, "seq", "ts", new & is_unmap),
             (END_UNMAP, 2, "end", "end_ts", ended & is_unmap),
-            (GET_MAP, 3, "end", "end_ts", ended & found),
         ]
         added = [
             _events(kind, rank, calls[at][which], calls[time][which], index[which])
@@ -188,7 +187,7 @@ class PoolStream:
         returns = np.full(calls.size, _FAR, np.int64)
         at = np.flatnonzero(kinds == RETURN_MAP)
         returns[who[at]] = at
-        is_map, entered = calls["code"] == 0, calls["entered"] - self.start
+        is_map, entered = is_mapping(calls), calls["entered"] - self.start
         open_until = np.minimum(returns, self._known)
         too_long = is_map & (open_until - entered > OPEN_EVENTS)
         at = np.flatnonzero(kinds == PASS)
@@ -219,6 +218,7 @@ class PoolStream:
                 flushed_in=before,
                 last_pass=np.where(too_long, _FAR, pass_of),
                 final_pass=final,
+                pin=calls["code"] == GET_CODE,
             ),
         )
 
@@ -265,7 +265,10 @@ class PoolStream:
 
     def _calls_of(self, table: pl.DataFrame) -> NDArray[np.void]:
         """The calls of a piece; a page that is not known gets a number of its own."""
-        rows = table.filter(pl.col("op").is_in(POOL_CALLS) & ~is_anonymous())
+        wanted = pl.col("op").is_in(POOL_CALLS)
+        if not self._facts.gets_traced:
+            wanted |= is_reuse(self._window)
+        rows = table.filter(wanted & ~is_anonymous())
         calls = np.zeros(rows.height, CALL)
         calls["row"] = rows.get_column("row").to_numpy()
         for name in ("seq", "ts", "pid"):
@@ -277,6 +280,7 @@ class PoolStream:
         end = np.maximum(rows.get_column("end_seq").fill_null(0).to_numpy(), calls["seq"])
         calls["end"] = np.minimum(end, NEVER)
         op = rows.get_column("op").cast(pl.String)
+        calls["code"] = GET_CODE  # of kmap_local() too, which shows what kmap_high_get() found
         for code, name in enumerate(POOL_CALLS):
             calls["code"][(op == name).to_numpy()] = code
         page = rows.get_column("page").fill_null(0).to_numpy().copy()
@@ -292,7 +296,7 @@ class PoolStream:
         slot = (vaddr - self._window.base) // self._window.page_size
         inside = (vaddr >= self._window.base) & (slot < self._window.slots)
         calls["vaddr"] = vaddr
-        calls["seen"] = np.where(inside, slot, -1)
+        calls["seen"] = self._window.inside(np.where(inside, slot, -1))
         calls["predicted"] = _UNPREDICTED
         calls["first_try"] = calls["last_try"] = UNSET
         return calls
@@ -385,6 +389,21 @@ _UNPREDICTED: Final = -2
 def is_anonymous() -> pl.Expr:
     """Rows that say neither which page they map nor where: nothing can be replayed of them."""
     return pl.col("page").is_null() & pl.col("vaddr").is_null()
+
+
+def is_mapping(calls: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Calls that took a mapping: kmap(), and kmap_high_get() that found one.
+
+    To the pool the latter is a kmap() that must be a hit.
+    """
+    found = (calls["code"] == GET_CODE) & (calls["seen"] >= 0)
+    return np.asarray((calls["code"] == 0) | found, bool)
+
+
+def is_reuse(window: PoolWindow) -> pl.Expr:
+    """Rows of kmap_local() that got a mapping of the pool: kmap_high_get() found one."""
+    inside = (pl.col("vaddr") >= window.base) & (pl.col("vaddr") < window.end)
+    return (pl.col("op") == "kmap_local") & inside.fill_null(value=False)
 
 
 def passes_of(table: pl.DataFrame, window: PoolWindow, facts: PoolFacts) -> pl.DataFrame:

@@ -194,7 +194,8 @@ def local_figures(local: LocalReplay, layout: Layout) -> LocalOutcome:
     single += saved  # taking mappings down at a switch always flushes
     return LocalOutcome(
         maps=maps,
-        lowmem=int((~slots).sum()),
+        lowmem=int((~slots & ~local.reused).sum()),
+        reused=int(local.reused.sum()),
         unmaps=local.unmaps,
         max_depth=int(depths.max(initial=-1)) + 1,
         limit=layout.km_usable_depth,

@@ -11,6 +11,7 @@ import polars as pl
 from replay.arena_replay import ArenaReplay, replay_arena
 from replay.build import is_realtime, kernel_words
 from replay.layout import Check, check
+from replay.pool import window_of
 from replay.run import Replayed, replay_events
 
 if TYPE_CHECKING:
@@ -188,11 +189,15 @@ def _pool_result(done: Replayed) -> _Result:
 
     sequence, layout = done.pool.sequence, done.layout
     calls = sequence.calls
-    counted = calls.is_map & (calls.vaddr >= 0)  # an address outside the pool counts as wrong
+    # an address outside the pool counts as wrong
+    counted = (calls.is_map | calls.is_get) & (calls.vaddr >= 0)
     excused = sequence.status == INITIAL
     right = (done.pool.predicted == calls.seen) & (calls.seen >= 0)
 
+    window = window_of(layout)
+
     def address(slot: NDArray[np.signedinteger]) -> NDArray[np.int64]:
+        slot = window.by_address(slot.astype(np.int64))
         return np.where(slot >= 0, layout.pkmap_base + slot.astype(np.int64) * layout.page_size, -1)
 
     return _Result(
@@ -212,7 +217,7 @@ def _local_result(done: Replayed) -> _Result:
 
     local = done.local
     seen = done.events.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy()[local.row]
-    counted = seen >= 0
+    counted = (seen >= 0) & ~local.reused  # the pool's are compared there
     excused = local.status == INITIAL
     return _Result(
         row=local.row,
@@ -312,13 +317,13 @@ def _first(
 def _pool_state(done: Replayed, call: int) -> str:
     """The model's pool just before a call, in words."""
     from replay.kernels import sequence as kernel
-    from replay.kernels.pool import LAST, STALE, USED, new_pool
+    from replay.kernels.pool import LAST, STALE, USED
 
     sequence = done.pool.sequence
     slots = done.layout.pkmap_slots
     here = np.flatnonzero(sequence.call == call)
     stop = int(here[-1]) if here.size else 0
-    pool = new_pool(slots, sequence.calls.pages)
+    pool = window_of(done.layout).pool(sequence.calls.pages, sequence.calls.colour)
     empty = np.zeros(stop, np.int32)
     kernel.run(
         pool, sequence.piece.snapshot, sequence.operations[:stop], sequence.time[:stop],

@@ -26,6 +26,7 @@ from replay.findings import findings
 from replay.layout import layout_of
 from replay.outcome import LocalOutcome, Outcome
 from replay.pool import window_of
+from replay.pool_facts import PoolWindow
 from replay.pool_tally import BINS, PoolTally
 from replay.run import Replayed, common_caveats
 from replay.sites import call_sites
@@ -160,7 +161,7 @@ def _replay_pool(
     done: Replayed, target: Machine, layout: Layout, high: _High, *, closed: bool
 ) -> _PoolPart:
     from replay.kernels import closed as kernel
-    from replay.kernels.pool import ASLEEP, USED, new_pool
+    from replay.kernels.pool import ASLEEP, USED
     from replay.kernels.sequence import FLUSH_UNUSED, GET, MAP, UNMAP, new_gauges
 
     sequence = done.pool.sequence
@@ -199,7 +200,10 @@ def _replay_pool(
         wait=np.zeros(n, np.int64),
         passes=np.zeros((n, 2), np.int32),
     )
-    pool = new_pool(slots, max(sequence.calls.pages, 1))
+    pfn, pages = sequence.calls.pfn, np.arange(sequence.calls.pages)
+    colour = np.where(pfn >= 0, pfn, pages) % layout.pkmap_colours  # unknown frames: spread
+    window = PoolWindow(layout.pkmap_base, slots, layout.page_size, layout.pkmap_colours)
+    pool = window.pool(max(pages.size, 1), colour)
     gauges = new_gauges(slots, *done.span, BINS if n else 0)
     most_used, most_stale, stuck = kernel.run(
         pool, load, int(task.max(initial=0)) + 1, int(target.costs.sleep), closed, gauges

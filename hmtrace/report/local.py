@@ -48,6 +48,7 @@ def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
                     [
                         f"{plural(local.maps, 'mapping')} of highmem pages",
                         f"{count(local.lowmem)} of lowmem pages, at no cost",
+                        *([f"{count(local.reused)} found in the pool"] if local.reused else []),
                     ]
                 ),
             ),

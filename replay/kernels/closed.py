@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from replay.kernels.compiled import kernel
-from replay.kernels.pool import ASLEEP, FREED, SCANNED, STALE, USED, Pool
+from replay.kernels.pool import ASLEEP, FREED, SCANNED, STALE, USED, Pool, colour_of
 from replay.kernels.sequence import MAP, UNMAP, Gauges, observe, step
 
 if TYPE_CHECKING:
@@ -191,10 +191,18 @@ def run(
                 delay[task] += load.wait[call] - load.waited[call]
         elif code == UNMAP and result >= 0 and pool.counts[result] == 1:
             # wake_up() wakes all: map_new_virtual() waits non-exclusively, newest in front.
-            while n_sleepers:
-                n_sleepers -= 1
-                woken = sleepers[n_sleepers]
-                size = _push(queue, size, now + wake_ns, woken)
+            # Each colour has a wait queue of its own.
+            colour = colour_of(pool, load.page[call])
+            kept = 0
+            for i in range(n_sleepers - 1, -1, -1):
+                if colour_of(pool, load.page[sleepers[i]]) == colour:
+                    size = _push(queue, size, now + wake_ns, sleepers[i])
+                    sleepers[i] = -1
+            for i in range(n_sleepers):
+                if sleepers[i] >= 0:
+                    sleepers[kept] = sleepers[i]
+                    kept += 1
+            n_sleepers = kept
         if state[task] == IN_STEP and delay[task] == 0:
             continue
         state[task] = SHIFTED

@@ -30,7 +30,6 @@ from replay.kernels.placing import (
     END_UNMAP,
     ENTER_MAP,
     ENTER_UNMAP,
-    GET_MAP,
     INITIAL,
     KNOWN,
     LOSS,
@@ -50,6 +49,7 @@ from replay.kernels.placing import (
     find_in_use,
     first_after_flush,
     forget,
+    free_ahead,
     give_up,
     mark,
     move,
@@ -57,6 +57,7 @@ from replay.kernels.placing import (
     pending_map,
     revive,
     serve,
+    set_cursor,
     settle_limbo,
     was_there,
 )
@@ -64,17 +65,17 @@ from replay.kernels.pool import (
     LAST,
     UNKNOWN,
     Pool,
+    colour_of,
     drop,
     flush_all_zero_pkmaps,
     kunmap_high,
+    lane,
     next_free,
     place,
     set_count,
 )
 from replay.kernels.sequence import (
-    CURSOR,
     FLUSH_UNUSED,
-    GET,
     PLACE,
     RELEASE,
     RESET,
@@ -96,42 +97,46 @@ UNEXPLAINED = 2
 
 @kernel
 def _look(
-    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, key: int
+    w: Work,
+    calls: Calls,
+    kinds: NDArray[np.uint8],
+    who: NDArray[np.int64],
+    at: int,
+    call: int,
+    key: int,
 ) -> int:
-    """Compare what a returning call got with what the model would give it now."""
-    call = who[at]
+    """Compare what a call got with what the model would give it now."""
     pool = w.pool
-    slots = pool.counts.shape[0]
     page, seen = calls.page[call], calls.seen[call]
+    colour = colour_of(pool, page)
     mapped = pool.slot[page]
     if mapped >= 0:
         return SERVED if mapped == seen else UNEXPLAINED
-    if not w.reg[CURSOR_KNOWN]:
+    if not w.reg[CURSOR_KNOWN + colour] and not calls.pin[call]:
         mark(w, call, INITIAL)
-        pool.reg[LAST] = seen - 1
-        emit(w, CURSOR, -1, seen - 1, 0, key, -1)
-        w.reg[CURSOR_KNOWN] = 1
+        set_cursor(w, colour, seen - 1, key)
+        w.reg[CURSOR_KNOWN + colour] = 1
         if pool.counts[seen] != 0:
             drop(pool, seen)
             emit(w, RELEASE, -1, seen, 0, key, -1)
         return AGAIN
-    free = next_free(pool, pool.reg[LAST] + 1)
-    if free == seen:
+    free = free_ahead(pool, colour)
+    if free == seen and not calls.pin[call]:
         return SERVED
     if w.limbo_slot[page] == seen:
         revive(w, seen, 1)
         mark(w, call, ORDERED)
         return AGAIN
-    ahead = free < seen and free > pool.reg[LAST]
-    if free == slots:
+    ahead = free < seen and free > pool.reg[LAST + colour]
+    if free == lane(pool, colour)[1]:
         # A flush that the trace does not show (it is not probed, or it was lost).
-        free = first_after_flush(pool)
-        if free == seen:
+        free = first_after_flush(pool, colour)
+        if free == seen and not calls.pin[call]:
             return SERVED
         ahead = free < seen
     anonymous = pool.page[seen] < 0 and pool.counts[seen] >= 1
     from_before = w.doubt[seen] != KNOWN or anonymous
-    if from_before and (not ahead or was_there(w, calls, kinds, who, at, free)):
+    if from_before and (not ahead or was_there(w, calls, kinds, who, at, call, free)):
         find_in_use(w, page, seen, key)
         mark(w, call, INITIAL)
         return AGAIN
@@ -146,6 +151,23 @@ def _look(
 
 
 @kernel
+def _settle(
+    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, call: int
+) -> None:
+    """Serve a call that has been served by now."""
+    looks = 0
+    finding = SERVED if calls.seen[call] < 0 else AGAIN
+    while finding == AGAIN:
+        finding = _look(w, calls, kinds, who, at, call, at * SUB + min(looks, SUB - 5))
+        looks += 1
+        if looks > 4 * w.pool.counts.shape[0]:
+            finding = UNEXPLAINED
+    serve(w, calls, call, at * SUB + min(looks, SUB - 4), finding == SERVED)
+    if not w.placed[call]:
+        give_up(w, call)
+
+
+@kernel
 def _return_map(
     w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int
 ) -> None:
@@ -153,16 +175,16 @@ def _return_map(
     call = who[at]
     if w.placed[call]:
         return
-    looks = 0
-    finding = SERVED if calls.seen[call] < 0 else AGAIN
-    while finding == AGAIN:
-        finding = _look(w, calls, kinds, who, at, at * SUB + min(looks, SUB - 5))
-        looks += 1
-        if looks > 4 * w.pool.counts.shape[0]:
-            finding = UNEXPLAINED
-    serve(w, calls, call, at * SUB + min(looks, SUB - 4), finding == SERVED)
-    if not w.placed[call]:
-        give_up(w, call)
+    if calls.pin[call] and w.pool.slot[calls.page[call]] < 0:
+        # Somebody mapped the page before: a call that has not returned yet, if it is pending.
+        for i in range(w.reg[N_MAPS]):
+            other = w.maps[i]
+            same = calls.page[other] == calls.page[call] and not calls.pin[other]
+            if same and calls.seen[other] == calls.seen[call]:
+                _settle(w, calls, kinds, who, at, other)
+                mark(w, other, ORDERED)
+                break
+    _settle(w, calls, kinds, who, at, call)
 
 
 @kernel
@@ -182,7 +204,8 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
             or (but >= 0 and calls.seen[but] == seen)
         )
         in_limbo = w.limbo_slot[calls.page[call]] == seen >= 0
-        in_limbo = in_limbo and next_free(w.pool, w.pool.reg[LAST] + 1) != seen
+        colour = colour_of(w.pool, calls.page[call])
+        in_limbo = in_limbo and free_ahead(w.pool, colour) != seen
         if not excluded and in_limbo and not other_way(w):
             # Found a mapping that the flush before would have freed: its kunmap() came later.
             revive(w, seen, 1)
@@ -223,25 +246,48 @@ def _collapse_limbo(w: Work) -> None:
 
 
 @kernel
+def _commit_before(w: Work, calls: Calls, but: int, own: int, at: int, key: int) -> None:
+    """Serve before a flush the kmaps that got the next slot though the flush frees a lower one.
+
+    That is so in every lane but that of the colour `own`, whose cursor has passed its last slot.
+    """
+    sub = 0
+    for colour in range(w.pool.reg.shape[0] - LAST):
+        end = lane(w.pool, colour)[1]
+        while colour != own and w.reg[CURSOR_KNOWN + colour] and sub < AT_PASS // 2:
+            before = free_ahead(w.pool, colour)
+            after = before
+            for slot in range(w.pool.reg[LAST + colour] + 1, before):
+                if w.pool.counts[slot] == 1:
+                    after = slot
+                    break
+            in_limbo = before < end and w.limbo_page[before] >= 0
+            if after == before and not in_limbo:
+                break
+            if after == before:
+                # Perhaps the flush before left that one, because its kunmap() came later.
+                further = next_free(w.pool, before + 1, end)
+                call = pending_map(w, calls, before, but, at)
+                taken = call >= 0 and calls.seen[call] == before
+                call = pending_map(w, calls, further, but, at)
+                if taken or call < 0 or calls.seen[call] != further or other_way(w):
+                    break
+                revive(w, before, 1)
+                mark(w, call, ORDERED)
+                continue
+            call = pending_map(w, calls, before, but, at)
+            if call < 0 or calls.seen[call] != before or other_way(w):
+                break
+            commit(w, calls, call, key + sub)
+            mark(w, call, ORDERED)
+            sub += 1
+
+
+@kernel
 def _flush_unused(w: Work, calls: Calls, nobody: int, at: int) -> None:
     """Flush caused by kmap_flush_unused(), which does not move the cursor."""
     key = at * SUB
-    sub = 0
-    while w.reg[CURSOR_KNOWN] and sub < AT_PASS - 2:
-        before = next_free(w.pool, w.pool.reg[LAST] + 1)
-        after = before
-        for slot in range(w.pool.reg[LAST] + 1, before):
-            if w.pool.counts[slot] == 1:
-                after = slot
-                break
-        if after == before:
-            break
-        call = pending_map(w, calls, before, nobody, at)
-        if call < 0 or calls.seen[call] != before or other_way(w):
-            break
-        commit(w, calls, call, key + sub)
-        mark(w, call, ORDERED)
-        sub += 1
+    _commit_before(w, calls, nobody, -1, at, key)
     _commit_hits(w, calls, nobody, key + AT_PASS - 1)
     _collapse_limbo(w)
     _enter_limbo(w, calls)
@@ -266,25 +312,25 @@ def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], 
 def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
     """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
     pool = w.pool
-    slots = pool.counts.shape[0]
+    colour = colour_of(pool, calls.page[call])
+    end = lane(pool, colour)[1]
     key = at * SUB
     final = calls.final_pass[call] == at
     target = calls.seen[call] if final else -1
     sub = 0
-    if not w.reg[CURSOR_KNOWN]:
-        pool.reg[LAST] = slots - 1
-        emit(w, CURSOR, -1, slots - 1, 0, key, -1)
-        w.reg[CURSOR_KNOWN] = 1
+    if not w.reg[CURSOR_KNOWN + colour]:
+        set_cursor(w, colour, end - 1, key)
+        w.reg[CURSOR_KNOWN + colour] = 1
         mark(w, call, INITIAL)
     # Everything free ahead of the cursor had been taken.
-    free = next_free(pool, pool.reg[LAST] + 1)
-    while free < slots:
+    free = free_ahead(pool, colour)
+    while free < end:
         if not explain(w, calls, free, call, key + min(sub, AT_PASS - 4)):
             w.reg[DIVERGED_PASSES] += 1
-            pool.reg[LAST] = slots - 1
-            emit(w, CURSOR, -1, slots - 1, 0, key + AT_PASS - 3, -1)
+            set_cursor(w, colour, end - 1, key + AT_PASS - 3)
         sub += 1
-        free = next_free(pool, pool.reg[LAST] + 1)
+        free = free_ahead(pool, colour)
+    _commit_before(w, calls, call, colour, at, key + AT_PASS // 2 - 4)
     _commit_hits(w, calls, call, key + AT_PASS - 3)
     _collapse_limbo(w)
     mapped = pool.slot[calls.page[call]]
@@ -297,8 +343,8 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
     deferred = w.deferred
     n_deferred = 0
     while True:
-        free = first_after_flush(pool)
-        if free == slots or (final and (free == target or target < 0)):
+        free = first_after_flush(pool, colour)
+        if free == end or (final and (free == target or target < 0)):
             break
         if pool.counts[free] == 1:
             before = n_deferred
@@ -324,7 +370,7 @@ def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
         emit(w, PLACE, page, free, 2, key + AT_PASS - 2, -1)
     _enter_limbo(w, calls)
     w.reg[PASS_KEY] = key + AT_PASS
-    explained = not final or target < 0 or free in (target, slots)
+    explained = not final or target < 0 or free in (target, end)
     serve(w, calls, call, key + AT_PASS, explained)
     for i in range(n_deferred):
         kunmap_high(pool, calls.page[deferred[i]])
@@ -355,7 +401,7 @@ def _unknown_state(w: Work) -> None:
     w.limbo_page[:] = -1
     w.limbo_slot[:] = -1
     w.reg[N_UNMAPS] = 0
-    w.reg[CURSOR_KNOWN] = 0
+    w.reg[CURSOR_KNOWN:] = 0
 
 
 @kernel
@@ -376,7 +422,8 @@ def handle(
     snapshot
         State at a SNAP event.
     calls
-        The calls of kmap, kunmap and kmap_high_get.
+        The calls of kmap, kunmap and kmap_high_get; one of the last that found a mapping is
+        placed as a kmap.
     kinds, who : ndarray of uint8, int64, shape (n,)
         Stream events in trace order: kind, and call (-1 none).
     at
@@ -399,12 +446,6 @@ def handle(
             _wrap(w, calls, call, at)
         else:
             _flush_unused(w, calls, min(call, -1), at)
-    elif kind == GET_MAP:
-        page = calls.page[call]
-        slot = w.pool.slot[page]
-        if slot >= 0:
-            set_count(w.pool, slot, w.pool.counts[slot] + 1)
-        emit(w, GET, page, -1, 0, at * SUB, call)
     elif kind == LOSS:
         _unknown_state(w)
         emit(w, RESET, -1, -1, 0, at * SUB, -1)
@@ -414,5 +455,5 @@ def handle(
         w.limbo_page[:] = -1
         w.limbo_slot[:] = -1
         w.reg[N_UNMAPS] = 0
-        w.reg[CURSOR_KNOWN] = 1
+        w.reg[CURSOR_KNOWN:] = 1
         emit(w, SNAPSHOT, -1, -1, 0, at * SUB, -1)

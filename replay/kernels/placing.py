@@ -14,7 +14,9 @@ from replay.kernels.pool import (
     ASLEEP,
     LAST,
     Pool,
+    colour_of,
     kmap_high,
+    lane,
     next_free,
     place,
 )
@@ -34,9 +36,8 @@ RETURN_MAP = 1
 ENTER_UNMAP = 2
 END_UNMAP = 3  # the latest time at which the unmap can have happened
 PASS = 4  # flush_all_zero_pkmaps; the call is the kmap that it is part of, or -1
-GET_MAP = 5  # kmap_high_get that found a mapping
-LOSS = 6
-SNAP = 7
+LOSS = 5
+SNAP = 6
 
 # How a call's place was found
 DEFAULT = 0
@@ -53,15 +54,14 @@ DOUBT_FLUSHED = 2  # taken for free since a flush; may be held, for a stale one 
 N_OUT = 0
 N_MAPS = 1
 N_UNMAPS = 2
-CURSOR_KNOWN = 3
-PASS_KEY = 4
-MOVED_UNMAPS = 5
-DIVERGED_PASSES = 6
-ASSUMED_FREE = 7
-DIVERGED_CALLS = 8
-N_CHOICES = 9
-N_MOVES = 10
-REGISTERS = 11
+PASS_KEY = 3
+MOVED_UNMAPS = 4
+DIVERGED_PASSES = 5
+ASSUMED_FREE = 6
+DIVERGED_CALLS = 7
+N_CHOICES = 8
+N_MOVES = 9
+CURSOR_KNOWN = 10  # one per colour, from here on
 
 # Columns of Work.out
 CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
@@ -86,6 +86,8 @@ class Calls(NamedTuple):
         Stream position of the last PASS inside the call, -1 none: it was not served before.
     final_pass : ndarray of int64
         The same if the call was served there, -1 if that attempt failed too.
+    pin : ndarray of bool
+        kmap_high_get(): takes a mapping that is there, and makes none.
     """
 
     page: NDArray[np.int64]
@@ -93,6 +95,7 @@ class Calls(NamedTuple):
     flushed_in: NDArray[np.int64]
     last_pass: NDArray[np.int64]
     final_pass: NDArray[np.int64]
+    pin: NDArray[np.bool_]
 
 
 class Work(NamedTuple):
@@ -155,6 +158,19 @@ def move(w: Work, row: int, key: int) -> None:
 
 
 @kernel
+def free_ahead(pool: Pool, colour: int) -> int:
+    """Slot that the next new mapping of a colour takes; the lane's end if it will wrap."""
+    return next_free(pool, pool.reg[LAST + colour] + 1, lane(pool, colour)[1])
+
+
+@kernel
+def set_cursor(w: Work, colour: int, slot: int, key: int) -> None:
+    """Put a cursor where an observed address shows it to be."""
+    w.pool.reg[LAST + colour] = slot
+    emit(w, CURSOR, -1, slot, colour, key, -1)
+
+
+@kernel
 def forget(pending: NDArray[np.int64], length: int, call: int) -> int:
     """Take a call off a list of pending ones, keeping their order; return the new length."""
     for i in range(length):
@@ -211,6 +227,9 @@ def pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
     later = -1
     for i in range(w.reg[N_MAPS]):
         call = w.maps[i]
+        first, end = lane(w.pool, colour_of(w.pool, calls.page[call]))
+        if calls.pin[call] or not first <= slot < end:
+            continue
         if call != but and calls.last_pass[call] < at and w.pool.slot[calls.page[call]] < 0:
             if calls.seen[call] == slot:
                 if calls.flushed_in[call] <= at:
@@ -241,7 +260,7 @@ def explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     in_question = w.doubt[slot] != KNOWN or w.limbo_page[slot] >= 0
     if other >= 0 and in_question and other_way(w):
         other = -1
-    if other >= 0 and next_free(w.pool, w.pool.reg[LAST] + 1) == slot:
+    if other >= 0 and free_ahead(w.pool, colour_of(w.pool, calls.page[other])) == slot:
         commit(w, calls, other, key)
         mark(w, other, ORDERED)
         return True
@@ -258,18 +277,25 @@ def explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
 
 @kernel
 def was_there(
-    w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, free: int
+    w: Work,
+    calls: Calls,
+    kinds: NDArray[np.uint8],
+    who: NDArray[np.int64],
+    at: int,
+    call: int,
+    free: int,
 ) -> bool:
     """Tell a hit on a mapping from before the trace from a new mapping far ahead.
 
     After a new mapping the next one lies behind it; after a hit it is at `free` or little later.
     """
-    call = who[at]
     for i in range(at + 1, min(at + LOOKAHEAD, kinds.shape[0])):
         if kinds[i] == RETURN_MAP:
             other = who[i]
             page = calls.page[other]
             seen = calls.seen[other]
+            if colour_of(w.pool, page) != colour_of(w.pool, calls.page[call]):
+                continue
             if page != calls.page[call] and seen >= 0 and w.pool.slot[page] < 0:
                 return free <= seen < calls.seen[call]
     return False
@@ -297,8 +323,7 @@ def serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None: 
     w.doubt[seen] = KNOWN
     place(w.pool, page, seen, count)
     emit(w, PLACE, page, seen, count, key + 1, -1)
-    w.pool.reg[LAST] = seen
-    emit(w, CURSOR, -1, seen, 0, key + 2, -1)
+    set_cursor(w, colour_of(w.pool, page), seen, key + 2)
 
 
 @kernel
@@ -309,9 +334,10 @@ def give_up(w: Work, call: int) -> None:
 
 
 @kernel
-def first_after_flush(pool: Pool) -> int:
-    """First slot that would be free after flush_all_zero_pkmaps; the pool's size if none."""
-    for slot in range(pool.counts.shape[0]):
+def first_after_flush(pool: Pool, colour: int) -> int:
+    """First slot of a lane that would be free after flush_all_zero_pkmaps; its end if none."""
+    first, end = lane(pool, colour)
+    for slot in range(first, end):
         if pool.counts[slot] <= 1:
             return slot
-    return pool.counts.shape[0]
+    return end

@@ -3,6 +3,10 @@
 Small functions named after the kernel's, over one :class:`Pool` of arrays. A page is a dense
 index (0 to pages - 1), not an address. The kernel finds a free slot by visiting one after the
 other; here a bitmap of free slots gives the same slot and the same number of visits.
+
+A pool with colours (asm/highmem.h of xtensa) is a lane of slots per colour, each with a cursor of
+its own; only the flush goes over all. Slots are numbered lane after lane here, where the kernel
+interleaves them (:class:`replay.linearise.PoolWindow`).
 """
 
 from __future__ import annotations
@@ -25,13 +29,12 @@ UNKNOWN = -2
 """No result: the operation returns no slot, or the cursor is not known."""
 
 # Positions in Pool.reg
-LAST = 0  # last_pkmap_nr
-USED = 1  # slots with a count of 2 or more
-STALE = 2  # slots with a count of 1: no user, but still mapped
-SCANNED = 3  # slots visited by the last map_new_virtual
-FREED = 4  # slots freed by the last flush_all_zero_pkmaps, -1 if the last operation made none
-ERRORS = 5  # operations that the kernel would have answered with BUG()
-REGISTERS = 6
+USED = 0  # slots with a count of 2 or more
+STALE = 1  # slots with a count of 1: no user, but still mapped
+SCANNED = 2  # slots visited by the last map_new_virtual
+FREED = 3  # slots freed by the last flush_all_zero_pkmaps, -1 if the last operation made none
+ERRORS = 4  # operations that the kernel would have answered with BUG()
+LAST = 5  # last_pkmap_nr; with colours the cursor of each lane from here on
 
 _DE_BRUIJN = 0x077CB531
 _BIT = np.array(
@@ -54,7 +57,9 @@ class Pool(NamedTuple):
         Slot of each page, -1 none: page_address().
     free, stale : ndarray of int64, shape (slots / 32,)
         Bitmaps of the slots with count 0 and 1.
-    reg : ndarray of int64, shape (REGISTERS,)
+    colour : ndarray of int64, shape (pages,)
+        Colour of each page; empty where the pool has none.
+    reg : ndarray of int64, shape (LAST + colours,)
         Scalars; see the constants.
     """
 
@@ -63,11 +68,26 @@ class Pool(NamedTuple):
     slot: NDArray[np.int64]
     free: NDArray[np.int64]
     stale: NDArray[np.int64]
+    colour: NDArray[np.int64]
     reg: NDArray[np.int64]
 
 
-def new_pool(slots: int, pages: int) -> Pool:
-    """Pool as it is after boot: everything free, last_pkmap_nr 0."""
+def new_pool(
+    slots: int, pages: int, colours: int = 1, colour: NDArray[np.int64] | None = None
+) -> Pool:
+    """Pool as it is after boot: everything free, every cursor at its lane's first slot.
+
+    Parameters
+    ----------
+    slots, pages
+        Size of the pool, a multiple of the number of colours; number of pages.
+    colours, colour
+        Number of colours, and, if there is more than one, each page's.
+    """
+    if colours == 1 or colour is None:
+        colours, colour = 1, np.zeros(0, np.int64)
+    reg = np.zeros(LAST + colours, np.int64)
+    reg[LAST:] = np.arange(colours) * (slots // colours)
     words = (slots + WORD - 1) // WORD
     free = np.zeros(words, np.int64)
     for s in range(slots):
@@ -78,25 +98,43 @@ def new_pool(slots: int, pages: int) -> Pool:
         np.full(pages, -1, np.int64),
         free,
         np.zeros(words, np.int64),
-        np.zeros(REGISTERS, np.int64),
+        colour,
+        reg,
     )
 
 
 @inlined
-def next_free(pool: Pool, start: int) -> int:
-    """First free slot from `start` on; the number of slots if there is none."""
+def colour_of(pool: Pool, page: int) -> int:
+    """Colour of a page; get_pkmap_color()."""
+    if pool.colour.shape[0] == 0:
+        return 0
+    return pool.colour[page]
+
+
+@inlined
+def lane(pool: Pool, colour: int) -> tuple[int, int]:
+    """First slot of a colour's lane, and the slot behind its last."""
     slots = pool.counts.shape[0]
-    if start >= slots:
-        return slots
+    if pool.colour.shape[0] == 0:
+        return 0, slots
+    length = slots // (pool.reg.shape[0] - LAST)
+    return colour * length, (colour + 1) * length
+
+
+@inlined
+def next_free(pool: Pool, start: int, end: int) -> int:
+    """First free slot from `start` on that lies before `end`, the end of a lane; else `end`."""
+    if start >= end:
+        return end
     word = start // WORD
     bits = pool.free[word] >> (start % WORD) << (start % WORD)
     while bits == 0:
         word += 1
-        if word == pool.free.shape[0]:
-            return slots
+        if word * WORD >= end:
+            return end
         bits = pool.free[word]
     lowest = bits & -bits
-    return word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27]
+    return min(end, word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
 
 
 @inlined
@@ -143,21 +181,22 @@ def flush_all_zero_pkmaps(pool: Pool) -> int:
 def map_new_virtual(pool: Pool, page: int) -> int:
     """Find a slot for a page that has none; one attempt: ASLEEP if there is no free slot.
 
-    The budget of visits is refilled at slot 0, so an attempt that wraps visits all slots before
-    it gives up, and leaves the cursor at the last slot.
+    The budget of visits is refilled at the lane's first slot, so an attempt that wraps visits
+    all slots of the lane before it gives up, and leaves the cursor at its last slot.
     """
-    slots = pool.counts.shape[0]
-    last = pool.reg[LAST]
-    slot = next_free(pool, last + 1)
-    pool.reg[SCANNED] = min(slot, slots - 1) - last
-    if slot == slots:
+    colour = colour_of(pool, page)
+    first, end = lane(pool, colour)
+    last = pool.reg[LAST + colour]
+    slot = next_free(pool, last + 1, end)
+    pool.reg[SCANNED] = min(slot, end - 1) - last
+    if slot == end:
         flush_all_zero_pkmaps(pool)
-        slot = next_free(pool, 0)
-        pool.reg[SCANNED] += min(slot, slots - 1) + 1
-        if slot == slots:
-            pool.reg[LAST] = slots - 1
+        slot = next_free(pool, first, end)
+        pool.reg[SCANNED] += min(slot, end - 1) - first + 1
+        if slot == end:
+            pool.reg[LAST + colour] = end - 1
             return ASLEEP
-    pool.reg[LAST] = slot
+    pool.reg[LAST + colour] = slot
     pool.page[slot] = page
     pool.slot[page] = slot
     set_count(pool, slot, 1)

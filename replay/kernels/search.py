@@ -22,7 +22,6 @@ from replay.kernels.placing import (
     DIVERGED_PASSES,
     ENTER_MAP,
     ENTER_UNMAP,
-    GET_MAP,
     KEY,
     N_CHOICES,
     N_MAPS,
@@ -161,7 +160,7 @@ def _restore(
     for register in range(c.reg.shape[0]):
         w.reg[register] = c.reg[register]
     for event in range(since, at):
-        if kinds[event] == ENTER_MAP or kinds[event] == ENTER_UNMAP or kinds[event] == GET_MAP:
+        if kinds[event] == ENTER_MAP or kinds[event] == ENTER_UNMAP:
             w.placed[who[event]] = False
             w.status[who[event]] = 0
             w.row_of[who[event]] = -1

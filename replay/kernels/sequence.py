@@ -39,7 +39,7 @@ FLUSH_UNUSED = 2  # __kmap_flush_unused()
 GET = 3  # kmap_high_get(page)
 PLACE = 4  # page (-1 unknown) turns out to be mapped at slot, with `count`
 RELEASE = 5  # a slot held from before turns out to be free
-CURSOR = 6  # last_pkmap_nr turns out to be `slot`
+CURSOR = 6  # the cursor of colour `count` turns out to be at `slot`
 RESET = 7  # events were lost: nothing is known any more
 SNAPSHOT = 8  # the recorder's snapshot was taken here
 
@@ -133,7 +133,7 @@ def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int
     elif code == RELEASE:
         drop(pool, slot)
     elif code == CURSOR:
-        pool.reg[LAST] = slot
+        pool.reg[LAST + count] = slot
     elif code == RESET:
         reset(pool)
     else:

@@ -2,7 +2,8 @@
 
 It follows the text of mm/highmem.c with dictionaries and lists, one lock, sleeping tasks, and
 probes that fire before the lock is taken and after it is released. Tests replay what its probes
-saw and compare with what it did.
+saw and compare with what it did. It knows colours (a cursor and a wait queue each) and
+kmap_high_get().
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Kernel:
     slots: int
     counts: dict[int, int] = field(default_factory=dict)
     slot_of: dict[int, int] = field(default_factory=dict)
-    last: int = 0
+    colours: int = 1
+    last: dict[int, int] = field(default_factory=dict)
 
     def flush(self) -> int:
         freed = [s for s, n in self.counts.items() if n == 1]
@@ -40,22 +42,33 @@ class Kernel:
         """One try of kmap_high: (slot or None to sleep, slots freed or None without a flush)."""
         freed = None
         if page not in self.slot_of:
-            left = self.slots
+            colour = page % self.colours
+            left = self.slots // self.colours
             while True:
-                self.last = (self.last + 1) % self.slots
-                if self.last == 0:
+                # get_next_pkmap_nr(), no_more_pkmaps(): the cursor counts in steps of all colours
+                last = (self.last.get(colour, 0) + self.colours) % self.slots
+                self.last[colour] = last
+                index = last + colour
+                if index < self.colours:
                     freed = self.flush()
-                    left = self.slots
-                if self.counts.get(self.last, 0) == 0:
+                    left = self.slots // self.colours
+                if self.counts.get(index, 0) == 0:
                     break
                 left -= 1
                 if not left:
                     return None, freed
-            self.slot_of[page] = self.last
-            self.counts[self.last] = 1
+            self.slot_of[page] = index
+            self.counts[index] = 1
         slot = self.slot_of[page]
         self.counts[slot] += 1
         return slot, freed
+
+    def get(self, page: int) -> int | None:
+        """kmap_high_get: pins what is mapped, maps nothing."""
+        slot = self.slot_of.get(page)
+        if slot is not None:
+            self.counts[slot] += 1
+        return slot
 
     def unmap(self, page: int) -> bool:
         """kunmap_high: whether sleepers are to be woken."""
@@ -93,14 +106,17 @@ def simulate(
     most: int,
     unused_every: int = 0,
     jitter: int = 40,
+    colours: int = 1,
+    gets: float = 0.0,
 ) -> Run:
     """Run `tasks` tasks, each mapping up to `most` pages at once, `rounds` times.
 
     `jitter` is how long before the lock an entry probe can fire, and after it a return probe;
-    steps of one task take 1 to 10, so calls of different tasks overlap a lot.
+    steps of one task take 1 to 10, so calls of different tasks overlap a lot. A share of `gets`
+    of the pages is asked for with kmap_high_get() first.
     """
     rng = random.Random(seed)
-    kernel = Kernel(slots)
+    kernel = Kernel(slots, colours=colours)
     probes: list[tuple[int, int, dict[str, object]]] = []  # time, tie, event
     stamp = iter(range(1 << 30))
 
@@ -111,7 +127,7 @@ def simulate(
     agenda: list[tuple[int, int, int]] = []  # time of the lock, tie, task
     program: dict[int, list[tuple[str, int]]] = {}
     entered: dict[int, dict[str, object]] = {}
-    sleeping: list[int] = []
+    sleeping: list[tuple[int, int]] = []
     sleeps, flushed = 0, []
     done_at = dict.fromkeys(range(1, tasks + 1), 0)
 
@@ -128,7 +144,7 @@ def simulate(
         steps: list[tuple[str, int]] = []
         for _ in range(rounds):
             held = [rng.randrange(pages) for _ in range(rng.randint(1, most))]
-            steps += [("kmap", page) for page in held]
+            steps += [("kmap_get" if rng.random() < gets else "kmap", page) for page in held]
             rng.shuffle(held)
             steps += [("kunmap", page) for page in held]
         program[task] = steps
@@ -149,14 +165,18 @@ def simulate(
                 probe(now, what="pass", pid=task, parent=call, flushed=flushed[-1])
             if slot is None:
                 sleeps += 1
-                sleeping.append(task)
+                sleeping.append((task, page % colours))
                 probe(now, what="sleep", pid=task)
                 continue
             call["slot"] = slot
+        elif op == "kmap_get":
+            call["slot"] = kernel.get(page)
+            if call["slot"] is None:  # nothing to unmap
+                program[task].remove(("kunmap", page))
         elif kernel.unmap(page):
-            for woken in reversed(sleeping):
+            for woken, _ in reversed([s for s in sleeping if s[1] == page % colours]):
                 heapq.heappush(agenda, (now + rng.randint(1, jitter), next(stamp), woken))
-            sleeping.clear()
+            sleeping = [s for s in sleeping if s[1] != page % colours]
         done_at[task] = now + rng.randint(1, jitter)
         probe(done_at[task], what="return", call=call)
         program[task].pop(0)
@@ -175,7 +195,10 @@ def _table(probes: list[tuple[int, int, dict[str, object]]], slots: int) -> pl.D
             call = event["call"]
             assert isinstance(call, dict)
             row_of[id(call)] |= {"end_ts": time, "end_seq": seq, "end_cpu": 0}
-            if call["op"] == "kmap":
+            if call["op"] == "kmap_get":
+                got = call["slot"]
+                row_of[id(call)]["vaddr"] = 0 if got is None else BASE + PAGE * int(str(got))
+            elif call["op"] == "kmap":
                 row_of[id(call)]["vaddr"] = BASE + PAGE * call["slot"]
             else:
                 row_of[id(call)] |= {"end_ts": None, "end_seq": None, "end_cpu": None}
@@ -184,7 +207,8 @@ def _table(probes: list[tuple[int, int, dict[str, object]]], slots: int) -> pl.D
         row |= {"seq": seq, "ts": time, "cpu": 0, "ctx": 0, "entry_traced": True}
         row["pid"] = event["pid"]
         if event["what"] == "enter":
-            row |= {"op": event["op"], "page": 0xF600_0000 + 40 * int(str(event["page"]))}
+            page = int(str(event["page"]))
+            row |= {"op": event["op"], "page": 0xF600_0000 + 40 * page, "pfn": page}
             row_of[id(event)] = row
         elif event["what"] == "sleep":
             row |= {"op": "switch", "next_pid": 0, "blocked": True}

@@ -7,9 +7,11 @@ import pytest
 
 from collectors.errors import HmtraceError
 from replay import costs as formulas
+from replay.costing import _flush_each
 from replay.costs import Costs
 from replay.layout import layout_of
 from replay.machine import Machine
+from replay.outcome import PoolOutcome
 
 I386 = layout_of(Machine(arch="i386", pae=True, page_struct=40))
 ARM = layout_of(Machine(arch="arm", nr_cpus=8, page_struct=36))
@@ -121,3 +123,12 @@ def test_formulas_take_arrays():
     assert formulas.arena_alloc_ns(C, 4, 10) == C.area + 10 * C.tree_step + 4 * C.set_pte
     assert formulas.arena_free_ns(C, 4) == C.area + 4 * C.clear_pte
     assert formulas.kunmap_ns(C) == C.lock + C.hash
+
+
+def test_a_flush_at_every_kmap():
+    """csky, mips: one entry on all CPUs for each call, hit or new."""
+    board = Machine(arch="arm", nr_cpus=8, cpus=2)
+    plain, each = ARM, replace(ARM, kmap_flush_each=True)
+    pool = PoolOutcome(slots=512, maps=10, hits=8)
+    assert _flush_each(pool, board, plain) == (0, 0.0)
+    assert _flush_each(pool, board, each) == (10, 10 * formulas.range_flush_ns(C, each, 1, 2))

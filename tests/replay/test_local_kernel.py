@@ -228,3 +228,14 @@ def test_holding_times_and_partners() -> None:
     )
     assert done.partner.tolist() == [3, 2]
     assert done.hold_ns.tolist() == [290, 90]
+
+
+def test_mappings_found_in_the_pool_take_no_slot() -> None:
+    """ARM with kmap_high_get(): the address is the pool's, and so is its prediction."""
+    board = replace(ARM, config=frozenset({"SMP", "HIGHMEM"}))
+    pool = layout_of(board).pkmap_base
+    done = replay(board, event("map", 0, 7, pool + 4096), event("map", 0, 7, 0xFFEF_E000))
+    assert layout_of(board).kmap_high_get
+    assert done.reused.tolist() == [True, False]
+    assert done.takes_slot.tolist() == [False, True]
+    assert done.vaddr[1] == 0xFFEF_E000

@@ -7,6 +7,7 @@ import pytest
 
 from replay.kernels import pool as k
 from replay.kernels import sequence
+from replay.pool_facts import PoolWindow
 
 A, B, C, D, E, X = range(6)
 
@@ -82,6 +83,30 @@ def test_bug_cases_change_nothing(pool: k.Pool) -> None:
     assert k.kunmap_high(pool, A) == k.UNKNOWN  # count would reach 0
     assert pool.reg[k.ERRORS] == 2
     assert counts(pool) == [0, 1, 0, 0]
+
+
+def test_two_colours() -> None:
+    """Worked example with eight slots: each colour has four, and a cursor of its own."""
+    window = PoolWindow(0, 8, 4096, 2)
+    pages = {"A": 0, "B": 1, "C": 1, "D": 0, "E": 1, "F": 1, "G": 1, "H": 1}
+    number = {name: i for i, name in enumerate(pages)}
+    pool = window.pool(8, np.array(list(pages.values()), np.int64))
+
+    def kmap(name: str) -> int:
+        pool.reg[k.FREED] = -1
+        slot = k.kmap_high(pool, number[name])
+        return int(window.by_address(np.array([slot]))[0])
+
+    assert [kmap(name) for name in "ABCD"] == [2, 3, 5, 4]
+    k.kunmap_high(pool, number["B"])
+    assert kmap("E") == 7
+    assert kmap("F") == 1  # the odd colour wraps: one flush over all
+    assert pool.reg[k.FREED] == 1
+    assert kmap("G") == 3
+    assert kmap("H") == k.ASLEEP
+    assert pool.reg[k.SCANNED] == 2 + 4  # 5, 7, then 1, 3, 5, 7
+    assert pool.reg[k.FREED] == 0
+    assert pool.reg[k.LAST] == 2  # the even colour's cursor stays: slot 4 is its third
 
 
 @pytest.mark.parametrize("slots", [1, 31, 32, 33, 512, 1024])
