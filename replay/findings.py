@@ -14,6 +14,7 @@ from collectors.events import HmtraceError
 from replay.arches import ARCHES
 from replay.generations import GENERATIONS
 from replay.layout import layout_of
+from replay.machine_findings import machine_findings
 from replay.outcome import Finding
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ HULL_PAGES: Final = 10_000
 """Pages of one flush that no set of areas in the arena alone accounts for."""
 COST_WARNING: Final = 0.01
 COST_PROBLEM: Final = 0.05
-MEM_MAP_WARNING: Final = 0.10
-MEM_MAP_PROBLEM: Final = 0.30
 SPARE_DEPTH: Final = 3
 SWITCH_SHARE: Final = 0.01
 PAGE: Final = 4096
@@ -405,26 +404,9 @@ def _kernel_log(case: _Case) -> Iterator[Finding]:
             )
 
 
-def _mem_map(case: _Case) -> Iterator[Finding]:
-    """The page array of all RAM lies in lowmem (mm/page_alloc.c: alloc_node_mem_map)."""
-    layout = case.outcome.layout
-    if layout.lowmem_bytes <= 0:
-        return
-    part = layout.mem_map_bytes / layout.lowmem_bytes
-    if part < MEM_MAP_WARNING:
-        return
-    yield Finding(
-        rule="mem-map",
-        severity="problem" if part >= MEM_MAP_PROBLEM else "warning",
-        message=(
-            f"describing RAM takes {_percent(part)} of lowmem: mem_map is "
-            f"{_size(layout.mem_map_bytes)} of {_size(layout.lowmem_bytes)}"
-        ),
-        evidence=(
-            f"{case.outcome.machine.page_struct} bytes for each of {layout.max_pfn} frames; "
-            "a split with more lowmem, or less RAM, relieves it"
-        ),
-    )
+def _machine(case: _Case) -> Iterator[Finding]:
+    """What holds of the machine whatever runs on it."""
+    return machine_findings(case.outcome.machine, case.outcome.layout)
 
 
 def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
@@ -464,26 +446,6 @@ def _split_without_highmem(machine: Machine, layout: Layout) -> tuple[str, Layou
         if not other.highmem_bytes:
             return name, other
     return None
-
-
-def _vmalloc_small(case: _Case) -> Iterator[Finding]:
-    """i386: the default reserve of 128 MiB includes the 8 MiB gap, ``vmalloc=`` adds it.
-
-    arch/x86/mm/pgtable_32.c: parse_vmalloc.
-    """
-    machine = case.outcome.machine
-    if machine.arch != "i386" or machine.vmalloc is None:
-        return
-    if 120 * MIB < machine.vmalloc <= 128 * MIB:
-        yield Finding(
-            rule="vmalloc-option",
-            severity="info",
-            message=(
-                f"vmalloc={machine.vmalloc // MIB}M is more than the default: it takes "
-                f"{_size(machine.vmalloc - 120 * MIB)} of lowmem"
-            ),
-            evidence="the default arena is 120 MiB, not 128: its reserve includes an 8 MiB gap",
-        )
 
 
 def _fine(outcome: Outcome) -> Finding:
@@ -555,8 +517,7 @@ RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
     _losses,
     _probe_misses,
     _kernel_log,
-    _mem_map,
+    _machine,
     _highmem_avoidable,
-    _vmalloc_small,
 )
 """Every rule; among findings of one severity this order stays."""

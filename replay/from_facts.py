@@ -31,6 +31,7 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
     if not config:
         whose = "Debian's kernels" if arch.name in ("i386", "arm") else "a usual kernel"
         assumed.append(f"the configuration is that of {whose}: there is no config file")
+    config, dma_zone = _dma_zone(config, arch, values, assumed)
     generation = DEFAULT
     release = values.get("release", "")
     if release:
@@ -64,6 +65,8 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
         pti="pti" in values.get("cpu_flags", ()),
         page_size=_page_size(values, arch, assumed),
         lowmem_limit=values.get("lowmem_limit"),
+        dma_zone=dma_zone,
+        huge_pages=_huge_pages(arch, config or arch.default_config, values, pae=pae),
     )
     if "cpus" not in values and "cpus_booted" not in values:
         assumed.append("one CPU: no file shows them")
@@ -184,6 +187,42 @@ def _nr_cpus(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
 def _phys_offset(values: Mapping[str, Any]) -> int | None:
     pfn = values.get("phys_pfn_offset")
     return None if pfn is None else int(pfn) << PAGE_SHIFT
+
+
+def _dma_zone(
+    config: frozenset[str], arch: Arch, values: Mapping[str, Any], assumed: list[str]
+) -> tuple[frozenset[str], int | None]:
+    """Switches with ZONE_DMA as the zones show it, and the size of that zone where it is limited.
+
+    Only ARM kernels differ in it from board to board.
+    """
+    if arch.name != "arm":
+        return config, None
+    zones = {zone[0]: (zone[1], zone[1] + zone[2]) for zone in values.get("zones", ())}
+    zones |= {name: (start, end) for name, start, end in values.get("zone_ranges", ())}
+    if not zones:
+        if not config:
+            assumed.append("a DMA zone holds all of lowmem, as in Debian's kernels: no zoneinfo")
+        return config, None
+    switches = config or arch.default_config
+    if "DMA" not in zones:
+        return (switches - {"ZONE_DMA"} if "ZONE_DMA" in switches else config), None
+    limited = "Normal" in zones and zones["Normal"][1] > zones["Normal"][0]
+    size = (zones["DMA"][1] - zones["DMA"][0] + 1) << PAGE_SHIFT if limited else None
+    return (config if "ZONE_DMA" in switches else switches | {"ZONE_DMA"}), size
+
+
+def _huge_pages(
+    arch: Arch, config: frozenset[str], values: Mapping[str, Any], *, pae: bool
+) -> bool:
+    """Whether transparent huge pages are on: built in, and the CPU has large pages.
+
+    arch/x86/Kconfig, arch/arm/Kconfig: HAVE_ARCH_TRANSPARENT_HUGEPAGE (ARM: with LPAE);
+    mm/huge_memory.c: hugepage_init; large pages are the flag ``pse`` on x86.
+    """
+    if not config & {"TRANSPARENT_HUGEPAGE_ALWAYS", "TRANSPARENT_HUGEPAGE_MADVISE"}:
+        return False
+    return pae if arch.name == "arm" else "pse" in values.get("cpu_flags", ("pse",))
 
 
 def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:

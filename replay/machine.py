@@ -80,6 +80,11 @@ class Machine:
     lowmem_limit
         Most lowmem in bytes where the configuration or the platform says: CONFIG_LOWMEM_SIZE
         (powerpc32, microblaze), HIGHMEM_START (mips32); None: the default.
+    dma_zone
+        Bytes from the start of RAM that ZONE_DMA ends after on ARM boards that limit it
+        (``dma_zone_size``); None: it holds all of lowmem, where it exists.
+    huge_pages
+        Transparent huge pages are on: the kernel keeps more memory free for them.
     cache_colours
         Colours of the data cache: its way size by the page size, where that is larger
         (xtensa, mips32).
@@ -109,6 +114,8 @@ class Machine:
     page_size: int = PAGE
     lowmem_limit: int | None = None
     cache_colours: int = 1
+    dma_zone: int | None = None
+    huge_pages: bool = False
 
     @property
     def ram_bytes(self) -> int:

@@ -5,7 +5,8 @@ pages would be highmem there is a matter of placement:
 
 ``class``
     A page that was highmem stays highmem while the other machine has room there, in the order
-    of first use, and falls back to lowmem then (the zonelist's order, mm/page_alloc.c).
+    of first use, and falls back to lowmem then (the zonelist's order, mm/page_alloc.c:
+    get_page_from_freelist). Room ends at the zone's low watermark (:mod:`replay.memory`).
 ``same-pfn``
     Pages keep their frame numbers; the other machine's border decides.
 """
@@ -24,6 +25,7 @@ from replay.arena_tally import arena_tally
 from replay.costing import Work, cost_of
 from replay.findings import findings
 from replay.layout import layout_of
+from replay.memory import HIGHMEM, memory_of
 from replay.outcome import LocalOutcome, Outcome
 from replay.pool import window_of
 from replay.pool_facts import PoolWindow
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
+    from replay.memory import Memory
     from replay.outcome import PoolOutcome
 
 PLACEMENTS = ("class", "same-pfn")
@@ -92,7 +95,8 @@ def what_if(
             msg = f"unknown choice {word!r}"
             raise HmtraceError(msg, hint=f"one of {', '.join(known)}", exit_code=2)
     layout = layout_of(target)
-    high = _high_frames(done, layout, placement)
+    memory = memory_of(target, layout, values)
+    high = _high_frames(done, layout, placement, memory.highmem_room)
     pool = _replay_pool(done, target, layout, high, closed=timing == "closed")
     local = _local_figures(done, target, layout, high)
     work = Work(
@@ -120,6 +124,7 @@ def what_if(
         sites=call_sites(_needed_calls(done, high), done.local),
         caveats=(
             *_caveats(done, layout, pool, placement),
+            *_memory_caveats(memory, high, values or {}),
             *common_caveats(done, values or {}, lost, clock_is_ns=clock_is_ns),
         ),
     )
@@ -131,30 +136,38 @@ class _High(NamedTuple):
 
     kmap: NDArray[np.bool_]  # per pool call
     local: NDArray[np.bool_]  # per local mapping
+    spilled: int = 0  # pages that were highmem and find no room there
 
 
-def _high_frames(done: Replayed, layout: Layout, placement: str) -> _High:
-    """Decide for every call whether its page is highmem on the other machine."""
+def _high_frames(done: Replayed, layout: Layout, placement: str, room: int) -> _High:
+    """Decide for every call whether its page is highmem on the other machine.
+
+    `room` is the number of pages that ZONE_HIGHMEM gives out before its low watermark.
+    """
     calls = done.pool.sequence.calls
     local_rows = done.events.select("pfn").to_series().gather(done.local.row)
     local_pfn = local_rows.cast(pl.Int64).fill_null(-1).to_numpy()
     call_pfn = calls.pfn[calls.page] if calls.pages else np.zeros(0, np.int64)
     was_high = done.local.takes_slot
-    size = max(0, layout.max_pfn - layout.lowmem_end_pfn)
+    spilled = 0
     if placement == "same-pfn":
-        border = layout.lowmem_end_pfn
-        kmap = np.where(call_pfn >= 0, call_pfn >= border, size > 0)
-        local = np.where(local_pfn >= 0, local_pfn >= border, was_high & (size > 0))
+        first, end = layout.lowmem_end_pfn, layout.max_pfn
+        some = end > first
+        kmap = np.where(call_pfn >= 0, (call_pfn >= first) & (call_pfn < end), some)
+        in_zone = (local_pfn >= first) & (local_pfn < end)
+        local = np.where(local_pfn >= 0, in_zone, was_high & some)
     else:
         # Every page is known by its frame, or (kmap only) by its number.
         key = np.where(call_pfn >= 0, call_pfn, -2 - calls.page.astype(np.int64))
         rows = np.concatenate([calls.row, done.local.row[was_high]])
         keys = np.concatenate([key, local_pfn[was_high]])
         first_use = pl.DataFrame({"row": rows, "key": keys}).sort("row")
-        placed = first_use.get_column("key").unique(maintain_order=True).head(size)
+        wanted = first_use.get_column("key").unique(maintain_order=True)
+        placed = wanted.head(room)
+        spilled = wanted.len() - placed.len()
         kmap = pl.Series(key).is_in(placed.implode()).to_numpy()
         local = was_high & pl.Series(local_pfn).is_in(placed.implode()).to_numpy()
-    return _High(kmap, local)
+    return _High(kmap, local, spilled)
 
 
 def _replay_pool(
@@ -281,6 +294,25 @@ def _needed_calls(done: Replayed, high: _High) -> pl.DataFrame:
         .otherwise(pl.col("op"))
         .alias("op")
     )
+
+
+def _memory_caveats(memory: Memory, high: _High, values: Mapping[str, Any]) -> list[str]:
+    """What the zones of the other machine mean for the answer."""
+    if not high.spilled:
+        return []
+    used = sum(z.managed - z.free for z in values.get("zones", ()) if z.name == HIGHMEM and z.free)
+    words = (
+        f"{high.spilled} of the traced pages find no room in highmem above its low watermark and "
+        "become lowmem"
+    )
+    if used:
+        words += f"; {used} pages of highmem were in use already when the capture began"
+    caveats = [words, *memory.assumptions]
+    if high.spilled > memory.fallback_room:
+        caveats.append(
+            f"lowmem has room for {memory.fallback_room} of them before the kernel reclaims"
+        )
+    return caveats
 
 
 def _caveats(done: Replayed, layout: Layout, pool: _PoolPart, placement: str) -> list[str]:

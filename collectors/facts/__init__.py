@@ -48,6 +48,7 @@ vmalloc_used        bytes                                                       
 vmalloc_start       address                                                        pkmap.start
 vmalloc_end         address                                                        pkmap.start
 high_memory         address                                                        pkmap.start
+freed_late          bytes given to the allocator after the watermarks were made    dmesg
 layout_block        dict: name to (start, end), of kernels that print it           dmesg
 cmdline             str                                                            cmdline
 vmalloc             bytes of ``vmalloc=`` (ARC: CONFIG_ARC_KVADDR_SIZE)            cmdline

@@ -48,6 +48,8 @@ arch/x86/kernel/e820.c; ARM: arch/arm/kernel/setup.c; both: init/main.c, kernel/
 mm/page_alloc.c, kernel/rcu/tree.c.
 """
 
+_FREED = re.compile(r"^Freeing (initrd|unused kernel[\w ()/-]{0,40}) memory: (\d{1,9})K")
+
 _TROUBLE: Final = (
     ("vmap_failures", re.compile(r"vmap allocation for size|vmalloc_node_range for size")),
     ("kmap_warnings", re.compile(r"kernel BUG at mm/highmem\.c|WARNING: .*mm/highmem\.c")),
@@ -59,7 +61,8 @@ def parse(text: str, sheet: Sheet) -> None:
 
     Facts: those of :data:`_SIMPLE`, zone_ranges (tuple of (name, first pfn, pfn after the
     last)), lowmem_end_pfn, max_pfn, ram (early memory nodes), layout_block (the "Virtual kernel
-    memory layout" lines of old kernels), the size parameters of the command line,
+    memory layout" lines of old kernels), freed_late (bytes of initrd and init sections, given back
+    after the watermarks were worked out), the size parameters of the command line,
     highmem_complaints (what the kernel said about ``highmem=`` or trimmed RAM), vmap_failures,
     kmap_warnings (number of lines).
     """
@@ -69,7 +72,7 @@ def parse(text: str, sheet: Sheet) -> None:
     complaints: list[str] = []
     trouble: dict[str, int] = {}
     in_block = False
-    zone_line = 0
+    freed = zone_line = 0
     for number, raw in enumerate(text.split("\n", _MAX_LINES)[:_MAX_LINES], 1):
         line = _STAMP.sub("", raw.rstrip("\r"), count=1)[:2000]
         for name, pattern, value in _SIMPLE:
@@ -83,6 +86,8 @@ def parse(text: str, sheet: Sheet) -> None:
             nodes.append((int(match[1], 16), int(match[2], 16) + 1))
         elif "irtual kernel memory layout" in line:
             in_block = True
+        elif match := _FREED.match(line):
+            freed += int(match[2]) << 10
         elif in_block and (match := _BLOCK.match(line)):
             block.setdefault(match[1].strip(), (int(match[2], 16), int(match[3], 16)))
         elif "highmem size specified" in line or "will be used" in line or "trimmed" in line:
@@ -95,6 +100,8 @@ def parse(text: str, sheet: Sheet) -> None:
     _zones(zones, zone_line, sheet)
     if nodes:
         sheet.add("ram", merge(nodes), detail="Early memory node ranges")
+    if freed:
+        sheet.add("freed_late", freed, detail="Freeing initrd, unused kernel memory")
     if block:
         sheet.add("layout_block", block, detail="virtual kernel memory layout")
     if complaints:

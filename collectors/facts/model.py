@@ -117,7 +117,11 @@ class Area(NamedTuple):
 
 
 class Zone(NamedTuple):
-    """One zone of /proc/zoneinfo (mm/vmstat.c: zoneinfo_show_print), in page frames."""
+    """One zone of /proc/zoneinfo (mm/vmstat.c: zoneinfo_show_print), in page frames.
+
+    `marks` are the watermarks min, low and high; `protection` what is kept from requests that
+    could have had each zone, in the kernel's order of zones; both empty where the file is cut off.
+    """
 
     name: str
     start_pfn: int
@@ -125,6 +129,9 @@ class Zone(NamedTuple):
     present: int
     managed: int
     node: int = 0
+    free: int = 0
+    marks: tuple[int, ...] = ()
+    protection: tuple[int, ...] = ()
 
 
 class Probe(NamedTuple):

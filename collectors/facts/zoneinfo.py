@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
 _ZONE = re.compile(r"^Node (\d+), zone\s+(\w+)\s*$")
-_FIELD = re.compile(r"^\s+(spanned|present|managed|start_pfn:)\s+(\d{1,19})\s*$")
+_FIELD = re.compile(
+    r"^\s+(pages free|min|low|high|spanned|present|managed|start_pfn:)\s+(\d{1,19})\s*$"
+)
+_PROTECTION = re.compile(r"^\s+protection: \((\d{1,19}(?:, \d{1,19}){0,15})\)$")
 
 
 def parse(text: str, sheet: Sheet) -> None:
@@ -25,24 +28,42 @@ def parse(text: str, sheet: Sheet) -> None:
     zones: list[Zone] = []
     lines: dict[str, int] = {}
     fields: dict[str, int] = {}
+    protection: tuple[int, ...] = ()
     node, name = 0, ""
 
     def finish() -> None:
         if fields.get("spanned") and "start_pfn" in fields:
             present = fields.get("present", 0)
             managed = fields.get("managed", present)
-            zones.append(Zone(name, fields["start_pfn"], fields["spanned"], present, managed, node))
+            marks = tuple(fields[key] for key in ("min", "low", "high") if key in fields)
+            zones.append(
+                Zone(
+                    name,
+                    fields["start_pfn"],
+                    fields["spanned"],
+                    present,
+                    managed,
+                    node,
+                    fields.get("pages free", 0),
+                    marks if len(marks) == 3 else (),
+                    protection,
+                )
+            )
 
     for number, line in enumerate(text.split("\n"), 1):
         if match := _ZONE.match(line):
             finish()
             fields.clear()
+            protection = ()
             node, name = int(match[1][:6]), match[2]
         elif name and (match := _FIELD.match(line)):
             key = match[1].rstrip(":")
-            fields[key] = int(match[2])
+            # per-CPU lists further down have a "high:" of their own
+            fields.setdefault(key, int(match[2]))
             if key == "start_pfn":
                 lines[name] = number
+        elif name and (match := _PROTECTION.match(line)):
+            protection = tuple(int(pages) for pages in match[1].split(", "))
     finish()
     if not zones:
         sheet.note("holds no populated zone with a start_pfn")

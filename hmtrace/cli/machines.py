@@ -33,6 +33,7 @@ _SIZES: Final = (
     "phys_offset",
     "page_size",
     "lowmem_limit",
+    "dma_zone",
 )
 _FILE_LIMIT: Final = 1 << 20
 _FOR_THE_READER: Final = ("title", "source")

@@ -8,11 +8,14 @@ from rich.text import Text
 
 from hmtrace.report.charts import bar
 from hmtrace.report.document import plain
+from hmtrace.report.findings import findings_section
 from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import address, clean, count, plural, share, size
 from replay.arches import ARCHES
 from replay.build import kernel_words
 from replay.generations import GENERATIONS
+from replay.machine_findings import machine_findings
+from replay.memory import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from replay.layout import Layout
     from replay.machine import Machine
+    from replay.memory import Memory
 
 _MIB = 1 << 20
 _GAP = "gap"
@@ -226,9 +230,32 @@ def _flush_words(layout: Layout) -> str:
         words.append(
             "broadcast by the hardware" if layout.tlb_broadcast else "by IPI to other CPUs"
         )
+    if layout.tlb_erratum_ipi:
+        words.append("and an IPI (erratum 798181)")
     if layout.local_flush_all:
         words.append("kmap_local flushes all TLBs too")
     return joined(words)
+
+
+def memory_rows(memory: Memory, page: int) -> list[tuple[str, str]]:
+    """Watermarks and reserves of the zones, as label and value."""
+    rows = []
+    for zone in memory.zones:
+        kept = f"{size(zone.low * page)} low, {size(zone.high * page)} high watermark"
+        reserves = [
+            f"{size(pages * page)} from requests for {name}"
+            for name, pages in zone.reserve.items()
+            if pages and name in {other.zone for other in memory.zones}
+        ]
+        rows.append((zone.zone, joined([kept, *reserves])))
+    rows.append(
+        (
+            "lowmem",
+            f"{size(memory.mem_map_bytes)} mem_map and {size(memory.other_bytes)} of the kernel "
+            "never get there",
+        )
+    )
+    return rows
 
 
 def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
@@ -237,12 +264,15 @@ def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableT
     Yields
     ------
     RenderableType
-        Picture, zones, limits.
+        Picture, zones, watermarks, limits, findings.
     """
     yield Text.assemble(("hmtrace layout", "bold"), "  ", machine_in_words(machine, layout))
     yield from machine_section(machine, layout, tall=True)
+    yield heading("Kept free", "by the page allocator, estimated")
+    yield labelled(memory_rows(memory_of(machine, layout), layout.page_size))
     yield heading("Limits")
     yield labelled(limits_rows(machine, layout))
+    yield from findings_section(tuple(machine_findings(machine, layout)))
 
 
 _ADDRESSES = (
@@ -289,9 +319,11 @@ def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
 
 
 def layout_document(machine: Machine, layout: Layout) -> dict[str, Any]:
-    """Document of `layout`: the machine, and its regions and limits."""
+    """Document of `layout`: the machine, its regions, limits, zones' reserves, and findings."""
     return {
         "machine": machine_document(machine, layout),
         "regions": plain(layout.regions),
         "layout": {k: v for k, v in plain(layout).items() if k not in {"regions", "zones"}},
+        "memory": plain(memory_of(machine, layout)),
+        "findings": plain(tuple(machine_findings(machine, layout))),
     }

@@ -21,6 +21,7 @@ from replay.arches.base import (
     MiB,
     Ranges,
     Region,
+    Zone,
     align_down,
     align_up,
 )
@@ -29,7 +30,6 @@ from replay.arches.common import (
     Tlb,
     finish,
     grown,
-    plain_zones,
     slots_of,
     usable_ram,
 )
@@ -68,6 +68,7 @@ DEFAULT_CONFIG: Final = frozenset(
         "SMP",
         "HIGHMEM",
         "HIGHPTE",
+        "TRANSPARENT_HUGEPAGE_ALWAYS",
         "CPU_V7",
         "CPU_TLB_V7",
         "ARM_ERRATA_798181",
@@ -196,8 +197,7 @@ def layout(machine: Machine) -> Layout:
         pkmap_slots=slots,
         kmap_top=FIXADDR_TOP - FIX_KMAP_BEGIN * PAGE,
         fixmap=(FIXADDR_START, FIXADDR_END),
-        # a board that does not limit DMA: all of lowmem is ZONE_DMA where that exists
-        zones=plain_zones(low, (low_pfn, max_pfn), "DMA" if "ZONE_DMA" in config else "Normal"),
+        zones=_zones(machine, low, (low_pfn, max_pfn), dma="ZONE_DMA" in config),
         regions=(Region("vectors", VECTORS, VECTORS + 2 * PAGE, "exception vectors"),),
         ioremap_max_order=19 if machine.pae or "SMP" in config else 24,
         notes=notes,
@@ -214,6 +214,21 @@ def layout(machine: Machine) -> Layout:
     stacks = slots_of(machine, config, type_nr=16, fenced=None)  # asm/kmap_types.h
     high_get = enabled and reuses_pool(config)
     return finish(machine, space, stacks, tlb, config, kmap_high_get=high_get)
+
+
+def _zones(
+    machine: Machine, low: tuple[int, int], high: tuple[int, int], *, dma: bool
+) -> tuple[Zone, ...]:
+    """Zones: where there is a DMA zone it holds lowmem up to the board's limit.
+
+    arch/arm/mm/init.c: setup_dma_zone, zone_sizes_init; the last frame below the limit is left
+    out, for arm_dma_pfn_limit is the frame of the last byte.
+    """
+    border = low[0]
+    if dma:
+        limit = low[1] if machine.dma_zone is None else low[0] + machine.dma_zone // PAGE - 1
+        border = min(low[1], limit)
+    return Zone("DMA", low[0], border), Zone("Normal", border, low[1]), Zone("HighMem", *high)
 
 
 def _kept_ram(machine: Machine) -> tuple[Ranges, int, list[str]]:

@@ -77,6 +77,7 @@ DEFAULT_CONFIG: Final = frozenset(
         "MEMCG",
         "SLUB",
         "HIGHPTE",
+        "TRANSPARENT_HUGEPAGE_ALWAYS",
     }
 )
 """Debian's 686 and 686-pae kernels."""

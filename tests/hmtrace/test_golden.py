@@ -83,7 +83,16 @@ def validation() -> Iterable[RenderableType]:
     )
 
 
-CASES = ("busy", "lost", "quiet", "replay", "validate", "layout-i386", "layout-arm")
+CASES = (
+    "busy",
+    "lost",
+    "quiet",
+    "replay",
+    "validate",
+    "layout-i386",
+    "layout-arm",
+    "layout-mips32",
+)
 
 
 @pytest.fixture
@@ -111,7 +120,8 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
         return validation()
     arch = name.removeprefix("layout-")
     ram = ((0x4000_0000, 0xC000_0000),) if arch == "arm" else outcomes.RAM_1G
-    machine = outcomes.machine(arch=arch, pae=False, ram=ram, nr_cpus=8)
+    split = "2g" if arch == "mips32" else "3g"
+    machine = outcomes.machine(arch=arch, split=split, pae=False, ram=ram, nr_cpus=8)
     return layout_renderables(machine, outcomes.layout_of(machine))
 
 

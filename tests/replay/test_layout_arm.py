@@ -146,3 +146,43 @@ def test_no_other_architecture():
     with pytest.raises(HmtraceError) as caught:
         layout_of(Machine(arch="openrisc"))
     assert "i386" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("config", "dma_zone", "split", "expected"),
+    [
+        (("ZONE_DMA",), None, "3g", [("DMA", 0, 0x30000)]),
+        ((), None, "3g", [("Normal", 0, 0x30000)]),
+        # arm_dma_pfn_limit is the frame of the last byte below the limit, and the zone's end
+        (("ZONE_DMA",), 1 << 30, "2g", [("DMA", 0, 0x3FFFF), ("Normal", 0x3FFFF, 0x70000)]),
+        (("ZONE_DMA",), 1 << 30, "3g", [("DMA", 0, 0x30000)]),
+    ],
+)
+def test_dma_zone(config, dma_zone, split, expected):
+    machine = Machine(
+        arch="arm",
+        nr_cpus=4,
+        split=split,
+        ram=((0, 1 << 31),),
+        config=frozenset({"ARM", "HIGHMEM", *config}),
+        dma_zone=dma_zone,
+    )
+    zones = [tuple(zone) for zone in layout_of(machine).zones if zone.name != "HighMem"]
+    assert zones == expected
+
+
+def test_the_dma_zone_is_a_fact_where_zones_are_known():
+    ram = ((0, 1 << 31),)
+    both = (("DMA", 0, 0x3FFFF), ("Normal", 0x3FFFF, 0x70000), ("HighMem", 0x70000, 0x80000))
+    facts = {"arch": "arm", "split": "2g", "ram": ram, "zone_ranges": both}
+    machine, assumed = Machine.from_facts(facts)
+    assert machine.dma_zone == 1 << 30
+    assert [tuple(zone) for zone in layout_of(machine).zones] == list(both)
+    assert not any("DMA zone" in line for line in assumed)
+    plain = (("Normal", 0, 0x30000), ("HighMem", 0x30000, 0x80000))
+    machine, _ = Machine.from_facts(
+        {"arch": "arm", "split": "3g", "ram": ram, "zone_ranges": plain}
+    )
+    assert [zone.name for zone in layout_of(machine).zones] == ["Normal", "HighMem"]
+    machine, assumed = Machine.from_facts({"arch": "arm", "ram": ram})
+    assert any("DMA zone" in line for line in assumed)
