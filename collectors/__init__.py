@@ -39,13 +39,9 @@ TRACE_DAT: Final = Format(
 PERF_DATA: Final = Format(
     "perf.data", perf_data.sniff, perf_data.read, in_pieces(perf_data.read), rank=1, event_bytes=48
 )
-PERF_SCRIPT: Final = Format(
-    "perf-script", perf_script.sniff, perf_script.read, in_pieces(perf_script.read)
-)
-TRACE_CMD_REPORT: Final = Format(
-    "trace-cmd-report", text.is_report, text.read, in_pieces(text.read)
-)
-FTRACE_TEXT: Final = Format("ftrace-text", text.is_text, text.read, in_pieces(text.read))
+PERF_SCRIPT: Final = Format("perf-script", perf_script.sniff, perf_script.read, perf_script.stream)
+TRACE_CMD_REPORT: Final = Format("trace-cmd-report", text.is_report, text.read, text.stream)
+FTRACE_TEXT: Final = Format("ftrace-text", text.is_text, text.read, text.stream)
 
 FORMATS: Final = (
     # Binary formats first: they know their magic. The last one takes whatever is text.

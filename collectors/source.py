@@ -73,6 +73,8 @@ class Source:
         Further files of a perf.data in its directory form: ``data.0``, ``data.1``, …
     file
         The file whose bytes these are; None for what was decompressed or came from a stream.
+    out_of_order
+        A reader found that the events are not in the order of time.
     """
 
     path: str
@@ -85,6 +87,7 @@ class Source:
     _keep: list[Any] = field(default_factory=list)
     parts: tuple[NDArray[np.uint8], ...] = ()
     file: Path | None = None
+    out_of_order: bool = False
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "<bytes>", folder: Path | None = None) -> Source:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collectors.reading import Reading
+    from collectors.reading import Reading, Stream
     from collectors.source import Source
 
-__all__ = ["read", "sniff"]
+__all__ = ["read", "sniff", "stream"]
 
 
 def sniff(head: bytes) -> bool:
@@ -30,3 +30,10 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     from collectors.perf_script import capture
 
     return capture.read(source, progress)
+
+
+def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+    """Read the text piece by piece; see :func:`collectors.perf_script.capture.stream`."""
+    from collectors.perf_script import capture
+
+    return capture.stream(source, progress)

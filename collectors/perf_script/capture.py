@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.errors import HmtraceError
+from collectors.ordering import is_ascending, sorted_runs
 from collectors.perf_script.dialect import Dialect, find_dialect
-from collectors.reading import Reading
+from collectors.probes import KIND_LOST
+from collectors.reading import AgainError, Reading, Stream
 from collectors.text.addresses import Addresses
 from collectors.text.header import parse_header
 from collectors.text.layout import PLAIN, PLAIN_NAME, Space, Stat
-from collectors.text.lost import find_lost
-from collectors.text.reader import CHUNK, scan_all
+from collectors.text.lost import Losses, find_lost
+from collectors.text.reader import CHUNK, STREAM_CHUNK, Scanning, scan_all
 from collectors.text.tables import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from collectors.capture import Lost
     from collectors.raw import RawEvents
     from collectors.source import Source
     from collectors.text.heads import Meaning
@@ -61,13 +64,31 @@ def read_raw(
     """
     from collectors.perf_script.scan import scan  # compiled: numba is imported here
 
+    dialect = _dialect(source)
+    columns = _columns(dialect)
+    names = _Names(Addresses(source))
+    raw, stats = scan_all(source, scan, names, columns, progress, threads=threads, chunk=chunk)
+    _require_samples(source, stats)
+    if dialect.time:
+        _sort(raw)
+    return raw, dialect, stats, names
+
+
+def _dialect(source: Source) -> Dialect:
     dialect = find_dialect(source.data[:_HEAD].tobytes())
     if dialect is None:
         raise HmtraceError("not the output of perf script", source=source.trace)
+    return dialect
+
+
+def _columns(dialect: Dialect) -> NDArray[np.int64]:
+    """What :func:`collectors.perf_script.line.left_half` has to know."""
     columns = np.zeros((9, 2), np.int64)
     columns[:4, 0] = dialect.time, dialect.tid, dialect.comm, dialect.cpu
-    names = _Names(Addresses(source))
-    raw, stats = scan_all(source, scan, names, columns, progress, threads=threads, chunk=chunk)
+    return columns
+
+
+def _require_samples(source: Source, stats: NDArray[np.int64]) -> None:
     if not stats[Stat.EVENTS]:
         line = int(stats[Stat.FIRST_UNREAD]) + 1 if stats[Stat.UNREAD] else None
         raise HmtraceError(
@@ -76,9 +97,13 @@ def read_raw(
             line=line,
             hint="run perf script with its default fields",
         )
-    if dialect.time:
-        _sort(raw)
-    return raw, dialect, stats, names
+
+
+def _date_markers(rows: NDArray[np.void], last: int) -> None:
+    """Give loss markers without a time that of the event before them; `last` is before the rows."""
+    ts = rows["ts"]
+    for at in np.flatnonzero((rows["kind"] == KIND_LOST) & (ts == 0)).tolist():
+        ts[at] = ts[at - 1] if at else last
 
 
 def _sort(raw: RawEvents) -> None:
@@ -86,8 +111,9 @@ def _sort(raw: RawEvents) -> None:
 
     With --show-round-events, perf script does not sort.
     """
+    _date_markers(raw.rows, 0)
     ts = raw.rows["ts"]
-    if len(ts) and bool(np.any(ts[1:] < ts[:-1])):
+    if not is_ascending(ts):
         raw.rows = raw.rows[np.argsort(ts, kind="stable")]
 
 
@@ -95,6 +121,78 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     """Read the text (:attr:`collectors.reading.Format.read`)."""
     raw, dialect, stats, names = read_raw(source, progress)
     raw.rows, lost = find_lost(raw.rows, parse_header(b""), source)
+    return _reading(source, raw, lost, dialect, stats, names)
+
+
+def stream(
+    source: Source,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    chunk: int = STREAM_CHUNK,
+) -> Stream:
+    """Read the text piece by piece (:attr:`collectors.reading.Format.stream`).
+
+    Lines out of order make a second stream necessary, in which the rows are sorted through a
+    temporary file.
+    """
+    from collectors.perf_script.scan import scan  # compiled: numba is imported here
+
+    dialect = _dialect(source)
+    names = _Names(Addresses(source))
+    scanning = Scanning(source, scan, names, _columns(dialect), progress, chunk=chunk)
+    losses = Losses(0)
+
+    def dated() -> Iterator[NDArray[np.void]]:
+        last = 0
+        for rows in scanning:
+            if dialect.time and len(rows):
+                _date_markers(rows, last)
+                last = int(rows["ts"][-1])
+            yield rows
+        _require_samples(source, scanning.stats)
+
+    def pieces() -> Iterator[RawEvents]:
+        if source.out_of_order:
+            ordered = sorted_runs(dated())
+        else:
+            ordered = _in_order(dated(), source) if dialect.time else dated()
+        for rows in ordered:
+            losses.add(rows)
+            yield scanning.raw(rows)
+
+    def ending() -> Reading:
+        return _reading(source, scanning.ending(), losses.lost(), dialect, scanning.stats, names)
+
+    return Stream(pieces(), ending)
+
+
+def _in_order(pieces: Iterator[NDArray[np.void]], source: Source) -> Iterator[NDArray[np.void]]:
+    """Pass the pieces on.
+
+    Raises
+    ------
+    AgainError
+        If their rows are not in the order of time.
+    """
+    last: int | None = None
+    for rows in pieces:
+        if len(rows):
+            if not is_ascending(rows["ts"]) or (last is not None and rows["ts"][0] < last):
+                source.out_of_order = True
+                raise AgainError
+            last = int(rows["ts"][-1])
+        yield rows
+
+
+def _reading(
+    source: Source,
+    raw: RawEvents,
+    lost: Lost,
+    dialect: Dialect,
+    stats: NDArray[np.int64],
+    names: Names,
+) -> Reading:
+    """Put together what is known once the whole text was read."""
     cpus = dialect.header.get("nrcpus online", "")
     return Reading(
         raw=raw,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collectors.raw import RawEvents
-    from collectors.reading import Reading
+    from collectors.reading import Reading, Stream
     from collectors.source import Source
     from collectors.text.header import Header
 
@@ -42,6 +42,13 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     from collectors.text import reader
 
     return reader.read(source, progress)
+
+
+def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+    """Read a text trace piece by piece; see :func:`collectors.text.reader.stream`."""
+    from collectors.text import reader
+
+    return reader.stream(source, progress)
 
 
 def read_raw(source: Source) -> tuple[RawEvents, Header]:

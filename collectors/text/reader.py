@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -12,11 +13,11 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.raw import RAW_DTYPE, RawEvents
-from collectors.reading import Reading
+from collectors.reading import Reading, Stream
 from collectors.text.addresses import Addresses
 from collectors.text.header import Header, parse_header
 from collectors.text.layout import ROW_WORDS, Stat, Status, Work, new_stats
-from collectors.text.lost import find_lost
+from collectors.text.lost import Losses, find_lost, overwritten
 from collectors.text.refuse import explain
 from collectors.text.tables import Names, Tables
 
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from collectors.capture import Lost
     from collectors.source import Source
 
 CHUNK: Final = 4 << 20
 """Bytes that a thread takes at a time."""
+STREAM_CHUNK: Final = 16 << 20
+"""The same, where the trace is read piece by piece."""
 _OVERFLOW: Final = 1 << 14
 """Rows of a further block, where a piece has more rows than its share of the array."""
 _MARGIN: Final = 1.04
@@ -176,17 +180,154 @@ def scan_all(
     total = new_stats()
     for part in chunks:
         _add_stats(total, part.stats)
-    counts: dict[str, int] = {}
-    for tables in every:
-        for label, count in tables.counts().items():
-            counts[label] = counts.get(label, 0) + count
-    return _raw_events(_join(words, chunks), names, counts), total
+    return _raw_events(_join(words, chunks), names, _counts(every)), total
+
+
+class Scanning:
+    """Runs a compiled scanner over a text and gives its rows piece by piece.
+
+    Parameters
+    ----------
+    source, scan, names, columns, progress
+        As of :func:`scan_all`.
+    chunk
+        Bytes of a piece.
+
+    Attributes
+    ----------
+    stats : ndarray of int64
+        Counters (:class:`collectors.text.layout.Stat`) of the pieces so far.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        scan: Callable[..., int],
+        names: Names,
+        columns: NDArray[np.int64],
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        chunk: int = STREAM_CHUNK,
+    ) -> None:
+        self._source = source
+        self._scan = scan
+        self._names = names
+        self._columns = columns
+        self._progress = progress
+        self._chunk = chunk
+        self._tables = [Tables(source.data, names, source.trace)]
+        self._density = 0.0
+        self.stats = new_stats()
+
+    def __iter__(self) -> Iterator[NDArray[np.void]]:
+        """Give the rows of the pieces, in the order of the text."""
+        pieces = _split(self._source, self._chunk)
+        # The first piece teaches the tables most of what they will know.
+        for piece in pieces:
+            yield self._finished(piece, self._scanned(piece, self._tables[0]))
+            break
+        threads = min(_cpus(), _MAX_THREADS)
+        pool: SimpleQueue[Tables] = SimpleQueue()
+        for number in range(threads):
+            if number:
+                self._tables.append(self._tables[0].clone())
+            pool.put(self._tables[number])
+
+        def work(piece: tuple[int, int]) -> _Chunk:
+            tables = pool.get()
+            try:
+                return self._scanned(piece, tables)
+            finally:
+                pool.put(tables)
+
+        with ThreadPoolExecutor(threads) as executor:
+            running: deque[tuple[tuple[int, int], Future[_Chunk]]] = deque()
+            try:
+                for piece in pieces:
+                    running.append((piece, executor.submit(work, piece)))
+                    if len(running) > threads:
+                        yield self._next(running)
+                while running:
+                    yield self._next(running)
+            except BaseException:
+                executor.shutdown(cancel_futures=True)
+                raise
+
+    def _next(self, running: deque[tuple[tuple[int, int], Future[_Chunk]]]) -> NDArray[np.void]:
+        piece, future = running.popleft()
+        return self._finished(piece, future.result())
+
+    def _scanned(self, piece: tuple[int, int], tables: Tables) -> _Chunk:
+        rows = int(self._density * (piece[1] - piece[0]) * _MARGIN) + _OVERFLOW
+        share = np.empty((rows, ROW_WORDS), np.int64)
+        return _scan_piece(self._scan, tables, self._columns, piece, share)
+
+    def _finished(self, piece: tuple[int, int], chunk: _Chunk) -> NDArray[np.void]:
+        _add_stats(self.stats, chunk.stats)
+        self._density = chunk.rows / max(piece[1] - piece[0], 1)
+        self._source.forget(piece[1])
+        if self._progress is not None:
+            self._progress(piece[1], len(self._source.data))
+        blocks = chunk.blocks
+        words = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return words.view(RAW_DTYPE).reshape(-1)
+
+    def raw(self, rows: NDArray[np.void]) -> RawEvents:
+        """Raw events of a piece, with the names met so far."""
+        return RawEvents(rows, tuple(self._names.comms), tuple(self._names.sites))
+
+    def ending(self) -> RawEvents:
+        """No rows, but the counts of all pieces."""
+        counts = _counts(self._tables)
+        return replace(self.raw(np.zeros(0, RAW_DTYPE)), counts=counts)
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
     """Read a text trace (:attr:`collectors.reading.Format.read`)."""
     raw, header, stats, names = read_raw(source, progress)
     raw.rows, lost = find_lost(raw.rows, header, source)
+    return _reading(source, raw, lost, header, stats, names)
+
+
+def stream(
+    source: Source,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    chunk: int = STREAM_CHUNK,
+) -> Stream:
+    """Read a text trace piece by piece (:attr:`collectors.reading.Format.stream`)."""
+    from collectors.text.scan import scan  # compiled: numba is imported here
+
+    header = parse_header(source.data[:_HEAD].tobytes())
+    names = Names(Addresses(source))
+    scanning = Scanning(source, scan, names, header.columns, progress, chunk=chunk)
+    front = overwritten(header, source)
+    losses = Losses(len(front))
+
+    def pieces() -> Iterator[RawEvents]:
+        yield scanning.raw(front)
+        losses.add(front)
+        for rows in scanning:
+            losses.add(rows)
+            yield scanning.raw(rows)
+        _require_trace(source, header, scanning.stats)
+
+    def ending() -> Reading:
+        raw = scanning.ending()
+        return _reading(source, raw, losses.lost(), header, scanning.stats, names)
+
+    return Stream(pieces(), ending)
+
+
+def _reading(
+    source: Source,
+    raw: RawEvents,
+    lost: Lost,
+    header: Header,
+    stats: NDArray[np.int64],
+    names: Names,
+) -> Reading:
+    """Put together what is known once the whole text was read."""
     has_events = bool(stats[Stat.EVENTS])
     clock, clock_is_ns, clock_notes = _clock(source, stats)
     return Reading(
@@ -200,6 +341,15 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
         cpus=header.cpus,
         notes=(*clock_notes, *_notes(source, header, stats), *names.addresses.notes),
     )
+
+
+def _counts(every: list[Tables]) -> dict[str, int]:
+    """Number of events by label, of all threads."""
+    counts: dict[str, int] = {}
+    for tables in every:
+        for label, count in tables.counts().items():
+            counts[label] = counts.get(label, 0) + count
+    return dict(sorted(counts.items()))
 
 
 def _cpus() -> int:
@@ -296,7 +446,7 @@ def _raw_events(words: NDArray[np.int64], names: Names, counts: dict[str, int]) 
             renumber[table[name]] = new
         rows[column] = renumber[rows[column]]
         tables.append(tuple(ordered))
-    return RawEvents(rows, tables[0], tables[1], dict(sorted(counts.items())))
+    return RawEvents(rows, tables[0], tables[1], counts)
 
 
 def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> None:

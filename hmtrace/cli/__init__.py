@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hmtrace import __version__
-from hmtrace.cli import info, layout, replay, report, validate
+from hmtrace.cli import convert, info, layout, replay, report, validate
 
 app = typer.Typer(
     name="hmtrace",
@@ -36,6 +36,7 @@ for name, function, module in (
     ("replay", replay.replay, replay),
     ("validate", validate.validate, validate),
     ("layout", layout.layout, layout),
+    ("convert", convert.convert, convert),
 ):
     app.command(name=name, epilog=_examples(module.EXAMPLES))(function)
 

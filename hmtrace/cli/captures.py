@@ -30,14 +30,41 @@ def read(path: str) -> Capture:
         The capture cannot be read.
     """
     from collectors import open_capture
+
+    _warn_of_compiling()
+    with ProgressBar("reading") as progress:
+        return open_capture(path, progress=progress, counted=progress.count)
+
+
+def convert_to_parquet(path: str, target: Path) -> Capture:
+    """Write a capture as a Parquet file; see :func:`collectors.write_parquet`.
+
+    Parameters
+    ----------
+    path
+        File, folder, or ``-`` for stdin.
+    target
+        File to write.
+
+    Raises
+    ------
+    HmtraceError
+        The capture cannot be read, or the file not be written.
+    """
+    from collectors import write_parquet
+
+    _warn_of_compiling()
+    with ProgressBar("converting") as progress:
+        return write_parquet(path, target, progress=progress, counted=progress.count)
+
+
+def _warn_of_compiling() -> None:
     from hmtrace.compiled import is_first_run
     from hmtrace.shrinking import explain_bus_errors
 
     explain_bus_errors()
     if is_first_run() and "NUMBA_DISABLE_JIT" not in os.environ:
         sys.stderr.write("hmtrace: compiling for this machine, once; this takes about a minute\n")
-    with ProgressBar("reading") as progress:
-        return open_capture(path, progress=progress)
 
 
 def describe(capture: Capture) -> Source:

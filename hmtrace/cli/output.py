@@ -71,7 +71,7 @@ class Output:
             Exit code 2: the file exists and ``--force`` is not given, or it cannot be written.
         """
         if path is not None and str(path) != "-":
-            _check_target(path, force=force)
+            check_target(path, force=force)
         else:
             path = None
         return cls(output_format, color, path, force)
@@ -92,7 +92,7 @@ class Output:
         """
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             console = make_console(sys.stdout if self.path is None else nowhere, self.color)
-            with _stdout_errors(), console.capture() as captured:
+            with stdout_errors(), console.capture() as captured:
                 for renderable in renderables:
                     console.print(renderable)
         # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
@@ -101,7 +101,7 @@ class Output:
 
     def _write(self, text: str) -> None:
         if self.path is None:
-            with _stdout_errors():
+            with stdout_errors():
                 sys.stdout.write(text)
                 sys.stdout.flush()
         elif self.path.exists() and not self.path.is_file():
@@ -116,7 +116,7 @@ class ReaderGoneError(Exception):
 
 
 @contextmanager
-def _stdout_errors() -> Iterator[None]:
+def stdout_errors() -> Iterator[None]:
     """Turn what can go wrong with stdout into words; rich touches it too when it renders."""
     try:
         yield
@@ -166,7 +166,14 @@ def make_console(file: TextIO, color: Color) -> Console:
     return console
 
 
-def _check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool) -> None:
+    """Check that a file can be written, before any slow work is done.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2: it exists and `force` is not given, or it cannot be written.
+    """
     if path.is_dir():
         raise HmtraceError("is a folder, not a file", source=str(path), exit_code=2)
     if path.is_file() and not force:
@@ -194,6 +201,31 @@ def write_atomically(path: Path, content: bytes, *, force: bool) -> None:
     Raises
     ------
     HmtraceError
+        As :func:`complete_file`.
+    """
+    with complete_file(path, force=force) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
+    """Write a file under another name beside it; it appears when the block is left without error.
+
+    Parameters
+    ----------
+    path
+        Target.
+    force
+        Replace a file that exists.
+
+    Yields
+    ------
+    Path
+        An empty file to be written meanwhile.
+
+    Raises
+    ------
+    HmtraceError
         Exit code 2: the file exists (also where another process made it meanwhile), or the
         system refuses.
     """
@@ -203,8 +235,8 @@ def write_atomically(path: Path, content: bytes, *, force: bool) -> None:
             dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(content)
-            file.flush()
+            yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ PATIENCE = 0.5
 class ProgressBar:
     """Says how far some work is: silent for half a second, and for good without a terminal.
 
-    Call it with ``(bytes done, bytes in all)``, or :meth:`step` with the name of what begins.
-    Both are cheap. A timer opens the bar, so it appears even in the middle of a long step.
+    Call it with ``(bytes done, bytes in all)``, :meth:`count` with the number of events so far, or
+    :meth:`step` with the name of what begins. All are cheap. A timer opens the bar, so it appears
+    even in the middle of a long step.
 
     Parameters
     ----------
@@ -31,6 +33,8 @@ class ProgressBar:
     def __init__(self, label: str) -> None:
         self._label = label
         self._done: tuple[int, int | None] = (0, None)
+        self._events = 0
+        self._began = time.monotonic()
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._bar: Progress | None = None
@@ -41,6 +45,10 @@ class ProgressBar:
         self._done = (done, max(total, 1))
         self._show()
 
+    def count(self, events: int) -> None:
+        """Say how many events there are so far."""
+        self._events = events
+
     def step(self, name: str) -> None:
         """Say which step begins; how long it takes is not known."""
         self._label = name
@@ -49,23 +57,40 @@ class ProgressBar:
     def _show(self) -> None:
         if self._bar is not None and self._task is not None:
             done, total = self._done
-            self._bar.update(self._task, completed=done, total=total, description=self._label)
+            speed = ""
+            if self._events:
+                rate = self._events / max(time.monotonic() - self._began, 1e-3)
+                speed = f"{rate / 1e6:.1f} M events/s"
+            self._bar.update(
+                self._task, completed=done, total=total, description=self._label, speed=speed
+            )
 
     def _open(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         with self._lock:
             if self._timer is None:  # the work is done
                 return
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                BarColumn(bar_width=20),
+                DownloadColumn(),
+                TextColumn("{task.fields[speed]}", markup=False),
                 TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task(self._label, total=None)
+            self._task = self._bar.add_task(self._label, total=None, speed="")
             self._bar.start()
         self._show()
 

@@ -1,0 +1,138 @@
+"""`hmtrace convert`: the event table of a capture as a file for other programs."""
+
+# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+
+import typer
+
+from collectors.errors import HmtraceError
+from hmtrace.cli.captures import convert_to_parquet, read
+from hmtrace.cli.options import CaptureArgument, ForceOption
+from hmtrace.cli.output import check_target, complete_file, stdout_errors
+from hmtrace.report.text import unglued
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture
+
+
+class TableFormat(StrEnum):
+    """Value of ``--format``."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+_ENDINGS: Final = {f".{form}": form for form in TableFormat} | {".jsonl": TableFormat.NDJSON}
+
+_ROWS: Final = 1 << 16
+"""Rows of text that are written at a time."""
+
+EXAMPLES = (
+    "hmtrace convert captures/board-7 -o board-7.parquet",
+    "hmtrace report board-7.parquet",
+    "hmtrace convert trace.txt.gz -o events.csv",
+    "hmtrace convert trace.dat --format ndjson -o - | head -1",
+)
+
+
+def convert(
+    capture: CaptureArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write: .parquet, .csv or .ndjson; - is stdout.",
+            show_default=False,
+        ),
+    ],
+    output_format: Annotated[
+        TableFormat | None,
+        typer.Option("--format", help="Form of the table, where the file's name does not say it."),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write the event table of a capture; a Parquet file is a capture itself."""
+    form = _form(output, output_format)
+    if str(output) == "-":
+        if form is TableFormat.PARQUET:
+            raise HmtraceError(
+                "a Parquet file cannot be written to a pipe",
+                exit_code=2,
+                hint="give a file with -o, or --format csv or ndjson",
+            )
+        opened = read(capture)
+        with stdout_errors():
+            _write_text(opened, form, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        _tell(opened, None)
+        return
+    check_target(output, force=force)
+    _refuse_same(Path(capture), output)
+    with complete_file(output, force=force) as temporary:
+        if form is TableFormat.PARQUET:
+            opened = convert_to_parquet(capture, temporary)
+        else:
+            opened = read(capture)
+            with temporary.open("wb") as file:
+                _write_text(opened, form, file)
+        _refuse_same(Path(opened.origin.trace), output)
+    _tell(opened, output)
+
+
+def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
+    """Form of the result by the option, else by the file's name."""
+    if wanted is not None:
+        return wanted
+    if output.suffix == ".json":
+        raise HmtraceError(
+            "traces for Perfetto (.json) cannot be written yet",
+            exit_code=2,
+            hint="for one JSON object a line, name the file .ndjson",
+        )
+    if output.suffix not in _ENDINGS:
+        raise HmtraceError(
+            "the name of the output file does not say what to write",
+            source=str(output),
+            exit_code=2,
+            hint="end it in .parquet, .csv or .ndjson, or give --format",
+        )
+    return _ENDINGS[output.suffix]
+
+
+def _refuse_same(source: Path, output: Path) -> None:
+    """Keep a trace from being replaced by what was made of it."""
+    if output.exists() and source.exists() and output.samefile(source):
+        raise HmtraceError("this is the trace itself", source=str(output), exit_code=2)
+
+
+def _write_text(capture: Capture, form: TableFormat, file: BinaryIO) -> None:
+    """Write the table as text, batch by batch."""
+    from collectors.events import empty
+
+    if form is TableFormat.CSV:
+        file.write(empty().write_csv().encode())
+    for frame in capture.batches(_ROWS):
+        if form is TableFormat.CSV:
+            text = frame.write_csv(include_header=False)
+        else:
+            text = frame.write_ndjson()
+        file.write(text.encode())
+
+
+def _tell(capture: Capture, output: Path | None) -> None:
+    """Say on stderr what was written, and what the trace had lost."""
+    if capture.lost.intervals:
+        from hmtrace.report.source import lost_in_words
+
+        sys.stderr.write(f"hmtrace: warning: {unglued(lost_in_words(capture.lost))}\n")
+    if output is not None:
+        sys.stderr.write(f"wrote {output}\n")
