@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hmtrace import __version__
-from hmtrace.cli import convert, info, layout, replay, report, validate
+from hmtrace.cli import convert, info, layout, replay, report, synth, validate
 
 app = typer.Typer(
     name="hmtrace",
@@ -37,6 +37,7 @@ for name, function, module in (
     ("validate", validate.validate, validate),
     ("layout", layout.layout, layout),
     ("convert", convert.convert, convert),
+    ("synth", synth.synth, synth),
 ):
     app.command(name=name, epilog=_examples(module.EXAMPLES))(function)
 
@@ -53,6 +54,7 @@ First steps:
   hmtrace report CAPTURE               what its temporary mappings cost, and who waits
   hmtrace replay CAPTURE --split 2g    the same workload under another split
   hmtrace validate CAPTURE             is the model right for this kernel?
+  hmtrace synth pool-full -o FOLDER    a made-up trace, to see all of it without a board
 
 Exit codes: 0 fine, 1 a check or threshold failed, 2 wrong usage, 3 unreadable input."""
 
