@@ -39,6 +39,7 @@ class Form(StrEnum):
     PERF = "perf-script"
     DAT7 = "trace.dat-v7"
     DAT6 = "trace.dat-v6"
+    PARQUET = "hmtrace-parquet"
     TABLE = "table"
     JSON = "json"
 
@@ -84,17 +85,22 @@ def synth(
             show_default=False,
         ),
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="Of the trace, or of --list.")] = (
-        Form.FTRACE
-    ),
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--format",
+            help="Of the trace (else the output's name says it, else ftrace-text), or of --list.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Capture folder to make (or one file: .txt, .dat). Without it text goes to "
-            "stdout.",
+            help="Capture folder to make, or one file: .txt, .dat, .parquet. Without it text goes "
+            "to stdout.",
             show_default=False,
         ),
     ] = None,
@@ -119,7 +125,7 @@ def synth(
         )
     if form in (Form.TABLE, Form.JSON):
         raise HmtraceError(f"--format {form} is for --list", exit_code=2)
-    chosen = SCENARIOS[scenario]
+    chosen, form = SCENARIOS[scenario], form or _form_of(output)
     board = _board(chosen, arch, split, ram, pae, cpus)
     asked: dict[str, Any] = {"seed": seed, "events": events, "options": _numbers(settings or [])}
     chosen.values(asked["options"])  # a wrong one is told before any work is done
@@ -129,7 +135,13 @@ def synth(
         _to_disk(chosen, board, form, ns, asked, output, force=force)
 
 
-def _list(form: Form, color: Color, output: Path | None, *, force: bool) -> None:
+def _form_of(output: Path | None) -> Form:
+    """Form that the name of the output asks for."""
+    by_suffix = {".dat": Form.DAT7, ".parquet": Form.PARQUET}
+    return Form.FTRACE if output is None else by_suffix.get(output.suffix, Form.FTRACE)
+
+
+def _list(form: Form | None, color: Color, output: Path | None, *, force: bool) -> None:
     from hmtrace.report.scenarios import scenario_document, scenario_table
 
     wanted = Format.JSON if form is Form.JSON else Format.TABLE
@@ -218,13 +230,24 @@ def _to_disk(
     from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.document import schema
 
+    as_table = form is Form.PARQUET
+    if as_table and target.suffix != ".parquet":
+        raise HmtraceError(
+            "a Parquet capture is one file", source=str(target), hint="end its name in .parquet",
+            exit_code=2,
+        )  # fmt: skip
     names = {Form.FTRACE: "trace.txt", Form.PERF: "perf-script.txt"}
     with new_capture(target, names.get(form, "trace.dat"), force=force) as capture:
-        with capture.trace.open("w+b") as stream, ProgressBar("simulating") as progress:
+        place = capture.folder / "trace.dat" if as_table else capture.trace
+        with place.open("w+b") as stream, ProgressBar("simulating") as progress:
             writer = _writer(form, stream, board, ns)
             production = Production(scenario, board, writer, **asked, progress=progress)
             truth = production.run()
-        if not is_file(target):
+        if as_table or not is_file(target):
             capture.add(production.files)
-        capture.add_truth({**schema("synth"), "format": writer.format, **truth})
-    sys.stderr.write(f"wrote {target}: {truth['recorded']} events, {writer.format}\n")
+        if as_table:
+            from collectors.synthetic.outputs.parquet import write_parquet
+
+            write_parquet(capture.folder, capture.trace, scenario.name)
+        capture.add_truth({**schema("synth"), "format": form, **truth})
+    sys.stderr.write(f"wrote {target}: {truth['recorded']} events, {form}\n")

@@ -49,7 +49,7 @@ def test_same_shape_as_the_models(steps: list[tuple[int, int, int]]) -> None:
     """Two trees written apart give the same addresses and have the same shape throughout."""
     ours = FreeTree()
     ours.give_back(1, 0xFFFF_FFFF)
-    theirs = model.new_forest(1, 1 << 10, padded=False, moves=True)
+    theirs = model.new_forest(1, 1 << 10, search="adjusted", moves=True)
     model.insert(theirs, 0, 1, 0xFFFF_FFFF)
     used: list[tuple[int, int]] = []
     for pages, align, choice in steps:

@@ -78,6 +78,24 @@ def test_single_file_with_the_truth_beside_it(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_parquet_holds_everything(tmp_path: Path) -> None:
+    """One file: the same events as a folder's trace, the machine's facts among the metadata."""
+    for name in ("mixed.parquet", "folder"):
+        words = ("mixed", "--events", 3000, "--ns", "--format")
+        form = "hmtrace-parquet" if "." in name else "trace.dat-v7"
+        assert run(*words, form, "-o", tmp_path / name).exit_code == 0
+    table, folder = (open_capture(tmp_path / name) for name in ("mixed.parquet", "folder"))
+    assert table.origin.format == "synthetic"
+    assert table.events.collect().equals(folder.events.collect())
+    assert table.facts.values() == folder.facts.values()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "folder", "mixed.parquet", "mixed.parquet.truth.json",
+    ]  # fmt: skip
+    assert "is one file" in str(
+        refused("mixed", "--format", "hmtrace-parquet", "-o", tmp_path / "x")
+    )
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "walk"
     assert run("minix-walk", "--events", 200, "-o", folder).exit_code == 0

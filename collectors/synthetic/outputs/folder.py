@@ -27,7 +27,7 @@ _MACHINE: Final = (
     "version", "cmdline", "config", "iomem", "zoneinfo", "meminfo", "cpuinfo", "kallsyms",
     "kprobe_events", "trace_clock", "vmallocinfo.start", "pkmap.start", "state.json",
 )  # fmt: skip
-_TRACES: Final = ("trace.txt", "perf-script.txt", "trace.dat", "trace.parquet")
+_TRACES: Final = ("trace.txt", "perf-script.txt", "trace.dat")
 
 
 def is_file(target: Path) -> bool:
@@ -102,23 +102,25 @@ class Capture:
 
     Attributes
     ----------
+    folder
+        A working folder. Of one that becomes a file only trace and truth are kept.
     trace
         Where its trace goes.
     """
 
     def __init__(self, folder: Path, trace_name: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self.trace = folder / trace_name
 
     def add(self, files: Mapping[str, str]) -> None:
         """Write the machine's files."""
         for name, content in files.items():
-            (self._folder / name).write_text(content, encoding="utf-8")
+            (self.folder / name).write_text(content, encoding="utf-8")
 
     def add_truth(self, document: dict[str, Any]) -> None:
         """Write the true outcome."""
         text = json.dumps(document, indent=2) + "\n"
-        (self._folder / TRUTH).write_text(text, encoding="utf-8")
+        (self.folder / TRUTH).write_text(text, encoding="utf-8")
 
 
 def _truth_of(file: Path) -> Path:

@@ -73,9 +73,7 @@ class TextWriter:
     format = "ftrace-text"
     file_name = "trace.txt"
 
-    def __init__(
-        self, out: IO[bytes], board: Board, *, ns: bool = False, counted: bool = True
-    ) -> None:
+    def __init__(self, out: IO[bytes], board: Board, *, ns: bool = False) -> None:
         self._out = out
         self._board = board
         self._ns = ns
