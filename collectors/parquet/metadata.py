@@ -18,7 +18,7 @@ _RECORDS: Final[dict[str, type]] = {"Area": Area, "Zone": Zone, "Probe": Probe}
 _NUMBER: Final = (int, type(None))
 _FIELDS: Final[dict[type, tuple[Any, ...]]] = {
     Area: (int, int, str, str, _NUMBER, _NUMBER),
-    Zone: (str, int, int, int, int, int),
+    Zone: (str, int, int, int, int, int, int, tuple, tuple),
     Probe: (bool, str, str, str, tuple, _NUMBER),
 }
 """Types of the fields of each record."""

@@ -15,7 +15,7 @@ import typer
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.options import ColorOption, ForceOption, PaeOption, RamOption, SplitOption
-from hmtrace.cli.output import Color, Format, Output, binary_stdout
+from hmtrace.cli.output import Color, Format, Output, stdout_errors
 
 if TYPE_CHECKING:
     from collectors.synthetic.board import Board
@@ -211,8 +211,9 @@ def _to_stdout(
     with tempfile.TemporaryFile(prefix="hmtrace-") as spool:
         Production(scenario, board, _writer(form, spool, board, ns), **asked).run()
         spool.seek(0)
-        with binary_stdout() as stream:
-            shutil.copyfileobj(spool, stream, 1 << 20)
+        with stdout_errors():
+            shutil.copyfileobj(spool, sys.stdout.buffer, 1 << 20)
+            sys.stdout.buffer.flush()
 
 
 def _to_disk(
