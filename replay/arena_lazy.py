@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MAX_SUSPECTS: Final = 256
 """Wrong predictions that one look for late frees goes through."""
 
+LISTS: Final = {"newest-first": 0, "ascending": 1, "descending": 2}
+"""``Generation.lazy_list`` as :mod:`replay.kernels.arena_lazy` numbers it."""
+
 
 @dataclass(frozen=True)
 class LazyReplay:
@@ -113,13 +116,8 @@ def replay_lazy(
     """
     from replay.kernels import arena_lazy as kernel
 
-    order = {
-        "newest-first": kernel.NEWEST_FIRST,
-        "ascending": kernel.ASCENDING_MERGED,
-        "descending": kernel.DESCENDING,
-    }[lazy_list]
     lazy = kernel.new_lazy(stream.shape[0], initial)
-    kernel.run(lazy, stream, order, limit)
+    kernel.run(lazy, stream, LISTS[lazy_list], limit)
     return LazyReplay(stream, of_purge, purges, lazy)
 
 

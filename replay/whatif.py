@@ -22,11 +22,12 @@ import polars as pl
 from collectors.events import HmtraceError
 from replay.arena import arena_figures
 from replay.arena_tally import arena_tally
+from replay.arena_whatif import forecast, same_arena
 from replay.costing import Work, cost_of
 from replay.findings import findings
 from replay.layout import layout_of
 from replay.memory import HIGHMEM, memory_of
-from replay.outcome import LocalOutcome, Outcome
+from replay.outcome import ArenaOutcome, LocalOutcome, Outcome
 from replay.pool import window_of
 from replay.pool_facts import PoolWindow
 from replay.pool_tally import BINS, PoolTally
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.arena_tally import ArenaTally
+    from replay.arena_whatif import ArenaForecast
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
@@ -99,6 +102,7 @@ def what_if(
     high = _high_frames(done, layout, placement, memory.highmem_room)
     pool = _replay_pool(done, target, layout, high, closed=timing == "closed")
     local = _local_figures(done, target, layout, high)
+    arena = _arena_part(done, target, layout, values or {})
     work = Work(
         pool=pool.outcome,
         local=local,
@@ -106,11 +110,10 @@ def what_if(
         freed_by_wraps=pool.tally.freed_by_wraps,
         freed_by_unused=pool.tally.freed_by_unused,
         held_at_switches=local.mappings_saved,
-        arena=arena_tally(done.events, done.layout, window_of(done.layout)),
+        arena=arena.tally,
     )
     span_ns = done.span[1] - done.span[0]
     cost, tlb = cost_of(work, target, layout, span_ns if clock_is_ns else None)
-    arena = arena_figures(done.events, done.layout, {})
     outcome = Outcome(
         machine=target,
         layout=layout,
@@ -118,17 +121,78 @@ def what_if(
         cpus=target.cpus,
         pool=pool.outcome,
         local=local,
-        arena=replace(arena, size=layout.vmalloc_end - layout.vmalloc_start),
+        arena=arena.outcome,
         tlb=tlb,
         cost=cost,
         sites=call_sites(_needed_calls(done, high), done.local),
         caveats=(
             *_caveats(done, layout, pool, placement),
             *_memory_caveats(memory, high, values or {}),
+            *arena.caveats,
             *common_caveats(done, values or {}, lost, clock_is_ns=clock_is_ns),
         ),
     )
     return replace(outcome, findings=findings(outcome, values or {}, lost))
+
+
+class _ArenaPart(NamedTuple):
+    """Figures of the arena, its work, and what limits them."""
+
+    outcome: ArenaOutcome
+    tally: ArenaTally
+    caveats: tuple[str, ...]
+
+
+def _arena_part(
+    done: Replayed, target: Machine, layout: Layout, values: Mapping[str, Any]
+) -> _ArenaPart:
+    """The captured arena where the other machine's is the same, else the model's forecast."""
+    tally = arena_tally(done.events, done.layout, window_of(done.layout))
+    figures = arena_figures(done.events, done.layout, values)
+    size = layout.vmalloc_end - layout.vmalloc_start
+    captured = _ArenaPart(replace(figures, size=size), tally, ())
+    if not tally.allocs or same_arena(done.machine, target, done.layout, layout):
+        return captured
+    found = forecast(done.events, done.machine, done.layout, target, layout, values)
+    if found is None:
+        return captured._replace(
+            caveats=(
+                "the arena's addresses are those of the capture, for /proc/vmallocinfo does not "
+                "tell what was in use: failures and purges under the other machine's arena are "
+                "not predicted",
+            )
+        )
+    outcome = ArenaOutcome(
+        size=size,
+        allocs=found.address.size - found.failures,
+        failures=found.failures,
+        peak_used=found.peak_used,
+        largest_hole_min=found.largest_hole_min,
+        lazy_purges=found.purges.total(),
+    )
+    changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
+    return _ArenaPart(outcome, changed, tuple(_forecast_caveats(found)))
+
+
+def _forecast_caveats(found: ArenaForecast) -> list[str]:
+    """What the trace does not tell of the arena's workload there."""
+    caveats = []
+    if found.borrowed:
+        caveats.append(
+            f"{found.borrowed} allocations failed when they were captured and do not here: what "
+            "would have become of them is not in the trace, they are given back at once"
+        )
+    if found.lost_frees:
+        caveats.append(
+            f"{found.lost_frees} areas of the capture find no room here: what their callers would "
+            "have done instead is not in the trace"
+        )
+    if found.unplaced:
+        caveats.append(
+            f"{found.unplaced} areas that were in use when tracing began find no room in this "
+            "arena: the machine would not have come so far"
+        )
+    return caveats
 
 
 class _High(NamedTuple):
@@ -338,8 +402,4 @@ def _caveats(done: Replayed, layout: Layout, pool: _PoolPart, placement: str) ->
             f"{pool.stuck} tasks sleep for ever on this machine's pool: everything that they "
             "would have done later is missing"
         )
-    caveats.append(
-        "the arena's addresses are those of the capture: failures and purges under the other "
-        "machine's arena are not predicted"
-    )
     return caveats

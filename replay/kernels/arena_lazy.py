@@ -140,7 +140,7 @@ def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i:
 
 
 @numba.njit(cache=True, nogil=True)
-def _detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int, purge: int) -> None:
+def detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int, purge: int) -> None:
     """Move the list, without what is skipped, to `given` in the order of giving back."""
     n = lazy.reg[N_LAZY]
     chosen = np.empty(n, np.int64)
@@ -224,7 +224,7 @@ def run(lazy: Lazy, event: NDArray[np.int64], order: int, limit: int) -> None:
         first = lazy.reg[N_GIVEN]
         # No flush: the kernel found the list empty, whatever the trace let expect.
         if seen != 0 and (event[i, KIND] == PURGE or (matches and n > 0)):
-            _detach(lazy, skipped, order, i)
+            detach(lazy, skipped, order, i)
         skipped[:n] = 0
         lazy.purge[i, 0], lazy.purge[i, 1] = first, lazy.reg[N_GIVEN]
         lazy.purge[i, 2], lazy.purge[i, 3] = start, end

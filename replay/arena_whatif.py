@@ -1,0 +1,445 @@
+"""The captured arena's workload in another machine's arena.
+
+Every allocation is placed by the model, every purge is the model's own: when more waits than the
+other machine lets wait, when an allocation finds no room, or when the kernel asked for it
+(vm_unmap_aliases() after set_memory() or a freed module). The trace tells who asks for what, in
+which order, and what is freed; its addresses tell only which allocation a free belongs to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from replay.arena_events import FAILED, UNSEEN, arena_calls
+from replay.arena_lazy import LISTS, lazy_stream, replay_lazy
+from replay.arena_state import SPACE, initial_state
+from replay.generations import GENERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from replay.arena_events import ArenaCalls
+    from replay.arena_state import ArenaState
+    from replay.kernels.arena_forward import Forward
+    from replay.kernels.arena_tree import Forest
+    from replay.layout import Layout
+    from replay.machine import Machine
+
+PERCPU: Final = "pcpu_get_vm_areas"
+"""Caller of chunks that are taken from the top of the arena downwards (mm/vmalloc.c)."""
+FIXED: Final = ("pci_reserve_io", "iotable_init", "pmd_empty_section_gap", "debug_ll_io_init")
+"""Callers of ARM's static mappings, whose addresses are written in the source."""
+SOON_NS: Final = 1
+"""From the free that passes the limit to the worker's purge, where the capture shows none."""
+
+
+@dataclass(frozen=True)
+class ArenaForecast:
+    """What the model makes of the workload.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+        Row of the event table of each allocation.
+    address : ndarray of int64
+        Where the model places it; FAILED where there is no room.
+    start, end : ndarray of int64, shape (areas, )
+        Areas in use at the start, as the model moved them.
+    failures
+        Allocations that fail.
+    purges
+        Purges by the number of pages that they flush.
+    causes
+        Purges by cause: ``asked``, ``limit``, ``full``.
+    peak_lazy, peak_used, largest_hole_min
+        Bytes: most waiting for a purge, most in use or waiting, smallest that the largest hole
+        ever was.
+    unplaced
+        Areas of the start that found no room.
+    borrowed
+        Allocations that failed where they were captured and do not here: the trace does not show
+        what would have become of them, so they are given back at once.
+    lost_frees
+        Frees of areas that could not be allocated here.
+    delay_ns
+        From passing the limit to the purge: the median of the capture, or a guess.
+    """
+
+    row: NDArray[np.int64]
+    address: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    failures: int
+    purges: Counter[int]
+    causes: dict[str, int]
+    peak_lazy: int
+    peak_used: int
+    largest_hole_min: int
+    unplaced: int
+    borrowed: int
+    lost_frees: int
+    delay_ns: int
+
+
+def same_arena(one: Machine, other: Machine, before: Layout, after: Layout) -> bool:
+    """Whether the arena of both machines behaves alike, so that the capture tells all."""
+    return (
+        one.generation == other.generation
+        and before.lazy_max_pages == after.lazy_max_pages
+        and (before.vmalloc_start, before.vmalloc_end) == (after.vmalloc_start, after.vmalloc_end)
+        and (before.modules_start, before.modules_end) == (after.modules_start, after.modules_end)
+    )
+
+
+def forecast(
+    events: pl.DataFrame,
+    captured: Machine,
+    before: Layout,
+    target: Machine,
+    after: Layout,
+    values: Mapping[str, Any],
+) -> ArenaForecast | None:
+    """Serve the captured calls in another arena.
+
+    Parameters
+    ----------
+    events
+        Event table, sorted by `seq`.
+    captured, before
+        The machine that the trace is from.
+    target, after
+        The other one.
+    values
+        Facts of the capture: the areas in use at the start.
+
+    Returns
+    -------
+    ArenaForecast or None
+        None where the areas at the start are not known, or the trace has no allocations.
+    """
+    calls = arena_calls(events, before, values)
+    state = initial_state(calls, values, GENERATIONS[captured.generation].lazy_list)
+    if not state.known or not calls.allocs.height or before.page_size != after.page_size:
+        return None
+    anchors = {a.start: a.caller.partition("+")[0] for a in values.get("areas", ())}
+    moved = _moved(state, anchors, before, after)
+    generation = GENERATIONS[target.generation]
+    table, areas = _calls(events, calls, state, captured, before, after)
+    forest, unplaced = _planted(moved, len(table), generation.search, after,
+                                moves=generation.search_moves_vstart)  # fmt: skip
+    in_use = moved[: len(state.busy)].copy()
+    by_worker = generation.purger != "freeing-task"
+    delay = _delay(events, calls, state, captured, before) if by_worker else 0
+    limit = after.lazy_max_pages * after.page_size
+    done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
+                      limit, delay)  # fmt: skip
+    return _result(calls, table, done, lazy, in_use, after, unplaced, delay)
+
+
+def _moved(
+    state: ArenaState, callers: Mapping[int, str], before: Layout, after: Layout
+) -> NDArray[np.int64]:
+    """Areas in use, then lazily freed ones, where they would have come to lie at boot.
+
+    Allocations start at the bottom of the arena, percpu chunks at its top; what lies outside, and
+    ARM's static mappings, does not move. The order of what happened at boot is not known, so
+    holes keep their places.
+    """
+    areas = np.concatenate([state.busy, state.lazy])
+    inside = (areas[:, 0] >= before.vmalloc_start) & (areas[:, 1] <= before.vmalloc_end)
+    caller = np.array([callers.get(start, "") for start in areas[:, 0].tolist()], object)
+    at_top = caller == PERCPU
+    up = after.vmalloc_start - before.vmalloc_start
+    down = after.vmalloc_end - before.vmalloc_end
+    by = np.where(inside, np.where(at_top, down, up), 0)
+    modules = ~inside & (areas[:, 0] >= before.modules_start) & (areas[:, 1] <= before.modules_end)
+    by[modules] = after.modules_start - before.modules_start
+    by[np.isin(caller, FIXED)] = 0
+    return np.asarray(areas + by[:, None], np.int64)
+
+
+def _planted(
+    areas: NDArray[np.int64], calls: int, search: str, layout: Layout, *, moves: bool
+) -> tuple[Forest, int]:
+    """The free tree around these areas; one that has no room there goes where there is some.
+
+    `areas` is corrected in place. The second value is the number of areas without any room.
+    """
+    from replay.kernels import arena_tree as tree
+
+    capacity = 2 * len(areas) + calls + (1 << 12)
+    forest = tree.new_forest(1, capacity, search=search, moves=moves)
+    tree.insert(forest, 0, *SPACE)
+    again = []
+    for number in np.argsort(areas[:, 0], kind="stable").tolist():
+        start, end = areas[number].tolist()
+        before, _ = tree.neighbours(forest, 0, start)
+        if before != tree.NIL and forest.node[before, tree.END] >= end:
+            tree.take(forest, 0, start, end)
+        else:
+            again.append((number, end - start))
+    unplaced = 0
+    for number, size in again:
+        start = tree.lowest(forest, 0, size, 1, layout.vmalloc_start, layout.vmalloc_end)
+        if start == tree.FAIL:
+            areas[number] = -1
+            unplaced += 1
+        else:
+            tree.take(forest, 0, start, start + size)
+            areas[number] = start, start + size
+    return forest, unplaced
+
+
+def _calls(
+    events: pl.DataFrame,
+    calls: ArenaCalls,
+    state: ArenaState,
+    captured: Machine,
+    before: Layout,
+    after: Layout,
+) -> tuple[NDArray[np.int64], int]:
+    """The calls as :mod:`replay.kernels.arena_forward` has them, and the number of areas.
+
+    Areas are numbered: those of the start first, then the allocations.
+    """
+    from replay.kernels import arena_forward as kernel
+
+    ts = events.get_column("ts").to_numpy()
+    end_ts = events.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()
+    old, n = len(state.busy), calls.allocs.height
+    a = calls.allocs.select("row", "at", "size", "align", "vstart", "vend", "seen").to_numpy()
+    a = a.astype(np.int64)
+    alloc = np.zeros((n, kernel.COLUMNS), np.int64)
+    alloc[:, kernel.KIND] = kernel.ALLOC
+    alloc[:, kernel.TIME] = end_ts[a[:, 0]]
+    alloc[:, kernel.AREA] = old + np.arange(n)
+    alloc[:, kernel.SIZE : kernel.ALIGN + 1] = a[:, 2:4]
+    alloc[:, kernel.START] = _bound(a[:, 4], before, after)
+    alloc[:, kernel.END] = _bound(a[:, 5], before, after)
+    births = pl.DataFrame(
+        {
+            "start": np.concatenate([state.busy[:, 0], a[:, 6]]),
+            "lo": np.concatenate([np.full(old, -1, np.int64), a[:, 1]]),
+            "area": np.arange(old + n),
+        }
+    )
+    born = births.filter(pl.col("start") > 0).sort("lo")
+    frees = (
+        calls.frees.select("row", "lo", "start")
+        .sort("lo")
+        .join_asof(born, on="lo", by="start", strategy="backward", check_sortedness=False)
+        .drop_nulls("area")
+    )
+    free = np.zeros((frees.height, kernel.COLUMNS), np.int64)
+    free[:, kernel.KIND] = kernel.FREE
+    free[:, kernel.TIME] = ts[frees.get_column("row").to_numpy()]
+    free[:, kernel.AREA] = frees.get_column("area").to_numpy()
+    # What failed there and may succeed here is given back at once: no free of it is traced.
+    failed = np.flatnonzero((a[:, 6] == FAILED) | (a[:, 6] == UNSEEN))
+    back = alloc[failed].copy()
+    back[:, kernel.KIND] = kernel.FREE
+    asked = calls.purges.filter(~pl.Series(_own_purges(calls, state, captured, before)))
+    purge = np.zeros((asked.height, kernel.COLUMNS), np.int64)
+    purge[:, kernel.KIND] = kernel.PURGE
+    purge[:, kernel.TIME] = ts[asked.get_column("row").to_numpy()]
+    for column, name in ((kernel.START, "start"), (kernel.END, "end")):
+        purge[:, column] = _bound(asked.get_column(name).to_numpy(), before, after)
+    table = np.concatenate([alloc, back, free, purge])
+    at = np.concatenate([
+        a[:, 1], a[failed, 1], frees.get_column("lo").to_numpy(),
+        asked.get_column("detach").to_numpy(),
+    ])  # fmt: skip
+    table = table[np.argsort(at, kind="stable")]
+    table[:, kernel.TIME] = np.maximum.accumulate(table[:, kernel.TIME])
+    return np.ascontiguousarray(table), old + n
+
+
+def _bound(address: NDArray[np.int64], before: Layout, after: Layout) -> NDArray[np.int64]:
+    """Limits of a request, or of a purge: the other arena's for the captured one's."""
+    by = after.vmalloc_start - before.vmalloc_start
+    inside = (address >= before.vmalloc_start) & (address < before.vmalloc_end)
+    out = np.where(inside, np.minimum(address + by, after.vmalloc_end), address)
+    for old, new in (
+        (before.modules_start, after.modules_start),
+        (before.modules_end, after.modules_end),
+        (before.vmalloc_start, after.vmalloc_start),
+        (before.vmalloc_end, after.vmalloc_end),
+    ):
+        out[address == old] = new
+    return out
+
+
+def _purge_bytes(
+    calls: ArenaCalls, state: ArenaState, machine: Machine, layout: Layout
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Bytes that waited when each captured purge came; and the stream event of each, all bytes."""
+    stream, of_purge = lazy_stream(calls)
+    limit = layout.lazy_max_pages * layout.page_size
+    order = GENERATIONS[machine.generation].lazy_list
+    lazy = replay_lazy(stream, of_purge, calls.purges.height, state.lazy, order, limit).lazy
+    of_purge = of_purge[: calls.purges.height]
+    waiting = np.concatenate([[0], lazy.nr_lazy])[of_purge] if of_purge.size else of_purge
+    return waiting, of_purge, lazy.nr_lazy
+
+
+def _own_purges(
+    calls: ArenaCalls, state: ArenaState, machine: Machine, layout: Layout
+) -> NDArray[np.bool_]:
+    """Captured purges that the arena made for itself: an allocation's, or above the limit."""
+    waiting, _, _ = _purge_bytes(calls, state, machine, layout)
+    of_alloc = calls.purges.get_column("parent").is_in(calls.allocs.get_column("seq").implode())
+    over = waiting > layout.lazy_max_pages * layout.page_size
+    return np.asarray(over | of_alloc.fill_null(value=False).to_numpy(), bool)
+
+
+def _delay(
+    events: pl.DataFrame,
+    calls: ArenaCalls,
+    state: ArenaState,
+    machine: Machine,
+    layout: Layout,
+) -> int:
+    """Median time from the free that passed the limit to the purge, as captured."""
+    from replay.kernels import arena_lazy as kernel
+
+    waiting, of_purge, nr_lazy = _purge_bytes(calls, state, machine, layout)
+    limit = layout.lazy_max_pages * layout.page_size
+    above = nr_lazy > limit
+    begins = np.flatnonzero(above & ~np.concatenate([[False], above[:-1]]))
+    late = np.flatnonzero(waiting > limit)
+    if not late.size or not begins.size:
+        return SOON_NS
+    ts = events.get_column("ts").to_numpy()
+    stream, _ = lazy_stream(calls)
+    frees = calls.frees.select("lo", "row").sort("lo")
+    crossing = begins[np.maximum(np.searchsorted(begins, of_purge[late]) - 1, 0)]
+    at = np.searchsorted(frees.get_column("lo").to_numpy(), stream[crossing, kernel.LO])
+    rows = frees.get_column("row").to_numpy()[np.minimum(at, frees.height - 1)]
+    times = ts[calls.purges.get_column("row").to_numpy()[late]] - ts[rows]
+    return max(SOON_NS, int(np.median(times)))
+
+
+def _run(
+    forest: Forest,
+    table: NDArray[np.int64],
+    areas: int,
+    moved: NDArray[np.int64],
+    busy: int,
+    lazy_list: str,
+    limit: int,
+    delay: int,
+) -> tuple[Forward, Any]:
+    from replay.kernels import arena_forward as kernel
+    from replay.kernels.arena_lazy import new_lazy
+
+    waiting = moved[busy:]
+    lazy = new_lazy(len(table) + 1, np.ascontiguousarray(waiting[waiting[:, 0] >= 0]))
+    area = np.full((areas, 2), -1, np.int64)
+    area[:busy] = moved[:busy]
+    done = kernel.Forward(
+        area,
+        np.zeros(len(table), np.int64),
+        np.zeros((len(table) + 1, 4), np.int64),
+        np.zeros(2, np.int64),
+    )
+    kernel.run(forest, lazy, done, table, LISTS[lazy_list], limit, delay)
+    return done, lazy
+
+
+def _result(
+    calls: ArenaCalls,
+    table: NDArray[np.int64],
+    done: Forward,
+    lazy: Any,
+    in_use: NDArray[np.int64],
+    layout: Layout,
+    unplaced: int,
+    delay: int,
+) -> ArenaForecast:
+    from replay.kernels import arena_forward as kernel
+    from replay.kernels.arena_lazy import PEAK
+
+    is_alloc = table[:, kernel.KIND] == kernel.ALLOC
+    first = table[is_alloc, kernel.AREA].min()
+    by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
+    address = done.result[is_alloc][by_call]
+    failed_there = calls.allocs.get_column("seen").to_numpy() == FAILED
+    purge = done.purge[: done.counts[0]]
+    pages = (purge[:, 3] - purge[:, 2] + layout.page_size - 1) // layout.page_size
+    peak, hole = _use(table, done, in_use, address, int(first), layout)
+    number = Counter(purge[:, 1].tolist())
+    names = {"asked": kernel.ASKED, "limit": kernel.LIMIT, "full": kernel.FULL}
+    never = int((failed_there & (address < 0)).sum())  # given back without having been there
+    return ArenaForecast(
+        row=calls.allocs.get_column("row").to_numpy().astype(np.int64),
+        address=address,
+        start=in_use[:, 0],
+        end=in_use[:, 1],
+        failures=int((address < 0).sum()),
+        purges=Counter(pages.tolist()),
+        causes={name: number[cause] for name, cause in names.items()},
+        peak_lazy=int(lazy.reg[PEAK]),
+        peak_used=peak,
+        largest_hole_min=hole,
+        unplaced=unplaced,
+        borrowed=int((failed_there & (address >= 0)).sum()),
+        lost_frees=int(done.counts[1]) - never,
+        delay_ns=delay,
+    )
+
+
+def _use(
+    table: NDArray[np.int64],
+    done: Forward,
+    in_use: NDArray[np.int64],
+    address: NDArray[np.int64],
+    first: int,
+    layout: Layout,
+) -> tuple[int, int]:
+    """Most bytes in use, and the smallest that the largest hole ever was."""
+    from replay.kernels import arena_forward as kernel
+    from replay.kernels import arena_use as use
+
+    sizes = np.zeros(first + address.size, np.int64)
+    where = np.full(first + address.size, -1, np.int64)
+    where[:first], sizes[:first] = in_use[:, 0], in_use[:, 1] - in_use[:, 0]
+    is_alloc = table[:, kernel.KIND] == kernel.ALLOC
+    where[first:] = address
+    sizes[table[is_alloc, kernel.AREA]] = table[is_alloc, kernel.SIZE]
+    moves = table[:, kernel.KIND] != kernel.PURGE
+    area = table[moves, kernel.AREA]
+    purges = done.purge[: done.counts[0], 0]
+    # A purge runs inside its call: before an allocation's own place, after a free.
+    order = np.concatenate([np.flatnonzero(moves) * 2 + 1, purges * 2 + 2 * 0])
+    order[moves.sum() :] += 2 * (table[purges, kernel.KIND] == kernel.FREE)
+    code = np.concatenate([
+        np.where(table[moves, kernel.KIND] == kernel.ALLOC, use.ALLOC, use.FREE),
+        np.full(purges.size, use.PURGE),
+    ])  # fmt: skip
+    none = np.zeros(purges.size, np.int64)
+    start = np.concatenate([where[area], none])
+    end = np.concatenate([where[area] + sizes[area], none])
+    here = (start >= layout.vmalloc_start) & (end <= layout.vmalloc_end) | (code == use.PURGE)
+    by = np.argsort(order, kind="stable")
+    by = by[here[by]]
+
+    def page(values: NDArray[np.int64]) -> NDArray[np.int64]:
+        clipped = np.clip(values, layout.vmalloc_start, layout.vmalloc_end)
+        return np.asarray((clipped - layout.vmalloc_start) // layout.page_size, np.int64)
+
+    inside = (in_use[:, 0] >= layout.vmalloc_start) & (in_use[:, 1] <= layout.vmalloc_end)
+    peak, hole = use.run(
+        (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size,
+        page(in_use[inside][np.argsort(in_use[inside][:, 0])]),
+        code[by].astype(np.uint8),
+        page(start[by]),
+        page(end[by]),
+    )
+    return int(peak) * layout.page_size, int(hole) * layout.page_size

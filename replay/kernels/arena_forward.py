@@ -1,0 +1,145 @@
+"""The arena's calls served by the model alone: other addresses, failures and purges than captured.
+
+Here nothing observed decides anything. Areas are known by number; where each lies is the model's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numba
+import numpy as np
+
+from replay.kernels.arena_lazy import BYTES, N_GIVEN, N_LAZY, PEAK, Lazy, detach
+from replay.kernels.arena_tree import FAIL, Forest, give_back, lowest, take
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ALLOC = 0
+FREE = 1
+PURGE = 2  # asked for by the kernel whatever the list's length: vm_unmap_aliases()
+
+# Columns of a call. AREA is the number of the area; START and END of a PURGE the range that it
+# was called with.
+KIND, TIME, AREA, SIZE, ALIGN, START, END = 0, 1, 2, 3, 4, 5, 6
+COLUMNS = 7
+
+# Why a purge ran
+ASKED = 0
+LIMIT = 1  # more was waiting than lazy_max_pages()
+FULL = 2  # an allocation found no room
+CAUSES = 3
+
+NEVER = 1 << 62
+NOTHING = 1 << 40
+"""Start of an empty range."""
+
+
+class Forward(NamedTuple):
+    """What becomes of the calls.
+
+    Attributes
+    ----------
+    area : ndarray of int64, shape (areas, 2)
+        Start and end of each area while it is in use, start -1 else.
+    result : ndarray of int64, shape (n,)
+        Per call: address, or FAIL, of an allocation; bytes waiting after a free.
+    purge : ndarray of int64, shape (purges, 4)
+        Call at which each ran, its cause, and the range that it flushed.
+    counts : ndarray of int64, shape (2,)
+        Purges that flushed something; frees of areas that were not in use.
+    """
+
+    area: NDArray[np.int64]
+    result: NDArray[np.int64]
+    purge: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+@numba.njit(cache=True, nogil=True)
+def _purge(
+    f: Forest, lazy: Lazy, out: Forward, order: int, call: int, cause: int, start: int, end: int
+) -> None:
+    """Flush the hull of the list and of [start, end), and give everything back."""
+    n = lazy.reg[N_LAZY]
+    if n == 0:
+        return
+    for j in range(n):
+        start = min(start, lazy.waiting[j, 0])
+        end = max(end, lazy.waiting[j, 1])
+    first = lazy.reg[N_GIVEN]
+    detach(lazy, np.zeros(n, np.uint8), order, 0)
+    for g in range(first, lazy.reg[N_GIVEN]):
+        give_back(f, 0, lazy.given[g, 0], lazy.given[g, 1])
+    at = out.counts[0]
+    out.purge[at, 0], out.purge[at, 1] = call, cause
+    out.purge[at, 2], out.purge[at, 3] = start, end
+    out.counts[0] = at + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def run(
+    f: Forest,
+    lazy: Lazy,
+    out: Forward,
+    call: NDArray[np.int64],
+    order: int,
+    limit: int,
+    delay: int,
+) -> None:
+    """Serve the calls in their order.
+
+    Parameters
+    ----------
+    f
+        One tree, with room for a node per call.
+    lazy
+        The list at the start, with room for all frees.
+    out
+        Filled.
+    call : ndarray of int64, shape (n, COLUMNS)
+        Calls in lock order.
+    order
+        How a purge gives areas back; see :mod:`replay.kernels.arena_lazy`.
+    limit
+        lazy_max_pages() in bytes.
+    delay
+        ns from the free that passes the limit to the purge: 0 where the freeing task purges.
+    """
+    due = NEVER
+    for i in range(call.shape[0]):
+        kind = call[i, KIND]
+        if call[i, TIME] >= due:
+            _purge(f, lazy, out, order, i, LIMIT, NOTHING, 0)
+            due = NEVER
+        if kind == ALLOC:
+            size, align, vstart, vend = call[i, SIZE], call[i, ALIGN], call[i, START], call[i, END]
+            at = lowest(f, 0, size, align, vstart, vend)
+            if at == FAIL:
+                _purge(f, lazy, out, order, i, FULL, NOTHING, 0)
+                at = lowest(f, 0, size, align, vstart, vend)
+            out.result[i] = at
+            if at != FAIL:
+                take(f, 0, at, at + size)
+                out.area[call[i, AREA], 0], out.area[call[i, AREA], 1] = at, at + size
+        elif kind == FREE:
+            area = call[i, AREA]
+            if out.area[area, 0] >= 0:
+                n = lazy.reg[N_LAZY]
+                lazy.waiting[n, 0], lazy.waiting[n, 1] = out.area[area, 0], out.area[area, 1]
+                lazy.waiting[n, 3] = -1
+                lazy.reg[N_LAZY] = n + 1
+                lazy.reg[BYTES] += out.area[area, 1] - out.area[area, 0]
+                lazy.reg[PEAK] = max(lazy.reg[PEAK], lazy.reg[BYTES])
+                out.area[area, 0] = -1
+            else:
+                out.counts[1] += 1
+            if lazy.reg[BYTES] > limit and due == NEVER:
+                due = call[i, TIME] + delay
+                if delay == 0:
+                    _purge(f, lazy, out, order, i, LIMIT, NOTHING, 0)
+                    due = NEVER
+            out.result[i] = lazy.reg[BYTES]
+        else:
+            _purge(f, lazy, out, order, i, ASKED, call[i, START], call[i, END])

@@ -1,0 +1,128 @@
+"""The arena's workload in another arena: twin captures tell what must come out."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from collectors import open_capture
+from replay.arena_events import arena_calls
+from replay.arena_replay import replay_arena
+from replay.arena_state import ArenaState
+from replay.arena_whatif import ArenaForecast, _moved, forecast
+from replay.layout import layout_of
+from replay.machine import Machine
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from replay.layout import Layout
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+SMALL, LARGE = "i386-twin-vmap-vmalloc128", "i386-twin-vmap-vmalloc256"
+
+
+class Captured(NamedTuple):
+    events: pl.DataFrame
+    machine: Machine
+    layout: Layout
+    values: dict[str, Any]
+
+    def requests(self) -> tuple[np.ndarray, np.ndarray]:
+        """Size and alignment of every request, and what it got, in lock order."""
+        allocs = arena_calls(self.events, self.layout, self.values).allocs.sort("at")
+        return allocs.select("size", "align").to_numpy(), allocs["seen"].to_numpy()
+
+
+@cache
+def captured(name: str) -> Captured:
+    capture = open_capture(FIXTURES / name)
+    values = capture.facts.values()
+    machine, _ = Machine.from_facts(values)
+    return Captured(capture.events.collect().sort("seq"), machine, layout_of(machine), values)
+
+
+def predicted(name: str, other: str) -> ArenaForecast:
+    here, there = captured(name), captured(other)
+    found = forecast(
+        here.events, here.machine, here.layout, there.machine, there.layout, here.values
+    )
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "purges", "failures"),
+    [
+        ("i386-hog-e-vmapfail-pae-smp1", {"asked": 3, "limit": 3, "full": 26}, 40),
+        ("i386-510-hog-e-vmapfail-pae-smp1", {"asked": 6, "limit": 3, "full": 25}, 40),
+    ],
+)
+def test_the_model_alone_does_what_the_kernel_did(
+    name: str, purges: dict[str, int], failures: int
+) -> None:
+    """In the arena of the capture itself: every address, failure and purge, none observed."""
+    found = predicted(name, name)
+    _, seen = captured(name).requests()
+    assert found.address.tolist() == seen.tolist()
+    assert (found.failures, found.causes) == (failures, purges)
+    assert (found.borrowed, found.lost_frees, found.unplaced) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("name", "other", "exact"), [(LARGE, SMALL, 2839), (SMALL, LARGE, 2611)])
+def test_one_twin_predicts_the_other(name: str, other: str, exact: int) -> None:
+    """Every address until the requests differ.
+
+    In the large arena a worker purges, a little later than where it was captured: what was asked
+    for in between lies elsewhere.
+    """
+    found = predicted(name, other)
+    mine, _ = captured(name).requests()
+    theirs, seen = captured(other).requests()
+    same = 2839  # the requests of both, until the first failure has made the script another one
+    assert (mine[:same] == theirs[:same]).all()
+    right = found.address[:same] == seen[:same]
+    assert right[:exact].all()
+
+
+def test_failures_and_purges_of_the_twin() -> None:
+    there = captured(SMALL)
+    observed = replay_arena(there.events, there.machine, there.layout, there.values)
+    found = predicted(LARGE, SMALL)
+    assert observed.failures.observed == 60
+    assert found.failures == 56
+    assert observed.purges.observed == 88
+    assert found.purges.total() == 86
+    back = predicted(SMALL, LARGE)
+    there = captured(LARGE)
+    observed = replay_arena(there.events, there.machine, there.layout, there.values)
+    assert back.failures == observed.failures.observed == 0
+    assert back.purges.total() == observed.purges.observed == 3
+    assert back.borrowed == 60
+
+
+def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:
+    """From the bottom up those of boot, from the top down percpu chunks, ARM's own not at all."""
+    small, large = captured(SMALL).layout, captured(LARGE).layout
+    low, high = small.vmalloc_start, small.vmalloc_end
+    busy = np.array([
+        [low, low + 0x2000], [high - 0x42000, high], [low + 0x4000, low + 0x6000], [0x1000, 0x2000],
+    ])  # fmt: skip
+    none = np.zeros((0, 2), np.int64)
+    state = ArenaState(busy, none, none, None, True, np.zeros(0, bool), 0, 0, "")  # noqa: FBT003
+    callers = {high - 0x42000: "pcpu_get_vm_areas", low + 0x4000: "pci_reserve_io"}
+    moved = _moved(state, callers, small, large)
+    shift = large.vmalloc_start - low
+    assert shift == -(128 << 20)
+    assert moved[:, 0].tolist() == [low + shift, high - 0x42000, low + 0x4000, 0x1000]
+
+
+def test_nothing_is_foretold_of_an_unknown_arena() -> None:
+    here, there = captured(LARGE), captured(SMALL)
+    values = {k: v for k, v in here.values.items() if k != "areas"}
+    args = here.events, here.machine, here.layout, there.machine, there.layout
+    assert forecast(*args, values) is None
