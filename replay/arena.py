@@ -7,7 +7,7 @@ available either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -17,82 +17,128 @@ from replay.outcome import ArenaOutcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from replay.arches.base import Layout
+
+_STEP: Final = np.dtype([("at", "u8"), ("code", "u1"), ("start", "i8"), ("end", "i8")])
+
+
+class ArenaUse:
+    """Counts what happens in the arena, piece by piece.
+
+    Parameters
+    ----------
+    layout
+        For the arena's bounds.
+    values
+        Facts; ``areas`` are the areas at the start of the capture. Without them only calls are
+        counted.
+    """
+
+    def __init__(self, layout: Layout, values: Mapping[str, Any]) -> None:
+        from replay.kernels.arena_use import new_arena
+
+        self._layout = layout
+        self._allocs = self._failures = self._purges = 0
+        self._coming = np.zeros(0, _STEP)  # steps behind the last piece
+        areas = [
+            (a.start, a.end)
+            for a in values.get("areas", ())
+            if layout.vmalloc_start <= a.start < a.end <= layout.vmalloc_end
+        ]
+        self._arena = None
+        if areas:
+            pages = (np.array(sorted(areas), np.int64) - layout.vmalloc_start) // layout.page_size
+            size = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
+            self._arena = new_arena(size, pages)
+
+    def feed(self, events: pl.DataFrame, *, last: bool) -> None:
+        """Count a piece of the event table.
+
+        Parameters
+        ----------
+        events
+            Sorted by `seq`, behind everything before.
+        last
+            Nothing comes behind it.
+        """
+        allocs = events.filter(pl.col("op") == "area_alloc")
+        failed = allocs.filter(pl.col("vaddr") == 0).height
+        purges = events.filter((pl.col("op") == "area_purge") & (pl.col("pages").fill_null(1) > 0))
+        self._failures += failed
+        self._allocs += allocs.height - failed
+        self._purges += purges.height
+        if self._arena is None:
+            return
+        from replay.kernels.arena_use import run
+
+        steps = np.concatenate([self._coming, self._steps(events)])
+        steps = steps[np.argsort(steps["at"], kind="stable")]
+        end = int(events["seq"][-1]) if events.height else 0
+        here = steps.size if last else np.searchsorted(steps["at"], end, side="right")
+        now, self._coming = steps[:here], steps[here:]
+        run(self._arena, *(now[name].copy() for name in ("code", "start", "end")))
+
+    def outcome(self) -> ArenaOutcome:
+        """The figures; `peak_used` and `largest_hole_min` are None without the initial areas."""
+        peak = hole = None
+        if self._arena is not None:
+            from replay.kernels.arena_use import HOLE, PEAK
+
+            peak = int(self._arena.reg[PEAK]) * self._layout.page_size
+            hole = int(self._arena.reg[HOLE]) * self._layout.page_size
+        return ArenaOutcome(
+            size=self._layout.vmalloc_end - self._layout.vmalloc_start,
+            allocs=self._allocs,
+            failures=self._failures,
+            peak_used=peak,
+            largest_hole_min=hole,
+            lazy_purges=self._purges,
+        )
+
+    def _steps(self, events: pl.DataFrame) -> NDArray[np.void]:
+        """Allocations at their return, lazy frees at their entry, purges at their return."""
+        from replay.kernels.arena_use import ALLOC, FREE, PURGE
+
+        layout = self._layout
+        inside = (pl.col("vaddr") >= layout.vmalloc_start) & (pl.col("vaddr") < layout.vmalloc_end)
+        returned = pl.max_horizontal("end_seq", "seq")
+        lent = events.filter((pl.col("op") == "area_alloc") & inside).select(
+            at=returned, code=ALLOC, start="vaddr", end=pl.col("vaddr") + pl.col("size")
+        )
+        freed = events.filter((pl.col("op") == "area_free") & inside).select(
+            at="seq", code=FREE, start="vaddr", end="end"
+        )
+        nowhere = pl.lit(0, pl.UInt64)
+        purged = events.filter(pl.col("op") == "area_purge").select(
+            at=returned, code=PURGE, start=nowhere, end=nowhere
+        )
+        rows = pl.concat([lent, freed, purged]).drop_nulls()
+        steps = np.zeros(rows.height, _STEP)
+        steps["at"], steps["code"] = (rows.get_column(n).to_numpy() for n in ("at", "code"))
+        for name in ("start", "end"):
+            address = rows.get_column(name).clip(layout.vmalloc_start, layout.vmalloc_end)
+            steps[name] = (address.cast(pl.Int64).to_numpy() - layout.vmalloc_start) // (
+                layout.page_size
+            )
+        return steps
 
 
 def arena_figures(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any]) -> ArenaOutcome:
-    """Count what happened in the arena.
+    """Count what happened in the arena in a whole trace.
 
     Parameters
     ----------
     events
         Event table.
-    layout
-        For the arena's bounds.
-    values
-        Facts; ``areas`` are the areas at the start of the capture.
+    layout, values
+        As for :class:`ArenaUse`.
 
     Returns
     -------
     ArenaOutcome
-        `peak_used` and `largest_hole_min` are None without the initial areas.
     """
-    allocs = events.filter(pl.col("op") == "area_alloc")
-    failed = allocs.filter(pl.col("vaddr") == 0)
-    purges = events.filter((pl.col("op") == "area_purge") & (pl.col("pages").fill_null(1) > 0))
-    areas = [
-        (a.start, a.end)
-        for a in values.get("areas", ())
-        if layout.vmalloc_start <= a.start < a.end <= layout.vmalloc_end
-    ]
-    peak = hole = None
-    if areas:
-        peak, hole = _peak_and_hole(events, layout, areas)
-    return ArenaOutcome(
-        size=layout.vmalloc_end - layout.vmalloc_start,
-        allocs=allocs.height - failed.height,
-        failures=failed.height,
-        peak_used=peak,
-        largest_hole_min=hole,
-        lazy_purges=purges.height,
-    )
-
-
-def _peak_and_hole(
-    events: pl.DataFrame, layout: Layout, areas: list[tuple[int, int]]
-) -> tuple[int, int]:
-    """Most bytes in use, and the smallest that the largest hole ever was."""
-    from replay.kernels.arena_use import run
-
-    inside = (pl.col("vaddr") >= layout.vmalloc_start) & (pl.col("vaddr") < layout.vmalloc_end)
-    lent = events.filter((pl.col("op") == "area_alloc") & inside).select(
-        at=pl.coalesce("end_seq", "seq"),
-        start="vaddr",
-        end=pl.col("vaddr") + pl.col("size"),
-        code=0,
-    )
-    freed = events.filter((pl.col("op") == "area_free") & inside).select(
-        at="seq", start="vaddr", end="end", code=1
-    )
-    purged = events.filter(pl.col("op") == "area_purge").select(
-        at=pl.coalesce("end_seq", "seq"),
-        start=pl.lit(0, pl.UInt64),
-        end=pl.lit(0, pl.UInt64),
-        code=2,
-    )
-    steps = pl.concat([lent, freed, purged]).drop_nulls().sort("at", maintain_order=True)
-    pages = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
-
-    def page(addresses: pl.Series) -> Any:
-        clipped = addresses.cast(pl.Int64).clip(layout.vmalloc_start, layout.vmalloc_end)
-        return ((clipped - layout.vmalloc_start) // layout.page_size).to_numpy()
-
-    table = np.array(sorted(areas), np.int64)
-    peak, hole = run(
-        pages,
-        (table - layout.vmalloc_start) // layout.page_size,
-        steps.get_column("code").to_numpy().astype(np.uint8),
-        page(steps.get_column("start")),
-        page(steps.get_column("end")),
-    )
-    return int(peak) * layout.page_size, int(hole) * layout.page_size
+    use = ArenaUse(layout, values)
+    use.feed(events, last=True)
+    return use.outcome()

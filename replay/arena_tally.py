@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arches.base import Layout
-    from replay.pool_facts import PoolWindow
+    from replay.survey import PoolWindow
 
 ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
 

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from replay.lock_order import LockOrder
-from replay.pool_facts import pool_facts
 from replay.pool_stream import GET_CODE, is_window_flush, passes_of
+from replay.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.lock_order import Piece
-    from replay.pool_facts import PoolState, PoolWindow
+    from replay.survey import PoolState, PoolWindow
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def linearise(
     HmtraceError
         If the trace contradicts itself so much that its order cannot be searched in memory.
     """
-    facts = pool_facts(events, state)
+    facts = survey(events, state).pool
     order = LockOrder(window, facts, state=state, losses=losses)
     piece = order.feed(events, 0, last=True)
     calls = piece.calls

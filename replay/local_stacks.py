@@ -6,7 +6,7 @@ known, the mappings on them, and mappings that have not returned yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -58,6 +58,8 @@ class LocalPiece:
         Rows of the mappings that were taken back, and of their unmaps.
     hold_ns : ndarray of int64
         From the mapping's return to its unmap's entry.
+    lowmem, reused
+        Calls for pages that need no slot, and that found a mapping of the pool.
     unmaps
         Unmaps that gave a slot back.
     switches : ndarray of int32
@@ -76,8 +78,10 @@ class LocalPiece:
     hold_ns: NDArray[np.int64]
     unmaps: int
     switches: NDArray[np.int32]
-    strays: int
-    misfits: int
+    lowmem: int = 0
+    reused: int = 0
+    strays: int = 0
+    misfits: int = 0
 
 
 class LocalStacks:
@@ -128,7 +132,10 @@ class LocalStacks:
         """
         from replay.kernels import local as kernel
 
-        coming = np.concatenate([self._coming, self._events_of(events, first_row)])
+        table = events.with_row_index("row", first_row)
+        maps = table.filter(pl.col("op") == "kmap_local")
+        high = maps.filter(takes_slot(maps, self._layout))
+        coming = np.concatenate([self._coming, self._events_of(table, high)])
         # Of events at one position (a loss and what comes after it) the loss comes first.
         coming = coming[np.lexsort((-coming["kind"].astype(np.int16), coming["at"]))]
         end = int(events["seq"][-1]) if events.height else 0
@@ -156,7 +163,15 @@ class LocalStacks:
             stream[name] = getattr(done, name)
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
         self._keep(stream, keys, stacks, stop, lost=lost)
-        return _piece(stream, done.partner, start, stop, int(strays), int(misfits))
+        piece = _piece(stream, done.partner, start, stop)
+        reused = maps.filter(reuses(layout)).height
+        return replace(
+            piece,
+            lowmem=maps.height - high.height - reused,
+            reused=reused,
+            strays=int(strays),
+            misfits=int(misfits),
+        )
 
     def _state(self, stream: NDArray[np.void], keys: NDArray[np.int64]) -> Stacks:
         """State of the stacks `keys` before the stream."""
@@ -203,13 +218,10 @@ class LocalStacks:
         self._stacks = np.concatenate([others, here])
         self._stacks = self._stacks[(self._stacks["depth"] > 0) | self._stacks["certain"]]
 
-    def _events_of(self, events: pl.DataFrame, first_row: int) -> NDArray[np.void]:
+    def _events_of(self, table: pl.DataFrame, maps: pl.DataFrame) -> NDArray[np.void]:
         """Mappings that take a slot, unmaps of slots, and switches, in this order."""
         from replay.kernels import local as kernel
 
-        table = events.with_row_index("row", first_row)
-        maps = table.filter(pl.col("op") == "kmap_local")
-        maps = maps.filter(takes_slot(maps, self._layout))
         unmaps = table.filter(
             (pl.col("op") == "kunmap_local") & (slot_of(self._layout).fill_null(0) >= 0)
         )
@@ -258,8 +270,6 @@ def _piece(
     partner: NDArray[np.int32],
     start: int,
     stop: int,
-    strays: int,
-    misfits: int,
 ) -> LocalPiece:
     """What the events from `start` to `stop` came to."""
     from replay.kernels import local as kernel
@@ -280,8 +290,6 @@ def _piece(
         hold_ns=stream["ts"][by] - stream["ts"][of],
         unmaps=int(((here["kind"] == kernel.UNMAP) & (here["slot"] >= 0)).sum()),
         switches=held[held > 0],
-        strays=strays,
-        misfits=misfits,
     )
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from replay.kernels.placing import Work
     from replay.kernels.pool import Pool
     from replay.kernels.search import Checkpoint
-    from replay.pool_facts import PoolFacts, PoolState, PoolWindow
     from replay.pool_stream import Known
+    from replay.survey import PoolFacts, PoolState, PoolWindow
 
 _ROWS_PER_EVENT: Final = 64
 _FEW_ROWS: Final = 1 << 22
@@ -171,13 +171,13 @@ class LockOrder:
         settled = min(self._done, int(carry.held[:, KEY].min(initial=self._done * SUB)) // SUB)
         dropped, renamed = self._stream.forget(settled, used)
         carry.held[:, KEY] -= settled * SUB
-        carry.held[:, CALL] = np.where(held_calls >= 0, renamed[held_calls], -1)
+        carry.held[:, CALL] = renamed[held_calls]
         carry.reg[PASS_KEY] -= settled * SUB
         self._carry = carry._replace(
             maps=renamed[carry.maps],
             unmaps=renamed[carry.unmaps],
-            limbo_unmap=np.where(in_limbo, renamed[carry.limbo_unmap], -1),
-            row_of=carry.row_of[renamed >= 0],
+            limbo_unmap=renamed[np.where(in_limbo, carry.limbo_unmap, -1)],
+            row_of=carry.row_of[renamed[:-1] >= 0],
         )
         self._done -= settled
         return dropped

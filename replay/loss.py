@@ -34,3 +34,8 @@ class Loss(Protocol):
     def intervals(self) -> Sequence[Gap]:
         """The gaps."""
         ...
+
+
+def gaps_of(lost: Loss | None) -> tuple[int, ...]:
+    """`seq` of the first event after each gap, ascending."""
+    return tuple(sorted({gap.after_seq for gap in lost.intervals})) if lost else ()

@@ -10,9 +10,9 @@ import polars as pl
 
 from replay.linearise import PoolSequence, linearise
 from replay.lock_order import over_pages
-from replay.pool_facts import PoolState, PoolWindow
 from replay.pool_stream import POOL_CALLS, is_anonymous
 from replay.pool_tally import BINS, PoolTally
+from replay.survey import PoolState, PoolWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

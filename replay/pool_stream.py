@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.kernels.placing import Calls
-    from replay.pool_facts import PoolFacts, PoolWindow
+    from replay.survey import PoolFacts, PoolWindow
 
 POOL_CALLS: Final = ("kmap", "kunmap", "kmap_get")
 GET_CODE: Final = 2
@@ -237,7 +237,7 @@ class PoolStream:
         calls : ndarray of CALL
             The calls that are dropped.
         renamed : ndarray of int64
-            New index of every call, -1 dropped.
+            New index of every call, -1 dropped; one element more, so that -1 stays -1.
         """
         from replay.kernels.placing import PASS
 
@@ -253,8 +253,8 @@ class PoolStream:
         keep = used | self.calls["is_open"]
         who = self._events["who"]
         keep[who[who >= 0]] = True
-        renamed = np.where(keep, np.cumsum(keep) - 1, -1)
-        self._events["who"] = np.where(who >= 0, renamed[who], -1)
+        renamed = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
+        self._events["who"] = renamed[who]
         dropped = self.calls[~keep]
         self.calls = self.calls[keep]
         return dropped, renamed

@@ -24,15 +24,15 @@ from replay.arena import arena_figures
 from replay.arena_tally import arena_tally
 from replay.arena_whatif import forecast, same_arena
 from replay.costing import Work, cost_of
+from replay.figures import common_caveats
 from replay.findings import findings
 from replay.layout import layout_of
 from replay.memory import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, LocalOutcome, Outcome
 from replay.pool import window_of
-from replay.pool_facts import PoolWindow
 from replay.pool_tally import BINS, PoolTally
-from replay.run import Replayed, common_caveats
 from replay.sites import call_sites
+from replay.survey import PoolWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from replay.machine import Machine
     from replay.memory import Memory
     from replay.outcome import PoolOutcome
+    from replay.run import Replayed
 
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
@@ -129,7 +130,14 @@ def what_if(
             *_caveats(done, layout, pool, placement),
             *_memory_caveats(memory, high, values or {}),
             *arena.caveats,
-            *common_caveats(done, values or {}, lost, clock_is_ns=clock_is_ns),
+            *common_caveats(
+                done.survey,
+                done.pool.initial_state,
+                done.beyond,
+                values or {},
+                lost,
+                clock_is_ns=clock_is_ns,
+            ),
         ),
     )
     return replace(outcome, findings=findings(outcome, values or {}, lost))

@@ -78,7 +78,8 @@ def replay(
     """Replay a workload on another machine, beside the captured one."""
     target = Output.create(output_format, color, output, force=force)
     from hmtrace.cli.machines import captured_machine, target_machine
-    from hmtrace.cli.report import as_captured, figures
+    from hmtrace.cli.progress import ProgressBar
+    from replay.run import outcome_of, replay_events
     from replay.whatif import what_if
 
     opened = read(capture)
@@ -93,13 +94,17 @@ def replay(
         vmalloc=vmalloc,
         cpus=cpus,
     )
-    done = as_captured(opened, captured)
-    baseline = figures(opened, done)
+    values, lost = opened.facts.values(), opened.lost
+    with ProgressBar("replaying") as progress:
+        done = replay_events(
+            opened.events, captured, values=values, lost=lost, progress=progress.step
+        )
+    baseline = outcome_of(done, values, lost, clock_is_ns=opened.clock_is_ns)
     outcome = what_if(
         done,
         wanted,
-        values=opened.facts.values(),
-        lost=opened.lost,
+        values=values,
+        lost=lost,
         clock_is_ns=opened.clock_is_ns,
         placement=placement.value,
         timing=timing.value,

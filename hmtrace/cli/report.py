@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from replay.machine import Machine
     from replay.outcome import Outcome
-    from replay.run import Replayed
 
 
 EXAMPLES = (
@@ -46,7 +45,7 @@ def report(
 
     opened = read(capture)
     machine, assumptions = captured_machine(opened, costs)
-    outcome = figures(opened, as_captured(opened, machine))
+    outcome = figures(opened, machine)
     source = describe(opened)
     if target.is_json:
         from hmtrace.report.document import outcome_document, schema, source_document
@@ -60,23 +59,17 @@ def report(
     target.table(*report_renderables(source, outcome, assumptions))
 
 
-def as_captured(capture: Capture, machine: Machine) -> Replayed:
-    """Replay a capture on the machine it was captured on, with a progress bar."""
+def figures(capture: Capture, machine: Machine) -> Outcome:
+    """Outcome of a capture on the machine it was captured on, with a progress bar."""
     from hmtrace.cli.progress import ProgressBar
-    from replay.run import replay_events
+    from replay.windows import replay
 
     with ProgressBar("replaying") as progress:
-        return replay_events(
+        return replay(
             capture.events,
             machine,
             values=capture.facts.values(),
             lost=capture.lost,
-            progress=progress.step,
+            clock_is_ns=capture.clock_is_ns,
+            progress=progress,
         )
-
-
-def figures(capture: Capture, done: Replayed) -> Outcome:
-    """Outcome of a capture's replay on its own machine."""
-    from replay.run import outcome_of
-
-    return outcome_of(done, capture.facts.values(), capture.lost, clock_is_ns=capture.clock_is_ns)

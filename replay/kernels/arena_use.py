@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
+
+from replay.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +17,34 @@ PURGE = 2
 
 _FREE, _USED, _LAZY = 0, 1, 2
 
+# Positions in Arena.reg
+IN_USE = 0  # pages in use or lazily freed
+PEAK = 1  # most of them ever
+HOLE = 2  # the smallest that the largest hole ever was
+FIRST = 3  # first page and length of the largest hole
+LENGTH = 4
+OTHERS = 5  # a bound on all other holes: only when it does not tell is the map searched
+LAZY_START = 6  # the pages freed since the last purge lie between these
+LAZY_END = 7
+REGISTERS = 8
 
-@numba.njit(cache=True, nogil=True)
+
+class Arena(NamedTuple):
+    """State of the arena.
+
+    Attributes
+    ----------
+    state : ndarray of uint8, shape (pages,)
+        Per page: free, in use, or lazily freed.
+    reg : ndarray of int64, shape (REGISTERS,)
+        Scalars; see the constants.
+    """
+
+    state: NDArray[np.uint8]
+    reg: NDArray[np.int64]
+
+
+@kernel
 def _two_largest_holes(state: NDArray[np.uint8]) -> tuple[int, int, int]:
     """First page and length of the largest hole, and the length of the next."""
     start, best, second = 0, 0, 0
@@ -34,69 +61,75 @@ def _two_largest_holes(state: NDArray[np.uint8]) -> tuple[int, int, int]:
     return start, best, second
 
 
-@numba.njit(cache=True, nogil=True)
-def run(
-    pages: int,
-    initial: NDArray[np.int64],
-    code: NDArray[np.uint8],
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Follow the arena through a trace.
+def new_arena(pages: int, areas: NDArray[np.int64]) -> Arena:
+    """Arena of `pages` pages at the start of a capture.
 
     Parameters
     ----------
     pages
-        Size of the arena.
-    initial : ndarray of int64, shape (a, 2)
-        First page and page after the last of the areas in use at the start.
+        Size.
+    areas : ndarray of int64, shape (a, 2)
+        First page and page after the last of the areas in use.
+    """
+    state = np.full(pages, _FREE, np.uint8)
+    for start, end in areas:
+        state[start:end] = _USED
+    reg = np.zeros(REGISTERS, np.int64)
+    reg[IN_USE] = reg[PEAK] = np.count_nonzero(state)
+    reg[FIRST], reg[LENGTH], reg[OTHERS] = _two_largest_holes(state)
+    reg[HOLE] = reg[LENGTH]
+    reg[LAZY_START] = pages
+    return Arena(state, reg)
+
+
+@kernel
+def _alloc(state: NDArray[np.uint8], reg: NDArray[np.int64], start: int, end: int) -> None:
+    """Take pages, and see what is left of the largest hole."""
+    for page in range(start, end):
+        reg[IN_USE] += state[page] == _FREE
+        state[page] = _USED
+    reg[PEAK] = max(reg[PEAK], reg[IN_USE])
+    first, length = reg[FIRST], reg[LENGTH]
+    if start >= first + length or end <= first:
+        return
+    left = max(start - first, 0)
+    right = max(first + length - end, 0)
+    if right > left:
+        first = end
+    length = max(left, right)
+    if length < reg[OTHERS]:
+        first, length, reg[OTHERS] = _two_largest_holes(state)
+    reg[FIRST], reg[LENGTH] = first, length
+    reg[HOLE] = min(reg[HOLE], length)
+
+
+@kernel
+def run(
+    arena: Arena, code: NDArray[np.uint8], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> None:
+    """Follow the arena through a trace.
+
+    Parameters
+    ----------
+    arena
+        State, changed in place.
     code, start, end : ndarray, shape (n,)
         What happened (ALLOC, FREE, PURGE), and to which pages.
-
-    Returns
-    -------
-    peak, hole : int
-        Most pages in use or lazily freed; the smallest that the largest hole ever was.
     """
-    state = np.zeros(pages, np.uint8)
-    used = 0
-    for i in range(initial.shape[0]):
-        for page in range(initial[i, 0], min(initial[i, 1], pages)):
-            used += state[page] == _FREE
-            state[page] = _USED
-    peak = used
-    # The largest hole, and a bound on all others: only when neither tells is the map searched.
-    first, length, others = _two_largest_holes(state)
-    hole = length
-    lazy = np.zeros((code.shape[0] + 1, 2), np.int64)
-    n_lazy = 0
+    state, reg = arena.state, arena.reg
     for i in range(code.shape[0]):
         if code[i] == ALLOC:
-            for page in range(start[i], end[i]):
-                used += state[page] == _FREE
-                state[page] = _USED
-            peak = max(peak, used)
-            if start[i] < first + length and end[i] > first:
-                left = max(start[i] - first, 0)
-                right = max(first + length - end[i], 0)
-                if right > left:
-                    first = end[i]
-                length = max(left, right)
-                if length < others:
-                    first, length, others = _two_largest_holes(state)
-                hole = min(hole, length)
+            _alloc(state, reg, start[i], end[i])
         elif code[i] == FREE:
             for page in range(start[i], end[i]):
                 if state[page] == _USED:
                     state[page] = _LAZY
-            lazy[n_lazy] = start[i], end[i]
-            n_lazy += 1
+            reg[LAZY_START] = min(reg[LAZY_START], start[i])
+            reg[LAZY_END] = max(reg[LAZY_END], end[i])
         else:
-            for j in range(n_lazy):
-                for page in range(lazy[j, 0], lazy[j, 1]):
-                    if state[page] == _LAZY:
-                        state[page] = _FREE
-                        used -= 1
-            n_lazy = 0
-            others = pages
-    return peak, hole
+            for page in range(reg[LAZY_START], reg[LAZY_END]):
+                if state[page] == _LAZY:
+                    state[page] = _FREE
+                    reg[IN_USE] -= 1
+            reg[LAZY_START], reg[LAZY_END] = state.shape[0], 0
+            reg[OTHERS] = state.shape[0]

@@ -101,6 +101,9 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
     fake.replay_events = lambda *_, **__: None
     fake.outcome_of = lambda *_, **__: calls.outcome
     monkeypatch.setitem(sys.modules, "replay.run", fake)
+    fake = ModuleType("replay.windows")
+    fake.replay = lambda *_, **__: calls.outcome
+    monkeypatch.setitem(sys.modules, "replay.windows", fake)
     fake = ModuleType("replay.whatif")
     fake.what_if = what_if
     monkeypatch.setitem(sys.modules, "replay.whatif", fake)

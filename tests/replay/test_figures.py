@@ -180,8 +180,8 @@ def test_largest_hole_against_a_plain_map() -> None:
         runs = "".join(map(str, state)).split("1")
         worst = min(worst, max(map(len, runs)))
         peak = max(peak, int(state.sum()))
-    got = arena_use.run(
-        pages, np.zeros((0, 2), np.int64), np.array(code, np.uint8),
-        np.array(start, np.int64), np.array(end, np.int64),
-    )  # fmt: skip
-    assert got == (peak, worst)
+    arena = arena_use.new_arena(pages, np.zeros((0, 2), np.int64))
+    arena_use.run(
+        arena, np.array(code, np.uint8), np.array(start, np.int64), np.array(end, np.int64)
+    )
+    assert (arena.reg[arena_use.PEAK], arena.reg[arena_use.HOLE]) == (peak, worst)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replay.kernels.placing import DIVERGED, INITIAL, ORDERED
 from replay.linearise import linearise
 from replay.pool import PoolReplay, _replay
-from replay.pool_facts import PoolState, PoolWindow
+from replay.survey import PoolState, PoolWindow
 from tests.replay.oracle import BASE, PAGE, Run, simulate
 
 BOOT = PoolState(last=0)

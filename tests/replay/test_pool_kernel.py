@@ -7,7 +7,7 @@ import pytest
 
 from replay.kernels import pool as k
 from replay.kernels import sequence
-from replay.pool_facts import PoolWindow
+from replay.survey import PoolWindow
 
 A, B, C, D, E, X = range(6)
 

@@ -1,4 +1,4 @@
-"""What has to be known of a whole trace before its pool calls can be ordered piece by piece."""
+"""What has to be known of a whole trace before it can be replayed piece by piece."""
 
 from __future__ import annotations
 
@@ -94,8 +94,33 @@ class PoolFacts:
     pages: Mapping[int, int] = field(default_factory=dict)
 
 
-def pool_facts(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> PoolFacts:
-    """Look through a trace for its facts, in bounded memory.
+@dataclass(frozen=True)
+class Survey:
+    """What a first look at a whole trace tells.
+
+    Attributes
+    ----------
+    rows
+        Rows of the event table.
+    span
+        Time of the first and of the last event.
+    ops
+        Rows by operation.
+    pageless
+        kmap() calls without a page.
+    pool
+        For the pool's lock order.
+    """
+
+    rows: int
+    span: tuple[int, int]
+    ops: Mapping[str, int]
+    pageless: int
+    pool: PoolFacts
+
+
+def survey(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> Survey:
+    """Look through a trace once, in bounded memory.
 
     Parameters
     ----------
@@ -106,28 +131,38 @@ def pool_facts(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> 
 
     Returns
     -------
-    PoolFacts
+    Survey
     """
     from replay.pool_stream import POOL_CALLS, is_anonymous
 
     table = events.lazy()
-    calls = table.filter(pl.col("op").is_in(POOL_CALLS) & ~is_anonymous())
+    of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()
+    figures = table.select(
+        first=pl.col("ts").min().fill_null(0),
+        last=pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).fill_null(0),
+        start=pl.col("ts").filter(of_pool).min().fill_null(0),
+        pageless=((pl.col("op") == "kmap") & pl.col("page").is_null()).sum(),
+    )
     frames = sorted({pfn for _, _, pfn in state.slots if pfn >= 0}) if state is not None else []
-    mapped = (
-        calls.filter(pl.col("pfn").is_in(frames) & pl.col("page").is_not_null())
+    pages = (
+        table.filter(of_pool & pl.col("pfn").is_in(frames) & pl.col("page").is_not_null())
         .group_by("pfn")
         .agg(pl.col("page").max())
     )
-    first, traced, pages = pl.collect_all(
-        [
-            calls.select(pl.col("ts").min().fill_null(0)),
-            table.select(
-                passes=(pl.col("op") == "pool_flush").any(),
-                gets=(pl.col("op") == "kmap_get").any(),
-            ),
-            mapped,
-        ],
-        engine="streaming",
+    ops = table.group_by("op").len().with_columns(pl.col("op").cast(pl.String))
+    queries = [figures, ops, *([pages] if frames else [])]
+    told, counts, *mapped = pl.collect_all(queries, engine="streaming")
+    number = dict(counts.rows())
+    row = told.row(0, named=True)
+    return Survey(
+        rows=sum(number.values()),
+        span=(row["first"], row["last"]),
+        ops=number,
+        pageless=row["pageless"],
+        pool=PoolFacts(
+            start=row["start"],
+            passes_traced="pool_flush" in number,
+            gets_traced="kmap_get" in number,
+            pages=dict(mapped[0].rows()) if mapped else {},
+        ),
     )
-    passes, gets = traced.row(0)
-    return PoolFacts(first.item(), bool(passes), bool(gets), dict(pages.rows()))

@@ -1,0 +1,147 @@
+"""From the figures of a replay's parts to one outcome, whichever way they were counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from replay.costing import Work, cost_of
+from replay.findings import findings
+from replay.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replay.arena_tally import ArenaTally
+    from replay.layout import Layout
+    from replay.loss import Loss
+    from replay.machine import Machine
+    from replay.outcome import ArenaOutcome, LocalOutcome, PoolOutcome, Site
+    from replay.pool_tally import PoolTally
+    from replay.survey import Survey
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the parts of a replay counted.
+
+    Attributes
+    ----------
+    survey
+        Facts of the whole trace.
+    tally, pool
+        The pool.
+    local
+        Local mappings.
+    work, arena
+        Calls on the arena with the flushes of kernel addresses, and the arena's use.
+    sites
+        Call sites.
+    initial_state
+        As in :class:`replay.pool.PoolReplay`.
+    beyond
+        Number of values that no such machine has.
+    remarks
+        What was left out, in words.
+    """
+
+    survey: Survey
+    tally: PoolTally
+    pool: PoolOutcome
+    local: LocalOutcome
+    work: ArenaTally
+    arena: ArenaOutcome
+    sites: tuple[Site, ...]
+    initial_state: str
+    beyond: int
+    remarks: tuple[str, ...] = ()
+
+
+def outcome_from(
+    figures: Figures,
+    machine: Machine,
+    layout: Layout,
+    values: Mapping[str, Any],
+    lost: Loss | None,
+    *,
+    clock_is_ns: bool,
+) -> Outcome:
+    """The outcome of a replay on the captured machine.
+
+    Parameters
+    ----------
+    figures
+        What the parts counted.
+    machine, layout
+        The machine and its address map.
+    values, lost, clock_is_ns
+        As for :func:`replay.windows.replay`.
+    """
+    work = Work(
+        pool=figures.pool,
+        local=figures.local,
+        scanned=figures.tally.scanned,
+        freed_by_wraps=figures.tally.freed_by_wraps,
+        freed_by_unused=figures.tally.freed_by_unused,
+        held_at_switches=figures.local.mappings_saved,
+        arena=figures.work,
+    )
+    first, last = figures.survey.span
+    cost, tlb = cost_of(work, machine, layout, last - first if clock_is_ns else None)
+    caveats = common_caveats(
+        figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
+    )
+    outcome = Outcome(
+        machine=machine,
+        layout=layout,
+        span_ns=last - first,
+        cpus=machine.cpus,
+        pool=figures.pool,
+        local=figures.local,
+        arena=figures.arena,
+        tlb=tlb,
+        cost=cost,
+        sites=figures.sites,
+        caveats=(*figures.remarks, *caveats),
+    )
+    return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def common_caveats(
+    survey: Survey,
+    initial_state: str,
+    beyond: int,
+    values: Mapping[str, Any],
+    lost: Loss | None,
+    *,
+    clock_is_ns: bool,
+) -> list[str]:
+    """What the reader must know to trust the figures no more than they deserve."""
+    caveats = []
+    kmaps = survey.ops.get("kmap", 0)
+    if kmaps and survey.pageless == kmaps:
+        caveats.append(
+            "the trace has no page arguments: every kmap() is taken for a page of its own, so "
+            "hits, pool use and flushes are not known, only counts and call sites"
+        )
+    if initial_state != "snapshot" and kmaps:
+        caveats.append(f"initial state of the pool: {initial_state}")
+    if lost is not None and (lost.events or lost.unknown):
+        caveats.append(
+            "events were lost: the model starts anew after each gap, so counts are lower bounds "
+            "and the pool's use right after a gap is not known"
+        )
+    if beyond:
+        caveats.append(
+            f"{beyond} values are beyond any address or size of such a machine: the trace is "
+            "damaged, or of another machine"
+        )
+    if not clock_is_ns:
+        caveats.append("the trace clock counts no time: durations and shares are not known")
+    if "QEMU" in str(values.get("board", "")):
+        caveats.append("the machine was emulated (QEMU): its times say nothing of real hardware")
+    caveats.append(
+        "costs in ns are estimates from replay/costs.toml, most of it assumptions; --costs FILE "
+        "puts measured figures in"
+    )
+    return caveats

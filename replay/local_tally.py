@@ -1,0 +1,78 @@
+"""Figures of the local mappings, counted up piece by piece."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from replay.outcome import LocalOutcome
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.arches.base import Layout
+
+
+@dataclass
+class LocalTally:
+    """What local mappings come to.
+
+    Attributes
+    ----------
+    lowmem
+        Calls for pages that need no slot.
+    reused
+        Calls that found a mapping of the pool (kmap_high_get).
+    unmaps
+        Unmaps that gave a slot back.
+    switches, saved
+        Context switches that found mappings held, and how many they found.
+    depths
+        Number of mappings by CPU and depth (0: the first).
+    """
+
+    lowmem: int = 0
+    reused: int = 0
+    unmaps: int = 0
+    switches: int = 0
+    saved: int = 0
+    depths: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def add(
+        self, depth: NDArray[np.int32], cpu: NDArray[np.int32], switches: NDArray[np.int32]
+    ) -> None:
+        """Count mappings that took a slot, and switches by the mappings that each found held."""
+        pairs, number = np.unique(np.stack([cpu, depth]), axis=1, return_counts=True)
+        for on, level, times in zip(*pairs.tolist(), number.tolist(), strict=True):
+            self.depths[on, level] += times
+        self.switches += switches.size
+        self.saved += int(switches.sum(dtype=np.int64))
+
+    def outcome(self, layout: Layout) -> LocalOutcome:
+        """The figures, with the flushes that the machine makes for them."""
+        maps = self.depths.total()
+        single = self.saved  # taking mappings down at a switch always flushes
+        if layout.local_flush_on_map:
+            single += maps + self.saved
+        if layout.local_flush_on_unmap:
+            single += self.unmaps
+        by_cpu: dict[int, list[int]] = {}
+        for (cpu, depth), number in sorted(self.depths.items()):
+            levels = by_cpu.setdefault(cpu, [])
+            levels.extend([0] * (depth - len(levels)))
+            levels.append(number)
+        return LocalOutcome(
+            maps=maps,
+            lowmem=self.lowmem,
+            reused=self.reused,
+            unmaps=self.unmaps,
+            max_depth=max((depth + 1 for _, depth in self.depths), default=0),
+            limit=layout.km_usable_depth,
+            depth_by_cpu={cpu: tuple(levels) for cpu, levels in by_cpu.items()},
+            saved_on_switch=self.switches,
+            mappings_saved=self.saved,
+            tlb_single=single,
+        )

@@ -1,0 +1,90 @@
+"""Figures window by window: the same as of the whole trace, wherever the windows end."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from collectors import open_capture
+from collectors.errors import HmtraceError
+from hmtrace.report.document import outcome_document
+from replay.machine import Machine
+from replay.run import outcome_of, replay_events
+from replay.windows import replay
+from tests.expected import REPORTS
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+CAPTURES = sorted(REPORTS)
+
+
+@cache
+def opened(name: str) -> tuple[Capture, Machine]:
+    capture = open_capture(FIXTURES / name)
+    return capture, Machine.from_facts(capture.facts.values())[0]
+
+
+@cache
+def whole(name: str) -> dict[str, Any]:
+    """Document of the replay that keeps every call."""
+    capture, machine = opened(name)
+    values = capture.facts.values()
+    done = replay_events(capture.events, machine, values=values, lost=capture.lost)
+    outcome = outcome_of(done, values, capture.lost, clock_is_ns=capture.clock_is_ns)
+    return outcome_document(outcome)
+
+
+def windowed(name: str, rows: int, events: pl.LazyFrame | None = None) -> dict[str, Any]:
+    capture, machine = opened(name)
+    outcome = replay(
+        capture.events if events is None else events,
+        machine,
+        values=capture.facts.values(),
+        lost=capture.lost,
+        clock_is_ns=capture.clock_is_ns,
+        rows=rows,
+    )
+    return outcome_document(outcome)
+
+
+def same(found: Any, expected: Any, where: str = "") -> None:
+    """Compare documents; floating-point sums may differ by the order of their terms."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            same(found[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for number, value in enumerate(expected):
+            same(found[number], value, f"{where}[{number}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-9), where
+    else:
+        assert found == expected, where
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_small_windows_give_the_figures_of_the_whole_trace(name: str) -> None:
+    same(windowed(name, 2_000), whole(name))
+
+
+def test_a_table_on_disk_is_read_window_by_window(tmp_path: Path) -> None:
+    name = "i386-minix-pae-smp2"
+    events = opened(name)[0].events.collect()
+    events.write_parquet(tmp_path / "events.parquet", row_group_size=5_000)
+    lazy = pl.scan_parquet(tmp_path / "events.parquet")
+    same(windowed(name, 10_000, lazy), whole(name))
+
+
+def test_a_table_out_of_order_is_refused(tmp_path: Path) -> None:
+    name = "i386-minix-pae-smp2"
+    events = opened(name)[0].events.collect()
+    events.sort("cpu").write_parquet(tmp_path / "events.parquet", row_group_size=5_000)
+    with pytest.raises(HmtraceError, match="not in order"):
+        windowed(name, 10_000, pl.scan_parquet(tmp_path / "events.parquet"))
