@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collectors.source import Source
 
 _ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
+_ONE_BLOCK: Final = 62
+"""All samples are of one block (:func:`collectors.tracecmd_dat.weaving.fill_rows`)."""
 _SLICE: Final = 1 << 17
 """Rows that a thread fills at a time."""
 
@@ -119,7 +121,7 @@ def make_raw(listed: Listed, file: Container) -> RawEvents:
     come; a stable sort of everything gives the same order (tools/perf/util/ordered-events.c),
     and a better one where perf record itself came too late.
     """
-    from collectors.tracecmd_dat import kernels as pages
+    from collectors.tracecmd_dat import weaving
 
     ts = listed.ts
     if len(ts) and not bool(np.any(ts[1:] < ts[:-1])):
@@ -132,10 +134,12 @@ def make_raw(listed: Listed, file: Container) -> RawEvents:
     raw_big = meta is not None and meta.order == "big"
     plans = np.array([p.row() for p in listed.plans], np.int64)
     nameless = np.zeros(1, np.int32)
+    base = np.array([listed.data.ctypes.data], np.int64)
 
     def fill(first: int) -> None:
-        pages.fill_rows(
-            listed.data,
+        weaving.fill_rows(
+            base,
+            _ONE_BLOCK,
             raw_big,
             order[first : first + _SLICE],
             ts,

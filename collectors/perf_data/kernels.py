@@ -14,8 +14,15 @@ import numpy as np
 
 from collectors.perf_data import attrs as table
 from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
-from collectors.text.words import load_word, piece
-from collectors.tracecmd_dat.kernels import extend, find_slot, load, u16, u32, u64
+from collectors.tracecmd_dat.kernels import (
+    PAIR_COUNT,
+    PAIR_IP,
+    PAIR_NEED,
+    PAIR_PLAN,
+    UNRESOLVED,
+    find_pair,
+)
+from collectors.tracecmd_dat.loads import bare, extend, load, piece, u16, u32, u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,8 +59,6 @@ NO_CPU = 18
 PAUSE = 19  # come back behind the record that reaches this place
 STATE_CELLS = 20
 
-UNRESOLVED = -2
-"""Plan of a pair that has not been asked for."""
 UNKNOWN_CPU = 0xFFFF
 NOT_RAW = 1 << 16
 """Events that are no tracepoints are numbered from here on, by their attribute."""
@@ -73,30 +78,13 @@ _R_ID, _R_GROUP, _R_LOST = int(Read.ID), int(Read.GROUP), int(Read.LOST)
 _BPF = MISC_LOST_BPF
 
 
-_B1, _B2 = np.uint64(0x00FF_00FF_00FF_00FF), np.uint64(0x0000_FFFF_0000_FFFF)
-_S8, _S16, _S32 = np.uint64(8), np.uint64(16), np.uint64(32)
-
-
-@piece
-def _word(base: Any, at: Any, big: Any) -> Any:
-    """Load 8 bytes, which must be there, as a number."""
-    word = load_word(base, at)
-    if big:
-        word = (word >> _S8 & _B1) | (word & _B1) << _S8
-        word = (word >> _S16 & _B2) | (word & _B2) << _S16
-        word = word >> _S32 | word << _S32
-    return np.int64(word)
-
-
 @piece
 def _pair(base: Any, at: Any, big: Any) -> Any:
     """Load two numbers of 4 bytes, which must be there."""
-    word = _word(base, at, big)
-    first, second = word & 0xFFFF_FFFF, word >> 32 & 0xFFFF_FFFF
-    return (second, first) if big else (first, second)
+    return u32(base, at, big), u32(base, at + 4, big)
 
 
-@numba.njit(nogil=True)
+@bare
 def _attr_of(key: Any, keys: NDArray[np.int64], attrs: NDArray[np.int32]) -> Any:
     """Attribute of an id, -1: none (tables: :func:`collectors.perf_data.attrs.id_table`)."""
     if len(attrs) != len(keys):
@@ -116,9 +104,9 @@ def _attr_of(key: Any, keys: NDArray[np.int64], attrs: NDArray[np.int32]) -> Any
     return -1
 
 
-@numba.njit(nogil=True)
+@bare
 def _raw_at(
-    data: NDArray[np.uint8],
+    base: Any,
     at: Any,
     end: Any,
     attr: NDArray[np.int64],
@@ -128,8 +116,8 @@ def _raw_at(
 
     Parameters
     ----------
-    data, big
-        Bytes and their endianness.
+    base, big
+        Address of the bytes, and their endianness.
     at, end : int
         First byte after the fixed fields; end of the record.
     attr : ndarray of int64
@@ -142,7 +130,7 @@ def _raw_at(
         if form & _R_GROUP:
             if end - at < 8:
                 return -1
-            number = u64(data, at, big)
+            number = u64(base, at, big)
             if number < 0 or number > (end - at) >> 3:
                 return -1
             at += 8 * (1 + times + number * each)
@@ -153,7 +141,7 @@ def _raw_at(
     if attr[_A_CHAIN]:
         if end - at < 8:
             return -1
-        number = u64(data, at, big)
+        number = u64(base, at, big)
         if number < 0 or number > (end - at) >> 3:
             return -1
         at += 8 + 8 * number
@@ -173,11 +161,7 @@ def walk(
     id_keys: NDArray[np.int64],
     id_attrs: NDArray[np.int32],
     ip_at: NDArray[np.int64],
-    need: NDArray[np.int64],
-    slot_type: NDArray[np.int32],
-    slot_ip: NDArray[np.int64],
-    plan_of: NDArray[np.int32],
-    count: NDArray[np.int64],
+    pairs: NDArray[np.int64],
     ts_out: NDArray[np.int64],
     at_out: NDArray[np.int64],
     plan_out: NDArray[np.int32],
@@ -201,12 +185,10 @@ def walk(
         Where the samples of each attribute have their fields.
     id_keys, id_attrs
         Attribute by id (:func:`collectors.perf_data.attrs.id_table`).
-    ip_at, need : ndarray of int64, shape (65536,)
-        Offset of the address that tells an event's probes apart, -1 none; bytes that the raw
-        data of the event must have.
-    slot_type, slot_ip, plan_of, count : ndarray of int32, int64, int32, int64
-        Table of (event, address) pairs (:func:`collectors.tracecmd_dat.kernels.find_slot`), the
-        plan of each (-1 not wanted, UNRESOLVED) and its number of samples.
+    ip_at : ndarray of int64, shape (65536,)
+        Offset of the address that tells an event's probes apart, -1 none.
+    pairs : ndarray of int64
+        Table of (event, address) pairs (:func:`collectors.tracecmd_dat.kernels.find_pair`).
     ts_out, at_out, plan_out, tid_out, cpu_out
         Per wanted sample: stamp (place in the file where it has none), place of the raw data
         (of a LOST record with plan 0: the number lost), plan, task, CPU.
@@ -237,7 +219,7 @@ def walk(
         if end - at < 8:
             status = BAD_RECORD
             break
-        head = _word(base, at, big)
+        head = u64(base, at, big)
         kind = (head >> 32 if big else head) & 0xFFFF_FFFF
         size = (head if big else head >> 48) & 0xFFFF
         if size < 8 or size > end - at:
@@ -250,7 +232,7 @@ def walk(
                 if id_at + 8 > size:
                     status = SHORT_SAMPLE
                     break
-                key = _word(base, at + id_at, big)
+                key = u64(base, at + id_at, big)
                 if key != 0:
                     if dense:  # as _attr_of
                         key -= id_keys[0]
@@ -276,7 +258,7 @@ def walk(
             if attrs[attr, _A_TRACEPOINT] and attrs[attr, _A_RAW]:
                 raw = at + attrs[attr, _A_REST]
                 if attrs[attr, _A_READ] >= 0 or attrs[attr, _A_CHAIN]:
-                    raw = np.int64(_raw_at(data, raw, stop, attrs[attr], big))
+                    raw = np.int64(_raw_at(base, raw, stop, attrs[attr], big))
                 if raw < 0 or stop - raw < 8:
                     status = SHORT_SAMPLE
                     break
@@ -291,25 +273,27 @@ def walk(
                 if length < type_at + 2:
                     status = SHORT_RAW
                     break
-                event = u16(data, raw + type_at, raw_big)
-                if length < need[event]:
-                    status = SHORT_RAW
-                    break
+                event = u16(base, raw + type_at, raw_big)
                 if ip_at[event] >= 0:
-                    ip = load(data, raw + ip_at[event], ip_size, raw_big)
+                    if length < ip_at[event] + ip_size:
+                        status = SHORT_RAW
+                        break
+                    ip = load(base, raw + ip_at[event], ip_size, raw_big)
             slot: Any = np.int64(last_slot[event])
-            if slot < 0 or slot_ip[slot] != ip:
-                found, used = find_slot(slot_type, slot_ip, used, event, ip)
-                slot = np.int64(found)
+            if slot < 0 or pairs[slot, PAIR_IP] != ip:
+                slot, used = find_pair(pairs, used, event, ip)
                 last_slot[event] = slot
-            plan = plan_of[slot]
+            plan = pairs[slot, PAIR_PLAN]
             if plan == UNRESOLVED:
-                state[EVENT], state[IP], state[SLOT] = event, slot_ip[slot], slot
+                state[EVENT], state[IP], state[SLOT] = event, pairs[slot, PAIR_IP], slot
                 status = NEW_PAIR
+                break
+            if length < pairs[slot, PAIR_NEED]:
+                status = SHORT_RAW
                 break
             ts = at
             if attrs[attr, _A_TIME] >= 0:
-                ts = _word(base, at + attrs[attr, _A_TIME], big)
+                ts = u64(base, at + attrs[attr, _A_TIME], big)
             else:
                 state[UNTIMED] += 1
             if plan >= 0:
@@ -332,7 +316,7 @@ def walk(
                     state[NO_CPU] += 1
                 cpu_out[rows] = cpu
                 rows += 1
-            count[slot] += 1
+            pairs[slot, PAIR_COUNT] += 1
             if samples == 0:
                 first = ts
                 last = ts
@@ -342,14 +326,14 @@ def walk(
         elif kind in (_LOST, _COMM, _FORK, _LOST_SAMPLES):
             attr = np.int64(0)
             if 0 < id_from_end <= size - 8:
-                key = u64(data, stop - id_from_end, big)
+                key = u64(base, stop - id_from_end, big)
                 attr = np.int64(0) if key == 0 else _attr_of(key, id_keys, id_attrs)
             ts, cpu = np.int64(0), np.int64(UNKNOWN_CPU)
             if 0 <= attr < len(attrs) and 0 < attrs[attr, _A_TAIL] <= size - 8:
                 if attrs[attr, _A_TAIL_TIME] > 0:
-                    ts = u64(data, stop - attrs[attr, _A_TAIL_TIME], big)
+                    ts = u64(base, stop - attrs[attr, _A_TAIL_TIME], big)
                 if attrs[attr, _A_TAIL_CPU] > 0:
-                    cpu = min(u32(data, stop - attrs[attr, _A_TAIL_CPU], big), cpu)
+                    cpu = min(u32(base, stop - attrs[attr, _A_TAIL_CPU], big), cpu)
             if kind == _LOST:
                 if size < 24:
                     status = BAD_RECORD
@@ -360,12 +344,12 @@ def walk(
                 if ts == 0 and rows > 0:  # an old kernel, which gave the record no stamp
                     ts = ts_out[rows - 1]
                 ts_out[rows] = ts
-                at_out[rows] = u64(data, at + 16, big)
+                at_out[rows] = u64(base, at + 16, big)
                 plan_out[rows] = 0
                 tid_out[rows] = -1
                 cpu_out[rows] = cpu
                 rows += 1
-            elif kind != _LOST_SAMPLES or not u16(data, at + 4, big) & _BPF:
+            elif kind != _LOST_SAMPLES or not u16(base, at + 4, big) & _BPF:
                 if state[SIDES] >= len(sides):
                     status = FULL
                     break
@@ -377,7 +361,7 @@ def walk(
             status = SPECIAL
             break
         elif kind == _AUXTRACE:
-            more = u64(data, at + 8, big) if size >= 16 else np.int64(-1)
+            more = u64(base, at + 8, big) if size >= 16 else np.int64(-1)
             if more < 0 or more > end - stop:
                 status = BAD_RECORD
                 break
@@ -415,7 +399,7 @@ def name_tasks(
     comm_of : ndarray of int32
         Name of each task; changed.
     words : ndarray of int64, shape (n, 9)
-        Rows as :func:`collectors.tracecmd_dat.kernels.fill_rows` left them.
+        Rows as :func:`collectors.tracecmd_dat.weaving.fill_rows` left them.
     """
     change = 0
     for row in range(len(order)):

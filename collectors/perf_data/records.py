@@ -19,6 +19,7 @@ from collectors.perf_data.features import key_of
 from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, Record
 from collectors.probes import KIND_LOST
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.tracecmd_dat.decode import PAIRS
 from collectors.tracecmd_dat.meaning import Meaning, Plan
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from collectors.perf_data.container import Container
     from collectors.symbols import Symbols
 
-_SLOTS: Final = 1 << 16
-"""Room for (event, probed address) pairs."""
 _EVENTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1
 _BYTES_PER_SAMPLE: Final = 80
@@ -116,8 +115,10 @@ class Walk:
         probes: Mapping[str, str],
     ) -> None:
         from collectors.perf_data import kernels
+        from collectors.tracecmd_dat import kernels as pages
 
         self._k = kernels
+        self._p = pages
         self._file = file
         self._data = data
         self._end = end
@@ -130,10 +131,7 @@ class Walk:
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.POSITION] = begin
         self._types = np.zeros(256, np.int64)
-        self._slot_type = np.full(_SLOTS, -1, np.int32)
-        self._slot_ip = np.zeros(_SLOTS, np.int64)
-        self._plan_of = np.full(_SLOTS + 1, kernels.UNRESOLVED, np.int32)
-        self._count = np.zeros(_SLOTS + 1, np.int64)
+        self._pairs = np.zeros((PAIRS, pages.PAIR_COLUMNS), np.int64)
         self._rows = _Rows((end - begin) // _BYTES_PER_SAMPLE + 1024)
         self._sides = np.empty((1024, 5), np.int64)
         self._describe()
@@ -153,12 +151,12 @@ class Walk:
         state[k.FALLBACK] = tracepoints[0] if len(shapes) == 1 else -1
         meta = file.features.meta
         self._ip_at = np.full(_EVENTS, -1, np.int64)
-        self._need = np.zeros(_EVENTS, np.int64)
         state[k.TYPE_AT] = -1
         if meta is None:
             return
         self._meaning = Meaning(meta.events, self._symbols(), self._probes)
-        self._plan_of[:] = k.UNRESOLVED
+        known = self._pairs[:, self._p.PAIR_EVENT] != 0
+        self._pairs[known, self._p.PAIR_PLAN] = self._p.UNRESOLVED
         state[k.IP_SIZE] = meta.word
         for number, event in meta.events.items():
             if state[k.TYPE_AT] < 0:
@@ -169,7 +167,6 @@ class Walk:
                 address = event.number("__probe_ip", "__probe_func")
                 if address is not None and address.size == meta.word:
                     self._ip_at[number] = address.offset
-                    self._need[number] = address.offset + address.size
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Listed:
         """Walk to the end.
@@ -199,11 +196,7 @@ class Walk:
                 self._id_keys,
                 self._id_attrs,
                 self._ip_at,
-                self._need,
-                self._slot_type,
-                self._slot_ip,
-                self._plan_of,
-                self._count,
+                self._pairs,
                 rows.ts,
                 rows.at,
                 rows.plan,
@@ -234,11 +227,11 @@ class Walk:
             assert self._meaning is not None  # the walk does not read raw data without formats
             label, plan = self._meaning.of(event, ip)
         self._labels[slot] = label
-        self._plan_of[slot] = -1
+        row = self._pairs[slot]
+        row[self._p.PAIR_PLAN], row[self._p.PAIR_NEED] = -1, 0
         if plan is not None:
-            self._plan_of[slot] = len(self._plans)
+            row[self._p.PAIR_PLAN], row[self._p.PAIR_NEED] = len(self._plans), plan.reads()
             self._plans.append(plan)
-            self._need[event] = max(self._need[event], plan.reads())
 
     def _grow(self) -> None:
         if self._state[self._k.SIDES] >= len(self._sides):
@@ -306,8 +299,9 @@ class Walk:
         number = int(state[k.ROWS])
         counts: dict[str, int] = {}
         for slot, label in self._labels.items():
-            if self._count[slot]:
-                counts[label] = counts.get(label, 0) + int(self._count[slot])
+            number_of = int(self._pairs[slot, self._p.PAIR_COUNT])
+            if number_of:
+                counts[label] = counts.get(label, 0) + number_of
         return Listed(
             self._data,
             rows.ts[:number],

@@ -21,8 +21,9 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from collectors.errors import HmtraceError
-from collectors.tracecmd_dat import pages as paging
+from collectors.reading import PIECE_ROWS
 from collectors.tracecmd_dat.container import open_container
+from collectors.tracecmd_dat.merging import Merger
 from collectors.tracecmd_dat.read import choose
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from collectors.tracecmd_dat.container import Buffer, Container
     from collectors.tracecmd_dat.formats import EventFormat, Field
-    from collectors.tracecmd_dat.pages import Pages, Records
 
 _SIGNED = {1: pl.Int8(), 2: pl.Int16(), 4: pl.Int32(), 8: pl.Int64()}
 _UNSIGNED = {1: pl.UInt8(), 2: pl.UInt16(), 4: pl.UInt32(), 8: pl.UInt64()}
@@ -45,7 +46,7 @@ def scan(path: str | PathLike[str], *, buffer: str | None = None) -> dict[str, p
     """Open a trace.dat as one lazy frame per event that occurs in it.
 
     Nothing but the counting walk is done before a frame is collected; then only the columns
-    that the query needs are decoded.
+    that the query needs are decoded, about a million rows at a time.
 
     Parameters
     ----------
@@ -83,25 +84,34 @@ def scan(path: str | PathLike[str], *, buffer: str | None = None) -> dict[str, p
         raise HmtraceError(message, source=str(path)) from error
     container = open_container(memoryview(mapped), name=str(path))
     chosen, _ = choose(container, buffer)
-    return scan_pages(paging.load(container, chosen))
+    return scan_buffer(container, chosen)
 
 
-def scan_pages(pages: Pages) -> dict[str, pl.LazyFrame]:
-    """As :func:`scan`, for trace data that is already loaded."""
-    present = [pages.file.meta.events[t] for t in pages.present if t in pages.file.meta.events]
+def scan_buffer(file: Container, buffer: Buffer) -> dict[str, pl.LazyFrame]:
+    """As :func:`scan`, for a buffer of an open file."""
+    present = [file.meta.events[t] for t in _present(file, buffer) if t in file.meta.events]
     names = [e.name for e in present]
     frames = {}
     for event in sorted(present, key=lambda e: (e.name, e.system)):
         key = event.name if names.count(event.name) == 1 else f"{event.system}:{event.name}"
-        frames[key] = _Source(pages, event).lazy()
+        frames[key] = _Source(file, buffer, event).lazy()
     return frames
+
+
+def _present(file: Container, buffer: Buffer) -> set[int]:
+    """Ids of the events that occur."""
+    merger = Merger(file, buffer, lambda _event, _ip: (-1, 0))
+    for _ in merger.windows():
+        pass
+    return {event for walk in merger.walks for event, _, _ in walk.counts()}
 
 
 class _Source:
     """One event's records, decoded column by column when polars asks."""
 
-    def __init__(self, pages: Pages, event: EventFormat) -> None:
-        self.pages = pages
+    def __init__(self, file: Container, buffer: Buffer, event: EventFormat) -> None:
+        self.file = file
+        self.buffer = buffer
         self.event = event
         self.columns: dict[str, Field | None] = {
             "common_ts": None,
@@ -114,16 +124,14 @@ class _Source:
             self.columns.setdefault("text", None)
 
     @cached_property
-    def records(self) -> Records:
-        """Places of the records, found at the first query."""
-        plan_of = np.where(self.pages.slot_type == self.event.id, 0, -1).astype(np.int32)
-        return paging.list_records(self.pages, np.append(plan_of, np.int32(-1)))
-
-    @cached_property
-    def where(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Place and length of each record in the order of time."""
-        order = self.records.order
-        return self.records.at[order], self.records.length[order]
+    def printk(self) -> dict[int, str]:
+        """Constant texts of trace_printk(), by their address."""
+        texts = {}
+        for line in self.file.meta.printk.decode("utf-8", "replace").split("\n"):
+            match = _PRINTK.match(line)
+            if match:
+                texts[int(match[1], 16)] = match[2]
+        return texts
 
     def schema(self) -> pl.Schema:
         """Columns and their types."""
@@ -141,103 +149,140 @@ class _Source:
             wanted = list(self.columns) if with_columns is None else with_columns
             extra = set() if predicate is None else set(predicate.meta.root_names())
             names = [n for n in self.columns if n in wanted or n in extra]
-            limit = None if predicate is not None else n_rows
-            frame = pl.DataFrame([self.column(n, limit) for n in names])
-            if predicate is not None:
-                frame = frame.filter(predicate)
-            if n_rows is not None:
-                frame = frame.head(n_rows)
-            yield frame.select(wanted)
+            left = n_rows
+            for frame in self.batches(names):
+                found = frame if predicate is None else frame.filter(predicate)
+                if left is not None:
+                    found = found.head(left)
+                    left -= found.height
+                yield found.select(wanted)
+                if left == 0:
+                    return
 
         return register_io_source(source, schema=self.schema())
 
-    def column(self, name: str, limit: int | None = None) -> pl.Series:
+    def batches(self, names: list[str]) -> Iterator[pl.DataFrame]:
+        """Decode columns, window by window; one frame without rows where there is no record."""
+        merger = Merger(
+            self.file, self.buffer, lambda event, _ip: (int(event == self.event.id) or -1, 0)
+        )
+        held: list[pl.DataFrame] = []
+        for order in merger.windows():
+            batch = _Batch(self, merger, order[merger.pool.plan[order] > 0])
+            held.append(pl.DataFrame([batch.column(n) for n in names]))
+            if sum(f.height for f in held) >= PIECE_ROWS:
+                yield pl.concat(held)
+                held = []
+        empty = pl.DataFrame(schema={n: _dtype(n, self.columns[n]) for n in names})
+        yield pl.concat([empty, *held])
+
+
+class _Batch:
+    """The columns of one window's records."""
+
+    def __init__(self, source: _Source, merger: Merger, order: NDArray[np.int64]) -> None:
+        self.source = source
+        self.merger = merger
+        self.order = order
+
+    def column(self, name: str) -> pl.Series:
         """Decode one column."""
-        field = self.columns[name]
+        field = self.source.columns[name]
         dtype = _dtype(name, field)
+        pool = self.merger.pool
         if name == "common_ts":
-            return pl.Series(name, self.records.ts[self.records.order[:limit]], dtype)
+            return pl.Series(name, pool.ts[self.order], dtype)
         if name == "common_cpu":
-            return pl.Series(name, self.records.cpu[self.records.order[:limit]], dtype)
+            return pl.Series(name, pool.cpu[self.order], dtype)
         if name == "common_comm":
-            comms = self.pages.file.meta.comms
-            pid = self.event.fields.get("common_pid")
-            pids = [] if pid is None else self.numbers(pid, 0, limit).tolist()
+            comms = self.source.file.meta.comms
+            pid = self.source.event.fields.get("common_pid")
+            pids = [] if pid is None else self.numbers(pid).tolist()
             named = [comms.get(p, "<idle>" if p == 0 else None) for p in pids]
-            return pl.Series(name, named or [None] * len(self.where[0][:limit]), dtype)
+            return pl.Series(name, named or [None] * len(self.order), dtype)
         if field is None:
-            return self.printk_text(name, limit)
+            return self.printk_text(name)
         if field.is_number:
-            raw = self.numbers(field, 0, limit)
-            sized = raw.astype(f"{'i' if field.signed else 'u'}{field.size}", copy=False)
+            sized = self.numbers(field).astype(
+                f"{'i' if field.signed else 'u'}{field.size}", copy=False
+            )
             return pl.Series(name, sized, dtype)
         if field.is_text:
-            return pl.Series(name, list(self.texts(field, limit)), dtype)
-        return pl.Series(name, list(self.lists(field, limit)), dtype)
+            return pl.Series(name, list(self.texts(field)), dtype)
+        return pl.Series(name, list(self.lists(field)), dtype)
 
-    def numbers(self, field: Field, extra: int, limit: int | None) -> NDArray[np.int64]:
-        """Take a number from every record, `extra` bytes after the field's start."""
-        from collectors.tracecmd_dat import kernels
+    def numbers(self, field: Field) -> NDArray[np.int64]:
+        """Take a number from every record."""
+        from collectors.tracecmd_dat import weaving
 
-        at, length = self.where
-        at, length = at[:limit], length[:limit]
-        out = np.empty(len(at), np.int64)
+        out = np.empty(len(self.order), np.int64)
+        pool = self.merger.pool
         size = 4 if field.dynamic else field.size
         signed = field.signed and not field.dynamic
-        offset = field.offset + extra
-        kernels.take_numbers(self.pages.data, self.pages.big, at, length, offset, size, signed, out)
+        weaving.take_numbers(
+            pool.base,
+            pool.shift,
+            self.merger.big,
+            self.order,
+            pool.at,
+            pool.length,
+            field.offset,
+            size,
+            signed,
+            out,
+        )
         return out
 
-    def spans(self, field: Field, limit: int | None) -> Iterator[bytes]:
+    def spans(self, field: Field) -> Iterator[bytes]:
         """Bytes of an array in every record."""
-        at, length = self.where
-        starts, sizes = at[:limit].tolist(), length[:limit].tolist()
-        data = self.pages.data.data
-        if field.dynamic:
-            base = field.offset + 4 if field.dynamic == "rel" else 0
-            places = self.numbers(field, 0, limit).tolist()
-            for start, size, place in zip(starts, sizes, places, strict=True):
+        pool, order = self.merger.pool, self.order
+        blocks = {b.number: b.span.data for b in self.merger.blocks if b.span is not None}
+        places = self.numbers(field) if field.dynamic else np.zeros(len(order), np.int64)
+        base = field.offset + 4 if field.dynamic == "rel" else 0
+        for start, size, place, block in zip(
+            pool.at[order].tolist(),
+            pool.length[order].tolist(),
+            places.tolist(),
+            (order >> pool.shift).tolist(),
+            strict=True,
+        ):
+            if field.dynamic:
                 first = min(base + (place & 0xFFFF), size)
-                yield bytes(data[start + first : start + min(first + (place >> 16), size)])
-            return
-        for start, size in zip(starts, sizes, strict=True):
-            first = min(field.offset, size)
-            last = size if field.open_ended else min(first + field.size, size)
-            yield bytes(data[start + first : start + last])
+                last = min(first + (place >> 16), size)
+            else:
+                first = min(field.offset, size)
+                last = size if field.open_ended else min(first + field.size, size)
+            yield blocks[block][start + first : start + last].tobytes()
 
-    def texts(self, field: Field, limit: int | None) -> Iterator[str]:
+    def texts(self, field: Field) -> Iterator[str]:
         """Strings of an array of char, up to their NUL."""
         known: dict[bytes, str] = {}
-        for span in self.spans(field, limit):
+        for span in self.spans(field):
             if span not in known:
                 known[span] = span.split(b"\0", 1)[0].decode("utf-8", "replace")
             yield known[span]
 
-    def lists(self, field: Field, limit: int | None) -> Iterator[list[int]]:
+    def lists(self, field: Field) -> Iterator[list[int]]:
         """Elements of an array of numbers; kernel_stack says itself how many callers it has."""
         width = field.width if field.width in _SIGNED else 1
-        order = ">" if self.pages.big else "<"
+        order = ">" if self.merger.big else "<"
         dtype = np.dtype(f"{order}{'i' if field.signed else 'u'}{width}")
         entries: list[int] | None = None
-        size = self.event.fields.get("size")
+        size = self.source.event.fields.get("size")
         if field.name == "caller" and size is not None and size.is_number:
-            entries = self.numbers(size, 0, limit).tolist()
-        for row, span in enumerate(self.spans(field, limit)):
+            entries = self.numbers(size).tolist()
+        for row, span in enumerate(self.spans(field)):
             values = np.frombuffer(span[: len(span) // width * width], dtype)
             if entries is not None:
                 values = values[: max(entries[row], 0)]
             yield values.tolist()
 
-    def printk_text(self, name: str, limit: int | None) -> pl.Series:
+    def printk_text(self, name: str) -> pl.Series:
         """Constant texts of trace_printk(), by their address."""
-        texts: dict[int, str] = {}
-        for line in self.pages.file.meta.printk.decode("utf-8", "replace").split("\n"):
-            match = _PRINTK.match(line)
-            if match:
-                texts[int(match[1], 16)] = match[2]
-        field = self.event.fields[_PRINTK_POINTER[self.event.name]]
+        texts = self.source.printk
+        field = self.source.event.fields[_PRINTK_POINTER[self.source.event.name]]
         mask = (1 << 8 * field.size) - 1
-        found = [texts.get(a & mask) for a in self.numbers(field, 0, limit).tolist()]
+        found = [texts.get(a & mask) for a in self.numbers(field).tolist()]
         return pl.Series(name, found, pl.String())
 
 

@@ -1,4 +1,4 @@
-"""Compiled loops over ring buffer pages. Import only from functions that decode.
+"""Compiled walk over ring buffer pages. Import only from functions that decode.
 
 Pages and records: kernel include/linux/ring_buffer.h (``enum ring_buffer_type``),
 kernel/trace/ring_buffer.c (``rb_event_length``, ``rb_event_discard``, ``rb_fix_abs_ts``).
@@ -13,23 +13,50 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from collectors.tracecmd_dat.loads import bare, extend, load, u16, u32, u64
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OK = 0
-BAD_COMMIT = 1
-BAD_RECORD = 2
-SHORT_RECORD = 3
+# Why the walk came back.
+DONE = 0
+FULL = 1  # there is no room for more rows
+NEW_PAIR = 2  # an (event, probed address) pair of which it is not known what it means
+BAD_COMMIT = 3
+BAD_RECORD = 4
+SHORT_RECORD = 5
 
-# Columns of a plan: how rows are made from the records of one event.
-PLAN_KIND = 0
-PLAN_PID = 1
-PLAN_FLAGS = 2
-PLAN_PREEMPT = 3
-PLAN_CALLER = 4
-PLAN_CALLER_SIZE = 5
-PLAN_VALUE = 6  # four times: offset (-1 none), size, signed, mask (0: the value itself)
-PLAN_COLUMNS = 6 + 4 * 4
+# Cells of a walk's state.
+PAGE = 0  # the next page
+END = 1  # of the pages
+AT = 2  # the next record in the present page
+STOP = 3  # the end of the present page's records
+TS = 4
+KEY = 5  # the highest stamp so far
+MISSED = 6  # 1: events were lost before the next record
+MISSED_COUNT = 7  # -1: an unknown number
+BEFORE = 8  # stamp of the record before, NO_STAMP at the begin
+ROWS = 9  # listed
+USED = 10  # pairs known
+RECORDS = 11
+FIRST = 12  # stamp of the first record
+EVENT = 13  # of the new pair
+IP = 14
+SLOT = 15
+MARKS = 16  # loss markers listed
+PAGES = 17
+STATE_CELLS = 18
+
+# Columns of the table of (event, probed address) pairs.
+PAIR_EVENT = 0  # one more than the event's number; 0: free
+PAIR_IP = 1
+PAIR_PLAN = 2  # -1: not wanted
+PAIR_NEED = 3  # bytes that a record must have
+PAIR_COUNT = 4
+PAIR_COLUMNS = 5
+
+UNRESOLVED = -2
+"""Plan of a pair that has not been asked for."""
 
 _COMMIT_BYTES = 0x07FF_FFFF
 _COMMIT_MISSED = 1 << 31
@@ -42,366 +69,243 @@ NO_STAMP = -(1 << 63)
 """Stands for the stamp before a loss at the very start of a CPU's data."""
 
 
-@numba.njit(inline="always")
-def u16(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
-    """Read an unsigned number of 2 bytes."""
-    first, second = np.int64(data[at]), np.int64(data[at + 1])
-    return first << 8 | second if big else second << 8 | first
-
-
-@numba.njit(inline="always")
-def u32(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
-    """Read an unsigned number of 4 bytes."""
-    a, b = np.int64(data[at]), np.int64(data[at + 1])
-    c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
-    return a << 24 | b << 16 | c << 8 | d if big else d << 24 | c << 16 | b << 8 | a
-
-
-@numba.njit(nogil=True)
-def u64(data: NDArray[np.uint8], at: int, big: bool) -> Any:  # noqa: FBT001
-    """Read an unsigned number of 8 bytes."""
-    first, second = u32(data, at, big), u32(data, at + 4, big)
-    return first << 32 | second if big else second << 32 | first
-
-
-@numba.njit(nogil=True)
-def load(data: NDArray[np.uint8], at: int, size: int, big: bool) -> Any:  # noqa: FBT001
-    """Read a number of 1, 2, 4 or 8 bytes, without sign."""
-    if size == 4:
-        return u32(data, at, big)
-    if size == 8:
-        return u64(data, at, big)
-    if size == 2:
-        return u16(data, at, big)
-    return np.int64(data[at])
-
-
-@numba.njit(nogil=True)
-def extend(value: int, size: int) -> Any:
-    """Give a number of `size` bytes its sign."""
-    shift = 64 - 8 * size
-    return value << shift >> shift
-
-
-@numba.njit(cache=True, nogil=True)
-def find_slot(
-    slot_type: NDArray[np.int32], slot_ip: NDArray[np.int64], used: int, event: int, ip: int
-) -> tuple[int, int]:
-    """Find or make the slot of an (event, probed address) pair in an open hash table.
+@bare
+def find_pair(pairs: NDArray[np.int64], used: int, event: int, ip: int) -> tuple[int, int]:
+    """Find or make the row of an (event, probed address) pair in an open hash table.
 
     Parameters
     ----------
-    slot_type, slot_ip : ndarray of int32, int64, shape (power of two,)
-        Keys; type -1: free.
+    pairs : ndarray of int64, shape (power of two, PAIR_COLUMNS)
+        Rows; zeros at first. An event needs a row of its own for address 0, so there must be
+        many more rows than events.
     used : int
-        Slots in use; -1: make none.
+        Rows in use.
     event, ip : int
         The key.
 
     Returns
     -------
     slot, used : int
-        An address for which there is no room is not told apart: it gets the slot of address 0.
+        An address for which there is no room is not told apart: it gets the row of address 0.
     """
-    size = len(slot_type)
+    size = len(pairs)
+    slot = 0
     for turn in range(2):
         key = ip if turn == 0 else 0
         slot = (event * 0x9E37_79B1 + (key ^ key >> 15) * 0x85EB_CA6B >> 7) & (size - 1)
         for step in range(size):
-            if slot_type[slot] == -1:
-                if used >= 0 and (key == 0 or used < size // 4):
-                    slot_type[slot] = event
-                    slot_ip[slot] = key
+            if pairs[slot, PAIR_EVENT] == 0:
+                if key == 0 or used < size // 4:
+                    pairs[slot, PAIR_EVENT] = event + 1
+                    pairs[slot, PAIR_IP] = key
+                    pairs[slot, PAIR_PLAN] = UNRESOLVED
                     return slot, used + 1
                 break
-            if slot_type[slot] == event and slot_ip[slot] == key:
+            if pairs[slot, PAIR_EVENT] == event + 1 and pairs[slot, PAIR_IP] == key:
                 return slot, used
             if key != 0 and step > _PROBES:
                 break
             slot = (slot + 1) & (size - 1)
-    return size, used
+    return slot, used
 
 
 @numba.njit(cache=True, nogil=True)
 def walk(
     data: NDArray[np.uint8],
-    extents: NDArray[np.int64],
-    page: NDArray[np.int64],
     big: bool,  # noqa: FBT001
+    page: NDArray[np.int64],
+    state: NDArray[np.int64],
     ip_at: NDArray[np.int64],
-    need: NDArray[np.int64],
-    slot_type: NDArray[np.int32],
-    slot_ip: NDArray[np.int64],
-    count: NDArray[np.int64],
-    plan_of: NDArray[np.int32],
+    pairs: NDArray[np.int64],
+    last_slot: NDArray[np.int32],
     ts_out: NDArray[np.int64],
+    key_out: NDArray[np.int64],
     at_out: NDArray[np.int64],
     length_out: NDArray[np.int32],
     plan_out: NDArray[np.int32],
-    mark_before: NDArray[np.int64],
-    bounds: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Walk over all records of all CPUs: first to count them, then to list those wanted.
+    before_out: NDArray[np.int64],
+) -> int:
+    """Walk over the records of one CPU and list those wanted, until something stops it.
 
     Parameters
     ----------
     data : ndarray of uint8, read only
         Pages.
-    extents : ndarray of int64, shape (CPUs, 2)
-        First byte of each CPU's pages and the byte after the last.
-    page : ndarray of int64, shape (8,)
-        Page size; offsets of stamp, commit, data; size of the commit word; offset of
-        ``common_type``; size of the probed address; 1 to list, 0 to count.
     big : bool
         Endianness of the traced machine.
+    page : ndarray of int64, shape (7,)
+        Page size; offsets of stamp, commit, data; size of the commit word; offset of
+        ``common_type``; size of the probed address.
+    state : ndarray of int64, shape (STATE_CELLS,)
+        Where the walk is, what it found, and what it asks for. A walk that came back goes on
+        where it was.
     ip_at : ndarray of int64, shape (65536,)
         Offset of the address that tells an event's probes apart, -1 none.
-    need : ndarray of int64, shape (65536,)
-        Bytes that a record of the event must have.
-    slot_type, slot_ip : ndarray of int32, int64
-        Table of (event, address) pairs; filled while counting.
-    count : ndarray of int64, shape (slots + 1,)
-        Records of each pair; the last is for loss markers. Filled while counting.
-    plan_of : ndarray of int32, shape (slots + 1,)
-        Plan of each pair, -1: not wanted.
-    ts_out, at_out, length_out, plan_out : ndarray of int64, int64, int32, int32
-        When listing: stamp, place of the payload in `data` (for a loss marker: the number of
-        events lost, -1 unknown), its length, and its plan.
-    mark_before : ndarray of int64
+    pairs : ndarray of int64, shape (pairs, PAIR_COLUMNS)
+        Table of (event, address) pairs.
+    last_slot : ndarray of int32, shape (65536,)
+        One more than the last pair of each event, 0 none.
+    ts_out, key_out, at_out, length_out, plan_out : ndarray of int64, int64, int64, int32, int32
+        Per wanted record: stamp, the highest stamp so far, place of the payload in `data` (for
+        a loss marker: the number of events lost, -1 unknown), its length, and its plan (0 for
+        a loss marker).
+    before_out : ndarray of int64
         Per loss marker the stamp of the last record before, or NO_STAMP.
-    bounds : ndarray of int64, shape (CPUs, 4)
-        Listed up to and with this CPU; records; first and last stamp.
-
-    Returns
-    -------
-    status, offset : int
-        OK, or what is wrong and where in `data`.
-    """
-    page_size, stamp_at, commit_at, data_at = page[0], page[1], page[2], page[3]
-    word, type_at, ip_size, listing = page[4], page[5], page[6], page[7] != 0
-    last_slot = np.full(65536, -1, np.int32)
-    marker = len(count) - 1
-    used = -1 if listing else 0
-    rows = 0
-    marks = 0
-    for extent in range(len(extents)):
-        here, end = extents[extent, 0], extents[extent, 1]
-        missed, missed_count = False, 0
-        records = 0
-        before = NO_STAMP
-        while here < end:
-            left = min(page_size, end - here)
-            if left < data_at:
-                return BAD_COMMIT, here
-            ts = u64(data, here + stamp_at, big)
-            commit = load(data, here + commit_at, word, big)
-            size = commit & _COMMIT_BYTES
-            if data_at + size > left:
-                return BAD_COMMIT, here
-            at = here + data_at
-            stop = at + size
-            if commit & _COMMIT_MISSED:
-                lost = -1
-                if commit & _COMMIT_STORED and data_at + size + word <= left:
-                    lost = extend(load(data, stop, word, big), word)
-                if lost < 0 or (missed and missed_count < 0):
-                    missed_count = -1
-                else:
-                    missed_count += lost
-                missed = True
-            while at < stop:
-                if stop - at < 4:
-                    return BAD_RECORD, at
-                head = u32(data, at, big)
-                kind = head >> 27 if big else head & 31
-                delta = head & 0x7FF_FFFF if big else head >> 5
-                if 1 <= kind <= 28:
-                    body, length = at + 4, 4 * kind
-                    after = body + length
-                else:
-                    if kind == 29 and delta == 0:
-                        break
-                    if stop - at < 8:
-                        return BAD_RECORD, at
-                    more = u32(data, at + 4, big)
-                    if kind == 30:
-                        ts += delta + (more << 27)
-                        at += 8
-                        continue
-                    if kind == 31:
-                        ts = (ts & _STAMP_KEPT) | ((more << 27) + delta)
-                        at += 8
-                        continue
-                    after = at + 4 + ((more + 3) & ~3)
-                    if kind == 29:
-                        ts += delta
-                        if after > stop:
-                            return BAD_RECORD, at
-                        at = after
-                        continue
-                    body, length = at + 8, more - 4
-                    if length < 0:
-                        return BAD_RECORD, at
-                if after > stop:
-                    return BAD_RECORD, at
-                ts += delta
-                if length < type_at + 2:
-                    return SHORT_RECORD, at
-                event = u16(data, body + type_at, big)
-                if length < need[event]:
-                    return SHORT_RECORD, at
-                ip = 0
-                if ip_at[event] >= 0:
-                    ip = load(data, body + ip_at[event], ip_size, big)
-                slot = last_slot[event]
-                if slot < 0 or slot_ip[slot] != ip:
-                    found, used = find_slot(slot_type, slot_ip, used, event, ip)
-                    slot = np.int32(found)
-                    last_slot[event] = slot
-                if missed:
-                    if not listing:
-                        count[marker] += 1
-                    elif plan_of[marker] >= 0:
-                        ts_out[rows], at_out[rows] = ts, missed_count
-                        length_out[rows], plan_out[rows] = 0, plan_of[marker]
-                        mark_before[marks] = before
-                        rows += 1
-                        marks += 1
-                    missed, missed_count = False, 0
-                if not listing:
-                    count[slot] += 1
-                elif plan_of[slot] >= 0:
-                    ts_out[rows], at_out[rows] = ts, body
-                    length_out[rows], plan_out[rows] = length, plan_of[slot]
-                    rows += 1
-                if records == 0:
-                    bounds[extent, 2] = ts
-                records += 1
-                before = ts
-                at = after
-            here += page_size
-        bounds[extent, 0] = rows
-        bounds[extent, 1] = records
-        bounds[extent, 3] = before
-    return OK, 0
-
-
-@numba.njit(cache=True, nogil=True)
-def fill_rows(
-    data: NDArray[np.uint8],
-    big: bool,  # noqa: FBT001
-    order: NDArray[np.int64],
-    ts: NDArray[np.int64],
-    at: NDArray[np.int64],
-    cpu: NDArray[np.uint16],
-    plan_of: NDArray[np.int32],
-    plans: NDArray[np.int64],
-    comm_of: NDArray[np.int32],
-    lost_kind: int,
-    words: NDArray[np.int64],
-) -> None:
-    """Take from each record, in the order of the merged trace, what its row needs.
-
-    Parameters
-    ----------
-    data, big
-        Pages, and their endianness.
-    order : ndarray of int64, shape (n,)
-        Positions in the next four, by time.
-    ts, at, cpu, plan_of : ndarray of int64, int64, uint16, int32, shape (n,)
-        As :func:`walk` listed them, stamps corrected.
-    plans : ndarray of int64, shape (plans, PLAN_COLUMNS)
-        What to take, per plan.
-    comm_of : ndarray of int32
-        Index of a task's name by pid; 1 (unknown) beyond its end.
-    lost_kind : int
-        Kind of loss markers.
-    words : ndarray of int64, shape (n, 9)
-        Rows of :data:`collectors.raw.RAW_DTYPE` as 64-bit words, little-endian: ts, four
-        values, caller, pid and comm, site (0) with kind and cpu, ctx and present.
-    """
-    for row in range(len(order)):
-        source = order[row]
-        start = at[source]
-        plan = plans[plan_of[source]]
-        words[row, 0] = ts[source]
-        words[row, 7] = plan[PLAN_KIND] << 32 | np.int64(cpu[source]) << 48
-        if plan[PLAN_KIND] == lost_kind:
-            known = np.int64(start >= 0)
-            words[row, 1] = start * known
-            words[row, 2:7] = 0
-            words[row, 8] = 128 | known << 8
-            continue
-        task, comm = np.int64(0), np.int64(0)
-        if plan[PLAN_PID] >= 0:
-            task = extend(u32(data, start + plan[PLAN_PID], big), 4)
-            comm = np.int64(comm_of[task]) if 0 <= task < len(comm_of) else np.int64(1)
-        words[row, 6] = (task & 0xFFFF_FFFF) | comm << 32
-        state: Any = np.int64(128)
-        if plan[PLAN_FLAGS] >= 0:
-            flags = np.int64(data[start + plan[PLAN_FLAGS]])
-            # trace_flag_type (include/linux/trace_events.h): 1 irqs off, 8 hardirq, 16 softirq,
-            # 64 NMI
-            state = (flags & 1) | (flags >> 2 & 6) | (flags >> 3 & 8)
-            if plan[PLAN_PREEMPT] >= 0 and data[start + plan[PLAN_PREEMPT]] & 15:
-                state |= 16
-        words[row, 5] = 0
-        if plan[PLAN_CALLER] >= 0:
-            words[row, 5] = load(data, start + plan[PLAN_CALLER], plan[PLAN_CALLER_SIZE], big)
-        for value in range(4):
-            column = PLAN_VALUE + 4 * value
-            offset, size = plan[column], plan[column + 1]
-            number = np.int64(0)
-            if offset >= 0:
-                number = load(data, start + offset, size, big)
-                if plan[column + 2]:
-                    number = extend(number, size)
-                    if -(1 << 31) <= number < 0:
-                        number &= 0xFFFF_FFFF  # as the text readers: the word it stands for
-                if plan[column + 3]:
-                    number = np.int64(number & plan[column + 3] != 0)
-                state |= 256 << value
-            words[row, 1 + value] = number
-        words[row, 8] = state
-
-
-@numba.njit(cache=True, nogil=True)
-def take_numbers(
-    data: NDArray[np.uint8],
-    big: bool,  # noqa: FBT001
-    at: NDArray[np.int64],
-    length: NDArray[np.int32],
-    offset: int,
-    size: int,
-    signed: bool,  # noqa: FBT001
-    out: NDArray[np.int64],
-) -> int:
-    """Take one field of many records.
-
-    Parameters
-    ----------
-    data, big
-        Pages, and their endianness.
-    at, length : ndarray of int64, int32, shape (n,)
-        Place and length of each record.
-    offset, size : int
-        Of the field, in bytes.
-    signed : bool
-        Whether to give numbers their sign.
-    out : ndarray of int64, shape (n,)
-        The field; 0 where a record is too short for it.
 
     Returns
     -------
     int
-        Records that were too short.
+        DONE, or why it came back.
     """
-    short = 0
-    for row in range(len(at)):
-        if offset + size > length[row]:
-            out[row] = 0
-            short += 1
+    base = data.ctypes.data
+    page_size, stamp_at, commit_at, data_at = page[0], page[1], page[2], page[3]
+    word, type_at, ip_size = page[4], page[5], page[6]
+    here, end = state[PAGE], state[END]
+    at, stop = state[AT], state[STOP]
+    ts, key, before = state[TS], state[KEY], state[BEFORE]
+    missed, missed_count = state[MISSED], state[MISSED_COUNT]
+    rows, used, records = state[ROWS], state[USED], state[RECORDS]
+    room = len(ts_out) - 2
+    status = DONE
+    while True:
+        if at >= stop:
+            if here >= end:
+                break
+            left = min(page_size, end - here)
+            size: Any = np.int64(0)
+            if left >= data_at:
+                commit = load(base, here + commit_at, word, big)
+                size = commit & _COMMIT_BYTES
+            if left < data_at or data_at + size > left:
+                at = here
+                status = BAD_COMMIT
+                break
+            ts = u64(base, here + stamp_at, big)
+            at = here + data_at
+            stop = at + size
+            if commit & _COMMIT_MISSED:
+                lost = np.int64(-1)
+                if commit & _COMMIT_STORED and data_at + size + word <= left:
+                    lost = extend(load(base, stop, word, big), word)
+                if lost < 0 or (missed and missed_count < 0):
+                    missed_count = -1
+                else:
+                    missed_count += lost
+                missed = 1
+            here += page_size
+            state[PAGES] += 1
             continue
-        number = load(data, at[row] + offset, size, big)
-        out[row] = extend(number, size) if signed else number
-    return short
+        if rows > room:
+            status = FULL
+            break
+        if stop - at < 4:
+            status = BAD_RECORD
+            break
+        head = u32(base, at, big)
+        kind = head >> 27 if big else head & 31
+        delta = head & 0x7FF_FFFF if big else head >> 5
+        body = at + 4
+        length = 4 * kind
+        after = body + length
+        if kind - 1 > 27 or kind == 0:
+            if kind == 29 and delta == 0:
+                at = stop
+                continue
+            if stop - at < 8:
+                status = BAD_RECORD
+                break
+            more = u32(base, at + 4, big)
+            if kind == 30:
+                ts += delta + (more << 27)
+                at += 8
+                continue
+            if kind == 31:
+                ts = (ts & _STAMP_KEPT) | ((more << 27) + delta)
+                at += 8
+                continue
+            after = at + 4 + ((more + 3) & ~3)
+            if kind == 29:
+                if after > stop:
+                    status = BAD_RECORD
+                    break
+                ts += delta
+                at = after
+                continue
+            body, length = at + 8, more - 4
+        if length < 0 or after > stop:
+            status = BAD_RECORD
+            break
+        if length < type_at + 2:
+            status = SHORT_RECORD
+            break
+        event = u16(base, body + type_at, big)
+        ip = np.int64(0)
+        if ip_at[event] >= 0:
+            if length < ip_at[event] + ip_size:
+                status = SHORT_RECORD
+                break
+            ip = load(base, body + ip_at[event], ip_size, big)
+        slot: Any = np.int64(last_slot[event]) - 1
+        if slot < 0 or pairs[slot, PAIR_IP] != ip:
+            slot, used = find_pair(pairs, used, event, ip)
+            last_slot[event] = slot + 1
+        plan = pairs[slot, PAIR_PLAN]
+        if plan == UNRESOLVED:
+            state[EVENT], state[IP], state[SLOT] = event, pairs[slot, PAIR_IP], slot
+            status = NEW_PAIR
+            break
+        if length < pairs[slot, PAIR_NEED]:
+            status = SHORT_RECORD
+            break
+        ts += delta
+        key = max(key, ts)
+        if missed:
+            ts_out[rows], key_out[rows], at_out[rows] = ts, key, missed_count
+            length_out[rows], plan_out[rows], before_out[rows] = 0, 0, before
+            rows += 1
+            state[MARKS] += 1
+            missed, missed_count = 0, 0
+        if plan >= 0:
+            ts_out[rows], key_out[rows], at_out[rows] = ts, key, body
+            length_out[rows], plan_out[rows] = length, plan
+            rows += 1
+        pairs[slot, PAIR_COUNT] += 1
+        if records == 0:
+            state[FIRST] = ts
+        records += 1
+        before = ts
+        at = after
+    state[PAGE], state[AT], state[STOP] = here, at, stop
+    state[TS], state[KEY], state[BEFORE] = ts, key, before
+    state[MISSED], state[MISSED_COUNT] = missed, missed_count
+    state[ROWS], state[USED], state[RECORDS] = rows, used, records
+    return status
+
+
+@numba.njit(cache=True, nogil=True)
+def find_mark(
+    data: NDArray[np.uint8],
+    big: bool,  # noqa: FBT001
+    page: NDArray[np.int64],
+    begin: int,
+    end: int,
+) -> int:
+    """Find the first page before which events were lost.
+
+    Parameters
+    ----------
+    data, big, page
+        As :func:`walk`.
+    begin, end : int
+        First byte of the pages and the byte after the last.
+
+    Returns
+    -------
+    int
+        Its place; -1: there is none.
+    """
+    base = data.ctypes.data
+    for here in range(begin, end - page[3] + 1, page[0]):
+        if load(base, here + page[2], page[4], big) & _COMMIT_MISSED:
+            return here
+    return -1

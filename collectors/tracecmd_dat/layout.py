@@ -96,11 +96,12 @@ STAMP_MISSING: Final = 0xF8 << 56
 # Limits that a file has to keep before its numbers are believed.
 MAX_PAGE: Final = 1 << 26
 """A sub-buffer's used bytes have 27 bits in the commit word, two of them for flags of old."""
-MAX_CPUS: Final = 1 << 16
-"""Column ``cpu`` is 16 bits wide; NR_CPUS of any architecture is 8192 at most."""
-MAX_CHUNK: Final = 1 << 26
-"""Bytes that one compressed chunk may expand to (trace-cmd writes ten pages in one)."""
+MAX_CPUS: Final = 1 << 13
+"""NR_CPUS of any architecture is 8192 at most."""
 MAX_TEXT: Final = 1 << 28
 """Bytes that one compressed section may expand to (kallsyms takes a few MiB)."""
+FREE: Final = 1 << 26
+"""Bytes that anything may expand to."""
 EXPANSION: Final = 256
-"""Times its size on disk that a file's trace data may expand to, above MAX_TEXT."""
+"""Times its size on disk that a section may expand to above `FREE`, and trace data without
+events: pages of events are expanded without limit, a few megabytes at a time."""

@@ -2,94 +2,135 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from collectors.capture import LostInterval
 from collectors.probes import KIND_LOST
 from collectors.raw import RAW_DTYPE
+from collectors.tracecmd_dat.spans import feed_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.pages import Pages, Records
+    from collectors.tracecmd_dat.container import Buffer, Container, CpuData
+    from collectors.tracecmd_dat.merging import Merger
+
+_SPAN: Final = 1 << 20
 
 
-def find_lost(
-    pages: Pages, rows: NDArray[np.void], records: Records
-) -> tuple[tuple[LostInterval, ...], NDArray[np.void]]:
-    """List every loss, and put a marker in front of the rows where only statistics tell of one.
+class Losses:
+    """Every loss of one buffer, noted while its records go by.
 
     Parameters
     ----------
-    pages
-        The buffer.
-    rows
-        Raw events of it, loss markers among them.
-    records
-        Where they came from.
+    file, buffer
+        What is read.
+    merger
+        That reads it.
 
-    Returns
-    -------
-    lost, rows
-        `after_seq` counts the rows returned.
+    Attributes
+    ----------
+    found
+        So far. `after_seq` counts the rows from :meth:`front` and all those noted.
+    first_ts
+        Of the first event of all, 0 without any; known at the end.
     """
-    return _counted(pages, rows, _marked(pages, rows, records))
 
+    def __init__(self, file: Container, buffer: Buffer, merger: Merger) -> None:
+        self._file = file
+        self._buffer = buffer
+        self._merger = merger
+        self._rows = 0
+        self._index = {walk.cpu.cpu: index for index, walk in enumerate(merger.walks)}
+        self._overrun: list[tuple[int, int]] = []
+        self._marked: list[LostInterval] = []
+        self.found: tuple[LostInterval, ...] = ()
+        self.first_ts = 0
 
-def _marked(pages: Pages, rows: NDArray[np.void], records: Records) -> list[LostInterval]:
-    """List the losses that are marked in the pages."""
-    from collectors.tracecmd_dat.kernels import NO_STAMP
+    def front(self) -> NDArray[np.void] | None:
+        """Make the markers in front of all rows, None if there are none; their stamp is not set.
 
-    marks = np.flatnonzero(rows["kind"] == KIND_LOST)
-    # The n-th marker as listed, CPU after CPU, has the n-th stamp before it.
-    number = np.argsort(np.argsort(records.order[marks], kind="stable"), kind="stable")
-    clock = pages.file.clock
-    found = []
-    for row, nth in zip(marks.tolist(), number.tolist(), strict=True):
-        cpu = int(rows["cpu"][row])
-        before = records.mark_before[nth : nth + 1]
+        The kernel's statistic ``overrun`` counts events that newer ones overwrote
+        (kernel/trace/ring_buffer.c). Where the pages have no mark of it, they are those before
+        the first.
+        """
+        for walk in self._merger.walks:
+            overrun = self._stats(walk.cpu.cpu).get("overrun", 0)
+            if overrun and not self._has_marks(walk.cpu):
+                self._overrun.append((walk.cpu.cpu, overrun))
+        if not self._overrun:
+            return None
+        added = np.zeros(len(self._overrun), RAW_DTYPE)
+        for row, (cpu, count) in zip(added, self._overrun, strict=True):
+            row["kind"], row["cpu"], row["ctx"], row["present"] = KIND_LOST, cpu, 128, 1
+            row["values"][0] = count
+        self._rows = len(added)
+        return added
+
+    def _stats(self, cpu: int) -> dict[str, int]:
+        """Statistics of a CPU; the file has those of the top buffer only."""
+        return self._file.cpu_stats.get(cpu, {}) if self._buffer.name == "" else {}
+
+    def _has_marks(self, cpu: CpuData) -> bool:
+        """Tell whether any page of a CPU is marked."""
+        from collectors.tracecmd_dat import kernels
+        from collectors.tracecmd_dat.decode import Shape
+
+        shape = Shape(self._file, self._buffer)
+        feed = feed_of(self._file, self._buffer, cpu, _SPAN)
+        while (span := feed.next(0)) is not None:
+            if kernels.find_mark(span.data, shape.big, shape.page, span.begin, span.end) >= 0:
+                return True
+        return False
+
+    def note(self, order: NDArray[np.int64]) -> None:
+        """Note the marks among records.
+
+        Parameters
+        ----------
+        order
+            Their positions in the pool, by time.
+        """
+        pool = self._merger.pool
+        if any(block.marks for block in self._merger.blocks):
+            for row in np.flatnonzero(pool.plan[order] == 0).tolist():
+                self._mark(int(order[row]), self._rows + row)
+        self._rows += len(order)
+
+    def _mark(self, source: int, row: int) -> None:
+        from collectors.tracecmd_dat.kernels import NO_STAMP
+
+        pool = self._merger.pool
+        cpu = int(pool.cpu[source])
+        before = pool.before[source : source + 1].copy()
         start = None
         if int(before[0]) != NO_STAMP:
-            start = int(clock.apply(before, pages.cpus.index(cpu))[0])
-        known = bool(rows["present"][row] & 1)
-        count = int(rows["values"][row, 0]) if known else None
+            start = int(self._file.clock.apply(before, self._index[cpu])[0])
+        count = int(pool.at[source])
         why = "ring buffer overwritten" if start is None else "lost-events mark of a page"
-        found.append(LostInterval(cpu, count, row, start, int(rows["ts"][row]), why))
-    return found
+        end = int(pool.ts[source])
+        self._marked.append(LostInterval(cpu, count if count >= 0 else None, row, start, end, why))
 
+    def finish(self) -> None:
+        """Put all losses together, behind the last record.
 
-def _counted(
-    pages: Pages, rows: NDArray[np.void], marked: list[LostInterval]
-) -> tuple[tuple[LostInterval, ...], NDArray[np.void]]:
-    """Add the losses that only the kernel's statistics tell of.
-
-    ``overrun`` counts events that newer ones overwrote, ``dropped events`` those that found the
-    buffer full (kernel/trace/ring_buffer.c). For the former a marker is put in front of the rows.
-    """
-    stats = pages.file.cpu_stats if pages.buffer.name == "" else {}
-    with_marks = {i.cpu for i in marked}
-    front, behind = [], []
-    for index, cpu in enumerate(pages.cpus):
-        first, last = pages.file.clock.apply(pages.bounds[index, 2:4].copy(), index).tolist()
-        overrun = stats.get(cpu, {}).get("overrun", 0)
-        if overrun and cpu not in with_marks:
-            front.append((cpu, overrun, first))
-        dropped = stats.get(cpu, {}).get("dropped events", 0)
-        if dropped:
-            behind.append((cpu, dropped, last))
-    added = np.zeros(len(front), RAW_DTYPE)
-    for row, (cpu, count, first) in zip(added, front, strict=True):
-        row["ts"] = rows["ts"][0] if len(rows) else first
-        row["kind"], row["cpu"], row["ctx"], row["present"] = KIND_LOST, cpu, 128, 1
-        row["values"][0] = count
-    why = "ring buffer overwritten (the kernel's statistics)"
-    lost = [LostInterval(c, n, i, None, ts, why) for i, (c, n, ts) in enumerate(front)]
-    lost += [replace(i, after_seq=i.after_seq + len(front)) for i in marked]
-    if front:
-        rows = np.concatenate([added, rows])
-    why = "buffer full (the kernel's statistics)"
-    lost += [LostInterval(c, n, len(rows), ts, None, why) for c, n, ts in behind]
-    return tuple(lost), rows
+        ``dropped events`` counts those that found the buffer full.
+        """
+        ends = {walk.cpu.cpu: walk.ends() for walk in self._merger.walks}
+        known = [e[0] for e in ends.values() if e is not None]
+        self.first_ts = min(known, default=0)
+        why = "ring buffer overwritten (the kernel's statistics)"
+        lost = []
+        for row, (cpu, count) in enumerate(self._overrun):
+            own = ends[cpu]
+            lost.append(LostInterval(cpu, count, row, None, own[0] if own else None, why))
+        lost += self._marked
+        why = "buffer full (the kernel's statistics)"
+        for cpu, own in ends.items():
+            dropped = self._stats(cpu).get("dropped events", 0)
+            if dropped:
+                last = own[1] if own else None
+                lost.append(LostInterval(cpu, dropped, self._rows, last, None, why))
+        self.found = tuple(lost)

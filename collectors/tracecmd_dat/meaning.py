@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from collectors.probes import (
-    FUNCTION_OF,
-    KIND_LOST,
-    KIND_SWITCH,
-    base_name,
-    function_of,
-    slot_of,
-)
-from collectors.raw import RAW_DTYPE, RawEvents
+from collectors.probes import FUNCTION_OF, KIND_SWITCH, base_name, function_of, slot_of
 from collectors.text.heads import guess, label_of
-from collectors.text.layout import ROW_WORDS
-from collectors.tracecmd_dat import pages as paging
+from collectors.tracecmd_dat.decode import FUNCTION_FIELDS
 from collectors.tracecmd_dat.symbols import function_around, names_at
-from collectors.tracecmd_dat.unpack import threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from collectors.symbols import Symbols
     from collectors.tracecmd_dat.formats import EventFormat, Field
-    from collectors.tracecmd_dat.pages import Pages, Records
 
-_PID_LIMIT: Final = 1 << 22
-"""PID_MAX_LIMIT (include/linux/threads.h)."""
 _BLOCKED: Final = 2
 """TASK_UNINTERRUPTIBLE in prev_state (include/linux/sched.h)."""
 _PROBE_LINE: Final = re.compile(r"^([pr])\d*:(?:([\w.-]+)/)?([\w.-]+)\s+(?:[\w-]+:)?(\S+)")
-_SLICE: Final = 1 << 17
-"""Rows that a thread fills at a time."""
-UNKNOWN_COMM: Final = 1
-"""Index of ``<...>``, the kernel's word for a task whose name was not kept."""
 
 
 def probe_functions(kprobe_events: str) -> dict[str, str]:
@@ -95,7 +73,7 @@ class Plan:
         )
 
     def row(self) -> list[int]:
-        """As :func:`kernels.fill_rows` wants it."""
+        """As :func:`weaving.fill_rows` wants it."""
         common = [-1 if f is None else f.offset for f in self._common()]
         caller = (-1, 0) if self.caller is None else (self.caller.offset, self.caller.size)
         out = [self.kind, *common, *caller]
@@ -167,7 +145,7 @@ class Meaning:
 
     def _of_tracer(self, event: EventFormat, ip: int) -> tuple[str, Plan | None]:
         """Interpret an event of the function or function_graph tracer."""
-        if event.name not in paging.FUNCTION_FIELDS or not ip:
+        if event.name not in FUNCTION_FIELDS or not ip:
             return event.name, None
         symbol = function_around(self._symbols, ip)
         if symbol is None:
@@ -206,15 +184,12 @@ class Meaning:
         """Find the function that an event's probe is on; None: unknown, or inside a function."""
         names = names_at(self._symbols, ip) if ip else []
         for name in names:
-            function = function_of(name)
+            function = _function(name)
             if function is not None:
                 return function
         defined = self._probes.get(f"{event.system}/{event.name}", self._probes.get(event.name))
         if defined is not None:
-            try:
-                function = function_of(defined)
-            except ValueError:
-                function = None
+            function = _function(defined)
             if function is not None and len(self._symbols):
                 self._moved.add(event.name)
             return function
@@ -224,6 +199,14 @@ class Meaning:
         if function is not None:
             self._guessed.add(event.name)
         return function
+
+
+def _function(symbol: str) -> int | None:
+    """As :func:`function_of`; None for what is no symbol at all (in a damaged file)."""
+    try:
+        return function_of(symbol)
+    except ValueError:
+        return None
 
 
 def _list(names: set[str]) -> str:
@@ -240,141 +223,3 @@ def _switch(event: EventFormat) -> Plan:
         if found is not None:
             plan.values[slot] = (found, mask)
     return plan
-
-
-def make_raw(pages: Pages, meaning: Meaning) -> tuple[RawEvents, Records]:
-    """Make the raw events of a buffer.
-
-    Parameters
-    ----------
-    pages
-        Decompressed and counted.
-    meaning
-        Of its events.
-
-    Returns
-    -------
-    raw
-        Rows in the order of time.
-    records
-        Where they came from.
-
-    Raises
-    ------
-    HmtraceError
-        If a record is too short for its event.
-    """
-    counts: dict[str, int] = {}
-    plans = [Plan(KIND_LOST)]
-    plan_of = np.full(paging.MARKER + 1, -1, np.int32)
-    plan_of[paging.MARKER] = 0
-    for slot, event_id, ip, number in pages.pairs():
-        label, plan = meaning.of(event_id, ip)
-        counts[label] = counts.get(label, 0) + number
-        if plan is not None:
-            plan_of[slot] = len(plans)
-            plans.append(plan)
-            pages.need[event_id] = max(pages.need[event_id], plan.reads())
-    records = paging.list_records(pages, plan_of)
-    rows = np.empty(len(records.order), RAW_DTYPE)
-    comms, comm_of = _comm_table(pages)
-    _fill(pages, records, plans, comm_of, rows)
-    comms = _learn_comms(pages, records, plans, rows, comms)
-    return RawEvents(rows, tuple(comms), ("",), dict(sorted(counts.items()))), records
-
-
-def _fill(
-    pages: Pages,
-    records: Records,
-    plans: list[Plan],
-    comm_of: NDArray[np.int32],
-    rows: NDArray[np.void],
-) -> None:
-    from collectors.tracecmd_dat import kernels
-
-    table = np.array([p.row() for p in plans], np.int64)
-    words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
-
-    def fill(first: int) -> None:
-        kernels.fill_rows(
-            pages.data,
-            pages.big,
-            records.order[first : first + _SLICE],
-            records.ts,
-            records.at,
-            records.cpu,
-            records.plan,
-            table,
-            comm_of,
-            KIND_LOST,
-            words[first : first + _SLICE],
-        )
-
-    with ThreadPoolExecutor(threads()) as pool:
-        list(pool.map(fill, range(0, len(rows), _SLICE)))
-
-
-def _comm_table(pages: Pages) -> tuple[list[str], NDArray[np.int32]]:
-    """Task names, and the index of each pid's name."""
-    known = {p: c for p, c in pages.file.meta.comms.items() if p < _PID_LIMIT}
-    known[0] = "<idle>"
-    comms = ["", "<...>"]
-    index: dict[str, int] = {}
-    comm_of = np.full(max(known) + 1, UNKNOWN_COMM, np.int32)
-    for pid, comm in known.items():
-        if comm not in index:
-            index[comm] = len(comms)
-            comms.append(comm)
-        comm_of[pid] = index[comm]
-    return comms, comm_of
-
-
-def _learn_comms(
-    pages: Pages,
-    records: Records,
-    plans: list[Plan],
-    rows: NDArray[np.void],
-    comms: list[str],
-) -> list[str]:
-    """Name tasks that the saved command lines forgot, from the switches to and from them.
-
-    The kernel keeps 128 names unless told otherwise (``saved_cmdlines_size``).
-    """
-    nameless = np.flatnonzero((rows["comm"] == UNKNOWN_COMM) & (rows["kind"] != KIND_LOST))
-    switches = np.flatnonzero(rows["kind"] == KIND_SWITCH)
-    if not len(nameless) or not len(switches):
-        return comms
-    wanted = np.unique(rows["pid"][nameless])
-    learnt: dict[int, str] = {}
-    for slot, name in ((0, "prev_comm"), (2, "next_comm")):
-        pids = rows["values"][switches, slot].astype(np.int64)
-        places = switches[np.isin(pids, wanted)]
-        _, first = np.unique(rows["values"][places, slot], return_index=True)
-        for row in places[first]:
-            source = records.order[row]
-            event = plans[records.plan[source]].event
-            text = event.fields.get(name) if event is not None else None
-            if text is None or text.offset + text.size > records.length[source]:
-                continue
-            at = int(records.at[source]) + text.offset
-            comm = bytes(pages.data[at : at + text.size]).split(b"\0", 1)[0]
-            if comm:
-                pid = int(rows["values"][row, slot])
-                learnt.setdefault(pid, comm.decode("utf-8", "replace"))
-    if not learnt:
-        return comms
-    comms = list(comms)
-    known = {comm: number for number, comm in enumerate(comms)}
-    pids = np.array(sorted(learnt), np.int64)
-    numbers = np.zeros(len(pids), np.uint32)
-    for i, pid in enumerate(pids):
-        comm_name = learnt[int(pid)]
-        if comm_name not in known:
-            known[comm_name] = len(comms)
-            comms.append(comm_name)
-        numbers[i] = known[comm_name]
-    at_pid = np.searchsorted(pids, rows["pid"][nameless])
-    at_pid = np.minimum(at_pid, len(pids) - 1)
-    hit = pids[at_pid] == rows["pid"][nameless]
-    rows["comm"][nameless[hit]] = numbers[at_pid[hit]]
-    return comms

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from collectors.errors import HmtraceError
+from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.symbols import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
-from collectors.tracecmd_dat.lost import find_lost
-from collectors.tracecmd_dat.meaning import Meaning, make_raw
-from collectors.tracecmd_dat.pages import load
+from collectors.tracecmd_dat.meaning import Meaning
+from collectors.tracecmd_dat.rows import Rows
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from collectors.capture import LostInterval
-    from collectors.raw import RawEvents
     from collectors.tracecmd_dat.container import Buffer, Container
-    from collectors.tracecmd_dat.pages import Pages
 
 
 @dataclass(frozen=True)
@@ -127,32 +125,106 @@ def read_raw(
     HmtraceError
         If the file is no trace.dat, is damaged or cut off, or has no such buffer.
     """
+    stream = open_stream(
+        data,
+        name=name,
+        symbols=symbols,
+        probe_functions=probe_functions,
+        buffer=buffer,
+        progress=progress,
+    )
+    pieces = [piece.rows for piece in stream.pieces]
+    end = stream.ending()
+    rows = pieces[0] if len(pieces) == 1 else np.concatenate([end.raw.rows, *pieces])
+    return replace(end, raw=replace(end.raw, rows=rows))
+
+
+@dataclass(frozen=True)
+class DatStream:
+    """One buffer of a trace.dat, read piece by piece with bounded memory.
+
+    Attributes
+    ----------
+    pieces
+        Raw events in the order of time; a piece's tables only grow in later ones.
+    ending
+        To be called behind the last piece: what :func:`read_raw` gives, but without rows.
+    symbols
+        Of the traced kernel.
+    """
+
+    pieces: Iterator[RawEvents]
+    ending: Callable[[], TraceDat]
+    symbols: Symbols
+
+
+def open_stream(
+    data: memoryview | mmap.mmap | bytes,
+    *,
+    name: str,
+    symbols: bytes | Callable[[], bytes | None] | None = None,
+    probe_functions: Mapping[str, str] | None = None,
+    buffer: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **sizes: int,
+) -> DatStream:
+    """Open one buffer of a trace.dat to be read piece by piece.
+
+    Parameters
+    ----------
+    data, name, symbols, probe_functions, buffer, progress
+        As :func:`read_raw`. Of a mapped file, pages that are used up are given back.
+    **sizes
+        ``piece``, ``rows``, ``span`` of :class:`rows.Rows`, for tests.
+
+    Returns
+    -------
+    DatStream
+
+    Raises
+    ------
+    HmtraceError
+        As :func:`read_raw`; damage of trace data by the pieces.
+    """
     file = open_container(memoryview(data), name=name)
     chosen, notes = choose(file, buffer)
-    pages = load(file, chosen, progress)
     table = Symbols.from_kallsyms(file.meta.kallsyms, name)
     if not len(table) and symbols is not None:
         beside = symbols if isinstance(symbols, bytes) else symbols()
         table = Symbols.from_kallsyms(beside or b"")
     meaning = Meaning(file.meta.events, table, probe_functions or {})
-    raw, records = make_raw(pages, meaning)
-    notes += meaning.notes
-    notes += _file_notes(file, chosen)
-    lost, raw.rows = find_lost(pages, raw.rows, records)
-    first, last, events = _span(pages)
+    rows = Rows(file, chosen, meaning, progress, **sizes)
+
+    def ending() -> TraceDat:
+        return _ending(file, chosen, rows, meaning, table, notes)
+
+    return DatStream(rows.pieces(), ending, table)
+
+
+def _ending(
+    file: Container,
+    chosen: Buffer,
+    rows: Rows,
+    meaning: Meaning,
+    table: Symbols,
+    notes: list[str],
+) -> TraceDat:
+    """Say what is known about a recording when all its rows were made."""
+    walks = rows.merger.walks
+    ends = [e for e in (walk.ends() for walk in walks) if e is not None]
     clock = chosen.clock if chosen.clock not in ("", "unknown") else file.clock.name
     return TraceDat(
-        raw=raw,
+        raw=RawEvents(np.empty(0, RAW_DTYPE), rows.comms, ("",), rows.counts),
         version=file.version,
         buffer=chosen.name,
         buffers=tuple(b.name for b in file.buffers),
         clock=clock,
         clock_is_ns=bool(file.clock.mult) or clock not in layout.RAW_CLOCKS,
-        cpus=max(file.cpu_count, len(chosen.cpus), max(pages.cpus, default=0) + 1),
-        first_ts=first,
-        last_ts=last,
-        events=events,
-        lost=lost,
+        cpus=max(file.cpu_count, len(walks), max((w.cpu.cpu for w in walks), default=0) + 1),
+        first_ts=min((min(e) for e in ends), default=None),
+        last_ts=max((max(e) for e in ends), default=None),
+        events=sum(walk.records for walk in walks),
+        lost=rows.losses.found,
         cpu_stats=file.cpu_stats,
         uname=file.uname,
         recorder=file.recorder,
@@ -160,7 +232,7 @@ def read_raw(
         order=file.meta.order,
         symbols=table,
         printk=file.meta.printk,
-        notes=tuple(notes),
+        notes=(*notes, *meaning.notes, *_file_notes(file, chosen)),
     )
 
 
@@ -212,16 +284,3 @@ def _file_notes(file: Container, chosen: Buffer) -> list[str]:
     if file.clock.name not in ("unknown", chosen.clock) and chosen.clock:
         notes.append(f"the buffer's clock is {chosen.clock}, the machine's was {file.clock.name}")
     return notes
-
-
-def _span(pages: Pages) -> tuple[int | None, int | None, int]:
-    """First and last stamp, and number of all events."""
-    bounds = pages.bounds
-    filled = np.flatnonzero(bounds[:, 1])
-    if not len(filled):
-        return None, None, 0
-    clock = pages.file.clock
-    ends = [clock.apply(bounds[i, 2:4].copy(), int(i)) for i in filled]
-    low = min(int(e.min()) for e in ends)
-    high = max(int(e.max()) for e in ends)
-    return low, high, int(bounds[:, 1].sum())

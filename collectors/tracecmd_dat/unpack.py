@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterator
 
 ALGORITHMS = ("none", "zstd", "zlib")
-_BATCH = 64
-"""Chunks that a thread takes at a time: about 2.5 MB of pages."""
+_AT_ONCE = 1 << 20
+"""Bytes that are decompressed in one step (a chunk of trace-cmd has ten pages)."""
 _MAX_THREADS = 8
 
 
@@ -51,7 +47,7 @@ def expand(data: memoryview, size: int, algorithm: str, cursor: Cursor) -> bytes
     HmtraceError
         If the block is damaged or has another size.
     """
-    try:
+    with _damage(cursor):
         if algorithm == "zstd":
             import zstandard
 
@@ -65,17 +61,24 @@ def expand(data: memoryview, size: int, algorithm: str, cursor: Cursor) -> bytes
             decoder = zlib.decompressobj()
             out = decoder.decompress(data, size + 1)
             more = len(out) > size
+    if more or len(out) != size:
+        got = f"more than {size}" if more else str(len(out))
+        msg = f"compressed block holds {got} bytes, but its header says {size}"
+        raise cursor.error(msg, hint=TRUNCATED)
+    return out
+
+
+@contextmanager
+def _damage(cursor: Cursor) -> Iterator[None]:
+    """Turn what a decompressor says about its input into an error at the cursor's place."""
+    try:
+        yield
     except (zlib.error, ValueError, MemoryError) as error:
         raise cursor.error(f"compressed block is damaged: {error}", hint=TRUNCATED) from error
     except Exception as error:
         if type(error).__name__ != "ZstdError":
             raise
         raise cursor.error(f"compressed block is damaged: {error}", hint=TRUNCATED) from error
-    if more or len(out) != size:
-        got = f"more than {size}" if more else str(len(out))
-        msg = f"compressed block holds {got} bytes, but its header says {size}"
-        raise cursor.error(msg, hint=TRUNCATED)
-    return out
 
 
 def section(cursor: Cursor, size: int, algorithm: str) -> Cursor:
@@ -94,88 +97,103 @@ def section(cursor: Cursor, size: int, algorithm: str) -> Cursor:
     )
     packed = body.number(4, "compressed size")
     full = body.number(4, "decompressed size")
-    if full > layout.MAX_TEXT or (full > layout.MAX_CHUNK and full > packed * layout.EXPANSION):
+    if full > layout.MAX_TEXT or (full > layout.FREE and full > packed * layout.EXPANSION):
         raise body.error(f"a section of {full} bytes is more than any kernel has to say")
     data = expand(body.take(packed, "compressed section"), full, algorithm, body)
     return Cursor(memoryview(data), name=cursor.name, order=cursor.order, base=None)
 
 
-def chunks(cursor: Cursor, size: int) -> list[tuple[int, int, int]]:
-    """List the compressed chunks of one CPU's trace data.
+class Expander:
+    """Decompresses chunks of trace data, small ones at once and large ones bit by bit.
 
     Parameters
     ----------
+    algorithm
+        ``zstd`` or ``zlib``.
     cursor
-        At the data: u32 number of chunks, then {u32 size on disk, u32 size, bytes} each.
-    size
-        Bytes on disk that belong to the CPU.
-
-    Returns
-    -------
-    list of (offset in file, size on disk, size)
+        In the file; moved over the chunks.
     """
-    # trace-cmd's size leaves out the number of chunks itself (seen in files of 3.1.6)
-    end = cursor.offset + 4 + size
-    number = cursor.count(4, 8, "compressed chunks")
-    found = []
-    for _ in range(number):
-        packed = cursor.number(4, "chunk's compressed size")
-        full = cursor.number(4, "chunk's size")
-        if full > layout.MAX_CHUNK:
-            raise cursor.error(f"a chunk of {full} bytes is larger than any that trace-cmd writes")
-        found.append((cursor.offset, packed, full))
-        cursor.take(packed, "compressed chunk")
-        if cursor.offset > end:
-            raise cursor.error("compressed chunks run beyond their CPU's data", hint=TRUNCATED)
-    return found
+
+    def __init__(self, algorithm: str, cursor: Cursor) -> None:
+        self._algorithm = algorithm
+        self._cursor = cursor
+        self._left = 0
+        self._ready: memoryview | bytes = b""
+        self._step: Callable[[int], bytes] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left of the chunk that was opened last."""
+        return not self._left and not self._ready
+
+    def open(self, packed: int, full: int) -> None:
+        """Begin with the chunk at the cursor.
+
+        Parameters
+        ----------
+        packed, full
+            Bytes on disk, and bytes that must come out.
+
+        Raises
+        ------
+        HmtraceError
+            If it is damaged or runs beyond the file.
+        """
+        body = self._cursor.take(packed, "compressed chunk")
+        self._start = self._cursor.offset - packed
+        if full <= _AT_ONCE:
+            place = Cursor(
+                self._cursor.data, name=self._cursor.name, order="little", offset=self._start
+            )
+            self._ready = expand(body, full, self._algorithm, place)
+            return
+        self._left = full
+        self._step = _stepper(body, self._algorithm)
+
+    def take(self, most: int) -> memoryview | bytes:
+        """Get up to `most` bytes; none where the chunk is used up.
+
+        Raises
+        ------
+        HmtraceError
+            If the chunk is damaged or has another size.
+        """
+        if self._step is not None and not self._ready:
+            self._ready = self._next_step(self._step)
+        out = self._ready[:most]
+        self._ready = memoryview(self._ready)[len(out) :]
+        return out
+
+    def _next_step(self, step: Callable[[int], bytes]) -> bytes:
+        """Decompress a bit more of a large chunk."""
+        place = Cursor(
+            self._cursor.data, name=self._cursor.name, order="little", offset=self._start
+        )
+        with _damage(place):
+            out = step(_AT_ONCE)
+        self._left -= len(out)
+        if self._left < 0 or (self._left and not out):
+            got = "more" if self._left < 0 else "fewer"
+            msg = f"compressed block holds {got} bytes than its header says"
+            raise place.error(msg, hint=TRUNCATED)
+        if not out:
+            self._step = None
+        return out
 
 
-def expand_all(
-    cursor: Cursor,
-    cpus: Sequence[Sequence[tuple[int, int, int]]],
-    algorithm: str,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Decompress the trace data of all CPUs into one array.
+def _stepper(data: memoryview, algorithm: str) -> Callable[[int], bytes]:
+    """Start to decompress a block; each call gives at most so many bytes more, b"" at the end."""
+    if algorithm == "zstd":
+        import zstandard
 
-    Returns
-    -------
-    data
-        Pages of one CPU after those of the other.
-    extents
-        int64, (CPUs, 2): first byte of each CPU's pages, and the byte after the last.
+        step: Callable[[int], bytes] = zstandard.ZstdDecompressor().stream_reader(data).read
+        return step
+    decoder = zlib.decompressobj()
+    rest = [data]
 
-    Raises
-    ------
-    HmtraceError
-        If a chunk is damaged, or the sizes given are beyond reason for the file's size.
-    """
-    sizes = [sum(full for _, _, full in found) for found in cpus]
-    limit = layout.MAX_CHUNK + layout.EXPANSION * len(cursor.data)
-    if sum(sizes) > limit:
-        msg = f"trace data would expand to {sum(sizes)} bytes from a file of {len(cursor.data)}"
-        raise cursor.error(msg, hint="the file is damaged, or made to exhaust memory")
-    bounds = np.cumsum([0, *sizes])
-    data = np.empty(sum(sizes), np.uint8)
-    places = np.cumsum([0, *(full for found in cpus for _, _, full in found)]).tolist()
-    jobs = [(*chunk, at) for chunk, at in zip((c for f in cpus for c in f), places, strict=False)]
+    def more(size: int) -> bytes:
+        out = decoder.decompress(rest[0], size)
+        rest[0] = memoryview(decoder.unconsumed_tail)
+        return out
 
-    def work(batch: list[tuple[int, int, int, int]]) -> int:
-        place = Cursor(cursor.data, name=cursor.name, order=cursor.order)
-        for offset, packed, full, at in batch:
-            place.offset = offset
-            block = expand(cursor.data[offset : offset + packed], full, algorithm, place)
-            data[at : at + full] = np.frombuffer(block, np.uint8)
-        return batch[-1][0] + batch[-1][1]
-
-    batches = [jobs[i : i + _BATCH] for i in range(0, len(jobs), _BATCH)]
-    with ThreadPoolExecutor(threads()) as pool:
-        try:
-            for done in pool.map(work, batches):
-                if progress is not None:
-                    progress(done, len(cursor.data))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    data.flags.writeable = False
-    return data, np.stack([bounds[:-1], bounds[1:]], axis=1).astype(np.int64)
+    return more

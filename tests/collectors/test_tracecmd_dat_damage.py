@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from collectors.errors import HmtraceError
-from collectors.tracecmd_dat import frames, layout, pages, read_raw, read_tracing_data
+from collectors.tracecmd_dat import frames, layout, read_raw, read_tracing_data
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.read import choose
 from tests.writers import tracedat
@@ -62,7 +62,7 @@ def survive(data: bytes, *, columns: bool = False) -> bool:
         assert len(got.raw.rows) < 10_000_000
         if columns:
             file = open_container(memoryview(data), name="damaged.dat")
-            for lazy in frames.scan_pages(pages.load(file, choose(file, None)[0])).values():
+            for lazy in frames.scan_buffer(file, choose(file, None)[0]).values():
                 lazy.collect()
     except HmtraceError as error:
         caught = error
@@ -132,27 +132,63 @@ def test_mutations_of_a_real_file(name: str) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    # Chunks that claim 64 MiB each, from a file of a few kilobytes.
+    assert survive(small(7, "zstd"))  # loads what is compiled
+    # A chunk that claims 2 GiB, from a file of a few kilobytes.
     data = bytearray(small(7, "zstd", page_size=65536))
     file = open_container(memoryview(bytes(data)), name="x")
     for cpu in file.buffers[0].cpus:
-        data[cpu.offset + 8 : cpu.offset + 12] = layout.MAX_CHUNK.to_bytes(4, "little")
+        data[cpu.offset + 8 : cpu.offset + 12] = (1 << 31).to_bytes(4, "little")
     tracemalloc.start()
     assert not survive(bytes(data))
-    assert tracemalloc.get_traced_memory()[1] < 2 * layout.MAX_CHUNK
+    assert tracemalloc.get_traced_memory()[1] < 160 << 20
     tracemalloc.stop()
 
 
-def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MAX_CHUNK", 1 << 16)
-    monkeypatch.setattr(layout, "EXPANSION", 2)
+def bomb(compression: str, chunks: int, chunk: bytes) -> bytes:
+    """A file whose only CPU has a chunk many times."""
     events = tracedat.kernel_events(4)
-    payload = events["mapper"].payload("little", 7, [1, 2])
-    items = [x for n in range(80) for x in (Item("event", n, payload), Item("page"))]
-    for compression in ("zstd", "zlib"):
-        spec = FileSpec([BufferSpec({0: items})], list(events.values()), compression=compression)
-        with pytest.raises(HmtraceError, match="would expand to"):
-            read_raw(tracedat.write(spec), name="bomb.dat")
+    spec = FileSpec([], list(events.values()), compression=compression)
+    writer = tracedat._Writer(spec)
+    data = tracedat.write(spec)
+    packed = writer.pack(chunk)
+    one = len(packed).to_bytes(4, "little") + len(chunk).to_bytes(4, "little") + packed
+    at = len(data)
+    section = (3).to_bytes(2, "little") + (1).to_bytes(2, "little") + bytes(12)
+    area = chunks.to_bytes(4, "little") + one * chunks
+    option = at.to_bytes(8, "little") + b"\0local\0" + (4096).to_bytes(4, "little")
+    option += (1).to_bytes(4, "little") + bytes(4)
+    option += (at + 16).to_bytes(8, "little") + (len(area) - 4).to_bytes(8, "little")
+    link = data.index(compression.encode()) + len(compression) + 1
+    link = data.index(b"\0", link) + 1
+    body = (3).to_bytes(2, "little") + len(option).to_bytes(4, "little") + option
+    body += bytes(2) + (8).to_bytes(4, "little") + data[link : link + 8]
+    place = at + len(section) + len(area)
+    listed = bytes(8) + len(body).to_bytes(8, "little") + body
+    return data[:link] + place.to_bytes(8, "little") + data[link + 8 :] + section + area + listed
+
+
+@pytest.mark.parametrize("compression", ["zstd", "zlib"])
+def test_decompression_bomb(compression: str) -> None:
+    assert survive(small(7, compression))  # loads what is compiled
+    # Pages without events: 64 MiB out of some hundred bytes each, in large and in small chunks.
+    for size, number in ((1 << 26, 8), (1 << 18, 8 << 8)):
+        data = bomb(compression, number, bytes(size))
+        tracemalloc.start()
+        with pytest.raises(HmtraceError, match="pages without events come out of"):
+            read_raw(data, name="bomb.dat")
+        assert tracemalloc.get_traced_memory()[1] < 160 << 20
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "zlib"])
+def test_dense_events_are_no_bomb(compression: str) -> None:
+    """However well pages can be compressed, they are read where they hold events."""
+    payload = tracedat.kernel_events(4)["mapper"].payload("little", 7, [1, 2])
+    spec = FileSpec([], [])
+    page = tracedat.pages_of(spec, [Item("event", 5, payload)])[0]
+    data = bomb(compression, 120, page * 256)
+    assert layout.FREE + layout.EXPANSION * len(data) < 120 << 20
+    assert read_raw(data, name="dense.dat").events == 120 * 256
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from collectors.probes import KIND_LOST
-from collectors.tracecmd_dat import frames, pages, read_raw
+from collectors.tracecmd_dat import frames, read_raw
 from collectors.tracecmd_dat.container import open_container
+from collectors.tracecmd_dat.merging import Merger
 from collectors.tracecmd_dat.read import choose
 from tests.writers import tracedat
 from tests.writers.tracedat import BufferSpec, FileSpec, Item
@@ -62,22 +63,26 @@ def compare(path: Path) -> tuple[int, int]:
     lines, drops = judged(path)
     container = open_container(memoryview(path.read_bytes()), name=path.name)
     buffer, _ = choose(container, None)
-    loaded = pages.load(container, buffer)
-    plan_of = np.append(loaded.slot_type, np.int32(-1)).astype(np.int32)
-    records = pages.list_records(loaded, plan_of)
-    assert len(records.ts) == len(lines)
+    merger = Merger(container, buffer, lambda event, _ip: (event + 1, 0))
+    ours, cpus, types = [], [], []
+    for order in merger.windows():
+        kept = order[merger.pool.plan[order] > 0]
+        ours += merger.pool.ts[kept].tolist()
+        cpus += merger.pool.cpu[kept].tolist()
+        types += (merger.pool.plan[kept] - 1).tolist()
+    assert len(ours) == len(lines)
     ts = [int(m["s"]) * 10**9 + int(m["ns"]) if m["ns"] else int(m["s"]) for m in lines]
-    assert records.ts[records.order].tolist() == ts
-    assert records.cpu[records.order].tolist() == [int(m["cpu"]) for m in lines]
+    assert ours == ts
+    assert cpus == [int(m["cpu"]) for m in lines]
     raw = read_raw(path.read_bytes(), name=path.name).raw
     lost = raw.rows[raw.rows["kind"] == KIND_LOST]
     known = np.where(lost["present"] & 1, lost["values"][:, 0].astype(np.int64), -1)
     theirs = [(int(m[1]), int(m[2] or -1)) for m in drops]
     assert list(zip(lost["cpu"].tolist(), known.tolist(), strict=True)) == theirs
     events = container.meta.events
-    names = [events[int(t)].name for t in records.plan[records.order]]
+    names = [events[t].name for t in types]
     assert names == [m["name"] for m in lines]
-    found = frames.scan_pages(loaded)
+    found = frames.scan_buffer(container, buffer)
     fields = 0
     for name, lazy in found.items():
         frame = lazy.collect()

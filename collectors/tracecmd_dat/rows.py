@@ -1,0 +1,182 @@
+"""From the records of a buffer to raw events, piece by piece."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from collectors.probes import KIND_LOST, KIND_SWITCH
+from collectors.raw import RAW_DTYPE, RawEvents
+from collectors.reading import PIECE_ROWS
+from collectors.text.layout import ROW_WORDS
+from collectors.tracecmd_dat.lost import Losses
+from collectors.tracecmd_dat.meaning import Meaning, Plan
+from collectors.tracecmd_dat.merging import Merger
+from collectors.tracecmd_dat.names import Names
+from collectors.tracecmd_dat.unpack import threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from collectors.tracecmd_dat.container import Buffer, Container
+
+_SLICE: Final = 1 << 14
+"""Rows that are worth a thread."""
+
+
+class Rows:
+    """The raw events of one buffer, made as they are asked for.
+
+    Parameters
+    ----------
+    file, buffer
+        What to read.
+    meaning
+        Of its events.
+    progress
+        Called with (bytes done, bytes in all).
+    piece
+        Rows in a piece.
+    rows, span
+        As for :class:`Merger`.
+
+    Attributes
+    ----------
+    counts
+        Records per function or tracepoint; complete after the last piece.
+    losses
+        What was lost; likewise.
+    """
+
+    def __init__(
+        self,
+        file: Container,
+        buffer: Buffer,
+        meaning: Meaning,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        piece: int = PIECE_ROWS,
+        rows: int | None = None,
+        span: int | None = None,
+    ) -> None:
+        self._meaning = meaning
+        self._piece = piece
+        self._plans = [Plan(KIND_LOST)]
+        self._known: dict[tuple[int, int], tuple[str, int, int]] = {}
+        self._lock = Lock()
+        self.merger = Merger(file, buffer, self._resolve, progress, rows=rows, span=span)
+        self.losses = Losses(file, buffer, self.merger)
+        self.counts: dict[str, int] = {}
+        self._names = Names(file.meta.comms)
+        self._table = np.zeros((0, 0), np.int64)
+
+    @property
+    def comms(self) -> tuple[str, ...]:
+        """Names of tasks so far."""
+        return tuple(self._names.comms)
+
+    def _resolve(self, event: int, ip: int) -> tuple[int, int]:
+        """Plan of an (event, probed address) pair, and the bytes that it needs."""
+        with self._lock:
+            if (event, ip) not in self._known:
+                label, plan = self._meaning.of(event, ip)
+                number, need = -1, 0
+                if plan is not None:
+                    number, need = len(self._plans), plan.reads()
+                    self._plans.append(plan)
+                self._known[event, ip] = (label, number, need)
+            return self._known[event, ip][1:]
+
+    def pieces(self) -> Iterator[RawEvents]:
+        """Make the raw events, in the order of time.
+
+        Raises
+        ------
+        HmtraceError
+            If the data is damaged.
+        """
+        front = self.losses.front()
+        rows = np.empty(self._piece, RAW_DTYPE)
+        filled = nameless = 0
+        for order in self.merger.windows():
+            if front is not None:
+                front["ts"] = self.merger.pool.ts[order[0]]
+                yield self._finish(front, 0)
+                front = None
+            self.losses.note(order)
+            done = 0
+            while done < len(order):
+                part = order[done : done + self._piece - filled]
+                made = rows[filled : filled + len(part)]
+                nameless += self._fill(part, made)
+                self._learn(part, made)
+                done += len(part)
+                filled += len(part)
+                if filled == self._piece:
+                    yield self._finish(rows, nameless)
+                    rows = np.empty(self._piece, RAW_DTYPE)
+                    filled = nameless = 0
+        self.losses.finish()
+        self._count()
+        if front is not None:
+            front["ts"] = self.losses.first_ts
+            yield self._finish(front, 0)
+        if filled:
+            yield self._finish(rows[:filled], nameless)
+
+    def _fill(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> int:
+        """Make rows; give the number of those without a task's name."""
+        from collectors.tracecmd_dat import weaving
+
+        if len(self._table) != len(self._plans):
+            self._table = np.array([p.row() for p in list(self._plans)], np.int64)
+        pool = self.merger.pool
+        words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
+
+        def fill(first: int, last: int) -> int:
+            nameless: int = weaving.fill_rows(
+                pool.base,
+                pool.shift,
+                self.merger.big,
+                order[first:last],
+                pool.ts,
+                pool.at,
+                pool.cpu,
+                pool.plan,
+                self._table,
+                self._names.comm_of,
+                KIND_LOST,
+                words[first:last],
+            )
+            return nameless
+
+        parts = min(threads(), -(-len(order) // _SLICE))
+        if parts == 1:
+            return fill(0, len(order))
+        bounds = [len(order) * n // parts for n in range(parts + 1)]
+        return sum(self.merger.executor.map(fill, bounds[:-1], bounds[1:]))
+
+    def _learn(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> None:
+        """Learn the names of tasks from switches."""
+        switch = next((p.event for p in self._plans if p.kind == KIND_SWITCH), None)
+        if switch is not None:
+            spans = {b.number: b.span.data for b in self.merger.blocks if b.span is not None}
+            self._names.learn(rows, order, self.merger.pool, spans, switch)
+
+    def _finish(self, rows: NDArray[np.void], nameless: int) -> RawEvents:
+        if nameless:
+            self._names.name(rows)
+        return RawEvents(rows, self._names.comms, ("",))
+
+    def _count(self) -> None:
+        """Add up what the walks counted."""
+        counts: dict[str, int] = {}
+        for walk in self.merger.walks:
+            for event, ip, number in walk.counts():
+                label = self._known[event, ip][0]
+                counts[label] = counts.get(label, 0) + number
+        self.counts = dict(sorted(counts.items()))
