@@ -32,9 +32,9 @@ TRACE_DAT: Final = Format(
     "trace.dat",
     tracecmd_dat.sniff,
     tracecmd_dat.read,
-    in_pieces(tracecmd_dat.read),
+    tracecmd_dat.stream,
     rank=0,
-    event_bytes=24,
+    event_bytes=4,  # compressed
 )
 PERF_DATA: Final = Format(
     "perf.data", perf_data.sniff, perf_data.read, in_pieces(perf_data.read), rank=1, event_bytes=48

@@ -34,6 +34,17 @@ RAW_DTYPE = np.dtype(
 )
 
 
+def join(pieces: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Put pieces of rows one behind the other.
+
+    As words, since numpy copies structured arrays field by field.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    words = [piece.view(np.int64) for piece in pieces]
+    return np.concatenate([np.empty(0, np.int64), *words]).view(RAW_DTYPE)
+
+
 @dataclass
 class RawEvents:
     """Raw events of one capture, and the tables their indices point into.

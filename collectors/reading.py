@@ -81,6 +81,14 @@ class Stream:
     ending: Callable[[], Reading]
     symbols: Callable[[], Symbols | None] = lambda: None
 
+    def whole(self) -> Reading:
+        """Read all pieces into one :class:`Reading`."""
+        from collectors.raw import join
+
+        rows = join([piece.rows for piece in self.pieces])
+        end = self.ending()
+        return replace(end, raw=replace(end.raw, rows=rows))
+
 
 class AgainError(Exception):
     """What the pieces gave so far was wrong: ask the format for a new stream, it knows better now.

@@ -9,13 +9,15 @@ Two faces:
     Every event with every field, as lazy polars frames. Usable on its own.
 
 The way of the bytes: :mod:`container` finds where everything lies (with :mod:`cursor`,
-:mod:`metadata`, :mod:`formats`, :mod:`unpack`, :mod:`clocks`), :mod:`kernels` walks over the
-pages (driven by :mod:`pages`), :mod:`meaning` says what the records stand for. Numbers of the
-format are in :mod:`layout`. :func:`read_tracing_data` reads the same descriptions of events
-out of a perf.data.
+:mod:`metadata`, :mod:`formats`, :mod:`unpack`, :mod:`clocks`); :mod:`spans` gives each CPU's pages,
+decompressed, :mod:`decode` lists their records (compiled: :mod:`kernels`), :mod:`merging` puts
+those of all CPUs into one order (compiled: :mod:`weaving`), :mod:`meaning` says what they stand
+for, and :mod:`rows` makes raw events of them (with :mod:`names` and :mod:`lost`). Numbers of the
+format are in :mod:`layout`. :func:`read_tracing_data` reads the same descriptions of events out
+of a perf.data.
 
-Bound on memory: decompressed trace data, which is refused beyond 64 MiB plus 256 times the
-file's size (``layout.EXPANSION``), 24 bytes per wanted record and 72 per row.
+Bound on memory: some 100 MB of pages and listed records and 75 MB per piece of raw events, however
+large the file is; a section with descriptions is refused beyond 256 MiB.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from collectors.reading import Reading
+    from collectors.reading import Reading, Stream
     from collectors.source import Source
     from collectors.tracecmd_dat.meaning import probe_functions
     from collectors.tracecmd_dat.metadata import read_tracing_data
@@ -44,6 +46,7 @@ __all__ = [
     "read_tracing_data",
     "scan",
     "sniff",
+    "stream",
 ]
 
 _HOMES = {
@@ -74,6 +77,13 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     from collectors.tracecmd_dat import capture
 
     return capture.read(source, progress)
+
+
+def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+    """Read it piece by piece; see :func:`collectors.tracecmd_dat.capture.stream`."""
+    from collectors.tracecmd_dat import capture
+
+    return capture.stream(source, progress)
 
 
 def scan(path: str | PathLike[str], *, buffer: str | None = None) -> dict[str, pl.LazyFrame]:

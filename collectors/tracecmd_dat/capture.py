@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.capture import Lost
-from collectors.reading import Reading
+from collectors.reading import Reading, Stream
 from collectors.tracecmd_dat.meaning import probe_functions
-from collectors.tracecmd_dat.read import read_raw
+from collectors.tracecmd_dat.read import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collectors.source import Source
+    from collectors.tracecmd_dat.read import TraceDat
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
@@ -21,16 +22,31 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     Raises
     ------
     HmtraceError
-        As :func:`read_raw`.
+        As :func:`collectors.tracecmd_dat.read_raw`.
+    """
+    return stream(source, progress).whole()
+
+
+def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+    """Read a trace.dat piece by piece (:attr:`collectors.reading.Format.stream`).
+
+    Raises
+    ------
+    HmtraceError
+        As :func:`collectors.tracecmd_dat.read_raw`; damage of trace data by the pieces.
     """
     probes = source.read_meta("kprobe_events") or b""
-    got = read_raw(
+    opened = open_stream(
         source.data.data,
         name=source.trace,
         symbols=lambda: source.read_meta("kallsyms"),
         probe_functions=probe_functions(probes.decode("utf-8", "replace")),
         progress=progress,
     )
+    return Stream(opened.pieces, lambda: _reading(opened.ending()), lambda: opened.symbols)
+
+
+def _reading(got: TraceDat) -> Reading:
     told = got.uname.split()  # uname -s -n -r -m, as trace-cmd puts it together
     return Reading(
         raw=got.raw,

@@ -80,27 +80,23 @@ class Names:
             sched_switch.
         """
         switches = np.flatnonzero(rows["kind"] == KIND_SWITCH)
-        if not len(switches):
+        texts = [event.fields.get("prev_comm"), event.fields.get("next_comm")]
+        if not len(switches) or None in texts:
             return
-        for slot, name in ((0, "prev_comm"), (2, "next_comm")):
-            text = event.fields.get(name)
-            pids = rows["values"][switches, slot].astype(np.int64)
-            unknown = (pids > 0) & (pids < _PID_LIMIT)
-            unknown[unknown] = self.comm_of[pids[unknown]] == 0
-            if text is None or not unknown.any():
+        pids = rows["values"][switches][:, [0, 2]].astype(np.int64).ravel()
+        unknown = np.flatnonzero((pids > 0) & (pids < _PID_LIMIT))
+        unknown = unknown[self.comm_of[pids[unknown]] == 0]
+        # Of several switches the first one tells.
+        found, first = np.unique(pids[unknown], return_index=True)
+        for pid, place in zip(found.tolist(), unknown[first].tolist(), strict=True):
+            self.comm_of[pid] = _ASKED
+            text, source = texts[place & 1], int(order[switches[place >> 1]])
+            if text is None or text.offset + text.size > pool.length[source]:
                 continue
-            found, first = np.unique(pids[unknown], return_index=True)
-            for pid, source in zip(
-                found.tolist(), order[switches[unknown][first]].tolist(), strict=True
-            ):
-                self.comm_of[pid] = _ASKED
-                if text.offset + text.size > pool.length[source]:
-                    continue
-                at = int(pool.at[source]) + text.offset
-                data = spans[source >> pool.shift]
-                comm = data[at : at + text.size].tobytes().split(b"\0", 1)[0]
-                if comm:
-                    self.comm_of[pid] = self._number(comm.decode("utf-8", "replace"))
+            at = int(pool.at[source]) + text.offset
+            comm = spans[source >> pool.shift][at : at + text.size].tobytes().split(b"\0", 1)[0]
+            if comm:
+                self.comm_of[pid] = self._number(comm.decode("utf-8", "replace"))
 
     def name(self, rows: NDArray[np.void]) -> None:
         """Name the tasks of rows that were not known when the rows were made."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collectors.errors import HmtraceError
-from collectors.raw import RAW_DTYPE, RawEvents
+from collectors.raw import RAW_DTYPE, RawEvents, join
 from collectors.symbols import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
@@ -133,9 +133,8 @@ def read_raw(
         buffer=buffer,
         progress=progress,
     )
-    pieces = [piece.rows for piece in stream.pieces]
+    rows = join([piece.rows for piece in stream.pieces])
     end = stream.ending()
-    rows = pieces[0] if len(pieces) == 1 else np.concatenate([end.raw.rows, *pieces])
     return replace(end, raw=replace(end.raw, rows=rows))
 
 

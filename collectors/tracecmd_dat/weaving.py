@@ -149,7 +149,8 @@ def fill_rows(
     plans : ndarray of int64, shape (plans, PLAN_COLUMNS)
         What to take, per plan.
     comm_of : ndarray of int32
-        Index of a task's name by pid; 0 is given as 1 (unknown), as is what is beyond its end.
+        Index of a task's name by pid; 0 and less is given as 1 (unknown), as is a pid beyond its
+        end.
     lost_kind : int
         Kind of loss markers.
     words : ndarray of int64, shape (n, 9)
@@ -180,7 +181,7 @@ def fill_rows(
             task = extend(u32(base, start + plan[PLAN_PID], big), 4)
             if 0 <= task < len(comm_of):
                 comm = np.int64(comm_of[task])
-            if comm == 0:
+            if comm <= 0:
                 comm = np.int64(1)
                 nameless += 1
         words[row, 6] = (task & 0xFFFF_FFFF) | comm << 32

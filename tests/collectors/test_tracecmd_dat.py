@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 
 from collectors import open_capture
+from collectors.raw import join
 from collectors.tracecmd_dat import read_raw, scan
+from collectors.tracecmd_dat.read import open_stream
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 HOG = FIXTURES / "i386-hog-a-waiters-pae-smp2"
@@ -29,6 +31,20 @@ def test_figures_of_a_capture() -> None:
     assert (counts["flush_all_zero_pkmaps"], counts["__kmap_flush_unused"]) == (61, 16)
     assert counts["_vm_unmap_aliases"] == 18  # probed as _vm_unmap_aliases.part.0
     assert len(got.symbols) > 20_000
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*/trace.dat")), ids=lambda p: p.parent.name)
+def test_small_windows_give_the_same(path: Path) -> None:
+    data = path.read_bytes()
+    whole = read_raw(data, name="trace.dat")
+    stream = open_stream(data, name="trace.dat", rows=64, span=5000, piece=777)
+    pieces = list(stream.pieces)
+    end = stream.ending()
+    assert {len(p.rows) for p in pieces[:-1]} == {777}
+    rows = join([p.rows for p in pieces])
+    assert rows.tobytes() == whole.raw.rows.tobytes()
+    assert (end.raw.comms, end.raw.counts) == (whole.raw.comms, whole.raw.counts)
+    assert (end.lost, end.events, end.notes) == (whole.lost, whole.events, whole.notes)
 
 
 def test_a_folder_is_read_from_its_trace_dat() -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from collectors.errors import HmtraceError
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_SWITCH
+from collectors.raw import RAW_DTYPE, join
 from collectors.tracecmd_dat import probe_functions, read_raw, scan, sniff
+from collectors.tracecmd_dat.read import open_stream
 from tests.writers import tracedat
 from tests.writers.tracedat import BufferSpec, FieldSpec, FileSpec, Item
 
@@ -205,6 +207,95 @@ def test_written_is_read(
     first = [e[5]["page"] if e[4] == "mapper" else e[5]["prev_pid"] for e in kept]
     assert rows["values"][:, 0].tolist() == first
     assert sum(raw.counts.values()) == len(expected)
+
+
+def in_small_steps(data: bytes, rows: int, span: int, piece: int) -> tuple[list[int], Any, Any]:
+    """Read through windows of a few records; sizes of the pieces, all rows, and the end."""
+    stream = open_stream(data, name="made.dat", rows=rows, span=span, piece=piece)
+    pieces = [p.rows for p in stream.pieces]
+    end = stream.ending()
+    return [len(p) for p in pieces], join(pieces), end
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(worlds(), st.sampled_from([(4, 1, 3), (8, 300, 1), (16, 1 << 16, 5)]))
+def test_small_windows_give_the_same(
+    world: tuple[Scene, list[tuple[Any, ...]]], sizes: tuple[int, int, int]
+) -> None:
+    data = tracedat.write(world[0].spec)
+    whole = read_raw(data, name="made.dat")
+    lengths, rows, end = in_small_steps(data, *sizes)
+    assert all(n == sizes[2] for n in lengths[:-1])
+    plain = [n for n in RAW_DTYPE.names or () if n != "comm"]
+    for name in plain:
+        assert rows[name].tolist() == whole.raw.rows[name].tolist(), name
+    # Names of tasks are learnt from switches within the piece, and earlier ones.
+    theirs = [whole.raw.comms[c] for c in whole.raw.rows["comm"]]
+    ours = [end.raw.comms[c] for c in rows["comm"]]
+    assert all(o in (t, "<...>") for o, t in zip(ours, theirs, strict=True))
+    assert end.raw.counts == whole.raw.counts
+    assert (end.lost, end.first_ts, end.last_ts) == (whole.lost, whole.first_ts, whole.last_ts)
+    assert (end.events, end.notes) == (whole.events, whole.notes)
+
+
+def merged(cpus: dict[int, list[Item]]) -> list[tuple[int, int, int]]:
+    """(stamp, CPU, position) in the order of a plain k-way merge, as `trace-cmd report` has it."""
+    left = {
+        cpu: [(i.ts, cpu, n) for n, i in enumerate(items) if i.what in ("event", "stamp")]
+        for cpu, items in cpus.items()
+    }
+    found = []
+    while any(left.values()):
+        best = min((rest[0][0], cpu) for cpu, rest in left.items() if rest)[1]
+        found.append(left[best].pop(0))
+    return found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(
+        st.integers(0, 40),
+        st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=30),
+        min_size=1,
+        max_size=20,
+    ),
+    st.sampled_from([4, 8, 1 << 16]),
+)
+def test_order_is_that_of_a_plain_merge(
+    cpus: dict[int, list[tuple[int, bool]]], window: int
+) -> None:
+    """With clocks that step back, many equal stamps, and records that are not wanted."""
+    s = scene(page_size=256)
+    items: dict[int, list[Item]] = {}
+    for cpu, stamps in sorted(cpus.items()):
+        items[cpu] = [
+            s.item(
+                ts + 1, "mapper", 7, KMAP if wanted else 0xC126F900, 1000 * cpu + n, what="stamp"
+            )
+            for n, (ts, wanted) in enumerate(stamps)
+        ]
+    s.spec.buffers = [BufferSpec(items)]
+    rows = in_small_steps(tracedat.write(s.spec), window, 256, 7)[1]
+    wanted_ones = {(cpu, n) for cpu, stamps in cpus.items() for n, s in enumerate(stamps) if s[1]}
+    expected = [1000 * cpu + n for _, cpu, n in merged(items) if (cpu, n) in wanted_ones]
+    assert rows["values"][:, 0].tolist() == expected
+
+
+def test_names_are_learnt_from_switches_piece_by_piece() -> None:
+    s = scene(comms={})
+    items = [
+        s.item(10, "mapper", 9, KMAP, 1),
+        s.item(20, "sched_switch", 9, b"early", 9, 120, 0, b"late", 11, 120),
+        s.item(30, "mapper", 11, KMAP, 2),
+        s.item(40, "sched_switch", 11, b"late", 11, 120, 0, b"", 12, 120),
+        s.item(50, "mapper", 12, KMAP, 3),
+        s.item(60, "mapper", 9, KMAP, 4),
+    ]
+    s.spec.buffers = [BufferSpec({0: items})]
+    for piece in (1 << 20, 2):
+        _, rows, end = in_small_steps(tracedat.write(s.spec), 4, 256, piece)
+        got = [end.raw.comms[c] for c in rows["comm"]]
+        assert got == ["early", "early", "late", "late", "<...>", "early"]
 
 
 def test_ties_go_to_the_lower_cpu_and_a_cpu_keeps_its_order() -> None:
