@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors import parquet, perf_data, perf_script, text, tracecmd_dat
 from collectors.errors import HmtraceError
-from collectors.reading import Format, Reading, Stream, in_pieces
+from collectors.reading import Format, Reading, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ TRACE_DAT: Final = Format(
     event_bytes=4,  # compressed
 )
 PERF_DATA: Final = Format(
-    "perf.data", perf_data.sniff, perf_data.read, in_pieces(perf_data.read), rank=1, event_bytes=48
+    "perf.data", perf_data.sniff, perf_data.read, perf_data.stream, rank=1, event_bytes=16
 )
 PERF_SCRIPT: Final = Format("perf-script", perf_script.sniff, perf_script.read, perf_script.stream)
 TRACE_CMD_REPORT: Final = Format("trace-cmd-report", text.is_report, text.read, text.stream)

@@ -4,11 +4,13 @@ The way of the bytes: :mod:`container` finds events, ids, descriptions and recor
 :mod:`attrs`, :mod:`features`, :mod:`expand`), :mod:`kernels` walks over the records (driven by
 :mod:`records`), and :mod:`collectors.tracecmd_dat.meaning` says what the tracepoints stand for:
 the raw data of a sample is what a record of a trace.dat is, and described by the same texts.
-:mod:`tasks` follows the names of tasks, :mod:`capture` puts it together. Numbers of the format are
-in :mod:`layout`.
+:mod:`pieces` puts them into the order of time, :mod:`tasks` follows the names of tasks,
+:mod:`capture` puts it together. Numbers of the format are in :mod:`layout`.
 
-Bound on memory: 30 bytes per wanted sample and 72 per row; records that were compressed are
-expanded into a temporary file, which is refused beyond 64 MiB plus 256 times the file's size.
+Bound on memory: 26 bytes per sample that is held for its order, eight million at most (else the
+rows are sorted through a temporary file), and 75 MB per piece of raw events; records that were
+compressed are expanded into a temporary file, which is refused beyond 64 MiB plus 256 times the
+file's size.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from collectors.perf_data.layout import MAGIC, MAGIC_OLD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collectors.reading import Reading
+    from collectors.reading import Reading, Stream
     from collectors.source import Source
 
-__all__ = ["read", "sniff"]
+__all__ = ["read", "sniff", "stream"]
 
 
 def sniff(head: bytes) -> bool:
@@ -36,3 +38,10 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     from collectors.perf_data import capture
 
     return capture.read(source, progress)
+
+
+def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+    """Read it piece by piece; see :func:`collectors.perf_data.capture.stream`."""
+    from collectors.perf_data import capture
+
+    return capture.stream(source, progress)

@@ -57,7 +57,13 @@ LAST_TS = 16
 UNTIMED = 17
 NO_CPU = 18
 PAUSE = 19  # come back behind the record that reaches this place
-STATE_CELLS = 20
+MAX_TS = 20  # highest stamp so far, of anything
+ROUND = 21  # highest stamp at the last FINISHED_ROUND
+SAFE = 22  # nothing older than this will come
+GIVEN = 23  # stamp of the last sample that was passed on
+LATE = 24  # samples that came too late for that
+PREVIOUS = 25  # stamp of the last sample listed
+STATE_CELLS = 26
 
 UNKNOWN_CPU = 0xFFFF
 NOT_RAW = 1 << 16
@@ -69,6 +75,7 @@ _A_TRACEPOINT, _A_TAIL_TIME = table.A_TRACEPOINT, table.A_TAIL_TIME
 _A_TAIL_CPU, _A_TAIL = table.A_TAIL_CPU, table.A_TAIL
 
 _SAMPLE, _LOST, _COMM = int(Record.SAMPLE), int(Record.LOST), int(Record.COMM)
+_FINISHED_ROUND = int(Record.FINISHED_ROUND)
 _FORK, _LOST_SAMPLES = int(Record.FORK), int(Record.LOST_SAMPLES)
 _HEADER_ATTR, _TRACING_DATA = int(Record.HEADER_ATTR), int(Record.TRACING_DATA)
 _FEATURE, _AUXTRACE = int(Record.HEADER_FEATURE), int(Record.AUXTRACE)
@@ -192,8 +199,8 @@ def walk(
     ts_out, at_out, plan_out, tid_out, cpu_out
         Per wanted sample: stamp (place in the file where it has none), place of the raw data
         (of a LOST record with plan 0: the number lost), plan, task, CPU.
-    sides : ndarray of int64, shape (n, 5)
-        COMM, FORK and LOST_SAMPLES records: type, place, stamp, samples listed before, CPU.
+    sides : ndarray of int64, shape (n, 4)
+        COMM, FORK and LOST_SAMPLES records: type, place, stamp, CPU.
 
     Returns
     -------
@@ -316,6 +323,9 @@ def walk(
                     state[NO_CPU] += 1
                 cpu_out[rows] = cpu
                 rows += 1
+                state[LATE] += ts < state[GIVEN]
+                state[PREVIOUS] = ts
+            state[MAX_TS] = max(state[MAX_TS], ts)
             pairs[slot, PAIR_COUNT] += 1
             if samples == 0:
                 first = ts
@@ -341,8 +351,10 @@ def walk(
                 if rows >= capacity:
                     status = FULL
                     break
-                if ts == 0 and rows > 0:  # an old kernel, which gave the record no stamp
-                    ts = ts_out[rows - 1]
+                if ts == 0:  # an old kernel, which gave the record no stamp
+                    ts = state[PREVIOUS]
+                state[LATE] += ts < state[GIVEN]
+                state[PREVIOUS] = ts
                 ts_out[rows] = ts
                 at_out[rows] = u64(base, at + 16, big)
                 plan_out[rows] = 0
@@ -354,8 +366,12 @@ def walk(
                     status = FULL
                     break
                 side = sides[state[SIDES]]
-                side[0], side[1], side[2], side[3], side[4] = kind, at, ts, rows, cpu
+                side[0], side[1], side[2], side[3] = kind, at, ts, cpu
                 state[SIDES] += 1
+            state[MAX_TS] = max(state[MAX_TS], ts)
+        elif kind == _FINISHED_ROUND:
+            state[SAFE] = state[ROUND]
+            state[ROUND] = state[MAX_TS]
         elif kind in (_HEADER_ATTR, _TRACING_DATA, _FEATURE, _COMPRESSED, _COMPRESSED2):
             types[kind] += 1
             status = SPECIAL
@@ -378,43 +394,56 @@ def walk(
 
 @numba.njit(cache=True, nogil=True)
 def name_tasks(
-    order: NDArray[np.int64],
-    tid: NDArray[np.int32],
-    plan: NDArray[np.int32],
-    ts: NDArray[np.int64],
+    words: NDArray[np.int64],
+    place: NDArray[np.int64],
     changes: NDArray[np.int64],
     comm_of: NDArray[np.int32],
-    words: NDArray[np.int64],
-) -> None:
+    lost_kind: int,
+) -> int:
     """Give each row the name that its task had at its time.
 
     Parameters
     ----------
-    order : ndarray of int64, shape (n,)
-        Samples by time, as listed.
-    tid, plan, ts : ndarray of int32, int32, int64, shape (n,)
-        As :func:`walk` listed them.
+    words : ndarray of int64, shape (n, 9)
+        Rows by time, as :func:`collectors.tracecmd_dat.weaving.fill_rows` left them, but `site`
+        is the task that perf recorded, -1 unknown. It is set to 0, but where there is no name to
+        the task.
+    place : ndarray of int64, shape (n,)
+        Of each row in the file, to tell what came first where stamps are equal.
     changes : ndarray of int64, shape (m, 4)
-        Stamp, samples listed before, task and its new name, in the order of time.
+        Stamp, place, task and its new name, in the order of time.
     comm_of : ndarray of int32
         Name of each task; changed.
-    words : ndarray of int64, shape (n, 9)
-        Rows as :func:`collectors.tracecmd_dat.weaving.fill_rows` left them.
+    lost_kind : int
+        Kind of loss markers.
+
+    Returns
+    -------
+    int
+        Rows without a name.
     """
     change = 0
-    for row in range(len(order)):
-        source = order[row]
+    nameless = 0
+    for row in range(len(words)):
+        rest = words[row, 7]
+        words[row, 7] = rest & ~0xFFFF_FFFF
+        if rest >> 32 & 0xFFFF == lost_kind:
+            continue
+        ts = words[row, 0]
         while change < len(changes) and (
-            changes[change, 0] < ts[source]
-            or (changes[change, 0] == ts[source] and changes[change, 1] <= source)
+            changes[change, 0] < ts
+            or (changes[change, 0] == ts and changes[change, 1] <= place[row])
         ):
             comm_of[changes[change, 2]] = changes[change, 3]
             change += 1
-        if plan[source] == 0:
-            continue
-        task: Any = np.int64(tid[source])
-        pid = extend(words[row, 6] & 0xFFFF_FFFF, 4)
+        task: Any = extend(rest & 0xFFFF_FFFF, 4)
         if task < 0:
-            task = pid
+            task = extend(words[row, 6] & 0xFFFF_FFFF, 4)
         comm = np.int64(comm_of[task]) if 0 <= task < len(comm_of) else np.int64(0)
         words[row, 6] = (words[row, 6] & 0xFFFF_FFFF) | comm << 32
+        if comm == 0:
+            words[row, 7] |= task & 0xFFFF_FFFF
+            nameless += 1
+    for left in range(change, len(changes)):
+        comm_of[changes[left, 2]] = changes[left, 3]
+    return nameless

@@ -1,4 +1,4 @@
-"""From the records of a perf.data to a list of wanted samples, in one walk.
+"""From the records of a perf.data to lists of wanted samples, in one walk.
 
 The walk stops where it meets something new: an (event, probed address) pair, of which
 :class:`collectors.tracecmd_dat.meaning.Meaning` says what it stands for, or, in a stream, a
@@ -7,7 +7,7 @@ record that describes events. There are a few hundred of them and millions of sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,54 +34,15 @@ _EVENTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1
 _BYTES_PER_SAMPLE: Final = 80
 """A sample of a probe without arguments has so many; there is room for one per so many bytes."""
+ROOM: Final = 1 << 19
+"""Samples that are listed at a time, unless more of them belong together."""
+MOST: Final = 1 << 23
+"""Samples that are held to put them into order."""
 _STEP: Final = 32 << 20
 """Bytes between two calls of `progress`."""
 _MAX_DESCRIPTIONS: Final = 256
 """Runs of records that describe events; perf writes one or two, at the begin."""
 _DESCRIPTIONS: Final = (Record.HEADER_ATTR, Record.TRACING_DATA, Record.HEADER_FEATURE)
-
-
-@dataclass
-class Listed:
-    """Wanted samples and losses, in the order of the file.
-
-    Attributes
-    ----------
-    data
-        What `at` counts in.
-    ts, at, plan, tid, cpu
-        As :func:`kernels.walk` lists them.
-    sides
-        Records about tasks and lost samples, int64, (n, 5).
-    plans
-        What is taken from the samples of each plan; plan 0 is for losses.
-    counts
-        Samples by label.
-    samples, types, first_ts, last_ts
-        Of all samples, wanted or not; records of each type.
-    unknown_ids, untimed, without_cpu
-        Samples of which the event, the time, or the CPU is not known.
-    notes
-        How probes were recognised.
-    """
-
-    data: NDArray[np.uint8]
-    ts: NDArray[np.int64]
-    at: NDArray[np.int64]
-    plan: NDArray[np.int32]
-    tid: NDArray[np.int32]
-    cpu: NDArray[np.uint16]
-    sides: NDArray[np.int64]
-    plans: list[Plan]
-    counts: dict[str, int]
-    samples: int
-    types: NDArray[np.int64]
-    first_ts: int
-    last_ts: int
-    unknown_ids: int
-    untimed: int
-    without_cpu: int
-    notes: list[str] = field(default_factory=list)
 
 
 class CompressedRecordsError(Exception):
@@ -103,6 +64,21 @@ class Walk:
         Called once for the kernel's symbols.
     probes
         Probed symbol by ``group/event`` (:func:`collectors.tracecmd_dat.probe_functions`).
+    room
+        Samples to list at a time, for tests.
+
+    Attributes
+    ----------
+    data
+        As given.
+    rows
+        Columns of the samples and losses that were listed, in the order of the file.
+    spare
+        Columns that are free to be used.
+    plans
+        What is taken from the samples of each plan; plan 0 is for losses.
+    types
+        Records of each type so far.
     """
 
     def __init__(
@@ -113,6 +89,7 @@ class Walk:
         end: int,
         symbols: Callable[[], Symbols],
         probes: Mapping[str, str],
+        room: int | None = None,
     ) -> None:
         from collectors.perf_data import kernels
         from collectors.tracecmd_dat import kernels as pages
@@ -120,20 +97,21 @@ class Walk:
         self._k = kernels
         self._p = pages
         self._file = file
-        self._data = data
+        self.data = data
         self._end = end
         self._symbols = symbols
         self._probes = probes
         self._meaning: Meaning | None = None
         self._labels: dict[int, str] = {}
         self._described = 0
-        self._plans = [Plan(KIND_LOST)]
+        self.plans = [Plan(KIND_LOST)]
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.POSITION] = begin
-        self._types = np.zeros(256, np.int64)
+        self.types = np.zeros(256, np.int64)
         self._pairs = np.zeros((PAIRS, pages.PAIR_COLUMNS), np.int64)
-        self._rows = _Rows((end - begin) // _BYTES_PER_SAMPLE + 1024)
-        self._sides = np.empty((1024, 5), np.int64)
+        self._sides = np.empty((1024, 4), np.int64)
+        self.rows = Rows(min((end - begin) // _BYTES_PER_SAMPLE + 1024, room or ROOM))
+        self.spare = Rows(len(self.rows.ts))
         self._describe()
 
     def _describe(self) -> None:
@@ -168,8 +146,13 @@ class Walk:
                 if address is not None and address.size == meta.word:
                     self._ip_at[number] = address.offset
 
-    def run(self, progress: Callable[[int, int], None] | None = None) -> Listed:
-        """Walk to the end.
+    def fill(self, progress: Callable[[int, int], None] | None = None) -> bool:
+        """List samples until there is no more room, or to the end.
+
+        Returns
+        -------
+        bool
+            Whether there may be more.
 
         Raises
         ------
@@ -185,13 +168,13 @@ class Walk:
             if progress is not None:
                 state[k.PAUSE] = state[k.POSITION] + _STEP
             meta = self._file.features.meta
-            rows = self._rows
+            rows = self.rows
             status = k.walk(
-                self._data,
+                self.data,
                 self._file.order == "big",
                 meta is not None and meta.order == "big",
                 state,
-                self._types,
+                self.types,
                 self._attrs,
                 self._id_keys,
                 self._id_attrs,
@@ -209,12 +192,63 @@ class Walk:
             if status == k.NEW_PAIR:
                 self._resolve(int(state[k.SLOT]), int(state[k.EVENT]), int(state[k.IP]) & _MASK)
             elif status == k.FULL:
-                self._grow()
+                if state[k.SIDES] < len(self._sides):
+                    return True
+                self._sides = np.concatenate([self._sides, np.empty_like(self._sides)])
             elif status == k.SPECIAL:
                 self._take_special(int(state[k.POSITION]))
             elif status != k.DONE:
                 raise self._refusal(status, int(state[k.POSITION]))
-        return self._listed()
+        return False
+
+    @property
+    def position(self) -> int:
+        """Where the walk is in the data."""
+        return int(self._state[self._k.POSITION])
+
+    @property
+    def number(self) -> int:
+        """Samples and losses that are listed."""
+        return int(self._state[self._k.ROWS])
+
+    @property
+    def safe(self) -> int:
+        """No sample with an earlier stamp will come: so perf record says."""
+        return int(self._state[self._k.SAFE])
+
+    @property
+    def late(self) -> bool:
+        """Whether one came all the same, earlier than :meth:`keep` was told of."""
+        return bool(self._state[self._k.LATE])
+
+    def take_sides(self) -> NDArray[np.int64]:
+        """Records about tasks and lost samples since the last call, int64, (n, 4)."""
+        number = int(self._state[self._k.SIDES])
+        self._state[self._k.SIDES] = 0
+        return self._sides[:number].copy()
+
+    def keep(self, places: NDArray[np.int64], given: int | None) -> None:
+        """Keep some of the listed samples for later, and go on listing behind them.
+
+        The columns change place with the spare ones, where what is not kept stays as it is until
+        the next call.
+
+        Parameters
+        ----------
+        places
+            Of the samples that are kept, in the order of the file.
+        given
+            Highest stamp that was passed on; None: none yet, or order does not matter.
+        """
+        old, new = self.rows, self.spare
+        if 2 * len(places) > len(new.ts):
+            new = Rows(2 * len(old.ts))
+        for name, column in vars(old).items():
+            getattr(new, name)[: len(places)] = column[places]
+        self.rows, self.spare = new, old
+        self._state[self._k.ROWS] = len(places)
+        if given is not None:
+            self._state[self._k.GIVEN] = given
 
     def _resolve(self, slot: int, event: int, ip: int) -> None:
         """Find out what an (event, probed address) pair stands for."""
@@ -230,14 +264,8 @@ class Walk:
         row = self._pairs[slot]
         row[self._p.PAIR_PLAN], row[self._p.PAIR_NEED] = -1, 0
         if plan is not None:
-            row[self._p.PAIR_PLAN], row[self._p.PAIR_NEED] = len(self._plans), plan.reads()
-            self._plans.append(plan)
-
-    def _grow(self) -> None:
-        if self._state[self._k.SIDES] >= len(self._sides):
-            self._sides = np.concatenate([self._sides, np.empty_like(self._sides)])
-        if self._state[self._k.ROWS] >= len(self._rows.ts):
-            self._rows = self._rows.doubled()
+            row[self._p.PAIR_PLAN], row[self._p.PAIR_NEED] = len(self.plans), plan.reads()
+            self.plans.append(plan)
 
     def _take_special(self, at: int) -> None:
         """Read the records that describe something from `at` on, and go on behind them."""
@@ -246,10 +274,10 @@ class Walk:
         if self._described > _MAX_DESCRIPTIONS:
             msg = "descriptions of events again and again between the samples"
             raise HmtraceError(msg, source=file.name, offset=at, hint=TRUNCATED)
-        shown = file.pipe or self._data.size == len(file.data)
+        shown = file.pipe or self.data.size == len(file.data)
         base = 0 if shown else None
         cursor = Cursor(
-            self._data.data[: self._end], name=file.name, order=file.order, offset=at, base=base
+            self.data.data[: self._end], name=file.name, order=file.order, offset=at, base=base
         )
         while cursor.left >= RECORD_HEADER:
             at = cursor.offset
@@ -281,7 +309,7 @@ class Walk:
     def _refusal(self, status: int, at: int) -> HmtraceError:
         """Say what is wrong with the record at a position."""
         k = self._k
-        shown = at if self._data.size == len(self._file.data) else None
+        shown = at if self.data.size == len(self._file.data) else None
         hint: str | None = TRUNCATED
         if status == k.NO_FORMATS:
             message = "the file does not describe its tracepoints (no tracing data)"
@@ -294,36 +322,53 @@ class Walk:
             }[status]
         return HmtraceError(message, source=self._file.name, offset=shown, hint=hint)
 
-    def _listed(self) -> Listed:
-        k, state, rows = self._k, self._state, self._rows
-        number = int(state[k.ROWS])
+    def counts(self) -> dict[str, int]:
+        """Samples by label so far."""
         counts: dict[str, int] = {}
         for slot, label in self._labels.items():
-            number_of = int(self._pairs[slot, self._p.PAIR_COUNT])
-            if number_of:
-                counts[label] = counts.get(label, 0) + number_of
-        return Listed(
-            self._data,
-            rows.ts[:number],
-            rows.at[:number],
-            rows.plan[:number],
-            rows.tid[:number],
-            rows.cpu[:number],
-            self._sides[: int(state[k.SIDES])],
-            self._plans,
-            dict(sorted(counts.items())),
+            number = int(self._pairs[slot, self._p.PAIR_COUNT])
+            if number:
+                counts[label] = counts.get(label, 0) + number
+        return dict(sorted(counts.items()))
+
+    def totals(self) -> Totals:
+        """What is known about all samples so far."""
+        k, state = self._k, self._state
+        return Totals(
             int(state[k.SAMPLES]),
-            self._types,
             int(state[k.FIRST_TS]),
             int(state[k.LAST_TS]),
             int(state[k.UNKNOWN_IDS]),
             int(state[k.UNTIMED]),
             int(state[k.NO_CPU]),
-            [] if self._meaning is None else self._meaning.notes,
+            tuple([] if self._meaning is None else self._meaning.notes),
         )
 
 
-class _Rows:
+@dataclass(frozen=True)
+class Totals:
+    """What is known about all samples, wanted or not.
+
+    Attributes
+    ----------
+    samples, first_ts, last_ts
+        Their number, lowest and highest stamp.
+    unknown_ids, untimed, without_cpu
+        Samples of which the event, the time, or the CPU is not known.
+    notes
+        How probes were recognised.
+    """
+
+    samples: int
+    first_ts: int
+    last_ts: int
+    unknown_ids: int
+    untimed: int
+    without_cpu: int
+    notes: tuple[str, ...]
+
+
+class Rows:
     """Columns that the walk fills; pages of them that are never written take no memory."""
 
     def __init__(self, capacity: int) -> None:
@@ -332,10 +377,3 @@ class _Rows:
         self.plan = np.empty(capacity, np.int32)
         self.tid = np.empty(capacity, np.int32)
         self.cpu = np.empty(capacity, np.uint16)
-
-    def doubled(self) -> _Rows:
-        """Copy with twice the room."""
-        new = _Rows(2 * len(self.ts))
-        for name, column in vars(self).items():
-            getattr(new, name)[: len(column)] = column
-        return new

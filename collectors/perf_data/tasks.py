@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.perf_data.layout import Record
+from collectors.probes import KIND_LOST
+from collectors.text.layout import ROW_WORDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from collectors.perf_data.records import Listed
     from collectors.tracecmd_dat.cursor import Order
 
 _PID_LIMIT: Final = 1 << 22
@@ -26,85 +27,100 @@ IDLE: Final = "swapper"
 """What perf calls task 0."""
 
 
-def apply(
-    listed: Listed, order: NDArray[np.int64], words: NDArray[np.int64], endian: Order
-) -> tuple[str, ...]:
-    """Name the tasks of all rows.
+class Tasks:
+    """Names of tasks as they change in the course of a trace.
 
     Parameters
     ----------
-    listed
-        Samples and records about tasks.
-    order
-        Samples by time.
-    words
-        Rows as 64-bit words; the comm of each is filled in.
+    data
+        Bytes of the records.
     endian
         Of the records.
 
-    Returns
-    -------
-    tuple of str
-        Names; index 0 is "". A task without a name is called ``:pid``, as by perf script.
+    Attributes
+    ----------
+    comms
+        Every name so far; index 0 is "". A task without a name is called ``:pid``, as by perf
+        script.
     """
-    from collectors.perf_data import kernels
 
-    comms = ["", IDLE]
-    changes = _changes(listed, endian, comms)
-    known = [int(changes[:, 2].max()) if len(changes) else 0]
-    if len(listed.tid):
-        known.append(min(int(listed.tid.max()), _PID_LIMIT))
-    comm_of = np.zeros(max(known) + 1, np.int32)
-    comm_of[0] = 1
-    kernels.name_tasks(order, listed.tid, listed.plan, listed.ts, changes, comm_of, words)
-    _name_unknown(listed, order, words, comms)
-    return tuple(comms)
+    def __init__(self, data: NDArray[np.uint8], endian: Order) -> None:
+        self._data = data.data
+        self._endian = endian
+        self.comms = ["", IDLE]
+        self._index = {name: number for number, name in enumerate(self.comms)}
+        self._now: dict[int, int] = {}
+        self._comm_of = np.zeros(_PID_LIMIT, np.int32)
+        self._comm_of[0] = 1
+        self._unnamed: dict[int, int] = {}
+        self._waiting = np.zeros((0, 4), np.int64)
 
+    def add(self, sides: NDArray[np.int64]) -> None:
+        """Take records about tasks: type, place, stamp, CPU; in the order of the file."""
+        wanted = np.isin(sides[:, 0], (Record.COMM, Record.FORK))
+        self._waiting = np.concatenate([self._waiting, sides[wanted]])
 
-def _changes(listed: Listed, endian: Order, comms: list[str]) -> NDArray[np.int64]:
-    """List every taking of a name, by time: stamp, samples before, task, name."""
-    index: dict[str, int] = {name: number for number, name in enumerate(comms)}
-    raw = listed.data.data
-    now: dict[int, int] = {}
-    found: list[tuple[int, int, int, int]] = []
-    sides = listed.sides
-    # Records without a stamp describe what was before; the others go by time.
-    for kind, at, ts, before, _ in sides[np.argsort(sides[:, 2], kind="stable")].tolist():
-        if kind not in (Record.COMM, Record.FORK):
-            continue
-        size = int.from_bytes(raw[at + 6 : at + 8], endian)
-        if size < 24:
-            continue
-        task = int.from_bytes(raw[at + 12 : at + 16], endian)
-        if kind == Record.COMM:
-            text = bytes(raw[at + 16 : at + min(size, 16 + _COMM_BYTES)]).split(b"\0", 1)[0]
-            name = text.decode("utf-8", "replace")
-            number = index.setdefault(name, len(comms))
-            if number == len(comms):
-                comms.append(name)
-        else:  # u32 pid, ppid, tid, ptid, u64 time
-            task = int.from_bytes(raw[at + 16 : at + 20], endian)
-            parent = int.from_bytes(raw[at + 20 : at + 24], endian)
-            if not (number := now.get(parent, 0)):
+    def name(self, rows: NDArray[np.void], place: NDArray[np.int64], until: int | None) -> None:
+        """Name the tasks of the next rows.
+
+        Parameters
+        ----------
+        rows
+            By time; their `site` is the task that perf recorded, -1 unknown; it is set to 0.
+        place
+            Of each row in the file.
+        until
+            No later stamp than that of the next rows to come; None: these are the last.
+        """
+        from collectors.perf_data import kernels
+
+        changes = self._changes(until)
+        words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
+        if kernels.name_tasks(words, place, changes, self._comm_of, KIND_LOST):
+            self._name_unknown(rows)
+
+    def _changes(self, until: int | None) -> NDArray[np.int64]:
+        """List the takings of names up to a stamp, by time: stamp, place, task, name."""
+        # Records without a stamp describe what was before; the others go by time.
+        sides = self._waiting[np.argsort(self._waiting[:, 2], kind="stable")]
+        cut = len(sides) if until is None else int(np.searchsorted(sides[:, 2], until, "left"))
+        sides, self._waiting = sides[:cut], sides[cut:]
+        found: list[tuple[int, int, int, int]] = []
+        raw, endian = self._data, self._endian
+        for kind, at, ts, _ in sides.tolist():
+            size = int.from_bytes(raw[at + 6 : at + 8], endian)
+            if size < 24:
                 continue
-        if 0 < task < _PID_LIMIT:
-            now[task] = number
-            found.append((ts, before, task, number))
-    return np.array(found, np.int64).reshape(-1, 4)
+            if kind == Record.COMM:
+                task = int.from_bytes(raw[at + 12 : at + 16], endian)
+                text = bytes(raw[at + 16 : at + min(size, 16 + _COMM_BYTES)]).split(b"\0", 1)[0]
+                number = self._number(text.decode("utf-8", "replace"))
+            else:  # u32 pid, ppid, tid, ptid, u64 time
+                task = int.from_bytes(raw[at + 16 : at + 20], endian)
+                parent = int.from_bytes(raw[at + 20 : at + 24], endian)
+                if not (number := self._now.get(parent, 0)):
+                    continue
+            if 0 < task < _PID_LIMIT:
+                self._now[task] = number
+                found.append((ts, at, task, number))
+        return np.array(found, np.int64).reshape(-1, 4)
 
+    def _number(self, name: str) -> int:
+        number = self._index.setdefault(name, len(self.comms))
+        if number == len(self.comms):
+            self.comms.append(name)
+        return number
 
-def _name_unknown(
-    listed: Listed, order: NDArray[np.int64], words: NDArray[np.int64], comms: list[str]
-) -> None:
-    """Call tasks without a name by their number."""
-    # comm is the upper half of word 6, the pid its lower (collectors.raw.RAW_DTYPE)
-    nameless = np.flatnonzero((words[:, 6] >> 32 == 0) & (listed.plan[order] != 0))
-    if not len(nameless):
-        return
-    tid = listed.tid[order[nameless]]
-    pid = (words[nameless, 6] & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
-    task = np.where(tid < 0, pid, tid)
-    unique, which = np.unique(task, return_inverse=True)
-    first = len(comms)
-    comms.extend(f":{number}" for number in unique.tolist())
-    words[nameless, 6] |= (first + which) << 32
+    def _name_unknown(self, rows: NDArray[np.void]) -> None:
+        """Call tasks without a name by their number."""
+        nameless = np.flatnonzero((rows["comm"] == 0) & (rows["kind"] != KIND_LOST))
+        task = rows["site"][nameless].view(np.int32)
+        unique, which = np.unique(task, return_inverse=True)
+        numbers = np.zeros(len(unique), np.uint32)
+        for i, number in enumerate(unique.tolist()):
+            if number not in self._unnamed:
+                self._unnamed[number] = len(self.comms)
+                self.comms.append(f":{number}")
+            numbers[i] = self._unnamed[number]
+        rows["comm"][nameless] = numbers[which]
+        rows["site"][nameless] = 0

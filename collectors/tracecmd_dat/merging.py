@@ -6,12 +6,12 @@ in a thread. A window is as much as can be ordered: up to the end of the block t
 
 from __future__ import annotations
 
-import mmap
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.mapped import Mapped
 from collectors.tracecmd_dat.decode import Block, CpuWalk, Pool, Shape
 from collectors.tracecmd_dat.unpack import threads
 
@@ -87,7 +87,7 @@ class Merger:
         self.executor = ThreadPoolExecutor(threads())
         self._file = file
         self._progress = progress
-        self._mapping = _mapping(file.data)
+        self._mapped = Mapped(file.data)
         self._forgotten = [c.offset for c in cpus]
         self._done = 0
         self._total = sum(c.size for c in cpus)
@@ -155,24 +155,4 @@ class Merger:
         self._forgotten[c] = used
         if self._progress is not None:
             self._progress(self._done, self._total)
-        if self._mapping is not None:
-            begin = -(-before // mmap.PAGESIZE) * mmap.PAGESIZE
-            length = used // mmap.PAGESIZE * mmap.PAGESIZE - begin
-            if length > 0:
-                self._mapping.madvise(mmap.MADV_DONTNEED, begin, length)
-
-
-def _mapping(data: memoryview) -> mmap.mmap | None:
-    """Mapped file that the bytes are; None where they are something else.
-
-    To drop pages of anything else would lose it.
-    """
-    owner: object = data
-    while not isinstance(owner, mmap.mmap):
-        if isinstance(owner, memoryview):
-            owner = owner.obj
-        elif isinstance(owner, np.ndarray):
-            owner = owner.base
-        else:
-            return None
-    return owner if len(owner) == len(data) else None
+        self._mapped.forget(used, before)
