@@ -39,10 +39,12 @@ class ArenaCalls:
         `seen` (address, FAILED, or UNSEEN where no return was traced), `cpu`, `end_cpu`,
         `parent` (seq), `order` (position of the return).
     frees
-        `row`, `lo`, `hi`, `start`, `end`.
+        `row`, `lo`, `hi`, `start`, `end`, `nr_lazy` (pages on the list after it, as the
+        tracepoint tells; -1 unknown).
     purges
         `row`, `seq`, `lo`, `hi`, `at`, `detach`, `start`, `end`, `seen_start`, `seen_end`
-        (0: no flush; -1: not traced), `parent`.
+        (0: no flush; -1: not traced), `parent`, `purged` (areas given back, as the tracepoint
+        tells; -1 unknown).
     flushes
         `row`, `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
     unusable
@@ -81,7 +83,7 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
     ArenaCalls
     """
     probed = {probe.symbol.partition(".")[0] for probe in values.get("probes", ())}
-    table = events.with_row_index("row")
+    table = _with_counters(events).with_row_index("row")
     ops = set(table.get_column("op").unique().cast(pl.String))
     derived = "area_alloc" not in ops and bool(ops & {"vmap", "vmalloc"})
     tasks = own_events(table.lazy()).select(
@@ -109,7 +111,7 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
             *(
                 pl.col(name).cast(pl.Int64)
                 for name in ("vaddr", "size", "align", "start", "end", "pages", "seq",
-                             "next_start", "next_end", "parent")
+                             "next_start", "next_end", "parent", "nr_lazy", "purged")
             ),
         )
         .collect()
@@ -143,6 +145,13 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
         derived=derived,
         purges_traced=purges_traced,
     )
+
+
+def _with_counters(events: pl.DataFrame) -> pl.DataFrame:
+    """The table with the columns that only tracepoints fill, which not every reader gives."""
+    names = ("nr_lazy", "purged")
+    missing = [name for name in names if name not in events.columns]
+    return events.with_columns(pl.lit(None, pl.UInt64).alias(name) for name in missing)
 
 
 def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFrame:
@@ -196,6 +205,7 @@ def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Mapping[str, Any])
             hi=pl.coalesce("bound", pl.lit(NEVER)),
             start="vaddr",
             end=pl.col("end") if has_frees else pl.lit(None, pl.Int64),
+            nr_lazy=pl.col("nr_lazy").fill_null(-1),
         )
     )
     if not rows.get_column("end").null_count():
@@ -249,8 +259,18 @@ def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
         flush_start=pl.when(follows).then("next_start").otherwise("flush_start"),
         flush_end=pl.when(follows).then("next_end").otherwise("flush_end"),
     )
+    # The tracepoint alone (include/trace/events/vmalloc.h): its range is the one flushed.
+    told = pl.col("purged").is_not_null() & ~pl.col("entry_traced")
+    some = pl.col("purged") > 0
+    rows = rows.with_columns(
+        flush=pl.when(told & some).then("position").otherwise("flush"),
+        flush_start=pl.when(told).then("start").otherwise("flush_start"),
+        flush_end=pl.when(told).then("end").otherwise("flush_end"),
+        start=pl.when(told).then(_TOP - 1).otherwise("start"),
+        end=pl.when(told).then(0).otherwise("end"),
+    )
     # Returned false: the list was empty; the only answer where flushes are not traced.
-    none = (pl.lit(flushes_traced) | (pl.col("pages") == 0)).fill_null(value=False)
+    none = (pl.lit(flushes_traced) | (pl.col("pages") == 0) | told).fill_null(value=False)
     silent = pl.when(none).then(0).otherwise(-1)
     detach = pl.coalesce("flush", "position")
     return rows.select(
@@ -266,6 +286,7 @@ def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
         seen_start=pl.when(pl.col("flush").is_not_null()).then("flush_start").otherwise(silent),
         seen_end=pl.when(pl.col("flush").is_not_null()).then("flush_end").otherwise(silent),
         parent="parent",
+        purged=pl.col("purged").fill_null(-1),
     ).with_columns(
         pl.col("start").clip(0, _TOP), pl.col("end").clip(0, _TOP),
         pl.col("seen_start").fill_null(-1), pl.col("seen_end").fill_null(-1),

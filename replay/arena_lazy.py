@@ -21,6 +21,14 @@ LISTS: Final = {"newest-first": 0, "ascending": 1, "descending": 2}
 
 
 @dataclass(frozen=True)
+class LazyCount:
+    """Numbers that the kernel told, and those of them that the model has too."""
+
+    total: int = 0
+    exact: int = 0
+
+
+@dataclass(frozen=True)
 class LazyReplay:
     """Frees and purges as one stream, and what the model makes of it.
 
@@ -30,14 +38,17 @@ class LazyReplay:
         For :func:`replay.kernels.arena_lazy.run`.
     of_purge : ndarray of int64
         Stream event of each purge, then of each flush that may be one.
+    of_free : ndarray of int64
+        Stream event of each free.
     purges
-        How many of these are purges.
+        How many of `of_purge` are purges.
     lazy
         Filled.
     """
 
     stream: NDArray[np.int64]
     of_purge: NDArray[np.int64]
+    of_free: NDArray[np.int64]
     purges: int
     lazy: Lazy
 
@@ -53,7 +64,32 @@ class LazyReplay:
         return int(flushed.sum()), int((predicted[:, 1] > 0).sum()), int(same.sum())
 
 
-def lazy_stream(calls: ArenaCalls) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def counters(replay: LazyReplay, calls: ArenaCalls, page_size: int) -> tuple[LazyCount, LazyCount]:
+    """The model's counters beside those of the vmalloc tracepoints.
+
+    Returns
+    -------
+    nr_lazy, purged
+        Frees after which as many pages waited as the kernel says (mm/vmalloc.c: vmap_lazy_nr);
+        purges that gave back as many areas (merged ones count once).
+    """
+    lazy = replay.lazy
+    seen = calls.frees.get_column("nr_lazy").to_numpy()
+    told = seen >= 0
+    here = lazy.nr_lazy[replay.of_free[told]] // page_size
+    given = lazy.purge[replay.of_purge[: replay.purges]]
+    purged = calls.purges.get_column("purged").to_numpy()
+    counted = purged >= 0
+    areas = given[counted, 1] - given[counted, 0]
+    return (
+        LazyCount(int(told.sum()), int((here == seen[told]).sum())),
+        LazyCount(int(counted.sum()), int((areas == purged[counted]).sum())),
+    )
+
+
+def lazy_stream(
+    calls: ArenaCalls,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Frees and purges of a trace in the order of their default places.
 
     A free reaches the list at its entry, a purge takes it at its flush, or at its entry where it
@@ -61,7 +97,7 @@ def lazy_stream(calls: ArenaCalls) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
     Returns
     -------
-    stream, of_purge
+    stream, of_purge, of_free
         As in :class:`LazyReplay`.
     """
     from replay.kernels import arena_lazy as kernel
@@ -90,12 +126,13 @@ def lazy_stream(calls: ArenaCalls) -> tuple[NDArray[np.int64], NDArray[np.int64]
     by = np.argsort(at, kind="stable")
     place = np.empty_like(by)
     place[by] = np.arange(by.size)
-    return np.ascontiguousarray(stream[by]), place[n_free:]
+    return np.ascontiguousarray(stream[by]), place[n_free:], place[:n_free]
 
 
 def replay_lazy(
     stream: NDArray[np.int64],
     of_purge: NDArray[np.int64],
+    of_free: NDArray[np.int64],
     purges: int,
     initial: NDArray[np.int64],
     lazy_list: str,
@@ -105,7 +142,7 @@ def replay_lazy(
 
     Parameters
     ----------
-    stream, of_purge, purges
+    stream, of_purge, of_free, purges
         As in :class:`LazyReplay`.
     initial : ndarray of int64, shape (n, 2)
         The list at the start, oldest first.
@@ -118,7 +155,7 @@ def replay_lazy(
 
     lazy = kernel.new_lazy(stream.shape[0], initial)
     kernel.run(lazy, stream, LISTS[lazy_list], limit)
-    return LazyReplay(stream, of_purge, purges, lazy)
+    return LazyReplay(stream, of_purge, of_free, purges, lazy)
 
 
 def hold_late(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,7 +10,14 @@ import polars as pl
 
 from replay.arena_blocks import replay_blocks
 from replay.arena_events import UNSEEN, arena_calls
-from replay.arena_lazy import MAX_SUSPECTS, hold_late, lazy_stream, replay_lazy
+from replay.arena_lazy import (
+    MAX_SUSPECTS,
+    LazyCount,
+    counters,
+    hold_late,
+    lazy_stream,
+    replay_lazy,
+)
 from replay.arena_state import TREES, forest_of, initial_state
 from replay.generations import GENERATIONS
 
@@ -99,6 +106,8 @@ class ArenaReplay:
         Allocations and frees of which the trace does not tell enough.
     text
         In words: what the state at the start rests on, what is not known.
+    nr_lazy, purged
+        Counters of the vmalloc tracepoints (from 6.2 on) that the model has too.
     """
 
     row: NDArray[np.int64]
@@ -124,6 +133,8 @@ class ArenaReplay:
     contradictions: int
     unusable: int
     text: str
+    nr_lazy: LazyCount = field(default_factory=LazyCount)
+    purged: LazyCount = field(default_factory=LazyCount)
 
     @property
     def certain(self) -> int:
@@ -191,6 +202,8 @@ class ArenaReplay:
             "limit_crossings": self.limit_crossings,
             "contradictions": self.contradictions,
             "unusable": self.unusable,
+            "lazy": vars(self.nr_lazy),
+            "purged": vars(self.purged),
             "state": self.text,
         }  # fmt: skip
 
@@ -230,7 +243,9 @@ def replay_arena(
         state = replace(state, known=False, text=text)
     run, held = _play(calls, state, layout, generation)
     blocks = replay_blocks(events, layout, values, run.areas(), forget=generation.dirty_range_reset)
-    return run.result(state, blocks, losses, held)
+    found = run.result(state, blocks, losses, held)
+    nr_lazy, purged = counters(run.lazy, calls, layout.page_size)
+    return replace(found, nr_lazy=nr_lazy, purged=purged)
 
 
 def _play(
@@ -242,14 +257,16 @@ def _play(
     """
     from replay.kernels.arena_lazy import HOLD
 
-    stream, of_purge = lazy_stream(calls)
+    stream, of_purge, of_free = lazy_stream(calls)
     purges, limit = calls.purges.height, layout.lazy_max_pages * layout.page_size
     best: _Run | None = None
     held = 0
     at_most = MAX_SUSPECTS
     cleared: set[int] = set()
     for _ in range(min(MAX_ROUNDS, 2 + ROUND_ROWS // (1 + len(stream)))):
-        lazy = replay_lazy(stream, of_purge, purges, state.lazy, generation.lazy_list, limit)
+        lazy = replay_lazy(
+            stream, of_purge, of_free, purges, state.lazy, generation.lazy_list, limit
+        )
         run = _Run(calls, state, lazy)
         run.play(generation)
         if best is None or run.misfit < best.misfit:

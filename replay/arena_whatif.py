@@ -280,10 +280,11 @@ def _purge_bytes(
     calls: ArenaCalls, state: ArenaState, machine: Machine, layout: Layout
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Bytes that waited when each captured purge came; and the stream event of each, all bytes."""
-    stream, of_purge = lazy_stream(calls)
+    stream, of_purge, of_free = lazy_stream(calls)
     limit = layout.lazy_max_pages * layout.page_size
     order = GENERATIONS[machine.generation].lazy_list
-    lazy = replay_lazy(stream, of_purge, calls.purges.height, state.lazy, order, limit).lazy
+    purges = calls.purges.height
+    lazy = replay_lazy(stream, of_purge, of_free, purges, state.lazy, order, limit).lazy
     of_purge = of_purge[: calls.purges.height]
     waiting = np.concatenate([[0], lazy.nr_lazy])[of_purge] if of_purge.size else of_purge
     return waiting, of_purge, lazy.nr_lazy
@@ -317,7 +318,7 @@ def _delay(
     if not late.size or not begins.size:
         return SOON_NS
     ts = events.get_column("ts").to_numpy()
-    stream, _ = lazy_stream(calls)
+    stream, _, _ = lazy_stream(calls)
     frees = calls.frees.select("lo", "row").sort("lo")
     crossing = begins[np.maximum(np.searchsorted(begins, of_purge[late]) - 1, 0)]
     at = np.searchsorted(frees.get_column("lo").to_numpy(), stream[crossing, kernel.LO])

@@ -106,6 +106,7 @@ class Validation:
             "pool_flushes": vars(self.pool_flushes),
             "waits": {"observed": self.waits_observed, "predicted": self.waits_predicted},
             "vmap": vars(self.vmap),
+            "lazy": vars(Share() if self.arena is None else self.arena.nr_lazy),
             "arena": None if self.arena is None else self.arena.as_json(),
             "inferred": vars(self.inferred),
             "first_divergence": None if first is None else vars(first),

@@ -141,10 +141,12 @@ def _run(
             heapq.heappush(heap, (now + wait(stretch), task, "returned", call))
         elif state == "free":
             arena.lazy.append(call["area"])
-            done.append(call | {"op": "area_free"})
+            waiting = sum(end - start for start, end in arena.lazy) // P
+            done.append(call | {"op": "area_free", "nr_lazy": waiting})
             heapq.heappush(heap, (now + wait(1.0), task, "idle", {}))
         elif state == "detach":
             call |= {"op": "area_purge", "list": arena.detach()}
+            call["purged"] = len(call["list"])
             ends = [address for area in call["list"] for address in area]
             if ends:
                 call |= {"hull": (min(ends), max(ends)), "flush": now}
@@ -186,8 +188,10 @@ def _table(done: list[dict[str, Any]]) -> pl.DataFrame:
             row["vaddr"] = call["start"]
         elif call["op"] == "area_free":
             row["vaddr"], row["end"] = call["area"]
+            row["nr_lazy"] = call["nr_lazy"]
         else:
             row |= {"start": 0xFFFFFFFF, "end": 0, "pages": int("hull" in call)}
+            row["purged"] = call["purged"]
         rows.append(row)
         if "hull" in call:
             at = position[index, "flush"]
@@ -202,4 +206,5 @@ def _table(done: list[dict[str, Any]]) -> pl.DataFrame:
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Event table of rows that lack most columns."""
     full = [dict.fromkeys(SCHEMA) | row for row in rows]
-    return pl.DataFrame(full, schema=pl.Schema(SCHEMA)).sort("seq")
+    columns = dict(SCHEMA) | {"nr_lazy": pl.UInt64(), "purged": pl.UInt64()}
+    return pl.DataFrame(full, schema=pl.Schema(columns)).sort("seq")
