@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import polars as pl
+
     from collectors.capture import Capture
     from collectors.source import Source
 
@@ -100,6 +102,34 @@ def open_capture(
         target = spool_file("events.parquet")
         return spool_capture(source, fmt, target, progress=progress, counted=counted)
     return build_capture(source, fmt.read(source, progress))
+
+
+def scan(path: str | Path) -> pl.LazyFrame:
+    """Open the event table of a capture as a lazy polars source.
+
+    The trace is read when the frame is collected, and again by every further collect: a program
+    that asks several questions converts it to Parquet once. Columns and filters are pushed down
+    to the batches of a large trace; ``head(n)`` gives no more than `n` rows to polars, but the
+    whole trace is read all the same, as the return of a call may stand anywhere behind it.
+
+    Parameters
+    ----------
+    path
+        As of :func:`open_capture`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        Columns of :data:`collectors.events.SCHEMA`.
+
+    Raises
+    ------
+    HmtraceError
+        When it is collected: as :func:`open_capture`.
+    """
+    from collectors import lazy
+
+    return lazy.scan(path)
 
 
 def write_parquet(
