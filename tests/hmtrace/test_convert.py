@@ -169,3 +169,21 @@ def test_batches_of_a_spooled_capture(tmp_path, monkeypatch):
     assert len(frames) > 5
     monkeypatch.undo()
     assert pl.concat(frames).equals(open_capture(WAITERS).events.collect())
+
+
+def test_a_lazy_source(tmp_path):
+    import collectors
+
+    whole = open_capture(WAITERS).events.collect()
+    lazy = collectors.scan(WAITERS)
+    assert lazy.collect_schema() == pl.Schema(SCHEMA)
+    assert lazy.collect().equals(whole)
+    assert lazy.head(7).collect().equals(whole.head(7))
+    wanted = (pl.col("op") == "kmap") & (pl.col("seq") > 100)
+    some = lazy.filter(wanted).select("pid", "vaddr")
+    assert "2/24 COLUMNS" in some.explain() or "4/24 COLUMNS" in some.explain()
+    assert "SELECTION" in some.explain()
+    assert some.collect().equals(whole.filter(wanted).select("pid", "vaddr"))
+    (tmp_path / "t").write_text("no trace\n")
+    with pytest.raises(HmtraceError):
+        collectors.scan(tmp_path / "t").collect()
