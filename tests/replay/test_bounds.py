@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 
 from collectors.events import SCHEMA
-from collectors.pages import calibrate, fill_frames
+from collectors.pages import PageMap, calibrate
 from replay.machine import Machine
 from replay.run import outcome_of, replay_events
 from replay.validate import validate
@@ -46,12 +47,7 @@ def test_values_of_no_machine_are_counted_and_replayed(op: str, values: dict[str
 
 
 def test_pairs_of_no_machine_teach_no_page_map() -> None:
-    pairs = pl.DataFrame(
-        {"page": [HUGE, 40], "pfn": [0, 1]}, schema={"page": pl.UInt64, "pfn": pl.UInt64}
-    )
-    assert calibrate(pairs) is None
-    wide = pl.DataFrame(
-        {"page": [0, 40, HUGE], "pfn": [0, 1, None]},
-        schema={"page": pl.UInt64, "pfn": pl.UInt64},
-    )
-    assert fill_frames(wide)["pfn"].to_list() == [0, 1, None]
+    assert calibrate(np.array([[0, HUGE], [1, 40]], np.uint64)) is None
+    pages = pl.DataFrame({"page": [0, 40, HUGE]}, schema={"page": pl.UInt64})
+    told = pages.select(PageMap(0, 40).pfn(pl.col("page"))).to_series()
+    assert told.to_list() == [0, 1, None]
