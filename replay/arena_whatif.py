@@ -436,11 +436,10 @@ def _use(
         return np.asarray((clipped - layout.vmalloc_start) // layout.page_size, np.int64)
 
     inside = (in_use[:, 0] >= layout.vmalloc_start) & (in_use[:, 1] <= layout.vmalloc_end)
-    peak, hole = use.run(
+    arena = use.new_arena(
         (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size,
         page(in_use[inside][np.argsort(in_use[inside][:, 0])]),
-        code[by].astype(np.uint8),
-        page(start[by]),
-        page(end[by]),
     )
+    use.run(arena, code[by].astype(np.uint8), page(start[by]), page(end[by]))
+    peak, hole = arena.reg[use.PEAK], arena.reg[use.HOLE]
     return int(peak) * layout.page_size, int(hole) * layout.page_size
