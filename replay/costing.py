@@ -70,6 +70,8 @@ def cost_of(
     """
     figures, cpus = machine.costs, machine.cpus
     pool, local = work.pool, work.local
+    map_ns = formula.local_map_ns(figures, layout, cpus)
+    unmap_ns = formula.local_unmap_ns(figures, layout, cpus)
     causes: dict[str, tuple[int, float]] = {
         "kmap": (
             pool.maps,
@@ -82,12 +84,12 @@ def cost_of(
         "pool flush (wrap)": _passes(work.freed_by_wraps, machine, layout),
         "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, machine, layout),
         "kmap sleeps": (pool.waits, pool.waits * figures.sleep),
-        "kmap_local": (local.maps, local.maps * formula.local_map_ns(figures, layout)),
-        "kunmap_local": (local.unmaps, local.unmaps * formula.local_unmap_ns(figures, layout)),
+        "kmap_local": (local.maps, local.maps * map_ns),
+        "kunmap_local": (local.unmaps, local.unmaps * unmap_ns),
         "kmap_local of lowmem": (local.lowmem, local.lowmem * figures.low_map),
         "kmap_local over switches": (
             local.saved_on_switch,
-            float(formula.switch_ns(figures, layout, work.held_at_switches)),
+            float(formula.switch_ns(figures, layout, work.held_at_switches, cpus)),
         ),
         "vmap and vmalloc": _arena_work(work.arena, machine, layout),
         "lazy purge flush": _flush_cost(work.arena.purges, machine, layout),
@@ -143,8 +145,12 @@ def _tlb(work: Work, machine: Machine, layout: Layout) -> TlbOutcome:
     """Count flushes by kind.
 
     x86 makes a full flush of a range above its ceiling, the pool's window always being one
-    (arch/x86/mm/tlb.c: flush_tlb_kernel_range); ARM invalidates page by page whatever the range.
+    (arch/x86/mm/tlb.c: flush_tlb_kernel_range); ARM invalidates page by page whatever the range;
+    microblaze does nothing for a range, sparc32 flushes everything for a single page.
     """
+    single = work.local.tlb_single
+    if not layout.range_flush:
+        return TlbOutcome(full=work.arena.full, single=single)
     ceiling = layout.flush_ceiling_pages
     flushes = work.arena.ranges()
     pool_full = ceiling is not None and layout.pkmap_slots > ceiling
@@ -156,6 +162,8 @@ def _tlb(work: Work, machine: Machine, layout: Layout) -> TlbOutcome:
     if not pool_full:
         range_pages += work.pool.flushes * layout.pkmap_slots
     full = work.arena.full + over + (work.pool.flushes if pool_full else 0)
+    if layout.local_flush_all:
+        full, single = full + single, 0
     interrupts = not layout.tlb_broadcast or layout.tlb_erratum_ipi
     everywhere = full + ranged
     return TlbOutcome(
@@ -163,6 +171,6 @@ def _tlb(work: Work, machine: Machine, layout: Layout) -> TlbOutcome:
         range=ranged,
         range_pages=range_pages,
         range_pages_max=max(ranges, default=0),
-        single=work.local.tlb_single,
+        single=single,
         ipis=everywhere * (machine.cpus - 1) if interrupts else 0,
     )

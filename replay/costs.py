@@ -191,10 +191,12 @@ def full_flush_ns(costs: Costs, layout: Layout, cpus: Any) -> Any:
 def range_flush_ns(costs: Costs, layout: Layout, pages: Any, cpus: Any) -> Any:
     """flush_tlb_kernel_range() over `pages` pages, on all CPUs together.
 
-    x86 (arch/x86/mm/tlb.c): up to the ceiling one INVLPG per page on every CPU, idle ones
-    too; above it a full flush. ARM (arch/arm/kernel/smp_tlb.c): one TLBI per page whatever
-    their number, broadcast by hardware or looped by every CPU after an IPI.
+    x86 (arch/x86/mm/tlb.c) and others with a ceiling: up to it one INVLPG per page on every
+    CPU, idle ones too; above it a full flush. ARM (arch/arm/kernel/smp_tlb.c): one TLBI per page
+    whatever their number, broadcast by hardware or looped by every CPU after an IPI.
     """
+    if not layout.range_flush:
+        return 0 * pages
     ceiling = layout.flush_ceiling_pages
     if ceiling is not None:
         single = costs.invlpg * (2 if layout.pti else 1)
@@ -239,34 +241,37 @@ def kunmap_ns(costs: Costs) -> float:
     return costs.lock + costs.hash
 
 
-def local_flush_ns(costs: Costs, layout: Layout) -> float:
+def local_flush_ns(costs: Costs, layout: Layout, cpus: int = 1) -> float:
     """One single-entry flush on the local CPU.
 
-    x86: INVLPG (both halves with PTI); ARM: one TLBI, two DSB and an ISB.
+    x86: INVLPG (both halves with PTI); ARM: one TLBI, two DSB and an ISB; sparc32: everything,
+    on all CPUs.
     """
+    if layout.local_flush_all:
+        return float(full_flush_ns(costs, layout, cpus))
     if layout.flush_ceiling_pages is not None:
         return costs.invlpg * (2 if layout.pti else 1)
     return costs.tlbi_local + 2 * costs.dsb + costs.isb
 
 
-def local_map_ns(costs: Costs, layout: Layout) -> float:
+def local_map_ns(costs: Costs, layout: Layout, cpus: int = 1) -> float:
     """kmap_local of a highmem page."""
-    flush = local_flush_ns(costs, layout) if layout.local_flush_on_map else 0
+    flush = local_flush_ns(costs, layout, cpus) if layout.local_flush_on_map else 0
     return costs.migrate / 2 + costs.set_pte + flush
 
 
-def local_unmap_ns(costs: Costs, layout: Layout) -> float:
+def local_unmap_ns(costs: Costs, layout: Layout, cpus: int = 1) -> float:
     """kunmap_local of a highmem page."""
-    flush = local_flush_ns(costs, layout) if layout.local_flush_on_unmap else 0
+    flush = local_flush_ns(costs, layout, cpus) if layout.local_flush_on_unmap else 0
     return costs.migrate / 2 + costs.clear_pte + flush
 
 
-def switch_ns(costs: Costs, layout: Layout, held: Any) -> Any:
+def switch_ns(costs: Costs, layout: Layout, held: Any, cpus: int = 1) -> Any:
     """A context switch away from and back to a task that holds `held` local mappings.
 
     mm/highmem.c: __kmap_local_sched_out, __kmap_local_sched_in.
     """
-    flush = local_flush_ns(costs, layout)
+    flush = local_flush_ns(costs, layout, cpus)
     out = costs.clear_pte + flush
     back = costs.set_pte + (flush if layout.local_flush_on_map else 0)
     return held * (out + back)

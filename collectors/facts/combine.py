@@ -80,6 +80,7 @@ def _derive(facts: dict[str, Fact]) -> None:
     if family is not None:
         derive("arch", {"x86": "i386"}.get(family.value, family.value), family.source, "CPU fields")
     _derive_pae(facts)
+    _scale_frames(facts)
     arch = facts.get("arch")
     ram = facts.get("ram")
     if arch is not None and arch.value == "arm" and ram is not None:
@@ -94,6 +95,22 @@ def _derive(facts: dict[str, Fact]) -> None:
         derive("vmalloc_start", block.value["vmalloc"][0], block.source, block.detail)
         derive("vmalloc_end", block.value["vmalloc"][1], block.source, block.detail)
     _derive_mem_map(facts)
+
+
+def _scale_frames(facts: dict[str, Fact]) -> None:
+    """The boot log has addresses, which its reader turned into frames of 4 KiB: scale those."""
+    page = facts.get("page_size")
+    if page is None or page.value == 4096:
+        return
+    times = page.value // 4096
+    for name in ("lowmem_end_pfn", "max_pfn"):
+        fact = facts.get(name)
+        if fact is not None and fact.source.startswith("dmesg"):
+            facts[name] = Fact(fact.value // times, fact.source, fact.detail)
+    ranges = facts.get("zone_ranges")
+    if ranges is not None:
+        scaled = tuple((name, a // times, b // times) for name, a, b in ranges.value)
+        facts["zone_ranges"] = Fact(scaled, ranges.source, ranges.detail)
 
 
 def _derive_pae(facts: dict[str, Fact]) -> None:

@@ -19,6 +19,7 @@ _STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 _ZONE = re.compile(r"^ +(DMA|DMA32|Normal|HighMem) +(?:\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]|empty)")
 _EARLY = re.compile(r"^ +node +\d+: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 _BLOCK = re.compile(r"^ +\.?(\w[\w ]*?) *: 0x([0-9a-f]{8}) - 0x([0-9a-f]{8})\b")
+_POWERPC = re.compile(r"^ +\* 0x([0-9a-f]{8})\.\.0x([0-9a-f]{8}) +: (fixmap|highmem PTEs)")
 _MAX_LINES: Final = 100_000
 
 _SIMPLE: Final[tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], object]], ...]] = (
@@ -84,12 +85,15 @@ def parse(text: str, sheet: Sheet) -> None:
                 zones.append(z)
         elif match := _EARLY.match(line):
             nodes.append((int(match[1], 16), int(match[2], 16) + 1))
-        elif "irtual kernel memory layout" in line:
+        elif "irtual kernel memory layout" in line or "ernel virtual memory layout" in line:
             in_block = True
         elif match := _FREED.match(line):
             freed += int(match[2]) << 10
         elif in_block and (match := _BLOCK.match(line)):
             block.setdefault(match[1].strip(), (int(match[2], 16), int(match[3], 16)))
+        elif in_block and (match := _POWERPC.match(line)):
+            name = {"highmem PTEs": "pkmap"}.get(match[3], match[3])
+            block.setdefault(name, (int(match[1], 16), int(match[2], 16)))
         elif "highmem size specified" in line or "will be used" in line or "trimmed" in line:
             complaints.append(line.strip()[:200])
         for name, pattern in _TROUBLE:

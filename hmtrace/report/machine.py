@@ -197,19 +197,14 @@ def zones_picture(layout: Layout) -> Iterator[RenderableType]:
 
 def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
     """Limits that follow from the layout, as label and value."""
-    pool = "none"
-    if layout.pkmap_slots:
-        colours = f"{layout.pkmap_colours} colours" if layout.pkmap_colours > 1 else ""
-        each = "every kmap() flushes its address on all CPUs" if layout.kmap_flush_each else ""
-        where = f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"
-        pool = joined((where, colours, each))
+    pool = f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"
     local = (
         f"depth {layout.km_usable_depth} per {'CPU' if layout.kmap_per_cpu else 'task'}, "
         f"slots downwards from {address(layout.kmap_fix_top)}"
     )
     return [
         ("kernel", joined(kernel_words(machine, layout))),
-        ("pool", pool),
+        ("pool", pool if layout.pkmap_slots else "none"),
         ("local", local),
         ("arena", f"{size(layout.vmalloc_bytes)} from {address(layout.vmalloc_start)}"),
         ("lazy", f"up to {size(layout.lazy_max_pages * layout.page_size)} wait for a purge"),

@@ -3,7 +3,7 @@
 import pytest
 
 from collectors.facts import read_facts
-from replay.layout import layout_of
+from replay.layout import check, layout_of
 from replay.machine import Machine
 
 
@@ -107,6 +107,39 @@ def test_what_a_configuration_fixes_besides():
     kseg = b"CONFIG_XTENSA=y\nCONFIG_XTENSA_KSEG_256M=y\nCONFIG_HIGHMEM=y\n"
     xtensa = read_facts({"config": kseg, "iomem": b"0-37ffffff : System RAM\n"})
     assert layout_of(Machine.from_facts(xtensa.values())[0]).page_offset == 0xB0000000
+
+
+def test_a_powerpc_boot_log_is_held_against_the_layout():
+    log = (
+        b"[    0.000000] Linux version 6.1.0 (x) #1 SMP\n"
+        b"[    0.000000] Kernel virtual memory layout:\n"
+        b"[    0.000000]   * 0xffa5f000..0xfffff000  : fixmap\n"
+        b"[    0.000000]   * 0xff800000..0xffa00000  : highmem PTEs\n"
+        b"[    0.000000]   * 0xd1000000..0xff800000  : vmalloc & ioremap\n"
+    )
+    config = b"CONFIG_PPC32=y\nCONFIG_PTE_64BIT=y\nCONFIG_HIGHMEM=y\n"
+    config += b"CONFIG_SMP=y\nCONFIG_NR_CPUS=24\n"
+    iomem = b"00000000-0fffffff : System RAM\n"
+    facts = read_facts({"config": config, "dmesg": log, "iomem": iomem})
+    machine, _ = Machine.from_facts(facts.values())
+    checks = {result.name: result for result in check(layout_of(machine), facts.values())}
+    assert checks["pkmap at boot"].ok
+    assert checks["pkmap at boot"].observed == (0xFF800000, 0xFFA00000)
+
+
+def test_frames_of_a_boot_log_are_of_the_machines_pages():
+    log = (
+        b"Zone ranges:\n  Normal   [mem 0x80000000-0xbfffffff]\n"
+        b"  HighMem  [mem 0x100000000-0x13fffffff]\n"
+    )
+    config = b"CONFIG_ARC=y\nCONFIG_ARC_HAS_PAE40=y\n"
+    config += b"CONFIG_ARC_PAGE_SIZE_8K=y\nCONFIG_HIGHMEM=y\n"
+    iomem = b"80000000-bfffffff : System RAM\n100000000-13fffffff : System RAM\n"
+    facts = read_facts({"config": config, "dmesg": log, "iomem": iomem})
+    machine, _ = Machine.from_facts(facts.values())
+    results = check(layout_of(machine), facts.values())
+    assert [result for result in results if not result.ok] == []
+    assert {result.name for result in results} >= {"zone Normal at boot", "zone HighMem at boot"}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ ARM = layout_of(Machine(arch="arm", nr_cpus=8, page_struct=36))
 C = Costs.default()
 
 
+def laid_out(arch):
+    return layout_of(Machine.from_facts({"arch": arch, "cpus": 4})[0])
+
+
 def test_every_figure_has_a_source_and_its_trust():
     notes = Costs.notes()
     assert set(notes) == set(vars(C))
@@ -132,3 +136,22 @@ def test_a_flush_at_every_kmap():
     pool = PoolOutcome(slots=512, maps=10, hits=8)
     assert _flush_each(pool, board, plain) == (0, 0.0)
     assert _flush_each(pool, board, each) == (10, 10 * formulas.range_flush_ns(C, each, 1, 2))
+
+
+def test_sparc_flushes_everything_for_one_local_mapping():
+    costs, layout = C, laid_out("sparc32")
+    assert formulas.local_map_ns(costs, layout, 4) > formulas.full_flush_ns(costs, layout, 4)
+    assert formulas.local_flush_ns(costs, layout, 4) == formulas.full_flush_ns(costs, layout, 4)
+
+
+def test_microblaze_flushes_no_range():
+    costs, layout = C, laid_out("microblaze")
+    assert formulas.range_flush_ns(costs, layout, 1024, 1) == 0
+    assert formulas.local_flush_ns(costs, layout) == costs.invlpg
+
+
+def test_arc_flushes_everything_from_32_pages_on():
+    costs, layout = C, laid_out("arc")
+    full = formulas.full_flush_ns(costs, layout, 4)
+    assert formulas.range_flush_ns(costs, layout, 32, 4) == full
+    assert formulas.range_flush_ns(costs, layout, 31, 4) < full
