@@ -239,6 +239,8 @@ def _high_frames(done: Replayed, layout: Layout, placement: str, room: int) -> _
         spilled = wanted.len() - placed.len()
         kmap = pl.Series(key).is_in(placed.implode()).to_numpy()
         local = was_high & pl.Series(local_pfn).is_in(placed.implode()).to_numpy()
+    if layout.kmap_force_map:
+        local = np.ones_like(was_high)
     return _High(kmap, local, spilled)
 
 
@@ -399,6 +401,11 @@ def _caveats(done: Replayed, layout: Layout, pool: _PoolPart, placement: str) ->
             "lower bound: this machine has less lowmem than the captured one, and a trace shows "
             "kmap() of pages only that were highmem there; capture on a machine (or with "
             "vmalloc=) whose lowmem is no larger to see the others"
+        )
+    if layout.page_size != before.page_size:
+        caveats.append(
+            f"pages of {layout.page_size >> 10} KiB: each is taken for one of the "
+            f"{before.page_size >> 10} KiB pages of the capture, of which it holds more"
         )
     if placement == "class" and layout.max_pfn > border:
         caveats.append(

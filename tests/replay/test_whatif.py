@@ -10,6 +10,8 @@ import pytest
 
 from collectors import open_capture
 from collectors.errors import HmtraceError
+from hmtrace.cli.machines import default_machine, target_machine
+from hmtrace.cli.presets import presets
 from replay.machine import Machine
 from replay.run import Replayed, outcome_of, replay_events
 from replay.whatif import what_if
@@ -103,6 +105,42 @@ def test_same_pfn_moves_pages_over_the_border() -> None:
     _, _, before = captured(HOG)
     assert after.local.maps > before.local.maps
     assert after.local.maps + after.local.lowmem == before.local.maps + before.local.lowmem
+
+
+def test_highmem_that_is_full_spills_into_lowmem() -> None:
+    """With 882 MiB there are 2 MiB of highmem, less the low watermark: the first pages get it."""
+    _, _, before = captured(MINIX)
+    maps = []
+    for mib in (882, 884, 888):
+        after = replayed(MINIX, ram=mib << 20)
+        maps.append(after.local.maps)
+        assert after.layout.highmem_bytes < (mib - 879) << 20
+        (spilled,) = (caveat for caveat in after.caveats if "find no room in highmem" in caveat)
+        assert "4219 pages of highmem were in use already" in spilled  # zoneinfo: managed - free
+    assert 0 < maps[0] < maps[1] < maps[2] < before.local.maps
+    roomy = replayed(MINIX, ram=892 << 20)
+    assert roomy.local.maps == before.local.maps
+    assert not any("find no room" in caveat for caveat in roomy.caveats)
+
+
+@pytest.mark.parametrize("name", [preset.name for preset in presets()])
+def test_a_pc_workload_on_every_preset(name: str) -> None:
+    done, values, before = captured(MINIX)
+    target = target_machine(done.machine, Path(name))
+    after = what_if(done, target, values=values)
+    assert after.layout.highmem_bytes > 0
+    assert after.pool.maps == before.pool.maps  # all have room for the few pages of this trace
+    assert after.local.maps == before.local.maps
+    assert (after.tlb.full > 0) == (after.layout.flush_ceiling_pages is not None)
+    words = [caveat for caveat in after.caveats if caveat.startswith("pages of")]
+    assert bool(words) == (after.layout.page_size != 4096)
+
+
+def test_forced_mappings_map_lowmem_too() -> None:
+    done, values, before = captured(MINIX)
+    after = what_if(done, default_machine("x86_64", None), values=values)
+    assert after.pool.maps == 0
+    assert after.local.maps == before.local.maps + before.local.lowmem
 
 
 def test_unknown_words_are_refused() -> None:
