@@ -122,11 +122,13 @@ def forecast(
     Returns
     -------
     ArenaForecast or None
-        None where the areas at the start are not known, or the trace has no allocations.
+        None where the areas at the start are not known, the trace has no allocations, or the
+        other machine has other pages or a 64-bit address space.
     """
     calls = arena_calls(events, before, values)
     state = initial_state(calls, values, GENERATIONS[captured.generation].lazy_list)
-    if not state.known or not calls.allocs.height or before.page_size != after.page_size:
+    comparable = before.page_size == after.page_size and after.vmalloc_end <= SPACE[1]
+    if not state.known or not calls.allocs.height or not comparable:
         return None
     anchors = {a.start: a.caller.partition("+")[0] for a in values.get("areas", ())}
     moved = _moved(state, anchors, before, after)
