@@ -11,6 +11,7 @@ import polars as pl
 from replay.arena_replay import ArenaReplay, replay_arena
 from replay.build import is_realtime, kernel_words
 from replay.layout import Check, check
+from replay.pictures import arena_picture, pool_picture
 from replay.pool import window_of
 from replay.run import Replayed, replay_events
 
@@ -50,7 +51,10 @@ class Passes:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first address that the model does not explain."""
+    """The first address that the model does not explain.
+
+    `picture` shows what lies around it (:mod:`replay.pictures`); None for local mappings.
+    """
 
     op: str
     seq: int
@@ -61,6 +65,7 @@ class Divergence:
     predicted: int | None
     observed: int
     state: str
+    picture: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ def validate(
             ordering=pool.ordering + local.ordering + areas.ordering,
             assumed_free=done.pool.sequence.assumed_free,
         ),
-        first_divergence=_first(done, pool, local, areas, arena),
+        first_divergence=_first(done, values, pool, local, areas, arena),
         layout=tuple(check(done.layout, values, sources)),
         initial_state=done.pool.initial_state,
         generation=machine.generation,
@@ -285,7 +290,12 @@ def _observed_waits(done: Replayed) -> int | None:
 
 
 def _first(
-    done: Replayed, pool: _Result, local: _Result, areas: _Result, arena: ArenaReplay
+    done: Replayed,
+    values: Mapping[str, Any],
+    pool: _Result,
+    local: _Result,
+    areas: _Result,
+    arena: ArenaReplay,
 ) -> Divergence | None:
     """The earliest address that is neither exact nor excused."""
     best: tuple[int, _Result, int] | None = None
@@ -298,10 +308,16 @@ def _first(
     row, result, index = best
     event = done.events.row(row, named=True)
     predicted = int(result.predicted[index])
+    observed = int(result.seen[index])
+    picture: dict[str, Any] | None = None
     if result is pool:
-        state = _pool_state(done, index)
+        picture = pool_picture(done, index)
+        state = _in_words(picture)
+    elif result is areas:
+        picture = arena_picture(done, values, row, predicted, observed)
+        state = arena.around(index)
     else:
-        state = arena.around(index) if result is areas else f"depth {done.local.depth[index]}"
+        state = f"depth {done.local.depth[index]}"
     return Divergence(
         op=event["op"],
         seq=event["seq"],
@@ -310,28 +326,14 @@ def _first(
         pid=event["pid"],
         comm=event["comm"] or "",
         predicted=predicted if predicted >= 0 else None,
-        observed=int(result.seen[index]),
+        observed=observed,
         state=state,
+        picture=picture,
     )
 
 
-def _pool_state(done: Replayed, call: int) -> str:
-    """The model's pool just before a call, in words."""
-    from replay.kernels import sequence as kernel
-    from replay.kernels.pool import LAST, STALE, USED
-
-    sequence = done.pool.sequence
-    slots = done.layout.pkmap_slots
-    here = np.flatnonzero(sequence.call == call)
-    stop = int(here[-1]) if here.size else 0
-    pool = window_of(done.layout).pool(sequence.calls.pages, sequence.calls.colour)
-    empty = np.zeros(stop, np.int32)
-    kernel.run(
-        pool, sequence.piece.snapshot, sequence.operations[:stop], sequence.time[:stop],
-        empty, empty.copy(), empty.copy(), kernel.new_gauges(slots, 0, 0, 0),
-    )  # fmt: skip
-    used, stale = int(pool.reg[USED]), int(pool.reg[STALE])
+def _in_words(picture: Mapping[str, Any]) -> str:
     return (
-        f"last_pkmap_nr {int(pool.reg[LAST])}, {used} slots used, {stale} stale, "
-        f"{slots - used - stale} free"
+        f"last_pkmap_nr {picture['last']}, {picture['used']} slots used, "
+        f"{picture['stale']} stale, {picture['free']} free"
     )

@@ -96,6 +96,21 @@ REPORTS: Final[dict[str, dict[str, Any]]] = {
         "flush_ranges": 32,  # [probe]
         "findings": {"arena-exhausted"},
     },
+    "i386-twin-vmap-vmalloc128": {
+        "source": {"format": "ftrace-text"},
+        "pool": KMAP_UNTOUCHED | {"passes": 11, "unused_passes": 11, "flushes": 0},
+        "local": LOCAL_UNTOUCHED,
+        "arena": {"size": 128 << 20, "allocs": 3340, "failures": 60},  # lines of the trace
+        "flush_ranges": 88,
+        "findings": {"arena-exhausted"},
+    },
+    "i386-twin-vmap-vmalloc256": {
+        "source": {"format": "ftrace-text"},
+        "pool": KMAP_UNTOUCHED | {"passes": 11, "unused_passes": 11, "flushes": 0},
+        "local": LOCAL_UNTOUCHED,
+        "arena": {"size": 256 << 20, "allocs": 3400, "failures": 0},  # lines of the trace
+        "flush_ranges": 3,
+    },
     "i386-510-hog-e-vmapfail-pae-smp1": {
         "source": {"format": "ftrace-text"},
         "pool": {"maps": 12, "passes": 32, "unused_passes": 32, "flushes": 2, "waits": 0},  # [lock]
@@ -233,6 +248,8 @@ VALIDATIONS: Final[dict[str, dict[str, Any]]] = {
     "i386-hog-h-race-pae-smp4": shares((40051, 40051), (0, 0), (69, 69, 69)),
     "i386-hog-d-local-pae-smp2": shares((0, 0), (15427, 15427), (32, 32, 32), areas=(6, 6)),
     "i386-hog-e-vmapfail-pae-smp1": shares((0, 0), (0, 0), (16, 16, 16), areas=(1323, 1323)),
+    "i386-twin-vmap-vmalloc128": shares((0, 0), (0, 0), (11, 11, 11), None, areas=(3340, 3340)),
+    "i386-twin-vmap-vmalloc256": shares((0, 0), (0, 0), (11, 11, 11), None, areas=(3400, 3400)),
     "i386-510-hog-e-vmapfail-pae-smp1": shares((12, 12), (0, 0), (32, 32, 32), areas=(1326, 1323)),
     "i386-arena-pae-m2048-smp2": shares(
         (18597, 18597), (0, 0), (2501, 2501, 2501), None, areas=(506, 506)

@@ -199,6 +199,37 @@ def test_a_forged_address_is_a_divergence(tmp_path: Path, source: Path, which: l
     assert first["op"] == "kmap"
     assert first["observed"] == addresses[0]
     assert first["predicted"] == 0xFF000000 + ((first["observed"] >> 12) - 77) % 512 * 4096
+    marked = {mark: r for r in first["picture"]["rows"] for mark in r["marks"]}
+    assert marked["model"]["address"] == first["predicted"]
+    assert marked["kernel"]["address"] == first["observed"]
+    assert "cursor" in marked
+
+
+def test_a_forged_area_is_shown_among_its_neighbours(tmp_path: Path) -> None:
+    """The kernel would have handed out an area that is in use: the picture says so."""
+    source = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
+    lines = gzip.decompress((source / "trace.txt.gz").read_bytes()).split(b"\n")
+    returns = [i for i, line in enumerate(lines) if b"alloc_vmap_area_ret: " in line]
+    chosen = returns[60]
+    found = re.search(rb"va_start=0x([0-9a-f]+) va_end=0x([0-9a-f]+)", lines[chosen])
+    assert found
+    start, end = (int(text, 16) for text in found.groups())
+    moved = start - (1 << 17)
+    lines[chosen] = lines[chosen].replace(
+        found[0], b"va_start=0x%x va_end=0x%x" % (moved, moved + end - start)
+    )
+    folder = folder_with(tmp_path / "forged", b"\n".join(lines), source)
+    first = validation(folder)["first_divergence"]
+    assert first["op"] == "area_alloc"
+    # The true area is freed later without having been allocated: taken to be there from the start.
+    assert first["predicted"] >= end
+    assert first["observed"] == moved
+    rows = {mark: r for r in first["picture"]["rows"] for mark in r["marks"]}
+    assert rows["model"]["state"] == "free"
+    assert rows["kernel"]["state"] == "busy"
+    shown = CliRunner().invoke(app, ["validate", str(folder)]).stdout
+    assert re.search(r"free +\S+ \S+B? +<- model", shown)
+    assert re.search(r"busy +\S+ \S+B? +<- kernel", shown)
 
 
 @pytest.mark.parametrize("position", [8498, 9000])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from hmtrace.report.parts import Elided, heading, indented, plain_table
-from hmtrace.report.text import NA, clean, clock, count, plural
+from hmtrace.report.text import NA, clean, clock, count, plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -193,7 +193,9 @@ def _notes(one: Checked) -> Iterator[RenderableType]:
         if not c.ok
     ]
     if one.entry is not None and one.entry.get("first_divergence"):
-        lines.append(Text(divergence_in_words(one.entry["first_divergence"])))
+        divergence = one.entry["first_divergence"]
+        lines.append(Text(divergence_in_words(divergence)))
+        lines += [Text(line, style="dim") for line in picture_lines(divergence.get("picture"))]
     if not lines:
         return
     yield heading(clean(one.path))
@@ -201,7 +203,42 @@ def _notes(one: Checked) -> Iterator[RenderableType]:
         yield indented(line)
 
 
-_SPOKEN = frozenset({"seq", "ts", "cpu", "pid", "comm", "op", "predicted", "observed", "what"})
+def picture_lines(picture: Mapping[str, Any] | None) -> list[str]:
+    """The slots, or the areas, around a divergence; an arrow where each of the two put it.
+
+    Parameters
+    ----------
+    picture
+        ``first_divergence.picture`` of the JSON document.
+
+    Returns
+    -------
+    list of str
+        Empty without a picture.
+    """
+    lines = []
+    last = None
+    for row in (picture or {}).get("rows", ()):
+        place = row.get("slot", row.get("start", 0))
+        if last is not None and place > last:
+            lines.append("  …")
+        arrow = f"  <- {', '.join(row['marks'])}" if row["marks"] else ""
+        if "slot" in row:
+            state = {0: "free", 1: "stale"}.get(row["count"], f"{row['count'] - 1} using it")
+            frame = "" if row["pfn"] is None else f"  frame {row['pfn']:#x}"
+            text = f"  slot {row['slot']:4}  {row['address']:08x}  {state:<12}{frame}"
+            last = row["slot"] + 1
+        else:
+            extent = size(row["end"] - row["start"])
+            text = f"  {row['start']:08x}-{row['end']:08x}  {row['state']:<5} {extent:>8}"
+            last = row["end"]
+        lines.append((text.rstrip() if not arrow else text) + arrow)
+    return lines
+
+
+_SPOKEN = frozenset(
+    {"seq", "ts", "cpu", "pid", "comm", "op", "predicted", "observed", "what", "picture"}
+)
 
 
 def divergence_in_words(divergence: Mapping[str, Any]) -> str:
