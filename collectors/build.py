@@ -160,7 +160,9 @@ def _tabulator(
         return own() or Symbols.from_kallsyms(source.read_meta("kallsyms") or b"") or None
 
     page_map = page_map_of(source.facts.values())
-    return Tabulator(symbols=symbols, page_map=page_map, known=known, hold=hold)
+    return Tabulator(
+        symbols=symbols, page_map=page_map, known=known, hold=hold, source=source.trace
+    )
 
 
 def _capture(

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from collectors import pairing, probes
+from collectors.errors import HmtraceError
 from collectors.events import OPS, SCHEMA, empty
 from collectors.pages import Frames, PageMap
 from collectors.pairing import VALUE_COLUMNS
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 HOLD: Final = 1 << 20
 """Rows that are held back for the return of a call that is open."""
+_MOST: Final = 1 << 23
+"""Calls that may be open at once, and that may return late: more are no trace of a kernel, where
+a task has a few (64 bytes are kept for each)."""
 GIVEN: Final = 1 << 18
 """Rows that are given away at a time."""
 _MASKED: Final = {
@@ -43,6 +47,10 @@ _MASKED: Final = {
 _SLACK: Final = 16
 """One part in so many of `HOLD` is always held back: a pfn call that belongs to a page call of
 which no return is traced comes soon after it."""
+
+
+_EARLIER: Final = np.uint32(1 << 31)
+"""Mark of a call site's number that an earlier pass over the trace gave."""
 
 
 class Symboliser(Protocol):
@@ -65,11 +73,14 @@ class Known:
         What came for rows that had left already, sorted by row; None: not known.
     page_map
         How pages and frames go together; None: not known.
+    sites
+        Call sites by their numbers in `late`: another pass may number them otherwise.
     """
 
     has_return: NDArray[np.bool_]
     late: pairing.Late | None
     page_map: PageMap | None
+    sites: pl.Series
 
 
 class Tabulator:
@@ -86,6 +97,13 @@ class Tabulator:
         What an earlier pass taught.
     hold
         Rows that are held back for returns.
+    source
+        Name of the trace, for errors.
+
+    Raises
+    ------
+    HmtraceError
+        From :meth:`add`, if more calls are open than any kernel has.
     """
 
     def __init__(
@@ -95,7 +113,10 @@ class Tabulator:
         page_map: PageMap | None = None,
         known: Known | None = None,
         hold: int = HOLD,
+        source: str = "",
     ) -> None:
+        self._source = source
+        self._most = max(_MOST, hold)
         self._known = known
         self._hold = hold
         self._plan = pairing.make_plan()
@@ -118,6 +139,7 @@ class Tabulator:
             self._known_late = known.late or self._known_late
             self._has_return |= known.has_return
             self._frames.use(known.page_map)
+            self._names.earlier = known.sites
 
     def add(self, piece: RawEvents) -> Iterator[pl.DataFrame]:
         """Take the next piece of the trace.
@@ -150,13 +172,14 @@ class Tabulator:
     def again(self) -> Known | None:
         """Tell what a further pass has to know; None: everything that was given is right."""
         if self._wrong:  # calls were not paired as they will be: what came late is not known
-            return Known(self._has_return, None, self._frames.best)
+            return Known(self._has_return, None, self._frames.best, _categories((), "site"))
         late = None if self._known is None else self._known.late
         is_new = late is None
         if late is None:
             late = self._late_events()
+        sites = self._names.sites if self._known is None or is_new else self._known.sites
         if (is_new and len(late.seq)) or self._frames.changed:
-            return Known(self._has_return, late, self._frames.best)
+            return Known(self._has_return, late, self._frames.best, sites)
         return None
 
     def _learn(self, rows: NDArray[np.void]) -> None:
@@ -195,10 +218,11 @@ class Tabulator:
             self._late,
             self._known_late,
         ):
-            larger = pairing.new_tasks(4 * len(self._tasks.key))
+            larger = pairing.new_tasks(2 * len(self._tasks.key))
             pairing.grow_tasks(self._tasks, larger)
             self._tasks = larger
         self._seq += len(raw)
+        self._check_bounds()
         self._names.take(piece.comms, piece.sites)
         if more:
             return
@@ -207,6 +231,16 @@ class Tabulator:
             self._learn_pairs(int(cell[pairing.GONE]), rows)
         ready = min(pairing.first_open_row(self._calls, cell), rows - self._hold // _SLACK)
         yield from self._give(max(ready, rows - self._hold))
+
+    def _check_bounds(self) -> None:
+        """Refuse what would take memory without bound, and is no kernel's trace."""
+        for name, cell in (("open calls", pairing.OPEN), ("late returns", pairing.LATES)):
+            if self._cell[cell] > self._most:
+                raise HmtraceError(
+                    f"more than {self._most} {name}: every call that is traced stays open",
+                    source=self._source,
+                    hint="were the return probes removed while tracing went on?",
+                )
 
     def _make_room(self, more: int) -> None:
         """Make room for the rows, calls and late events that `more` raw events can bring."""
@@ -237,7 +271,10 @@ class Tabulator:
         """What came late, sorted by the row for which it came."""
         came = int(self._cell[pairing.LATES])
         order = np.argsort(self._late.row_seq[:came], kind="stable")
-        return pairing.Late(*(column[order] for column in self._late))
+        late = pairing.Late(*(column[order] for column in self._late))
+        site = late.raw["site"]
+        site[site != 0] |= _EARLIER
+        return late
 
     def _learn_pairs(self, first: int, end: int) -> None:
         """Learn from the rows that show a page and its frame."""
@@ -297,7 +334,8 @@ class _Names:
 
     def __init__(self, symbols: Callable[[], Symboliser | None]) -> None:
         self._comms = _categories((), "comm")
-        self._sites = _categories((), "site")
+        self.sites = _categories((), "site")
+        self.earlier = self.sites
         self._find_symbols = symbols
         self._symbols: Symboliser | None = None
         self._asked = False
@@ -306,16 +344,21 @@ class _Names:
         """Take the tables of a piece."""
         if len(comms) > len(self._comms):
             self._comms = _categories(comms, "comm")
-        if len(sites) > len(self._sites):
-            self._sites = _categories(sites, "site")
+        if len(sites) > len(self.sites):
+            self.sites = _categories(sites, "site")
 
     def comm(self, codes: NDArray[np.uint32]) -> pl.Series:
         """Task names by number; null for 0."""
         return self._comms.gather(codes)
 
     def site(self, codes: NDArray[np.uint32]) -> pl.Series:
-        """Call sites by number; null for 0."""
-        return self._sites.gather(codes)
+        """Call sites by number, those of an earlier pass with a mark; null for 0."""
+        earlier = codes >= _EARLIER
+        if not earlier.any():
+            return self.sites.gather(codes)
+        old = self.earlier.gather(np.where(earlier, codes - _EARLIER, 0))
+        new = self.sites.gather(np.where(earlier, 0, codes))
+        return old.zip_with(pl.Series(earlier), new)
 
     def name_sites(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Fill `site` from `caller` where the trace had only the address."""

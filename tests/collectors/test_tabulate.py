@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collectors
-from collectors import FORMATS, probes, reading
+from collectors import FORMATS, HmtraceError, probes, reading, tabulate
 from collectors.build import spool_capture
 from collectors.events import OPS, SCHEMA
 from collectors.pages import Frames, PageMap
@@ -111,6 +111,34 @@ def test_returns_that_appear_late_are_known_in_the_next_pass():
     assert number == 3  # it has returns; the last of the three calls returns late
     assert table.get_column("end_seq").drop_nulls().to_list() == [503]
     assert table[2, "end_seq"] == 503
+
+
+def test_late_sites_keep_their_names_when_another_pass_numbers_them_otherwise():
+    kmap, other = 2 * CODES[0], 2 * CODES[3]
+    calls = [(kmap + 1, 9, 0, 0, 1), (kmap, 5, 0, 0, 1)]
+    raw = make(calls + [(other, 6, 1, 0, 1)] * 500 + [(kmap + 1, 5, 0, 0, 1)])
+    known = None
+    for names in (("", "one", "two"), ("", "two", "one", "three")):
+        raw["site"] = names.index("one")
+        raw["site"][-1] = names.index("two")
+        table = Tabulator(known=known, hold=100)
+        frames = []
+        for at in range(0, len(raw), 50):
+            frames += table.add(RawEvents(raw[at : at + 50], sites=names))
+        frames += table.finish()
+        known = table.again()
+    assert known is None
+    found = pl.concat(frames)
+    assert found.filter(pl.col("end_seq") == 502)["site"].to_list() == ["two"]
+    assert found.filter(pl.col("pid") == 6)["site"].unique().to_list() == ["one"]
+
+
+def test_calls_that_never_return_are_bounded(monkeypatch):
+    monkeypatch.setattr(tabulate, "_MOST", 300)
+    calls = [(2 * CODES[0] + 1, 9, 0, 0, 1)]
+    calls += [(2 * CODES[0], pid, 0, 0, 1) for pid in range(1, 1000)]
+    with pytest.raises(HmtraceError, match="more than 300 open calls"):
+        passes(make(calls), [50] * 19, 100)
 
 
 def test_many_tasks_and_deep_stacks():
