@@ -21,6 +21,7 @@ from replay.loss import gaps_of
 from replay.pool import PoolReplay, replay_pool, state_from, window_of
 from replay.sites import call_sites
 from replay.survey import survey
+from replay.wide import narrow_events, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,8 +102,10 @@ def replay_events(
     require_events(events)
     tell = progress or (lambda _: None)
     tell("events")
-    table, beyond = within_bounds(events.lazy().collect().sort("seq"))
     layout = layout_of(machine)
+    events = narrow_events(events, layout)
+    layout = narrowed(layout)
+    table, beyond = within_bounds(events.lazy().collect().sort("seq"))
     losses = gaps_of(lost)
     state = state_from(values or {})
     found = survey(table, state)
@@ -128,7 +131,8 @@ def outcome_of(
         initial_state=done.pool.initial_state,
         beyond=done.beyond,
     )
-    return outcome_from(figures, done.machine, done.layout, values, lost, clock_is_ns=clock_is_ns)
+    shown = layout_of(done.machine)
+    return outcome_from(figures, done.machine, shown, values, lost, clock_is_ns=clock_is_ns)
 
 
 def _local_figures(local: LocalReplay, layout: Layout) -> LocalOutcome:

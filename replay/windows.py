@@ -26,6 +26,7 @@ from replay.loss import gaps_of
 from replay.pool import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites import SiteTally
 from replay.survey import survey
+from replay.wide import narrow_events, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -83,7 +84,8 @@ def replay(
     """
     require_events(events)
     values = values or {}
-    layout, state = layout_of(machine), state_from(values)
+    shown, state = layout_of(machine), state_from(values)
+    events, layout = narrow_events(events, shown), narrowed(shown)
     found = survey(events, state)
     losses = gaps_of(lost)
     tell = progress or (lambda _done, _total: None)
@@ -102,7 +104,7 @@ def replay(
         if is_of_another_run(pool.misfits, other.misfits):
             pool, initial = other, not_used(pool.misfits)
     return outcome_from(
-        rest.figures(found, pool, initial), machine, layout, values, lost, clock_is_ns=clock_is_ns
+        rest.figures(found, pool, initial), machine, shown, values, lost, clock_is_ns=clock_is_ns
     )
 
 

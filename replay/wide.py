@@ -1,0 +1,58 @@
+"""Addresses of 64 bits, cut to the 48 that tell them apart.
+
+The replay adds and subtracts addresses as signed numbers of 64 bits. Kernel addresses of x86-64
+begin with 16 bits that are all set and say nothing; without them they fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from replay.layout import Layout
+
+LOW: Final = (1 << 48) - 1
+_FIELDS: Final = (
+    "page_offset",
+    "high_memory",
+    "vmalloc_start",
+    "vmalloc_end",
+    "modules_start",
+    "modules_end",
+    "kmap_fix_top",
+    "fixaddr_top",
+    "fixaddr_start",
+)
+_COLUMNS: Final = ("page", "vaddr", "start", "end")
+
+
+def is_wide(layout: Layout) -> bool:
+    """Whether the layout has addresses of more than 48 bits."""
+    return layout.regions[-1].end - 1 > LOW
+
+
+def narrowed(layout: Layout) -> Layout:
+    """The layout with its addresses cut; the regions, which are for the picture, stay."""
+    if not is_wide(layout):
+        return layout
+    return replace(layout, **{name: getattr(layout, name) & LOW for name in _FIELDS})
+
+
+def narrow_events(
+    events: pl.LazyFrame | pl.DataFrame, layout: Layout
+) -> pl.LazyFrame | pl.DataFrame:
+    """The event table with its kernel addresses cut, where the layout is a wide one."""
+    if not is_wide(layout):
+        return events
+    top = LOW ^ ((1 << 64) - 1)
+    cut = [
+        pl.when(pl.col(name) >= pl.lit(top, pl.UInt64))
+        .then(pl.col(name) & pl.lit(LOW, pl.UInt64))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name in _COLUMNS
+    ]
+    return events.with_columns(cut)
