@@ -18,8 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors import HmtraceError, open_capture, perf_data, perf_script
+from collectors.perf_data import capture
 from collectors.perf_data.container import feature_numbers
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_SWITCH
+from collectors.raw import RAW_DTYPE, join
+from collectors.reading import AgainError
 from collectors.source import Source
 from tests.writers import perfdata as w
 from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
@@ -191,6 +194,83 @@ def test_long_run_of_samples_grows_every_table() -> None:
     names = [got.raw.comms[c] for c in got.raw.rows["comm"]]
     assert names == [f"task{n}" for n in range(5000)]
     assert got.raw.rows["values"][:, 0].tolist() == [4096 * n for n in range(5000)]
+
+
+def in_small_steps(
+    data: bytes, *, room: int = 4, piece: int = 3, out_of_order: bool = False
+) -> tuple[Any, bool]:
+    """Read with few samples at a time; the reading, and whether it had to be read again."""
+    source = Source.from_bytes(data, "perf.data")
+    source.out_of_order = out_of_order
+    for again in (False, True):
+        stream = capture.stream(source, room=room, piece=piece)
+        try:
+            pieces = list(stream.pieces)
+        except AgainError:
+            continue
+        end = stream.ending()
+        rows = join([p.rows for p in pieces])
+        return replace(end, raw=replace(end.raw, rows=rows)), again
+    raise AssertionError("asked for more than twice")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("out_of_order", [False, True])
+def test_small_steps_give_the_same(form: str, *, out_of_order: bool) -> None:
+    whole = reading(w.write(make(**FORMS[form])))
+    got, again = in_small_steps(w.write(make(**FORMS[form])), out_of_order=out_of_order)
+    assert not again
+    assert table(got) == EXPECTED
+    assert replace(got, raw=None, symbols=None) == replace(whole, raw=None, symbols=None)
+    assert got.raw.counts == whole.raw.counts
+
+
+@pytest.mark.parametrize("room", [200, 5000])
+def test_small_steps_through_a_real_file(room: int) -> None:
+    data = gzip.decompress((FIXTURE / "perf.data.gz").read_bytes())
+    whole = reading(data)
+    assert len(whole.raw.rows) > 40_000
+    got, again = in_small_steps(data, room=room, piece=777)
+    # perf record's rounds are of some thousand samples
+    assert again == (room == 200)
+    for name in set(RAW_DTYPE.names or ()) - {"comm"}:
+        assert np.array_equal(got.raw.rows[name], whole.raw.rows[name]), name
+    names = [np.array(r.raw.comms)[r.raw.rows["comm"]] for r in (got, whole)]
+    assert np.array_equal(*names)
+    assert replace(got, raw=None, symbols=None) == replace(whole, raw=None, symbols=None)
+
+
+def sample_at(ts: int, cpu: int = 0) -> SampleSpec:
+    payload = w.probe_events(4)["kmap_high"].payload("little", 5, [ENTRY, ts])
+    return SampleSpec(SECOND + ts, cpu, 5, payload, 0, id=10)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.one_of(st.integers(0, 60), st.just(-1)), min_size=1, max_size=120),
+    st.sampled_from([(4, 3), (16, 1), (64, 100)]),
+)
+def test_any_order_becomes_that_of_time(stamps: list[int], sizes: tuple[int, int]) -> None:
+    """Whether the rounds (-1) keep their promise or not: a stable sort of everything."""
+    items: list[w.Item] = [SideSpec("round") if t < 0 else sample_at(t) for t in stamps]
+    spec = make()
+    data = w.write(replace(spec, items=[SideSpec("comm", 0, 0, 5, "init x"), *items]))
+    got, _ = in_small_steps(data, room=sizes[0], piece=sizes[1])
+    assert got.raw.rows["ts"].tolist() == sorted(SECOND + t for t in stamps if t >= 0)
+    assert set(got.raw.rows["site"].tolist()) <= {0}
+    assert {got.raw.comms[c] for c in got.raw.rows["comm"]} <= {"init x"}
+
+
+def test_a_sample_that_comes_too_late_is_put_in_its_place() -> None:
+    late: list[w.Item] = []
+    for n in range(12):
+        late += [sample_at(100 * n), SideSpec("round")]
+    late.append(sample_at(5))
+    data = w.write(replace(make(), items=late))
+    got, again = in_small_steps(data)
+    assert again
+    assert got.raw.rows["ts"].tolist()[:3] == [SECOND, SECOND + 5, SECOND + 100]
+    assert table(reading(data)) == table(got)
 
 
 def test_progress_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
