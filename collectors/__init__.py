@@ -75,7 +75,8 @@ def open_capture(
     ----------
     path
         Files may be compressed (gzip, xz, zstd). In a folder the richest trace is taken; a file
-        in a folder is read with the machine's files beside it.
+        in a folder is read with the machine's files beside it. ``:NAME`` behind it chooses a trace
+        buffer (instance) of a trace.dat.
     progress
         Called with (bytes done, bytes in all).
     counted
@@ -91,10 +92,9 @@ def open_capture(
         If there is nothing to read, or it is damaged.
     """
     from collectors.build import build_capture, spool_capture
-    from collectors.source import open_source
     from collectors.spool import spool_file
 
-    source = open_source(path, FORMATS, progress)
+    source = _open(path, progress)
     if parquet.sniff(source.head):
         return parquet.read_capture(source, progress)
     fmt = _format_of(source)
@@ -161,12 +161,24 @@ def write_parquet(
     """
     from collectors.build import spool_capture
     from collectors.parquet.writer import write_capture
-    from collectors.source import open_source
 
-    source = open_source(path, FORMATS, progress)
+    source = _open(path, progress)
     if parquet.sniff(source.head):
         return write_capture(parquet.read_capture(source, progress), target)
     return spool_capture(source, _format_of(source), target, progress=progress, counted=counted)
+
+
+def _open(path: str | Path, progress: Callable[[int, int], None] | None) -> Source:
+    from collectors.source import open_source
+
+    source = open_source(path, FORMATS, progress)
+    if source.buffer is not None and not TRACE_DAT.sniff(source.head):
+        raise HmtraceError(
+            f"there is no trace buffer {source.buffer!r}: only a trace.dat has several",
+            source=source.trace,
+            exit_code=2,
+        )
+    return source
 
 
 def _format_of(source: Source) -> Format:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -17,7 +17,7 @@ from collectors.errors import HmtraceError
 from collectors.unpack import MAX_BYTES, PIECE, compression, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -75,6 +75,9 @@ class Source:
         The file whose bytes these are; None for what was decompressed or came from a stream.
     out_of_order
         A reader found that the events are not in the order of time.
+    buffer
+        Name of the trace buffer (instance) of a trace.dat that the user chose; "" is the top one,
+        None: not chosen.
     """
 
     path: str
@@ -88,6 +91,7 @@ class Source:
     parts: tuple[NDArray[np.uint8], ...] = ()
     file: Path | None = None
     out_of_order: bool = False
+    buffer: str | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "<bytes>", folder: Path | None = None) -> Source:
@@ -95,6 +99,23 @@ class Source:
         import numpy as np
 
         return cls(name, name, np.frombuffer(data, np.uint8), folder, _facts(folder), (), data)
+
+    def inside(self, pieces: Iterable[bytes | memoryview]) -> Source:
+        """Take a trace that is embedded in this one, with the machine's files of this one.
+
+        Raises
+        ------
+        HmtraceError
+            If it is empty, or the disk is full.
+        """
+        with _temporary() as spool:
+            try:
+                for piece in pieces:
+                    spool.write(piece)
+                mapped, data = _map_file(spool, self.trace)
+            except OSError as error:
+                raise _no_room(error, self.trace) from None
+        return replace(self, data=data, _map=mapped, parts=(), file=None)
 
     @property
     def head(self) -> bytes:
@@ -148,7 +169,9 @@ def open_source(
     Parameters
     ----------
     path
-        A file, compressed or not; a capture folder; a tar archive of one; ``-`` for stdin.
+        A file, compressed or not; a capture folder; a tar archive of one; ``-`` for stdin. With
+        ``:NAME`` behind it, the trace buffer (instance) of that name in a trace.dat; ``:`` alone
+        is the top buffer.
     formats
         Known formats, to choose the trace of a folder.
     progress
@@ -164,18 +187,37 @@ def open_source(
         If it does not exist, may not be read, is empty, damaged, or holds no trace.
     """
     shown = str(path)
+    place, buffer = _split(shown)
     try:
-        if shown == "-":
-            return _from_stream(sys.stdin.buffer, shown, formats, progress)
-        where = Path(path)
-        if where.is_dir():
-            return _from_folder(where, shown, formats, progress)
-        if where.exists() and not where.is_file():  # a fifo, a device
-            with where.open("rb") as stream:
-                return _from_stream(stream, shown, formats, progress)
-        return _from_file(where, shown, formats, progress)
+        source = _open(place, formats, progress)
     except OSError as error:
         raise _os_error(error, shown) from None
+    source.path, source.buffer = shown, buffer
+    return source
+
+
+def _split(shown: str) -> tuple[str, str | None]:
+    """Part a trace from the buffer that is chosen behind a colon; what is a file's name is one."""
+    place, colon, buffer = shown.rpartition(":")
+    if colon and not os.path.lexists(shown) and (place == "-" or os.path.lexists(place)):
+        return place, buffer
+    return shown, None
+
+
+def _open(
+    shown: str,
+    formats: Sequence[Format],
+    progress: Callable[[int, int], None] | None,
+) -> Source:
+    if shown == "-":
+        return _from_stream(sys.stdin.buffer, shown, formats, progress)
+    where = Path(shown)
+    if where.is_dir():
+        return _from_folder(where, shown, formats, progress)
+    if where.exists() and not where.is_file():  # a fifo, a device
+        with where.open("rb") as stream:
+            return _from_stream(stream, shown, formats, progress)
+    return _from_file(where, shown, formats, progress)
 
 
 def _os_error(error: OSError, shown: str) -> HmtraceError:
@@ -370,15 +412,19 @@ def _plain(
         spool.seek(0)
     except OSError as error:
         spool.close()
-        raise HmtraceError(
-            f"cannot be decompressed to {tempfile.gettempdir()}: {error.strerror or error}",
-            source=shown,
-            hint="set TMPDIR to a folder with more room",
-        ) from None
+        raise _no_room(error, shown) from None
     except HmtraceError:
         spool.close()
         raise
     return spool, spool
+
+
+def _no_room(error: OSError, shown: str) -> HmtraceError:
+    return HmtraceError(
+        f"cannot be decompressed to {tempfile.gettempdir()}: {error.strerror or error}",
+        source=shown,
+        hint="set TMPDIR to a folder with more room",
+    )
 
 
 def _temporary() -> BinaryIO:

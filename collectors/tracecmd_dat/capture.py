@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from collectors.capture import Lost
 from collectors.reading import Reading, Stream
+from collectors.tracecmd_dat import latency
+from collectors.tracecmd_dat.container import open_container, release_of
 from collectors.tracecmd_dat.meaning import probe_functions
-from collectors.tracecmd_dat.read import open_stream
+from collectors.tracecmd_dat.read import choose, stream_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,19 +37,23 @@ def stream(source: Source, progress: Callable[[int, int], None] | None = None) -
     HmtraceError
         As :func:`collectors.tracecmd_dat.read_raw`; damage of trace data by the pieces.
     """
+    file = open_container(source.data.data, name=source.trace)
+    chosen, notes = choose(file, source.buffer)
+    if chosen.text is not None:
+        return latency.stream(file, chosen.text, notes, source, progress)
     probes = source.read_meta("kprobe_events") or b""
-    opened = open_stream(
-        source.data.data,
-        name=source.trace,
-        symbols=lambda: source.read_meta("kallsyms"),
-        probe_functions=probe_functions(probes.decode("utf-8", "replace")),
-        progress=progress,
+    opened = stream_buffer(
+        file,
+        chosen,
+        notes,
+        lambda: source.read_meta("kallsyms"),
+        probe_functions(probes.decode("utf-8", "replace")),
+        progress,
     )
     return Stream(opened.pieces, lambda: _reading(opened.ending()), lambda: opened.symbols)
 
 
 def _reading(got: TraceDat) -> Reading:
-    told = got.uname.split()  # uname -s -n -r -m, as trace-cmd puts it together
     return Reading(
         raw=got.raw,
         format=got.format,
@@ -55,7 +61,7 @@ def _reading(got: TraceDat) -> Reading:
         clock_is_ns=got.clock_is_ns,
         span_ns=0 if got.first_ts is None or got.last_ts is None else got.last_ts - got.first_ts,
         lost=Lost(got.lost),
-        release=told[2] if len(told) > 3 else "",
+        release=release_of(got.uname),
         cpus=got.cpus,
         notes=got.notes,
         symbols=got.symbols,

@@ -28,6 +28,15 @@ class CpuData:
     size: int
 
 
+@dataclass(frozen=True)
+class Text:
+    """Where the text of a latency tracer lies in the file."""
+
+    offset: int
+    size: int
+    compressed: bool
+
+
 @dataclass
 class Buffer:
     """One trace buffer: the top one (name "") or an instance.
@@ -45,7 +54,7 @@ class Buffer:
     cpus
         In the order of the file; CPUs may be missing.
     text
-        Offset of an ASCII latency trace instead of pages; None for pages.
+        An ASCII latency trace instead of pages; None for pages.
     """
 
     name: str
@@ -53,7 +62,7 @@ class Buffer:
     page_size: int
     compressed: bool = False
     cpus: list[CpuData] = field(default_factory=list)
-    text: int | None = None
+    text: Text | None = None
 
 
 @dataclass
@@ -160,7 +169,8 @@ def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
         tag = bytes(cursor.take(layout.TAG_BYTES, "tag after the options"))
     page_size = file.meta.page.size
     if tag == layout.TAG_LATENCY:
-        file.buffers.append(Buffer("", file.clock.name, page_size, text=cursor.offset))
+        text = Text(cursor.offset, cursor.left, compressed=False)
+        file.buffers.append(Buffer("", file.clock.name, page_size, text=text))
         return file
     if tag != layout.TAG_FLYRECORD:
         raise cursor.error("neither trace data nor a latency trace follows", hint=TRUNCATED)
@@ -298,8 +308,10 @@ def _read_buffer(file: Container, cursor: Cursor, body: memoryview, *, is_text: 
     name = entry.cstring("name of a buffer")
     clock = entry.cstring("clock of a buffer")
     if is_text:
-        _header(cursor, offset, Option.BUFFER_TEXT)
-        return Buffer(name, clock, file.meta.page.size, text=cursor.offset)
+        flags, size = _header(cursor, offset, Option.BUFFER_TEXT)
+        text = Text(cursor.offset, size, bool(flags & layout.SECTION_COMPRESSED))
+        cursor.take(size, layout.SECTION_NAMES[Option.BUFFER_TEXT])
+        return Buffer(name, clock, file.meta.page.size, text=text)
     page_size = entry.number(4, "page size of a buffer")
     if not file.meta.page.data < page_size <= layout.MAX_PAGE:
         raise entry.error(f"buffer {name!r} has pages of {page_size} bytes")
@@ -348,6 +360,12 @@ def _common_option(file: Container, option: int, body: memoryview, cursor: Curso
         _read_stats(file, _text(body))
     elif option >= layout.KNOWN_OPTIONS:
         file.skipped.add(option)
+
+
+def release_of(uname: str) -> str:
+    """Kernel release in ``uname -s -n -r -m`` as trace-cmd puts it together; "" if not there."""
+    told = uname.split()
+    return told[2] if len(told) > 3 else ""
 
 
 def _text(body: memoryview) -> str:

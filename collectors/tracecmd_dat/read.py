@@ -187,7 +187,33 @@ def open_stream(
     """
     file = open_container(memoryview(data), name=name)
     chosen, notes = choose(file, buffer)
-    table = Symbols.from_kallsyms(file.meta.kallsyms, name)
+    return stream_buffer(file, chosen, notes, symbols, probe_functions, progress, **sizes)
+
+
+def stream_buffer(
+    file: Container,
+    chosen: Buffer,
+    notes: list[str],
+    symbols: bytes | Callable[[], bytes | None] | None = None,
+    probe_functions: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **sizes: int,
+) -> DatStream:
+    """As :func:`open_stream`, for a buffer of a file that is open (:func:`choose`).
+
+    Raises
+    ------
+    HmtraceError
+        If the buffer holds text instead of pages.
+    """
+    if chosen.text is not None:
+        raise HmtraceError(
+            "the file holds a latency trace as text instead of events",
+            source=file.name,
+            offset=chosen.text.offset,
+            hint="`hmtrace` reads it; or give the text: `trace-cmd report FILE > trace.txt`",
+        )
+    table = Symbols.from_kallsyms(file.meta.kallsyms, file.name)
     if not len(table) and symbols is not None:
         beside = symbols if isinstance(symbols, bytes) else symbols()
         table = Symbols.from_kallsyms(beside or b"")
@@ -241,7 +267,7 @@ def choose(file: Container, wanted: str | None) -> tuple[Buffer, list[str]]:
     Raises
     ------
     HmtraceError
-        If there is no such buffer, or it holds text instead of pages.
+        If there is no such buffer.
     """
     by_name = {b.name: b for b in reversed(file.buffers)}
     if wanted is not None:
@@ -251,22 +277,19 @@ def choose(file: Container, wanted: str | None) -> tuple[Buffer, list[str]]:
             raise HmtraceError(msg, source=file.name, hint=f"buffers: {have}", exit_code=2)
         chosen = by_name[wanted]
     else:
-        filled = [b for b in file.buffers if b.cpus]
+        filled = [b for b in file.buffers if b.cpus or b.text]
         chosen = filled[0] if filled else next(iter(file.buffers), None)  # type: ignore[assignment]
         if chosen is None:
             raise HmtraceError("the file holds no trace data", source=file.name)
-    if chosen.text is not None:
-        raise HmtraceError(
-            "the file holds a latency trace as text instead of events",
-            source=file.name,
-            offset=chosen.text,
-            hint="give hmtrace the text: `trace-cmd report FILE > trace.txt`",
-        )
     notes = []
-    others = [b.name or "the top buffer" for b in file.buffers if b is not chosen and b.cpus]
+    others = [
+        b.name or "the top buffer" for b in file.buffers if b is not chosen and (b.cpus or b.text)
+    ]
     if others or chosen.name:
         read = f"instance {chosen.name!r}" if chosen.name else "the top buffer"
-        left = f"; not read: {', '.join(others)}" if others else ", the only one with events"
+        left = ", the only one with events"
+        if others:
+            left = f"; not read: {', '.join(others)} (append `:NAME` to the file's name)"
         notes.append(f"the file holds several trace buffers: {read} was read{left}")
     return chosen, notes
 

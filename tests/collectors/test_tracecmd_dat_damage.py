@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import tracemalloc
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from collectors.errors import HmtraceError
-from collectors.tracecmd_dat import frames, layout, read_raw, read_tracing_data
+from collectors.source import Source
+from collectors.tracecmd_dat import capture, frames, layout, read_raw, read_tracing_data
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.read import choose
-from tests.writers import tracedat
+from tests.writers import latency, tracedat
 from tests.writers.tracedat import BufferSpec, FileSpec, Item
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -246,6 +248,22 @@ def test_latency_trace_is_text() -> None:
     with pytest.raises(HmtraceError, match="latency trace") as error:
         read_raw(data[:at] + b"latency  \0# tracer: irqsoff\n", name="x")
     assert error.value.hint is not None
+
+
+@pytest.mark.parametrize("form", ["v6", *latency.FORMS])
+def test_damaged_latency_traces(form: str) -> None:
+    text = (
+        b"# tracer: nop\n"
+        + b"    bash-7     [000] d..1.  1.000001: kmap_high: (kmap_high+0x0/0x20)\n" * 40
+    )
+    good = latency.make(form, text)
+    draw = random.Random(form)
+    for _ in range(150):
+        data = bytearray(good)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        cut = len(data) - draw.choice([0, 0, draw.randrange(len(data))])
+        with contextlib.suppress(HmtraceError):
+            capture.read(Source.from_bytes(bytes(data[:cut]), "damaged.dat"))
 
 
 def test_tracing_data_of_perf() -> None:
