@@ -171,14 +171,26 @@ def linearise(
 def _pass_flushed(
     events: pl.DataFrame, passes: pl.DataFrame, window: PoolWindow
 ) -> NDArray[np.int8]:
-    """Whether each pass was followed by the window's TLB flush, still under the lock."""
-    seen = np.full(passes.height, -1, np.int8)
     ranges = events.filter(pl.col("op") == "flush_range")
-    if not ranges.height:
-        return seen
-    start = passes.get_column("seq").to_numpy()
-    after = np.append(start[1:], np.iinfo(np.uint64).max)
-    flush = ranges.filter(is_window_flush(window)).get_column("seq").to_numpy()
-    index = np.searchsorted(flush, start, side="left")
-    found = (index < flush.size) & (np.append(flush, 0)[np.minimum(index, flush.size)] < after)
-    return found.astype(np.int8)
+    flushes = ranges.filter(is_window_flush(window)).get_column("seq").to_numpy()
+    return pass_flushed(passes.get_column("seq").to_numpy(), flushes, traced=ranges.height > 0)
+
+
+def pass_flushed(
+    passes: NDArray[np.uint64], flushes: NDArray[np.uint64], *, traced: bool
+) -> NDArray[np.int8]:
+    """Whether each pass was followed by the window's TLB flush, still under the lock.
+
+    Parameters
+    ----------
+    passes, flushes
+        `seq` of the passes, and of the flushes of the whole window.
+    traced
+        Whether ranged flushes were traced at all; else nothing is known (-1).
+    """
+    if not traced:
+        return np.full(passes.size, -1, np.int8)
+    after = np.append(passes[1:], np.iinfo(np.uint64).max)
+    index = np.searchsorted(flushes, passes, side="left")
+    following = np.append(flushes, np.uint64(0))[np.minimum(index, flushes.size)]
+    return ((index < flushes.size) & (following < after)).astype(np.int8)

@@ -33,6 +33,7 @@ _EVENT: Final = np.dtype(
         ("stack", "i8"),  # the task's number, the CPU's below zero
         ("cpu", "i4"),
         ("seen", "i4"),  # slot, -1 unknown
+        ("vaddr", "i8"),  # -1 unknown
         ("parent", "u8"),  # `seq` of the call that an interrupt's mapping came in
         ("is_nested", "?"),
         ("kind", "u1"),
@@ -54,6 +55,8 @@ class LocalPiece:
     ----------
     row, slot, depth, cpu, status : ndarray, shape (m,)
         Mappings that returned; see :class:`replay.kernels.local.Locals`.
+    vaddr : ndarray of int64, shape (m,)
+        Address that the kernel returned, -1 unknown.
     ended, ended_by : ndarray of int64
         Rows of the mappings that were taken back, and of their unmaps.
     hold_ns : ndarray of int64
@@ -73,6 +76,7 @@ class LocalPiece:
     depth: NDArray[np.int32]
     cpu: NDArray[np.int32]
     status: NDArray[np.uint8]
+    vaddr: NDArray[np.int64]
     ended: NDArray[np.int64]
     ended_by: NDArray[np.int64]
     hold_ns: NDArray[np.int64]
@@ -255,6 +259,7 @@ class LocalStacks:
             stack=stack,
             cpu=cpu,
             seen=slot_of(layout).fill_null(-1),
+            vaddr=pl.col("vaddr").cast(pl.Int64, strict=False).fill_null(-1),
             parent=pl.col("parent").fill_null(0),
             is_nested=nested.fill_null(value=False),
         )  # fmt: skip
@@ -285,6 +290,7 @@ def _piece(
         depth=maps["depth"],
         cpu=maps["cpu"],
         status=maps["status"],
+        vaddr=maps["vaddr"],
         ended=stream["row"][of],
         ended_by=stream["row"][by],
         hold_ns=stream["ts"][by] - stream["ts"][of],

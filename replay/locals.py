@@ -87,7 +87,7 @@ def replay_locals(
     piece = stacks.feed(events, 0, last=True)
     maps = events.with_row_index("row").filter(pl.col("op") == "kmap_local")
     row = maps.get_column("row").to_numpy().astype(np.int64)
-    vaddr = _direct(maps, layout)
+    vaddr = direct_of(maps, layout)
     status = np.zeros(row.size, np.uint8)
     depth, cpu = np.full((2, row.size), -1, np.int32)
     hold_ns, partner = np.full((2, row.size), -1, np.int64)
@@ -122,7 +122,7 @@ def switch_hook(ops: Iterable[str]) -> str:
     return "sched_out" if "sched_out" in ops else "switch"
 
 
-def _direct(maps: pl.DataFrame, layout: Layout) -> NDArray[np.int64]:
-    """Direct address of each page; -1 where its frame is not known."""
+def direct_of(maps: pl.DataFrame, layout: Layout) -> NDArray[np.int64]:
+    """Address of each page in the direct mapping; -1 where its frame is not known."""
     address = layout.page_offset + pl.col("pfn").cast(pl.Int64) * layout.page_size
     return maps.select((address - layout.phys_offset).fill_null(-1)).to_series().to_numpy().copy()

@@ -13,6 +13,7 @@ from replay.build import is_realtime, kernel_words
 from replay.layout import Check, check
 from replay.pictures import arena_picture, pool_picture
 from replay.pool import window_of
+from replay.pool_stream import is_mapping
 from replay.run import Replayed, replay_events
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
 
@@ -149,24 +151,27 @@ def validate(
     """
     values = values or {}
     done = replay_events(events, machine, values=values, lost=lost, progress=progress)
-    pool = _pool_result(done)
-    local = _local_result(done)
+    sequence = done.pool.sequence
+    pool = pool_result(sequence.piece.calls, done.layout)
+    vaddr = done.events.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy()[done.local.row]
+    seen = np.where(done.local.reused, -1, vaddr)  # the pool's are compared there
+    local = local_result(done.local.row, seen, done.local.vaddr, done.local.status)
     if progress is not None:
         progress("vmap arena")
     arena = replay_arena(done.events, machine, done.layout, values, done.losses)
-    areas = _arena_result(arena)
+    areas = arena_result(arena)
     return Validation(
         kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),
         kmap_local=Share(int(local.counted.sum()), int(local.exact.sum())),
-        pool_flushes=_passes(done),
+        pool_flushes=passes_result(sequence.pass_flushed, sequence.at_pass, done.pool.freed),
         waits_observed=_observed_waits(done),
         waits_predicted=done.pool.outcome.waits,
         vmap=Share(int(areas.counted.sum()), int(areas.exact.sum())),
         arena=arena,
         inferred=Inferred(
             initial_state=pool.initial + local.initial + areas.initial,
-            ordering=pool.ordering + local.ordering + areas.ordering,
-            assumed_free=done.pool.sequence.assumed_free,
+            ordering=pool.ordering + sequence.moved_unmaps + local.ordering + areas.ordering,
+            assumed_free=sequence.assumed_free,
         ),
         first_divergence=_first(done, values, pool, local, areas, arena),
         layout=tuple(check(done.layout, values, sources)),
@@ -177,7 +182,7 @@ def validate(
 
 
 @dataclass(frozen=True)
-class _Result:
+class Result:
     """One kind of address: per call, its row, what was seen and predicted, and the verdict."""
 
     row: NDArray[np.int64]
@@ -189,60 +194,62 @@ class _Result:
     initial: int
     ordering: int
 
+    @property
+    def wrong(self) -> NDArray[np.int64]:
+        """Indices of the calls that are neither exact nor excused."""
+        return np.flatnonzero(self.counted & ~self.exact & ~self.excused)
 
-def _pool_result(done: Replayed) -> _Result:
+
+def pool_result(calls: NDArray[np.void], layout: Layout) -> Result:
+    """Verdicts on calls of the pool (:data:`replay.pool_stream.CALL`) that are over."""
     from replay.kernels.placing import INITIAL, ORDERED
 
-    sequence, layout = done.pool.sequence, done.layout
-    calls = sequence.calls
     # an address outside the pool counts as wrong
-    counted = (calls.is_map | calls.is_get) & (calls.vaddr >= 0)
-    excused = sequence.status == INITIAL
-    right = (done.pool.predicted == calls.seen) & (calls.seen >= 0)
-
-    window = window_of(layout)
-
-    def address(slot: NDArray[np.signedinteger]) -> NDArray[np.int64]:
-        slot = window.by_address(slot.astype(np.int64))
-        return np.where(slot >= 0, layout.pkmap_base + slot.astype(np.int64) * layout.page_size, -1)
-
-    return _Result(
-        row=calls.row,
-        seen=calls.vaddr,
-        predicted=address(done.pool.predicted),
+    counted = is_mapping(calls) & (calls["vaddr"] >= 0)
+    excused = calls["status"] == INITIAL
+    right = (calls["predicted"] == calls["seen"]) & (calls["seen"] >= 0)
+    slot = window_of(layout).by_address(calls["predicted"].astype(np.int64))
+    return Result(
+        row=calls["row"],
+        seen=calls["vaddr"],
+        predicted=np.where(slot >= 0, layout.pkmap_base + slot * layout.page_size, -1),
         counted=counted,
-        exact=counted & right & (sequence.status < INITIAL),
+        exact=counted & right & (calls["status"] < INITIAL),
         excused=excused,
         initial=int((counted & excused).sum()),
-        ordering=int((counted & (sequence.status == ORDERED)).sum()) + sequence.moved_unmaps,
+        ordering=int((counted & (calls["status"] == ORDERED)).sum()),
     )
 
 
-def _local_result(done: Replayed) -> _Result:
+def local_result(
+    row: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    status: NDArray[np.uint8],
+) -> Result:
+    """Verdicts on local mappings; arrays as in :class:`replay.locals.LocalReplay`."""
     from replay.kernels.local import INITIAL, ORDERED
 
-    local = done.local
-    seen = done.events.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy()[local.row]
-    counted = (seen >= 0) & ~local.reused  # the pool's are compared there
-    excused = local.status == INITIAL
-    return _Result(
-        row=local.row,
+    counted = seen >= 0
+    excused = status == INITIAL
+    return Result(
+        row=row,
         seen=seen,
-        predicted=local.vaddr,
+        predicted=predicted,
         counted=counted,
-        exact=counted & (local.vaddr == seen) & ~excused,
+        exact=counted & (predicted == seen) & ~excused,
         excused=excused,
         initial=int((counted & excused).sum()),
-        ordering=int((counted & (local.status == ORDERED)).sum()),
+        ordering=int((counted & (status == ORDERED)).sum()),
     )
 
 
-def _arena_result(arena: ArenaReplay) -> _Result:
+def arena_result(arena: ArenaReplay) -> Result:
     """Addresses of areas; exact are those that were called certain and are right."""
     from replay.arena_replay import CERTAIN, WRONG
 
     counted = arena.seen >= 0
-    return _Result(
+    return Result(
         row=arena.row,
         seen=arena.seen,
         predicted=arena.predicted,
@@ -254,11 +261,20 @@ def _arena_result(arena: ArenaReplay) -> _Result:
     )
 
 
-def _passes(done: Replayed) -> Passes:
-    sequence, freed = done.pool.sequence, done.pool.freed
-    flushed = sequence.pass_flushed
-    at = sequence.at_pass >= 0
-    here, index = freed[at], sequence.at_pass[at]
+def passes_result(
+    flushed: NDArray[np.int8], at_pass: NDArray[np.int64], freed: NDArray[np.int32]
+) -> Passes:
+    """Compare runs of flush_all_zero_pkmaps().
+
+    Parameters
+    ----------
+    flushed
+        Per traced run, as :attr:`replay.linearise.PoolSequence.pass_flushed`.
+    at_pass, freed
+        Per operation of the pool: the traced run that it belongs to, and the slots it freed.
+    """
+    at = at_pass >= 0
+    here, index = freed[at], at_pass[at]
     traced = bool(flushed.size) and bool((flushed >= 0).all())
     agrees = (here > 0) == (flushed[index] > 0) if traced else np.ones(here.size, bool)
     return Passes(
@@ -280,10 +296,13 @@ def _observed_waits(done: Replayed) -> int | None:
     switches = done.events.filter(pl.col("op") == "switch")
     if not switches.height or is_realtime(done.machine.config):
         return None
-    maps = done.events.filter((pl.col("op") == "kmap") & pl.col("end_seq").is_not_null())
-    asleep = switches.filter("blocked").select("seq", "pid").sort("seq")
-    inside = asleep.join_asof(
-        maps.select("pid", "seq", "end_seq", start="seq").sort("seq"),
+    return sleeps_inside(done.events.filter(pl.col("op") == "kmap"), switches)
+
+
+def sleeps_inside(maps: pl.DataFrame, switches: pl.DataFrame) -> int:
+    """Number of switches to uninterruptible sleep inside calls of kmap(); both by `seq`."""
+    inside = switches.filter("blocked").select("seq", "pid").join_asof(
+        maps.filter(pl.col("end_seq").is_not_null()).select("pid", "seq", "end_seq"),
         on="seq", by="pid", strategy="backward", check_sortedness=False,
     )  # fmt: skip
     return inside.filter(pl.col("end_seq") > pl.col("seq")).height
@@ -292,15 +311,15 @@ def _observed_waits(done: Replayed) -> int | None:
 def _first(
     done: Replayed,
     values: Mapping[str, Any],
-    pool: _Result,
-    local: _Result,
-    areas: _Result,
+    pool: Result,
+    local: Result,
+    areas: Result,
     arena: ArenaReplay,
 ) -> Divergence | None:
     """The earliest address that is neither exact nor excused."""
-    best: tuple[int, _Result, int] | None = None
+    best: tuple[int, Result, int] | None = None
     for result in (pool, local, areas):
-        wrong = np.flatnonzero(result.counted & ~result.exact & ~result.excused)
+        wrong = result.wrong
         if wrong.size and (best is None or result.row[wrong[0]] < best[0]):
             best = (int(result.row[wrong[0]]), result, int(wrong[0]))
     if best is None:

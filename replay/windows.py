@@ -8,9 +8,7 @@ sites) and with what is under way, not with the trace.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.events import HmtraceError, require_events
 from replay.arena import ArenaUse
@@ -31,7 +29,12 @@ from replay.wide import narrow_events, narrowed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
     from replay.layout import Layout
+    from replay.lock_order import Piece
     from replay.loss import Loss
     from replay.machine import Machine
     from replay.outcome import Outcome, PoolOutcome
@@ -59,7 +62,7 @@ def replay(
     Parameters
     ----------
     events
-        Event table. A lazy one of more than `rows` rows has to be in the order of `seq`.
+        Event table. One of more than `rows` rows has to be in the order of `seq`.
     machine
         The machine that the trace is from.
     values
@@ -88,19 +91,20 @@ def replay(
     events, layout = narrow_events(events, shown), narrowed(shown)
     found = survey(events, state)
     losses = gaps_of(lost)
+    table = events.lazy().drop(_UNUSED)
     tell = progress or (lambda _done, _total: None)
-    pool = _Pool(layout, found, state, losses)
+    pool = PoolPart(layout, found, state, losses)
     rest = _Rest(layout, found, values, losses)
-    for window, first_row, last in windows(events, found.rows, rows):
-        pool.feed(window, first_row, last=last)
-        rest.feed(window, first_row, last=last)
-        tell(first_row + window.height, found.rows)
+    for window in windows(table, found.rows, rows):
+        pool.feed(window)
+        rest.feed(window)
+        tell(window.end_row, found.rows)
     initial = "inferred" if state is None else "snapshot"
     if state is not None and pool.misfits >= MISFITS:
-        other = _Pool(layout, found, None, losses)
-        for window, first_row, last in windows(events, found.rows, rows):
-            other.feed(window, first_row, last=last)
-            tell(first_row + window.height, found.rows)
+        other = PoolPart(layout, found, None, losses)
+        for window in windows(table, found.rows, rows):
+            other.feed(window)
+            tell(window.end_row, found.rows)
         if is_of_another_run(pool.misfits, other.misfits):
             pool, initial = other, not_used(pool.misfits)
     return outcome_from(
@@ -108,9 +112,33 @@ def replay(
     )
 
 
-def windows(
-    events: pl.LazyFrame | pl.DataFrame, total: int, rows: int
-) -> Iterator[tuple[pl.DataFrame, int, bool]]:
+class Window(NamedTuple):
+    """A piece of an event table.
+
+    Attributes
+    ----------
+    table
+        Sorted by `seq`, behind everything before.
+    first_row
+        Number of its first row.
+    last
+        Whether nothing comes behind it.
+    beyond
+        Number of values that no machine has (:func:`replay.bounds.within_bounds`).
+    """
+
+    table: pl.DataFrame
+    first_row: int
+    last: bool
+    beyond: int
+
+    @property
+    def end_row(self) -> int:
+        """Number of the row behind its last."""
+        return self.first_row + self.table.height
+
+
+def windows(events: pl.LazyFrame, total: int, rows: int) -> Iterator[Window]:
     """Go through an event table in pieces.
 
     Parameters
@@ -124,66 +152,77 @@ def windows(
 
     Yields
     ------
-    window : polars.DataFrame
-        Sorted by `seq`; at least one, if need be without rows.
-    first_row : int
-        Number of its first row.
-    last : bool
-        Whether nothing comes behind it.
+    Window
+        At least one, if need be without rows.
 
     Raises
     ------
     HmtraceError
         If a table that does not fit into one window is not in order.
     """
-    table = events.lazy().drop(_UNUSED)
-    if total <= rows or isinstance(events, pl.DataFrame):
-        whole = table.collect().sort("seq")
-        for start in range(0, max(total, 1), rows):
-            yield whole[start : start + rows], start, start + rows >= total
+    if total <= rows:
+        whole, beyond = within_bounds(events.collect().sort("seq"))
+        yield Window(whole, 0, last=True, beyond=beyond)
         return
     first_row, position = 0, -1
-    for window in table.collect_batches(chunk_size=rows, maintain_order=True):
-        if not window.height:
+    for batch in events.collect_batches(chunk_size=rows, maintain_order=True):
+        if not batch.height:
             continue
-        seq = window.get_column("seq")
+        seq = batch.get_column("seq")
         if not seq.is_sorted() or seq[0] < position or seq[-1] >= _LAST_POSITION:
             raise HmtraceError(
                 f"the events are not in order near row {first_row}",
                 hint="sort the table by column seq",
             )
         position = seq[-1]
-        yield window, first_row, first_row + window.height >= total
-        first_row += window.height
+        table, beyond = within_bounds(batch)
+        yield Window(table, first_row, first_row + batch.height >= total, beyond)
+        first_row += batch.height
 
 
-class _Pool:
-    """The pool: its order, its replay, and how many calls contradict the model."""
+class PoolPart:
+    """The pool: its order, its replay, and how many calls contradict the model.
+
+    Attributes
+    ----------
+    misfits
+        Calls so far whose address no order explains.
+    """
 
     def __init__(
         self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
     ) -> None:
         window = window_of(layout)
-        self._order = LockOrder(window, found.pool, state=state, losses=losses)
+        self.order = LockOrder(window, found.pool, state=state, losses=losses)
         self._run = PoolRun(window, found.span)
         self.misfits = 0
 
-    def feed(self, window: pl.DataFrame, first_row: int, *, last: bool) -> None:
+    def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
+        """Take a window.
+
+        Returns
+        -------
+        Piece, ndarray of int32, ndarray of replay.pool_stream.CALL
+            What it settled, the slots that each operation freed (-1: no flush), and the calls
+            that are over.
+        """
         from replay.kernels.placing import DIVERGED
 
-        window, _ = within_bounds(window)
-        piece = self._order.feed(window, first_row, last=last)
-        self._run.take(piece, last=last)
-        self._run.count_nameless(window)
-        over = piece.calls if last else self._order.forget()
+        piece = self.order.feed(window.table, window.first_row, last=window.last)
+        _, _, freed = self._run.take(piece, last=window.last)
+        self._run.count_nameless(window.table)
+        over = piece.calls if window.last else self.order.forget()
         self._run.finish(over)
         self.misfits += int((over["status"] == DIVERGED).sum())
+        return piece, freed, over
 
     @property
     def tally(self) -> PoolTally:
+        """What the cost needs."""
         return self._run.tally
 
     def outcome(self) -> PoolOutcome:
+        """The figures."""
         return self._run.outcome()
 
 
@@ -201,19 +240,19 @@ class _Rest:
         self._use = ArenaUse(layout, values)
         self._beyond = 0
 
-    def feed(self, window: pl.DataFrame, first_row: int, *, last: bool) -> None:
-        window, beyond = within_bounds(window)
+    def feed(self, window: Window) -> None:
+        table, first_row, last, beyond = window
         self._beyond += beyond
-        local = self._stacks.feed(window, first_row, last=last)
+        local = self._stacks.feed(table, first_row, last=last)
         self._local.add(local.depth, local.cpu, local.switches)
         self._local.unmaps += local.unmaps
         self._local.lowmem += local.lowmem
         self._local.reused += local.reused
-        self._sites.feed(window, first_row, local.ended, local.hold_ns, self._stacks.open_rows)
-        self._work.add(window, window_of(self._layout), self._layout.page_size)
-        self._use.feed(window, last=last)
+        self._sites.feed(table, first_row, local.ended, local.hold_ns, self._stacks.open_rows)
+        self._work.add(table, window_of(self._layout), self._layout.page_size)
+        self._use.feed(table, last=last)
 
-    def figures(self, found: Survey, pool: _Pool, initial_state: str) -> Figures:
+    def figures(self, found: Survey, pool: PoolPart, initial_state: str) -> Figures:
         remarks = []
         if self._sites.forgotten:
             remarks.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from collectors.errors import HmtraceError
 from hmtrace.report.document import outcome_document
 from replay.machine import Machine
 from replay.run import outcome_of, replay_events
+from replay.validate import validate
+from replay.validate_windows import validate_windows
 from replay.windows import replay
 from tests.expected import REPORTS
 
@@ -88,3 +91,29 @@ def test_a_table_out_of_order_is_refused(tmp_path: Path) -> None:
     events.sort("cpu").write_parquet(tmp_path / "events.parquet", row_group_size=5_000)
     with pytest.raises(HmtraceError, match="not in order"):
         windowed(name, 10_000, pl.scan_parquet(tmp_path / "events.parquet"))
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_small_windows_give_the_verdicts_of_the_whole_trace(name: str) -> None:
+    capture, machine = opened(name)
+    options: dict[str, Any] = {"values": capture.facts.values(), "lost": capture.lost}
+    expected = validate(capture.events, machine, **options).as_json()
+    found = validate_windows(capture.events, machine, rows=2_000, **options).as_json()
+    same(found, expected)
+
+
+@pytest.mark.parametrize("op", ["kmap", "kmap_local"])
+def test_a_forged_address_is_named_window_by_window(op: str) -> None:
+    capture, machine = opened("i386-510-twin-vmalloc128")
+    events = capture.events.collect()
+    mapped = events.with_row_index().filter((pl.col("op") == op) & (pl.col("vaddr") > 0))
+    row = mapped["index"][mapped.height // 2]
+    forged = pl.when(pl.int_range(pl.len()) == row).then(pl.col("vaddr") ^ 0x5000)
+    lazy = events.lazy().with_columns(vaddr=forged.otherwise("vaddr"))
+    values = capture.facts.values()
+    expected = validate(lazy, machine, values=values).first_divergence
+    found = validate_windows(lazy, machine, values=values, rows=3_000).first_divergence
+    assert found is not None
+    assert expected is not None
+    assert found == replace(expected, state=found.state, picture=None)
+    assert found.seq == events["seq"][row]

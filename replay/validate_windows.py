@@ -1,0 +1,320 @@
+"""The model against the kernel in bounded memory: the event table window by window.
+
+The verdicts are those of :mod:`replay.validate`. Events of the arena are kept, for its replay
+goes over them several times; they are few beside those of the pool and the local mappings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from collectors.events import require_events
+from replay.arena_replay import replay_arena
+from replay.build import is_realtime, kernel_words
+from replay.layout import check, layout_of
+from replay.linearise import pass_flushed
+from replay.local_stacks import LocalStacks, reuses, takes_slot
+from replay.locals import direct_of, switch_hook
+from replay.loss import gaps_of
+from replay.pool import MISFITS, is_of_another_run, not_used, state_from, window_of
+from replay.pool_stream import is_window_flush, passes_of
+from replay.survey import survey
+from replay.tasks import own_events
+from replay.validate import (
+    Divergence,
+    Inferred,
+    Result,
+    Share,
+    Validation,
+    arena_result,
+    local_result,
+    passes_result,
+    pool_result,
+    sleeps_inside,
+)
+from replay.windows import WINDOW_ROWS, PoolPart, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from replay.layout import Layout
+    from replay.loss import Loss
+    from replay.machine import Machine
+    from replay.survey import PoolState, Survey
+    from replay.validate import Passes
+    from replay.windows import Window
+
+_MANY: Final = (
+    "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "pool_flush", "flush_unused",
+    "sched_out", "sched_in", "switch",
+)  # fmt: skip
+"""Operations that the arena's replay does not look at."""
+_NO_STATE: Final = "replayed window by window: the state there was not kept"
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """The first call that the model does not explain."""
+
+    row: int
+    predicted: int
+    observed: int
+    state: str = _NO_STATE
+
+
+class _Verdicts:
+    """Verdicts on one kind of address, added up."""
+
+    def __init__(self) -> None:
+        self.total = self.exact = self.initial = self.ordering = 0
+        self.first: _Wrong | None = None
+
+    def add(self, result: Result) -> None:
+        self.total += int(result.counted.sum())
+        self.exact += int(result.exact.sum())
+        self.initial += result.initial
+        self.ordering += result.ordering
+        wrong = result.wrong
+        if wrong.size:
+            at = wrong[np.argmin(result.row[wrong])]
+            if self.first is None or result.row[at] < self.first.row:
+                self.first = _Wrong(
+                    int(result.row[at]), int(result.predicted[at]), int(result.seen[at])
+                )
+
+    def share(self) -> Share:
+        return Share(self.total, self.exact)
+
+
+def validate_windows(
+    events: pl.LazyFrame,
+    machine: Machine,
+    *,
+    values: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+    lost: Loss | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    rows: int = WINDOW_ROWS,
+) -> Validation:
+    """Compare what the kernel reported with what the model predicts.
+
+    Parameters
+    ----------
+    events, machine, values, lost, progress, rows
+        As for :func:`replay.windows.replay`.
+    sources
+        Fact name to the file that it came from.
+
+    Returns
+    -------
+    Validation
+        As :func:`replay.validate.validate` gives it, but without a picture of the state at the
+        first divergence.
+    """
+    require_events(events)
+    values = values or {}
+    layout, state = layout_of(machine), state_from(values)
+    found = survey(events, state)
+    losses = gaps_of(lost)
+    tell = progress or (lambda _done, _total: None)
+    pool = _PoolChecks(layout, found, state, losses)
+    local = _LocalChecks(layout, found, losses)
+    kept = _Kept()
+    waits = _Sleeps()
+    for window in windows(events, found.rows, rows):
+        pool.feed(window)
+        local.feed(window)
+        kept.feed(window)
+        waits.feed(window.table)
+        tell(window.end_row, found.rows)
+    initial = "inferred" if state is None else "snapshot"
+    if state is not None and pool.part.misfits >= MISFITS:
+        other = _PoolChecks(layout, found, None, losses)
+        for window in windows(events, found.rows, rows):
+            other.feed(window)
+            tell(window.end_row, found.rows)
+        if is_of_another_run(pool.part.misfits, other.part.misfits):
+            pool, initial = other, not_used(pool.part.misfits)
+    table = kept.table(events)
+    arena = replay_arena(table, machine, layout, values, losses)
+    result = arena_result(arena)
+    areas = _Verdicts()
+    areas.add(result)
+    wrongs = [w for w in (pool.verdicts.first, local.verdicts.first) if w is not None]
+    if areas.first is not None:
+        text = arena.around(int(result.wrong[0]))
+        row = int(kept.rows[areas.first.row])
+        wrongs.append(_Wrong(row, areas.first.predicted, areas.first.observed, text))
+    silent = not found.ops.get("switch") or is_realtime(machine.config)
+    order = pool.part.order
+    return Validation(
+        kmap=pool.verdicts.share(),
+        kmap_local=local.verdicts.share(),
+        pool_flushes=pool.passes(),
+        waits_observed=None if silent else waits.number,
+        waits_predicted=pool.part.outcome().waits,
+        vmap=areas.share(),
+        arena=arena,
+        inferred=Inferred(
+            initial_state=pool.verdicts.initial + local.verdicts.initial + areas.initial,
+            ordering=pool.verdicts.ordering
+            + order.moved_unmaps
+            + local.verdicts.ordering
+            + areas.ordering,
+            assumed_free=order.assumed_free,
+        ),
+        first_divergence=_divergence(events, min(wrongs, key=lambda w: w.row, default=None)),
+        layout=tuple(check(layout, values, sources)),
+        initial_state=initial,
+        generation=machine.generation,
+        kernel=tuple(kernel_words(machine, layout)),
+    )
+
+
+def _divergence(events: pl.LazyFrame, wrong: _Wrong | None) -> Divergence | None:
+    if wrong is None:
+        return None
+    event = events.slice(wrong.row, 1).collect().row(0, named=True)
+    return Divergence(
+        op=event["op"],
+        seq=event["seq"],
+        ts=event["ts"],
+        cpu=event["cpu"],
+        pid=event["pid"],
+        comm=event["comm"] or "",
+        predicted=wrong.predicted if wrong.predicted >= 0 else None,
+        observed=wrong.observed,
+        state=wrong.state,
+    )
+
+
+class _PoolChecks:
+    """Verdicts on calls of the pool and on its flushes."""
+
+    def __init__(
+        self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
+    ) -> None:
+        self.part = PoolPart(layout, found, state, losses)
+        self.verdicts = _Verdicts()
+        self._layout = layout
+        self._found = found
+        self._passes: list[NDArray[np.uint64]] = []
+        self._flushes: list[NDArray[np.uint64]] = []
+        self._at_pass: list[NDArray[np.int64]] = []
+        self._freed: list[NDArray[np.int32]] = []
+
+    def feed(self, window: Window) -> None:
+        piece, freed, over = self.part.feed(window)
+        self.verdicts.add(pool_result(over, self._layout))
+        passed = (piece.at_pass >= 0) | (freed >= 0)
+        self._at_pass.append(piece.at_pass[passed])
+        self._freed.append(freed[passed])
+        slots = window_of(self._layout)
+        self._passes.append(
+            passes_of(window.table, slots, self._found.pool).get_column("seq").to_numpy()
+        )
+        flushes = window.table.filter(is_window_flush(slots))
+        self._flushes.append(flushes.get_column("seq").to_numpy())
+
+    def passes(self) -> Passes:
+        flushed = pass_flushed(
+            np.concatenate(self._passes),
+            np.concatenate(self._flushes),
+            traced="flush_range" in self._found.ops,
+        )
+        return passes_result(flushed, np.concatenate(self._at_pass), np.concatenate(self._freed))
+
+
+class _LocalChecks:
+    """Verdicts on local mappings."""
+
+    def __init__(self, layout: Layout, found: Survey, losses: tuple[int, ...]) -> None:
+        self.verdicts = _Verdicts()
+        self._layout = layout
+        self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)
+
+    def feed(self, window: Window) -> None:
+        layout = self._layout
+        piece = self._stacks.feed(window.table, window.first_row, last=window.last)
+        address = layout.kmap_fix_top - piece.slot.astype(np.int64) * layout.page_size
+        self.verdicts.add(local_result(piece.row, piece.vaddr, address, piece.status))
+        table = window.table.with_row_index("row", window.first_row)
+        maps = table.filter(pl.col("op") == "kmap_local")
+        low = maps.filter(~takes_slot(maps, layout)).filter(~reuses(layout))
+        self.verdicts.add(
+            local_result(
+                low.get_column("row").to_numpy().astype(np.int64),
+                low.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy(),
+                direct_of(low, layout),
+                np.zeros(low.height, np.uint8),
+            )
+        )
+
+
+class _Kept:
+    """The events that the arena's replay looks at.
+
+    Those are the arena's own, and the next event of a task behind each of them: it shows that
+    a call without a return is over.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Rows of the whole table that are kept.
+    """
+
+    def __init__(self) -> None:
+        self.rows = np.zeros(0, np.int64)
+        self._parts: list[pl.DataFrame] = []
+        self._waiting = pl.Series("pid", [], pl.Int32)
+
+    def feed(self, window: Window) -> None:
+        table = window.table.with_row_index("row", window.first_row).with_columns(
+            wanted=~pl.col("op").is_in(_MANY)
+        )
+        own = own_events(table.lazy()).select("row", "pid", "wanted").collect()
+        follows = own.filter(
+            pl.col("wanted")
+            .shift(1)
+            .over("pid")
+            .fill_null(pl.col("pid").is_in(self._waiting.implode()))
+        )
+        after = table.get_column("row").is_in(follows.get_column("row").implode())
+        kept = table.filter(pl.col("wanted") | after)
+        self.rows = np.concatenate([self.rows, kept.get_column("row").to_numpy().astype(np.int64)])
+        self._parts.append(kept.drop("row", "wanted"))
+        latest = own.group_by("pid").agg(pl.col("wanted").last())
+        seen = latest.get_column("pid").implode()
+        self._waiting = pl.concat(
+            [
+                self._waiting.filter(~self._waiting.is_in(seen)),
+                latest.filter("wanted").get_column("pid"),
+            ]
+        )
+
+    def table(self, events: pl.LazyFrame) -> pl.DataFrame:
+        """The events kept, as an event table of their own."""
+        return pl.concat([*self._parts, pl.DataFrame(schema=events.collect_schema())])
+
+
+class _Sleeps:
+    """Counts switches to uninterruptible sleep inside kmap()."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._open: pl.DataFrame | None = None
+
+    def feed(self, table: pl.DataFrame) -> None:
+        maps = table.filter(pl.col("op") == "kmap").select("pid", "seq", "end_seq")
+        if self._open is not None:
+            maps = pl.concat([self._open, maps])
+        self.number += sleeps_inside(maps, table.filter(pl.col("op") == "switch"))
+        if table.height:
+            latest = maps.filter(pl.col("end_seq").is_not_null()).unique("pid", keep="last")
+            self._open = latest.filter(pl.col("end_seq") > table["seq"][-1]).sort("seq")
