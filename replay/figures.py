@@ -138,10 +138,15 @@ def common_caveats(
         )
     if not clock_is_ns:
         caveats.append("the trace clock counts no time: durations and shares are not known")
-    if "QEMU" in str(values.get("board", "")):
+    if is_emulated(values):
         caveats.append("the machine was emulated (QEMU): its times say nothing of real hardware")
     caveats.append(
         "costs in ns are estimates from replay/costs.toml, most of it assumptions; --costs FILE "
         "puts measured figures in"
     )
     return caveats
+
+
+def is_emulated(values: Mapping[str, Any]) -> bool:
+    """Whether the machine's files say that it was emulated."""
+    return "QEMU" in str(values.get("board", ""))

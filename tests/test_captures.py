@@ -158,6 +158,22 @@ def test_perf_data_and_its_script_agree() -> None:
     assert operations(folder / "perf-script.txt.gz", *columns).equals(recorded)
 
 
+def test_costs_from_the_capture_itself() -> None:
+    """--calibrate: the flushes cost what the emulator took for them, and the report says so."""
+    plain, measured = (document("report", str(WAITERS), *more) for more in ((), ("--calibrate",)))
+    assert "calibration" not in plain
+    by = {row["what"]: row for row in measured["calibration"]}
+    assert by["kunmap()"]["count"] == 520
+    assert by["kunmap()"]["q1_ns"] <= by["kunmap()"]["median_ns"] <= by["kunmap()"]["q3_ns"]
+    costs = measured["machine"]["costs"]
+    changed = {name for name, value in costs.items() if value != plain["machine"]["costs"][name]}
+    assert changed == {name for row in measured["calibration"] for name in row["sets"]} != set()
+    assert any("emulation" in caveat for caveat in measured["caveats"])
+    other = document("replay", str(WAITERS), "--calibrate", "--pkmap", "1024")
+    assert other["calibration"] == measured["calibration"]
+    assert other["machine"]["costs"] == costs
+
+
 # --- the model predicts, it does not copy --------------------------------------------------------
 
 _RETURN = re.compile(rb"(<- kmap_high\) vaddr=0x)([0-9a-f]+)")

@@ -67,6 +67,13 @@ MachineOption = Annotated[
         show_default=False,
     ),
 ]
+CalibrateOption = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="Take costs from the capture's own entry and return times where it has them.",
+    ),
+]
 CostsOption = Annotated[
     Path | None,
     typer.Option(

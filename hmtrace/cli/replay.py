@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from hmtrace.cli.captures import describe, read, warn_of_loss
 from hmtrace.cli.options import (
+    CalibrateOption,
     CaptureArgument,
     ColorOption,
     CostsOption,
@@ -60,6 +62,7 @@ def replay(
     cpus: CpusOption = None,
     machine: MachineOption = None,
     costs: CostsOption = None,
+    calibrate: CalibrateOption = False,
     placement: Annotated[
         Placement,
         typer.Option(
@@ -99,6 +102,14 @@ def replay(
         done = replay_events(
             opened.events, captured, values=values, lost=lost, progress=progress.step
         )
+    calibration = None
+    if calibrate:
+        from replay.calibrate import calibrate as measure
+
+        calibration = measure(done, values, clock_is_ns=opened.clock_is_ns)
+        done = replace(done, machine=replace(captured, costs=calibration.costs))
+        if wanted.arch == captured.arch:
+            wanted = replace(wanted, costs=calibration.costs)
     baseline = outcome_of(done, values, lost, clock_is_ns=opened.clock_is_ns)
     outcome = what_if(
         done,
@@ -109,6 +120,8 @@ def replay(
         placement=placement.value,
         timing=timing.value,
     )
+    if calibration is not None:
+        outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)
     if target.is_json:
         from hmtrace.report.document import outcome_document, schema, source_document
@@ -117,8 +130,12 @@ def replay(
         document = {**schema("replay"), **source_document(source), **outcome_document(outcome)}
         document |= {"placement": placement.value, "timing": timing.value}
         document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
+        if calibration is not None:
+            from replay.calibrate import as_rows
+
+            document["calibration"] = as_rows(calibration)
         target.document(document)
         return
     from hmtrace.report.sidebyside import replay_renderables
 
-    target.table(*replay_renderables(source, baseline, outcome, assumptions))
+    target.table(*replay_renderables(source, baseline, outcome, assumptions, calibration))

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hmtrace.cli.captures import describe, read, warn_of_loss
 from hmtrace.cli.options import (
+    CalibrateOption,
     CaptureArgument,
     ColorOption,
     CostsOption,
@@ -19,6 +21,7 @@ from hmtrace.cli.output import Color, Format, Output
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
+    from replay.calibrate import Calibration
     from replay.machine import Machine
     from replay.outcome import Outcome
 
@@ -34,6 +37,7 @@ EXAMPLES = (
 def report(
     capture: CaptureArgument,
     costs: CostsOption = None,
+    calibrate: CalibrateOption = False,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
@@ -45,18 +49,41 @@ def report(
 
     opened = read(capture)
     machine, assumptions = captured_machine(opened, costs)
+    calibration = calibration_of(opened, machine) if calibrate else None
+    if calibration is not None:
+        machine = replace(machine, costs=calibration.costs)
     outcome = figures(opened, machine)
+    if calibration is not None:
+        outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)
     if target.is_json:
         from hmtrace.report.document import outcome_document, schema, source_document
 
         warn_of_loss(source)
         document = {**schema("report"), **source_document(source), **outcome_document(outcome)}
+        if calibration is not None:
+            from replay.calibrate import as_rows
+
+            document["calibration"] = as_rows(calibration)
         target.document(document | {"assumptions": list(assumptions)})
         return
     from hmtrace.report.terminal import report_renderables
 
-    target.table(*report_renderables(source, outcome, assumptions))
+    target.table(*report_renderables(source, outcome, assumptions, calibration))
+
+
+def calibration_of(capture: Capture, machine: Machine) -> Calibration:
+    """Costs that the capture's own entry and return times tell."""
+    from hmtrace.cli.progress import ProgressBar
+    from replay.calibrate import calibrate
+    from replay.run import replay_events
+
+    values = capture.facts.values()
+    with ProgressBar("calibrating") as progress:
+        done = replay_events(
+            capture.events, machine, values=values, lost=capture.lost, progress=progress.step
+        )
+    return calibrate(done, values, clock_is_ns=capture.clock_is_ns)
 
 
 def figures(capture: Capture, machine: Machine) -> Outcome:

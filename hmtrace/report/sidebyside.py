@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
+from hmtrace.report.calibration import calibration_section
 from hmtrace.report.findings import caveats_section, findings_section
 from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hmtrace.report.source import Source
+    from replay.calibrate import Calibration
     from replay.outcome import Outcome
 
 MARK = "≥ marks lower bounds, and a fall beside one is the largest that it can be"
@@ -73,7 +75,11 @@ ROWS = (
 
 
 def replay_renderables(
-    source: Source, baseline: Outcome, outcome: Outcome, assumptions: Sequence[str] = ()
+    source: Source,
+    baseline: Outcome,
+    outcome: Outcome,
+    assumptions: Sequence[str] = (),
+    calibration: Calibration | None = None,
 ) -> Iterator[RenderableType]:
     """Lines and sections of `replay`.
 
@@ -87,6 +93,8 @@ def replay_renderables(
         The other machine.
     assumptions
         What the captured machine's files did not say.
+    calibration
+        Costs measured from the trace, with ``--calibrate``.
 
     Yields
     ------
@@ -131,6 +139,7 @@ def replay_renderables(
         if not any("lower bound" in caveat for caveat in outcome.caveats):
             caveats.insert(0, LOWER_BOUND)
         caveats.insert(0, MARK)
+    yield from calibration_section(calibration)
     yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(source)

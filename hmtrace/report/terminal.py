@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hmtrace.report.arena import arena_section
+from hmtrace.report.calibration import calibration_section
 from hmtrace.report.cost import cost_in_words, cost_section
 from hmtrace.report.findings import caveats_section, findings_section
 from hmtrace.report.local import depth_in_words, local_section
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hmtrace.report.source import Source
+    from replay.calibrate import Calibration
     from replay.outcome import Outcome
 
 
 def report_renderables(
-    source: Source, outcome: Outcome, assumptions: Sequence[str] = ()
+    source: Source,
+    outcome: Outcome,
+    assumptions: Sequence[str] = (),
+    calibration: Calibration | None = None,
 ) -> Iterator[RenderableType]:
     """Lines and sections of `report`, what to act on first.
 
@@ -40,6 +45,8 @@ def report_renderables(
         What the replay found.
     assumptions
         What the machine's files did not say.
+    calibration
+        Costs measured from the trace, with ``--calibrate``.
 
     Yields
     ------
@@ -54,6 +61,7 @@ def report_renderables(
     yield from local_section(outcome.local)
     yield from arena_section(outcome.arena)
     yield from cost_section(outcome)
+    yield from calibration_section(calibration)
     yield from sites_section(outcome.sites)
     yield from machine_section(outcome.machine, outcome.layout)
     yield from caveats_section((*outcome.caveats, *assumptions, *source.notes))

@@ -1,0 +1,113 @@
+"""Costs from the trace's own durations: given these times, these figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from collectors import open_capture
+from collectors.errors import HmtraceError
+from collectors.events import SCHEMA
+from replay.calibrate import Calibration, calibrate
+from replay.costs import Costs
+from replay.layout import layout_of
+from replay.machine import Machine
+from replay.run import replay_events
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+PC = Machine(arch="i386", pae=True)
+BOARD = Machine(
+    arch="arm", nr_cpus=8, cpus=2, ram=((0x4000_0000, 0x8000_0000),), config=frozenset({"SMP"})
+)
+
+
+def of(machine: Machine, *calls: dict[str, Any], **facts: Any) -> Calibration:
+    """Calls one after the other; `took` is the time from entry to return."""
+    rows, seq, now = [], 0, 0
+    for call in calls:
+        row: dict[str, Any] = dict.fromkeys(SCHEMA)
+        row |= {"ctx": 0, "cpu": 0, "pid": 7, "entry_traced": True, "seq": seq, "ts": now}
+        row |= {k: v for k, v in call.items() if k in SCHEMA}
+        if "took" in call:
+            row |= {"end_seq": seq + 1, "end_ts": now + call["took"], "end_cpu": 0}
+        rows.append(row)
+        seq, now = seq + 2, now + call.get("took", 0) + 1001
+    done = replay_events(pl.DataFrame(rows, schema=pl.Schema(SCHEMA)), machine)
+    return calibrate(done, facts, clock_is_ns=True)
+
+
+def kmaps(machine: Machine, *, new: int, hit: int) -> list[dict[str, Any]]:
+    """Twelve pages, each mapped twice and unmapped."""
+    base, page_size = layout_of(machine).pkmap_base, 4096
+    out: list[dict[str, Any]] = []
+    for n in range(12):
+        address = {"page": 0xF600_0000 + 40 * n, "vaddr": base + (n + 1) * page_size}
+        out += [
+            {"op": "kmap", "took": new + n % 3, **address},
+            {"op": "kmap", "took": hit + n % 3, **address},
+        ]
+    return out
+
+
+def low(took: int) -> list[dict[str, Any]]:
+    """A kmap_local of a lowmem page does nothing: what it takes are the probes."""
+    page = {"page": 0xF600_9999, "pfn": 0x1000, "vaddr": 0xC100_0000}
+    return [{"op": "kmap_local", "took": took, **page}] * 9
+
+
+def flush(machine: Machine, pages: int, took: int) -> list[dict[str, Any]]:
+    start = layout_of(machine).vmalloc_start
+    return [{"op": "flush_range", "start": start, "end": start + pages * 4096, "took": took}] * 9
+
+
+def test_kmap_and_the_time_of_the_probes() -> None:
+    found = of(PC, *low(500), *kmaps(PC, new=740, hit=600))
+    by = {m.what: m for m in found.measured}
+    assert found.probes_ns == 500
+    assert by["kmap() that finds a mapping"].count == 12
+    assert by["kmap() that finds a mapping"].median == 601
+    assert found.costs.lock == found.costs.hash == 50.5  # half of 601 - 500
+    assert found.costs.set_pte == 741 - 601 - 50.5
+    assert found.costs.invlpg == Costs.default().invlpg
+
+
+def test_flushes_of_x86() -> None:
+    found = of(PC, *low(100), *flush(PC, 10, 1600), *flush(PC, 40, 900))
+    assert found.costs.invlpg == 150
+    assert found.costs.full_flush == 800
+
+
+def test_flushes_of_arm_are_counted_by_page() -> None:
+    found = of(BOARD, *flush(BOARD, 1000, 50_220))
+    assert found.costs.tlbi_broadcast == 50
+    assert any("probes themselves" in caveat for caveat in found.caveats)
+
+
+def test_few_calls_are_shown_and_set_nothing() -> None:
+    found = of(PC, *flush(PC, 10, 1600)[:3])
+    (only,) = found.measured
+    assert (only.count, only.median, only.sets) == (3, 1600, {})
+    assert found.costs == PC.costs
+    assert "too few" in found.caveats[0]
+
+
+def test_emulators_are_named() -> None:
+    found = of(PC, *flush(PC, 10, 1600), board="QEMU Standard PC")
+    assert any("emulation" in caveat for caveat in found.caveats)
+
+
+def test_a_clock_that_counts_no_time() -> None:
+    capture = open_capture(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    machine, _ = Machine.from_facts(capture.facts.values())
+    done = replay_events(capture.events, machine)
+    with pytest.raises(HmtraceError) as caught:
+        calibrate(done, {}, clock_is_ns=False)
+    assert caught.value.exit_code == 2
+    found = calibrate(done, capture.facts.values(), clock_is_ns=True)
+    by = {m.what: m for m in found.measured}
+    assert by["kmap() of a new page"].count == 511  # the others flushed or slept
+    assert by["flush_all_zero_pkmaps"].count == 61
+    assert by["kunmap()"].count == 520
