@@ -48,7 +48,7 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
         split=_split(values, arch, assumed),
         ram=_ram(values, arch, assumed, pae=pae),
         pae=pae,
-        cpus=max(1, values.get("cpus") or values.get("cpus_booted") or 1),
+        cpus=max(1, min(values.get("cpus") or values.get("cpus_booted") or 1, 4096)),
         nr_cpus=_nr_cpus(values, arch, assumed),
         vmalloc=values.get("vmalloc"),
         highmem=values.get("highmem_opt") if arch.name == "i386" else None,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
-from replay.arches.base import Layout, Region, Zone
+from replay.arches.base import MAX_POOL, Layout, Region, Zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +26,16 @@ __all__ = [
     "pool_address",
     "region_at",
 ]
+
+
+LIMITS: Final = {
+    "cpus": (1, 8192),
+    "nr_cpus": (1, 8192),
+    "pkmap_slots": (1, MAX_POOL),
+    "page_struct": (16, 256),
+    "cache_colours": (1, 256),
+}
+"""Numbers of a machine that its description may get wrong, least and most."""
 
 
 def layout_of(machine: Machine) -> Layout:
@@ -57,6 +67,14 @@ def layout_of(machine: Machine) -> Layout:
         sizes = ", ".join(f"{size >> 10}K" for size in arch.page_sizes)
         msg = f"{arch.name} has no pages of {machine.page_size / 1024:g} KiB"
         raise HmtraceError(msg, hint=f"known: {sizes}", exit_code=2)
+    for name, (least, most) in LIMITS.items():
+        value = getattr(machine, name)
+        if value is not None and not least <= value <= most:
+            msg = f"{name} {value} is not between {least} and {most}"
+            raise HmtraceError(msg, hint="no kernel has such a number", exit_code=2)
+    if machine.cache_colours & (machine.cache_colours - 1):
+        msg = f"{machine.cache_colours} colours: cache ways are powers of two of pages"
+        raise HmtraceError(msg, hint="cache_colours = 1 where there are no aliases", exit_code=2)
     return arch.layout(machine)
 
 

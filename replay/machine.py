@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
-from replay.arches.base import PAGE, GiB, MiB
+from replay.arches.base import MAX_POOL, PAGE, GiB, MiB
 from replay.costs import Costs
 from replay.generations import DEFAULT, GENERATIONS
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replay.arches.base import Arch, Ranges
-
-MAX_POOL = 1 << 16
-"""Slots of a hypothetical pool: 256 MiB of addresses."""
 
 
 @dataclass(frozen=True)

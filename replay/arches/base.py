@@ -18,6 +18,9 @@ PAGE_SHIFT: Final = 12
 TOP: Final = 1 << 32
 """End of the address space."""
 
+MAX_POOL: Final = 1 << 16
+"""Slots of a hypothetical pool: 256 MiB of addresses."""
+
 Ranges = tuple[tuple[int, int], ...]
 """Physical ranges as (first byte, byte after the last), ascending."""
 

@@ -246,7 +246,7 @@ def fill_gaps(regions: list[Region], end: int = TOP) -> tuple[Region, ...]:
         if region.end <= region.start:
             continue
         if region.start < at or region.end > end:
-            other = out[-1].name if region.start < at else "end of the address space"
+            other = out[-1].name if out and region.start < at else "the end of the address space"
             msg = f"{region.name} at {region.start:#x} runs into {other}"
             raise HmtraceError(msg, hint=_TOO_LARGE, exit_code=2)
         if region.start > at:
