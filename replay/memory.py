@@ -27,7 +27,6 @@ SCALE: Final = 10
 LEAST_MIN_KIB: Final = 128
 MOST_MIN_KIB: Final = 262_144
 HIGHMEM: Final = "HighMem"
-HUGE_SIZE: Final = 2 * MiB
 HUGE_FROM: Final = 512 * MiB
 """Less RAM than this switches transparent huge pages off (mm/huge_memory.c: hugepage_init)."""
 KERNEL_IMAGE: Final = 16 * MiB
@@ -132,7 +131,7 @@ def huge_min_free_kib(zones: Sequence[Pages], page_size: int, block: int) -> int
     page_size
         Bytes.
     block
-        Pages of a huge page (pageblock_nr_pages).
+        Of :func:`huge_block`.
 
     Returns
     -------
@@ -142,6 +141,16 @@ def huge_min_free_kib(zones: Sequence[Pages], page_size: int, block: int) -> int
     low = [zone.managed for zone in zones if zone.zone != HIGHMEM and zone.managed]
     pages = min(block * len(low) * (2 + 9), sum(low) // 20)
     return pages * (page_size >> 10)
+
+
+def huge_block(machine: Machine) -> int:
+    """Pages that page-block mobility is kept by where huge pages are on (pageblock_nr_pages).
+
+    A huge page is 2 MiB, on i386 without PAE 4 MiB; linux/pageblock-flags.h caps it at the
+    largest block of the allocator.
+    """
+    size = 4 * MiB if machine.arch == "i386" and not machine.pae else 2 * MiB
+    return min(1024, size // machine.page_size)
 
 
 def watermarks(zones: Sequence[Pages], min_free: int, page_size: int) -> tuple[Watermarks, ...]:
@@ -203,7 +212,7 @@ def memory_of(
     page = layout.page_size
     least = min_free_kib(sum(z.managed for z in zones if z.zone != HIGHMEM), page)
     if machine.huge_pages and machine.ram_bytes >= HUGE_FROM:
-        least = max(least, huge_min_free_kib(zones, page, HUGE_SIZE // page))
+        least = max(least, huge_min_free_kib(zones, page, huge_block(machine)))
     return Memory(
         least,
         watermarks(zones, least, page),

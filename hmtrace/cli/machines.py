@@ -135,10 +135,12 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
     from replay.machine import Machine
 
     if arch not in ARCHES:
+        close = difflib.get_close_matches(arch, list(ARCHES), 1, 0.5)
+        near = f"did you mean {close[0]!r}? " if close else ""
         raise HmtraceError(
             f"architecture {arch!r} is not known",
             source=source,
-            hint="one of " + ", ".join(ARCHES),
+            hint=f"{near}one of {', '.join(ARCHES)}",
             exit_code=2,
         )
     return Machine.from_facts({"arch": arch})[0]

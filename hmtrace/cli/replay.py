@@ -48,7 +48,8 @@ EXAMPLES = (
     "hmtrace replay captures/board-7 --split 2g",
     "hmtrace replay captures/board-7 --ram 4G --pae --vmalloc 256M",
     "hmtrace replay captures/board-7 --pkmap 128 --cpus 4 --timing fixed",
-    "hmtrace replay captures/board-7 --machine imx6q-2g.toml --format json",
+    "hmtrace replay captures/board-7 --machine turris-omnia-2g",
+    "hmtrace replay captures/board-7 --machine my-board.toml --format json",
 )
 
 

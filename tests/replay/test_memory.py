@@ -16,8 +16,8 @@ from replay.machine_findings import machine_findings
 from replay.memory import (
     HIGHMEM,
     HUGE_FROM,
-    HUGE_SIZE,
     Pages,
+    huge_block,
     huge_min_free_kib,
     memory_of,
     min_free_kib,
@@ -49,7 +49,7 @@ def test_watermarks_are_the_kernels(folder):
     values, machine, pages = known(folder)
     least = min_free_kib(sum(p.managed for p in pages if p.zone != HIGHMEM), 4096)
     if machine.huge_pages and machine.ram_bytes >= HUGE_FROM:
-        least = max(least, huge_min_free_kib(pages, 4096, HUGE_SIZE // 4096))
+        least = max(least, huge_min_free_kib(pages, 4096, huge_block(machine)))
     computed = {zone.zone: zone for zone in watermarks(pages, least, 4096)}
     compared = 0
     for zone in values["zones"]:
@@ -89,6 +89,15 @@ def test_there_are_machines_to_compare():
 def test_min_free_is_clamped():
     assert min_free_kib(10, 4096) == 128
     assert min_free_kib(1 << 40, 4096) == 262_144
+
+
+def test_blocks_of_huge_pages():
+    assert huge_block(Machine(arch="i386", pae=True)) == 512
+    assert huge_block(Machine(arch="i386")) == 1024
+    zones = [Pages("DMA", 4000), Pages("Normal", 200_000), Pages(HIGHMEM, 1 << 20)]
+    # mm/khugepaged.c: 2 and 9 blocks for each of two zones, at most 5 % of lowmem
+    assert huge_min_free_kib(zones, 4096, 256) == 256 * 2 * 11 * 4
+    assert huge_min_free_kib(zones, 4096, 512) == 204_000 // 20 * 4
 
 
 def test_room_in_highmem():
