@@ -207,7 +207,7 @@ def memory_of(
     Memory
         Estimated: the allocator's pages follow from RAM, the page array and what is the kernel's.
     """
-    other, assumptions = _own_bytes(captured or {})
+    other, assumptions = _own_bytes(captured or {}, machine.page_struct)
     zones = _managed(layout, machine, other)
     page = layout.page_size
     least = min_free_kib(sum(z.managed for z in zones if z.zone != HIGHMEM), page)
@@ -222,11 +222,14 @@ def memory_of(
     )
 
 
-def _own_bytes(captured: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """Lowmem that the kernel itself occupies besides the page array, and what was assumed."""
+def _own_bytes(captured: Mapping[str, Any], page_struct: int) -> tuple[int, list[str]]:
+    """Lowmem that the kernel itself occupies besides the page array, and what was assumed.
+
+    `page_struct` is taken where the captured machine does not tell the size of its own.
+    """
     zones = [zone for zone in captured.get("zones", ()) if zone.name != HIGHMEM]
-    size, top = captured.get("page_struct"), captured.get("max_pfn")
-    if not zones or size is None or top is None:
+    size, top = captured.get("page_struct", page_struct), captured.get("max_pfn")
+    if not zones or top is None:
         return KERNEL_IMAGE, [
             f"the kernel takes {KERNEL_IMAGE // MiB} MiB of lowmem besides mem_map: no zoneinfo"
         ]
