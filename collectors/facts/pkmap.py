@@ -26,6 +26,9 @@ _WORD = re.compile(r"^word ([0-9a-f]{1,8}) = ([0-9a-f]{1,8})")
 
 TREES = ("free", "busy", "lazy")
 MAX_NODES = 1 << 20
+_SLOT_NUMBER = re.compile(r"[0-9]{1,5}")
+_MOST_COUNT = 1 << 31
+"""The kernel counts users of a slot in an int (mm/highmem.c: pkmap_count)."""
 
 
 def parse_start(text: str, sheet: Sheet) -> None:
@@ -96,7 +99,8 @@ def parse_state(text: str, sheet: Sheet) -> None:
     trees = {name: state.get(name) for name in TREES}
     if all(_is_tree(tree) for tree in trees.values()) and trees["free"] is not None:
         lazy = state.get("lazy_nr")
-        arena = {**trees, "lazy_nr": lazy if isinstance(lazy, int) else 0}
+        known = isinstance(lazy, int) and 0 <= lazy < 1 << 32
+        arena = {**trees, "lazy_nr": lazy if known else 0}
         sheet.add("arena_state", arena, detail="trees of free, busy and lazily freed areas")
     elif any(name in state for name in TREES):
         sheet.note("holds trees that are not [start, end, red, left, right]")
@@ -107,8 +111,11 @@ def _pool(state: dict[str, Any], sheet: Sheet) -> None:
     last, counts, pages = state.get("last"), state.get("count"), state.get("pages")
     if not isinstance(last, int) or not isinstance(counts, (list, dict)):
         return
-    count_of = _numbered(counts)
-    page_of = _numbered(pages) if isinstance(pages, (list, dict)) else {}
+    if not 0 <= last < _MOST_COUNT:
+        sheet.note("holds a number of the last slot that no pool has")
+        return
+    count_of = _numbered(counts, _MOST_COUNT)
+    page_of = _numbered(pages, 1 << 63) if isinstance(pages, (list, dict)) else {}
     used = tuple((slot, count, None) for slot, count in sorted(count_of.items()) if count)
     sheet.add("pool_state", (last, used), detail=f"last {last}, {len(used)} slots")
     if page_of:
@@ -116,9 +123,14 @@ def _pool(state: dict[str, Any], sheet: Sheet) -> None:
         sheet.add("pool_pages", held, detail=f"{len(held)} pages")
 
 
-def _numbered(values: Sequence[Any] | dict[str, Any]) -> dict[int, int]:
+def _numbered(values: Sequence[Any] | dict[str, Any], limit: int) -> dict[int, int]:
+    """Values below `limit` by slot; what is no slot or no such number is left out."""
     pairs = values.items() if isinstance(values, dict) else enumerate(values)
-    return {int(k): v for k, v in pairs if isinstance(v, int) and str(k).isdigit()}
+    return {
+        int(slot): value
+        for slot, value in pairs
+        if isinstance(value, int) and 0 <= value < limit and _SLOT_NUMBER.fullmatch(str(slot))
+    }
 
 
 def _is_tree(root: Any) -> bool:

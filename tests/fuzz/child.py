@@ -37,7 +37,6 @@ def main() -> None:
     faulthandler.enable(all_threads=True)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
-    os.environ["HMTRACE_DEBUG"] = "1"  # a bug shows its traceback
     from hmtrace.compiled import use_cache_folder
 
     use_cache_folder()

@@ -219,10 +219,11 @@ def perf_spec(rng: random.Random, *, honest: bool = False) -> perfdata.FileSpec:
     kind = perfdata.USUAL | sum(bit for bit in optional if rng.random() < 0.2)
     if not honest and rng.random() < 0.1:
         kind ^= 1 << rng.randrange(24)
+    size = rng.choice((64, 96, 128, 136))
     attrs = [
         perfdata.AttrSpec(
             event, kind, rng.choice((4, 4 | 8, 4 | 1 | 16, 0, 4 | 3)), ids=(10 + 2 * n, 11 + 2 * n),
-            sample_id_all=rng.random() < 0.8, size=rng.choice((64, 96, 128, 136)),
+            sample_id_all=rng.random() < 0.8, size=size,
             clock=rng.choice((None, 1, 4, 99)),
         )
         for n, event in enumerate(described.values())

@@ -135,6 +135,7 @@ def command(case: Case, path: Path) -> tuple[str, str]:
     """
     from hmtrace.__main__ import run as main
 
+    os.environ["HMTRACE_DEBUG"] = "1"  # a bug shows its traceback
     arguments = case.arguments(path)
     with _streams(arguments) as (out, err):
         code = main()

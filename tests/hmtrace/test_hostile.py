@@ -81,7 +81,7 @@ def capture(comm: str, symbol: str, fact: str) -> dict[str, bytes]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(lines, lines, lines, st.sampled_from(READS))
 def test_names_of_a_text_capture(comm: str, symbol: str, fact: str, way: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +111,7 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(file_names, st.sampled_from(READS), st.sampled_from([b"", None]))
 def test_names_of_files(name: str, way: str, trace: bytes | None) -> None:
     files = {f"{name}/{n}": content for n, content in capture("bash", "f", "x").items()}

@@ -1,0 +1,126 @@
+"""perf.data of every form: what is written is read, and perf script reads the same."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collectors import perf_data, perf_script
+from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_SWITCH
+from collectors.source import Source
+from tests.writers import perfdata as w
+from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PERF = shutil.which("perf")
+KMAP = 2 * FUNCTION_OF["kmap_high"]
+ENTRY = 0xC126F820
+SECOND = 10**9
+COMMS = {5: "init x", 7: "bash", 8: "a 1.000000: b:"}
+
+Row = tuple[int, int, int, int, str, int, int]
+"""Time, kind, CPU, task, its name, first value, caller."""
+
+
+def crowd(seed: int, *, judged: bool = False) -> tuple[FileSpec, list[Row]]:
+    """A file drawn at random, and its rows. `judged`: only what perf 6.1 can read."""
+    draw = random.Random(seed)
+    word, order = draw.choice((4, 8)), draw.choice(("little", "big"))
+    form = draw.choice((w.FILE, w.PIPE))
+    if judged and form == w.PIPE:
+        order = "little"  # perf 6.1 reads no stream of the other endianness
+    events = w.probe_events(word)
+    kind = w.USUAL
+    for bit in (w.ADDR, w.CALLCHAIN, w.ID, w.STREAM_ID, w.READ):
+        kind |= bit * draw.choice((0, 0, 1))
+    compress = draw.choice((0, 0, 100, 3000))
+    size = draw.choice((112, 120, 128, 136))
+    attrs = [
+        AttrSpec(
+            event, kind, draw.choice((4, 4 | 1, 4 | 16)), (10 * n + 10, 10 * n + 11),
+            sample_id_all=True, size=size,
+        )
+        for n, event in enumerate(events.values())
+    ]  # fmt: skip
+    items: list[w.Item] = []
+    rows: list[Row] = []
+    cpus = draw.sample(range(8), draw.randrange(1, 4))
+    now = dict.fromkeys(cpus, SECOND)
+    items += [SideSpec("comm", 0, cpus[0], tid, name) for tid, name in COMMS.items()]
+    used: set[int] = set()
+    for _ in range(draw.randrange(1, 120)):
+        cpu, tid = draw.choice(cpus), draw.choice((*COMMS, 9999))
+        now[cpu] += draw.choice((1, 7, 1000, 10**6))
+        while now[cpu] in used:  # equal stamps on two CPUs: any order would be right
+            now[cpu] += 1
+        ts = now[cpu]
+        used.add(ts)
+        name, value, site = draw.choice(list(events)), draw.getrandbits(32), draw.getrandbits(32)
+        number = list(events).index(name)
+        comm = COMMS.get(tid, f":{tid}")
+        if draw.random() < 0.05:
+            items.append(SideSpec("lost", ts, cpu, tid, count=draw.randrange(1, 1 << 30)))
+            rows.append((ts, KIND_LOST, cpu, 0, "", items[-1].count, 0))
+            continue
+        if draw.random() < 0.05:
+            items.append(SideSpec("round"))
+        values: list[int | bytes]
+        if name == "kmap_high":
+            values = [ENTRY, value]
+            rows.append((ts, KMAP, cpu, tid, comm, value, 0))
+        elif name == "kmap_high_ret":
+            values = [ENTRY, site, value]
+            rows.append((ts, KMAP + 1, cpu, tid, comm, value, site))
+        else:
+            values = [comm.encode(), tid, 120, draw.choice((0, 1, 2)), b"bash", 7, 120]
+            rows.append((ts, KIND_SWITCH, cpu, tid, comm, tid, 0))
+        payload = events[name].payload(order, tid, values, preempt=1)
+        chain = tuple(draw.getrandbits(31) for _ in range(draw.randrange(5)))
+        sample = SampleSpec(ts, cpu, tid, payload, number, chain=chain, id=10 * number + 10)
+        items.append(sample)
+    spec = FileSpec(attrs, items, order, word, form, compress=compress, cpus=8, comms=COMMS)
+    if not judged:
+        spec.compressed2 = bool(compress) and draw.random() < 0.5
+    else:
+        spec.items = [i for i in spec.items if not (isinstance(i, SideSpec) and i.what == "round")]
+    return spec, sorted(rows)
+
+
+def rows_of(got: Any) -> list[Row]:
+    raw = got.raw
+    return [
+        (int(r["ts"]), int(r["kind"]), int(r["cpu"]), int(r["pid"]), raw.comms[r["comm"]],
+         int(r["values"][0]), int(r["caller"]))
+        for r in raw.rows
+    ]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 32))
+def test_written_is_read(seed: int) -> None:
+    spec, rows = crowd(seed)
+    got = perf_data.read(Source.from_bytes(w.write(spec), "perf.data"))
+    assert rows_of(got) == rows
+    assert got.lost.events == sum(r[5] for r in rows if r[1] == KIND_LOST)
+
+
+@pytest.mark.skipif(PERF is None, reason="perf is not installed")
+@pytest.mark.parametrize("seed", range(12))
+def test_perf_script_says_the_same(seed: int, tmp_path: Path) -> None:
+    spec, _ = crowd(seed, judged=True)
+    path = tmp_path / "perf.data"
+    path.write_bytes(w.write(spec))
+    command = [str(PERF), "script", "-f", "-i", str(path), "--ns", "--show-lost-events"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=300)
+    theirs = perf_script.read(Source.from_bytes(done.stdout, "text"))
+    ours = perf_data.read(Source.from_bytes(path.read_bytes(), "perf.data"))
+    assert rows_of(ours) == rows_of(theirs)
+    assert ours.raw.counts == theirs.raw.counts
