@@ -10,6 +10,8 @@ from typing import Any, Final
 
 OPEN: Final = "open"
 """Way of a case: the library's ``open_capture``, then the whole event table."""
+SPOOLED: Final = "spooled"
+"""The same, piece by piece as a large trace is read, compared with the first."""
 
 WAYS: Final[dict[str, tuple[str, ...]]] = {
     "info": ("info", "@"),

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import tarfile
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.fuzz.mutate import INTERESTING, mutate
 from tests.writers import perfdata, tracedat
 from tests.writers.tracedat import EventSpec, FieldSpec
+
+if TYPE_CHECKING:
+    import polars as pl
 
 NAMES: Final = (
     "bash", "kworker/0:1", "a b", "", "\x1b[2J", "[red]x[/]", "\u202etxe", "<idle>", "x-1 [0", "é",
@@ -317,3 +321,66 @@ def _odd_member(rng: random.Random, info: tarfile.TarInfo) -> None:
     }
     for name in rng.sample(list(changes), rng.choice((1, 1, 2, 3))):
         setattr(info, name, changes[name])
+
+
+def parquet(rng: random.Random, data: bytes, metadata: dict[str, str]) -> bytes:
+    """A Parquet file of hmtrace's with other cells, columns, types or facts."""
+    import polars as pl
+
+    frame = pl.read_parquet(io.BytesIO(data))
+    changes = rng.choice((0, 1, 1, 2, 3))
+    for _ in range(changes if frame.height else 0):
+        name = rng.choice(frame.columns)
+        frame = _odd_column(rng, frame, name)
+    texts = {
+        key: _odd_numbers(rng, text) if rng.random() < 0.6 and key != "ARROW:schema" else text
+        for key, text in metadata.items()
+        if key != "ARROW:schema"
+    }
+    out = io.BytesIO()
+    compression = rng.choice(("zstd", "snappy", "uncompressed"))
+    frame.write_parquet(out, metadata=texts, compression=compression)
+    return out.getvalue()
+
+
+def _odd_column(rng: random.Random, frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    import polars as pl
+
+    column, number = pl.col(name), frame.height and frame.schema[name].is_integer()
+    choices = [
+        frame.drop(name) if rng.random() < 0.3 else frame,
+        frame.with_columns(pl.lit(None).cast(frame.schema[name]).alias(name)),
+        frame.with_columns(column.reverse()),
+        frame.with_columns(column.shuffle(rng.getrandbits(30))),
+        frame.slice(rng.randrange(frame.height + 1)),
+        pl.concat([frame, frame.head(3)]),
+        frame.with_columns(column.cast(pl.String)) if rng.random() < 0.3 else frame,
+    ]
+    if number:
+        row = rng.randrange(frame.height)
+        value = rng.choice(INTERESTING)
+        cell = pl.lit(value).cast(frame.schema[name], strict=False)
+        at = pl.int_range(pl.len()) == row
+        choices += [
+            frame.with_columns(pl.when(at).then(cell).otherwise(column).alias(name)),
+            frame.with_columns(cell.alias(name)),
+            frame.with_columns(frame.schema[name].max().alias(name)),
+        ] * 2
+    return rng.choice(choices)
+
+
+def _odd_numbers(rng: random.Random, text: str) -> str:
+    """Replace numbers in JSON by others, or a piece by anything."""
+    found = list(re.finditer(r"\b\d+\b", text))
+    for _ in range(rng.choice((1, 1, 3))):
+        if not found:
+            break
+        span = rng.choice(found)
+        value = rng.choice(
+            (*map(str, INTERESTING), "-1", "null", "true", '"x"', "[]", "1e400", "NaN")
+        )
+        text = text[: span.start()] + value + text[span.end() :]
+        found = list(re.finditer(r"\b\d+\b", text))
+    if rng.random() < 0.2:
+        text = mutate(rng, text.encode(), (), text=True).decode("utf-8", "replace")
+    return text

@@ -8,6 +8,7 @@ import io
 import lzma
 import random
 import tarfile
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from tests.fuzz import liars, streams
-from tests.fuzz.case import OPEN, Case
+from tests.fuzz.case import OPEN, SPOOLED, Case
 from tests.fuzz.mutate import mutate
 from tests.writers import ftracetext, perfdata, tracedat
 
@@ -59,7 +60,7 @@ class Reader:
     seeds: Callable[[], Sequence[Case]]
     text: bool = True
     made: Callable[[random.Random], Case] | None = None
-    ways: tuple[str, ...] = (OPEN, *COMMANDS)
+    ways: tuple[str, ...] = (OPEN, SPOOLED, SPOOLED, *COMMANDS)
     still: frozenset[str] = field(default_factory=frozenset)
 
     def draw(self, rng: random.Random, corpus: Sequence[Case]) -> Case:
@@ -230,6 +231,34 @@ def perf_seeds() -> list[Case]:
 def make_perf(rng: random.Random) -> Case:
     files = liars.perf_data(rng)
     return Case("perf.data", files, "data" if "data" in files else "perf.data")
+
+
+@functools.cache
+def _written_parquet() -> list[tuple[bytes, dict[str, str]]]:
+    """Files as hmtrace writes them, and their metadata."""
+    import polars as pl
+
+    from collectors import write_parquet
+
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for case in folder_seeds()[:4]:
+            place = folder / str(len(found))
+            target = folder / "made.parquet"
+            write_parquet(case.lay_out(place), target)
+            found.append((target.read_bytes(), pl.read_parquet_metadata(target)))
+    return found
+
+
+def parquet_seeds() -> list[Case]:
+    return single("hmtrace-parquet", [data for data, _ in _written_parquet()])
+
+
+def make_parquet(rng: random.Random) -> Case:
+    return Case(
+        "hmtrace-parquet", {"input": liars.parquet(rng, *rng.choice(_written_parquet()))}, "input"
+    )
 
 
 # Wrappers ---------------------------------------------------------------------------------
@@ -431,6 +460,7 @@ READERS: Final = (
     Reader("perf-script", script_seeds),
     Reader("trace.dat", dat_seeds, text=False, made=make_dat),
     Reader("perf.data", perf_seeds, text=False, made=make_perf),
+    Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet, ways=(OPEN, *COMMANDS)),
     Reader("gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped, ways=(OPEN, "info")),
     Reader("tar", tar_seeds, text=False, made=make_tar, ways=(OPEN, "info")),
     Reader("folder", folder_seeds, made=make_folder, still=frozenset({"trace"})),

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.fuzz.case import OPEN, WAYS, Case, Verdict
+from tests.fuzz.case import OPEN, SPOOLED, WAYS, Case, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,13 +83,16 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
 def _run(case: Case, path: Path, verdict: Verdict) -> None:
     if case.way == OPEN:
         _open(path, verdict)
+    elif case.way == SPOOLED:
+        _open_twice(path, verdict)
     else:
         verdict.trouble, verdict.ended = command(case, path)
 
 
-def _open(path: Path, verdict: Verdict) -> None:
+def _open(path: Path, verdict: Verdict) -> Capture | None:
     from collectors import HmtraceError, open_capture
 
+    capture = None
     try:
         capture = open_capture(path)
         verdict.trouble = contradiction(capture)
@@ -99,6 +102,33 @@ def _open(path: Path, verdict: Verdict) -> None:
             verdict.trouble = f"exit code {error.exit_code} for damaged input"
         elif not error.message or error.source is None:
             verdict.trouble = "the error does not say which file it is about"
+    return capture
+
+
+def _open_twice(path: Path, verdict: Verdict) -> None:
+    """Read as a small and as a large trace: both give the same table, or an error."""
+    import collectors
+
+    whole = _open(path, verdict)
+    if verdict.trouble:
+        return
+    large, collectors.LARGE = collectors.LARGE, 0
+    try:
+        pieces = _open(path, verdict)
+    finally:
+        collectors.LARGE = large
+    if verdict.trouble:
+        return
+    if whole is None or pieces is None:
+        if whole is not pieces:
+            verdict.trouble = "readable in one way only, whole or piece by piece"
+        return
+    for name in ("raw_events", "clock", "clock_is_ns", "span_ns", "lost"):
+        if getattr(whole, name) != getattr(pieces, name):
+            verdict.trouble = f"{name} differs when read piece by piece"
+            verdict.ended = f"{getattr(whole, name)}\n{getattr(pieces, name)}"
+    if not whole.events.collect().equals(pieces.events.collect()):
+        verdict.trouble = "the tables differ when read piece by piece"
 
 
 def contradiction(capture: Capture) -> str:
