@@ -28,8 +28,8 @@ def is_tar(file: BinaryIO) -> bool:
 def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
     """Extract the regular files of an archive below `root`.
 
-    Absolute names, names with ``..``, links and devices are passed over; nothing is ever
-    written outside of `root`, and file modes are not taken over.
+    Absolute names, names with ``..``, links, devices and sparse files are passed over; nothing is
+    ever written outside of `root`, and file modes are not taken over.
 
     Parameters
     ----------
@@ -108,7 +108,8 @@ def _target(member: tarfile.TarInfo, root: Path) -> Path | None:
     """Where a member may be written; None: nowhere."""
     name = PurePosixPath(member.name)
     parts = [part for part in name.parts if part != "."]
-    bad = name.is_absolute() or ".." in parts or not parts or len(parts) > 8
+    # Sparse members may claim any number of zeros that the archive does not hold.
+    bad = member.issparse() or name.is_absolute() or ".." in parts or not parts or len(parts) > 8
     if bad or not member.isreg() or any("\0" in part or len(part) > 200 for part in parts):
         return None
     target = root.joinpath(*parts)

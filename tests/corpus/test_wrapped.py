@@ -115,6 +115,14 @@ def test_archive_of_too_many_members() -> None:
     assert "more than" in refused(b"".join(member(f"c/{n}") for n in range(5000)) + TRACE + END)
 
 
+def test_archive_with_zeros_that_it_does_not_hold() -> None:
+    # A sparse file of 1 TiB, all of it holes.
+    records = b"39 GNU.sparse.map=99999999999999999999\n22 size=1099511627776\n"
+    holes = member("c/pax", records, type=b"x") + member("c/dmesg", b"x")
+    for data in (TRACE + holes + END, holes + TRACE + END):
+        assert check(data).seconds < 5
+
+
 @pytest.mark.parametrize("records", [b"9 size=1\n", b"30 GNU.sparse.major=999999999\n", b"x" * 400])
 def test_archive_with_odd_extended_headers(records: bytes) -> None:
     check(member("c/pax", records, type=b"x") + TRACE + END)
