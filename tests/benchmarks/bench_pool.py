@@ -126,6 +126,9 @@ def reference(name: str) -> tuple[float, dict[str, int]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and print a table."""
+    from hmtrace.compiled import use_cache_folder
+
+    use_cache_folder()
     del argv
     say = sys.stdout.write
     source = np.zeros(EVENTS * 4, np.int64)

@@ -1,0 +1,230 @@
+"""Speed of the model's other loops: events/s beside the same functions uncompiled, and memory.
+
+Run ``python -m tests.benchmarks.bench_model``: stacks of local mappings, the pool with tasks that
+wait, the arena served by the model alone, its lazy list, its blocks of vm_map_ram(). Each works on
+made-up calls; the last column is how many bytes of input a second that is, as a share of what a
+copy of memory reaches. All in one run on one machine; best of several runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tests.benchmarks.bench_pool import ROOT, best
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EVENTS = 400_000
+UNCOMPILED = 4_000
+RUNS = 5
+PAGE = 4096
+
+
+class Case(NamedTuple):
+    """One loop over made-up input: run it, and the bytes that it reads."""
+
+    once: Callable[[], list[int]]
+    nbytes: int
+
+
+def local_stacks(events: int) -> Case:
+    """Pairs of kmap_local and kunmap_local of forty tasks on four CPUs, up to two deep."""
+    from replay.kernels import local as kernel
+
+    draw = np.random.default_rng(1)
+    n = events // 4 * 4
+    task = np.repeat(draw.integers(0, 40, n // 4), 4).astype(np.int32)
+    kind = np.tile(np.array([kernel.MAP, kernel.MAP, kernel.UNMAP, kernel.UNMAP], np.uint8), n // 4)
+    cpu = task % 4
+    deep = np.tile(np.array([0, 1, 1, 0], np.int32), n // 4)
+
+    def once() -> list[int]:
+        done = kernel.Locals(
+            kind, task, cpu, cpu * 16 + deep, np.full(n, -1, np.int32),
+            *np.full((2, n), -1, np.int32), np.zeros(n, np.uint8), np.full(n, -1, np.int32),
+            np.zeros(n, np.bool_),
+        )  # fmt: skip
+        stacks = kernel.Stacks(
+            np.zeros(40, np.int64), np.ones(40, np.bool_), np.full((40, 17), -1, np.int32)
+        )
+        strays, misfits = kernel.run(done, stacks, 0, n, 16, 1)
+        return [int(strays), int(misfits), int(done.slot.sum()), int(done.status.sum())]
+
+    return Case(once, n * (1 + 4 * 4))
+
+
+def waiting(events: int) -> Case:
+    """Forty tasks on a pool of 32 slots: most calls wait, closed loop."""
+    from replay.kernels import closed as kernel
+    from replay.kernels.pool import new_pool
+    from replay.kernels.sequence import MAP, UNMAP, new_gauges
+
+    draw = np.random.default_rng(2)
+    pairs = events // 2
+    task, page = draw.integers(0, 40, pairs), draw.integers(0, 4096, pairs)
+    time = np.sort(draw.integers(0, pairs * 1000, pairs))
+    code = np.tile([MAP, UNMAP], pairs)
+    both = [np.repeat(column, 2) for column in (page, task, time)]
+    both[2][1::2] += 30_000
+    by = np.argsort(both[2], kind="stable")
+    columns = [np.ascontiguousarray(column[by]) for column in (code, *both)]
+    n = 2 * pairs
+
+    def once() -> list[int]:
+        load = kernel.Load(
+            *columns, np.zeros(n, np.int64), *np.zeros((4, n), np.int32), np.zeros(n, np.int64),
+            np.zeros((n, 2), np.int32),
+        )  # fmt: skip
+        out = kernel.run(new_pool(32, 4096), load, 40, 5000, True, new_gauges(32, 0, 1, 0))  # noqa: FBT003
+        return [*map(int, out), int(load.wait.sum()), int(load.sleeps.sum())]
+
+    return Case(once, n * 5 * 8)
+
+
+def arena(events: int) -> Case:
+    """Areas of 1 to 24 pages, half of them freed; purges as the model makes them."""
+    from replay.kernels import arena_forward as kernel
+    from replay.kernels import arena_tree as tree
+    from replay.kernels.arena_lazy import new_lazy
+
+    draw = np.random.default_rng(3)
+    low, high = 0xF780_0000, 0xFEFF_E000
+    calls = np.zeros((events, kernel.COLUMNS), np.int64)
+    alive: list[int] = []
+    for i in range(events):
+        calls[i, kernel.TIME] = i
+        if len(alive) > 600 or (alive and draw.random() < 0.45):
+            calls[i, kernel.KIND] = kernel.FREE
+            calls[i, kernel.AREA] = alive.pop(int(draw.integers(len(alive))))
+        else:
+            size = int(draw.integers(1, 25)) * PAGE
+            calls[i, kernel.AREA :] = i, size, 1, low, high
+            alive.append(i)
+
+    def once() -> list[int]:
+        forest = tree.new_forest(1, events + 4096, search="adjusted", moves=True)
+        tree.insert(forest, 0, 1, 0xFFFF_FFFF)
+        lazy = new_lazy(events, np.zeros((0, 2), np.int64))
+        done = kernel.Forward(
+            np.full((events, 2), -1, np.int64), np.zeros(events, np.int64),
+            np.zeros((events, 4), np.int64), np.zeros(2, np.int64),
+        )  # fmt: skip
+        kernel.run(forest, lazy, done, calls, 1, 32 << 20, 0)
+        return [int(done.result.sum()), *done.counts.tolist()]
+
+    return Case(once, calls.nbytes)
+
+
+def lazy_list(events: int) -> Case:
+    """A purge after every 200 frees."""
+    from replay.kernels import arena_lazy as kernel
+
+    stream = np.zeros((events, kernel.COLUMNS), np.int64)
+    index = np.arange(events)
+    stream[:, kernel.KIND] = np.where(index % 201 == 200, kernel.PURGE, kernel.FREE)
+    stream[:, kernel.START] = np.random.default_rng(4).permutation(events) * 2 * PAGE
+    stream[:, kernel.END] = stream[:, kernel.START] + PAGE
+    stream[:, kernel.LO] = stream[:, kernel.HI] = index
+    purges = stream[:, kernel.KIND] == kernel.PURGE
+    stream[purges, kernel.START : kernel.END + 1] = 1 << 40, 0
+    stream[purges, kernel.SEEN_START] = kernel.UNKNOWN
+
+    def once() -> list[int]:
+        lazy = kernel.new_lazy(events, np.zeros((0, 2), np.int64))
+        kernel.run(lazy, stream, kernel.ASCENDING_MERGED, 32 << 20)
+        return [*lazy.reg.tolist(), int(lazy.purge.sum())]
+
+    return Case(once, stream.nbytes)
+
+
+def blocks(events: int) -> Case:
+    """Pieces of vm_map_ram() on two CPUs, unmapped at once; a block that is used up is freed."""
+    from replay.kernels import arena_blocks as kernel
+
+    draw = np.random.default_rng(5)
+    starts, left, top = [0, 0], [0, 0], 0xF780_0000
+    rows: list[tuple[int, int, int, int]] = []  # kind, address, units, cpu
+    while len(rows) < events:
+        cpu, units = int(draw.integers(2)), 4
+        new = left[cpu] < units
+        if new:
+            starts[cpu], left[cpu] = top, 64
+            top = 0xF780_0000 + (top - 0xF780_0000 + 64 * PAGE) % (64 << 20)
+        address = starts[cpu] + (64 - left[cpu]) * PAGE
+        left[cpu] -= units
+        rows.append((kernel.NEW if new else kernel.MAP, address, units, cpu))
+        rows.append((kernel.UNMAP, address, units, cpu))
+        if not left[cpu]:
+            rows.append((kernel.RELEASE, starts[cpu], -1, cpu))
+    stream = np.full((events, kernel.COLUMNS), -1, np.int64)
+    stream[:, : kernel.CPU2] = rows[:events]
+    stream[:, kernel.CPU2] = stream[:, kernel.CPU]
+    stream[:, kernel.LO] = np.arange(events)
+    stream[:, kernel.END] = 0
+
+    def once() -> list[int]:
+        done = kernel.new_blocks(events, np.zeros(0, np.int64))
+        kernel.run(done, stream, 64, 1)
+        return [int(done.predicted.sum()), int(done.status.sum())]
+
+    return Case(once, stream.nbytes)
+
+
+CASES = {
+    "local stacks": local_stacks,
+    "tasks that wait": waiting,
+    "arena": arena,
+    "lazy list": lazy_list,
+    "vm_map_ram": blocks,
+}
+
+
+def reference(name: str) -> tuple[float, list[int]]:
+    """Seconds and figures of the functions as plain Python, in a process without numba's JIT."""
+    code = (
+        "import json,sys,time;from tests.benchmarks import bench_model as b;"
+        f"once=b.CASES[{name!r}]({UNCOMPILED}).once;"
+        "s=time.perf_counter();f=once();print(json.dumps([time.perf_counter()-s,f]))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    seconds, figures = json.loads(shown.stdout)
+    return seconds, figures
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print a table."""
+    from hmtrace.compiled import use_cache_folder
+
+    use_cache_folder()
+    del argv
+    say = sys.stdout.write
+    source = np.zeros(16 << 20, np.uint8)
+    memory = source.size / best(lambda: np.copyto(np.empty_like(source), source))
+    say(f"the model's loops: {EVENTS:_} events, one core\n")
+    for name, make in CASES.items():
+        plain_seconds, plain = reference(name)
+        same = make(UNCOMPILED).once() == plain
+        case = make(EVENTS)
+        rate = EVENTS / best(case.once, RUNS)
+        ratio = rate / (UNCOMPILED / plain_seconds)
+        share = rate * case.nbytes / EVENTS / memory
+        say(
+            f"  {name:16}{rate / 1e6:7.2f} M events/s · {ratio:5.0f} x plain Python"
+            f" ({'same' if same else 'OTHER'} results) · {share:6.1%} of a memory copy\n"
+        )
+        if not same:
+            raise SystemExit("compiled and plain functions disagree")
+
+
+if __name__ == "__main__":
+    main()
