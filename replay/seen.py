@@ -78,6 +78,7 @@ def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, 
                 (score, machine, layout)
                 for machine, layout in _candidates(values, kind, arches)
                 if (score := _score(layout, seen, machine))
+                and (arches == _USUAL or "arch" in values or _two_windows(layout, seen))
             ]
     if not scored:
         return out, []
@@ -144,6 +145,16 @@ def _candidates(
                             yield machine, layout_of(machine)
                         except HmtraceError:
                             continue
+
+
+def _two_windows(layout: Layout, seen: _Seen) -> bool:
+    """Whether both pool and local slots speak for a layout.
+
+    An old or odd i386 kernel may have its pool where another architecture has it; that its slots
+    are there too is past belief. 64-bit addresses speak for themselves.
+    """
+    inside = any(layout.fixaddr_start <= at <= layout.fixaddr_top for _, at in seen.local)
+    return inside and (seen.pool is not None or not layout.pkmap_slots)
 
 
 def _any_ram(arch: Arch, *, pae: bool) -> Ranges:

@@ -64,7 +64,7 @@ def layout(machine: Machine) -> Layout:
         pkmap=PKMAP_BASE,
         pkmap_slots=machine.pkmap_slots or PKMAP_SLOTS,
         kmap_top=FIXADDR_TOP - FIX_KMAP_BEGIN * PAGE,
-        fixmap=(FIXADDR_TOP - slots.per_cpu * machine.nr_cpus * PAGE, FIXADDR_TOP + PAGE),
+        fixmap=(FIXADDR_TOP - (1 + slots.per_cpu * machine.nr_cpus) * PAGE, FIXADDR_TOP + PAGE),
         zones=plain_zones(low, high, "DMA"),
         regions=(
             Region("page tables", NOCACHE, PKMAP_BASE, "uncached, as needed"),

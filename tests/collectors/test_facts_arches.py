@@ -154,3 +154,10 @@ def test_addresses_alone_tell_other_architectures_too(arch, facts):
     machine, assumed = Machine.from_facts(facts)
     assert machine.arch == arch
     assert "the addresses in the trace fit" in assumed[0]
+
+
+def test_a_pool_alone_does_not_make_it_another_architecture():
+    """i386 before 4.15 had its pool at 0xff800000, where csky and mips32 have it."""
+    machine, assumed = Machine.from_facts({"seen_pool": (0xFF801000, 0xFFBFF000)})
+    assert machine.arch == "i386"
+    assert "architecture i386: no file names it" in assumed
