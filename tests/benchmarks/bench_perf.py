@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "fixtures" / "i386-minix-pae-smp2-perf"
 SAMPLES = 2_000_000
+_SAMPLE, _FINISHED_ROUND = 9, 68
 _TIME_AT = 32
 """Offset of TIME in a sample with IDENTIFIER, IP and TID (what perf record chooses)."""
 
@@ -34,23 +35,25 @@ def repeat(source: bytes, target: Path, samples: int) -> int:
     words = np.frombuffer(source[:104], np.uint64)
     begin, size = int(words[5]), int(words[6])
     data = np.frombuffer(source, np.uint8)[begin : begin + size].copy()
-    stamps, sides = [], []
+    kept = []
     at = 0
     while at < size:
         kind = int.from_bytes(data[at : at + 4].tobytes(), "little")
         length = int.from_bytes(data[at + 6 : at + 8].tobytes(), "little")
-        (stamps if kind == 9 else sides).append((at, length))
+        if kind in (_SAMPLE, _FINISHED_ROUND):
+            kept.append((kind, at, length))
         at += length
-    places = np.array([p for p, _ in stamps]) + _TIME_AT
+    is_sample = np.array([kind == _SAMPLE for kind, _, _ in kept])
+    places = np.array([p for kind, p, _ in kept if kind == _SAMPLE]) + _TIME_AT
     index = (places[:, None] + np.arange(8)).ravel()
     first = np.ascontiguousarray(data[index]).view(np.uint64).copy()
     span = int(first.max() - first.min()) + 1000
-    copies = -(-samples // len(stamps))
+    copies = -(-samples // len(places))
     # Only the first copy keeps the records about tasks: their times would go back.
     head = data.tobytes()
-    lone = np.concatenate([data[p : p + n] for p, n in stamps])
-    lengths = np.array([n for _, n in stamps])
-    lone_at = np.concatenate([[0], np.cumsum(lengths)[:-1]]) + _TIME_AT
+    lone = np.concatenate([data[p : p + n] for _, p, n in kept])
+    lengths = np.array([n for _, _, n in kept])
+    lone_at = np.concatenate([[0], np.cumsum(lengths)[:-1]])[is_sample] + _TIME_AT
     lone_index = (lone_at[:, None] + np.arange(8)).ravel()
     total = len(head) + (copies - 1) * len(lone)
     shift = total - size
@@ -69,7 +72,7 @@ def repeat(source: bytes, target: Path, samples: int) -> int:
             lone[lone_index] = (first + np.uint64(copy * span)).view(np.uint8)
             out.write(lone.tobytes())
         out.write(features)
-    return copies * len(stamps)
+    return copies * len(places)
 
 
 def reader(path: Path) -> Callable[[], object]:
@@ -92,7 +95,13 @@ def walk_only(path: Path) -> Callable[[], object]:
 
     data = np.memmap(path, np.uint8, "r").view(np.ndarray)
     file = open_container(data.data, name=str(path))
-    return lambda: Walk(file, data, file.begin, file.end, Symbols.empty, {}).run()
+
+    def work() -> None:
+        walk = Walk(file, data, file.begin, file.end, Symbols.empty, {})
+        while walk.fill():
+            walk.keep(np.zeros(0, np.int64), None)
+
+    return work
 
 
 def process(*command: str) -> Callable[[], object]:
@@ -119,15 +128,13 @@ def main(arguments: list[str] | None = None) -> None:
         beside = FIXTURE / "kprobe_events"
         (folder / "kprobe_events").write_bytes(beside.read_bytes())
         megabytes = path.stat().st_size / 1e6
-        code = (
-            "from collectors import FORMATS, perf_data; from collectors.source import open_source;"
-            f"print(len(perf_data.read(open_source({str(path)!r}, FORMATS)).raw.rows))"
-        )
+        target = str(folder / "made.parquet")
         works = {
             "walk over records (kernel)": walk_only(path),
             "perf.data to rows": reader(path),
-            "perf.data to rows (process)": process(python, "-c", code),
-            "hmtrace info (process)": process(python, "-m", "hmtrace", "info", str(path)),
+            "hmtrace convert (process)": process(
+                python, "-m", "hmtrace", "convert", str(path), "-o", target, "--force"
+            ),
         }
         if perf:
             works["perf script (process)"] = process(perf, "script", "-f", "-i", str(path))

@@ -68,12 +68,15 @@ def measure(source: Path, folder: Path, events: int, say: Callable[[str], object
     size = sum(c.size for c in file.buffers[0].cpus)
     copy = np.empty(size, np.uint8)
     first = file.buffers[0].cpus[0].offset
+    target = str(folder / "made.parquet")
     works = {
         "copy of the pages": lambda: np.copyto(copy, data[first : first + size]),
         "walk, every record listed": list_all(file),
         "rows (uncompressed file)": rows_of(memoryview(data)),
         "rows (zstd file)": rows_of(packed),
-        "hmtrace info (process)": process(sys.executable, "-m", "hmtrace", "info", str(path)),
+        "hmtrace convert (process)": process(
+            sys.executable, "-m", "hmtrace", "convert", str(path), "-o", target, "--force"
+        ),
     }
     if shutil.which("trace-cmd"):
         works["trace-cmd report (process)"] = process("trace-cmd", "report", str(path))
