@@ -19,7 +19,6 @@ from collectors.perf_data.features import key_of
 from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, Record
 from collectors.probes import KIND_LOST
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
-from collectors.tracecmd_dat.decode import PAIRS
 from collectors.tracecmd_dat.meaning import Meaning, Plan
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Walk:
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.POSITION] = begin
         self.types = np.zeros(256, np.int64)
-        self._pairs = np.zeros((PAIRS, pages.PAIR_COLUMNS), np.int64)
+        self._pairs = np.zeros((pages.PAIRS, pages.PAIR_COLUMNS), np.int64)
         self._sides = np.empty((1024, 4), np.int64)
         self.rows = Rows(min((end - begin) // _BYTES_PER_SAMPLE + 1024, room or ROOM))
         self.spare = Rows(len(self.rows.ts))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collectors.tracecmd_dat.container import Buffer, Container, CpuData
     from collectors.tracecmd_dat.spans import Feed, Span
 
-PAIRS: Final = 1 << 18
-"""Room for (event, probed address) pairs; a full function trace has some 50 000 addresses."""
 _EVENTS: Final = 1 << 16
+_RECENT: Final = 1 << 9
+"""Events of which the last pair is remembered."""
 _MASK: Final = (1 << 64) - 1
 _ADDRESS_FIELDS: Final = ("__probe_ip", "__probe_func")
 FUNCTION_FIELDS: Final = {"function": "ip", "funcgraph_entry": "func", "funcgraph_exit": "func"}
@@ -186,8 +186,8 @@ class CpuWalk:
         self._highest = -(1 << 63)
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.KEY] = self._state[kernels.BEFORE] = kernels.NO_STAMP
-        self._pairs = np.zeros((PAIRS, kernels.PAIR_COLUMNS), np.int64)
-        self._last_slot = np.zeros(_EVENTS, np.int32)
+        self._pairs = np.zeros((kernels.FEW_PAIRS, kernels.PAIR_COLUMNS), np.int64)
+        self._last_slot = np.zeros(_RECENT, np.int32)
 
     @property
     def records(self) -> int:
@@ -250,6 +250,11 @@ class CpuWalk:
                 row = self._pairs[state[k.SLOT]]
                 event, ip = int(state[k.EVENT]), int(state[k.IP]) & _MASK
                 row[k.PAIR_PLAN], row[k.PAIR_NEED] = self._resolve(event, ip)
+            elif status == k.CROWDED:
+                larger = np.zeros((4 * len(self._pairs), k.PAIR_COLUMNS), np.int64)
+                k.move_pairs(self._pairs, larger)
+                self._pairs = larger
+                self._last_slot[:] = 0
             elif status in (k.DONE, k.FULL):
                 break
             else:

@@ -25,6 +25,7 @@ NEW_PAIR = 2  # an (event, probed address) pair of which it is not known what it
 BAD_COMMIT = 3
 BAD_RECORD = 4
 SHORT_RECORD = 5
+CROWDED = 6  # the table of pairs has to grow
 
 # Cells of a walk's state.
 PAGE = 0  # the next page
@@ -54,6 +55,11 @@ PAIR_PLAN = 2  # -1: not wanted
 PAIR_NEED = 3  # bytes that a record must have
 PAIR_COUNT = 4
 PAIR_COLUMNS = 5
+
+PAIRS = 1 << 18
+"""Most rows of the table; a full function trace has some 50 000 addresses."""
+FEW_PAIRS = 1 << 8
+"""Rows to begin with: there is a table for every CPU."""
 
 UNRESOLVED = -2
 """Plan of a pair that has not been asked for."""
@@ -110,6 +116,17 @@ def find_pair(pairs: NDArray[np.int64], used: int, event: int, ip: int) -> tuple
 
 
 @numba.njit(cache=True, nogil=True)
+def move_pairs(pairs: NDArray[np.int64], larger: NDArray[np.int64]) -> None:
+    """Copy a table of pairs into a larger one, which is empty."""
+    used = 0
+    for slot in range(len(pairs)):
+        if pairs[slot, PAIR_EVENT] != 0:
+            event, ip = pairs[slot, PAIR_EVENT] - 1, pairs[slot, PAIR_IP]
+            place, used = find_pair(larger, used, event, ip)
+            larger[place] = pairs[slot]
+
+
+@numba.njit(cache=True, nogil=True)
 def walk(
     data: NDArray[np.uint8],
     big: bool,  # noqa: FBT001
@@ -143,8 +160,8 @@ def walk(
         Offset of the address that tells an event's probes apart, -1 none.
     pairs : ndarray of int64, shape (pairs, PAIR_COLUMNS)
         Table of (event, address) pairs.
-    last_slot : ndarray of int32, shape (65536,)
-        One more than the last pair of each event, 0 none.
+    last_slot : ndarray of int32, shape (power of two,)
+        Pair that was found last, by the lower bits of the event's number.
     ts_out, key_out, at_out, length_out, plan_out : ndarray of int64, int64, int64, int32, int32
         Per wanted record: stamp, the highest stamp so far, place of the payload in `data` (for
         a loss marker: the number of events lost, -1 unknown), its length, and its plan (0 for
@@ -245,10 +262,14 @@ def walk(
                 status = SHORT_RECORD
                 break
             ip = load(base, body + ip_at[event], ip_size, big)
-        slot: Any = np.int64(last_slot[event]) - 1
-        if slot < 0 or pairs[slot, PAIR_IP] != ip:
+        recent = event & (len(last_slot) - 1)
+        slot: Any = np.int64(last_slot[recent])
+        if pairs[slot, PAIR_EVENT] != event + 1 or pairs[slot, PAIR_IP] != ip:
+            if used >= len(pairs) // 4 and len(pairs) < PAIRS:
+                status = CROWDED
+                break
             slot, used = find_pair(pairs, used, event, ip)
-            last_slot[event] = slot + 1
+            last_slot[recent] = slot
         plan = pairs[slot, PAIR_PLAN]
         if plan == UNRESOLVED:
             state[EVENT], state[IP], state[SLOT] = event, pairs[slot, PAIR_IP], slot

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -518,6 +520,38 @@ def test_one_event_name_with_two_probes() -> None:
     got = read(s.spec)
     assert got.raw.counts == {"kmap_high": 2, "kunmap_high": 1, "mapper": 1}
     assert got.raw.rows["values"][:, 0].tolist() == [0, 1, 2]
+
+
+def test_many_probed_addresses_are_told_apart() -> None:
+    """The table of addresses grows; the function tracer has tens of thousands."""
+    number = 70_000
+    symbols = "".join(f"{0xC1000000 + 16 * n:x} t f{n}\n" for n in range(number))
+    s = scene(kallsyms=symbols)
+    items = [s.item(n, "function", 7, 0xC1000004 + 16 * (n % number), 0) for n in range(number + 5)]
+    s.spec.buffers = [BufferSpec({0: items})]
+    counts = read(s.spec).raw.counts
+    assert {counts[f"f{n}"] for n in range(5)} == {2}
+    told = [n for n in range(5, number) if counts.get(f"f{n}") == 1]
+    assert len(told) > 65_000  # a quarter of the table's room
+    assert sum(counts.values()) == number + 5
+
+
+def test_many_cpus_take_little_memory() -> None:
+    code = (
+        "import resource, sys; from collectors.tracecmd_dat import read_raw;"
+        "got = read_raw(sys.stdin.buffer.read(), name='many.dat');"
+        "print(got.events, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    s = scene(compression="zstd")
+    s.spec.buffers = [
+        BufferSpec({cpu: [s.item(cpu, "mapper", 7, KMAP, cpu)] for cpu in range(1500)})
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=tracedat.write(s.spec), capture_output=True, check=True
+    )
+    events, kilobytes = map(int, done.stdout.split())
+    assert events == 1500
+    assert kilobytes < 900_000
 
 
 def test_scan_pushes_down(tmp_path: Any) -> None:
