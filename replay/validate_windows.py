@@ -20,7 +20,7 @@ from replay.linearise import pass_flushed
 from replay.local_stacks import LocalStacks, reuses, takes_slot
 from replay.locals import direct_of, switch_hook
 from replay.loss import gaps_of
-from replay.pool import MISFITS, is_of_another_run, not_used, state_from, window_of
+from replay.pool import MISFITS, state_from, window_of
 from replay.pool_stream import is_window_flush, passes_of
 from replay.survey import survey
 from replay.tasks import own_events
@@ -36,7 +36,7 @@ from replay.validate import (
     pool_result,
     sleeps_inside,
 )
-from replay.windows import WINDOW_ROWS, PoolPart, windows
+from replay.windows import WINDOW_ROWS, PoolPart, windows, without_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.layout import Layout
+    from replay.lock_order import Piece
     from replay.loss import Loss
     from replay.machine import Machine
     from replay.survey import PoolState, Survey
@@ -122,25 +123,18 @@ def validate_windows(
     layout, state = layout_of(machine), state_from(values)
     found = survey(events, state)
     losses = gaps_of(lost)
-    tell = progress or (lambda _done, _total: None)
     pool = _PoolChecks(layout, found, state, losses)
     local = _LocalChecks(layout, found, losses)
     kept = _Kept()
     waits = _Sleeps()
-    for window in windows(events, found.rows, rows):
+    for window in windows(events, found.rows, rows, progress):
         pool.feed(window)
         local.feed(window)
         kept.feed(window)
         waits.feed(window.table)
-        tell(window.end_row, found.rows)
-    initial = "inferred" if state is None else "snapshot"
-    if state is not None and pool.part.misfits >= MISFITS:
-        other = _PoolChecks(layout, found, None, losses)
-        for window in windows(events, found.rows, rows):
-            other.feed(window)
-            tell(window.end_row, found.rows)
-        if is_of_another_run(pool.part.misfits, other.part.misfits):
-            pool, initial = other, not_used(pool.part.misfits)
+    if state is not None and pool.misfits >= MISFITS:
+        again = windows(events, found.rows, rows, progress)
+        pool = without_snapshot(pool, _PoolChecks(layout, found, None, losses), again)
     table = kept.table(events)
     arena = replay_arena(table, machine, layout, values, losses)
     result = arena_result(arena)
@@ -152,13 +146,13 @@ def validate_windows(
         row = int(kept.rows[areas.first.row])
         wrongs.append(_Wrong(row, areas.first.predicted, areas.first.observed, text))
     silent = not found.ops.get("switch") or is_realtime(machine.config)
-    order = pool.part.order
+    order = pool.order
     return Validation(
         kmap=pool.verdicts.share(),
         kmap_local=local.verdicts.share(),
         pool_flushes=pool.passes(),
         waits_observed=None if silent else waits.number,
-        waits_predicted=pool.part.outcome().waits,
+        waits_predicted=pool.outcome().waits,
         vmap=areas.share(),
         arena=arena,
         inferred=Inferred(
@@ -171,7 +165,7 @@ def validate_windows(
         ),
         first_divergence=_divergence(events, min(wrongs, key=lambda w: w.row, default=None)),
         layout=tuple(check(layout, values, sources)),
-        initial_state=initial,
+        initial_state=pool.initial_state,
         generation=machine.generation,
         kernel=tuple(kernel_words(machine, layout)),
     )
@@ -194,13 +188,13 @@ def _divergence(events: pl.LazyFrame, wrong: _Wrong | None) -> Divergence | None
     )
 
 
-class _PoolChecks:
+class _PoolChecks(PoolPart):
     """Verdicts on calls of the pool and on its flushes."""
 
     def __init__(
         self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
     ) -> None:
-        self.part = PoolPart(layout, found, state, losses)
+        super().__init__(layout, found, state, losses)
         self.verdicts = _Verdicts()
         self._layout = layout
         self._found = found
@@ -209,8 +203,8 @@ class _PoolChecks:
         self._at_pass: list[NDArray[np.int64]] = []
         self._freed: list[NDArray[np.int32]] = []
 
-    def feed(self, window: Window) -> None:
-        piece, freed, over = self.part.feed(window)
+    def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
+        piece, freed, over = super().feed(window)
         self.verdicts.add(pool_result(over, self._layout))
         passed = (piece.at_pass >= 0) | (freed >= 0)
         self._at_pass.append(piece.at_pass[passed])
@@ -221,6 +215,7 @@ class _PoolChecks:
         )
         flushes = window.table.filter(is_window_flush(slots))
         self._flushes.append(flushes.get_column("seq").to_numpy())
+        return piece, freed, over
 
     def passes(self) -> Passes:
         flushed = pass_flushed(

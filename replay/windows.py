@@ -8,7 +8,7 @@ sites) and with what is under way, not with the trace.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from collectors.events import HmtraceError, require_events
 from replay.arena import ArenaUse
@@ -27,7 +27,7 @@ from replay.survey import survey
 from replay.wide import narrow_events, narrowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy as np
     import polars as pl
@@ -92,23 +92,16 @@ def replay(
     found = survey(events, state)
     losses = gaps_of(lost)
     table = events.lazy().drop(_UNUSED)
-    tell = progress or (lambda _done, _total: None)
     pool = PoolPart(layout, found, state, losses)
     rest = _Rest(layout, found, values, losses)
-    for window in windows(table, found.rows, rows):
+    for window in windows(table, found.rows, rows, progress):
         pool.feed(window)
         rest.feed(window)
-        tell(window.end_row, found.rows)
-    initial = "inferred" if state is None else "snapshot"
     if state is not None and pool.misfits >= MISFITS:
-        other = PoolPart(layout, found, None, losses)
-        for window in windows(table, found.rows, rows):
-            other.feed(window)
-            tell(window.end_row, found.rows)
-        if is_of_another_run(pool.misfits, other.misfits):
-            pool, initial = other, not_used(pool.misfits)
+        again = windows(table, found.rows, rows, progress)
+        pool = without_snapshot(pool, PoolPart(layout, found, None, losses), again)
     return outcome_from(
-        rest.figures(found, pool, initial), machine, shown, values, lost, clock_is_ns=clock_is_ns
+        rest.figures(found, pool), machine, shown, values, lost, clock_is_ns=clock_is_ns
     )
 
 
@@ -132,13 +125,13 @@ class Window(NamedTuple):
     last: bool
     beyond: int
 
-    @property
-    def end_row(self) -> int:
-        """Number of the row behind its last."""
-        return self.first_row + self.table.height
 
-
-def windows(events: pl.LazyFrame, total: int, rows: int) -> Iterator[Window]:
+def windows(
+    events: pl.LazyFrame,
+    total: int,
+    rows: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Window]:
     """Go through an event table in pieces.
 
     Parameters
@@ -149,6 +142,8 @@ def windows(events: pl.LazyFrame, total: int, rows: int) -> Iterator[Window]:
         Its rows.
     rows
         Rows per window.
+    progress
+        Called with the rows done and the rows in all, behind each window.
 
     Yields
     ------
@@ -164,6 +159,7 @@ def windows(events: pl.LazyFrame, total: int, rows: int) -> Iterator[Window]:
         whole, beyond = within_bounds(events.collect().sort("seq"))
         yield Window(whole, 0, last=True, beyond=beyond)
         return
+    tell = progress or (lambda _done, _total: None)
     first_row, position = 0, -1
     for batch in events.collect_batches(chunk_size=rows, maintain_order=True):
         if not batch.height:
@@ -178,6 +174,45 @@ def windows(events: pl.LazyFrame, total: int, rows: int) -> Iterator[Window]:
         table, beyond = within_bounds(batch)
         yield Window(table, first_row, first_row + batch.height >= total, beyond)
         first_row += batch.height
+        tell(first_row, total)
+
+
+class _Fed(Protocol):
+    """What replays the pool: :class:`PoolPart`, or something around one."""
+
+    misfits: int
+    initial_state: str
+
+    def feed(self, window: Window) -> object:
+        """Take a window."""
+        ...
+
+
+_AnyPool = TypeVar("_AnyPool", bound=_Fed)
+
+
+def without_snapshot(pool: _AnyPool, other: _AnyPool, again: Iterable[Window]) -> _AnyPool:
+    """Try whether the trace explains itself better without the pool's snapshot.
+
+    Parameters
+    ----------
+    pool
+        Replay with the snapshot, at the end of the trace.
+    other
+        The same without it, at the start.
+    again
+        The trace.
+
+    Returns
+    -------
+    The better of the two.
+    """
+    for window in again:
+        other.feed(window)
+    if not is_of_another_run(pool.misfits, other.misfits):
+        return pool
+    other.initial_state = not_used(pool.misfits)
+    return other
 
 
 class PoolPart:
@@ -187,6 +222,8 @@ class PoolPart:
     ----------
     misfits
         Calls so far whose address no order explains.
+    initial_state
+        As in :class:`replay.pool.PoolReplay`.
     """
 
     def __init__(
@@ -196,6 +233,7 @@ class PoolPart:
         self.order = LockOrder(window, found.pool, state=state, losses=losses)
         self._run = PoolRun(window, found.span)
         self.misfits = 0
+        self.initial_state = "inferred" if state is None else "snapshot"
 
     def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
         """Take a window.
@@ -252,7 +290,7 @@ class _Rest:
         self._work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, last=last)
 
-    def figures(self, found: Survey, pool: PoolPart, initial_state: str) -> Figures:
+    def figures(self, found: Survey, pool: PoolPart) -> Figures:
         remarks = []
         if self._sites.forgotten:
             remarks.append(
@@ -267,7 +305,7 @@ class _Rest:
             work=self._work,
             arena=self._use.outcome(),
             sites=self._sites.sites(),
-            initial_state=initial_state,
+            initial_state=pool.initial_state,
             beyond=self._beyond,
             remarks=tuple(remarks),
         )
