@@ -117,3 +117,16 @@ def test_a_forged_address_is_named_window_by_window(op: str) -> None:
     assert expected is not None
     assert found == replace(expected, state=found.state, picture=None)
     assert found.seq == events["seq"][row]
+
+
+def test_a_snapshot_of_another_run_is_left_aside_window_by_window() -> None:
+    capture, machine = opened("i386-510-twin-vmalloc128")
+    values = {**capture.facts.values(), "pool_state": (77, tuple((n, 2, None) for n in range(400)))}
+    done = replay_events(capture.events, machine, values=values)
+    expected = outcome_document(outcome_of(done, values, None, clock_is_ns=True))
+    assert "the snapshot contradicts the trace" in expected["caveats"][0]
+    found = replay(capture.events, machine, values=values, rows=3_000)
+    same(outcome_document(found), expected)
+    verdicts = validate_windows(capture.events.lazy(), machine, values=values, rows=3_000)
+    assert verdicts.initial_state == done.pool.initial_state
+    assert verdicts.kmap == validate(capture.events, machine, values=values).kmap
