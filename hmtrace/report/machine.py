@@ -243,13 +243,9 @@ def memory_rows(memory: Memory, page: int) -> list[tuple[str, str]]:
             if pages and name in {other.zone for other in memory.zones}
         ]
         rows.append((zone.zone, joined([kept, *reserves])))
-    rows.append(
-        (
-            "lowmem",
-            f"{size(memory.mem_map_bytes)} mem_map and {size(memory.other_bytes)} of the kernel "
-            "never get there",
-        )
-    )
+    remain = sum(zone.managed for zone in memory.zones if zone.zone != _HIGHMEM) * page
+    costs = f"{size(memory.mem_map_bytes)} mem_map, {size(memory.other_bytes)} kernel image"
+    rows.append(("lowmem", f"{costs}; {size(remain)} remain"))
     return rows
 
 
