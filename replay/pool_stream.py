@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from replay.tasks import own_events
+from replay.tasks import finished_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +178,14 @@ class PoolStream:
 
     def known(self, *, last: bool) -> Known:
         """The events whose place is settled, and how far they can be looked at."""
-        from replay.kernels.placing import ENTER_MAP, LOOKAHEAD, PASS, RETURN_MAP, Calls
+        from replay.kernels.placing import (
+            ENTER_MAP,
+            LOOKAHEAD,
+            NEVER_RETURNED,
+            PASS,
+            RETURN_MAP,
+            Calls,
+        )  # fmt: skip
 
         calls, stream = self.calls, self._events[: self._known]
         kinds, who = stream["kind"].copy(), stream["who"].copy()
@@ -214,7 +221,7 @@ class PoolStream:
             limit,
             Calls(
                 page=np.zeros(0, np.int64),
-                seen=calls["seen"].copy(),
+                seen=np.where(self._never_returned(), NEVER_RETURNED, calls["seen"]),
                 flushed_in=before,
                 last_pass=np.where(too_long, _FAR, pass_of),
                 final_pass=final,
@@ -313,7 +320,7 @@ class PoolStream:
         was_open = calls["is_open"].copy()
         was_open[calls["row"] >= _first(table)] = True
         waiting = np.flatnonzero(calls["is_open"] & (calls["row"] < _first(table)))
-        own = own_events(table.lazy()).select("row", "seq", "pid").collect()
+        own = finished_by(table.lazy()).select("row", "seq", "pid").collect()
         row, seq, pid = (
             np.concatenate([calls[name][waiting], own.get_column(name).to_numpy()])
             for name in ("row", "seq", "pid")
@@ -335,6 +342,12 @@ class PoolStream:
         calls["is_open"] &= ~settled
         ended: NDArray[np.bool_] = was_open & ~calls["is_open"]
         return ended
+
+    def _never_returned(self) -> NDArray[np.bool_]:
+        """Calls of kmap() that had not returned when their task's events ended."""
+        calls = self.calls
+        over = calls["end"] == NEVER
+        return np.asarray((calls["code"] == 0) & ~calls["returned"] & over, bool)
 
     def _passes_of(self, table: pl.DataFrame) -> NDArray[np.void]:
         """Flushes of a piece; the call of each is the kmap() that it was made by."""

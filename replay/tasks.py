@@ -14,3 +14,13 @@ def own_events(table: pl.LazyFrame) -> pl.LazyFrame:
     what interrupts did on top of it.
     """
     return table.filter((pl.col("op") != "switch") & (pl.col("ctx") & IN_INTERRUPT == 0))
+
+
+def finished_by(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Own events that show that the task's call before is over, whatever call that was.
+
+    As :func:`own_events`, but for the flushes that a call itself makes: kmap_high() may flush, and
+    then sleep for ever.
+    """
+    inside = pl.col("op").is_in(("pool_flush", "flush_range")) & pl.col("parent").is_not_null()
+    return own_events(table).filter(~inside)

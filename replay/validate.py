@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from replay.pictures import arena_picture, pool_picture
 from replay.pool import window_of
 from replay.pool_stream import is_mapping
 from replay.run import Replayed, replay_events
+from replay.tasks import finished_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
+
+
+FOR_EVER: Final = pl.lit(np.iinfo(np.uint64).max, pl.UInt64)
+"""`end_seq` of a call that never returned."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +301,21 @@ def _observed_waits(done: Replayed) -> int | None:
     switches = done.events.filter(pl.col("op") == "switch")
     if not switches.height or is_realtime(done.machine.config):
         return None
-    return sleeps_inside(done.events.filter(pl.col("op") == "kmap"), switches)
+    maps = done.events.filter(pl.col("op") == "kmap")
+    if maps.get_column("end_seq").null_count() < maps.height:  # else returns are not traced
+        maps = lasting(maps, done.events)
+    return sleeps_inside(maps, switches)
+
+
+def lasting(maps: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """The calls of kmap(), `end_seq` FOR_EVER for one that is the last thing its task did."""
+    last = finished_by(events.lazy()).group_by("pid").agg(last=pl.col("seq").max()).collect()
+    never = pl.col("end_seq").is_null() & (pl.col("seq") == pl.col("last"))
+    return (
+        maps.join(last, on="pid", how="left", maintain_order="left")
+        .with_columns(end_seq=pl.when(never).then(FOR_EVER).otherwise("end_seq"))
+        .drop("last")
+    )
 
 
 def sleeps_inside(maps: pl.DataFrame, switches: pl.DataFrame) -> int:

@@ -23,14 +23,16 @@ from replay.loss import gaps_of
 from replay.pool import MISFITS, state_from, window_of
 from replay.pool_stream import is_window_flush, passes_of
 from replay.survey import survey
-from replay.tasks import own_events
+from replay.tasks import finished_by, own_events
 from replay.validate import (
+    FOR_EVER,
     Divergence,
     Inferred,
     Result,
     Share,
     Validation,
     arena_result,
+    lasting,
     local_result,
     passes_result,
     pool_result,
@@ -303,13 +305,28 @@ class _Sleeps:
 
     def __init__(self) -> None:
         self.number = 0
+        self._returns = False
         self._open: pl.DataFrame | None = None
 
     def feed(self, table: pl.DataFrame) -> None:
         maps = table.filter(pl.col("op") == "kmap").select("pid", "seq", "end_seq")
+        self._returns |= maps.get_column("end_seq").null_count() < maps.height
+        if self._returns:
+            maps = lasting(maps, table)
         if self._open is not None:
-            maps = pl.concat([self._open, maps])
+            maps = pl.concat([self._still_open(self._open, table), maps])
         self.number += sleeps_inside(maps, table.filter(pl.col("op") == "switch"))
         if table.height:
             latest = maps.filter(pl.col("end_seq").is_not_null()).unique("pid", keep="last")
             self._open = latest.filter(pl.col("end_seq") > table["seq"][-1]).sort("seq")
+
+    @staticmethod
+    def _still_open(calls: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+        """Calls of before; what seemed to last for ever is over when its task does more."""
+        more = finished_by(table.lazy()).group_by("pid").agg(more=pl.col("seq").min()).collect()
+        over = (pl.col("end_seq") == FOR_EVER) & pl.col("more").is_not_null()
+        return (
+            calls.join(more, on="pid", how="left", maintain_order="left")
+            .with_columns(end_seq=pl.when(over).then("more").otherwise("end_seq"))
+            .drop("more")
+        )

@@ -36,6 +36,7 @@ from replay.kernels.placing import (
     MOVED_UNMAPS,
     N_MAPS,
     N_UNMAPS,
+    NEVER_RETURNED,
     ORDERED,
     PASS,
     PASS_KEY,
@@ -174,6 +175,9 @@ def _return_map(
     """A kmap returned: it has been served by now."""
     call = who[at]
     if w.placed[call]:
+        return
+    if calls.seen[call] == NEVER_RETURNED and w.row_of[call] >= 0:
+        give_up(w, call)  # it has tried, and sleeps for ever
         return
     if calls.pin[call] and w.pool.slot[calls.page[call]] < 0:
         # Somebody mapped the page before: a call that has not returned yet, if it is pending.

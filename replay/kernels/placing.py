@@ -45,6 +45,9 @@ ORDERED = 1  # an observed address decided the order of overlapping calls
 INITIAL = 2  # an observed address told something of the initial state
 DIVERGED = 3  # no order explains what was observed
 
+NEVER_RETURNED = -2
+"""Calls.seen: the task's events end inside the call."""
+
 # What is not known of a slot's initial state (Work.doubt)
 KNOWN = 0
 DOUBT = 1  # taken for free; may be stale or held
@@ -79,7 +82,7 @@ class Calls(NamedTuple):
     page : ndarray of int64
         Dense page number.
     seen : ndarray of int64
-        Slot that the kernel returned, -1 unknown.
+        Slot that the kernel returned, -1 unknown, NEVER_RETURNED.
     flushed_in : ndarray of int64
         Stream position of the last PASS before the return, whoever made it.
     last_pass : ndarray of int64
