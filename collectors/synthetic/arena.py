@@ -1,6 +1,6 @@
 """The vmap arena: areas taken at the lowest fitting address, freed lazily, purged together.
 
-mm/vmalloc.c of 6.1: alloc_vmap_area, free_vmap_area_noflush, __purge_vmap_area_lazy,
+mm/vmalloc.c of 6.1 to 6.12: alloc_vmap_area, free_vmap_area_noflush, __purge_vmap_area_lazy,
 drain_vmap_area_work.
 """
 
@@ -44,7 +44,7 @@ class Arena:
     busy
         Areas in use by their start.
     lazy
-        Areas that wait for a purge, ascending and merged.
+        Areas that wait for a purge, ascending; those that touch are one where the kernel does so.
     lazy_pages
         Their pages.
     """
@@ -178,6 +178,9 @@ class Arena:
     def _make_lazy(self, start: int, end: int) -> None:
         self.lazy_pages += (end - start) // PAGE
         at = bisect.bisect(self.lazy, (start, end))
+        if not self.board.kernel.merges_lazy:
+            self.lazy.insert(at, (start, end))
+            return
         if at < len(self.lazy) and self.lazy[at][0] == end:
             end = self.lazy.pop(at)[1]
         if at and self.lazy[at - 1][1] == start:
@@ -209,7 +212,7 @@ class Arena:
             self.truth.hulls += 1
             yield from tracer.flush_range(task, min(start, areas[0][0]), max(end, areas[-1][1]))
             yield from self._free_lock.take(task)
-            for area in areas:
+            for area in areas if self.board.kernel.merges_lazy else reversed(areas):
                 self.free.give_back(*area)
                 self.lazy_pages -= (area[1] - area[0]) // PAGE
                 self._use(area[0], area[0] - area[1])
@@ -241,3 +244,5 @@ class Arena:
                 yield from self.purge(self._worker, NOWHERE, 0, _WORKER)
                 self.purging.release()
                 yield self.tracer.brief()
+                if self.board.kernel.drains_once:
+                    break

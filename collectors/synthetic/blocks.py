@@ -1,6 +1,6 @@
 """vm_map_ram(): blocks of the arena cut into pieces, one queue of blocks per CPU.
 
-mm/vmalloc.c of 6.1: vb_alloc, vb_free, new_vmap_block, purge_fragmented_blocks,
+mm/vmalloc.c of 6.1 to 6.12: vb_alloc, vb_free, new_vmap_block, purge_fragmented_blocks,
 _vm_unmap_aliases.
 """
 
@@ -46,6 +46,7 @@ class Blocks:
         self.truth = tracer.truth.arena
         self.queues: list[list[Block]] = [[] for _ in range(self.board.cpus)]
         self.by_start: dict[int, Block] = {}
+        self._young = self.board.block_pages // 4
         arena.fragments = self.purge_fragments
 
     def map(self, task: Task, pages: int, array: int, site: int) -> Generator[object, None, int]:
@@ -112,9 +113,14 @@ class Blocks:
         """Give up blocks of which nothing is in use, though not all was handed out."""
         self.tracer.hit(task, "purge_fragmented_blocks")
         yield -self.tracer.lag()
+        yield from self._give_up(task, self.board.block_pages)
+
+    def _give_up(self, task: Task, below: int) -> Generator[object, None, None]:
+        """Give up such blocks with fewer than so many pages that were never used."""
         for queue in self.queues:
             for block in list(queue):
-                if block.left + block.dirty == self.board.block_pages and block.dirty:
+                unused = block.left + block.dirty == self.board.block_pages and block.dirty
+                if unused and block.left < below:
                     queue.remove(block)
                     del self.by_start[block.start]
                     yield from self.arena.release(task, block.start)
@@ -123,17 +129,25 @@ class Blocks:
         self, task: Task, start: int = NOWHERE, end: int = 0, *, flush: bool = False
     ) -> Generator[object, None, None]:
         """_vm_unmap_aliases(): flush whatever may still be in a TLB."""
-        tracer, bits = self.tracer, self.board.block_pages
+        tracer = self.tracer
         tracer.hit(task, "vm_unmap_aliases_part", start, end, int(flush))
         yield -tracer.lag()
-        for queue in self.queues:
-            for block in queue:
-                if 0 < block.dirty < bits:
-                    start = min(start, block.start + block.first_dirty * PAGE)
-                    end = max(end, block.start + block.last_dirty * PAGE)
-                    flush = True
-        yield from self.arena.purging.take(task)
-        yield from self.purge_fragments(task)
+        if self.board.kernel.keeps_young_blocks:
+            yield from self.arena.purging.take(task)
+            yield from self._give_up(task, self._young)
+            dirty = [block for block in self.by_start.values() if block.last_dirty]
+        else:
+            queued = (block for queue in self.queues for block in queue)
+            dirty = [block for block in queued if block.dirty]
+        for block in dirty:
+            start = min(start, block.start + block.first_dirty * PAGE)
+            end = max(end, block.start + block.last_dirty * PAGE)
+            flush = True
+            if self.board.kernel.keeps_young_blocks:
+                block.first_dirty, block.last_dirty = 1 << 30, 0
+        if not self.board.kernel.keeps_young_blocks:
+            yield from self.arena.purging.take(task)
+            yield from self.purge_fragments(task)
         site = SITE["_vm_unmap_aliases"]
         if not (yield from self.arena.purge(task, start, end, site)) and flush:
             yield from tracer.flush_range(task, start, end)

@@ -7,7 +7,7 @@ asm/fixmap.h, arch/arm/mm/mmu.c (adjust_lowmem_bounds); mm/vmalloc.c for the are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from collectors.errors import HmtraceError
@@ -26,7 +26,41 @@ SPLITS: Final = {
 }  # fmt: skip
 """PAGE_OFFSET by architecture and split (arch/x86/Kconfig, arch/arm/Kconfig)."""
 
-RELEASES: Final = {"i386": "6.1.0-50-686", "arm": "6.1.0-50-armmp"}
+
+@dataclass(frozen=True)
+class Generation:
+    """What distinguishes the kernels that can be simulated: mm/vmalloc.c changed.
+
+    Attributes
+    ----------
+    release
+        As ``uname -r`` begins.
+    merges_lazy
+        Lazily freed areas that touch become one, and a purge gives them back in ascending order;
+        else they stay apart, and go back in descending order (6.9).
+    drains_once
+        The worker purges once, however much waits afterwards (6.9).
+    keeps_young_blocks
+        vm_unmap_aliases() leaves fragmented blocks alone of which a quarter was never used, and
+        flushes what is dirty in a block once, not at every call (6.5).
+    """
+
+    release: str
+    merges_lazy: bool = True
+    drains_once: bool = False
+    keeps_young_blocks: bool = False
+
+
+KERNELS: Final = {
+    "6.1": Generation("6.1.0-50"),
+    "6.5": Generation("6.5.0-0.deb12.4", keeps_young_blocks=True),
+    "6.12": Generation(
+        "6.12.95+deb12", merges_lazy=False, drains_once=True, keeps_young_blocks=True
+    ),
+}
+"""The kernels by name."""
+
+_FLAVOURS: Final = {"i386": ("-686", "-686-pae"), "arm": ("-armmp", "-armmp-lpae")}
 _MOST_CPUS: Final = {"i386": 32, "arm": 8}
 _ARM_RAM: Final = 0x4000_0000
 """Where RAM starts on QEMU's and many real boards."""
@@ -53,6 +87,8 @@ class Board:
         Frames: first RAM, first highmem, behind the last.
     page_struct, mem_map
         sizeof(struct page); address of that of frame `first_pfn`.
+    kernel
+        How it behaves.
     """
 
     arch: str
@@ -75,12 +111,12 @@ class Board:
     max_pfn: int
     page_struct: int
     mem_map: int
+    kernel: Generation = KERNELS["6.1"]
 
     @property
     def release(self) -> str:
         """As ``uname -r``."""
-        suffix = {"i386": "-pae", "arm": "-lpae"}[self.arch] if self.pae else ""
-        return RELEASES[self.arch] + suffix
+        return self.kernel.release + _FLAVOURS[self.arch][self.pae]
 
     @property
     def local_depth(self) -> int:
@@ -121,7 +157,13 @@ class Board:
 
 
 def make_board(
-    arch: str = "i386", *, split: str = "3g", pae: bool = True, ram: int = GIB, cpus: int = 2
+    arch: str = "i386",
+    *,
+    split: str = "3g",
+    pae: bool = True,
+    ram: int = GIB,
+    cpus: int = 2,
+    kernel: str = "6.1",
 ) -> Board:
     """Lay out a machine.
 
@@ -137,6 +179,8 @@ def make_board(
         Bytes.
     cpus
         CPUs that are online.
+    kernel
+        Key of :data:`KERNELS`.
 
     Raises
     ------
@@ -151,7 +195,10 @@ def make_board(
         raise _wrong(f"the {split} split needs a kernel without PAE or LPAE", "give --no-pae")
     if not 1 <= cpus <= _MOST_CPUS[arch]:
         raise _wrong(f"{cpus} CPUs", f"1 to {_MOST_CPUS[arch]} on {arch}")
+    if kernel not in KERNELS:
+        raise _wrong(f"kernel {kernel!r} cannot be simulated", ", ".join(KERNELS))
     board = (_i386 if arch == "i386" else _arm)(split, pae, ram, cpus)
+    board = replace(board, kernel=KERNELS[kernel])
     if board.max_pfn - board.lowmem_end_pfn < 8 * MIB // PAGE:
         low = (board.lowmem_end_pfn - board.first_pfn) * PAGE // MIB
         raise _wrong(

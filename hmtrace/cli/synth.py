@@ -70,6 +70,9 @@ def synth(
         ),
     ] = None,
     arch: Annotated[str, typer.Option("--arch", metavar="ARCH", help="i386 or arm.")] = "i386",
+    kernel: Annotated[
+        str, typer.Option("--kernel", metavar="RELEASE", help="6.1, 6.5 or 6.12.")
+    ] = "6.1",
     split: SplitOption = None,
     ram: RamOption = None,
     pae: PaeOption = None,
@@ -126,7 +129,7 @@ def synth(
     if form in (Form.TABLE, Form.JSON):
         raise HmtraceError(f"--format {form} is for --list", exit_code=2)
     chosen, form = SCENARIOS[scenario], form or _form_of(output)
-    board = _board(chosen, arch, split, ram, pae, cpus)
+    board = _board(chosen, arch, kernel, split, ram, pae, cpus)
     asked: dict[str, Any] = {"seed": seed, "events": events, "options": _numbers(settings or [])}
     chosen.values(asked["options"])  # a wrong one is told before any work is done
     if output is None or str(output) == "-":
@@ -155,6 +158,7 @@ def _list(form: Form | None, color: Color, output: Path | None, *, force: bool) 
 def _board(
     scenario: Scenario,
     arch: str,
+    kernel: str,
     split: str | None,
     ram: str | None,
     pae: bool | None,  # noqa: FBT001
@@ -166,6 +170,7 @@ def _board(
     size = GIB if ram is None else parse_size(ram, "--ram", low=_SMALLEST, high=_LARGEST)
     return make_board(
         arch,
+        kernel=kernel,
         split=split or "3g",
         pae=(arch == "i386" and split not in ("3g_opt", "2g_opt")) if pae is None else pae,
         ram=size,

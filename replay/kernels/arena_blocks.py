@@ -198,13 +198,20 @@ def _release(b: Blocks, address: int, bits: int) -> int:
 
 @kernel
 def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
-    """Range of all unmapped pieces in queued blocks; (-1, -1) none.
+    """Range of all unmapped pieces in blocks; (-1, -1) none.
 
-    With `forget` (dirty_range_reset) each is flushed once only.
+    With `forget` (dirty_range_reset) each is flushed once only, blocks that have left their queue
+    are visited too, and one that is given up at this visit is no part of the range: nothing in it
+    is in use, and less than a quarter was never used. Else only those in a queue count.
     """
     start, end = np.int64(1) << 40, np.int64(-1)
     for k in range(b.reg[COUNT]):
-        if b.block[k, QUEUED] == 1 and 0 < b.block[k, DIRTY] < bits and b.block[k, DIRTY_MAX] > 0:
+        left, dirty = b.block[k, LEFT], b.block[k, DIRTY]
+        if forget:
+            visited = left != UNKNOWN and not (left + dirty == bits and left < bits // 4)
+        else:
+            visited = b.block[k, QUEUED] == 1
+        if visited and 0 < dirty < bits and b.block[k, DIRTY_MAX] > 0:
             start = min(start, b.block[k, START] + b.block[k, DIRTY_MIN] * PAGE)
             end = max(end, b.block[k, START] + b.block[k, DIRTY_MAX] * PAGE)
             if forget:

@@ -64,6 +64,7 @@ def test_addresses_are_those_that_the_model_derives(tmp_path: Path, wanted: dict
         ({"split": "3g_opt"}, "without PAE"),
         ({"split": "5g"}, "no split"),
         ({"cpus": 0}, "0 CPUs"),
+        ({"kernel": "2.4"}, "cannot be simulated"),
         ({"arch": "arm", "cpus": 9}, "9 CPUs"),
         ({"pae": False, "ram": 8 * GIB}, "more than i386 can address"),
         ({"arch": "arm", "pae": False, "ram": 4 * GIB}, "above 4 GiB"),

@@ -32,21 +32,32 @@ ARENA = {"allocs": "allocs", "failures": "failures", "lazy_purges": "hulls"}
 
 def judge(folder: Path, scenario: str, **asked: Any) -> tuple[dict[str, Any], Validation, Outcome]:
     """What happened, the model's check against it, and the report's figures."""
-    board = board_of(asked.pop("arch"), cpus=asked.pop("cpus"))
+    machine = {name: asked.pop(name) for name in ("cpus", "kernel") if name in asked}
+    board = board_of(asked.pop("arch"), **machine)
     truth = simulate(folder, scenario, board, **({"events": EVENTS} | asked))
     capture = open_capture(folder)
     values = capture.facts.values()
-    machine, assumed = Machine.from_facts(values)
+    described, assumed = Machine.from_facts(values)
     assert assumed == ()
     events = capture.events.collect()
-    return truth, validate(events, machine, values=values), replay(events, machine, values=values)
+    checked = validate(events, described, values=values)
+    return truth, checked, replay(events, described, values=values)
 
 
-@pytest.mark.parametrize("arch", ["i386", "arm"])
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_one_cpu_is_predicted_completely(tmp_path: Path, scenario: str, arch: str) -> None:
+CASES = [(name, arch, "6.1") for name in SCENARIOS for arch in ("i386", "arm")] + [
+    (name, "i386", kernel)
+    for name in ("map-ram", "purge-storm", "vmap-fragment", "module-storm", "mixed")
+    for kernel in ("6.5", "6.12")
+]
+
+
+@pytest.mark.parametrize(("scenario", "arch", "kernel"), CASES)
+def test_one_cpu_is_predicted_completely(
+    tmp_path: Path, scenario: str, arch: str, kernel: str
+) -> None:
     """Without calls that overlap nothing is open: every address, flush, purge, wait, figure."""
-    truth, checked, outcome = judge(tmp_path, scenario, arch=arch, cpus=1)
+    truth, checked, outcome = judge(tmp_path, scenario, arch=arch, cpus=1, kernel=kernel)
+    assert checked.generation == kernel
     for kind in (checked.kmap, checked.kmap_local, checked.vmap):
         assert kind.exact == kind.total
     addresses = {op: told["count"] for op, told in truth["addresses"].items()}
