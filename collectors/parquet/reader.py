@@ -11,6 +11,7 @@ from collectors.errors import HmtraceError
 from collectors.events import SCHEMA, require_events
 from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
 from collectors.parquet.metadata import Document
+from collectors.parquet.quiet import native_stderr_dropped
 from collectors.spool import spool_file
 
 if TYPE_CHECKING:
@@ -52,29 +53,8 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
         raise HmtraceError("the Parquet file ends early: it is truncated", source=source.trace)
     path = source.file or _copied(source)
     try:
-        text = pl.read_parquet_metadata(path).get(KEY)
-        if text is None:
-            raise HmtraceError(
-                "a Parquet file, but none that hmtrace wrote",
-                source=source.trace,
-                hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
-            )
-        document = Document(text, source.trace)
-        events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
-        require_events(events)
-        rows = events.select(pl.len()).collect().item()
-        if rows != document.rows:
-            msg = f"the file holds {rows} rows, its metadata speaks of {document.rows}"
-            raise HmtraceError(msg, source=source.trace)
-        if rows > max(size, 1 << 16):
-            msg = f"{size} bytes that claim {rows} rows: refused"
-            raise HmtraceError(msg, source=source.trace)
-        checked = _checked(events, source.trace, lambda n: _tell(progress, n * size, rows, size))
-        if rows <= SMALL:
-            events = pl.concat([pl.DataFrame(schema=SCHEMA), *checked]).lazy()
-        else:
-            for _ in checked:
-                pass
+        with native_stderr_dropped():
+            document, events = _read(source, path, progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise HmtraceError(f"damaged Parquet file: {reason}", source=source.trace) from None
@@ -96,8 +76,38 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
         facts=document.facts,
         lost=Lost(document.lost),
         notes=document.notes,
-        spooled=rows > SMALL,
+        spooled=document.rows > SMALL,
     )
+
+
+def _read(
+    source: Source, path: Path, progress: Callable[[int, int], None] | None
+) -> tuple[Document, pl.LazyFrame]:
+    """Read and check the metadata and the table, which is kept in memory if it is small."""
+    size = len(source.data)
+    text = pl.read_parquet_metadata(path).get(KEY)
+    if text is None:
+        raise HmtraceError(
+            "a Parquet file, but none that hmtrace wrote",
+            source=source.trace,
+            hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
+        )
+    document = Document(text, source.trace)
+    events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
+    require_events(events)
+    rows = events.select(pl.len()).collect().item()
+    if rows != document.rows:
+        msg = f"the file holds {rows} rows, its metadata speaks of {document.rows}"
+        raise HmtraceError(msg, source=source.trace)
+    if rows > max(size, 1 << 16):
+        msg = f"{size} bytes that claim {rows} rows: refused"
+        raise HmtraceError(msg, source=source.trace)
+    checked = _checked(events, rows, source.trace, lambda n: _tell(progress, n * size, rows, size))
+    if rows <= SMALL:
+        return document, pl.concat([pl.DataFrame(schema=SCHEMA), *checked]).lazy()
+    for _ in checked:
+        pass
+    return document, events
 
 
 def _copied(source: Source) -> Path:
@@ -114,7 +124,7 @@ def _tell(progress: Callable[[int, int], None] | None, done: int, of: int, size:
 
 
 def _checked(
-    events: pl.LazyFrame, source: str, tell: Callable[[int], None]
+    events: pl.LazyFrame, rows: int, source: str, tell: Callable[[int], None]
 ) -> Iterator[pl.DataFrame]:
     """Give the table in batches, each checked.
 
@@ -133,7 +143,7 @@ def _checked(
             msg = f"column {nulls[0]!r} has empty cells"
             raise HmtraceError(msg, source=source)
         first, final = batch.item(0, "seq"), batch.item(-1, "seq")
-        ascending = batch.select((seq.diff(null_behavior="drop").cast(pl.Int64) > 0).all()).item()
+        ascending = batch.select((seq > seq.shift()).all()).item()
         if first <= last or not ascending or final >= 1 << 62:
             msg = f"the rows are not in the order of 'seq' (among rows {done} to "
             msg += f"{done + batch.height})"
@@ -144,3 +154,5 @@ def _checked(
         done += batch.height
         tell(done)
         yield batch
+    if done != rows:  # polars ends early where a thread of its own gave up
+        raise HmtraceError(f"damaged Parquet file: {done} of {rows} rows", source=source)

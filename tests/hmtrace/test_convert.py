@@ -187,3 +187,17 @@ def test_a_lazy_source(tmp_path):
     (tmp_path / "t").write_text("no trace\n")
     with pytest.raises(HmtraceError):
         collectors.scan(tmp_path / "t").collect()
+
+
+def test_perf_script_out_of_order_through_a_file(tmp_path):
+    from collectors import write_parquet
+
+    times = [5000, 3000, 9000, 1000, 3000]
+    lines = [
+        f"perl 143 [001] 10.{t:06d}: hm:kmap_high: (c126f820) page={n:#x}\n"
+        for n, t in enumerate(times)
+    ]
+    (tmp_path / "t").write_text("".join(lines))
+    made = write_parquet(tmp_path / "t", tmp_path / "x.parquet").events.collect()
+    assert made.equals(open_capture(tmp_path / "t").events.collect())
+    assert made["page"].to_list() == [3, 1, 4, 0, 2]
