@@ -11,7 +11,6 @@ from collectors.errors import HmtraceError
 from collectors.events import SCHEMA, require_events
 from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
 from collectors.parquet.metadata import Document
-from collectors.parquet.quiet import native_stderr_dropped
 from collectors.spool import spool_file
 
 if TYPE_CHECKING:
@@ -53,8 +52,7 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
         raise HmtraceError("the Parquet file ends early: it is truncated", source=source.trace)
     path = source.file or _copied(source)
     try:
-        with native_stderr_dropped():
-            document, events = _read(source, path, progress)
+        document, events = _read(source, path, progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise HmtraceError(f"damaged Parquet file: {reason}", source=source.trace) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hmtrace.cli.progress import ProgressBar
+from hmtrace.cli.quiet import native_stderr_dropped
 from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def read(path: str) -> Capture:
     from collectors import open_capture
 
     _warn_of_compiling()
-    with ProgressBar("reading") as progress:
+    with native_stderr_dropped(), ProgressBar("reading") as progress:
         return open_capture(path, progress=progress, counted=progress.count)
 
 
@@ -54,7 +55,7 @@ def convert_to_parquet(path: str, target: Path) -> Capture:
     from collectors import write_parquet
 
     _warn_of_compiling()
-    with ProgressBar("converting") as progress:
+    with native_stderr_dropped(), ProgressBar("converting") as progress:
         return write_parquet(path, target, progress=progress, counted=progress.count)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,6 @@ from collectors.events import SCHEMA, empty
 from collectors.facts import Area, Fact, Facts, Probe, Zone
 from collectors.parquet.layout import KEY
 from collectors.parquet.metadata import Document, encode
-from collectors.parquet.quiet import native_stderr_dropped
 from collectors.parquet.writer import TableWriter, write_capture
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -248,14 +246,3 @@ def test_a_file_that_cannot_be_written(tmp_path):
         TableWriter(tmp_path / "none" / "f") as writer,
     ):
         writer.finish("")
-
-
-def test_what_a_native_library_says_is_dropped(capfd):
-    with native_stderr_dropped():
-        os.write(2, b"thread panicked\n")
-        sys.stderr.write("mine\n")
-    os.write(2, b"after\n")
-    said = capfd.readouterr().err
-    assert "panicked" not in said
-    assert "mine" in said
-    assert "after" in said

@@ -20,6 +20,7 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 from hmtrace.cli import app
+from hmtrace.cli.quiet import native_stderr_dropped
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 
@@ -201,3 +202,27 @@ def test_perf_script_out_of_order_through_a_file(tmp_path):
     made = write_parquet(tmp_path / "t", tmp_path / "x.parquet").events.collect()
     assert made.equals(open_capture(tmp_path / "t").events.collect())
     assert made["page"].to_list() == [3, 1, 4, 0, 2]
+
+
+def test_what_a_native_library_says_is_dropped(capfd):
+    with native_stderr_dropped():
+        os.write(2, b"thread panicked\n")
+        sys.stderr.write("mine\n")
+    os.write(2, b"after\n")
+    said = capfd.readouterr().err
+    assert "panicked" not in said
+    assert "mine" in said
+    assert "after" in said
+
+
+def test_damage_is_told_in_one_line(tmp_path):
+    path = tmp_path / "x.parquet"
+    run("convert", WAITERS, "-o", path)
+    data = path.read_bytes()
+    for at in range(8, len(data), len(data) // 7):
+        path.write_bytes(data[:at] + bytes(40) + data[at + 40 :])
+        command = [sys.executable, "-m", "hmtrace", "info", str(path)]
+        done = subprocess.run(command, capture_output=True, check=False, text=True)
+        assert done.returncode in (0, 3)
+        assert "panicked" not in done.stderr
+        assert done.returncode == 0 or done.stderr.startswith(f"hmtrace: {path}: ")
