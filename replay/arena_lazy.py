@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from replay.arena_events import ArenaCalls
     from replay.kernels.arena_lazy import Lazy
 
+_MAX_UNDER_WAY: Final = 2
+"""Purges that can count at once: vmap_purge_lock lets one in, another may be about to end."""
 MAX_SUSPECTS: Final = 256
 """Wrong predictions that one look for late frees goes through."""
 
@@ -78,6 +80,7 @@ def counters(replay: LazyReplay, calls: ArenaCalls, page_size: int) -> tuple[Laz
     told = seen >= 0
     here = lazy.nr_lazy[replay.of_free[told]] // page_size
     given = lazy.purge[replay.of_purge[: replay.purges]]
+    here = here + _being_given_back(replay, calls, seen[told] - here, page_size, told=told)
     purged = calls.purges.get_column("purged").to_numpy()
     counted = purged >= 0
     areas = given[counted, 1] - given[counted, 0]
@@ -85,6 +88,38 @@ def counters(replay: LazyReplay, calls: ArenaCalls, page_size: int) -> tuple[Laz
         LazyCount(int(told.sum()), int((here == seen[told]).sum())),
         LazyCount(int(counted.sum()), int((areas == purged[counted]).sum())),
     )
+
+
+def _being_given_back(
+    replay: LazyReplay,
+    calls: ArenaCalls,
+    more: NDArray[np.int64],
+    page_size: int,
+    *,
+    told: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Pages that purges had taken off the list and still counted when each free came.
+
+    A purge takes its areas off the counter as it gives them back, from 6.9 on all at its end
+    (mm/vmalloc.c: __purge_vmap_area_lazy, purge_vmap_node). Only what explains `more`, the pages
+    that the kernel counted beyond the model's list, is returned; else 0.
+    """
+    lazy = replay.lazy
+    out = np.zeros(more.size, np.int64)
+    detach, end = calls.purges.select("detach", "hi").to_numpy().reshape(-1, 2).T
+    entered = calls.frees.get_column("lo").to_numpy()[told]
+    for number in np.flatnonzero(more > 0).tolist():
+        left = int(more[number])
+        under_way = np.flatnonzero((detach < entered[number]) & (entered[number] <= end))
+        possible = {0}
+        for purge in under_way[-_MAX_UNDER_WAY:].tolist():
+            first, last = lazy.purge[replay.of_purge[purge], :2]
+            areas = lazy.given[first:last]
+            pages = (areas[:, 1] - areas[:, 0])[::-1].cumsum() // page_size
+            possible |= {n + p for n in possible for p in pages.tolist() if n + p <= left}
+        if left in possible:
+            out[number] = left
+    return out
 
 
 def lazy_stream(
