@@ -259,10 +259,12 @@ def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
         flush_start=pl.when(follows).then("next_start").otherwise("flush_start"),
         flush_end=pl.when(follows).then("next_end").otherwise("flush_end"),
     )
-    # The tracepoint alone (include/trace/events/vmalloc.h): its range is the one flushed.
+    # The tracepoint alone (include/trace/events/vmalloc.h): its range is the one flushed, and it
+    # stands at the end, so the list may have been taken at any time since the purge before.
     told = pl.col("purged").is_not_null() & ~pl.col("entry_traced")
     some = pl.col("purged") > 0
     rows = rows.with_columns(
+        entry=pl.when(told).then(pl.col("position").shift(1, fill_value=0)).otherwise("position"),
         flush=pl.when(told & some).then("position").otherwise("flush"),
         flush_start=pl.when(told).then("start").otherwise("flush_start"),
         flush_end=pl.when(told).then("end").otherwise("flush_end"),
@@ -279,7 +281,7 @@ def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
         lo=detach,
         hi=pl.coalesce(pl.col("end_position") - 1, "bound", pl.lit(NEVER)),
         at=pl.coalesce(pl.col("end_position") - 1, detach),
-        entry="position",
+        entry="entry",
         detach=detach,
         start=pl.col("start").fill_null(_TOP - 1),
         end=pl.col("end").fill_null(0),

@@ -171,6 +171,12 @@ def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     if kernels:
         named = (f"{clean(name)} ({plural(n, 'capture')})" for name, n in sorted(kernels.items()))
         yield Text("kernels like " + ", ".join(named), style="dim")
+    counted, exact = (sum(e.get("lazy", {}).get(k, 0) for e in entries) for k in ("total", "exact"))
+    if counted:
+        yield Text(
+            f"pages waiting for a purge: {count(exact)} of {count(counted)} counters of the kernel",
+            style="dim",
+        )
     if unpredicted:
         yield Text(f"{', '.join(unpredicted)}: the model predicted no address", style="dim")
     if fed:
