@@ -19,6 +19,7 @@ __all__ = [
     "IN_INTERRUPT",
     "OPS",
     "OP_CODE",
+    "REASONS",
     "SCHEMA",
     "Ctx",
     "HmtraceError",
@@ -48,10 +49,22 @@ OPS: Final = (
     "sched_out",
     "sched_in",
     "switch",
+    "tlb_flush",
 )
 """Values of column ``op``; the position of a name is its code in compiled loops."""
 
 OP_CODE: Final = {name: code for code, name in enumerate(OPS)}
+
+REASONS: Final = (
+    "task switch",
+    "remote shootdown",
+    "local shootdown",
+    "local mm shootdown",
+    "remote ipi send",
+    "remote wrong cpu",
+)
+"""Values of column ``reason``, by the kernel's number (include/linux/mm_types.h: enum
+tlb_flush_reason)."""
 
 
 class Ctx(IntFlag):
@@ -95,6 +108,12 @@ SCHEMA: Final[dict[str, pl.DataType]] = {
     "entry_traced": pl.Boolean(),
     "next_pid": pl.Int32(),
     "blocked": pl.Boolean(),
+    "nr_lazy": pl.UInt64(),
+    "nr_lazy_max": pl.UInt64(),
+    "purged": pl.UInt64(),
+    "reason": pl.Enum(REASONS),
+    "duration": pl.Int64(),
+    "stack": pl.Categorical(),
 }
 """Columns and types of the event table.
 
@@ -113,13 +132,25 @@ pages, size, align, start, end
     As the operation has them: pages, bytes, bytes, addresses.
     ``area_alloc``: `start`/`end` are the range allowed, `vaddr` is the address found and 0 for a
     failed call; ``area_free``: `vaddr` and `end` are the area;
-    ``area_purge``: `start`/`end` as given, `pages` is the returned truth value.
+    ``area_purge``: `start`/`end` as given (those flushed, where only the tracepoint shows it),
+    `pages` is the returned truth value.
 caller, site
     Return address of the call, and its symbol as ``function+0x12`` where known.
 parent
     `seq` of the innermost operation of the same task that was open at this one's entry.
 next_pid, blocked
     ``switch`` only: the task switched to, and whether the old one went to uninterruptible sleep.
+nr_lazy, nr_lazy_max, purged
+    As the tracepoints of ``area_free`` (pages lazily freed after it, and the limit) and
+    ``area_purge`` (areas given back) tell.
+reason
+    ``tlb_flush`` only, the tracepoint tlb:tlb_flush: a CPU flushed its TLB of `pages` pages (null:
+    all) of a user address space.
+duration
+    Nanoseconds that the function_graph tracer measured; the stamps of its text are coarser, or
+    missing.
+stack
+    Stack trace of the entry, else of the return: ``innermost<-caller<-caller``.
 """
 
 

@@ -11,52 +11,48 @@ open for too long, gets its return through a list of its own (:class:`Late`).
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 
 from collectors import probes
-from collectors.events import OP_CODE
-from collectors.raw import RAW_DTYPE
+from collectors.columns import NO_OP, NONE, VALUE_COLUMNS, Calls, Last, Late, Plan, Rows, Tasks
+from collectors.events import REASONS
 
-VALUE_COLUMNS: Final = (
-    "page",
-    "pfn",
-    "vaddr",
-    "pages",
-    "size",
-    "align",
-    "start",
-    "end",
-    "caller",
-)
-"""Columns of the event table that hold a value of a raw event; the position is its code."""
-
-NONE = -1
 WALK = 64
 """How many open calls of a task a return looks through: nesting in the kernel is far below."""
 DEEPEST = 512
 """Open calls that a task can have; beyond, those that are the oldest half are forgotten."""
 
-_FUNCTIONS = len(probes.FUNCTIONS)
 _SWITCH = probes.KIND_SWITCH
 _PAGE_CALL = probes.FUNCTION_OF["__kmap_local_page_prot"]
 _PFN_CALL = probes.FUNCTION_OF["__kmap_local_pfn_prot"]
-_PFN, _VADDR, _CALLER = (VALUE_COLUMNS.index(name) for name in ("pfn", "vaddr", "caller"))
+_PFN, _VADDR, _PAGES, _END, _CALLER, _PURGED = (
+    VALUE_COLUMNS.index(name) for name in ("pfn", "vaddr", "pages", "end", "caller", "purged")
+)
+_STACK = probes.KIND_STACK
+_TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]
+NO_REASON = len(REASONS)
+"""Code of a reason that the kernel did not give, or that hmtrace does not know."""
+NO_DURATION = -1
+_ALL_PAGES = 0xFFFF_FFFF  # TLB_FLUSH_ALL is -1 (include/linux/mm_types.h)
 _IDLE = 1 << 40
 """Task number of CPU 0's idle task; those of the other CPUs follow. No pid is as large."""
 _IRQ_LEVELS = 14  # Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI
 _CTX_UNKNOWN = 128
-_NO_OP = 255
 _FIRST_ERROR = 0xFFFF_F001
 """ERR_PTR(-MAX_ERRNO): addresses from here on are error codes (include/linux/err.h)."""
 
 # Bits of Rows.valid; the first are those of VALUE_COLUMNS.
-HAS_END = 1 << 9
-HAS_PARENT = 1 << 10
-IS_SWITCH = 1 << 11
-ENTRY_TRACED = 1 << 12
+HAS_END = 1 << 16
+HAS_PARENT = 1 << 17
+IS_SWITCH = 1 << 18
+ENTRY_TRACED = 1 << 19
+_LATE_STACK = 1 << 20  # known from an earlier pass: that of the return, unless the entry has one
+
+# What a late event is.
+_INNER, _RETURN, _NOTE, STACKED = 0, 1, 2, 3
 
 # Cells of the loop's state.
 POSITION = 0  # raw event of the piece to read next
@@ -76,183 +72,6 @@ DONE, TASKS_FULL = 0, 1
 _BARE: Any = {"cache": True, "nogil": True, "_nrt": False}
 _loop: Any = numba.njit(**_BARE)
 _piece: Any = numba.njit(forceinline=True, **_BARE)
-
-
-class Plan(NamedTuple):
-    """What the kinds of raw events mean.
-
-    op : ndarray of uint8, shape (kinds,)
-        Code of the operation, 255 where the event has no row.
-    column : ndarray of int8, shape (kinds, slots)
-        Column (of :data:`VALUE_COLUMNS`) for each value, -1 none.
-    is_area : ndarray of bool, shape (kinds,)
-        Returns of alloc_vmap_area, whose values tell failure in their own way.
-    """
-
-    op: Any
-    column: Any
-    is_area: Any
-
-
-class Tasks(NamedTuple):
-    """Table of tasks (open addressing), each an array of its size.
-
-    key : int64, NONE free
-    top : int64
-        Slot of the innermost open call, NONE.
-    depth : int64
-        Number of open calls.
-    before, before_seq : int64
-        Row and `seq` of the task's previous event, if that is a page call without a pfn call.
-    """
-
-    key: Any
-    top: Any
-    depth: Any
-    before: Any
-    before_seq: Any
-
-
-class Calls(NamedTuple):
-    """Open calls, in slots that are used again.
-
-    row : int64
-        Row, NONE for a call folded into another; -2 in a free slot.
-    seq, inside : int64
-        `seq` of the entry, and the parent that calls inside it have.
-    below : int64
-        The call that it stands on (in a free slot: the next free one).
-    kind : uint16
-    ctx : uint8
-    inner : uint8
-        Whether a pfn call was folded into it.
-    """
-
-    row: Any
-    seq: Any
-    inside: Any
-    below: Any
-    kind: Any
-    ctx: Any
-    inner: Any
-
-
-class Late(NamedTuple):
-    """What came for a row that was given away, in the order in which it came.
-
-    row_seq : int64
-        `seq` of the row.
-    seq : int64
-        `seq` of the raw event.
-    is_return : uint8
-        1: the return; 0: the pfn call inside.
-    raw : RAW_DTYPE
-    """
-
-    row_seq: Any
-    seq: Any
-    is_return: Any
-    raw: Any
-
-
-class Rows(NamedTuple):
-    """Columns of the event table under construction, each an array over rows."""
-
-    seq: Any
-    ts: Any
-    end_ts: Any
-    end_seq: Any
-    parent: Any
-    values: Any  # shape (len(VALUE_COLUMNS), rows)
-    pid: Any
-    next_pid: Any
-    comm: Any
-    site: Any
-    cpu: Any
-    end_cpu: Any
-    valid: Any
-    ctx: Any
-    op: Any
-    blocked: Any
-
-
-ROW_TYPES: Final = Rows(
-    np.uint64,
-    np.int64,
-    np.int64,
-    np.uint64,
-    np.uint64,
-    np.uint64,
-    np.int32,
-    np.int32,
-    np.uint32,
-    np.uint32,
-    np.uint16,
-    np.uint16,
-    np.uint16,
-    np.uint8,
-    np.uint8,
-    np.bool_,
-)
-
-
-def make_plan() -> Plan:
-    """Plan for the functions of :mod:`collectors.probes`."""
-    kinds = _SWITCH + 1
-    op = np.full(kinds, _NO_OP, np.uint8)
-    column = np.full((kinds, probes.SLOTS), NONE, np.int8)
-    is_area = np.zeros(kinds, np.bool_)
-    for code, function in enumerate(probes.FUNCTIONS):
-        if function.op is None:
-            continue
-        op[2 * code : 2 * code + 2] = OP_CODE[function.op]
-        is_area[2 * code + 1] = function.op == "area_alloc"
-        for kind, names in ((2 * code, function.entry), (2 * code + 1, function.result)):
-            for slot, name in enumerate(names):
-                column[kind, slot] = _column(function.op, name)
-    op[_SWITCH] = OP_CODE["switch"]
-    return Plan(op, column, is_area)
-
-
-def _column(op: str, name: str) -> int:
-    """Code of the column for a value of a raw event, NONE if there is none."""
-    if op == "area_free":
-        name = {"va_start": "vaddr", "va_end": "end"}.get(name, "")
-    elif name in {"count", "purged"}:
-        name = "pages"
-    return VALUE_COLUMNS.index(name) if name in VALUE_COLUMNS else NONE
-
-
-def new_tasks(size: int) -> Tasks:
-    """Table for `size` (a power of 2) tasks, half of which may be used."""
-    return Tasks(*(np.full(size, NONE, np.int64) for _ in Tasks._fields))
-
-
-def new_calls(size: int) -> Calls:
-    """Slots for open calls."""
-    wide = {name: np.empty(size, np.int64) for name in ("row", "seq", "inside", "below")}
-    small = {name: np.empty(size, np.uint8) for name in ("ctx", "inner")}
-    return Calls(**wide, **small, kind=np.empty(size, np.uint16))
-
-
-def new_late(size: int) -> Late:
-    """Room for late events."""
-    return Late(
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, np.uint8),
-        np.empty(size, RAW_DTYPE),
-    )
-
-
-def new_rows(size: int) -> Rows:
-    """Room for rows."""
-    return Rows(
-        *(
-            np.empty((len(VALUE_COLUMNS), size) if name == "values" else size, dtype)
-            for name, dtype in zip(Rows._fields, ROW_TYPES, strict=True)
-        )
-    )
 
 
 @_piece
@@ -277,6 +96,9 @@ def grow_tasks(old: Tasks, new: Tasks) -> None:
             new.depth[at] = old.depth[i]
             new.before[at] = old.before[i]
             new.before_seq[at] = old.before_seq[i]
+            new.host[at] = old.host[i]
+            new.host_row[at] = old.host_row[i]
+            new.host_seq[at] = old.host_seq[i]
 
 
 @_loop
@@ -326,7 +148,76 @@ def _set_result(rows: Rows, at: int, event: Any, seq: int, kind: int, plan: Plan
             rows.valid[at] |= 1 << _VADDR
     else:
         _set_values(rows, at, event, kind, plan)
-    _set_caller(rows, at, event)
+    if plan.fifth[kind]:
+        _set_area(rows, at, event)
+    else:
+        _set_caller(rows, at, event)
+    if event.present & 8 and plan.column[kind, 3] == NONE:  # function_graph: its last value
+        rows.duration[at] = np.int64(event.values[3])
+    purged = rows.values[_PURGED, at]
+    if rows.valid[at] & (1 << _PURGED) and not rows.valid[at] & (1 << _PAGES):
+        rows.values[_PAGES, at] = 1 if purged > 0 else 0
+        rows.valid[at] |= 1 << _PAGES
+
+
+@_piece
+def _set_area(rows: Rows, at: int, event: Any) -> None:
+    """Take the area's start from the tracepoint of alloc_vmap_area; 0 where it found none.
+
+    A failed attempt shows the range's end, or an error code (mm/vmalloc.c of 6.12 and 7.2).
+    """
+    if event.caller != 0:
+        failed = event.present & 8 and event.caller >= event.values[3]
+        rows.values[_VADDR, at] = np.uint64(0) if failed else event.caller
+        rows.valid[at] |= 1 << _VADDR
+
+
+@_piece
+def _set_note(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
+    """Take from the tracepoint in a call what its probes do not show."""
+    for slot in range(plan.column.shape[1]):
+        column = plan.column[kind, slot]
+        if column >= 0 and event.present >> slot & 1 and not rows.valid[at] >> column & 1:
+            rows.values[column, at] = event.values[slot]
+            rows.valid[at] |= 1 << column
+    if plan.fifth[kind] and not rows.valid[at] & (1 << _VADDR):
+        _set_area(rows, at, event)
+
+
+@_piece
+def _set_flush(rows: Rows, at: int, event: Any) -> None:
+    """Take reason and pages of a tlb:tlb_flush."""
+    if event.present & 1 and event.values[0] < NO_REASON:
+        rows.reason[at] = event.values[0]
+    if event.present & 2 and event.values[1] < _ALL_PAGES:
+        rows.values[_PAGES, at] = event.values[1]
+        rows.valid[at] |= 1 << _PAGES
+
+
+@_piece
+def _tell_late(late: Late, cell: Any, row_seq: int, event: Any, seq: int, what: int) -> None:
+    """Note what came for a row that is gone."""
+    at = cell[LATES]
+    late.row_seq[at] = row_seq
+    late.seq[at] = seq
+    late.what[at] = what
+    late.raw[at] = event
+    cell[LATES] += 1
+
+
+@_piece
+def _set_stack(rows: Rows, last: Last, cell: Any, event: Any, seq: int, late: Late) -> None:
+    """Give a stack trace to the row of its CPU's last event."""
+    row = last.row[event.cpu]
+    if row < 0 or last.pid[event.cpu] != event.pid:
+        return
+    if row < cell[GONE]:
+        _tell_late(late, cell, last.seq[event.cpu], event, seq, STACKED)
+        return
+    at = row - cell[BASE]
+    if rows.stack[at] == 0 or rows.valid[at] & _LATE_STACK:
+        rows.stack[at] = event.values[0]
+        rows.valid[at] &= ~_LATE_STACK
 
 
 @_piece
@@ -353,6 +244,9 @@ def _new_row(
     rows.cpu[at] = event.cpu
     rows.ctx[at] = event.ctx
     rows.op[at] = plan.op[kind]
+    rows.duration[at] = NO_DURATION
+    rows.stack[at] = 0
+    rows.reason[at] = NO_REASON
     rows.valid[at] = 0
     if kind == _SWITCH:
         rows.next_pid[at] = np.int32(np.int64(event.values[2]))
@@ -368,25 +262,23 @@ def _new_row(
             rows.valid[at] |= HAS_PARENT
         _set_values(rows, at, event, kind, plan)
         _set_caller(rows, at, event)
-        while cell[KNOWN] < known.row_seq.shape[0] and known.row_seq[cell[KNOWN]] <= seq:
-            i = cell[KNOWN]
-            cell[KNOWN] += 1
-            if known.row_seq[i] == seq and known.is_return[i] == 1:
-                _set_result(rows, at, known.raw[i], known.seq[i], kind + 1, plan)
-            elif known.row_seq[i] == seq:
-                _set_inner(rows, at, known.raw[i])
+        if kind == _TLB_FLUSH:
+            _set_flush(rows, at, event)
+    while cell[KNOWN] < known.row_seq.shape[0] and known.row_seq[cell[KNOWN]] <= seq:
+        i = cell[KNOWN]
+        cell[KNOWN] += 1
+        if known.row_seq[i] != seq:
+            continue
+        if known.what[i] == _RETURN:
+            _set_result(rows, at, known.raw[i], known.seq[i], kind + 1, plan)
+        elif known.what[i] == _NOTE:
+            _set_note(rows, at, known.raw[i], np.int64(known.raw[i].kind), plan)
+        elif known.what[i] == STACKED and rows.stack[at] == 0:
+            rows.stack[at] = known.raw[i].values[0]
+            rows.valid[at] |= _LATE_STACK
+        elif known.what[i] == _INNER:
+            _set_inner(rows, at, known.raw[i])
     return row
-
-
-@_piece
-def _tell_late(late: Late, cell: Any, row_seq: int, event: Any, seq: int, is_return: int) -> None:
-    """Note what came for a row that is gone."""
-    at = cell[LATES]
-    late.row_seq[at] = row_seq
-    late.seq[at] = seq
-    late.is_return[at] = is_return
-    late.raw[at] = event
-    cell[LATES] += 1
 
 
 @_piece
@@ -482,6 +374,7 @@ def pair(
     plan: Plan,
     cell: Any,
     tasks: Tasks,
+    last: Last,
     calls: Calls,
     rows: Rows,
     late: Late,
@@ -501,7 +394,7 @@ def pair(
         What the kinds mean.
     cell : ndarray of int64, shape (CELLS,)
         State; ``cell[POSITION]`` is where to begin.
-    tasks, calls, rows, late
+    tasks, last, calls, rows, late
         State, with room for `n` more (but `tasks`).
     known
         Late events that an earlier pass over the trace met, sorted by `row_seq`.
@@ -514,16 +407,24 @@ def pair(
     Notes
     -----
     A call of __kmap_local_pfn_prot directly inside one of __kmap_local_page_prot is the same
-    operation (mm/highmem.c) and becomes no row of its own.
+    operation (mm/highmem.c) and becomes no row of its own. Nor does the event of a tracepoint in a
+    call of its function; of several in one call (alloc_vmap_area has one per attempt) the first
+    tells what the call's probes did not.
     """
     for i in range(cell[POSITION], raw.shape[0]):
         event = raw[i]
         kind = np.int64(event.kind)
-        if kind > _SWITCH or plan.op[kind] == _NO_OP:
-            continue
         seq = first_seq + i
+        if kind == _STACK:
+            _set_stack(rows, last, cell, event, seq, late)
+            continue
+        last.row[event.cpu] = NONE
+        last.seq[event.cpu] = seq
+        last.pid[event.cpu] = event.pid
+        if kind > _SWITCH or plan.op[kind] == NO_OP:
+            continue
         if kind == _SWITCH:
-            _new_row(rows, cell, event, seq, kind, NONE, known, plan)
+            last.row[event.cpu] = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
             continue
         key = np.int64(event.pid) if event.pid != 0 else _IDLE + event.cpu
         # NONE marks what is free: no key may be as small
@@ -541,20 +442,35 @@ def pair(
         before_seq = tasks.before_seq[task]
         tasks.before[task] = NONE
         if kind & 1:
+            host = plan.host[function]
+            wanted = host if host >= 0 else function
             call = tasks.top[task]
             steps = 0
-            while call != NONE and calls.kind[call] >> 1 != function and steps < WALK:
+            while call != NONE and calls.kind[call] >> 1 != wanted and steps < WALK:
                 call = calls.below[call]
                 steps += 1
-            if call == NONE or calls.kind[call] >> 1 != function:
-                _new_row(rows, cell, event, seq, kind, NONE, known, plan)
-                continue
-            row = calls.row[call]
-            if row >= cell[GONE]:
+            row = row_seq = np.int64(NONE)
+            is_open = call != NONE and calls.kind[call] >> 1 == wanted
+            if is_open:
+                row, row_seq = calls.row[call], calls.seq[call]
+            elif host >= 0 and tasks.host[task] == host:
+                row, row_seq = tasks.host_row[task], tasks.host_seq[task]
+                tasks.host[task] = NONE
+            if row_seq < 0:
+                row = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
+            elif row < 0:
+                pass  # folded into another
+            elif row < cell[GONE]:
+                _tell_late(late, cell, row_seq, event, seq, _RETURN if host < 0 else _NOTE)
+            elif host >= 0:
+                _set_note(rows, row - cell[BASE], event, kind, plan)
+            else:
                 _set_result(rows, row - cell[BASE], event, seq, kind, plan)
-            elif row >= 0:
-                _tell_late(late, cell, calls.seq[call], event, seq, 1)
-            _pop_to(call, task, tasks, calls, cell)
+            last.row[event.cpu] = row
+            if row_seq >= 0:
+                last.seq[event.cpu] = row_seq
+            if host < 0 and is_open:
+                _pop_to(call, task, tasks, calls, cell)
             continue
         if has_return[function]:
             _close_same_context(task, kind, event.ctx, tasks, calls, cell)
@@ -577,11 +493,18 @@ def pair(
         elif outer >= cell[GONE]:
             _set_inner(rows, outer - cell[BASE], event)
         else:
-            _tell_late(late, cell, outer_seq, event, seq, 0)
+            _tell_late(late, cell, outer_seq, event, seq, _INNER)
+        last.row[event.cpu] = row if row >= 0 else outer
+        if row < 0:
+            last.seq[event.cpu] = outer_seq
         if has_return[function]:
             _push(task, row, seq, inside, kind, event.ctx, tasks, calls, cell)
         elif function == _PAGE_CALL:
             tasks.before[task] = row
             tasks.before_seq[task] = seq
+        elif plan.is_host[function]:
+            tasks.host[task] = function
+            tasks.host_row[task] = row
+            tasks.host_seq[task] = seq
     cell[POSITION] = raw.shape[0]
     return DONE

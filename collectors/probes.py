@@ -35,6 +35,10 @@ class Function:
         Meaning of the values at return; the first is what the function returns.
     params
         Position of each entry value among the C parameters, 1 for the first (``$argN``).
+    host
+        For a tracepoint: the function that it is in. Its events are taken for returns, as they
+        come at the end of the call; where the function itself is probed, the call's row takes
+        from them what the probes do not show. A fifth value is in the raw event's `caller`.
     """
 
     names: tuple[str, ...]
@@ -42,6 +46,7 @@ class Function:
     entry: tuple[str, ...] = ()
     result: tuple[str, ...] = ()
     params: tuple[int, ...] = ()
+    host: str = ""
 
     @property
     def name(self) -> str:
@@ -107,10 +112,44 @@ FUNCTIONS: Final = (
     Function(("flush_tlb_one_kernel",), None, ("vaddr",), (), (1,)),
     Function(("do_flush_tlb_all",), None),
     Function(("do_kernel_range_flush",), None, ("start", "end"), (), (0, 0)),
+    # Tracepoints (include/trace/events/vmalloc.h since Linux 6.2; include/trace/events/tlb.h).
+    Function(
+        ("alloc_vmap_area (tracepoint)",),
+        "area_alloc",
+        result=("size", "align", "start", "end", "va_start"),
+        host="alloc_vmap_area",
+    ),
+    Function(
+        ("free_vmap_area_noflush (tracepoint)",),
+        "area_free",
+        result=("va_start", "nr_lazy", "nr_lazy_max"),
+        host="free_vmap_area_noflush",
+    ),
+    Function(
+        ("purge_vmap_area_lazy (tracepoint)",),
+        "area_purge",
+        result=("start", "end", "num_purged"),
+        host="__purge_vmap_area_lazy",
+    ),
+    Function(("tlb_flush",), "tlb_flush", ("reason", "pages")),
 )
 """Every function that hmtrace understands; the index of one is its `function` code."""
 
-FUNCTION_OF: Final = {name: code for code, f in enumerate(FUNCTIONS) for name in f.names}
+_TLB_FLUSH: Final = "tlb_flush"
+FUNCTION_OF: Final = {
+    name: code
+    for code, f in enumerate(FUNCTIONS)
+    for name in f.names
+    if not f.host and f.op != _TLB_FLUSH
+}
+"""Index in :data:`FUNCTIONS` of every function's symbol."""
+
+TRACEPOINTS: Final = {
+    f.name.removesuffix(" (tracepoint)"): 2 * code + bool(f.result)
+    for code, f in enumerate(FUNCTIONS)
+    if f.host or f.op == _TLB_FLUSH
+}
+"""Tracepoints that become operations, by the event's name: kind of their raw events."""
 
 # kind = 2 * function + (0 entry, 1 return); beyond the functions:
 KIND_SWITCH: Final = 2 * len(FUNCTIONS)
@@ -119,6 +158,21 @@ KIND_LOST: Final = KIND_SWITCH + 1
 """Marker: events of `cpu` were lost before this point; value 0 is their number if known."""
 KIND_STARTED: Final = KIND_SWITCH + 2
 """Marker: `cpu` has no history before this point (``##### CPU n buffer started ####``)."""
+KIND_MARK: Final = KIND_SWITCH + 3
+"""Text that user space wrote into the trace (``trace_marker``); see ``RawEvents.marks``."""
+KIND_STACK: Final = KIND_SWITCH + 4
+"""Stack trace; value 0 is its number in ``RawEvents.stacks``."""
+# Of the function_graph tracer, before collectors.calls has put them in order. Value 0 is the
+# kind of the function's entry (KIND_OTHER: not known to hmtrace, or not told), 1 its depth, 2
+# the duration in ns, 3 what it returned; `caller` is the number of its own name among the sites.
+KIND_OPEN: Final = KIND_SWITCH + 5
+"""A call that others may be inside of."""
+KIND_LEAF: Final = KIND_SWITCH + 6
+"""A call that is over."""
+KIND_CLOSE: Final = KIND_SWITCH + 7
+"""The end of the call that its CPU opened last at this depth, or of the one named."""
+KIND_TASK: Final = KIND_SWITCH + 8
+"""`pid` runs on `cpu` from here on."""
 KIND_OTHER: Final = 0xFFFF
 """Any other event: counted by name, not kept."""
 
@@ -139,6 +193,8 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "va_end": ("va_end", "end"),
     "caller": ("caller", "ip", "ret_ip", "lr"),
     "purged": ("purged", "ret"),
+    "num_purged": ("num_purged", "npurged"),
+    "nr_lazy_max": ("nr_lazy_max", "vmap_lazy_max"),
 }
 """Spellings of an argument that people give in probe definitions."""
 

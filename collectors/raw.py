@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+NO_TASK = -(1 << 17)
+"""`pid` of an event on CPU 0 of which the trace does not tell the task; minus the number of the
+CPU on others, so that calls of different CPUs are not taken for those of one task."""
+
 RAW_DTYPE = np.dtype(
     [
         ("ts", np.int64),  # ns, or counts of a clock that is no time
         ("values", np.uint64, (SLOTS,)),  # meaning: Function.entry or Function.result
-        ("caller", np.uint64),  # return address of a return probe, 0 unknown
+        ("caller", np.uint64),  # return address of a return probe, 0 unknown; Function.host
         ("pid", np.int32),
         ("comm", np.uint32),  # index into RawEvents.comms
         ("site", np.uint32),  # index into RawEvents.sites, 0 unknown
@@ -60,9 +64,15 @@ class RawEvents:
     counts
         Number of events per function or tracepoint, known to hmtrace or not. Entry probes count
         under the function's name, return probes under ``name (return)``.
+    stacks
+        Different stack traces, each as ``innermost<-caller<-caller``; index 0 is "" (none).
+    marks
+        Texts of the first rows of kind KIND_MARK, in order; of later ones none was kept.
     """
 
     rows: NDArray[np.void]
     comms: Sequence[str] = ("",)
     sites: Sequence[str] = ("",)
     counts: dict[str, int] = field(default_factory=dict)
+    stacks: Sequence[str] = ("",)
+    marks: Sequence[str] = ()

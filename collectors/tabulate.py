@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 import polars as pl
 
-from collectors import pairing, probes
+from collectors import columns, pairing, probes
+from collectors.columns import VALUE_COLUMNS
 from collectors.errors import HmtraceError
-from collectors.events import OPS, SCHEMA, empty
+from collectors.events import OPS, REASONS, SCHEMA, empty
 from collectors.pages import Frames, PageMap
-from collectors.pairing import VALUE_COLUMNS
+from collectors.raw import NO_TASK
+from collectors.stacks import caller_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +46,8 @@ _MASKED: Final = {
     "next_pid": pairing.IS_SWITCH,
     "blocked": pairing.IS_SWITCH,
 }
+_REASONS: Final = pl.Series("reason", [*REASONS, None], dtype=pl.Enum(REASONS))
+_TLB_FLUSH: Final = probes.TRACEPOINTS["tlb_flush"]
 _SLACK: Final = 16
 """One part in so many of `HOLD` is always held back: a pfn call that belongs to a page call of
 which no return is traced comes soon after it."""
@@ -73,14 +77,16 @@ class Known:
         What came for rows that had left already, sorted by row; None: not known.
     page_map
         How pages and frames go together; None: not known.
-    sites
-        Call sites by their numbers in `late`: another pass may number them otherwise.
+    sites, stacks
+        Call sites and stack traces by their numbers in `late`: another pass may number them
+        otherwise.
     """
 
     has_return: NDArray[np.bool_]
-    late: pairing.Late | None
+    late: columns.Late | None
     page_map: PageMap | None
     sites: pl.Series
+    stacks: pl.Series
 
 
 class Tabulator:
@@ -119,13 +125,14 @@ class Tabulator:
         self._most = max(_MOST, hold)
         self._known = known
         self._hold = hold
-        self._plan = pairing.make_plan()
+        self._plan = columns.make_plan()
         self._cell = np.zeros(pairing.CELLS, np.int64)
-        self._cell[pairing.FREE] = pairing.NONE
-        self._tasks = pairing.new_tasks(1 << 10)
-        self._calls = pairing.new_calls(1 << 8)
-        self._rows = pairing.new_rows(0)
-        self._late = pairing.new_late(0)
+        self._cell[pairing.FREE] = columns.NONE
+        self._tasks = columns.new_tasks(1 << 10)
+        self._last = columns.new_last()
+        self._calls = columns.new_calls(1 << 8)
+        self._rows = columns.new_rows(0)
+        self._late = columns.new_late(0)
         self._seq = 0
         self._entries = np.zeros(len(probes.FUNCTIONS), bool)
         self._waiting: list[RawEvents] | None = []
@@ -134,12 +141,13 @@ class Tabulator:
         self._names = _Names(symbols)
         self.has_mappings = False
         self._has_return = np.zeros(len(probes.FUNCTIONS), bool)
-        self._known_late = pairing.new_late(0)
+        self._known_late = columns.new_late(0)
         if known is not None:
             self._known_late = known.late or self._known_late
             self._has_return |= known.has_return
             self._frames.use(known.page_map)
             self._names.earlier = known.sites
+            self._names.earlier_stacks = known.stacks
 
     def add(self, piece: RawEvents) -> Iterator[pl.DataFrame]:
         """Take the next piece of the trace.
@@ -172,21 +180,24 @@ class Tabulator:
     def again(self) -> Known | None:
         """Tell what a further pass has to know; None: everything that was given is right."""
         if self._wrong:  # calls were not paired as they will be: what came late is not known
-            return Known(self._has_return, None, self._frames.best, _categories((), "site"))
+            none = _categories((), "site")
+            return Known(self._has_return, None, self._frames.best, none, none.alias("stack"))
         late = None if self._known is None else self._known.late
         is_new = late is None
         if late is None:
             late = self._late_events()
-        sites = self._names.sites if self._known is None or is_new else self._known.sites
+        own = self._known is None or is_new
+        sites = self._names.sites if own else self._names.earlier
+        stacks = self._names.stacks if own else self._names.earlier_stacks
         if (is_new and len(late.seq)) or self._frames.changed:
-            return Known(self._has_return, late, self._frames.best, sites)
+            return Known(self._has_return, late, self._frames.best, sites, stacks)
         return None
 
     def _learn(self, rows: NDArray[np.void]) -> None:
         """Find out which functions have returns, before the piece's calls are paired."""
         functions = len(probes.FUNCTIONS)
         counts = np.bincount(rows["kind"], minlength=2 * functions + 2)
-        self.has_mappings |= bool(counts[: probes.KIND_LOST].any())
+        self.has_mappings |= bool(counts[: probes.KIND_LOST].sum() - counts[_TLB_FLUSH])
         new = (counts[1 : 2 * functions : 2] > 0) & ~self._has_return
         if self._waiting is None and bool((new & self._entries).any()):
             self._wrong = True
@@ -213,17 +224,18 @@ class Tabulator:
             self._plan,
             cell,
             self._tasks,
+            self._last,
             self._calls,
             self._rows,
             self._late,
             self._known_late,
         ):
-            larger = pairing.new_tasks(2 * len(self._tasks.key))
+            larger = columns.new_tasks(2 * len(self._tasks.key))
             pairing.grow_tasks(self._tasks, larger)
             self._tasks = larger
         self._seq += len(raw)
         self._check_bounds()
-        self._names.take(piece.comms, piece.sites)
+        self._names.take(piece.comms, piece.sites, piece.stacks)
         if more:
             return
         rows = int(cell[pairing.ROWS])
@@ -250,15 +262,15 @@ class Tabulator:
         if rows - base + more > capacity:
             to = self._rows
             if kept > gone - base or kept + more > capacity:
-                to = pairing.new_rows(kept + more + min(self._hold, kept + more))
+                to = columns.new_rows(kept + more + min(self._hold, kept + more))
             for old, new in zip(self._rows, to, strict=True):
                 new[..., :kept] = old[..., gone - base : rows - base]
             self._rows = to
             cell[pairing.BASE] = gone
         # Untouched memory costs nothing.
         for name, used, make in (
-            ("_calls", int(cell[pairing.OPEN]), pairing.new_calls),
-            ("_late", int(cell[pairing.LATES]), pairing.new_late),
+            ("_calls", int(cell[pairing.OPEN]), columns.new_calls),
+            ("_late", int(cell[pairing.LATES]), columns.new_late),
         ):
             have = getattr(self, name)
             if used + more > len(have.seq):
@@ -267,13 +279,14 @@ class Tabulator:
                     new[:used] = old[:used]
                 setattr(self, name, grown)
 
-    def _late_events(self) -> pairing.Late:
+    def _late_events(self) -> columns.Late:
         """What came late, sorted by the row for which it came."""
         came = int(self._cell[pairing.LATES])
         order = np.argsort(self._late.row_seq[:came], kind="stable")
-        late = pairing.Late(*(column[order] for column in self._late))
+        late = columns.Late(*(column[order] for column in self._late))
         site = late.raw["site"]
         site[site != 0] |= _EARLIER
+        late.raw["values"][late.what == pairing.STACKED, 0] |= np.uint64(_EARLIER)
         return late
 
     def _learn_pairs(self, first: int, end: int) -> None:
@@ -299,18 +312,19 @@ class Tabulator:
 
     def _frame(self, first: int, end: int) -> pl.DataFrame:
         """Turn a part of the columns into a frame with the schema's columns."""
-        r = pairing.Rows(*(column[..., first:end] for column in self._rows))
+        r = columns.Rows(*(column[..., first:end] for column in self._rows))
         plain = {
             name: getattr(r, name).copy()
-            for name in ("seq", "ts", "cpu", "pid", "ctx", "valid", *_MASKED)
+            for name in ("seq", "ts", "cpu", "pid", "ctx", "valid", "duration", *_MASKED)
         }
         plain |= {name: r.values[code].copy() for code, name in enumerate(VALUE_COLUMNS)}
         frame = pl.DataFrame(plain).select(
             "seq",
             "ts",
             "cpu",
-            "pid",
+            pl.when(pl.col("pid") > NO_TASK).then("pid"),
             "ctx",
+            pl.when(pl.col("duration") != pairing.NO_DURATION).then("duration"),
             *(_where(name, 1 << code) for code, name in enumerate(VALUE_COLUMNS)),
             *(_where(name, bit) for name, bit in _MASKED.items()),
             entry_traced=(pl.col("valid") & pairing.ENTRY_TRACED) != 0,
@@ -320,6 +334,8 @@ class Tabulator:
                 pl.Series("op", OPS, dtype=pl.Enum(OPS)).gather(r.op),
                 self._names.comm(r.comm),
                 self._names.site(r.site),
+                self._names.stack(r.stack),
+                _REASONS.gather(r.reason),
             )
         )
 
@@ -336,16 +352,20 @@ class _Names:
         self._comms = _categories((), "comm")
         self.sites = _categories((), "site")
         self.earlier = self.sites
+        self.stacks = _categories((), "stack")
+        self.earlier_stacks = self.stacks
         self._find_symbols = symbols
         self._symbols: Symboliser | None = None
         self._asked = False
 
-    def take(self, comms: Sequence[str], sites: Sequence[str]) -> None:
+    def take(self, comms: Sequence[str], sites: Sequence[str], stacks: Sequence[str]) -> None:
         """Take the tables of a piece."""
         if len(comms) > len(self._comms):
             self._comms = _categories(comms, "comm")
         if len(sites) > len(self.sites):
             self.sites = _categories(sites, "site")
+        if len(stacks) > len(self.stacks):
+            self.stacks = _categories(stacks, "stack")
 
     def comm(self, codes: NDArray[np.uint32]) -> pl.Series:
         """Task names by number; null for 0."""
@@ -353,15 +373,42 @@ class _Names:
 
     def site(self, codes: NDArray[np.uint32]) -> pl.Series:
         """Call sites by number, those of an earlier pass with a mark; null for 0."""
-        earlier = codes >= _EARLIER
-        if not earlier.any():
-            return self.sites.gather(codes)
-        old = self.earlier.gather(np.where(earlier, codes - _EARLIER, 0))
-        new = self.sites.gather(np.where(earlier, 0, codes))
-        return old.zip_with(pl.Series(earlier), new)
+        return _gathered(codes, self.sites, self.earlier)
+
+    def stack(self, codes: NDArray[np.uint32]) -> pl.Series:
+        """Stack traces by number, likewise."""
+        return _gathered(codes, self.stacks, self.earlier_stacks)
 
     def name_sites(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Fill `site` from `caller` where the trace had only the address."""
+        """Fill `site` from `caller` where the trace had only the address, then from `stack`."""
+        return self._name_stacks(self._name_callers(frame))
+
+    def _name_stacks(self, frame: pl.DataFrame) -> pl.DataFrame:
+        unnamed = pl.col("site").is_null() & pl.col("caller").is_null()
+        stacks = (
+            frame.lazy()
+            .filter(unnamed & pl.col("stack").is_not_null())
+            .select(pl.col("stack").unique())
+            .collect()
+        )
+        if stacks.is_empty():
+            return frame
+        texts = stacks.get_column("stack").cast(pl.String)
+        sites = pl.Series("above", [caller_in(text) for text in texts], pl.String)
+        return (
+            frame.join(
+                stacks.with_columns(sites.cast(pl.Categorical())),
+                on="stack",
+                how="left",
+                maintain_order="left",
+            )
+            .with_columns(
+                pl.when(unnamed).then("above").otherwise("site").alias("site"),
+            )
+            .drop("above")
+        )
+
+    def _name_callers(self, frame: pl.DataFrame) -> pl.DataFrame:
         unnamed = pl.col("site").is_null() & pl.col("caller").is_not_null()
         callers = frame.lazy().filter(unnamed).select(pl.col("caller").unique()).collect()
         if callers.is_empty():
@@ -382,6 +429,16 @@ class _Names:
             .with_columns(pl.coalesce("site", "named").alias("site"))
             .drop("named")
         )
+
+
+def _gathered(codes: NDArray[np.uint32], names: pl.Series, earlier: pl.Series) -> pl.Series:
+    """Names by number; those of an earlier pass have a mark."""
+    marked = codes >= _EARLIER
+    if not marked.any():
+        return names.gather(codes)
+    old = earlier.gather(np.where(marked, codes - _EARLIER, 0))
+    new = names.gather(np.where(marked, 0, codes))
+    return old.zip_with(pl.Series(marked), new)
 
 
 def _categories(names: Sequence[str], column: str) -> pl.Series:

@@ -10,10 +10,11 @@ from collectors.events import IN_INTERRUPT
 def own_events(table: pl.LazyFrame) -> pl.LazyFrame:
     """Rows that a task itself made: the next one shows that its call before is over.
 
-    Not among them are switches, for a task can be switched out in the middle of a call, and
-    what interrupts did on top of it.
+    Not among them are switches and the TLB flushes that come with them, for a task can be switched
+    out in the middle of a call, and what interrupts did on top of it.
     """
-    return table.filter((pl.col("op") != "switch") & (pl.col("ctx") & IN_INTERRUPT == 0))
+    between = pl.col("op").is_in(("switch", "tlb_flush"))
+    return table.filter(~between & (pl.col("ctx") & IN_INTERRUPT == 0))
 
 
 def finished_by(table: pl.LazyFrame) -> pl.LazyFrame:

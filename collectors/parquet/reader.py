@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SMALL: Final = 4 << 20
 """Rows up to which a table is kept in memory."""
-_FULL: Final = ("seq", "ts", "cpu", "pid", "ctx", "op", "entry_traced")
+_FULL: Final = ("seq", "ts", "cpu", "ctx", "op", "entry_traced")
 """Columns that are never null."""
 
 

@@ -18,27 +18,25 @@ from collectors.perf_script.line import (
     number_at_end,
     side_record,
 )
-from collectors.probes import KIND_LOST, KIND_SWITCH
+from collectors.probes import KIND_LOST, KIND_STACK, KIND_SWITCH, TRACEPOINTS
 from collectors.text import layout
 from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import (
     BODY,
-    COMM_BEGIN,
-    COMM_END,
     CPU,
     OUT_CELLS,
     PID,
     TS,
     UNIT,
     US,
-    comm_words,
 )
-from collectors.text.payload import switch_at
-from collectors.text.scan import arguments, comm_hash, end_of_head, lookup, write_row
+from collectors.text.payload import switch_at, tlb_flush_at
+from collectors.text.rows import VALUES, arguments, ask, find_comm, find_head, lookup, write_row
+from collectors.text.stacks import MAX_BYTES
 from collectors.text.words import find_byte, load_byte
 
 _POSITION, _END, _ROWS = int(Work.POSITION), int(Work.END), int(Work.ROWS)
-_BEGIN, _FINISH, _SPACE = int(Work.BEGIN), int(Work.FINISH), int(Work.SPACE)
+_STACKS, _UNKEPT = int(Work.STACKS), int(Work.UNKEPT)
 _DONE, _FULL = int(Status.DONE), int(Status.FULL)
 _UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
 _UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
@@ -50,9 +48,12 @@ _S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
 _S_CONTROL, _S_STACK, _S_US = int(Stat.CONTROL), int(Stat.STACK), int(Stat.MICROSECONDS)
 _S_MIN, _S_MAX, _S_NO_FLAGS = int(Stat.MIN_TS), int(Stat.MAX_TS), int(Stat.NO_FLAGS)
 _S_BAD, _S_FAULTS = int(Stat.BAD_VALUES), int(Stat.FAULTS)
-_SP_HEAD = np.int64(Space.HEAD)
+_SP_STACK = np.int64(Space.STACK)
+_STACK_KIND = np.int64(KIND_STACK)
+_CPU_BITS = -1 << 48  # of a row's word with kind and site below
+_TLB_FLUSH = TRACEPOINTS["tlb_flush"]
 _ZERO = np.int64(0)
-_PLAIN, _PLAIN_NAME = layout.PLAIN, layout.PLAIN_NAME
+_PLAIN = layout.PLAIN
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 
 
@@ -86,19 +87,18 @@ def scan(
         :class:`collectors.text.layout.Status`.
     """
     out = np.zeros(OUT_CELLS, np.int64)
-    values = np.zeros(4, np.int64)
+    values = np.zeros(VALUES, np.int64)
     seen = np.zeros(4, np.int64)
     found = np.zeros(4, np.int64)
     p = work[_POSITION]
     stop = work[_END]
     at = work[_ROWS]
     capacity = rows.shape[0]
-    comm_mask = comm_slots.shape[0] - 1
     low = stats[_S_MIN]
     high = stats[_S_MAX]
     status = _DONE
     while p < stop:
-        if at >= capacity:
+        if at + 1 >= capacity:  # an event and its call chain stay together
             status = _FULL
             break
         end = find_byte(buf, p, n, _NEWLINES)
@@ -109,10 +109,31 @@ def scan(
             stats[_S_LINES] += 1
             p = end + 1
             continue
-        if c == 9:  # a line of a call chain
-            stats[_S_STACK] += 1
-            stats[_S_LINES] += 1
-            p = end + 1
+        if c == 9:  # a call chain, under its event
+            last = end + 1
+            lines = 1
+            while last < stop and load_byte(buf, last) == 9:
+                last = find_byte(buf, last, stop, _NEWLINES) + 1
+                lines += 1
+            last = min(last, n)
+            if work[_UNKEPT] == 0 and at > 0:
+                block = min(last, p + MAX_BYTES)
+                index = lookup(buf, p, block, n, _SP_STACK, slots, hashes, heads)
+                if index < 0 and work[_STACKS] == 0:
+                    ask(work, p, block, _SP_STACK)
+                    status = _UNKNOWN_HEAD
+                    break
+                if index >= 0:
+                    rows[at, :] = rows[at - 1, :]
+                    rows[at, 1] = heads[index, _H_SITE]
+                    rows[at, 2:6] = 0
+                    rows[at, 7] = (rows[at - 1, 7] & _CPU_BITS) | _STACK_KIND << 32
+                    rows[at, 8] = (rows[at - 1, 8] & 0xFF) | 1 << 8
+                    at += 1
+            work[_UNKEPT] = 1
+            stats[_S_STACK] += lines
+            stats[_S_LINES] += lines
+            p = last
             continue
         side: Any = _ZERO
         readable = left_half(buf, p, end, columns, out)
@@ -122,7 +143,7 @@ def scan(
                 if side > 1:
                     lost = number_at_end(buf, found[1], end)
                     values[0] = max(lost, _ZERO)
-                    values[1] = values[2] = values[3] = 0
+                    values[1] = values[2] = values[3] = values[4] = 0
                     out[PID] = 0
                     if columns[3, 0] == 0:
                         out[CPU] = layout.UNKNOWN_CPU
@@ -130,7 +151,7 @@ def scan(
                         out[TS] = rows[at - 1, 0]
                     known = np.int64(1 if lost >= 0 else 0)
                     marker = np.int64(KIND_LOST)
-                    write_row(rows, at, out, values, _ZERO, _ZERO, _ZERO, marker, known)
+                    write_row(rows, at, out, values, _ZERO, _ZERO, marker, known)
                     at += 1
                 stats[_S_CONTROL] += 1
                 stats[_S_LINES] += 1
@@ -156,21 +177,14 @@ def scan(
             continue
 
         body, name_end = found[0], found[1]
-        head_end = end_of_head(buf, name_end, end)
-        head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
-        if head < 0 and head_end != name_end:
-            head = lookup(buf, body, name_end, n, _SP_HEAD, slots, hashes, heads)
-            if head >= 0 and heads[head, _H_KIND] != _PLAIN_NAME:
-                head = -1
+        head = find_head(buf, body, name_end, n, end, slots, hashes, heads, work, found)
         if head < 0:
-            work[_BEGIN] = body
-            work[_FINISH] = head_end
-            work[_SPACE] = _SP_HEAD
             status = _UNKNOWN_HEAD
             break
+        head_end = found[0]
         kind = heads[head, _H_KIND]
-        if kind not in (_PLAIN, _PLAIN_NAME):
-            values[0] = values[1] = values[2] = values[3] = 0
+        if kind < KIND_LOST:
+            values[0] = values[1] = values[2] = values[3] = values[4] = 0
             seen[1] = seen[3] = 0
             if kind == KIND_SWITCH:
                 last = end_of_switch(buf, head_end, end)
@@ -182,30 +196,26 @@ def scan(
                 values[2] = max(following, 0)
                 present = np.int64(3 if following < 0 else 7)
                 out[PID] = previous  # the event is the old task's, of which perf may not know
+            elif kind == _TLB_FLUSH:
+                tlb_flush_at(buf, head_end, end, values)
+                present = np.int64(3)
             else:
                 if arguments(buf, head_end, end, head, heads, args, values, work, seen) < 0:
                     status = _UNKNOWN_ARGUMENT
                     break
                 present = seen[0]
-            first, second = comm_words(buf, out[COMM_BEGIN], out[COMM_END], n)
-            where = comm_hash(first, second) & comm_mask
-            comm = np.int64(-1)
-            while comm_slots[where] >= 0:
-                i = comm_slots[where]
-                if comm_keys[i, 0] == first and comm_keys[i, 1] == second:
-                    comm = np.int64(comm_keys[i, 2])
-                    break
-                where = (where + 1) & comm_mask
+            comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
             if comm < 0:
-                work[_BEGIN] = out[COMM_BEGIN]
-                work[_FINISH] = out[COMM_END]
                 status = _UNKNOWN_COMM
                 break
-            site = heads[head, _H_SITE]
-            write_row(rows, at, out, values, heads[head, _H_CALLER], comm, site, kind, present)
+            values[4] |= heads[head, _H_CALLER]
+            write_row(rows, at, out, values, comm, heads[head, _H_SITE], kind, present)
             at += 1
+            work[_UNKEPT] = 0
             stats[_S_FAULTS] += seen[1]
             stats[_S_BAD] += seen[3]
+        else:
+            work[_UNKEPT] = 1
         heads[head, _H_COUNT] += 1
         stats[_S_US + out[UNIT] - US] += 1
         stats[_S_NO_FLAGS] += 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.text import forms
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -40,7 +42,9 @@ class Header:
     is_report
         The first lines are trace-cmd's.
     columns : ndarray of int64, shape (9, 2)
-        By number of flag columns: which tells hardirq/softirq, which the preemption depth.
+        By number of flag columns: which tells hardirq/softirq, which the preemption depth. The
+        first row: columns of the function_graph tracer (bits of :mod:`collectors.text.forms`, -1 if
+        it is not this tracer's), and 1 where lines have no task, CPU and time.
     corrupted
         The kernel warned that function tracing is corrupted.
     """
@@ -53,6 +57,30 @@ class Header:
     is_report: bool
     columns: NDArray[np.int64]
     corrupted: bool
+
+    @property
+    def untimed(self) -> str:
+        """In words, why events have no time stamps; "" where they have."""
+        if self.columns[0, 1] > 0:
+            return (
+                "the text has no task, CPU and time (option nocontext-info): events are counted, "
+                "no more"
+            )
+        graph = int(self.columns[0, 0])
+        if graph >= 0 and not graph & (forms.ABSTIME | forms.RELTIME):
+            return (
+                "the text has no column of times (option funcgraph-abstime): the order of calls "
+                "and their durations are known, when they ran is not"
+            )
+        return ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Other columns that the text has not, in words."""
+        graph = int(self.columns[0, 0])
+        if graph < 0 or graph & forms.CPU:
+            return ()
+        return ("the text has no column of CPUs (option funcgraph-cpu): all are shown on CPU 0",)
 
 
 def parse_header(head: bytes) -> Header:
@@ -74,7 +102,8 @@ def parse_header(head: bytes) -> Header:
     in_buffer = written = cpus = None
     is_report = corrupted = False
     flags: list[str] = []
-    for line in head.decode("utf-8", "replace").splitlines()[:200]:
+    lines = head.decode("utf-8", "replace").splitlines()
+    for line in lines[:200]:
         if not line.startswith("#"):
             if m := _CPUS.match(line):
                 is_report, cpus = True, min(int(m[1][:6]), 1 << 16)
@@ -93,4 +122,6 @@ def parse_header(head: bytes) -> Header:
     if 1 <= len(flags) <= 8 and "hardirq/softirq" in flags:
         depth = flags.index("preempt-depth") if "preempt-depth" in flags else -1
         columns[len(flags)] = flags.index("hardirq/softirq"), depth
+    if not is_report and (not tracer or tracer in ("function_graph", "nop", "function")):
+        columns[0] = forms.graph_columns(lines), forms.is_nameless(lines)
     return Header(tracer, in_buffer, written, cpus, release, is_report, columns, corrupted)

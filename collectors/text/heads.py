@@ -24,11 +24,14 @@ from typing import TYPE_CHECKING, Final
 from collectors.probes import (
     FUNCTION_OF,
     FUNCTIONS,
+    KIND_MARK,
+    KIND_STACK,
     KIND_SWITCH,
+    TRACEPOINTS,
     base_name,
     function_of,
 )
-from collectors.text.layout import FUNCTION_EVENT, PLAIN, PLAIN_NAME
+from collectors.text.layout import FUNCTION_EVENT, GRAPH_EVENT, PLAIN, PLAIN_NAME
 
 if TYPE_CHECKING:
     from collectors.text.addresses import Addresses
@@ -58,7 +61,17 @@ _NICKNAMES: Final = {
     "purge_fragmented_blocks": "purge_fragmented_blocks_allcpus",
 }
 # First word of an event that heads a stack trace (kernel/trace/trace_output.c).
-_STACKS: Final = {"<stack": "kernel_stack", "<user": "user_stack"}
+_STACKS: Final = {"<stack": (KIND_STACK, "kernel_stack"), "<user": (PLAIN, "user_stack")}
+# Events of which the name says all: tracers' own, and the text of trace_marker (``print`` in
+# trace-cmd report, where trace_printk() with a text that is not constant has it too).
+_NAMED: Final = {
+    "function": FUNCTION_EVENT,
+    "funcgraph_entry": GRAPH_EVENT,
+    "funcgraph_exit": GRAPH_EVENT,
+    "kernel_stack": KIND_STACK,
+    "tracing_mark_write": KIND_MARK,
+    "print": KIND_MARK,
+}
 _RETURN_SUFFIX: Final = re.compile(r"(_ret|_return|_exit|__return|_r)$")
 
 
@@ -84,8 +97,8 @@ class Meaning:
 
 def label_of(kind: int) -> str:
     """Name that events of a known function are counted under."""
-    name = FUNCTIONS[kind >> 1].name
-    return f"{name} (return)" if kind & 1 else name
+    function = FUNCTIONS[kind >> 1]
+    return f"{function.name} (return)" if kind & 1 and not function.host else function.name
 
 
 def guess(event: str) -> int | None:
@@ -124,9 +137,10 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
         if event.startswith("0x"):  # trace_printk() of a module whose symbols are gone
             return Meaning(PLAIN, "trace_printk")
         event = event.partition("+")[0]  # option sym-offset: tracing_mark_write+0x81/0x220
-        if event == "function":
-            return Meaning(FUNCTION_EVENT, event)
-        return Meaning(PLAIN, f"{event} (tracepoint)" if event in FUNCTION_OF else event)
+        if event in TRACEPOINTS:
+            return Meaning(TRACEPOINTS[event], label_of(TRACEPOINTS[event]))
+        label = f"{event} (tracepoint)" if event in FUNCTION_OF else event
+        return Meaning(_NAMED.get(event, PLAIN), label)
     if m := _ENTRY.match(text):
         return _entry(event, m[2], addresses)
     if m := _RETURN.match(text):
@@ -146,12 +160,21 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
 def meaning_of_function(symbol: str) -> Meaning:
     """Interpret a line of the function tracer: a name, perhaps with offset or address."""
     if symbol in _STACKS:
-        return Meaning(PLAIN, _STACKS[symbol])
+        return Meaning(*_STACKS[symbol])
     name = symbol.partition("+")[0]
     function = FUNCTION_OF.get(base_name(name))
     if function is None:
         return Meaning(PLAIN, name)
     return Meaning(2 * function, label_of(2 * function))
+
+
+def meaning_of_call(symbol: str) -> Meaning:
+    """Interpret the name of a function that the function_graph tracer shows.
+
+    Its own name is its `site`: that of the calls inside it.
+    """
+    found = meaning_of_function(symbol)
+    return Meaning(found.kind, found.label, site=symbol)
 
 
 def _entry(event: str, where: str, addresses: Addresses) -> Meaning:

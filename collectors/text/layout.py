@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from collectors.probes import KIND_LOST
 from collectors.raw import RAW_DTYPE
 
 ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
@@ -38,8 +37,8 @@ FUNCTION_EVENT: Final = 0xFFFE
 """Kind of trace-cmd's ``function:`` event: the function is in the payload."""
 PLAIN_NAME: Final = 0xFFFD
 """As PLAIN, for an event whose payload begins with a parenthesis and is no probe."""
-FIRST_MARKER: Final = KIND_LOST
-
+GRAPH_EVENT: Final = 0xFFFC
+"""Kind of trace-cmd's ``funcgraph_entry:`` and ``funcgraph_exit:``."""
 
 MAX_ARGS: Final = 128
 """Arguments of one event (kernel/trace/trace_probe.h: MAX_TRACE_ARGS)."""
@@ -51,6 +50,8 @@ class Space(IntEnum):
     HEAD = 0  # "kmap_high: (kmap_high+0x0/0x260)", "sched_switch:"
     FUNCTION = 1  # "kmap_high" of the function tracer
     SITE = 2  # its parent
+    GRAPH = 3  # "kmap_high" of the function_graph tracer
+    STACK = 4  # the lines of a stack trace
 
 
 class Work(IntEnum):
@@ -63,7 +64,9 @@ class Work(IntEnum):
     FINISH = 4
     SPACE = 5
     HEAD = 6  # for an argument: its head
-    CELLS = 8
+    STACKS = 7  # 1: there are too many different stacks, those not in the table are left out
+    UNKEPT = 8  # for each CPU, modulo 64: 1 where its last event became no row
+    CELLS = 72
 
 
 class Status(IntEnum):
@@ -120,8 +123,9 @@ class Stat(IntEnum):
     FUNCTIONS = 14  # lines of the function tracer
     BAD_VALUES = 15  # arguments that are no number and not "(fault)"
     FAULTS = 16
-    NANOSECOND_DIGITS = 17
-    CELLS = 18
+    GRAPHS = 17  # lines of the function_graph tracer
+    NO_TASKS = 18  # of them without a task
+    CELLS = 19
 
 
 def new_stats() -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -25,7 +25,8 @@ from collectors.text.words import byte_at, find_byte, load_byte, part, piece, wo
 
 # Cells of `out`
 PID, CPU, CTX, TS, UNIT, BODY, COMM_BEGIN, COMM_END = range(8)
-OUT_CELLS = 8
+OUT_CELLS = 20
+"""The rest is for :mod:`collectors.text.graph`."""
 
 US, NS, COUNTER, RELATIVE = 1, 2, 3, 4
 """Form of the time stamp."""
@@ -41,12 +42,14 @@ _POWERS = np.array([10**k for k in range(10)], np.int64)
 
 
 @piece
-def _is_digit(c: int) -> bool:
+def is_digit(c: int) -> bool:
+    """Whether a byte is a decimal digit."""
     return 48 <= c <= 57
 
 
 @piece
-def _skip_spaces(buf: Any, p: int, n: int) -> int:
+def skip_spaces(buf: Any, p: int, n: int) -> int:
+    """Position of the first byte from `p` on that is no space."""
     while p < n and load_byte(buf, p) == 32:
         p += 1
     return p
@@ -76,7 +79,7 @@ def _raw_context(flags: Any) -> Any:
 
 
 @piece
-def _context(buf: Any, begin: int, end: int, columns: Any) -> Any:
+def context(buf: Any, begin: int, end: int, columns: Any) -> Any:
     """`ctx` from the flag letters (kernel/trace/trace_output.c: trace_print_lat_fmt)."""
     c = load_byte(buf, begin)
     width = end - begin
@@ -121,7 +124,7 @@ def _time(buf: Any, p: int, n: int, out: Any) -> bool:
     value = 0
     digits = 0
     c = byte_at(buf, p, n)
-    while _is_digit(c):
+    while is_digit(c):
         value = value * 10 + (c - 48)
         digits += 1
         p += 1
@@ -135,7 +138,7 @@ def _time(buf: Any, p: int, n: int, out: Any) -> bool:
         fraction = 0
         places = 0
         c = byte_at(buf, p, n)
-        while _is_digit(c):
+        while is_digit(c):
             fraction = fraction * 10 + (c - 48)
             places += 1
             p += 1
@@ -163,7 +166,7 @@ def _time(buf: Any, p: int, n: int, out: Any) -> bool:
             p += 1
     if byte_at(buf, p, n) != 58:
         return False
-    out[BODY] = _skip_spaces(buf, p + 1, n)
+    out[BODY] = skip_spaces(buf, p + 1, n)
     return True
 
 
@@ -173,24 +176,24 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
     pid = 0
     first = p
     c = byte_at(buf, p, n)
-    while _is_digit(c) and p - first < 10:
+    while is_digit(c) and p - first < 10:
         pid = pid * 10 + (c - 48)
         p += 1
         c = byte_at(buf, p, n)
     if p == first or pid > _MAX_PID:
         return False
     out[PID] = pid
-    p = _skip_spaces(buf, p, n)
+    p = skip_spaces(buf, p, n)
     c = byte_at(buf, p, n)
     if c == 40:  # ( TGID )
         p += 1
         c = byte_at(buf, p, n)
-        while c == 32 or c == 45 or _is_digit(c):  # noqa: PLR1714 - chains compile faster
+        while c == 32 or c == 45 or is_digit(c):  # noqa: PLR1714 - chains compile faster
             p += 1
             c = byte_at(buf, p, n)
         if c != 41:
             return False
-        p = _skip_spaces(buf, p + 1, n)
+        p = skip_spaces(buf, p + 1, n)
         c = byte_at(buf, p, n)
     bracketed = c == 91  # [
     if bracketed:
@@ -198,7 +201,7 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
         c = byte_at(buf, p, n)
     cpu = 0
     first = p
-    while _is_digit(c) and p - first < 5:
+    while is_digit(c) and p - first < 5:
         cpu = cpu * 10 + (c - 48)
         p += 1
         c = byte_at(buf, p, n)
@@ -208,27 +211,27 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
     if bracketed:
         if c != 93:
             return False
-        p = _skip_spaces(buf, p + 1, n)
+        p = skip_spaces(buf, p + 1, n)
         c = byte_at(buf, p, n)
-    elif c <= 32 or _is_digit(c):
+    elif c <= 32 or is_digit(c):
         return False
     out[CTX] = _UNKNOWN
-    if not _is_digit(c):
+    if not is_digit(c):
         first = p
         while c > 32 and p - first < 12:
             p += 1
             c = byte_at(buf, p, n)
         if c != 32:
             return False
-        out[CTX] = _context(buf, first, p, columns)
-        p = _skip_spaces(buf, p, n)
+        out[CTX] = context(buf, first, p, columns)
+        p = skip_spaces(buf, p, n)
     return _time(buf, p, n, out)
 
 
 @part
 def _number(buf: Any, p: int, n: int, base: Any) -> Any:
     """Read a number after spaces; return the position after it (-1: none) and the value."""
-    p = _skip_spaces(buf, p, n)
+    p = skip_spaces(buf, p, n)
     first = p
     value = _ZERO
     while p - first < 16:
@@ -266,7 +269,7 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
     p, _ = _number(buf, p, n, _SIXTEEN)  # index of the entry
     if p < 0:
         return False
-    p = _skip_spaces(buf, p, n)
+    p = skip_spaces(buf, p, n)
     if byte_at(buf, p, n) != 91:  # [ time in hex ]
         return False
     p, _ = _number(buf, p + 1, n, _SIXTEEN)
@@ -294,7 +297,7 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
     out[CTX] = _raw_context(raw_flags) | (_PREEMPT_OFF if depth & 15 else 0)
     out[TS] = milliseconds * 1_000_000 + microseconds * 1000
     out[UNIT] = RELATIVE
-    out[BODY] = _skip_spaces(buf, p + 2, n)
+    out[BODY] = skip_spaces(buf, p + 2, n)
     out[COMM_BEGIN] = begin
     out[COMM_END] = begin + 16
     return True

@@ -13,6 +13,9 @@ _ARROWS = np.uint64(0x3D3D3D3D3D3D3D3D)
 _NEXT_COMM = np.uint64(int.from_bytes(b"next_com", "little"))
 _BAD, _GOOD, _FAULT = 0, 1, 2
 _MASK32 = 0xFFFF_FFFF
+_NO_COUNT = -2
+_PAGES, _FIVE = np.uint64(int.from_bytes(b"pages", "little")), np.uint64((1 << 40) - 1)
+_REASON, _SIX = np.uint64(int.from_bytes(b"reason", "little")), np.uint64((1 << 48) - 1)
 _TASK_UNINTERRUPTIBLE = 2  # include/linux/sched.h
 
 
@@ -185,3 +188,62 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
     while s > p and load_byte(buf, s - 1) == 32:
         s -= 1
     return end, _pid_before(buf, s, p), blocked, _pid_before(buf, last, meet)
+
+
+@part
+def tlb_flush_at(buf: Any, p: int, n: int, values: Any) -> int:
+    """Read the payload of tlb:tlb_flush into `values`: reason, pages (-1: all).
+
+    Forms: the kernel's ``pages:-1 reason:local mm shootdown (3)`` (include/trace/events/tlb.h), and
+    ``reason=3 pages=18446744073709551615`` of trace-cmd report -R and of option ``fields``.
+
+    Returns
+    -------
+    int
+        End of the line.
+    """
+    end = find_byte(buf, p, n, _NEWLINES)
+    values[0] = values[1] = -1
+    slot = 0
+    while p < end:
+        c = load_byte(buf, p)
+        if c == 112 and word_at(buf, p, n) & _FIVE == _PAGES:
+            slot = 1
+            p += 6
+        elif c == 114 and word_at(buf, p, n) & _SIX == _REASON:
+            slot = 0
+            p += 7
+        elif c == 40:  # (3)
+            slot = 0 if values[0] < 0 else -1
+            p += 1
+        else:
+            p += 1
+            continue
+        number = _count_at(buf, p, end)
+        if slot >= 0 and number > _NO_COUNT:
+            values[slot] = number
+    return end
+
+
+@part
+def _count_at(buf: Any, p: int, end: int) -> Any:
+    """Read a number, decimal or hexadecimal; -1 for all that is too large for a count."""
+    if byte_at(buf, p, end) == 45:
+        return np.int64(-1)
+    base = 10
+    if byte_at(buf, p, end) == 48 and byte_at(buf, p + 1, end) | 32 == 120:
+        base = 16
+        p += 2
+    first = p
+    value: Any = np.int64(0)
+    while p < end and p - first < 9:
+        digit = load_byte(buf, p) - 48
+        if digit > 9:
+            digit = (load_byte(buf, p) | 32) - 87
+        if digit < 0 or digit >= base:
+            break
+        value = value * base + digit
+        p += 1
+    if p == first:
+        return np.int64(_NO_COUNT)
+    return np.int64(-1) if p - first == 9 else value

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.calls import Calls
 from collectors.errors import HmtraceError
+from collectors.marks import find_marks
+from collectors.probes import KIND_STACK
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.reading import Reading, Stream
 from collectors.text.addresses import Addresses
@@ -19,6 +22,7 @@ from collectors.text.header import Header, parse_header
 from collectors.text.layout import ROW_WORDS, Stat, Status, Work, new_stats
 from collectors.text.lost import Losses, find_lost, overwritten
 from collectors.text.refuse import explain
+from collectors.text.stacks import cut_before_stack
 from collectors.text.tables import Names, Tables
 
 if TYPE_CHECKING:
@@ -180,7 +184,7 @@ def scan_all(
     total = new_stats()
     for part in chunks:
         _add_stats(total, part.stats)
-    return _raw_events(_join(words, chunks), names, _counts(every)), total
+    return _raw_events(source, _join(words, chunks), names, _counts(every)), total
 
 
 class Scanning:
@@ -217,6 +221,9 @@ class Scanning:
         self._chunk = chunk
         self._tables = [Tables(source.data, names, source.trace)]
         self._density = 0.0
+        self._calls = Calls()
+        self._returns: dict[str, int] = {}
+        self._marks: list[str] = []
         self.stats = new_stats()
 
     def __iter__(self) -> Iterator[NDArray[np.void]]:
@@ -265,20 +272,31 @@ class Scanning:
     def _finished(self, piece: tuple[int, int], chunk: _Chunk) -> NDArray[np.void]:
         _add_stats(self.stats, chunk.stats)
         self._density = chunk.rows / max(piece[1] - piece[0], 1)
+        blocks = chunk.blocks
+        words = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        rows, returns = self._calls.resolve(words.view(RAW_DTYPE).reshape(-1))
+        for label, count in returns.items():
+            self._returns[label] = self._returns.get(label, 0) + count
+        find_marks(rows, self._source, self._marks)
         self._source.forget(piece[1])
         if self._progress is not None:
             self._progress(piece[1], len(self._source.data))
-        blocks = chunk.blocks
-        words = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return words.view(RAW_DTYPE).reshape(-1)
+        return rows
 
     def raw(self, rows: NDArray[np.void]) -> RawEvents:
         """Raw events of a piece, with the names met so far."""
-        return RawEvents(rows, tuple(self._names.comms), tuple(self._names.sites))
+        names = self._names
+        return RawEvents(
+            rows,
+            tuple(names.comms),
+            tuple(names.sites),
+            stacks=tuple(names.stacks),
+            marks=tuple(self._marks),
+        )
 
     def ending(self) -> RawEvents:
         """No rows, but the counts of all pieces."""
-        counts = _counts(self._tables)
+        counts = _with_returns(_counts(self._tables), self._returns)
         return replace(self.raw(np.zeros(0, RAW_DTYPE)), counts=counts)
 
 
@@ -329,7 +347,7 @@ def _reading(
 ) -> Reading:
     """Put together what is known once the whole text was read."""
     has_events = bool(stats[Stat.EVENTS])
-    clock, clock_is_ns, clock_notes = _clock(source, stats)
+    clock, clock_is_ns, clock_notes = _clock(source, header, stats)
     return Reading(
         raw=raw,
         format="trace-cmd-report" if header.is_report else "ftrace-text",
@@ -339,7 +357,7 @@ def _reading(
         lost=lost,
         release=header.release,
         cpus=header.cpus,
-        notes=(*clock_notes, *_notes(source, header, stats), *names.addresses.notes),
+        notes=(*clock_notes, *_notes(source, header, stats), *names.notes, *names.addresses.notes),
     )
 
 
@@ -350,6 +368,12 @@ def _counts(every: list[Tables]) -> dict[str, int]:
         for label, count in tables.counts().items():
             counts[label] = counts.get(label, 0) + count
     return dict(sorted(counts.items()))
+
+
+def _with_returns(counts: dict[str, int], returns: dict[str, int]) -> dict[str, int]:
+    """Add the returns that only :mod:`collectors.calls` can count."""
+    names = sorted({*counts, *returns})
+    return {name: counts.get(name, 0) + returns.get(name, 0) for name in names}
 
 
 def _cpus() -> int:
@@ -366,7 +390,7 @@ def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:
         end = begin + chunk
         if end < size:
             newline = source.find(b"\n", end)
-            end = size if newline < 0 else newline + 1
+            end = size if newline < 0 else cut_before_stack(source, newline + 1)
         else:
             end = size
         yield begin, end
@@ -435,9 +459,12 @@ def _join(words: NDArray[np.int64], chunks: list[_Chunk]) -> NDArray[np.int64]:
     return words[:total]
 
 
-def _raw_events(words: NDArray[np.int64], names: Names, counts: dict[str, int]) -> RawEvents:
+def _raw_events(
+    source: Source, words: NDArray[np.int64], names: Names, counts: dict[str, int]
+) -> RawEvents:
     """Number task names and sites in alphabetical order, whichever thread met them first."""
-    rows = words.view(RAW_DTYPE).reshape(-1)
+    rows, returns = Calls().resolve(words.view(RAW_DTYPE).reshape(-1))
+    counts = _with_returns(counts, returns)
     tables: list[tuple[str, ...]] = []
     for column, table in (("comm", names.comms), ("site", names.sites)):
         ordered = ["", *sorted(name for name in table if name)]
@@ -446,7 +473,13 @@ def _raw_events(words: NDArray[np.int64], names: Names, counts: dict[str, int]) 
             renumber[table[name]] = new
         rows[column] = renumber[rows[column]]
         tables.append(tuple(ordered))
-    return RawEvents(rows, tables[0], tables[1], counts)
+    stacked = np.flatnonzero(rows["kind"] == KIND_STACK)
+    if len(stacked):
+        numbers = np.argsort(np.argsort(np.array(list(names.stacks), object)))
+        rows["values"][stacked, 0] = numbers[rows["values"][stacked, 0]]
+    marks: list[str] = []
+    find_marks(rows, source, marks)
+    return RawEvents(rows, tables[0], tables[1], counts, sorted(names.stacks), marks)
 
 
 def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> None:
@@ -454,7 +487,7 @@ def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> 
     if stats[Stat.EVENTS]:
         return
     is_trace = bool(header.tracer) or header.is_report
-    if is_trace and header.tracer != "function_graph" and not stats[Stat.UNREAD]:
+    if is_trace and not stats[Stat.UNREAD]:
         return
     lines = source.lines(int(stats[Stat.FIRST_UNREAD_AT]) if stats[Stat.UNREAD] else 0, 8)
     message, hint = explain(lines)
@@ -466,9 +499,12 @@ def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> 
     )
 
 
-def _clock(source: Source, stats: NDArray[np.int64]) -> tuple[str, bool, list[str]]:
+def _clock(source: Source, header: Header, stats: NDArray[np.int64]) -> tuple[str, bool, list[str]]:
     """Clock's name from the file beside the trace, and whether the stamps are nanoseconds."""
     clock = str(source.facts.get("clock", ""))
+    untimed = header.untimed
+    if untimed:
+        return clock or "unknown", False, [untimed]
     counted, timed = int(stats[Stat.COUNTER]), int(stats[Stat.EVENTS] - stats[Stat.COUNTER])
     notes = []
     if counted and timed:
@@ -492,7 +528,7 @@ def _clock(source: Source, stats: NDArray[np.int64]) -> tuple[str, bool, list[st
 
 def _notes(source: Source, header: Header, stats: NDArray[np.int64]) -> list[str]:
     """Remarks on what was read."""
-    notes: list[str] = []
+    notes = list(header.missing)
 
     def count(stat: Stat) -> int:
         return int(stats[stat])
@@ -510,6 +546,16 @@ def _notes(source: Source, header: Header, stats: NDArray[np.int64]) -> list[str
         notes.append(
             f"{count(Stat.FUNCTIONS)} events of the function tracer have no arguments: counts "
             "and call sites are known, pages and addresses are not"
+        )
+    if count(Stat.GRAPHS):
+        notes.append(
+            f"{count(Stat.GRAPHS)} lines of the function_graph tracer have no arguments: counts, "
+            "call sites and durations are known, pages and addresses are not"
+        )
+    if count(Stat.NO_TASKS):
+        notes.append(
+            "the text has no column of tasks (option funcgraph-proc): pid and comm are known only "
+            "after a switch of tasks was shown"
         )
     if count(Stat.BAD_VALUES):
         notes.append(f"{count(Stat.BAD_VALUES)} arguments are no numbers and were left out")

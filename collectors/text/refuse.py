@@ -8,12 +8,6 @@ from typing import Final
 # (pattern of a line, what it is, what helps)
 _KNOWN: Final = (
     (
-        re.compile(rb"^\s*\d+\)\s.*\|"),
-        "function_graph output, which has no task and no time per call",
-        "record the mapping functions as kprobe events (hmtrace recorder), or with the "
-        "function tracer",
-    ),
-    (
         re.compile(rb"^[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16} "),
         "tracefs text with option 'hex', which leaves the arguments out",
         "echo nohex > trace_options, and read the trace again",
@@ -22,11 +16,6 @@ _KNOWN: Final = (
         re.compile(rb"^\d+ \d+ \d+ (?:type: \d+|#|[0-9a-f])"),
         "tracefs text with option 'raw', which leaves the arguments out",
         "echo noraw > trace_options, and read the trace again",
-    ),
-    (
-        re.compile(rb"^[\w.]+: \([\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+"),
-        "tracefs text with option 'nocontext-info': without task, CPU and time",
-        "echo context-info > trace_options, and read the trace again",
     ),
     (
         re.compile(rb"^\s*\S.*?\s+\d+(?:/\d+)?\s+(?:\[\d+\]\s+)?\d+\.\d+:\s+(?:\d+\s+)?[\w:.-]+:"),

@@ -14,6 +14,7 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.probes import slot_of
+from collectors.stacks import MAX_STACKS
 from collectors.text import heads as heads_module
 from collectors.text.layout import (
     FUNCTION_EVENT,
@@ -25,6 +26,7 @@ from collectors.text.layout import (
     Status,
     Work,
 )
+from collectors.text.stacks import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +54,7 @@ class Names:
         self.addresses = addresses
         self.comms: dict[str, int] = {"": 0}
         self.sites: dict[str, int] = {"": 0}
+        self.stacks: dict[str, int] = {"": 0}
         self._odd: dict[str, int] = {}
         self._probed: set[str] = set()
         self._meanings: dict[tuple[int, bytes], heads_module.Meaning] = {}
@@ -67,6 +70,21 @@ class Names:
         with self._lock:
             return self.sites.setdefault(name, len(self.sites))
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the tables."""
+        if len(self.stacks) <= MAX_STACKS:
+            return []
+        return [f"more than {MAX_STACKS} different stack traces: the others are left out"]
+
+    def stack(self, block: bytes) -> int:
+        """Number of a stack trace; 0 where there are too many different ones."""
+        with self._lock:
+            frames = frames_of(block)
+            if len(self.stacks) > MAX_STACKS:
+                return self.stacks.get(frames, 0)
+            return self.stacks.setdefault(frames, len(self.stacks))
+
     def meaning(self, space: int, text: bytes) -> heads_module.Meaning:
         """Meaning of a head or of a function's name."""
         with self._lock:
@@ -76,6 +94,8 @@ class Names:
                 if space == Space.HEAD:
                     found = heads_module.meaning_of_event(words, self.addresses)
                     self._meanings[key] = self._believed(words.partition(":")[0], found)
+                elif space == Space.GRAPH:
+                    self._meanings[key] = heads_module.meaning_of_call(words)
                 else:
                     self._meanings[key] = heads_module.meaning_of_function(words)
             return self._meanings[key]
@@ -145,7 +165,9 @@ class Tables:
             If the text has more different heads or task names than any trace.
         """
         begin, end = int(work[Work.BEGIN]), int(work[Work.FINISH])
-        if status == Status.UNKNOWN_HEAD:
+        if status == Status.UNKNOWN_HEAD and work[Work.SPACE] == Space.STACK:
+            work[Work.STACKS] = not self._add_stack(begin, end)
+        elif status == Status.UNKNOWN_HEAD:
             self._add_head(begin, end, int(work[Work.SPACE]))
         elif status == Status.UNKNOWN_ARGUMENT:
             self._add_argument(int(work[Work.HEAD]), begin, end)
@@ -166,6 +188,13 @@ class Tables:
             end = begin + text.index(b":") + 1
         site = self.names.site(meaning.site)
         self._insert_head(begin, end, space, (kind, site, meaning.caller), meaning.label)
+
+    def _add_stack(self, begin: int, end: int) -> bool:
+        """Add a stack trace; False where there are too many."""
+        number = self.names.stack(self.buf[begin:end].tobytes())
+        if number:
+            self._insert_head(begin, end, Space.STACK, (PLAIN, number, 0), "")
+        return number > 0
 
     def _insert_head(
         self, begin: int, end: int, space: int, what: tuple[int, int, int], label: str

@@ -6,7 +6,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from collectors.probes import FUNCTION_OF, KIND_SWITCH, base_name, function_of, slot_of
+from collectors.probes import (
+    FUNCTION_OF,
+    KIND_MARK,
+    KIND_STACK,
+    KIND_SWITCH,
+    SLOTS,
+    TRACEPOINTS,
+    base_name,
+    function_of,
+    slot_of,
+)
 from collectors.text.heads import guess, label_of
 from collectors.tracecmd_dat.decode import FUNCTION_FIELDS
 from collectors.tracecmd_dat.symbols import function_around, names_at
@@ -53,6 +63,8 @@ class Plan:
     caller: Field | None = None
     values: dict[int, tuple[Field, int]] = field(default_factory=dict)
     """Slot to field and mask (0: the value itself; else whether a bit of the mask is set)."""
+    timed: bool = False
+    """Whether value 3 is to become the time from value 2 to value 3."""
 
     def reads(self) -> int:
         """Bytes that a record must have for this plan."""
@@ -103,7 +115,7 @@ class Meaning:
         self, events: Mapping[int, EventFormat], symbols: Symbols, probes: Mapping[str, str]
     ) -> None:
         self._events = events
-        self._symbols = symbols
+        self.symbols = symbols
         self._probes = probes
         self._guessed: set[str] = set()
         self._moved: set[str] = set()
@@ -140,14 +152,21 @@ class Meaning:
             return event.name, _switch(event)
         if "__probe_ip" in event.fields or "__probe_func" in event.fields:
             return self._of_probe(event, ip)
-        label = f"{event.name} (tracepoint)" if event.name in FUNCTION_OF else event.name
-        return label, None
+        if event.name in TRACEPOINTS and event.system in ("vmalloc", "tlb"):
+            return _of_tracepoint(event)
+        return event.name, None
 
     def _of_tracer(self, event: EventFormat, ip: int) -> tuple[str, Plan | None]:
-        """Interpret an event of the function or function_graph tracer."""
+        """Interpret an event of ftrace itself: of its tracers, a marker, a stack trace."""
+        if event.name == "kernel_stack":
+            return event.name, Plan(KIND_STACK, event)
+        if event.name == "print":
+            place = event.number("ip")
+            values = {} if place is None else {0: (place, 0)}
+            return event.name, Plan(KIND_MARK, event, values=values)
         if event.name not in FUNCTION_FIELDS or not ip:
             return event.name, None
-        symbol = function_around(self._symbols, ip)
+        symbol = function_around(self.symbols, ip)
         if symbol is None:
             return event.name, None
         function = FUNCTION_OF.get(base_name(symbol))
@@ -160,6 +179,10 @@ class Meaning:
             retval = event.number("retval")
             if retval is not None and slot_of(function, "retval", is_return=True) == 0:
                 plan.values[0] = (retval, 0)
+            begin, end = event.number("calltime"), event.number("rettime")
+            if begin is not None and end is not None:
+                plan.values[2], plan.values[3] = (begin, 0), (end, 0)
+                plan.timed = True
         else:
             plan.caller = event.number("parent_ip", "retaddr")
         return label_of(plan.kind), plan
@@ -182,7 +205,7 @@ class Meaning:
 
     def _probed(self, event: EventFormat, ip: int) -> int | None:
         """Find the function that an event's probe is on; None: unknown, or inside a function."""
-        names = names_at(self._symbols, ip) if ip else []
+        names = names_at(self.symbols, ip) if ip else []
         for name in names:
             function = _function(name)
             if function is not None:
@@ -190,10 +213,10 @@ class Meaning:
         defined = self._probes.get(f"{event.system}/{event.name}", self._probes.get(event.name))
         if defined is not None:
             function = _function(defined)
-            if function is not None and len(self._symbols):
+            if function is not None and len(self.symbols):
                 self._moved.add(event.name)
             return function
-        if len(self._symbols) and ip:
+        if len(self.symbols) and ip:
             return None
         function = guess(event.name)
         if function is not None:
@@ -213,6 +236,18 @@ def _list(names: set[str]) -> str:
     listed = sorted(names)
     more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
     return ", ".join(listed[:8]) + more
+
+
+def _of_tracepoint(event: EventFormat) -> tuple[str, Plan]:
+    """Plan for a tracepoint that becomes an operation."""
+    plan = Plan(TRACEPOINTS[event.name], event)
+    for f in event.own:
+        slot = slot_of(plan.kind >> 1, f.name, is_return=bool(plan.kind & 1))
+        if f.is_number and slot is not None and slot < SLOTS:
+            plan.values.setdefault(slot, (f, 0))
+        elif f.is_number and slot is not None:
+            plan.caller = f
+    return label_of(plan.kind), plan
 
 
 def _switch(event: EventFormat) -> Plan:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from collectors.errors import HmtraceError
-from collectors.raw import RAW_DTYPE, RawEvents, join
+from collectors.raw import RawEvents, join
 from collectors.symbols import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
@@ -239,7 +237,7 @@ def _ending(
     ends = [e for e in (walk.ends() for walk in walks) if e is not None]
     clock = chosen.clock if chosen.clock not in ("", "unknown") else file.clock.name
     return TraceDat(
-        raw=RawEvents(np.empty(0, RAW_DTYPE), rows.comms, ("",), rows.counts),
+        raw=rows.ending(),
         version=file.version,
         buffer=chosen.name,
         buffers=tuple(b.name for b in file.buffers),
@@ -257,7 +255,7 @@ def _ending(
         order=file.meta.order,
         symbols=table,
         printk=file.meta.printk,
-        notes=(*notes, *meaning.notes, *_file_notes(file, chosen)),
+        notes=(*notes, *meaning.notes, *rows.notes, *_file_notes(file, chosen)),
     )
 
 

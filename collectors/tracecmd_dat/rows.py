@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.probes import KIND_LOST, KIND_SWITCH
+from collectors.probes import KIND_LOST, KIND_MARK, KIND_STACK, KIND_SWITCH
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.reading import PIECE_ROWS
 from collectors.text.layout import ROW_WORDS
@@ -15,6 +16,7 @@ from collectors.tracecmd_dat.lost import Losses
 from collectors.tracecmd_dat.meaning import Meaning, Plan
 from collectors.tracecmd_dat.merging import Merger
 from collectors.tracecmd_dat.names import Names
+from collectors.tracecmd_dat.texts import Texts
 from collectors.tracecmd_dat.unpack import threads
 
 if TYPE_CHECKING:
@@ -72,12 +74,18 @@ class Rows:
         self.losses = Losses(file, buffer, self.merger)
         self.counts: dict[str, int] = {}
         self._names = Names(file.meta.comms)
+        self._texts = Texts(meaning.symbols, file.meta.order, file.meta.word)
         self._table = np.zeros((0, 0), np.int64)
 
     @property
     def comms(self) -> tuple[str, ...]:
         """Names of tasks so far."""
         return tuple(self._names.comms)
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the user."""
+        return self._texts.notes
 
     def _resolve(self, event: int, ip: int) -> tuple[int, int]:
         """Plan of an (event, probed address) pair, and the bytes that it needs."""
@@ -161,16 +169,30 @@ class Rows:
         return sum(self.merger.executor.map(fill, bounds[:-1], bounds[1:]))
 
     def _learn(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> None:
-        """Learn the names of tasks from switches."""
+        """Learn the names of tasks from switches; take texts; work out durations."""
         switch = next((p.event for p in self._plans if p.kind == KIND_SWITCH), None)
+        pool, plans = self.merger.pool, list(self._plans)
+        spans = {b.number: b.span.data for b in self.merger.blocks if b.span is not None}
         if switch is not None:
-            spans = {b.number: b.span.data for b in self.merger.blocks if b.span is not None}
-            self._names.learn(rows, order, self.merger.pool, spans, switch)
+            self._names.learn(rows, order, pool, spans, switch)
+        if any(plan.kind in (KIND_MARK, KIND_STACK) for plan in plans):
+            self._texts.take(rows, order, pool, spans, plans)
+        timed = np.array([plan.timed for plan in plans])
+        if timed.any():
+            ends = np.flatnonzero(timed[pool.plan[order]])
+            rows["values"][ends, 3] -= rows["values"][ends, 2]
+            rows["values"][ends, 2] = 0
+            rows["present"][ends] &= 0xFB
 
     def _finish(self, rows: NDArray[np.void], nameless: int) -> RawEvents:
         if nameless:
             self._names.name(rows)
-        return RawEvents(rows, self._names.comms, ("",))
+        texts = self._texts
+        return RawEvents(rows, self._names.comms, stacks=texts.stacks, marks=texts.marks)
+
+    def ending(self) -> RawEvents:
+        """No rows, but all tables and counts; behind the last piece."""
+        return replace(self._finish(np.empty(0, RAW_DTYPE), 0), counts=self.counts)
 
     def _count(self) -> None:
         """Add up what the walks counted."""

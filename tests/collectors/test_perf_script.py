@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from collectors import HmtraceError, open_capture, perf_data, perf_script
 from collectors.perf_script.capture import read_raw
-from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_SWITCH
+from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.source import Source
 from collectors.text.layout import Stat
 
@@ -137,10 +137,11 @@ def test_call_chains_headers_and_side_records() -> None:
     assert stats[Stat.STACK] == 2
     got = perf_script.read(source)
     assert (got.release, got.cpus) == ("6.1.0-50-686-pae", 2)
-    assert [r[4] for r in rows(got)] == [KMAP, KIND_LOST, KMAP + 1, KIND_LOST]
+    assert [r[4] for r in rows(got)] == [KMAP, KIND_STACK, KIND_LOST, KMAP + 1, KIND_LOST]
+    assert got.raw.stacks == ["", "kmap_high+0x1<-dir_get_page+0x5a1: [minix]"]
     first, second = got.lost.intervals
-    assert (first.cpu, first.count, first.after_seq) == (1, 12, 1)
-    assert (second.cpu, second.count, second.after_seq) == (1, 3, 3)
+    assert (first.cpu, first.count, first.after_seq) == (1, 12, 2)
+    assert (second.cpu, second.count, second.after_seq) == (1, 3, 4)
 
 
 def test_other_events_are_counted_by_their_names() -> None:

@@ -33,7 +33,11 @@ CODES = [
         "set_page_address",
     )
 ]
-KINDS = [2 * code + r for code in CODES for r in (0, 1)] + [probes.KIND_SWITCH, probes.KIND_LOST]
+KINDS = [2 * code + r for code in CODES for r in (0, 1)]
+KINDS += [2 * probes.FUNCTION_OF["free_vmap_area_noflush"]]
+KINDS += [*probes.TRACEPOINTS.values(), probes.KIND_STACK, probes.KIND_STACK]
+KINDS += [probes.KIND_SWITCH, probes.KIND_LOST]
+STACKS = ["", *(f"frame{i}" for i in range(1, 200))]
 
 
 def passes(raw, sizes, hold, **options):
@@ -43,9 +47,9 @@ def passes(raw, sizes, hold, **options):
         table = Tabulator(known=known, hold=hold, **options)
         frames, at = [], 0
         for size in sizes:
-            frames += table.add(RawEvents(raw[at : at + size]))
+            frames += table.add(RawEvents(raw[at : at + size], stacks=STACKS))
             at += size
-        frames += table.add(RawEvents(raw[at:]))
+        frames += table.add(RawEvents(raw[at:], stacks=STACKS))
         frames += table.finish()
         known = table.again()
         if known is None:
@@ -91,6 +95,8 @@ def test_pieces_give_what_plain_python_gives(events, sizes, hold):
     for row in expected:
         del row["comm"]
         row["op"] = OPS[row["op"]]
+        if "stack" in row:
+            row["stack"] = STACKS[row["stack"]]
     assert found == expected
 
 
@@ -143,7 +149,7 @@ def test_calls_that_never_return_are_bounded(monkeypatch):
 
 def test_many_tasks_and_deep_stacks():
     rng = np.random.default_rng(4)
-    functions = [c for c, f in enumerate(probes.FUNCTIONS) if f.op]
+    functions = [c for c, f in enumerate(probes.FUNCTIONS) if f.op and not f.host]
     events = [
         (int(2 * rng.choice(functions) + (rng.random() < 0.1)), int(pid), 0, 128, 1)
         for pid in rng.choice([*range(1, 3000), *[7] * 3000], 12000)

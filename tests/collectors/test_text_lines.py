@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collectors import HmtraceError
-from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STARTED, KIND_SWITCH
+from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STARTED, KIND_SWITCH, TRACEPOINTS
 from collectors.source import Source
 from collectors.text import is_report
 from collectors.text.layout import UNKNOWN_CPU
@@ -57,9 +57,10 @@ def test_the_probed_function_decides_not_the_name() -> None:
     inside = reading(f"{LEFT}kmap_high: (kmap_high+0x65/0x260) page=0x1\n")
     assert not len(inside.raw.rows)
     assert inside.raw.counts == {"kmap_high": 1}
-    tracepoint = reading(f"{LEFT}alloc_vmap_area: va_start: 4039180288 size=12288 align=1\n")
-    assert not len(tracepoint.raw.rows)
-    assert tracepoint.raw.counts == {"alloc_vmap_area (tracepoint)": 1}
+    tracepoint, result = one("alloc_vmap_area: va_start: 4039180288 size=12288 align=1")
+    assert tracepoint["kind"] == TRACEPOINTS["alloc_vmap_area"]
+    assert (tracepoint["values"][:2].tolist(), tracepoint["caller"]) == ([12288, 1], 4039180288)
+    assert result.raw.counts == {"alloc_vmap_area (tracepoint)": 1}
     suffixed, _ = one("x: (alloc_vmap_area.constprop.0+0x0/0x9) size=0x3000")
     assert suffixed["kind"] == 2 * FUNCTION_OF["alloc_vmap_area"]
 
@@ -249,8 +250,6 @@ def test_function_lines_with_offsets_addresses_and_modules() -> None:
     [
         ("i386-minix-pae-smp2/trace_raw.txt.gz", "option 'raw'"),
         ("i386-minix-pae-smp2/trace_hex.txt.gz", "option 'hex'"),
-        ("i386-minix-pae-smp2/trace_nocontext.txt.gz", "option 'nocontext-info'"),
-        ("i386-func-minix-pae-smp2/trace_graph.txt.gz", "function_graph"),
     ],
 )
 def test_forms_without_arguments_are_refused_in_words(name: str, words: str) -> None:

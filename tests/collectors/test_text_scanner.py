@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.probes import FUNCTIONS, KIND_LOST, KIND_SWITCH, SLOTS
+from collectors.probes import FUNCTIONS, KIND_LOST, KIND_MARK, KIND_SWITCH, SLOTS
 from collectors.source import Source
 from collectors.text.layout import Stat
 from collectors.text.reader import read_raw
@@ -32,10 +32,12 @@ def as_dicts(raw: Any) -> list[dict[str, Any]]:
             "site": raw.sites[row["site"]],
             "caller": int(row["caller"]),
             "kind": int(row["kind"]),
-            "values": {i: int(row["values"][i]) for i in range(SLOTS) if row["present"] >> i & 1},
+            "values": {i: int(row["values"][i]) for i in range(SLOTS) if row["present"] >> i & 1}
+            if row["kind"] < KIND_LOST
+            else {},
         }
         for row in raw.rows
-        if row["kind"] < KIND_LOST
+        if row["kind"] < KIND_LOST or row["kind"] == KIND_MARK
     ]
 
 
@@ -89,7 +91,7 @@ VALUES = st.one_of(
 NAMES = st.sampled_from(
     ["page", "pfn", "vaddr", "addr", "arg1", "arg2", "start", "end", "size", "x", "caller", "ret"]
 )
-ENTRY = st.sampled_from([f.name for f in FUNCTIONS])
+ENTRY = st.sampled_from([f.name for f in FUNCTIONS if not f.host])
 ARGUMENTS = st.dictionaries(NAMES, VALUES, max_size=5).map(
     lambda d: "".join(f" {name}={value}" for name, value in d.items())
 )
@@ -128,6 +130,12 @@ BODIES = st.one_of(
     st.sampled_from(
         [
             "tlb_flush: pages:-1 reason:local mm shootdown (3)",
+            "tlb_flush: pages:33 reason:flush on task switch (0)",
+            "tlb_flush: reason=4 pages=18446744073709551615",
+            "alloc_vmap_area: va_start: 4153237504 size=12288 align=1 vstart=0xf77fe000 "
+            "vend=0xfeffe000 failed=0",
+            "free_vmap_area_noflush: va_start=0xf78d6000 nr_lazy=3 nr_lazy_max=16384",
+            "purge_vmap_area_lazy: start=0xffffffff end=0x0 num_purged=0",
             "alloc_vmap_area: va_start: 4039180288 size=12288 align=1",
             "tracing_mark_write: a-1 [000] d..1. 1.000000: kmap_high: (kmap_high+0x0/0x60)",
             "initcall: (x) y",

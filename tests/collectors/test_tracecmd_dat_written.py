@@ -201,10 +201,15 @@ def test_written_is_read(
         for column in own[0][5]:
             want = [plain(e[5][column], s.spec.order, column) for e in own]
             assert frame[column].to_list() == want, (name, column)
-    raw = read_raw(path.read_bytes(), name="made.dat").raw
+    got = read_raw(path.read_bytes(), name="made.dat")
+    raw = got.raw
     kept = [e for e in expected if e[4] in ("mapper", "sched_switch")]
-    rows = raw.rows[raw.rows["kind"] != KIND_LOST]
+    rows = raw.rows[raw.rows["kind"] < KIND_LOST]
     assert rows["ts"].tolist() == [e[0] for e in kept]
+    printed = [e[5] for e in expected if e[4] == "print"]
+    # where a symbol says so, it was trace_printk()
+    marks = [p for p in printed if p["ip"] == 0 or not got.symbols.lookup(p["ip"])]
+    assert raw.marks == [plain(p["buf"], "", "").strip() for p in marks]
     assert rows["cpu"].tolist() == [e[1] for e in kept]
     first = [e[5]["page"] if e[4] == "mapper" else e[5]["prev_pid"] for e in kept]
     assert rows["values"][:, 0].tolist() == first
@@ -481,7 +486,8 @@ def test_function_graph_tracer() -> None:
     rows = got.raw.rows
     assert rows["kind"].tolist() == [KMAP_KIND, KMAP_KIND + 1]
     # retval: CONFIG_FUNCTION_GRAPH_RETVAL
-    assert (rows["values"][1, 0], rows["present"].tolist()) == (0xFF005000, [0, 1])
+    assert (rows["values"][1, 0], rows["present"].tolist()) == (0xFF005000, [0, 9])
+    assert rows["values"][1, 2:].tolist() == [0, 10]  # ns from calltime to rettime
 
 
 @pytest.mark.parametrize("version", [6, 7])

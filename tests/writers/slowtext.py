@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from collectors.probes import KIND_SWITCH, function_of, slot_of
+from collectors.probes import KIND_MARK, KIND_SWITCH, TRACEPOINTS, function_of, slot_of
 
 _TASK = r"^\s*(?P<comm>.*?)-(?P<pid>\d+)\s+"
 _CONTEXT = (
@@ -27,6 +27,9 @@ _SWITCH = re.compile(
     r"next_comm=.* next_pid=(\d+) next_prio=\d+\s*$"
 )
 _SWITCH_PLUGIN = re.compile(r"^sched_switch:\s+.*:(\d+) \[\d+\] (\S+) ==> .*:(\d+) \[\d+\]\s*$")
+_TRACEPOINT = re.compile(
+    r"^(tlb_flush|alloc_vmap_area|free_vmap_area_noflush|purge_vmap_area_lazy):\s+([^(\s].*)$"
+)
 _ARGUMENT = re.compile(r"(\S+?)=(\S+)")
 _IRQ = {"s": 4, "h": 2, "H": 6, "z": 8, "Z": 10}
 
@@ -79,6 +82,11 @@ def parse(line: str) -> dict[str, Any] | None:
         row["kind"] = KIND_SWITCH
         row["values"] = {0: int(switch[1]), 1: int("D" in switch[2]), 2: int(switch[3])}
         return row
+    if tracepoint := _TRACEPOINT.match(body):
+        return _with_tracepoint(row, tracepoint[1], tracepoint[2])
+    if re.match(r"(print:\s+)?tracing_mark_write(\+\S+)?:", body):
+        row["kind"] = KIND_MARK
+        return row
     probe = _KPROBE.match(body)
     if probe is None:
         return None
@@ -101,6 +109,29 @@ def parse(line: str) -> dict[str, Any] | None:
         value = number(text)
         if slot is not None and value is not None:
             row["values"].setdefault(slot, value)
+    return row
+
+
+def _with_tracepoint(row: dict[str, Any], name: str, payload: str) -> dict[str, Any]:
+    """Values of a tracepoint of vmalloc or tlb."""
+    row["kind"] = TRACEPOINTS[name]
+    if name == "tlb_flush":
+        pages = re.search(r"pages[:=](\S+)", payload)
+        reason = re.search(r"reason=(\d+)", payload) or re.search(r"reason:.*\((\d+)\)", payload)
+        for slot, found in ((0, reason), (1, pages)):
+            row["values"][slot] = (int(found[1]) if found else -1) & (2**64 - 1)
+        return row
+    fields = {"va_start": "va_start", "addr": "va_start", "vstart": "start", "vend": "end"}
+    order = {
+        "alloc_vmap_area": ("size", "align", "start", "end", "va_start"),
+        "free_vmap_area_noflush": ("va_start", "nr_lazy", "nr_lazy_max"),
+        "purge_vmap_area_lazy": ("start", "end", "num_purged"),
+    }[name]
+    for argument, text in re.findall(r"(\w+)(?:=|: ?)(\S+)", payload):
+        wanted, value = fields.get(argument, argument), number(text)
+        if wanted in order and value is not None:
+            row["values"][order.index(wanted)] = value
+    row["caller"] = row["values"].pop(4, 0)
     return row
 
 

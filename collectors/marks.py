@@ -1,0 +1,53 @@
+"""Markers: what user space wrote into the trace (tracefs ``trace_marker``)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from collectors.probes import KIND_MARK, KIND_OTHER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from collectors.source import Source
+
+MAX_MARKS: Final = 4096
+"""Markers that are kept, the first of a trace."""
+MAX_LENGTH: Final = 256
+"""Bytes of a marker that are kept."""
+_PREFIX: Final = re.compile(r"^(print:\s*)?(tracing_mark_write(\+\S+)?:\s*)?")
+
+
+def find_marks(rows: NDArray[np.void], source: Source, found: list[str]) -> None:
+    """Take the texts of the first markers out of a text.
+
+    Parameters
+    ----------
+    rows
+        Raw events. Values 0 and 1 of a marker's row are place and length of its text; value 0
+        becomes its number, where it is kept. Rows of ``print`` that trace_printk() made become
+        KIND_OTHER.
+    source
+        The text.
+    found
+        Markers so far (``RawEvents.marks``); added to.
+    """
+    marks = np.flatnonzero(rows["kind"] == KIND_MARK)
+    places = rows["values"][marks, :2].tolist()
+    rows["values"][marks] = 0
+    rows["present"][marks] = 0
+    for row, (at, size) in zip(marks.tolist(), places, strict=True):
+        if len(found) >= MAX_MARKS:
+            break
+        data = source.data[at : at + min(size, MAX_LENGTH + 64)].tobytes()
+        text = data.decode("utf-8", "replace")
+        match = _PREFIX.match(text)
+        if match is not None and match[1] and not match[2]:
+            rows["kind"][row] = KIND_OTHER
+            continue
+        rows["values"][row, 0], rows["present"][row] = len(found), 1
+        start = match.end() if match else 0
+        found.append(text[start : start + MAX_LENGTH].strip())

@@ -1,0 +1,56 @@
+"""Stack traces: who called, seen from what is at their top."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from collectors.probes import FUNCTION_OF, base_name
+
+SEPARATOR: Final = "<-"
+MAX_STACKS: Final = 1 << 16
+"""Different stack traces of a trace that are kept; a workload has some hundreds."""
+
+_MAPPING: Final = re.compile(
+    r"^(?:_*kmap(?:_\w+)?|_*kunmap(?:_\w+)?|_*v(?:map|unmap)(?:_\w+)?|vm_(?:map|unmap)_ram"
+    r"|_*k?v[mz]alloc(?:_\w+)?|_*k?vfree(?:_\w+)?|_*get_vm_area(?:_\w+)?|_*remove_vm_area"
+    r"|alloc_vm_area|new_vmap_block|vb_alloc|map_new_virtual|_*ioremap(?:_\w+)?|_*iounmap"
+    r"|_*vm_unmap_aliases)$"
+)
+"""Functions that map for others: mm/highmem.c, mm/vmalloc.c, arch/*/mm/ioremap.c."""
+_TRACING: Final = re.compile(
+    r"^(?:\[.*|k(?:ret)?probe.*|.*_pre_handler|.*ftrace.*|__?trace_.*|trace_.*|optimized_callback.*"
+    r"|arch_(?:k(?:ret)?probe|rethook|prepare_optimized)\w*|rethook_\w+|perf_\w+|__bpf_\w+"
+    r"|do_int3|asm_exc_int3|exc_int3|__kretprobe_trampoline.*|stack_trace_\w+|save_stack_trace\w*"
+    r"|return_to_handler|prepare_ftrace_return|function_graph_\w+|call_trace_\w+)$"
+)
+"""What tracing itself puts on top of a stack."""
+
+
+def caller_in(stack: str) -> str | None:
+    """First frame that is neither of tracing nor a function that maps for others.
+
+    Parameters
+    ----------
+    stack
+        ``innermost<-caller<-caller``, each ``symbol[+0x12] [module]``.
+
+    Returns
+    -------
+    str or None
+        The frame as it is; None where there is none.
+
+    Examples
+    --------
+    >>> caller_in("kprobe_trace_func<-ftrace_regs_call<-kmap_high<-minix_find_entry<-minix_lookup")
+    'minix_find_entry'
+    """
+    frames = stack.split(SEPARATOR)
+    names = [base_name(frame.partition("+")[0].partition(" ")[0]) for frame in frames]
+    known = [i for i, name in enumerate(names) if name in FUNCTION_OF]
+    first = known[0] if known else 0
+    for frame, name in zip(frames[first:], names[first:], strict=True):
+        if name in FUNCTION_OF or _MAPPING.match(name) or _TRACING.match(name):
+            continue
+        return frame
+    return None

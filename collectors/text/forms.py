@@ -1,0 +1,72 @@
+"""Forms of tracefs text other than the usual one: function_graph, and without any context."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Final
+
+# Columns of the function_graph tracer, as bits
+ABSTIME, RELTIME, CPU, TASK, FLAGS, TIMES = 1, 2, 4, 8, 16, 32
+
+_HEADLINE: Final = re.compile(r"^#(.*) FUNCTION CALLS\s*$")
+_GRAPH: Final = re.compile(
+    r"^(?P<abs>\s*\d+\.\d{6} \|  )?(?P<rel>\s*\d+ us \|  )?(?P<cpu>\s*\d+\) )?"
+    r"(?P<task>\s*\S.{0,20}-\d+\s*\| )?(?P<flags>\s*[^\s|]{4,8} \| )?"
+    r"(?P<times>[ $@*#!+]*(?:\d+(?:\.\d+)? us)?\s*\|  )?"
+    r"\s*(?:[\w.]+(?: \[\w+\])?\(.*\)(?: \{|;)|\}|/\*)"
+)
+_BITS: Final = (
+    ("abs", ABSTIME), ("rel", RELTIME), ("cpu", CPU),
+    ("task", TASK), ("flags", FLAGS), ("times", TIMES),
+)  # fmt: skip
+_BETWEEN: Final = re.compile(r"^(?:#| -{8,}$| *\d+\) .*-\d+ +=> .*-\d+ *$)")
+_NAMELESS: Final = re.compile(r"^(?:[A-Za-z_][\w.+/-]*:(?: |$)|[A-Za-z_][\w.]*(?: \[\w+\])? <-)")
+_LINES: Final = 400
+_WIDEST: Final = 300
+
+
+def graph_columns(lines: list[str]) -> int:
+    """Find out which columns a text of the function_graph tracer has.
+
+    The header tells (kernel/trace/trace_functions_graph.c: __print_graph_headers_flags); of
+    ``trace_pipe``, which has none, the first lines.
+
+    Parameters
+    ----------
+    lines
+        First lines of a text.
+
+    Returns
+    -------
+    int
+        Bits; -1 where the text is not of this tracer.
+    """
+    for line in lines:
+        if match := _HEADLINE.match(line):
+            head = match[1]
+            without = head.replace("REL TIME", "")
+            return (
+                (ABSTIME if "TIME" in without else 0)
+                | (RELTIME if without != head else 0)
+                | (CPU if " CPU" in head else 0)
+                | (TASK if "TASK/PID" in head else 0)
+                | (FLAGS if "||" in head else 0)
+                | (TIMES if "DURATION" in head else 0)
+            )
+    data = [line for line in lines if line.strip() and not _BETWEEN.match(line[:_WIDEST])]
+    data = data[:_LINES]
+    votes: Counter[int] = Counter()
+    for line in data:
+        match = _GRAPH.match(line[:_WIDEST])
+        if match and (match["cpu"] or match["times"]):
+            votes[sum(bit for name, bit in _BITS if match[name])] += 1
+    if 2 * votes.total() <= len(data):
+        return -1
+    return votes.most_common(1)[0][0]
+
+
+def is_nameless(lines: list[str]) -> bool:
+    """Tell text of option ``nocontext-info``: events without task, CPU and time."""
+    data = [line for line in lines if line.strip() and not line.startswith("#")][:_LINES]
+    return bool(data) and all(_NAMELESS.match(line[:_WIDEST]) for line in data)

@@ -1,0 +1,268 @@
+"""What the scanners of all text dialects share: heads, arguments, task names, rows (compiled)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from collectors.text import layout
+from collectors.text.layout import Arg, Head, Space, Work
+from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words
+from collectors.text.payload import value_at
+from collectors.text.words import (
+    byte_at,
+    find_either,
+    hash_bytes,
+    load_byte,
+    piece,
+    same_bytes,
+    word_at,
+)
+
+# numba wants plain integers
+_BEGIN, _FINISH, _HEAD = int(Work.BEGIN), int(Work.FINISH), int(Work.HEAD)
+_SPACE_OF = int(Work.SPACE)
+_H_REF, _H_LENGTH, _H_SPACE = int(Head.REF), int(Head.LENGTH), int(Head.SPACE)
+_H_KIND, _H_FIRST, _H_ARGS = int(Head.KIND), int(Head.FIRST_ARG), int(Head.ARGS)
+_A_REF, _A_LENGTH, _A_SLOT = int(Arg.REF), int(Arg.LENGTH), int(Arg.SLOT)
+# Typed, so that functions are compiled once and not for every literal.
+_SP_HEAD = np.int64(Space.HEAD)
+_PLAIN_NAME = layout.PLAIN_NAME
+_ZERO = np.int64(0)
+_CTX_UNKNOWN = 128
+
+VALUES = 5
+"""Cells for an event's values: the fifth goes where a return address goes else."""
+
+
+def _bytes(text: bytes) -> Any:
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+_NEWLINES = _bytes(b"\n" * 8)
+_CLOSES = _bytes(b")" * 8)
+_PROBE = _bytes(b"__probe_")
+_MASK32 = np.int64(0xFFFF_FFFF)
+
+
+@piece
+def lookup(
+    buf: Any, begin: int, end: int, n: int, space: int, slots: Any, hashes: Any, heads: Any
+) -> Any:
+    """Row of a text in the table of heads, -1 if it is not there."""
+    h = hash_bytes(buf, begin, end, n, space)
+    mask = slots.shape[0] - 1
+    at = np.int64(h >> np.uint64(20)) & mask
+    while slots[at] >= 0:
+        i = slots[at]
+        if (
+            hashes[i] == h
+            and heads[i, _H_LENGTH] == end - begin
+            and heads[i, _H_SPACE] == space
+            and same_bytes(buf, begin, heads[i, _H_REF], end - begin, n)
+        ):
+            return np.int64(i)
+        at = (at + 1) & mask
+    return -1
+
+
+@piece
+def comm_hash(first: Any, second: Any) -> Any:
+    """Place of a task name in its table, before the mask."""
+    h = (first ^ (second * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
+    return np.int64(h >> np.uint64(33))
+
+
+@piece
+def end_of_head(buf: Any, name_end: int, n: int) -> int:
+    """End of an event's head: its name, and where the probe is."""
+    p = name_end
+    while p < n and load_byte(buf, p) == 32:
+        p += 1
+    c = byte_at(buf, p, n)
+    if c == 40:  # "(kmap_high+0x0/0x260)", "(c126eff0 <- c1274dc9)"
+        close = find_either(buf, p, n, _CLOSES, _NEWLINES)
+        if close < n and load_byte(buf, close) == 41:
+            return close + 1
+        return name_end
+    end = name_end
+    # trace-cmd report -R: __probe_func=.. __probe_ret_ip=..; option "fields" adds " (decimal)"
+    while (c == 95 and word_at(buf, p, n) == _PROBE) or (end > name_end and c == 40):
+        while p < n and load_byte(buf, p) > 32:
+            p += 1
+        end = p
+        while p < n and load_byte(buf, p) == 32:
+            p += 1
+        c = byte_at(buf, p, n)
+    return end
+
+
+@piece
+def find_head(
+    buf: Any,
+    body: int,
+    name_end: int,
+    n: int,
+    text_end: int,
+    slots: Any,
+    hashes: Any,
+    heads: Any,
+    work: Any,
+    found: Any,
+) -> int:
+    """Find the head of an event.
+
+    Its name stands at `body` and ends, with its colon, at `name_end`.
+
+    Returns
+    -------
+    int
+        Row in the table of heads; -1: not there, and `work` asks for it. ``found[0]`` is the end of
+        the head.
+    """
+    head_end = end_of_head(buf, name_end, text_end)
+    found[0] = head_end
+    head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
+    if head < 0 and head_end != name_end:
+        head = lookup(buf, body, name_end, n, _SP_HEAD, slots, hashes, heads)
+        if head >= 0 and heads[head, _H_KIND] != _PLAIN_NAME:
+            head = -1
+    if head < 0:
+        ask(work, body, head_end, _SP_HEAD)
+    return head
+
+
+@piece
+def ask(work: Any, begin: int, end: int, space: Any) -> None:
+    """Say what text is not in the table of heads."""
+    work[_BEGIN] = begin
+    work[_FINISH] = end
+    work[_SPACE_OF] = space
+
+
+@piece
+def find_comm(buf: Any, n: int, out: Any, comm_slots: Any, comm_keys: Any, work: Any) -> Any:
+    """Number of the task's name; -1: not there, and `work` asks for it."""
+    first, second = comm_words(buf, out[COMM_BEGIN], out[COMM_END], n)
+    mask = comm_slots.shape[0] - 1
+    where = comm_hash(first, second) & mask
+    comm = np.int64(-1)
+    while comm_slots[where] >= 0:
+        i = comm_slots[where]
+        if comm_keys[i, 0] == first and comm_keys[i, 1] == second:
+            comm = np.int64(comm_keys[i, 2])
+            break
+        where = (where + 1) & mask
+    if comm < 0:
+        work[_BEGIN] = out[COMM_BEGIN]
+        work[_FINISH] = out[COMM_END]
+    return comm
+
+
+@piece
+def write_row(
+    rows: Any, at: int, out: Any, values: Any, comm: Any, site: Any, kind: Any, present: int
+) -> None:
+    """Write one row (layout: collectors.raw.RAW_DTYPE)."""
+    rows[at, 0] = out[TS]
+    for slot in range(VALUES):
+        rows[at, 1 + slot] = values[slot]
+    rows[at, 6] = (out[PID] & _MASK32) | (comm << 32)
+    rows[at, 7] = site | (kind << 32) | (out[CPU] << 48)
+    rows[at, 8] = out[CTX] | (present << 8)
+
+
+@piece
+def write_marker(rows: Any, at: int, out: Any, values: Any, kind: Any) -> None:
+    """Write the row of a loss; ``out[TS]`` is how many events were lost, -1 unknown."""
+    lost = out[TS]
+    out[PID] = 0
+    out[CTX] = _CTX_UNKNOWN
+    out[TS] = rows[at - 1, 0] if at > 0 else 0
+    values[0] = max(lost, 0)
+    values[1] = values[2] = values[3] = values[4] = 0
+    known = np.int64(1 if lost >= 0 else 0)
+    write_row(rows, at, out, values, _ZERO, _ZERO, kind, known)
+
+
+@piece
+def start_of_value(buf: Any, p: int, n: int) -> int:
+    """Start of an argument's value; `p` is at the sign behind its name, ``=`` or ``:``."""
+    if load_byte(buf, p) == 61:
+        return p + 1
+    p += 1
+    while p < n and load_byte(buf, p) == 32:
+        p += 1
+    return p
+
+
+@piece
+def arguments(
+    buf: Any, p: int, n: int, head: int, heads: Any, args: Any, values: Any, work: Any, seen: Any
+) -> int:
+    """Read ``name=value`` (or ``name: value``) up to the end of the line.
+
+    Returns
+    -------
+    int
+        Position of the line's end; -1 where a name is not in the table (`work` says which).
+    """
+    first = heads[head, _H_FIRST]
+    count = heads[head, _H_ARGS]
+    expected = 0
+    seen[0] = seen[1] = seen[3] = 0  # present, faults, -, no numbers
+    while True:
+        while p < n and load_byte(buf, p) == 32:
+            p += 1
+        c = byte_at(buf, p, n)
+        if c == 10 or p >= n:
+            return p
+        if c == 13:
+            p += 1
+            continue
+        found = -1
+        for k in range(count):
+            i = expected + k
+            if i >= count:
+                i -= count
+            length = args[first + i, _A_LENGTH]
+            c = byte_at(buf, p + length, n)
+            if (c == 61 or c == 58) and same_bytes(  # noqa: PLR1714 - chains compile faster
+                buf, p, args[first + i, _A_REF], length, n
+            ):
+                found = i
+                break
+        if found < 0:
+            q = p
+            c = byte_at(buf, q, n)
+            while c > 32 and c != 61 and c != 58:  # noqa: PLR1714 - chains compile faster
+                q += 1
+                c = byte_at(buf, q, n)
+            if (c != 61 and c != 58) or q == p:  # noqa: PLR1714
+                while q < n and load_byte(buf, q) > 32:
+                    q += 1
+                if q == p:  # a control character
+                    q += 1
+                p = q
+                continue
+            if count >= layout.MAX_ARGS:  # damaged lines invent names: no room for more
+                p = value_at(buf, start_of_value(buf, q, n), n)[0]
+                seen[3] += 1
+                continue
+            work[_BEGIN] = p
+            work[_FINISH] = q
+            work[_HEAD] = head
+            return -1
+        expected = found + 1
+        p = start_of_value(buf, p + args[first + found, _A_LENGTH], n)
+        p, value, good = value_at(buf, p, n)
+        slot = args[first + found, _A_SLOT]
+        if slot < 0:
+            continue
+        if good == 1:
+            if seen[0] >> slot & 1 == 0:
+                values[slot] = value
+                seen[0] |= 1 << slot
+        else:
+            seen[3 - good] += 1

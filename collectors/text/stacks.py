@@ -1,0 +1,54 @@
+"""Stack traces in text: the lines under ``<stack trace>``.
+
+kernel/trace/trace_output.c: trace_stack_print prints `` => symbol[+offset] [<address>]``;
+libtraceevent ``=> symbol (address)``. The block is looked up as a whole, so that only what has
+not been met before is taken apart.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collectors.source import Source
+
+MAX_BYTES: Final = 1 << 16
+"""Bytes of a block that are looked at; the kernel's deepest stacks have a tenth of it."""
+_FRAME: Final = re.compile(rb"^[ \t]*=> ?([^\n]*)", re.MULTILINE)
+_CHAIN: Final = re.compile(rb"^\t[ \t]*[0-9a-f]+ ([^\n]*) \(\[([^\n]*)\]\)\s*$", re.MULTILINE)
+_KERNEL: Final = ("kernel.kallsyms", "guest.kernel.kallsyms", "unknown")
+_ADDRESS: Final = re.compile(r"\s*(?:<[0-9a-f]+>|\([0-9a-f]+\))$")
+
+
+def frames_of(block: bytes) -> str:
+    r"""Write a block as ``innermost<-caller<-caller``, without addresses beside symbols.
+
+    Call chains of perf script (``\tADDRESS symbol+0x12 ([module])``) end with the kernel's frames.
+
+    Examples
+    --------
+    >>> frames_of(b" => kmap_high\n => dir_get_page+0x5/0x60 [minix] <f7888797>\n")
+    'kmap_high<-dir_get_page+0x5/0x60 [minix]'
+    """
+    frames = []
+    for match in _CHAIN.finditer(block) if block.startswith(b"\t") else ():
+        symbol, module = match[1].decode("utf-8", "replace"), match[2].decode("utf-8", "replace")
+        frames.append(symbol if module.startswith(_KERNEL) else f"{symbol} [{module}]")
+    for match in _FRAME.finditer(block):
+        frame = match[1].decode("utf-8", "replace").strip()
+        frames.append(_ADDRESS.sub("", frame) or frame)
+    return "<-".join(frames)
+
+
+def cut_before_stack(source: Source, at: int) -> int:
+    """Move the start of a line on, behind the stack trace that it is in or that begins there."""
+    limit = min(at + MAX_BYTES, len(source.data))
+    while at < limit:
+        end = source.find(b"\n", at)
+        line = source.data[at : min(end if end >= 0 else limit, limit)].tobytes()
+        within = line.startswith(b"\t") or line.lstrip().startswith(b"=>")
+        if not within and b"<stack trace" not in line:
+            break
+        at = end + 1 if end >= 0 else len(source.data)
+    return at
