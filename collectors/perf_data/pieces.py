@@ -12,7 +12,7 @@ from collectors.ordering import is_ascending, sorted_runs
 from collectors.perf_data import records
 from collectors.perf_data.layout import Record
 from collectors.perf_data.tasks import Tasks
-from collectors.probes import KIND_LOST
+from collectors.probes import KIND_LOST, KIND_SWITCH
 from collectors.raw import RAW_DTYPE
 from collectors.reading import PIECE_ROWS, AgainError
 from collectors.text.layout import ROW_WORDS
@@ -207,6 +207,7 @@ class Pieces:
                 plans,
                 nameless,
                 KIND_LOST,
+                KIND_SWITCH,
                 words[first : first + _SLICE],
             )
             rows["site"][first : first + _SLICE] = listed.tid[part].view(np.uint32)

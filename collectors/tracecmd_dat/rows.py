@@ -120,8 +120,10 @@ class Rows:
             while done < len(order):
                 part = order[done : done + self._piece - filled]
                 made = rows[filled : filled + len(part)]
-                nameless += self._fill(part, made)
-                self._learn(part, made)
+                without_name, strangers = self._fill(part, made)
+                nameless += without_name
+                if strangers:
+                    self._learn(part, made)
                 done += len(part)
                 filled += len(part)
                 if filled == self._piece:
@@ -136,8 +138,8 @@ class Rows:
         if filled:
             yield self._finish(rows[:filled], nameless)
 
-    def _fill(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> int:
-        """Make rows; give the number of those without a task's name."""
+    def _fill(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> tuple[int, int]:
+        """Make rows; give the number of those without a task's name, and of unknown tasks."""
         from collectors.tracecmd_dat import weaving
 
         if len(self._table) != len(self._plans):
@@ -145,8 +147,8 @@ class Rows:
         pool = self.merger.pool
         words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
 
-        def fill(first: int, last: int) -> int:
-            nameless: int = weaving.fill_rows(
+        def fill(first: int, last: int) -> tuple[int, int]:
+            found: tuple[int, int] = weaving.fill_rows(
                 pool.base,
                 pool.shift,
                 self.merger.big,
@@ -158,15 +160,17 @@ class Rows:
                 self._table,
                 self._names.comm_of,
                 KIND_LOST,
+                KIND_SWITCH,
                 words[first:last],
             )
-            return nameless
+            return found
 
         parts = min(threads(), -(-len(order) // _SLICE))
         if parts == 1:
             return fill(0, len(order))
         bounds = [len(order) * n // parts for n in range(parts + 1)]
-        return sum(self.merger.executor.map(fill, bounds[:-1], bounds[1:]))
+        found = list(self.merger.executor.map(fill, bounds[:-1], bounds[1:]))
+        return sum(f[0] for f in found), sum(f[1] for f in found)
 
     def _learn(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> None:
         """Learn the names of tasks from switches; take texts; work out durations."""

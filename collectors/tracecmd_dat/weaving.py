@@ -130,8 +130,9 @@ def fill_rows(
     plans: NDArray[np.int64],
     comm_of: NDArray[np.int32],
     lost_kind: int,
+    switch_kind: int,
     words: NDArray[np.int64],
-) -> int:
+) -> tuple[int, int]:
     """Take from each record, in the order of the merged trace, what its row needs.
 
     Parameters
@@ -151,18 +152,19 @@ def fill_rows(
     comm_of : ndarray of int32
         Index of a task's name by pid; 0 and less is given as 1 (unknown), as is a pid beyond its
         end.
-    lost_kind : int
-        Kind of loss markers.
+    lost_kind, switch_kind : int
+        Kinds of loss markers and of switches, whose values 0 and 2 are tasks.
     words : ndarray of int64, shape (n, 9)
         Rows of :data:`collectors.raw.RAW_DTYPE` as 64-bit words, little-endian: ts, four
         values, caller, pid and comm, site (0) with kind and cpu, ctx and present.
 
     Returns
     -------
-    int
-        Rows whose task's name is unknown.
+    nameless, strangers : int
+        Rows whose task's name is unknown; tasks in switches of which nothing is known.
     """
     nameless = 0
+    strangers = 0
     for row in range(len(order)):
         source = order[row]
         start = at[source]
@@ -211,7 +213,11 @@ def fill_rows(
                 state |= 256 << value
             words[row, 1 + value] = number
         words[row, 8] = state
-    return nameless
+        if plan[PLAN_KIND] == switch_kind:
+            for value in (1, 3):
+                if 0 < words[row, value] < len(comm_of) and comm_of[words[row, value]] == 0:
+                    strangers += 1
+    return nameless, strangers
 
 
 @numba.njit(cache=True, nogil=True)
