@@ -69,7 +69,18 @@ class Child:
             self.process = None
 
     def _start(self) -> None:
+        """Start a process and load what the readers need; a seed may kill it, too."""
         self.close()
+        for case in self.warm:
+            if self.process is None:
+                self._spawn()
+            self._ask(case, WARM_UP, WARM_UP)  # judged in its turn
+        if self.process is None:
+            self._spawn()
+        self._send(None)
+        self.ran = 0
+
+    def _spawn(self) -> None:
         theirs_in, self.requests = os.pipe()
         self.answers, theirs_out = os.pipe()
         command = [sys.executable, "-m", "tests.fuzz.child", str(theirs_in), str(theirs_out)]
@@ -83,10 +94,6 @@ class Child:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        self.ran = 0
-        for case in self.warm:
-            self._ask(case, WARM_UP, WARM_UP)  # judged in its turn
-        self._send(None)
 
     def _send(self, case: Case | None) -> None:
         message = pickle.dumps(case)
