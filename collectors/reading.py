@@ -101,38 +101,6 @@ class AgainError(Exception):
     """
 
 
-def in_pieces(
-    read: Callable[[Source, Callable[[int, int], None] | None], Reading],
-) -> Callable[[Source, Callable[[int, int], None] | None], Stream]:
-    """Make a stream of a format that can only be read as a whole; its memory is not bounded.
-
-    Parameters
-    ----------
-    read
-        :attr:`Format.read`.
-
-    Returns
-    -------
-    callable
-        For :attr:`Format.stream`.
-    """
-
-    def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
-        reading = read(source, progress)
-        rows = reading.raw.rows
-
-        def pieces() -> Iterator[RawEvents]:
-            for first in range(0, len(rows), PIECE_ROWS):
-                yield replace(reading.raw, rows=rows[first : first + PIECE_ROWS])
-
-        def ending() -> Reading:
-            return replace(reading, raw=replace(reading.raw, rows=rows[:0]))
-
-        return Stream(pieces(), ending, lambda: reading.symbols)
-
-    return stream
-
-
 @dataclass(frozen=True)
 class Format:
     """One trace format.
