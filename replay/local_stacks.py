@@ -33,6 +33,7 @@ _EVENT: Final = np.dtype(
         ("stack", "i8"),  # the task's number, the CPU's below zero
         ("cpu", "i4"),
         ("seen", "i4"),  # slot, -1 unknown
+        ("up", "i4"),  # pages of the slot's group above the mapping's own: its colour's place
         ("vaddr", "i8"),  # -1 unknown
         ("parent", "u8"),  # `seq` of the call that an interrupt's mapping came in
         ("is_nested", "?"),
@@ -55,6 +56,8 @@ class LocalPiece:
     ----------
     row, slot, depth, cpu, status : ndarray, shape (m,)
         Mappings that returned; see :class:`replay.kernels.local.Locals`.
+    pages_down : ndarray of int64, shape (m,)
+        Their predicted places, in pages below the highest slot.
     vaddr : ndarray of int64, shape (m,)
         Address that the kernel returned, -1 unknown.
     ended, ended_by : ndarray of int64
@@ -73,6 +76,7 @@ class LocalPiece:
 
     row: NDArray[np.int64]
     slot: NDArray[np.int32]
+    pages_down: NDArray[np.int64]
     depth: NDArray[np.int32]
     cpu: NDArray[np.int32]
     status: NDArray[np.uint8]
@@ -167,7 +171,7 @@ class LocalStacks:
             stream[name] = getattr(done, name)
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
         self._keep(stream, keys, stacks, stop, lost=lost)
-        piece = _piece(stream, done.partner, start, stop)
+        piece = _piece(stream, done.partner, start, stop, layout.pkmap_colours)
         reused = maps.filter(reuses(layout)).height
         return replace(
             piece,
@@ -259,6 +263,10 @@ class LocalStacks:
             stack=stack,
             cpu=cpu,
             seen=slot_of(layout).fill_null(-1),
+            # asm/highmem.h of xtensa, kmap_local_map_idx: the highest colour lies highest
+            up=layout.pkmap_colours
+            - 1
+            - (pl.col("pfn").fill_null(0) % layout.pkmap_colours).cast(pl.Int64),
             vaddr=pl.col("vaddr").cast(pl.Int64, strict=False).fill_null(-1),
             parent=pl.col("parent").fill_null(0),
             is_nested=nested.fill_null(value=False),
@@ -275,6 +283,7 @@ def _piece(
     partner: NDArray[np.int32],
     start: int,
     stop: int,
+    colours: int,
 ) -> LocalPiece:
     """What the events from `start` to `stop` came to."""
     from replay.kernels import local as kernel
@@ -287,6 +296,7 @@ def _piece(
     return LocalPiece(
         row=maps["row"],
         slot=maps["slot"],
+        pages_down=maps["slot"].astype(np.int64) * colours + maps["up"],
         depth=maps["depth"],
         cpu=maps["cpu"],
         status=maps["status"],
@@ -341,9 +351,12 @@ def reuses(layout: Layout) -> pl.Expr:
 
 
 def slot_of(layout: Layout) -> pl.Expr:
-    """Slot number of `vaddr`, counted down from slot 0 of CPU 0; -1 outside, null unknown."""
+    """Slot number of `vaddr`, counted down from slot 0 of CPU 0; -1 outside, null unknown.
+
+    With colours each slot is a group of pages, one per colour (asm/highmem.h of xtensa).
+    """
     vaddr = pl.col("vaddr").cast(pl.Int64, strict=False)
     page = vaddr - vaddr % layout.page_size
-    slot = (layout.kmap_fix_top - page) // layout.page_size
+    slot = (layout.kmap_fix_top - page) // layout.page_size // layout.pkmap_colours
     inside = (slot >= 0) & (slot < layout.km_max_idx * layout.nr_cpus)
     return pl.when(inside).then(slot).when(vaddr.is_not_null()).then(-1)

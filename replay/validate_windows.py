@@ -239,7 +239,7 @@ class _LocalChecks:
     def feed(self, window: Window) -> None:
         layout = self._layout
         piece = self._stacks.feed(window.table, window.first_row, last=window.last)
-        address = layout.kmap_fix_top - piece.slot.astype(np.int64) * layout.page_size
+        address = layout.kmap_fix_top - piece.pages_down * layout.page_size
         self.verdicts.add(local_result(piece.row, piece.vaddr, address, piece.status))
         table = window.table.with_row_index("row", window.first_row)
         maps = table.filter(pl.col("op") == "kmap_local")

@@ -239,3 +239,24 @@ def test_mappings_found_in_the_pool_take_no_slot() -> None:
     assert done.reused.tolist() == [True, False]
     assert done.takes_slot.tolist() == [False, True]
     assert done.vaddr[1] == 0xFFEF_E000
+
+
+def test_colours_have_a_page_each_in_a_slot() -> None:
+    """Xtensa: slot = (index + 16 * CPU) * colours + colours - 1 - colour, downwards."""
+    layout = replace(layout_of(I386), pkmap_colours=4)
+    top = layout.kmap_fix_top
+
+    def at(index: int, cpu: int, colour: int) -> int:
+        return top - ((index + 16 * cpu) * 4 + 3 - colour) * 4096
+
+    steps = [
+        event("map", 0, 7, at(0, 0, 3), pfn=0x3F8F7),
+        event("map", 0, 7, at(1, 0, 0), pfn=0x3F8F8),
+        event("map", 1, 8, at(0, 1, 1), pfn=0x3F8F9),
+        event("unmap", 0, 7, at(1, 0, 0)),
+        event("map", 0, 7, at(1, 0, 2), pfn=0x3F8FA),
+    ]
+    done = replay_locals(table(*steps), layout)
+    assert done.vaddr.tolist() == [steps[i]["vaddr"] for i in (0, 1, 2, 4)]
+    assert done.status.tolist() == [0] * 4
+    assert done.misfits == 0
