@@ -74,7 +74,7 @@ class ArenaUse:
         from replay.kernels.arena_use import run
 
         steps = np.concatenate([self._coming, self._steps(events)])
-        steps = steps[np.argsort(steps["at"], kind="stable")]
+        steps = steps[np.lexsort((steps["code"], steps["at"]))]
         end = int(events["seq"][-1]) if events.height else 0
         here = steps.size if last else np.searchsorted(steps["at"], end, side="right")
         now, self._coming = steps[:here], steps[here:]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from replay.arches.base import Layout
     from replay.survey import PoolWindow
 
+_NEVER = (1 << 64) - 1
 ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
 
 
@@ -87,12 +88,23 @@ class ArenaTally:
             .over("pid")
             .fill_null(pl.col("pid").is_in(self._after_purge.implode()))
         )
+        # A task is in one purge at a time: one without a return is over when the next begins.
+        returns = pl.col("end_seq").is_not_null()
+        over = pl.concat(
+            [
+                purges.filter(returns).select(parent="seq", over="end_seq"),
+                purges.filter(~returns).select(
+                    parent="seq", over=pl.col("seq").shift(-1).over("pid").fill_null(_NEVER)
+                ),
+            ]
+        )
+        inside = (pl.col("parent") < pl.col("seq")) & (pl.col("seq") < pl.col("over"))
         counted = (
             arena.filter((pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start")))
+            .join(over, on="parent", how="left")
             .group_by(
                 pages=((pl.col("end") - pl.col("start") + page_size - 1) // page_size),
-                purge=pl.col("purges_before")
-                | pl.col("parent").is_in(purges["seq"].implode()).fill_null(value=False),
+                purge=pl.col("purges_before") | inside.fill_null(value=False),
             )
             .len()
         )
@@ -105,8 +117,6 @@ class ArenaTally:
                 latest.filter("purge").get_column("pid"),
             ]
         )
-        # A task is in one purge at a time: of those without a return only its last can be open.
-        returns = pl.col("end_seq").is_not_null()
         self._open = pl.concat(
             [
                 purges.filter(returns & (pl.col("end_seq") > arena["seq"][-1])),

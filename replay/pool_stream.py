@@ -170,7 +170,7 @@ class PoolStream:
         ]
         self._take_switches(table)
         stream = np.concatenate([self._events, *added, self._passes_of(table)])
-        self._events = stream[np.lexsort((stream["rank"], stream["position"]))]
+        self._events = stream[np.lexsort((stream["who"], stream["rank"], stream["position"]))]
         self._known = self._events.size
         if not last:
             end = int(events["seq"][-1]) if events.height else 0
@@ -199,6 +199,7 @@ class PoolStream:
         too_long = is_map & (open_until - entered > OPEN_EVENTS)
         at = np.flatnonzero(kinds == PASS)
         own = at[who[at] >= 0]
+        own = own[own < returns[who[own]]]  # a parent that has returned is none
         pass_of = np.full(calls.size, -1, np.int64)
         pass_of[who[own]] = own  # positions rise: the last one stays
         final = pass_of.copy()
@@ -359,7 +360,8 @@ class PoolStream:
         at = np.minimum(np.searchsorted(seq, parent), max(seq.size - 1, 0))
         made = np.full(parent.size, -1, np.int64)
         if seq.size:
-            mine = (seq[at] == parent) & (self.calls["code"][at] == 0)
+            entered = seq[at] < passes.get_column("seq").to_numpy()
+            mine = (seq[at] == parent) & entered & (self.calls["code"][at] == 0)
             made[mine] = at[mine]
         ts = passes.get_column("ts").to_numpy()
         return _events(PASS, 3, passes.get_column("seq").to_numpy(), ts, made)
