@@ -15,9 +15,10 @@ from collectors.reading import AgainError
 from collectors.tabulate import HOLD, Tabulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from collectors.capture import Marker
     from collectors.reading import Format, Reading
     from collectors.source import Source
     from collectors.symbols import Symbols
@@ -46,7 +47,9 @@ def build_capture(source: Source, reading: Reading) -> Capture:
     events = pl.concat([*table.add(raw), *table.finish()])
     seen = Seen()
     seen.add(events)
-    return _capture(source, reading, events.lazy(), seen, has_mappings=table.has_mappings)
+    return _capture(
+        source, reading, events.lazy(), seen, has_mappings=table.has_mappings, markers=table.markers
+    )
 
 
 def spool_capture(
@@ -140,6 +143,7 @@ def _one_pass(
             pl.scan_parquet(path, glob=False),
             seen,
             has_mappings=table.has_mappings,
+            markers=table.markers,
             spooled=True,
         )
         writer.finish(encode(capture, rows))
@@ -172,6 +176,7 @@ def _capture(
     seen: Seen,
     *,
     has_mappings: bool,
+    markers: Sequence[Marker],
     spooled: bool = False,
 ) -> Capture:
     """Put a reading, its table and the machine's facts together."""
@@ -197,6 +202,7 @@ def _capture(
         facts=source.facts.with_facts(told),
         lost=reading.lost,
         notes=tuple(notes),
+        markers=tuple(markers),
         spooled=spooled,
     )
 

@@ -91,6 +91,25 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Marker:
+    """A text that user space wrote into the trace (tracefs ``trace_marker``).
+
+    Attributes
+    ----------
+    seq
+        Position in the merged capture.
+    ts
+        Time of the trace clock, as in the event table.
+    text
+        What was written, cut to 256 bytes.
+    """
+
+    seq: int
+    ts: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Capture:
     """One capture of one machine.
 
@@ -114,6 +133,8 @@ class Capture:
         What tracing lost.
     notes
         Remarks for the user: contradictions, guesses, ignored files.
+    markers
+        Texts that user space wrote into the trace; the first 4096.
     spooled
         Whether `events` lies on the disk because it is large: to be read in :meth:`batches`.
     """
@@ -127,6 +148,7 @@ class Capture:
     facts: Facts
     lost: Lost = field(default_factory=Lost)
     notes: tuple[str, ...] = ()
+    markers: tuple[Marker, ...] = ()
     spooled: bool = False
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:

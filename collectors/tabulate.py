@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from collectors import columns, pairing, probes
+from collectors.capture import Marker
 from collectors.columns import VALUE_COLUMNS
 from collectors.errors import HmtraceError
 from collectors.events import OPS, REASONS, SCHEMA, empty
@@ -134,12 +135,14 @@ class Tabulator:
         self._rows = columns.new_rows(0)
         self._late = columns.new_late(0)
         self._seq = 0
+        self._added = 0
         self._entries = np.zeros(len(probes.FUNCTIONS), bool)
         self._waiting: list[RawEvents] | None = []
         self._wrong = False
         self._frames = Frames(page_map)
         self._names = _Names(symbols)
         self.has_mappings = False
+        self.markers: list[Marker] = []
         self._has_return = np.zeros(len(probes.FUNCTIONS), bool)
         self._known_late = columns.new_late(0)
         if known is not None:
@@ -163,6 +166,7 @@ class Tabulator:
             Rows that are complete: columns of :data:`collectors.events.SCHEMA`.
         """
         self._learn(piece.rows)
+        self._mark(piece)
         if self._waiting is None:
             yield from self._pair(piece)
             return
@@ -192,6 +196,16 @@ class Tabulator:
         if (is_new and len(late.seq)) or self._frames.changed:
             return Known(self._has_return, late, self._frames.best, sites, stacks)
         return None
+
+    def _mark(self, piece: RawEvents) -> None:
+        """Note the markers of a piece, and count its events."""
+        rows = piece.rows
+        kept = np.flatnonzero((rows["kind"] == probes.KIND_MARK) & (rows["present"] == 1))
+        self.markers += [
+            Marker(self._added + i, int(rows["ts"][i]), piece.marks[int(rows["values"][i, 0])])
+            for i in kept.tolist()
+        ]
+        self._added += len(rows)
 
     def _learn(self, rows: NDArray[np.void]) -> None:
         """Find out which functions have returns, before the piece's calls are paired."""

@@ -260,7 +260,7 @@ class LocalStacks:
         nested = (pl.col("ctx") & IN_INTERRUPT != 0) & pl.col("parent").is_not_null()
         rows = rows.select(
             "row", "at", "ts", "seq",
-            stack=stack,
+            stack=stack.fill_null(-1),  # the trace does not tell the task
             cpu=cpu,
             seen=slot_of(layout).fill_null(-1),
             # asm/highmem.h of xtensa, kmap_local_map_idx: the highest colour lies highest

@@ -6,7 +6,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from collectors.capture import LostInterval
+from collectors.capture import LostInterval, Marker
 from collectors.errors import HmtraceError
 from collectors.facts.model import Area, Fact, Facts, Probe, Zone
 from collectors.parquet.layout import SCHEMA_NAME
@@ -72,6 +72,7 @@ def encode(capture: Capture, rows: int) -> str:
             "fact_notes": facts.notes,
             "lost": [vars(interval) for interval in capture.lost.intervals],
             "notes": capture.notes,
+            "markers": [[marker.seq, marker.ts, marker.text] for marker in capture.markers],
         },
         separators=(",", ":"),
     )
@@ -130,6 +131,10 @@ class Document:
         )
         self.lost = tuple(_interval(found) for found in self._get("lost", list))
         self.notes = self._texts("notes")
+        self.markers = tuple(
+            Marker(_is(seq, int), _is(ts, int), _is(text, str))
+            for seq, ts, text in self._get("markers", list)
+        )
 
     def _get(self, name: str, kind: type) -> Any:
         return _is(self._top[name], kind)

@@ -74,6 +74,7 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
         facts=document.facts,
         lost=Lost(document.lost),
         notes=document.notes,
+        markers=document.markers,
         spooled=document.rows > SMALL,
     )
 

@@ -346,14 +346,14 @@ def _reading(
     names: Names,
 ) -> Reading:
     """Put together what is known once the whole text was read."""
-    has_events = bool(stats[Stat.EVENTS])
+    timed = bool(stats[Stat.EVENTS]) and not header.untimed
     clock, clock_is_ns, clock_notes = _clock(source, header, stats)
     return Reading(
         raw=raw,
         format="trace-cmd-report" if header.is_report else "ftrace-text",
         clock=clock,
         clock_is_ns=clock_is_ns,
-        span_ns=int(stats[Stat.MAX_TS] - stats[Stat.MIN_TS]) if has_events else 0,
+        span_ns=int(stats[Stat.MAX_TS] - stats[Stat.MIN_TS]) if timed else 0,
         lost=lost,
         release=header.release,
         cpus=header.cpus,

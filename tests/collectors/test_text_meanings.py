@@ -1,0 +1,142 @@
+"""Tracepoints, stack traces and markers in text: what they become in the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from collectors import open_capture
+from collectors.stacks import caller_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALLOC = (
+    "alloc_vmap_area: va_start: {} size=12288 align=1 vstart=0xf77fe000 vend=0xfeffe000 failed={}"
+)
+FREE = "free_vmap_area_noflush: va_start=0xf78d6000 nr_lazy=3 nr_lazy_max=16384"
+PURGE = "purge_vmap_area_lazy: start=0xf78d6000 end=0xf78d9000 num_purged={}"
+
+
+def table(folder: Path, *bodies: str, cpus: tuple[int, ...] = ()) -> tuple[list[Any], Any]:
+    """Rows and capture of a text with one line a body; bodies that begin with a space follow."""
+    lines = []
+    for number, body in enumerate(bodies):
+        cpu = cpus[number] if cpus else 1
+        left = f"            bash-112     [{cpu:03d}] .....    14.{number:06d}: "
+        lines.append(body if body.startswith(" ") else left + body)
+    path = folder / "trace"
+    path.write_text("\n".join(lines) + "\n")
+    capture = open_capture(path)
+    return capture.events.collect().rows(named=True), capture
+
+
+def test_tracepoints_alone_make_the_table(tmp_path: Path) -> None:
+    rows, _ = table(
+        tmp_path,
+        ALLOC.format(0xF78D6000, 0),
+        ALLOC.format(0xFEFFE000, 1),
+        FREE,
+        PURGE.format(1),
+        PURGE.format(0),
+    )
+    assert [row["op"] for row in rows] == ["area_alloc"] * 2 + ["area_free"] + ["area_purge"] * 2
+    alloc, failed, freed, purged, empty = rows
+    assert (alloc["vaddr"], alloc["size"], alloc["align"]) == (0xF78D6000, 12288, 1)
+    assert (alloc["start"], alloc["end"], alloc["caller"]) == (0xF77FE000, 0xFEFFE000, None)
+    assert (alloc["seq"], alloc["end_seq"], failed["vaddr"]) == (0, 0, 0)
+    assert (freed["vaddr"], freed["nr_lazy"], freed["nr_lazy_max"]) == (0xF78D6000, 3, 16384)
+    assert (purged["start"], purged["purged"], purged["pages"]) == (0xF78D6000, 1, 1)
+    assert (empty["purged"], empty["pages"]) == (0, 0)
+
+
+def test_tracepoints_inside_probed_calls_are_folded_into_them(tmp_path: Path) -> None:
+    rows, capture = table(
+        tmp_path,
+        "a: (alloc_vmap_area+0x0/0x9) size=0x3000 align=0x1 vstart=0xf77fe000 vend=0xfeffe000",
+        ALLOC.format(0xFEFFE000, 1),
+        ALLOC.format(0xF78D6000, 0),
+        "r: (x+0x1/0x2 <- alloc_vmap_area) va=0xc1000000 va_start=0xf78d6000 va_end=0xf78d9000",
+        "f: (free_vmap_area_noflush+0x0/0x9) va=0xc1000000 va_start=0xf78d6000 va_end=0xf78d9000",
+        FREE,
+        "p: (__purge_vmap_area_lazy+0x0/0x9) start=0xffffffff end=0x0",
+        PURGE.format(1),
+        "q: (x+0x1/0x2 <- __purge_vmap_area_lazy) ret=0x1",
+    )
+    assert [row["op"] for row in rows] == ["area_alloc", "area_free", "area_purge"]
+    assert rows[0]["vaddr"] == 0xF78D6000
+    assert (rows[1]["nr_lazy"], rows[1]["end"]) == (3, 0xF78D9000)
+    assert (rows[2]["purged"], rows[2]["start"], rows[2]["pages"]) == (1, 0xFFFFFFFF, 1)
+    assert capture.raw_events["alloc_vmap_area (tracepoint)"] == 2
+
+
+def test_flushes_of_user_addresses_have_a_reason(tmp_path: Path) -> None:
+    rows, _ = table(
+        tmp_path,
+        "tlb_flush: pages:-1 reason:flush on task switch (0)",
+        "tlb_flush: pages:33 reason:local mm shootdown (3)",
+        "tlb_flush: pages:1 reason:unheard of (77)",
+    )
+    assert [row["reason"] for row in rows] == ["task switch", "local mm shootdown", None]
+    assert [row["pages"] for row in rows] == [None, 33, 1]
+
+
+def test_a_stack_goes_to_the_last_event_of_its_cpu(tmp_path: Path) -> None:
+    kmap = "p: (kmap_high+0x0/0x260) page=0xf69b9db0"
+    stack = (" => kprobe_trace_func", " => kmap_high+0x1/0x2", " => minix_lookup <f7888797>")
+    rows, capture = table(
+        tmp_path, kmap, kmap, "<stack trace>", *stack, "other: x", "<stack trace>", *stack,
+        cpus=(0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    )  # fmt: skip
+    assert [row["stack"] for row in rows] == [
+        "kprobe_trace_func<-kmap_high+0x1/0x2<-minix_lookup",
+        None,
+    ]
+    assert rows[0]["site"] == "minix_lookup"
+    assert capture.raw_events["kernel_stack"] == 2
+    assert not any("could not be read" in note for note in capture.notes)
+
+
+def test_who_called_is_outside_of_tracing_and_mapping() -> None:
+    assert caller_in("trace_x<-kprobe_y<-f<-g") == "f"
+    assert caller_in("alloc_vmap_area+0x1<-__get_vm_area_node+0x2<-vmap+0x9<-hog+0x3 [hog]") == (
+        "hog+0x3 [hog]"
+    )
+    assert caller_in("kmap_high") is None
+
+
+def test_markers_are_kept(tmp_path: Path) -> None:
+    kmap = "p: (kmap_high+0x0/0x260) page=0xf69b9db0"
+    _, capture = table(
+        tmp_path,
+        kmap,
+        "tracing_mark_write: pkdump begin",
+        "tracing_mark_write+0x81/0x220: pkdump end",
+        "print: some_func: a text of trace_printk",
+        "print:                tracing_mark_write: pkdump end",
+    )
+    assert [(m.seq, m.text) for m in capture.markers] == [
+        (1, "pkdump begin"),
+        (2, "pkdump end"),
+        (4, "pkdump end"),
+    ]
+    assert capture.markers[0].ts == 14_000_001_000
+
+
+def test_events_without_context_are_counted_only(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text(
+        "# tracer: nop\n#\n"
+        "kmap_high: (kmap_high+0x0/0x260) page=0xf69b9db0\n"
+        "kmap_high_ret: (f+0x1/0x2 <- kmap_high) vaddr=0xff800000\n"
+        "sched_switch: prev_comm=a prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=b "
+        "next_pid=15 next_prio=120\ntracing_mark_write: hello\n"
+    )
+    capture = open_capture(path)
+    rows = capture.events.filter(pl.col("op") == "kmap").collect().rows(named=True)
+    assert [(row["page"], row["pid"], row["end_seq"]) for row in rows] == [(None, None, None)]
+    assert capture.raw_events["kmap_high (return)"] == 1
+    assert capture.span_ns == 0
+    assert not capture.clock_is_ns
+    assert any("nocontext-info" in note for note in capture.notes)
