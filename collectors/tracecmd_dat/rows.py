@@ -124,6 +124,7 @@ class Rows:
                 nameless += without_name
                 if strangers:
                     self._learn(part, made)
+                self._complete(part, made)
                 done += len(part)
                 filled += len(part)
                 if filled == self._piece:
@@ -172,15 +173,21 @@ class Rows:
         found = list(self.merger.executor.map(fill, bounds[:-1], bounds[1:]))
         return sum(f[0] for f in found), sum(f[1] for f in found)
 
+    def _spans(self) -> dict[int, NDArray[np.uint8]]:
+        """Bytes of the blocks under way, by their numbers."""
+        return {b.number: b.span.data for b in self.merger.blocks if b.span is not None}
+
     def _learn(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> None:
-        """Learn the names of tasks from switches; take texts; work out durations."""
+        """Learn the names of tasks from switches."""
         switch = next((p.event for p in self._plans if p.kind == KIND_SWITCH), None)
-        pool, plans = self.merger.pool, list(self._plans)
-        spans = {b.number: b.span.data for b in self.merger.blocks if b.span is not None}
         if switch is not None:
-            self._names.learn(rows, order, pool, spans, switch)
+            self._names.learn(rows, order, self.merger.pool, self._spans(), switch)
+
+    def _complete(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> None:
+        """Take the texts of markers and stack traces; work out durations."""
+        pool, plans = self.merger.pool, list(self._plans)
         if any(plan.kind in (KIND_MARK, KIND_STACK) for plan in plans):
-            self._texts.take(rows, order, pool, spans, plans)
+            self._texts.take(rows, order, pool, self._spans(), plans)
         timed = np.array([plan.timed for plan in plans])
         if timed.any():
             ends = np.flatnonzero(timed[pool.plan[order]])
