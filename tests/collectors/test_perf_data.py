@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from collectors import HmtraceError, open_capture, perf_data, perf_script
 from collectors.perf_data import capture
 from collectors.perf_data.container import feature_numbers
-from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_SWITCH
+from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.raw import RAW_DTYPE, join
 from collectors.reading import AgainError
 from collectors.source import Source
@@ -87,6 +87,7 @@ def table(got: Any) -> list[tuple[Any, ...]]:
         (int(r["ts"]), int(r["kind"]), int(r["cpu"]), int(r["pid"]), raw.comms[r["comm"]],
          [int(v) for v in r["values"]], int(r["caller"]), int(r["present"]))
         for r in raw.rows
+        if r["kind"] != KIND_STACK  # perf script shows call chains, perf.data's are not read
     ]  # fmt: skip
 
 
