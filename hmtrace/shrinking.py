@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from typing import Final, NoReturn
 
 EXIT_DAMAGED: Final = 3
@@ -39,5 +40,7 @@ def explain_bus_errors() -> None:
 
 
 def _leave(_number: int) -> NoReturn:
-    os.write(2, MESSAGE)
-    os._exit(EXIT_DAMAGED)
+    try:  # descriptor 2 may be closed to a library's own words (hmtrace.cli.quiet)
+        os.write(sys.stderr.fileno(), MESSAGE)
+    finally:
+        os._exit(EXIT_DAMAGED)
