@@ -24,19 +24,20 @@ from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import (
     BODY,
     CPU,
-    OUT_CELLS,
     PID,
     TS,
     UNIT,
     US,
 )
 from collectors.text.payload import switch_at, tlb_flush_at
-from collectors.text.rows import VALUES, arguments, ask, find_comm, find_head, lookup, write_row
+from collectors.text.rows import arguments, ask, find_comm, find_head, lookup, write_row
 from collectors.text.stacks import MAX_BYTES
-from collectors.text.words import find_byte, load_byte
+from collectors.text.words import LOOP, find_byte, load_byte
 
 _POSITION, _END, _ROWS = int(Work.POSITION), int(Work.END), int(Work.ROWS)
 _STACKS, _UNKEPT = int(Work.STACKS), int(Work.UNKEPT)
+_OUT, _VALUES, _SEEN = int(Work.OUT), int(Work.VALUES), int(Work.SEEN)
+_FOUND, _CELLS = int(Work.FOUND), int(Work.CELLS)
 _DONE, _FULL = int(Status.DONE), int(Status.FULL)
 _UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
 _UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
@@ -57,7 +58,7 @@ _PLAIN = layout.PLAIN
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**LOOP)
 def scan(
     buf: Any,
     n: int,
@@ -86,10 +87,10 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = np.zeros(OUT_CELLS, np.int64)
-    values = np.zeros(VALUES, np.int64)
-    seen = np.zeros(4, np.int64)
-    found = np.zeros(4, np.int64)
+    out = work[_OUT:_VALUES]
+    values = work[_VALUES:_SEEN]
+    seen = work[_SEEN:_FOUND]
+    found = work[_FOUND:_CELLS]
     p = work[_POSITION]
     stop = work[_END]
     at = work[_ROWS]
@@ -124,9 +125,10 @@ def scan(
                     status = _UNKNOWN_HEAD
                     break
                 if index >= 0:
-                    rows[at, :] = rows[at - 1, :]
+                    rows[at, 0] = rows[at - 1, 0]
                     rows[at, 1] = heads[index, _H_SITE]
-                    rows[at, 2:6] = 0
+                    rows[at, 2] = rows[at, 3] = rows[at, 4] = rows[at, 5] = 0
+                    rows[at, 6] = rows[at - 1, 6]
                     rows[at, 7] = (rows[at - 1, 7] & _CPU_BITS) | _STACK_KIND << 32
                     rows[at, 8] = (rows[at - 1, 8] & 0xFF) | 1 << 8
                     at += 1

@@ -66,7 +66,12 @@ class Work(IntEnum):
     HEAD = 6  # for an argument: its head
     STACKS = 7  # 1: there are too many different stacks, those not in the table are left out
     UNKEPT = 8  # for each CPU, modulo 64: 1 where its last event became no row
-    CELLS = 72
+    # Parts of a line (collectors.text.line, graph), an event's values, its arguments, a head
+    OUT = 72
+    VALUES = 92
+    SEEN = 97
+    FOUND = 101
+    CELLS = 105
 
 
 class Status(IntEnum):

@@ -25,8 +25,7 @@ from collectors.text.words import byte_at, find_byte, load_byte, part, piece, wo
 
 # Cells of `out`
 PID, CPU, CTX, TS, UNIT, BODY, COMM_BEGIN, COMM_END = range(8)
-OUT_CELLS = 20
-"""The rest is for :mod:`collectors.text.graph`."""
+# The rest of them is for collectors.text.graph
 
 US, NS, COUNTER, RELATIVE = 1, 2, 3, 4
 """Form of the time stamp."""

@@ -36,7 +36,6 @@ from collectors.text.line import (
     CPU,
     CTX,
     NS,
-    OUT_CELLS,
     PID,
     RELATIVE,
     TS,
@@ -46,7 +45,6 @@ from collectors.text.line import (
 )
 from collectors.text.payload import switch_at, tlb_flush_at
 from collectors.text.rows import (
-    VALUES,
     arguments,
     ask,
     find_comm,
@@ -56,11 +54,13 @@ from collectors.text.rows import (
     write_row,
 )
 from collectors.text.stacks import MAX_BYTES
-from collectors.text.words import byte_at, find_byte, find_either, load_byte, part
+from collectors.text.words import LOOP, byte_at, find_byte, find_either, load_byte, part
 
 # numba wants plain integers
 _POSITION, _END, _ROWS = int(Work.POSITION), int(Work.END), int(Work.ROWS)
 _STACKS, _UNKEPT = int(Work.STACKS), int(Work.UNKEPT)
+_OUT, _VALUES, _SEEN = int(Work.OUT), int(Work.VALUES), int(Work.SEEN)
+_FOUND, _CELLS = int(Work.FOUND), int(Work.CELLS)
 _DONE, _FULL = int(Status.DONE), int(Status.FULL)
 _UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
 _UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
@@ -194,7 +194,7 @@ def _graph_row(
     return True
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**LOOP)
 def scan(
     buf: Any,
     n: int,
@@ -236,10 +236,10 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = np.zeros(OUT_CELLS, np.int64)
-    values = np.zeros(VALUES, np.int64)
-    seen = np.zeros(4, np.int64)
-    found = np.zeros(4, np.int64)
+    out = work[_OUT:_VALUES]
+    values = work[_VALUES:_SEEN]
+    seen = work[_SEEN:_FOUND]
+    found = work[_FOUND:_CELLS]
     p = work[_POSITION]
     stop = work[_END]
     at = work[_ROWS]
