@@ -4,13 +4,14 @@ The way of the bytes: :mod:`container` finds events, ids, descriptions and recor
 :mod:`attrs`, :mod:`features`, :mod:`expand`), :mod:`kernels` walks over the records (driven by
 :mod:`records`), and :mod:`collectors.tracecmd_dat.meaning` says what the tracepoints stand for:
 the raw data of a sample is what a record of a trace.dat is, and described by the same texts.
-:mod:`pieces` puts them into the order of time, :mod:`tasks` follows the names of tasks,
+:mod:`pieces` puts them into the order of time, :mod:`chains` makes stack traces of their call
+chains, :mod:`tasks` follows the names of tasks,
 :mod:`capture` puts it together. Numbers of the format are in :mod:`layout`.
 
-Bound on memory: 26 bytes per sample that is held for its order, eight million at most (else the
-rows are sorted through a temporary file), and 75 MB per piece of raw events; records that were
-compressed are expanded into a temporary file, which is refused beyond 64 MiB plus 256 times the
-file's size.
+Bound on memory: 26 bytes (with call chains 34) per sample that is held for its order, eight
+million at most (else the rows are sorted through a temporary file), and 75 MB per piece of raw
+events (with call chains twice as much); records that were compressed are expanded into a temporary
+file, which is refused beyond 64 MiB plus 256 times the file's size.
 """
 
 from __future__ import annotations

@@ -89,25 +89,20 @@ class _Stream:
     def pieces(self) -> Iterator[RawEvents]:
         """Raw events by time."""
         walk, more = self._open()
-        self._made = made = Pieces(walk, self._file, self._source, *self._sizes)
+        self._made = made = Pieces(walk, self._file, self._source, self._table, *self._sizes)
         for rows in made.rows(more, self._progress):
             self._losses.add(rows)
             self._last[rows["cpu"]] = rows["ts"]
             self._has_last[rows["cpu"]] = True
             self._latest = int(rows["ts"][-1])
             self._rows += len(rows)
-            yield RawEvents(rows, made.comms, ("",))
+            yield RawEvents(rows, made.comms, stacks=made.chains.stacks)
         if not walk.totals().samples and not walk.types.any():
             raise HmtraceError("the file holds no records", source=self._source.trace)
 
     def _open(self) -> tuple[Walk, bool]:
         """Begin to list; records that lie in several files, or compressed, are expanded first."""
-        file, source = self._file, self._source
-
-        def table() -> Symbols:
-            meta = self._file.features.meta
-            return self.symbols.get(b"" if meta is None else meta.kallsyms)
-
+        file, source, table = self._file, self._source, self._table
         room = self._sizes[0]
         parts = source.parts if file.features.directory else ()
         if not parts:
@@ -123,13 +118,20 @@ class _Stream:
         walk = Walk(file, data, 0, len(data), table, self._probes, room)
         return walk, walk.fill(self._progress)
 
+    def _table(self) -> Symbols:
+        """Kernel symbols, of the file itself where it has them."""
+        meta = self._file.features.meta
+        return self.symbols.get(b"" if meta is None else meta.kallsyms)
+
     def ending(self) -> Reading:
         """Say what is known once all pieces were read."""
         file, walk = self._file, self._made.walk
         totals = walk.totals()
         lost = self._losses.lost()
         lost = Lost((*lost.intervals, *self._uncounted(lost)))
-        raw = RawEvents(np.empty(0, RAW_DTYPE), tuple(self._made.comms), ("",), walk.counts())
+        made = self._made
+        rows = np.empty(0, RAW_DTYPE)
+        raw = RawEvents(rows, tuple(made.comms), ("",), walk.counts(), made.chains.stacks)
         return Reading(
             raw=raw,
             format="perf.data",
@@ -139,7 +141,7 @@ class _Stream:
             lost=lost,
             release=file.features.release,
             cpus=file.features.cpus,
-            notes=tuple(_notes(walk, file)),
+            notes=(*_notes(walk, file), *made.chains.notes),
             symbols=self.symbols.table,
         )
 

@@ -112,14 +112,16 @@ def _attr_of(key: Any, keys: NDArray[np.int64], attrs: NDArray[np.int32]) -> Any
 
 
 @bare
-def _raw_at(
+def _chain_and_raw_at(
     base: Any,
     at: Any,
     end: Any,
     attr: NDArray[np.int64],
     big: bool,  # noqa: FBT001
 ) -> Any:
-    """Place of a sample's raw data, behind READ and CALLCHAIN; -1: the sample is too short.
+    """Places of a sample's call chain (0: none) and raw data, behind READ.
+
+    The second is -1 where the sample is too short for what it says.
 
     Parameters
     ----------
@@ -136,25 +138,27 @@ def _raw_at(
         each = 1 + (1 if form & _R_ID else 0) + (1 if form & _R_LOST else 0)
         if form & _R_GROUP:
             if end - at < 8:
-                return -1
+                return 0, -1
             number = u64(base, at, big)
             if number < 0 or number > (end - at) >> 3:
-                return -1
+                return 0, -1
             at += 8 * (1 + times + number * each)
         else:
             at += 8 * (times + each)
         if at > end:
-            return -1
+            return 0, -1
+    chain = 0
     if attr[_A_CHAIN]:
         if end - at < 8:
-            return -1
+            return 0, -1
+        chain = at
         number = u64(base, at, big)
         if number < 0 or number > (end - at) >> 3:
-            return -1
+            return 0, -1
         at += 8 + 8 * number
     if end - at < 4:
-        return -1
-    return at
+        return 0, -1
+    return chain, at
 
 
 @numba.njit(cache=True, nogil=True)
@@ -174,6 +178,7 @@ def walk(
     plan_out: NDArray[np.int32],
     tid_out: NDArray[np.int32],
     cpu_out: NDArray[np.uint16],
+    chain_out: NDArray[np.int64],
     sides: NDArray[np.int64],
 ) -> int:
     """Walk over records until the end, or until something has to be answered.
@@ -199,6 +204,9 @@ def walk(
     ts_out, at_out, plan_out, tid_out, cpu_out
         Per wanted sample: stamp (place in the file where it has none), place of the raw data
         (of a LOST record with plan 0: the number lost), plan, task, CPU.
+    chain_out : ndarray of int64
+        Place of the call chain: its length, then addresses, all within the record; 0 none. It is
+        written only where an attribute has call chains.
     sides : ndarray of int64, shape (n, 4)
         COMM, FORK and LOST_SAMPLES records: type, place, stamp, CPU.
 
@@ -220,6 +228,9 @@ def walk(
     capacity = len(ts_out)
     base = data.ctypes.data
     dense = len(id_attrs) > len(id_keys)
+    chained = False
+    for a in range(len(attrs)):
+        chained |= attrs[a, _A_CHAIN] != 0
     last_slot = np.full(NOT_RAW + len(attrs), -1, np.int32)
     status = DONE
     while at < pause:
@@ -262,10 +273,11 @@ def walk(
             raw: Any = np.int64(0)
             ip: Any = np.int64(0)
             length = np.int64(0)
+            chain = np.int64(0)
             if attrs[attr, _A_TRACEPOINT] and attrs[attr, _A_RAW]:
                 raw = at + attrs[attr, _A_REST]
                 if attrs[attr, _A_READ] >= 0 or attrs[attr, _A_CHAIN]:
-                    raw = np.int64(_raw_at(base, raw, stop, attrs[attr], big))
+                    chain, raw = _chain_and_raw_at(base, raw, stop, attrs[attr], big)
                 if raw < 0 or stop - raw < 8:
                     status = SHORT_SAMPLE
                     break
@@ -309,6 +321,8 @@ def walk(
                     break
                 ts_out[rows] = ts
                 at_out[rows] = raw
+                if chained:
+                    chain_out[rows] = chain
                 plan_out[rows] = plan
                 tid_out[rows] = -1
                 if attrs[attr, _A_TID] >= 0:
@@ -357,6 +371,8 @@ def walk(
                 state[PREVIOUS] = ts
                 ts_out[rows] = ts
                 at_out[rows] = u64(base, at + 16, big)
+                if chained:
+                    chain_out[rows] = 0
                 plan_out[rows] = 0
                 tid_out[rows] = -1
                 cpu_out[rows] = cpu

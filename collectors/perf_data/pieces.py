@@ -10,6 +10,7 @@ import numpy as np
 from collectors.mapped import Mapped
 from collectors.ordering import is_ascending, sorted_runs
 from collectors.perf_data import records
+from collectors.perf_data.chains import Chains, with_stacks
 from collectors.perf_data.layout import Record
 from collectors.perf_data.tasks import Tasks
 from collectors.probes import KIND_LOST, KIND_SWITCH
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from collectors.perf_data.container import Container
     from collectors.source import Source
+    from collectors.symbols import Symbols
 
 _ONE_BLOCK: Final = 62
 """All samples are of one block (:func:`collectors.tracecmd_dat.weaving.fill_rows`)."""
@@ -46,6 +48,8 @@ class Pieces:
         Over the records, filled once.
     file, source
         What is read.
+    symbols
+        Gives the kernel's symbols, for call chains.
     room, piece
         Samples to hold at least before they are sorted, and rows in a piece; for tests.
 
@@ -55,6 +59,8 @@ class Pieces:
         As given.
     told
         By CPU: samples that LOST_SAMPLES records say were lost.
+    chains
+        Stack traces of the samples.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Pieces:
         walk: records.Walk,
         file: Container,
         source: Source,
+        symbols: Callable[[], Symbols],
         room: int | None,
         piece: int | None,
     ) -> None:
@@ -72,6 +79,7 @@ class Pieces:
         self._most = records.MOST if room is None else 16 * room
         self._piece = piece or PIECE_ROWS
         self._tasks = Tasks(walk.data, file.order)
+        self.chains = Chains(walk.data, file.order, symbols)
         self._mapped = Mapped(walk.data)
 
     @property
@@ -140,8 +148,8 @@ class Pieces:
                 pending = executor.submit(walk.fill, progress)
             for first in range(0, len(order), self._piece):
                 some = order[first : first + self._piece]
-                rows = self._make(listed, some, executor)
-                self._tasks.name(rows, listed.at[some], int(rows["ts"][-1]) + 1)
+                rows, origin = self._make(listed, some, executor)
+                self._tasks.name(rows, listed.at[some][origin], int(rows["ts"][-1]) + 1)
                 yield rows
             if not more:
                 return
@@ -162,7 +170,7 @@ class Pieces:
         walk = self.walk
         while True:
             self._take_sides()
-            yield self._make(walk.rows, np.arange(walk.number), executor)
+            yield self._make(walk.rows, np.arange(walk.number), executor)[0]
             if not more:
                 return
             walk.keep(np.zeros(0, np.int64), None)
@@ -182,8 +190,12 @@ class Pieces:
 
     def _make(
         self, listed: records.Rows, order: NDArray[np.int64], executor: ThreadPoolExecutor
-    ) -> NDArray[np.void]:
-        """Take from each sample what its row needs; the task that perf recorded goes to `site`."""
+    ) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+        """Take from each sample what its row needs; the task that perf recorded goes to `site`.
+
+        Behind the row of a sample comes that of its stack trace; the second array tells for each
+        row the position in `order` that it is of.
+        """
         from collectors.tracecmd_dat import weaving
 
         rows = np.empty(len(order), RAW_DTYPE)
@@ -213,4 +225,4 @@ class Pieces:
             rows["site"][first : first + _SLICE] = listed.tid[part].view(np.uint32)
 
         list(executor.map(fill, range(0, len(order), _SLICE)))
-        return rows
+        return with_stacks(rows, self.chains.number(listed.chain[order]))

@@ -184,6 +184,7 @@ class Walk:
                 rows.plan,
                 rows.tid,
                 rows.cpu,
+                rows.chain,
                 self._sides,
             )
             if progress is not None:
@@ -368,7 +369,10 @@ class Totals:
 
 
 class Rows:
-    """Columns that the walk fills; pages of them that are never written take no memory."""
+    """Columns that the walk fills; pages of them that are never written take no memory.
+
+    See :func:`collectors.perf_data.kernels.walk`; `chain` stays 0 where no event has call chains.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.ts = np.empty(capacity, np.int64)
@@ -376,3 +380,4 @@ class Rows:
         self.plan = np.empty(capacity, np.int32)
         self.tid = np.empty(capacity, np.int32)
         self.cpu = np.empty(capacity, np.uint16)
+        self.chain = np.zeros(capacity, np.int64)

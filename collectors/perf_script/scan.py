@@ -124,7 +124,7 @@ def scan(
                     ask(work, p, block, _SP_STACK)
                     status = _UNKNOWN_HEAD
                     break
-                if index >= 0:
+                if index >= 0 and heads[index, _H_SITE] > 0:
                     rows[at, 0] = rows[at - 1, 0]
                     rows[at, 1] = heads[index, _H_SITE]
                     rows[at, 2] = rows[at, 3] = rows[at, 4] = rows[at, 5] = 0

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1 << 16
 """Bytes of a block that are looked at; the kernel's deepest stacks have a tenth of it."""
 _FRAME: Final = re.compile(rb"^[ \t]*=> ?([^\n]*)", re.MULTILINE)
-_CHAIN: Final = re.compile(rb"^\t[ \t]*[0-9a-f]+ ([^\n]*) \(\[([^\n]*)\]\)\s*$", re.MULTILINE)
+_CHAIN: Final = re.compile(rb"^\t[ \t]*[0-9a-f]+ ([^\n]*) \((\[?)([^\n]*?)\]?\)\s*$", re.MULTILINE)
+_USER: Final = ("vdso", "vdso32", "vsyscall", "vectors", "sigpage", "uprobes", "heap", "stack")
+_NAMELESS: Final = "[unknown]"
 _KERNEL: Final = ("kernel.kallsyms", "guest.kernel.kallsyms", "unknown")
 _ADDRESS: Final = re.compile(r"\s*(?:<[0-9a-f]+>|\([0-9a-f]+\))$")
 
@@ -24,7 +26,8 @@ _ADDRESS: Final = re.compile(r"\s*(?:<[0-9a-f]+>|\([0-9a-f]+\))$")
 def frames_of(block: bytes) -> str:
     r"""Write a block as ``innermost<-caller<-caller``, without addresses beside symbols.
 
-    Call chains of perf script (``\tADDRESS symbol+0x12 ([module])``) end with the kernel's frames.
+    Call chains of perf script (``\tADDRESS symbol+0x12 ([module])``) end with the kernel's frames;
+    of the kernel's and the user's alike is ``[unknown] ([unknown])``, which tells nothing.
 
     Examples
     --------
@@ -33,8 +36,12 @@ def frames_of(block: bytes) -> str:
     """
     frames = []
     for match in _CHAIN.finditer(block) if block.startswith(b"\t") else ():
-        symbol, module = match[1].decode("utf-8", "replace"), match[2].decode("utf-8", "replace")
+        symbol, module = match[1].decode("utf-8", "replace"), match[3].decode("utf-8", "replace")
+        if not match[2] or module in _USER:
+            break
         frames.append(symbol if module.startswith(_KERNEL) else f"{symbol} [{module}]")
+    while frames and frames[-1] == _NAMELESS:
+        frames.pop()
     for match in _FRAME.finditer(block):
         frame = match[1].decode("utf-8", "replace").strip()
         frames.append(_ADDRESS.sub("", frame) or frame)

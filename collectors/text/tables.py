@@ -77,12 +77,12 @@ class Names:
             return []
         return [f"more than {MAX_STACKS} different stack traces: the others are left out"]
 
-    def stack(self, block: bytes) -> int:
-        """Number of a stack trace; 0 where there are too many different ones."""
+    def stack(self, block: bytes) -> int | None:
+        """Number of a stack trace, 0 without a frame; None: there are too many different ones."""
         with self._lock:
             frames = frames_of(block)
             if len(self.stacks) > MAX_STACKS:
-                return self.stacks.get(frames, 0)
+                return self.stacks.get(frames)
             return self.stacks.setdefault(frames, len(self.stacks))
 
     def meaning(self, space: int, text: bytes) -> heads_module.Meaning:
@@ -190,11 +190,12 @@ class Tables:
         self._insert_head(begin, end, space, (kind, site, meaning.caller), meaning.label)
 
     def _add_stack(self, begin: int, end: int) -> bool:
-        """Add a stack trace; False where there are too many."""
+        """Add a stack trace, 0 for one without a frame; False where there are too many."""
         number = self.names.stack(self.buf[begin:end].tobytes())
-        if number:
-            self._insert_head(begin, end, Space.STACK, (PLAIN, number, 0), "")
-        return number > 0
+        if number is None:
+            return False
+        self._insert_head(begin, end, Space.STACK, (PLAIN, number, 0), "")
+        return True
 
     def _insert_head(
         self, begin: int, end: int, space: int, what: tuple[int, int, int], label: str

@@ -100,7 +100,7 @@ def rows_of(got: Any) -> list[Row]:
         (int(r["ts"]), int(r["kind"]), int(r["cpu"]), int(r["pid"]), raw.comms[r["comm"]],
          int(r["values"][0]), int(r["caller"]))
         for r in raw.rows
-        if r["kind"] != KIND_STACK  # perf script shows call chains, perf.data's are not read
+        if r["kind"] != KIND_STACK  # tests/collectors/test_perf_chains.py
     ]  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class SampleSpec:
 @dataclass(frozen=True)
 class SideSpec:
     """Another record: ``comm`` (name), ``fork`` (parent), ``lost``, ``lost_samples`` (count),
-    ``round``, ``exit``."""
+    ``round``, ``exit``, ``mmap`` (name of the kernel's symbol, parent its address, count bytes)."""
 
     what: str
     ts: int = 0
@@ -253,6 +253,11 @@ class _Writer:
             return self.record(2, self.n(8, 1) + self.n(8, item.count) + tail)
         if item.what == "lost_samples":
             return self.record(13, self.n(8, item.count) + tail, item.misc)
+        if item.what == "mmap":
+            name = item.name.encode() + b"\0"
+            place = self.n(8, item.parent) + self.n(8, item.count) + self.n(8, item.parent)
+            body = self.n(4, -1) + self.n(4, 0) + place + name + bytes(-len(name) % 8)
+            return self.record(1, body + tail, 1)
         assert item.what == "round"
         return self.record(68, b"")
 
