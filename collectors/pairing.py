@@ -39,6 +39,7 @@ NO_DURATION = -1
 _ALL_PAGES = 0xFFFF_FFFF  # TLB_FLUSH_ALL is -1 (include/linux/mm_types.h)
 _IDLE = 1 << 40
 """Task number of CPU 0's idle task; those of the other CPUs follow. No pid is as large."""
+_NEXT = 4  # bit of `present`: a switch tells the next task
 _IRQ_LEVELS = 14  # Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI
 _CTX_UNKNOWN = 128
 _FIRST_ERROR = 0xFFFF_F001
@@ -251,7 +252,9 @@ def _new_row(
     if kind == _SWITCH:
         rows.next_pid[at] = np.int32(np.int64(event.values[2]))
         rows.blocked[at] = event.values[1] != 0
-        rows.valid[at] = IS_SWITCH | ENTRY_TRACED
+        rows.valid[at] = ENTRY_TRACED
+        if event.present & _NEXT:
+            rows.valid[at] |= IS_SWITCH
         _set_caller(rows, at, event)
     elif kind & 1:
         _set_result(rows, at, event, seq, kind, plan)

@@ -1,10 +1,11 @@
-"""Which function an address of a probe is: from kallsyms, kprobe_events, or the event's name."""
+"""Which function an address is in: from kallsyms, or a probe's kprobe_events or name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from collectors.probes import function_of
+from collectors.symbols import Symbols
 from collectors.text.heads import guess
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Addresses:
         self._kallsyms: bytes | None = None
         self._probes: dict[str, set[int | None]] | None = None
         self._known: dict[tuple[str, int], int | None] = {}
+        self._table: Symbols | None = None
         self._moved = False
         self._guessed: set[str] = set()
 
@@ -65,6 +67,13 @@ class Addresses:
         if key not in self._known:
             self._known[key] = self._resolve(event, address)
         return self._known[key]
+
+    @property
+    def symbols(self) -> Symbols:
+        """The kernel's symbols; empty without a usable ``kallsyms``."""
+        if self._table is None:
+            self._table = Symbols.from_kallsyms(self._load()[1:])
+        return self._table
 
     def _resolve(self, event: str, address: int) -> int | None:
         defined = self._defined(event)

@@ -6,6 +6,11 @@ import re
 from collections import Counter
 from typing import Final
 
+DECIMAL: Final = 10
+"""Base of the numbers in text of option ``raw``."""
+HEXADECIMAL: Final = 16
+"""Base of the numbers in text of option ``hex``."""
+
 # Columns of the function_graph tracer, as bits
 ABSTIME, RELTIME, CPU, TASK, FLAGS, TIMES = 1, 2, 4, 8, 16, 32
 
@@ -22,6 +27,13 @@ _BITS: Final = (
 )  # fmt: skip
 _BETWEEN: Final = re.compile(r"^(?:#| -{8,}$| *\d+\) .*-\d+ +=> .*-\d+ *$)")
 _NAMELESS: Final = re.compile(r"^(?:[A-Za-z_][\w.+/-]*:(?: |$)|[A-Za-z_][\w.]*(?: \[\w+\])? <-)")
+_NUMBERED: Final = (
+    (
+        DECIMAL,
+        re.compile(r"^\d+ \d+ \d+ (?:type: \d+$|[#:] [0-9a-f]+|[0-9a-f]{4,16} [0-9a-f]{4,16}$)"),
+    ),
+    (HEXADECIMAL, re.compile(r"^[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16} ")),
+)
 _LINES: Final = 400
 _WIDEST: Final = 300
 
@@ -70,3 +82,20 @@ def is_nameless(lines: list[str]) -> bool:
     """Tell text of option ``nocontext-info``: events without task, CPU and time."""
     data = [line for line in lines if line.strip() and not line.startswith("#")][:_LINES]
     return bool(data) and all(_NAMELESS.match(line[:_WIDEST]) for line in data)
+
+
+def base_of(lines: list[str]) -> int:
+    """Tell text of option ``raw`` or ``hex``, which consists of numbers.
+
+    kernel/trace/trace.c: print_raw_fmt, print_hex_fmt.
+
+    Returns
+    -------
+    int
+        DECIMAL, HEXADECIMAL, or 0 for any other text.
+    """
+    data = [line for line in lines if line.strip() and not line.startswith(("#", "CPU:"))][:_LINES]
+    for base, pattern in _NUMBERED:
+        if 2 * sum(bool(pattern.match(line[:_WIDEST])) for line in data) > len(data):
+            return base
+    return 0

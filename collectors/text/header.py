@@ -47,6 +47,9 @@ class Header:
         it is not this tracer's), and 1 where lines have no task, CPU and time.
     corrupted
         The kernel warned that function tracing is corrupted.
+    base
+        Of the numbers that the lines consist of with option ``raw`` or ``hex``
+        (:func:`collectors.text.forms.base_of`); 0 for any other text.
     """
 
     tracer: str
@@ -57,6 +60,7 @@ class Header:
     is_report: bool
     columns: NDArray[np.int64]
     corrupted: bool
+    base: int = 0
 
     @property
     def untimed(self) -> str:
@@ -124,4 +128,5 @@ def parse_header(head: bytes) -> Header:
         columns[len(flags)] = flags.index("hardirq/softirq"), depth
     if not is_report and (not tracer or tracer in ("function_graph", "nop", "function")):
         columns[0] = forms.graph_columns(lines), forms.is_nameless(lines)
-    return Header(tracer, in_buffer, written, cpus, release, is_report, columns, corrupted)
+    base = 0 if is_report else forms.base_of(lines)
+    return Header(tracer, in_buffer, written, cpus, release, is_report, columns, corrupted, base)

@@ -45,6 +45,12 @@ _RAW_ENTRY: Final = re.compile(rf"^([^:\s]+):\s+__probe_ip={_HEX}(?: \([^)]*\))?
 _RAW_RETURN: Final = re.compile(
     rf"^([^:\s]+):\s+__probe_func={_HEX}(?: \([^)]*\))? __probe_ret_ip={_HEX}(?: \([^)]*\))?$"
 )
+# Option "fields" of newer kernels shows symbols (kernel/trace/trace_output.c: print_fields).
+_SYMBOL: Final = r"([^\s()=]+\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)((?: \[[^\]]*\])?)(?: \([^)]*\))?"
+_FIELD_ENTRY: Final = re.compile(rf"^([^:\s]+):\s+__probe_ip={_SYMBOL}$")
+_FIELD_RETURN: Final = re.compile(
+    rf"^([^:\s]+):\s+__probe_func={_SYMBOL} __probe_ret_ip={_SYMBOL}$"
+)
 _ADDRESS: Final = re.compile(r"^(?:0x)?[0-9a-f]{4,16}$")
 
 # Names that people (and hmtrace's recorder) give to probes of functions with other names.
@@ -152,6 +158,10 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
         return _entry(event, m[2], addresses)
     if m := _RAW_RETURN.match(text):
         return _return(event, m[2], m[3], "", addresses)
+    if m := _FIELD_ENTRY.match(text):
+        return _entry(event, m[2], addresses)
+    if m := _FIELD_RETURN.match(text):
+        return _return(event, m[2], m[4], m[5], addresses)
     if "__probe_" in text:
         return Meaning(PLAIN, event)
     return Meaning(PLAIN_NAME, event)

@@ -112,14 +112,32 @@ def _number_before(buf: Any, end: int, begin: int) -> Any:
 
 
 @part
-def _pid_before(buf: Any, end: int, begin: int) -> int:
-    """Pid in the token before the last one: ``pid=15 prio=120`` or ``name:15 [120]``."""
+def _before_decimal(buf: Any, end: int, begin: int) -> int:
+    """End of what stands before `` (120)``, which option ``fields`` puts behind hexadecimals."""
     p = end
+    if p > begin and load_byte(buf, p - 1) == 41:
+        while p > begin and load_byte(buf, p - 1) > 32:
+            p -= 1
+        while p > begin and load_byte(buf, p - 1) == 32:
+            p -= 1
+    return p
+
+
+@part
+def _pid_before(buf: Any, end: int, begin: int) -> int:
+    """Pid in the token before the last one: ``pid=15 prio=120`` or ``name:15 [120]``.
+
+    With option ``fields`` ``pid=0xf (15) prio=0x78 (120)``.
+    """
+    p = _before_decimal(buf, end, begin)
     while p > begin and load_byte(buf, p - 1) > 32:  # the priority
         p -= 1
     while p > begin and load_byte(buf, p - 1) == 32:
         p -= 1
-    p, value = _number_before(buf, p, begin)
+    decimal = p > begin and load_byte(buf, p - 1) == 41
+    p, value = _number_before(buf, p - 1 if decimal else p, begin)
+    if decimal:
+        return value if value >= 0 and load_byte(buf, p - 1) == 40 else -1
     if value >= 0 and p > begin and load_byte(buf, p - 1) in (58, 61):  # : =
         return value
     return -1
@@ -131,8 +149,9 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
 
     Forms: the kernel's ``prev_comm=.. prev_pid=.. prev_prio=.. prev_state=S ==> next_comm=..
     next_pid=.. next_prio=..`` (include/trace/events/sched.h), libtraceevent's plugin
-    ``name:pid [prio] S ==> name:pid [prio]``, and trace-cmd report -R, which has no arrow and
-    the state as a number. Names may hold anything, so both halves are read from their ends.
+    ``name:pid [prio] S ==> name:pid [prio]``, and trace-cmd report -R and option ``fields``, which
+    have no arrow and the state as a number. Names may hold anything, so both halves are read from
+    their ends.
 
     Returns
     -------
@@ -172,6 +191,7 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
             q += 1
         if meet < 0:
             return end, -1, 0, -1
+    meet = _before_decimal(buf, meet, p)
     s = meet
     blocked = 0
     while s > p and load_byte(buf, s - 1) > 32 and load_byte(buf, s - 1) != 61:

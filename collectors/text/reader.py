@@ -98,15 +98,24 @@ def read_raw(
     HmtraceError
         If no line of the text is a trace event.
     """
-    from collectors.text.scan import scan  # compiled: numba is imported here
-
     header = parse_header(source.data[:_HEAD].tobytes())
-    names = Names(Addresses(source))
-    raw, total = scan_all(
-        source, scan, names, header.columns, progress, threads=threads, chunk=chunk
-    )
+    scan, names, columns = _grammar(source, header)
+    raw, total = scan_all(source, scan, names, columns, progress, threads=threads, chunk=chunk)
     _require_trace(source, header, total)
     return raw, header, total, names
+
+
+def _grammar(source: Source, header: Header) -> tuple[Callable[..., int], Names, NDArray[np.int64]]:
+    """Scanner of a text's lines, what gives their words a meaning, and the scanner's columns."""
+    addresses = Addresses(source)
+    if not header.base:
+        from collectors.text.scan import scan  # compiled: numba is imported here
+
+        return scan, Names(addresses), header.columns
+    from collectors.text import numbered, numbered_scan
+
+    columns = np.full_like(header.columns, header.base)
+    return numbered_scan.scan, numbered.NumberedNames(source, addresses, header.base), columns
 
 
 def scan_all(
@@ -314,11 +323,9 @@ def stream(
     chunk: int = STREAM_CHUNK,
 ) -> Stream:
     """Read a text trace piece by piece (:attr:`collectors.reading.Format.stream`)."""
-    from collectors.text.scan import scan  # compiled: numba is imported here
-
     header = parse_header(source.data[:_HEAD].tobytes())
-    names = Names(Addresses(source))
-    scanning = Scanning(source, scan, names, header.columns, progress, chunk=chunk)
+    scan, names, columns = _grammar(source, header)
+    scanning = Scanning(source, scan, names, columns, progress, chunk=chunk)
     front = overwritten(header, source)
     losses = Losses(len(front))
 

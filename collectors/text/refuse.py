@@ -8,16 +8,6 @@ from typing import Final
 # (pattern of a line, what it is, what helps)
 _KNOWN: Final = (
     (
-        re.compile(rb"^[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16} "),
-        "tracefs text with option 'hex', which leaves the arguments out",
-        "echo nohex > trace_options, and read the trace again",
-    ),
-    (
-        re.compile(rb"^\d+ \d+ \d+ (?:type: \d+|#|[0-9a-f])"),
-        "tracefs text with option 'raw', which leaves the arguments out",
-        "echo noraw > trace_options, and read the trace again",
-    ),
-    (
         re.compile(rb"^\s*\S.*?\s+\d+(?:/\d+)?\s+(?:\[\d+\]\s+)?\d+\.\d+:\s+(?:\d+\s+)?[\w:.-]+:"),
         "output of perf script in a form that hmtrace does not know",
         "give the perf.data itself, or the output of perf script with its default fields",

@@ -87,8 +87,9 @@ def end_of_head(buf: Any, name_end: int, n: int) -> int:
             return close + 1
         return name_end
     end = name_end
-    # trace-cmd report -R: __probe_func=.. __probe_ret_ip=..; option "fields" adds " (decimal)"
-    while (c == 95 and word_at(buf, p, n) == _PROBE) or (end > name_end and c == 40):
+    # trace-cmd report -R: __probe_func=.. __probe_ret_ip=..; option "fields" adds " (decimal)", and
+    # "[module]" to a symbol
+    while (c == 95 and word_at(buf, p, n) == _PROBE) or (end > name_end and (c in (40, 91))):
         while p < n and load_byte(buf, p) > 32:
             p += 1
         end = p

@@ -7,6 +7,7 @@ Every thread has its own :class:`Tables` (arrays that only it changes); all shar
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ MAX_HEADS: Final = 1 << 18
 """Different events and call sites that a trace may have; a kernel has some ten thousands."""
 MAX_COMMS: Final = 1 << 20
 _ODD_HEADS: Final = 64
+_PLACE: Final = re.compile(r"(0x[0-9a-f]{1,16}|[^ ]+(?: \[[^ ]*\])?)(?: \(-?\d+\))?")
 _MASK: Final = (1 << 64) - 1
 _K: Final = 0x9E3779B97F4A7C15
 
@@ -70,6 +72,16 @@ class Names:
         with self._lock:
             return self.sites.setdefault(name, len(self.sites))
 
+    def shown(self, place: str) -> str:
+        """Place as ``symbol+0x12``, where option ``fields`` has its address, or both."""
+        found = _PLACE.fullmatch(place)
+        if found is None:
+            return place
+        number = found[1]
+        if not number.startswith("0x"):
+            return number
+        return self.addresses.symbols.lookup(int(number, 16)) or number
+
     @property
     def notes(self) -> list[str]:
         """What the user should know about the tables."""
@@ -97,7 +109,8 @@ class Names:
                 elif space == Space.GRAPH:
                     self._meanings[key] = heads_module.meaning_of_call(words)
                 else:
-                    self._meanings[key] = heads_module.meaning_of_function(words)
+                    name = self.shown(words) if words.startswith("0x") else words
+                    self._meanings[key] = heads_module.meaning_of_function(name)
             return self._meanings[key]
 
     def _believed(self, event: str, found: heads_module.Meaning) -> heads_module.Meaning:
@@ -179,7 +192,7 @@ class Tables:
         if len(self.labels) >= MAX_HEADS:
             raise self._too_many("events", MAX_HEADS, begin)
         if space == Space.SITE:
-            site = self.names.site(text.decode("utf-8", "replace"))
+            site = self.names.site(self.names.shown(text.decode("utf-8", "replace")))
             self._insert_head(begin, end, space, (PLAIN, site, 0), "")
             return
         meaning = self.names.meaning(space, text)

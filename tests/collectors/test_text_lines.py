@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from collectors import HmtraceError
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STARTED, KIND_SWITCH, TRACEPOINTS
 from collectors.source import Source
 from collectors.text import is_report
@@ -243,21 +242,6 @@ def test_function_lines_with_offsets_addresses_and_modules() -> None:
     assert result.raw.counts["kernel_stack"] == 1
     assert result.raw.sites[result.raw.rows["site"][0]] == "dir_get_page [minix]"
     assert not any("could not be read" in note for note in result.notes)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("i386-minix-pae-smp2/trace_raw.txt.gz", "option 'raw'"),
-        ("i386-minix-pae-smp2/trace_hex.txt.gz", "option 'hex'"),
-    ],
-)
-def test_forms_without_arguments_are_refused_in_words(name: str, words: str) -> None:
-    with pytest.raises(HmtraceError, match=words) as caught:
-        fixture(name)
-    assert caught.value.exit_code == 3
-    assert caught.value.hint
-    assert caught.value.line
 
 
 def test_counter_clock() -> None:

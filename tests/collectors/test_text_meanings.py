@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pytest
 
 from collectors import open_capture
 from collectors.stacks import caller_in
@@ -140,3 +141,46 @@ def test_events_without_context_are_counted_only(tmp_path: Path) -> None:
     assert capture.span_ns == 0
     assert not capture.clock_is_ns
     assert any("nocontext-info" in note for note in capture.notes)
+
+
+FIELDS = (
+    "p: __probe_ip={} (3240556576) page=0xf69b9db0 (4137393584)",
+    "r: __probe_func={} (3240556576) __probe_ret_ip={} (4152919959) vaddr=0xff000000 (4278190080)",
+    "sched_switch: prev_comm=swapper (x) prev_pid=0x0 (0) prev_prio=0x78 (120) prev_state=0x2 (2) "
+    "next_comm=rcu preempt next_pid=0xf (15) next_prio=0x78 (120)",
+    "print: ip={} (3239547169) buf=begin: of it",
+    "tlb_flush: reason=0x3 (3) pages=0xffffffff (-1)",
+    "tlb_flush: reason=0x1 (1) pages=0x21 (33)",
+    "alloc_vmap_area: addr=0xf7800000 (4152360960) size=0x2000 (8192) align=0x1 (1) "
+    "vstart=0xf77fe000 (4152352768) vend=0xfeffe000 (4278181888) failed=0x0 (0)",
+    "function: ip={} (3240556580) parent_ip={} (3240624128)",
+)
+"""Option ``fields`` (kernel/trace/trace_output.c: print_fields)."""
+PLACES = ("0xc126f820", "0xc126f820", "0xf7888797", "0xc1179121", "0xc126f824", "0xc1280045")
+SHOWN = (
+    "kmap_high+0x0/0x260", "kmap_high+0x0/0x260", "minix_lookup+0x97/0x100 [minix]",
+    "tracing_mark_write+0x81/0x220", "kmap_high+0x4/0x260", "dir_get_page+0x45/0x100",
+)  # fmt: skip
+KALLSYMS = (
+    "c11790a0 t tracing_mark_write\nc126f820 T kmap_high\nc1280000 T dir_get_page\n"
+    "f7888700 t minix_lookup [minix]\n"
+)
+
+
+@pytest.mark.parametrize("places", [PLACES, SHOWN])
+def test_option_fields(tmp_path: Path, places: tuple[str, ...]) -> None:
+    (tmp_path / "kallsyms").write_text(KALLSYMS)
+    text = "\n".join(FIELDS).format(*places)
+    rows, capture = table(tmp_path, *text.splitlines())
+    kmap, switch, all_pages, some_pages, area, traced = rows
+    assert (kmap["op"], kmap["page"], kmap["vaddr"]) == ("kmap", 0xF69B9DB0, 0xFF000000)
+    assert kmap["site"].startswith("minix_lookup+0x97")
+    assert kmap["site"].endswith(" [minix]")
+    assert (switch["next_pid"], switch["blocked"]) == (15, True)
+    assert (all_pages["reason"], all_pages["pages"]) == ("local mm shootdown", None)
+    assert (some_pages["reason"], some_pages["pages"]) == ("remote shootdown", 33)
+    assert (area["op"], area["vaddr"], area["size"]) == ("area_alloc", 0xF7800000, 0x2000)
+    assert (traced["op"], traced["site"].partition("/")[0]) == ("kmap", "dir_get_page+0x45")
+    assert [mark.text for mark in capture.markers] == ["begin: of it"]
+    printed = "\n".join(FIELDS).format(*places).replace(places[3], "kmap_high+0x1/0x9")
+    assert table(tmp_path, *printed.splitlines())[1].markers == ()
