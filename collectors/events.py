@@ -179,5 +179,6 @@ def require_events(events: pl.DataFrame | pl.LazyFrame) -> None:
             msg = f"not an event table: column {name!r} is missing"
             raise HmtraceError(msg)
         if have[name] != dtype:
-            msg = f"not an event table: column {name!r} is {have[name]}, expected {dtype}"
+            types = " is {:.60}, expected {:.60}".format(*map(str, (have[name], dtype)))
+            msg = f"not an event table: column {name!r}{types}"
             raise HmtraceError(msg)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from collectors.archive import extract, is_tar
 from collectors.errors import HmtraceError
+from collectors.parquet.layout import MAGIC as PARQUET
 from collectors.unpack import MAX_BYTES, PIECE, compression, decompress
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def open_source(
         If it does not exist, may not be read, is empty, damaged, or holds no trace.
     """
     shown = str(path)
+    if not shown:
+        raise HmtraceError("the name of the capture is empty", exit_code=2)
     place, buffer = _split(shown)
     try:
         source = _open(place, formats, progress)
@@ -301,7 +304,7 @@ def _from_stream(
 
 def _refuse_noise(piece: bytes, formats: Sequence[Format], name: str) -> None:
     """Refuse a stream that starts as no trace does, before it fills the disk (``/dev/zero``)."""
-    known = compression(piece) or is_tar(io.BytesIO(piece[:HEAD]))
+    known = compression(piece) or piece.startswith(PARQUET) or is_tar(io.BytesIO(piece[:HEAD]))
     if known or any(f.sniff(piece[:HEAD]) for f in formats if f.rank < _TEXT_RANK):
         return
     odd = len(piece) - len(piece.translate(None, _CONTROLS))

@@ -29,8 +29,17 @@ def read(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     return stream(source, progress).whole()
 
 
-def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+def stream(
+    source: Source, progress: Callable[[int, int], None] | None = None, **sizes: int
+) -> Stream:
     """Read a trace.dat piece by piece (:attr:`collectors.reading.Format.stream`).
+
+    Parameters
+    ----------
+    source, progress
+        As of :attr:`collectors.reading.Format.stream`.
+    **sizes
+        As of :func:`collectors.tracecmd_dat.read.open_stream`, for tests.
 
     Raises
     ------
@@ -49,6 +58,7 @@ def stream(source: Source, progress: Callable[[int, int], None] | None = None) -
         lambda: source.read_meta("kallsyms"),
         probe_functions(probes.decode("utf-8", "replace")),
         progress,
+        **sizes,
     )
     return Stream(opened.pieces, lambda: _reading(opened.ending()), lambda: opened.symbols)
 

@@ -270,9 +270,10 @@ def choose(file: Container, wanted: str | None) -> tuple[Buffer, list[str]]:
     by_name = {b.name: b for b in reversed(file.buffers)}
     if wanted is not None:
         if wanted not in by_name:
-            have = ", ".join(repr(b.name) for b in file.buffers) or "none"
+            names = [f"':{b.name}'" for b in file.buffers if b.name]
+            have = f"append one of {', '.join(names)}" if names else "it holds only the top buffer"
             msg = f"there is no buffer {wanted!r} in the file"
-            raise HmtraceError(msg, source=file.name, hint=f"buffers: {have}", exit_code=2)
+            raise HmtraceError(msg, source=file.name, hint=have, exit_code=2)
         chosen = by_name[wanted]
     else:
         filled = [b for b in file.buffers if b.cpus or b.text]

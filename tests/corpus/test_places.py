@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import shutil
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors import HmtraceError, open_capture
+from collectors import HmtraceError, open_capture, source, write_parquet
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 
@@ -84,6 +86,28 @@ def test_endless_devices_are_refused_at_once(device: str) -> None:
         open_capture(device)
 
 
+@pytest.mark.parametrize("form", ["parquet", "trace.dat", "gz"])
+def test_binary_traces_through_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    trace = FIXTURES / "i386-hog-a-waiters-pae-smp2" / "trace.dat"
+    content = trace.read_bytes()
+    if form == "gz":
+        content = gzip.compress(content)
+    if form == "parquet":
+        write_parquet(trace, tmp_path / "table")
+        content = (tmp_path / "table").read_bytes()
+    monkeypatch.setattr(source, "PIECE", 1 << 14)  # the first piece is full, as of a large trace
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert open_capture("-").raw_events["kmap_high"] == 520
+
+
+def test_a_capture_without_a_name() -> None:
+    with pytest.raises(HmtraceError, match="the name of the capture is empty") as caught:
+        open_capture("")
+    assert caught.value.exit_code == 2
+
+
 def test_a_pipe_that_closes_without_a_word(tmp_path: Path) -> None:
     odd(tmp_path / "pipe", "fifo")
     writer = subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'w')"])
@@ -107,8 +131,6 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path, kind: str) -> None
     elif kind == "trace.dat":
         shutil.copy(FIXTURES / "i386-hog-a-waiters-pae-smp2" / "trace.dat", path)
     else:
-        import gzip
-
         real = FIXTURES / "i386-minix-pae-smp2-perf" / "perf.data.gz"
         path.write_bytes(gzip.decompress(real.read_bytes()))
     # The file is cut right after it was mapped: the worst moment.

@@ -12,6 +12,10 @@ OPEN: Final = "open"
 """Way of a case: the library's ``open_capture``, then the whole event table."""
 SPOOLED: Final = "spooled"
 """The same, piece by piece as a large trace is read, compared with the first."""
+WINDOWS: Final = "windows"
+"""The same in windows whose sizes follow from the content, some of them tiny."""
+CONVERTED: Final = "converted"
+"""``convert`` to Parquet, and the file compared with the capture."""
 
 WAYS: Final[dict[str, tuple[str, ...]]] = {
     "info": ("info", "@"),
@@ -27,10 +31,15 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
         "replay", "@", "--cpus", "1", "--timing", "fixed", "--placement", "same-pfn",
     ),
     "replay-machine": ("replay", "@", "--machine", "@machine.toml"),
+    "stdin": ("info", "-"),
+    "buffer": ("info", "@:inner"),
+    "csv": ("convert", "@", "--format", "csv", "-o", "-"),
+    "lines": ("convert", "@", "--format", "ndjson", "-o", "-"),
     "layout": ("layout", "--machine", "@"),
     "layout-json": ("layout", "--format", "json", "--machine", "@"),
 }  # fmt: skip
-"""Further ways: command lines. ``@`` is the path that is opened, ``@NAME`` a file of the case."""
+"""Further ways: command lines. ``@`` is the path that is opened, ``@:NAME`` a trace buffer of it,
+``@NAME`` a file of the case, and ``-`` behind a command stdin, from which the path is read."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,13 @@ class Case:
     def arguments(self, path: Path) -> list[str]:
         """Command line that reads the case when it lies at `path`, without the program's name."""
         folder = path.parents[len(Path(self.opened).parts) - 1] if self.opened else path
-        return [
-            str(path if word == "@" else folder / word[1:]) if word.startswith("@") else word
-            for word in WAYS.get(self.way, WAYS["info"])
-        ]
+
+        def filled(word: str) -> str:
+            if word == "@" or word.startswith("@:"):
+                return f"{path}{word[1:]}"
+            return str(folder / word[1:]) if word.startswith("@") else word
+
+        return [filled(word) for word in WAYS.get(self.way, WAYS["info"])]
 
     def save(self, folder: Path, **remarks: Any) -> Path:
         """Keep the case in a folder of its own below `folder`; give that folder."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from tests.fuzz import liars, streams
-from tests.fuzz.case import OPEN, SPOOLED, Case
+from tests.fuzz.case import CONVERTED, OPEN, SPOOLED, WINDOWS, Case
 from tests.fuzz.mutate import mutate
 from tests.writers import ftracetext, perfdata, tracedat
 
@@ -33,6 +33,10 @@ FACTS: Final = (
 COMMANDS: Final = (
     "info", "info-json", "report", "report-json", "validate", "validate-json", "replay",
     "replay-json", "replay-fixed",
+)  # fmt: skip
+WAYS_OF_A_TRACE: Final = (
+    OPEN, SPOOLED, WINDOWS, WINDOWS, WINDOWS, CONVERTED, CONVERTED, "csv", "lines", "stdin",
+    *COMMANDS,
 )  # fmt: skip
 
 
@@ -60,7 +64,7 @@ class Reader:
     seeds: Callable[[], Sequence[Case]]
     text: bool = True
     made: Callable[[random.Random], Case] | None = None
-    ways: tuple[str, ...] = (OPEN, SPOOLED, SPOOLED, *COMMANDS)
+    ways: tuple[str, ...] = WAYS_OF_A_TRACE
     still: frozenset[str] = field(default_factory=frozenset)
 
     def draw(self, rng: random.Random, corpus: Sequence[Case]) -> Case:
@@ -458,12 +462,18 @@ READERS: Final = (
     Reader("ftrace-text", ftrace_seeds),
     Reader("trace-cmd-report", report_seeds),
     Reader("perf-script", script_seeds),
-    Reader("trace.dat", dat_seeds, text=False, made=make_dat),
+    Reader(
+        "trace.dat", dat_seeds, text=False, made=make_dat,
+        ways=(*WAYS_OF_A_TRACE, "buffer", "buffer"),
+    ),
     Reader("perf.data", perf_seeds, text=False, made=make_perf),
-    Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet, ways=(OPEN, *COMMANDS)),
-    Reader("gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped, ways=(OPEN, "info")),
-    Reader("tar", tar_seeds, text=False, made=make_tar, ways=(OPEN, "info")),
-    Reader("folder", folder_seeds, made=make_folder, still=frozenset({"trace"})),
+    Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet),
+    Reader("gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped, ways=(OPEN, "info", "stdin")),
+    Reader("tar", tar_seeds, text=False, made=make_tar, ways=(OPEN, "info", "stdin")),
+    Reader(
+        "folder", folder_seeds, made=make_folder, still=frozenset({"trace"}),
+        ways=tuple(way for way in WAYS_OF_A_TRACE if way != "stdin"),
+    ),
     Reader(
         "machine-toml", toml_seeds, ways=("layout", "layout-json")
     ),

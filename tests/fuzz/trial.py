@@ -10,16 +10,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import re
 import resource
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.fuzz.case import OPEN, SPOOLED, WAYS, Case, Verdict
+from tests.fuzz.case import CONVERTED, OPEN, SPOOLED, WAYS, WINDOWS, Case, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +34,17 @@ MAX_GROWN: Final = 1 << 30
 
 CODES: Final = {
     "validate": (0, 1, 3),
+    "validate-json": (0, 1, 3),
     "replay": (0, 2, 3),
+    "replay-json": (0, 2, 3),
+    "replay-fixed": (0, 2, 3),
+    "replay-machine": (0, 2, 3),
+    "report-costs": (0, 2, 3),
     "layout": (0, 2, 3),
-    "check": (0, 1, 3),
+    "layout-json": (0, 2, 3),
+    "buffer": (0, 2, 3),
 }
-"""Exit codes that a command may end with; others: 0 or 3."""
+"""Exit codes that a way may end with; others: 0 or 3."""
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -85,6 +93,10 @@ def _run(case: Case, path: Path, verdict: Verdict) -> None:
         _open(path, verdict)
     elif case.way == SPOOLED:
         _open_twice(path, verdict)
+    elif case.way == WINDOWS:
+        _open_in_windows(path, verdict, random.Random(case.digest))
+    elif case.way == CONVERTED:
+        _convert(path, verdict)
     else:
         verdict.trouble, verdict.ended = command(case, path)
 
@@ -119,16 +131,57 @@ def _open_twice(path: Path, verdict: Verdict) -> None:
         collectors.LARGE = large
     if verdict.trouble:
         return
-    if whole is None or pieces is None:
-        if whole is not pieces:
-            verdict.trouble = "readable in one way only, whole or piece by piece"
+    _compare(whole, pieces, verdict)
+
+
+def _open_in_windows(path: Path, verdict: Verdict, rng: random.Random) -> None:
+    """Read whole and in windows of drawn sizes: both give the same capture, or the same words."""
+    from collectors import HmtraceError
+    from tests.windows import Sizes, in_windows
+
+    whole = _open(path, verdict)
+    if verdict.trouble:
         return
-    for name in ("raw_events", "clock", "clock_is_ns", "span_ns", "lost"):
-        if getattr(whole, name) != getattr(pieces, name):
-            verdict.trouble = f"{name} differs when read piece by piece"
-            verdict.ended = f"{getattr(whole, name)}\n{getattr(pieces, name)}"
-    if not whole.events.collect().equals(pieces.events.collect()):
-        verdict.trouble = "the tables differ when read piece by piece"
+    large = (1, 7, 64, 1000, 5000)
+    sizes = Sizes(rng.choice(large), rng.choice(large), rng.choice(large))
+    with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-") as folder:
+        try:
+            pieces = in_windows(path, Path(folder) / "table", sizes)
+            verdict.trouble = contradiction(pieces)
+            if not verdict.trouble:
+                _compare(whole, pieces, verdict)
+        except HmtraceError as error:
+            if whole is not None:
+                verdict.trouble = f"readable as a whole, not in windows of {sizes}: {error}"
+
+
+def _convert(path: Path, verdict: Verdict) -> None:
+    """Convert to Parquet as the command does; the file is the same capture."""
+    from collectors import HmtraceError, open_capture, write_parquet
+
+    whole = _open(path, verdict)
+    if verdict.trouble or whole is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-") as folder:
+        target = Path(folder) / "table.parquet"
+        try:
+            write_parquet(path, target)
+            _compare(whole, open_capture(target), verdict)
+        except HmtraceError as error:
+            verdict.trouble = f"readable, but not when it was converted: {error}"
+
+
+def _compare(one: Capture | None, two: Capture | None, verdict: Verdict) -> None:
+    from tests.windows import difference
+
+    if one is None or two is None:
+        if one is not two:
+            verdict.trouble = "readable in one way only"
+        return
+    differs = difference(one, two)
+    if differs:
+        verdict.trouble, _, verdict.ended = differs.partition(": ")
+        verdict.trouble += " differs when read another way"
 
 
 def contradiction(capture: Capture) -> str:
@@ -167,17 +220,16 @@ def command(case: Case, path: Path) -> tuple[str, str]:
 
     os.environ["HMTRACE_DEBUG"] = "1"  # a bug shows its traceback
     arguments = case.arguments(path)
-    with _streams(arguments) as (out, err):
+    with _streams(arguments, path if case.way == "stdin" else None) as (out, err):
         code = main()
     shown, said = _text(out), _text(err)
     ended = f"exit {code}: {said[-4000:]}"
-    return judge(WAYS[case.way], code, shown, said), ended
+    return judge(case.way, code, shown, said), ended
 
 
-def judge(way: tuple[str, ...], code: int, shown: str, said: str) -> str:
+def judge(way: str, code: int, shown: str, said: str) -> str:
     """Say what is wrong with a command's end and output; "" if nothing is."""
-    codes = (0, 2, 3) if "--costs" in way else CODES.get(way[0], (0, 3))
-    if code not in codes:
+    if code not in CODES.get(way, (0, 3)):
         return f"exit code {code}: {said[:300]}"
     if "not enough memory" in said:
         return "memory ran out within the bound"
@@ -187,9 +239,13 @@ def judge(way: tuple[str, ...], code: int, shown: str, said: str) -> str:
         return "no word about the error"
     if code == 0 and not shown:
         return "no output"
-    if "json" in way and code in (0, 1) and shown:
+    if way == "csv" or code not in (0, 1) or not shown:
+        return unprintable(said)  # a table holds names as they are
+    if way == "lines":
+        return unprintable(said) or next(filter(None, map(_not_json, shown.splitlines())), "")
+    if "json" in WAYS[way]:
         return unprintable(said) or _not_json(shown)
-    return unprintable(said) or unprintable(shown, colours="always" in way)
+    return unprintable(said) or unprintable(shown, colours="always" in WAYS[way])
 
 
 def unprintable(text: str, *, colours: bool = False) -> str:
@@ -217,18 +273,22 @@ def _refuse(name: str) -> None:
 
 
 @contextmanager
-def _streams(arguments: list[str]) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+def _streams(
+    arguments: list[str], given: Path | None
+) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     """Put other streams in place of the process's, as a pipe would be, and the arguments."""
-    kept = sys.argv, sys.stdout, sys.stderr
+    kept = sys.argv, sys.stdin, sys.stdout, sys.stderr
     out, err = (
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace", write_through=True)
         for _ in range(2)
     )
     sys.argv, sys.stdout, sys.stderr = ["hmtrace", *arguments], out, err
+    content = b"" if given is None else given.read_bytes()
+    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
     try:
         yield out, err
     finally:
-        sys.argv, sys.stdout, sys.stderr = kept
+        sys.argv, sys.stdin, sys.stdout, sys.stderr = kept
 
 
 def _text(stream: io.TextIOWrapper) -> str:
