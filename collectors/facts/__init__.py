@@ -19,6 +19,7 @@ lowmem_limit        bytes: CONFIG_LOWMEM_SIZE                                   
 phys_offset         address: CONFIG_KSEG_PADDR (xtensa)                            config
 page_offset         address: PAGE_OFFSET                                           config
 nr_cpus             CONFIG_NR_CPUS                                                 config
+nr_cpu_ids          CPUs that the kernel made room for                             dmesg
 page_struct         bytes: sizeof(struct page)                                     config
 smp                 bool: SMP kernel                                               version
 cpus                CPUs online when cpuinfo was read                              cpuinfo
@@ -35,6 +36,7 @@ zones               tuple of :class:`Zone` (populated ones)                     
 zone_ranges         tuple of (name, first pfn, pfn after the last)                 dmesg
 lowmem_end_pfn      pfn: the observed border                                       zoneinfo
 max_pfn             pfn after the last                                             zoneinfo
+max_arch_pfn        pfn that the kernel can use at most                            dmesg
 low_ram_end         physical address: i386 "low ram: 0 - X"                        dmesg
 highmem_mib         MiB, "MB HIGHMEM available"                                    dmesg
 lowmem_mib          MiB, "MB LOWMEM available"                                     dmesg
@@ -43,6 +45,7 @@ highmem_complaints  what the kernel said of highmem= or of RAM left out         
 lowmem_bytes        bytes that the allocator manages in lowmem                     meminfo
 highmem_bytes       bytes that the allocator manages in highmem                    meminfo
 mem_total           bytes                                                          meminfo
+cma_total           bytes                                                          meminfo
 vmalloc_total       bytes: VMALLOC_END - VMALLOC_START                             meminfo
 vmalloc_used        bytes                                                          meminfo
 vmalloc_start       address                                                        pkmap.start

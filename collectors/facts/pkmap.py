@@ -97,7 +97,7 @@ def parse_state(text: str, sheet: Sheet) -> None:
         sheet.note("is not a JSON object")
         return
     trees = {name: state.get(name) for name in TREES}
-    if all(_is_tree(tree) for tree in trees.values()) and trees["free"] is not None:
+    if all(is_tree(tree) for tree in trees.values()) and trees["free"] is not None:
         lazy = state.get("lazy_nr")
         known = isinstance(lazy, int) and 0 <= lazy < 1 << 32
         arena = {**trees, "lazy_nr": lazy if known else 0}
@@ -133,7 +133,8 @@ def _numbered(values: Sequence[Any] | dict[str, Any], limit: int) -> dict[int, i
     }
 
 
-def _is_tree(root: Any) -> bool:
+def is_tree(root: Any) -> bool:
+    """Tell whether this is a tree of nodes ``[start, end, red, left, right]``, or None."""
     stack = [root]
     nodes = 0
     while stack:

@@ -8,35 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collectors.capture import LostInterval, Marker
 from collectors.errors import HmtraceError
-from collectors.facts.model import Area, Fact, Facts, Probe, Zone
+from collectors.facts.model import Fact, Facts
 from collectors.parquet.layout import SCHEMA_NAME
+from collectors.parquet.shapes import RECORDS, fact_fits, fits
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
 
-_RECORDS: Final[dict[str, type]] = {"Area": Area, "Zone": Zone, "Probe": Probe}
-_NUMBER: Final = (int, type(None))
-_FIELDS: Final[dict[type, tuple[Any, ...]]] = {
-    Area: (int, int, str, str, _NUMBER, _NUMBER),
-    Zone: (str, int, int, int, int, int, int, tuple, tuple),
-    Probe: (bool, str, str, str, tuple, _NUMBER),
-}
-"""Types of the fields of each record."""
-_TYPES: Final[dict[type, str]] = {
-    int: "page_offset nr_cpus page_struct cpus cpus_booted pci_hole lowmem_end_pfn max_pfn "
-    "low_ram_end highmem_mib lowmem_mib lowmem_bytes highmem_bytes mem_total vmalloc_total "
-    "vmalloc_used vmalloc_start vmalloc_end high_memory vmalloc highmem_opt mem_opt reservetop "
-    "cpus_opt phys_pfn_offset pkmap_slots mem_map vmap_failures kmap_warnings",
-    str: "release arch config_version split cpu_model cpu_family arm_cache board cmdline clock",
-    bool: "pae highmem_enabled smp nokaslr seen_atomic",
-    tuple: "arm_cpu ram zones zone_ranges high_pfns areas pool_state probes seen_pool seen_local "
-    "seen_ranges seen_flushes seen_pfns seen_direct",
-    dict: "config layout_block pool_pages kernel_words probe_hits probe_misses buffer_entries "
-    "overrun dropped arena_state",
-    frozenset: "cpu_flags",
-}
-"""Names of facts by the type of their value; facts that are not named here may have any."""
-_TYPE_OF: Final = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+_NAMES_OF_RECORDS: Final = {kind.__name__: kind for kind in RECORDS}
 
 
 def encode(capture: Capture, rows: int) -> str:
@@ -124,7 +103,10 @@ class Document:
         self.span_ns: int = self._get("span_ns", int)
         facts = {}
         for name, (packed, source, detail) in self._get("facts", dict).items():
-            value = _is(_unpacked(packed), _TYPE_OF.get(name, object))
+            value = _unpacked(packed)
+            if not fact_fits(name, value):
+                msg = f"{str(value)[:40]!r} is no value of {name!r}"
+                raise TypeError(msg)
             facts[name] = Fact(value, _is(source, str), _is(detail, str))
         self.facts = Facts(
             MappingProxyType(facts), self._texts("contradictions"), self._texts("fact_notes")
@@ -151,7 +133,7 @@ class Document:
 
 
 def _interval(found: Any) -> LostInterval:
-    number = (int, type(None))
+    number = int | None
     return LostInterval(
         cpu=_is(found["cpu"], number),
         count=_is(found["count"], number),
@@ -163,14 +145,14 @@ def _interval(found: Any) -> LostInterval:
 
 
 def _is(value: Any, kind: Any) -> Any:
-    """Give a value of this type (or of one of these); a bool is no number.
+    """Give a value of this type; a bool is no number.
 
     Raises
     ------
     TypeError
         If it is of another.
     """
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, _NUMBER)):
+    if not fits(value, kind):
         msg = f"{str(value)[:40]!r} is not of type {kind}"
         raise TypeError(msg)
     return value
@@ -187,7 +169,7 @@ def _packed(value: Any) -> Any:
     name = type(value).__name__
     if isinstance(value, frozenset):
         value = sorted(value)
-    elif name not in _RECORDS and type(value) is not tuple:
+    elif name not in _NAMES_OF_RECORDS and type(value) is not tuple:
         msg = f"a fact of type {name} cannot be written down"
         raise TypeError(msg)
     return {name: [_packed(part) for part in value]}
@@ -203,10 +185,12 @@ def _unpacked(value: Any) -> Any:
     parts = [_unpacked(part) for part in _is(packed, list)]
     if name == "dict":
         return {key: part for key, part in parts}  # noqa: C416 - checks that they are pairs
-    if name in _RECORDS:
-        kind = _RECORDS[name]
-        fields = zip(parts, _FIELDS[kind], strict=True)
-        return kind(*(_is(part, wanted) for part, wanted in fields))
+    if name in _NAMES_OF_RECORDS:
+        kind = _NAMES_OF_RECORDS[name]
+        if not fits(tuple(parts), RECORDS[kind]):
+            msg = f"{str(parts)[:40]!r} is no {name}"
+            raise TypeError(msg)
+        return kind(*parts)
     if name in ("tuple", "frozenset"):
         return tuple(parts) if name == "tuple" else frozenset(parts)
     raise KeyError(name)

@@ -15,9 +15,10 @@ import pytest
 from collectors import HmtraceError, open_capture, write_parquet
 from collectors.capture import Capture, Lost, LostInterval, Origin
 from collectors.events import SCHEMA, empty
-from collectors.facts import Area, Fact, Facts, Probe, Zone
+from collectors.facts import Area, Fact, Facts, Probe, Zone, read_folder
 from collectors.parquet.layout import KEY
 from collectors.parquet.metadata import Document, encode
+from collectors.parquet.shapes import SHAPES, fact_fits
 from collectors.parquet.writer import TableWriter, write_capture
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -69,7 +70,12 @@ VALUES = {
     "probes": (Probe(bool(1), "hm", "e", "kmap_high", ("page=%ax:x32",), None),),
     "config": {"PAE": "y"},
     "kernel_words": {0xC0000000: 17},
-    "arena_state": {"free": [1, [2, None, 3], None], "last": 4},
+    "arena_state": {
+        "free": [1, 2, 0, None, [3, 4, 1, None, None]],
+        "busy": None,
+        "lazy": [7, 8, 0, None, None],
+        "lazy_nr": 1,
+    },
     "cpu_flags": frozenset({"pae", "pge"}),
     "pool_state": (5, ((0, 1, None), (7, 2, 99))),
     "nokaslr": True,
@@ -139,6 +145,10 @@ def lie(**changes):
         lie(facts={"areas": [{"exec": []}, "s", ""]}),
         lie(facts={"config": [{"dict": [[1]]}, "s", ""]}),
         lie(facts={"config": [{"dict": [[[], 1]]}, "s", ""]}),
+        lie(facts={"arena_state": [{"dict": [["free", [1, [], 0, None, None]]]}, "s", ""]}),
+        lie(facts={"pool_state": [{"tuple": [1, {"tuple": [{"tuple": [1, 2]}]}]}, "s", ""]}),
+        lie(facts={"cpu_flags": [{"frozenset": ["pae", 1]}, "s", ""]}),
+        lie(facts={"zones": [{"tuple": [{"Zone": ["a", *[1] * 6, [1], [1]]}]}, "s", ""]}),
         lie(facts={"x": [{}, "s", ""]}),
         lie(facts={"x": 1}),
         lie(lost=[{}]),
@@ -152,6 +162,20 @@ def test_metadata_is_not_believed(text):
         Document(text, "f.parquet")
     assert caught.value.exit_code == 3
     assert caught.value.source == "f.parquet"
+
+
+@pytest.mark.parametrize("name", [*SHAPES, "arena_state"])
+@pytest.mark.parametrize("value", [1.5, [], None, {"dict": [[1.5, 1.5]]}, {"tuple": [[]]}])
+def test_facts_of_another_shape(name, value):
+    with pytest.raises(HmtraceError, match=f"is no value of '{name}'"):
+        Document(lie(facts={name: [value, "s", ""]}), "f.parquet")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_shapes_of_the_facts_of_real_machines(folder):
+    facts = read_folder(FIXTURES / folder)
+    assert facts.keys() <= {*SHAPES, "arena_state"}
+    assert [n for n, fact in facts.items() if not fact_fits(n, fact.value)] == []
 
 
 def test_other_versions_are_refused():

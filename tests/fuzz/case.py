@@ -16,6 +16,8 @@ WINDOWS: Final = "windows"
 """The same in windows whose sizes follow from the content, some of them tiny."""
 CONVERTED: Final = "converted"
 """``convert`` to Parquet, and the file compared with the capture."""
+IN_PROCESS: Final = (OPEN, SPOOLED, WINDOWS, CONVERTED)
+"""Ways through the library, whose native parts may write to stderr."""
 
 WAYS: Final[dict[str, tuple[str, ...]]] = {
     "info": ("info", "@"),

@@ -46,6 +46,9 @@ CODES: Final = {
 }
 """Exit codes that a way may end with; others: 0 or 3."""
 
+TABLES: Final = ("csv", "lines")
+"""Ways that print the event table."""
+
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -237,13 +240,11 @@ def judge(way: str, code: int, shown: str, said: str) -> str:
         return f"a warning of Python's: {said[:300]}"
     if code == 3 and not said:
         return "no word about the error"
+    if way in TABLES:  # of any number of rows; names are as they are
+        return unprintable(said) or (_not_json_lines(shown) if way == "lines" else "")
     if code == 0 and not shown:
         return "no output"
-    if way == "csv" or code not in (0, 1) or not shown:
-        return unprintable(said)  # a table holds names as they are
-    if way == "lines":
-        return unprintable(said) or next(filter(None, map(_not_json, shown.splitlines())), "")
-    if "json" in WAYS[way]:
+    if "json" in WAYS[way] and code in (0, 1) and shown:
         return unprintable(said) or _not_json(shown)
     return unprintable(said) or unprintable(shown, colours="always" in WAYS[way])
 
@@ -266,6 +267,15 @@ def _not_json(text: str) -> str:
     except ValueError as error:
         return f"invalid JSON: {error}"
     return ""
+
+
+def _not_json_lines(text: str) -> str:
+    try:
+        for line in text.split("\n")[:-1]:
+            json.loads(line, parse_constant=_refuse)
+    except ValueError as error:
+        return f"invalid JSON: {error}"
+    return "" if text.endswith("\n") or not text else "the last line does not end"
 
 
 def _refuse(name: str) -> None:
