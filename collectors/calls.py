@@ -30,9 +30,16 @@ _CPU_BITS = -1 << 48  # of a word with kind and site below
 
 
 class Calls:
-    """State of the CPUs from one piece of a trace to the next."""
+    """State of the CPUs from one piece of a trace to the next.
+
+    Attributes
+    ----------
+    origin : ndarray of int64
+        For each row that :meth:`resolve` gave last, the position of that it was made of.
+    """
 
     def __init__(self) -> None:
+        self.origin = np.zeros(0, np.int64)
         # per CPU and depth: kind of the entry, number of its name, task
         self._open = np.full((1, DEPTHS, 3), _CLOSED, np.int64)
         self._task = np.zeros((1, 2), np.int64)  # per CPU: pid and name; 0: not known
@@ -53,6 +60,7 @@ class Calls:
         """
         kind = rows["kind"]
         if not ((kind >= _OPEN) & (kind <= _TASK)).any():
+            self.origin = np.arange(len(rows))
             return rows, {}
         cpus = int(rows["cpu"].max()) + 1
         if cpus > len(self._open):
@@ -61,7 +69,9 @@ class Calls:
             self._task = np.pad(self._task, ((0, more), (0, 0)))
         words = rows.view(np.int64).reshape(len(rows), -1)
         room = np.empty((len(rows) + int((kind == _LEAF).sum()), words.shape[1]), np.int64)
-        count = run(words, self._open, self._task, self._has_result, room)
+        origin = np.empty(len(room), np.int64)
+        count = run(words, self._open, self._task, self._has_result, room, origin)
+        self.origin = origin[:count]
         made = room[:count].view(RAW_DTYPE).reshape(-1)
         ends = made["kind"][(made["kind"] < probes.KIND_SWITCH) & (made["kind"] & 1 == 1)]
         returns = {}
@@ -94,6 +104,7 @@ def run(
     task: NDArray[np.int64],
     has_result: NDArray[np.bool_],
     made: NDArray[np.int64],
+    origin: NDArray[np.int64],
 ) -> int:
     """Go through the rows.
 
@@ -109,6 +120,8 @@ def run(
         Functions that return something.
     made : ndarray of int64, shape (m, 9)
         Filled; room for the rows and one more for each leaf.
+    origin : ndarray of int64, shape (m,)
+        Filled: the row that each was made of.
 
     Returns
     -------
@@ -124,6 +137,7 @@ def run(
             task[cpu, 0] = pid
             task[cpu, 1] = rows[i, 6] >> 32
             continue
+        origin[at] = i
         for word in range(9):
             made[at, word] = rows[i, word]
         if pid <= NO_TASK and task[cpu, 1] != 0:
@@ -153,6 +167,7 @@ def run(
         if entry == _OTHER:
             continue
         if kind == _LEAF:
+            origin[at + 1] = i
             for word in range(9):
                 made[at + 1, word] = made[at, word]
             made[at + 1, 0] += rows[i, 3]

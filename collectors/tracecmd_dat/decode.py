@@ -23,7 +23,12 @@ _RECENT: Final = 1 << 9
 """Events of which the last pair is remembered."""
 _MASK: Final = (1 << 64) - 1
 _ADDRESS_FIELDS: Final = ("__probe_ip", "__probe_func")
-FUNCTION_FIELDS: Final = {"function": "ip", "funcgraph_entry": "func", "funcgraph_exit": "func"}
+FUNCTION_FIELDS: Final = {
+    "function": "ip",
+    "funcgraph_entry": "func",
+    "fgraph_retaddr_entry": "func",
+    "funcgraph_exit": "func",
+}
 """Tracers' own events (kernel/trace/trace_entries.h) and their field for the traced function."""
 
 
@@ -154,8 +159,9 @@ class CpuWalk:
     span
         Bytes of pages to look at at a time.
     resolve
-        Gives for an (event, probed address) pair its plan, -1 not wanted, and the bytes that a
-        record of it must have. Called in the thread of :meth:`next_block`.
+        Gives for an (event, probed address) pair its plan, -1 not wanted, the bytes that a
+        record of it must have, and whether it belongs to the record before it. Called in the
+        thread of :meth:`next_block`.
     """
 
     def __init__(
@@ -167,7 +173,7 @@ class CpuWalk:
         shape: Shape,
         pool: Pool,
         span: int,
-        resolve: Callable[[int, int], tuple[int, int]],
+        resolve: Callable[[int, int], tuple[int, int, bool]],
     ) -> None:
         from collectors.tracecmd_dat import kernels
 
@@ -205,8 +211,8 @@ class CpuWalk:
     def counts(self) -> Iterator[tuple[int, int, int]]:
         """Give (event, probed address, records) of every pair so far; address 0: none."""
         used = np.flatnonzero(self._pairs[:, self._k.PAIR_COUNT])
-        for event, ip, _, _, number in self._pairs[used].tolist():
-            yield event - 1, ip & _MASK, number
+        for row in self._pairs[used].tolist():
+            yield row[self._k.PAIR_EVENT] - 1, row[self._k.PAIR_IP] & _MASK, row[self._k.PAIR_COUNT]
 
     def next_block(self) -> Block:
         """List records into the block that was not used last.
@@ -249,7 +255,7 @@ class CpuWalk:
             if status == k.NEW_PAIR:
                 row = self._pairs[state[k.SLOT]]
                 event, ip = int(state[k.EVENT]), int(state[k.IP]) & _MASK
-                row[k.PAIR_PLAN], row[k.PAIR_NEED] = self._resolve(event, ip)
+                row[[k.PAIR_PLAN, k.PAIR_NEED, k.PAIR_FOLLOWS]] = self._resolve(event, ip)
             elif status == k.CROWDED:
                 larger = np.zeros((4 * len(self._pairs), k.PAIR_COLUMNS), np.int64)
                 k.move_pairs(self._pairs, larger)

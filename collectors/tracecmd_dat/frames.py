@@ -100,7 +100,7 @@ def scan_buffer(file: Container, buffer: Buffer) -> dict[str, pl.LazyFrame]:
 
 def _present(file: Container, buffer: Buffer) -> set[int]:
     """Ids of the events that occur."""
-    merger = Merger(file, buffer, lambda _event, _ip: (-1, 0))
+    merger = Merger(file, buffer, lambda _event, _ip: (-1, 0, False))
     for _ in merger.windows():
         pass
     return {event for walk in merger.walks for event, _, _ in walk.counts()}
@@ -163,8 +163,9 @@ class _Source:
 
     def batches(self, names: list[str]) -> Iterator[pl.DataFrame]:
         """Decode columns, window by window; one frame without rows where there is no record."""
+        own = self.event.id
         merger = Merger(
-            self.file, self.buffer, lambda event, _ip: (int(event == self.event.id) or -1, 0)
+            self.file, self.buffer, lambda event, _ip: (int(event == own) or -1, 0, False)
         )
         held: list[pl.DataFrame] = []
         for order in merger.windows():

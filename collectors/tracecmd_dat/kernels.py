@@ -46,7 +46,8 @@ IP = 14
 SLOT = 15
 MARKS = 16  # loss markers listed
 PAGES = 17
-STATE_CELLS = 18
+KEPT = 18  # 1: the record before is listed
+STATE_CELLS = 19
 
 # Columns of the table of (event, probed address) pairs.
 PAIR_EVENT = 0  # one more than the event's number; 0: free
@@ -54,7 +55,8 @@ PAIR_IP = 1
 PAIR_PLAN = 2  # -1: not wanted
 PAIR_NEED = 3  # bytes that a record must have
 PAIR_COUNT = 4
-PAIR_COLUMNS = 5
+PAIR_FOLLOWS = 5  # 1: belongs to the record before it, and is wanted only if that is
+PAIR_COLUMNS = 6
 
 PAIRS = 1 << 18
 """Most rows of the table; a full function trace has some 50 000 addresses."""
@@ -182,6 +184,7 @@ def walk(
     ts, key, before = state[TS], state[KEY], state[BEFORE]
     missed, missed_count = state[MISSED], state[MISSED_COUNT]
     rows, used, records = state[ROWS], state[USED], state[RECORDS]
+    kept = state[KEPT]
     room = len(ts_out) - 2
     status = DONE
     while True:
@@ -286,7 +289,10 @@ def walk(
             rows += 1
             state[MARKS] += 1
             missed, missed_count = 0, 0
-        if plan >= 0:
+            kept = 0
+        if not pairs[slot, PAIR_FOLLOWS]:
+            kept = 1 if plan >= 0 else 0
+        if plan >= 0 and kept:
             ts_out[rows], key_out[rows], at_out[rows] = ts, key, body
             length_out[rows], plan_out[rows] = length, plan
             rows += 1
@@ -299,6 +305,7 @@ def walk(
     state[PAGE], state[AT], state[STOP] = here, at, stop
     state[TS], state[KEY], state[BEFORE] = ts, key, before
     state[MISSED], state[MISSED_COUNT] = missed, missed_count
+    state[KEPT] = kept
     state[ROWS], state[USED], state[RECORDS] = rows, used, records
     return status
 

@@ -85,19 +85,22 @@ class Losses:
                 return True
         return False
 
-    def note(self, order: NDArray[np.int64]) -> None:
+    def note(self, order: NDArray[np.int64], origin: NDArray[np.int64] | None) -> None:
         """Note the marks among records.
 
         Parameters
         ----------
         order
             Their positions in the pool, by time.
+        origin
+            Of the rows that they became: positions in `order`; None: each became one.
         """
         pool = self._merger.pool
         if any(block.marks for block in self._merger.blocks):
-            for row in np.flatnonzero(pool.plan[order] == 0).tolist():
-                self._mark(int(order[row]), self._rows + row)
-        self._rows += len(order)
+            for at in np.flatnonzero(pool.plan[order] == 0).tolist():
+                row = at if origin is None else int(np.searchsorted(origin, at))
+                self._mark(int(order[at]), self._rows + row)
+        self._rows += len(order if origin is None else origin)
 
     def _mark(self, source: int, row: int) -> None:
         from collectors.tracecmd_dat.kernels import NO_STAMP

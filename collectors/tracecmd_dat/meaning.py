@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from collectors.probes import (
     FUNCTION_OF,
+    KIND_CLOSE,
     KIND_MARK,
+    KIND_OPEN,
     KIND_STACK,
     KIND_SWITCH,
     SLOTS,
@@ -19,7 +21,7 @@ from collectors.probes import (
 )
 from collectors.text.heads import guess, label_of
 from collectors.tracecmd_dat.decode import FUNCTION_FIELDS
-from collectors.tracecmd_dat.symbols import function_around, names_at
+from collectors.tracecmd_dat.symbols import function_around, names_at, shown_around
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +65,10 @@ class Plan:
     caller: Field | None = None
     values: dict[int, tuple[Field, int]] = field(default_factory=dict)
     """Slot to field and mask (0: the value itself; else whether a bit of the mask is set)."""
-    timed: bool = False
-    """Whether value 3 is to become the time from value 2 to value 3."""
+    entry: int | None = None
+    """Of a function_graph event: kind of the function's entry; None: not known to hmtrace."""
+    name: str = ""
+    """Of a function_graph event: the function, as call site of what is inside."""
 
     def reads(self) -> int:
         """Bytes that a record must have for this plan."""
@@ -170,22 +174,41 @@ class Meaning:
         if symbol is None:
             return event.name, None
         function = FUNCTION_OF.get(base_name(symbol))
+        if event.name != "function":
+            return self._of_call(event, ip, symbol, function)
         if function is None:
             return symbol, None
-        is_return = event.name == "funcgraph_exit"
-        plan = Plan(2 * function + is_return, event)
-        if is_return:
+        plan = Plan(2 * function, event)
+        plan.caller = event.number("parent_ip")
+        return label_of(plan.kind), plan
+
+    def _of_call(
+        self, event: EventFormat, ip: int, symbol: str, function: int | None
+    ) -> tuple[str, Plan | None]:
+        """Interpret begin or end of a call (:mod:`collectors.tracecmd_dat.graphs` goes on).
+
+        Calls of unknown functions are wanted too: they are sites of what is inside.
+        """
+        depth = event.number("depth")
+        entry = None if function is None else 2 * function
+        is_end = event.name == "funcgraph_exit"
+        plan = Plan(KIND_CLOSE if is_end else KIND_OPEN, event, entry=entry)
+        plan.name = shown_around(self.symbols, ip)
+        if depth is not None:
+            plan.values[1] = (depth, 0)
+        if is_end:
             # CONFIG_FUNCTION_GRAPH_RETVAL, Linux 6.5
             retval = event.number("retval")
-            if retval is not None and slot_of(function, "retval", is_return=True) == 0:
+            if retval is not None:
                 plan.values[0] = (retval, 0)
             begin, end = event.number("calltime"), event.number("rettime")
             if begin is not None and end is not None:
                 plan.values[2], plan.values[3] = (begin, 0), (end, 0)
-                plan.timed = True
         else:
-            plan.caller = event.number("parent_ip", "retaddr")
-        return label_of(plan.kind), plan
+            plan.caller = event.number("retaddr")
+        if entry is None:
+            return f"{symbol} (return)" if is_end else symbol, plan
+        return label_of(entry + is_end), plan
 
     def _of_probe(self, event: EventFormat, ip: int) -> tuple[str, Plan | None]:
         """Interpret an event of a kprobe, kretprobe or fprobe (kernel/trace/trace_probe.h)."""

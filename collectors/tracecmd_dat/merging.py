@@ -64,7 +64,7 @@ class Merger:
         self,
         file: Container,
         buffer: Buffer,
-        resolve: Callable[[int, int], tuple[int, int]],
+        resolve: Callable[[int, int], tuple[int, int, bool]],
         progress: Callable[[int, int], None] | None = None,
         *,
         rows: int | None = None,

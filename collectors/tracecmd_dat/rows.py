@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.probes import KIND_LOST, KIND_MARK, KIND_STACK, KIND_SWITCH
+from collectors.probes import (
+    KIND_CLOSE,
+    KIND_LOST,
+    KIND_MARK,
+    KIND_OPEN,
+    KIND_STACK,
+    KIND_SWITCH,
+)
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.reading import PIECE_ROWS
 from collectors.text.layout import ROW_WORDS
+from collectors.tracecmd_dat.graphs import Graphs
 from collectors.tracecmd_dat.lost import Losses
 from collectors.tracecmd_dat.meaning import Meaning, Plan
 from collectors.tracecmd_dat.merging import Merger
@@ -68,13 +76,14 @@ class Rows:
         self._meaning = meaning
         self._piece = piece
         self._plans = [Plan(KIND_LOST)]
-        self._known: dict[tuple[int, int], tuple[str, int, int]] = {}
+        self._known: dict[tuple[int, int], tuple[str, int, int, bool]] = {}
         self._lock = Lock()
         self.merger = Merger(file, buffer, self._resolve, progress, rows=rows, span=span)
         self.losses = Losses(file, buffer, self.merger)
         self.counts: dict[str, int] = {}
         self._names = Names(file.meta.comms)
         self._texts = Texts(meaning.symbols, file.meta.order, file.meta.word)
+        self._graphs = Graphs(meaning.symbols)
         self._table = np.zeros((0, 0), np.int64)
 
     @property
@@ -87,16 +96,17 @@ class Rows:
         """Remarks for the user."""
         return self._texts.notes
 
-    def _resolve(self, event: int, ip: int) -> tuple[int, int]:
-        """Plan of an (event, probed address) pair, and the bytes that it needs."""
+    def _resolve(self, event: int, ip: int) -> tuple[int, int, bool]:
+        """Plan of an (event, probed address) pair, bytes that it needs; whether it is a stack."""
         with self._lock:
             if (event, ip) not in self._known:
                 label, plan = self._meaning.of(event, ip)
-                number, need = -1, 0
+                number, need, is_stack = -1, 0, False
                 if plan is not None:
                     number, need = len(self._plans), plan.reads()
+                    is_stack = plan.kind == KIND_STACK
                     self._plans.append(plan)
-                self._known[event, ip] = (label, number, need)
+                self._known[event, ip] = (label, number, need, is_stack)
             return self._known[event, ip][1:]
 
     def pieces(self) -> Iterator[RawEvents]:
@@ -115,18 +125,23 @@ class Rows:
                 front["ts"] = self.merger.pool.ts[order[0]]
                 yield self._finish(front, 0)
                 front = None
-            self.losses.note(order)
             done = 0
             while done < len(order):
                 part = order[done : done + self._piece - filled]
                 made = rows[filled : filled + len(part)]
+                words = rows.view(np.int64).reshape(-1, ROW_WORDS)
                 without_name, strangers = self._fill(part, made)
                 nameless += without_name
                 if strangers:
                     self._learn(part, made)
-                self._complete(part, made)
+                resolved, origin = self._complete(part, made)
+                if origin is not None:
+                    words[filled : filled + len(resolved)] = resolved.view(np.int64).reshape(
+                        -1, ROW_WORDS
+                    )
+                self.losses.note(part, origin)
                 done += len(part)
-                filled += len(part)
+                filled += len(resolved)
                 if filled == self._piece:
                     yield self._finish(rows, nameless)
                     rows = np.empty(self._piece, RAW_DTYPE)
@@ -183,23 +198,22 @@ class Rows:
         if switch is not None:
             self._names.learn(rows, order, self.merger.pool, self._spans(), switch)
 
-    def _complete(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> None:
-        """Take the texts of markers and stack traces; work out durations."""
+    def _complete(
+        self, order: NDArray[np.int64], rows: NDArray[np.void]
+    ) -> tuple[NDArray[np.void], NDArray[np.int64] | None]:
+        """Take the texts of markers and stack traces; resolve calls (:meth:`Graphs.resolve`)."""
         pool, plans = self.merger.pool, list(self._plans)
         if any(plan.kind in (KIND_MARK, KIND_STACK) for plan in plans):
             self._texts.take(rows, order, pool, self._spans(), plans)
-        timed = np.array([plan.timed for plan in plans])
-        if timed.any():
-            ends = np.flatnonzero(timed[pool.plan[order]])
-            rows["values"][ends, 3] -= rows["values"][ends, 2]
-            rows["values"][ends, 2] = 0
-            rows["present"][ends] &= 0xFB
+        if not any(plan.kind in (KIND_OPEN, KIND_CLOSE) for plan in plans):
+            return rows, None
+        return self._graphs.resolve(rows, pool.plan[order], plans)
 
     def _finish(self, rows: NDArray[np.void], nameless: int) -> RawEvents:
         if nameless:
             self._names.name(rows)
-        texts = self._texts
-        return RawEvents(rows, self._names.comms, stacks=texts.stacks, marks=texts.marks)
+        texts, sites = self._texts, self._graphs.sites
+        return RawEvents(rows, self._names.comms, sites, stacks=texts.stacks, marks=texts.marks)
 
     def ending(self) -> RawEvents:
         """No rows, but all tables and counts; behind the last piece."""

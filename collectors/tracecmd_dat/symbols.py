@@ -38,3 +38,12 @@ def function_around(symbols: Symbols, address: int) -> str | None:
     names = names_at(symbols, int(symbols.addresses[last]))
     known = [name for name in names if base_name(name) in FUNCTION_OF]
     return (known or names)[0]
+
+
+def shown_around(symbols: Symbols, address: int) -> str:
+    """Function that an address lies in as the tracers' texts show it: ``name [module]``."""
+    name = function_around(symbols, address)
+    if name is None:
+        return f"{address:#x}"
+    module = symbols.lookup(address).partition(" ")[2]
+    return f"{name} {module}" if module else name

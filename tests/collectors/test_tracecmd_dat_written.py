@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors.errors import HmtraceError
-from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_SWITCH
+from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.raw import RAW_DTYPE, join
 from collectors.tracecmd_dat import probe_functions, read_raw, scan, sniff
 from collectors.tracecmd_dat.read import open_stream
@@ -482,7 +482,12 @@ def test_function_graph_tracer() -> None:
     ]
     s.spec.buffers = [BufferSpec({0: items})]
     got = read(s.spec)
-    assert got.raw.counts == {"kmap_high": 1, "kmap_high (return)": 1, "other": 2}
+    assert got.raw.counts == {
+        "kmap_high": 1,
+        "kmap_high (return)": 1,
+        "other": 1,
+        "other (return)": 1,
+    }
     rows = got.raw.rows
     assert rows["kind"].tolist() == [KMAP_KIND, KMAP_KIND + 1]
     # retval: CONFIG_FUNCTION_GRAPH_RETVAL
@@ -588,3 +593,102 @@ def test_sniff() -> None:
     assert sniff(b"\x17\x08\x44tracing7\0")
     assert not sniff(b"\x17\x08\x44trac")
     assert not sniff(b"# tracer: nop")
+
+
+def test_calls_inside_of_others_have_them_as_site() -> None:
+    """As the text of the function_graph tracer gives it; other functions become no rows."""
+    other, get_page = 0xC126_F900, 0xF788_0000
+    s = scene()
+    here = [
+        s.item(10, "funcgraph_entry", 7, other, 0),
+        s.item(11, "funcgraph_entry", 7, get_page, 1),
+        s.item(12, "funcgraph_entry", 7, KMAP, 2),
+        s.item(13, "funcgraph_exit", 7, KMAP, 0xFF005000, 2, 0, 12, 13),
+        s.item(14, "funcgraph_exit", 7, get_page, 0, 1, 0, 11, 14),
+        s.item(15, "funcgraph_entry", 7, KMAP, 1),
+        s.item(16, "funcgraph_entry", 8, KMAP, 2),  # an event of a switch was lost
+        s.item(40, "funcgraph_exit", 7, other, 0, 0, 0, 10, 40),
+        s.item(41, "mapper", 7, KMAP, 0xF6001000),
+    ]
+    there = [
+        s.item(12, "funcgraph_entry", 9, KMAP, 2),
+        Item("lost", count=3),
+        s.item(30, "funcgraph_exit", 9, other, 0, 2, 0, 11, 30),
+        s.item(31, "funcgraph_exit", 9, KMAP, 0xFF006000, 2, 0, 11, 31),
+    ]
+    s.spec.buffers = [BufferSpec({0: here, 1: there})]
+    whole = read(s.spec)
+
+    def shown(rows: Any, sites: Any) -> list[tuple[int, int, int, str]]:
+        return [(int(r["ts"]), int(r["kind"]), int(r["pid"]), sites[r["site"]]) for r in rows]
+
+    expected = [
+        (12, KMAP_KIND, 7, "dir_get_page [minix]"),
+        (12, KMAP_KIND, 9, ""),
+        (13, KMAP_KIND + 1, 7, ""),
+        (15, KMAP_KIND, 7, "other"),
+        (16, KMAP_KIND, 8, ""),
+        (30, KIND_LOST, 0, ""),
+        (31, KMAP_KIND + 1, 9, ""),
+        (41, KMAP_KIND, 7, ""),
+    ]
+    assert shown(whole.raw.rows, whole.raw.sites) == expected
+    assert [loss.after_seq for loss in whole.lost] == [5]
+    assert whole.raw.rows["values"][2].tolist() == [0xFF005000, 0, 0, 1]
+    assert whole.raw.counts == {
+        "dir_get_page": 1, "dir_get_page (return)": 1, "kmap_high": 5,
+        "kmap_high (return)": 2, "other": 1, "other (return)": 2,
+    }  # fmt: skip
+    for piece in (1, 2, 5):
+        stream = open_stream(tracedat.write(s.spec), name="made.dat", piece=piece, rows=2)
+        rows = join([part.rows for part in stream.pieces])
+        assert shown(rows, stream.ending().raw.sites) == expected
+        assert [loss.after_seq for loss in stream.ending().lost] == [5]
+
+
+def test_a_stack_belongs_to_the_event_before_it_on_its_cpu() -> None:
+    """A stack of an event that hmtrace does not keep is not that of an earlier one."""
+    s = scene()
+    stack = s.events["kernel_stack"].payload("little", 7, [2, b""])[:12]
+    stack += KMAP.to_bytes(4, "little") + 0xF788_0010.to_bytes(4, "little")
+
+    def stacked(ts: int) -> Item:
+        return Item("event", ts, stack)
+
+    cpu0 = [
+        stacked(9),  # whose event was overwritten
+        s.item(10, "mapper", 7, KMAP, 1),
+        s.item(11, "relative", 7, 5, b"x\0"),
+        stacked(12),
+        s.item(13, "mapper", 7, KMAP, 2),
+        stacked(14),
+        s.item(15, "mapper", 7, KMAP, 3),
+        Item("lost", count=1),
+        stacked(30),
+    ]
+    cpu1 = [s.item(11, "mapper", 7, KMAP, 4), stacked(12), s.item(13, "relative", 7, 5, b"x\0")]
+    s.spec.buffers = [BufferSpec({0: cpu0, 1: cpu1})]
+    got = read(s.spec)
+    rows = got.raw.rows
+    assert rows["ts"][rows["kind"] == KIND_STACK].tolist() == [12, 14]
+    assert rows["cpu"][rows["kind"] == KIND_STACK].tolist() == [1, 0]
+    assert got.raw.stacks == ["", "kmap_high+0x0<-dir_get_page+0x10 [minix]"]
+    assert got.raw.counts["kernel_stack"] == 5
+    for rows_at_a_time in (1, 3):
+        stream = open_stream(tracedat.write(s.spec), name="made.dat", piece=1, rows=rows_at_a_time)
+        assert (join([part.rows for part in stream.pieces]) == rows).all()
+
+
+def test_return_addresses_of_function_graph_are_sites() -> None:
+    """Option funcgraph-retaddr of Linux 6.13."""
+    s = scene()
+    items = [
+        s.item(10, "fgraph_retaddr_entry", 7, 0xC126_F900, 0, 0xC126_E004),
+        s.item(11, "fgraph_retaddr_entry", 7, KMAP, 1, 0xF788_0010),
+        s.item(12, "fgraph_retaddr_entry", 7, KMAP, 1, 0),
+    ]
+    s.spec.buffers = [BufferSpec({0: items})]
+    got = read(s.spec)
+    sites = [got.raw.sites[r["site"]] for r in got.raw.rows]
+    assert sites == ["dir_get_page+0x10 [minix]", "other"]
+    assert not got.raw.rows["caller"].any()

@@ -470,6 +470,10 @@ def kernel_events(word: int, *, extra: tuple[FieldSpec, ...] = ()) -> dict[str, 
         EventSpec("ftrace", "funcgraph_entry", 11, (
             FieldSpec("unsigned long func", word), FieldSpec("int depth", 4, signed=True)),
             '"--> %ps (%d)", (void *)REC->func, REC->depth', extra),
+        EventSpec("ftrace", "fgraph_retaddr_entry", 12, (
+            FieldSpec("unsigned long func", word), FieldSpec("int depth", 4, signed=True),
+            FieldSpec("unsigned long retaddr", word)),
+            '"--> %ps (%d)", (void *)REC->func, REC->depth', extra),
         EventSpec("ftrace", "funcgraph_exit", 10, (
             FieldSpec("unsigned long func", word), FieldSpec("unsigned long retval", word),
             FieldSpec("int depth", 4, signed=True), FieldSpec("unsigned int overrun", 4),
