@@ -374,7 +374,7 @@ def test_instances() -> None:
         with pytest.raises(HmtraceError, match="no buffer 'yours'") as error:
             read(s.spec, buffer="yours")
         assert error.value.hint is not None
-        assert "'mine'" in error.value.hint
+        assert "':mine'" in error.value.hint
     s.spec.buffers[0].cpus = {}
     got = read(s.spec)
     assert (got.buffer, got.clock) == ("mine", "mono")
