@@ -72,6 +72,7 @@ def scan(
     args: Any,
     comm_slots: Any,
     comm_keys: Any,
+    _lefts: Any,
 ) -> int:
     """Read lines until the end, until the block of rows is full, or until something is unknown.
 
@@ -190,7 +191,7 @@ def scan(
             seen[1] = seen[3] = 0
             if kind == KIND_SWITCH:
                 last = end_of_switch(buf, head_end, end)
-                _, previous, blocked, following = switch_at(buf, head_end, last)
+                previous, blocked, following = switch_at(buf, head_end, last)
                 if previous < 0:
                     previous = out[PID]
                 values[0] = previous
@@ -202,7 +203,7 @@ def scan(
                 tlb_flush_at(buf, head_end, end, values)
                 present = np.int64(3)
             else:
-                if arguments(buf, head_end, end, head, heads, args, values, work, seen) < 0:
+                if not arguments(buf, head_end, end, n, head, heads, args, values, work, seen):
                     status = _UNKNOWN_ARGUMENT
                     break
                 present = seen[0]

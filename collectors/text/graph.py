@@ -41,7 +41,7 @@ from collectors.text.line import (
     is_digit,
     skip_spaces,
 )
-from collectors.text.payload import value_at
+from collectors.text.payload import any_value_at
 from collectors.text.words import byte_at, find_byte, load_byte, part
 
 # Cells of `out` behind those of collectors.text.line
@@ -50,7 +50,6 @@ DEPTH, DURATION, NAME_BEGIN, NAME_END, RESULT, HAS_RESULT, SITE_BEGIN, SITE_END 
 # What a line is
 UNREADABLE, CONTROL, SWITCH, OPEN, LEAF, CLOSE, COMMENT = range(7)
 
-_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _BARS = np.uint64(0x7C7C7C7C7C7C7C7C)
 _CTX_UNKNOWN = 128
 _NOTHING = np.int64(-1)
@@ -131,15 +130,15 @@ def _switch(buf: Any, begin: int, end: int, out: Any) -> bool:
 
 
 @part
-def graph_line(buf: Any, begin: int, n: int, columns: int, flag_columns: Any, out: Any) -> int:
+def graph_line(buf: Any, begin: int, end: int, columns: int, flag_columns: Any, out: Any) -> int:
     """Read a line of tracefs text, as far as its calls, into `out`.
 
     Parameters
     ----------
     buf : int
         Address of the text.
-    begin, n : int
-        Start of the line; end of the text.
+    begin, end : int
+        Start and end of the line.
     columns : int
         Which columns there are, as bits of :mod:`collectors.text.forms`.
     flag_columns : ndarray of int64, shape (9, 2)
@@ -153,7 +152,6 @@ def graph_line(buf: Any, begin: int, n: int, columns: int, flag_columns: Any, ou
     int
         UNREADABLE, CONTROL, SWITCH, or what :func:`content` says.
     """
-    end = find_byte(buf, begin, n, _NEWLINES)
     bar = find_byte(buf, begin, end, _BARS)
     out[CPU] = 0
     out[CTX] = _CTX_UNKNOWN
@@ -290,7 +288,7 @@ def _tail(buf: Any, p: int, end: int, names: int, out: Any) -> None:
             last: Any = value
             while last < end and load_byte(buf, last) > 32 and load_byte(buf, last) != 41:
                 last += 1
-            number = value_at(buf, value, last)
+            number = any_value_at(buf, value, last)
             if number[2] == 1:
                 out[RESULT] = number[1]
                 out[HAS_RESULT] = 1

@@ -66,12 +66,18 @@ class Work(IntEnum):
     HEAD = 6  # for an argument: its head
     STACKS = 7  # 1: there are too many different stacks, those not in the table are left out
     UNKEPT = 8  # for each CPU, modulo 64: 1 where its last event became no row
+    # Of collectors.text.lefts: bytes up to the time stamp (0: not known yet), the column of times
+    # up to the point, its bytes, and the second in ns
+    WIDTH = 72
+    SECONDS_TEXT = 73
+    SECONDS_LENGTH = 74
+    SECONDS = 75
     # Parts of a line (collectors.text.line, graph), an event's values, its arguments, a head
-    OUT = 72
-    VALUES = 92
-    SEEN = 97
-    FOUND = 101
-    CELLS = 105
+    OUT = 76
+    VALUES = 96
+    SEEN = 101
+    FOUND = 105
+    CELLS = 109
 
 
 class Status(IntEnum):
@@ -106,6 +112,19 @@ class Arg(IntEnum):
     LENGTH = 1
     SLOT = 2  # -1: of no use
     COLUMNS = 3
+
+
+class Left(IntEnum):
+    """Columns of the table of left halves (:mod:`collectors.text.lefts`)."""
+
+    REF = 0  # an occurrence in the text
+    WIDTH = 1  # its bytes; 0: an empty row
+    PID = 2
+    CPU = 3
+    CTX = 4
+    NAME = 5  # bytes of the task's name
+    COMM = 6  # its number, -1 as long as no row needs it
+    COLUMNS = 8
 
 
 class Stat(IntEnum):

@@ -25,7 +25,8 @@ from collectors.text.words import byte_at, find_byte, load_byte, part, piece, wo
 
 # Cells of `out`
 PID, CPU, CTX, TS, UNIT, BODY, COMM_BEGIN, COMM_END = range(8)
-# The rest of them is for collectors.text.graph
+STAMP = 16
+"""Where the column of times begins; those between are for :mod:`collectors.text.graph`."""
 
 US, NS, COUNTER, RELATIVE = 1, 2, 3, 4
 """Form of the time stamp."""
@@ -117,8 +118,8 @@ def context(buf: Any, begin: int, end: int, columns: Any) -> Any:
     return ctx
 
 
-@piece
-def _time(buf: Any, p: int, n: int, out: Any) -> bool:
+@part
+def time_stamp(buf: Any, p: int, n: int, out: Any) -> bool:
     """Read a time stamp and the colon after it; `p` is at its first digit."""
     value = 0
     digits = 0
@@ -210,6 +211,7 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
     if bracketed:
         if c != 93:
             return False
+        out[STAMP] = p + 1
         p = skip_spaces(buf, p + 1, n)
         c = byte_at(buf, p, n)
     elif c <= 32 or is_digit(c):
@@ -223,8 +225,9 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
         if c != 32:
             return False
         out[CTX] = context(buf, first, p, columns)
+        out[STAMP] = p
         p = skip_spaces(buf, p, n)
-    return _time(buf, p, n, out)
+    return time_stamp(buf, p, n, out)
 
 
 @part
@@ -297,12 +300,12 @@ def verbose(buf: Any, begin: int, n: int, out: Any) -> bool:
     out[TS] = milliseconds * 1_000_000 + microseconds * 1000
     out[UNIT] = RELATIVE
     out[BODY] = skip_spaces(buf, p + 2, n)
-    out[COMM_BEGIN] = begin
+    out[STAMP] = out[COMM_BEGIN] = begin
     out[COMM_END] = begin + 16
     return True
 
 
-@piece
+@part
 def left_half(buf: Any, begin: int, n: int, columns: Any, out: Any) -> bool:
     """Read task, CPU, context and time of the line at `begin` into `out`.
 
@@ -311,12 +314,12 @@ def left_half(buf: Any, begin: int, n: int, columns: Any, out: Any) -> bool:
     buf : int
         Address of the text.
     begin, n : int
-        Start of the line; end of the text.
+        Start and end of the line.
     columns : ndarray of int64, shape (9, 2)
         By number of flag columns: which one tells hardirq/softirq, which the preemption depth;
         -1 unknown.
-    out : ndarray of int64, shape (8,)
-        Result: PID, CPU, CTX, TS, UNIT, BODY and the bounds of the task's name.
+    out : ndarray of int64
+        Result: PID, CPU, CTX, TS, UNIT, BODY, STAMP and the bounds of the task's name.
 
     Returns
     -------

@@ -143,6 +143,7 @@ def scan(
     args: Any,  # noqa: ARG001 - there are no arguments
     comm_slots: Any,
     comm_keys: Any,
+    _lefts: Any,
 ) -> int:
     """Read lines until the end, until the block of rows is full, or until something is unknown.
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from collectors.text.words import byte_at, find_byte, load_byte, part, piece, word_at
+from collectors.text.digits import decimal, decimal_digits, hex_digits, hexadecimal
+from collectors.text.words import byte_at, find_byte, load_byte, load_word, part, piece, word_at
 
-_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _ARROWS = np.uint64(0x3D3D3D3D3D3D3D3D)
 _NEXT_COMM = np.uint64(int.from_bytes(b"next_com", "little"))
+_0X, _TWO = np.uint64(int.from_bytes(b"0x", "little")), np.uint64(0xFFFF)
 _BAD, _GOOD, _FAULT = 0, 1, 2
 _MASK32 = 0xFFFF_FFFF
 _NO_COUNT = -2
@@ -42,18 +43,44 @@ def _skip_token(buf: Any, p: int, n: int) -> int:
 
 
 @piece
-def value_at(buf: Any, p: int, n: int) -> Any:
+def value_at(buf: Any, p: int, end: int, n: int) -> Any:
     """Read the value of an argument.
 
     kernel/trace/trace_probe.c: print_type_u32 and its relatives: x* types as 0x.., u* decimal,
     s* signed; ``(fault)`` where the fetch failed; arrays in braces. A negative number is the
     32-bit word that it stands for.
 
+    Parameters
+    ----------
+    buf : int
+        Address of the text.
+    p, end, n : int
+        Start of the value; end of its line; end of the text.
+
     Returns
     -------
     position, value, status
         Status 0: no number; 1: fine; 2: ``(fault)``.
     """
+    if p + 16 < n:  # numbers of up to eight digits
+        word = load_word(buf, p)
+        if word & _TWO == _0X:
+            word = load_word(buf, p + 2)
+            digits = hex_digits(word)
+            last = p + 2 + digits
+            if digits > 0 and load_byte(buf, last) <= 32:
+                return last, hexadecimal(word, digits), np.int64(_GOOD)
+        else:
+            digits = decimal_digits(word)
+            last = p + digits
+            if digits > 0 and load_byte(buf, last) <= 32:
+                return last, decimal(word, digits), np.int64(_GOOD)
+    return any_value_at(buf, p, end)
+
+
+@part
+def any_value_at(buf: Any, p: int, n: int) -> Any:
+    """As :func:`value_at`, for values of every form, up to `n`."""
     begin = p
     value: Any = np.int64(0)
     digits = 0
@@ -89,11 +116,11 @@ def value_at(buf: Any, p: int, n: int) -> Any:
             if value >= -(1 << 31):
                 value &= _MASK32
     if good and c <= 32:
-        return p, value, _GOOD
+        return p, value, np.int64(_GOOD)
     end = _skip_token(buf, begin, n)
     if byte_at(buf, begin, n) == 40:
-        return end, np.int64(0), _FAULT
-    return end, np.int64(0), _BAD
+        return end, np.int64(0), np.int64(_FAULT)
+    return end, np.int64(0), np.int64(_BAD)
 
 
 @part
@@ -144,7 +171,7 @@ def _pid_before(buf: Any, end: int, begin: int) -> int:
 
 
 @part
-def switch_at(buf: Any, p: int, n: int) -> Any:
+def switch_at(buf: Any, p: int, end: int) -> Any:
     """Read the payload of sched:sched_switch.
 
     Forms: the kernel's ``prev_comm=.. prev_pid=.. prev_prio=.. prev_state=S ==> next_comm=..
@@ -155,10 +182,9 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
 
     Returns
     -------
-    end, prev_pid, blocked, next_pid
-        End of the line; the pids are -1 where the payload is none of these.
+    prev_pid, blocked, next_pid
+        The pids are -1 where the payload is none of these.
     """
-    end = find_byte(buf, p, n, _NEWLINES)
     last = end
     while last > p and load_byte(buf, last - 1) <= 32:
         last -= 1
@@ -167,9 +193,9 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
     q = find_byte(buf, p, end, _ARROWS)
     while q < end:
         if (
-            byte_at(buf, q + 1, n) == 61
-            and byte_at(buf, q + 2, n) == 62
-            and byte_at(buf, q + 3, n) == 32
+            byte_at(buf, q + 1, end) == 61
+            and byte_at(buf, q + 2, end) == 62
+            and byte_at(buf, q + 3, end) == 32
             and q > p + 1
             and load_byte(buf, q - 1) == 32
         ):
@@ -185,12 +211,12 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
     if meet < 0:
         q = p
         while q < end:
-            if word_at(buf, q, n) == _NEXT_COMM and load_byte(buf, q - 1) == 32:
+            if word_at(buf, q, end) == _NEXT_COMM and load_byte(buf, q - 1) == 32:
                 meet = q - 1
                 break
             q += 1
         if meet < 0:
-            return end, -1, 0, -1
+            return -1, 0, -1
     meet = _before_decimal(buf, meet, p)
     s = meet
     blocked = 0
@@ -199,7 +225,7 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
         if load_byte(buf, s) == 68:  # D
             blocked = 1
     if 48 <= load_byte(buf, s) <= 57:
-        state = value_at(buf, s, n)
+        state = any_value_at(buf, s, end)
         if state[2] == _GOOD:
             # 0x80 and above are reported for idle tasks and others (TASK_REPORT_IDLE)
             blocked = 1 if state[1] & _TASK_UNINTERRUPTIBLE else 0
@@ -207,30 +233,24 @@ def switch_at(buf: Any, p: int, n: int) -> Any:
         s -= 1
     while s > p and load_byte(buf, s - 1) == 32:
         s -= 1
-    return end, _pid_before(buf, s, p), blocked, _pid_before(buf, last, meet)
+    return _pid_before(buf, s, p), blocked, _pid_before(buf, last, meet)
 
 
 @part
-def tlb_flush_at(buf: Any, p: int, n: int, values: Any) -> int:
+def tlb_flush_at(buf: Any, p: int, end: int, values: Any) -> None:
     """Read the payload of tlb:tlb_flush into `values`: reason, pages (-1: all).
 
     Forms: the kernel's ``pages:-1 reason:local mm shootdown (3)`` (include/trace/events/tlb.h), and
     ``reason=3 pages=18446744073709551615`` of trace-cmd report -R and of option ``fields``.
-
-    Returns
-    -------
-    int
-        End of the line.
     """
-    end = find_byte(buf, p, n, _NEWLINES)
     values[0] = values[1] = -1
     slot = 0
     while p < end:
         c = load_byte(buf, p)
-        if c == 112 and word_at(buf, p, n) & _FIVE == _PAGES:
+        if c == 112 and word_at(buf, p, end) & _FIVE == _PAGES:
             slot = 1
             p += 6
-        elif c == 114 and word_at(buf, p, n) & _SIX == _REASON:
+        elif c == 114 and word_at(buf, p, end) & _SIX == _REASON:
             slot = 0
             p += 7
         elif c == 40:  # (3)
@@ -242,7 +262,6 @@ def tlb_flush_at(buf: Any, p: int, n: int, values: Any) -> int:
         number = _count_at(buf, p, end)
         if slot >= 0 and number > _NO_COUNT:
             values[slot] = number
-    return end
 
 
 @part

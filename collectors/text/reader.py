@@ -430,6 +430,7 @@ def _scan_piece(
             tables.args,
             tables.comm_slots,
             tables.comm_keys,
+            tables.lefts,
         )
         if status in (Status.DONE, Status.FULL):
             result.blocks.append(block[: work[Work.ROWS]])

@@ -8,8 +8,8 @@ import numpy as np
 
 from collectors.text import layout
 from collectors.text.layout import Arg, Head, Space, Work
-from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words
-from collectors.text.payload import value_at
+from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words, skip_spaces
+from collectors.text.payload import any_value_at, value_at
 from collectors.text.words import (
     byte_at,
     find_either,
@@ -40,7 +40,6 @@ def _bytes(text: bytes) -> Any:
     return np.uint64(int.from_bytes(text, "little"))
 
 
-_NEWLINES = _bytes(b"\n" * 8)
 _CLOSES = _bytes(b")" * 8)
 _PROBE = _bytes(b"__probe_")
 _MASK32 = np.int64(0xFFFF_FFFF)
@@ -75,28 +74,25 @@ def comm_hash(first: Any, second: Any) -> Any:
 
 
 @piece
-def end_of_head(buf: Any, name_end: int, n: int) -> int:
-    """End of an event's head: its name, and where the probe is."""
-    p = name_end
-    while p < n and load_byte(buf, p) == 32:
-        p += 1
-    c = byte_at(buf, p, n)
+def end_of_head(buf: Any, name_end: int, end: int, n: int) -> int:
+    """End of an event's head: its name, and where the probe is; `end` is that of the line."""
+    p = skip_spaces(buf, name_end, end)
+    c = byte_at(buf, p, end)
     if c == 40:  # "(kmap_high+0x0/0x260)", "(c126eff0 <- c1274dc9)"
-        close = find_either(buf, p, n, _CLOSES, _NEWLINES)
-        if close < n and load_byte(buf, close) == 41:
+        close = find_either(buf, p, end, n, _CLOSES, _CLOSES)
+        if close < end:
             return close + 1
         return name_end
-    end = name_end
+    last = name_end
     # trace-cmd report -R: __probe_func=.. __probe_ret_ip=..; option "fields" adds " (decimal)", and
     # "[module]" to a symbol
-    while (c == 95 and word_at(buf, p, n) == _PROBE) or (end > name_end and (c in (40, 91))):
-        while p < n and load_byte(buf, p) > 32:
+    while (c == 95 and word_at(buf, p, end) == _PROBE) or (last > name_end and (c in (40, 91))):
+        while p < end and load_byte(buf, p) > 32:
             p += 1
-        end = p
-        while p < n and load_byte(buf, p) == 32:
-            p += 1
-        c = byte_at(buf, p, n)
-    return end
+        last = p
+        p = skip_spaces(buf, p, end)
+        c = byte_at(buf, p, end)
+    return last
 
 
 @piece
@@ -122,7 +118,7 @@ def find_head(
         Row in the table of heads; -1: not there, and `work` asks for it. ``found[0]`` is the end of
         the head.
     """
-    head_end = end_of_head(buf, name_end, text_end)
+    head_end = end_of_head(buf, name_end, text_end, n)
     found[0] = head_end
     head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
     if head < 0 and head_end != name_end:
@@ -188,38 +184,42 @@ def write_marker(rows: Any, at: int, out: Any, values: Any, kind: Any) -> None:
 
 
 @piece
-def start_of_value(buf: Any, p: int, n: int) -> int:
+def start_of_value(buf: Any, p: int, end: int) -> int:
     """Start of an argument's value; `p` is at the sign behind its name, ``=`` or ``:``."""
     if load_byte(buf, p) == 61:
         return p + 1
-    p += 1
-    while p < n and load_byte(buf, p) == 32:
-        p += 1
-    return p
+    return skip_spaces(buf, p + 1, end)
 
 
 @piece
 def arguments(
-    buf: Any, p: int, n: int, head: int, heads: Any, args: Any, values: Any, work: Any, seen: Any
-) -> int:
+    buf: Any,
+    p: int,
+    end: int,
+    n: int,
+    head: int,
+    heads: Any,
+    args: Any,
+    values: Any,
+    work: Any,
+    seen: Any,
+) -> bool:
     """Read ``name=value`` (or ``name: value``) up to the end of the line.
 
     Returns
     -------
-    int
-        Position of the line's end; -1 where a name is not in the table (`work` says which).
+    bool
+        False where a name is not in the table (`work` says which).
     """
     first = heads[head, _H_FIRST]
     count = heads[head, _H_ARGS]
     expected = 0
     seen[0] = seen[1] = seen[3] = 0  # present, faults, -, no numbers
     while True:
-        while p < n and load_byte(buf, p) == 32:
-            p += 1
-        c = byte_at(buf, p, n)
-        if c == 10 or p >= n:
-            return p
-        if c == 13:
+        p = skip_spaces(buf, p, end)
+        if p >= end:
+            return True
+        if load_byte(buf, p) == 13:
             p += 1
             continue
         found = -1
@@ -228,7 +228,7 @@ def arguments(
             if i >= count:
                 i -= count
             length = args[first + i, _A_LENGTH]
-            c = byte_at(buf, p + length, n)
+            c = byte_at(buf, p + length, end)
             if (c == 61 or c == 58) and same_bytes(  # noqa: PLR1714 - chains compile faster
                 buf, p, args[first + i, _A_REF], length, n
             ):
@@ -236,28 +236,28 @@ def arguments(
                 break
         if found < 0:
             q = p
-            c = byte_at(buf, q, n)
+            c = byte_at(buf, q, end)
             while c > 32 and c != 61 and c != 58:  # noqa: PLR1714 - chains compile faster
                 q += 1
-                c = byte_at(buf, q, n)
+                c = byte_at(buf, q, end)
             if (c != 61 and c != 58) or q == p:  # noqa: PLR1714
-                while q < n and load_byte(buf, q) > 32:
+                while q < end and load_byte(buf, q) > 32:
                     q += 1
                 if q == p:  # a control character
                     q += 1
                 p = q
                 continue
             if count >= layout.MAX_ARGS:  # damaged lines invent names: no room for more
-                p = value_at(buf, start_of_value(buf, q, n), n)[0]
+                p = any_value_at(buf, start_of_value(buf, q, end), end)[0]
                 seen[3] += 1
                 continue
             work[_BEGIN] = p
             work[_FINISH] = q
             work[_HEAD] = head
-            return -1
+            return False
         expected = found + 1
-        p = start_of_value(buf, p + args[first + found, _A_LENGTH], n)
-        p, value, good = value_at(buf, p, n)
+        p = start_of_value(buf, p + args[first + found, _A_LENGTH], end)
+        p, value, good = value_at(buf, p, end, n)
         slot = args[first + found, _A_SLOT]
         if slot < 0:
             continue

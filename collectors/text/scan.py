@@ -27,7 +27,8 @@ from collectors.raw import NO_TASK
 from collectors.text import graph, layout
 from collectors.text.control import blank_or_stack, block_at, control
 from collectors.text.graph import graph_event, graph_line
-from collectors.text.layout import Head, Space, Stat, Status, Work
+from collectors.text.layout import Head, Left, Space, Stat, Status, Work
+from collectors.text.lefts import recall, remember
 from collectors.text.line import (
     BODY,
     COMM_BEGIN,
@@ -42,6 +43,7 @@ from collectors.text.line import (
     UNIT,
     US,
     left_half,
+    skip_spaces,
 )
 from collectors.text.payload import switch_at, tlb_flush_at
 from collectors.text.rows import (
@@ -67,6 +69,7 @@ _UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
 _UNKNOWN_COMM = int(Status.UNKNOWN_COMM)
 _H_KIND, _H_SITE = int(Head.KIND), int(Head.SITE)
 _H_CALLER, _H_COUNT = int(Head.CALLER), int(Head.COUNT)
+_L_COMM, _NOT_KNOWN = int(Left.COMM), np.int64(-1)
 _S_LINES, _S_EVENTS, _S_UNREAD = int(Stat.LINES), int(Stat.EVENTS), int(Stat.UNREAD)
 _S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
 _S_CONTROL, _S_STACK = int(Stat.CONTROL), int(Stat.STACK)
@@ -104,14 +107,20 @@ _SPACES = _bytes(b" " * 8)
 
 @part
 def _function_line(
-    buf: Any, p: int, n: int, slots: Any, hashes: Any, heads: Any, work: Any, result: Any
+    buf: Any,
+    p: int,
+    end: int,
+    n: int,
+    slots: Any,
+    hashes: Any,
+    heads: Any,
+    work: Any,
+    result: Any,
 ) -> bool:
     """Read ``function <-parent`` (kernel) or ``function <-- parent`` (trace-cmd).
 
-    `result` is the function's head, its site and the end of the line; False where something is
-    not in the table.
+    `result` is the function's head and its site; False where something is not in the table.
     """
-    end = find_byte(buf, p, n, _NEWLINES)
     q = p
     while q < end and load_byte(buf, q) > 32 and load_byte(buf, q) != 40:
         q += 1
@@ -121,7 +130,6 @@ def _function_line(
         return False
     result[0] = head
     result[1] = 0
-    result[2] = end
     if heads[head, _H_KIND] == _PLAIN:
         return True
     while q + 1 < end:
@@ -208,6 +216,7 @@ def scan(
     args: Any,
     comm_slots: Any,
     comm_keys: Any,
+    lefts: Any,
 ) -> int:
     """Read lines until the end, until the block of rows is full, or until something is unknown.
 
@@ -230,6 +239,8 @@ def scan(
         Table of heads and of their arguments; `heads[:, COUNT]` is added to.
     comm_slots, comm_keys
         Table of task names.
+    lefts
+        Table of left halves (:func:`collectors.text.lefts.recall`); without rows, none is kept.
 
     Returns
     -------
@@ -253,19 +264,24 @@ def scan(
         if at >= capacity:
             status = _FULL
             break
+        end = find_byte(buf, p, n, _NEWLINES)
         what = graph.UNREADABLE
-        if load_byte(buf, p) == 35:
+        left = recall(buf, p, end, n, lefts, work, out)
+        if left >= 0:
+            readable = True
+        elif load_byte(buf, p) == 35:
             readable = False
         elif graphed < 0:
-            readable = left_half(buf, p, n, columns, out)
+            readable = left_half(buf, p, end, columns, out)
+            if readable:
+                left = remember(buf, p, n, lefts, work, out)
         else:
-            what = graph_line(buf, p, n, graphed, columns, out)
+            what = graph_line(buf, p, end, graphed, columns, out)
             if what == graph.UNREADABLE:
-                readable = left_half(buf, p, n, columns, out)
+                readable = left_half(buf, p, end, columns, out)
             else:
                 readable = what != graph.CONTROL
         if not readable:
-            end = find_byte(buf, p, n, _NEWLINES)
             marker = 1 if what == graph.CONTROL else control(buf, p, end, n, out)
             if marker > 1:
                 write_marker(rows, at, out, values, marker)
@@ -301,27 +317,22 @@ def scan(
         kind = _PLAIN
         site = np.int64(0)
         is_function = False
-        text_end = n
+        text_end = end
         if what > graph.UNREADABLE and what != graph.COMMENT:
             kind = _GRAPH_EVENT
             head_end = body
         else:
-            c = byte_at(buf, body, n)
-            if c == 40 and byte_at(buf, body + 1, n) == 43:  # trace-cmd report --ts-diff: (+139)
-                while body < n and load_byte(buf, body) != 10 and load_byte(buf, body) != 41:
+            c = byte_at(buf, body, end)
+            if c == 40 and byte_at(buf, body + 1, end) == 43:  # trace-cmd report --ts-diff: (+139)
+                while body < end and load_byte(buf, body) != 41:
                     body += 1
-                if byte_at(buf, body, n) == 41:
-                    body += 1
-                while body < n and load_byte(buf, body) == 32:
-                    body += 1
+                body = skip_spaces(buf, min(body + 1, end), end)
             if what == graph.COMMENT:  # /* EVENT */
-                text_end = find_byte(buf, body, n, _NEWLINES)
                 while text_end > body and load_byte(buf, text_end - 1) in _ENDS:
                     text_end -= 1
             # The event's name ends at a colon; a function tracer's at a space.
-            name_end = find_either(buf, body, n, _COLONS, _SPACES)
-            newline = find_byte(buf, body, name_end, _NEWLINES)
-            if newline == name_end and name_end < n and load_byte(buf, name_end) == 58:
+            name_end = find_either(buf, body, end, n, _COLONS, _SPACES)
+            if byte_at(buf, name_end, end) == 58:
                 head = find_head(
                     buf, body, name_end + 1, n, text_end, slots, hashes, heads, work, found
                 )
@@ -331,30 +342,27 @@ def scan(
                 head_end = found[0]
                 kind = heads[head, _H_KIND]
                 if kind == _FUNCTION_EVENT:
-                    body = head_end
-                    while body < n and load_byte(buf, body) == 32:
-                        body += 1
-                    if byte_at(buf, body, n) == 105 and byte_at(buf, body + 2, n) == 61:  # ip=
+                    body = skip_spaces(buf, head_end, end)
+                    if byte_at(buf, body, end) == 105 and byte_at(buf, body + 2, end) == 61:  # ip=
                         body += 3
             elif what == graph.COMMENT:
                 kind = KIND_MARK
             else:
-                newline = min(newline, name_end)
-                head_end = newline
-                if byte_at(buf, newline, n) == 32:
+                head_end = name_end
+                if name_end < end:
                     # "kmap_high <-dir_get_page", "sys_close -> 0x0", "<stack trace>"
-                    c = byte_at(buf, newline + 1, n)
+                    c = byte_at(buf, name_end + 1, end)
                     kind = _FUNCTION_EVENT if c in (60, 91) else _PLAIN  # "<-", "[module] <-"
                 if kind == _PLAIN:
-                    head = lookup(buf, body, newline, n, _SP_FUNCTION, slots, hashes, heads)
+                    head = lookup(buf, body, name_end, n, _SP_FUNCTION, slots, hashes, heads)
                     if head < 0:
-                        ask(work, body, newline, _SP_FUNCTION)
+                        ask(work, body, name_end, _SP_FUNCTION)
                         status = _UNKNOWN_HEAD
                         break
                     kind = KIND_STACK if heads[head, _H_KIND] == KIND_STACK else _PLAIN
             is_function = kind == _FUNCTION_EVENT
             if is_function:
-                if not _function_line(buf, body, n, slots, hashes, heads, work, found):
+                if not _function_line(buf, body, end, n, slots, hashes, heads, work, found):
                     status = _UNKNOWN_HEAD
                     break
                 head = found[0]
@@ -366,7 +374,6 @@ def scan(
         is_stack = kind == KIND_STACK
         counted = head
         if kind == _GRAPH_EVENT:
-            end = find_byte(buf, head_end, n, _NEWLINES)
             if what == graph.UNREADABLE:
                 what = graph_event(buf, head_end, end, out)
             if what in (graph.OPEN, graph.LEAF, graph.CLOSE):
@@ -382,15 +389,13 @@ def scan(
                 values[0] = values[1] = values[2] = values[3] = values[4] = 0
             else:
                 kind = _PLAIN
-        elif kind in (_PLAIN, _PLAIN_NAME):
-            end = find_byte(buf, head_end if head_end > body else body, n, _NEWLINES)
-        else:
+        elif kind not in (_PLAIN, _PLAIN_NAME):
             values[0] = values[1] = values[2] = values[3] = values[4] = 0
             seen[1] = seen[3] = 0
             if is_function:
-                end = found[2]
+                pass
             elif kind == KIND_SWITCH:
-                end, previous, blocked, following = switch_at(buf, head_end, text_end)
+                previous, blocked, following = switch_at(buf, head_end, text_end)
                 if previous < 0:
                     previous = out[PID]  # the event is the old task's
                 values[0] = previous
@@ -398,12 +403,10 @@ def scan(
                 values[2] = max(following, 0)
                 present = 3 if following < 0 else 7
             elif kind == KIND_MARK:
-                end = find_byte(buf, body, n, _NEWLINES)
                 values[0] = body
-                values[1] = min(end, text_end) - body
+                values[1] = text_end - body
                 present = 3
             elif kind == KIND_STACK:
-                end = find_byte(buf, head_end, n, _NEWLINES)
                 block_at(buf, min(end + 1, stop), stop, found)
                 last = min(found[0], end + MAX_BYTES)
                 index = lookup(buf, end + 1, last, n, _SP_STACK, slots, hashes, heads)
@@ -421,27 +424,28 @@ def scan(
                 if values[0] == 0 or work[_UNKEPT + (out[CPU] & 63)] == 1:
                     kind = _PLAIN
             elif kind == _TLB_FLUSH:
-                end = tlb_flush_at(buf, head_end, n, values)
+                tlb_flush_at(buf, head_end, end, values)
                 present = 3
             else:
-                end = arguments(buf, head_end, n, head, heads, args, values, work, seen)
-                if end < 0:
+                if not arguments(buf, head_end, end, n, head, heads, args, values, work, seen):
                     status = _UNKNOWN_ARGUMENT
                     break
                 present = seen[0]
                 site = heads[head, _H_SITE]
                 values[4] |= heads[head, _H_CALLER]
-        if what == graph.COMMENT:
-            end = find_byte(buf, max(end, body), n, _NEWLINES)
         if nameless and kind < KIND_SWITCH:  # which call a value belongs to, nobody can tell
             present = 0
             if kind & 1:
                 kind = _PLAIN
         if kind not in (_PLAIN, _PLAIN_NAME):
-            comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
+            comm = lefts[left, _L_COMM] if left >= 0 else _NOT_KNOWN
             if comm < 0:
-                status = _UNKNOWN_COMM
-                break
+                comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
+                if comm < 0:
+                    status = _UNKNOWN_COMM
+                    break
+                if left >= 0:
+                    lefts[left, _L_COMM] = comm
             write_row(rows, at, out, values, comm, site, kind, present)
             at += 1
             stats[_S_FAULTS] += seen[1]

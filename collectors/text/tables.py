@@ -23,6 +23,7 @@ from collectors.text.layout import (
     PLAIN_NAME,
     Arg,
     Head,
+    Left,
     Space,
     Status,
     Work,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_HEADS: Final = 1 << 18
 """Different events and call sites that a trace may have; a kernel has some ten thousands."""
+LEFTS: Final = 4096
+"""Left halves that are kept, a power of two: tasks times contexts that they run in."""
 MAX_COMMS: Final = 1 << 20
 _ODD_HEADS: Final = 64
 _PLACE: Final = re.compile(r"(0x[0-9a-f]{1,16}|[^ ]+(?: \[[^ ]*\])?)(?: \(-?\d+\))?")
@@ -152,11 +155,21 @@ class Tables:
         self.comm_slots = np.full(512, -1, np.int32)
         self.comm_keys = np.zeros((128, 3), np.uint64)
         self._comms = 0
+        self.lefts = np.zeros((LEFTS, Left.COLUMNS), np.int64)
 
     def clone(self) -> Tables:
         """Tables for another thread, with what these know and counts at 0."""
         other = copy.copy(self)
-        for name in ("heads", "hashes", "slots", "args", "comm_slots", "comm_keys", "labels"):
+        for name in (
+            "heads",
+            "hashes",
+            "slots",
+            "args",
+            "comm_slots",
+            "comm_keys",
+            "lefts",
+            "labels",
+        ):
             setattr(other, name, copy.copy(getattr(self, name)))
         other.heads[:, Head.COUNT] = 0
         return other
@@ -297,8 +310,12 @@ class Tables:
 def _hash(text: bytes, salt: int) -> int:
     """As :func:`collectors.text.words.hash_bytes`, which would have to be compiled for this."""
     h = ((len(text) + (salt << 40)) * _K) & _MASK
-    for at in range(0, len(text), 8):
-        h = ((h ^ int.from_bytes(text[at : at + 8], "little")) * _K) & _MASK
+    for begin in range(0, len(text), 64):
+        for k in range(8):
+            word = text[begin + 8 * k : min(begin + 8 * k + 8, begin + 64)]
+            h += int.from_bytes(word, "little") * (_K * (2 * k + 1) & _MASK)
+        h &= _MASK
+        h = ((h ^ h >> 32) * _K) & _MASK
         h ^= h >> 29
     return h
 
