@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 _MAX_UNDER_WAY: Final = 2
 """Purges that can count at once: vmap_purge_lock lets one in, another may be about to end."""
-MAX_SUSPECTS: Final = 256
-"""Wrong predictions that one look for late frees goes through."""
 
 LISTS: Final = {"newest-first": 0, "ascending": 1, "descending": 2}
 """``Generation.lazy_list`` as :mod:`replay.kernels.arena_lazy` numbers it."""
@@ -56,14 +54,24 @@ class LazyReplay:
 
     def hulls(self) -> tuple[int, int, int]:
         """Purges that flushed a hull: observed, predicted, and equal."""
+        predicted, seen = self._ranges()
+        flushed = int((seen[:, 1] > 0).sum())
+        return flushed, int((predicted[:, 1] > 0).sum()), flushed - self.missed()
+
+    def misses(self) -> NDArray[np.bool_]:
+        """Which of the purges flushed another hull than predicted."""
+        predicted, seen = self._ranges()
+        return np.asarray((seen[:, 1] > 0) & (predicted != seen).any(axis=1), bool)
+
+    def missed(self) -> int:
+        """How many did."""
+        return int(self.misses().sum())
+
+    def _ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         from replay.kernels.arena_lazy import SEEN_END, SEEN_START
 
         where = self.of_purge[: self.purges]
-        seen = self.stream[where][:, SEEN_START : SEEN_END + 1]
-        predicted = self.lazy.purge[where, 2:]
-        flushed = seen[:, 1] > 0
-        same = flushed & (predicted == seen).all(axis=1)
-        return int(flushed.sum()), int((predicted[:, 1] > 0).sum()), int(same.sum())
+        return self.lazy.purge[where, 2:], self.stream[where][:, SEEN_START : SEEN_END + 1]
 
 
 def counters(replay: LazyReplay, calls: ArenaCalls, page_size: int) -> tuple[LazyCount, LazyCount]:
@@ -191,60 +199,3 @@ def replay_lazy(
     lazy = kernel.new_lazy(stream.shape[0], initial)
     kernel.run(lazy, stream, LISTS[lazy_list], limit)
     return LazyReplay(stream, of_purge, of_free, purges, lazy)
-
-
-def hold_late(
-    replay: LazyReplay, wrong: NDArray[np.int64], at_most: int, cleared: set[int]
-) -> NDArray[np.int64]:
-    """Suppose that frees came too late for a purge, where a wrong prediction says so.
-
-    A free that entered before a purge took the list may have reached it only afterwards. The
-    flushed hull does not tell where the area is inside it; but the model then hands out an area
-    that the kernel still has on its list.
-
-    Parameters
-    ----------
-    replay
-        As it is.
-    wrong : ndarray of int64, shape (n, 4)
-        Wrong predictions in order: predicted and observed start (negative: failed), size, end of
-        the call's interval.
-    at_most
-        How many of them to explain.
-    cleared
-        Frees (stream events) that explained nothing when they were tried, or that an observed
-        address shows to have been in time; more are added.
-
-    Returns
-    -------
-    ndarray of int64
-        The stream with more in HOLD; equal to the old one where nothing explains anything.
-    """
-    from replay.kernels import arena_lazy as kernel
-
-    stream = replay.stream.copy()
-    taken = replay.lazy.taken_by
-    frees = np.flatnonzero(taken >= 0)
-    frees = frees[stream[frees, kernel.HI] > stream[taken[frees], kernel.LO]]
-    frees = frees[~np.isin(frees, list(cleared))]
-    held = np.flatnonzero(stream[:, kernel.HOLD] > 0)
-    explained = 0
-
-    def inside(those: NDArray[np.int64], start: int, size: int) -> NDArray[np.bool_]:
-        overlap = stream[those, kernel.START] < start + size
-        below = stream[those, kernel.END] > start
-        return np.asarray(overlap & below & (start >= 0), bool)
-
-    for predicted, seen, size, until in wrong[:MAX_SUSPECTS].tolist():
-        # What the kernel handed out again did reach the list in time.
-        early = held[inside(held, seen, size) & (stream[held, kernel.LO] < until)]
-        stream[early, kernel.HOLD] = 0
-        cleared.update(early.tolist())
-        before = stream[taken[frees], kernel.LO] < until
-        suspects = frees[inside(frees, predicted, size) & before]
-        suspects = suspects[~np.isin(suspects, early)]
-        if suspects.size and explained < at_most:
-            free = suspects[np.argmax(taken[suspects])]
-            stream[free, kernel.HOLD] = taken[free] + 1
-            explained += 1
-    return stream

@@ -10,14 +10,8 @@ import polars as pl
 
 from replay.arena_blocks import replay_blocks
 from replay.arena_events import UNSEEN, arena_calls
-from replay.arena_lazy import (
-    MAX_SUSPECTS,
-    LazyCount,
-    counters,
-    hold_late,
-    lazy_stream,
-    replay_lazy,
-)
+from replay.arena_late import find_late, hold_for_hulls
+from replay.arena_lazy import LazyCount, counters, lazy_stream, replay_lazy
 from replay.arena_state import TREES, forest_of, initial_state
 from replay.generations import GENERATIONS
 
@@ -47,11 +41,8 @@ FAILED: Final = -2
 TRUST_AFTER: Final = 12
 """Half the right answers after which trees are believed again that contradicted the trace once;
 doubled with every further time."""
-FEW: Final = 64
-MAX_ROUNDS: Final = 40
-ROUND_ROWS: Final = 1_000_000
-"""Replays at most in search of frees that came late, and rows that they may go through."""
 _MAX_NODES: Final = 1 << 22
+_MAX_ROOM: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -96,6 +87,10 @@ class ArenaReplay:
     shapes, shapes_dropped
         Shapes of the free tree that were tried (1: the true one, or it does not matter), and
         those that an observed address contradicted: inference, not prediction.
+    overlap_shapes
+        Trees that were kept because overlapping calls may have had another order.
+    orders_left_out
+        Orders of overlapping calls that were not followed: there were too many.
     areas_added, areas_removed
         Corrections of the snapshot by what first happens to an area.
     peak_lazy, limit_crossings
@@ -126,6 +121,8 @@ class ArenaReplay:
     ordering: int
     shapes: int
     shapes_dropped: int
+    overlap_shapes: int
+    orders_left_out: int
     areas_added: int
     areas_removed: int
     peak_lazy: int
@@ -197,6 +194,8 @@ class ArenaReplay:
                 "ordering": self.ordering,
                 "shapes_tried": self.shapes,
                 "shapes_dropped": self.shapes_dropped,
+                "overlap_shapes": self.overlap_shapes,
+                "orders_left_out": self.orders_left_out,
             },
             "peak_lazy": self.peak_lazy,
             "limit_crossings": self.limit_crossings,
@@ -251,45 +250,31 @@ def replay_arena(
 def _play(
     calls: ArenaCalls, state: ArenaState, layout: Layout, generation: Generation
 ) -> tuple[_Run, int]:
-    """Replay; again with frees that came too late for a purge, while that explains more.
-
-    Returns the best run, and how many frees it supposes to have come late.
-    """
+    """Replay; also how many frees are supposed to have come too late for a purge."""
     from replay.kernels.arena_lazy import HOLD
 
     stream, of_purge, of_free = lazy_stream(calls)
     purges, limit = calls.purges.height, layout.lazy_max_pages * layout.page_size
-    best: _Run | None = None
-    held = 0
-    at_most = MAX_SUSPECTS
-    cleared: set[int] = set()
-    for _ in range(min(MAX_ROUNDS, 2 + ROUND_ROWS // (1 + len(stream)))):
-        lazy = replay_lazy(
+
+    def follow(stream: NDArray[np.int64]) -> LazyReplay:
+        return replay_lazy(
             stream, of_purge, of_free, purges, state.lazy, generation.lazy_list, limit
         )
-        run = _Run(calls, state, lazy)
+
+    def play(stream: NDArray[np.int64]) -> _Run:
+        run = _Run(calls, state, follow(stream))
         run.play(generation)
-        if best is None or run.misfit < best.misfit:
-            best, at_most = run, MAX_SUSPECTS
-            held = int((stream[:, HOLD] > 0).sum())
-        elif at_most > 1:
-            at_most //= 8  # only the first: the others may be its consequences
-        else:
-            cleared |= set(np.flatnonzero(stream[:, HOLD] != best.lazy.stream[:, HOLD]).tolist())
-        if best.misfit[1] > FEW + calls.allocs.height // 20:
-            break  # something else is wrong with this trace
-        stream = hold_late(best.lazy, best.suspects(), at_most, cleared)
-        if (stream[:, HOLD] == best.lazy.stream[:, HOLD]).all():
-            break
-    assert best is not None
-    return best, held
+        return run
+
+    best = find_late(play, hold_for_hulls(follow, stream))
+    return best, int((best.lazy.stream[:, HOLD] > 0).sum())
 
 
 class _Run:
     """Items of the ordering loop, and what came of them."""
 
     def __init__(self, calls: ArenaCalls, state: ArenaState, lazy: LazyReplay) -> None:
-        from replay.kernels import arena_order as kernel
+        from replay.kernels import arena_items as kernel
         from replay.kernels.arena_tree import NIL
 
         self.calls, self.state, self.lazy = calls, state, lazy
@@ -341,7 +326,9 @@ class _Run:
     def play(self, generation: Generation) -> None:
         """Run the ordering loop over all items."""
         from collectors.events import HmtraceError
-        from replay.kernels import arena_order as kernel
+        from replay.kernels import arena_items as kernel
+        from replay.kernels import arena_order as order
+        from replay.kernels import arena_overlaps as overlaps
         from replay.kernels import arena_tree as tree
 
         search, moves = generation.search, generation.search_moves_vstart
@@ -352,15 +339,19 @@ class _Run:
         forest = forest_of(
             self.state, search=search, moves=moves, trees=TREES if needs_shape else 1
         )
-        self.shapes = len(forest.root)
-        work = kernel.new_work(len(self.items), self.lazy.lazy.given, self.shapes)
+        self.shapes = int(forest.alive.sum())
+        trees, known = len(forest.root), self.state.shape is not None
+        work = kernel.new_work(len(self.items), self.lazy.lazy.given, trees, known=known)
+        orders = overlaps.new_orders()
         at = 0
         while True:
             saved = forest._replace(
                 node=np.zeros_like(forest.node), root=forest.root.copy(),
                 alive=forest.alive.copy(), reg=forest.reg.copy(),
             )  # fmt: skip
-            at = kernel.run(forest, saved, work, self.items, at, whole)
+            blocks = 1 + int(forest.reg[tree.HIGH]) // max(1, int(forest.alive.sum()))
+            room = overlaps.room_for(forest, blocks, _MAX_ROOM)
+            at = order.run(forest, saved, room, work, orders, self.items, at, whole)
             if at == len(self.items):
                 break
             if len(forest.node) > _MAX_NODES:
@@ -368,21 +359,13 @@ class _Run:
                 raise HmtraceError(msg, hint="was this trace put together from several machines?")
             units = int(self.items[at, kernel.LAST] - self.items[at, kernel.FIRST])
             is_give = self.items[at, kernel.KIND] == kernel.GIVE
-            need = self.shapes * (2 * kernel.MAX_LOG + (units if is_give else 0))
+            need = trees * (2 * kernel.MAX_LOG + (units if is_give else 0))
             forest = tree.grown(forest, 2 * len(forest.node) + need)
         self.work, self.forest = work, forest
 
-    @property
-    def misfit(self) -> tuple[int, int]:
-        """How badly the run explains the trace: hulls, then addresses that it does not."""
-        from replay.kernels.arena_order import DIVERGED
-
-        observed, _, matched = self.lazy.hulls()
-        return observed - matched, int((self.work.status & DIVERGED > 0).sum())
-
     def suspects(self) -> NDArray[np.int64]:
-        """Wrong predictions, as :func:`replay.arena_lazy.hold_late` asks for them."""
-        from replay.kernels import arena_order as kernel
+        """Wrong predictions, as :func:`replay.arena_late.find_late` asks for them."""
+        from replay.kernels import arena_items as kernel
 
         wrong = self.work.status & kernel.DIVERGED > 0
         item = self.items[wrong]
@@ -399,7 +382,7 @@ class _Run:
         self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int], held: int
     ) -> ArenaReplay:
         """Verdicts and counts."""
-        from replay.kernels import arena_lazy, arena_order
+        from replay.kernels import arena_items, arena_lazy
 
         calls, work, lazy = self.calls, self.work, self.lazy.lazy
         at = self.place[: self.allocs]
@@ -422,9 +405,9 @@ class _Run:
         failed = compared & (seen == FAILED)
         foretold = compared & (predicted == FAILED)
         gives = work.status[self.place[self.allocs :][self.place[self.allocs :] >= 0]]
-        overflows = gives & arena_order.OVERFLOW > 0
-        matched = overflows & (gives & arena_order.RIGHT > 0)
-        ordered = status & arena_order.ORDERED > 0
+        overflows = gives & arena_items.OVERFLOW > 0
+        matched = overflows & (gives & arena_items.RIGHT > 0)
+        ordered = status & arena_items.ORDERED > 0
         return ArenaReplay(
             row=calls.allocs.get_column("row").to_numpy().astype(np.int64),
             predicted=predicted,
@@ -440,8 +423,10 @@ class _Run:
             purges=Tally(*self.lazy.hulls()),
             blocks=blocks,
             ordering=int(ordered.sum()) + held + int(lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
-            shapes=self.shapes + int(work.reg[arena_order.RESHAPED]),
-            shapes_dropped=int(work.reg[arena_order.DROPPED]),
+            shapes=self.shapes + int(work.reg[arena_items.RESHAPED]),
+            shapes_dropped=int(work.reg[arena_items.DROPPED]),
+            overlap_shapes=int(work.reg[arena_items.FORKED]),
+            orders_left_out=int(work.reg[arena_items.LEFT_OUT]),
             areas_added=state.added,
             areas_removed=state.removed,
             peak_lazy=int(lazy.reg[arena_lazy.PEAK]),
@@ -461,13 +446,13 @@ def _trusted(
     once an answer contradicted every one of them, so many right ones must have followed that the
     trees can be believed again.
     """
-    from replay.kernels import arena_order
+    from replay.kernels import arena_items
 
-    shaped = status & arena_order.SHAPED > 0
-    sure = ~shaped | (status & arena_order.AGREED > 0)
+    shaped = status & arena_items.SHAPED > 0
+    sure = ~shaped | (status & arena_items.AGREED > 0)
     by = np.argsort(at, kind="stable")
-    matters = by[shaped[by] & (items[at[by], arena_order.SEEN] != UNSEEN)]
-    missed = status[matters] & arena_order.DIVERGED > 0
+    matters = by[shaped[by] & (items[at[by], arena_items.SEEN] != UNSEEN)]
+    missed = status[matters] & arena_items.DIVERGED > 0
     number = np.arange(matters.size)
     last = np.maximum.accumulate(np.where(missed, number, -1))
     before = np.concatenate([[-1], last[:-1]]) if last.size else last

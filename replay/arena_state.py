@@ -26,6 +26,9 @@ SPACE: Final = (1, 0xFFFF_FFFF)
 """Addresses that the free tree covers at boot: vmap_init_free_space()."""
 TREES: Final = 64
 """Shapes that are tried where the true one is not known."""
+OVERLAPS: Final = 16
+"""Trees that are kept where the true one is known at the start: overlapping calls may have had
+several orders, each with its shape."""
 MAX_AREAS: Final = 1 << 16
 _MARGIN: Final = 1 << 12
 NEVER: Final = 1 << 62
@@ -235,7 +238,7 @@ def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES
     search, moves
         Rule of the search.
     trees
-        How many shapes to try where the true one is not known.
+        How many shapes to try where the true one is not known; 1: the shape does not matter.
 
     Returns
     -------
@@ -245,7 +248,10 @@ def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES
     from replay.kernels.arena_shapes import plant
 
     if state.shape is not None:
-        forest = kernel.new_forest(1, len(state.shape) + _MARGIN, search=search, moves=moves)
+        count = min(trees, OVERLAPS)
+        capacity = count * (2 * len(state.shape) + 8) + _MARGIN
+        forest = kernel.new_forest(count, capacity, search=search, moves=moves)
+        forest.alive[1:] = 0
         _copy_shape(forest, state.shape)
         return forest
     blocks = state.free

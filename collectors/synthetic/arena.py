@@ -217,7 +217,8 @@ class Arena:
                 self.lazy_pages -= (area[1] - area[0]) // PAGE
                 self._use(area[0], area[0] - area[1])
                 yield -tracer.hold()
-                if self._free_lock.queue:  # cond_resched_lock(): others get a part of it
+                # cond_resched_lock(): others get a part of it
+                if self._free_lock.queue and not self.board.kernel.gives_back_at_once:
                     self._free_lock.release()
                     yield from self._free_lock.take(task)
             self._free_lock.release()

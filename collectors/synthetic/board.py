@@ -38,6 +38,9 @@ class Generation:
     merges_lazy
         Lazily freed areas that touch become one, and a purge gives them back in ascending order;
         else they stay apart, and go back in descending order (6.9).
+    gives_back_at_once
+        A purge gives all its areas back under one lock (6.9, mm/vmalloc.c: purge_vmap_node,
+        reclaim_list_global); else others may get the lock between two of them.
     drains_once
         The worker purges once, however much waits afterwards (6.9).
     keeps_young_blocks
@@ -47,6 +50,7 @@ class Generation:
 
     release: str
     merges_lazy: bool = True
+    gives_back_at_once: bool = False
     drains_once: bool = False
     keeps_young_blocks: bool = False
 
@@ -55,7 +59,11 @@ KERNELS: Final = {
     "6.1": Generation("6.1.0-50"),
     "6.5": Generation("6.5.0-0.deb12.4", keeps_young_blocks=True),
     "6.12": Generation(
-        "6.12.95+deb12", merges_lazy=False, drains_once=True, keeps_young_blocks=True
+        "6.12.95+deb12",
+        merges_lazy=False,
+        gives_back_at_once=True,
+        drains_once=True,
+        keeps_young_blocks=True,
     ),
 }
 """The kernels by name."""

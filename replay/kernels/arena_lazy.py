@@ -38,9 +38,6 @@ CROSSINGS = 4  # frees after which nr_lazy was above the limit
 MOVED = 5  # frees that a purge's observed hull put behind the purge
 REGISTERS = 6
 
-MAX_LATE = 16
-"""Frees under way at a purge of which it is asked whether they came late."""
-
 
 class Lazy(NamedTuple):
     """The list, and what the purges took from it.
@@ -108,34 +105,22 @@ def _hull(
 
 @numba.njit(cache=True, nogil=True)
 def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i: int) -> bool:
-    """Leave frees to the next purge until the hull is the observed one.
+    """Leave frees to the next purge that the observed hull does not cover.
 
-    A free that entered before the purge took the list, but may have reached it later, is on
-    either side. The newest are the likeliest to be late: they are left out one after another,
-    then each one alone.
+    A free that entered before the purge took the list may have reached it only later. Of one
+    inside the hull nothing is told.
     """
+    first, last = event[i, SEEN_START], event[i, SEEN_END]
     late = 0
-    n = lazy.reg[N_LAZY]
-    held = skipped[:n].copy()
-    for j in range(n - 1, -1, -1):
-        if late < MAX_LATE and lazy.waiting[j, 2] > event[i, LO] and held[j] == 0:
+    for j in range(lazy.reg[N_LAZY]):
+        area = lazy.waiting[j]
+        if area[2] > event[i, LO] and skipped[j] == 0 and (area[0] < first or area[1] > last):
             skipped[j] = 1
             late += 1
-            start, end = _hull(lazy, skipped, event, i)
-            if start == event[i, SEEN_START] and end == event[i, SEEN_END]:
-                lazy.reg[MOVED] += late
-                return True
-    late = 0
-    skipped[:n] = held
-    for j in range(n - 1, -1, -1):
-        if late < MAX_LATE and lazy.waiting[j, 2] > event[i, LO] and held[j] == 0:
-            skipped[j] = 1
-            late += 1
-            start, end = _hull(lazy, skipped, event, i)
-            if start == event[i, SEEN_START] and end == event[i, SEEN_END]:
-                lazy.reg[MOVED] += 1
-                return True
-            skipped[j] = 0
+    start, end = _hull(lazy, skipped, event, i)
+    if start == first and end == last:
+        lazy.reg[MOVED] += late
+        return True
     return False
 
 

@@ -6,15 +6,54 @@ kernel returned, and calls overlap, another order within their intervals is sear
 (:func:`_repair`): an allocation earlier, or between two areas of a purge that gives them back one
 by one (the kernel drops the lock in between). Observed addresses serve three ends only: to order
 overlapping calls, to drop trees whose shape contradicts them, and to go on after a wrong
-prediction. The prediction itself never sees them.
+prediction. The prediction itself never sees them. Where several orders explain the addresses, the
+trees of all of them are kept (:mod:`replay.kernels.arena_overlaps`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.kernels.arena_items import (
+    AGAIN,
+    AGREED,
+    ALIGN,
+    ALLOC,
+    BUDGET,
+    DIVERGED,
+    DROPPED,
+    FIRST,
+    GIVE,
+    GIVEN_UP,
+    GROUP,
+    HI,
+    KIND,
+    LAST,
+    LO,
+    LOG_FIRST,
+    MAX_LOG,
+    MERGED,
+    N_LOG,
+    NEXT,
+    ORDERED,
+    OVERFLOW,
+    OWNER,
+    REPAIRS,
+    RESHAPED,
+    RIGHT,
+    SEED,
+    SEEN,
+    SHAPED,
+    SIZE,
+    STREAK,
+    UNKNOWN,
+    UNSURE,
+    VEND,
+    VSTART,
+)
+from replay.kernels.arena_overlaps import explore
 from replay.kernels.arena_shapes import (
     copy,
     count,
@@ -39,41 +78,9 @@ from replay.kernels.compiled import kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ALLOC = 0
-GIVE = 1
+    from replay.kernels.arena_items import Work
+    from replay.kernels.arena_overlaps import Orders
 
-# Columns of an item. FIRST and LAST of a GIVE are positions in Work.given; OWNER is the
-# allocation that purged because it had failed, NIL none. GROUP tells items apart that do not
-# overlap, NIL: overlaps with nothing. NEXT of a GIVE counts up as areas are given back.
-KIND, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, GROUP, NEXT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-FIRST, LAST, OWNER = 3, 4, 5
-COLUMNS = 10
-
-UNKNOWN = -1  # SEEN: no return was traced; FAIL: the call failed
-
-# Bits of Work.status
-AGREED = 1  # all trees predict the same
-RIGHT = 2  # the prediction is what the kernel returned
-ORDERED = 4  # its place is not the default one
-DIVERGED = 8  # no tree explains the address: the prediction of all was wrong
-SHAPED = 32  # another shape of the tree could give another answer
-OVERFLOW = 16  # of a GIVE: an allocation failed at first, and purged; RIGHT if it was predicted
-
-# Positions in Work.reg
-N_LOG = 0
-LOG_FIRST = 1  # lowest item that was not placed at the checkpoint
-BUDGET = 2  # steps that searches may still take
-REPAIRS = 3
-GIVEN_UP = 4  # searches that found no order
-DROPPED = 5  # trees that contradicted an address
-MERGED = 6  # trees that came to equal another one
-STREAK = 7  # right answers in a row where the shape matters
-SEED = 8
-RESHAPED = 9  # trees replaced by a variant of another one
-AGAIN = 10  # 1: trees contradicted the trace since the last look at them
-REGISTERS = 11
-
-MAX_LOG = 1024
 WINDOW = 192
 """Items that a search looks at behind the first that is not placed."""
 SEARCH = 20_000
@@ -86,57 +93,6 @@ SETTLED = 48
 """So many right answers in a row, where the shape matters, end the search for shapes."""
 CHANGES = 3
 """Blocks that are moved in a variant of a tree, at most."""
-
-
-class Work(NamedTuple):
-    """State of the run beside the trees.
-
-    Attributes
-    ----------
-    given : ndarray of int64, shape (areas, 2)
-        Areas that purges give back.
-    placed : ndarray of uint8, shape (n,)
-    predicted : ndarray of int64, shape (n,)
-        Filled: address, FAIL or UNKNOWN.
-    status : ndarray of uint8, shape (n,)
-        Filled: see the bits.
-    trees : ndarray of int32, shape (n,)
-        Filled: trees that the prediction rests on.
-    answer : ndarray of int64, shape (trees,)
-        What each tree predicts now.
-    log, choice, prefix : ndarray of int64, shape (MAX_LOG + 1,)
-        Items applied since the checkpoint; state of a search; copy of the log.
-    reg : ndarray of int64, shape (REGISTERS,)
-    """
-
-    given: NDArray[np.int64]
-    placed: NDArray[np.uint8]
-    predicted: NDArray[np.int64]
-    status: NDArray[np.uint8]
-    trees: NDArray[np.int32]
-    answer: NDArray[np.int64]
-    log: NDArray[np.int64]
-    choice: NDArray[np.int64]
-    prefix: NDArray[np.int64]
-    reg: NDArray[np.int64]
-
-
-def new_work(items: int, given: NDArray[np.int64], trees: int) -> Work:
-    """State before the first item."""
-    reg = np.zeros(REGISTERS, np.int64)
-    reg[BUDGET] = 1_000_000 // min(10, trees) + 2 * items
-    return Work(
-        given,
-        np.zeros(items, np.uint8),
-        np.full(items, UNKNOWN, np.int64),
-        np.zeros(items, np.uint8),
-        np.zeros(items, np.int32),
-        np.zeros(trees, np.int64),
-        np.zeros(MAX_LOG + 1, np.int64),
-        np.zeros(MAX_LOG + 1, np.int64),
-        np.zeros(MAX_LOG + 1, np.int64),
-        reg,
-    )
 
 
 @kernel
@@ -293,10 +249,21 @@ def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> i
 
 
 @kernel
+def _alive(f: Forest) -> int:
+    """Trees that count."""
+    n = 0
+    for c in range(f.root.shape[0]):
+        n += f.alive[c]
+    return n
+
+
+@kernel
 def _repair(
     f: Forest,
     saved: Forest,
+    room: Forest,
     w: Work,
+    o: Orders,
     items: NDArray[np.int64],
     fail: int,
     whole: bool,  # noqa: FBT001
@@ -314,6 +281,7 @@ def _repair(
         _move(w.prefix, w.log, 0, n_prefix)
         _undo(f, saved, w, items, w.prefix, n_prefix, whole)
         _redo(f, w, items, w.prefix, cut, whole)
+        explore(f, saved, room, w, o, items, w.prefix, cut, whole)
         _save(f, saved)
         n_prefix = UNDO
         _move(w.log, w.prefix, cut, UNDO)
@@ -324,7 +292,7 @@ def _repair(
         _move(w.prefix, w.log, 0, n_prefix)
         _undo(f, saved, w, items, w.prefix, n_prefix, whole)
     w.reg[REPAIRS] += 1
-    budget = min(np.int64(SEARCH // min(10, f.root.shape[0])), w.reg[BUDGET])
+    budget = min(np.int64(SEARCH // min(10, _alive(f))), w.reg[BUDGET])
     spent = 0
     depth = 0
     w.choice[0] = NIL
@@ -374,7 +342,7 @@ def _merge_trees(f: Forest, w: Work) -> None:
     for c in range(f.root.shape[0]):
         if f.alive[c]:
             for d in range(c):
-                if f.alive[d] and same_shape(f, c, d):
+                if f.alive[d] and same_shape(f, c, f, d):
                     f.alive[c] = 0
                     w.reg[MERGED] += 1
                     release(f, c)
@@ -385,6 +353,15 @@ def _merge_trees(f: Forest, w: Work) -> None:
 
 
 @kernel
+def _blocks(f: Forest) -> int:
+    """Free blocks in each tree."""
+    for c in range(f.root.shape[0]):
+        if f.alive[c]:
+            return int(count(f, c))
+    return 0
+
+
+@kernel
 def _refill(f: Forest, w: Work) -> None:
     """Put variants of the trees that are left in the place of those that contradicted the trace.
 
@@ -392,12 +369,8 @@ def _refill(f: Forest, w: Work) -> None:
     so that they do not agree because few are left.
     """
     trees = f.root.shape[0]
-    blocks = 0
-    left = 0
-    for c in range(trees):
-        if f.alive[c]:
-            blocks = count(f, c) if left == 0 else blocks
-            left += 1
+    blocks = _blocks(f)
+    left = _alive(f)
     if left > trees // 2:
         return  # the true tree may be among so many: a variant of it would be another one
     if f.reg[HIGH] + trees * (blocks + 2 * MAX_LOG) > f.node.shape[0]:
@@ -412,7 +385,7 @@ def _refill(f: Forest, w: Work) -> None:
             d = (d + 1) % trees
             if d == (seed >> 8) % trees:
                 return
-        copy(f, d, c)
+        copy(f, d, f, c)
         f.alive[c] = 1
         for _ in range(1 + (seed >> 4) % CHANGES):
             seed = reshape(f, c, seed)
@@ -424,7 +397,9 @@ def _refill(f: Forest, w: Work) -> None:
 def run(
     f: Forest,
     saved: Forest,
+    room: Forest,
     w: Work,
+    o: Orders,
     items: NDArray[np.int64],
     start: int,
     whole: bool,  # noqa: FBT001
@@ -437,6 +412,8 @@ def run(
         Trees at the start; at the end those that did not contradict the trace.
     saved
         Room for a copy of `f`.
+    room, o
+        For the search for other orders: :mod:`replay.kernels.arena_overlaps`.
     w
         Filled.
     items : ndarray of int64, shape (n, COLUMNS)
@@ -461,19 +438,21 @@ def run(
             i += 1
             continue
         item = items[i]
-        if item[GROUP] == NIL or item[GROUP] != group:
+        units = max(item[LAST] - item[NEXT], 1) if item[KIND] == GIVE else 1
+        other = item[GROUP] == NIL or item[GROUP] != group
+        if other or w.reg[N_LOG] + units > MAX_LOG:
+            if group != NIL:
+                explore(f, saved, room, w, o, items, w.log, w.reg[N_LOG], whole)
             w.reg[N_LOG] = 0
         group = item[GROUP]
-        units = max(item[LAST] - item[NEXT], 1) if item[KIND] == GIVE else 1
-        if w.reg[N_LOG] + units > MAX_LOG:
-            w.reg[N_LOG] = 0
         if w.reg[N_LOG] == 0:
-            if f.reg[HIGH] + trees * (2 * MAX_LOG + units) > f.node.shape[0]:
+            blocks = 0 if group == NIL or trees == 1 else _blocks(f)
+            if f.reg[HIGH] + trees * (blocks + 2 * MAX_LOG + units) > f.node.shape[0]:
                 return i
             since += 1
             if since % SINCE_MERGE == 1 or w.reg[AGAIN]:
                 _merge_trees(f, w)
-                if trees > 1 and w.reg[STREAK] < SETTLED:
+                if trees > 1 and w.reg[UNSURE] and w.reg[STREAK] < SETTLED:
                     _refill(f, w)
                 w.reg[AGAIN] = 0
             w.reg[LOG_FIRST] = i
@@ -481,9 +460,13 @@ def run(
                 _save(f, saved)
         if item[KIND] == ALLOC:
             if not _step(f, w, items, i, whole):
-                if group != NIL and _repair(f, saved, w, items, i, whole):
-                    continue
+                if group != NIL:
+                    if _repair(f, saved, room, w, o, items, i, whole):
+                        continue
+                    explore(f, saved, room, w, o, items, w.log, w.reg[N_LOG], whole)
                 _alloc(f, w, items, i, force=True)
+                if w.status[i] & DIVERGED:
+                    w.reg[UNSURE] = 1
                 w.placed[i] = 1
                 w.reg[N_LOG] = 0
                 i += 1

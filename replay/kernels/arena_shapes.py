@@ -77,35 +77,35 @@ def release(f: Forest, tree: int) -> None:
 
 
 @kernel
-def _copy_row(f: Forest, x: int, parent: int) -> int:
-    y = new_row(f)
+def _copy_row(f: Forest, x: int, g: Forest, parent: int) -> int:
+    y = new_row(g)
     for column in range(COLUMNS):  # a slice would need memory of its own to be copied safely
-        f.node[y, column] = f.node[x, column]
-    f.node[y, LEFT], f.node[y, RIGHT], f.node[y, PARENT] = NIL, NIL, parent
+        g.node[y, column] = f.node[x, column]
+    g.node[y, LEFT], g.node[y, RIGHT], g.node[y, PARENT] = NIL, NIL, parent
     return y
 
 
 @kernel
-def copy(f: Forest, source: int, target: int) -> None:
-    """Make an empty tree equal to another one."""
-    node = f.node
+def copy(f: Forest, source: int, g: Forest, target: int) -> None:
+    """Make an empty tree of `g` equal to a tree of `f`, which may be the same forest."""
+    old, new = f.node, g.node
     x = f.root[source]
     if x == NIL:
         return
-    y = _copy_row(f, x, NIL)
-    f.root[target] = y
+    y = _copy_row(f, x, g, NIL)
+    g.root[target] = y
     while x != NIL:
         side = NIL
-        if node[x, LEFT] != NIL and node[y, LEFT] == NIL:
+        if old[x, LEFT] != NIL and new[y, LEFT] == NIL:
             side = LEFT
-        elif node[x, RIGHT] != NIL and node[y, RIGHT] == NIL:
+        elif old[x, RIGHT] != NIL and new[y, RIGHT] == NIL:
             side = RIGHT
         if side == NIL:
-            x, y = node[x, PARENT], node[y, PARENT]
+            x, y = old[x, PARENT], new[y, PARENT]
         else:
-            x = node[x, side]
-            node[y, side] = _copy_row(f, x, y)
-            y = node[y, side]
+            x = old[x, side]
+            new[y, side] = _copy_row(f, x, g, y)
+            y = new[y, side]
 
 
 @kernel
@@ -178,28 +178,28 @@ def reshape(f: Forest, tree: int, seed: int) -> int:
 
 
 @kernel
-def same_shape(f: Forest, one: int, other: int) -> bool:
-    """Whether two trees are equal in blocks, links and colours."""
-    node = f.node
-    x, y = f.root[one], f.root[other]
+def same_shape(f: Forest, one: int, g: Forest, other: int) -> bool:
+    """Whether a tree of `f` and one of `g` are equal in blocks, links and colours."""
+    node, twin = f.node, g.node
+    x, y = f.root[one], g.root[other]
     came_x = NIL
     while NIL not in (x, y):
         # walk both in step: down on the left, then on the right, then up
         if came_x == node[x, PARENT]:
             if (
-                node[x, START] != node[y, START]
-                or node[x, END] != node[y, END]
-                or node[x, RED] != node[y, RED]
-                or (node[x, LEFT] == NIL) != (node[y, LEFT] == NIL)
-                or (node[x, RIGHT] == NIL) != (node[y, RIGHT] == NIL)
+                node[x, START] != twin[y, START]
+                or node[x, END] != twin[y, END]
+                or node[x, RED] != twin[y, RED]
+                or (node[x, LEFT] == NIL) != (twin[y, LEFT] == NIL)
+                or (node[x, RIGHT] == NIL) != (twin[y, RIGHT] == NIL)
             ):
                 return False
             if node[x, LEFT] != NIL:
-                came_x, x, y = x, node[x, LEFT], node[y, LEFT]
+                came_x, x, y = x, node[x, LEFT], twin[y, LEFT]
                 continue
             came_x = NIL - 1  # nothing on the left: done with it
         if (came_x == NIL - 1 or came_x == node[x, LEFT]) and node[x, RIGHT] != NIL:
-            came_x, x, y = x, node[x, RIGHT], node[y, RIGHT]
+            came_x, x, y = x, node[x, RIGHT], twin[y, RIGHT]
         else:
-            came_x, x, y = x, node[x, PARENT], node[y, PARENT]
+            came_x, x, y = x, node[x, PARENT], twin[y, PARENT]
     return x == NIL and y == NIL

@@ -247,14 +247,14 @@ def test_copies_and_variants() -> None:
     f = forest(trees=3)
     holes = np.array([(i * 3 * P, i * 3 * P + P) for i in range(1, 40)], np.int64)
     shapes.plant(f, 0, holes, np.array([6 * P, 9 * P], np.int64))
-    shapes.copy(f, 0, 1)
-    assert shapes.same_shape(f, 0, 1)
-    shapes.copy(f, 0, 2)
+    shapes.copy(f, 0, f, 1)
+    assert shapes.same_shape(f, 0, f, 1)
+    shapes.copy(f, 0, f, 2)
     seed = 7
     for _ in range(20):
         seed = shapes.reshape(f, 2, seed)
         assert blocks(f, 2) == blocks(f, 0)
-    assert not shapes.same_shape(f, 0, 2)
+    assert not shapes.same_shape(f, 0, f, 2)
     shapes.release(f, 2)
     assert f.root[2] == t.NIL
     assert blocks(f, 1) == blocks(f, 0)
