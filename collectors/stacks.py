@@ -45,12 +45,23 @@ def caller_in(stack: str) -> str | None:
     >>> caller_in("kprobe_trace_func<-ftrace_regs_call<-kmap_high<-minix_find_entry<-minix_lookup")
     'minix_find_entry'
     """
+    return next(iter(callers_in(stack)), None)
+
+
+def callers_in(stack: str) -> list[str]:
+    """Frames from the caller (:func:`caller_in`) outwards; none where there is no caller.
+
+    Examples
+    --------
+    >>> callers_in("kmap_high<-minix_find_entry<-minix_lookup")
+    ['minix_find_entry', 'minix_lookup']
+    """
     frames = stack.split(SEPARATOR)
     names = [base_name(frame.partition("+")[0].partition(" ")[0]) for frame in frames]
     known = [i for i, name in enumerate(names) if name in FUNCTION_OF]
     first = known[0] if known else 0
-    for frame, name in zip(frames[first:], names[first:], strict=True):
-        if name in FUNCTION_OF or _MAPPING.match(name) or _TRACING.match(name):
-            continue
-        return frame
-    return None
+    for at in range(first, len(frames)):
+        name = names[at]
+        if not (name in FUNCTION_OF or _MAPPING.match(name) or _TRACING.match(name)):
+            return frames[at:]
+    return []

@@ -8,6 +8,7 @@ sites) and with what is under way, not with the trace.
 
 from __future__ import annotations
 
+from dataclasses import replace as _replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from collectors.events import HmtraceError, require_events
@@ -21,6 +22,7 @@ from replay.local_tally import LocalTally
 from replay.locals import switch_hook
 from replay.lock_order import LockOrder
 from replay.loss import gaps_of
+from replay.observed import ObservedTally
 from replay.pool import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites import SiteTally
 from replay.survey import survey
@@ -94,15 +96,18 @@ def replay(
     table = events.lazy().drop(_UNUSED)
     pool = PoolPart(layout, found, state, losses)
     rest = _Rest(layout, found, values, losses)
+    observed = ObservedTally(clock_is_ns=clock_is_ns)
     for window in windows(table, found.rows, rows, progress):
         pool.feed(window)
         rest.feed(window)
+        observed.feed(window.table)
     if state is not None and pool.misfits >= MISFITS:
         again = windows(table, found.rows, rows, progress)
         pool = without_snapshot(pool, PoolPart(layout, found, None, losses), again)
-    return outcome_from(
+    outcome = outcome_from(
         rest.figures(found, pool), machine, shown, values, lost, clock_is_ns=clock_is_ns
     )
+    return _replace(outcome, observed=observed.result())
 
 
 class Window(NamedTuple):

@@ -57,10 +57,20 @@ def report(
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)
     if target.is_json:
-        from hmtrace.report.document import outcome_document, schema, source_document
+        from hmtrace.report.document import (
+            observed_document,
+            outcome_document,
+            schema,
+            source_document,
+        )
 
         warn_of_loss(source)
-        document = {**schema("report"), **source_document(source), **outcome_document(outcome)}
+        document = {
+            **schema("report"),
+            **source_document(source),
+            **outcome_document(outcome),
+            **observed_document(outcome),
+        }
         if calibration is not None:
             from replay.calibrate import as_rows
 

@@ -81,6 +81,15 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def observed_document(outcome: Outcome) -> dict[str, Any]:
+    """Keys of what the kernel itself told, as `report` has them."""
+    observed = outcome.observed
+    if observed is None:
+        return {}
+    names = ("durations", "user_flushes", "stacks")
+    return {name: plain(getattr(observed, name)) for name in names}
+
+
 def validation_document(checked: Sequence[Checked]) -> dict[str, Any]:
     """Document of `validate`: one entry per capture, in the order given."""
     captures = []

@@ -12,6 +12,7 @@ from hmtrace.report.cost import cost_in_words, cost_section
 from hmtrace.report.findings import caveats_section, findings_section
 from hmtrace.report.local import depth_in_words, local_section
 from hmtrace.report.machine import machine_in_words, machine_section
+from hmtrace.report.observed import durations_section, stacks_section, user_flushes_section
 from hmtrace.report.parts import joined, labelled
 from hmtrace.report.pool import pool_section, waits_in_words
 from hmtrace.report.sites import sites_section
@@ -61,8 +62,11 @@ def report_renderables(
     yield from local_section(outcome.local)
     yield from arena_section(outcome.arena)
     yield from cost_section(outcome)
+    yield from durations_section(outcome.observed, outcome.span_ns * outcome.cpus)
     yield from calibration_section(calibration)
+    yield from user_flushes_section(outcome.observed)
     yield from sites_section(outcome.sites)
+    yield from stacks_section(outcome.observed)
     yield from machine_section(outcome.machine, outcome.layout)
     yield from caveats_section((*outcome.caveats, *assumptions, *source.notes))
     yield Text()

@@ -14,14 +14,18 @@ from replay.layout import layout_of
 from replay.machine import Machine
 from replay.outcome import (
     ArenaOutcome,
+    CallTime,
     CostOutcome,
     Finding,
     LocalOutcome,
+    Observed,
     Outcome,
     PoolOutcome,
     Series,
     Site,
+    StackCount,
     TlbOutcome,
+    UserFlush,
 )
 
 if TYPE_CHECKING:
@@ -123,6 +127,32 @@ def busy_outcome(**changes: object) -> Outcome:
         "caveats": ("costs are assumptions, not measured on this machine",),
     }
     return Outcome(**(parts | changes))  # type: ignore[arg-type]
+
+
+def observed() -> Observed:
+    """Times, flushes of user space and stack traces, as a trace may tell them."""
+    entry = "do_syscall_32<-entry_SYSENTER_32"
+    walk = "minix_find_entry+0x45/0x100 [minix]<-minix_inode_by_name+0x9 [minix]"
+    deep = "<-".join(f"a_function_of_some_depth_{n}+0x1" for n in range(20))
+    return Observed(
+        durations=(
+            CallTime("kmap", 24271, 4_812_000_000, 2100.0, 792_000_000.0, 812_000_000),
+            CallTime("kmap_local", 20220, 30_000_000, 900.0, 12_000.0, 2_000_000),
+        ),
+        user_flushes=(
+            UserFlush("task switch", 262, 262, 0),
+            UserFlush("local mm shootdown", 40, 3, 1200),
+        ),
+        stacks=(
+            StackCount("kmap", f"kprobe_dispatcher<-kmap_high+0x1<-{walk}<-{entry}", 4000),
+            StackCount("kmap", f"kretprobe_x<-kmap_high+0x1<-{walk.replace('45', '77')}", 600),
+            StackCount("kmap", f"kmap_high+0x1<-{walk.replace('45', '99')}<-{entry}", 500),
+            StackCount("vmap", f"vmap<-{deep}", 30),
+            StackCount("kmap", f"kmap_high<-{HOSTILE}<-vfs_read", 2),
+            StackCount("vmalloc", "__vmalloc_node_range", 1),
+        ),
+        stacked=5133,
+    )
 
 
 def quiet_outcome() -> Outcome:

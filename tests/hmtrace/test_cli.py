@@ -462,3 +462,27 @@ def test_hostile_names_reach_no_terminal(
     document = run("report", trace, "--format", "json").output
     assert document.isascii()
     assert not set(document) & {"\x1b", "\x07"}
+
+
+def test_report_tells_times_user_flushes_and_stacks(tmp_path: Path) -> None:
+    left = "perl-77 [001] .....   100.0000"
+    (tmp_path / "trace").write_text(
+        f"{TRACE}{left}05: <stack trace>\n => kmap_high\n => minix_lookup+0x5/0x9\n"
+        f"{left}06: tlb_flush: pages:-1 reason:flush on task switch (0)\n"
+        f"{left}07: tlb_flush: pages:33 reason:local mm shootdown (3)\n"
+    )
+    run = CliRunner().invoke(app, ["report", "--format", "json", str(tmp_path / "trace")])
+    document = json.loads(run.stdout)
+    assert document["durations"] == [
+        {"op": "kmap", "calls": 1, "total_ns": 1000, "median_ns": 1000.0, "p99_ns": 1000.0,
+         "max_ns": 1000}
+    ]  # fmt: skip
+    assert document["user_flushes"] == [
+        {"reason": "local mm shootdown", "count": 1, "full": 0, "pages": 33},
+        {"reason": "task switch", "count": 1, "full": 1, "pages": 0},
+    ]
+    stack = "kmap_high<-minix_lookup+0x5/0x9"
+    assert document["stacks"] == [{"op": "kmap", "stack": stack, "count": 1}]
+    shown = CliRunner().invoke(app, ["report", str(tmp_path / "trace")]).stdout
+    for line in ("Time in calls", "TLB flushes of user space", "Call stacks", "minix_lookup\n"):
+        assert line in shown

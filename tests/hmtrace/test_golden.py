@@ -85,6 +85,7 @@ def validation() -> Iterable[RenderableType]:
 
 CASES = (
     "busy",
+    "observed",
     "lost",
     "quiet",
     "replay",
@@ -103,6 +104,8 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
         outcome = outcomes.busy_outcome()
         found = findings(outcome, {}, Lost())
         return report_renderables(source(), outcomes.busy_outcome(findings=found))
+    if name == "observed":
+        return report_renderables(source(), outcomes.busy_outcome(observed=outcomes.observed()))
     if name == "lost":
         return report_renderables(source(lost=True), outcomes.busy_outcome())
     if name == "quiet":
