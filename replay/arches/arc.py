@@ -142,7 +142,6 @@ ARC: Final = Arch(
     pae_name="PAE40",
     max_nr_cpus=4096,
     default_nr_cpus=4,
-    max_phys=4 * GiB,
     max_phys_pae=PAE40,
     default_config=CONFIG,
     default_page_struct=36,  # 32 and page.virtual (asm/page.h: WANT_PAGE_VIRTUAL)

@@ -215,7 +215,7 @@ class Arch:
     max_nr_cpus, default_nr_cpus
         CONFIG_NR_CPUS.
     max_phys, max_phys_pae
-        End of the physical addresses that a kernel can use.
+        End of the physical addresses that a kernel can use, without PAE and with it (0: no PAE).
     default_config
         Switches of the distribution kernels, for machines without a configuration.
     default_page_struct
@@ -235,16 +235,16 @@ class Arch:
 
     name: str
     splits: Mapping[str, int]
-    pae_splits: frozenset[str]
-    pae_name: str
     max_nr_cpus: int
     default_nr_cpus: int
-    max_phys: int
-    max_phys_pae: int
     default_config: frozenset[str]
-    default_page_struct: int
     ram_for: Callable[[int, Ranges, bool], Ranges]
     layout: Callable[[Machine], Layout]
+    pae_splits: frozenset[str] = frozenset()
+    pae_name: str = ""
+    max_phys: int = 4 * GiB
+    max_phys_pae: int = 0
+    default_page_struct: int = 32
     page_sizes: tuple[int, ...] = (PAGE,)
     arena_option: str = ""
     has_highmem: bool = True

@@ -306,7 +306,6 @@ I386: Final = Arch(
     pae_name="PAE",
     max_nr_cpus=64,
     default_nr_cpus=32,
-    max_phys=4 * GiB,
     max_phys_pae=64 * GiB,
     default_config=DEFAULT_CONFIG,
     default_page_struct=40,

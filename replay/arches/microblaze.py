@@ -84,14 +84,9 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 MICROBLAZE: Final = Arch(
     name="microblaze",
     splits={"3g": KERNEL_START},
-    pae_splits=frozenset(),
-    pae_name="",
     max_nr_cpus=1,
     default_nr_cpus=1,
-    max_phys=4 * GiB,
-    max_phys_pae=4 * GiB,
     default_config=CONFIG,
-    default_page_struct=32,
     ram_for=ram_for,
     layout=layout,
 )

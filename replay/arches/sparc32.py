@@ -101,14 +101,9 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 SPARC32: Final = Arch(
     name="sparc32",
     splits={"3.75g": PAGE_OFFSET},
-    pae_splits=frozenset(),
-    pae_name="",
     max_nr_cpus=32,
     default_nr_cpus=32,
-    max_phys=4 * GiB,
-    max_phys_pae=4 * GiB,
     default_config=CONFIG,
-    default_page_struct=32,
     ram_for=ram_for,
     layout=layout,
 )

@@ -122,12 +122,9 @@ def _zones(first: int, end: int, *, dma: bool) -> tuple[Zone, ...]:
 X86_64: Final = Arch(
     name="x86_64",
     splits={"4level": PAGE_OFFSET},
-    pae_splits=frozenset(),
-    pae_name="",
     max_nr_cpus=4096,
     default_nr_cpus=64,
     max_phys=MAX_PHYS,
-    max_phys_pae=MAX_PHYS,
     default_config=CONFIG,
     default_page_struct=64,
     ram_for=ram_for,
