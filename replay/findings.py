@@ -153,8 +153,8 @@ def _still_held(case: _Case) -> Iterator[Finding]:
             + (": suspect a leaked kmap()" if many else ", as calls in flight would explain")
         ),
         evidence=(
-            f"{pool.maps} kmap, {pool.unmaps} kunmap; slots that are never given back make every "
-            "search longer and the pool full sooner"
+            f"{_grouped(pool.maps)} kmap, {_grouped(pool.unmaps)} kunmap; slots that are never "
+            "given back make every search longer and the pool full sooner"
         ),
         count=pool.still_used,
     )
@@ -170,12 +170,13 @@ def _flush_storm(case: _Case) -> Iterator[Finding]:
         rule="flush-storm",
         severity="warning",
         message=(
-            f"{pool.flushes} TLB flushes of the whole pool window, {rate:.0f} a second, "
+            f"{_grouped(pool.flushes)} TLB flushes of the whole pool window, {rate:.0f} a second, "
             f"each on {'every one of ' if case.outcome.cpus > 1 else ''}"
             f"{_number(case.outcome.cpus, 'CPU')} and under kmap_lock"
         ),
         evidence=(
-            f"{pool.wraps} wraps of kmap(), {pool.unused_passes} passes of kmap_flush_unused()"
+            f"{_grouped(pool.wraps)} wraps of kmap(), {_grouped(pool.unused_passes)} passes of "
+            "kmap_flush_unused()"
         ),
         count=pool.flushes,
     )
@@ -195,11 +196,11 @@ def _purge_hull(case: _Case) -> Iterator[Finding]:
         rule="purge-hull",
         severity="warning",
         message=(
-            f"flush_tlb_kernel_range() invalidated up to {tlb.range_pages_max} pages one by one: "
-            "the hull of a lazy purge from the modules to the vmap arena"
+            f"flush_tlb_kernel_range() invalidated up to {_grouped(tlb.range_pages_max)} pages one "
+            "by one: the hull of a lazy purge from the modules to the vmap arena"
         ),
         evidence=(
-            f"{tlb.range} ranged flushes of {tlb.range_pages} pages in all"
+            f"{_grouped(tlb.range)} ranged flushes of {_grouped(tlb.range_pages)} pages in all"
             + (f"; purges are {_percent(cost['share'])} of the estimated cost" if cost else "")
         ),
         count=tlb.range,
@@ -224,7 +225,7 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
         severity="warning" if storm else "info",
         message=(
             f"kmap_flush_unused() ran {_times(pool.unused_passes)}{often}, mostly with nothing to "
-            f"free: {idle} of {pool.passes} passes found no stale slot"
+            f"free: {_grouped(idle)} of {_grouped(pool.passes)} passes found no stale slot"
         ),
         evidence=(
             f"each pass walks all {pool.slots} slots under kmap_lock; on x86 module loading, BPF "
@@ -266,8 +267,8 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
             f"mappings held: {_number(local.mappings_saved, 'mapping')} taken out and put back"
         ),
         evidence=(
-            f"{_percent(part)} of {local.maps} local mappings; one TLB entry is flushed per "
-            "mapping held, and the task cannot migrate meanwhile"
+            f"{_percent(part)} of {_grouped(local.maps)} local mappings; one TLB entry is flushed "
+            "per mapping held, and the task cannot migrate meanwhile"
         ),
         count=local.saved_on_switch,
     )
@@ -287,7 +288,7 @@ def _arena(case: _Case) -> Iterator[Finding]:
             f"of {_size(arena.size)}"
         ),
         evidence=(
-            f"{arena.allocs} allocations"
+            _number(arena.allocs, "allocation")
             + (f", largest hole down to {_size(hole)}" if hole is not None else "")
             + "; a larger vmalloc= costs as much lowmem"
         ),
@@ -315,7 +316,7 @@ def _cost(case: _Case) -> Iterator[Finding]:
 
 def _pages_unknown(case: _Case) -> Iterator[Finding]:
     pool = case.outcome.pool
-    if not pool.maps or pool.hits + pool.new_mappings:
+    if not pool.pages_unknown:
         return
     yield Finding(
         rule="pages-unknown",
@@ -324,7 +325,10 @@ def _pages_unknown(case: _Case) -> Iterator[Finding]:
             "the trace has no page arguments: calls are counted, but reuse, occupancy, flushes "
             "and other machines cannot be worked out"
         ),
-        evidence=f"{pool.maps} kmap calls without a struct page; record with kprobes that fetch it",
+        evidence=(
+            f"{_grouped(pool.maps)} kmap calls without a struct page; record with kprobes that "
+            "fetch it"
+        ),
         count=pool.maps,
     )
 
@@ -333,7 +337,7 @@ def _losses(case: _Case) -> Iterator[Finding]:
     lost = case.lost
     if lost is None or not lost.intervals:
         return
-    number = f"{'at least ' if lost.unknown else ''}{lost.events}"
+    number = f"{'at least ' if lost.unknown else ''}{_grouped(lost.events)}"
     yield Finding(
         rule="events-lost",
         severity="warning",
@@ -458,7 +462,7 @@ def _fine(outcome: Outcome) -> Finding:
     if outcome.local.limit and outcome.local.maps:
         parts.append(f"local depth {outcome.local.max_depth} of {outcome.local.limit}")
     if outcome.arena.allocs:
-        parts.append(f"none of {outcome.arena.allocs} arena allocations failed")
+        parts.append(f"none of {_grouped(outcome.arena.allocs)} arena allocations failed")
     return Finding(
         rule="fine",
         severity="info",
@@ -478,12 +482,17 @@ def _percent(part: float) -> str:
     return "under 0.1 %" if 0 < part < 0.001 else f"{100 * part:.1f} %"
 
 
+def _grouped(value: int) -> str:
+    """Digits in groups of three, as the reports have them."""
+    return f"{value:,}".replace(",", " ")
+
+
 def _number(value: int, one: str, many: str | None = None) -> str:
-    return f"{value} {one if value == 1 else many or one + 's'}"
+    return f"{_grouped(value)} {one if value == 1 else many or one + 's'}"
 
 
 def _times(value: int) -> str:
-    return {1: "once", 2: "twice"}.get(value, f"{value} times")
+    return {1: "once", 2: "twice"}.get(value, f"{_grouped(value)} times")
 
 
 def _time(ns: float) -> str:

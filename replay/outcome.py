@@ -66,6 +66,11 @@ class PoolOutcome:
     stale: Series | None = None
     still_used: int = 0
 
+    @property
+    def pages_unknown(self) -> bool:
+        """Whether calls could only be counted: use, flushes, waits and their cost are unknown."""
+        return self.maps > 0 and not self.hits + self.new_mappings
+
 
 @dataclass(frozen=True)
 class LocalOutcome:

@@ -82,9 +82,12 @@ def tlb_in_words(tlb: TlbOutcome) -> str:
 
 def cost_in_words(cost: CostOutcome, outcome: Outcome) -> str:
     """Total cost beside the time that the CPUs had."""
+    total = duration(cost.total_ns)
+    if outcome.pool.pages_unknown:
+        total = f"at least {total} (kmap() not counted)"
     if cost.share_of_span is None:
-        return f"{duration(cost.total_ns)}, share of the captured time unknown"
+        return f"{total}, share of the captured time unknown"
     return (
-        f"{duration(cost.total_ns)}, {share(cost.share_of_span)} of "
+        f"{total}, {share(cost.share_of_span)} of "
         f"{duration(outcome.span_ns)} × {plural(outcome.cpus, 'CPU')}"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from hmtrace.report.parts import heading, indented
-from hmtrace.report.text import clean, clock
+from hmtrace.report.text import GLUE, clean, clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
 _TEXT_LIMIT = 1000
+_GROUP = re.compile(r"(?<=\d) (?=\d{3}\b)")
 
 
 def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
@@ -40,13 +42,18 @@ def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     grid.add_column(overflow="fold")
     for finding in sorted(findings, key=lambda f: _RANK.get(f.severity, 2)):
         word = finding.severity.upper() if finding.severity == "problem" else finding.severity
-        body = Text(clean(finding.message, _TEXT_LIMIT))
+        body = Text(_shown(finding.message))
         if finding.evidence:
-            body.append("\n" + clean(finding.evidence, _TEXT_LIMIT), style="dim")
+            body.append("\n" + _shown(finding.evidence), style="dim")
         if finding.first:
             body.append("\n" + first_in_words(finding.first), style="dim")
         grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
     yield indented(grid)
+
+
+def _shown(text: str) -> str:
+    """A finding's words, without line breaks inside numbers."""
+    return _GROUP.sub(GLUE, clean(text, _TEXT_LIMIT))
 
 
 def first_in_words(first: dict[str, object]) -> str:

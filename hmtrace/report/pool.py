@@ -35,7 +35,7 @@ def pool_section(pool: PoolOutcome) -> Iterator[RenderableType]:
     if not pool.maps:
         yield indented(Text("no kmap() of a highmem page in this capture"))
         return
-    if not pool.hits + pool.new_mappings:
+    if pool.pages_unknown:
         yield labelled([("calls", _calls(pool))])  # nothing else is known without pages
         return
     yield labelled(
@@ -56,10 +56,10 @@ def _fraction(part: float, whole: float) -> float | None:
 
 
 def _calls(pool: PoolOutcome) -> str:
-    served = pool.hits + pool.new_mappings
     calls = f"{count(pool.maps)} kmap, {count(pool.unmaps)} kunmap"
-    if not served:
+    if pool.pages_unknown:
         return joined([calls, "pages unknown: hits and new mappings cannot be told apart"])
+    served = pool.hits + pool.new_mappings
     return joined(
         [
             calls,

@@ -81,19 +81,14 @@ def key_figures(outcome: Outcome) -> RenderableType:
         ("kernel", joined(kernel_words(outcome.machine, outcome.layout))),
         ("cost", cost_in_words(outcome.cost, outcome)),
     ]
-    if pool.maps:
+    if pool.pages_unknown:
+        rows.append(("pool", f"{count(pool.maps)} kmap, pages unknown: so are use, flushes, waits"))
+    elif pool.maps:
         top = share(pool.max_used / pool.slots) if pool.slots else "n/a"
+        used = f"at most {count(pool.max_used)} of {count(pool.slots)} slots ({top})"
+        flushes = plural(pool.flushes, "flush", "flushes")
         rows += [
-            (
-                "pool",
-                joined(
-                    [
-                        f"{count(pool.maps)} kmap",
-                        f"at most {count(pool.max_used)} of {count(pool.slots)} slots ({top})",
-                        plural(pool.flushes, "flush", "flushes"),
-                    ]
-                ),
-            ),
+            ("pool", joined([f"{count(pool.maps)} kmap", used, flushes])),
             ("waits", waits_in_words(pool)),
         ]
     if local.maps or local.lowmem:

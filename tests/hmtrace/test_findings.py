@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from collectors.capture import Lost, LostInterval
+from hmtrace.report.terminal import key_figures
+from hmtrace.report.text import unglued
 from replay.findings import SEVERITIES, findings
 from replay.layout import layout_of
 from replay.machine import Machine
@@ -74,7 +79,7 @@ def test_flushes_with_nothing_to_free(outcomes: ModuleType) -> None:
     pool = replace(busy.pool, passes=1108, unused_passes=1108, flushes=4, wraps=0)
     finding = need(replace(busy, pool=pool), "flush-unused-idle")
     assert finding.severity == "warning", "369 a second"
-    assert "1104 of 1108" in finding.message
+    assert "1 104 of 1 108" in finding.message
     assert found(busy, "flush-unused-idle") is None, "most passes freed something"
 
 
@@ -97,6 +102,14 @@ def test_traces_without_pages(outcomes: ModuleType) -> None:
     busy = outcomes.busy_outcome()
     outcome = replace(busy, pool=replace(busy.pool, hits=0, new_mappings=0))
     assert "no page arguments" in need(outcome, "pages-unknown").message
+    assert outcome.pool.pages_unknown
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    with console.capture() as captured:
+        console.print(key_figures(outcome))
+    text = unglued(captured.get())
+    assert "kmap, pages unknown: so are use, flushes, waits" in text
+    assert "at least" in text
+    assert "waits " not in text.replace("flushes, waits", "")
 
 
 def test_losses(outcomes: ModuleType) -> None:
@@ -151,7 +164,7 @@ def test_a_purge_hull_over_the_direct_mapping(outcomes: ModuleType) -> None:
     outcome = replace(outcomes.quiet_outcome(), machine=arm, layout=layout_of(arm), tlb=tlb)
     finding = need(outcome, "purge-hull")
     assert finding.severity == "warning"
-    assert "204341 pages" in finding.message
+    assert "204 341 pages" in finding.message
     small = replace(outcome, tlb=replace(tlb, range_pages_max=900))
     assert found(small, "purge-hull") is None
     i386 = outcomes.quiet_outcome()
