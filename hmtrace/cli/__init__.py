@@ -30,16 +30,16 @@ def _examples(lines: tuple[str, ...]) -> str:
     return "\b\nExamples:\n  " + "\n  ".join(lines)
 
 
-for name, function, module in (
-    ("info", info.info, info),
-    ("report", report.report, report),
-    ("replay", replay.replay, replay),
-    ("validate", validate.validate, validate),
-    ("layout", layout.layout, layout),
-    ("convert", convert.convert, convert),
-    ("synth", synth.synth, synth),
+for name, function, module, summary in (
+    ("info", info.info, info, "what a capture holds, and what it can and cannot answer"),
+    ("report", report.report, report, "what temporary mappings cost, who waits, who leaks"),
+    ("replay", replay.replay, replay, "the same workload on another machine, beside the captured"),
+    ("validate", validate.validate, validate, "the model's predictions against the traced kernel"),
+    ("layout", layout.layout, layout, "the address space and the zones of a machine, drawn"),
+    ("convert", convert.convert, convert, "a capture as Parquet, CSV or NDJSON"),
+    ("synth", synth.synth, synth, "synthetic traces, with the true outcome beside them"),
 ):
-    app.command(name=name, epilog=_examples(module.EXAMPLES))(function)
+    app.command(name=name, short_help=summary, epilog=_examples(module.EXAMPLES))(function)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001

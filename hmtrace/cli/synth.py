@@ -47,7 +47,7 @@ class Form(StrEnum):
 def synth(
     scenario: Annotated[
         str | None,
-        typer.Argument(metavar="[SCENARIO]", help="One of --list.", show_default=False),
+        typer.Argument(metavar="SCENARIO", help="One of --list.", show_default=False),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="Show the scenarios and their numbers.")

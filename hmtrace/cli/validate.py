@@ -35,7 +35,7 @@ EXAMPLES = (
 def validate(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE...", help="Captures, as for info.", show_default=False),
+        typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
     ],
     min_exact: Annotated[
         float | None,
