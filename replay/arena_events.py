@@ -109,7 +109,7 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
             (pl.col("bound").cast(pl.Int64) * 2 - 1).alias("bound"),
             (pl.col("next_seq").cast(pl.Int64) * 2).alias("next_seq"),
             *(
-                pl.col(name).cast(pl.Int64)
+                pl.col(name).cast(pl.Int64, strict=False)  # beyond it: no address, no count
                 for name in ("vaddr", "size", "align", "start", "end", "pages", "seq",
                              "next_start", "next_end", "parent", "nr_lazy", "purged")
             ),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SMALL: Final = 4 << 20
 """Rows up to which a table is kept in memory."""
+_LATEST: Final = (1 << 62) - 1
+"""Highest position of an event; twice as much is a number still."""
 _FULL: Final = ("seq", "ts", "cpu", "ctx", "op", "entry_traced")
 """Columns that are never null."""
 
@@ -143,12 +145,12 @@ def _checked(
             raise HmtraceError(msg, source=source)
         first, final = batch.item(0, "seq"), batch.item(-1, "seq")
         ascending = batch.select((seq > seq.shift()).all()).item()
-        if first <= last or not ascending or final >= 1 << 62:
+        if first <= last or not ascending or final > _LATEST:
             msg = f"the rows are not in the order of 'seq' (among rows {done} to "
             msg += f"{done + batch.height})"
             raise HmtraceError(msg, source=source)
-        if not batch.select((pl.col("end_seq") >= seq).all()).item():
-            raise HmtraceError("a call returns before it enters", source=source)
+        if not batch.select(pl.col("end_seq").is_between(seq, _LATEST).all()).item():
+            raise HmtraceError("a call returns before it enters, or never", source=source)
         last = final
         done += batch.height
         tell(done)

@@ -36,7 +36,7 @@ def outcome(read: functools.partial[Capture]) -> Capture | HmtraceError:
 
 
 @pytest.mark.parametrize("reader", NAMES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_whole_and_in_windows(reader: str, data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(seeds(reader)), label="trace")

@@ -29,6 +29,8 @@ TOO_LONG: Final = 10.0
 """Seconds of the processor after which an input counts as a hang."""
 STUCK: Final = 60.0
 """Seconds by the clock after which it does, whatever the processor did."""
+_COMPILING: Final = "/numba/core/"
+"""Part of a stack that compiles a loop, which no seed needed; the result is kept."""
 INPUTS_PER_CHILD: Final = 4000
 WARM_UP: Final = 600.0
 """Seconds that a child may take for the first seeds: loops may have to be compiled."""
@@ -112,7 +114,11 @@ class Child:
         while not select.select([self.answers], [], [], 0.5)[0]:
             spent = _processor_time(self.process.pid) - used
             if spent > processor or time.monotonic() - started > clock:
-                return self._hung(spent)
+                stack = self._stack()
+                if _COMPILING not in stack or spent > WARM_UP:
+                    self.close()
+                    return Verdict(f"no answer after {spent:.0f} s of the processor", stack)
+                processor, clock = processor + TOO_LONG, clock + STUCK
         head = os.read(self.answers, 4)
         if len(head) < 4:
             return self._died()
@@ -121,13 +127,12 @@ class Child:
             parts += os.read(self.answers, size - len(parts))
         return Verdict(**json.loads(parts))
 
-    def _hung(self, spent: float) -> Verdict:
+    def _stack(self) -> str:
+        """Where the child is."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGUSR1)  # faulthandler tells where it is
+        self.process.send_signal(signal.SIGUSR1)  # faulthandler tells
         time.sleep(1)
-        stack = self._said()[-4000:].decode("utf-8", "replace")
-        self.close()
-        return Verdict(f"no answer after {spent:.0f} s of the processor", stack)
+        return self._said()[-4000:].decode("utf-8", "replace")
 
     def _died(self) -> Verdict:
         assert self.process is not None
