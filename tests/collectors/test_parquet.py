@@ -202,6 +202,7 @@ def rewrite(written, path, change=lambda frame: frame, **metadata):
         (lambda f: f.cast({"op": pl.String}), "'op' is String"),
         (lambda f: f.with_columns(seq=pl.lit(None, pl.UInt64)), "'seq' has empty cells"),
         (lambda f: f.with_columns(end_seq=pl.lit(0, pl.UInt64)), "returns before it enters"),
+        (lambda f: f.with_columns(end_seq=pl.lit(1 << 62, pl.UInt64)), "before it enters, or"),
     ],
 )
 def test_tables_that_are_none_are_refused(written, tmp_path, change, said):
