@@ -6,6 +6,8 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -21,12 +23,13 @@ from collectors.text.addresses import Addresses
 from collectors.text.header import Header, parse_header
 from collectors.text.layout import ROW_WORDS, Stat, Status, Work, new_stats
 from collectors.text.lost import Losses, find_lost, overwritten
+from collectors.text.packing import CALLS, MARKS, STACKS, kinds_of, place
 from collectors.text.refuse import explain
 from collectors.text.stacks import cut_before_stack
 from collectors.text.tables import Names, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -55,6 +58,8 @@ class _Chunk:
 
     blocks: list[NDArray[np.int64]] = field(default_factory=list)
     stats: NDArray[np.int64] = field(default_factory=new_stats)
+    kinds: int = 0
+    """What rows there are that take more work (:func:`collectors.text.packing.kinds_of`)."""
 
     @property
     def rows(self) -> int:
@@ -193,7 +198,7 @@ def scan_all(
     total = new_stats()
     for part in chunks:
         _add_stats(total, part.stats)
-    return _raw_events(source, _join(words, chunks), names, _counts(every)), total
+    return _raw_events(source, words, chunks, names, _counts(every)), total
 
 
 class Scanning:
@@ -283,10 +288,13 @@ class Scanning:
         self._density = chunk.rows / max(piece[1] - piece[0], 1)
         blocks = chunk.blocks
         words = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        rows, returns = self._calls.resolve(words.view(RAW_DTYPE).reshape(-1))
-        for label, count in returns.items():
-            self._returns[label] = self._returns.get(label, 0) + count
-        find_marks(rows, self._source, self._marks)
+        rows = words.view(RAW_DTYPE).reshape(-1)
+        if chunk.kinds & CALLS:
+            rows, returns = self._calls.resolve(rows)
+            for label, count in returns.items():
+                self._returns[label] = self._returns.get(label, 0) + count
+        if chunk.kinds & MARKS:
+            find_marks(rows, self._source, self._marks)
         self._source.forget(piece[1])
         if self._progress is not None:
             self._progress(piece[1], len(self._source.data))
@@ -434,6 +442,7 @@ def _scan_piece(
         )
         if status in (Status.DONE, Status.FULL):
             result.blocks.append(block[: work[Work.ROWS]])
+            result.kinds |= kinds_of(result.blocks[-1])
             if status == Status.DONE:
                 return result
             work[Work.ROWS] = 0
@@ -454,40 +463,61 @@ def _add_stats(one: NDArray[np.int64], two: NDArray[np.int64]) -> None:
     one[Stat.MIN_TS], one[Stat.MAX_TS] = low, high
 
 
-def _join(words: NDArray[np.int64], chunks: list[_Chunk]) -> NDArray[np.int64]:
-    """Close the gaps between the pieces' rows, in place where they fit."""
+def _join(
+    words: NDArray[np.int64],
+    chunks: list[_Chunk],
+    comms: NDArray[np.int64],
+    sites: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Close the gaps between the pieces' rows, in place where they fit, and renumber names."""
     total = sum(part.rows for part in chunks)
+    target = words
     if total > len(words) or any(len(part.blocks) > 1 for part in chunks[1:]):
-        return np.concatenate([block for part in chunks for block in part.blocks])
+        target = np.empty((total, ROW_WORDS), np.int64)
     at = 0
     for part in chunks:
         for block in part.blocks:
-            words[at : at + len(block)] = block  # moves down: no piece overtakes the next
+            # moves down: no piece overtakes the next
+            place(block, target[at : at + len(block)], comms, sites)
             at += len(block)
-    return words[:total]
+    return target[:total]
+
+
+def _alphabetical(names: Iterable[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names in alphabetical order, the empty one first, and their new numbers by the old ones."""
+    old = list(names)
+    ordered = sorted(old)
+    place_of = {name: new for new, name in enumerate(ordered)}
+    return tuple(ordered), np.array([place_of[name] for name in old], np.int64)
 
 
 def _raw_events(
-    source: Source, words: NDArray[np.int64], names: Names, counts: dict[str, int]
+    source: Source,
+    words: NDArray[np.int64],
+    chunks: list[_Chunk],
+    names: Names,
+    counts: dict[str, int],
 ) -> RawEvents:
     """Number task names and sites in alphabetical order, whichever thread met them first."""
-    rows, returns = Calls().resolve(words.view(RAW_DTYPE).reshape(-1))
-    counts = _with_returns(counts, returns)
-    tables: list[tuple[str, ...]] = []
-    for column, table in (("comm", names.comms), ("site", names.sites)):
-        ordered = ["", *sorted(name for name in table if name)]
-        renumber = np.zeros(len(ordered), np.uint32)
-        for new, name in enumerate(ordered):
-            renumber[table[name]] = new
-        rows[column] = renumber[rows[column]]
-        tables.append(tuple(ordered))
-    stacked = np.flatnonzero(rows["kind"] == KIND_STACK)
-    if len(stacked):
+    comms, new_comms = _alphabetical(names.comms)
+    sites, new_sites = _alphabetical(names.sites)
+    kinds = reduce(or_, (part.kinds for part in chunks))
+    if kinds & CALLS:  # a call's own name is known by its first number
+        words = _join(words, chunks, np.arange(len(comms)), np.arange(len(sites)))
+        rows, returns = Calls().resolve(words.view(RAW_DTYPE).reshape(-1))
+        counts = _with_returns(counts, returns)
+        words = rows.view(np.int64).reshape(-1, ROW_WORDS)
+        chunks = [_Chunk([words])]
+    words = _join(words, chunks, new_comms, new_sites)
+    rows = words.view(RAW_DTYPE).reshape(-1)
+    marks: list[str] = []
+    if kinds & MARKS:
+        find_marks(rows, source, marks)
+    if kinds & STACKS:
+        stacked = np.flatnonzero(rows["kind"] == KIND_STACK)
         numbers = np.argsort(np.argsort(np.array(list(names.stacks), object)))
         rows["values"][stacked, 0] = numbers[rows["values"][stacked, 0]]
-    marks: list[str] = []
-    find_marks(rows, source, marks)
-    return RawEvents(rows, tables[0], tables[1], counts, sorted(names.stacks), marks)
+    return RawEvents(rows, comms, sites, counts, sorted(names.stacks), marks)
 
 
 def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> None:
