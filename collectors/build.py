@@ -8,6 +8,7 @@ import polars as pl
 
 from collectors.capture import Capture, Origin
 from collectors.errors import HmtraceError
+from collectors.events import empty
 from collectors.facts import Fact
 from collectors.facts.seen import Seen
 from collectors.pages import PageMap
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.capture import Marker
+    from collectors.part import Part
     from collectors.reading import Format, Reading
     from collectors.source import Source
     from collectors.symbols import Symbols
@@ -44,9 +46,12 @@ def build_capture(source: Source, reading: Reading) -> Capture:
     """
     raw = reading.raw
     table = _tabulator(source, lambda: reading.symbols, hold=len(raw.rows) + 1)
-    events = pl.concat([*table.add(raw), *table.finish()])
     seen = Seen()
-    seen.add(events)
+    frames = [empty()]
+    for part in (*table.add(raw), *table.finish()):
+        seen.add(part)
+        frames.append(part.frame())
+    events = pl.concat(frames)
     return _capture(
         source, reading, events.lazy(), seen, has_mappings=table.has_mappings, markers=table.markers
     )
@@ -121,19 +126,19 @@ def _one_pass(
     done = rows = 0
     with TableWriter(path) as writer:
 
-        def take(frame: pl.DataFrame) -> int:
-            seen.add(frame)
-            writer.write(frame)
-            return frame.height
+        def take(part: Part) -> int:
+            seen.add(part)
+            writer.write(part)
+            return part.rows
 
         for piece in stream.pieces:
-            for frame in table.add(piece):
-                rows += take(frame)
+            for part in table.add(piece):
+                rows += take(part)
             done += len(piece.rows)
             if counted is not None:
                 counted(done)
-        for frame in table.finish():
-            rows += take(frame)
+        for part in table.finish():
+            rows += take(part)
         again = table.again()
         if again is not None:
             return again

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,12 +37,12 @@ class PageMap:
     base: int
     size: int
 
-    def pfn(self, page: pl.Expr) -> pl.Expr:
-        """Frame of each page address; null for what is no struct page."""
-        offset = page.cast(pl.Int64, strict=False) - self.base
-        return pl.when((offset >= 0) & (offset % self.size == 0)).then(
-            (offset // self.size).cast(pl.UInt64)
-        )
+    def frames(self, page: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """Frame of each page address, and whether there is one: not of what is no struct page."""
+        offset = page.view(np.int64) - self.base
+        pfn, rest = np.divmod(offset, self.size)
+        is_page = (page < 1 << 63) & (offset >= 0) & (rest == 0)
+        return pfn.view(np.uint64), is_page
 
     def holds(self, pairs: NDArray[np.uint64]) -> bool:
         """Whether all pairs (frame, page) lie on the line."""
@@ -128,13 +127,8 @@ class Frames:
         if self._line is not None and not self._line.holds(pairs):
             self._line, self._broken = None, True
 
-    def fill(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Fill column `pfn` from `page` where it is null."""
+    def fill(self, page: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]] | None:
+        """Give the frames of pages of which the trace shows none; None: no map is known."""
         page_map = self._forced[0] if self._forced else self.best
-        lacks = pl.col("pfn").is_null() & pl.col("page").is_not_null()
-        if not frame.select(lacks.any()).item():
-            return frame
         self._used.add(page_map)
-        if page_map is None:
-            return frame
-        return frame.with_columns(pl.coalesce("pfn", page_map.pfn(pl.col("page"))).alias("pfn"))
+        return None if page_map is None else page_map.frames(page)

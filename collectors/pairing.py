@@ -64,7 +64,7 @@ FREE = 4  # first slot of Calls that is free again, NONE
 TASKS = 5  # tasks in the table
 LATES = 6  # entries of Late
 KNOWN = 7  # entries of the known Late that lie behind
-BASE = 8  # number of the row that stands first in the columns
+MASK = 8  # the columns' length, a power of 2, less 1: row n stands at n & mask
 CELLS = 9
 
 DONE, TASKS_FULL = 0, 1
@@ -215,7 +215,7 @@ def _set_stack(rows: Rows, last: Last, cell: Any, event: Any, seq: int, late: La
     if row < cell[GONE]:
         _tell_late(late, cell, last.seq[event.cpu], event, seq, STACKED)
         return
-    at = row - cell[BASE]
+    at = row & cell[MASK]
     if rows.stack[at] == 0 or rows.valid[at] & _LATE_STACK:
         rows.stack[at] = event.values[0]
         rows.valid[at] &= ~_LATE_STACK
@@ -236,7 +236,7 @@ def _new_row(
     """Start a row with its first event; return its number."""
     row = cell[ROWS]
     cell[ROWS] += 1
-    at = row - cell[BASE]
+    at = row & cell[MASK]
     rows.seq[at] = seq
     rows.ts[at] = event.ts
     rows.pid[at] = event.pid
@@ -466,9 +466,9 @@ def pair(
             elif row < cell[GONE]:
                 _tell_late(late, cell, row_seq, event, seq, _RETURN if host < 0 else _NOTE)
             elif host >= 0:
-                _set_note(rows, row - cell[BASE], event, kind, plan)
+                _set_note(rows, row & cell[MASK], event, kind, plan)
             else:
-                _set_result(rows, row - cell[BASE], event, seq, kind, plan)
+                _set_result(rows, row & cell[MASK], event, seq, kind, plan)
             last.row[event.cpu] = row
             if row_seq >= 0:
                 last.seq[event.cpu] = row_seq
@@ -494,7 +494,7 @@ def pair(
             row = _new_row(rows, cell, event, seq, kind, parent, known, plan)
             inside = seq
         elif outer >= cell[GONE]:
-            _set_inner(rows, outer - cell[BASE], event)
+            _set_inner(rows, outer & cell[MASK], event)
         else:
             _tell_late(late, cell, outer_seq, event, seq, _INNER)
         last.row[event.cpu] = row if row >= 0 else outer

@@ -11,25 +11,26 @@ the trace has to know, and what came out of this one is to be thrown away.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import polars as pl
 
 from collectors import columns, pairing, probes
 from collectors.capture import Marker
 from collectors.columns import VALUE_COLUMNS
 from collectors.errors import HmtraceError
-from collectors.events import OPS, REASONS, SCHEMA, empty
+from collectors.events import OPS, REASONS
+from collectors.naming import EARLIER, Names
 from collectors.pages import Frames, PageMap
+from collectors.part import Column, Part, column
 from collectors.raw import NO_TASK
-from collectors.stacks import caller_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from collectors.naming import Symboliser
     from collectors.raw import RawEvents
 
 HOLD: Final = 1 << 20
@@ -47,23 +48,12 @@ _MASKED: Final = {
     "next_pid": pairing.IS_SWITCH,
     "blocked": pairing.IS_SWITCH,
 }
-_REASONS: Final = pl.Series("reason", [*REASONS, None], dtype=pl.Enum(REASONS))
 _TLB_FLUSH: Final = probes.TRACEPOINTS["tlb_flush"]
+_PAGE: Final = 1 << VALUE_COLUMNS.index("page")
+_PFN: Final = 1 << VALUE_COLUMNS.index("pfn")
 _SLACK: Final = 16
 """One part in so many of `HOLD` is always held back: a pfn call that belongs to a page call of
 which no return is traced comes soon after it."""
-
-
-_EARLIER: Final = np.uint32(1 << 31)
-"""Mark of a call site's number that an earlier pass over the trace gave."""
-
-
-class Symboliser(Protocol):
-    """What turns return addresses into call sites (:class:`collectors.symbols.Symbols`)."""
-
-    def lookup_many(self, addresses: NDArray[np.uint64]) -> list[str]:
-        """Symbol with offset of each address, "" where there is none."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,8 +76,8 @@ class Known:
     has_return: NDArray[np.bool_]
     late: columns.Late | None
     page_map: PageMap | None
-    sites: pl.Series
-    stacks: pl.Series
+    sites: Sequence[str]
+    stacks: Sequence[str]
 
 
 class Tabulator:
@@ -126,6 +116,7 @@ class Tabulator:
         self._most = max(_MOST, hold)
         self._known = known
         self._hold = hold
+        self._given = min(GIVEN, hold)
         self._plan = columns.make_plan()
         self._cell = np.zeros(pairing.CELLS, np.int64)
         self._cell[pairing.FREE] = columns.NONE
@@ -140,7 +131,7 @@ class Tabulator:
         self._waiting: list[RawEvents] | None = []
         self._wrong = False
         self._frames = Frames(page_map)
-        self._names = _Names(symbols)
+        self._names = Names(symbols)
         self.has_mappings = False
         self.markers: list[Marker] = []
         self._has_return = np.zeros(len(probes.FUNCTIONS), bool)
@@ -152,7 +143,7 @@ class Tabulator:
             self._names.earlier = known.sites
             self._names.earlier_stacks = known.stacks
 
-    def add(self, piece: RawEvents) -> Iterator[pl.DataFrame]:
+    def add(self, piece: RawEvents) -> Iterator[Part]:
         """Take the next piece of the trace.
 
         Parameters
@@ -162,11 +153,14 @@ class Tabulator:
 
         Yields
         ------
-        polars.DataFrame
-            Rows that are complete: columns of :data:`collectors.events.SCHEMA`.
+        Part
+            Rows that are complete.
         """
-        self._learn(piece.rows)
-        self._mark(piece)
+        counts = np.bincount(piece.rows["kind"], minlength=probes.KIND_TASK + 1)
+        self._learn(counts)
+        if counts[probes.KIND_MARK]:
+            self._mark(piece)
+        self._added += len(piece.rows)
         if self._waiting is None:
             yield from self._pair(piece)
             return
@@ -175,17 +169,15 @@ class Tabulator:
         if sum(len(p.rows) for p in self._waiting) >= self._hold:
             yield from self._begin()
 
-    def finish(self) -> Iterator[pl.DataFrame]:
-        """Give what is left, once all pieces have been added; at least an empty table."""
+    def finish(self) -> Iterator[Part]:
+        """Give what is left, once all pieces have been added."""
         yield from self._begin()
         yield from self._give(int(self._cell[pairing.ROWS]))
-        yield empty()
 
     def again(self) -> Known | None:
         """Tell what a further pass has to know; None: everything that was given is right."""
         if self._wrong:  # calls were not paired as they will be: what came late is not known
-            none = _categories((), "site")
-            return Known(self._has_return, None, self._frames.best, none, none.alias("stack"))
+            return Known(self._has_return, None, self._frames.best, ("",), ("",))
         late = None if self._known is None else self._known.late
         is_new = late is None
         if late is None:
@@ -198,19 +190,23 @@ class Tabulator:
         return None
 
     def _mark(self, piece: RawEvents) -> None:
-        """Note the markers of a piece, and count its events."""
+        """Note the markers of a piece."""
         rows = piece.rows
         kept = np.flatnonzero((rows["kind"] == probes.KIND_MARK) & (rows["present"] == 1))
         self.markers += [
             Marker(self._added + i, int(rows["ts"][i]), piece.marks[int(rows["values"][i, 0])])
             for i in kept.tolist()
         ]
-        self._added += len(rows)
 
-    def _learn(self, rows: NDArray[np.void]) -> None:
-        """Find out which functions have returns, before the piece's calls are paired."""
+    def _learn(self, counts: NDArray[np.intp]) -> None:
+        """Find out which functions have returns, before the piece's calls are paired.
+
+        Parameters
+        ----------
+        counts
+            Events of each kind in the piece.
+        """
         functions = len(probes.FUNCTIONS)
-        counts = np.bincount(rows["kind"], minlength=2 * functions + 2)
         self.has_mappings |= bool(counts[: probes.KIND_LOST].sum() - counts[_TLB_FLUSH])
         new = (counts[1 : 2 * functions : 2] > 0) & ~self._has_return
         if self._waiting is None and bool((new & self._entries).any()):
@@ -218,12 +214,12 @@ class Tabulator:
         self._has_return |= new
         self._entries |= counts[0 : 2 * functions : 2] > 0
 
-    def _begin(self) -> Iterator[pl.DataFrame]:
+    def _begin(self) -> Iterator[Part]:
         waiting, self._waiting = self._waiting or [], None
         while waiting:
             yield from self._pair(waiting.pop(0), more=bool(waiting))
 
-    def _pair(self, piece: RawEvents, *, more: bool = False) -> Iterator[pl.DataFrame]:
+    def _pair(self, piece: RawEvents, *, more: bool = False) -> Iterator[Part]:
         """Pair the calls of a piece; with `more` at hand, give nothing yet."""
         raw, cell = piece.rows, self._cell
         if self._wrong:  # the rows are of no use: only what has to be known is gathered
@@ -256,7 +252,10 @@ class Tabulator:
         if self._frames.undecided:
             self._learn_pairs(int(cell[pairing.GONE]), rows)
         ready = min(pairing.first_open_row(self._calls, cell), rows - self._hold // _SLACK)
-        yield from self._give(max(ready, rows - self._hold))
+        ready = max(ready, rows - self._hold)
+        # Whole parts only: each becomes a row group of a file.
+        gone = int(cell[pairing.GONE])
+        yield from self._give(gone + (ready - gone) // self._given * self._given)
 
     def _check_bounds(self) -> None:
         """Refuse what would take memory without bound, and is no kernel's trace."""
@@ -271,16 +270,22 @@ class Tabulator:
     def _make_room(self, more: int) -> None:
         """Make room for the rows, calls and late events that `more` raw events can bring."""
         cell = self._cell
-        gone, rows, base = (int(cell[i]) for i in (pairing.GONE, pairing.ROWS, pairing.BASE))
-        kept, capacity = rows - gone, len(self._rows.seq)
-        if rows - base + more > capacity:
-            to = self._rows
-            if kept > gone - base or kept + more > capacity:
-                to = columns.new_rows(kept + more + min(self._hold, kept + more))
-            for old, new in zip(self._rows, to, strict=True):
-                new[..., :kept] = old[..., gone - base : rows - base]
-            self._rows = to
-            cell[pairing.BASE] = gone
+        gone, rows = int(cell[pairing.GONE]), int(cell[pairing.ROWS])
+        if rows - gone + more > len(self._rows.seq):
+            # Rows stand in a ring: what is held back is moved when it grows, and never again.
+            mask = (1 << (rows - gone + more + self._given - 1).bit_length()) - 1
+            larger = columns.new_rows(mask + 1)
+            numbers = np.arange(gone, rows)
+            at, to = numbers & cell[pairing.MASK], numbers & mask
+            for name, old, new in zip(larger._fields, self._rows, larger, strict=True):
+                if name != "values":
+                    new[to] = old[at]
+            used = int(np.bitwise_or.reduce(larger.valid[to], initial=0))
+            for code in range(len(VALUE_COLUMNS)):
+                if used >> code & 1:  # untouched memory costs nothing
+                    larger.values[code, to] = self._rows.values[code, at]
+            self._rows = larger
+            cell[pairing.MASK] = mask
         # Untouched memory costs nothing.
         for name, used, make in (
             ("_calls", int(cell[pairing.OPEN]), columns.new_calls),
@@ -299,162 +304,78 @@ class Tabulator:
         order = np.argsort(self._late.row_seq[:came], kind="stable")
         late = columns.Late(*(column[order] for column in self._late))
         site = late.raw["site"]
-        site[site != 0] |= _EARLIER
-        late.raw["values"][late.what == pairing.STACKED, 0] |= np.uint64(_EARLIER)
+        site[site != 0] |= EARLIER
+        late.raw["values"][late.what == pairing.STACKED, 0] |= np.uint64(EARLIER)
         return late
 
     def _learn_pairs(self, first: int, end: int) -> None:
         """Learn from the rows that show a page and its frame."""
-        base = int(self._cell[pairing.BASE])
-        part = slice(first - base, end - base)
-        values = self._rows.values[:, part]
-        both = (1 << VALUE_COLUMNS.index("page")) | (1 << VALUE_COLUMNS.index("pfn"))
-        has = np.flatnonzero(self._rows.valid[part] & both == both)
-        pfn, page = values[VALUE_COLUMNS.index("pfn")], values[VALUE_COLUMNS.index("page")]
-        self._frames.learn(pfn[has], page[has])
+        both = np.uint32(_PAGE | _PFN)
+        while first < end:
+            part = self._place(first, end)
+            has = np.flatnonzero(self._rows.valid[part] & both == both)
+            values = self._rows.values[:, part]
+            pfn, page = values[VALUE_COLUMNS.index("pfn")], values[VALUE_COLUMNS.index("page")]
+            self._frames.learn(pfn[has], page[has])
+            first += part.stop - part.start
 
-    def _give(self, end: int) -> Iterator[pl.DataFrame]:
+    def _place(self, first: int, end: int) -> slice:
+        """Where rows stand in the ring, up to its end."""
+        at = first & int(self._cell[pairing.MASK])
+        return slice(at, min(at + end - first, len(self._rows.seq)))
+
+    def _give(self, end: int) -> Iterator[Part]:
         """Give the rows up to `end` away."""
         cell = self._cell
         while not self._wrong and cell[pairing.GONE] < end:
             first = int(cell[pairing.GONE])
-            last = min(end, first + GIVEN)
+            place = self._place(first, min(end, first + self._given))
+            last = first + place.stop - place.start
             self._learn_pairs(first, last)
-            frame = self._frame(first - int(cell[pairing.BASE]), last - int(cell[pairing.BASE]))
+            part = self._part(place)
             cell[pairing.GONE] = last
-            yield self._frames.fill(frame).select(list(SCHEMA))
+            yield part
 
-    def _frame(self, first: int, end: int) -> pl.DataFrame:
-        """Turn a part of the columns into a frame with the schema's columns."""
-        r = columns.Rows(*(column[..., first:end] for column in self._rows))
-        plain = {
-            name: getattr(r, name).copy()
-            for name in ("seq", "ts", "cpu", "pid", "ctx", "valid", "duration", *_MASKED)
+    def _part(self, place: slice) -> Part:
+        """Copy a part of the columns out: their room is used again."""
+        r = columns.Rows(*(made[..., place] for made in self._rows))
+        valid = r.valid.copy()
+        values = dict(zip(VALUE_COLUMNS, r.values, strict=True))
+        self._fill_frames(values, valid)
+        none, every = int(np.bitwise_or.reduce(valid)), int(np.bitwise_and.reduce(valid))
+
+        def some(made: NDArray[np.generic], bit: int) -> Column:
+            if not none & 1 << bit:
+                return Column()
+            return Column(made.copy(), None if every & 1 << bit else valid, bit)
+
+        pid, duration, reason = r.pid.copy(), r.duration.copy(), r.reason.copy()
+        traced = (valid & np.uint32(pairing.ENTRY_TRACED)) != 0
+        found = {name: Column(getattr(r, name).copy()) for name in ("seq", "ts", "cpu", "ctx")}
+        found |= {name: some(values[name], code) for code, name in enumerate(VALUE_COLUMNS)}
+        found |= {n: some(getattr(r, n), bit.bit_length() - 1) for n, bit in _MASKED.items()}
+        found |= {
+            "op": Column(r.op.copy(), names=OPS),
+            "pid": column(pid, pid > NO_TASK),
+            "duration": column(duration, duration != pairing.NO_DURATION),
+            "reason": column(reason, reason != pairing.NO_REASON, REASONS),
+            "entry_traced": Column(traced),
+            "comm": self._names.comm(r.comm),
+            "site": self._names.site(r.site, found["caller"], r.stack),
+            "stack": self._names.stack(r.stack),
         }
-        plain |= {name: r.values[code].copy() for code, name in enumerate(VALUE_COLUMNS)}
-        frame = pl.DataFrame(plain).select(
-            "seq",
-            "ts",
-            "cpu",
-            pl.when(pl.col("pid") > NO_TASK).then("pid"),
-            "ctx",
-            pl.when(pl.col("duration") != pairing.NO_DURATION).then("duration"),
-            *(_where(name, 1 << code) for code, name in enumerate(VALUE_COLUMNS)),
-            *(_where(name, bit) for name, bit in _MASKED.items()),
-            entry_traced=(pl.col("valid") & pairing.ENTRY_TRACED) != 0,
-        )
-        return self._names.name_sites(
-            frame.with_columns(
-                pl.Series("op", OPS, dtype=pl.Enum(OPS)).gather(r.op),
-                self._names.comm(r.comm),
-                self._names.site(r.site),
-                self._names.stack(r.stack),
-                _REASONS.gather(r.reason),
-            )
-        )
+        return Part(len(valid), found)
 
-
-def _where(name: str, bit: int) -> pl.Expr:
-    """Column, null where its bit is not set."""
-    return pl.when((pl.col("valid") & bit) != 0).then(pl.col(name)).alias(name)
-
-
-class _Names:
-    """Task names and call sites by their numbers, and the sites of bare addresses."""
-
-    def __init__(self, symbols: Callable[[], Symboliser | None]) -> None:
-        self._comms = _categories((), "comm")
-        self.sites = _categories((), "site")
-        self.earlier = self.sites
-        self.stacks = _categories((), "stack")
-        self.earlier_stacks = self.stacks
-        self._find_symbols = symbols
-        self._symbols: Symboliser | None = None
-        self._asked = False
-
-    def take(self, comms: Sequence[str], sites: Sequence[str], stacks: Sequence[str]) -> None:
-        """Take the tables of a piece."""
-        if len(comms) > len(self._comms):
-            self._comms = _categories(comms, "comm")
-        if len(sites) > len(self.sites):
-            self.sites = _categories(sites, "site")
-        if len(stacks) > len(self.stacks):
-            self.stacks = _categories(stacks, "stack")
-
-    def comm(self, codes: NDArray[np.uint32]) -> pl.Series:
-        """Task names by number; null for 0."""
-        return self._comms.gather(codes)
-
-    def site(self, codes: NDArray[np.uint32]) -> pl.Series:
-        """Call sites by number, those of an earlier pass with a mark; null for 0."""
-        return _gathered(codes, self.sites, self.earlier)
-
-    def stack(self, codes: NDArray[np.uint32]) -> pl.Series:
-        """Stack traces by number, likewise."""
-        return _gathered(codes, self.stacks, self.earlier_stacks)
-
-    def name_sites(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Fill `site` from `caller` where the trace had only the address, then from `stack`."""
-        return self._name_stacks(self._name_callers(frame))
-
-    def _name_stacks(self, frame: pl.DataFrame) -> pl.DataFrame:
-        unnamed = pl.col("site").is_null() & pl.col("caller").is_null()
-        stacks = (
-            frame.lazy()
-            .filter(unnamed & pl.col("stack").is_not_null())
-            .select(pl.col("stack").unique())
-            .collect()
-        )
-        if stacks.is_empty():
-            return frame
-        texts = stacks.get_column("stack").cast(pl.String)
-        sites = pl.Series("above", [caller_in(text) for text in texts], pl.String)
-        return (
-            frame.join(
-                stacks.with_columns(sites.cast(pl.Categorical())),
-                on="stack",
-                how="left",
-                maintain_order="left",
-            )
-            .with_columns(
-                pl.when(unnamed).then("above").otherwise("site").alias("site"),
-            )
-            .drop("above")
-        )
-
-    def _name_callers(self, frame: pl.DataFrame) -> pl.DataFrame:
-        unnamed = pl.col("site").is_null() & pl.col("caller").is_not_null()
-        callers = frame.lazy().filter(unnamed).select(pl.col("caller").unique()).collect()
-        if callers.is_empty():
-            return frame
-        if not self._asked:
-            self._symbols, self._asked = self._find_symbols(), True
-        if self._symbols is None:
-            return frame
-        names = self._symbols.lookup_many(callers.to_series().to_numpy())
-        named = pl.Series("named", [name or None for name in names], pl.String)
-        return (
-            frame.join(
-                callers.with_columns(named.cast(pl.Categorical())),
-                on="caller",
-                how="left",
-                maintain_order="left",
-            )
-            .with_columns(pl.coalesce("site", "named").alias("site"))
-            .drop("named")
-        )
-
-
-def _gathered(codes: NDArray[np.uint32], names: pl.Series, earlier: pl.Series) -> pl.Series:
-    """Names by number; those of an earlier pass have a mark."""
-    marked = codes >= _EARLIER
-    if not marked.any():
-        return names.gather(codes)
-    old = earlier.gather(np.where(marked, codes - _EARLIER, 0))
-    new = names.gather(np.where(marked, 0, codes))
-    return old.zip_with(pl.Series(marked), new)
-
-
-def _categories(names: Sequence[str], column: str) -> pl.Series:
-    """Categorical series of names; index 0 ("unknown") is null."""
-    return pl.Series(column, [None, *names[1:]], dtype=pl.String).cast(pl.Categorical())
+    def _fill_frames(
+        self, values: dict[str, NDArray[np.uint64]], valid: NDArray[np.uint32]
+    ) -> None:
+        """Work frame numbers out where only the page is known."""
+        lacks = np.flatnonzero(valid & np.uint32(_PAGE | _PFN) == _PAGE)
+        if not len(lacks):
+            return
+        found = self._frames.fill(values["page"][lacks])
+        if found is not None:
+            pfn, is_known = found
+            values["pfn"] = values["pfn"].copy()
+            values["pfn"][lacks] = pfn
+            valid[lacks[is_known]] |= np.uint32(_PFN)

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 
+from collectors.events import OP_CODE
 from collectors.facts.model import Fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from collectors.part import Part
 
 MOST: Final = 16
 """Distinct ranges that are kept, the most frequent first."""
@@ -20,7 +26,6 @@ MOST: Final = 16
 _RANGES_KEPT: Final = 1 << 18
 _RANGES: Final = {"seen_ranges": ["area_alloc", "vmalloc"], "seen_flushes": ["flush_range"]}
 """Facts that are ranges, and the operations whose `start` and `end` they come from."""
-_OPS: Final = ["kmap", "kmap_local", "area_alloc", "vmalloc", "flush_range"]
 _ERRORS: Final = 0xFFFF_F000
 """Addresses from here on are error codes (include/linux/err.h)."""
 
@@ -43,33 +48,52 @@ class Seen:
         self._lowest: tuple[int, int] | None = None  # address, frame
         self._ranges = {name: _Counter() for name in _RANGES}
 
-    def add(self, events: pl.DataFrame) -> None:
-        """Take further rows of the event table.
-
-        Parameters
-        ----------
-        events
-            Columns of :data:`collectors.events.SCHEMA`.
-        """
-        vaddr, pfn = pl.col("vaddr"), pl.col("pfn")
-        wanted = events.filter(pl.col("op").is_in(_OPS)).select(
-            "op", "cpu", "vaddr", "pfn", "start", "end"
-        )
-        mapped = wanted.filter(vaddr.is_between(1, _ERRORS - 1))
-        self._pool.add(mapped.filter(pl.col("op") == "kmap").get_column("vaddr"))
-        local = mapped.filter(pl.col("op") == "kmap_local")
-        for cpu, highest in local.group_by("cpu").agg(vaddr.max()).iter_rows():
-            self._local[cpu] = max(self._local.get(cpu, 0), highest)
-        # the lowest address of all: a lowmem page, unless only highmem was mapped
-        low = local.filter(pfn.is_not_null() & (vaddr == vaddr.filter(pfn.is_not_null()).min()))
-        if low.height:
-            found = low.select(vaddr.first(), pfn.min()).row(0)
-            self._lowest = found if self._lowest is None else min(self._lowest, found)
-        maps = wanted.filter(pl.col("op").is_in(["kmap", "kmap_local"]))
-        self._pfns.add(maps.get_column("pfn"))
+    def add(self, part: Part) -> None:
+        """Take further rows of the event table."""
+        op = part.columns["op"].values
+        assert op is not None  # is never null
+        kmap, local = (np.flatnonzero(op == OP_CODE[name]) for name in ("kmap", "kmap_local"))
+        vaddr, pfn = part.columns["vaddr"], part.columns["pfn"]
+        is_address = vaddr.has(part.rows)
+        if vaddr.values is not None:
+            is_address &= (vaddr.values > 0) & (vaddr.values < _ERRORS)
+            self._pool.add(vaddr.values[kmap[is_address[kmap]]])
+            self._add_local(part, local[is_address[local]], vaddr.values)
+        if pfn.values is not None:
+            has = pfn.has(part.rows)
+            for rows in (kmap, local):
+                self._pfns.add(pfn.values[rows[has[rows]]])
         for name, ops in _RANGES.items():
-            ranges = wanted.filter(pl.col("op").is_in(ops) & (pl.col("start") < pl.col("end")))
-            self._ranges[name].add(ranges.select("start", "end"))
+            self._add_ranges(self._ranges[name], part, np.isin(op, [OP_CODE[o] for o in ops]))
+
+    def _add_local(self, part: Part, rows: NDArray[np.intp], vaddr: NDArray[np.uint64]) -> None:
+        """Take the rows of kmap_local that got an address."""
+        cpu = part.columns["cpu"].values
+        assert cpu is not None  # is never null
+        cpus = cpu[rows]
+        highest = np.zeros(int(cpus.max(initial=0)) + 1, np.uint64)
+        np.maximum.at(highest, cpus, vaddr[rows])
+        for number in np.flatnonzero(highest).tolist():
+            self._local[number] = max(self._local.get(number, 0), int(highest[number]))
+        pfn = part.columns["pfn"]
+        if pfn.values is None:
+            return
+        rows = rows[pfn.has(part.rows)[rows]]
+        if len(rows):
+            # the lowest address of all: a lowmem page, unless only highmem was mapped
+            least = int(vaddr[rows].min())
+            found = least, int(pfn.values[rows[vaddr[rows] == least]].min())
+            self._lowest = found if self._lowest is None else min(self._lowest, found)
+
+    def _add_ranges(self, counter: _Counter, part: Part, wanted: NDArray[np.bool_]) -> None:
+        start, end = part.columns["start"], part.columns["end"]
+        if start.values is None or end.values is None:
+            return
+        rows = np.flatnonzero(wanted)
+        rows = rows[(start.has(part.rows) & end.has(part.rows))[rows]]
+        rows = rows[start.values[rows] < end.values[rows]]
+        if len(rows):
+            counter.add(pl.DataFrame({"start": start.values[rows], "end": end.values[rows]}))
 
     def facts(self, source: str, raw_events: Iterable[str] = ()) -> dict[str, Fact]:
         """Write down what was seen.
@@ -109,10 +133,10 @@ class _Bounds:
     def __init__(self) -> None:
         self._all: list[int] = []
 
-    def add(self, values: pl.Series) -> None:
-        """Take further numbers; nulls do not count."""
-        low, high = values.min(), values.max()
-        if isinstance(low, int) and isinstance(high, int):
+    def add(self, values: NDArray[np.uint64]) -> None:
+        """Take further numbers."""
+        if len(values):
+            low, high = int(values.min()), int(values.max())
             self._all = [min(*self._all, low, high), max(*self._all, low, high)]
 
     def both(self) -> tuple[int, int] | None:
@@ -131,8 +155,6 @@ class _Counter:
 
     def add(self, ranges: pl.DataFrame) -> None:
         """Take further ranges, columns `start` and `end`."""
-        if ranges.is_empty():
-            return
         counts = ranges.group_by("start", "end").len("n")
         if self._counts is not None:
             counts = pl.concat([self._counts, counts])

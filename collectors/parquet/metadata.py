@@ -115,7 +115,7 @@ class Document:
         self.notes = self._texts("notes")
         self.markers = tuple(
             Marker(_is(seq, int), _is(ts, int), _is(text, str))
-            for seq, ts, text in self._get("markers", list)
+            for seq, ts, text in _is(self._top.get("markers", []), list)  # the first files had none
         )
 
     def _get(self, name: str, kind: type) -> Any:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zlib
 from dataclasses import replace
 from queue import Empty, Full, Queue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from collectors.capture import BATCH_ROWS
 from collectors.errors import HmtraceError
-from collectors.events import SCHEMA
-from collectors.parquet.layout import KEY
+from collectors.events import SCHEMA, empty
+from collectors.parquet.chunks import Encoder, footer, row_group
+from collectors.parquet.layout import ARROW_KEY, AUTHOR, CHECKSUMS_KEY, KEY, MAGIC
 from collectors.parquet.metadata import encode
+from collectors.part import part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
-    from typing import Self
+    from typing import BinaryIO, Self
 
     from collectors.capture import Capture
+    from collectors.part import Part
 
-_AHEAD: Final = 3
-"""Frames that wait to be written."""
-_LEVEL: Final = 1
-"""zstd level: of 3 and 1, the file differs by 5 %."""
+_AHEAD: Final = 2
+"""Parts that wait to be written."""
 
 
 class _GivenUpError(Exception):
@@ -35,7 +37,10 @@ class _GivenUpError(Exception):
 
 
 class TableWriter:
-    """Writes frames of the event table to a file, in a thread of its own.
+    """Writes parts of the event table to a file, each a row group, in a thread of its own.
+
+    polars encodes a column at a time and looks at each several times over: it takes ten times as
+    long as the loops of :mod:`collectors.parquet.encoding`, pyarrow four times.
 
     To be used in a ``with`` statement: leaving it without :meth:`finish` gives up, and leaves a
     file that means nothing.
@@ -48,22 +53,22 @@ class TableWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._frames: Queue[pl.DataFrame | None] = Queue(_AHEAD)
+        self._parts: Queue[Part | None] = Queue(_AHEAD)
         self._given_up = False
         self._metadata = ""
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="hmtrace-parquet", daemon=True)
 
-    def write(self, frame: pl.DataFrame) -> None:
-        """Append rows.
+    def write(self, part: Part) -> None:
+        """Append rows; their arrays must not change any more.
 
         Raises
         ------
         HmtraceError
             If the file cannot be written.
         """
-        if frame.height:
-            self._put(frame)
+        if part.rows:
+            self._put(part)
 
     def finish(self, metadata: str) -> None:
         """Complete the file.
@@ -84,10 +89,10 @@ class TableWriter:
             self._thread.join(0.1)
         self._check()
 
-    def _put(self, frame: pl.DataFrame | None) -> None:
+    def _put(self, part: Part | None) -> None:
         while self._thread.is_alive():
             try:
-                self._frames.put(frame, timeout=0.1)
+                self._parts.put(part, timeout=0.1)
             except Full:
                 continue
             return
@@ -107,29 +112,42 @@ class TableWriter:
 
     def _run(self) -> None:
         try:
-            source = register_io_source(self._pull, schema=SCHEMA)
-            source.sink_parquet(
-                self._path,
-                compression="zstd",
-                compression_level=_LEVEL,
-                row_group_size=BATCH_ROWS,
-                metadata=lambda _: {KEY: self._metadata},
-            )
+            with self._path.open("wb") as file:
+                self._write_to(file)
         except BaseException as error:
             self._error = error
 
-    def _pull(self, columns: list[str] | None, *_: Any) -> Iterator[pl.DataFrame]:
-        """What polars calls for rows, in a thread of its own."""
+    def _write_to(self, file: BinaryIO) -> None:
+        """Write the file, row group by row group as they come."""
+        encoder = Encoder()
+        at = file.write(MAGIC)
+        rows, groups, checksums = 0, [], []
+        while (part := self._next()) is not None:
+            chunks, begin, checksum = [], at, 0
+            for name in SCHEMA:
+                chunk = encoder.encode(name, part.columns[name], part.rows)
+                chunks.append(chunk.description(at))
+                for page in (chunk.dictionary, chunk.page):
+                    at += file.write(page)
+                    checksum = zlib.crc32(page, checksum)
+            groups.append(row_group(chunks, at - begin, part.rows))
+            checksums.append((begin, at, checksum))
+            rows += part.rows
+        metadata = {
+            KEY: self._metadata,
+            CHECKSUMS_KEY: json.dumps(checksums, separators=(",", ":")),
+            ARROW_KEY: _arrow_schema(),
+        }
+        file.write(footer(rows, groups, metadata, AUTHOR))
+
+    def _next(self) -> Part | None:
+        """Wait for rows; None: there are no more."""
         while True:
             try:
-                frame = self._frames.get(timeout=0.1)
+                return self._parts.get(timeout=0.1)
             except Empty:
                 if self._given_up:
                     raise _GivenUpError from None
-                continue
-            if frame is None:
-                return
-            yield frame if columns is None else frame.select(columns)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -142,8 +160,8 @@ class TableWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._given_up = True
-        while not self._frames.empty():
-            self._frames.get_nowait()
+        while not self._parts.empty():
+            self._parts.get_nowait()
         self._thread.join()
 
 
@@ -170,7 +188,16 @@ def write_capture(capture: Capture, path: Path) -> Capture:
     rows = 0
     with TableWriter(path) as writer:
         for frame in capture.batches():
-            writer.write(frame)
+            for some in frame.iter_slices(BATCH_ROWS):
+                writer.write(part_of(some))
             rows += frame.height
         writer.finish(encode(capture, rows))
     return replace(capture, events=pl.scan_parquet(path, glob=False))
+
+
+def _arrow_schema() -> str:
+    """What polars writes down of its types, so that it finds its categories again."""
+    file = io.BytesIO()
+    empty().write_parquet(file)
+    file.seek(0)
+    return pl.read_parquet_metadata(file)[ARROW_KEY]

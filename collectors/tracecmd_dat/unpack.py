@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from threading import local
+from typing import TYPE_CHECKING, Final
 
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from zstandard import ZstdDecompressor
 
 ALGORITHMS = ("none", "zstd", "zlib")
 _AT_ONCE = 1 << 20
@@ -26,6 +29,23 @@ _MAX_THREADS = 8
 def threads() -> int:
     """Threads to work with: as many as there are CPUs, at most 8."""
     return min(os.cpu_count() or 1, _MAX_THREADS)
+
+
+class _PerThread(local):
+    """Decompressors, one a thread: to make one takes as long as to use it for a chunk."""
+
+    decompressor: ZstdDecompressor | None = None
+
+
+_PER_THREAD: Final = _PerThread()
+
+
+def _decompressor() -> ZstdDecompressor:
+    if _PER_THREAD.decompressor is None:
+        from zstandard import ZstdDecompressor
+
+        _PER_THREAD.decompressor = ZstdDecompressor()
+    return _PER_THREAD.decompressor
 
 
 def expand(data: memoryview, size: int, algorithm: str, cursor: Cursor) -> bytes:
@@ -49,14 +69,12 @@ def expand(data: memoryview, size: int, algorithm: str, cursor: Cursor) -> bytes
     """
     with _damage(cursor):
         if algorithm == "zstd":
-            import zstandard
+            from zstandard import frame_content_size
 
             # A frame that names its size must name this one: zstandard would allocate it.
-            named = zstandard.frame_content_size(data)
+            named = frame_content_size(data)
             more = named > size
-            out: bytes = (
-                b"" if more else zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-            )
+            out: bytes = b"" if more else _decompressor().decompress(data, max_output_size=size)
         else:
             decoder = zlib.decompressobj()
             out = decoder.decompress(data, size + 1)

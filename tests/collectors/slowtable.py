@@ -104,8 +104,9 @@ def slow_table(raw):
         row |= {"seq": seq, "entry_traced": True}
         if function is None:
             row["op"] = OP_CODE["switch"]
-            row["next_pid"] = int(event["values"][2])
-            row["blocked"] = bool(event["values"][1])
+            if event["present"] & 4:  # of a switch without a next task nothing is known
+                row["next_pid"] = int(event["values"][2])
+                row["blocked"] = bool(event["values"][1])
             put_caller(row, event)
             rows.append(row)
             last[cpu] = (row, pid)

@@ -4,18 +4,19 @@ import polars as pl
 
 from collectors.events import SCHEMA
 from collectors.facts.seen import MOST, Seen
+from collectors.part import part_of
 
 
 def table(*rows):
-    return pl.DataFrame(list(rows), schema=SCHEMA)
+    return pl.DataFrame([{"cpu": 0} | row for row in rows], schema=SCHEMA)
 
 
 def seen(events, source, raw_events=()):
     """Facts of a table: the same, whether it comes whole or row by row."""
     whole, pieces = Seen(), Seen()
-    whole.add(events)
+    whole.add(part_of(events))
     for row in range(events.height):
-        pieces.add(events[row : row + 1])
+        pieces.add(part_of(events[row : row + 1]))
     assert whole.facts(source, raw_events) == pieces.facts(source, raw_events)
     return whole.facts(source, raw_events)
 

@@ -1,0 +1,112 @@
+"""Numbering the different values of a column. Import only to decode or write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEW: Final = 1 << 13
+"""Different values for which a table fits into a processor's second cache."""
+
+
+_BARE: Any = {"cache": True, "nogil": True, "_nrt": False}
+"""Without numba's reference counts, which would be taken for every array at every call."""
+
+
+@numba.njit(**_BARE)
+def dictionary(
+    values: NDArray[np.int64],
+    slots: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    codes: NDArray[np.int32],
+) -> int:
+    """Number the different values in the order in which they come.
+
+    Parameters
+    ----------
+    values : ndarray of int64, shape (n,)
+    slots : ndarray of int32, shape (a power of 2,)
+        All -1; larger than `keys`.
+    keys : ndarray of int64, shape (limit,)
+        Filled with the different values.
+    codes : ndarray of int32, shape (n,)
+        Filled with the number of each value.
+
+    Returns
+    -------
+    int
+        Number of different values, -1 if there are more than `keys` has room for.
+    """
+    mask = slots.shape[0] - 1
+    used = 0
+    before, code = np.int64(0), np.int64(-1)
+    for i in range(values.shape[0]):
+        value = values[i]
+        if code < 0 or value != before:
+            before = value
+            mixed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
+            at = np.int64(mixed >> np.uint64(33)) & mask
+            code = np.int64(slots[at])
+            while code >= 0 and keys[code] != value:
+                at = (at + 1) & mask
+                code = np.int64(slots[at])
+            if code < 0:
+                if used == keys.shape[0]:
+                    return -1
+                slots[at] = used
+                keys[used] = value
+                code = np.int64(used)
+                used += 1
+        codes[i] = code
+    return used
+
+
+class Numbering:
+    """Numbers the values of one column after the other, in the same room."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(FEW, np.int64)
+        self._slots = np.empty(2 * FEW, np.int32)
+        self._codes = np.empty(0, np.int32)
+
+    def of(
+        self, values: NDArray[np.int64], most: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None:
+        """Number the values of a column.
+
+        Parameters
+        ----------
+        values : ndarray of int64, shape (n,)
+        most
+            Different values at most; None: any number.
+
+        Returns
+        -------
+        keys : ndarray of int64, shape (different,)
+            In the order in which they come.
+        codes : ndarray of int32, shape (n,)
+            Position of each value in `keys`. Both are overwritten by the next call. None where
+            there are more than `most`.
+        """
+        if len(values) > len(self._codes):
+            self._codes = np.empty(len(values), np.int32)
+        different = self._try(values, min(most or FEW, FEW))
+        if different < 0 and (most is None or most > FEW):
+            different = self._try(values, len(values) if most is None else most)
+        if different < 0:
+            return None
+        return self._keys[:different], self._codes[: len(values)]
+
+    def _try(self, values: NDArray[np.int64], most: int) -> int:
+        if most > len(self._keys):
+            self._keys = np.empty(most, np.int64)
+            self._slots = np.empty(1 << (2 * most).bit_length(), np.int32)
+        slots = self._slots[: 1 << (2 * most - 1).bit_length()]
+        slots.fill(-1)
+        found: int = dictionary(values, slots, self._keys[:most], self._codes)
+        return found

@@ -1,0 +1,161 @@
+"""Names of tasks, call sites and stack traces for the event table, by their numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from collectors.distinct import Numbering
+from collectors.part import Column, column
+from collectors.stacks import caller_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+EARLIER: Final = np.uint32(1 << 31)
+"""Mark of a number that an earlier pass over the trace gave."""
+
+
+class Symboliser(Protocol):
+    """What turns return addresses into call sites (:class:`collectors.symbols.Symbols`)."""
+
+    def lookup_many(self, addresses: NDArray[np.uint64]) -> list[str]:
+        """Symbol with offset of each address, "" where there is none."""
+        ...
+
+
+class Names:
+    """Names by number, and the call sites of bare addresses. Number 0 has no name.
+
+    Parameters
+    ----------
+    symbols
+        Called when the first address of a call site has to be named.
+
+    Attributes
+    ----------
+    sites, stacks
+        Those of this pass over the trace, as far as they are known.
+    earlier, earlier_stacks
+        Those of the pass before.
+    """
+
+    def __init__(self, symbols: Callable[[], Symboliser | None]) -> None:
+        self._comms: Sequence[str] = ("",)
+        self.sites: Sequence[str] = ("",)
+        self.earlier: Sequence[str] = ("",)
+        self.stacks: Sequence[str] = ("",)
+        self.earlier_stacks: Sequence[str] = ("",)
+        self._find_symbols = symbols
+        self._symbols: Symboliser | None = None
+        self._asked = False
+        self._numbering = Numbering()
+        self._callers: dict[int, str] = {}
+        self._tops: dict[str, str] = {}
+
+    def take(self, comms: Sequence[str], sites: Sequence[str], stacks: Sequence[str]) -> None:
+        """Take the tables of a piece."""
+        if len(comms) > len(self._comms):
+            self._comms = tuple(comms)
+        if len(sites) > len(self.sites):
+            self.sites = tuple(sites)
+        if len(stacks) > len(self.stacks):
+            self.stacks = tuple(stacks)
+
+    def comm(self, numbers: NDArray[np.uint32]) -> Column:
+        """Task names."""
+        return _named(numbers.copy(), self._comms)
+
+    def stack(self, numbers: NDArray[np.uint32]) -> Column:
+        """Stack traces."""
+        return _named(*_together(numbers, self.stacks, self.earlier_stacks))
+
+    def site(
+        self, numbers: NDArray[np.uint32], caller: Column, stacks: NDArray[np.uint32]
+    ) -> Column:
+        """Call sites: as the trace has them, else of the caller's address, else of the stack."""
+        found, names = _together(numbers, self.sites, self.earlier)
+        unnamed = found == 0
+        if caller.values is not None:
+            has = caller.has(len(found))
+            found, names = self._of_callers(found, names, caller.values, unnamed & has)
+            unnamed &= ~has
+        traced, texts = _together(stacks, self.stacks, self.earlier_stacks)
+        return _named(*self._of_stacks(found, names, traced, texts, unnamed & (traced != 0)))
+
+    def _of_callers(
+        self,
+        found: NDArray[np.uint32],
+        names: Sequence[str],
+        callers: NDArray[np.uint64],
+        wanted: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.uint32], Sequence[str]]:
+        """Name the callers of the rows that are `wanted`."""
+        if not wanted.any():
+            return found, names
+        if not self._asked:
+            self._symbols, self._asked = self._find_symbols(), True
+        if self._symbols is None:
+            return found, names
+        addresses, codes = self._different(callers[wanted])
+        new = np.array([a for a in addresses if a not in self._callers], np.uint64)
+        if len(new):
+            self._callers |= zip(new.tolist(), self._symbols.lookup_many(new), strict=True)
+        return _added(found, names, wanted, codes, [self._callers[a] for a in addresses])
+
+    def _of_stacks(
+        self,
+        found: NDArray[np.uint32],
+        names: Sequence[str],
+        stacks: NDArray[np.uint32],
+        texts: Sequence[str],
+        wanted: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.uint32], Sequence[str]]:
+        """Name the rows that are `wanted` by who calls in their stack traces."""
+        if not wanted.any():
+            return found, names
+        numbers, codes = self._different(stacks[wanted].astype(np.uint64))
+        tops = []
+        for text in (texts[number] for number in numbers):
+            if text not in self._tops:
+                self._tops[text] = caller_in(text) or ""
+            tops.append(self._tops[text])
+        return _added(found, names, wanted, codes, tops)
+
+    def _different(self, values: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.int32]]:
+        numbered = self._numbering.of(values.view(np.int64))
+        assert numbered is not None  # any number is allowed
+        keys, codes = numbered
+        return keys.view(np.uint64).tolist(), codes
+
+
+def _added(
+    found: NDArray[np.uint32],
+    names: Sequence[str],
+    wanted: NDArray[np.bool_],
+    codes: NDArray[np.int32],
+    new: list[str],
+) -> tuple[NDArray[np.uint32], Sequence[str]]:
+    """Put further names behind those that there are; "" is none."""
+    numbers = np.array([len(names) + n if name else 0 for n, name in enumerate(new)], np.uint32)
+    found[wanted] = numbers[codes]
+    return found, [*names, *new]
+
+
+def _together(
+    numbers: NDArray[np.uint32], names: Sequence[str], earlier: Sequence[str]
+) -> tuple[NDArray[np.uint32], Sequence[str]]:
+    """Numbers into one table, also those of an earlier pass, which have a mark; a copy."""
+    marked = numbers >= EARLIER
+    if not marked.any():
+        return numbers.copy(), names
+    old = numbers & ~EARLIER
+    old[old != 0] += np.uint32(len(names))
+    return np.where(marked, old, numbers), [*names, *earlier]
+
+
+def _named(numbers: NDArray[np.uint32], names: Sequence[str]) -> Column:
+    return column(numbers, numbers != 0, names)
