@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from replay.lock_order import LockOrder
-from replay.pool_stream import GET_CODE, is_window_flush, passes_of
+from replay.pool_stream import GET_CODE, is_window_flush, pass_flushed, passes_of
 from replay.survey import survey
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class PoolSequence:
         Row of the event table of every traced flush_all_zero_pkmaps.
     pass_flushed : ndarray of int8
         Per pass: 1 the TLB was flushed, 0 it was not, -1 not known.
-    moved_unmaps, assumed_free : int
-        kunmaps whose place an observed address decided; new mappings of slots whose initial
-        state was not known.
+    moved_unmaps, told_passes, assumed_free : int
+        kunmaps that were put behind a flush by what was observed; flushes whose TLB flush, or its
+        absence, decided that; new mappings of slots whose initial state was not known.
     """
 
     piece: Piece
@@ -89,6 +89,7 @@ class PoolSequence:
     passes: NDArray[np.int64]
     pass_flushed: NDArray[np.int8]
     moved_unmaps: int
+    told_passes: int
     assumed_free: int
 
     @property
@@ -141,7 +142,7 @@ def linearise(
     HmtraceError
         If the trace contradicts itself so much that its order cannot be searched in memory.
     """
-    facts = survey(events, state).pool
+    facts = survey(events, state, window).pool
     order = LockOrder(window, facts, state=state, losses=losses)
     piece = order.feed(events, 0, last=True)
     calls = piece.calls
@@ -164,6 +165,7 @@ def linearise(
         passes=passes.get_column("row").to_numpy().astype(np.int64),
         pass_flushed=_pass_flushed(events, passes, window),
         moved_unmaps=order.moved_unmaps,
+        told_passes=order.told_passes,
         assumed_free=order.assumed_free,
     )
 
@@ -172,25 +174,7 @@ def _pass_flushed(
     events: pl.DataFrame, passes: pl.DataFrame, window: PoolWindow
 ) -> NDArray[np.int8]:
     ranges = events.filter(pl.col("op") == "flush_range")
+    if not ranges.height:
+        return np.full(passes.height, -1, np.int8)
     flushes = ranges.filter(is_window_flush(window)).get_column("seq").to_numpy()
-    return pass_flushed(passes.get_column("seq").to_numpy(), flushes, traced=ranges.height > 0)
-
-
-def pass_flushed(
-    passes: NDArray[np.uint64], flushes: NDArray[np.uint64], *, traced: bool
-) -> NDArray[np.int8]:
-    """Whether each pass was followed by the window's TLB flush, still under the lock.
-
-    Parameters
-    ----------
-    passes, flushes
-        `seq` of the passes, and of the flushes of the whole window.
-    traced
-        Whether ranged flushes were traced at all; else nothing is known (-1).
-    """
-    if not traced:
-        return np.full(passes.size, -1, np.int8)
-    after = np.append(passes[1:], np.iinfo(np.uint64).max)
-    index = np.searchsorted(flushes, passes, side="left")
-    following = np.append(flushes, np.uint64(0))[np.minimum(index, flushes.size)]
-    return ((index < flushes.size) & (following < after)).astype(np.int8)
+    return pass_flushed(passes.get_column("seq").to_numpy(), flushes).astype(np.int8)

@@ -123,10 +123,17 @@ class LockOrder:
 
     @property
     def moved_unmaps(self) -> int:
-        """Kunmaps whose place an observed address decided."""
+        """Kunmaps that were put behind a flush by what was observed."""
         from replay.kernels.placing import MOVED_UNMAPS
 
         return int(self._carry.reg[MOVED_UNMAPS])
+
+    @property
+    def told_passes(self) -> int:
+        """Flushes whose TLB flush, or its absence, decided the order of calls."""
+        from replay.kernels.placing import TOLD_PASSES
+
+        return int(self._carry.reg[TOLD_PASSES])
 
     @property
     def assumed_free(self) -> int:
@@ -270,7 +277,8 @@ class LockOrder:
         pins = self._stream.calls["code"][settled[maps, kernel.CALL]] == GET_CODE
         settled[maps, kernel.CODE] = np.where(pins, GET, MAP)
         position = settled[:, kernel.KEY] // kernel.SUB
-        at = np.flatnonzero(known.kinds == kernel.PASS)
+        passes = (kernel.PASS, kernel.QUIET_PASS, kernel.FREEING_PASS)
+        at = np.flatnonzero(np.isin(known.kinds, passes))
         number = np.full(known.kinds.size + 1, -1, np.int64)
         number[at] = np.arange(at.size) + self._stream.passes
         is_pass = settled[:, kernel.KEY] % kernel.SUB == kernel.AT_PASS

@@ -29,6 +29,9 @@ NEVER: Final = (1 << 62) - 1
 UNMAP_EVENTS: Final = 1 << 14
 """Positions of the trace after which a kunmap() without a return has certainly happened. Its
 task's next event says so too, but an idle task may make none for hours."""
+FLUSH_EVENTS: Final = 1 << 12
+"""Positions of the trace in which the TLB flush of a flush_all_zero_pkmaps() has to show; it
+holds the lock, and other CPUs go on with something else."""
 OPEN_EVENTS: Final = 1 << 16
 """Events of the stream for which a kmap() may be open before only its own flushes and its return
 tell when it was served: it sleeps, or its return is missing."""
@@ -135,6 +138,7 @@ class PoolStream:
         loss = _events(LOSS, 1, np.array(sorted(losses), np.uint64), 0, -1)
         snap = np.array([] if snapshot_seq is None else [snapshot_seq], np.uint64)
         self._events = np.concatenate([loss, _events(SNAP, 0, snap, 0, -1)])
+        self._flushes = np.zeros(0, np.uint64)  # positions of the window's TLB flushes
         self._known = 0
 
     def take(self, events: pl.DataFrame, first_row: int, *, last: bool) -> None:
@@ -169,6 +173,8 @@ class PoolStream:
             for kind, rank, at, time, which in parts
         ]
         self._take_switches(table)
+        flushes = table.filter(is_window_flush(self._window)).get_column("seq").to_numpy()
+        self._flushes = np.concatenate([self._flushes, flushes])
         stream = np.concatenate([self._events, *added, self._passes_of(table)])
         self._events = stream[np.lexsort((stream["who"], stream["rank"], stream["position"]))]
         self._known = self._events.size
@@ -189,6 +195,7 @@ class PoolStream:
 
         calls, stream = self.calls, self._events[: self._known]
         kinds, who = stream["kind"].copy(), stream["who"].copy()
+        told = self._passes_told(stream)
         entries = np.flatnonzero(kinds == ENTER_MAP)
         calls["entered"][who[entries]] = entries + self.start
         returns = np.full(calls.size, _FAR, np.int64)
@@ -209,6 +216,11 @@ class PoolStream:
         before[too_long] = _FAR
         before[~is_map] = -1
         limit = self._known
+        if not last and at.size and self._told_by_tlb():
+            # Whether the last flush freed something is not known before its TLB flush, or none.
+            position = stream["position"]
+            if int(position[-1] - position[at[-1]]) < FLUSH_EVENTS:
+                limit = int(at[-1])
         if not last:
             # What is asked of an open call is answered by its return, or by enough events.
             asked = np.where(too_long, pass_of, entered)
@@ -216,7 +228,7 @@ class PoolStream:
             asked = asked[self._known - asked <= OPEN_EVENTS]
             limit = min(max(limit - LOOKAHEAD, 0), int(asked.min(initial=limit)))
         return Known(
-            kinds,
+            np.where(kinds == PASS, told, kinds),
             who,
             self._times(stream),
             limit,
@@ -229,6 +241,33 @@ class PoolStream:
                 pin=calls["code"] == GET_CODE,
             ),
         )
+
+    def _told_by_tlb(self) -> bool:
+        """Whether the window's TLB flushes tell which passes freed something.
+
+        With colours one lane's wrap flushes the slots of all, and orders that follow the TLB
+        flushes explain fewer addresses of crowded pools (tests/replay/test_order.py).
+        """
+        facts = self._facts
+        return facts.passes_traced and facts.flushes_traced and self._window.colours == 1
+
+    def _passes_told(self, stream: NDArray[np.void]) -> NDArray[np.uint8]:
+        """Kind of each PASS: whether a TLB flush of the window followed, if that is known."""
+        from replay.kernels.placing import FREEING_PASS, LOSS, PASS, QUIET_PASS
+
+        kinds = np.full(stream.size, PASS, np.uint8)
+        if not self._told_by_tlb():
+            return kinds
+        at = np.flatnonzero(stream["kind"] == PASS)
+        position = stream["position"][at]
+        flushed = pass_flushed(position, self._flushes)
+        kinds[at] = np.where(flushed, FREEING_PASS, QUIET_PASS)
+        lost = stream["position"][stream["kind"] == LOSS]
+        behind = np.searchsorted(lost, position, side="right")
+        before = np.append(position[1:], np.uint64(NEVER))
+        missed = behind < np.searchsorted(lost, before, side="right")
+        kinds[at[~flushed & missed]] = PASS
+        return kinds
 
     def forget(self, events: int, used: NDArray[np.bool_]) -> tuple[NDArray[np.void], Any]:
         """Drop the first `events` events, and the calls that nothing needs any more.
@@ -253,6 +292,7 @@ class PoolStream:
         if events:
             self._floor = int(self._times(gone)[-1])
             oldest = gone["position"][-1]
+            self._flushes = self._flushes[self._flushes >= oldest]
             self._sleeps = self._sleeps.filter(pl.col("slept") >= oldest)
         self.passes += int((gone["kind"] == PASS).sum())
         self.start += events
@@ -439,6 +479,20 @@ def is_window_flush(window: PoolWindow) -> pl.Expr:
         & (pl.col("start") == window.base)
         & (pl.col("end") == window.end)
     )
+
+
+def pass_flushed(passes: NDArray[np.uint64], flushes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each pass was followed by the window's TLB flush, still under the lock.
+
+    Parameters
+    ----------
+    passes, flushes
+        `seq` of the passes, and of the flushes of the whole window; both ascending.
+    """
+    before = np.minimum(np.append(passes[1:], np.uint64(NEVER)), passes + np.uint64(FLUSH_EVENTS))
+    index = np.searchsorted(flushes, passes, side="left")
+    following = np.append(flushes, np.uint64(NEVER))[index]
+    return np.asarray(following < before, bool)
 
 
 def _events(

@@ -108,7 +108,7 @@ def replay_events(
     table, beyond = within_bounds(events.lazy().collect().sort("seq"))
     losses = gaps_of(lost)
     state = state_from(values or {})
-    found = survey(table, state)
+    found = survey(table, state, window_of(layout))
     tell("pkmap pool")
     pool = replay_pool(table, layout, state=state, losses=losses, span=found.span)
     tell("kmap_local stacks")

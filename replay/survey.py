@@ -82,6 +82,8 @@ class PoolFacts:
         Time of the earliest call on the pool, ns of the trace clock; 0 without any.
     passes_traced
         Whether flush_all_zero_pkmaps() was probed, as far as the trace shows.
+    flushes_traced
+        Whether a TLB flush of the whole window shows: then flushes without one freed nothing.
     gets_traced
         Whether kmap_high_get() was. Else kmap_local() shows what it found.
     pages
@@ -90,6 +92,7 @@ class PoolFacts:
 
     start: int = 0
     passes_traced: bool = False
+    flushes_traced: bool = False
     gets_traced: bool = False
     pages: Mapping[int, int] = field(default_factory=dict)
 
@@ -119,7 +122,9 @@ class Survey:
     pool: PoolFacts
 
 
-def survey(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> Survey:
+def survey(
+    events: pl.LazyFrame | pl.DataFrame, state: PoolState | None, window: PoolWindow
+) -> Survey:
     """Look through a trace once, in bounded memory.
 
     Parameters
@@ -128,12 +133,14 @@ def survey(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> Surv
         Event table.
     state
         The pool's snapshot.
+    window
+        The pool.
 
     Returns
     -------
     Survey
     """
-    from replay.pool_stream import POOL_CALLS, is_anonymous
+    from replay.pool_stream import POOL_CALLS, is_anonymous, is_window_flush
 
     table = events.lazy()
     of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()
@@ -141,6 +148,7 @@ def survey(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> Surv
         first=pl.col("ts").min().fill_null(0),
         last=pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).fill_null(0),
         start=pl.col("ts").filter(of_pool).min().fill_null(0),
+        flushed=is_window_flush(window).any().fill_null(value=False),
         pageless=((pl.col("op") == "kmap") & pl.col("page").is_null()).sum(),
     )
     frames = sorted({pfn for _, _, pfn in state.slots if pfn >= 0}) if state is not None else []
@@ -162,6 +170,7 @@ def survey(events: pl.LazyFrame | pl.DataFrame, state: PoolState | None) -> Surv
         pool=PoolFacts(
             start=row["start"],
             passes_traced="pool_flush" in number,
+            flushes_traced=row["flushed"],
             gets_traced="kmap_get" in number,
             pages=dict(mapped[0].rows()) if mapped else {},
         ),

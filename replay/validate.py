@@ -44,13 +44,16 @@ class Passes:
     """Runs of flush_all_zero_pkmaps: traced, predicted, and traced ones predicted rightly.
 
     A run is matched if the model makes it at the same point and flushes the TLB there exactly
-    if the kernel did (where flush_tlb_kernel_range() was traced). The `tlb_` figures count the
-    TLB flushes alone; -1 where they were not traced.
+    if the kernel did (where flush_tlb_kernel_range() was traced). `ordered` of them are matched
+    because the kernel's own TLB flush, or its absence, told whether an overlapping kunmap() came
+    before: no evidence for the model. The `tlb_` figures count the TLB flushes alone; -1 where
+    they were not traced.
     """
 
     observed: int = 0
     predicted: int = 0
     matched: int = 0
+    ordered: int = 0
     tlb_observed: int = -1
     tlb_predicted: int = 0
     tlb_matched: int = -1
@@ -168,7 +171,9 @@ def validate(
     return Validation(
         kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),
         kmap_local=Share(int(local.counted.sum()), int(local.exact.sum())),
-        pool_flushes=passes_result(sequence.pass_flushed, sequence.at_pass, done.pool.freed),
+        pool_flushes=passes_result(
+            sequence.pass_flushed, sequence.at_pass, done.pool.freed, sequence.told_passes
+        ),
         waits_observed=_observed_waits(done),
         waits_predicted=done.pool.outcome.waits,
         vmap=Share(int(areas.counted.sum()), int(areas.exact.sum())),
@@ -267,7 +272,7 @@ def arena_result(arena: ArenaReplay) -> Result:
 
 
 def passes_result(
-    flushed: NDArray[np.int8], at_pass: NDArray[np.int64], freed: NDArray[np.int32]
+    flushed: NDArray[np.int8], at_pass: NDArray[np.int64], freed: NDArray[np.int32], ordered: int
 ) -> Passes:
     """Compare runs of flush_all_zero_pkmaps().
 
@@ -277,6 +282,8 @@ def passes_result(
         Per traced run, as :attr:`replay.linearise.PoolSequence.pass_flushed`.
     at_pass, freed
         Per operation of the pool: the traced run that it belongs to, and the slots it freed.
+    ordered
+        Runs whose TLB flush, or its absence, decided the order of calls.
     """
     at = at_pass >= 0
     here, index = freed[at], at_pass[at]
@@ -286,6 +293,7 @@ def passes_result(
         observed=int(flushed.size),
         predicted=int((freed >= 0).sum()),
         matched=int(((here >= 0) & agrees).sum()),
+        ordered=ordered,
         tlb_observed=int((flushed > 0).sum()) if traced else -1,
         tlb_predicted=int((freed > 0).sum()),
         tlb_matched=int(((here > 0) & (flushed[index] > 0)).sum()) if traced else -1,

@@ -16,12 +16,11 @@ from collectors.events import require_events
 from replay.arena_replay import replay_arena
 from replay.build import is_realtime, kernel_words
 from replay.layout import check, layout_of
-from replay.linearise import pass_flushed
 from replay.local_stacks import LocalStacks, reuses, takes_slot
 from replay.locals import direct_of, switch_hook
 from replay.loss import gaps_of
 from replay.pool import MISFITS, state_from, window_of
-from replay.pool_stream import is_window_flush, passes_of
+from replay.pool_stream import is_window_flush, pass_flushed, passes_of
 from replay.survey import survey
 from replay.tasks import finished_by, own_events
 from replay.validate import (
@@ -123,7 +122,7 @@ def validate_windows(
     require_events(events)
     values = values or {}
     layout, state = layout_of(machine), state_from(values)
-    found = survey(events, state)
+    found = survey(events, state, window_of(layout))
     losses = gaps_of(lost)
     pool = _PoolChecks(layout, found, state, losses)
     local = _LocalChecks(layout, found, losses)
@@ -220,12 +219,12 @@ class _PoolChecks(PoolPart):
         return piece, freed, over
 
     def passes(self) -> Passes:
-        flushed = pass_flushed(
-            np.concatenate(self._passes),
-            np.concatenate(self._flushes),
-            traced="flush_range" in self._found.ops,
-        )
-        return passes_result(flushed, np.concatenate(self._at_pass), np.concatenate(self._freed))
+        passes = np.concatenate(self._passes)
+        flushed = np.full(passes.size, -1, np.int8)
+        if "flush_range" in self._found.ops:
+            flushed = pass_flushed(passes, np.concatenate(self._flushes)).astype(np.int8)
+        at_pass, freed = np.concatenate(self._at_pass), np.concatenate(self._freed)
+        return passes_result(flushed, at_pass, freed, self.order.told_passes)
 
 
 class _LocalChecks:

@@ -91,7 +91,7 @@ def replay(
     values = values or {}
     shown, state = layout_of(machine), state_from(values)
     events, layout = narrow_events(events, shown), narrowed(shown)
-    found = survey(events, state)
+    found = survey(events, state, window_of(layout))
     losses = gaps_of(lost)
     table = events.lazy().drop(_UNUSED)
     pool = PoolPart(layout, found, state, losses)

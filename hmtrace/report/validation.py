@@ -164,6 +164,9 @@ def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
         fed.append(f"{count(initial)} to find the initial state (never counted as exact)")
     if ordering:
         fed.append(f"{count(ordering)} to order calls that overlapped")
+    (ordered,) = _sums(entries, "pool_flushes", ("ordered",))
+    if ordered:
+        fed.append(f"{count(ordered)} TLB flushes, or their absence, to order calls around them")
     yield Text()
     yield Text("addresses predicted exactly: " + ", ".join(words), style="dim")
     yield Text("flushes: matched/observed · waits: predicted/observed", style="dim")

@@ -21,30 +21,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replay.kernels.compiled import kernel
+from replay.kernels.passes import flush_unused, wrap
 from replay.kernels.placing import (
-    AT_PASS,
     CURSOR_KNOWN,
-    DIVERGED_PASSES,
     DOUBT,
-    DOUBT_FLUSHED,
     END_UNMAP,
     ENTER_MAP,
     ENTER_UNMAP,
+    FREEING_PASS,
     INITIAL,
     KNOWN,
     LOSS,
-    MOVED_UNMAPS,
     N_MAPS,
     N_UNMAPS,
     NEVER_RETURNED,
     ORDERED,
     PASS,
-    PASS_KEY,
+    QUIET_PASS,
     RETURN_MAP,
     SUB,
     Calls,
     Work,
-    commit,
     emit,
     explain,
     find_in_use,
@@ -53,13 +50,9 @@ from replay.kernels.placing import (
     free_ahead,
     give_up,
     mark,
-    move,
-    other_way,
-    pending_map,
     revive,
     serve,
     set_cursor,
-    settle_limbo,
     was_there,
 )
 from replay.kernels.pool import (
@@ -68,16 +61,10 @@ from replay.kernels.pool import (
     Pool,
     colour_of,
     drop,
-    flush_all_zero_pkmaps,
     kunmap_high,
     lane,
-    next_free,
-    place,
-    set_count,
 )
 from replay.kernels.sequence import (
-    FLUSH_UNUSED,
-    PLACE,
     RELEASE,
     RESET,
     SNAPSHOT,
@@ -192,198 +179,6 @@ def _return_map(
 
 
 @kernel
-def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
-    """Serve before a flush the kmaps that found a stale mapping which the flush would free.
-
-    A call that returned the slot of its page's stale mapping found it; had the flush come first,
-    the slot would be the same only by chance, and if the kmap that flushes got it, certainly not.
-    """
-    i = 0
-    while i < w.reg[N_MAPS]:
-        call = w.maps[i]
-        seen = calls.seen[call]
-        excluded = (
-            call == but
-            or calls.last_pass[call] >= key // SUB
-            or (but >= 0 and calls.seen[but] == seen)
-        )
-        in_limbo = w.limbo_slot[calls.page[call]] == seen >= 0
-        colour = colour_of(w.pool, calls.page[call])
-        in_limbo = in_limbo and free_ahead(w.pool, colour) != seen
-        if not excluded and in_limbo and not other_way(w):
-            # Found a mapping that the flush before would have freed: its kunmap() came later.
-            revive(w, seen, 1)
-        slot = w.pool.slot[calls.page[call]]
-        is_hit = not excluded and slot >= 0 and w.pool.counts[slot] == 1 and seen == slot
-        if is_hit and not other_way(w):
-            commit(w, calls, call, key)
-            mark(w, call, ORDERED)
-        else:
-            i += 1
-
-
-@kernel
-def _enter_limbo(w: Work, calls: Calls) -> None:
-    """Before a flush: slots that it frees only if an unfinished kunmap came before it."""
-    for slot in range(w.doubt.shape[0]):
-        if w.doubt[slot] == DOUBT:
-            w.doubt[slot] = DOUBT_FLUSHED
-    for i in range(w.reg[N_UNMAPS]):
-        unmap = w.unmaps[i]
-        slot = w.pool.slot[calls.page[unmap]]
-        if slot >= 0 and w.pool.counts[slot] == 1 and w.row_of[unmap] >= 0:
-            w.limbo_page[slot] = calls.page[unmap]
-            w.limbo_unmap[slot] = unmap
-            w.limbo_slot[calls.page[unmap]] = slot
-
-
-@kernel
-def _collapse_limbo(w: Work) -> None:
-    """Before a flush: slots whose unmap has certainly happened are free whatever came first."""
-    for slot in range(w.limbo_page.shape[0]):
-        if w.limbo_page[slot] >= 0:
-            pending = False
-            for i in range(w.reg[N_UNMAPS]):
-                pending = pending or w.unmaps[i] == w.limbo_unmap[slot]
-            if not pending:
-                settle_limbo(w, slot)
-
-
-@kernel
-def _commit_before(w: Work, calls: Calls, but: int, own: int, at: int, key: int) -> None:
-    """Serve before a flush the kmaps that got the next slot though the flush frees a lower one.
-
-    That is so in every lane but that of the colour `own`, whose cursor has passed its last slot.
-    """
-    sub = 0
-    for colour in range(w.pool.reg.shape[0] - LAST):
-        end = lane(w.pool, colour)[1]
-        while colour != own and w.reg[CURSOR_KNOWN + colour] and sub < AT_PASS // 2:
-            before = free_ahead(w.pool, colour)
-            after = before
-            for slot in range(w.pool.reg[LAST + colour] + 1, before):
-                if w.pool.counts[slot] == 1:
-                    after = slot
-                    break
-            in_limbo = before < end and w.limbo_page[before] >= 0
-            if after == before and not in_limbo:
-                break
-            if after == before:
-                # Perhaps the flush before left that one, because its kunmap() came later.
-                further = next_free(w.pool, before + 1, end)
-                call = pending_map(w, calls, before, but, at)
-                taken = call >= 0 and calls.seen[call] == before
-                call = pending_map(w, calls, further, but, at)
-                if taken or call < 0 or calls.seen[call] != further or other_way(w):
-                    break
-                revive(w, before, 1)
-                mark(w, call, ORDERED)
-                continue
-            call = pending_map(w, calls, before, but, at)
-            if call < 0 or calls.seen[call] != before or other_way(w):
-                break
-            commit(w, calls, call, key + sub)
-            mark(w, call, ORDERED)
-            sub += 1
-
-
-@kernel
-def _flush_unused(w: Work, calls: Calls, nobody: int, at: int) -> None:
-    """Flush caused by kmap_flush_unused(), which does not move the cursor."""
-    key = at * SUB
-    _commit_before(w, calls, nobody, -1, at, key)
-    _commit_hits(w, calls, nobody, key + AT_PASS - 1)
-    _collapse_limbo(w)
-    _enter_limbo(w, calls)
-    emit(w, FLUSH_UNUSED, -1, -1, 0, key + AT_PASS, -1)
-    flush_all_zero_pkmaps(w.pool)
-    w.reg[PASS_KEY] = key + AT_PASS
-
-
-@kernel
-def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], n: int) -> int:
-    """Put an unfinished kunmap of a stale slot behind the flush: the slot stays mapped."""
-    for i in range(w.reg[N_UNMAPS]):
-        unmap = w.unmaps[i]
-        if w.pool.slot[calls.page[unmap]] == slot and w.row_of[unmap] >= 0:
-            set_count(w.pool, slot, 2)
-            deferred[n] = unmap
-            return n + 1
-    return n
-
-
-@kernel
-def _wrap(w: Work, calls: Calls, call: int, at: int) -> None:
-    """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
-    pool = w.pool
-    colour = colour_of(pool, calls.page[call])
-    end = lane(pool, colour)[1]
-    key = at * SUB
-    final = calls.final_pass[call] == at
-    target = calls.seen[call] if final else -1
-    sub = 0
-    if not w.reg[CURSOR_KNOWN + colour]:
-        set_cursor(w, colour, end - 1, key)
-        w.reg[CURSOR_KNOWN + colour] = 1
-        mark(w, call, INITIAL)
-    # Everything free ahead of the cursor had been taken.
-    free = free_ahead(pool, colour)
-    while free < end:
-        if not explain(w, calls, free, call, key + min(sub, AT_PASS - 4)):
-            w.reg[DIVERGED_PASSES] += 1
-            set_cursor(w, colour, end - 1, key + AT_PASS - 3)
-        sub += 1
-        free = free_ahead(pool, colour)
-    _commit_before(w, calls, call, colour, at, key + AT_PASS // 2 - 4)
-    _commit_hits(w, calls, call, key + AT_PASS - 3)
-    _collapse_limbo(w)
-    mapped = pool.slot[calls.page[call]]
-    if mapped >= 0:
-        # The kernel looked and found no address, the model has one.
-        w.reg[DIVERGED_PASSES] += 1
-        drop(pool, mapped)
-        emit(w, RELEASE, -1, mapped, 0, key + AT_PASS - 3, -1)
-    # Whatever is free after the flush and was not given to this call must have been held.
-    deferred = w.deferred
-    n_deferred = 0
-    while True:
-        free = first_after_flush(pool, colour)
-        if free == end or (final and (free == target or target < 0)):
-            break
-        if pool.counts[free] == 1:
-            before = n_deferred
-            n_deferred = _defer_unmap(w, calls, free, deferred, n_deferred)
-            if n_deferred > before:
-                continue
-        elif w.doubt[free]:
-            w.doubt[free] = DOUBT_FLUSHED
-            find_in_use(w, -1, free, key + AT_PASS - 2)
-            mark(w, call, INITIAL)
-            continue
-        elif w.limbo_page[free] >= 0 and n_deferred < deferred.shape[0]:
-            unmap = w.limbo_unmap[free]
-            revive(w, free, 2)
-            deferred[n_deferred] = unmap
-            n_deferred += 1
-            continue
-        if final:
-            break
-        w.reg[DIVERGED_PASSES] += 1
-        page = pool.page[free]
-        place(pool, page, free, 2)
-        emit(w, PLACE, page, free, 2, key + AT_PASS - 2, -1)
-    _enter_limbo(w, calls)
-    w.reg[PASS_KEY] = key + AT_PASS
-    explained = not final or target < 0 or free in (target, end)
-    serve(w, calls, call, key + AT_PASS, explained)
-    for i in range(n_deferred):
-        kunmap_high(pool, calls.page[deferred[i]])
-        move(w, w.row_of[deferred[i]], key + AT_PASS + 1)
-        w.reg[MOVED_UNMAPS] += 1
-        mark(w, call, ORDERED)
-
-
-@kernel
 def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
     """A kunmap entered: it takes effect here unless a later flush says otherwise."""
     page = calls.page[call]
@@ -445,11 +240,11 @@ def handle(
         _enter_unmap(w, calls, call, at)
     elif kind == END_UNMAP:
         w.reg[N_UNMAPS] = forget(w.unmaps, w.reg[N_UNMAPS], call)
-    elif kind == PASS:
+    elif kind in (PASS, QUIET_PASS, FREEING_PASS):
         if call >= 0 and not w.placed[call]:
-            _wrap(w, calls, call, at)
+            wrap(w, calls, kind, call, at)
         else:
-            _flush_unused(w, calls, min(call, -1), at)
+            flush_unused(w, calls, kind, min(call, -1), at)
     elif kind == LOSS:
         _unknown_state(w)
         emit(w, RESET, -1, -1, 0, at * SUB, -1)

@@ -38,6 +38,8 @@ END_UNMAP = 3  # the latest time at which the unmap can have happened
 PASS = 4  # flush_all_zero_pkmaps; the call is the kmap that it is part of, or -1
 LOSS = 5
 SNAP = 6
+QUIET_PASS = 7  # a PASS that freed nothing, for no TLB flush followed
+FREEING_PASS = 8  # a PASS that freed a slot, for the TLB was flushed
 
 # How a call's place was found
 DEFAULT = 0
@@ -64,7 +66,9 @@ ASSUMED_FREE = 6
 DIVERGED_CALLS = 7
 N_CHOICES = 8
 N_MOVES = 9
-CURSOR_KNOWN = 10  # one per colour, from here on
+ONE_FREED = 10  # the last PASS freed a slot, and it was one of those in limbo
+TOLD_PASSES = 11  # passes whose TLB flush, or its absence, decided the order of calls
+CURSOR_KNOWN = 12  # one per colour, from here on
 
 # Columns of Work.out
 CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
@@ -185,12 +189,31 @@ def forget(pending: NDArray[np.int64], length: int, call: int) -> int:
 
 
 @kernel
-def settle_limbo(w: Work, slot: int) -> None:
+def end_unmaps(w: Work, calls: Calls, page: int) -> None:
+    """The page had no mapping, so every kunmap() of it that has entered has happened."""
+    kept = 0
+    for i in range(w.reg[N_UNMAPS]):
+        unmap = w.unmaps[i]
+        w.unmaps[kept] = unmap
+        kept += calls.page[unmap] != page
+    w.reg[N_UNMAPS] = kept
+
+
+@kernel
+def _leave_limbo(w: Work, slot: int) -> None:
+    """It is certain whether the slot's page is mapped."""
+    w.limbo_slot[w.limbo_page[slot]] = -1
+    w.limbo_page[slot] = -1
+
+
+@kernel
+def settle_limbo(w: Work, calls: Calls, slot: int) -> None:
     """The slot's page is certainly unmapped."""
     page = w.limbo_page[slot]
     if page >= 0:
-        w.limbo_slot[page] = -1
-        w.limbo_page[slot] = -1
+        _leave_limbo(w, slot)
+        end_unmaps(w, calls, page)
+        w.reg[ONE_FREED] = 0
 
 
 @kernel
@@ -201,10 +224,11 @@ def commit(w: Work, calls: Calls, call: int, key: int) -> int:
     slot = kmap_high(w.pool, page)
     emit(w, MAP, page, -1, 0, key, call)
     if slot != ASLEEP:
-        settle_limbo(w, slot)
+        settle_limbo(w, calls, slot)
         if w.limbo_slot[page] >= 0:
-            settle_limbo(w, w.limbo_slot[page])
+            settle_limbo(w, calls, w.limbo_slot[page])
         if is_new:
+            end_unmaps(w, calls, page)
             w.reg[ASSUMED_FREE] += w.doubt[slot] != KNOWN and w.status[call] < INITIAL
             w.doubt[slot] = KNOWN
         w.placed[call] = True
@@ -217,7 +241,7 @@ def revive(w: Work, slot: int, count: int) -> None:
     """The unmap in limbo happened after the last flush: its page is still mapped."""
     page = w.limbo_page[slot]
     unmap = w.limbo_unmap[slot]
-    settle_limbo(w, slot)
+    _leave_limbo(w, slot)
     place(w.pool, page, slot, count)
     move(w, w.row_of[unmap], w.reg[PASS_KEY] + 1)
     w.reg[MOVED_UNMAPS] += 1
@@ -322,7 +346,7 @@ def serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None: 
     count = 2
     if w.pool.slot[page] >= 0:
         count = w.pool.counts[w.pool.slot[page]]
-    settle_limbo(w, seen)
+    settle_limbo(w, calls, seen)
     w.doubt[seen] = KNOWN
     place(w.pool, page, seen, count)
     emit(w, PLACE, page, seen, count, key + 1, -1)

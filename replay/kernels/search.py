@@ -98,11 +98,11 @@ def _is_quiet(w: Work) -> bool:
 
 
 @kernel
-def _settle_old(w: Work, at: int) -> None:
+def _settle_old(w: Work, calls: Calls, at: int) -> None:
     """Answer what has been open for too long, so that what lies before it is settled."""
     if at - w.reg[PASS_KEY] // SUB > LIMBO_EVENTS:
         for slot in range(w.limbo_page.shape[0]):
-            settle_limbo(w, slot)
+            settle_limbo(w, calls, slot)
 
 
 @kernel
@@ -235,7 +235,7 @@ def order(
             effort[IS_FULL] = 1
             break
         if at - since >= LONGEST or (at - since >= SHORTEST and _is_quiet(w)):
-            _settle_old(w, at)
+            _settle_old(w, calls, at)
             _save(w, c)
             left += BUDGET * (at - since)
             effort[LEFT] = left

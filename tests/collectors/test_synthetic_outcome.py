@@ -103,20 +103,18 @@ def test_one_cpu_is_predicted_completely(
 @pytest.mark.parametrize("arch", ["i386", "arm"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_racing_cpus(tmp_path: Path, scenario: str, arch: str) -> None:
-    """Calls overlap: all addresses of the pool and the stacks, and what follows from them.
-
-    Which of an overlapping kunmap() and a flush came first not every trace tells; so a few
-    flushes may be open.
-    """
+    """Calls overlap: every address, every flush, every figure."""
     truth, checked, outcome = judge(tmp_path, scenario, arch=arch, cpus=2, seed=3)
     pool = truth["pool"]
     assert checked.kmap.exact == checked.kmap.total == pool["maps"]
     assert checked.kmap_local.exact == checked.kmap_local.total
     assert checked.waits_observed == checked.waits_predicted == pool["waits"]
-    assert checked.pool_flushes.observed == pool["passes"]
-    assert checked.pool_flushes.matched >= 0.99 * pool["passes"]
-    for name in ("maps", "unmaps", "hits", "new_mappings", "wraps", "waits", "still_used"):
-        assert getattr(outcome.pool, name) == pool[POOL[name]], name
+    assert checked.pool_flushes.matched == checked.pool_flushes.observed == pool["passes"]
+    assert checked.pool_flushes.ordered <= 0.02 * pool["passes"]
+    for name, told in POOL.items():
+        if name != "max_used":
+            assert getattr(outcome.pool, name) == pool[told], name
+    assert outcome.pool.max_used == pytest.approx(pool["max_used"], abs=2)
     for name in LOCAL:
         assert getattr(outcome.local, name) == truth["local"][name], name
     for name, told in ARENA.items():

@@ -30,7 +30,7 @@ def in_pieces(
 ) -> dict[str, Any]:
     """Everything that the replay says, with the table cut every `rows` rows."""
     window = PoolWindow(BASE, slots)
-    order = LockOrder(window, survey(events, state).pool, state=state, losses=losses)
+    order = LockOrder(window, survey(events, state, window).pool, state=state, losses=losses)
     run = PoolRun(window, (0, int(events["ts"].max() or 0)))
     parts: dict[str, list[NDArray[Any]]] = {}
     calls = []
