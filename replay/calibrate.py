@@ -14,7 +14,9 @@ import numpy as np
 import polars as pl
 
 from collectors.events import HmtraceError
+from replay.costs import drop_all_ns
 from replay.figures import is_emulated
+from replay.flush_classes import X86_FULL_FLUSH
 from replay.pool import window_of
 from replay.pool_stream import is_window_flush
 
@@ -299,8 +301,9 @@ def _flush_figures(
     ranged = pages <= layout.flush_ceiling_pages
     if not others:
         single = 2 if layout.pti else 1
-        return {"invlpg": ns / pages / single} if ranged else {"full_flush": ns}
-    own = pages * figures.get("invlpg", costs.invlpg) if ranged else costs.full_flush
+        name = X86_FULL_FLUSH.get(layout.x86_flush, "full_flush")
+        return {"invlpg": ns / pages / single} if ranged else {name: ns}
+    own = pages * figures.get("invlpg", costs.invlpg) if ranged else drop_all_ns(costs, layout)
     return {"ipi_base": ns - own - others * costs.ipi_cpu}
 
 

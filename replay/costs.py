@@ -18,6 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from collectors.events import HmtraceError
+from replay.flush_classes import X86_FULL_FLUSH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,8 @@ class Costs:
 
     invlpg: float
     full_flush: float
+    full_flush_invpcid: float
+    full_flush_cr3: float
     walk: float
     tlb_entries: float
     tlb_live: float
@@ -176,15 +179,31 @@ def refill_ns(costs: Costs) -> float:
     return costs.tlb_entries * costs.tlb_live * costs.walk
 
 
+def drop_all_ns(costs: Costs, layout: Layout) -> float:
+    """Dropping the whole TLB of one CPU, by its class (:mod:`replay.flush_classes`)."""
+    return float(getattr(costs, X86_FULL_FLUSH.get(layout.x86_flush, "full_flush")))
+
+
+def _erratum_ns(costs: Costs, layout: Layout, cpus: Any) -> Any:
+    """What ARM erratum 798181 adds to a broadcast flush, on affected CPUs.
+
+    arch/arm/kernel/smp_tlb.c: broadcast_tlb_a15_erratum: one more invalidation that hits nothing
+    and a DSB, then an IPI for which every other CPU carries out a DMB.
+    """
+    if not layout.tlb_erratum_ipi:
+        return 0 * cpus
+    return costs.tlbi_broadcast + costs.dsb + ipi_ns(costs, cpus)
+
+
 def full_flush_ns(costs: Costs, layout: Layout, cpus: Any) -> Any:
     """flush_tlb_all(): every online CPU drops everything, refills included.
 
     x86: arch/x86/mm/tlb.c: flush_tlb_all. ARM: one broadcast operation, or an IPI each.
     """
     if layout.flush_ceiling_pages is not None:
-        return ipi_ns(costs, cpus) + cpus * (costs.full_flush + refill_ns(costs))
+        return ipi_ns(costs, cpus) + cpus * (drop_all_ns(costs, layout) + refill_ns(costs))
     one = costs.tlbi_broadcast if layout.tlb_broadcast else costs.tlbi_local * cpus
-    sent = 0 if layout.tlb_broadcast and not layout.tlb_erratum_ipi else ipi_ns(costs, cpus)
+    sent = _erratum_ns(costs, layout, cpus) if layout.tlb_broadcast else ipi_ns(costs, cpus)
     return sent + one + 2 * costs.dsb + costs.isb + cpus * refill_ns(costs)
 
 
@@ -205,8 +224,7 @@ def range_flush_ns(costs: Costs, layout: Layout, pages: Any, cpus: Any) -> Any:
         return (pages <= ceiling) * ranged + (pages > ceiling) * full
     around = 2 * costs.dsb + costs.isb
     if layout.tlb_broadcast:
-        erratum = ipi_ns(costs, cpus) if layout.tlb_erratum_ipi else 0
-        return around + pages * costs.tlbi_broadcast + erratum
+        return around + pages * costs.tlbi_broadcast + _erratum_ns(costs, layout, cpus)
     return ipi_ns(costs, cpus) + cpus * (around + pages * costs.tlbi_local)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
 from replay.arches.base import PAGE_SHIFT, GiB, MiB
+from replay.flush_classes import class_of
 from replay.generations import DEFAULT, generation_for, was_observed
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
         phys_offset=values.get("phys_offset", _phys_offset(values)),
         tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.get("arm_cpu")),
         pti="pti" in values.get("cpu_flags", ()),
+        tlb_flush=class_of(arch.name, values),
         page_size=_page_size(values, arch, assumed),
         lowmem_limit=values.get("lowmem_limit"),
         dma_zone=dma_zone,

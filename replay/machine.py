@@ -72,6 +72,10 @@ class Machine:
         The CPU needs the workaround of ARM erratum 798181.
     pti
         Page-table isolation is on (i386 with PAE).
+    tlb_flush
+        How the CPUs flush: on x86 what drops a whole TLB, ``invpcid``, ``pge`` or ``cr3``; on ARM
+        what reaches the other CPUs, ``broadcast`` or ``ipi``. Empty: not known, and taken for
+        ``pge``, and for what the configuration says.
     page_size
         Bytes per page.
     lowmem_limit
@@ -108,6 +112,7 @@ class Machine:
     phys_offset: int | None = None
     tlb_erratum: bool = False
     pti: bool = False
+    tlb_flush: str = ""
     page_size: int = PAGE
     lowmem_limit: int | None = None
     cache_colours: int = 1

@@ -13,6 +13,7 @@ from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import address, clean, count, plural, share, size
 from replay.arches import ARCHES
 from replay.build import kernel_words
+from replay.flush_classes import as_json, flush_class
 from replay.generations import GENERATIONS
 from replay.machine_findings import machine_findings
 from replay.memory import memory_of
@@ -64,6 +65,7 @@ def machine_rows(machine: Machine, layout: Layout) -> tuple[tuple[str, str], ...
         ("  highmem", size(layout.highmem_bytes) if layout.highmem_bytes else "none"),
         ("user space", size(layout.user_end)),
         ("CPUs", count(machine.cpus)),
+        ("TLB flush", flush_class(layout, machine.cpus).words),
         ("pool slots", count(layout.pkmap_slots)),
         ("kernel", clean(machine.generation)),
     )
@@ -221,6 +223,8 @@ def _flush_words(layout: Layout) -> str:
         words = ["page by page, however many"]
     else:
         words = [f"full above {plural(ceiling, 'page')}" if ceiling else "always full"]
+    if layout.x86_flush:
+        words.append(f"with {flush_class(layout, layout.nr_cpus).words}")
     if layout.range_flush and layout.nr_cpus > 1:
         words.append(
             "broadcast by the hardware" if layout.tlb_broadcast else "by IPI to other CPUs"
@@ -305,6 +309,7 @@ def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
         "lowmem_end_phys": layout.lowmem_end_pfn * layout.page_size,
         **{name: plain(getattr(layout, name)) for name in _ADDRESSES},
         "zones": plain(layout.zones),
+        "flush_class": dict(as_json(layout, machine.cpus)),
         "behaviour": plain(GENERATIONS[machine.generation]),
     }
 

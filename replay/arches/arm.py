@@ -33,6 +33,7 @@ from replay.arches.common import (
     usable_ram,
 )
 from replay.build import is_realtime
+from replay.flush_classes import is_broadcast
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def layout(machine: Machine) -> Layout:
     per_cpu_stacks = generation.local_per_cpu and not is_realtime(config)
     tlb = Tlb(
         flush_ceiling_pages=None,
-        tlb_broadcast="SMP" in config and not smp_v6,
+        tlb_broadcast="SMP" in config and is_broadcast(machine, not smp_v6),
         tlb_erratum_ipi=machine.tlb_erratum and machine.cpus > 1,
         local_flush_on_map=True,
         # 5.10 leaves the PTE in place at kunmap_atomic(), unless DEBUG_HIGHMEM

@@ -125,6 +125,9 @@ class Layout:
     pti
         Page-table isolation is on (i386 with PAE only): a single-page flush is done twice, for
         the kernel's and for the user's half (arch/x86/mm/tlb.c: flush_tlb_one_kernel).
+    x86_flush
+        How an x86 CPU drops its whole TLB (:data:`replay.flush_classes.X86_FULL_FLUSH`); empty on
+        others.
     notes
         What the kernel would say: options ignored, RAM dropped.
     """
@@ -169,6 +172,7 @@ class Layout:
     range_flush: bool = True
     local_flush_all: bool = False
     pti: bool = False
+    x86_flush: str = ""
     notes: tuple[str, ...] = field(default=())
 
     @property

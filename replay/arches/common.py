@@ -46,6 +46,7 @@ class Tlb(NamedTuple):
     range_flush: bool = True
     local_flush_all: bool = False
     kmap_flush_each: bool = False
+    x86_flush: str = ""
 
 
 class AddressMap(NamedTuple):

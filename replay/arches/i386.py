@@ -33,6 +33,7 @@ from replay.arches.common import (
     usable_ram,
 )
 from replay.build import maps_lowmem
+from replay.flush_classes import full_flush_of
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def layout(machine: Machine) -> Layout:
         ioremap_max_order=21 if machine.pae else 22,
         notes=(*notes, *limits.notes),
     )
-    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING)
+    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, x86_flush=full_flush_of(machine))
     pti = machine.pti and machine.pae
     return finish(machine, space, slots_of(machine, config), tlb, config, pti=pti)
 

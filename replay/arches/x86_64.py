@@ -26,6 +26,7 @@ from replay.arches.base import (
 from replay.arches.common import AddressMap, Tlb, finish, frames, slots_of, usable_ram
 from replay.arches.i386 import FLUSH_CEILING, ram_for
 from replay.build import maps_lowmem
+from replay.flush_classes import full_flush_of
 
 if TYPE_CHECKING:
     from replay.machine import Machine
@@ -96,7 +97,7 @@ def layout(machine: Machine) -> Layout:
         notes=notes,
         bits=64,
     )
-    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING)
+    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, x86_flush=full_flush_of(machine))
     return finish(machine, space, slots, tlb, config, pti=machine.pti)
 
 

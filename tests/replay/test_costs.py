@@ -9,6 +9,7 @@ from collectors.errors import HmtraceError
 from replay import costs as formulas
 from replay.costing import _flush_each
 from replay.costs import Costs
+from replay.flush_classes import flush_class
 from replay.layout import layout_of
 from replay.machine import Machine
 from replay.outcome import PoolOutcome
@@ -87,7 +88,7 @@ def test_arm_has_no_ceiling():
     assert formulas.range_flush_ns(C, ARM, 200_000, 4) == around + 200_000 * C.tlbi_broadcast
     erratum = replace(ARM, tlb_erratum_ipi=True)
     assert formulas.range_flush_ns(C, erratum, 1, 4) == pytest.approx(
-        around + C.tlbi_broadcast + formulas.ipi_ns(C, 4)
+        around + 2 * C.tlbi_broadcast + C.dsb + formulas.ipi_ns(C, 4)
     )
     looped = replace(ARM, tlb_broadcast=False)
     assert formulas.range_flush_ns(C, looped, 512, 2) == pytest.approx(
@@ -155,3 +156,49 @@ def test_arc_flushes_everything_from_32_pages_on():
     full = formulas.full_flush_ns(costs, layout, 4)
     assert formulas.range_flush_ns(costs, layout, 32, 4) == full
     assert formulas.range_flush_ns(costs, layout, 31, 4) < full
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "figure"),
+    [
+        ({"pge", "invpcid"}, "x86-invpcid", "full_flush_invpcid"),
+        ({"pge"}, "x86-pge", "full_flush"),
+        ({"fpu", "invpcid"}, "x86-cr3", "full_flush_cr3"),
+        (set(), "x86-pge", "full_flush"),
+    ],
+)
+def test_x86_classes_by_cpuinfo(flags, name, figure):
+    """A full flush costs what the CPU's way of dropping everything costs; INVLPG is the same."""
+    machine, _ = Machine.from_facts({"arch": "i386", "cpus": 2, "cpu_flags": frozenset(flags)})
+    layout = layout_of(machine)
+    assert flush_class(layout, 2).name == name
+    rest = formulas.ipi_ns(C, 2) + 2 * formulas.refill_ns(C)
+    assert formulas.full_flush_ns(C, layout, 2) == rest + 2 * getattr(C, figure)
+    assert formulas.range_flush_ns(C, layout, 34, 2) == formulas.full_flush_ns(C, layout, 2)
+    assert formulas.range_flush_ns(C, layout, 33, 2) == formulas.range_flush_ns(C, I386, 33, 2)
+
+
+A15 = (0x41, 0xC0F, 2, 0)
+ERRATUM = {"SMP": "y", "HIGHMEM": "y", "ARM_ERRATA_798181": "y"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"cpus": 4}, "broadcast"),
+        ({"cpus": 4, "arm_cpu": A15, "config": ERRATUM}, "broadcast-798181"),
+        ({"cpus": 1, "arm_cpu": A15, "config": ERRATUM}, "local"),
+        ({"cpus": 4, "arm_cpu": (0x41, 0xC07, 0, 5), "config": ERRATUM}, "broadcast"),
+        ({"cpus": 4, "arm_cpu": (0x41, 0xB02, 1, 0)}, "ipi"),
+    ],
+)
+def test_arm_classes_by_cpuinfo_and_config(facts, name):
+    machine, _ = Machine.from_facts({"arch": "arm"} | facts)
+    assert flush_class(layout_of(machine), machine.cpus).name == name
+
+
+def test_an_unknown_class_is_refused():
+    for arch, wrong in (("i386", "ipi"), ("arm", "pge")):
+        with pytest.raises(HmtraceError, match="unknown tlb_flush") as caught:
+            layout_of(Machine(arch=arch, tlb_flush=wrong))
+        assert caught.value.exit_code == 2
