@@ -48,6 +48,8 @@ class Piece:
         Index into `calls`, -1 none.
     at_pass : ndarray of int64, shape (n,)
         Number of the traced flush that this operation belongs to, -1 none.
+    flushed : ndarray of bool, shape (n,)
+        Whether a TLB flush of the window followed that traced flush.
     calls : ndarray of replay.pool_stream.CALL
         The calls; what the replay finds out is to be written into them.
     pages : ndarray of uint64
@@ -62,6 +64,7 @@ class Piece:
     time: NDArray[np.int64]
     call: NDArray[np.int64]
     at_pass: NDArray[np.int64]
+    flushed: NDArray[np.bool_]
     calls: NDArray[np.void]
     pages: NDArray[np.uint64]
     colour: NDArray[np.int64]
@@ -287,6 +290,7 @@ class LockOrder:
             time=known.time[position],
             call=settled[:, kernel.CALL],
             at_pass=np.where(is_pass, number[position], -1),
+            flushed=is_pass & known.flushed[position],
             calls=self._stream.calls,
             pages=self._pages,
             colour=self._colour,

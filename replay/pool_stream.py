@@ -81,6 +81,8 @@ class Known(NamedTuple):
         For :func:`replay.kernels.order.handle`.
     time : ndarray of int64
         Never falls.
+    flushed : ndarray of bool
+        Passes that a TLB flush of the window followed.
     limit
         Events from there on have to wait for what comes later in the trace.
     arrays
@@ -90,6 +92,7 @@ class Known(NamedTuple):
     kinds: NDArray[np.uint8]
     who: NDArray[np.int64]
     time: NDArray[np.int64]
+    flushed: NDArray[np.bool_]
     limit: int
     arrays: Calls
 
@@ -195,7 +198,8 @@ class PoolStream:
 
         calls, stream = self.calls, self._events[: self._known]
         kinds, who = stream["kind"].copy(), stream["who"].copy()
-        told = self._passes_told(stream)
+        flushed = self._flushed(stream)
+        told = self._passes_told(stream, flushed)
         entries = np.flatnonzero(kinds == ENTER_MAP)
         calls["entered"][who[entries]] = entries + self.start
         returns = np.full(calls.size, _FAR, np.int64)
@@ -216,7 +220,7 @@ class PoolStream:
         before[too_long] = _FAR
         before[~is_map] = -1
         limit = self._known
-        if not last and at.size and self._told_by_tlb():
+        if not last and at.size and self._facts.flushes_traced:
             # Whether the last flush freed something is not known before its TLB flush, or none.
             position = stream["position"]
             if int(position[-1] - position[at[-1]]) < FLUSH_EVENTS:
@@ -231,6 +235,7 @@ class PoolStream:
             np.where(kinds == PASS, told, kinds),
             who,
             self._times(stream),
+            flushed,
             limit,
             Calls(
                 page=np.zeros(0, np.int64),
@@ -251,7 +256,18 @@ class PoolStream:
         facts = self._facts
         return facts.passes_traced and facts.flushes_traced and self._window.colours == 1
 
-    def _passes_told(self, stream: NDArray[np.void]) -> NDArray[np.uint8]:
+    def _flushed(self, stream: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Whether each event is a PASS that a TLB flush of the window followed."""
+        from replay.kernels.placing import PASS
+
+        flushed = np.zeros(stream.size, bool)
+        at = np.flatnonzero(stream["kind"] == PASS)
+        flushed[at] = pass_flushed(stream["position"][at], self._flushes)
+        return flushed
+
+    def _passes_told(
+        self, stream: NDArray[np.void], flushed: NDArray[np.bool_]
+    ) -> NDArray[np.uint8]:
         """Kind of each PASS: whether a TLB flush of the window followed, if that is known."""
         from replay.kernels.placing import FREEING_PASS, LOSS, PASS, QUIET_PASS
 
@@ -260,13 +276,12 @@ class PoolStream:
             return kinds
         at = np.flatnonzero(stream["kind"] == PASS)
         position = stream["position"][at]
-        flushed = pass_flushed(position, self._flushes)
-        kinds[at] = np.where(flushed, FREEING_PASS, QUIET_PASS)
+        kinds[at] = np.where(flushed[at], FREEING_PASS, QUIET_PASS)
         lost = stream["position"][stream["kind"] == LOSS]
         behind = np.searchsorted(lost, position, side="right")
         before = np.append(position[1:], np.uint64(NEVER))
         missed = behind < np.searchsorted(lost, before, side="right")
-        kinds[at[~flushed & missed]] = PASS
+        kinds[at[~flushed[at] & missed]] = PASS
         return kinds
 
     def forget(self, events: int, used: NDArray[np.bool_]) -> tuple[NDArray[np.void], Any]:

@@ -6,7 +6,7 @@ goes over them several times; they are few beside those of the pool and the loca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,13 +20,14 @@ from replay.local_stacks import LocalStacks, reuses, takes_slot
 from replay.locals import direct_of, switch_hook
 from replay.loss import gaps_of
 from replay.pool import MISFITS, state_from, window_of
-from replay.pool_stream import is_window_flush, pass_flushed, passes_of
+from replay.pool_stream import is_window_flush
 from replay.survey import survey
 from replay.tasks import finished_by, own_events
 from replay.validate import (
     FOR_EVER,
     Divergence,
     Inferred,
+    Passes,
     Result,
     Share,
     Validation,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from replay.loss import Loss
     from replay.machine import Machine
     from replay.survey import PoolState, Survey
-    from replay.validate import Passes
     from replay.windows import Window
 
 _MANY: Final = (
@@ -57,6 +57,11 @@ _MANY: Final = (
     "sched_out", "sched_in", "switch",
 )  # fmt: skip
 """Operations that the arena's replay does not look at."""
+_IDLE: Final = (
+    "comm", "page", "pfn", "caller", "site", "next_pid", "blocked", "nr_lazy_max", "reason",
+    "duration", "stack",
+)  # fmt: skip
+"""Columns that it does not look at."""
 _NO_STATE: Final = "replayed window by window: the state there was not kept"
 
 
@@ -126,7 +131,7 @@ def validate_windows(
     losses = gaps_of(lost)
     pool = _PoolChecks(layout, found, state, losses)
     local = _LocalChecks(layout, found, losses)
-    kept = _Kept()
+    kept = _Kept(layout)
     waits = _Sleeps()
     for window in windows(events, found.rows, rows, progress):
         pool.feed(window)
@@ -199,32 +204,29 @@ class _PoolChecks(PoolPart):
         self.verdicts = _Verdicts()
         self._layout = layout
         self._found = found
-        self._passes: list[NDArray[np.uint64]] = []
-        self._flushes: list[NDArray[np.uint64]] = []
-        self._at_pass: list[NDArray[np.int64]] = []
-        self._freed: list[NDArray[np.int32]] = []
+        self._passes = Passes(tlb_observed=0, tlb_matched=0)
 
     def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
         piece, freed, over = super().feed(window)
         self.verdicts.add(pool_result(over, self._layout))
-        passed = (piece.at_pass >= 0) | (freed >= 0)
-        self._at_pass.append(piece.at_pass[passed])
-        self._freed.append(freed[passed])
-        slots = window_of(self._layout)
-        self._passes.append(
-            passes_of(window.table, slots, self._found.pool).get_column("seq").to_numpy()
-        )
-        flushes = window.table.filter(is_window_flush(slots))
-        self._flushes.append(flushes.get_column("seq").to_numpy())
+        self._count(piece, freed)
         return piece, freed, over
 
+    def _count(self, piece: Piece, freed: NDArray[np.int32]) -> None:
+        """Add a piece's flushes, each of which is one operation."""
+        at = piece.at_pass >= 0
+        traced = "flush_range" in self._found.ops
+        flushed = np.where(piece.flushed[at], 1, 0 if traced else -1).astype(np.int8)
+        index = np.full(at.size, -1, np.int64)
+        index[at] = np.arange(flushed.size)
+        more, sofar = vars(passes_result(flushed, index, freed, 0)), vars(self._passes)
+        self._passes = Passes(**{name: sofar[name] + max(more[name], 0) for name in more})
+
     def passes(self) -> Passes:
-        passes = np.concatenate(self._passes)
-        flushed = np.full(passes.size, -1, np.int8)
-        if "flush_range" in self._found.ops:
-            flushed = pass_flushed(passes, np.concatenate(self._flushes)).astype(np.int8)
-        at_pass, freed = np.concatenate(self._at_pass), np.concatenate(self._freed)
-        return passes_result(flushed, at_pass, freed, self.order.told_passes)
+        passes = replace(self._passes, ordered=self.order.told_passes)
+        if "flush_range" in self._found.ops and passes.observed:
+            return passes
+        return replace(passes, tlb_observed=-1, tlb_matched=-1)
 
 
 class _LocalChecks:
@@ -265,14 +267,17 @@ class _Kept:
         Rows of the whole table that are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.rows = np.zeros(0, np.int64)
+        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
         self._parts: list[pl.DataFrame] = []
         self._waiting = pl.Series("pid", [], pl.Int32)
 
     def feed(self, window: Window) -> None:
-        table = window.table.with_row_index("row", window.first_row).with_columns(
-            wanted=~pl.col("op").is_in(_MANY)
+        table = (
+            window.table.drop(_IDLE)
+            .with_row_index("row", window.first_row)
+            .with_columns(wanted=~(pl.col("op").is_in(_MANY) | self._of_pool))
         )
         own = own_events(table.lazy()).select("row", "pid", "wanted").collect()
         follows = own.filter(
@@ -296,7 +301,8 @@ class _Kept:
 
     def table(self, events: pl.LazyFrame) -> pl.DataFrame:
         """The events kept, as an event table of their own."""
-        return pl.concat([*self._parts, pl.DataFrame(schema=events.collect_schema())])
+        empty = pl.DataFrame(schema=events.collect_schema())
+        return pl.concat([*self._parts, empty.drop(_IDLE)])
 
 
 class _Sleeps:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hmtrace.report.charts import bar
+from hmtrace.report.machine import flush_words
 from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import clean, count, duration, plural, share
 
@@ -35,7 +36,11 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
     """
     yield heading("Flushes and cost", "estimate from the cost model, CPU time on all CPUs")
     yield labelled(
-        [("TLB", tlb_in_words(outcome.tlb)), ("cost", cost_in_words(outcome.cost, outcome))]
+        [
+            ("TLB", tlb_in_words(outcome.tlb)),
+            ("flush", flush_words(outcome.layout)),
+            ("cost", cost_in_words(outcome.cost, outcome)),
+        ]
     )
     causes = sorted(
         outcome.cost.by_cause.items(), key=lambda item: (-item[1].get("ns", 0), item[0])

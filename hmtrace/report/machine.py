@@ -210,11 +210,11 @@ def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
         ("local", local),
         ("arena", f"{size(layout.vmalloc_bytes)} from {address(layout.vmalloc_start)}"),
         ("lazy", f"up to {size(layout.lazy_max_pages * layout.page_size)} wait for a purge"),
-        ("flush", _flush_words(layout)),
+        ("flush", flush_words(layout)),
     ]
 
 
-def _flush_words(layout: Layout) -> str:
+def flush_words(layout: Layout) -> str:
     """What flush_tlb_kernel_range() does, and kmap_local where it does more than usual."""
     ceiling = layout.flush_ceiling_pages
     if not layout.range_flush:

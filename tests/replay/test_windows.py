@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -130,3 +132,44 @@ def test_a_snapshot_of_another_run_is_left_aside_window_by_window() -> None:
     verdicts = validate_windows(capture.events.lazy(), machine, values=values, rows=3_000)
     assert verdicts.initial_state == done.pool.initial_state
     assert verdicts.kmap == validate(capture.events, machine, values=values).kmap
+
+
+_CHILD = """
+import re, sys
+from pathlib import Path
+import polars as pl
+from collectors import open_capture
+from replay.machine import Machine
+from replay.validate_windows import validate_windows
+values = open_capture(sys.argv[1]).facts.values()
+machine = Machine.from_facts(values)[0]
+done = validate_windows(pl.scan_parquet(sys.argv[2]), machine, values=values, rows=20_000)
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print(done.kmap.total, done.pool_flushes.observed, peak)
+"""
+
+
+def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> None:
+    """Pool, stacks and flushes: four times as long a trace takes no more memory."""
+    name = "i386-minix-pae-smp2"
+    events = opened(name)[0].events.collect()
+    events = events.filter(pl.col("op").is_in(("area_alloc", "area_free")).not_())
+    length, span = int(events["seq"].max()) + 8, int(events["end_ts"].max()) + 1000
+    peaks = []
+    for copies in (3, 12):
+        path = tmp_path / f"{copies}.parquet"
+        moved = (
+            events.with_columns(
+                pl.col("seq", "end_seq", "parent") + n * length, pl.col("ts", "end_ts") + n * span
+            )
+            for n in range(copies)
+        )
+        pl.concat(moved).cast(dict(events.schema)).write_parquet(path, row_group_size=20_000)
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, str(FIXTURES / name), str(path)],
+            capture_output=True, text=True, check=True, cwd=FIXTURES.parent,
+        )  # fmt: skip
+        maps, flushes, peak = map(int, done.stdout.split())
+        assert (maps, flushes) == (7905 * copies, 50 * copies)
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 40_000  # kB
