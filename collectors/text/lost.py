@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.capture import Lost, LostInterval
-from collectors.probes import KIND_LOST, KIND_STARTED
+from collectors.probes import KIND_LOST
 from collectors.raw import RAW_DTYPE
-from collectors.text.layout import UNKNOWN_CPU
+from collectors.text.layout import ROW_WORDS, UNKNOWN_CPU
+from collectors.text.lost_rows import afters, befores, first_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,42 +100,31 @@ class Losses:
 
     def add(self, rows: NDArray[np.void]) -> None:
         """Take the next rows of the trace."""
-        kind = rows["kind"]
-        events = np.flatnonzero((kind != KIND_LOST) & (kind != KIND_STARTED))
-        cpu, ts = rows["cpu"][events], rows["ts"][events]
+        words = rows.view(np.int64).reshape(-1, ROW_WORDS)
         for waiting in list(self._open):
-            mine = np.flatnonzero(cpu == waiting) if waiting != UNKNOWN_CPU else events
-            if len(mine):
-                first = ts[mine[0]] if waiting != UNKNOWN_CPU else ts[0]
-                self._close(self._open.pop(waiting), int(first))
-        at = np.flatnonzero(kind == KIND_LOST)
+            first = first_event(words, waiting)
+            if first >= 0:
+                self._close(self._open.pop(waiting), int(rows["ts"][first]))
+        at = np.flatnonzero(rows["kind"] == KIND_LOST)
+        start = np.zeros(len(at), np.int64)
+        known = np.zeros(len(at), bool)
+        befores(words, self._last, self._has_last, start, known)
         if len(at):
-            self._take(rows, at, events)
-        self._last[cpu] = ts  # of several, the last one stays
-        self._has_last[cpu] = True
+            self._take(
+                rows, at, [s if k else None for s, k in zip(start.tolist(), known, strict=True)]
+            )
         self._rows += len(rows)
 
     def _take(
-        self, rows: NDArray[np.void], at: NDArray[np.int64], events: NDArray[np.int64]
+        self, rows: NDArray[np.void], at: NDArray[np.int64], starts: list[int | None]
     ) -> None:
-        """Describe the markers of a piece."""
-        n = len(rows)
-        # Position within its CPU: one sorted list of cpu * n + position.
-        keys = np.sort(rows["cpu"][events].astype(np.int64) * n + events)
-        cpu = rows["cpu"][at].astype(np.int64)
-        k = np.searchsorted(keys, cpu * n + at)
-        bounded = np.append(keys, -1)
-        before = np.where((k > 0) & (bounded[k - 1] // n == cpu), bounded[k - 1] % n, -1)
-        after = np.where(bounded[k] // n == cpu, bounded[k] % n, -1)
-        any_after = np.append(events, -1)[np.searchsorted(events, at)]
-        after = np.where(cpu == UNKNOWN_CPU, any_after, after)
-        ts = rows["ts"]
-        for i, c, b, a in zip(
-            at.tolist(), cpu.tolist(), before.tolist(), after.tolist(), strict=True
-        ):
+        """Describe the markers of a piece; `starts`: times of the last events before them."""
+        after = np.empty(len(at), np.int64)
+        afters(rows.view(np.int64).reshape(-1, ROW_WORDS), np.full(_CPUS, -1, np.int64), after)
+        for i, start, a in zip(at.tolist(), starts, after.tolist(), strict=True):
             seq = self._rows + i
             is_front = seq < self._in_front
-            start = int(ts[b]) if b >= 0 else int(self._last[c]) if self._has_last[c] else None
+            c = int(rows["cpu"][i])
             if a < 0:
                 self._open.setdefault(c, []).append(len(self._found))
             self._found.append(
@@ -143,7 +133,7 @@ class Losses:
                     count=int(rows["values"][i, 0]) if rows["present"][i] & 1 else None,
                     after_seq=seq,
                     start_ts=None if is_front else start,
-                    end_ts=int(ts[a]) if a >= 0 else None,
+                    end_ts=int(rows["ts"][a]) if a >= 0 else None,
                     reason="ring buffer overwritten" if is_front else "LOST marker",
                 )
             )
