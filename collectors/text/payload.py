@@ -14,6 +14,7 @@ _NEXT_COMM = np.uint64(int.from_bytes(b"next_com", "little"))
 _0X, _TWO = np.uint64(int.from_bytes(b"0x", "little")), np.uint64(0xFFFF)
 _BAD, _GOOD, _FAULT = 0, 1, 2
 _MASK32 = 0xFFFF_FFFF
+_LEAST_20 = 10**19 - (1 << 64)
 _NO_COUNT = -2
 _PAGES, _FIVE = np.uint64(int.from_bytes(b"pages", "little")), np.uint64((1 << 40) - 1)
 _REASON, _SIX = np.uint64(int.from_bytes(b"reason", "little")), np.uint64((1 << 48) - 1)
@@ -105,12 +106,14 @@ def any_value_at(buf: Any, p: int, n: int) -> Any:
         if negative:
             p += 1
             c = byte_at(buf, p, n)
-        while 48 <= c <= 57 and digits < 20:
+        while 48 <= c <= 57 and digits < 21:
             value = value * 10 + (c - 48)
             digits += 1
             p += 1
             c = byte_at(buf, p, n)
-        good = 0 < digits <= 18
+        # Of 20 digits, those that fit into 64 bits have the highest one set (%lu of an address).
+        fits = digits < 20 or (_LEAST_20 <= value < 0 and load_byte(buf, p - 20) == 49)
+        good = digits > 0 and (digits <= 18 or (fits and not negative))
         if negative:
             value = -value
             if value >= -(1 << 31):

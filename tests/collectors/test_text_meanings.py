@@ -184,3 +184,24 @@ def test_option_fields(tmp_path: Path, places: tuple[str, ...]) -> None:
     assert [mark.text for mark in capture.markers] == ["begin: of it"]
     printed = "\n".join(FIELDS).format(*places).replace(places[3], "kmap_high+0x1/0x9")
     assert table(tmp_path, *printed.splitlines())[1].markers == ()
+
+
+@pytest.mark.parametrize(
+    ("shown", "fits"),
+    [
+        ("999999999999999999", True),
+        ("9223372036854775808", True),
+        ("9999999999999999999", True),
+        ("10000000000000000000", True),
+        ("18446683600717594624", True),
+        ("18446744073709551615", True),
+        ("18446744073709551616", False),
+        ("28446744073709551615", False),
+        ("118446744073709551615", False),
+        ("-10000000000000000000", False),
+    ],
+)
+def test_decimal_addresses_of_64_bits(tmp_path: Path, shown: str, *, fits: bool) -> None:
+    rows, capture = table(tmp_path, f"p: (kmap_high+0x0/0x260) page={shown}")
+    assert rows[0]["page"] == (int(shown) if fits else None)
+    assert any("no numbers" in note for note in capture.notes) != fits

@@ -168,7 +168,17 @@ def written_text() -> list[bytes]:
 
 def ftrace_seeds() -> list[Case]:
     real = texts("i386-*", ("trace.txt.gz", "trace_*.txt.gz"))
-    return single("ftrace-text", [*written_text(), *real.values()])
+    folder = FIXTURES / "i386-minix-pae-smp2"
+    beside = {
+        "event_formats": plain(folder / "event_formats.gz"),
+        "saved_cmdlines": plain(folder / "saved_cmdlines"),
+    }
+    numbers = [
+        Case("ftrace-text", {"input": data, **beside}, "input")
+        for name, data in real.items()
+        if name.endswith(("trace_raw.txt.gz", "trace_hex.txt.gz"))
+    ]
+    return [*single("ftrace-text", [*written_text(), *real.values()]), *numbers]
 
 
 def report_seeds() -> list[Case]:
