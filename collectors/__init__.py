@@ -91,17 +91,37 @@ def open_capture(
     HmtraceError
         If there is nothing to read, or it is damaged.
     """
+    return _capture_of(_open(path, progress), progress, counted)
+
+
+def _capture_of(
+    source: Source,
+    progress: Callable[[int, int], None] | None,
+    counted: Callable[[int], None] | None,
+) -> Capture:
+    """Read what is open."""
     from collectors.build import build_capture, spool_capture
     from collectors.spool import spool_file
 
-    source = _open(path, progress)
     if parquet.sniff(source.head):
         return parquet.read_capture(source, progress)
     fmt = _format_of(source)
-    if len(source.data) > LARGE * fmt.event_bytes:
+    if _is_large(source, fmt):
         target = spool_file("events.parquet")
         return spool_capture(source, fmt, target, progress=progress, counted=counted)
     return build_capture(source, fmt.read(source, progress))
+
+
+def first_events(path: str | Path, rows: int) -> pl.LazyFrame:
+    """First rows of the event table of a capture, as of :func:`scan`."""
+    from collectors.build import first_rows
+
+    source = _open(path, None)
+    if not parquet.sniff(source.head):
+        fmt = _format_of(source)
+        if _is_large(source, fmt):
+            return first_rows(source, fmt, rows).lazy()
+    return _capture_of(source, None, None).events.head(rows)
 
 
 def scan(path: str | Path) -> pl.LazyFrame:
@@ -109,8 +129,9 @@ def scan(path: str | Path) -> pl.LazyFrame:
 
     The trace is read when the frame is collected, and again by every further collect: a program
     that asks several questions converts it to Parquet once. Columns and filters are pushed down
-    to the batches of a large trace; ``head(n)`` gives no more than `n` rows to polars, but the
-    whole trace is read all the same, as the return of a call may stand anywhere behind it.
+    to the batches of a large trace. ``head(n)`` of one with more than some four million events
+    reads about a million events more than those rows have, and no further: where the return of a
+    call stands behind them, the call has none.
 
     Parameters
     ----------
@@ -166,6 +187,10 @@ def write_parquet(
     if parquet.sniff(source.head):
         return write_capture(parquet.read_capture(source, progress), target)
     return spool_capture(source, _format_of(source), target, progress=progress, counted=counted)
+
+
+def _is_large(source: Source, fmt: Format) -> bool:
+    return len(source.data) > LARGE * fmt.event_bytes
 
 
 def _open(path: str | Path, progress: Callable[[int, int], None] | None) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -104,6 +105,51 @@ def spool_capture(
         if isinstance(made, Capture):
             return made
         known = made
+    raise HmtraceError("the trace changes while it is read", source=source.trace)
+
+
+def first_rows(source: Source, fmt: Format, rows: int) -> pl.DataFrame:
+    """Make the first rows of a trace's table, and read no further than they need.
+
+    Parameters
+    ----------
+    source
+        The trace, and the machine's facts.
+    fmt
+        Its format.
+    rows
+        How many.
+
+    Returns
+    -------
+    polars.DataFrame
+        At most so many rows. What only stands more than :data:`collectors.tabulate.HOLD` rows
+        behind the last of them (the return of a call, the first pair of a page and a frame) is
+        not known.
+
+    Raises
+    ------
+    HmtraceError
+        If the trace is damaged as far as it is read.
+    """
+    known: Known | None = None
+    for _ in range(_PASSES):
+        stream = fmt.stream(source, None)
+        table = _tabulator(source, stream.symbols, known=known, hold=HOLD)
+        parts = (part for piece in stream.pieces for part in table.add(piece))
+        frames, found = [empty()], 0
+        try:
+            for part in chain(parts, table.finish()):
+                frames.append(part.frame())
+                found += part.rows
+                if found >= rows:
+                    return pl.concat(frames).head(rows)
+        except AgainError:
+            known = None
+            continue
+        known = table.again()
+        if known is None:
+            return pl.concat(frames)
     raise HmtraceError("the trace changes while it is read", source=source.trace)
 
 

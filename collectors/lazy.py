@@ -25,11 +25,9 @@ def scan(path: str | Path) -> pl.LazyFrame:
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        from collectors import open_capture
+        from collectors import first_events, open_capture
 
-        events = open_capture(path).events
-        if n_rows is not None:
-            events = events.head(n_rows)
+        events = open_capture(path).events if n_rows is None else first_events(path, n_rows)
         if predicate is not None:
             events = events.filter(predicate)
         if columns is not None:
