@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from replay.tasks import own_events
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -99,6 +101,11 @@ def replay_blocks(
     is_block = ((pl.col("size") == size) & (pl.col("align") == size)).fill_null(value=False)
     plain = small.filter(~is_block)
     fresh = small.filter(is_block)
+    aliases = (
+        _aliases(table, layout)
+        .join(_own_before(events), on="seq", how="left")
+        .with_columns(since=pl.min_horizontal(pl.col("before").fill_null(0), "at"))
+    )
     parts = [
         _part(kernel.MAP, plain, at="done", address="seen", units="units",
               cpu2="end_cpu", end=pl.col("done") - pl.col("seq")),
@@ -107,9 +114,10 @@ def replay_blocks(
         _part(kernel.UNMAP, _pieces(table, "vm_unmap_ram"), at="seq", address="vaddr",
               units="units"),
         _part(kernel.RELEASE, _pieces(table, "area_free"), at="seq", address="vaddr"),
-        _part(kernel.ALIAS, _aliases(table, layout), at="at", address="start", end="end"),
+        _part(kernel.ALIAS, aliases, at="at", address="start", end="end"),
+        _part(kernel.OPEN, aliases, at="since"),
     ]  # fmt: skip
-    stream = pl.concat(parts).sort("at", maintain_order=True)
+    stream = _linked(pl.concat(parts).sort("at", maintain_order=True))
     event = np.ascontiguousarray(
         stream.select("kind", "address", "units", "cpu", "cpu2", "lo", "end")
         .fill_null(-1).to_numpy().astype(np.int64)
@@ -121,6 +129,39 @@ def replay_blocks(
     blocks = kernel.new_blocks(len(event), np.array(known, np.int64))
     kernel.run(blocks, event, bits, int(forget))
     return _result(calls, stream, event, blocks)
+
+
+def _linked(stream: pl.DataFrame) -> pl.DataFrame:
+    """The stream, where each OPEN knows the number of its ALIAS."""
+    from replay.kernels import arena_blocks as kernel
+
+    numbered = stream.with_row_index("number")
+    alias = numbered.filter(pl.col("kind") == kernel.ALIAS).select("row", alias="number")
+    return (
+        numbered.join(alias, on="row", how="left", maintain_order="left")
+        .with_columns(
+            lo=pl.when(pl.col("kind") == kernel.OPEN)
+            .then(pl.col("alias").cast(pl.Int64))
+            .otherwise("lo")
+        )
+        .drop("number", "alias")
+    )
+
+
+def _own_before(events: pl.DataFrame) -> pl.DataFrame:
+    """Position of what each purge's task was traced to do before, but for frees of areas.
+
+    vm_unmap_aliases() looks at the blocks, may wait for vmap_purge_lock, gives up fragmented
+    blocks, and purges: where in all that time others unmapped pieces is not told.
+    """
+    own = own_events(events.lazy()).filter(pl.col("op") != "area_free")
+    done = pl.when(pl.col("end_seq") < pl.col("seq").shift(-1).over("pid")).then("end_seq")
+    return (
+        own.select("seq", "op", before=pl.coalesce(done, "seq").shift(1).over("pid"))
+        .filter(pl.col("op") == "area_purge")
+        .select(pl.col("seq", "before").cast(pl.Int64))
+        .collect()
+    )
 
 
 def _result(

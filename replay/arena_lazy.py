@@ -22,10 +22,14 @@ LISTS: Final = {"newest-first": 0, "ascending": 1, "descending": 2}
 
 @dataclass(frozen=True)
 class LazyCount:
-    """Numbers that the kernel told, and those of them that the model has too."""
+    """Numbers that the kernel told, and those of them that the model has too.
+
+    `initial_state`: those that told something of the start instead.
+    """
 
     total: int = 0
     exact: int = 0
+    initial_state: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,21 +85,42 @@ def counters(replay: LazyReplay, calls: ArenaCalls, page_size: int) -> tuple[Laz
     -------
     nr_lazy, purged
         Frees after which as many pages waited as the kernel says (mm/vmalloc.c: vmap_lazy_nr);
-        purges that gave back as many areas (merged ones count once).
+        purges that gave back as many areas (merged ones count once). Where more waited at the
+        first free than the snapshot lists, areas were freed between the snapshot and the trace:
+        so many pages are added until the first purge takes them, and that number counts as
+        inferred.
     """
     lazy = replay.lazy
     seen = calls.frees.get_column("nr_lazy").to_numpy()
     told = seen >= 0
-    here = lazy.nr_lazy[replay.of_free[told]] // page_size
-    given = lazy.purge[replay.of_purge[: replay.purges]]
-    here = here + _being_given_back(replay, calls, seen[told] - here, page_size, told=told)
+    event = replay.of_free[told]
+    here = lazy.nr_lazy[event] // page_size
+    emptied = _first_purge(replay)
+    unlisted = 0
+    if event.size and event[0] < emptied:
+        unlisted = max(0, int(seen[told][0] - here[0]))
+    here = here + np.where(event < emptied, unlisted, 0)
+    here = here + _being_given_back(
+        replay, calls, seen[told] - here, page_size, told=told, unlisted=unlisted
+    )
+    right = here == seen[told]
+    if unlisted:
+        right[0] = False
     purged = calls.purges.get_column("purged").to_numpy()
     counted = purged >= 0
+    given = lazy.purge[replay.of_purge[: replay.purges]]
     areas = given[counted, 1] - given[counted, 0]
     return (
-        LazyCount(int(told.sum()), int((here == seen[told]).sum())),
+        LazyCount(int(told.sum()), int(right.sum()), int(unlisted > 0)),
         LazyCount(int(counted.sum()), int((areas == purged[counted]).sum())),
     )
+
+
+def _first_purge(replay: LazyReplay) -> int:
+    """Stream event of the first purge that took something."""
+    of_purge = replay.of_purge
+    given = replay.lazy.purge[of_purge]
+    return int(of_purge[given[:, 1] > given[:, 0]].min(initial=len(replay.stream)))
 
 
 def _being_given_back(
@@ -105,25 +130,31 @@ def _being_given_back(
     page_size: int,
     *,
     told: NDArray[np.bool_],
+    unlisted: int,
 ) -> NDArray[np.int64]:
     """Pages that purges had taken off the list and still counted when each free came.
 
     A purge takes its areas off the counter as it gives them back, from 6.9 on all at its end
     (mm/vmalloc.c: __purge_vmap_area_lazy, purge_vmap_node). Only what explains `more`, the pages
-    that the kernel counted beyond the model's list, is returned; else 0.
+    that the kernel counted beyond the model's list, is returned; else 0. `unlisted` pages are
+    also in what the first purge took.
     """
     lazy = replay.lazy
     out = np.zeros(more.size, np.int64)
     detach, end = calls.purges.select("detach", "hi").to_numpy().reshape(-1, 2).T
     entered = calls.frees.get_column("lo").to_numpy()[told]
+    first_purge = _first_purge(replay)
     for number in np.flatnonzero(more > 0).tolist():
         left = int(more[number])
         under_way = np.flatnonzero((detach < entered[number]) & (entered[number] <= end))
         possible = {0}
         for purge in under_way[-_MAX_UNDER_WAY:].tolist():
-            first, last = lazy.purge[replay.of_purge[purge], :2]
+            event = replay.of_purge[purge]
+            first, last = lazy.purge[event, :2]
             areas = lazy.given[first:last]
             pages = (areas[:, 1] - areas[:, 0])[::-1].cumsum() // page_size
+            if event == first_purge and unlisted:
+                pages = np.concatenate([pages, pages + unlisted])
             possible |= {n + p for n in possible for p in pages.tolist() if n + p <= left}
         if left in possible:
             out[number] = left

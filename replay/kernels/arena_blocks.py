@@ -26,6 +26,7 @@ NEW = 2  # its block joins the queue of the CPU, with the call's own piece in it
 UNMAP = 3
 RELEASE = 4  # free_vmap_area_noflush() of an area that may be a block
 ALIAS = 5  # vm_unmap_aliases()
+OPEN = 6  # from here on it may look at the blocks; LO is the number of its ALIAS event
 
 # Columns of an event. ADDRESS: what the kernel returned or was given, -1 unknown. UNITS: pages,
 # rounded up to a power of two. CPU, CPU2: at entry and return. LO: entry. END of an ALIAS: end
@@ -48,9 +49,17 @@ UNKNOWN = -1  # LEFT: a block of the snapshot, of which nothing is known yet
 WINDOW = 64
 """Events behind one that are looked at for calls that were under way with it."""
 
+MAX_OPEN = 64
+"""Calls of vm_unmap_aliases() that may be under way at once."""
+
+# What of the range of an ALIAS was seen while it may have looked at the blocks
+MET_START = 1
+MET_END = 2
+
 # Positions in Blocks.reg
 COUNT = 0
-REGISTERS = 1
+OPENED = 1
+REGISTERS = 2
 
 
 class Blocks(NamedTuple):
@@ -64,6 +73,10 @@ class Blocks(NamedTuple):
         model lets the block go, 0 where not, -1 where it is no block or little is known of it.
     status : ndarray of uint8, shape (n,)
     placed : ndarray of uint8, shape (n,)
+    met : ndarray of uint8, shape (n,)
+        Per ALIAS: MET_START, MET_END.
+    under_way : ndarray of int64, shape (MAX_OPEN,)
+        ALIAS events to come that may be looking at the blocks.
     reg : ndarray of int64, shape (REGISTERS,)
     """
 
@@ -72,6 +85,8 @@ class Blocks(NamedTuple):
     predicted_end: NDArray[np.int64]
     status: NDArray[np.uint8]
     placed: NDArray[np.uint8]
+    met: NDArray[np.uint8]
+    under_way: NDArray[np.int64]
     reg: NDArray[np.int64]
 
 
@@ -87,7 +102,9 @@ def new_blocks(events: int, initial: NDArray[np.int64]) -> Blocks:
         np.full(events, -1, np.int64),
         np.zeros(events, np.uint8),
         np.zeros(events, np.uint8),
-        np.array([initial.size], np.int64),
+        np.zeros(events, np.uint8),
+        np.zeros(MAX_OPEN, np.int64),
+        np.array([initial.size, 0], np.int64),
     )
 
 
@@ -197,6 +214,17 @@ def _release(b: Blocks, address: int, bits: int) -> int:
 
 
 @kernel
+def _visited(b: Blocks, k: int, bits: int, forget: int) -> bool:
+    """Whether vm_unmap_aliases() looks at a block, and finds it dirty."""
+    left, dirty = b.block[k, LEFT], b.block[k, DIRTY]
+    if forget:
+        seen = left != UNKNOWN and not (left + dirty == bits and left < bits // 4)
+    else:
+        seen = b.block[k, QUEUED] == 1
+    return bool(seen and 0 < dirty < bits and b.block[k, DIRTY_MAX] > 0)
+
+
+@kernel
 def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     """Range of all unmapped pieces in blocks; (-1, -1) none.
 
@@ -206,17 +234,50 @@ def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     """
     start, end = np.int64(1) << 40, np.int64(-1)
     for k in range(b.reg[COUNT]):
-        left, dirty = b.block[k, LEFT], b.block[k, DIRTY]
-        if forget:
-            visited = left != UNKNOWN and not (left + dirty == bits and left < bits // 4)
-        else:
-            visited = b.block[k, QUEUED] == 1
-        if visited and 0 < dirty < bits and b.block[k, DIRTY_MAX] > 0:
+        if _visited(b, k, bits, forget):
             start = min(start, b.block[k, START] + b.block[k, DIRTY_MIN] * PAGE)
             end = max(end, b.block[k, START] + b.block[k, DIRTY_MAX] * PAGE)
-            if forget:
-                b.block[k, DIRTY_MIN], b.block[k, DIRTY_MAX] = np.int64(1) << 40, 0
     return (int(start), int(end)) if end >= 0 else (-1, -1)
+
+
+@kernel
+def _reset(b: Blocks, bits: int) -> None:
+    """Forget what was flushed."""
+    for k in range(b.reg[COUNT]):
+        if _visited(b, k, bits, 1):
+            b.block[k, DIRTY_MIN], b.block[k, DIRTY_MAX] = np.int64(1) << 40, 0
+
+
+@kernel
+def _look_on(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> None:
+    """Compare the range as it is now with those of the calls that may be looking."""
+    if b.reg[OPENED] == 0:
+        return
+    start, end = vm_unmap_aliases(b, bits, forget)
+    for n in range(b.reg[OPENED]):
+        i = b.under_way[n]
+        if start == event[i, ADDRESS]:
+            b.met[i] |= MET_START
+        if end == event[i, END]:
+            b.met[i] |= MET_END
+
+
+@kernel
+def _alias(b: Blocks, event: NDArray[np.int64], i: int, bits: int, forget: int) -> None:
+    """A call that has looked at all blocks, one after another while others may unmap pieces."""
+    for n in range(b.reg[OPENED]):
+        if b.under_way[n] == i:
+            b.reg[OPENED] -= 1
+            b.under_way[n] = b.under_way[b.reg[OPENED]]
+            break
+    start, end = vm_unmap_aliases(b, bits, forget)
+    if forget:
+        _reset(b, bits)
+    seen = event[i, ADDRESS], event[i, END]
+    if (start, end) != seen and b.met[i] == MET_START | MET_END:
+        start, end = seen
+        b.status[i] = ORDERED
+    b.predicted[i], b.predicted_end[i] = start, end
 
 
 @kernel
@@ -253,5 +314,11 @@ def run(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> None:
                 b.block[k, DIRTY_MAX] = max(b.block[k, DIRTY_MAX], offset + e[UNITS])
         elif kind == RELEASE:
             b.predicted[i] = _release(b, e[ADDRESS], bits)
+        elif kind == OPEN:
+            if b.reg[OPENED] < MAX_OPEN:
+                b.under_way[b.reg[OPENED]] = e[LO]
+                b.reg[OPENED] += 1
         else:
-            b.predicted[i], b.predicted_end[i] = vm_unmap_aliases(b, bits, forget)
+            _alias(b, event, i, bits, forget)
+        if kind != ALIAS:
+            _look_on(b, event, bits, forget)

@@ -135,7 +135,7 @@ def test_many_racing_cpus(tmp_path: Path, arch: str, kernel: str) -> None:
     That decides the shape of the free tree, and the trace does not tell it. What the model calls
     certain is, and little is open.
     """
-    certain = ambiguous = wrong = missed = total = 0
+    certain = ambiguous = wrong = missed = total = ranges = found = 0
     for scenario in ("map-ram", "purge-storm"):
         for cpus in (3, 4, 8):
             for seed in (1, 2):
@@ -146,10 +146,13 @@ def test_many_racing_cpus(tmp_path: Path, arch: str, kernel: str) -> None:
                 wrong += arena.wrong
                 missed += arena.purges.observed - arena.purges.matched
                 total += arena.row.size
+                ranges += arena.blocks.aliases
+                found += arena.blocks.aliases_matched
     assert certain + ambiguous + wrong == total > 6000
     assert wrong <= 0.001 * (certain + wrong)
     assert ambiguous <= 0.005 * total
     assert missed == 0
+    assert found >= 0.95 * ranges
 
 
 def test_deadlock_ends_with_everybody_asleep(tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_aliases_are_flushed_again_and_again() -> None:
     assert blocks.predicted[-2:].tolist() == [FIRST + 4 * P, -1]
 
 
+def test_others_unmap_while_the_blocks_are_looked_at() -> None:
+    """What the range was at any time since the call may have begun, not only at its purge."""
+    first, second = event(k.UNMAP, FIRST + 4 * P, 4), event(k.UNMAP, SECOND, 1, cpu=1)
+    at = len(WORKED) + 1
+    alias = event(k.ALIAS, FIRST + 4 * P, end=FIRST + 8 * P)
+    blocks = run(*WORKED, first, event(k.OPEN, lo=at + 2), second, alias)
+    assert (blocks.predicted[-1], blocks.predicted_end[-1]) == (FIRST + 4 * P, FIRST + 8 * P)
+    assert blocks.status[-1] == k.ORDERED
+    late = run(*WORKED, first, second, event(k.OPEN, lo=at + 2), alias)
+    assert late.predicted_end[-1] == SECOND + P
+    assert late.status[-1] == k.PLAIN
+
+
 def test_a_block_of_nothing_but_unmapped_and_untouched_pages_goes() -> None:
     unmaps = [event(k.UNMAP, FIRST + at * P, n) for at, n in ((4, 4), (0, 4), (8, 32))]
     blocks = run(*WORKED, *unmaps[:2], event(k.RELEASE, FIRST))

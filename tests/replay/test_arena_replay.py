@@ -123,6 +123,18 @@ def test_counters_of_the_tracepoints(generation: str) -> None:
     assert r.nr_lazy.exact == r.nr_lazy.total - 1
 
 
+def test_the_first_counter_tells_of_areas_that_the_snapshot_lacks() -> None:
+    """One was freed between the snapshot and the trace: pages wait that no list names."""
+    events, areas = sim.simulate(3, 500, 1, "6.12", (1,))
+    purge = events.filter(pl.col("op") == "area_purge").get_column("seq")[0]
+    early = (pl.col("seq") < purge) & pl.col("nr_lazy").is_not_null()
+    more = events.with_columns(nr_lazy=pl.col("nr_lazy") + 3 * early.cast(pl.UInt64))
+    assert more.filter(early).height > 3
+    r = replayed(more, areas, generation="6.12")
+    assert r.nr_lazy.initial_state == 1
+    assert r.nr_lazy.exact == r.nr_lazy.total - 1
+
+
 def test_purges_that_only_the_tracepoint_shows() -> None:
     """Its range is what was flushed: the model has to find it itself."""
     events, areas = sim.simulate(4, 500, 1, "6.5", (1,))
