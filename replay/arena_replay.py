@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -270,6 +270,42 @@ def _play(
     return best, int((best.lazy.stream[:, HOLD] > 0).sum())
 
 
+class Places(NamedTuple):
+    """Order in which calls were served, as far as the trace tells.
+
+    Attributes
+    ----------
+    allocs, purges, frees : ndarray of int64
+        Positions, per call.
+    turn : ndarray of int64
+        Decides between equal positions; allocations, then purges; -1: does not matter.
+    """
+
+    allocs: NDArray[np.int64]
+    purges: NDArray[np.int64]
+    frees: NDArray[np.int64]
+    turn: NDArray[np.int64]
+
+
+def served_order(
+    calls: ArenaCalls, state: ArenaState, layout: Layout, generation: Generation
+) -> Places:
+    """The order of overlapping calls that explains the addresses.
+
+    Parameters
+    ----------
+    calls, state
+        The trace, and the state before it.
+    layout, generation
+        Of the machine that it was captured on.
+
+    Returns
+    -------
+    Places
+    """
+    return _play(calls, state, layout, generation)[0].places()
+
+
 class _Run:
     """Items of the ordering loop, and what came of them."""
 
@@ -362,6 +398,37 @@ class _Run:
             need = trees * (2 * kernel.MAX_LOG + (units if is_give else 0))
             forest = tree.grown(forest, 2 * len(forest.node) + need)
         self.work, self.forest = work, forest
+
+    def places(self) -> Places:
+        """The order that explains the trace."""
+        given = self.place[self.allocs : self.allocs + self.lazy.purges]
+        default = np.concatenate([
+            self.calls.allocs.get_column("at").to_numpy(),
+            self.calls.purges.get_column("detach").to_numpy(),
+        ]).astype(np.int64)  # fmt: skip
+        item = np.concatenate([self.place[: self.allocs], given])
+        turn = np.where(item >= 0, self.work.turn[item], -1)
+        # What was served before something else stands no later than that.
+        served = np.flatnonzero(item >= 0)
+        served = served[np.argsort(turn[served], kind="stable")]
+        at = default.copy()
+        at[served] = np.minimum.accumulate(default[served][::-1])[::-1]
+        return Places(at[: self.allocs], at[self.allocs :], self._listed(), turn)
+
+    def _listed(self) -> NDArray[np.int64]:
+        """Position at which each free had reached the list: behind the purges that missed it."""
+        lazy = self.lazy.lazy
+        took = np.full(len(self.lazy.stream), -1, np.int64)
+        took[lazy.taken_by[lazy.taken_by >= 0]] = 1
+        purges = np.flatnonzero(took > 0)
+        detach = np.full(len(took), -1, np.int64)
+        of_purge = self.lazy.of_purge[: self.lazy.purges]
+        detach[of_purge] = self.calls.purges.get_column("detach").to_numpy()
+        lo = self.calls.frees.get_column("lo").to_numpy().astype(np.int64)
+        taken = lazy.taken_by[self.lazy.of_free]
+        number = np.searchsorted(purges, taken)  # purges that took something before it was taken
+        before = np.where((taken >= 0) & (number > 0), purges[number - 1] if purges.size else 0, -1)
+        return np.asarray(np.where(before >= 0, np.maximum(lo, detach[before] + 1), lo), np.int64)
 
     def suspects(self) -> NDArray[np.int64]:
         """Wrong predictions, as :func:`replay.arena_late.find_late` asks for them."""

@@ -17,7 +17,8 @@ import polars as pl
 
 from replay.arena_events import FAILED, UNSEEN, arena_calls
 from replay.arena_lazy import LISTS, lazy_stream, replay_lazy
-from replay.arena_state import SPACE, initial_state
+from replay.arena_replay import served_order
+from replay.arena_state import SPACE, forest_of, initial_state
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arena_events import ArenaCalls
+    from replay.arena_replay import Places
     from replay.arena_state import ArenaState
     from replay.kernels.arena_forward import Forward
     from replay.kernels.arena_tree import Forest
@@ -133,9 +135,14 @@ def forecast(
     anchors = {a.start: a.caller.partition("+")[0] for a in values.get("areas", ())}
     moved = _moved(state, anchors, before, after)
     generation = GENERATIONS[target.generation]
-    table, areas = _calls(events, calls, state, captured, before, after)
-    forest, unplaced = _planted(moved, len(table), generation.search, after,
-                                moves=generation.search_moves_vstart)  # fmt: skip
+    places = served_order(calls, state, before, GENERATIONS[captured.generation])
+    table, areas = _calls(events, calls, state, captured, before, after, places)
+    rule = generation.search, generation.search_moves_vstart
+    stays = state.shape is not None and np.array_equal(moved[:, 0], _starts(state))
+    if stays:
+        forest, unplaced = _as_captured(state, len(table), *rule), 0
+    else:
+        forest, unplaced = _planted(moved, len(table), rule[0], after, moves=rule[1])
     in_use = moved[: len(state.busy)].copy()
     by_worker = generation.purger != "freeing-task"
     delay = _delay(events, calls, state, captured, before) if by_worker else 0
@@ -165,6 +172,18 @@ def _moved(
     by[modules] = after.modules_start - before.modules_start
     by[np.isin(caller, FIXED)] = 0
     return np.asarray(areas + by[:, None], np.int64)
+
+
+def _starts(state: ArenaState) -> NDArray[np.int64]:
+    return np.concatenate([state.busy, state.lazy])[:, 0]
+
+
+def _as_captured(state: ArenaState, calls: int, search: str, moves: bool) -> Forest:  # noqa: FBT001
+    """The free tree of the capture, whose shape is known, with room for more."""
+    from replay.kernels.arena_tree import grown
+
+    forest = forest_of(state, search=search, moves=moves, trees=1)
+    return grown(forest, len(forest.node) + 2 * calls)
 
 
 def _planted(
@@ -206,6 +225,7 @@ def _calls(
     captured: Machine,
     before: Layout,
     after: Layout,
+    places: Places,
 ) -> tuple[NDArray[np.int64], int]:
     """The calls as :mod:`replay.kernels.arena_forward` has them, and the number of areas.
 
@@ -234,7 +254,7 @@ def _calls(
     )
     born = births.filter(pl.col("start") > 0).sort("lo")
     frees = (
-        calls.frees.select("row", "lo", "start")
+        calls.frees.select("row", "lo", "start", listed=pl.Series(places.frees))
         .sort("lo")
         .join_asof(born, on="lo", by="start", strategy="backward", check_sortedness=False)
         .drop_nulls("area")
@@ -247,7 +267,8 @@ def _calls(
     failed = np.flatnonzero((a[:, 6] == FAILED) | (a[:, 6] == UNSEEN))
     back = alloc[failed].copy()
     back[:, kernel.KIND] = kernel.FREE
-    asked = calls.purges.filter(~pl.Series(_own_purges(calls, state, captured, before)))
+    is_asked = ~_own_purges(calls, state, captured, before)
+    asked = calls.purges.filter(pl.Series(is_asked))
     purge = np.zeros((asked.height, kernel.COLUMNS), np.int64)
     purge[:, kernel.KIND] = kernel.PURGE
     purge[:, kernel.TIME] = ts[asked.get_column("row").to_numpy()]
@@ -255,10 +276,14 @@ def _calls(
         purge[:, column] = _bound(asked.get_column(name).to_numpy(), before, after)
     table = np.concatenate([alloc, back, free, purge])
     at = np.concatenate([
-        a[:, 1], a[failed, 1], frees.get_column("lo").to_numpy(),
-        asked.get_column("detach").to_numpy(),
+        places.allocs, places.allocs[failed], frees.get_column("listed").to_numpy(),
+        places.purges[is_asked],
     ])  # fmt: skip
-    table = table[np.argsort(at, kind="stable")]
+    turn = np.concatenate([
+        places.turn[:n], places.turn[failed], np.full(frees.height, -1, np.int64),
+        places.turn[n:][is_asked],
+    ])  # fmt: skip
+    table = table[np.lexsort((np.arange(len(table)), turn, at))]
     table[:, kernel.TIME] = np.maximum.accumulate(table[:, kernel.TIME])
     return np.ascontiguousarray(table), old + n
 

@@ -47,7 +47,8 @@ AGAIN = 10  # 1: trees contradicted the trace since the last look at them
 UNSURE = 11  # 1: the true tree may not be among the trees, so that variants are tried
 FORKED = 12  # trees that came about because overlapping calls may have had another order
 LEFT_OUT = 13  # orders of overlapping calls that were not followed
-REGISTERS = 14
+TURN = 14  # steps so far
+REGISTERS = 15
 
 MAX_LOG = 1024
 
@@ -66,6 +67,8 @@ class Work(NamedTuple):
         Filled: see the bits.
     trees : ndarray of int32, shape (n,)
         Filled: trees that the prediction rests on.
+    turn : ndarray of int64, shape (n,)
+        Filled: number of the step that served each, or gave its last area back.
     answer : ndarray of int64, shape (trees,)
         What each tree predicts now.
     log, choice, prefix : ndarray of int64, shape (MAX_LOG + 1,)
@@ -78,6 +81,7 @@ class Work(NamedTuple):
     predicted: NDArray[np.int64]
     status: NDArray[np.uint8]
     trees: NDArray[np.int32]
+    turn: NDArray[np.int64]
     answer: NDArray[np.int64]
     log: NDArray[np.int64]
     choice: NDArray[np.int64]
@@ -96,6 +100,7 @@ def new_work(items: int, given: NDArray[np.int64], trees: int, *, known: bool) -
         np.full(items, UNKNOWN, np.int64),
         np.zeros(items, np.uint8),
         np.zeros(items, np.int32),
+        np.zeros(items, np.int64),
         np.zeros(trees, np.int64),
         np.zeros(MAX_LOG + 1, np.int64),
         np.zeros(MAX_LOG + 1, np.int64),

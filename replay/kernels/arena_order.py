@@ -48,6 +48,7 @@ from replay.kernels.arena_items import (
     SHAPED,
     SIZE,
     STREAK,
+    TURN,
     UNKNOWN,
     UNSURE,
     VEND,
@@ -176,6 +177,8 @@ def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
 @kernel
 def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> bool:  # noqa: FBT001
     """Apply an item, or one area of it; False if it cannot be applied here."""
+    w.reg[TURN] += 1
+    w.turn[i] = w.reg[TURN]
     if items[i, KIND] == ALLOC:
         if not _alloc(f, w, items, i, force=False):
             return False
@@ -465,6 +468,8 @@ def run(
                         continue
                     explore(f, saved, room, w, o, items, w.log, w.reg[N_LOG], whole)
                 _alloc(f, w, items, i, force=True)
+                w.reg[TURN] += 1
+                w.turn[i] = w.reg[TURN]
                 if w.status[i] & DIVERGED:
                     w.reg[UNSURE] = 1
                 w.placed[i] = 1

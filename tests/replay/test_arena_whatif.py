@@ -73,6 +73,15 @@ def test_the_model_alone_does_what_the_kernel_did(
     assert (found.borrowed, found.lost_frees, found.unplaced) == (0, 0, 0)
 
 
+def test_two_cpus_in_the_order_in_which_they_were_served() -> None:
+    """Overlapping calls and large alignments: the replay's order, the capture's own tree."""
+    name = "i386-arena-pae-m2048-smp2"
+    here = captured(name)
+    seen = arena_calls(here.events, here.layout, here.values).allocs["seen"].to_list()
+    assert len(seen) == 506
+    assert predicted(name, name).address.tolist() == seen
+
+
 @pytest.mark.parametrize(("name", "other", "exact"), [(LARGE, SMALL, 2839), (SMALL, LARGE, 2611)])
 def test_one_twin_predicts_the_other(name: str, other: str, exact: int) -> None:
     """Every address until the requests differ.
