@@ -128,7 +128,7 @@ def what_if(
         sites=call_sites(_needed_calls(done, high), done.local),
         caveats=(
             *_caveats(done, layout, pool, placement),
-            *_memory_caveats(memory, high, values or {}),
+            *_memory_caveats(memory, layout, high, values or {}),
             *arena.caveats,
             *common_caveats(
                 done.survey,
@@ -370,7 +370,9 @@ def _needed_calls(done: Replayed, high: _High) -> pl.DataFrame:
     )
 
 
-def _memory_caveats(memory: Memory, high: _High, values: Mapping[str, Any]) -> list[str]:
+def _memory_caveats(
+    memory: Memory, layout: Layout, high: _High, values: Mapping[str, Any]
+) -> list[str]:
     """What the zones of the other machine mean for the answer."""
     if not high.spilled:
         return []
@@ -379,7 +381,9 @@ def _memory_caveats(memory: Memory, high: _High, values: Mapping[str, Any]) -> l
         f"{high.spilled} of the traced pages find no room in highmem above its low watermark and "
         "become lowmem"
     )
-    if used:
+    if not layout.highmem_bytes:
+        words = f"all {high.spilled} traced pages of highmem become lowmem: there is no highmem"
+    elif used:
         words += f"; {used} pages of highmem were in use already when the capture began"
     caveats = [words, *memory.assumptions]
     if high.spilled > memory.fallback_room:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from collectors import write_parquet
 from tests.corpus.damage import (
     KMAP,
     DatWriter,
@@ -21,6 +25,7 @@ from tests.corpus.damage import (
 from tests.writers import perfdata, tracedat
 from tests.writers.tracedat import BufferSpec, EventSpec, FieldSpec, FileSpec, Item
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 DAT = [(6, "none"), (7, "none"), (7, "zstd"), (7, "zlib")]
 PERF: dict[str, dict[str, Any]] = {
     "file": {},
@@ -178,3 +183,17 @@ def test_sections_that_point_to_themselves() -> None:
         if 24 <= value < len(data) and data[at + 4 : at + 8] == bytes(4):
             for other in (at, value, 24)[at % 2 :]:
                 check(data[:at] + other.to_bytes(8, "little") + data[at + 8 :])
+
+
+@pytest.mark.parametrize("name", ["nr_lazy", "nr_lazy_max", "purged", "parent", "vaddr", "size"])
+@pytest.mark.parametrize("way", ["validate-json", "replay-json"])
+def test_cells_of_a_parquet_file_beyond_every_count(tmp_path: Path, name: str, way: str) -> None:
+    path = tmp_path / "table"
+    write_parquet(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1", path)
+    frame = pl.read_parquet(path).head(200)
+    document = json.loads(pl.read_parquet_metadata(path)["hmtrace"]) | {"rows": 200}
+    most = pl.lit((1 << 64) - 1, pl.UInt64)
+    frame.with_columns(most.alias(name)).write_parquet(
+        path, metadata={"hmtrace": json.dumps(document)}
+    )
+    assert check(path.read_bytes(), way=way).ended.startswith("exit 0")

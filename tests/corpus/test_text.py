@@ -143,16 +143,3 @@ def test_deeply_nested_calls_that_never_return() -> None:
     back = LINE.replace(KMAP, "r: (f+0x1/0x9 <- __kmap_local_page_prot) vaddr=0xfffbb000")
     for way in WAYS:
         check("\n".join([local] * 3000 + [back] * 3000).encode(), way=way)
-
-
-@pytest.mark.parametrize("number", ["9223372036854775808", "18446744073709551615"])
-@pytest.mark.parametrize("way", ["validate-json", "replay-json"])
-def test_counters_of_the_arena(number: str, way: str) -> None:
-    bodies = (
-        "alloc_vmap_area: va_start: 4160749568 size=12288 align=4096 vstart=0xf77fe000 "
-        "vend=0xfeffe000 failed=0",
-        f"free_vmap_area_noflush: va_start=0xf8000000 nr_lazy={number} nr_lazy_max={number}",
-        f"purge_vmap_area_lazy: start=0xf8000000 end=0xf8003000 num_purged={number}",
-    )
-    events = [Event("bash", 7, 0, 10**9 + n * 1000, body) for n, body in enumerate(bodies * 3)]
-    assert check(ftracetext.tracefs(events).encode(), way=way).ended.startswith("exit 0")

@@ -148,3 +148,11 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(HmtraceError) as error:
         what_if(done, done.machine, values=values, placement="sideways")
     assert error.value.exit_code == 2
+
+
+def test_a_machine_without_highmem() -> None:
+    after = replayed(MINIX, split="2g")
+    assert not after.layout.highmem_bytes
+    (words,) = (caveat for caveat in after.caveats if "become lowmem" in caveat)
+    assert words.startswith("all ")
+    assert words.endswith("there is no highmem")
