@@ -71,7 +71,8 @@ class ArenaForecast:
     lost_frees
         Frees of areas that could not be allocated here.
     delay_ns
-        From passing the limit to the purge: the median of the capture, or a guess.
+        From passing the limit to the purge: the median of the capture, or a guess; captured
+        purges have their own.
     """
 
     row: NDArray[np.int64]
@@ -145,10 +146,12 @@ def forecast(
         forest, unplaced = _planted(moved, len(table), rule[0], after, moves=rule[1])
     in_use = moved[: len(state.busy)].copy()
     by_worker = generation.purger != "freeing-task"
-    delay = _delay(events, calls, state, captured, before) if by_worker else 0
+    at_once = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    delays = _delays(events, calls, state, captured, before) if by_worker else at_once
     limit = after.lazy_max_pages * after.page_size
     done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
-                      limit, delay)  # fmt: skip
+                      limit, delays)  # fmt: skip
+    delay = int(delays[0][-1])
     return _result(calls, table, done, lazy, in_use, after, unplaced, delay)
 
 
@@ -327,14 +330,17 @@ def _own_purges(
     return np.asarray(over | of_alloc.fill_null(value=False).to_numpy(), bool)
 
 
-def _delay(
+def _delays(
     events: pl.DataFrame,
     calls: ArenaCalls,
     state: ArenaState,
     machine: Machine,
     layout: Layout,
-) -> int:
-    """Median time from the free that passed the limit to the purge, as captured."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """From the free that passed the limit to the purge, and until its areas were back, in ns.
+
+    Of each purge that the capture shows, and the median for all that follow.
+    """
     from replay.kernels import arena_lazy as kernel
 
     waiting, of_purge, nr_lazy = _purge_bytes(calls, state, machine, layout)
@@ -343,15 +349,23 @@ def _delay(
     begins = np.flatnonzero(above & ~np.concatenate([[False], above[:-1]]))
     late = np.flatnonzero(waiting > limit)
     if not late.size or not begins.size:
-        return SOON_NS
-    ts = events.get_column("ts").to_numpy()
+        return np.array([SOON_NS]), np.zeros(1, np.int64)
+    ts, seq = events.get_column("ts").to_numpy(), events.get_column("seq").to_numpy()
     stream, _, _ = lazy_stream(calls)
     frees = calls.frees.select("lo", "row").sort("lo")
     crossing = begins[np.maximum(np.searchsorted(begins, of_purge[late]) - 1, 0)]
     at = np.searchsorted(frees.get_column("lo").to_numpy(), stream[crossing, kernel.LO])
-    rows = frees.get_column("row").to_numpy()[np.minimum(at, frees.height - 1)]
-    times = ts[calls.purges.get_column("row").to_numpy()[late]] - ts[rows]
-    return max(SOON_NS, int(np.median(times)))
+    passed = ts[frees.get_column("row").to_numpy()[np.minimum(at, frees.height - 1)]]
+    rows = calls.purges.get_column("row").to_numpy()[late]
+    detach = calls.purges.get_column("detach").to_numpy()[late] // 2
+    taken = ts[np.minimum(np.searchsorted(seq, detach), seq.size - 1)]
+    end = events.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()[rows]
+    delay, spell = np.maximum(taken - passed, SOON_NS), np.maximum(end - taken, 0)
+    return _with_median(delay), _with_median(spell)
+
+
+def _with_median(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.append(times, int(np.median(times))).astype(np.int64)
 
 
 def _run(
@@ -362,7 +376,7 @@ def _run(
     busy: int,
     lazy_list: str,
     limit: int,
-    delay: int,
+    delays: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[Forward, Any]:
     from replay.kernels import arena_forward as kernel
     from replay.kernels.arena_lazy import new_lazy
@@ -377,7 +391,7 @@ def _run(
         np.zeros((len(table) + 1, 4), np.int64),
         np.zeros(2, np.int64),
     )
-    kernel.run(forest, lazy, done, table, LISTS[lazy_list], limit, delay)
+    kernel.run(forest, lazy, done, table, LISTS[lazy_list], limit, *delays)
     return done, lazy
 
 

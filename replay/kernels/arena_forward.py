@@ -58,24 +58,33 @@ class Forward(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def _purge(
-    f: Forest, lazy: Lazy, out: Forward, order: int, call: int, cause: int, start: int, end: int
-) -> None:
-    """Flush the hull of the list and of [start, end), and give everything back."""
+def _flush(
+    lazy: Lazy, out: Forward, order: int, call: int, cause: int, start: int, end: int
+) -> int:
+    """Flush the hull of the list and of [start, end), and take the list; return where it begins.
+
+    Its areas are those of `lazy.given` from there on.
+    """
     n = lazy.reg[N_LAZY]
     if n == 0:
-        return
+        return int(lazy.reg[N_GIVEN])
     for j in range(n):
         start = min(start, lazy.waiting[j, 0])
         end = max(end, lazy.waiting[j, 1])
     first = lazy.reg[N_GIVEN]
     detach(lazy, np.zeros(n, np.uint8), order, 0)
-    for g in range(first, lazy.reg[N_GIVEN]):
-        give_back(f, 0, lazy.given[g, 0], lazy.given[g, 1])
     at = out.counts[0]
     out.purge[at, 0], out.purge[at, 1] = call, cause
     out.purge[at, 2], out.purge[at, 3] = start, end
     out.counts[0] = at + 1
+    return int(first)
+
+
+@numba.njit(cache=True, nogil=True)
+def _give(f: Forest, lazy: Lazy, first: int) -> None:
+    """Give the areas back that a purge took."""
+    for g in range(first, lazy.reg[N_GIVEN]):
+        give_back(f, 0, lazy.given[g, 0], lazy.given[g, 1])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -86,7 +95,8 @@ def run(
     call: NDArray[np.int64],
     order: int,
     limit: int,
-    delay: int,
+    delay: NDArray[np.int64],
+    spell: NDArray[np.int64],
 ) -> None:
     """Serve the calls in their order.
 
@@ -104,20 +114,31 @@ def run(
         How a purge gives areas back; see :mod:`replay.kernels.arena_lazy`.
     limit
         lazy_max_pages() in bytes.
-    delay
-        ns from the free that passes the limit to the purge: 0 where the freeing task purges.
+    delay, spell : ndarray of int64, shape (n,)
+        ns from the free that passes the limit to the purge, and from there until its areas are
+        back, of the first, the second, … such purge, the last one for all that follow; 0 where
+        the freeing task purges.
     """
-    due = NEVER
+    due = back = NEVER
+    number, taken = 0, 0  # purges above the limit; where the areas of the last one begin
     for i in range(call.shape[0]):
         kind = call[i, KIND]
         if call[i, TIME] >= due:
-            _purge(f, lazy, out, order, i, LIMIT, NOTHING, 0)
+            taken = _flush(lazy, out, order, i, LIMIT, NOTHING, 0)
+            back = due + spell[min(number, spell.shape[0] - 1)]
+            number += 1
             due = NEVER
+        if back != NEVER and (call[i, TIME] >= back or kind == PURGE):
+            _give(f, lazy, taken)  # vmap_purge_lock: another purge waits for it
+            back = NEVER
         if kind == ALLOC:
             size, align, vstart, vend = call[i, SIZE], call[i, ALIGN], call[i, START], call[i, END]
             at = lowest(f, 0, size, align, vstart, vend)
             if at == FAIL:
-                _purge(f, lazy, out, order, i, FULL, NOTHING, 0)
+                if back != NEVER:
+                    _give(f, lazy, taken)
+                    back = NEVER
+                _give(f, lazy, _flush(lazy, out, order, i, FULL, NOTHING, 0))
                 at = lowest(f, 0, size, align, vstart, vend)
             out.result[i] = at
             if at != FAIL:
@@ -135,11 +156,12 @@ def run(
                 out.area[area, 0] = -1
             else:
                 out.counts[1] += 1
-            if lazy.reg[BYTES] > limit and due == NEVER:
-                due = call[i, TIME] + delay
-                if delay == 0:
-                    _purge(f, lazy, out, order, i, LIMIT, NOTHING, 0)
+            if lazy.reg[BYTES] > limit and due == NEVER and back == NEVER:
+                due = call[i, TIME] + delay[min(number, delay.shape[0] - 1)]
+                if due == call[i, TIME]:
+                    _give(f, lazy, _flush(lazy, out, order, i, LIMIT, NOTHING, 0))
                     due = NEVER
             out.result[i] = lazy.reg[BYTES]
         else:
-            _purge(f, lazy, out, order, i, ASKED, call[i, START], call[i, END])
+            start, end = call[i, START], call[i, END]
+            _give(f, lazy, _flush(lazy, out, order, i, ASKED, start, end))

@@ -108,6 +108,8 @@ def arena(events: int) -> Case:
             calls[i, kernel.AREA :] = i, size, 1, low, high
             alive.append(i)
 
+    at_once = np.zeros(1, np.int64)
+
     def once() -> list[int]:
         forest = tree.new_forest(1, events + 4096, search="adjusted", moves=True)
         tree.insert(forest, 0, 1, 0xFFFF_FFFF)
@@ -116,7 +118,7 @@ def arena(events: int) -> Case:
             np.full((events, 2), -1, np.int64), np.zeros(events, np.int64),
             np.zeros((events, 4), np.int64), np.zeros(2, np.int64),
         )  # fmt: skip
-        kernel.run(forest, lazy, done, calls, 1, 32 << 20, 0)
+        kernel.run(forest, lazy, done, calls, 1, 32 << 20, at_once, at_once)
         return [int(done.result.sum()), *done.counts.tolist()]
 
     return Case(once, calls.nbytes)

@@ -16,7 +16,11 @@ MANY = 1 << 40
 
 
 def serve(
-    *calls: tuple[int, int, int], limit: int = MANY, delay: int = 0, order: str = "ascending"
+    *calls: tuple[int, int, int],
+    limit: int = MANY,
+    delay: int = 0,
+    spell: int = 0,
+    order: str = "ascending",
 ) -> tuple[k.Forward, Lazy]:
     """Serve (kind, area, bytes) one nanosecond after the other in a window of 1 MiB."""
     table = np.zeros((len(calls), k.COLUMNS), np.int64)
@@ -31,7 +35,7 @@ def serve(
         np.full((16, 2), -1, np.int64), np.zeros(len(calls), np.int64),
         np.zeros((len(calls) + 1, 4), np.int64), np.zeros(2, np.int64),
     )  # fmt: skip
-    k.run(forest, lazy, done, table, LISTS[order], limit, delay)
+    k.run(forest, lazy, done, table, LISTS[order], limit, np.array([delay]), np.array([spell]))
     return done, lazy
 
 
@@ -78,6 +82,20 @@ def test_the_purge_comes_when_the_limit_is_passed_or_a_little_later(delay: int, 
     late = max(0, at - 4)
     expected = [LOW + 0x8000 + n * P for n in range(late)] + [LOW + n * P for n in range(3 - late)]
     assert done.result[4:].tolist() == expected
+
+
+def test_what_a_purge_took_is_back_when_it_is_through_with_it() -> None:
+    """Requests in between find neither area; a full arena waits for it instead of failing."""
+    alloc, free = k.ALLOC, k.FREE
+    begin = (alloc, 0, 0x4000), (alloc, 1, 0x4000), (free, 0, 0), (free, 1, 0)
+    more = ((alloc, n, 0x1000) for n in range(2, 6))
+    done, _ = serve(*begin, *more, limit=0x7FFF, delay=1, spell=2)
+    assert purges(done) == [(4, k.LIMIT, LOW, LOW + 0x8000)]
+    assert done.result[4:].tolist() == [LOW + 0x8000, LOW + 0x9000, LOW, LOW + P]
+    done, _ = serve(*begin, (alloc, 2, 0x1000), (alloc, 3, 0xF8000), limit=0x7FFF, delay=1, spell=9)
+    assert done.result[4:].tolist() == [LOW + 0x8000, tree.FAIL]
+    done, _ = serve(*begin, (alloc, 2, 0xF8000), (alloc, 3, 0x8000), limit=0x7FFF, delay=1, spell=9)
+    assert done.result[4:].tolist() == [LOW + 0x8000, LOW]
 
 
 def test_frees_of_what_could_not_be_allocated_are_counted() -> None:
