@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 import pytest
@@ -11,11 +13,14 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
-from replay.calibrate import Calibration, calibrate
+from replay.calibrate import Calibration, _flush_figures, calibrate
 from replay.costs import Costs
 from replay.layout import layout_of
 from replay.machine import Machine
 from replay.run import replay_events
+
+if TYPE_CHECKING:
+    from replay.run import Replayed
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 PC = Machine(arch="i386", pae=True)
@@ -111,3 +116,23 @@ def test_a_clock_that_counts_no_time() -> None:
     assert by["kmap() of a new page"].count == 511  # the others flushed or slept
     assert by["flush_all_zero_pkmaps"].count == 61
     assert by["kunmap()"].count == 520
+
+
+@pytest.mark.parametrize(
+    ("flags", "figure"),
+    [
+        ({"pge", "invpcid"}, "full_flush_invpcid"),
+        ({"pge"}, "full_flush"),
+        ({"fpu"}, "full_flush_cr3"),
+    ],
+)
+def test_a_full_flush_calibrates_the_figure_of_the_cpus_class(flags: set[str], figure: str) -> None:
+    """One CPU: the time is the flush's own; with more the IPI's is what lies beyond it."""
+    facts = {"arch": "i386", "pae": True, "cpu_flags": frozenset(flags)}
+    machine = Machine.from_facts(facts)[0]
+    alone = SimpleNamespace(machine=machine, layout=layout_of(machine))
+    assert _flush_figures(cast("Replayed", alone), {}, 700.0, 512) == {figure: 700.0}
+    two = SimpleNamespace(machine=replace(machine, cpus=2), layout=alone.layout)
+    own = getattr(machine.costs, figure)
+    told = _flush_figures(cast("Replayed", two), {}, 4000.0, 512)
+    assert told == {"ipi_base": 4000.0 - own - machine.costs.ipi_cpu}
