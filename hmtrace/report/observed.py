@@ -42,7 +42,7 @@ def durations_section(observed: Observed | None, cpu_ns: int) -> Iterator[Render
     """
     if observed is None or not observed.durations:
         return
-    yield heading("Time in calls", "entry to return, probes included; inner calls count twice")
+    yield heading("Time in calls", "entry to return, sleeps and probes included; inner calls twice")
     table = plain_table(
         ("call", "left"),
         ("count", "right"),
