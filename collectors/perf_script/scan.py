@@ -1,7 +1,10 @@
 """The scanner of perf script text: lines to rows, compiled.
 
 As :func:`collectors.text.scan.scan`, of which it has the parameters and the way of asking for
-what it does not know; the lines are another grammar, and there is no function tracer.
+what it does not know. A loop of its own: the lines are another grammar, read from the time stamp
+to the left, with side records and call chains between them; of the other loop's left halves,
+function tracers, markers and stacks it needs none, and both would be compiled for each. What they
+have in common, from an event's head to its row, is :mod:`collectors.text.rows`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collectors.perf_script.line import (
     number_at_end,
     side_record,
 )
-from collectors.probes import KIND_LOST, KIND_STACK, KIND_SWITCH, TRACEPOINTS
+from collectors.probes import KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.text import layout
 from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import (
@@ -29,8 +32,7 @@ from collectors.text.line import (
     UNIT,
     US,
 )
-from collectors.text.payload import switch_at, tlb_flush_at
-from collectors.text.rows import arguments, ask, find_comm, find_head, lookup, write_row
+from collectors.text.rows import ask, event_values, find_comm, find_head, lookup, write_row
 from collectors.text.stacks import MAX_BYTES
 from collectors.text.words import LOOP, find_byte, load_byte
 
@@ -43,7 +45,7 @@ _UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
 _UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
 _UNKNOWN_COMM = int(Status.UNKNOWN_COMM)
 _H_KIND, _H_SITE = int(Head.KIND), int(Head.SITE)
-_H_CALLER, _H_COUNT = int(Head.CALLER), int(Head.COUNT)
+_H_COUNT = int(Head.COUNT)
 _S_LINES, _S_EVENTS, _S_UNREAD = int(Stat.LINES), int(Stat.EVENTS), int(Stat.UNREAD)
 _S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
 _S_CONTROL, _S_STACK, _S_US = int(Stat.CONTROL), int(Stat.STACK), int(Stat.MICROSECONDS)
@@ -52,7 +54,6 @@ _S_BAD, _S_FAULTS = int(Stat.BAD_VALUES), int(Stat.FAULTS)
 _SP_STACK = np.int64(Space.STACK)
 _STACK_KIND = np.int64(KIND_STACK)
 _CPU_BITS = -1 << 48  # of a row's word with kind and site below
-_TLB_FLUSH = TRACEPOINTS["tlb_flush"]
 _ZERO = np.int64(0)
 _PLAIN = layout.PLAIN
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
@@ -189,29 +190,19 @@ def scan(
         if kind < KIND_LOST:
             values[0] = values[1] = values[2] = values[3] = values[4] = 0
             seen[1] = seen[3] = 0
+            last = end_of_switch(buf, head_end, end) if kind == KIND_SWITCH else end
+            present = event_values(
+                buf, head_end, last, n, head, heads, args, out, values, work, seen
+            )
+            if present < 0:
+                status = _UNKNOWN_ARGUMENT
+                break
             if kind == KIND_SWITCH:
-                last = end_of_switch(buf, head_end, end)
-                previous, blocked, following = switch_at(buf, head_end, last)
-                if previous < 0:
-                    previous = out[PID]
-                values[0] = previous
-                values[1] = blocked
-                values[2] = max(following, 0)
-                present = np.int64(3 if following < 0 else 7)
-                out[PID] = previous  # the event is the old task's, of which perf may not know
-            elif kind == _TLB_FLUSH:
-                tlb_flush_at(buf, head_end, end, values)
-                present = np.int64(3)
-            else:
-                if not arguments(buf, head_end, end, n, head, heads, args, values, work, seen):
-                    status = _UNKNOWN_ARGUMENT
-                    break
-                present = seen[0]
+                out[PID] = values[0]  # the event is the old task's, of which perf may not know
             comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
             if comm < 0:
                 status = _UNKNOWN_COMM
                 break
-            values[4] |= heads[head, _H_CALLER]
             write_row(rows, at, out, values, comm, heads[head, _H_SITE], kind, present)
             at += 1
             work[_UNKEPT] = 0

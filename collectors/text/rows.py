@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from collectors.probes import KIND_SWITCH, TRACEPOINTS
 from collectors.text import layout
 from collectors.text.layout import Arg, Head, Space, Work
 from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words, skip_spaces
-from collectors.text.payload import any_value_at, value_at
+from collectors.text.payload import any_value_at, switch_at, tlb_flush_at, value_at
 from collectors.text.words import (
     byte_at,
     find_either,
@@ -25,12 +26,14 @@ _BEGIN, _FINISH, _HEAD = int(Work.BEGIN), int(Work.FINISH), int(Work.HEAD)
 _SPACE_OF = int(Work.SPACE)
 _H_REF, _H_LENGTH, _H_SPACE = int(Head.REF), int(Head.LENGTH), int(Head.SPACE)
 _H_KIND, _H_FIRST, _H_ARGS = int(Head.KIND), int(Head.FIRST_ARG), int(Head.ARGS)
+_H_CALLER = int(Head.CALLER)
 _A_REF, _A_LENGTH, _A_SLOT = int(Arg.REF), int(Arg.LENGTH), int(Arg.SLOT)
 # Typed, so that functions are compiled once and not for every literal.
 _SP_HEAD = np.int64(Space.HEAD)
 _PLAIN_NAME = layout.PLAIN_NAME
 _ZERO = np.int64(0)
 _CTX_UNKNOWN = 128
+_TLB_FLUSH = TRACEPOINTS["tlb_flush"]
 
 VALUES = 5
 """Cells for an event's values: the fifth goes where a return address goes else."""
@@ -267,3 +270,41 @@ def arguments(
                 seen[0] |= 1 << slot
         else:
             seen[3 - good] += 1
+
+
+@piece
+def event_values(
+    buf: Any,
+    p: int,
+    end: int,
+    n: int,
+    head: int,
+    heads: Any,
+    args: Any,
+    out: Any,
+    values: Any,
+    work: Any,
+    seen: Any,
+) -> Any:
+    """Read the values of a probe, a switch or a tracepoint, from behind its head to its end.
+
+    Returns
+    -------
+    int
+        Which values there are, as bits; -1 where an argument's name is not in the table (`work`
+        says which).
+    """
+    kind = heads[head, _H_KIND]
+    if kind == KIND_SWITCH:
+        previous, blocked, following = switch_at(buf, p, end)
+        values[0] = previous if previous >= 0 else out[PID]  # the event is the old task's
+        values[1] = blocked
+        values[2] = max(following, 0)
+        return np.int64(3 if following < 0 else 7)
+    if kind == _TLB_FLUSH:
+        tlb_flush_at(buf, p, end, values)
+        return np.int64(3)
+    if not arguments(buf, p, end, n, head, heads, args, values, work, seen):
+        return np.int64(-1)
+    values[4] |= heads[head, _H_CALLER]
+    return np.int64(seen[0])

@@ -21,7 +21,6 @@ from collectors.probes import (
     KIND_STACK,
     KIND_SWITCH,
     KIND_TASK,
-    TRACEPOINTS,
 )
 from collectors.raw import NO_TASK
 from collectors.text import graph, layout
@@ -45,10 +44,9 @@ from collectors.text.line import (
     left_half,
     skip_spaces,
 )
-from collectors.text.payload import switch_at, tlb_flush_at
 from collectors.text.rows import (
-    arguments,
     ask,
+    event_values,
     find_comm,
     find_head,
     lookup,
@@ -68,7 +66,7 @@ _UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
 _UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
 _UNKNOWN_COMM = int(Status.UNKNOWN_COMM)
 _H_KIND, _H_SITE = int(Head.KIND), int(Head.SITE)
-_H_CALLER, _H_COUNT = int(Head.CALLER), int(Head.COUNT)
+_H_COUNT = int(Head.COUNT)
 _L_COMM, _NOT_KNOWN = int(Left.COMM), np.int64(-1)
 _S_LINES, _S_EVENTS, _S_UNREAD = int(Stat.LINES), int(Stat.EVENTS), int(Stat.UNREAD)
 _S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
@@ -91,7 +89,6 @@ _PLAIN, _FUNCTION_EVENT, _PLAIN_NAME = (
     layout.PLAIN_NAME,
 )
 _GRAPH_EVENT = layout.GRAPH_EVENT
-_TLB_FLUSH = TRACEPOINTS["tlb_flush"]
 _CTX_UNKNOWN = 128
 _ENDS = (32, 13, 42, 47)  # of a comment
 
@@ -394,14 +391,6 @@ def scan(
             seen[1] = seen[3] = 0
             if is_function:
                 pass
-            elif kind == KIND_SWITCH:
-                previous, blocked, following = switch_at(buf, head_end, text_end)
-                if previous < 0:
-                    previous = out[PID]  # the event is the old task's
-                values[0] = previous
-                values[1] = blocked
-                values[2] = max(following, 0)
-                present = 3 if following < 0 else 7
             elif kind == KIND_MARK:
                 values[0] = body
                 values[1] = text_end - body
@@ -423,16 +412,14 @@ def scan(
                 # of an event that hmtrace does not keep
                 if values[0] == 0 or work[_UNKEPT + (out[CPU] & 63)] == 1:
                     kind = _PLAIN
-            elif kind == _TLB_FLUSH:
-                tlb_flush_at(buf, head_end, end, values)
-                present = 3
             else:
-                if not arguments(buf, head_end, end, n, head, heads, args, values, work, seen):
+                present = event_values(
+                    buf, head_end, text_end, n, head, heads, args, out, values, work, seen
+                )
+                if present < 0:
                     status = _UNKNOWN_ARGUMENT
                     break
-                present = seen[0]
                 site = heads[head, _H_SITE]
-                values[4] |= heads[head, _H_CALLER]
         if nameless and kind < KIND_SWITCH:  # which call a value belongs to, nobody can tell
             present = 0
             if kind & 1:
