@@ -55,7 +55,7 @@ def local_slots(
     type_nr, fenced
         KM_TYPE_NR of the architecture's kmap_types.h, without and with DEBUG_HIGHMEM.
     """
-    if generation.local_per_cpu:
+    if has_kmap_atomic(generation, config):
         slots = fenced if fenced is not None and "DEBUG_HIGHMEM" in config else type_nr
         return LocalSlots(slots, 1, slots)
     if config & _GUARDED:
@@ -63,12 +63,22 @@ def local_slots(
     return LocalSlots(16, 1, 15)
 
 
+def has_kmap_atomic(generation: Generation, config: AbstractSet[str]) -> bool:
+    """Whether local mappings are those of the old kmap_atomic(), KM_TYPE_NR slots for each CPU.
+
+    The PREEMPT_RT patches for 5.10 brought kmap_local along, before 5.11 had it: there
+    CONFIG_KMAP_LOCAL tells (mm/Kconfig). Observed on Debian's 5.10.0-32-rt-686-pae: its slots are
+    16 to a CPU, its stacks are those of tasks, and __kmap_local_sched_out() runs.
+    """
+    return generation.local_per_cpu and "KMAP_LOCAL" not in config
+
+
 def is_realtime(config: AbstractSet[str]) -> bool:
     """PREEMPT_RT: kmap_lock sleeps, and kmap_atomic() does not disable preemption.
 
-    The patches for kernels up to 5.10 have kmap_atomic() with a stack per task, in the slots of
-    its CPU, saved at a context switch ("mm, rt: kmap_atomic scheduling"); from 5.11 on that is
-    kmap_local itself.
+    The patches for older kernels have kmap_atomic() with a stack per task, in the slots of its
+    CPU, saved at a context switch ("mm, rt: kmap_atomic scheduling"); from 5.10 on that is
+    kmap_local itself, see :func:`has_kmap_atomic`.
     """
     return bool(config & _REALTIME)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
     """Describe a machine; see :meth:`replay.machine.Machine.from_facts`."""
-    from replay.seen import complete
+    from replay.seen import complete, switches
 
     values, assumed = complete(values, kind)
     arch = _arch(values, assumed)
@@ -28,15 +28,14 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
     if pae is None:
         pae = False
         assumed.append(f"no {arch.pae_name}: no file says")
-    config = frozenset(name for name, value in values.get("config", {}).items() if value == "y")
-    if not config:
+    generation = DEFAULT if "release" not in values else generation_for(values["release"])
+    config = switches(values, arch, generation)
+    if not values.get("config"):
         whose = "Debian's kernels" if arch.name in ("i386", "arm") else "a usual kernel"
         assumed.append(f"the configuration is that of {whose}: there is no config file")
     config, dma_zone = _dma_zone(config, arch, values, assumed)
-    generation = DEFAULT
     release = values.get("release", "")
     if release:
-        generation = generation_for(release)
         if not was_observed(release):
             assumed.append(
                 f"kernel {release} behaves as generation {generation}: hmtrace's model was not "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
 from replay.arches.base import PAGE_SHIFT, GiB, MiB
-from replay.generations import DEFAULT, generation_for
+from replay.generations import DEFAULT, GENERATIONS, generation_for
 from replay.layout import layout_of
 
 if TYPE_CHECKING:
@@ -107,6 +107,25 @@ def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, 
     return out, words
 
 
+def switches(values: Mapping[str, Any], arch: Arch, generation: str) -> frozenset[str]:
+    """Options of the kernel that are set; empty where there is no config file.
+
+    Without one, the functions in the trace still tell a kernel with PREEMPT_RT that brought
+    kmap_local along (:func:`replay.build.has_kmap_atomic`): then usual ones, and KMAP_LOCAL.
+
+    Parameters
+    ----------
+    values
+        ``Facts.values()``.
+    arch, generation
+        Of the machine.
+    """
+    config = frozenset(name for name, value in values.get("config", {}).items() if value == "y")
+    if not config and "seen_kmap_local" in values and GENERATIONS[generation].local_per_cpu:
+        return arch.default_config | {"KMAP_LOCAL"}
+    return config
+
+
 def _candidates(
     values: Mapping[str, Any], kind: type[Machine], arches: tuple[str, ...]
 ) -> Iterator[tuple[Machine, Layout]]:
@@ -119,7 +138,6 @@ def _candidates(
         generations = (_BEFORE_LOCAL,)
     else:
         generations = (DEFAULT, _BEFORE_LOCAL)
-    config = frozenset(n for n, v in values.get("config", {}).items() if v == "y")
     for arch in (ARCHES[name] for name in arches):
         if values.get("arch", arch.name) != arch.name:
             continue
@@ -137,7 +155,7 @@ def _candidates(
                             pae=pae,
                             nr_cpus=nr_cpus,
                             generation=generation,
-                            config=config,
+                            config=switches(values, arch, generation),
                             ram=_any_ram(arch, pae=pae),
                             page_size=values.get("page_size", arch.page_sizes[0]),
                         )

@@ -84,6 +84,7 @@ seen_flushes        tuple of (start, end) of ranged flushes                     
 seen_pfns           (lowest, highest) frame that was mapped                        the trace
 seen_direct         (pfn, address) of the lowest address that kmap_local gave      the trace
 seen_atomic         True where the kernel has kmap_atomic() of its own             the trace
+seen_kmap_local     True where the kernel has kmap_local                           the trace
 ==================  =============================================================  ============
 """
 

@@ -26,6 +26,7 @@ MOST: Final = 16
 _RANGES_KEPT: Final = 1 << 18
 _RANGES: Final = {"seen_ranges": ["area_alloc", "vmalloc"], "seen_flushes": ["flush_range"]}
 """Facts that are ranges, and the operations whose `start` and `end` they come from."""
+_KMAP_LOCAL: Final = {"__kmap_local_page_prot", "__kmap_local_pfn_prot"}
 _ERRORS: Final = 0xFFFF_F000
 """Addresses from here on are error codes (include/linux/err.h)."""
 
@@ -38,7 +39,7 @@ class Seen:
     that areas were asked from), seen_flushes (tuple of (start, end) of flushes), seen_pfns
     (lowest and highest frame that was mapped), seen_direct ((pfn, address) of the lowest frame
     that kmap_local answered without a mapping, if there is one), seen_atomic (True where the
-    kernel has kmap_atomic() of its own).
+    kernel has kmap_atomic() of its own), seen_kmap_local (True where it has kmap_local).
     """
 
     def __init__(self) -> None:
@@ -122,8 +123,11 @@ class Seen:
             for name, value in found.items()
             if value
         }
-        if any(name.split(" ")[0].startswith("kmap_atomic") for name in raw_events):
+        functions = {name.split(" ")[0] for name in raw_events}
+        if any(name.startswith("kmap_atomic") for name in functions):
             facts["seen_atomic"] = Fact(value=True, source=source, detail="kmap_atomic_high_prot")
+        for name in sorted(functions & _KMAP_LOCAL):
+            facts["seen_kmap_local"] = Fact(value=True, source=source, detail=name)
         return facts
 
 

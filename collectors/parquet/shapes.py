@@ -32,7 +32,7 @@ _NAMES: Final[dict[type, str]] = {
     "pkmap_slots mem_map vmap_failures kmap_warnings max_arch_pfn nr_cpu_ids cma_total",
     str: "release arch config_version split cpu_model cpu_family arm_cache board cmdline clock "
     "highmem_complaints",
-    bool: "pae highmem_enabled smp nokaslr seen_atomic",
+    bool: "pae highmem_enabled smp nokaslr seen_atomic seen_kmap_local",
 }
 SHAPES: Final[dict[str, Any]] = {
     **{name: kind for kind, names in _NAMES.items() for name in names.split()},

@@ -32,7 +32,7 @@ from replay.arches.common import (
     slots_of,
     usable_ram,
 )
-from replay.build import is_realtime
+from replay.build import has_kmap_atomic, is_realtime
 from replay.flush_classes import is_broadcast
 from replay.generations import GENERATIONS
 
@@ -202,7 +202,7 @@ def layout(machine: Machine) -> Layout:
         ioremap_max_order=19 if machine.pae or "SMP" in config else 24,
         notes=notes,
     )
-    per_cpu_stacks = generation.local_per_cpu and not is_realtime(config)
+    per_cpu_stacks = has_kmap_atomic(generation, config) and not is_realtime(config)
     tlb = Tlb(
         flush_ceiling_pages=None,
         tlb_broadcast="SMP" in config and is_broadcast(machine, not smp_v6),

@@ -24,7 +24,7 @@ from replay.arches.base import (
     ram_between,
     vmap_block_pages,
 )
-from replay.build import LocalSlots, is_realtime, local_slots, maps_lowmem
+from replay.build import LocalSlots, has_kmap_atomic, is_realtime, local_slots, maps_lowmem
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def finish(
         km_max_idx=slots.per_cpu,
         km_step=slots.step,
         km_usable_depth=slots.depth,
-        kmap_per_cpu=GENERATIONS[machine.generation].local_per_cpu and not is_realtime(config),
+        kmap_per_cpu=has_kmap_atomic(GENERATIONS[machine.generation], config)
+        and not is_realtime(config),
         fixaddr_top=space.fixmap[1] - page if space.fixaddr_top is None else space.fixaddr_top,
         fixaddr_start=space.fixmap[0],
         nr_cpus=machine.nr_cpus,
