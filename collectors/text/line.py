@@ -209,7 +209,8 @@ def after_hyphen(buf: Any, p: int, n: int, columns: Any, out: Any) -> bool:
         return False
     out[CPU] = cpu
     if bracketed:
-        if c != 93:
+        # three digits at least: a task may be called "a-1 [0] 1.0:"
+        if c != 93 or p - first < 3:
             return False
         out[STAMP] = p + 1
         p = skip_spaces(buf, p + 1, n)

@@ -214,6 +214,17 @@ def test_latency_formats_agree_with_the_ordinary_one() -> None:
         assert int(offset.max() - offset.min()) <= 1000  # rounding of microseconds
 
 
+def test_names_that_look_like_the_left_half_of_a_line() -> None:
+    # A real 5.10 kernel ran tasks called "nl\nx" and "abc-1 [0] 1.0:". Its line ends in the name.
+    switch = "sched_switch: prev_comm=nl\nx prev_pid=267 prev_prio=120 prev_state=X ==> "
+    text = f"{LEFT}p: (kmap_high+0x0/0x260) page=0x1\n{LEFT}{switch}next_comm=abc-1 [0] 1.0: a=1\n"
+    result = reading(text)
+    assert sum(result.raw.counts.values()) == len(result.raw.rows)
+    assert set(result.raw.rows["ts"]) == {14_641_028_000}
+    odd = text.replace("    bash-112", "a-1 [0] 2.0:-112")
+    assert reading(odd).raw.counts == result.raw.counts
+
+
 def test_function_tracer_has_counts_and_sites_only() -> None:
     result = fixture("i386-func-minix-pae-smp2/trace.txt.gz")
     assert result.raw.counts["kmap_high"] == 8071
