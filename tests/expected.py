@@ -73,6 +73,40 @@ REPORTS: Final[dict[str, dict[str, Any]]] = {
         "arena": {"size": 120 << 20, "allocs": 0, "failures": 0},
         "flush_ranges": 57,  # [probe]
     },
+    "mips32-61-minix": {
+        "source": {"format": "ftrace-text"},
+        "pool": {
+            "slots": 1024,
+            "maps": 2526,  # [probe]
+            "unmaps": 2526,  # [probe]
+            "hits": 2424,  # [model]
+            "new_mappings": 102,  # [model]
+            "passes": 0,  # [probe]
+            "unused_passes": 0,  # [probe]
+            "wraps": 0,
+            "flushes": 0,
+            "waits": 0,
+            "max_used": 4,  # [model]
+        },
+        "local": {"maps": 4031, "lowmem": 0, "max_depth": 2, "saved_on_switch": 0},  # [probe]
+        "arena": {"size": 0xFF7F_E000 - 0xC000_0000, "allocs": 9, "failures": 0},
+        "flush_ranges": 6 + 2526,  # [probe], and one for each kmap()
+    },
+    "i386-510rt-minix-pae-smp2": {
+        "source": {"format": "ftrace-text"},
+        "pool": {
+            "slots": 512,
+            "maps": 227,  # [probe]
+            "unmaps": 227,  # [probe]
+            "passes": 48,  # [probe]
+            "unused_passes": 48,  # [probe]
+            "wraps": 0,
+            "waits": 0,
+        },
+        "local": {"max_depth": 2, "limit": 15, "saved_on_switch": 5},
+        "arena": {"size": 120 << 20, "allocs": 9, "failures": 0},  # [probe]
+        "flush_ranges": 10,  # [probe]
+    },
     "i386-hog-d-local-pae-smp2": {
         "source": {"format": "ftrace-text"},
         "pool": KMAP_UNTOUCHED
@@ -255,6 +289,10 @@ VALIDATIONS: Final[dict[str, dict[str, Any]]] = {
         (18597, 18597), (0, 0), (2501, 2501, 2501), None, areas=(506, 506)
     ),
     "i386-latfmt-minix-686-smp2-global": shares((6884, 6884), (10860, 10860), (0, 0, 0)),
+    "mips32-61-minix": shares((2526, 2524), (4031, 4031), (0, 0, 0), initial=2, areas=(9, 9)),
+    "i386-510rt-minix-pae-smp2": shares(
+        (227, 223), (2091, 2091), (48, 48, 48), None, initial=4, areas=(9, None)
+    ),
     "i386-510-twin-vmalloc128": shares((18875, 18875), (11059, 11059), (4, 4, 4)),
     "arm-61-1g-minix": shares((10134, 10133), (9370, 9370), (3, 3, 3), initial=1, areas=(7, None)),
     "i386-lost-overrun-pae-smp2": shares((1893, 1854), (2481, 2481), (1, 1, 1), initial=39),

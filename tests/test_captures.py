@@ -112,7 +112,8 @@ def test_the_model_predicts_the_kernel(name: str) -> None:
     assert found["inferred"]["ordering"] <= ORDERING_AT_MOST.get(name, 0)
     assert found["vmap"]["exact"] >= found["vmap"]["total"] - 3
     assert [c for c in found["layout"] if not c["ok"]] == []
-    assert len(found["layout"]) >= 9
+    # mips32 has two zones, the others three
+    assert len(found["layout"]) >= (8 if name.startswith("mips32") else 9)
 
 
 @pytest.mark.parametrize("name", REPORTS)

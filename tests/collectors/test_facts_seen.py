@@ -60,6 +60,12 @@ def test_kernel_with_kmap_atomic():
     assert facts["seen_atomic"].value is True
 
 
+def test_kernel_with_kmap_local():
+    facts = seen(table(), "t", {"__kmap_local_pfn_prot (return)": 4, "kmap_high": 1})
+    assert facts["seen_kmap_local"].value is True
+    assert "seen_atomic" not in facts
+
+
 def test_most_frequent_ranges_only():
     rows = [{"op": "flush_range", "start": n, "end": n + 1} for n in range(100)]
     rows += [{"op": "flush_range", "start": 7, "end": 9}] * 2

@@ -152,6 +152,14 @@ def test_local_slots_of_5_10():
     )
 
 
+def test_local_slots_of_5_10_with_preempt_rt():
+    """Observed on 5.10.0-32-rt-686-pae: the PREEMPT_RT patches bring kmap_local along."""
+    config = DEFAULT_CONFIG | {"KMAP_LOCAL", "PREEMPT_RT"}
+    layout = layout_of(machine(pae=True, generation="5.10", config=config))
+    assert local_address(layout, 1, 0) == 0xFFFAB000
+    assert not layout.kmap_per_cpu
+
+
 def test_fixmap_size_of_both_generations():
     top = layout_of(machine(pae=True))
     old = layout_of(machine(pae=True, generation="5.10"))
