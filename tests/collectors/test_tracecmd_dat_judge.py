@@ -63,7 +63,7 @@ def compare(path: Path) -> tuple[int, int]:
     lines, drops = judged(path)
     container = open_container(memoryview(path.read_bytes()), name=path.name)
     buffer, _ = choose(container, None)
-    merger = Merger(container, buffer, lambda event, _ip: (event + 1, 0))
+    merger = Merger(container, buffer, lambda event, _ip: (event + 1, 0, 0))
     ours, cpus, types = [], [], []
     for order in merger.windows():
         kept = order[merger.pool.plan[order] > 0]
