@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 EARLIER: Final = np.uint32(1 << 31)
 """Mark of a number that an earlier pass over the trace gave."""
 
+_MOST_CALLERS: Final = 1 << 16
+"""Addresses of callers whose names are kept: a kernel has some hundreds that map."""
+
 
 class Symboliser(Protocol):
     """What turns return addresses into call sites (:class:`collectors.symbols.Symbols`)."""
@@ -102,6 +105,9 @@ class Names:
             return found, names
         addresses, codes = self._different(callers[wanted])
         new = np.array([a for a in addresses if a not in self._callers], np.uint64)
+        if len(self._callers) > _MOST_CALLERS:
+            self._callers.clear()
+            new = np.array(addresses, np.uint64)
         if len(new):
             self._callers |= zip(new.tolist(), self._symbols.lookup_many(new), strict=True)
         return _added(found, names, wanted, codes, [self._callers[a] for a in addresses])

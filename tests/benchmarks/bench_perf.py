@@ -147,11 +147,11 @@ def main(arguments: list[str] | None = None) -> None:
         seconds = best_of(works, 3)
         took = time.perf_counter() - start
     sys.stdout.write(f"perf: {samples} samples, {megabytes:.0f} MB ({took:.0f} s)\n")
-    base = seconds.get("perf script (process)", (float("nan"), 0.0))[0]
+    base, base_cpu = seconds.get("perf script (process)", (float("nan"), float("nan")))
     for name, (wall, cpu) in seconds.items():
         sys.stdout.write(
             f"  {name:30} {wall:7.3f} s wall {cpu:7.3f} s CPU {samples / wall / 1e6:7.2f} M/s "
-            f"{base / wall:6.1f}x perf script\n"
+            f"{base / wall:6.1f}x perf script, {base_cpu / cpu:.1f}x its CPU\n"
         )
 
 

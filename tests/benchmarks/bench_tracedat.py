@@ -87,12 +87,13 @@ def measure(source: Path, folder: Path, events: int, say: Callable[[str], object
         f"{events} events, {size / 1e6:.0f} MB of pages, {path.stat().st_size / 1e6:.0f} MB "
         f"compressed ({took:.0f} s)"
     )
-    base = seconds.get("trace-cmd report (process)", (float("nan"), 0.0))[0]
+    base, base_cpu = seconds.get("trace-cmd report (process)", (float("nan"), float("nan")))
     bandwidth = size / seconds["copy of the pages"][0]
     for name, (wall, cpu) in seconds.items():
         say(
             f"  {name:30} {wall:7.3f} s wall {cpu:7.3f} s CPU {events / wall / 1e6:7.2f} M/s "
-            f"{size / wall / bandwidth * 100:6.1f} % of a copy {base / wall:6.1f}x trace-cmd report"
+            f"{size / wall / bandwidth * 100:6.1f} % of a copy "
+            f"{base / wall:6.1f}x trace-cmd report, {base_cpu / cpu:.1f}x its CPU"
         )
 
 

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collectors
-from collectors import FORMATS, HmtraceError, probes, reading, tabulate
+from collectors import FORMATS, HmtraceError, naming, probes, reading, tabulate
 from collectors.build import spool_capture
 from collectors.events import OPS, SCHEMA, empty
 from collectors.pages import Frames, PageMap
+from collectors.part import Column
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.source import open_source
 from collectors.tabulate import Tabulator
@@ -221,3 +222,19 @@ def test_captures_in_small_pieces(folder, tmp_path, monkeypatch):
         assert getattr(made, name) == getattr(whole, name)
     frames = list(made.batches(500))
     assert pl.concat(frames).equals(whole.events.collect())
+
+
+def test_names_of_callers_are_bounded(monkeypatch):
+    class Symbols:
+        def lookup_many(self, addresses):
+            return [f"f+{a:#x}" if a % 5 else "" for a in addresses.tolist()]
+
+    monkeypatch.setattr(naming, "_MOST_CALLERS", 20)
+    names = naming.Names(Symbols)
+    for first in (0, 7, 90, 3):
+        callers = np.arange(first, first + 15, dtype=np.uint64)
+        numbers = np.zeros(15, np.uint32)
+        made = names.site(numbers, Column(callers), numbers)
+        found = [made.names[n] for n in made.values.tolist()]
+        assert found == [f"f+{a:#x}" if a % 5 else "" for a in callers.tolist()]
+        assert len(names._callers) <= 35
