@@ -74,32 +74,25 @@ class Numbering:
         self._slots = np.empty(2 * FEW, np.int32)
         self._codes = np.empty(0, np.int32)
 
-    def of(
-        self, values: NDArray[np.int64], most: int | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None:
+    def of(self, values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Number the values of a column.
 
         Parameters
         ----------
         values : ndarray of int64, shape (n,)
-        most
-            Different values at most; None: any number.
 
         Returns
         -------
         keys : ndarray of int64, shape (different,)
             In the order in which they come.
         codes : ndarray of int32, shape (n,)
-            Position of each value in `keys`. Both are overwritten by the next call. None where
-            there are more than `most`.
+            Position of each value in `keys`. Both are overwritten by the next call.
         """
         if len(values) > len(self._codes):
             self._codes = np.empty(len(values), np.int32)
-        different = self._try(values, min(most or FEW, FEW))
-        if different < 0 and (most is None or most > FEW):
-            different = self._try(values, len(values) if most is None else most)
+        different = self._try(values, FEW)
         if different < 0:
-            return None
+            different = self._try(values, len(values))
         return self._keys[:different], self._codes[: len(values)]
 
     def _try(self, values: NDArray[np.int64], most: int) -> int:

@@ -132,9 +132,7 @@ class Names:
         return _added(found, names, wanted, codes, tops)
 
     def _different(self, values: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.int32]]:
-        numbered = self._numbering.of(values.view(np.int64))
-        assert numbered is not None  # any number is allowed
-        keys, codes = numbered
+        keys, codes = self._numbering.of(values.view(np.int64))
         return keys.view(np.uint64).tolist(), codes
 
 

@@ -1,12 +1,12 @@
-"""Rows of the event table as plain arrays: what the tabulator makes and the Parquet writer takes.
+"""Rows of the event table as plain arrays, as the tabulator makes them.
 
-A polars frame of the same rows costs more than pairing them does, so it is only made for those
-who want one.
+A polars frame of the same rows costs more than pairing them does, so the thread that writes or
+reads them makes it, not the one that pairs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,11 +14,9 @@ import polars as pl
 from collectors.events import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-_NAMED: Final = (pl.Categorical, pl.Enum)
 
 
 class Column(NamedTuple):
@@ -36,7 +34,7 @@ class Column(NamedTuple):
     values: NDArray[Any] | None = None
     valid: NDArray[np.uint32] | None = None
     bit: int = 0
-    names: Sequence[str] | Mapping[int, str] | None = None
+    names: Sequence[str] | None = None
 
     def has(self, rows: int) -> NDArray[np.bool_]:
         """Which rows have a value."""
@@ -51,7 +49,7 @@ class Column(NamedTuple):
 def column(
     values: NDArray[Any],
     has: NDArray[np.bool_],
-    names: Sequence[str] | Mapping[int, str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Column:
     """Column of which some rows have a value."""
     if has.all():
@@ -89,38 +87,8 @@ def _series(name: str, made: Column, rows: int) -> pl.Series:
     if made.names is None:
         series = pl.Series(name, made.values, dtype)
     else:
-        assert not isinstance(made.names, dict)  # those are of frames, and stay there
         texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
         series = texts.gather(np.where(has, made.values, 0))
     if made.valid is None:
         return series
     return series.to_frame().select(pl.when(pl.Series(has)).then(pl.col(name))).to_series()
-
-
-def part_of(frame: pl.DataFrame) -> Part:
-    """Take a polars frame apart.
-
-    Parameters
-    ----------
-    frame
-        Columns of :data:`collectors.events.SCHEMA`.
-
-    Returns
-    -------
-    Part
-    """
-    return Part(frame.height, {name: _column(frame.get_column(name)) for name in SCHEMA})
-
-
-def _column(series: pl.Series) -> Column:
-    names: dict[int, str] | None = None
-    if series.dtype.base_type() in _NAMED:
-        different = series.drop_nulls().unique()
-        numbers, texts = different.to_physical().to_list(), different.cast(pl.String).to_list()
-        names = dict(zip(numbers, texts, strict=True))
-        series = series.to_physical()
-    has = series.is_not_null().to_numpy()
-    if series.null_count():
-        filler = False if series.dtype == pl.Boolean else 0
-        series = series.fill_null(filler)
-    return column(series.to_numpy(), has, names)

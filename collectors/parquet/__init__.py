@@ -1,8 +1,6 @@
 """Parquet: the event table of a capture, with its facts in the metadata, written and read.
 
-What the files are is in :mod:`layout`, the document in their metadata in :mod:`metadata`. Rows
-come as arrays (:mod:`collectors.part`); :mod:`chunks` makes column chunks of them by the compiled
-loops of :mod:`encoding`, and :mod:`writer` puts them into a file.
+What the files are is in :mod:`layout`, the document in their metadata in :mod:`metadata`.
 Importing this package is cheap.
 """
 

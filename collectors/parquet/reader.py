@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -11,7 +9,7 @@ import polars as pl
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA, require_events
-from collectors.parquet.layout import CHECKSUMS_KEY, FULL, KEY, MAGIC, SYNTHETIC
+from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
 from collectors.parquet.metadata import Document
 from collectors.spool import spool_file
 
@@ -25,8 +23,8 @@ SMALL: Final = 4 << 20
 """Rows up to which a table is kept in memory."""
 _LATEST: Final = (1 << 62) - 1
 """Highest position of an event; twice as much is a number still."""
-_ROWS_PER_BYTE: Final = 16
-"""What repeats is small: of 128 rows in even steps, `seq` and `ts` take seven bytes each."""
+_FULL: Final = ("seq", "ts", "cpu", "ctx", "op", "entry_traced")
+"""Columns that are never null."""
 
 
 def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
@@ -88,8 +86,7 @@ def _read(
 ) -> tuple[Document, pl.LazyFrame]:
     """Read and check the metadata and the table, which is kept in memory if it is small."""
     size = len(source.data)
-    metadata = pl.read_parquet_metadata(path)
-    text = metadata.get(KEY)
+    text = pl.read_parquet_metadata(path).get(KEY)
     if text is None:
         raise HmtraceError(
             "a Parquet file, but none that hmtrace wrote",
@@ -97,14 +94,13 @@ def _read(
             hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
         )
     document = Document(text, source.trace)
-    _check_sums(metadata.get(CHECKSUMS_KEY, "[]"), source)
     events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
     require_events(events)
     rows = events.select(pl.len()).collect().item()
     if rows != document.rows:
         msg = f"the file holds {rows} rows, its metadata speaks of {document.rows}"
         raise HmtraceError(msg, source=source.trace)
-    if rows > max(size * _ROWS_PER_BYTE, 1 << 16):
+    if rows > max(size, 1 << 16):
         msg = f"{size} bytes that claim {rows} rows: refused"
         raise HmtraceError(msg, source=source.trace)
     checked = _checked(events, rows, source.trace, lambda n: _tell(progress, n * size, rows, size))
@@ -113,34 +109,6 @@ def _read(
     for _ in checked:
         pass
     return document, events
-
-
-def _check_sums(text: str, source: Source) -> None:
-    """Compare the bytes of the row groups with their checksums, where the file has some.
-
-    Raises
-    ------
-    HmtraceError
-        If they are others.
-    """
-    try:
-        sums = [(int(begin), int(end), int(sum_)) for begin, end, sum_ in json.loads(text)]
-    except (ValueError, TypeError, RecursionError):
-        raise HmtraceError(
-            "the metadata of the file is damaged: its checksums are none", source=source.trace
-        ) from None
-    behind = len(MAGIC)
-    for begin, end, wanted in sums:
-        if not behind <= begin <= end <= len(source.data):
-            raise HmtraceError("checksums of bytes that are not in the file", source=source.trace)
-        if zlib.crc32(source.data[begin:end].data) != wanted:
-            raise HmtraceError(
-                "damaged Parquet file: a row group is not what was written",
-                source=source.trace,
-                offset=begin,
-                hint="convert the trace again",
-            )
-        behind = end
 
 
 def _copied(source: Source) -> Path:
@@ -171,7 +139,7 @@ def _checked(
     for batch in events.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
         if batch.is_empty():
             continue
-        nulls = [name for name in FULL if batch.get_column(name).null_count()]
+        nulls = [name for name in _FULL if batch.get_column(name).null_count()]
         if nulls:
             msg = f"column {nulls[0]!r} has empty cells"
             raise HmtraceError(msg, source=source)

@@ -4,7 +4,7 @@ import polars as pl
 
 from collectors.events import SCHEMA
 from collectors.facts.seen import MOST, Seen
-from collectors.part import part_of
+from tests.parts import part_of
 
 
 def table(*rows):

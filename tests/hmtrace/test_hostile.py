@@ -38,8 +38,8 @@ file_names = lines.map(lambda text: text.replace("/", "_").encode("utf-8", "repl
 )
 
 WITHOUT_TOML = {way: words for way, words in WAYS.items() if "toml" not in "".join(words)}
-WITHOUT_TOML = {way: words for way, words in WAYS.items() if "toml" not in "".join(words)}
 READS = [way for way, words in WITHOUT_TOML.items() if words[0] != "layout"]
+READS_OF_FOLDERS = [way for way in READS if way != "stdin"]
 
 
 def raw(text: str) -> bytes:
@@ -82,7 +82,7 @@ def capture(comm: str, symbol: str, fact: str) -> dict[str, bytes]:
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(lines, lines, lines, st.sampled_from(READS))
+@given(lines, lines, lines, st.sampled_from(READS_OF_FOLDERS))
 def test_names_of_a_text_capture(comm: str, symbol: str, fact: str, way: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         case = Case("hostile", capture(comm, symbol, fact), "", way)
