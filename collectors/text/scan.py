@@ -396,11 +396,12 @@ def scan(
                 values[1] = text_end - body
                 present = 3
             elif kind == KIND_STACK:
-                block_at(buf, min(end + 1, stop), stop, found)
+                first = min(end + 1, stop)  # a text may end with this line
+                block_at(buf, first, stop, found)
                 last = min(found[0], end + MAX_BYTES)
-                index = lookup(buf, end + 1, last, n, _SP_STACK, slots, hashes, heads)
+                index = lookup(buf, first, last, n, _SP_STACK, slots, hashes, heads)
                 if index < 0 and work[_STACKS] == 0:
-                    ask(work, end + 1, last, _SP_STACK)
+                    ask(work, first, last, _SP_STACK)
                     status = _UNKNOWN_HEAD
                     break
                 if index >= 0:
