@@ -40,7 +40,7 @@ def list_all(file: Container) -> Callable[[], object]:
     def work() -> object:
         pool = Pool([c.cpu for c in buffer.cpus], 16)
         for index, cpu in enumerate(buffer.cpus):
-            walk = CpuWalk(file, buffer, cpu, index, shape, pool, 1 << 22, lambda *_: (1, 0))
+            walk = CpuWalk(file, buffer, cpu, index, shape, pool, 1 << 22, lambda *_: (1, 0, 0))
             while walk.next_block().more:
                 pass
         return None
