@@ -369,6 +369,7 @@ def scan(
         lines = 1
         present = 0
         is_stack = kind == KIND_STACK
+        is_call = False
         counted = head
         if kind == _GRAPH_EVENT:
             if what == graph.UNREADABLE:
@@ -379,8 +380,7 @@ def scan(
                     break
                 kind, site, present = found[0], found[1], found[2]
                 counted = found[3] if found[3] >= 0 else head
-                stats[_S_GRAPHS] += 1
-                stats[_S_NO_TASKS] += 1 if out[PID] <= NO_TASK else 0
+                is_call = True
             elif what == graph.SWITCH:
                 kind = KIND_TASK
                 values[0] = values[1] = values[2] = values[3] = values[4] = 0
@@ -445,6 +445,9 @@ def scan(
             heads[counted, _H_COUNT] += 1
         if is_function:
             stats[_S_FUNCTIONS] += 1
+        if is_call:
+            stats[_S_GRAPHS] += 1
+            stats[_S_NO_TASKS] += 1 if out[PID] <= NO_TASK else 0
         unit = out[UNIT]
         stats[_S_US + unit - US] += 1
         if out[CTX] & _CTX_UNKNOWN:
