@@ -76,19 +76,20 @@ class Part(NamedTuple):
         polars.DataFrame
             Columns of :data:`collectors.events.SCHEMA`.
         """
-        return pl.DataFrame([_series(n, self.columns[n], self.rows) for n in SCHEMA])
+        masked = {n: c for n, c in self.columns.items() if c.valid is not None}
+        whole = pl.DataFrame([_series(n, self.columns[n], self.rows) for n in SCHEMA])
+        return whole.with_columns(
+            pl.when(pl.Series(made.has(self.rows))).then(pl.col(name))
+            for name, made in masked.items()
+        )
 
 
 def _series(name: str, made: Column, rows: int) -> pl.Series:
+    """Values of a column, those too that are none."""
     dtype = SCHEMA[name]
     if made.values is None:
         return pl.repeat(None, rows, dtype=dtype, eager=True).alias(name)
-    has = made.has(rows)
     if made.names is None:
-        series = pl.Series(name, made.values, dtype)
-    else:
-        texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
-        series = texts.gather(np.where(has, made.values, 0))
-    if made.valid is None:
-        return series
-    return series.to_frame().select(pl.when(pl.Series(has)).then(pl.col(name))).to_series()
+        return pl.Series(name, made.values, dtype)
+    texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
+    return texts.gather(np.where(made.has(rows), made.values, 0))
