@@ -226,4 +226,4 @@ def test_damage_is_told_in_one_line(tmp_path):
         done = subprocess.run(command, capture_output=True, check=False, text=True)
         assert done.returncode in (0, 3)
         assert "panicked" not in done.stderr
-        assert done.returncode == 0 or done.stderr.startswith(f"hmtrace: {path}")
+        assert done.returncode == 0 or done.stderr.startswith(f"hmtrace: {path}: ")
