@@ -40,8 +40,7 @@ def outcome(read: functools.partial[Capture]) -> Capture | HmtraceError:
 @given(data=st.data())
 def test_whole_and_in_windows(reader: str, data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(seeds(reader)), label="trace")
-    # smaller ones take minutes: each costs milliseconds, and polars writes each
-    small = st.integers(6, 40) | st.integers(41, 5000)
+    small = st.integers(1, 40) | st.integers(41, 5000)
     sizes = data.draw(st.builds(Sizes, small, small, small), label="sizes")
     with tempfile.TemporaryDirectory() as name:
         path = case.lay_out(Path(name))
