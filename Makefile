@@ -6,7 +6,7 @@ DEMO   ?= fixtures/i386-minix-pae-smp2
 FUZZ_SECONDS ?= 60
 FUZZ_SEED    ?= 1
 
-.PHONY: demo test lint bench fuzz readme lock clean
+.PHONY: demo test lint bench fuzz random readme lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.runtime  ## the main job on a real capture
@@ -26,6 +26,9 @@ bench: $(VENV)/.dev  ## speed as ratios, beside the peers that are installed
 
 fuzz: $(VENV)/.dev  ## damaged and invented inputs for every reader; keeps findings in .fuzz/
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+
+random: $(VENV)/.dev  ## the property tests with new examples each time
+	$(BIN)/python -m pytest --hypothesis-profile=random $$(grep -rl @given tests)
 
 readme: $(VENV)/.dev  ## run the README's commands and write down what they print
 	$(BIN)/python -m tests.readme

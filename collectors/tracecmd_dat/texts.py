@@ -116,12 +116,17 @@ class Texts:
             whole = len(data) // self._dtype.itemsize * self._dtype.itemsize
             callers = np.frombuffer(data[:whole], self._dtype).tolist()
             top = (1 << 8 * self._dtype.itemsize) - 1  # ends the list in old kernels
-            frames = [self._name(ip) or f"{ip:#x}" for ip in callers if ip != top]
+            frames = [self._frame(ip) for ip in callers if ip != top]
             self.stacks.append(SEPARATOR.join(frames))
         return number or 0
 
+    def _frame(self, address: int) -> str:
+        """Name a place in a stack trace, as the kernel prints it."""
+        if address == _TRAMPOLINE:
+            return "[FTRACE TRAMPOLINE]"
+        return self._name(address) or f"{address:#x}"
+
     def _name(self, address: int) -> str:
         if address not in self._names:
-            shown = "[FTRACE TRAMPOLINE]" if address == _TRAMPOLINE else None
-            self._names[address] = shown or self._symbols.lookup(address)
+            self._names[address] = self._symbols.lookup(address)
         return self._names[address]
