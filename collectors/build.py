@@ -241,7 +241,7 @@ def _capture(
     if not has_mappings:
         notes.append(
             "the trace holds no mapping event (kmap, kmap_local, vmap and others): record with "
-            "the probes of hmtrace recorder"
+            "the probes that README.md gives under 'How to capture'"
         )
     return Capture(
         origin=Origin(source.path, source.trace, reading.format, len(source.data)),

@@ -207,7 +207,7 @@ class Tabulator:
             Events of each kind in the piece.
         """
         functions = len(probes.FUNCTIONS)
-        self.has_mappings |= bool(counts[: probes.KIND_LOST].sum() - counts[_TLB_FLUSH])
+        self.has_mappings |= bool(counts[: probes.KIND_SWITCH].sum() - counts[_TLB_FLUSH])
         new = (counts[1 : 2 * functions : 2] > 0) & ~self._has_return
         if self._waiting is None and bool((new & self._entries).any()):
             self._wrong = True

@@ -74,7 +74,7 @@ def cost_of(
     unmap_ns = formula.local_unmap_ns(figures, layout, cpus)
     causes: dict[str, tuple[int, float]] = {
         "kmap": (
-            pool.maps,
+            0 if pool.pages_unknown else pool.maps,  # hits cost next to nothing, others do not
             pool.hits * formula.kmap_ns(figures, 0, 0)
             + pool.new_mappings * formula.kmap_ns(figures, 0, 1)
             + work.scanned * figures.scan,

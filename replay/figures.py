@@ -101,10 +101,14 @@ def outcome_from(
         arena=figures.arena,
         tlb=tlb,
         cost=cost,
-        sites=figures.sites,
+        sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
         caveats=(*figures.remarks, *caveats),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def _without_times(site: Site) -> Site:
+    return replace(site, hold_ns_mean=None, hold_ns_max=None)
 
 
 def common_caveats(
@@ -149,4 +153,5 @@ def common_caveats(
 
 def is_emulated(values: Mapping[str, Any]) -> bool:
     """Whether the machine's files say that it was emulated."""
-    return "QEMU" in str(values.get("board", ""))
+    board = str(values.get("board", ""))
+    return "QEMU" in board or board == "linux,dummy-virt"  # qemu: hw/arm/virt.c

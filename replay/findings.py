@@ -93,7 +93,9 @@ def findings(
     """
     case = _Case(outcome, values, lost)
     found = [finding for rule in RULES for finding in rule(case)]
-    if all(f.severity == "info" for f in found):
+    if not _has_calls(outcome):
+        found.insert(0, _NOTHING)
+    elif all(f.severity == "info" for f in found):
         found.insert(0, _fine(outcome))
     return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
@@ -108,8 +110,8 @@ def _pool_exhausted(case: _Case) -> Iterator[Finding]:
         rule="pool-exhausted",
         severity="problem",
         message=(
-            f"kmap() slept {_times(pool.waits)} because all {pool.slots} slots were in use: "
-            f"{_number(pool.waiting_tasks, 'task')} waited {_time(pool.wait_ns)} in all, "
+            f"kmap() slept {_times(pool.waits)} because all {_grouped(pool.slots)} slots were in "
+            f"use: {_number(pool.waiting_tasks, 'task')} waited {_time(pool.wait_ns)} in all, "
             f"the longest {_time(pool.longest_wait_ns)}"
         ),
         evidence=(
@@ -129,8 +131,8 @@ def _pool_near_full(case: _Case) -> Iterator[Finding]:
         rule="pool-near-full",
         severity="warning",
         message=(
-            f"{pool.max_used} of {pool.slots} pool slots were in use at once "
-            f"({_percent(pool.max_used / pool.slots)}): at {pool.slots} kmap() sleeps"
+            f"{pool.max_used} of {_grouped(pool.slots)} pool slots were in use at once "
+            f"({_percent(pool.max_used / pool.slots)}): at {_grouped(pool.slots)} kmap() sleeps"
         ),
         evidence=f"at or above 75 % for {_percent(above)} of the time, mean {pool.mean_used:.1f}",
         count=pool.max_used,
@@ -228,8 +230,8 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
             f"free: {_grouped(idle)} of {_grouped(pool.passes)} passes found no stale slot"
         ),
         evidence=(
-            f"each pass walks all {pool.slots} slots under kmap_lock; on x86 module loading, BPF "
-            "and set_memory_*() cause them"
+            f"each pass walks all {_grouped(pool.slots)} slots under kmap_lock; on x86 module "
+            "loading, BPF and set_memory_*() cause them"
         ),
         count=pool.unused_passes,
     )
@@ -418,6 +420,8 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
     machine, layout = case.outcome.machine, case.outcome.layout
     if not layout.highmem_bytes or not machine.highmem_enabled:
         return
+    if not case.values.keys() & {"ram", "zones", "mem_total"}:
+        return  # the RAM is a guess
     better = _split_without_highmem(machine, layout)
     if better is None:
         return
@@ -452,13 +456,30 @@ def _split_without_highmem(machine: Machine, layout: Layout) -> tuple[str, Layou
     return None
 
 
+_NOTHING: Final = Finding(
+    rule="nothing-traced",
+    severity="warning",
+    message="the trace holds no mapping call: it says nothing of what mappings cost here",
+    evidence="either the probes were off, or nothing was mapped while they were on; hmtrace info "
+    "lists what was traced, README.md ('How to capture') what to enable",
+)
+
+
+def _has_calls(outcome: Outcome) -> bool:
+    pool, local, arena = outcome.pool, outcome.local, outcome.arena
+    calls = pool.maps + pool.unmaps + pool.passes + local.maps + local.lowmem + local.reused
+    return bool(calls + local.unmaps + arena.allocs + arena.failures + arena.lazy_purges)
+
+
 def _fine(outcome: Outcome) -> Finding:
     pool, cost = outcome.pool, outcome.cost
     parts = []
     if cost.share_of_span is not None:
         parts.append(f"mapping costs {_percent(cost.share_of_span)} of CPU time")
     if pool.maps and pool.slots:
-        parts.append(f"at most {pool.max_used} of {pool.slots} slots in use, nobody waited")
+        parts.append(
+            f"at most {pool.max_used} of {_grouped(pool.slots)} slots in use, nobody waited"
+        )
     if outcome.local.limit and outcome.local.maps:
         parts.append(f"local depth {outcome.local.max_depth} of {outcome.local.limit}")
     if outcome.arena.allocs:
@@ -467,7 +488,7 @@ def _fine(outcome: Outcome) -> Finding:
         rule="fine",
         severity="info",
         message="nothing to complain about",
-        evidence="; ".join(parts) or "no mapping activity in this capture",
+        evidence="; ".join(parts) or "hmtrace info shows what was traced",
     )
 
 

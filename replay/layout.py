@@ -193,10 +193,10 @@ def _comparisons(
     for name, start, spanned, *_ in values.get("zones", ()):
         if name in ("DMA", "DMA32", "Normal", "HighMem"):
             zone = zones.get(name, Zone(name, 0, 0))
-            yield f"zone {name}", "zones", tuple(zone[1:]), (start, start + spanned)
+            yield f"zone {name}", "zones", zone[1:3], (start, start + spanned)
     for name, first, last in values.get("zone_ranges", ()):
         zone = zones.get(name, Zone(name, 0, 0))
-        yield f"zone {name} at boot", "zone_ranges", tuple(zone[1:]), (first, last)
+        yield f"zone {name} at boot", "zone_ranges", zone[1:3], (first, last)
     block = values.get("layout_block", {})
     for name, start, end in (
         ("vmalloc", layout.vmalloc_start, layout.vmalloc_end),

@@ -66,6 +66,8 @@ class LocalPiece:
         From the mapping's return to its unmap's entry.
     lowmem, reused
         Calls for pages that need no slot, and that found a mapping of the pool.
+    unknown
+        Mappings of which neither page nor address is known: they are taken for highmem.
     unmaps
         Unmaps that gave a slot back.
     switches : ndarray of int32
@@ -88,6 +90,7 @@ class LocalPiece:
     switches: NDArray[np.int32]
     lowmem: int = 0
     reused: int = 0
+    unknown: int = 0
     strays: int = 0
     misfits: int = 0
 
@@ -177,6 +180,7 @@ class LocalStacks:
             piece,
             lowmem=maps.height - high.height - reused,
             reused=reused,
+            unknown=nameless(high),
             strays=int(strays),
             misfits=int(misfits),
         )
@@ -343,6 +347,11 @@ def takes_slot(maps: pl.DataFrame, layout: Layout) -> pl.Series:
         .then(pl.lit(value=True))
         .otherwise(pl.coalesce(high, in_window, pl.lit(value=True)))
     ).to_series()
+
+
+def nameless(maps: pl.DataFrame) -> int:
+    """Number of mappings of which neither page nor address is known."""
+    return maps.filter(pl.all_horizontal(pl.col("page", "pfn", "vaddr").is_null())).height
 
 
 def reuses(layout: Layout) -> pl.Expr:

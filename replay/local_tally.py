@@ -26,6 +26,8 @@ class LocalTally:
         Calls for pages that need no slot.
     reused
         Calls that found a mapping of the pool (kmap_high_get).
+    unknown
+        Calls of which neither page nor address is known.
     unmaps
         Unmaps that gave a slot back.
     switches, saved
@@ -36,6 +38,7 @@ class LocalTally:
 
     lowmem: int = 0
     reused: int = 0
+    unknown: int = 0
     unmaps: int = 0
     switches: int = 0
     saved: int = 0
@@ -68,6 +71,7 @@ class LocalTally:
             maps=maps,
             lowmem=self.lowmem,
             reused=self.reused,
+            unknown=self.unknown,
             unmaps=self.unmaps,
             max_depth=max((depth + 1 for _, depth in self.depths), default=0),
             limit=layout.km_usable_depth,

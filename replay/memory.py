@@ -208,7 +208,7 @@ def memory_of(
         Estimated: the allocator's pages follow from RAM, the page array and what is the kernel's.
     """
     other, assumptions = _own_bytes(captured or {}, machine.page_struct)
-    zones = _managed(layout, machine, other)
+    zones = _managed(layout, other)
     page = layout.page_size
     least = min_free_kib(sum(z.managed for z in zones if z.zone != HIGHMEM), page)
     if machine.huge_pages and machine.ram_bytes >= HUGE_FROM:
@@ -239,18 +239,12 @@ def _own_bytes(captured: Mapping[str, Any], page_struct: int) -> tuple[int, list
     return max(0, gone - array), []
 
 
-def _managed(layout: Layout, machine: Machine, other: int) -> list[Pages]:
+def _managed(layout: Layout, other: int) -> list[Pages]:
     """Pages of each zone; what the kernel takes, it takes from the largest zone of lowmem."""
-    from replay.arches.base import ram_between
-
-    page = layout.page_size
     zones = sorted(layout.zones, key=lambda zone: zone.name == HIGHMEM)
-    present = {
-        zone.name: ram_between(machine.ram, zone.start_pfn, zone.end_pfn, page) // page
-        for zone in zones
-    }
+    present = {zone.name: zone.present for zone in zones}
     largest = max((n for n in present if n != HIGHMEM), key=present.__getitem__, default=None)
     if largest is not None:
-        gone = (layout.mem_map_bytes + other) // page
+        gone = (layout.mem_map_bytes + other) // layout.page_size
         present[largest] = max(0, present[largest] - gone)
     return [Pages(name, pages) for name, pages in present.items()]

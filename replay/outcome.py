@@ -77,7 +77,8 @@ class LocalOutcome:
     """The kmap_local stacks (kmap_local_page, kmap_atomic).
 
     `maps` counts mappings that took a slot, `lowmem` the calls for pages that need none,
-    `reused` those that found a mapping of the pool (kmap_high_get).
+    `reused` those that found a mapping of the pool (kmap_high_get), `unknown` those among `maps`
+    of which the trace tells neither page nor address, so that they may be of lowmem.
     `depth_by_cpu` holds per CPU the number of mappings made at each depth (index 0: the first).
     `tlb_single` counts single-entry flushes on the local CPU.
     """
@@ -92,6 +93,7 @@ class LocalOutcome:
     mappings_saved: int = 0
     tlb_single: int = 0
     reused: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from collectors.events import require_events
 from replay.arena import arena_figures
 from replay.arena_tally import arena_tally
 from replay.bounds import within_bounds
 from replay.figures import Figures, outcome_from
 from replay.layout import layout_of
+from replay.local_stacks import nameless
 from replay.local_tally import LocalTally
 from replay.locals import LocalReplay, replay_locals
 from replay.loss import gaps_of
@@ -25,8 +28,6 @@ from replay.wide import narrow_events, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import polars as pl
 
     from replay.layout import Layout
     from replay.loss import Loss
@@ -124,7 +125,7 @@ def outcome_of(
         survey=done.survey,
         tally=done.pool.tally,
         pool=done.pool.outcome,
-        local=_local_figures(done.local, done.layout),
+        local=_local_figures(done),
         work=arena_tally(done.events, done.layout, window_of(done.layout)),
         arena=arena_figures(done.events, done.layout, values),
         sites=call_sites(done.events, done.local),
@@ -135,10 +136,11 @@ def outcome_of(
     return outcome_from(figures, done.machine, shown, values, lost, clock_is_ns=clock_is_ns)
 
 
-def _local_figures(local: LocalReplay, layout: Layout) -> LocalOutcome:
-    tally = LocalTally()
+def _local_figures(done: Replayed) -> LocalOutcome:
+    local, tally = done.local, LocalTally()
     slots = local.takes_slot
     tally.add(local.depth[slots], local.cpu[slots], local.switches)
     tally.unmaps, tally.reused = local.unmaps, int(local.reused.sum())
     tally.lowmem = int((~slots & ~local.reused).sum())
-    return tally.outcome(layout)
+    tally.unknown = nameless(done.events.filter(pl.col("op") == "kmap_local"))
+    return tally.outcome(done.layout)

@@ -291,6 +291,7 @@ class _Rest:
         self._local.unmaps += local.unmaps
         self._local.lowmem += local.lowmem
         self._local.reused += local.reused
+        self._local.unknown += local.unknown
         self._sites.feed(table, first_row, local.ended, local.hold_ns, self._stacks.open_rows)
         self._work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, last=last)

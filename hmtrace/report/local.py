@@ -46,8 +46,7 @@ def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
                 "calls",
                 joined(
                     [
-                        f"{plural(local.maps, 'mapping')} of highmem pages",
-                        f"{count(local.lowmem)} of lowmem pages, at no cost",
+                        *_pages_in_words(local),
                         *([f"{count(local.reused)} found in the pool"] if local.reused else []),
                     ]
                 ),
@@ -63,6 +62,17 @@ def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
     )
     if any(local.depth_by_cpu.values()):
         yield indented(_depth_table(local.depth_by_cpu))
+
+
+def _pages_in_words(local: LocalOutcome) -> list[str]:
+    """Mappings by the class of their pages, as far as the trace tells."""
+    if local.unknown and local.unknown == local.maps:
+        return [f"{plural(local.maps, 'mapping')}, of highmem or lowmem: the trace has no pages"]
+    shown = [
+        f"{plural(local.maps - local.unknown, 'mapping')} of highmem pages",
+        f"{count(local.lowmem)} of lowmem pages, at no cost",
+    ]
+    return [*shown, *([f"{count(local.unknown)} of unknown pages"] if local.unknown else [])]
 
 
 def depth_in_words(local: LocalOutcome) -> str:

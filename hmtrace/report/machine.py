@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.layout import Layout
+    from replay.layout import Layout, Zone
     from replay.machine import Machine
     from replay.memory import Memory
 
@@ -93,7 +93,7 @@ def machine_section(
     )
     yield indented(_boxes(layout) if tall else _column(layout))
     yield heading("RAM", size(machine.ram_bytes))
-    yield from zones_picture(layout)
+    yield from zones_picture(machine, layout)
 
 
 def _column(layout: Layout) -> RenderableType:
@@ -163,11 +163,13 @@ def _stack(lines: Sequence[Text]) -> Text:
     return text
 
 
-def zones_picture(layout: Layout) -> Iterator[RenderableType]:
-    """Zones as one bar to scale, and their sizes.
+def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
+    """Zones as one bar to scale, holes in them as dots, and how much RAM each has.
 
     Parameters
     ----------
+    machine
+        Its RAM tells where the holes are.
     layout
         Its zones and the size of mem_map are shown.
 
@@ -184,10 +186,13 @@ def zones_picture(layout: Layout) -> Iterator[RenderableType]:
         pages = zone.end_pfn - zone.start_pfn
         shade = _SHADES.get(zone.name, "▓")
         style = "yellow" if zone.name == _HIGHMEM else "green"
-        picture.append(shade * max(round(pages / total * _WIDE), 1), style=style)
-        extent = size(pages * layout.page_size)
+        for has_ram in _cells(machine, layout, zone, max(round(pages / total * _WIDE), 1)):
+            picture.append(shade if has_ram else "·", style=style)
         first, last = (address(pfn * layout.page_size) for pfn in (zone.start_pfn, zone.end_pfn))
-        legend.append((f"{shade} {clean(zone.name)}", f"{extent:>8}  {first}-{last}"))
+        hole = (pages - zone.present) * layout.page_size
+        extent = size(zone.present * layout.page_size)
+        holes = f", {size(hole)} of that a hole" if hole >= _MIB else ""
+        legend.append((f"{shade} {clean(zone.name)}", f"{extent:>8}  {first}-{last}{holes}"))
     yield indented(picture)
     if layout.mem_map_bytes and layout.lowmem_bytes:
         part = share(layout.mem_map_bytes / layout.lowmem_bytes)
@@ -195,6 +200,14 @@ def zones_picture(layout: Layout) -> Iterator[RenderableType]:
     yield labelled(legend)
     for note in layout.notes:
         yield indented(Text(f"- {clean(note, 500)}"))
+
+
+def _cells(machine: Machine, layout: Layout, zone: Zone, width: int) -> Iterator[bool]:
+    """Whether there is RAM in the middle of each of `width` equal parts of a zone."""
+    start, pages = zone.start_pfn, zone.end_pfn - zone.start_pfn
+    for cell in range(width):
+        middle = (start + pages * (2 * cell + 1) // (2 * width)) * layout.page_size
+        yield any(first <= middle < end for first, end in machine.ram)
 
 
 def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:

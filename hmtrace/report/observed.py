@@ -33,7 +33,7 @@ def durations_section(observed: Observed | None, cpu_ns: int) -> Iterator[Render
     observed
         None for another machine than the captured one.
     cpu_ns
-        Time of the capture, times its CPUs.
+        Time of the capture, times its CPUs; 0 where the clock is no time.
 
     Yields
     ------

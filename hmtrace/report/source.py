@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rich.padding import Padding
 from rich.text import Text
 
 from hmtrace import __version__
@@ -83,19 +84,20 @@ def title_lines(command: str, source: Source) -> Iterator[RenderableType]:
         joined(
             [
                 clean(source.origin.format),
-                f"{plural(source.raw_events, 'event')} over {span}",
+                plural(source.raw_events, "event")
+                + (f" over {span}" if source.span_ns or source.clock_is_ns else ", without times"),
                 f"clock {clean(source.clock)}",
                 size(source.origin.bytes),
             ]
         ),
         style="dim",
     )
-    if banner := lost_banner(source.lost, source.span_ns if source.clock_is_ns else None):
+    if source.lost.intervals:
         yield Text()
-        yield banner
+        yield from lost_banner(source.lost, source.span_ns if source.clock_is_ns else None)
 
 
-def lost_banner(lost: Lost, span_ns: int | None) -> Text | None:
+def lost_banner(lost: Lost, span_ns: int | None) -> Iterator[RenderableType]:
     """Warning that something was lost, impossible to overlook.
 
     Parameters
@@ -105,24 +107,19 @@ def lost_banner(lost: Lost, span_ns: int | None) -> Text | None:
     span_ns
         Length of the capture; None where the clock is no time.
 
-    Returns
-    -------
-    Text or None
-        None where nothing was lost.
+    Yields
+    ------
+    RenderableType
+        How much, where, and what it means.
     """
-    if not lost.intervals:
-        return None
-    banner = Text("!! " + lost_in_words(lost), style="bold red")
-    for interval in lost.intervals[:_INTERVALS_SHOWN]:
-        banner.append("\n   " + _interval_in_words(interval, span_ns), style="not bold")
+    yield Text("!! " + lost_in_words(lost), style="bold red")
+    lines = [_interval_in_words(i, span_ns) for i in lost.intervals[:_INTERVALS_SHOWN]]
     more = len(lost.intervals) - _INTERVALS_SHOWN
     if more > 0:
-        banner.append(f"\n   and {plural(more, 'more interval')}", style="not bold")
-    banner.append(
-        "\n   Counts are lower bounds, and mappings that span a loss are not paired.",
-        style="not bold",
-    )
-    return banner
+        lines.append(f"and {plural(more, 'more interval')}")
+    lines.append("Counts are lower bounds, and mappings that span a loss are not paired.")
+    for line in lines:
+        yield Padding(Text(line, style="red"), (0, 0, 0, 3))
 
 
 def lost_in_words(lost: Lost) -> str:

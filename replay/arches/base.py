@@ -26,11 +26,12 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 class Zone(NamedTuple):
-    """A zone as [start_pfn, end_pfn); holes count."""
+    """A zone as [start_pfn, end_pfn), and how many of these frames are RAM."""
 
     name: str
     start_pfn: int
     end_pfn: int
+    present: int = 0
 
 
 class Region(NamedTuple):
@@ -62,6 +63,8 @@ class Layout:
         End of the direct mapping.
     max_pfn
         Frame after the last that the kernel uses.
+    lowmem_bytes
+        RAM in the direct mapping, without the holes in it.
     highmem_bytes
         RAM in ZONE_HIGHMEM, without the holes in it.
     vmalloc_start, vmalloc_end
@@ -139,6 +142,7 @@ class Layout:
     lowmem_end_pfn: int
     high_memory: int
     max_pfn: int
+    lowmem_bytes: int
     highmem_bytes: int
     vmalloc_start: int
     vmalloc_end: int
@@ -186,8 +190,8 @@ class Layout:
         return self.vmalloc_end - self.vmalloc_start
 
     @property
-    def lowmem_bytes(self) -> int:
-        """Size of the direct mapping."""
+    def direct_bytes(self) -> int:
+        """Size of the direct mapping, holes of the RAM in it included."""
         return self.high_memory - self.page_offset
 
     @property

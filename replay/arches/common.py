@@ -157,6 +157,7 @@ def finish(
         lowmem_end_pfn=space.high_pfns[0],
         high_memory=space.high_memory,
         max_pfn=end,
+        lowmem_bytes=ram_between(space.ram, *space.low_pfns, page),
         highmem_bytes=ram_between(space.ram, *space.high_pfns, page),
         vmalloc_start=space.vmalloc[0],
         vmalloc_end=space.vmalloc[1],
@@ -173,7 +174,7 @@ def finish(
         fixaddr_top=space.fixmap[1] - page if space.fixaddr_top is None else space.fixaddr_top,
         fixaddr_start=space.fixmap[0],
         nr_cpus=machine.nr_cpus,
-        zones=tuple(zone for zone in space.zones if zone.end_pfn > zone.start_pfn),
+        zones=_zones(space, page),
         regions=_regions(machine, space, slots, pool, has_slots=bool(pool) or maps_lowmem(config)),
         lazy_max_pages=lazy_max_pages(machine.cpus, page),
         vmap_block_pages=vmap_block_pages(machine.nr_cpus, page, space.bits),
@@ -185,6 +186,15 @@ def finish(
         pti=pti,
         notes=tuple(space.notes),
         **tlb._asdict(),
+    )
+
+
+def _zones(space: AddressMap, page: int) -> tuple[Zone, ...]:
+    """Zones that are not empty, with the RAM in them."""
+    return tuple(
+        zone._replace(present=ram_between(space.ram, zone.start_pfn, zone.end_pfn, page) // page)
+        for zone in space.zones
+        if zone.end_pfn > zone.start_pfn
     )
 
 

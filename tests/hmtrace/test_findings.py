@@ -14,7 +14,7 @@ from hmtrace.report.text import unglued
 from replay.findings import SEVERITIES, findings
 from replay.layout import layout_of
 from replay.machine import Machine
-from replay.outcome import TlbOutcome
+from replay.outcome import LocalOutcome, TlbOutcome
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -47,8 +47,22 @@ def test_every_finding_has_words_and_evidence(outcomes: ModuleType) -> None:
 
 
 def test_nothing_to_complain_about_is_said(outcomes: ModuleType) -> None:
-    assert need(outcomes.quiet_outcome(), "fine").evidence
+    calm = replace(outcomes.quiet_outcome(), local=LocalOutcome(maps=3, unmaps=3, limit=15))
+    assert need(calm, "fine").evidence
+    assert found(calm, "nothing-traced") is None
     assert found(outcomes.busy_outcome(), "fine") is None
+
+
+def test_a_trace_of_no_call_is_not_called_fine(outcomes: ModuleType) -> None:
+    finding = need(outcomes.quiet_outcome(), "nothing-traced")
+    assert finding.severity == "warning"
+    assert "How to capture" in finding.evidence
+    assert found(outcomes.quiet_outcome(), "fine") is None
+
+
+def test_another_split_is_advised_only_where_ram_is_known(outcomes: ModuleType) -> None:
+    assert found(outcomes.quiet_outcome(), "split") is None
+    assert need(outcomes.quiet_outcome(), "split", ram=((0, 1 << 30),)).severity == "info"
 
 
 def test_waits_name_who_and_how_long(outcomes: ModuleType) -> None:
@@ -132,12 +146,13 @@ def test_probe_misses_of_old_kernels_may_be_faults(outcomes: ModuleType) -> None
 
 def test_splits_that_make_highmem_vanish(outcomes: ModuleType) -> None:
     busy = outcomes.busy_outcome()
-    assert "split 2g " in need(busy, "split").message, "3g_opt does not exist with PAE"
+    assert "split 2g " in need(busy, "split", ram=()).message, "3g_opt does not exist with PAE"
     arm = outcomes.machine(arch="arm", pae=False, ram=((1 << 30, 2 << 30),), nr_cpus=8)
     board = replace(busy, machine=arm, layout=layout_of(arm))
-    assert "split 3g_opt " in need(board, "split").message
+    assert "split 3g_opt " in need(board, "split", ram=()).message
     large = outcomes.machine(ram=((0x1000, 8 << 30),))
-    assert found(replace(busy, machine=large, layout=layout_of(large)), "split") is None
+    none = replace(busy, machine=large, layout=layout_of(large))
+    assert found(none, "split", ram=()) is None
 
 
 def test_mem_map_eats_lowmem(outcomes: ModuleType) -> None:

@@ -102,7 +102,7 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
     source = outcomes.source_of
     if name == "busy":
         outcome = outcomes.busy_outcome()
-        found = findings(outcome, {}, Lost())
+        found = findings(outcome, {"ram": outcome.machine.ram}, Lost())
         return report_renderables(source(), outcomes.busy_outcome(findings=found))
     if name == "observed":
         return report_renderables(source(), outcomes.busy_outcome(observed=outcomes.observed()))

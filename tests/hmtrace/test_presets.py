@@ -13,6 +13,8 @@ from hmtrace.cli.presets import machine_file, presets
 from replay.layout import layout_of
 
 MIB = 1 << 20
+PC_HOLE = 1 + 0x100 - 0x9F
+"""Frames of a PC's first MiB without RAM: the first, and from 636 KiB on."""
 
 # lowmem and highmem in MiB. ARM, 3G split, vmalloc=240M (the default): 768 MiB from the start of
 # RAM, the rest is highmem. i386 with NR_CPUS 32: MAXMEM 0x36bfe pages (0x36ffe with PAE), as
@@ -24,11 +26,11 @@ EXPECTED = {
     "imx6q-wandboard-2g": (768, 1280),
     "jetson-tk1-2g-lpae": (768, 1280),
     "kc705-1g": (128, 768),
-    "mt7621-512m": (512, 64),  # 64 MiB of the 512 are a hole: RAM is 448 + 64 MiB
+    "mt7621-512m": (448, 64),  # lowmem ends at 512 MiB, 64 of them are a hole
     "odroid-xu4-2g": (768, 0x7EA00000 / MIB - 768),
     "p2020rdb-1g": (768, 256),
-    "pc-2g": (0x36BFE / 256, (0x7FFF0 - 0x36BFE) / 256),
-    "pc-4g-pae": (0x36FFE / 256, (0xBFFE0 - 0x36FFE) / 256 + 1024),
+    "pc-2g": ((0x36BFE - PC_HOLE) / 256, (0x7FFF0 - 0x36BFE) / 256),
+    "pc-4g-pae": ((0x36FFE - PC_HOLE) / 256, (0xBFFE0 - 0x36FFE) / 256 + 1024),
     "rpi2-1g": (768, 948 - 768),
     "rpi3-1g": (768, 948 - 768),
     "rpi4-4g-lpae": (768, 948 - 768 + 3008),

@@ -9,6 +9,8 @@ from replay.layout import check, layout_of
 from replay.machine import Machine
 
 MACHINES = Path(__file__).parents[2] / "fixtures" / "machines"
+CAPTURED = list(MACHINES.parent.glob("*/zoneinfo"))
+MALTA = MACHINES.parent / "mips32-61-minix"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,24 @@ def test_booted_machines(name, low, vmalloc, pkmap, checks):
     results = check(layout, facts.values(), {n: f.source for n, f in facts.items()})
     assert [result for result in results if not result.ok] == []
     assert len(results) == checks
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in CAPTURED))
+def test_ram_of_the_zones_is_what_the_kernel_found(name):
+    facts = read_folder(MACHINES.parent / name).values()
+    layout = layout_of(Machine.from_facts(facts)[0])
+    present = {zone.name: zone.present for zone in facts["zones"] if zone.present}
+    assert {zone.name: zone.present for zone in layout.zones} == present
+    low = sum(pages for zone, pages in present.items() if zone != "HighMem")
+    assert layout.lowmem_bytes // layout.page_size == low
+    assert layout.highmem_bytes // layout.page_size == present.get("HighMem", 0)
+
+
+def test_a_hole_in_lowmem_is_no_ram():
+    """A MIPS Malta board with 1792 MiB: 256 MiB of lowmem, a hole up to 512 MiB."""
+    layout = layout_of(Machine.from_facts(read_folder(MALTA).values())[0])
+    assert (layout.direct_bytes >> 20, layout.lowmem_bytes >> 20) == (512, 256)
+    assert layout.highmem_bytes >> 20 == 1536
 
 
 def test_a_wrong_machine_is_found_out():
