@@ -11,6 +11,8 @@ from collectors.text import layout
 from collectors.text.line import CPU, TS
 from collectors.text.words import byte_at, find_byte, load_byte, part, word_at
 
+OTHER, NOTHING, STACK_LINE = 0, 1, 2
+"""What a line is: not one of these, nothing to keep, a line of a stack trace (`` => symbol``)."""
 _UNKNOWN_CPU = layout.UNKNOWN_CPU
 
 
@@ -28,19 +30,31 @@ _MASK6 = np.uint64(0xFFFF_FFFF_FFFF)
 
 
 @part
+def _blank_or_stack(buf: Any, begin: int, end: int) -> int:
+    p = begin
+    while p < end and load_byte(buf, p) in (32, 9, 13):
+        p += 1
+    if p >= end:
+        return NOTHING
+    if p + 1 < end and load_byte(buf, p) == 61 and load_byte(buf, p + 1) == 62:
+        return STACK_LINE
+    return OTHER
+
+
+@part
 def control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     """Recognise a line that is no event.
 
     Returns
     -------
     int
-        0: not one of these; 1: nothing to keep; KIND_LOST or KIND_STARTED: a marker, with its
-        CPU and number of events (-1 unknown) in `out`.
+        OTHER, NOTHING, STACK_LINE; KIND_LOST or KIND_STARTED (larger): a marker, with its CPU and
+        number of events (-1 unknown) in `out`.
     """
     c = byte_at(buf, begin, n)
     if c == 35:  # #
         if word_at(buf, begin, n) != _STARTED_1:
-            return 1
+            return NOTHING
         p = begin + 8  # "##### CPU 1 buffer started ####" (trace.c: test_cpu_buff_start)
         while p < end and not 48 <= load_byte(buf, p) <= 57:
             p += 1
@@ -52,8 +66,8 @@ def control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     else:
         word = word_at(buf, begin, n)
         if word == _VERSION or word & _MASK5 == _CPUS or word & _MASK4 == _CPU_SPACE:
-            return 1
-        return 0
+            return NOTHING
+        return _blank_or_stack(buf, begin, end)
     cpu: Any = 0
     digits = 0
     while p < end and 48 <= load_byte(buf, p) <= 57 and digits < 5:
@@ -61,11 +75,11 @@ def control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
         digits += 1
         p += 1
     if digits == 0 or cpu >= _UNKNOWN_CPU:
-        return 0
+        return OTHER
     out[CPU] = cpu
     out[TS] = -1
     if kind == KIND_STARTED:
-        return kind if word_at(buf, p + 1, n) == _STARTED_2 else 1
+        return kind if word_at(buf, p + 1, n) == _STARTED_2 else NOTHING
     while p < end and load_byte(buf, p) != 91:  # [
         p += 1
     if word_at(buf, p, n) & _MASK6 == _LOST & _MASK6:
@@ -75,7 +89,7 @@ def control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     elif p + 1 < end and 48 <= load_byte(buf, p + 1) <= 57:
         p += 1
     else:
-        return 1  # [SUBBUFFER START]
+        return NOTHING  # [SUBBUFFER START]
     value: Any = 0
     digits = 0
     while p < end and 48 <= load_byte(buf, p) <= 57 and digits < 18:
@@ -85,19 +99,6 @@ def control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
     if digits:
         out[TS] = value
     return kind
-
-
-@part
-def blank_or_stack(buf: Any, begin: int, end: int) -> int:
-    """1 for a blank line, 2 for a line of a stack trace (`` => symbol``), else 0."""
-    p = begin
-    while p < end and load_byte(buf, p) in (32, 9, 13):
-        p += 1
-    if p >= end:
-        return 1
-    if p + 1 < end and load_byte(buf, p) == 61 and load_byte(buf, p + 1) == 62:
-        return 2
-    return 0
 
 
 @part

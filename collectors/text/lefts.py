@@ -48,11 +48,6 @@ from collectors.text.words import (
     trailing_zeros,
 )
 
-# numba wants plain integers
-_WIDTH, _SECONDS = int(Work.WIDTH), int(Work.SECONDS)
-_S_TEXT, _S_LENGTH = int(Work.SECONDS_TEXT), int(Work.SECONDS_LENGTH)
-_L_REF, _L_WIDTH, _L_COMM = int(Left.REF), int(Left.WIDTH), int(Left.COMM)
-_L_PID, _L_CPU, _L_CTX, _L_NAME = int(Left.PID), int(Left.CPU), int(Left.CTX), int(Left.NAME)
 _POINTS = LOW * np.uint64(46)
 _COLON = 58
 _SECOND = 1_000_000_000
@@ -89,44 +84,44 @@ def recall(buf: Any, begin: int, end: int, n: int, lefts: Any, work: Any, out: A
     int
         Row of `lefts`, -1 where left_half() has to read the line.
     """
-    width = work[_WIDTH]
+    width = work[Work.WIDTH]
     if width == 0 or begin + _ROOM > n:
         return _NOT_KNOWN
     marks = first_bytes(width)
     left = _place(buf, begin, marks, lefts)
-    same = differ_in_block(buf, begin, lefts[left, _L_REF]) & marks == 0
-    if lefts[left, _L_WIDTH] != width or not same:
+    same = differ_in_block(buf, begin, lefts[left, Left.REF]) & marks == 0
+    if lefts[left, Left.WIDTH] != width or not same:
         return _NOT_KNOWN
-    lefts[left, _L_REF] = begin  # the latest is the likeliest to be in the cache
+    lefts[left, Left.REF] = begin  # the latest is the likeliest to be in the cache
     p = begin + width
     if not _same_second(buf, p, end, work, out) and not _any_second(buf, p, end, work, out):
         return _NOT_KNOWN
-    out[PID] = lefts[left, _L_PID]
-    out[CPU] = lefts[left, _L_CPU]
-    out[CTX] = lefts[left, _L_CTX]
+    out[PID] = lefts[left, Left.PID]
+    out[CPU] = lefts[left, Left.CPU]
+    out[CTX] = lefts[left, Left.CTX]
     out[COMM_BEGIN] = begin
-    out[COMM_END] = begin + lefts[left, _L_NAME]
+    out[COMM_END] = begin + lefts[left, Left.NAME]
     return left
 
 
 @piece
 def _same_second(buf: Any, p: int, end: int, work: Any, out: Any) -> bool:
     """Read a time stamp with six or nine digits behind the point, of the last second."""
-    length = work[_S_LENGTH]
+    length = work[Work.SECONDS_LENGTH]
     if length == 0:
         return False
     text = load_word(buf, p) & (ALL >> np.uint64(64 - 8 * length))
-    if np.int64(text) != work[_S_TEXT]:
+    if np.int64(text) != work[Work.SECONDS_TEXT]:
         return False
     p += length
     word = load_word(buf, p)
     places = decimal_digits(word)
     if places == 6 and load_byte(buf, p + 6) == _COLON:
-        out[TS] = work[_SECONDS] + decimal(word, places) * 1000
+        out[TS] = work[Work.SECONDS] + decimal(word, places) * 1000
         out[UNIT] = US
         p += 7
     elif places == 8 and is_digit(load_byte(buf, p + 8)) and load_byte(buf, p + 9) == _COLON:
-        out[TS] = work[_SECONDS] + decimal(word, places) * 10 + load_byte(buf, p + 8) - 48
+        out[TS] = work[Work.SECONDS] + decimal(word, places) * 10 + load_byte(buf, p + 8) - 48
         out[UNIT] = NS
         p += 10
     else:
@@ -146,12 +141,12 @@ def _any_second(buf: Any, p: int, end: int, work: Any, out: Any) -> bool:
     word = load_word(buf, p)
     x = word ^ _POINTS
     point = (x - LOW) & ~x & HIGH
-    work[_S_LENGTH] = 0
+    work[Work.SECONDS_LENGTH] = 0
     if out[UNIT] in (US, NS) and point != 0:
         length = (trailing_zeros(point) >> 3) + 1
-        work[_S_LENGTH] = length
-        work[_S_TEXT] = np.int64(word & (ALL >> np.uint64(64 - 8 * length)))
-        work[_SECONDS] = out[TS] // _SECOND * _SECOND
+        work[Work.SECONDS_LENGTH] = length
+        work[Work.SECONDS_TEXT] = np.int64(word & (ALL >> np.uint64(64 - 8 * length)))
+        work[Work.SECONDS] = out[TS] // _SECOND * _SECOND
     return True
 
 
@@ -165,13 +160,13 @@ def remember(buf: Any, begin: int, n: int, lefts: Any, work: Any, out: Any) -> A
     fits = 16 < width <= BLOCK and begin + _ROOM <= n
     if not first or not fits or lefts.shape[0] == 0:
         return _NOT_KNOWN
-    work[_WIDTH] = width
+    work[Work.WIDTH] = width
     left = _place(buf, begin, first_bytes(width), lefts)
-    lefts[left, _L_REF] = begin
-    lefts[left, _L_WIDTH] = width
-    lefts[left, _L_PID] = out[PID]
-    lefts[left, _L_CPU] = out[CPU]
-    lefts[left, _L_CTX] = out[CTX]
-    lefts[left, _L_NAME] = name
-    lefts[left, _L_COMM] = -1
+    lefts[left, Left.REF] = begin
+    lefts[left, Left.WIDTH] = width
+    lefts[left, Left.PID] = out[PID]
+    lefts[left, Left.CPU] = out[CPU]
+    lefts[left, Left.CTX] = out[CTX]
+    lefts[left, Left.NAME] = name
+    lefts[left, Left.COMM] = -1
     return left

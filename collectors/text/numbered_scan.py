@@ -22,26 +22,16 @@ import numpy as np
 
 from collectors.probes import KIND_MARK
 from collectors.text import layout
-from collectors.text.control import blank_or_stack, control
+from collectors.text.control import control
+from collectors.text.counting import count_event, no_event
 from collectors.text.layout import Head, Space, Stat, Status, Work
-from collectors.text.line import BODY, COMM_BEGIN, COMM_END, COUNTER, CPU, CTX, PID, TS, US
-from collectors.text.rows import ask, find_comm, lookup, write_marker, write_row
+from collectors.text.line import BODY, COMM_BEGIN, COMM_END, COUNTER, CPU, CTX, PID, TS, UNIT
+from collectors.text.rows import ask, find_comm, lookup, write_row
 from collectors.text.words import LOOP, byte_at, find_byte, load_byte, part, word_at
 
-_POSITION, _END, _ROWS = int(Work.POSITION), int(Work.END), int(Work.ROWS)
-_OUT, _VALUES = int(Work.OUT), int(Work.VALUES)
-_SEEN, _FOUND, _CELLS = int(Work.SEEN), int(Work.FOUND), int(Work.CELLS)
-_DONE, _FULL = int(Status.DONE), int(Status.FULL)
-_UNKNOWN_HEAD, _UNKNOWN_COMM = int(Status.UNKNOWN_HEAD), int(Status.UNKNOWN_COMM)
-_H_KIND, _H_COUNT = int(Head.KIND), int(Head.COUNT)
-_S_LINES, _S_EVENTS, _S_UNREAD = int(Stat.LINES), int(Stat.EVENTS), int(Stat.UNREAD)
-_S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
-_S_CONTROL, _S_FUNCTIONS = int(Stat.CONTROL), int(Stat.FUNCTIONS)
-_S_COUNTER, _S_NO_FLAGS = int(Stat.MICROSECONDS) + COUNTER - US, int(Stat.NO_FLAGS)
-_S_MIN, _S_MAX = int(Stat.MIN_TS), int(Stat.MAX_TS)
 # Typed, so that functions are compiled once and not for every literal.
 _SP_HEAD, _SP_FUNCTION = np.int64(Space.HEAD), np.int64(Space.FUNCTION)
-_ZERO, _TEN, _SIXTEEN = np.int64(0), np.int64(10), np.int64(16)
+_ZERO, _ONE, _TEN, _SIXTEEN = np.int64(0), np.int64(1), np.int64(10), np.int64(16)
 _PLAIN = layout.PLAIN
 _CTX_UNKNOWN = 128
 _MAX_PID = 0x7FFF_FFFF
@@ -93,6 +83,7 @@ def _left_half(buf: Any, p: int, end: int, base: Any, out: Any, found: Any) -> b
         p = found[1] + 1
     out[BODY] = p
     out[CTX] = _CTX_UNKNOWN
+    out[UNIT] = COUNTER
     return p < end and out[PID] <= _MAX_PID and out[CPU] < layout.UNKNOWN_CPU
 
 
@@ -160,20 +151,18 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[_OUT:_VALUES]
-    values = work[_VALUES:_SEEN]
-    found = work[_FOUND:_CELLS]
-    p = work[_POSITION]
-    stop = work[_END]
-    at = work[_ROWS]
+    out = work[Work.OUT : Work.VALUES]
+    values = work[Work.VALUES : Work.SEEN]
+    found = work[Work.FOUND : Work.CELLS]
+    p = work[Work.POSITION]
+    stop = work[Work.END]
+    at = work[Work.ROWS]
     capacity = rows.shape[0]
     base = columns[0, 0]
-    low = stats[_S_MIN]
-    high = stats[_S_MAX]
-    status = _DONE
+    status = Status.DONE
     while p < stop:
         if at >= capacity:
-            status = _FULL
+            status = Status.FULL
             break
         end = find_byte(buf, p, n, _NEWLINES)
         space: Any = np.int64(-1)
@@ -182,31 +171,19 @@ def scan(
         if _left_half(buf, p, end, base, out, found):
             space, begin, finish, value = _body(buf, out[BODY], end, n, found)
         if space < 0:
-            marker = control(buf, p, end, n, out)
-            if marker > 1:
-                write_marker(rows, at, out, values, marker)
-                at += 1
-                stats[_S_CONTROL] += 1
-            elif marker == 1 or blank_or_stack(buf, p, end) == 1:
-                stats[_S_CONTROL] += 1
-            else:
-                if stats[_S_UNREAD] == 0:
-                    stats[_S_FIRST] = stats[_S_LINES]
-                    stats[_S_FIRST_AT] = p
-                stats[_S_UNREAD] += 1
-            stats[_S_LINES] += 1
+            at += no_event(control(buf, p, end, n, out), p, out, values, rows, at, stats)
             p = end + 1
             continue
         head = lookup(buf, begin, finish, n, space, slots, hashes, heads)
         if head < 0:
             ask(work, begin, finish, space)
-            status = _UNKNOWN_HEAD
+            status = Status.UNKNOWN_HEAD
             break
-        kind = heads[head, _H_KIND]
+        kind = heads[head, Head.KIND]
         if kind != _PLAIN:
             comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
             if comm < 0:
-                status = _UNKNOWN_COMM
+                status = Status.UNKNOWN_COMM
                 break
             values[0] = values[1] = values[2] = values[3] = values[4] = 0
             present = _ZERO
@@ -217,17 +194,10 @@ def scan(
                 values[4] = value
             write_row(rows, at, out, values, comm, _ZERO, kind, present)
             at += 1
-        heads[head, _H_COUNT] += 1
-        stats[_S_FUNCTIONS] += 1 if space == _SP_FUNCTION else 0
-        stats[_S_COUNTER] += 1
-        stats[_S_NO_FLAGS] += 1
-        low = min(low, out[TS])
-        high = max(high, out[TS])
-        stats[_S_EVENTS] += 1
-        stats[_S_LINES] += 1
+        heads[head, Head.COUNT] += 1
+        stats[Stat.FUNCTIONS] += 1 if space == _SP_FUNCTION else 0
+        count_event(out, stats, _ONE)
         p = end + 1
-    work[_POSITION] = p
-    work[_ROWS] = at
-    stats[_S_MIN] = low
-    stats[_S_MAX] = high
+    work[Work.POSITION] = p
+    work[Work.ROWS] = at
     return status

@@ -21,13 +21,6 @@ from collectors.text.words import (
     word_at,
 )
 
-# numba wants plain integers
-_BEGIN, _FINISH, _HEAD = int(Work.BEGIN), int(Work.FINISH), int(Work.HEAD)
-_SPACE_OF = int(Work.SPACE)
-_H_REF, _H_LENGTH, _H_SPACE = int(Head.REF), int(Head.LENGTH), int(Head.SPACE)
-_H_KIND, _H_FIRST, _H_ARGS = int(Head.KIND), int(Head.FIRST_ARG), int(Head.ARGS)
-_H_CALLER = int(Head.CALLER)
-_A_REF, _A_LENGTH, _A_SLOT = int(Arg.REF), int(Arg.LENGTH), int(Arg.SLOT)
 # Typed, so that functions are compiled once and not for every literal.
 _SP_HEAD = np.int64(Space.HEAD)
 _PLAIN_NAME = layout.PLAIN_NAME
@@ -60,9 +53,9 @@ def lookup(
         i = slots[at]
         if (
             hashes[i] == h
-            and heads[i, _H_LENGTH] == end - begin
-            and heads[i, _H_SPACE] == space
-            and same_bytes(buf, begin, heads[i, _H_REF], end - begin, n)
+            and heads[i, Head.LENGTH] == end - begin
+            and heads[i, Head.SPACE] == space
+            and same_bytes(buf, begin, heads[i, Head.REF], end - begin, n)
         ):
             return np.int64(i)
         at = (at + 1) & mask
@@ -126,7 +119,7 @@ def find_head(
     head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
     if head < 0 and head_end != name_end:
         head = lookup(buf, body, name_end, n, _SP_HEAD, slots, hashes, heads)
-        if head >= 0 and heads[head, _H_KIND] != _PLAIN_NAME:
+        if head >= 0 and heads[head, Head.KIND] != _PLAIN_NAME:
             head = -1
     if head < 0:
         ask(work, body, head_end, _SP_HEAD)
@@ -136,9 +129,9 @@ def find_head(
 @piece
 def ask(work: Any, begin: int, end: int, space: Any) -> None:
     """Say what text is not in the table of heads."""
-    work[_BEGIN] = begin
-    work[_FINISH] = end
-    work[_SPACE_OF] = space
+    work[Work.BEGIN] = begin
+    work[Work.FINISH] = end
+    work[Work.SPACE] = space
 
 
 @piece
@@ -155,8 +148,8 @@ def find_comm(buf: Any, n: int, out: Any, comm_slots: Any, comm_keys: Any, work:
             break
         where = (where + 1) & mask
     if comm < 0:
-        work[_BEGIN] = out[COMM_BEGIN]
-        work[_FINISH] = out[COMM_END]
+        work[Work.BEGIN] = out[COMM_BEGIN]
+        work[Work.FINISH] = out[COMM_END]
     return comm
 
 
@@ -214,8 +207,8 @@ def arguments(
     bool
         False where a name is not in the table (`work` says which).
     """
-    first = heads[head, _H_FIRST]
-    count = heads[head, _H_ARGS]
+    first = heads[head, Head.FIRST_ARG]
+    count = heads[head, Head.ARGS]
     expected = 0
     seen[0] = seen[1] = seen[3] = 0  # present, faults, -, no numbers
     while True:
@@ -230,10 +223,10 @@ def arguments(
             i = expected + k
             if i >= count:
                 i -= count
-            length = args[first + i, _A_LENGTH]
+            length = args[first + i, Arg.LENGTH]
             c = byte_at(buf, p + length, end)
             if (c == 61 or c == 58) and same_bytes(  # noqa: PLR1714 - chains compile faster
-                buf, p, args[first + i, _A_REF], length, n
+                buf, p, args[first + i, Arg.REF], length, n
             ):
                 found = i
                 break
@@ -254,14 +247,14 @@ def arguments(
                 p = any_value_at(buf, start_of_value(buf, q, end), end)[0]
                 seen[3] += 1
                 continue
-            work[_BEGIN] = p
-            work[_FINISH] = q
-            work[_HEAD] = head
+            work[Work.BEGIN] = p
+            work[Work.FINISH] = q
+            work[Work.HEAD] = head
             return False
         expected = found + 1
-        p = start_of_value(buf, p + args[first + found, _A_LENGTH], end)
+        p = start_of_value(buf, p + args[first + found, Arg.LENGTH], end)
         p, value, good = value_at(buf, p, end, n)
-        slot = args[first + found, _A_SLOT]
+        slot = args[first + found, Arg.SLOT]
         if slot < 0:
             continue
         if good == 1:
@@ -294,7 +287,7 @@ def event_values(
         Which values there are, as bits; -1 where an argument's name is not in the table (`work`
         says which).
     """
-    kind = heads[head, _H_KIND]
+    kind = heads[head, Head.KIND]
     if kind == KIND_SWITCH:
         previous, blocked, following = switch_at(buf, p, end)
         values[0] = previous if previous >= 0 else out[PID]  # the event is the old task's
@@ -306,5 +299,5 @@ def event_values(
         return np.int64(3)
     if not arguments(buf, p, end, n, head, heads, args, values, work, seen):
         return np.int64(-1)
-    values[4] |= heads[head, _H_CALLER]
+    values[4] |= heads[head, Head.CALLER]
     return np.int64(seen[0])

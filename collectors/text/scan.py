@@ -24,7 +24,8 @@ from collectors.probes import (
 )
 from collectors.raw import NO_TASK
 from collectors.text import graph, layout
-from collectors.text.control import blank_or_stack, block_at, control
+from collectors.text.control import NOTHING, OTHER, block_at, control
+from collectors.text.counting import count_event, no_event
 from collectors.text.graph import graph_event, graph_line
 from collectors.text.layout import Head, Left, Space, Stat, Status, Work
 from collectors.text.lefts import recall, remember
@@ -35,12 +36,9 @@ from collectors.text.line import (
     COUNTER,
     CPU,
     CTX,
-    NS,
     PID,
-    RELATIVE,
     TS,
     UNIT,
-    US,
     left_half,
     skip_spaces,
 )
@@ -50,33 +48,12 @@ from collectors.text.rows import (
     find_comm,
     find_head,
     lookup,
-    write_marker,
     write_row,
 )
 from collectors.text.stacks import MAX_BYTES
 from collectors.text.words import LOOP, byte_at, find_byte, find_either, load_byte, part
 
-# numba wants plain integers
-_POSITION, _END, _ROWS = int(Work.POSITION), int(Work.END), int(Work.ROWS)
-_STACKS, _UNKEPT = int(Work.STACKS), int(Work.UNKEPT)
-_OUT, _VALUES, _SEEN = int(Work.OUT), int(Work.VALUES), int(Work.SEEN)
-_FOUND, _CELLS = int(Work.FOUND), int(Work.CELLS)
-_DONE, _FULL = int(Status.DONE), int(Status.FULL)
-_UNKNOWN_HEAD = int(Status.UNKNOWN_HEAD)
-_UNKNOWN_ARGUMENT = int(Status.UNKNOWN_ARGUMENT)
-_UNKNOWN_COMM = int(Status.UNKNOWN_COMM)
-_H_KIND, _H_SITE = int(Head.KIND), int(Head.SITE)
-_H_COUNT = int(Head.COUNT)
-_L_COMM, _NOT_KNOWN = int(Left.COMM), np.int64(-1)
-_S_LINES, _S_EVENTS, _S_UNREAD = int(Stat.LINES), int(Stat.EVENTS), int(Stat.UNREAD)
-_S_FIRST, _S_FIRST_AT = int(Stat.FIRST_UNREAD), int(Stat.FIRST_UNREAD_AT)
-_S_CONTROL, _S_STACK = int(Stat.CONTROL), int(Stat.STACK)
-_S_US, _S_NS = int(Stat.MICROSECONDS), int(Stat.NANOSECONDS)
-_S_COUNTER, _S_RELATIVE = int(Stat.COUNTER), int(Stat.RELATIVE)
-_S_MIN, _S_MAX = int(Stat.MIN_TS), int(Stat.MAX_TS)
-_S_NO_FLAGS, _S_FUNCTIONS = int(Stat.NO_FLAGS), int(Stat.FUNCTIONS)
-_S_BAD, _S_FAULTS = int(Stat.BAD_VALUES), int(Stat.FAULTS)
-_S_GRAPHS, _S_NO_TASKS = int(Stat.GRAPHS), int(Stat.NO_TASKS)
+_NOT_KNOWN = np.int64(-1)
 # Typed, so that functions are compiled once and not for every literal.
 _SP_FUNCTION = np.int64(Space.FUNCTION)
 _SP_SITE = np.int64(Space.SITE)
@@ -127,7 +104,7 @@ def _function_line(
         return False
     result[0] = head
     result[1] = 0
-    if heads[head, _H_KIND] == _PLAIN:
+    if heads[head, Head.KIND] == _PLAIN:
         return True
     while q + 1 < end:
         c = load_byte(buf, q)
@@ -146,7 +123,7 @@ def _function_line(
     if site < 0:
         ask(work, q, last, _SP_SITE)
         return False
-    result[1] = heads[site, _H_SITE]
+    result[1] = heads[site, Head.SITE]
     return True
 
 
@@ -183,8 +160,8 @@ def _graph_row(
         if head < 0:
             ask(work, begin, end, _SP_GRAPH)
             return False
-        values[0] = heads[head, _H_KIND]
-        values[4] = heads[head, _H_SITE]
+        values[0] = heads[head, Head.KIND]
+        values[4] = heads[head, Head.SITE]
         if what != graph.CLOSE:
             result[3] = head
         if what == graph.LEAF and values[0] == _PLAIN:
@@ -195,7 +172,7 @@ def _graph_row(
         if site < 0:
             ask(work, begin, end, _SP_SITE)
             return False
-        result[1] = heads[site, _H_SITE]
+        result[1] = heads[site, Head.SITE]
     return True
 
 
@@ -244,22 +221,20 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[_OUT:_VALUES]
-    values = work[_VALUES:_SEEN]
-    seen = work[_SEEN:_FOUND]
-    found = work[_FOUND:_CELLS]
-    p = work[_POSITION]
-    stop = work[_END]
-    at = work[_ROWS]
+    out = work[Work.OUT : Work.VALUES]
+    values = work[Work.VALUES : Work.SEEN]
+    seen = work[Work.SEEN : Work.FOUND]
+    found = work[Work.FOUND : Work.CELLS]
+    p = work[Work.POSITION]
+    stop = work[Work.END]
+    at = work[Work.ROWS]
     capacity = rows.shape[0]
     graphed = columns[0, 0]
     nameless = columns[0, 1] > 0
-    low = stats[_S_MIN]
-    high = stats[_S_MAX]
-    status = _DONE
+    status = Status.DONE
     while p < stop:
         if at >= capacity:
-            status = _FULL
+            status = Status.FULL
             break
         end = find_byte(buf, p, n, _NEWLINES)
         what = graph.UNREADABLE
@@ -279,34 +254,15 @@ def scan(
             else:
                 readable = what != graph.CONTROL
         if not readable:
-            marker = 1 if what == graph.CONTROL else control(buf, p, end, n, out)
-            if marker > 1:
-                write_marker(rows, at, out, values, marker)
-                at += 1
-                stats[_S_CONTROL] += 1
-            elif marker == 1:
-                stats[_S_CONTROL] += 1
-            else:
-                kind_of_line = blank_or_stack(buf, p, end)
-                if kind_of_line == 1:
-                    stats[_S_CONTROL] += 1
-                elif kind_of_line == 2:
-                    stats[_S_STACK] += 1
-                elif nameless:
-                    readable = True
-                    out[BODY] = p
-                    out[PID], out[CPU], out[CTX] = NO_TASK, _ZERO, _CTX_UNKNOWN
-                    out[TS], out[UNIT] = p, COUNTER
-                    out[COMM_BEGIN] = out[COMM_END] = p
-                else:
-                    if stats[_S_UNREAD] == 0:
-                        stats[_S_FIRST] = stats[_S_LINES]
-                        stats[_S_FIRST_AT] = p
-                    stats[_S_UNREAD] += 1
-            if not readable:
-                stats[_S_LINES] += 1
+            other = NOTHING if what == graph.CONTROL else control(buf, p, end, n, out)
+            if other != OTHER or not nameless:
+                at += no_event(other, p, out, values, rows, at, stats)
                 p = end + 1
                 continue
+            out[BODY] = p
+            out[PID], out[CPU], out[CTX] = NO_TASK, _ZERO, _CTX_UNKNOWN
+            out[TS], out[UNIT] = p, COUNTER
+            out[COMM_BEGIN] = out[COMM_END] = p
 
         body = out[BODY]
         head = -1
@@ -334,10 +290,10 @@ def scan(
                     buf, body, name_end + 1, n, text_end, slots, hashes, heads, work, found
                 )
                 if head < 0:
-                    status = _UNKNOWN_HEAD
+                    status = Status.UNKNOWN_HEAD
                     break
                 head_end = found[0]
-                kind = heads[head, _H_KIND]
+                kind = heads[head, Head.KIND]
                 if kind == _FUNCTION_EVENT:
                     body = skip_spaces(buf, head_end, end)
                     if byte_at(buf, body, end) == 105 and byte_at(buf, body + 2, end) == 61:  # ip=
@@ -354,16 +310,16 @@ def scan(
                     head = lookup(buf, body, name_end, n, _SP_FUNCTION, slots, hashes, heads)
                     if head < 0:
                         ask(work, body, name_end, _SP_FUNCTION)
-                        status = _UNKNOWN_HEAD
+                        status = Status.UNKNOWN_HEAD
                         break
-                    kind = KIND_STACK if heads[head, _H_KIND] == KIND_STACK else _PLAIN
+                    kind = KIND_STACK if heads[head, Head.KIND] == KIND_STACK else _PLAIN
             is_function = kind == _FUNCTION_EVENT
             if is_function:
                 if not _function_line(buf, body, end, n, slots, hashes, heads, work, found):
-                    status = _UNKNOWN_HEAD
+                    status = Status.UNKNOWN_HEAD
                     break
                 head = found[0]
-                kind = heads[head, _H_KIND]
+                kind = heads[head, Head.KIND]
                 site = found[1]
 
         lines = 1
@@ -376,7 +332,7 @@ def scan(
                 what = graph_event(buf, head_end, end, out)
             if what in (graph.OPEN, graph.LEAF, graph.CLOSE):
                 if not _graph_row(buf, n, what, out, values, slots, hashes, heads, work, found):
-                    status = _UNKNOWN_HEAD
+                    status = Status.UNKNOWN_HEAD
                     break
                 kind, site, present = found[0], found[1], found[2]
                 counted = found[3] if found[3] >= 0 else head
@@ -400,74 +356,56 @@ def scan(
                 block_at(buf, first, stop, found)
                 last = min(found[0], end + MAX_BYTES)
                 index = lookup(buf, first, last, n, _SP_STACK, slots, hashes, heads)
-                if index < 0 and work[_STACKS] == 0:
+                if index < 0 and work[Work.STACKS] == 0:
                     ask(work, first, last, _SP_STACK)
-                    status = _UNKNOWN_HEAD
+                    status = Status.UNKNOWN_HEAD
                     break
                 if index >= 0:
-                    values[0] = heads[index, _H_SITE]
+                    values[0] = heads[index, Head.SITE]
                 present = 1
                 lines += found[1]
-                stats[_S_STACK] += found[1]
+                stats[Stat.STACK] += found[1]
                 end = max(found[0] - 1, end)
                 # of an event that hmtrace does not keep
-                if values[0] == 0 or work[_UNKEPT + (out[CPU] & 63)] == 1:
+                if values[0] == 0 or work[Work.UNKEPT + (out[CPU] & 63)] == 1:
                     kind = _PLAIN
             else:
                 present = event_values(
                     buf, head_end, text_end, n, head, heads, args, out, values, work, seen
                 )
                 if present < 0:
-                    status = _UNKNOWN_ARGUMENT
+                    status = Status.UNKNOWN_ARGUMENT
                     break
-                site = heads[head, _H_SITE]
+                site = heads[head, Head.SITE]
         if nameless and kind < KIND_SWITCH:  # which call a value belongs to, nobody can tell
             present = 0
             if kind & 1:
                 kind = _PLAIN
         if kind not in (_PLAIN, _PLAIN_NAME):
-            comm = lefts[left, _L_COMM] if left >= 0 else _NOT_KNOWN
+            comm = lefts[left, Left.COMM] if left >= 0 else _NOT_KNOWN
             if comm < 0:
                 comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
                 if comm < 0:
-                    status = _UNKNOWN_COMM
+                    status = Status.UNKNOWN_COMM
                     break
                 if left >= 0:
-                    lefts[left, _L_COMM] = comm
+                    lefts[left, Left.COMM] = comm
             write_row(rows, at, out, values, comm, site, kind, present)
             at += 1
-            stats[_S_FAULTS] += seen[1]
-            stats[_S_BAD] += seen[3]
-            work[_UNKEPT + (out[CPU] & 63)] = 0
+            stats[Stat.FAULTS] += seen[1]
+            stats[Stat.BAD_VALUES] += seen[3]
+            work[Work.UNKEPT + (out[CPU] & 63)] = 0
         elif not is_stack:
-            work[_UNKEPT + (out[CPU] & 63)] = 1
+            work[Work.UNKEPT + (out[CPU] & 63)] = 1
         if counted >= 0:
-            heads[counted, _H_COUNT] += 1
+            heads[counted, Head.COUNT] += 1
         if is_function:
-            stats[_S_FUNCTIONS] += 1
+            stats[Stat.FUNCTIONS] += 1
         if is_call:
-            stats[_S_GRAPHS] += 1
-            stats[_S_NO_TASKS] += 1 if out[PID] <= NO_TASK else 0
-        unit = out[UNIT]
-        stats[_S_US + unit - US] += 1
-        if out[CTX] & _CTX_UNKNOWN:
-            stats[_S_NO_FLAGS] += 1
-        low = min(low, out[TS])
-        high = max(high, out[TS])
-        stats[_S_EVENTS] += 1
-        stats[_S_LINES] += lines
+            stats[Stat.GRAPHS] += 1
+            stats[Stat.NO_TASKS] += 1 if out[PID] <= NO_TASK else 0
+        count_event(out, stats, lines)
         p = end + 1
-    work[_POSITION] = p
-    work[_ROWS] = at
-    stats[_S_MIN] = low
-    stats[_S_MAX] = high
+    work[Work.POSITION] = p
+    work[Work.ROWS] = at
     return status
-
-
-if tuple(_S_US + u - US for u in (US, NS, COUNTER, RELATIVE)) != (
-    _S_US,
-    _S_NS,
-    _S_COUNTER,
-    _S_RELATIVE,
-):
-    raise AssertionError("the counters of time stamp forms follow their codes")
