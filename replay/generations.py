@@ -8,14 +8,18 @@ Each behaviour says what it means; the kernels on which they were observed are
 change came in is told by the commits named below: those that touch the arena were looked up in
 the kernel mailing list, what is marked "remembered" was not.
 
+To add a generation: a line behind the one that it follows, with what it changes and the commit
+that did, and its name in the table; a behaviour that is new is a field here, which the generations
+before it have as it was, and a question in the model's code.
+
 What a build option changes, whatever the release, is in :mod:`replay.build`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,6 @@ class Generation:
         (3e4d3af501cc, 2.6.37); else kmap_local with a stack per task.
         298fa1ad5571 "highmem: Provide generic variant of kmap_atomic*" and 5fbda3ecd14a
         "sched: highmem: Store local kmaps in task struct" (5.11).
-    exec_uses_pool
-        exec maps argument pages with kmap(), so the pool is not in its first state after boot.
-        fs/exec.c: copy_strings; observed in 5.10, not in 6.5.
     free_tree
         The arena's free blocks are kept in a tree: 68ad4a330433 "mm/vmalloc.c: keep track of
         free blocks for vmap allocation" (5.2). Before, alloc_vmap_area() walked the areas in use
@@ -57,13 +58,10 @@ class Generation:
         Who purges when the lazy limit is passed: ``freeing-task``, ``worker-loop`` (until below
         the limit) or ``worker-once``. mm/vmalloc.c: free_vmap_area_noflush. 690467c81b1a
         "mm/vmalloc: Move draining areas out of caller context" (5.18).
-    blocks_purged_when_quarter_free
-        vm_unmap_aliases leaves fragmented vmap blocks that are at least a quarter free alone.
     dirty_range_reset
-        vm_unmap_aliases forgets a block's dirty range once it has flushed it; else the same
-        block makes every later call flush again.
-    vmalloc_tracepoints
-        vmalloc:alloc_vmap_area and its like exist.
+        vm_unmap_aliases forgets a block's dirty range once it has flushed it, and gives up
+        fragmented blocks only if less than a quarter was never used; else the same block makes
+        every later call flush again.
     arm_vmalloc_extra
         An explicit ``vmalloc=SIZE`` on ARM leaves 8 MiB more below the arena, as the default
         does. arch/arm/mm/mmu.c: early_vmalloc, adjust_lowmem_bounds.
@@ -75,96 +73,57 @@ class Generation:
 
     name: str
     since: tuple[int, int]
-    local_per_cpu: bool = False
-    exec_uses_pool: bool = False
-    free_tree: bool = True
-    search: str = "adjusted"
-    search_moves_vstart: bool = True
-    lazy_list: str = "ascending"
-    purger: str = "worker-loop"
-    blocks_purged_when_quarter_free: bool = False
-    dirty_range_reset: bool = False
-    vmalloc_tracepoints: bool = False
-    arm_vmalloc_extra: bool = True
-    x86_highmem64g: bool = True
-    fetch_faults_are_misses: bool = False
+    local_per_cpu: bool
+    free_tree: bool
+    search: str
+    search_moves_vstart: bool
+    lazy_list: str
+    purger: str
+    dirty_range_reset: bool
+    arm_vmalloc_extra: bool
+    x86_highmem64g: bool
+    fetch_faults_are_misses: bool
 
 
-_ALL: Final = (
-    # Not observed. Lazily freed areas were on a list of their own from 4.10 on (remembered).
-    Generation(
-        "4.19",
-        since=(2, 6),
-        local_per_cpu=True,
-        exec_uses_pool=True,
-        free_tree=False,
-        search="padded",
-        search_moves_vstart=False,
-        lazy_list="newest-first",
-        purger="freeing-task",
-        arm_vmalloc_extra=False,
-        fetch_faults_are_misses=True,
-    ),
-    Generation(
-        "5.10",
-        since=(5, 2),
-        local_per_cpu=True,
-        exec_uses_pool=True,
-        search="padded",
-        search_moves_vstart=False,
-        lazy_list="newest-first",
-        purger="freeing-task",
-        arm_vmalloc_extra=False,
-        fetch_faults_are_misses=True,
-    ),
-    # The next three were read in patches, not observed. Between the first two only the ARM
-    # arena changed, in 5.14 (remembered).
-    Generation(
-        "5.11",
-        since=(5, 11),
-        exec_uses_pool=True,
-        search="padded",
-        search_moves_vstart=False,
-        purger="freeing-task",
-        arm_vmalloc_extra=False,
-    ),
-    Generation(
-        "5.15",
-        since=(5, 14),
-        exec_uses_pool=True,
-        search="padded",
-        search_moves_vstart=False,
-        purger="freeing-task",
-    ),
-    Generation("5.17", since=(5, 16), exec_uses_pool=True, search="exact", purger="freeing-task"),
-    Generation("6.1", since=(5, 18)),
-    Generation(
-        "6.5",
-        since=(6, 2),
-        blocks_purged_when_quarter_free=True,
-        dirty_range_reset=True,
-        vmalloc_tracepoints=True,
-    ),
-    Generation(
-        "6.12",
-        since=(6, 9),
-        lazy_list="descending",
-        purger="worker-once",
-        blocks_purged_when_quarter_free=True,
-        dirty_range_reset=True,
-        vmalloc_tracepoints=True,
-    ),
-    Generation(
-        "7.2",
-        since=(6, 15),
-        lazy_list="descending",
-        purger="worker-once",
-        blocks_purged_when_quarter_free=True,
-        dirty_range_reset=True,
-        vmalloc_tracepoints=True,
-        x86_highmem64g=False,
-    ),
+def _after(before: Generation, name: str, *, since: tuple[int, int], **changed: Any) -> Generation:
+    """Generation that follows another one, and what it changed."""
+    return replace(before, name=name, since=since, **changed)
+
+
+# Not observed. Lazily freed areas were on a list of their own from 4.10 on (remembered).
+_V4_19: Final = Generation(
+    "4.19",
+    since=(2, 6),
+    local_per_cpu=True,
+    free_tree=False,
+    search="padded",
+    search_moves_vstart=False,
+    lazy_list="newest-first",
+    purger="freeing-task",
+    dirty_range_reset=False,
+    arm_vmalloc_extra=False,
+    x86_highmem64g=True,
+    fetch_faults_are_misses=True,
 )
+_V5_10: Final = _after(_V4_19, "5.10", since=(5, 2), free_tree=True)
+# The next three were read in patches, not observed. Between the first two only the ARM
+# arena changed, in 5.14 (remembered).
+_V5_11: Final = _after(
+    _V5_10,
+    "5.11",
+    since=(5, 11),
+    local_per_cpu=False,
+    lazy_list="ascending",
+    fetch_faults_are_misses=False,
+)
+_V5_15: Final = _after(_V5_11, "5.15", since=(5, 14), arm_vmalloc_extra=True)
+_V5_17: Final = _after(_V5_15, "5.17", since=(5, 16), search="exact", search_moves_vstart=True)
+_V6_1: Final = _after(_V5_17, "6.1", since=(5, 18), search="adjusted", purger="worker-loop")
+_V6_5: Final = _after(_V6_1, "6.5", since=(6, 2), dirty_range_reset=True)
+_V6_12: Final = _after(_V6_5, "6.12", since=(6, 9), lazy_list="descending", purger="worker-once")
+_V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False)
+
+_ALL: Final = (_V4_19, _V5_10, _V5_11, _V5_15, _V5_17, _V6_1, _V6_5, _V6_12, _V7_2)
 """The generations, oldest first, each named after the kernel that it is best known from."""
 
 GENERATIONS: Final = {generation.name: generation for generation in _ALL}
