@@ -16,7 +16,8 @@ from collectors.text.addresses import Addresses
 from collectors.text.header import parse_header
 from collectors.text.layout import PLAIN, PLAIN_NAME, Space, Stat
 from collectors.text.lost import Losses, find_lost
-from collectors.text.reader import CHUNK, STREAM_CHUNK, Scanning, scan_all
+from collectors.text.remarks import of_lines, of_values
+from collectors.text.scanning import CHUNK, STREAM_CHUNK, Scanning, scan_all
 from collectors.text.tables import Names
 
 if TYPE_CHECKING:
@@ -216,16 +217,4 @@ def _notes(source: Source, dialect: Dialect, stats: NDArray[np.int64]) -> list[s
         notes.append("the text has no CPU column: all events are shown on CPU 0")
     if not dialect.tid:
         notes.append("the text has no task column: entries and returns cannot be told apart by it")
-    if unread := int(stats[Stat.UNREAD]):
-        sample = source.lines(int(stats[Stat.FIRST_UNREAD_AT]), 1)[0][:60]
-        text = sample.decode("utf-8", "replace").encode("unicode_escape").decode("ascii")
-        notes.append(
-            f"{unread} of {int(stats[Stat.LINES])} lines could not be read; the first is line "
-            f"{int(stats[Stat.FIRST_UNREAD]) + 1}: '{text}'"
-        )
-    if stats[Stat.BAD_VALUES]:
-        notes.append(f"{int(stats[Stat.BAD_VALUES])} arguments are no numbers and were left out")
-    if stats[Stat.FAULTS]:
-        faults = int(stats[Stat.FAULTS])
-        notes.append(f"{faults} arguments could not be fetched by the kernel: (fault)")
-    return notes
+    return [*notes, *of_lines(source, stats), *of_values(stats)]

@@ -118,7 +118,7 @@ def test_the_table_is_used(name: str) -> None:
                 made.append(self)
                 return super().counts()
 
-        patch.setattr("collectors.text.reader.Tables", Kept)
+        patch.setattr("collectors.text.scanning.Tables", Kept)
         source = Source.from_bytes(b"\n".join(REAL[name]) + b"\n" + ENDING)
         raw, header, _, _ = read_raw(source, threads=1)
     known = made[0]
