@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
@@ -55,6 +56,31 @@ class _Chunk:
         return sum(len(block) for block in self.blocks)
 
 
+class _Pool:
+    """Tables for several threads, each one's knowledge at first that of the first.
+
+    Attributes
+    ----------
+    every
+        All of them.
+    """
+
+    def __init__(self, first: Tables, threads: int) -> None:
+        self.every = [first, *(first.clone() for _ in range(1, threads))]
+        self._free: SimpleQueue[Tables] = SimpleQueue()
+        for tables in self.every:
+            self._free.put(tables)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Tables]:
+        """Give tables that no other thread has."""
+        tables = self._free.get()
+        try:
+            yield tables
+        finally:
+            self._free.put(tables)
+
+
 def scan_all(
     source: Source,
     scan: Callable[..., int],
@@ -90,12 +116,10 @@ def scan_all(
     data = source.data
     pieces = list(_split(source, chunk))
     threads = min(threads or _cpus(), _MAX_THREADS, max(len(pieces), 1))
-    every = [Tables(data, names, source.trace)]
+    tables = Tables(data, names, source.trace)
     # The first piece teaches the tables most of what they will know, and how dense the rows are.
     first = pieces[0] if pieces else (0, 0)
-    chunks = [
-        _scan_piece(scan, every[0], columns, first, np.empty((_OVERFLOW, ROW_WORDS), np.int64))
-    ]
+    chunks = [_scan_piece(scan, tables, columns, first, np.empty((_OVERFLOW, ROW_WORDS), np.int64))]
     shares = [
         int(chunks[0].rows / (first[1] - first[0] or 1) * (e - b) * _MARGIN) + 64
         for b, e in pieces[1:]
@@ -103,19 +127,12 @@ def scan_all(
     starts = chunks[0].rows + np.concatenate([[0], np.cumsum(shares)]).astype(np.int64)
     # One array for all rows, never touched where no row comes to lie.
     words = np.empty((int(starts[-1]), ROW_WORDS), np.int64)
-    pool: SimpleQueue[Tables] = SimpleQueue()
-    pool.put(every[0])
-    for _ in range(1, threads):
-        every.append(every[0].clone())
-        pool.put(every[-1])
+    pool = _Pool(tables, threads)
 
     def work(index: int) -> _Chunk:
-        tables = pool.get()
-        try:
+        with pool.borrowed() as tables:
             share = words[starts[index] : starts[index + 1]]
             return _scan_piece(scan, tables, columns, pieces[index + 1], share)
-        finally:
-            pool.put(tables)
 
     with ThreadPoolExecutor(threads) as executor:
         futures = [executor.submit(work, index) for index in range(len(shares))]
@@ -130,7 +147,7 @@ def scan_all(
     total = new_stats()
     for part in chunks:
         _add_stats(total, part.stats)
-    return _raw_events(source, words, chunks, names, _counts(every)), total
+    return _raw_events(source, words, chunks, names, _counts(pool.every)), total
 
 
 class Scanning:
@@ -180,18 +197,12 @@ class Scanning:
             yield self._finished(piece, self._scanned(piece, self._tables[0]))
             break
         threads = min(_cpus(), _MAX_THREADS)
-        pool: SimpleQueue[Tables] = SimpleQueue()
-        for number in range(threads):
-            if number:
-                self._tables.append(self._tables[0].clone())
-            pool.put(self._tables[number])
+        pool = _Pool(self._tables[0], threads)
+        self._tables = pool.every
 
         def work(piece: tuple[int, int]) -> _Chunk:
-            tables = pool.get()
-            try:
+            with pool.borrowed() as tables:
                 return self._scanned(piece, tables)
-            finally:
-                pool.put(tables)
 
         with ThreadPoolExecutor(threads) as executor:
             running: deque[tuple[tuple[int, int], Future[_Chunk]]] = deque()
