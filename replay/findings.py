@@ -8,19 +8,21 @@ nesting, LIFO order) belong to the checks over the event table, not here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
-from replay.generations import GENERATIONS
 from replay.layout import layout_of
 from replay.machine_findings import machine_findings
 from replay.outcome import Finding
+from replay.trace_findings import trace_findings
+from replay.words import counted, duration, grouped, percent, size, times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from replay.layout import Layout
+    from replay.loss import Loss
     from replay.machine import Machine
     from replay.outcome import Outcome
 
@@ -41,27 +43,6 @@ COST_WARNING: Final = 0.01
 COST_PROBLEM: Final = 0.05
 SPARE_DEPTH: Final = 3
 SWITCH_SHARE: Final = 0.01
-PAGE: Final = 4096
-MIB: Final = 1 << 20
-
-
-class Loss(Protocol):
-    """What tracing lost, as :class:`collectors.capture.Lost` has it."""
-
-    @property
-    def events(self) -> int:
-        """Number known to be lost."""
-        ...
-
-    @property
-    def unknown(self) -> int:
-        """Number of intervals of unknown count."""
-        ...
-
-    @property
-    def intervals(self) -> Sequence[object]:
-        """One per stretch of time and CPU."""
-        ...
 
 
 class _Case(NamedTuple):
@@ -110,12 +91,12 @@ def _pool_exhausted(case: _Case) -> Iterator[Finding]:
         rule="pool-exhausted",
         severity="problem",
         message=(
-            f"kmap() slept {_times(pool.waits)} because all {_grouped(pool.slots)} slots were in "
-            f"use: {_number(pool.waiting_tasks, 'task')} waited {_time(pool.wait_ns)} in all, "
-            f"the longest {_time(pool.longest_wait_ns)}"
+            f"kmap() slept {times(pool.waits)} because all {grouped(pool.slots)} slots were in "
+            f"use: {counted(pool.waiting_tasks, 'task')} waited {duration(pool.wait_ns)} in all, "
+            f"the longest {duration(pool.longest_wait_ns)}"
         ),
         evidence=(
-            (f"pool full for {_percent(full)} of the time; " if full is not None else "")
+            (f"pool full for {percent(full)} of the time; " if full is not None else "")
             + "every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)"
         ),
         count=pool.waits,
@@ -131,10 +112,10 @@ def _pool_near_full(case: _Case) -> Iterator[Finding]:
         rule="pool-near-full",
         severity="warning",
         message=(
-            f"{pool.max_used} of {_grouped(pool.slots)} pool slots were in use at once "
-            f"({_percent(pool.max_used / pool.slots)}): at {_grouped(pool.slots)} kmap() sleeps"
+            f"{pool.max_used} of {grouped(pool.slots)} pool slots were in use at once "
+            f"({percent(pool.max_used / pool.slots)}): at {grouped(pool.slots)} kmap() sleeps"
         ),
-        evidence=f"at or above 75 % for {_percent(above)} of the time, mean {pool.mean_used:.1f}",
+        evidence=f"at or above 75 % for {percent(above)} of the time, mean {pool.mean_used:.1f}",
         count=pool.max_used,
     )
 
@@ -150,12 +131,12 @@ def _still_held(case: _Case) -> Iterator[Finding]:
         rule="kmap-held",
         severity="problem" if grave else "warning" if many else "info",
         message=(
-            f"{_number(pool.still_used, 'slot')} of the pool "
+            f"{counted(pool.still_used, 'slot')} of the pool "
             f"{'is' if pool.still_used == 1 else 'are'} still held at the end of the capture"
             + (": suspect a leaked kmap()" if many else ", as calls in flight would explain")
         ),
         evidence=(
-            f"{_grouped(pool.maps)} kmap, {_grouped(pool.unmaps)} kunmap; slots that are never "
+            f"{grouped(pool.maps)} kmap, {grouped(pool.unmaps)} kunmap; slots that are never "
             "given back make every search longer and the pool full sooner"
         ),
         count=pool.still_used,
@@ -172,12 +153,12 @@ def _flush_storm(case: _Case) -> Iterator[Finding]:
         rule="flush-storm",
         severity="warning",
         message=(
-            f"{_grouped(pool.flushes)} TLB flushes of the whole pool window, {rate:.0f} a second, "
+            f"{grouped(pool.flushes)} TLB flushes of the whole pool window, {rate:.0f} a second, "
             f"each on {'every one of ' if case.outcome.cpus > 1 else ''}"
-            f"{_number(case.outcome.cpus, 'CPU')} and under kmap_lock"
+            f"{counted(case.outcome.cpus, 'CPU')} and under kmap_lock"
         ),
         evidence=(
-            f"{_grouped(pool.wraps)} wraps of kmap(), {_grouped(pool.unused_passes)} passes of "
+            f"{grouped(pool.wraps)} wraps of kmap(), {grouped(pool.unused_passes)} passes of "
             "kmap_flush_unused()"
         ),
         count=pool.flushes,
@@ -198,12 +179,12 @@ def _purge_hull(case: _Case) -> Iterator[Finding]:
         rule="purge-hull",
         severity="warning",
         message=(
-            f"flush_tlb_kernel_range() invalidated up to {_grouped(tlb.range_pages_max)} pages one "
+            f"flush_tlb_kernel_range() invalidated up to {grouped(tlb.range_pages_max)} pages one "
             "by one: the hull of a lazy purge from the modules to the vmap arena"
         ),
         evidence=(
-            f"{_grouped(tlb.range)} ranged flushes of {_grouped(tlb.range_pages)} pages in all"
-            + (f"; purges are {_percent(cost['share'])} of the estimated cost" if cost else "")
+            f"{grouped(tlb.range)} ranged flushes of {grouped(tlb.range_pages)} pages in all"
+            + (f"; purges are {percent(cost['share'])} of the estimated cost" if cost else "")
         ),
         count=tlb.range,
     )
@@ -226,11 +207,11 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
         rule="flush-unused-idle",
         severity="warning" if storm else "info",
         message=(
-            f"kmap_flush_unused() ran {_times(pool.unused_passes)}{often}, mostly with nothing to "
-            f"free: {_grouped(idle)} of {_grouped(pool.passes)} passes found no stale slot"
+            f"kmap_flush_unused() ran {times(pool.unused_passes)}{often}, mostly with nothing to "
+            f"free: {grouped(idle)} of {grouped(pool.passes)} passes found no stale slot"
         ),
         evidence=(
-            f"each pass walks all {_grouped(pool.slots)} slots under kmap_lock; on x86 module "
+            f"each pass walks all {grouped(pool.slots)} slots under kmap_lock; on x86 module "
             "loading, BPF and set_memory_*() cause them"
         ),
         count=pool.unused_passes,
@@ -265,11 +246,11 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
         rule="local-over-switch",
         severity="warning" if part >= SWITCH_SHARE else "info",
         message=(
-            f"{_number(local.saved_on_switch, 'context switch', 'context switches')} found local "
-            f"mappings held: {_number(local.mappings_saved, 'mapping')} taken out and put back"
+            f"{counted(local.saved_on_switch, 'context switch', 'context switches')} found local "
+            f"mappings held: {counted(local.mappings_saved, 'mapping')} taken out and put back"
         ),
         evidence=(
-            f"{_percent(part)} of {_grouped(local.maps)} local mappings; one TLB entry is flushed "
+            f"{percent(part)} of {grouped(local.maps)} local mappings; one TLB entry is flushed "
             "per mapping held, and the task cannot migrate meanwhile"
         ),
         count=local.saved_on_switch,
@@ -286,12 +267,12 @@ def _arena(case: _Case) -> Iterator[Finding]:
         rule="arena-exhausted",
         severity="problem",
         message=(
-            f"{_number(arena.failures, 'allocation')} of virtual address space failed in an arena "
-            f"of {_size(arena.size)}"
+            f"{counted(arena.failures, 'allocation')} of virtual address space failed in an arena "
+            f"of {size(arena.size)}"
         ),
         evidence=(
-            _number(arena.allocs, "allocation")
-            + (f", largest hole down to {_size(hole)}" if hole is not None else "")
+            counted(arena.allocs, "allocation")
+            + (f", largest hole down to {size(hole)}" if hole is not None else "")
             + "; a larger vmalloc= costs as much lowmem"
         ),
         count=arena.failures,
@@ -307,107 +288,18 @@ def _cost(case: _Case) -> Iterator[Finding]:
         rule="mapping-cost",
         severity="problem" if cost.share_of_span >= COST_PROBLEM else "warning",
         message=(
-            f"temporary mappings cost {_percent(cost.share_of_span)} of all CPU time "
-            f"({_time(cost.total_ns)}, estimated)"
+            f"temporary mappings cost {percent(cost.share_of_span)} of all CPU time "
+            f"({duration(cost.total_ns)}, estimated)"
         ),
         evidence="; ".join(
-            f"{name.replace('_', ' ')} {_percent(c.get('share', 0.0))} of it" for name, c in worst
+            f"{name.replace('_', ' ')} {percent(c.get('share', 0.0))} of it" for name, c in worst
         ),
     )
 
 
-def _pages_unknown(case: _Case) -> Iterator[Finding]:
-    pool = case.outcome.pool
-    if not pool.pages_unknown:
-        return
-    yield Finding(
-        rule="pages-unknown",
-        severity="warning",
-        message=(
-            "the trace has no page arguments: calls are counted, but reuse, occupancy, flushes "
-            "and other machines cannot be worked out"
-        ),
-        evidence=(
-            f"{_grouped(pool.maps)} kmap calls without a struct page; record with kprobes that "
-            "fetch it"
-        ),
-        count=pool.maps,
-    )
-
-
-def _losses(case: _Case) -> Iterator[Finding]:
-    lost = case.lost
-    if lost is None or not lost.intervals:
-        return
-    number = f"{'at least ' if lost.unknown else ''}{_grouped(lost.events)}"
-    yield Finding(
-        rule="events-lost",
-        severity="warning",
-        message=(
-            f"tracing lost {number if lost.events else 'an unknown number of'} events: "
-            "counts are lower bounds"
-        ),
-        evidence=(
-            f"{_number(len(lost.intervals), 'interval')}; after each the model has to find its "
-            "state again; a larger trace buffer avoids it"
-        ),
-        count=max(lost.events, 1),
-    )
-
-
-def _probe_misses(case: _Case) -> Iterator[Finding]:
-    """kprobe_profile counts the hits that found no free return instance."""
-    misses = case.values.get("probe_misses")
-    if not isinstance(misses, dict):
-        return
-    missed = {k: v for k, v in misses.items() if isinstance(v, int) and v > 0}
-    if not missed:
-        return
-    worst = sorted(missed.items(), key=lambda m: (-m[1], m[0]))[:3]
-    generation = GENERATIONS.get(case.outcome.machine.generation)
-    failures = case.outcome.arena.failures
-    if (
-        generation is not None
-        and generation.fetch_faults_are_misses
-        and sum(missed.values()) <= 2 * failures
-    ):
-        # The failed call returns an error pointer, whose fields the probe cannot fetch.
-        yield Finding(
-            rule="probe-misses",
-            severity="info",
-            message=(
-                f"probes missed {_times(sum(missed.values()))}, which the "
-                f"{_number(failures, 'failed allocation')} explain"
-            ),
-            evidence="this kernel counts a faulting fetch as two misses; no call was lost",
-            count=sum(missed.values()),
-        )
-        return
-    yield Finding(
-        rule="probe-misses",
-        severity="warning",
-        message=f"probes missed {_times(sum(missed.values()))}: those calls have no return value",
-        evidence=", ".join(f"{name}: {number}" for name, number in worst)
-        + "; return probes want more instances (r64:group/event)",
-        count=sum(missed.values()),
-    )
-
-
-def _kernel_log(case: _Case) -> Iterator[Finding]:
-    """What the kernel itself complained about (mm/highmem.c, mm/vmalloc.c)."""
-    for name, rule, what in (
-        ("vmap_failures", "arena-exhausted-log", "failed vmap allocations"),
-        ("kmap_warnings", "kmap-warnings-log", "warnings about kmap"),
-    ):
-        lines = case.values.get(name)
-        if isinstance(lines, int) and lines > 0:
-            yield Finding(
-                rule=rule,
-                severity="warning",
-                message=f"the kernel's log has {_number(lines, 'line')} about {what}",
-                evidence="counted in the boot log beside the capture, also outside the traced time",
-                count=lines,
-            )
+def _trace(case: _Case) -> Iterator[Finding]:
+    """What holds of the trace itself."""
+    return trace_findings(case.outcome, case.values, case.lost)
 
 
 def _machine(case: _Case) -> Iterator[Finding]:
@@ -431,11 +323,11 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
         rule="split",
         severity="info",
         message=(
-            f"split {split} would make all RAM lowmem: {_size(layout.highmem_bytes)} of highmem "
+            f"split {split} would make all RAM lowmem: {size(layout.highmem_bytes)} of highmem "
             f"and every mapping of it would be gone"
         ),
         evidence=(
-            f"user space would be {_size(other.user_end)} instead of {_size(layout.user_end)}: "
+            f"user space would be {size(other.user_end)} instead of {size(layout.user_end)}: "
             "compare it with the largest process"
             + ("; a small highmem zone also runs out first" if gigabyte else "")
         ),
@@ -475,15 +367,15 @@ def _fine(outcome: Outcome) -> Finding:
     pool, cost = outcome.pool, outcome.cost
     parts = []
     if cost.share_of_span is not None:
-        parts.append(f"mapping costs {_percent(cost.share_of_span)} of CPU time")
+        parts.append(f"mapping costs {percent(cost.share_of_span)} of CPU time")
     if pool.maps and pool.slots:
         parts.append(
-            f"at most {pool.max_used} of {_grouped(pool.slots)} slots in use, nobody waited"
+            f"at most {pool.max_used} of {grouped(pool.slots)} slots in use, nobody waited"
         )
     if outcome.local.limit and outcome.local.maps:
         parts.append(f"local depth {outcome.local.max_depth} of {outcome.local.limit}")
     if outcome.arena.allocs:
-        parts.append(f"none of {_grouped(outcome.arena.allocs)} arena allocations failed")
+        parts.append(f"none of {grouped(outcome.arena.allocs)} arena allocations failed")
     return Finding(
         rule="fine",
         severity="info",
@@ -499,39 +391,6 @@ def _per_second(number: int, outcome: Outcome) -> float | None:
     return number / outcome.span_ns * 1e9
 
 
-def _percent(part: float) -> str:
-    return "under 0.1 %" if 0 < part < 0.001 else f"{100 * part:.1f} %"
-
-
-def _grouped(value: int) -> str:
-    """Digits in groups of three, as the reports have them."""
-    return f"{value:,}".replace(",", " ")
-
-
-def _number(value: int, one: str, many: str | None = None) -> str:
-    return f"{_grouped(value)} {one if value == 1 else many or one + 's'}"
-
-
-def _times(value: int) -> str:
-    return {1: "once", 2: "twice"}.get(value, f"{_grouped(value)} times")
-
-
-def _time(ns: float) -> str:
-    for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
-        if ns >= factor:
-            return f"{ns / factor:.1f} {unit}"
-    return f"{ns:.0f} ns"
-
-
-def _size(value: int) -> str:
-    """Bytes, cut off as in the kernel's messages; GiB only where nothing is left over."""
-    if value and value % (1 << 30) == 0:
-        return f"{value >> 30} GiB"
-    if value >= MIB:
-        return f"{value // MIB} MiB"
-    return f"{value // 1024} KiB" if value >= 1024 else f"{value} bytes"
-
-
 RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
     _pool_exhausted,
     _still_held,
@@ -543,10 +402,7 @@ RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
     _purge_hull,
     _unused_passes,
     _held_over_switch,
-    _pages_unknown,
-    _losses,
-    _probe_misses,
-    _kernel_log,
+    _trace,
     _machine,
     _highmem_avoidable,
 )
