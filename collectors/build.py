@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from collectors.facts import Fact
 from collectors.facts.seen import Seen
 from collectors.pages import PageMap
 from collectors.reading import AgainError
-from collectors.tabulate import HOLD, Tabulator
+from collectors.tabulate import HOLD, Known, Tabulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collectors.reading import Format, Reading
     from collectors.source import Source
     from collectors.symbols import Symbols
-    from collectors.tabulate import Known
 
+_Made = TypeVar("_Made")
 _PASSES: Final = 6
 """One pass, one for lines out of order, and one each for what a pass can teach the next."""
 
@@ -95,17 +95,11 @@ def spool_capture(
     HmtraceError
         If the trace is damaged, or the file cannot be written.
     """
-    known: Known | None = None
-    for _ in range(_PASSES):
-        try:
-            made = _one_pass(source, fmt, path, known, progress, counted, hold)
-        except AgainError:
-            known = None
-            continue
-        if isinstance(made, Capture):
-            return made
-        known = made
-    raise HmtraceError("the trace changes while it is read", source=source.trace)
+
+    def one_pass(known: Known | None) -> Capture | Known:
+        return _spool_once(source, fmt, path, known, progress, counted, hold)
+
+    return _pass_by_pass(source, one_pass)
 
 
 def first_rows(source: Source, fmt: Format, rows: int) -> pl.DataFrame:
@@ -132,28 +126,38 @@ def first_rows(source: Source, fmt: Format, rows: int) -> pl.DataFrame:
     HmtraceError
         If the trace is damaged as far as it is read.
     """
-    known: Known | None = None
-    for _ in range(_PASSES):
+
+    def one_pass(known: Known | None) -> pl.DataFrame | Known:
         stream = fmt.stream(source, None)
         table = _tabulator(source, stream.symbols, known=known, hold=HOLD)
         parts = (part for piece in stream.pieces for part in table.add(piece))
         frames, found = [empty()], 0
+        for part in chain(parts, table.finish()):
+            frames.append(part.frame())
+            found += part.rows
+            if found >= rows:
+                return pl.concat(frames).head(rows)
+        return table.again() or pl.concat(frames)
+
+    return _pass_by_pass(source, one_pass)
+
+
+def _pass_by_pass(source: Source, one_pass: Callable[[Known | None], _Made | Known]) -> _Made:
+    """Read a trace as often as it takes, each time with what the last pass found out."""
+    known: Known | None = None
+    for _ in range(_PASSES):
         try:
-            for part in chain(parts, table.finish()):
-                frames.append(part.frame())
-                found += part.rows
-                if found >= rows:
-                    return pl.concat(frames).head(rows)
+            made = one_pass(known)
         except AgainError:
             known = None
             continue
-        known = table.again()
-        if known is None:
-            return pl.concat(frames)
+        if not isinstance(made, Known):
+            return made
+        known = made
     raise HmtraceError("the trace changes while it is read", source=source.trace)
 
 
-def _one_pass(
+def _spool_once(
     source: Source,
     fmt: Format,
     path: Path,
