@@ -8,7 +8,7 @@ import pytest
 
 from collectors import open_capture
 from collectors.synthetic.scenarios import SCENARIOS
-from replay.arena_replay import ArenaReplay, replay_arena
+from replay.arena_replay import replay_arena
 from replay.layout import layout_of
 from replay.machine import Machine
 from replay.validate import validate
@@ -18,6 +18,7 @@ from tests.collectors.synthetic_captures import board_of, simulate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from replay.arena_result import ArenaReplay
     from replay.outcome import Outcome
     from replay.validate import Validation
 

@@ -12,7 +12,8 @@ import pytest
 
 from collectors import open_capture
 from collectors.facts import Probe
-from replay.arena_replay import (
+from replay.arena_replay import replay_arena
+from replay.arena_result import (
     AMBIGUOUS,
     CERTAIN,
     FAILED,
@@ -20,7 +21,6 @@ from replay.arena_replay import (
     NOT_SEEN,
     WRONG,
     ArenaReplay,
-    replay_arena,
 )
 from replay.layout import layout_of
 from replay.machine import Machine

@@ -1,0 +1,186 @@
+"""What came of a replay of the arena: verdicts on its answers, and what it took to get them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from replay.arena_lazy import LazyCount
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from replay.arena_blocks import BlockReplay
+
+# Verdicts
+CERTAIN: Final = 0  # every possible tree gives this answer
+AMBIGUOUS: Final = 1  # trees differ, or the state was not known
+WRONG: Final = 2  # called certain, and not what the kernel did
+INITIAL: Final = 3  # the address itself told something of the state at the start
+NOT_SEEN: Final = 4  # no return was traced: nothing to compare
+
+FAILED: Final = -2
+"""Predicted or seen: the kernel has no room."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Things that the kernel did, that the model predicted, and those where both agree."""
+
+    observed: int = 0
+    predicted: int = 0
+    matched: int = 0
+
+
+@dataclass(frozen=True)
+class ArenaReplay:
+    """Result for one capture; arrays have one element per usable allocation, in `row` order.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+        Row of the event table.
+    predicted, seen : ndarray of int64
+        Address, or FAILED; -1 unknown.
+    verdict : ndarray of uint8
+        CERTAIN (and right), AMBIGUOUS, WRONG, INITIAL, NOT_SEEN.
+    ordered : ndarray of bool
+        The observed address decided the place among overlapping calls.
+    trees : ndarray of int32
+        Trees that the prediction rests on.
+    size, align : ndarray of int64
+        What was asked for, in bytes.
+    certain, ambiguous, ambiguous_right, wrong, initial
+        Number of allocations by verdict.
+    failures
+        Failed calls.
+    overflows
+        First attempts that failed and purged: those traced, and those of them predicted.
+    purges
+        Purges that flushed a hull.
+    blocks
+        vm_map_ram().
+    ordering
+        Calls (allocations and frees) whose order an observed address or hull decided.
+    shapes, shapes_dropped
+        Shapes of the free tree that were tried (1: the true one, or it does not matter), and
+        those that an observed address contradicted: inference, not prediction.
+    overlap_shapes
+        Trees that were kept because overlapping calls may have had another order.
+    orders_left_out
+        Orders of overlapping calls that were not followed: there were too many.
+    areas_added, areas_removed
+        Corrections of the snapshot by what first happens to an area.
+    peak_lazy, limit_crossings
+        Most bytes waiting for a purge; frees after which they were above lazy_max_pages().
+    contradictions
+        Areas that were taken or given back against the model's state.
+    unusable
+        Allocations and frees of which the trace does not tell enough.
+    text
+        In words: what the state at the start rests on, what is not known.
+    nr_lazy, purged
+        Counters of the vmalloc tracepoints (from 6.2 on) that the model has too.
+    """
+
+    row: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    verdict: NDArray[np.uint8]
+    ordered: NDArray[np.bool_]
+    trees: NDArray[np.int32]
+    size: NDArray[np.int64]
+    align: NDArray[np.int64]
+    ambiguous_right: int
+    failures: Tally
+    overflows: Tally
+    purges: Tally
+    blocks: BlockReplay
+    ordering: int
+    shapes: int
+    shapes_dropped: int
+    overlap_shapes: int
+    orders_left_out: int
+    areas_added: int
+    areas_removed: int
+    peak_lazy: int
+    limit_crossings: int
+    contradictions: int
+    unusable: int
+    text: str
+    nr_lazy: LazyCount = field(default_factory=LazyCount)
+    purged: LazyCount = field(default_factory=LazyCount)
+
+    @property
+    def certain(self) -> int:
+        """Predictions called certain that are right."""
+        return int((self.verdict == CERTAIN).sum())
+
+    @property
+    def ambiguous(self) -> int:
+        """Predictions called ambiguous."""
+        return int((self.verdict == AMBIGUOUS).sum())
+
+    @property
+    def wrong(self) -> int:
+        """Predictions called certain that are wrong."""
+        return int((self.verdict == WRONG).sum())
+
+    @property
+    def initial(self) -> int:
+        """Calls whose address told something of the state at the start."""
+        return int((self.verdict == INITIAL).sum())
+
+    @property
+    def inferred_initial(self) -> int:
+        """Addresses and areas that served to find the state at the start."""
+        corrected = self.areas_added + self.areas_removed
+        return self.initial + corrected + int(self.blocks.initial.sum())
+
+    def around(self, index: int) -> str:
+        """The state at an allocation, in words, for the report of a divergence."""
+        trees = int(self.trees[index])
+        return (
+            f"{self.size[index]} bytes aligned to {self.align[index]}, "
+            f"{trees} {'tree' if trees == 1 else 'trees'} of free blocks; {self.text}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Key ``arena`` of the JSON document."""
+        return {
+            "certain": self.certain + self.wrong,
+            "certain_right": self.certain,
+            "ambiguous": self.ambiguous,
+            "ambiguous_right": self.ambiguous_right,
+            "wrong": self.wrong,
+            "failures": vars(self.failures),
+            "overflow_purges": vars(self.overflows),
+            "purges": vars(self.purges),
+            "vm_map_ram": {
+                "total": self.blocks.row.size,
+                "exact": int(self.blocks.exact.sum()),
+                "initial_state": int(self.blocks.initial.sum()),
+            },
+            "blocks_released": {
+                "observed": self.blocks.released, "predicted": self.blocks.released_predicted,
+            },
+            "alias_ranges": {
+                "observed": self.blocks.aliases, "matched": self.blocks.aliases_matched,
+            },
+            "inferred": {
+                "initial_state": self.inferred_initial,
+                "ordering": self.ordering,
+                "shapes_tried": self.shapes,
+                "shapes_dropped": self.shapes_dropped,
+                "overlap_shapes": self.overlap_shapes,
+                "orders_left_out": self.orders_left_out,
+            },
+            "peak_lazy": self.peak_lazy,
+            "limit_crossings": self.limit_crossings,
+            "contradictions": self.contradictions,
+            "unusable": self.unusable,
+            "lazy": vars(self.nr_lazy),
+            "purged": vars(self.purged),
+            "state": self.text,
+        }  # fmt: skip
