@@ -48,6 +48,8 @@ _PERF_MAIN: Final = "data"
 _PERF_PART: Final = re.compile(r"data\.\d{1,6}")
 _CONTROLS: Final = bytes({*range(32)} - {*b"\t\n\v\f\r"})
 _TEXT_RANK: Final = 2
+_LOOKED_INTO: Final = 1000
+"""Entries of a folder without a trace that are looked at for captures."""
 _JUDGES: Final = ("truth", "pkmap.end")
 """Files that tests compare with: never read, never chosen."""
 
@@ -356,9 +358,22 @@ def _from_folder(
     raise HmtraceError(
         "no trace in this folder",
         source=shown,
-        hint=f"looked for {', '.join(_PREFERRED)} (also compressed) and report*.txt"
-        + (f"; {notes[0]}" if notes else ""),
+        hint=f"{_folders_with_a_trace(folder)}looked for {', '.join(_PREFERRED)} (also compressed) "
+        "and report*.txt" + (f"; {notes[0]}" if notes else ""),
     )
+
+
+def _folders_with_a_trace(folder: Path) -> str:
+    """Beginning of a hint: captures that lie one level deeper; empty where there are none."""
+    try:
+        below = [path for path in sorted(folder.iterdir())[:_LOOKED_INTO] if path.is_dir()]
+        names = [path.name for path in below if next(_candidates(path), None) is not None]
+    except OSError:
+        return ""
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"give one of the captures in it: {', '.join(names[:3])}{more}; "
 
 
 def _candidates(folder: Path) -> Iterator[Path]:

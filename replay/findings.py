@@ -318,6 +318,7 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
     if better is None:
         return
     split, other = better
+    proposed = ARCHES[machine.arch].proposed_splits.get(split)
     gigabyte = layout.max_pfn * layout.page_size - layout.phys_offset <= 1 << 30
     yield Finding(
         rule="split",
@@ -330,6 +331,7 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
             f"user space would be {size(other.user_end)} instead of {size(layout.user_end)}: "
             "compare it with the largest process"
             + ("; a small highmem zone also runs out first" if gigabyte else "")
+            + (f"; this split is {proposed}" if proposed else "")
         ),
     )
 

@@ -268,7 +268,7 @@ def _max_phys(arch: Arch, pae: bool) -> int:  # noqa: FBT001
 def _require_split(arch: Arch, split: str, pae: bool) -> None:  # noqa: FBT001
     if split not in arch.splits:
         msg = f"{arch.name} has no split {split!r}"
-        raise HmtraceError(msg, hint=_did_you_mean(split, list(arch.splits)), exit_code=2)
+        raise HmtraceError(msg, hint=f"it has {', '.join(arch.splits)}", exit_code=2)
     if pae and split not in arch.pae_splits:
         msg = f"the split {split} does not exist with {arch.pae_name}"
         hint = (

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hmtrace.cli import completion
 from hmtrace.cli.options import (
     ColorOption,
     CpusOption,
@@ -39,8 +40,8 @@ def layout(
         typer.Option(
             "--arch",
             metavar="ARCH",
-            help="i386 (default), arm, arc, csky, microblaze, mips32, powerpc32, sparc32, xtensa, "
-            "x86_64.",
+            help=f"Architecture: {', '.join(completion.ARCHES)}; i386 by default.",
+            autocompletion=completion.arches,
             show_default=False,
         ),
     ] = None,
@@ -56,6 +57,7 @@ def layout(
             "--page-size",
             metavar="SIZE",
             help="Bytes per page, where the architecture has a choice: 4K, 16K.",
+            autocompletion=completion.page_sizes,
             show_default=False,
         ),
     ] = None,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.presets import machine_file
 from hmtrace.cli.sizes import parse_size
+from hmtrace.cli.words import arch_name, meant, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,6 +78,7 @@ def default_machine(arch: str | None, file: Path | None) -> Machine:
     HmtraceError
         Exit code 2: an unknown architecture, or both given and not the same.
     """
+    arch = None if arch is None else arch_name(arch)
     if file is None:
         return _distribution_machine(arch or "i386", None)
     machine = read_machine(file)
@@ -115,7 +116,7 @@ def target_machine(
         )
     machine = base if file is None else read_machine(file, base)
     return machine.with_options(
-        split=split,
+        split=None if split is None else split_name(split),
         ram=None if ram is None else parse_size(ram, "--ram", low=_MIB, high=_MOST_RAM),
         pae=pae,
         pkmap=pkmap,
@@ -135,12 +136,10 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
     from replay.machine import Machine
 
     if arch not in ARCHES:
-        close = difflib.get_close_matches(arch, list(ARCHES), 1, 0.5)
-        near = f"did you mean {close[0]!r}? " if close else ""
         raise HmtraceError(
             f"architecture {arch!r} is not known",
             source=source,
-            hint=f"{near}one of {', '.join(ARCHES)}",
+            hint=f"{meant(arch, ARCHES)} one of {', '.join(ARCHES)}".lstrip(),
             exit_code=2,
         )
     return Machine.from_facts({"arch": arch})[0]
@@ -226,11 +225,10 @@ def _check_keys(table: Iterable[str], known: Iterable[str], path: Path) -> None:
     names = list(known)
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(key, names, n=1)
             raise HmtraceError(
                 f"unknown key {key!r}",
                 source=str(path),
-                hint=f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names),
+                hint=meant(key, names) or "known: " + ", ".join(names),
                 exit_code=2,
             )
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hmtrace.cli import completion
 from hmtrace.cli.output import Color, Format
 
 CaptureArgument = Annotated[
@@ -35,6 +36,7 @@ SplitOption = Annotated[
         "--split",
         metavar="SPLIT",
         help="User/kernel split: 3g, 3g_opt, 2g, 2g_opt or 1g (others by architecture).",
+        autocompletion=completion.splits,
         show_default=False,
     ),
 ]
@@ -48,7 +50,11 @@ PaeOption = Annotated[
 PkmapOption = Annotated[
     int | None,
     typer.Option(
-        "--pkmap", metavar="N", help="Slots of the kmap() pool, a power of 2.", show_default=False
+        "--pkmap",
+        metavar="N",
+        help="Slots of the kmap() pool, a power of 2.",
+        autocompletion=completion.pools,
+        show_default=False,
     ),
 ]
 VmallocOption = Annotated[
@@ -63,7 +69,9 @@ MachineOption = Annotated[
     typer.Option(
         "--machine",
         metavar="PRESET|FILE",
-        help="Preset, or machine description in TOML; the other options change it.",
+        help="Preset (list: show them), or machine description in TOML; the other options "
+        "change it.",
+        autocompletion=completion.machines,
         show_default=False,
     ),
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from collectors.errors import HmtraceError
+from hmtrace.cli.words import meant
 
 LIST = "list"
 """Word that stands for all presets, in place of a name."""
@@ -46,10 +46,8 @@ def machine_file(word: Path) -> Path:
     known = {preset.name: preset.path for preset in presets()}
     if word.name in known:
         return known[word.name]
-    near = difflib.get_close_matches(word.name, known, 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     raise HmtraceError(
         f"--machine {word}: neither a preset nor a file",
-        hint=f"{hint}'hmtrace layout --machine list' shows the presets",
+        hint=f"{meant(word.name, known)} 'hmtrace layout --machine list' shows them".lstrip(),
         exit_code=2,
     )

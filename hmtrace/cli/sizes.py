@@ -47,7 +47,9 @@ def parse_size(text: str, option: str, *, low: int, high: int) -> int:
     value = float(match[1]) * _UNIT[match[2].upper()]
     if not low <= value <= high:
         raise HmtraceError(
-            f"{option}: {text} is outside {human(low)} to {human(high)}", exit_code=2
+            f"{option}: {text} is outside {human(low)} to {human(high)}",
+            hint=None if match[2] else f"{text} are bytes; sizes look like 256M or 4G",
+            exit_code=2,
         )
     if value % PAGE:
         raise HmtraceError(f"{option}: {text} is no multiple of a page (4K)", exit_code=2)

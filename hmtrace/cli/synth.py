@@ -14,8 +14,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from collectors.errors import HmtraceError
+from hmtrace.cli import completion
 from hmtrace.cli.options import ColorOption, ForceOption, PaeOption, RamOption, SplitOption
 from hmtrace.cli.output import Color, Format, Output, stdout_errors
+from hmtrace.cli.words import arch_name, meant, split_name
 
 if TYPE_CHECKING:
     from collectors.synthetic.board import Board
@@ -47,7 +49,12 @@ class Form(StrEnum):
 def synth(
     scenario: Annotated[
         str | None,
-        typer.Argument(metavar="SCENARIO", help="One of --list.", show_default=False),
+        typer.Argument(
+            metavar="SCENARIO",
+            help="One of --list.",
+            autocompletion=completion.scenarios,
+            show_default=False,
+        ),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="Show the scenarios and their numbers.")
@@ -69,9 +76,20 @@ def synth(
             "--set", metavar="NAME=N", help="A number of the scenario.", show_default=False
         ),
     ] = None,
-    arch: Annotated[str, typer.Option("--arch", metavar="ARCH", help="i386 or arm.")] = "i386",
+    arch: Annotated[
+        str,
+        typer.Option(
+            "--arch", metavar="ARCH", help="i386 or arm.", autocompletion=completion.simulated
+        ),
+    ] = "i386",
     kernel: Annotated[
-        str, typer.Option("--kernel", metavar="RELEASE", help="6.1, 6.5 or 6.12.")
+        str,
+        typer.Option(
+            "--kernel",
+            metavar="RELEASE",
+            help="6.1, 6.5 or 6.12.",
+            autocompletion=completion.kernels,
+        ),
     ] = "6.1",
     split: SplitOption = None,
     ram: RamOption = None,
@@ -124,12 +142,15 @@ def synth(
         raise HmtraceError("no scenario", hint="hmtrace synth --list shows them", exit_code=2)
     if scenario not in SCENARIOS:
         raise HmtraceError(
-            f"there is no scenario {scenario!r}", hint="one of " + ", ".join(SCENARIOS), exit_code=2
+            f"there is no scenario {scenario!r}",
+            hint=meant(scenario, SCENARIOS) or f"one of {', '.join(SCENARIOS)}",
+            exit_code=2,
         )
     if form in (Form.TABLE, Form.JSON):
         raise HmtraceError(f"--format {form} is for --list", exit_code=2)
     chosen, form = SCENARIOS[scenario], form or _form_of(output)
-    board = _board(chosen, arch, kernel, split, ram, pae, cpus)
+    split = "3g" if split is None else split_name(split)
+    board = _board(chosen, arch_name(arch), kernel, split, ram, pae, cpus)
     asked: dict[str, Any] = {"seed": seed, "events": events, "options": _numbers(settings or [])}
     chosen.values(asked["options"])  # a wrong one is told before any work is done
     if output is None or str(output) == "-":
@@ -159,7 +180,7 @@ def _board(
     scenario: Scenario,
     arch: str,
     kernel: str,
-    split: str | None,
+    split: str,
     ram: str | None,
     pae: bool | None,  # noqa: FBT001
     cpus: int | None,
@@ -171,7 +192,7 @@ def _board(
     return make_board(
         arch,
         kernel=kernel,
-        split=split or "3g",
+        split=split,
         pae=(arch == "i386" and split not in ("3g_opt", "2g_opt")) if pae is None else pae,
         ram=size,
         cpus=scenario.cpus if cpus is None else cpus,

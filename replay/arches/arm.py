@@ -43,8 +43,10 @@ SPLITS: Final = {
     "3g": 0xC000_0000,
     "3g_opt": 0xB000_0000,
     "2g": 0x8000_0000,
+    "2g_opt": 0x7000_0000,
     "1g": 0x4000_0000,
 }
+PROPOSED: Final = {"2g_opt": "proposed on linux-mm in December 2025, not in kernels up to 7.2"}
 LPAE_SPLITS: Final = frozenset({"3g", "2g", "1g"})
 
 VMALLOC_END: Final = 0xFF80_0000
@@ -276,6 +278,7 @@ ARM: Final = Arch(
     name="arm",
     splits=SPLITS,
     pae_splits=LPAE_SPLITS,
+    proposed_splits=PROPOSED,
     pae_name="LPAE",
     max_nr_cpus=32,
     default_nr_cpus=8,

@@ -218,6 +218,8 @@ class Arch:
         Split to PAGE_OFFSET, the usual one first.
     pae_splits
         Splits that exist with PAE.
+    proposed_splits
+        Splits that no released kernel has, with the state of things in words.
     pae_name
         What PAE is called: ``PAE``, ``LPAE``; empty where there is none.
     max_nr_cpus, default_nr_cpus
@@ -249,6 +251,7 @@ class Arch:
     ram_for: Callable[[int, Ranges, bool], Ranges]
     layout: Callable[[Machine], Layout]
     pae_splits: frozenset[str] = frozenset()
+    proposed_splits: Mapping[str, str] = field(default_factory=dict)
     pae_name: str = ""
     max_phys: int = 4 * GiB
     max_phys_pae: int = 0

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from typer.testing import CliRunner
 
+from collectors.errors import HmtraceError
 from hmtrace.cli import app
+from replay.findings import findings
+from replay.layout import layout_of
+from replay.machine import Machine
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FUNCTIONS = FIXTURES / "i386-func-minix-pae-smp2"
@@ -76,3 +85,60 @@ def test_a_tracer_without_pages_counts_no_highmem() -> None:
 def test_a_capture_with_pages_has_none_unknown() -> None:
     local = report(FIXTURES / "i386-hog-a-waiters-pae-smp2")["local"]
     assert (local["unknown"], local["maps"]) == (0, 7723)
+
+
+def refused(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code of a command that fails, and what its error and hint say."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    error = result.exception
+    assert isinstance(error, HmtraceError), result.output
+    return error.exit_code, f"{error.message} | {error.hint}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("layout --machine rpi4", "'rpi4-4g-lpae' or 'rpi4-8g-lpae'?"),
+        ("layout --machine pc4g", "did you mean 'pc-4g-pae'?"),
+        ("layout --machine qwerty", "'hmtrace layout --machine list' shows them"),
+        ("layout --arch aarch64", "architecture 'aarch64' is not known"),
+        ("layout --split 4g", "it has 3g, 3g_opt, 2g, 2g_opt, 1g"),
+        ("layout --ram 4096", "4096 are bytes; sizes look like 256M or 4G"),
+        ("synth poolfull", "did you mean 'pool-full'?"),
+    ],
+)
+def test_what_was_meant(arguments: str, words: str) -> None:
+    code, text = refused(*arguments.split())
+    assert code == 2
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [
+        ("--split VMSPLIT_2G", "--split 2g"),
+        ("--split 2G/2G", "--split 2g"),
+        ("--arch armhf --split CONFIG_VMSPLIT_3G_OPT", "--arch arm --split 3g_opt"),
+        ("--arch x86", "--arch i386"),
+        ("--arch ppc", "--arch powerpc32"),
+    ],
+)
+def test_names_as_the_kernel_writes_them(typed: str, same: str) -> None:
+    assert printed("layout", *typed.split()) == printed("layout", *same.split())
+
+
+def test_a_folder_of_captures_names_some() -> None:
+    code, text = refused("report", FIXTURES)
+    assert code == 3
+    assert "give one of the captures in it: arm-61-1g-minix, " in text
+    assert " more; " in text
+
+
+def test_a_split_that_is_only_proposed_is_called_so(outcomes: ModuleType) -> None:
+    text = printed("layout", "--arch", "arm", "--ram", "2G", "--split", "2g_opt")
+    assert "2 GiB lowmem + no highmem" in text
+    machine = Machine.from_facts({"arch": "arm", "ram": ((0x4000_0000, 0xC000_0000),)})[0]
+    outcome = replace(outcomes.quiet_outcome(), machine=machine, layout=layout_of(machine))
+    found = next(f for f in findings(outcome, {"ram": machine.ram}) if f.rule == "split")
+    assert "split 2g_opt would make all RAM lowmem" in found.message
+    assert "proposed on linux-mm" in found.evidence

@@ -1,0 +1,70 @@
+"""Names as people type them, and what they may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ARCHES: Final = {
+    "i386": ("x86", "x86_32", "x86-32", "i486", "i586", "i686", "ia32"),
+    "arm": ("arm32", "armv6", "armv7", "armv7l", "armel", "armhf"),
+    "mips32": ("mips", "mipsel"),
+    "powerpc32": ("powerpc", "ppc", "ppc32"),
+    "sparc32": ("sparc", "leon"),
+    "x86_64": ("x86-64", "amd64"),
+}
+_ALIASES: Final = {alias: name for name, aliases in _ARCHES.items() for alias in aliases}
+
+
+def arch_name(word: str) -> str:
+    """Architecture by the name that kernel, distribution or ``uname -m`` have for it.
+
+    Examples
+    --------
+    >>> arch_name("x86"), arch_name("armhf"), arch_name("csky")
+    ('i386', 'arm', 'csky')
+    """
+    return _ALIASES.get(word.lower(), word.lower())
+
+
+def split_name(word: str) -> str:
+    """Split as the kernel's configuration and its help text name it.
+
+    Examples
+    --------
+    >>> [split_name(w) for w in ("2G", "VMSPLIT_3G_OPT", "CONFIG_VMSPLIT_2G", "3G/1G", "2g-opt")]
+    ['2g', '3g_opt', '2g', '3g', '2g_opt']
+    """
+    name = word.lower().removeprefix("config_").removeprefix("vmsplit_")
+    return name.partition("/")[0].replace("-", "_")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Question that names what comes next to a word, a name that begins with it first.
+
+    Returns
+    -------
+    str
+        Empty where nothing does.
+
+    Examples
+    --------
+    >>> meant("rpi4", ["rpi3-1g", "rpi4-4g", "rpi4-8g"])
+    "did you mean 'rpi4-4g' or 'rpi4-8g'?"
+    >>> meant("poolfull", ["pool-full", "mixed"])
+    "did you mean 'pool-full'?"
+    >>> meant("qwerty", ["pool-full", "mixed"])
+    ''
+    """
+    names = list(known)
+    near = [name for name in names if _plain(name).startswith(_plain(word))][:3]
+    near = near or difflib.get_close_matches(word, names, 1, 0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _plain(word: str) -> str:
+    """Letters and digits of a word only."""
+    return "".join(char for char in word.lower() if char.isalnum())
