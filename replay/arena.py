@@ -123,22 +123,3 @@ class ArenaUse:
                 layout.page_size
             )
         return steps
-
-
-def arena_figures(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any]) -> ArenaOutcome:
-    """Count what happened in the arena in a whole trace.
-
-    Parameters
-    ----------
-    events
-        Event table.
-    layout, values
-        As for :class:`ArenaUse`.
-
-    Returns
-    -------
-    ArenaOutcome
-    """
-    use = ArenaUse(layout, values)
-    use.feed(events, last=True)
-    return use.outcome()

@@ -14,7 +14,6 @@ from replay.pool_stream import is_window_flush
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.arches.base import Layout
     from replay.survey import PoolWindow
 
 _NEVER = (1 << 64) - 1
@@ -127,13 +126,6 @@ class ArenaTally:
     def ranges(self) -> Counter[int]:
         """All ranged flushes by the number of pages."""
         return self.purges + self.others
-
-
-def arena_tally(events: pl.DataFrame, layout: Layout, window: PoolWindow) -> ArenaTally:
-    """Count a whole trace."""
-    tally = ArenaTally()
-    tally.add(events, window, layout.page_size)
-    return tally
 
 
 def by_size(flushes: Counter[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

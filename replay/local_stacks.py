@@ -42,10 +42,32 @@ _EVENT: Final = np.dtype(
         ("depth", "i4"),
         ("status", "u1"),
         ("pushed", "?"),
+        ("spared", "?"),  # another machine does not need it
+        ("below", "i4"),  # such ones below it
     ]
 )
 _HELD: Final = np.dtype([("stack", "i8"), ("level", "i8"), ("seq", "u8")])
 _STACK: Final = np.dtype([("key", "i8"), ("depth", "i8"), ("certain", "?")])
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What of a piece is left on a machine that does not need some of the mappings.
+
+    Attributes
+    ----------
+    depth, cpu : ndarray of int32
+        Of the mappings that it needs.
+    ended
+        Those that were taken back.
+    switches : ndarray of int32
+        Mappings held at each context switch that held any.
+    """
+
+    depth: NDArray[np.int32]
+    cpu: NDArray[np.int32]
+    ended: int
+    switches: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,8 @@ class LocalPiece:
         Mappings held at each context switch that held any.
     strays, misfits
         Unmaps on an empty stack; unmaps that were not of the newest mapping.
+    elsewhere
+        The same without the mappings that were named as needless.
     """
 
     row: NDArray[np.int64]
@@ -88,6 +112,7 @@ class LocalPiece:
     hold_ns: NDArray[np.int64]
     unmaps: int
     switches: NDArray[np.int32]
+    elsewhere: Elsewhere
     lowmem: int = 0
     reused: int = 0
     unknown: int = 0
@@ -129,7 +154,14 @@ class LocalStacks:
         coming = self._coming["row"][self._coming["kind"] == MAP]
         return np.concatenate([self._mapped["row"], coming])
 
-    def feed(self, events: pl.DataFrame, first_row: int, *, last: bool) -> LocalPiece:
+    def feed(
+        self,
+        events: pl.DataFrame,
+        first_row: int,
+        *,
+        last: bool,
+        spared: NDArray[np.bool_] | None = None,
+    ) -> LocalPiece:
         """Follow the stacks through a piece of the event table.
 
         Parameters
@@ -140,13 +172,18 @@ class LocalStacks:
             Number of its first row.
         last
             Nothing comes behind it.
+        spared
+            Per row: a mapping that another machine does not need; None: it needs all.
         """
         from replay.kernels import local as kernel
 
         table = events.with_row_index("row", first_row)
         maps = table.filter(pl.col("op") == "kmap_local")
         high = maps.filter(takes_slot(maps, self._layout))
-        coming = np.concatenate([self._coming, self._events_of(table, high)])
+        new = self._events_of(table, high)
+        if spared is not None:
+            new["spared"] = spared[new["row"] - first_row]
+        coming = np.concatenate([self._coming, new])
         # Of events at one position (a loss and what comes after it) the loss comes first.
         coming = coming[np.lexsort((-coming["kind"].astype(np.int16), coming["at"]))]
         end = int(events["seq"][-1]) if events.height else 0
@@ -166,11 +203,13 @@ class LocalStacks:
             status=stream["status"].copy(),
             partner=np.full(stream.size, -1, np.int32),
             pushed=stream["pushed"].copy(),
+            spared=stream["spared"].copy(),
+            below=stream["below"].copy(),
         )
         stop = start + int(settled)
         layout = self._layout
         strays, misfits = kernel.run(done, stacks, start, stop, layout.km_max_idx, layout.km_step)
-        for name in ("slot", "depth", "status", "pushed"):
+        for name in ("slot", "depth", "status", "pushed", "below"):
             stream[name] = getattr(done, name)
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
         self._keep(stream, keys, stacks, stop, lost=lost)
@@ -296,7 +335,16 @@ def _piece(
     maps = here[here["kind"] == kernel.MAP]
     by = np.flatnonzero(partner >= 0)
     of = partner[by]
-    held = here["depth"][here["kind"] == kernel.SWITCH_OUT]
+    out = here[here["kind"] == kernel.SWITCH_OUT]
+    held, needed = out["depth"], out["depth"] - out["below"]
+    unmaps = int(((here["kind"] == kernel.UNMAP) & (here["slot"] >= 0)).sum())
+    kept = maps[~maps["spared"]]
+    elsewhere = Elsewhere(
+        depth=kept["depth"] - kept["below"],
+        cpu=kept["cpu"],
+        ended=unmaps - int(stream["spared"][of].sum()),
+        switches=needed[needed > 0],
+    )
     return LocalPiece(
         row=maps["row"],
         slot=maps["slot"],
@@ -308,8 +356,9 @@ def _piece(
         ended=stream["row"][of],
         ended_by=stream["row"][by],
         hold_ns=stream["ts"][by] - stream["ts"][of],
-        unmaps=int(((here["kind"] == kernel.UNMAP) & (here["slot"] >= 0)).sum()),
+        unmaps=unmaps,
         switches=held[held > 0],
+        elsewhere=elsewhere,
     )
 
 

@@ -34,6 +34,9 @@ class LocalTally:
         Context switches that found mappings held, and how many they found.
     depths
         Number of mappings by CPU and depth (0: the first).
+    turned
+        Mappings that the trace has none of, since they need a slot on another machine only; their
+        depth is not known.
     """
 
     lowmem: int = 0
@@ -43,6 +46,7 @@ class LocalTally:
     switches: int = 0
     saved: int = 0
     depths: Counter[tuple[int, int]] = field(default_factory=Counter)
+    turned: int = 0
 
     def add(
         self, depth: NDArray[np.int32], cpu: NDArray[np.int32], switches: NDArray[np.int32]
@@ -56,7 +60,7 @@ class LocalTally:
 
     def outcome(self, layout: Layout) -> LocalOutcome:
         """The figures, with the flushes that the machine makes for them."""
-        maps = self.depths.total()
+        maps = self.depths.total() + self.turned
         single = self.saved  # taking mappings down at a switch always flushes
         if layout.local_flush_on_map:
             single += maps + self.saved

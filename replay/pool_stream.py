@@ -37,7 +37,7 @@ OPEN_EVENTS: Final = 1 << 16
 tell when it was served: it sleeps, or its return is missing."""
 UNSET: Final = np.iinfo(np.int64).min
 _FAR: Final = 1 << 60
-_UNKNOWN_PAGE: Final = 1 << 63
+UNKNOWN_PAGE: Final = 1 << 63
 
 CALL: Final = np.dtype(
     [
@@ -350,7 +350,7 @@ class PoolStream:
         # A return whose entry was lost: its slot is known, its page is one of its own.
         unknown = np.flatnonzero(page == 0)
         page[unknown] = np.arange(unknown.size, dtype=np.uint64) + np.uint64(
-            _UNKNOWN_PAGE + self._unknown_pages
+            UNKNOWN_PAGE + self._unknown_pages
         )
         self._unknown_pages += unknown.size
         calls["page"] = page

@@ -9,30 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from collectors.events import require_events
-from replay.arena import arena_figures
-from replay.arena_tally import arena_tally
 from replay.bounds import within_bounds
-from replay.figures import Figures, outcome_from
 from replay.layout import layout_of
-from replay.local_stacks import nameless
-from replay.local_tally import LocalTally
 from replay.locals import LocalReplay, replay_locals
 from replay.loss import gaps_of
 from replay.pool import PoolReplay, replay_pool, state_from, window_of
-from replay.sites import call_sites
 from replay.survey import survey
 from replay.wide import narrow_events, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import polars as pl
+
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
-    from replay.outcome import LocalOutcome, Outcome
     from replay.survey import Survey
 
 
@@ -115,32 +108,3 @@ def replay_events(
     tell("kmap_local stacks")
     local = replay_locals(table, layout, losses=losses)
     return Replayed(table, machine, layout, pool, local, found, losses, beyond)
-
-
-def outcome_of(
-    done: Replayed, values: Mapping[str, Any], lost: Loss | None, *, clock_is_ns: bool
-) -> Outcome:
-    """The figures of a replay as one outcome."""
-    figures = Figures(
-        survey=done.survey,
-        tally=done.pool.tally,
-        pool=done.pool.outcome,
-        local=_local_figures(done),
-        work=arena_tally(done.events, done.layout, window_of(done.layout)),
-        arena=arena_figures(done.events, done.layout, values),
-        sites=call_sites(done.events, done.local),
-        initial_state=done.pool.initial_state,
-        beyond=done.beyond,
-    )
-    shown = layout_of(done.machine)
-    return outcome_from(figures, done.machine, shown, values, lost, clock_is_ns=clock_is_ns)
-
-
-def _local_figures(done: Replayed) -> LocalOutcome:
-    local, tally = done.local, LocalTally()
-    slots = local.takes_slot
-    tally.add(local.depth[slots], local.cpu[slots], local.switches)
-    tally.unmaps, tally.reused = local.unmaps, int(local.reused.sum())
-    tally.lowmem = int((~slots & ~local.reused).sum())
-    tally.unknown = nameless(done.events.filter(pl.col("op") == "kmap_local"))
-    return tally.outcome(done.layout)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import polars as pl
 
 from replay.outcome import Site
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from replay.locals import LocalReplay
 
 APIS: Final = ("kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc")
 """Operations that somebody asks for; the others happen inside them."""
@@ -128,6 +127,15 @@ class SiteTally:
             )
         ]  # fmt: skip
 
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out, in words."""
+        if not self.forgotten:
+            return ()
+        return (
+            f"{self.forgotten} kmap() calls wait in vain for a kunmap() of their own task: their "
+            "holding times are left out",
+        )
+
     def sites(self) -> tuple[Site, ...]:
         """The sites, most calls first."""
         if not self._calls:
@@ -153,26 +161,6 @@ class SiteTally:
             )
             for row in rows.iter_rows(named=True)
         )
-
-
-def call_sites(events: pl.DataFrame, local: LocalReplay) -> tuple[Site, ...]:
-    """Rank the call sites of a whole trace.
-
-    Parameters
-    ----------
-    events
-        Event table, sorted by `seq`.
-    local
-        Replay of the local mappings: it knows which unmap ends which.
-
-    Returns
-    -------
-    tuple of Site
-        Most calls first.
-    """
-    tally = SiteTally()
-    tally.feed(events, 0, local.row, local.hold_ns, np.zeros(0, np.int64))
-    return tally.sites()
 
 
 def _sum(frames: list[pl.DataFrame], *figures: pl.Expr) -> pl.DataFrame:

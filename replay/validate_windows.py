@@ -14,15 +14,15 @@ import polars as pl
 
 from collectors.events import require_events
 from replay.arena_replay import replay_arena
+from replay.arena_rows import ArenaRows
 from replay.build import is_realtime, kernel_words
 from replay.layout import check, layout_of
 from replay.local_stacks import LocalStacks, reuses, takes_slot
 from replay.locals import direct_of, switch_hook
 from replay.loss import gaps_of
 from replay.pool import MISFITS, state_from, window_of
-from replay.pool_stream import is_window_flush
 from replay.survey import survey
-from replay.tasks import finished_by, own_events
+from replay.tasks import finished_by
 from replay.validate import (
     FOR_EVER,
     Divergence,
@@ -52,16 +52,6 @@ if TYPE_CHECKING:
     from replay.survey import PoolState, Survey
     from replay.windows import Window
 
-_MANY: Final = (
-    "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "pool_flush", "flush_unused",
-    "sched_out", "sched_in", "switch",
-)  # fmt: skip
-"""Operations that the arena's replay does not look at."""
-_IDLE: Final = (
-    "comm", "page", "pfn", "caller", "site", "next_pid", "blocked", "nr_lazy_max", "reason",
-    "duration", "stack",
-)  # fmt: skip
-"""Columns that it does not look at."""
 _NO_STATE: Final = "replayed window by window: the state there was not kept"
 
 
@@ -131,7 +121,7 @@ def validate_windows(
     losses = gaps_of(lost)
     pool = _PoolChecks(layout, found, state, losses)
     local = _LocalChecks(layout, found, losses)
-    kept = _Kept(layout)
+    kept = ArenaRows(layout)
     waits = _Sleeps()
     for window in windows(events, found.rows, rows, progress):
         pool.feed(window)
@@ -141,7 +131,7 @@ def validate_windows(
     if state is not None and pool.misfits >= MISFITS:
         again = windows(events, found.rows, rows, progress)
         pool = without_snapshot(pool, _PoolChecks(layout, found, None, losses), again)
-    table = kept.table(events)
+    table = kept.table(events.collect_schema())
     arena = replay_arena(table, machine, layout, values, losses)
     result = arena_result(arena)
     areas = _Verdicts()
@@ -253,56 +243,6 @@ class _LocalChecks:
                 np.zeros(low.height, np.uint8),
             )
         )
-
-
-class _Kept:
-    """The events that the arena's replay looks at.
-
-    Those are the arena's own, and the next event of a task behind each of them: it shows that
-    a call without a return is over.
-
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Rows of the whole table that are kept.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self.rows = np.zeros(0, np.int64)
-        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
-        self._parts: list[pl.DataFrame] = []
-        self._waiting = pl.Series("pid", [], pl.Int32)
-
-    def feed(self, window: Window) -> None:
-        table = (
-            window.table.drop(_IDLE)
-            .with_row_index("row", window.first_row)
-            .with_columns(wanted=~(pl.col("op").is_in(_MANY) | self._of_pool))
-        )
-        own = own_events(table.lazy()).select("row", "pid", "wanted").collect()
-        follows = own.filter(
-            pl.col("wanted")
-            .shift(1)
-            .over("pid")
-            .fill_null(pl.col("pid").is_in(self._waiting.implode()))
-        )
-        after = table.get_column("row").is_in(follows.get_column("row").implode())
-        kept = table.filter(pl.col("wanted") | after)
-        self.rows = np.concatenate([self.rows, kept.get_column("row").to_numpy().astype(np.int64)])
-        self._parts.append(kept.drop("row", "wanted"))
-        latest = own.group_by("pid").agg(pl.col("wanted").last())
-        seen = latest.get_column("pid").implode()
-        self._waiting = pl.concat(
-            [
-                self._waiting.filter(~self._waiting.is_in(seen)),
-                latest.filter("wanted").get_column("pid"),
-            ]
-        )
-
-    def table(self, events: pl.LazyFrame) -> pl.DataFrame:
-        """The events kept, as an event table of their own."""
-        empty = pl.DataFrame(schema=events.collect_schema())
-        return pl.concat([*self._parts, empty.drop(_IDLE)])
 
 
 class _Sleeps:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.layout import Layout
+    from replay.local_stacks import LocalPiece
     from replay.lock_order import Piece
     from replay.loss import Loss
     from replay.machine import Machine
@@ -87,27 +88,81 @@ def replay(
     HmtraceError
         If `events` is no event table, or not in order.
     """
-    require_events(events)
-    values = values or {}
-    shown, state = layout_of(machine), state_from(values)
-    events, layout = narrow_events(events, shown), narrowed(shown)
-    found = survey(events, state, window_of(layout))
-    losses = gaps_of(lost)
-    table = events.lazy().drop(_UNUSED)
-    pool = PoolPart(layout, found, state, losses)
-    rest = _Rest(layout, found, values, losses)
+    captured = Captured(events, machine, values or {}, lost)
+    pool = PoolPart(captured.layout, captured.found, captured.state, captured.losses)
+    rest = captured.rest
     observed = ObservedTally(clock_is_ns=clock_is_ns)
-    for window in windows(table, found.rows, rows, progress):
+    for window in captured.windows(rows, progress, _UNUSED):
         pool.feed(window)
         rest.feed(window)
         observed.feed(window.table)
-    if state is not None and pool.misfits >= MISFITS:
-        again = windows(table, found.rows, rows, progress)
-        pool = without_snapshot(pool, PoolPart(layout, found, None, losses), again)
-    outcome = outcome_from(
-        rest.figures(found, pool), machine, shown, values, lost, clock_is_ns=clock_is_ns
-    )
+    if captured.snapshot_fails(pool):
+        other = PoolPart(captured.layout, captured.found, None, captured.losses)
+        pool = without_snapshot(pool, other, captured.windows(rows, progress, _UNUSED))
+    outcome = captured.outcome(pool, clock_is_ns=clock_is_ns)
     return _replace(outcome, observed=observed.result())
+
+
+class Captured:
+    """A trace on the machine that it is from.
+
+    Parameters
+    ----------
+    events, machine, values, lost
+        As for :func:`replay`.
+
+    Attributes
+    ----------
+    layout
+        Address map of the machine, with addresses of at most 48 bits.
+    state
+        The pool's snapshot.
+    found
+        Facts of the whole trace.
+    losses
+        `seq` of the first event after each loss of events.
+    rest
+        Everything but the pool.
+    """
+
+    def __init__(
+        self,
+        events: pl.LazyFrame | pl.DataFrame,
+        machine: Machine,
+        values: Mapping[str, Any],
+        lost: Loss | None,
+    ) -> None:
+        require_events(events)
+        self._machine, self._values, self._lost = machine, values, lost
+        self._shown = layout_of(machine)
+        self.layout, self.state = narrowed(self._shown), state_from(values)
+        narrow = narrow_events(events, self._shown)
+        self._table = narrow.lazy()
+        self.found = survey(narrow, self.state, window_of(self.layout))
+        self.losses = gaps_of(lost)
+        self.rest = Rest(self.layout, self.found, values, self.losses)
+
+    def windows(
+        self, rows: int, progress: Callable[[int, int], None] | None, unused: Iterable[str] = ()
+    ) -> Iterator[Window]:
+        """Go through the trace, without the columns `unused`; see :func:`windows`."""
+        return windows(self._table.drop(unused), self.found.rows, rows, progress)
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns of the trace's table."""
+        return self._table.collect_schema()
+
+    def snapshot_fails(self, pool: PoolPart) -> bool:
+        """Whether the trace contradicts the snapshot so often that it may be of another run."""
+        return self.state is not None and pool.misfits >= MISFITS
+
+    def outcome(self, pool: PoolPart, *, clock_is_ns: bool) -> Outcome:
+        """The figures, when all windows have been fed."""
+        return outcome_from(
+            self.rest.figures(self.found, pool),
+            self._machine, self._shown, self._values, self._lost, clock_is_ns=clock_is_ns,
+        )  # fmt: skip
 
 
 class Window(NamedTuple):
@@ -269,7 +324,7 @@ class PoolPart:
         return self._run.outcome()
 
 
-class _Rest:
+class Rest:
     """Everything but the pool."""
 
     def __init__(
@@ -279,39 +334,41 @@ class _Rest:
         self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)
         self._local = LocalTally()
         self._sites = SiteTally()
-        self._work = ArenaTally()
+        self.work = ArenaTally()
         self._use = ArenaUse(layout, values)
-        self._beyond = 0
+        self.beyond = 0
 
-    def feed(self, window: Window) -> None:
+    @property
+    def open_rows(self) -> NDArray[np.int64]:
+        """Rows of the local mappings that are open at the end of the last window."""
+        return self._stacks.open_rows
+
+    def feed(self, window: Window, spared: NDArray[np.bool_] | None = None) -> LocalPiece:
+        """Take a window; `spared` as for :meth:`replay.local_stacks.LocalStacks.feed`."""
         table, first_row, last, beyond = window
-        self._beyond += beyond
-        local = self._stacks.feed(table, first_row, last=last)
+        self.beyond += beyond
+        local = self._stacks.feed(table, first_row, last=last, spared=spared)
         self._local.add(local.depth, local.cpu, local.switches)
         self._local.unmaps += local.unmaps
         self._local.lowmem += local.lowmem
         self._local.reused += local.reused
         self._local.unknown += local.unknown
-        self._sites.feed(table, first_row, local.ended, local.hold_ns, self._stacks.open_rows)
-        self._work.add(table, window_of(self._layout), self._layout.page_size)
+        self._sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows)
+        self.work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, last=last)
+        return local
 
     def figures(self, found: Survey, pool: PoolPart) -> Figures:
-        remarks = []
-        if self._sites.forgotten:
-            remarks.append(
-                f"{self._sites.forgotten} kmap() calls wait in vain for a kunmap() of their own "
-                "task: their holding times are left out"
-            )
+        """What was counted, when all windows have been fed."""
         return Figures(
             survey=found,
             tally=pool.tally,
             pool=pool.outcome(),
             local=self._local.outcome(self._layout),
-            work=self._work,
+            work=self.work,
             arena=self._use.outcome(),
             sites=self._sites.sites(),
             initial_state=pool.initial_state,
-            beyond=self._beyond,
-            remarks=tuple(remarks),
+            beyond=self.beyond,
+            remarks=self._sites.remarks(),
         )

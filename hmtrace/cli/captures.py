@@ -15,6 +15,8 @@ from hmtrace.report.text import unglued
 if TYPE_CHECKING:
     from collectors.capture import Capture, Origin
     from hmtrace.report.source import Source
+    from replay.calibrate import Calibration
+    from replay.machine import Machine
 
 
 def read(path: str) -> Capture:
@@ -66,6 +68,19 @@ def _warn_of_compiling() -> None:
     explain_bus_errors()
     if is_first_run() and "NUMBA_DISABLE_JIT" not in os.environ:
         sys.stderr.write("hmtrace: compiling for this machine, once; this takes about a minute\n")
+
+
+def calibration_of(capture: Capture, machine: Machine) -> Calibration:
+    """Costs that the capture's own entry and return times tell."""
+    from replay.calibrate import calibrate
+    from replay.run import replay_events
+
+    values = capture.facts.values()
+    with ProgressBar("calibrating") as progress:
+        done = replay_events(
+            capture.events, machine, values=values, lost=capture.lost, progress=progress.step
+        )
+    return calibrate(done, values, clock_is_ns=capture.clock_is_ns)
 
 
 def describe(capture: Capture) -> Source:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hmtrace.cli.captures import describe, read, warn_of_loss
+from hmtrace.cli.captures import calibration_of, describe, read, warn_of_loss
 from hmtrace.cli.options import (
     CalibrateOption,
     CaptureArgument,
@@ -83,7 +83,6 @@ def replay(
     target = Output.create(output_format, color, output, force=force)
     from hmtrace.cli.machines import captured_machine, target_machine
     from hmtrace.cli.progress import ProgressBar
-    from replay.run import outcome_of, replay_events
     from replay.whatif import what_if
 
     opened = read(capture)
@@ -98,29 +97,23 @@ def replay(
         vmalloc=vmalloc,
         cpus=cpus,
     )
-    values, lost = opened.facts.values(), opened.lost
-    with ProgressBar("replaying") as progress:
-        done = replay_events(
-            opened.events, captured, values=values, lost=lost, progress=progress.step
-        )
-    calibration = None
-    if calibrate:
-        from replay.calibrate import calibrate as measure
-
-        calibration = measure(done, values, clock_is_ns=opened.clock_is_ns)
-        done = replace(done, machine=replace(captured, costs=calibration.costs))
+    calibration = calibration_of(opened, captured) if calibrate else None
+    if calibration is not None:
+        captured = replace(captured, costs=calibration.costs)
         if wanted.arch == captured.arch:
             wanted = replace(wanted, costs=calibration.costs)
-    baseline = outcome_of(done, values, lost, clock_is_ns=opened.clock_is_ns)
-    outcome = what_if(
-        done,
-        wanted,
-        values=values,
-        lost=lost,
-        clock_is_ns=opened.clock_is_ns,
-        placement=placement.value,
-        timing=timing.value,
-    )
+    with ProgressBar("replaying") as progress:
+        baseline, outcome = what_if(
+            opened.events,
+            captured,
+            wanted,
+            values=opened.facts.values(),
+            lost=opened.lost,
+            clock_is_ns=opened.clock_is_ns,
+            placement=placement.value,
+            timing=timing.value,
+            progress=progress,
+        )
     if calibration is not None:
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)

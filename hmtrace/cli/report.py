@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hmtrace.cli.captures import describe, read, warn_of_loss
+from hmtrace.cli.captures import calibration_of, describe, read, warn_of_loss
 from hmtrace.cli.options import (
     CalibrateOption,
     CaptureArgument,
@@ -21,7 +21,6 @@ from hmtrace.cli.output import Color, Format, Output
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
-    from replay.calibrate import Calibration
     from replay.machine import Machine
     from replay.outcome import Outcome
 
@@ -80,20 +79,6 @@ def report(
     from hmtrace.report.terminal import report_renderables
 
     target.table(*report_renderables(source, outcome, assumptions, calibration))
-
-
-def calibration_of(capture: Capture, machine: Machine) -> Calibration:
-    """Costs that the capture's own entry and return times tell."""
-    from hmtrace.cli.progress import ProgressBar
-    from replay.calibrate import calibrate
-    from replay.run import replay_events
-
-    values = capture.facts.values()
-    with ProgressBar("calibrating") as progress:
-        done = replay_events(
-            capture.events, machine, values=values, lost=capture.lost, progress=progress.step
-        )
-    return calibrate(done, values, clock_is_ns=capture.clock_is_ns)
 
 
 def figures(capture: Capture, machine: Machine) -> Outcome:

@@ -2,17 +2,18 @@
 
 The calls come in the captured lock order. A task that finds no slot sleeps, and everything that
 it does later is later by as much (closed loop); one that slept in the capture and does not here
-runs ahead. As long as nobody has slept, this is the captured order.
+runs ahead. As long as nobody has slept, this is the captured order. The calls may be more than
+memory holds (a mapped file): each is looked at when its task has come so far.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numba
 import numpy as np
 
-from replay.kernels.compiled import kernel
+from replay.kernels.compiled import inlined, kernel
 from replay.kernels.pool import ASLEEP, FREED, SCANNED, STALE, USED, Pool, colour_of
 from replay.kernels.sequence import MAP, UNMAP, Gauges, observe, step
 
@@ -23,39 +24,109 @@ IN_STEP = 0  # runs at its captured times
 SHIFTED = 1  # runs earlier or later; its next call is in the queue
 SLEEPING = 2
 
+# Positions in Loop.reg
+UPCOMING = 0  # next call in captured order
+QUEUED = 1
+SLEEPERS = 2
+NOW = 3
+MOST_USED = 4  # highest number of slots in use and stale
+MOST_STALE = 5
+FREEING = 6  # flushes of failed attempts that freed something, and that freed nothing
+QUIET = 7
+OVER = 8  # every call was served, or will never be
+REGISTERS = 9
+
+
+CALL: Final = np.dtype(
+    [
+        ("time", "i8"),
+        ("waited", "i8"),
+        ("follower", "i8"),
+        ("page", "i4"),
+        ("task", "i4"),
+        ("code", "i4"),
+        ("unused", "i4"),  # keeps the others aligned
+    ]
+)
+"""A call as it is written down; see :class:`Load`."""
+
 
 class Load(NamedTuple):
     """The calls, one element each, in captured lock order.
 
     Attributes
     ----------
-    code, page, task : ndarray of int64
-        Operation (MAP, UNMAP, FLUSH_UNUSED, GET), page, dense task number.
+    code, page, task : ndarray of int32
+        Operation (MAP, UNMAP, FLUSH_UNUSED, GET), dense page and task numbers.
     time : ndarray of int64
         When the call first took the lock.
     waited : ndarray of int64
         How long it slept in the capture.
-    result, scanned, freed : ndarray of int32
-        Filled: slot, slots visited, slots freed (-1: no flush) of the last attempt.
-    sleeps : ndarray of int32
-        Filled: failed attempts.
-    wait : ndarray of int64
-        Filled: how long it slept.
-    passes : ndarray of int32, shape (n, 2)
-        Filled: failed attempts' flushes that freed something, and that freed nothing.
+    follower : ndarray of int64
+        The task's next call, -1 none; :func:`link` fills it.
     """
 
-    code: NDArray[np.int64]
-    page: NDArray[np.int64]
-    task: NDArray[np.int64]
+    code: NDArray[np.int32]
+    page: NDArray[np.int32]
+    task: NDArray[np.int32]
     time: NDArray[np.int64]
     waited: NDArray[np.int64]
+    follower: NDArray[np.int64]
+
+
+class Loop(NamedTuple):
+    """What is under way.
+
+    Attributes
+    ----------
+    state : ndarray of uint8, shape (tasks,)
+    delay : ndarray of int64, shape (tasks,)
+        How much later than captured each task runs, in ns.
+    since : ndarray of int64, shape (tasks,)
+        When its call began to wait.
+    sleeps, scanned : ndarray of int32, shape (tasks,)
+        Failed attempts of that call, and the slots they visited.
+    sleepers : ndarray of int64, shape (tasks,)
+        Sleeping calls, newest last.
+    queue : ndarray of int64, shape (tasks + 1, 2)
+        Time and call, a binary heap.
+    reg : ndarray of int64, shape (REGISTERS,)
+    """
+
+    state: NDArray[np.uint8]
+    delay: NDArray[np.int64]
+    since: NDArray[np.int64]
+    sleeps: NDArray[np.int32]
+    scanned: NDArray[np.int32]
+    sleepers: NDArray[np.int64]
+    queue: NDArray[np.int64]
+    reg: NDArray[np.int64]
+
+
+class Done(NamedTuple):
+    """Room for calls that are over, in the order in which they were; filled.
+
+    Attributes
+    ----------
+    call : ndarray of int64
+    code, task : ndarray of int64
+    result, scanned, freed : ndarray of int32
+        Slot or ASLEEP; slots visited by all attempts; slots freed by a flush of the last attempt
+        (-1: no flush, or an attempt that failed).
+    sleeps : ndarray of int32
+        Failed attempts.
+    wait : ndarray of int64
+        How long it slept.
+    """
+
+    call: NDArray[np.int64]
+    code: NDArray[np.int64]
+    task: NDArray[np.int64]
     result: NDArray[np.int32]
     scanned: NDArray[np.int32]
     freed: NDArray[np.int32]
     sleeps: NDArray[np.int32]
     wait: NDArray[np.int64]
-    passes: NDArray[np.int32]
 
 
 @kernel
@@ -100,25 +171,78 @@ def _pop(queue: NDArray[np.int64], size: int) -> int:
         at = least
 
 
+@kernel
+def link(load: Load, start: int, stop: int, later: NDArray[np.int64]) -> None:
+    """Find the follower of each call from `start` to `stop`.
+
+    Parameters
+    ----------
+    load
+        The calls; call it for the last ones first.
+    start, stop
+        Calls to look at.
+    later : ndarray of int64, shape (tasks,)
+        First call of each task behind them, -1 none; changed in place.
+    """
+    for i in range(stop - 1, start - 1, -1):
+        load.follower[i] = later[load.task[i]]
+        later[load.task[i]] = i
+
+
+@inlined
+def _finish(loop: Loop, load: Load, done: Done, at: int, call: int, result: int, wait: int) -> None:
+    """Write down a call that is over; what its task's sleeping call came to ends with it."""
+    task = load.task[call]
+    done.call[at], done.code[at], done.task[at] = call, load.code[call], task
+    done.result[at], done.wait[at] = result, wait
+    done.scanned[at], done.sleeps[at] = loop.scanned[task], loop.sleeps[task]
+    loop.scanned[task] = 0
+    loop.sleeps[task] = 0
+
+
+@kernel
+def _wake(pool: Pool, load: Load, loop: Loop, page: int, when: int) -> None:
+    """Put the sleepers that wait for a slot of this page's colour into the queue.
+
+    wake_up() wakes all: map_new_virtual() waits non-exclusively, newest in front. Each colour has
+    a wait queue of its own.
+    """
+    reg, sleepers = loop.reg, loop.sleepers
+    colour = colour_of(pool, page)
+    kept = 0
+    for i in range(reg[SLEEPERS] - 1, -1, -1):
+        if colour_of(pool, load.page[sleepers[i]]) == colour:
+            reg[QUEUED] = _push(loop.queue, reg[QUEUED], when, sleepers[i])
+            sleepers[i] = -1
+    for i in range(reg[SLEEPERS]):
+        if sleepers[i] >= 0:
+            sleepers[kept] = sleepers[i]
+            kept += 1
+    reg[SLEEPERS] = kept
+
+
 @numba.njit(cache=True, nogil=True)
 def run(
     pool: Pool,
     load: Load,
-    tasks: int,
+    loop: Loop,
+    done: Done,
     wake_ns: int,
     closed: bool,  # noqa: FBT001
     gauges: Gauges,
-) -> tuple[int, int, int]:
-    """Replay the calls.
+) -> int:
+    """Replay calls until `done` is full, or all are over; call it again for the others.
 
     Parameters
     ----------
     pool
         State at the start, changed in place.
     load
-        The calls; filled in place.
-    tasks
-        Number of tasks.
+        The calls, with their followers.
+    loop
+        State, changed in place.
+    done
+        Filled.
     wake_ns
         From the wake-up of a sleeper to its next attempt.
     closed
@@ -128,85 +252,99 @@ def run(
 
     Returns
     -------
-    most_used, most_stale, stuck : int
-        Highest number of slots in use and stale; tasks that sleep for ever.
+    int
+        Calls that are in `done`.
     """
     n = load.code.shape[0]
-    follower = np.full(n, -1, np.int64)  # the task's next call
-    later = np.full(tasks, -1, np.int64)
-    for i in range(n - 1, -1, -1):
-        follower[i] = later[load.task[i]]
-        later[load.task[i]] = i
-    state = np.zeros(tasks, np.uint8)
-    delay = np.zeros(tasks, np.int64)
-    since = np.zeros(tasks, np.int64)
-    sleepers = np.empty(tasks, np.int64)  # calls, newest last
-    n_sleepers = 0
-    queue = np.empty((tasks + 1, 2), np.int64)
-    size = 0
-    upcoming = 0
-    now = gauges.start
-    most_used, most_stale = pool.reg[USED], pool.reg[STALE]
-    while True:
+    reg, state, delay = loop.reg, loop.state, loop.delay
+    upcoming, now, finished = reg[UPCOMING], reg[NOW], 0
+    while finished < done.call.shape[0]:
         while upcoming < n and state[load.task[upcoming]] != IN_STEP:
             upcoming += 1
-        if upcoming == n and size == 0:
+        if upcoming == n and reg[QUEUED] == 0:
+            if reg[SLEEPERS]:  # for ever
+                reg[SLEEPERS] -= 1
+                call = loop.sleepers[reg[SLEEPERS]]
+                done.freed[finished] = -1
+                _finish(loop, load, done, finished, call, ASLEEP, 0)
+                finished += 1
+                continue
+            if not reg[OVER]:
+                observe(gauges, pool.reg[USED], pool.reg[STALE], now, gauges.end)
+            reg[OVER] = 1
             break
-        from_queue = size > 0 and (
+        from_queue = reg[QUEUED] > 0 and (
             upcoming == n
-            or queue[0, 0] < load.time[upcoming]
-            or (queue[0, 0] == load.time[upcoming] and queue[0, 1] < upcoming)
+            or loop.queue[0, 0] < load.time[upcoming]
+            or (loop.queue[0, 0] == load.time[upcoming] and loop.queue[0, 1] < upcoming)
         )
         if from_queue:
-            call, when = queue[0, 1], queue[0, 0]
-            size = _pop(queue, size)
+            call, when = loop.queue[0, 1], loop.queue[0, 0]
+            reg[QUEUED] = _pop(loop.queue, reg[QUEUED])
         else:
             call, when = upcoming, load.time[upcoming]
             upcoming += 1
         if when > now:
             observe(gauges, pool.reg[USED], pool.reg[STALE], now, when)
             now = when
-        task = load.task[call]
-        code = load.code[call]
-        result = step(pool, pool, code, load.page[call], -1, 0)
-        load.result[call] = result
-        load.scanned[call] += pool.reg[SCANNED]
-        load.freed[call] = pool.reg[FREED]
-        most_used = max(most_used, pool.reg[USED])
-        most_stale = max(most_stale, pool.reg[STALE])
-        if code == MAP:
-            if result == ASLEEP:
-                load.passes[call, 0 if pool.reg[FREED] > 0 else 1] += 1
-                load.sleeps[call] += 1
-                if closed:
-                    if load.sleeps[call] == 1:
-                        since[task] = now
-                    state[task] = SLEEPING
-                    sleepers[n_sleepers] = call
-                    n_sleepers += 1
-                continue
-            if load.sleeps[call]:
-                load.wait[call] = now - since[task]
+        task, code, page = load.task[call], load.code[call], load.page[call]
+        result = step(pool, pool, code, page, -1, 0)
+        loop.scanned[task] += pool.reg[SCANNED]
+        reg[MOST_USED] = max(reg[MOST_USED], pool.reg[USED])
+        reg[MOST_STALE] = max(reg[MOST_STALE], pool.reg[STALE])
+        wait = 0
+        if code == MAP and result == ASLEEP:
+            reg[FREEING if pool.reg[FREED] > 0 else QUIET] += 1
+            loop.sleeps[task] += 1
             if closed:
-                delay[task] += load.wait[call] - load.waited[call]
+                if loop.sleeps[task] == 1:
+                    loop.since[task] = now
+                state[task] = SLEEPING
+                loop.sleepers[reg[SLEEPERS]] = call
+                reg[SLEEPERS] += 1
+            else:
+                done.freed[finished] = -1
+                _finish(loop, load, done, finished, call, result, 0)
+                finished += 1
+            continue
+        if code == MAP:
+            if loop.sleeps[task]:
+                wait = now - loop.since[task]
+            if closed:
+                delay[task] += wait - load.waited[call]
         elif code == UNMAP and result >= 0 and pool.counts[result] == 1:
-            # wake_up() wakes all: map_new_virtual() waits non-exclusively, newest in front.
-            # Each colour has a wait queue of its own.
-            colour = colour_of(pool, load.page[call])
-            kept = 0
-            for i in range(n_sleepers - 1, -1, -1):
-                if colour_of(pool, load.page[sleepers[i]]) == colour:
-                    size = _push(queue, size, now + wake_ns, sleepers[i])
-                    sleepers[i] = -1
-            for i in range(n_sleepers):
-                if sleepers[i] >= 0:
-                    sleepers[kept] = sleepers[i]
-                    kept += 1
-            n_sleepers = kept
+            _wake(pool, load, loop, page, now + wake_ns)
+        done.freed[finished] = pool.reg[FREED]
+        _finish(loop, load, done, finished, call, result, wait)
+        finished += 1
         if state[task] == IN_STEP and delay[task] == 0:
             continue
         state[task] = SHIFTED
-        if follower[call] >= 0:
-            size = _push(queue, size, load.time[follower[call]] + delay[task], follower[call])
-    observe(gauges, pool.reg[USED], pool.reg[STALE], now, gauges.end)
-    return most_used, most_stale, n_sleepers
+        follower = load.follower[call]
+        if follower >= 0:
+            when = load.time[follower] + delay[task]
+            reg[QUEUED] = _push(loop.queue, reg[QUEUED], when, follower)
+    reg[UPCOMING], reg[NOW] = upcoming, now
+    return finished
+
+
+def load_of(rows: NDArray[np.void]) -> Load:
+    """Rows of :data:`CALL` as the loop takes them."""
+    return Load(*(rows[name] for name in Load._fields))
+
+
+def new_loop(tasks: int, start: int) -> Loop:
+    """Nothing under way at time `start`."""
+    reg = np.zeros(REGISTERS, np.int64)
+    reg[NOW] = start
+    since, delay, sleepers = np.zeros((3, tasks), np.int64)
+    sleeps, scanned = np.zeros((2, tasks), np.int32)
+    queue = np.empty((tasks + 1, 2), np.int64)
+    return Loop(np.zeros(tasks, np.uint8), delay, since, sleeps, scanned, sleepers, queue, reg)
+
+
+def new_done(calls: int) -> Done:
+    """Room for so many calls."""
+    call, code, task, wait = np.zeros((4, calls), np.int64)
+    result, scanned, freed, sleeps = np.zeros((4, calls), np.int32)
+    return Done(call, code, task, result, scanned, freed, sleeps, wait)

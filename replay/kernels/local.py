@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 
+from replay.kernels.compiled import inlined
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -55,6 +57,10 @@ class Locals(NamedTuple):
         Filled for unmaps: the event of the mapping that ends; -1 unknown.
     pushed : ndarray of bool, shape (n,)
         Filled: mappings that are on their stack before their return.
+    spared : ndarray of bool, shape (n,)
+        Mappings that another machine does not need.
+    below : ndarray of int32, shape (n,)
+        Filled: spared ones below a mapping, or held at a switch.
     """
 
     kind: NDArray[np.uint8]
@@ -67,6 +73,8 @@ class Locals(NamedTuple):
     status: NDArray[np.uint8]
     partner: NDArray[np.int32]
     pushed: NDArray[np.bool_]
+    spared: NDArray[np.bool_]
+    below: NDArray[np.int32]
 
 
 class Stacks(NamedTuple):
@@ -84,6 +92,16 @@ class Stacks(NamedTuple):
     depth: NDArray[np.int64]
     certain: NDArray[np.bool_]
     held: NDArray[np.int32]
+
+
+@inlined
+def _spared(events: Locals, stacks: Stacks, stack: int) -> int:
+    """Mappings on a stack that another machine does not need."""
+    number = 0
+    for level in range(min(stacks.depth[stack], stacks.held.shape[1])):
+        event = stacks.held[stack, level]
+        number += event >= 0 and events.spared[event]
+    return number
 
 
 @numba.njit(cache=True, nogil=True)
@@ -132,6 +150,7 @@ def run(
                 # The interrupt came after the interrupted task's push, before its return.
                 events.slot[outer] = slot
                 events.depth[outer] = depth[stack]
+                events.below[outer] = _spared(events, stacks, stack)
                 events.status[outer] = ORDERED
                 pushed[outer] = True
                 held[stack, min(depth[stack], per_cpu)] = outer
@@ -146,6 +165,7 @@ def run(
                 below = (seen - base) // increment
                 depth[stack] = below if 0 <= below < per_cpu else 0
             events.depth[i] = depth[stack]
+            events.below[i] = _spared(events, stacks, stack)
             held[stack, min(depth[stack], per_cpu)] = i
             depth[stack] += 1
             certain[stack] = True
@@ -163,4 +183,5 @@ def run(
                 certain[stack] = True
         else:
             events.depth[i] = depth[stack]
+            events.below[i] = _spared(events, stacks, stack)
     return strays, misfits

@@ -49,7 +49,7 @@ def local_stacks(events: int) -> Case:
         done = kernel.Locals(
             kind, task, cpu, cpu * 16 + deep, np.full(n, -1, np.int32),
             *np.full((2, n), -1, np.int32), np.zeros(n, np.uint8), np.full(n, -1, np.int32),
-            np.zeros(n, np.bool_),
+            *np.zeros((2, n), np.bool_), np.zeros(n, np.int32),
         )  # fmt: skip
         stacks = kernel.Stacks(
             np.zeros(40, np.int64), np.ones(40, np.bool_), np.full((40, 17), -1, np.int32)
@@ -74,16 +74,18 @@ def waiting(events: int) -> Case:
     both = [np.repeat(column, 2) for column in (page, task, time)]
     both[2][1::2] += 30_000
     by = np.argsort(both[2], kind="stable")
-    columns = [np.ascontiguousarray(column[by]) for column in (code, *both)]
     n = 2 * pairs
+    rows = np.zeros(n, kernel.CALL)
+    for name, column in zip(("code", "page", "task", "time"), (code, *both), strict=True):
+        rows[name] = column[by]
+    load = kernel.load_of(rows)
+    kernel.link(load, 0, n, np.full(40, -1, np.int64))
 
     def once() -> list[int]:
-        load = kernel.Load(
-            *columns, np.zeros(n, np.int64), *np.zeros((4, n), np.int32), np.zeros(n, np.int64),
-            np.zeros((n, 2), np.int32),
-        )  # fmt: skip
-        out = kernel.run(new_pool(32, 4096), load, 40, 5000, True, new_gauges(32, 0, 1, 0))  # noqa: FBT003
-        return [*map(int, out), int(load.wait.sum()), int(load.sleeps.sum())]
+        loop, done = kernel.new_loop(40, 0), kernel.new_done(n + 1)
+        gauges = new_gauges(32, 0, 1, 0)
+        over = kernel.run(new_pool(32, 4096), load, loop, done, 5000, True, gauges)  # noqa: FBT003
+        return [int(over), *loop.reg.tolist(), int(done.wait.sum()), int(done.sleeps.sum())]
 
     return Case(once, n * 5 * 8)
 

@@ -93,13 +93,12 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
         what_if=[], outcome=outcomes.busy_outcome(), other=None, validation=Result()
     )
 
-    def what_if(done: object, target: object, **options: object) -> Outcome:
-        calls.what_if.append((target, options))
-        return calls.other or calls.outcome  # type: ignore[no-any-return]
+    def what_if(*machines: object, **options: object) -> tuple[Outcome, Outcome]:
+        calls.what_if.append((machines[-1], options))
+        return calls.outcome, calls.other or calls.outcome
 
     fake: Any = ModuleType("replay.run")
     fake.replay_events = lambda *_, **__: None
-    fake.outcome_of = lambda *_, **__: calls.outcome
     monkeypatch.setitem(sys.modules, "replay.run", fake)
     fake = ModuleType("replay.windows")
     fake.replay = lambda *_, **__: calls.outcome

@@ -9,8 +9,9 @@ import pytest
 from collectors.events import SCHEMA
 from collectors.pages import PageMap, calibrate
 from replay.machine import Machine
-from replay.run import outcome_of, replay_events
+from replay.run import replay_events
 from replay.validate import validate
+from tests.replay.whole import outcome_of
 
 HUGE = (1 << 63) + 4096
 

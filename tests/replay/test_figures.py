@@ -10,8 +10,6 @@ import pytest
 
 from collectors.events import SCHEMA
 from replay import costs as formula
-from replay.arena import arena_figures
-from replay.arena_tally import arena_tally
 from replay.costing import Work, cost_of
 from replay.kernels import arena_use
 from replay.layout import layout_of
@@ -19,7 +17,8 @@ from replay.locals import replay_locals
 from replay.machine import Machine
 from replay.outcome import LocalOutcome, PoolOutcome
 from replay.pool import window_of
-from replay.sites import UNKNOWN_SITE, call_sites
+from replay.sites import UNKNOWN_SITE
+from tests.replay.whole import arena_figures, arena_tally, call_sites
 
 I386 = Machine(arch="i386", pae=True, cpus=4, ram=((0, 1 << 30),))
 ARM = Machine(arch="arm", cpus=4, nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))

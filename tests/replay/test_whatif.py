@@ -12,11 +12,15 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
 from hmtrace.cli.presets import presets
+from hmtrace.report.document import outcome_document
+from replay import spooled_rows, whatif_pool
 from replay.machine import Machine
-from replay.run import Replayed, outcome_of, replay_events
 from replay.whatif import what_if
+from tests.expected import REPORTS
+from tests.replay.test_windows import same
 
 if TYPE_CHECKING:
+    from collectors.capture import Capture
     from replay.outcome import Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -26,24 +30,58 @@ ARM = "arm-61-1g-minix"
 
 
 @cache
-def captured(name: str) -> tuple[Replayed, dict[str, Any], Outcome]:
+def opened(name: str) -> tuple[Capture, Machine]:
     capture = open_capture(FIXTURES / name)
+    return capture, Machine.from_facts(capture.facts.values())[0]
+
+
+def both(name: str, target: Machine, **options: Any) -> tuple[Outcome, Outcome]:
+    """Outcomes on the captured machine and on another one."""
+    capture, machine = opened(name)
     values = capture.facts.values()
-    machine, _ = Machine.from_facts(values)
-    done = replay_events(capture.events, machine, values=values, lost=capture.lost)
-    return done, values, outcome_of(done, values, capture.lost, clock_is_ns=True)
+    return what_if(capture.events, machine, target, values=values, lost=capture.lost, **options)
+
+
+@cache
+def captured(name: str) -> Outcome:
+    return both(name, opened(name)[1])[0]
 
 
 def replayed(name: str, *, placement: str = "class", timing: str = "closed", **to: Any) -> Outcome:
-    done, values, _ = captured(name)
-    target = done.machine.with_options(**to)
-    return what_if(done, target, values=values, placement=placement, timing=timing)
+    target = opened(name)[1].with_options(**to)
+    return both(name, target, placement=placement, timing=timing)[1]
+
+
+@pytest.mark.parametrize("name", sorted(REPORTS))
+@pytest.mark.parametrize(
+    ("to", "options"),
+    [
+        ({"split": "2g"}, {}),
+        ({"pkmap": 64, "cpus": 3, "vmalloc": 256 << 20}, {}),
+        ({"vmalloc": 512 << 20}, {"placement": "same-pfn", "timing": "fixed"}),
+    ],
+    ids=["2g", "pkmap", "same-pfn"],
+)
+def test_small_windows_give_the_figures_of_the_whole_trace(
+    name: str, to: dict[str, Any], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = opened(name)[1]
+    try:
+        target = machine.with_options(**to)
+    except HmtraceError:  # a split, or a pool, that this architecture has not
+        target = machine
+    expected = both(name, target, **options)
+    monkeypatch.setattr(spooled_rows, "IN_MEMORY", 1 << 12)  # nearly all of it on disk
+    monkeypatch.setattr(whatif_pool, "AT_ONCE", 1000)
+    found = both(name, target, rows=2_000, **options)
+    for one, other in zip(found, expected, strict=True):
+        same(outcome_document(one), outcome_document(other))
 
 
 @pytest.mark.parametrize("name", [HOG, MINIX, ARM])
 @pytest.mark.parametrize("placement", ["class", "same-pfn"])
 def test_the_same_machine_gives_the_same(name: str, placement: str) -> None:
-    _, _, before = captured(name)
+    before = captured(name)
     after = replayed(name, placement=placement)
     for key in ("maps", "hits", "new_mappings", "passes", "wraps", "flushes", "waits", "max_used"):
         assert getattr(after.pool, key) == getattr(before.pool, key), key
@@ -57,13 +95,13 @@ def test_without_highmem_nothing_is_mapped(name: str) -> None:
     after = replayed(name, split="2g")
     assert after.pool.maps == after.pool.waits == after.pool.flushes == 0
     assert after.local.maps == after.local.tlb_single == 0
-    _, _, before = captured(name)
+    before = captured(name)
     assert after.local.lowmem == before.local.maps + before.local.lowmem
     assert after.cost.total_ns < before.cost.total_ns
 
 
 def test_a_larger_pool_spares_the_sleepers() -> None:
-    _, _, before = captured(HOG)
+    before = captured(HOG)
     assert before.pool.waits == 36
     after = replayed(HOG, pkmap=1024)
     assert after.pool.waits == 0
@@ -87,7 +125,7 @@ def test_a_pool_too_small_for_one_task_deadlocks_and_says_so() -> None:
 
 
 def test_more_cpus_cost_more_per_flush() -> None:
-    _, _, before = captured(MINIX)
+    before = captured(MINIX)
     after = replayed(MINIX, cpus=8)
     assert after.pool.flushes == before.pool.flushes
     assert after.tlb.ipis > before.tlb.ipis
@@ -102,14 +140,14 @@ def test_less_lowmem_is_a_lower_bound() -> None:
 def test_same_pfn_moves_pages_over_the_border() -> None:
     """With vmalloc=512M the border sinks: lowmem pages of the capture become highmem."""
     after = replayed(HOG, vmalloc=512 << 20, placement="same-pfn")
-    _, _, before = captured(HOG)
+    before = captured(HOG)
     assert after.local.maps > before.local.maps
     assert after.local.maps + after.local.lowmem == before.local.maps + before.local.lowmem
 
 
 def test_highmem_that_is_full_spills_into_lowmem() -> None:
     """With 882 MiB there are 2 MiB of highmem, less the low watermark: the first pages get it."""
-    _, _, before = captured(MINIX)
+    before = captured(MINIX)
     maps = []
     for mib in (882, 884, 888):
         after = replayed(MINIX, ram=mib << 20)
@@ -125,9 +163,8 @@ def test_highmem_that_is_full_spills_into_lowmem() -> None:
 
 @pytest.mark.parametrize("name", [preset.name for preset in presets()])
 def test_a_pc_workload_on_every_preset(name: str) -> None:
-    done, values, before = captured(MINIX)
-    target = target_machine(done.machine, Path(name))
-    after = what_if(done, target, values=values)
+    before = captured(MINIX)
+    _, after = both(MINIX, target_machine(opened(MINIX)[1], Path(name)))
     assert after.layout.highmem_bytes > 0
     assert after.pool.maps == before.pool.maps  # all have room for the few pages of this trace
     assert after.local.maps == before.local.maps
@@ -137,16 +174,15 @@ def test_a_pc_workload_on_every_preset(name: str) -> None:
 
 
 def test_forced_mappings_map_lowmem_too() -> None:
-    done, values, before = captured(MINIX)
-    after = what_if(done, default_machine("x86_64", None), values=values)
+    before = captured(MINIX)
+    _, after = both(MINIX, default_machine("x86_64", None))
     assert after.pool.maps == 0
     assert after.local.maps == before.local.maps + before.local.lowmem
 
 
 def test_unknown_words_are_refused() -> None:
-    done, values, _ = captured(HOG)
     with pytest.raises(HmtraceError) as error:
-        what_if(done, done.machine, values=values, placement="sideways")
+        replayed(HOG, placement="sideways")
     assert error.value.exit_code == 2
 
 

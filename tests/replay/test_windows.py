@@ -16,11 +16,12 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.report.document import outcome_document
 from replay.machine import Machine
-from replay.run import outcome_of, replay_events
+from replay.run import replay_events
 from replay.validate import validate
 from replay.validate_windows import validate_windows
 from replay.windows import replay
 from tests.expected import REPORTS
+from tests.replay.whole import outcome_of
 
 if TYPE_CHECKING:
     from collectors.capture import Capture

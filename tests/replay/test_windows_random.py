@@ -15,6 +15,7 @@ from replay.layout import layout_of
 from replay.machine import Machine
 from replay.validate import validate
 from replay.validate_windows import validate_windows
+from replay.whatif import what_if
 from replay.windows import replay
 from tests.replay.test_windows import same
 
@@ -113,6 +114,18 @@ def test_small_windows_and_one(seed: int, rows: int, machine: Machine) -> None:
     options: dict[str, Any] = {"values": VALUES if seed % 3 else {}, "lost": lost}
     expected = outcome_document(replay(events, machine, **options))
     same(outcome_document(replay(events, machine, rows=rows, **options)), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("placement", ["class", "same-pfn"])
+def test_another_machine_in_small_windows_and_one(seed: int, placement: str) -> None:
+    events = table(seed, 600)
+    target = I386.with_options(pkmap=16, cpus=2, vmalloc=256 << 20)
+    options: dict[str, Any] = {"values": VALUES if seed % 3 else {}, "placement": placement}
+    expected = what_if(events, I386, target, **options)
+    found = what_if(events, I386, target, rows=31, **options)
+    for one, other in zip(found, expected, strict=True):
+        same(outcome_document(one), outcome_document(other))
 
 
 @pytest.mark.parametrize("seed", range(4))

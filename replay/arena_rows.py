@@ -1,0 +1,82 @@
+"""The events of a trace that the arena's replay looks at, picked out window by window.
+
+That replay goes over them several times; they are few beside those of the pool and the local
+mappings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from replay.pool import window_of
+from replay.pool_stream import is_window_flush
+from replay.tasks import own_events
+
+if TYPE_CHECKING:
+    from replay.layout import Layout
+    from replay.windows import Window
+
+_MANY: Final = (
+    "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "pool_flush", "flush_unused",
+    "sched_out", "sched_in", "switch",
+)  # fmt: skip
+"""Operations that the arena's replay does not look at."""
+_IDLE: Final = (
+    "comm", "page", "pfn", "caller", "site", "next_pid", "blocked", "nr_lazy_max", "reason",
+    "duration", "stack",
+)  # fmt: skip
+"""Columns that it does not look at."""
+
+
+class ArenaRows:
+    """The events that the arena's replay looks at.
+
+    Those are the arena's own, and the next event of a task behind each of them: it shows that
+    a call without a return is over.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Rows of the whole table that are kept.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.rows = np.zeros(0, np.int64)
+        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
+        self._parts: list[pl.DataFrame] = []
+        self._waiting = pl.Series("pid", [], pl.Int32)
+
+    def feed(self, window: Window) -> None:
+        """Take a window."""
+        table = (
+            window.table.drop(_IDLE, strict=False)
+            .with_row_index("row", window.first_row)
+            .with_columns(wanted=~(pl.col("op").is_in(_MANY) | self._of_pool))
+        )
+        own = own_events(table.lazy()).select("row", "pid", "wanted").collect()
+        follows = own.filter(
+            pl.col("wanted")
+            .shift(1)
+            .over("pid")
+            .fill_null(pl.col("pid").is_in(self._waiting.implode()))
+        )
+        after = table.get_column("row").is_in(follows.get_column("row").implode())
+        kept = table.filter(pl.col("wanted") | after)
+        self.rows = np.concatenate([self.rows, kept.get_column("row").to_numpy().astype(np.int64)])
+        self._parts.append(kept.drop("row", "wanted"))
+        latest = own.group_by("pid").agg(pl.col("wanted").last())
+        seen = latest.get_column("pid").implode()
+        self._waiting = pl.concat(
+            [
+                self._waiting.filter(~self._waiting.is_in(seen)),
+                latest.filter("wanted").get_column("pid"),
+            ]
+        )
+
+    def table(self, schema: pl.Schema) -> pl.DataFrame:
+        """The events kept, as an event table of their own; `schema` is that of the whole one."""
+        empty = pl.DataFrame(schema=schema)
+        return pl.concat([*self._parts, empty.drop(_IDLE)])
