@@ -7,7 +7,6 @@ could name a task could put an escape sequence into it. Everything foreign passe
 from __future__ import annotations
 
 import re
-import unicodedata
 
 NA = "n/a"
 """Shown where a figure is not known."""
@@ -17,7 +16,6 @@ GLUE = "\N{BRAILLE PATTERN BLANK}"
 every white space, the no-break space included. :func:`unglued` turns it into a blank."""
 
 _TIMES = ((1e3, "µs"), (1e6, "ms"), (1e9, "s"))
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SIZES = (
     ("EiB", 1 << 60, 10 << 60),
     ("TiB", 1 << 40, 10 << 40),
@@ -43,7 +41,8 @@ def clean(text: object, limit: int = 200) -> str:
     -------
     str
         One line: control and format characters (escape sequences, direction overrides),
-        surrogates and unassigned code points are written as ``\x1b`` or ``\u202e``.
+        surrogates, unassigned code points, and blanks other than the ordinary one, which would
+        make two names look alike, are written as ``\x1b`` or ``\u202e``.
 
     Examples
     --------
@@ -62,7 +61,7 @@ def clean(text: object, limit: int = 200) -> str:
 
 
 def _escaped(char: str) -> str:
-    if unicodedata.category(char) not in _UNSAFE:
+    if char.isprintable():
         return char
     code = ord(char)
     if code < 0x100:
