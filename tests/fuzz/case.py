@@ -25,6 +25,7 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
     "report": ("report", "@", "--color", "always"),
     "report-json": ("report", "@", "--format", "json"),
     "report-costs": ("report", "@", "--format", "json", "--costs", "@costs.toml"),
+    "report-calibrate": ("report", "@", "--calibrate"),
     "validate": ("validate", "@"),
     "validate-json": ("validate", "@", "--format", "json"),
     "replay": ("replay", "@", "--split", "2g", "--color", "always"),
@@ -32,6 +33,7 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
     "replay-fixed": (
         "replay", "@", "--cpus", "1", "--timing", "fixed", "--placement", "same-pfn",
     ),
+    "replay-calibrate": ("replay", "@", "--calibrate", "--pkmap", "64", "--format", "json"),
     "replay-machine": ("replay", "@", "--machine", "@machine.toml"),
     "stdin": ("info", "-"),
     "buffer": ("info", "@:inner"),

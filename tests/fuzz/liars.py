@@ -26,6 +26,17 @@ NAMES: Final = (
 )  # fmt: skip
 
 
+_KERNEL, _GUEST_KERNEL = (1 << 64) - 128, (1 << 64) - 2176
+_CONTEXTS: Final = (
+    _KERNEL, _KERNEL, _GUEST_KERNEL, *((1 << 64) - n for n in (32, 512, 2048, 2560, 4095, 4096))
+)  # fmt: skip
+"""enum perf_callchain_context, what is at its borders, and the kernel's more often."""
+
+
+_FUNCTIONS: Final = "".join(f"{0xC1000000 + 0x1000 * n:08x} T f{n}\n" for n in range(4))
+"""Symbols of a table of the functions in call chains."""
+
+
 class Lies:
     """Which numbers of a file are replaced; decided when their count is known."""
 
@@ -210,6 +221,18 @@ def _dat(spec: tracedat.FileSpec, lies: Lies) -> bytes:
     return writer.v6() if spec.version == 6 else writer.v7()
 
 
+def _chain(rng: random.Random) -> tuple[int, ...]:
+    """A call chain: contexts and a few functions again and again, or any numbers."""
+    if rng.random() < 0.2:
+        return tuple(rng.choice(INTERESTING) for _ in range(rng.randrange(4)))
+    found: list[int] = []
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        found.append(rng.choice(_CONTEXTS))
+        length = rng.choice((0, 1, 2, 4, 127))
+        found += [0xC1000000 + 0x800 * rng.randrange(8) for _ in range(length)]
+    return tuple(found)
+
+
 def perf_spec(rng: random.Random, *, honest: bool = False) -> perfdata.FileSpec:
     """What a perf.data file holds, drawn at random."""
     word = rng.choice((4, 8))
@@ -221,6 +244,8 @@ def perf_spec(rng: random.Random, *, honest: bool = False) -> perfdata.FileSpec:
         perfdata.PERIOD,
     )  # fmt: skip
     kind = perfdata.USUAL | sum(bit for bit in optional if rng.random() < 0.2)
+    if rng.random() < 0.4:
+        kind |= perfdata.CALLCHAIN
     if not honest and rng.random() < 0.1:
         kind ^= 1 << rng.randrange(24)
     size = rng.choice((64, 96, 128, 136))
@@ -242,18 +267,25 @@ def perf_spec(rng: random.Random, *, honest: bool = False) -> perfdata.FileSpec:
             number = rng.randrange(len(listed))
             cpu, tid = rng.choice((0, 1, 7, 65535, 1 << 31)), rng.choice((0, 5, 7, 8, -1))
             if rng.random() < 0.3:
-                what = rng.choice(("comm", "fork", "exit", "lost", "lost_samples", "round"))
+                kinds = ("comm", "fork", "exit", "lost", "lost_samples", "round", "mmap")
+                what = rng.choice(kinds)
                 found.append(
                     perfdata.SideSpec(
                         what, now, cpu, tid, rng.choice(NAMES), parent=5,
                         count=rng.choice((1, 5, 1 << 40, (1 << 64) - 1)),
                     )
+                    if what != "mmap" else
+                    perfdata.SideSpec(
+                        what, now, cpu, tid, rng.choice(("[kernel.kallsyms]_text", *NAMES)),
+                        parent=0xC1000000, count=rng.choice((0x3000, *INTERESTING)),
+                    )
                 )  # fmt: skip
                 continue
             payload = _payload(rng, listed[number], order)
-            chain = tuple(rng.choice(INTERESTING) for _ in range(rng.randrange(4)))
             found.append(
-                perfdata.SampleSpec(now, cpu, tid, payload, number, chain=chain, id=10 + 2 * number)
+                perfdata.SampleSpec(
+                    now, cpu, tid, payload, number, chain=_chain(rng), id=10 + 2 * number
+                )
             )
         return found
 
@@ -261,7 +293,8 @@ def perf_spec(rng: random.Random, *, honest: bool = False) -> perfdata.FileSpec:
     return perfdata.FileSpec(
         attrs, items(), order=order, word=word, form=rng.choice(("file", "pipe")),
         compress=compress, compressed2=bool(compress) and rng.random() < 0.5,
-        kallsyms=rng.choice(("", "c126f820 T kmap_high\n")), cpus=rng.choice((1, 2, 1 << 31)),
+        kallsyms=rng.choice(("", "c126f820 T kmap_high\n", _FUNCTIONS)),
+        cpus=rng.choice((1, 2, 1 << 31)),
         comms={rng.randrange(10): rng.choice(NAMES) for _ in range(3)},
         tracing=rng.random() < 0.95,
         parts=[items() for _ in range(rng.choice((0, 0, 2)))],

@@ -9,7 +9,7 @@ import lzma
 import random
 import tarfile
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,8 @@ import zstandard
 from tests.fuzz import liars, streams
 from tests.fuzz.case import CONVERTED, OPEN, SPOOLED, WINDOWS, Case
 from tests.fuzz.mutate import mutate
-from tests.writers import ftracetext, perfdata, tracedat
+from tests.writers import ftracetext, graphtext, perfdata, tracedat
+from tests.writers.graphtext import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,11 +29,11 @@ WAITERS: Final = FIXTURES / "i386-hog-a-waiters-pae-smp2"
 FACTS: Final = (
     "cmdline", "config", "cpuinfo", "dmesg", "iomem", "kallsyms", "kprobe_events",
     "kprobe_profile", "meminfo", "pkmap.start", "state.json", "stats", "version",
-    "vmallocinfo.start", "zoneinfo", "trace_clock",
+    "vmallocinfo.start", "zoneinfo", "trace_clock", "trace_settings",
 )  # fmt: skip
 COMMANDS: Final = (
-    "info", "info-json", "report", "report-json", "validate", "validate-json", "replay",
-    "replay-json", "replay-fixed",
+    "info", "info-json", "report", "report-json", "report-calibrate", "validate",
+    "validate-json", "replay", "replay-json", "replay-fixed", "replay-calibrate",
 )  # fmt: skip
 WAYS_OF_A_TRACE: Final = (
     OPEN, SPOOLED, WINDOWS, WINDOWS, WINDOWS, CONVERTED, CONVERTED, "csv", "lines", "stdin",
@@ -168,17 +169,107 @@ def written_text() -> list[bytes]:
 
 def ftrace_seeds() -> list[Case]:
     real = texts("i386-*", ("trace.txt.gz", "trace_*.txt.gz"))
-    folder = FIXTURES / "i386-minix-pae-smp2"
-    beside = {
-        "event_formats": plain(folder / "event_formats.gz"),
-        "saved_cmdlines": plain(folder / "saved_cmdlines"),
-    }
-    numbers = [
-        Case("ftrace-text", {"input": data, **beside}, "input")
-        for name, data in real.items()
-        if name.endswith(("trace_raw.txt.gz", "trace_hex.txt.gz"))
+    return single("ftrace-text", [*written_text(), _STACKS, _FIELDS, *real.values()])
+
+
+_STACKS: Final = (
+    b"# tracer: nop\n#\n"
+    b"  bash-7  [001] d..1.  1.000100: p: (kmap_high+0x0/0x260) page=0xf6000028\n"
+    b"  bash-7  [001] d..1.  1.000101: <stack trace>\n"
+    b" => kmap_high\n => dir_get_page+0x12/0x40 [minix] <f8000012>\n => do_syscall_64\n"
+    b"  bash-7  [001] .....  1.000102: r: (f+0x4/0x90 <- kmap_high) vaddr=0xff001000\n"
+    b"  bash-7  [001] .....  1.000103: <user stack trace>\n =>  <b7f00000>\n => /bin/sh[+0x10]\n"
+    b"  a b-8   [000] .....  1.000200: kmap_high <-f\n"
+    b"  a b-8   [000] .....  1.000201: <stack trace>\n => kmap_high\n => f\n => f\n\n"
+    b"  a b-8   [000] d..1.  1.000300: u: (kunmap_high+0x0/0x90) page=0xf6000028\n"
+)
+_FIELDS: Final = (
+    b"  bash-7  [001] d..1.  1.000100: kmap_high: __probe_ip=0xc126f820 (3240556576) "
+    b"page=0xf6000028 (4127195176)\n"
+    b"  bash-7  [001] .....  1.000101: kmap_high_ret: __probe_func=0xc126f820 (3240556576) "
+    b"__probe_ret_ip=0xc126f900 (3240556800) vaddr=0xff001000 (4278194176)\n"
+    b"  bash-7  [001] d..2.  1.000102: sched_switch: next_prio=0x78 (120) next_pid=0x8 (8) "
+    b"next_comm=a b prev_state=0x2 (2) prev_prio=0x78 (120) prev_pid=0x7 (7) prev_comm=bash\n"
+)
+"""Stack traces, and option ``fields`` of newer kernels."""
+
+
+def graph_seeds() -> list[Case]:
+    """function_graph in several choices of columns, and as the fixture has it."""
+    calls = [
+        Call(
+            "minix_lookup", [Call("kmap_high", [Call("flush_all_zero_pkmaps")]), Call("schedule")]
+        ),
+        Call("kunmap_high"),
+        Call("vm_map_ram", [Call("alloc_vmap_area")]),
     ]
-    return [*single("ftrace-text", [*written_text(), *real.values()]), *numbers]
+    columns = (
+        "abs rel cpu task flags times", "abs cpu task times", "cpu times", "rel cpu times",
+        "abs cpu task flags", "task times", "report",
+    )  # fmt: skip
+    made = [
+        graphtext.write(3 * calls, set(c.split()), with_header=n % 3 > 0, cpu=1, pid=112)[0]
+        for n, c in enumerate(columns)
+    ]
+    made.append(
+        " 0)   3.100 us    |  } /* kmap_high <-minix_lookup ret=0xff800000 */\n"
+        " 0)   0.123 us    |  kunmap_high [minix](); /* = 0xff801000 */\n"
+        " 0)               |  kmap_high(page=0xc0de, prot=1) { /* <-dir_get_page */\n"
+        " 0)               |    /* kmap_high: (kmap_high+0x0/0x260) page=0xf69b9db0 */\n"
+        " 0)   ==========> |\n 0)               |  alloc_vmap_area() {\n 0)   <========== |\n"
+        " ------------------------------------------\n 0)  kswapd0-50   =>   bash-112   \n"
+        " ------------------------------------------\n\n"
+        " 0) + 10.120 us   |  } /* = -12 */\n 0)   9.000 us    |  } /* kmap_high = 0xff802000 */\n"
+    )
+    real = texts("i386-func-*", ("trace_graph.txt.gz",))
+    return single("function-graph", [*(text.encode() for text in made), *real.values()])
+
+
+_NUMBERED: Final = (
+    b"# tracer: nop\n#\n5 0 1000000001 type: 1580\nCPU:1 [LOST 7 EVENTS]\n"
+    b"5 1 1000000002 # c1179121 begin of it: # 3\n5 1 1000000003 : c1280010 : count 5\n"
+    b"5 1 1000000004 # f8000004 from trace_printk()\n5 1 1000000005 # 77 buf: 01 02\n"
+    b"0 0 1000000006 c126f824 c1280000\n0 0 1000000008 type: 370\n5 1 1000000009 type: 4\n"
+    b"5 1 99999999999999999999 type: 4\n"
+)
+"""Option ``raw``: every kind of line."""
+_FORMATS: Final = (
+    b"name: anything\nID: 1580\nformat:\n"
+    b"\tfield:unsigned long __probe_ip;\toffset:8;\tsize:4;\tsigned:0;\n"
+    b"name: sched_switch\nID: 370\nformat:\n"
+    b"\tfield:pid_t prev_pid;\toffset:24;\tsize:4;\tsigned:1;\n"
+)
+
+
+def numbered_seeds() -> list[Case]:
+    """Options raw and hex, with what explains the numbers beside them."""
+    folder = FIXTURES / "i386-minix-pae-smp2"
+    saved = plain(folder / "saved_cmdlines")
+    probes = plain(folder / "kprobe_events")
+    real = texts(folder.name, ("trace_raw.txt.gz", "trace_hex.txt.gz"))
+    kept = {
+        "event_formats": plain(folder / "event_formats.gz"),
+        "saved_cmdlines": saved,
+        "kprobe_events": probes,
+    }
+    found = [Case("numbered-text", {"input": data, **kept}, "input") for data in real.values()]
+    beside = {
+        "event_formats": _FORMATS,
+        "saved_cmdlines": b"5 a name\n",
+        "kprobe_events": b"p:hm/anything vfree addr=%ax:x32\n",
+        "kallsyms": b"c1179100 t tracing_mark_write\nc126f820 T kmap_high\nc1280000 T f\t[mine]\n",
+        "trace_clock": b"[local] global\n",
+    }
+    found.append(Case("numbered-text", {"input": _NUMBERED, **beside}, "input"))
+    binary = {
+        "trace.dat": _honest_dat(random.Random(1), 7, "none"),
+        "perf.data": perfdata.write(liars.perf_spec(random.Random(2), honest=True)),
+    }
+    found += [
+        Case("numbered-text", {"input": _NUMBERED.replace(b"1580", b"1500"), name: data}, "input")
+        for name, data in binary.items()
+    ]
+    return found
 
 
 def report_seeds() -> list[Case]:
@@ -238,7 +329,12 @@ def make_dat(rng: random.Random) -> Case:
 
 def perf_seeds() -> list[Case]:
     rng = random.Random(2)
-    made = [perfdata.write(liars.perf_spec(rng, honest=True)) for _ in range(6)]
+    specs = [liars.perf_spec(rng, honest=True) for _ in range(6)]
+    for spec in specs[:3]:  # call chains
+        spec.attrs = [
+            replace(a, sample_type=a.sample_type | perfdata.CALLCHAIN) for a in spec.attrs
+        ]
+    made = [perfdata.write(spec) for spec in specs]
     return single("perf.data", made)
 
 
@@ -428,8 +524,10 @@ _COSTS: Final = b'invlpg = 140\nipi_cpu = 2.5\n[walk]\nvalue = 90\nunit = "ns"\n
 
 
 def toml_seeds() -> list[Case]:
+    presets = sorted((Path(__file__).parents[2] / "replay" / "presets").glob("*.toml"))
     return [
-        Case("machine-toml", {"machine.toml": text}, "machine.toml") for text in (_MACHINE, _RANGES)
+        Case("machine-toml", {"machine.toml": text}, "machine.toml")
+        for text in (_MACHINE, _RANGES, *(path.read_bytes() for path in presets))
     ]
 
 
@@ -470,6 +568,8 @@ def stream_seeds() -> list[Case]:
 
 READERS: Final = (
     Reader("ftrace-text", ftrace_seeds),
+    Reader("function-graph", graph_seeds),
+    Reader("numbered-text", numbered_seeds),
     Reader("trace-cmd-report", report_seeds),
     Reader("perf-script", script_seeds),
     Reader(
