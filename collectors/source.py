@@ -215,6 +215,8 @@ def _open(
     progress: Callable[[int, int], None] | None,
 ) -> Source:
     if shown == "-":
+        if sys.stdin is None:  # closed by the caller
+            raise HmtraceError("is closed: there is nothing to read", source="<stdin>")
         return _from_stream(sys.stdin.buffer, shown, formats, progress)
     where = Path(shown)
     if where.is_dir():
@@ -246,6 +248,9 @@ def _from_file(
             "this file is a judge of tests, not a trace of what users can record", source=shown
         )
     with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:  # tracefs and procfs do not tell sizes
+            streamed = _from_stream(file, shown, formats, progress)
+            return replace(streamed, folder=path.parent, facts=_facts(path.parent))
         data_file, packed = _plain(file, shown, progress)
         with data_file:
             if is_tar(data_file):
@@ -294,7 +299,7 @@ def _from_stream(
             size += len(piece)
             if size > MAX_BYTES:
                 raise HmtraceError(f"more than {MAX_BYTES >> 30} GiB", source=name)
-            spool.write(piece)
+            _put(spool, piece, name)
         spool.seek(0)
         data_file, _ = _plain(spool, name, progress)
         with data_file:
@@ -342,7 +347,7 @@ def _from_folder(
 ) -> Source:
     """Take the richest trace of a capture folder."""
     notes: list[str] = []
-    for path in _candidates(folder):
+    for path in trace_files(folder):
         head = _peek(path)
         if not head:
             notes.append(f"{path.name} is empty and was passed over")
@@ -367,7 +372,7 @@ def _folders_with_a_trace(folder: Path) -> str:
     """Beginning of a hint: captures that lie one level deeper; empty where there are none."""
     try:
         below = [path for path in sorted(folder.iterdir())[:_LOOKED_INTO] if path.is_dir()]
-        names = [path.name for path in below if next(_candidates(path), None) is not None]
+        names = [path.name for path in below if next(trace_files(path), None) is not None]
     except OSError:
         return ""
     if not names:
@@ -376,7 +381,7 @@ def _folders_with_a_trace(folder: Path) -> str:
     return f"give one of the captures in it: {', '.join(names[:3])}{more}; "
 
 
-def _candidates(folder: Path) -> Iterator[Path]:
+def trace_files(folder: Path) -> Iterator[Path]:
     """Files of a folder that may be its trace, best first."""
     files = {p.name: p for p in sorted(folder.iterdir()) if p.is_file()}
     for name in _PREFERRED:
@@ -437,9 +442,18 @@ def _plain(
     return spool, spool
 
 
-def _no_room(error: OSError, shown: str) -> HmtraceError:
+def _put(spool: BinaryIO, piece: bytes, name: str) -> None:
+    """Write a piece of a stream where it is kept."""
+    try:
+        spool.write(piece)
+        spool.flush()
+    except OSError as error:
+        raise _no_room(error, name, "copied") from None
+
+
+def _no_room(error: OSError, shown: str, done: str = "decompressed") -> HmtraceError:
     return HmtraceError(
-        f"cannot be decompressed to {tempfile.gettempdir()}: {error.strerror or error}",
+        f"cannot be {done} to {tempfile.gettempdir()}: {error.strerror or error}",
         source=shown,
         hint="set TMPDIR to a folder with more room",
     )

@@ -3,6 +3,8 @@
 Exit codes: 0 fine; 1 a check found something or a threshold failed; 2 wrong usage; 3 unreadable
 or damaged input. Beside these, as a shell would have them: 130 for Ctrl-C, 141 where the reader
 of a pipe went away, 143 for SIGTERM, and 70 (EX_SOFTWARE) for a bug in hmtrace itself.
+
+Nearly everything is imported where a Ctrl-C ends in silence, too.
 """
 
 from __future__ import annotations
@@ -10,20 +12,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
-
-from collectors.errors import HmtraceError
-from hmtrace import __version__
-from hmtrace.cli.output import ReaderGoneError
-from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from collectors.errors import HmtraceError
+
 EXIT_BUG = 70
 EXIT_READER_GONE = 141
 _MESSAGE_LIMIT = 2000
+_AGAIN = 0.02
+"""Seconds after which a lost signal is sent again."""
 
 
 def main() -> NoReturn:
@@ -35,7 +37,10 @@ def main() -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a bar still works
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run())
+    sys.unraisablehook = _unraisable
+    code = run()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to be tidied up
+    sys.exit(code)
 
 
 def run() -> int:
@@ -47,25 +52,34 @@ def run() -> int:
         Exit code.
     """
     try:
-        from hmtrace.cli import app
-        from hmtrace.compiled import use_cache_folder
+        return _run()
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
 
+
+def _run() -> int:
+    from collectors.errors import HmtraceError
+    from hmtrace.cli import app
+    from hmtrace.cli.output import ReaderGoneError
+    from hmtrace.compiled import use_cache_folder
+
+    try:
         use_cache_folder()
         app(prog_name="hmtrace")
     except HmtraceError as error:
         return _explain(error)
     except ReaderGoneError:
         return EXIT_READER_GONE
-    except KeyboardInterrupt:
-        return 130
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except Exception as error:
         return _confess(error)
     return 0
 
 
 def _explain(error: HmtraceError) -> int:
+    from hmtrace.report.text import clean
+
     sys.stderr.write(f"hmtrace: {clean(error, _MESSAGE_LIMIT)}\n")
     if error.hint:
         sys.stderr.write(f"  hint: {clean(error.hint, _MESSAGE_LIMIT)}\n")
@@ -74,6 +88,9 @@ def _explain(error: HmtraceError) -> int:
 
 def _confess(error: Exception) -> int:
     """Say that this is our fault; a full disk, a vanished file or too little memory are not."""
+    from hmtrace import __version__
+    from hmtrace.report.text import clean
+
     if isinstance(error, OSError):
         where = clean(error.filename) + ": " if error.filename is not None else ""
         sys.stderr.write(f"hmtrace: {where}{clean(error.strerror or error)}\n")
@@ -96,6 +113,15 @@ def _confess(error: Exception) -> int:
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     """Unwind, so that unfinished output files are removed."""
     sys.exit(128 + number)
+
+
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that came while a library was calling back, as LLVM does: it was lost."""
+    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    if what.exc_type in numbers:
+        threading.Timer(_AGAIN, os.kill, (os.getpid(), numbers[what.exc_type])).start()
+    else:
+        sys.__unraisablehook__(what)
 
 
 if __name__ == "__main__":

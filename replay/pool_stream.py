@@ -334,8 +334,9 @@ class PoolStream:
         rows = table.filter(wanted & ~is_anonymous())
         calls = np.zeros(rows.height, CALL)
         calls["row"] = rows.get_column("row").to_numpy()
-        for name in ("seq", "ts", "pid"):
+        for name in ("seq", "ts"):
             calls[name] = rows.get_column(name).to_numpy()
+        calls["pid"] = _pids(rows)
         calls["end_ts"] = rows.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()
         calls["returned"] = rows.get_column("end_seq").is_not_null().to_numpy()
         calls["is_open"] = ~calls["returned"]
@@ -377,10 +378,11 @@ class PoolStream:
         was_open[calls["row"] >= _first(table)] = True
         waiting = np.flatnonzero(calls["is_open"] & (calls["row"] < _first(table)))
         own = finished_by(table.lazy()).select("row", "seq", "pid").collect()
-        row, seq, pid = (
+        row, seq = (
             np.concatenate([calls[name][waiting], own.get_column(name).to_numpy()])
-            for name in ("row", "seq", "pid")
+            for name in ("row", "seq")
         )
+        pid = np.concatenate([calls["pid"][waiting], _pids(own)])
         follows = _next_of_task(pid, seq)
         at = np.searchsorted(row, calls["row"])
         is_own = at < row.size
@@ -522,6 +524,11 @@ def _events(
 
 def _first(table: pl.DataFrame) -> int:
     return int(table["row"][0]) if table.height else _FAR
+
+
+def _pids(rows: pl.DataFrame) -> NDArray[np.int32]:
+    """Tasks of rows; -1 for all that the trace does not tell."""
+    return rows.get_column("pid").fill_null(-1).to_numpy()
 
 
 def _next_of_task(pid: NDArray[np.int32], seq: NDArray[np.uint64]) -> NDArray[np.uint64]:

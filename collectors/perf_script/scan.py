@@ -79,12 +79,14 @@ def scan(
     capacity = rows.shape[0]
     status = Status.DONE
     while p < stop:
-        if at + 1 >= capacity:  # an event and its call chain stay together
-            status = Status.FULL
-            break
         end = find_byte(buf, p, n, _NEWLINES)
         c = load_byte(buf, p) if p < end else np.int64(10)
         kind: Any = np.int64(_PLAIN)
+        if c != 9:
+            if at + 1 >= capacity:  # an event and its call chain stay together
+                status = Status.FULL
+                break
+            work[Work.UNKEPT] = 1  # a chain stands under its event, not under another line
         if c in (35, 10, 13):  # a line of the header, a blank one
             at += no_event(NOTHING, p, out, values, rows, at, stats)
             p = end + 1
@@ -177,8 +179,6 @@ def scan(
             work[Work.UNKEPT] = 0
             stats[Stat.FAULTS] += seen[1]
             stats[Stat.BAD_VALUES] += seen[3]
-        else:
-            work[Work.UNKEPT] = 1
         heads[head, Head.COUNT] += 1
         count_event(out, stats, _ONE)
         p = end + 1

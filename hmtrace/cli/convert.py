@@ -14,8 +14,8 @@ import typer
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import convert_to_parquet, read
 from hmtrace.cli.options import CaptureArgument, ForceOption
-from hmtrace.cli.output import check_target, complete_file, stdout_errors
-from hmtrace.report.text import unglued
+from hmtrace.cli.output import check_target, complete_file, refuse_same, stdout_errors
+from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
@@ -75,8 +75,7 @@ def convert(
             sys.stdout.buffer.flush()
         _tell(opened, None)
         return
-    check_target(output, force=force)
-    _refuse_same(Path(capture), output)
+    check_target(output, force=force, captures=[capture])
     with complete_file(output, force=force) as temporary:
         if form is TableFormat.PARQUET:
             opened = convert_to_parquet(capture, temporary)
@@ -84,7 +83,7 @@ def convert(
             opened = read(capture)
             with temporary.open("wb") as file:
                 _write_text(opened, form, file)
-        _refuse_same(Path(opened.origin.trace), output)
+        refuse_same(Path(opened.origin.trace), output)
     _tell(opened, output)
 
 
@@ -108,12 +107,6 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
     return _ENDINGS[output.suffix]
 
 
-def _refuse_same(source: Path, output: Path) -> None:
-    """Keep a trace from being replaced by what was made of it."""
-    if output.exists() and source.exists() and output.samefile(source):
-        raise HmtraceError("this is the trace itself", source=str(output), exit_code=2)
-
-
 def _write_text(capture: Capture, form: TableFormat, file: BinaryIO) -> None:
     """Write the table as text, batch by batch."""
     from collectors.events import empty
@@ -135,4 +128,4 @@ def _tell(capture: Capture, output: Path | None) -> None:
 
         sys.stderr.write(f"hmtrace: warning: {unglued(lost_in_words(capture.lost))}\n")
     if output is not None:
-        sys.stderr.write(f"wrote {output}\n")
+        sys.stderr.write(f"wrote {clean(output)}\n")

@@ -39,7 +39,7 @@ def info(
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Show what a capture holds and what it can and cannot answer."""
-    target = Output.create(output_format, color, output, force=force)
+    target = Output.create(output_format, color, output, force=force, captures=[capture])
     opened = read(capture)
     from hmtrace.report.contents import contents_sections, facts_section, survey
     from hmtrace.report.findings import caveats_section

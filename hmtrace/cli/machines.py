@@ -208,9 +208,11 @@ def _costs(table: object, path: Path) -> Costs:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _FILE_LIMIT:
+        with path.open("rb") as file:  # a FIFO or a device does not tell its size
+            content = file.read(_FILE_LIMIT + 1)
+        if len(content) > _FILE_LIMIT:
             raise HmtraceError("is too large for a description", source=str(path), exit_code=2)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(content.decode())
     except OSError as error:
         raise HmtraceError(
             f"cannot be read: {error.strerror}", source=str(path), exit_code=2

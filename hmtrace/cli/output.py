@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from collectors.errors import HmtraceError
 from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console, RenderableType
 
@@ -61,9 +62,17 @@ class Output:
 
     @classmethod
     def create(
-        cls, output_format: Format, color: Color, path: Path | None, *, force: bool
+        cls,
+        output_format: Format,
+        color: Color,
+        path: Path | None,
+        *,
+        force: bool,
+        captures: Iterable[str] = (),
     ) -> Output:
         """Check the options before any slow work is done.
+
+        `captures` are what the command reads.
 
         Raises
         ------
@@ -71,7 +80,7 @@ class Output:
             Exit code 2: the file exists and ``--force`` is not given, or it cannot be written.
         """
         if path is not None and str(path) != "-":
-            check_target(path, force=force)
+            check_target(path, force=force, captures=captures)
         else:
             path = None
         return cls(output_format, color, path, force)
@@ -104,8 +113,6 @@ class Output:
             with stdout_errors():
                 sys.stdout.write(text)
                 sys.stdout.flush()
-        elif self.path.exists() and not self.path.is_file():
-            self.path.write_text(text, encoding="utf-8", errors="replace")  # /dev/null, a FIFO
         else:
             write_atomically(self.path, text.encode(errors="replace"), force=self.force)
             sys.stderr.write(f"wrote {clean(self.path)}\n")
@@ -166,24 +173,62 @@ def make_console(file: TextIO, color: Color) -> Console:
     return console
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, captures: Iterable[str] = ()) -> None:
     """Check that a file can be written, before any slow work is done.
+
+    Parameters
+    ----------
+    path
+        Target.
+    force
+        An existing file may be replaced.
+    captures
+        What is read, as the user named it: never replaced.
 
     Raises
     ------
     HmtraceError
-        Exit code 2: it exists and `force` is not given, or it cannot be written.
+        Exit code 2: it exists and `force` is not given, it is what is read, or it cannot be
+        written.
     """
-    if path.is_dir():
-        raise HmtraceError("is a folder, not a file", source=str(path), exit_code=2)
-    if path.is_file() and not force:
-        raise HmtraceError(
-            "output file exists", source=str(path), hint="--force replaces it", exit_code=2
-        )
-    if not path.parent.is_dir():
-        raise HmtraceError(
-            "folder of the output file does not exist", source=str(path.parent), exit_code=2
-        )
+    try:
+        for capture in captures:
+            refuse_same(Path(capture), path)
+        if path.is_dir():
+            raise HmtraceError("is a folder, not a file", source=str(path), exit_code=2)
+        if path.is_file() and not force:
+            raise HmtraceError(
+                "output file exists", source=str(path), hint="--force replaces it", exit_code=2
+            )
+        if not path.parent.is_dir():
+            raise HmtraceError(
+                "folder of the output file does not exist", source=str(path.parent), exit_code=2
+            )
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def refuse_same(source: Path, output: Path) -> None:
+    """Keep a trace from being replaced by what was made of it.
+
+    Parameters
+    ----------
+    source
+        A trace, or the folder of one.
+    output
+        What is to be written.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2: both are the same file, or the one a trace in the other.
+    """
+    from collectors.source import trace_files
+
+    if not output.is_file() or not source.exists():
+        return
+    if any(map(output.samefile, trace_files(source) if source.is_dir() else (source,))):
+        raise HmtraceError("this is the trace itself", source=str(output), exit_code=2)
 
 
 def write_atomically(path: Path, content: bytes, *, force: bool) -> None:
@@ -214,7 +259,7 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
     Parameters
     ----------
     path
-        Target.
+        Target. Into a device or FIFO (``/dev/null``) the content is copied in the end.
     force
         Replace a file that exists.
 
@@ -230,12 +275,20 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
         system refuses.
     """
     temporary: Path | None = None
+    special = path.exists() and not path.is_file()
     try:
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+            dir=None if special else path.parent,
+            prefix="hmtrace-" if special else f".{path.name[:40]}.",
+            suffix=".part",
+            delete=False,
         ) as file:
             temporary = Path(file.name)
             yield temporary
+        if special:
+            with temporary.open("rb") as content, path.open("wb") as target:
+                shutil.copyfileobj(content, target, 1 << 20)
+            return
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -251,12 +304,16 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
             "output file exists", source=str(path), hint="--force replaces it", exit_code=2
         ) from error
     except OSError as error:
-        raise HmtraceError(
-            f"cannot be written: {error.strerror}", source=str(path), exit_code=2
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> HmtraceError:
+    return HmtraceError(
+        f"cannot be written: {error.strerror or error}", source=str(path), exit_code=2
+    )
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:

@@ -80,7 +80,7 @@ def replay(
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Replay a workload on another machine, beside the captured one."""
-    target = Output.create(output_format, color, output, force=force)
+    target = Output.create(output_format, color, output, force=force, captures=[capture])
     from hmtrace.cli.machines import captured_machine, target_machine
     from hmtrace.cli.progress import ProgressBar
     from replay.whatif import what_if

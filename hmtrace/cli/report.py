@@ -43,7 +43,7 @@ def report(
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Report what temporary mappings cost, where they come from, and who waits or leaks."""
-    target = Output.create(output_format, color, output, force=force)
+    target = Output.create(output_format, color, output, force=force, captures=[capture])
     from hmtrace.cli.machines import captured_machine
 
     opened = read(capture)

@@ -18,6 +18,7 @@ from hmtrace.cli import completion
 from hmtrace.cli.options import ColorOption, ForceOption, PaeOption, RamOption, SplitOption
 from hmtrace.cli.output import Color, Format, Output, stdout_errors
 from hmtrace.cli.words import arch_name, meant, split_name
+from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
     from collectors.synthetic.board import Board
@@ -235,8 +236,15 @@ def _to_stdout(
     if form not in (Form.FTRACE, Form.PERF):
         raise HmtraceError(f"{form} cannot go to stdout", hint="give -o FOLDER", exit_code=2)
     with tempfile.TemporaryFile(prefix="hmtrace-") as spool:
-        Production(scenario, board, _writer(form, spool, board, ns), **asked).run()
-        spool.seek(0)
+        try:
+            Production(scenario, board, _writer(form, spool, board, ns), **asked).run()
+            spool.seek(0)
+        except OSError as error:
+            raise HmtraceError(
+                f"cannot be simulated in {tempfile.gettempdir()}: {error.strerror}",
+                hint="set TMPDIR to a folder with more room",
+                exit_code=2,
+            ) from error
         with stdout_errors():
             shutil.copyfileobj(spool, sys.stdout.buffer, 1 << 20)
             sys.stdout.buffer.flush()
@@ -277,4 +285,4 @@ def _to_disk(
 
             write_parquet(capture.folder, capture.trace, scenario.name)
         capture.add_truth({**schema("synth"), "format": form, **truth})
-    sys.stderr.write(f"wrote {target}: {truth['recorded']} events, {form}\n")
+    sys.stderr.write(f"wrote {clean(target)}: {truth['recorded']} events, {form}\n")

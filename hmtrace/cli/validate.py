@@ -59,7 +59,7 @@ def validate(
     reported and the others go on; the exit code is then 3.
 
     """
-    target = Output.create(output_format, color, output, force=force)
+    target = Output.create(output_format, color, output, force=force, captures=captures)
     from hmtrace.report.validation import validation_table
 
     checked = [_check(path) for path in captures]

@@ -144,6 +144,35 @@ def test_call_chains_headers_and_side_records() -> None:
     assert (second.cpu, second.count, second.after_seq) == (1, 3, 4)
 
 
+CHAIN = "\tc126f821 kmap_high+0x1 ([kernel.kallsyms])\n"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "?\n",
+        "\n",
+        "# x\n",
+        "PERF_RECORD_FINISHED_ROUND\n",
+        "a 1 [001] 1.1: PERF_RECORD_LOST lost 2\n",
+    ],
+)
+def test_a_call_chain_stands_under_its_event(between: str) -> None:
+    sample = f"bash   100 [000]     1.000002:  {ENTRY}\n"
+    assert KIND_STACK in [r[4] for r in rows(reading(sample + CHAIN))]
+    assert KIND_STACK not in [r[4] for r in rows(reading(sample + between + CHAIN))]
+
+
+@pytest.mark.parametrize("room", range(2, 7))
+def test_no_call_chain_is_lost_at_the_end_of_a_block(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectors.text.scanning._OVERFLOW", room)
+    sample = f"bash   100 [000]     1.000002:  {ENTRY}\n"
+    got = reading(sample + (sample + CHAIN + "\n") * 9)
+    assert [r[4] for r in rows(got)] == [KMAP, *[KMAP, KIND_STACK] * 9]
+
+
 def test_other_events_are_counted_by_their_names() -> None:
     left = "            bash   100 [000]  1000.123456: "
     text = lines(left) + (

@@ -108,6 +108,79 @@ def test_a_capture_without_a_name() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_files_that_do_not_tell_their_size() -> None:
+    """As those of tracefs: hmtrace info /sys/kernel/tracing/trace."""
+    with pytest.raises(HmtraceError, match=r"/proc/self/status, line 1: no line of this text"):
+        open_capture("/proc/self/status")
+
+
+def test_stdin_is_closed() -> None:
+    done = hmtrace("info", "-", code="import os; os.close(0); sys.stdin = None")
+    assert done.returncode == 3
+    assert done.stderr.endswith(b"hmtrace: <stdin>: is closed: there is nothing to read\n")
+
+
+_NO_ROOM = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+
+
+def test_no_room_for_what_comes_through_a_pipe(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "trace").write_text(TEXT * 99)
+    feeder = subprocess.Popen(["cp", tmp_path / "trace", fifo], stderr=subprocess.DEVNULL)
+    done = hmtrace("info", fifo, code=_NO_ROOM)
+    feeder.wait()
+    assert done.returncode == 3
+    assert b"fifo: cannot be copied to " in done.stderr
+    assert b"hint: set TMPDIR" in done.stderr
+    done = hmtrace("synth", "pool-full", code=_NO_ROOM)
+    assert done.returncode == 2
+    assert b"cannot be simulated in " in done.stderr
+
+
+@pytest.mark.parametrize("command", ["convert --format csv", "convert --format parquet", "info"])
+def test_devices_and_pipes_are_written_to_not_replaced(tmp_path: Path, command: str) -> None:
+    (tmp_path / "trace").write_text(TEXT)
+    null, fifo = tmp_path / "null.txt", tmp_path / "fifo.txt"
+    null.symlink_to(os.devnull)
+    os.mkfifo(fifo)
+    reader = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE)
+    for target, options in ((null, ()), (null, ("--force",)), (fifo, ("--force",))):
+        done = hmtrace(*command.split(), tmp_path / "trace", "-o", target, *options)
+        assert done.returncode == 0, done.stderr
+    assert len(reader.communicate()[0]) > 200
+    assert null.is_symlink()
+    assert fifo.is_fifo()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fifo.txt", "null.txt", "trace"]
+    done = hmtrace("synth", "pool-full", "-o", fifo, "--force")
+    assert done.returncode == 2
+    assert b"is of another kind than the output" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "report", "replay", "validate", "convert"])
+def test_no_command_replaces_what_it_reads(tmp_path: Path, command: str) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text(TEXT)
+    (tmp_path / "link").symlink_to(trace)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "trace.txt").write_text(TEXT)
+    for capture, output in (
+        (trace, trace), (tmp_path / "link", trace), (folder, folder / "trace.txt")
+    ):  # fmt: skip
+        form = ("--format", "csv") if command == "convert" else ()
+        done = hmtrace(command, capture, "-o", output, "--force", *form)
+        assert done.returncode == 2
+        assert b"this is the trace itself" in done.stderr
+        assert output.read_text() == TEXT
+
+
+def test_an_endless_machine_description() -> None:
+    done = hmtrace("layout", "--machine", "/dev/zero")
+    assert done.returncode == 2
+    assert b"/dev/zero: is too large for a description" in done.stderr
+
+
 def test_a_pipe_that_closes_without_a_word(tmp_path: Path) -> None:
     odd(tmp_path / "pipe", "fifo")
     writer = subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'w')"])

@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -44,6 +45,7 @@ def main() -> None:
 
     root = Path(__file__).parents[2]
     lines = Lines(tuple(f"{root / name}/" for name in PACKAGES))
+    warnings.simplefilter("always", RuntimeWarning)  # each time, not once a line
     bounded = False
     with os.fdopen(requests, "rb") as source, os.fdopen(answers, "wb") as sink:
         while (message := receive(source)) is not None:

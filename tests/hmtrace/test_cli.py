@@ -218,13 +218,32 @@ def test_a_bug_is_confessed_without_traceback(monkeypatch: pytest.MonkeyPatch) -
         assert "\x1b[2J" not in result.stderr
 
 
-def test_ctrl_c_is_130_and_quiet() -> None:
-    code = (
+_INTERRUPTS = {
+    "anywhere": (
         "import hmtrace.__main__ as m, hmtrace.cli as c\n"
         "def app(**_): raise KeyboardInterrupt\n"
         "c.app = app\n"
-        "m.main()\n"
-    )
+    ),
+    "while modules are imported": (
+        "import signal, sys, hmtrace.__main__ as m\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    ),
+    "while a library calls back, as LLVM does": (
+        "import ctypes, signal, time, hmtrace.__main__ as m, hmtrace.cli as c\n"
+        "def app(**_):\n"
+        "    ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()\n"
+        "    time.sleep(50)\n"
+        "c.app = app\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("when", _INTERRUPTS)
+def test_ctrl_c_is_130_and_quiet(when: str) -> None:
+    code = _INTERRUPTS[when] + "m.main()\n"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )

@@ -174,3 +174,29 @@ def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> 
         assert (maps, flushes) == (7905 * copies, 50 * copies)
         peaks.append(peak)
     assert peaks[1] < peaks[0] + 40_000  # kB
+
+
+@pytest.mark.filterwarnings("error")
+def test_tasks_that_the_trace_does_not_tell(tmp_path: Path) -> None:
+    """function_graph without option funcgraph-proc, and a call that never returns."""
+    path = tmp_path / "trace"
+    path.write_text(
+        " 0)   3.100 us    |  } /* kmap_high <-minix_lookup ret=0xff800000 */\n"
+        " 0)               |  kmap_high(page=0xc0de, prot=1) {\n"
+        " 0)   0.123 us    |  kunmap_high(); /* = 0xff801000 */\n"
+        " ------------------------------------------\n 0)  kswapd0-50   =>   bash-112   \n"
+        " ------------------------------------------\n\n"
+        " 0)   9.000 us    |  kmap_high(); /* = 0xff802000 */\n"
+    )
+    capture = open_capture(path)
+    assert sorted(capture.events.collect()["pid"].to_list(), key=str) == [112, None, None, None]
+    values = capture.facts.values()
+    machine = Machine.from_facts(values)[0]
+    maps = [
+        replay(
+            capture.events, machine, values=values, lost=capture.lost,
+            clock_is_ns=capture.clock_is_ns, rows=rows,
+        ).pool.maps
+        for rows in (1, 2, 100)
+    ]  # fmt: skip
+    assert maps == [3, 3, 3]

@@ -51,7 +51,7 @@ def check_target(target: Path, *, force: bool) -> None:
             continue
         if not force:
             raise _refused("output exists", place, "--force replaces it")
-        if place.is_dir() == is_file(target):
+        if not (place.is_file() if is_file(target) else place.is_dir()):
             raise _refused("is of another kind than the output", place)
         if place.is_dir() and (strange := _strangers(place)):
             raise _refused(
