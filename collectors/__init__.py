@@ -1,6 +1,36 @@
 """Traces in: every format becomes one :class:`~collectors.capture.Capture`.
 
 Importing this package is cheap: readers, polars and numba are imported when they are needed.
+
+The way of a trace through the house::
+
+    source, archive, unpack      what the user named: the bytes of a trace, the files beside it
+    FORMATS, below               whose bytes they are
+    text, perf_script,           one package per format: from bytes to raw events (raw, probes)
+      tracecmd_dat, perf_data
+    calls, marks, stacks         what some raw events have in common, whatever the format
+    tabulate, pairing            raw events to the event table: a call and its return are one row
+    naming, symbols, pages       the table's names and page frames
+    build, spool, lazy           a capture in memory, through a file, or as a polars source
+    events, capture              what comes out: the table's columns, and all that goes with it
+    facts                        what the machine's own files say
+    parquet                      captures that hmtrace wrote
+    synthetic                    simulated kernels and their traces
+
+Adding a format:
+
+1. Make a package with three functions. ``sniff(head)`` tells the format by its first 64 KiB.
+   ``stream(source, progress)`` gives a :class:`~collectors.reading.Stream`: pieces of raw events
+   in the order of the trace (:data:`collectors.raw.RAW_DTYPE`; which functions have a kind, and
+   what their values are, is in :mod:`collectors.probes`), and in the end what was lost.
+   ``read(source, progress)`` may be ``stream(source, progress).whole()``. Heavy libraries are
+   imported inside the functions; loops over events are compiled.
+2. Add a line to :data:`FORMATS`, before the formats that take any text, and, where its files have
+   a name of their own in a capture folder, that name to :mod:`collectors.source`.
+3. Never believe a length or count of a file before it is checked; raise
+   :class:`~collectors.errors.HmtraceError` with an offset or a line.
+4. Tests: a writer in ``tests/writers``, a reader in ``tests/fuzz/readers.py``, a small real capture
+   in ``fixtures`` with its figures in ``tests/expected.py``.
 """
 
 from __future__ import annotations

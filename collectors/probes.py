@@ -98,7 +98,7 @@ FUNCTIONS: Final = (
     ),
     Function(("free_vmap_area_noflush",), "area_free", ("va", "va_start", "va_end"), (), (1, 0, 0)),
     Function(("__purge_vmap_area_lazy",), "area_purge", ("start", "end"), ("purged",), (1, 2)),
-    # Counted and kept as raw events; the arena model will want them.
+    # No operations of the table: counted only.
     Function(("set_page_address",), None, ("page", "vaddr"), (), (1, 2)),
     Function(("free_vmap_block",), None, ("vb", "va_start"), (), (1, 0)),
     Function(("remove_vm_area",), None, ("vaddr",), (), (1,)),

@@ -1,9 +1,10 @@
 """Findings: what an outcome means, in words, each with its evidence.
 
 One function per rule, each a pure function of the figures; :func:`findings` calls them in the
-order of :data:`RULES`. Thresholds are constants with their reasons. The pathologies are those of
-mm/highmem.c, mm/vmalloc.c and arch/x86/mm/tlb.c; rules that need single events (deadlock by
-nesting, LIFO order) belong to the checks over the event table, not here.
+order of :data:`RULES`, where a new one gets a line. Thresholds are constants with their reasons.
+The pathologies are those of mm/highmem.c, mm/vmalloc.c and arch/x86/mm/tlb.c; rules that need
+single events (deadlock by nesting, LIFO order) belong to the checks over the event table, not
+here.
 """
 
 from __future__ import annotations

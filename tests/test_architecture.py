@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -66,6 +67,26 @@ def test_modules_stay_small() -> None:
 
 def test_modules_say_what_they_are() -> None:
     assert [name_of(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text()))] == []
+
+
+def test_names_in_docstrings_exist() -> None:
+    """Full names in roles, as ``replay.run.replay_events``: what moves leaves none behind."""
+    defined: dict[str, set[str]] = {}
+    for path in MODULES:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        names = {getattr(n, a, None) for n in nodes for a in ("name", "id", "attr", "asname")}
+        defined[name_of(path).removesuffix(".__init__")] = {*map(str, names)}
+    full_name = re.compile(r":\w+:`~?((?:collectors|replay|hmtrace)(?:\.\w+)+)`")
+    wrong = []
+    for path in MODULES:
+        for name in full_name.findall(path.read_text()):
+            module, rest = name, set()
+            while module not in defined:
+                module, _, last = module.rpartition(".")
+                rest.add(last)
+            if not defined[module] >= rest:
+                wrong.append(f"{name_of(path)}: {name}")
+    assert wrong == []
 
 
 def test_nothing_prints_past_the_output() -> None:

@@ -321,7 +321,7 @@ def _hash(text: bytes, salt: int) -> int:
 
 
 def _comm_hash(first: int, second: int) -> int:
-    """As :func:`collectors.text.scan.comm_hash`."""
+    """As :func:`collectors.text.rows.comm_hash`."""
     h = ((first ^ (second * _K & _MASK)) * 0xD6E8FEB86659FD93) & _MASK
     return h >> 33
 

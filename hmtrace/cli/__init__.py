@@ -2,6 +2,11 @@
 
 ``hmtrace --help`` has to come at once, so rich, polars and numba are imported by the functions
 that use them.
+
+Adding a command: a module with a function whose options are annotations (those that others have
+too are in :mod:`hmtrace.cli.options`) and with EXAMPLES for its help, and a line in the table
+below. The function checks its options with :class:`hmtrace.cli.output.Output`, opens the capture
+with :mod:`hmtrace.cli.captures`, and gives what came out to a report.
 """
 
 # ruff: noqa: FBT002  (typer reads defaults of flags)
