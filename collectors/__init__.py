@@ -22,7 +22,8 @@ Adding a format:
 1. Make a package with three functions. ``sniff(head)`` tells the format by its first 64 KiB.
    ``stream(source, progress)`` gives a :class:`~collectors.reading.Stream`: pieces of raw events
    in the order of the trace (:data:`collectors.raw.RAW_DTYPE`; which functions have a kind, and
-   what their values are, is in :mod:`collectors.probes`), and in the end what was lost.
+   what their values are, is in :mod:`collectors.probes`), and at the end a
+   :class:`~collectors.reading.Reading`: counts by name, clock, span, what was lost.
    ``read(source, progress)`` may be ``stream(source, progress).whole()``. Heavy libraries are
    imported inside the functions; loops over events are compiled.
 2. Add a line to :data:`FORMATS`, before the formats that take any text, and, where its files have
