@@ -70,9 +70,6 @@ class ArenaForecast:
         what would have become of them, so they are given back at once.
     lost_frees
         Frees of areas that could not be allocated here.
-    delay_ns
-        From passing the limit to the purge: the median of the capture, or a guess; captured
-        purges have their own.
     """
 
     row: NDArray[np.int64]
@@ -88,7 +85,6 @@ class ArenaForecast:
     unplaced: int
     borrowed: int
     lost_frees: int
-    delay_ns: int
 
 
 def same_arena(one: Machine, other: Machine, before: Layout, after: Layout) -> bool:
@@ -151,8 +147,7 @@ def forecast(
     limit = after.lazy_max_pages * after.page_size
     done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
                       limit, delays)  # fmt: skip
-    delay = int(delays[0][-1])
-    return _result(calls, table, done, lazy, in_use, after, unplaced, delay)
+    return _result(calls, table, done, lazy, in_use, after, unplaced)
 
 
 def _moved(
@@ -403,7 +398,6 @@ def _result(
     in_use: NDArray[np.int64],
     layout: Layout,
     unplaced: int,
-    delay: int,
 ) -> ArenaForecast:
     from replay.kernels import arena_forward as kernel
     from replay.kernels.arena_lazy import PEAK
@@ -433,7 +427,6 @@ def _result(
         unplaced=unplaced,
         borrowed=int((failed_there & (address >= 0)).sum()),
         lost_frees=int(done.counts[1]) - never,
-        delay_ns=delay,
     )
 
 

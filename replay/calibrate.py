@@ -75,8 +75,6 @@ class Calibration:
         What an entry and a return probe take, None unknown.
     costs
         The figures, measured ones among them.
-    resolution_ns
-        Step of the trace's time stamps.
     caveats
         What limits the figures.
     """
@@ -84,7 +82,6 @@ class Calibration:
     measured: tuple[Measured, ...]
     probes_ns: float | None
     costs: Costs
-    resolution_ns: int
     caveats: tuple[str, ...]
 
 
@@ -136,7 +133,7 @@ def calibrate(done: Replayed, values: Mapping[str, Any], *, clock_is_ns: bool) -
     costs = done.machine.costs.with_values({k: v for k, v in figures.items() if k in names})
     emulated = is_emulated(values)
     caveats = tuple(_caveats(figures, probes, resolution, emulated=emulated))
-    return Calibration(tuple(found), probes, costs, resolution, caveats)
+    return Calibration(tuple(found), probes, costs, caveats)
 
 
 def _caveats(

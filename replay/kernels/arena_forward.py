@@ -29,7 +29,6 @@ COLUMNS = 7
 ASKED = 0
 LIMIT = 1  # more was waiting than lazy_max_pages()
 FULL = 2  # an allocation found no room
-CAUSES = 3
 
 NEVER = 1 << 62
 NOTHING = 1 << 40

@@ -116,9 +116,6 @@ class _Writer:
 
     # Events
 
-    def ids_of(self, number: int) -> tuple[int, ...]:
-        return self.spec.attrs[number].ids
-
     def attr(self, attr: AttrSpec) -> bytes:
         kind = 1 if attr.event is None else 2
         config = 9 if attr.event is None else attr.event.id
