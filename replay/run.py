@@ -1,7 +1,7 @@
 """Replay a capture on the machine that it was made on, keeping every single call.
 
-Validation and what-if replays build on this; figures alone can be had in bounded memory
-(:mod:`replay.windows`).
+Calibration and the validation of captures that fit into memory build on this; figures alone can be
+had in bounded memory (:mod:`replay.windows`).
 """
 
 from __future__ import annotations
