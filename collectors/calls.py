@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import numba
 import numpy as np
 
 from collectors import probes
+from collectors.compiled import loop, part
 from collectors.raw import NO_TASK, RAW_DTYPE
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Calls:
         return made, returns
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def _return_of(rows: Any, at: int, entry: int, has_result: NDArray[np.bool_]) -> None:
     """Make the row of a call's end a return: its result and, as the last value, its duration."""
     present = rows[at, 8] >> 8
@@ -97,7 +97,7 @@ def _return_of(rows: Any, at: int, entry: int, has_result: NDArray[np.bool_]) ->
     rows[at, 7] = (rows[at, 7] & _CPU_BITS) | (entry + 1) << 32
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def run(
     rows: NDArray[np.int64],
     opened: NDArray[np.int64],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numba
 import numpy as np
+
+from collectors.compiled import loop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,11 +15,7 @@ FEW: Final = 1 << 13
 """Different values for which a table fits into a processor's second cache."""
 
 
-_BARE: Any = {"cache": True, "nogil": True, "_nrt": False}
-"""Without numba's reference counts, which would be taken for every array at every call."""
-
-
-@numba.njit(**_BARE)
+@loop
 def dictionary(
     values: NDArray[np.int64],
     slots: NDArray[np.int32],

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from collectors import probes
 from collectors.columns import NO_OP, NONE, VALUE_COLUMNS, Calls, Last, Late, Plan, Rows, Tasks
+from collectors.compiled import loop, piece
 from collectors.events import REASONS
 
 WALK = 64
@@ -69,13 +69,8 @@ CELLS = 9
 
 DONE, TASKS_FULL = 0, 1
 
-# Without numba's reference counts, which would be taken for every array at every call.
-_BARE: Any = {"cache": True, "nogil": True, "_nrt": False}
-_loop: Any = numba.njit(**_BARE)
-_piece: Any = numba.njit(forceinline=True, **_BARE)
 
-
-@_piece
+@piece
 def place_of(key: int, keys: Any) -> int:
     """Place of a task in its table: where it is, or the free one where it belongs."""
     mask = keys.shape[0] - 1
@@ -86,7 +81,7 @@ def place_of(key: int, keys: Any) -> int:
     return at
 
 
-@_loop
+@loop
 def grow_tasks(old: Tasks, new: Tasks) -> None:
     """Move a table of tasks into a larger one."""
     for i in range(old.key.shape[0]):
@@ -102,7 +97,7 @@ def grow_tasks(old: Tasks, new: Tasks) -> None:
             new.host_seq[at] = old.host_seq[i]
 
 
-@_loop
+@loop
 def first_open_row(calls: Calls, cell: Any) -> int:
     """Row of the oldest open call whose row has not left; else the number of rows."""
     first = cell[ROWS]
@@ -112,7 +107,7 @@ def first_open_row(calls: Calls, cell: Any) -> int:
     return first
 
 
-@_piece
+@piece
 def _set_values(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
     """Copy the values of an event that the trace had to the columns of its row."""
     present = event.present
@@ -123,7 +118,7 @@ def _set_values(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
             rows.valid[at] |= 1 << column
 
 
-@_piece
+@piece
 def _set_caller(rows: Rows, at: int, event: Any) -> None:
     """Note the call site: the function tracer gives it at entry, return probes at return."""
     if event.caller != 0:
@@ -133,7 +128,7 @@ def _set_caller(rows: Rows, at: int, event: Any) -> None:
         rows.site[at] = event.site
 
 
-@_piece
+@piece
 def _set_result(rows: Rows, at: int, event: Any, seq: int, kind: int, plan: Plan) -> None:
     """Complete a row by its return."""
     rows.end_ts[at] = event.ts
@@ -161,7 +156,7 @@ def _set_result(rows: Rows, at: int, event: Any, seq: int, kind: int, plan: Plan
         rows.valid[at] |= 1 << _PAGES
 
 
-@_piece
+@piece
 def _set_area(rows: Rows, at: int, event: Any) -> None:
     """Take the area's start from the tracepoint of alloc_vmap_area; 0 where it found none.
 
@@ -173,7 +168,7 @@ def _set_area(rows: Rows, at: int, event: Any) -> None:
         rows.valid[at] |= 1 << _VADDR
 
 
-@_piece
+@piece
 def _set_note(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
     """Take from the tracepoint in a call what its probes do not show."""
     for slot in range(plan.column.shape[1]):
@@ -185,7 +180,7 @@ def _set_note(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
         _set_area(rows, at, event)
 
 
-@_piece
+@piece
 def _set_flush(rows: Rows, at: int, event: Any) -> None:
     """Take reason and pages of a tlb:tlb_flush."""
     if event.present & 1 and event.values[0] < NO_REASON:
@@ -195,7 +190,7 @@ def _set_flush(rows: Rows, at: int, event: Any) -> None:
         rows.valid[at] |= 1 << _PAGES
 
 
-@_piece
+@piece
 def _tell_late(late: Late, cell: Any, row_seq: int, event: Any, seq: int, what: int) -> None:
     """Note what came for a row that is gone."""
     at = cell[LATES]
@@ -206,7 +201,7 @@ def _tell_late(late: Late, cell: Any, row_seq: int, event: Any, seq: int, what: 
     cell[LATES] += 1
 
 
-@_piece
+@piece
 def _set_stack(rows: Rows, last: Last, cell: Any, event: Any, seq: int, late: Late) -> None:
     """Give a stack trace to the row of its CPU's last event."""
     row = last.row[event.cpu]
@@ -221,7 +216,7 @@ def _set_stack(rows: Rows, last: Last, cell: Any, event: Any, seq: int, late: La
         rows.valid[at] &= ~_LATE_STACK
 
 
-@_piece
+@piece
 def _set_inner(rows: Rows, at: int, event: Any) -> None:
     """Take the frame from a folded pfn call."""
     if event.present & 1 == 1:
@@ -229,7 +224,7 @@ def _set_inner(rows: Rows, at: int, event: Any) -> None:
         rows.valid[at] |= 1 << _PFN
 
 
-@_piece
+@piece
 def _new_row(
     rows: Rows, cell: Any, event: Any, seq: int, kind: int, parent: int, known: Late, plan: Plan
 ) -> int:
@@ -284,7 +279,7 @@ def _new_row(
     return row
 
 
-@_piece
+@piece
 def _pop_to(call: int, task: int, tasks: Tasks, calls: Calls, cell: Any) -> None:
     """Close an open call of a task, and those above it."""
     below = calls.below[call]
@@ -299,7 +294,7 @@ def _pop_to(call: int, task: int, tasks: Tasks, calls: Calls, cell: Any) -> None
     tasks.top[task] = below
 
 
-@_piece
+@piece
 def _forget_oldest(task: int, tasks: Tasks, calls: Calls, cell: Any) -> None:
     """Cut a stack that no kernel has down to half."""
     at = tasks.top[task]
@@ -316,7 +311,7 @@ def _forget_oldest(task: int, tasks: Tasks, calls: Calls, cell: Any) -> None:
         rest = following
 
 
-@_piece
+@piece
 def _push(
     task: int,
     row: int,
@@ -348,7 +343,7 @@ def _push(
     tasks.depth[task] += 1
 
 
-@_piece
+@piece
 def _close_same_context(
     task: int, kind: int, ctx: int, tasks: Tasks, calls: Calls, cell: Any
 ) -> None:
@@ -369,7 +364,7 @@ def _close_same_context(
         steps += 1
 
 
-@_loop
+@loop
 def pair(
     raw: Any,
     first_seq: int,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 
-from collectors.tracecmd_dat.loads import bare, u64
+from collectors.compiled import loop, part
+from collectors.tracecmd_dat.loads import u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ _GUEST_KERNEL = -2176
 _LOWEST = -4095
 
 
-@bare
+@part
 def _kernel_part(base: Any, chain: Any, big: Any) -> Any:
     """Place of the first kernel address of a chain, and number of those that follow each other."""
     count = u64(base, chain, big)
@@ -58,13 +58,13 @@ def _kernel_part(base: Any, chain: Any, big: Any) -> Any:
     return begin, length
 
 
-@bare
+@part
 def _word(base: Any, at: Any) -> Any:
     """Eight bytes, of which only equality counts."""
     return u64(base, at, False)  # noqa: FBT003 - their order is the same everywhere
 
 
-@bare
+@part
 def _place(table: NDArray[np.int64], base: Any, begin: Any, length: Any, h: Any) -> Any:
     """Slot of a chain: where it is, or the free one where it belongs."""
     mask = len(table) - 1
@@ -81,7 +81,7 @@ def _place(table: NDArray[np.int64], base: Any, begin: Any, length: Any, h: Any)
     return slot
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def number_chains(
     data: NDArray[np.uint8],
     big: bool,  # noqa: FBT001
@@ -141,7 +141,7 @@ def number_chains(
     return DONE
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def move_chains(old: NDArray[np.int64], new: NDArray[np.int64]) -> None:
     """Move a table of chains, all different, into a larger one."""
     mask = len(new) - 1
@@ -150,4 +150,5 @@ def move_chains(old: NDArray[np.int64], new: NDArray[np.int64]) -> None:
             slot = (old[i, SLOT_HASH] >> 20) & mask
             while new[slot, SLOT_LENGTH] > 0:
                 slot = (slot + 1) & mask
-            new[slot] = old[i]
+            for column in range(SLOT_COLUMNS):
+                new[slot, column] = old[i, column]

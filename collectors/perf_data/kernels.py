@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 
+from collectors.compiled import loop, part, piece
 from collectors.perf_data import attrs as table
 from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
 from collectors.tracecmd_dat.kernels import (
@@ -22,7 +22,7 @@ from collectors.tracecmd_dat.kernels import (
     UNRESOLVED,
     find_pair,
 )
-from collectors.tracecmd_dat.loads import bare, extend, load, piece, u16, u32, u64
+from collectors.tracecmd_dat.loads import extend, load, u16, u32, u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def _pair(base: Any, at: Any, big: Any) -> Any:
     return u32(base, at, big), u32(base, at + 4, big)
 
 
-@bare
+@part
 def _attr_of(key: Any, keys: NDArray[np.int64], attrs: NDArray[np.int32]) -> Any:
     """Attribute of an id, -1: none (tables: :func:`collectors.perf_data.attrs.id_table`)."""
     if len(attrs) != len(keys):
@@ -111,7 +111,7 @@ def _attr_of(key: Any, keys: NDArray[np.int64], attrs: NDArray[np.int32]) -> Any
     return -1
 
 
-@bare
+@part
 def _chain_and_raw_at(
     base: Any,
     at: Any,
@@ -161,7 +161,7 @@ def _chain_and_raw_at(
     return chain, at
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def walk(
     data: NDArray[np.uint8],
     big: bool,  # noqa: FBT001
@@ -173,6 +173,7 @@ def walk(
     id_attrs: NDArray[np.int32],
     ip_at: NDArray[np.int64],
     pairs: NDArray[np.int64],
+    last_slot: NDArray[np.int32],
     ts_out: NDArray[np.int64],
     at_out: NDArray[np.int64],
     plan_out: NDArray[np.int32],
@@ -201,6 +202,8 @@ def walk(
         Offset of the address that tells an event's probes apart, -1 none.
     pairs : ndarray of int64
         Table of (event, address) pairs (:func:`collectors.tracecmd_dat.kernels.find_pair`).
+    last_slot : ndarray of int32, shape (NOT_RAW + attributes,)
+        Pair that was found last, by event; -1 none.
     ts_out, at_out, plan_out, tid_out, cpu_out
         Per wanted sample: stamp (place in the file where it has none), place of the raw data
         (of a LOST record with plan 0: the number lost), plan, task, CPU.
@@ -231,7 +234,6 @@ def walk(
     chained = False
     for a in range(len(attrs)):
         chained |= attrs[a, _A_CHAIN] != 0
-    last_slot = np.full(NOT_RAW + len(attrs), -1, np.int32)
     status = DONE
     while at < pause:
         if end - at < 8:
@@ -408,7 +410,7 @@ def walk(
     return status
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def name_tasks(
     words: NDArray[np.int64],
     place: NDArray[np.int64],

@@ -117,6 +117,7 @@ class Walk:
         """Take in what the container says about events, after every change of it."""
         k, file, state = self._k, self._file, self._state
         self._attrs = attr_table(file.attrs)
+        self._last_slot = np.full(k.NOT_RAW + len(self._attrs), -1, np.int32)
         self._id_keys, self._id_attrs = id_table(file.ids)
         first = file.attrs[0] if file.attrs else None
         # perf wants the id of all events at one place (tools/perf/util/evlist.c:
@@ -179,6 +180,7 @@ class Walk:
                 self._id_attrs,
                 self._ip_at,
                 self._pairs,
+                self._last_slot,
                 rows.ts,
                 rows.at,
                 rows.plan,

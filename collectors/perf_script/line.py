@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from collectors.compiled import part
 from collectors.text.line import (
     BODY,
     COMM_BEGIN,
@@ -29,7 +30,7 @@ from collectors.text.line import (
     UNIT,
     US,
 )
-from collectors.text.words import byte_at, find_byte, load_byte, part, word_at
+from collectors.text.words import byte_at, find_byte, load_byte, word_at
 
 _COLONS = np.uint64(0x3A3A3A3A3A3A3A3A)
 _UNKNOWN = 128

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from collectors.compiled import loop
 from collectors.perf_script.line import (
     end_of_switch,
     event_at,
@@ -29,7 +29,7 @@ from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import BODY, CPU, PID, TS
 from collectors.text.rows import ask, event_values, find_comm, find_head, lookup, write_row
 from collectors.text.stacks import MAX_BYTES
-from collectors.text.words import LOOP, find_byte, load_byte
+from collectors.text.words import find_byte, load_byte
 
 _SP_STACK = np.int64(Space.STACK)
 _STACK_KIND = np.int64(KIND_STACK)
@@ -39,7 +39,7 @@ _PLAIN = layout.PLAIN
 _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 
 
-@numba.njit(**LOOP)
+@loop
 def scan(
     buf: Any,
     n: int,

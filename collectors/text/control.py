@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from collectors.compiled import part
 from collectors.probes import KIND_LOST, KIND_STARTED
 from collectors.text import layout
 from collectors.text.line import CPU, TS
-from collectors.text.words import byte_at, find_byte, load_byte, part, word_at
+from collectors.text.words import byte_at, find_byte, load_byte, word_at
 
 OTHER, NOTHING, STACK_LINE = 0, 1, 2
 """What a line is: not one of these, nothing to keep, a line of a stack trace (`` => symbol``)."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors.compiled import part, piece
 from collectors.text.control import OTHER, STACK_LINE
 from collectors.text.layout import Stat
 from collectors.text.line import COUNTER, CTX, NS, RELATIVE, TS, UNIT, US
 from collectors.text.rows import write_marker
-from collectors.text.words import part, piece
 
 if tuple(Stat.MICROSECONDS + unit - US for unit in (US, NS, COUNTER, RELATIVE)) != (
     Stat.MICROSECONDS,

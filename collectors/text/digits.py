@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from collectors.text.words import HIGH, LOW, piece, trailing_zeros
+from collectors.compiled import piece
+from collectors.text.words import HIGH, LOW, trailing_zeros
 
 _LOW_BITS = ~HIGH
 _ONE_CASE = LOW * np.uint64(0x20)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from collectors.compiled import part
 from collectors.raw import NO_TASK
 from collectors.text import forms
 from collectors.text.line import (
@@ -42,7 +43,7 @@ from collectors.text.line import (
     skip_spaces,
 )
 from collectors.text.payload import any_value_at
-from collectors.text.words import byte_at, find_byte, load_byte, part
+from collectors.text.words import byte_at, find_byte, load_byte
 
 # Cells of `out` behind those of collectors.text.line
 DEPTH, DURATION, NAME_BEGIN, NAME_END, RESULT, HAS_RESULT, SITE_BEGIN, SITE_END = range(8, 16)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from collectors.compiled import part, piece
 from collectors.text.digits import decimal, decimal_digits
 from collectors.text.layout import Left, Work
 from collectors.text.line import (
@@ -42,8 +43,6 @@ from collectors.text.words import (
     load_byte,
     load_word,
     mixed,
-    part,
-    piece,
     sum_of_block,
     trailing_zeros,
 )

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from collectors.text.words import byte_at, find_byte, load_byte, part, piece, word_at
+from collectors.compiled import part, piece
+from collectors.text.words import byte_at, find_byte, load_byte, word_at
 
 # Cells of `out`
 PID, CPU, CTX, TS, UNIT, BODY, COMM_BEGIN, COMM_END = range(8)

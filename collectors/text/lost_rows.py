@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
+from collectors.compiled import loop
 from collectors.probes import KIND_LOST, KIND_STARTED
 from collectors.text.layout import UNKNOWN_CPU
-from collectors.text.words import LOOP
 
 
-@numba.njit(**LOOP)
+@loop
 def befores(rows: Any, last: Any, has_last: Any, start: Any, known: Any) -> None:
     """Find the last event before each loss.
 
@@ -37,7 +35,7 @@ def befores(rows: Any, last: Any, has_last: Any, start: Any, known: Any) -> None
             has_last[cpu] = True
 
 
-@numba.njit(**LOOP)
+@loop
 def afters(rows: Any, following: Any, after: Any) -> None:
     """Find the row of the first event behind each loss, -1 if there is none.
 
@@ -63,7 +61,7 @@ def afters(rows: Any, following: Any, after: Any) -> None:
             following[cpu] = i
 
 
-@numba.njit(**LOOP)
+@loop
 def first_event(rows: Any, wanted: int) -> int:
     """Row of the first event of a CPU (of any, if it is unknown), -1 if there is none."""
     for i in range(rows.shape[0]):

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from collectors.compiled import loop, part
 from collectors.probes import KIND_MARK
 from collectors.text import layout
 from collectors.text.control import control
@@ -27,7 +27,7 @@ from collectors.text.counting import count_event, no_event
 from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import BODY, COMM_BEGIN, COMM_END, COUNTER, CPU, CTX, PID, TS, UNIT
 from collectors.text.rows import ask, find_comm, lookup, write_row
-from collectors.text.words import LOOP, byte_at, find_byte, load_byte, part, word_at
+from collectors.text.words import byte_at, find_byte, load_byte, word_at
 
 # Typed, so that functions are compiled once and not for every literal.
 _SP_HEAD, _SP_FUNCTION = np.int64(Space.HEAD), np.int64(Space.FUNCTION)
@@ -120,7 +120,7 @@ def _body(buf: Any, p: int, end: int, n: int, found: Any) -> Any:
     return nothing, p, p, _ZERO
 
 
-@numba.njit(**LOOP)
+@loop
 def scan(
     buf: Any,
     n: int,

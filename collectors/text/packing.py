@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
+from collectors.compiled import loop
 from collectors.probes import KIND_MARK, KIND_STACK, KIND_TASK
-from collectors.text.words import LOOP
 
 _NUMBER = 0xFFFF_FFFF
 
@@ -16,7 +14,7 @@ MARKS, STACKS, CALLS = 1, 2, 4
 """Kinds of rows that take more than to be put in their place, as bits."""
 
 
-@numba.njit(**LOOP)
+@loop
 def kinds_of(rows: Any) -> int:
     """Which of MARKS, STACKS and CALLS (of the function_graph tracer) there are among rows."""
     found = 0
@@ -32,7 +30,7 @@ def kinds_of(rows: Any) -> int:
     return found
 
 
-@numba.njit(**LOOP)
+@loop
 def place(rows: Any, target: Any, comms: Any, sites: Any) -> None:
     """Copy rows, under other numbers of their task names and call sites.
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from collectors.compiled import part, piece
 from collectors.text.digits import decimal, decimal_digits, hex_digits, hexadecimal
-from collectors.text.words import byte_at, find_byte, load_byte, load_word, part, piece, word_at
+from collectors.text.words import byte_at, find_byte, load_byte, load_word, word_at
 
 _ARROWS = np.uint64(0x3D3D3D3D3D3D3D3D)
 _NEXT_COMM = np.uint64(int.from_bytes(b"next_com", "little"))

@@ -6,20 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from collectors.compiled import piece
 from collectors.probes import KIND_SWITCH, TRACEPOINTS
 from collectors.text import layout
 from collectors.text.layout import Arg, Head, Space, Work
 from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words, skip_spaces
 from collectors.text.payload import any_value_at, switch_at, tlb_flush_at, value_at
-from collectors.text.words import (
-    byte_at,
-    find_either,
-    hash_bytes,
-    load_byte,
-    piece,
-    same_bytes,
-    word_at,
-)
+from collectors.text.words import byte_at, find_either, hash_bytes, load_byte, same_bytes, word_at
 
 # Typed, so that functions are compiled once and not for every literal.
 _SP_HEAD = np.int64(Space.HEAD)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from collectors.compiled import loop, part
 from collectors.probes import (
     KIND_CLOSE,
     KIND_LEAF,
@@ -51,7 +51,7 @@ from collectors.text.rows import (
     write_row,
 )
 from collectors.text.stacks import MAX_BYTES
-from collectors.text.words import LOOP, byte_at, find_byte, find_either, load_byte, part
+from collectors.text.words import byte_at, find_byte, find_either, load_byte
 
 _NOT_KNOWN = np.int64(-1)
 # Typed, so that functions are compiled once and not for every literal.
@@ -176,7 +176,7 @@ def _graph_row(
     return True
 
 
-@numba.njit(**LOOP)
+@loop
 def scan(
     buf: Any,
     n: int,

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from collectors.compiled import part, piece
 
 LOW = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)
@@ -131,20 +132,6 @@ trailing_zeros: Any = _trailing_zeros
 equal_in_block: Any = _equal_in_block
 differ_in_block: Any = _differ_in_block
 sum_of_block: Any = _sum_of_block
-
-
-_COMMON: dict[str, Any] = {"nogil": True, "_nrt": False}
-"""Without numba's reference counting: it would count every array up and down with atomic
-instructions wherever one is given to a function, which took three quarters of the time of a scan.
-So these functions allocate nothing; what they need is given to them."""
-LOOP: dict[str, Any] = {"cache": True, **_COMMON}
-"""Options of a loop that Python calls."""
-# Not to be called from Python: the wrappers would take a third of the compile time.
-_BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_COMMON}
-piece: Any = numba.njit(forceinline=True, **_BARE)
-"""Decorator of what every line runs through: inlined, as a call costs more than the work."""
-part: Any = numba.njit(**_BARE)
-"""Decorator of the rarer or larger parts."""
 
 
 @piece

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 
-from collectors.tracecmd_dat.loads import bare, extend, load, u16, u32, u64
+from collectors.compiled import loop, part
+from collectors.tracecmd_dat.loads import extend, load, u16, u32, u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ NO_STAMP = -(1 << 63)
 """Stands for the stamp before a loss at the very start of a CPU's data."""
 
 
-@bare
+@part
 def find_pair(pairs: NDArray[np.int64], used: int, event: int, ip: int) -> tuple[int, int]:
     """Find or make the row of an (event, probed address) pair in an open hash table.
 
@@ -117,7 +117,7 @@ def find_pair(pairs: NDArray[np.int64], used: int, event: int, ip: int) -> tuple
     return slot, used
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def move_pairs(pairs: NDArray[np.int64], larger: NDArray[np.int64]) -> None:
     """Copy a table of pairs into a larger one, which is empty."""
     used = 0
@@ -125,10 +125,11 @@ def move_pairs(pairs: NDArray[np.int64], larger: NDArray[np.int64]) -> None:
         if pairs[slot, PAIR_EVENT] != 0:
             event, ip = pairs[slot, PAIR_EVENT] - 1, pairs[slot, PAIR_IP]
             place, used = find_pair(larger, used, event, ip)
-            larger[place] = pairs[slot]
+            for column in range(PAIR_COLUMNS):
+                larger[place, column] = pairs[slot, column]
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def walk(
     data: NDArray[np.uint8],
     big: bool,  # noqa: FBT001
@@ -310,7 +311,7 @@ def walk(
     return status
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def find_mark(
     data: NDArray[np.uint8],
     big: bool,  # noqa: FBT001

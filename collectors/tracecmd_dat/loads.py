@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from collectors.compiled import piece
 
 
 def _loader(bits: int) -> Any:
@@ -32,13 +33,6 @@ def _loader(bits: int) -> Any:
 
 
 u8, _load16, _load32, _load64 = (_loader(bits) for bits in (8, 16, 32, 64))
-
-# Not to be called from Python: the wrappers would take a third of the compile time.
-_BARE: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-piece: Any = numba.njit(forceinline=True, **_BARE)
-"""Decorator of what is inlined."""
-bare: Any = numba.njit(**_BARE)
-"""Decorator of what is called."""
 
 
 @piece

@@ -115,7 +115,7 @@ class Merger:
             return
         pending = [self.executor.submit(walk.next_block) for walk in self.walks]
         number = np.arange(0, 2 * n, 2)
-        first, rows, highest = (np.zeros(n, np.int64) for _ in range(3))
+        first, rows, highest, at, stop = (np.zeros(n, np.int64) for _ in range(5))
         more = np.ones(n, np.bool_)
         order = np.empty(n << self.pool.shift, np.int64)
         self.blocks = [Block(int(b), 0, 0, more=True, marks=0, span=None) for b in number]
@@ -126,7 +126,16 @@ class Merger:
                 number[c], first[c], rows[c] = block.number, 0, block.rows
                 highest[c], more[c] = block.highest, block.more
             found = weaving.merge(
-                self.pool.key, self.pool.shift, number, first, rows, highest, more, order
+                self.pool.key,
+                self.pool.shift,
+                number,
+                first,
+                rows,
+                highest,
+                more,
+                order,
+                at,
+                stop,
             )
             if found:
                 yield order[:found]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 
+from collectors.compiled import loop
 from collectors.tracecmd_dat.loads import extend, load, u8, u32
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PLAN_VALUE = 6  # four times: offset (-1 none), size, signed, mask (0: the value
 PLAN_COLUMNS = 6 + 4 * 4
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def merge(
     key: NDArray[np.int64],
     shift: int,
@@ -33,6 +33,8 @@ def merge(
     highest: NDArray[np.int64],
     more: NDArray[np.bool_],
     order: NDArray[np.int64],
+    at: NDArray[np.int64],
+    stop: NDArray[np.int64],
 ) -> int:
     """Put the records of several CPUs into one order, as far as it is known.
 
@@ -54,6 +56,8 @@ def merge(
         Whether anything follows.
     order : ndarray of int64
         Filled: positions in `key`.
+    at, stop : ndarray of int64, shape (CPUs,)
+        Room: next position, and behind the last, of those that have something.
 
     Returns
     -------
@@ -65,8 +69,6 @@ def merge(
     for c in range(cpus):
         if more[c] and (lowest == cpus or highest[c] < bound):
             bound, lowest = highest[c], c
-    at = np.empty(cpus, np.int64)  # of those that have something: next position,
-    stop = np.empty(cpus, np.int64)  # and behind the last
     active = 0
     for c in range(cpus):
         start = block[c] << shift
@@ -117,7 +119,7 @@ def merge(
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def fill_rows(
     base_of: NDArray[np.int64],
     shift: int,
@@ -220,7 +222,7 @@ def fill_rows(
     return nameless, strangers
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def take_numbers(
     base_of: NDArray[np.int64],
     shift: int,
