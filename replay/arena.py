@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
+from replay.arena_holders import holders
 from replay.outcome import ArenaOutcome
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ArenaUse:
         from replay.kernels.arena_use import new_arena
 
         self._layout = layout
+        self._holders = holders(values, layout)
         self._allocs = self._failures = self._purges = 0
         self._coming = np.zeros(0, _STEP)  # steps behind the last piece
         areas = [
@@ -95,6 +97,7 @@ class ArenaUse:
             peak_used=peak,
             largest_hole_min=hole,
             lazy_purges=self._purges,
+            holders=self._holders,
         )
 
     def _steps(self, events: pl.DataFrame) -> NDArray[np.void]:

@@ -97,8 +97,20 @@ class LocalOutcome:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """A function that asked for areas that were there before the trace: how many, how large."""
+
+    caller: str
+    areas: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class ArenaOutcome:
-    """The vmap/vmalloc arena, as the trace shows it. Bytes; None where unknown."""
+    """The vmap/vmalloc arena, as the trace shows it. Bytes; None where unknown.
+
+    `holders` are those of the areas at the start, guard pages included, largest first.
+    """
 
     size: int = 0
     allocs: int = 0
@@ -106,6 +118,7 @@ class ArenaOutcome:
     peak_used: int | None = None
     largest_hole_min: int | None = None
     lazy_purges: int = 0
+    holders: tuple[Holder, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,10 @@ class CostOutcome:
 
 @dataclass(frozen=True)
 class Site:
-    """One call site and API: who maps, how often, for how long."""
+    """One call site and API: who maps, how often, for how long.
+
+    `bytes` is what it asked the arena for in all; None where it did not, or no size was traced.
+    """
 
     site: str
     op: str
@@ -147,6 +163,7 @@ class Site:
     share: float
     hold_ns_mean: float | None = None
     hold_ns_max: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,19 @@ MOST_OPEN: Final = 1 << 18
 """kmap() calls that are remembered until their own task calls kunmap() for the page."""
 
 _KEY: Final = ("site", "op")
+_TOTAL: Final = pl.when(pl.col("asked").is_not_null().any()).then(
+    pl.col("asked").cast(pl.Float64).sum()
+)
+"""Bytes in all, null where no call told any; as numbers that cannot overflow."""
 
 
 class SiteTally:
     """Counts the calls of every site, piece by piece.
+
+    Parameters
+    ----------
+    page_size
+        Bytes.
 
     Attributes
     ----------
@@ -32,8 +41,9 @@ class SiteTally:
         kmap() calls whose holding time is not known because too many were open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, page_size: int) -> None:
         self.forgotten = 0
+        self._page_size = page_size
         self._calls: list[pl.DataFrame] = []
         self._tasks: list[pl.DataFrame] = []
         self._holds: list[pl.DataFrame] = []
@@ -72,12 +82,17 @@ class SiteTally:
                 "row", "pid", "page", "op",
                 at=pl.max_horizontal("end_seq", "seq"),
                 since=pl.coalesce("end_ts", "ts"),
+                asked=pl.coalesce("size", pl.col("pages") * self._page_size),
                 site=pl.coalesce(pl.col("site").cast(pl.String), "address").fill_null(UNKNOWN_SITE),
             )
             .collect()
         )  # fmt: skip
         self._calls = [
-            _sum([*self._calls, calls.group_by(_KEY).agg(n=pl.len())], pl.col("n").sum())
+            _sum(
+                [*self._calls, calls.group_by(_KEY).agg(n=pl.len(), asked=_TOTAL)],
+                pl.col("n").sum(),
+                _TOTAL,
+            )
         ]
         tasks = calls.select(*_KEY, "pid")
         self._tasks = [pl.concat([*self._tasks, tasks]).unique(maintain_order=True)]
@@ -158,6 +173,7 @@ class SiteTally:
                 share=row["n"] / total,
                 hold_ns_mean=row["total"] / row["held"] if row["held"] else None,
                 hold_ns_max=row["longest"],
+                bytes=None if row["asked"] is None else int(row["asked"]),
             )
             for row in rows.iter_rows(named=True)
         )

@@ -169,7 +169,7 @@ class _RestThere:
         self, captured: Captured, machine: Machine, target: Machine, layout: Layout
     ) -> None:
         self.local = LocalTally()
-        self.sites = SiteTally()
+        self.sites = SiteTally(layout.page_size)
         self.captured, self.machine, self.target, self.layout = captured, machine, target, layout
         self._rows: ArenaRows | None = None
         if not same_arena(machine, target, captured.layout, layout):

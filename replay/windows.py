@@ -333,7 +333,7 @@ class Rest:
         self._layout = layout
         self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)
         self._local = LocalTally()
-        self._sites = SiteTally()
+        self._sites = SiteTally(layout.page_size)
         self.work = ArenaTally()
         self._use = ArenaUse(layout, values)
         self.beyond = 0

@@ -89,6 +89,40 @@ def test_lines_for_the_board_are_shell_and_probe_what_is_known() -> None:
     assert probes >= 10
 
 
+@pytest.mark.parametrize(
+    ("uname", "registers"), [("i686", "%ax %dx %cx $stack1"), ("armv7l", "%r0 %r1 %r2 %r3")]
+)
+def test_lines_for_the_board_fill_a_capture_folder(
+    tmp_path: Path, uname: str, registers: str
+) -> None:
+    """Run on a made-up tracefs: nothing of the machine that runs the tests is changed."""
+    board, capture = tmp_path / "tracing", tmp_path / "capture"
+    for folder in ("events/hm", "events/sched/sched_switch", "per_cpu/cpu0"):
+        (board / folder).mkdir(parents=True)
+    for name in ("trace", "kprobe_profile", "per_cpu/cpu0/stats"):
+        (board / name).write_text("something\n")
+    script = next(body for body in blocks(TEXT, "sh") if BOARD in body)
+    for there, here in (
+        (BOARD, str(board)),
+        ("/tmp/capture", str(capture)),
+        ("$(uname -m)", uname),
+        ("echo 1 > /proc/sys/kernel/kptr_restrict", "true"),
+        ("sleep 10", "true"),
+    ):
+        assert there in script
+        script = script.replace(there, here)
+    subprocess.run(["sh"], input=script, text=True, check=False, timeout=60, capture_output=True)
+    probes = (board / "kprobe_events").read_text()
+    size, align, start, end = registers.split()
+    assert f"alloc_vmap_area size={size}:x32 align={align}:x32 vstart={start}:x32" in probes
+    assert f"vend={end}:x32" in probes
+    assert "vaddr=$retval:x32" in probes
+    assert (board / "tracing_on").read_text() == "0\n"
+    assert (capture / "trace.txt").read_text() == "something\n"
+    assert (capture / "stats").read_text() == "== cpu0\nsomething\n"
+    assert (capture / "vmallocinfo.start").exists()
+
+
 def test_files_and_folders_that_are_named_exist() -> None:
     for name in re.findall(r"`([\w./-]+/[\w./-]*)`", TEXT):
         if name.split("/")[0] in {p.name for p in ROOT.iterdir()}:

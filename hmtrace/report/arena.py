@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hmtrace.report.parts import heading, indented, joined, labelled
-from hmtrace.report.text import count, plural, share, size
+from hmtrace.report.text import clean, count, plural, share, size, symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from replay.outcome import ArenaOutcome
+    from replay.outcome import ArenaOutcome, Site
 
 
-def arena_section(arena: ArenaOutcome) -> Iterator[RenderableType]:
-    """Allocations, failures, room left, lazy purges.
+_SHOWN = 4
+
+
+def arena_section(arena: ArenaOutcome, sites: Sequence[Site] = ()) -> Iterator[RenderableType]:
+    """Allocations, failures, room left, lazy purges, and who fills it.
 
     Parameters
     ----------
     arena
         Figures of the arena.
+    sites
+        Call sites, those of the arena among them.
 
     Yields
     ------
@@ -31,8 +36,12 @@ def arena_section(arena: ArenaOutcome) -> Iterator[RenderableType]:
         Heading and figures.
     """
     yield heading("Arena", f"vmap(), vmalloc(), vm_map_ram() · {size(arena.size)}")
+    at_start = [(clean(h.caller, 60), h.bytes, plural(h.areas, "area")) for h in arena.holders]
+    start_row = [("at start", _who(at_start))] if at_start else []
     if not (arena.allocs or arena.failures or arena.lazy_purges):
         yield indented(Text("no allocation in this capture"))
+        if start_row:
+            yield labelled(start_row)
         return
     rows = [
         (
@@ -60,4 +69,19 @@ def arena_section(arena: ArenaOutcome) -> Iterator[RenderableType]:
                 ),
             ),
         )
+    in_trace = [
+        (symbol(site.site), site.bytes, plural(site.count, "call"))
+        for site in sorted(sites, key=lambda s: (-(s.bytes or 0), s.site, s.op))
+        if site.bytes
+    ]
+    rows += start_row
+    rows += [("asked for", _who(in_trace))] if in_trace else []
     yield labelled(rows)
+
+
+def _who(users: Sequence[tuple[str, int, str]]) -> str:
+    """The largest users: bytes, name and number of each."""
+    words = [f"{size(bytes_)} {name} ({number})" for name, bytes_, number in users[:_SHOWN]]
+    if rest := sum(bytes_ for _, bytes_, _ in users[_SHOWN:]):
+        words.append(f"{size(rest)} others")
+    return joined(words)

@@ -60,7 +60,7 @@ def report_renderables(
     yield from findings_section(outcome.findings)
     yield from pool_section(outcome.pool)
     yield from local_section(outcome.local)
-    yield from arena_section(outcome.arena)
+    yield from arena_section(outcome.arena, outcome.sites)
     yield from cost_section(outcome)
     cpu_ns = outcome.span_ns * outcome.cpus if source.clock_is_ns else 0
     yield from durations_section(outcome.observed, cpu_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
 from replay.findings import findings
@@ -142,3 +144,26 @@ def test_a_split_that_is_only_proposed_is_called_so(outcomes: ModuleType) -> Non
     found = next(f for f in findings(outcome, {"ram": machine.ram}) if f.rule == "split")
     assert "split 2g_opt would make all RAM lowmem" in found.message
     assert "proposed on linux-mm" in found.evidence
+
+
+def test_who_fills_the_arena_is_told() -> None:
+    """The test module of this capture vmap()s until it fails; kernel threads' stacks were there."""
+    capture = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
+    document = report(capture)
+    areas = [
+        (int(start, 16), int(end, 16), rest.split("+")[0])
+        for line in (capture / "vmallocinfo.start").read_text().splitlines()
+        for start, end, rest in [re.split(r"-|\s+\d+ ", line, maxsplit=2)]
+        if "+0x" in rest
+    ]
+    holders = {h["caller"]: (h["areas"], h["bytes"]) for h in document["arena"]["holders"]}
+    for name in ("load_module", "pcpu_get_vm_areas"):
+        found = [end - start for start, end, caller in areas if caller == name]
+        assert holders[name] == (len(found), sum(found))
+    events = open_capture(capture).events.collect()
+    vmap = events.filter(events["op"] == "vmap")
+    asked = sum(site["bytes"] for site in document["sites"] if site["op"] == "vmap")
+    assert asked == 4096 * vmap["pages"].sum() > 0
+    text = printed("report", capture)
+    assert "at start" in text
+    assert "asked for" in text

@@ -15,7 +15,7 @@ from replay.kernels import arena_use
 from replay.layout import layout_of
 from replay.locals import replay_locals
 from replay.machine import Machine
-from replay.outcome import LocalOutcome, PoolOutcome
+from replay.outcome import Holder, LocalOutcome, PoolOutcome
 from replay.pool import window_of
 from replay.sites import UNKNOWN_SITE
 from tests.replay.whole import arena_figures, arena_tally, call_sites
@@ -30,6 +30,8 @@ I386_LAYOUT = layout_of(I386)
 class Area(NamedTuple):
     start: int
     end: int
+    kind: str = "unpurged"
+    caller: str = ""
 
 
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -140,6 +142,7 @@ def test_arena_bookkeeping() -> None:
     figures = arena_figures(table(rows), layout_of(I386), values)
     assert (figures.allocs, figures.failures, figures.lazy_purges) == (3, 1, 1)
     assert figures.peak_used == 20 * page
+    assert figures.holders == (Holder("(unpurged)", 1, 10 * page),)
     assert figures.largest_hole_min == figures.size - 25 * page
     unknown = arena_figures(table(rows), layout_of(I386), {})
     assert unknown.peak_used is None

@@ -38,7 +38,7 @@ def outcome_of(
         local=local_figures(done),
         work=arena_tally(done.events, done.layout, window_of(done.layout)),
         arena=arena_figures(done.events, done.layout, values),
-        sites=call_sites(done.events, done.local),
+        sites=call_sites(done.events, done.local, done.layout.page_size),
         initial_state=done.pool.initial_state,
         beyond=done.beyond,
     )
@@ -71,8 +71,8 @@ def arena_figures(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any
     return use.outcome()
 
 
-def call_sites(events: pl.DataFrame, local: LocalReplay) -> tuple[Site, ...]:
+def call_sites(events: pl.DataFrame, local: LocalReplay, page_size: int = 4096) -> tuple[Site, ...]:
     """The call sites of a whole trace, most calls first."""
-    tally = SiteTally()
+    tally = SiteTally(page_size)
     tally.feed(events, 0, local.row, local.hold_ns, np.zeros(0, np.int64))
     return tally.sites()
