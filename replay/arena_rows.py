@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from replay.pool import window_of
-from replay.pool_stream import is_window_flush
+from replay.pool_calls import is_window_flush
 from replay.tasks import own_events
 
 if TYPE_CHECKING:

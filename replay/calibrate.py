@@ -18,7 +18,7 @@ from replay.costs import drop_all_ns
 from replay.figures import is_emulated
 from replay.flush_classes import X86_FULL_FLUSH
 from replay.pool import window_of
-from replay.pool_stream import is_window_flush
+from replay.pool_calls import is_window_flush
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from replay.lock_order import LockOrder
-from replay.pool_stream import GET_CODE, is_window_flush, pass_flushed, passes_of
+from replay.pool_calls import GET_CODE, is_window_flush, pass_flushed, passes_of
 from replay.survey import survey
 
 if TYPE_CHECKING:

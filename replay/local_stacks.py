@@ -14,7 +14,7 @@ import polars as pl
 
 from collectors.events import IN_INTERRUPT
 from replay.pool import window_of
-from replay.pool_stream import is_reuse
+from replay.pool_calls import is_reuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

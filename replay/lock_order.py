@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from collectors.events import HmtraceError
-from replay.pool_stream import GET_CODE, PoolStream
+from replay.pool_calls import GET_CODE
+from replay.pool_stream import PoolStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Piece:
         Number of the traced flush that this operation belongs to, -1 none.
     flushed : ndarray of bool, shape (n,)
         Whether a TLB flush of the window followed that traced flush.
-    calls : ndarray of replay.pool_stream.CALL
+    calls : ndarray of replay.pool_calls.CALL
         The calls; what the replay finds out is to be written into them.
     pages : ndarray of uint64
         The page that each page number of the operations stands for, ascending.

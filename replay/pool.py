@@ -10,7 +10,7 @@ import polars as pl
 
 from replay.linearise import PoolSequence, linearise
 from replay.lock_order import over_pages
-from replay.pool_stream import POOL_CALLS, is_anonymous
+from replay.pool_calls import POOL_CALLS, is_anonymous
 from replay.pool_tally import BINS, PoolTally
 from replay.survey import PoolState, PoolWindow
 
@@ -114,7 +114,7 @@ class PoolRun:
         return result, scanned, freed
 
     def finish(self, calls: NDArray[np.void]) -> None:
-        """Count calls that are over (:data:`replay.pool_stream.CALL`)."""
+        """Count calls that are over (:data:`replay.pool_calls.CALL`)."""
         slept = calls[calls["sleeps"] > 0]
         waited = slept["last_try"] - slept["first_try"]
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
@@ -235,7 +235,7 @@ def _replay(
 def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:
     """Note in the calls which slot they got, when, and how often they slept."""
     from replay.kernels.sequence import ASLEEP, GET, MAP
-    from replay.pool_stream import UNSET
+    from replay.pool_calls import UNSET
 
     maps = np.flatnonzero(np.isin(piece.operations[:, 0], (MAP, GET)))
     call, got, time = piece.call[maps], result[maps], piece.time[maps]

@@ -140,7 +140,7 @@ def survey(
     -------
     Survey
     """
-    from replay.pool_stream import POOL_CALLS, is_anonymous, is_window_flush
+    from replay.pool_calls import POOL_CALLS, is_anonymous, is_window_flush
 
     table = events.lazy()
     of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()

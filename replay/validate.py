@@ -14,7 +14,7 @@ from replay.build import is_realtime, kernel_words
 from replay.layout import Check, check
 from replay.pictures import arena_picture, pool_picture
 from replay.pool import window_of
-from replay.pool_stream import is_mapping
+from replay.pool_calls import is_mapping
 from replay.run import Replayed, replay_events
 from replay.tasks import finished_by
 
@@ -213,7 +213,7 @@ class Result:
 
 
 def pool_result(calls: NDArray[np.void], layout: Layout) -> Result:
-    """Verdicts on calls of the pool (:data:`replay.pool_stream.CALL`) that are over."""
+    """Verdicts on calls of the pool (:data:`replay.pool_calls.CALL`) that are over."""
     from replay.kernels.placing import INITIAL, ORDERED
 
     # an address outside the pool counts as wrong

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from replay.numbering import Numbering
-from replay.pool_stream import CALL
+from replay.pool_calls import CALL
 from replay.pool_tally import BINS, PoolTally
 from replay.spooled_rows import SpooledRows
 from replay.survey import PoolWindow

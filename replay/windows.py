@@ -300,7 +300,7 @@ class PoolPart:
 
         Returns
         -------
-        Piece, ndarray of int32, ndarray of replay.pool_stream.CALL
+        Piece, ndarray of int32, ndarray of replay.pool_calls.CALL
             What it settled, the slots that each operation freed (-1: no flush), and the calls
             that are over.
         """
