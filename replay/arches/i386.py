@@ -88,7 +88,6 @@ class Fixmap(NamedTuple):
     """Where the fixmap puts things, as indices (index 0 is the highest page)."""
 
     kmap_begin: int
-    permanent: int
     total: int
 
 
@@ -111,7 +110,7 @@ def fixmap(machine: Machine) -> Fixmap:
     if (permanent ^ (permanent + BOOT_MAPS - 1)) & -entries:
         index = permanent + BOOT_MAPS - (permanent & (BOOT_MAPS - 1))
     total = index + BOOT_MAPS + 1 + ("INTEL_TXT" in config)  # FIX_WP_TEST, FIX_TBOOT_BASE
-    return Fixmap(kmap_begin, permanent, total)
+    return Fixmap(kmap_begin, total)
 
 
 def cpu_entry_pages(config: frozenset[str]) -> int:

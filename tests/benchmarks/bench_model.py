@@ -8,15 +8,12 @@ copy of memory reaches. All in one run on one machine; best of several runs.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tests.benchmarks.bench_pool import ROOT, best
+from tests.benchmarks.bench_pool import best, uncompiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,21 +187,6 @@ CASES = {
 }
 
 
-def reference(name: str) -> tuple[float, list[int]]:
-    """Seconds and figures of the functions as plain Python, in a process without numba's JIT."""
-    code = (
-        "import json,sys,time;from tests.benchmarks import bench_model as b;"
-        f"once=b.CASES[{name!r}]({UNCOMPILED}).once;"
-        "s=time.perf_counter();f=once();print(json.dumps([time.perf_counter()-s,f]))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True, check=True,
-    )  # fmt: skip
-    seconds, figures = json.loads(shown.stdout)
-    return seconds, figures
-
-
 def main(argv: list[str] | None = None) -> None:
     """Measure and print a table."""
     from hmtrace.compiled import use_cache_folder
@@ -216,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     memory = source.size / best(lambda: np.copyto(np.empty_like(source), source))
     say(f"the model's loops: {EVENTS:_} events, one core\n")
     for name, make in CASES.items():
-        plain_seconds, plain = reference(name)
+        plain_seconds, plain = uncompiled(f"b.CASES[{name!r}]({UNCOMPILED}).once", "bench_model")
         same = make(UNCOMPILED).once() == plain
         case = make(EVENTS)
         rate = EVENTS / best(case.once, RUNS)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,11 +109,18 @@ def best(call: Callable[[], object], runs: int = RUNS) -> float:
     return shortest
 
 
-def reference(name: str) -> tuple[float, dict[str, int]]:
-    """Seconds and figures of the functions as plain Python, in a process without numba's JIT."""
+def uncompiled(once: str, module: str) -> tuple[float, Any]:
+    """Seconds and figures of a call as plain Python, in a process without numba's JIT.
+
+    Parameters
+    ----------
+    once
+        Expression that makes the call; the benchmark's module is ``b`` in it.
+    module
+        Name of the benchmark's module.
+    """
     code = (
-        "import json,sys,time;from tests.benchmarks import bench_pool as b;"
-        f"once=b.work(b.SEQUENCES[{name!r}]({UNCOMPILED}),0);once();"
+        f"import json,sys,time;from tests.benchmarks import {module} as b;once={once};"
         "s=time.perf_counter();f=once();print(json.dumps([time.perf_counter()-s,f]))"
     )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
@@ -137,7 +144,9 @@ def main(argv: list[str] | None = None) -> None:
     say(f"pool replay: {EVENTS / 1e6:g} M events, {SLOTS} slots, one core\n")
     for name, make in SEQUENCES.items():
         operations = make(EVENTS)
-        plain_seconds, plain = reference(name)
+        plain_seconds, plain = uncompiled(
+            f"b.work(b.SEQUENCES[{name!r}]({UNCOMPILED}), 0)", "bench_pool"
+        )
         same = work(make(UNCOMPILED), 0)() == plain
         figures = work(operations, 0)()
         bare, gauged = (best(work(operations, bins)) for bins in (0, BINS))
