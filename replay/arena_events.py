@@ -8,7 +8,7 @@ numbers only: allocations, frees and purges with their intervals, in positions o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -86,6 +86,41 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
     table = _with_counters(events).with_row_index("row")
     ops = set(table.get_column("op").unique().cast(pl.String))
     derived = "area_alloc" not in ops and bool(ops & {"vmap", "vmalloc"})
+    arena = _rows_of_the_arena(table, ops, derived=derived)
+    all_allocs = _allocs(arena, layout, derived=derived)
+    allocs = all_allocs.filter(_SANE_ALLOC)
+    all_frees = _frees(arena, allocs, values)
+    frees = all_frees.filter(_SANE_FREE)
+    purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
+    flushes_traced = "flush_range" in ops or _FLUSH_FUNCTION in probed
+    flushes = _kernel_flushes(arena, layout)
+    return ArenaCalls(
+        allocs=allocs,
+        frees=frees,
+        purges=_purges(arena, flushes_traced=flushes_traced),
+        flushes=flushes[:0] if purges_traced else flushes,
+        unusable=all_allocs.height - allocs.height + all_frees.height - frees.height,
+        derived=derived,
+        purges_traced=purges_traced,
+    )
+
+
+_SANE_ALLOC: Final = (
+    pl.col("size").is_between(1, _TOP - 1)
+    & pl.col("align").is_between(1, _TOP >> 1)
+    & ((pl.col("align") & (pl.col("align") - 1)) == 0)
+    & pl.col("vstart").is_between(0, _TOP)
+    & pl.col("vend").is_between(0, _TOP)
+).fill_null(value=False)
+_SANE_FREE: Final = (
+    pl.col("start").is_between(0, _TOP)
+    & (pl.col("end") > pl.col("start"))
+    & (pl.col("end") <= _TOP)
+).fill_null(value=False)
+
+
+def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> pl.DataFrame:
+    """Rows that take, give back, purge or flush, each with what its task does next."""
     tasks = own_events(table.lazy()).select(
         "row",
         bound=pl.col("seq").shift(-1).over("pid"),
@@ -99,7 +134,7 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
         wanted += ["vmap", "vmalloc"]
     if "area_free" not in ops:
         wanted += ["vfree", "vunmap"]
-    arena = (
+    return (
         table.lazy()
         .filter(pl.col("op").is_in(wanted))
         .join(tasks, on="row", how="left", maintain_order="left")
@@ -116,35 +151,6 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
         )
         .collect()
     )  # fmt: skip
-    all_allocs = _allocs(arena, layout, derived=derived)
-    sane = (
-        pl.col("size").is_between(1, _TOP - 1)
-        & pl.col("align").is_between(1, _TOP >> 1)
-        & ((pl.col("align") & (pl.col("align") - 1)) == 0)
-        & pl.col("vstart").is_between(0, _TOP)
-        & pl.col("vend").is_between(0, _TOP)
-    ).fill_null(value=False)
-    allocs = all_allocs.filter(sane)
-    all_frees = _frees(arena, allocs, values)
-    frees = all_frees.filter(
-        (pl.col("start").is_between(0, _TOP) & (pl.col("end") > pl.col("start"))
-         & (pl.col("end") <= _TOP)).fill_null(value=False)
-    )  # fmt: skip
-    purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
-    flushes_traced = "flush_range" in ops or _FLUSH_FUNCTION in probed
-    purges = _purges(arena, flushes_traced=flushes_traced)
-    flushes = (
-        _kernel_flushes(arena, layout) if not purges_traced else _kernel_flushes(arena, layout)[:0]
-    )
-    return ArenaCalls(
-        allocs=allocs,
-        frees=frees,
-        purges=purges,
-        flushes=flushes,
-        unusable=all_allocs.height - allocs.height + all_frees.height - frees.height,
-        derived=derived,
-        purges_traced=purges_traced,
-    )
 
 
 def _with_counters(events: pl.DataFrame) -> pl.DataFrame:
