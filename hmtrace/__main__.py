@@ -63,6 +63,8 @@ def run() -> int:
         return 130
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Exception as error:
+        return _confess(error)
 
 
 def _run() -> int:
@@ -78,8 +80,6 @@ def _run() -> int:
         return _explain(error)
     except ReaderGoneError:
         return EXIT_READER_GONE
-    except Exception as error:
-        return _confess(error)
     return 0
 
 
