@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.capture import Marker
+    from collectors.facts import Facts
     from collectors.part import Part
     from collectors.reading import Format, Reading
     from collectors.source import Source
@@ -241,7 +242,7 @@ def _capture(
     if reading.cpus:
         told["cpus"] = Fact(reading.cpus, source.trace, "header of the trace")
     told |= seen.facts(source.trace, reading.raw.counts)
-    notes = [*source.notes, *reading.notes]
+    notes = [*source.notes, *reading.notes, *_notes_of_stats(source.facts, reading)]
     if not has_mappings:
         notes.append(
             "the trace holds no mapping event (kmap, kmap_local, vmap and others): record with "
@@ -260,6 +261,37 @@ def _capture(
         markers=tuple(markers),
         spooled=spooled,
     )
+
+
+def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:
+    """What the kernel's statistics of the buffers beside a trace say that it does not say itself.
+
+    They are of this trace where the buffers held as many events as it has: then nothing was read
+    or written in between.
+    """
+    entries, overrun, dropped = (
+        sum(facts.get(name, {}).values()) for name in ("buffer_entries", "overrun", "dropped")
+    )
+    events = sum(reading.raw.counts.values())
+    if not overrun + dropped:
+        return []
+    if entries != events:
+        return [
+            f"stats counts {entries} events in the buffers, the trace has {events}: it is of "
+            f"another run or moment, and what it says was lost ({overrun} overwritten, {dropped} "
+            "refused events) is not taken over"
+        ]
+    notes = []
+    if overrun and not reading.lost.intervals:
+        notes.append(
+            f"{overrun} events before the first were overwritten (stats): the state of pool and "
+            "arena at the start is not known"
+        )
+    if dropped:
+        notes.append(
+            f"{dropped} events are missing, the buffer was full (stats): figures are lower bounds"
+        )
+    return notes
 
 
 def page_map_of(values: Mapping[str, Any]) -> PageMap | None:

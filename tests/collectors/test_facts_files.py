@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors import open_capture
 from collectors.facts import PARSERS, read_facts
 from collectors.facts.iomem import merge
 from collectors.facts.numbers import memparse
@@ -179,6 +180,24 @@ def test_buffer_losses():
     assert facts.get("dropped") == {0: 3}
     assert facts.get("buffer_entries") == {0: 5, 1: 6}
     assert facts.get("clock") == "global"
+
+
+def test_losses_that_only_the_statistics_tell(tmp_path):
+    lines = [f"  bash-7  [000] .....  1.00010{n}: kunmap_high: x=1\n" for n in range(5)]
+    (tmp_path / "trace").write_text("# tracer: nop\n#\n" + "".join(lines))
+
+    def notes(entries: int, overrun: int, dropped: int) -> list[str]:
+        text = f"entries: {entries}\noverrun: {overrun}\ndropped events: {dropped}\n"
+        (tmp_path / "stats").write_text("== cpu0\n" + text)
+        capture = open_capture(tmp_path)
+        assert capture.lost.events == 0
+        return [note for note in capture.notes if "stats" in note]
+
+    assert notes(5, 0, 0) == notes(99, 0, 0) == []
+    assert "7 events before the first were overwritten" in notes(5, 7, 0)[0]
+    assert "9 events are missing" in notes(5, 0, 9)[0]
+    (note,) = notes(6, 7, 9)
+    assert "stats counts 6 events in the buffers, the trace has 5: it is of another run" in note
 
 
 def test_clock_from_the_settings():
