@@ -29,6 +29,8 @@ EXIT_READER_GONE = 141
 _MESSAGE_LIMIT = 2000
 _AGAIN = 0.02
 """Seconds after which a lost signal is sent again."""
+_lost: list[int] = []
+"""Signals that were lost: what a library stumbles over after one is nobody's fault."""
 
 
 def main() -> NoReturn:
@@ -64,7 +66,7 @@ def run() -> int:
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except Exception as error:
-        return _confess(error)
+        return 128 + _lost[0] if _lost else _confess(error)
 
 
 def _run() -> int:
@@ -125,6 +127,7 @@ def _unraisable(what: sys.UnraisableHookArgs) -> None:
     """Send a signal again that came while a library was calling back, as LLVM does: it was lost."""
     numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
     if what.exc_type in numbers:
+        _lost.append(numbers[what.exc_type])
         threading.Timer(_AGAIN, os.kill, (os.getpid(), numbers[what.exc_type])).start()
     else:
         sys.__unraisablehook__(what)

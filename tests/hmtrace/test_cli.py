@@ -504,3 +504,19 @@ def test_report_tells_times_user_flushes_and_stacks(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["report", str(tmp_path / "trace")]).stdout
     for line in ("Time in calls", "TLB flushes of user space", "Call stacks", "minix_lookup\n"):
         assert line in shown
+
+
+def test_what_a_lost_signal_leaves_behind_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM calls back while it compiles; what is raised in there is dropped, and numba stumbles."""
+    from hmtrace import __main__ as program
+
+    def stumble(**_: object) -> None:
+        msg = "no compiled object yet"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(program, "_lost", [])
+    monkeypatch.setattr("threading.Timer", lambda *_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr("hmtrace.cli.app", stumble)
+    assert program.run() == 70
+    program._unraisable(SimpleNamespace(exc_type=SystemExit))  # type: ignore[arg-type]
+    assert program.run() == 143
