@@ -14,7 +14,7 @@ from collectors.facts import Fact
 from collectors.facts.seen import Seen
 from collectors.pages import PageMap
 from collectors.reading import AgainError
-from collectors.tabulate import HOLD, Known, Tabulator
+from collectors.tabulate import HOLD, WAIT, Known, Tabulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -172,7 +172,7 @@ def _spool_once(
     from collectors.parquet.writer import TableWriter
 
     stream = fmt.stream(source, progress)
-    table = _tabulator(source, stream.symbols, known=known, hold=hold)
+    table = _tabulator(source, stream.symbols, known=known, hold=hold, wait=WAIT)
     seen = Seen()
     done = rows = 0
     with TableWriter(path) as writer:
@@ -212,6 +212,7 @@ def _tabulator(
     *,
     known: Known | None = None,
     hold: int,
+    wait: int | None = None,
 ) -> Tabulator:
     """Tabulator with the kernel's symbols, of the trace itself or else of the folder."""
     from collectors.symbols import Symbols
@@ -221,7 +222,12 @@ def _tabulator(
 
     page_map = page_map_of(source.facts.values())
     return Tabulator(
-        symbols=symbols, page_map=page_map, known=known, hold=hold, source=source.trace
+        symbols=symbols,
+        page_map=page_map,
+        known=known,
+        hold=hold,
+        wait=wait,
+        source=source.trace,
     )
 
 

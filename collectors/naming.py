@@ -84,20 +84,22 @@ class Names:
         unnamed = found == 0
         if caller.values is not None:
             has = caller.has(len(found))
-            found, names = self._of_callers(found, names, caller.values, unnamed & has)
+            wanted = np.flatnonzero(unnamed & has)
+            found, names = self._of_callers(found, names, caller.values, wanted)
             unnamed &= ~has
         traced, texts = _together(stacks, self.stacks, self.earlier_stacks)
-        return _named(*self._of_stacks(found, names, traced, texts, unnamed & (traced != 0)))
+        wanted = np.flatnonzero(unnamed & (traced != 0))
+        return _named(*self._of_stacks(found, names, traced, texts, wanted))
 
     def _of_callers(
         self,
         found: NDArray[np.uint32],
         names: Sequence[str],
         callers: NDArray[np.uint64],
-        wanted: NDArray[np.bool_],
+        wanted: NDArray[np.intp],
     ) -> tuple[NDArray[np.uint32], Sequence[str]]:
         """Name the callers of the rows that are `wanted`."""
-        if not wanted.any():
+        if not len(wanted):
             return found, names
         if not self._asked:
             self._symbols, self._asked = self._find_symbols(), True
@@ -118,10 +120,10 @@ class Names:
         names: Sequence[str],
         stacks: NDArray[np.uint32],
         texts: Sequence[str],
-        wanted: NDArray[np.bool_],
+        wanted: NDArray[np.intp],
     ) -> tuple[NDArray[np.uint32], Sequence[str]]:
         """Name the rows that are `wanted` by who calls in their stack traces."""
-        if not wanted.any():
+        if not len(wanted):
             return found, names
         numbers, codes = self._different(stacks[wanted].astype(np.uint64))
         tops = []
@@ -139,7 +141,7 @@ class Names:
 def _added(
     found: NDArray[np.uint32],
     names: Sequence[str],
-    wanted: NDArray[np.bool_],
+    wanted: NDArray[np.intp],
     codes: NDArray[np.int32],
     new: list[str],
 ) -> tuple[NDArray[np.uint32], Sequence[str]]:

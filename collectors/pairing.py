@@ -82,6 +82,14 @@ def place_of(key: int, keys: Any) -> int:
 
 
 @loop
+def count_kinds(raw: Any, counts: Any) -> None:
+    """Count the raw events of each kind; those beyond the end of `counts` in its last cell."""
+    last = len(counts) - 1
+    for i in range(raw.shape[0]):
+        counts[min(np.int64(raw[i].kind), last)] += 1
+
+
+@loop
 def grow_tasks(old: Tasks, new: Tasks) -> None:
     """Move a table of tasks into a larger one."""
     for i in range(old.key.shape[0]):

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 HOLD: Final = 1 << 20
 """Rows that are held back for the return of a call that is open."""
+WAIT: Final = 1 << 18
+"""Raw events that wait at the start of a trace which can be read again: what they do not teach
+(that a function has returns, how pages and frames go together) seldom turns up later, and rows are
+written while the next ones are read."""
 _MOST: Final = 1 << 23
 """Calls that may be open at once, and that may return late: more are no trace of a kernel, where
 a task has a few (64 bytes are kept for each)."""
@@ -94,6 +98,8 @@ class Tabulator:
         What an earlier pass taught.
     hold
         Rows that are held back for returns.
+    wait
+        Raw events at the start that wait for what the next ones teach; None: as many as `hold`.
     source
         Name of the trace, for errors.
 
@@ -110,12 +116,14 @@ class Tabulator:
         page_map: PageMap | None = None,
         known: Known | None = None,
         hold: int = HOLD,
+        wait: int | None = None,
         source: str = "",
     ) -> None:
         self._source = source
         self._most = max(_MOST, hold)
         self._known = known
         self._hold = hold
+        self._wait = hold if wait is None else min(wait, hold)
         self._given = min(GIVEN, hold)
         self._plan = columns.make_plan()
         self._cell = np.zeros(pairing.CELLS, np.int64)
@@ -156,7 +164,8 @@ class Tabulator:
         Part
             Rows that are complete.
         """
-        counts = np.bincount(piece.rows["kind"], minlength=probes.KIND_TASK + 1)
+        counts = np.zeros(probes.KIND_TASK + 2, np.int64)
+        pairing.count_kinds(piece.rows, counts)
         self._learn(counts)
         if counts[probes.KIND_MARK]:
             self._mark(piece)
@@ -166,7 +175,7 @@ class Tabulator:
             return
         # The first rows wait for what the next ones teach.
         self._waiting.append(piece)
-        if sum(len(p.rows) for p in self._waiting) >= self._hold:
+        if sum(len(p.rows) for p in self._waiting) >= self._wait:
             yield from self._begin()
 
     def finish(self) -> Iterator[Part]:
@@ -192,13 +201,14 @@ class Tabulator:
     def _mark(self, piece: RawEvents) -> None:
         """Note the markers of a piece."""
         rows = piece.rows
-        kept = np.flatnonzero((rows["kind"] == probes.KIND_MARK) & (rows["present"] == 1))
+        kept = np.flatnonzero(rows["kind"] == probes.KIND_MARK)
+        kept = kept[rows["present"][kept] == 1]
         self.markers += [
             Marker(self._added + i, int(rows["ts"][i]), piece.marks[int(rows["values"][i, 0])])
             for i in kept.tolist()
         ]
 
-    def _learn(self, counts: NDArray[np.intp]) -> None:
+    def _learn(self, counts: NDArray[np.int64]) -> None:
         """Find out which functions have returns, before the piece's calls are paired.
 
         Parameters
@@ -273,17 +283,16 @@ class Tabulator:
         gone, rows = int(cell[pairing.GONE]), int(cell[pairing.ROWS])
         if rows - gone + more > len(self._rows.seq):
             # Rows stand in a ring: what is held back is moved when it grows, and never again.
-            mask = (1 << (rows - gone + more + self._given - 1).bit_length()) - 1
+            need = rows - gone + more + self._given
+            if more >= self._given:  # as much as is needed for long, if no call stays open
+                need = max(need, more + 2 * self._given + self._hold // _SLACK)
+            mask = (1 << (need - 1).bit_length()) - 1
             larger = columns.new_rows(mask + 1)
-            numbers = np.arange(gone, rows)
-            at, to = numbers & cell[pairing.MASK], numbers & mask
-            for name, old, new in zip(larger._fields, self._rows, larger, strict=True):
-                if name != "values":
-                    new[to] = old[at]
-            used = int(np.bitwise_or.reduce(larger.valid[to], initial=0))
-            for code in range(len(VALUE_COLUMNS)):
-                if used >> code & 1:  # untouched memory costs nothing
-                    larger.values[code, to] = self._rows.values[code, at]
+            while gone < rows:
+                old = self._place(gone, rows)
+                number, at = old.stop - old.start, gone & mask
+                self._move(old, larger, slice(at, at + number))
+                gone += number
             self._rows = larger
             cell[pairing.MASK] = mask
         # Untouched memory costs nothing.
@@ -297,6 +306,16 @@ class Tabulator:
                 for old, new in zip(have, grown, strict=True):
                     new[:used] = old[:used]
                 setattr(self, name, grown)
+
+    def _move(self, old: slice, larger: columns.Rows, new: slice) -> None:
+        """Copy rows that stand one behind the other to larger columns."""
+        for name, have, made in zip(larger._fields, self._rows, larger, strict=True):
+            if name != "values":
+                made[new] = have[old]
+        used = int(np.bitwise_or.reduce(larger.valid[new], initial=0))
+        for code in range(len(VALUE_COLUMNS)):
+            if used >> code & 1:  # untouched memory costs nothing
+                larger.values[code, new] = self._rows.values[code, old]
 
     def _late_events(self) -> columns.Late:
         """What came late, sorted by the row for which it came."""

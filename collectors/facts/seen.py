@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import polars as pl
 
 from collectors.events import OP_CODE
 from collectors.facts.model import Fact
@@ -94,7 +93,7 @@ class Seen:
         rows = rows[(start.has(part.rows) & end.has(part.rows))[rows]]
         rows = rows[start.values[rows] < end.values[rows]]
         if len(rows):
-            counter.add(pl.DataFrame({"start": start.values[rows], "end": end.values[rows]}))
+            counter.add(start.values[rows], end.values[rows])
 
     def facts(self, source: str, raw_events: Iterable[str] = ()) -> dict[str, Fact]:
         """Write down what was seen.
@@ -155,23 +154,30 @@ class _Counter:
     """
 
     def __init__(self) -> None:
-        self._counts: pl.DataFrame | None = None
+        self._start, self._end = np.zeros((2, 0), np.uint64)
+        self._number = np.zeros(0, np.int64)
 
-    def add(self, ranges: pl.DataFrame) -> None:
-        """Take further ranges, columns `start` and `end`."""
-        counts = ranges.group_by("start", "end").len("n")
-        if self._counts is not None:
-            counts = pl.concat([self._counts, counts])
-            counts = counts.group_by("start", "end").agg(pl.col("n").sum())
-        self._counts = _frequent(counts, _RANGES_KEPT) if len(counts) > 2 * _RANGES_KEPT else counts
+    def add(self, start: NDArray[np.uint64], end: NDArray[np.uint64]) -> None:
+        """Take further ranges."""
+        start, end = np.concatenate([self._start, start]), np.concatenate([self._end, end])
+        number = np.concatenate([self._number, np.ones(len(start) - len(self._start), np.int64)])
+        order = np.lexsort((end, start))
+        start, end = start[order], end[order]
+        new = np.ones(len(order), np.bool_)
+        new[1:] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
+        first = np.flatnonzero(new)
+        self._start, self._end = start[first], end[first]
+        self._number = np.add.reduceat(number[order], first)
+        if len(first) > 2 * _RANGES_KEPT:
+            kept = self._frequent(_RANGES_KEPT)
+            self._start, self._end = self._start[kept], self._end[kept]
+            self._number = self._number[kept]
 
     def most(self) -> tuple[tuple[int, int], ...]:
         """The most frequent ranges, the most frequent first."""
-        if self._counts is None:
-            return ()
-        return tuple(_frequent(self._counts, MOST).select("start", "end").rows())
+        some = self._frequent(MOST)
+        return tuple(zip(self._start[some].tolist(), self._end[some].tolist(), strict=True))
 
-
-def _frequent(counts: pl.DataFrame, number: int) -> pl.DataFrame:
-    order = counts.sort("n", "start", "end", descending=[True, False, False])
-    return order.head(number)
+    def _frequent(self, most: int) -> NDArray[np.intp]:
+        """Positions of the most frequent ranges; of those as frequent, the lower ones first."""
+        return np.lexsort((self._end, self._start, -self._number))[:most]

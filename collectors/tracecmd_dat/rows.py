@@ -130,11 +130,11 @@ class Rows:
                 part = order[done : done + self._piece - filled]
                 made = rows[filled : filled + len(part)]
                 words = rows.view(np.int64).reshape(-1, ROW_WORDS)
-                without_name, strangers = self._fill(part, made)
+                without_name, strangers, more = self._fill(part, made)
                 nameless += without_name
                 if strangers:
                     self._learn(part, made)
-                resolved, origin = self._complete(part, made)
+                resolved, origin = self._complete(part, made) if more else (made, None)
                 if origin is not None:
                     words[filled : filled + len(resolved)] = resolved.view(np.int64).reshape(
                         -1, ROW_WORDS
@@ -154,8 +154,8 @@ class Rows:
         if filled:
             yield self._finish(rows[:filled], nameless)
 
-    def _fill(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> tuple[int, int]:
-        """Make rows; give the number of those without a task's name, and of unknown tasks."""
+    def _fill(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> tuple[int, ...]:
+        """Make rows, and count (:func:`weaving.fill_rows`)."""
         from collectors.tracecmd_dat import weaving
 
         if len(self._table) != len(self._plans):
@@ -163,8 +163,8 @@ class Rows:
         pool = self.merger.pool
         words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
 
-        def fill(first: int, last: int) -> tuple[int, int]:
-            found: tuple[int, int] = weaving.fill_rows(
+        def fill(first: int, last: int) -> tuple[int, ...]:
+            found: tuple[int, ...] = weaving.fill_rows(
                 pool.base,
                 pool.shift,
                 self.merger.big,
@@ -186,7 +186,7 @@ class Rows:
             return fill(0, len(order))
         bounds = [len(order) * n // parts for n in range(parts + 1)]
         found = list(self.merger.executor.map(fill, bounds[:-1], bounds[1:]))
-        return sum(f[0] for f in found), sum(f[1] for f in found)
+        return tuple(map(sum, zip(*found, strict=True)))
 
     def _spans(self) -> dict[int, NDArray[np.uint8]]:
         """Bytes of the blocks under way, by their numbers."""

@@ -134,7 +134,7 @@ def fill_rows(
     lost_kind: int,
     switch_kind: int,
     words: NDArray[np.int64],
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Take from each record, in the order of the merged trace, what its row needs.
 
     Parameters
@@ -162,11 +162,13 @@ def fill_rows(
 
     Returns
     -------
-    nameless, strangers : int
-        Rows whose task's name is unknown; tasks in switches of which nothing is known.
+    nameless, strangers, more : int
+        Rows whose task's name is unknown; tasks in switches of which nothing is known; rows of
+        kinds above `switch_kind`, to which more belongs than a row holds.
     """
     nameless = 0
     strangers = 0
+    more = 0
     for row in range(len(order)):
         source = order[row]
         start = at[source]
@@ -179,6 +181,7 @@ def fill_rows(
             words[row, 2:7] = 0
             words[row, 8] = 128 | known << 8
             continue
+        more += plan[PLAN_KIND] > switch_kind
         base = base_of[source >> shift]
         task, comm = np.int64(0), np.int64(0)
         if plan[PLAN_PID] >= 0:
@@ -219,7 +222,7 @@ def fill_rows(
             for value in (1, 3):
                 if 0 < words[row, value] < len(comm_of) and comm_of[words[row, value]] == 0:
                     strangers += 1
-    return nameless, strangers
+    return nameless, strangers, more
 
 
 @loop
