@@ -43,7 +43,8 @@ class Plan(NamedTuple):
     column : ndarray of int8, shape (kinds, slots)
         Column (of :data:`VALUE_COLUMNS`) for each value, -1 none.
     is_area : ndarray of bool, shape (kinds,)
-        Returns of alloc_vmap_area, whose values tell failure in their own way.
+        Returns of alloc_vmap_area and pcpu_get_vm_areas, which are pointers to what holds the
+        address.
     fifth : ndarray of bool, shape (kinds,)
         Tracepoints whose last value, the address of an area, stands where others have a caller.
     host : ndarray of int64, shape (functions,)
@@ -198,7 +199,8 @@ def make_plan() -> Plan:
         if function.op is None:
             continue
         op[2 * code : 2 * code + 2] = OP_CODE[function.op]
-        is_area[2 * code + 1] = function.op == "area_alloc" and not function.host
+        in_arena = function.op in {"area_alloc", "percpu_alloc"}
+        is_area[2 * code + 1] = in_arena and not function.host
         if function.host:
             host[code] = probes.FUNCTION_OF[function.host]
             is_host[host[code]] = True

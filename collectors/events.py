@@ -50,6 +50,7 @@ OPS: Final = (
     "sched_in",
     "switch",
     "tlb_flush",
+    "percpu_alloc",
 )
 """Values of column ``op``; the position of a name is its code in compiled loops."""
 
@@ -131,7 +132,8 @@ vaddr
 pages, size, align, start, end
     As the operation has them: pages, bytes, bytes, addresses.
     ``area_alloc``: `start`/`end` are the range allowed, `vaddr` is the address found and 0 for a
-    failed call; ``area_free``: `vaddr` and `end` are the area;
+    failed call; ``percpu_alloc``: one area of `pages` areas (groups of CPUs) of a percpu chunk,
+    searched for from the top of the arena down; ``area_free``: `vaddr` and `end` are the area;
     ``area_purge``: `start`/`end` as given (those flushed, where only the tracepoint shows it),
     `pages` is the returned truth value.
 caller, site

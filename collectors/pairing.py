@@ -144,12 +144,15 @@ def _set_result(rows: Rows, at: int, event: Any, seq: int, kind: int, plan: Plan
     rows.end_cpu[at] = event.cpu
     rows.valid[at] |= HAS_END
     if plan.is_area[kind]:
-        # The area's start, or 0 for an error pointer. A failed call's va_start is stale or 0
-        # (the fetch faults): it is not believed.
-        failed = event.present & 1 == 1 and event.values[0] >= _FIRST_ERROR
+        # The area's start, or 0 for an error pointer (of pcpu_get_vm_areas: none). A failed
+        # call's va_start is stale or 0 (the fetch faults): it is not believed.
+        result = event.values[0]
+        failed = event.present & 1 == 1 and (result >= _FIRST_ERROR or result == 0)
         if failed or event.present & 2 == 2:
             rows.values[_VADDR, at] = np.uint64(0) if failed else event.values[1]
             rows.valid[at] |= 1 << _VADDR
+        if not failed:
+            _set_values(rows, at, event, kind, plan)
     else:
         _set_values(rows, at, event, kind, plan)
     if plan.fifth[kind]:

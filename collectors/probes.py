@@ -98,6 +98,15 @@ FUNCTIONS: Final = (
     ),
     Function(("free_vmap_area_noflush",), "area_free", ("va", "va_start", "va_end"), (), (1, 0, 0)),
     Function(("__purge_vmap_area_lazy",), "area_purge", ("start", "end"), ("purged",), (1, 2)),
+    # Of its four arguments the first two are arrays: `size` is sizes[0], read through the pointer.
+    # The result is an array of vm_struct; `va_start` is their first one's address.
+    Function(
+        ("pcpu_get_vm_areas",),
+        "percpu_alloc",
+        ("count", "align", "size"),
+        ("va", "va_start", "size"),
+        (3, 4, 0),
+    ),
     # No operations of the table: counted only.
     Function(("set_page_address",), None, ("page", "vaddr"), (), (1, 2)),
     Function(("free_vmap_block",), None, ("vb", "va_start"), (), (1, 0)),
@@ -108,7 +117,6 @@ FUNCTIONS: Final = (
     Function(("purge_fragmented_blocks_allcpus", "purge_fragmented_blocks"), None),
     Function(("purge_vmap_area_lazy", "reclaim_and_purge_vmap_areas"), None),
     Function(("drain_vmap_area_work",), None),
-    Function(("pcpu_get_vm_areas",), None, ("nr",), (), (3,)),
     Function(("flush_tlb_one_kernel",), None, ("vaddr",), (), (1,)),
     Function(("do_flush_tlb_all",), None),
     Function(("do_kernel_range_flush",), None, ("start", "end"), (), (0, 0)),
@@ -188,7 +196,7 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "align": ("align", "alignment"),
     "start": ("start", "vstart", "from"),
     "end": ("end", "vend", "to"),
-    "va": ("va", "area"),
+    "va": ("va", "area", "vms"),
     "va_start": ("va_start", "start", "addr", "vaddr"),
     "va_end": ("va_end", "end"),
     "caller": ("caller", "ip", "ret_ip", "lr"),

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from replay.arena_holders import holders
+from replay.arena_tally import ALLOC_OPS
 from replay.outcome import ArenaOutcome
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ArenaUse:
         last
             Nothing comes behind it.
         """
-        allocs = events.filter(pl.col("op") == "area_alloc")
+        allocs = events.filter(pl.col("op").is_in(ALLOC_OPS))
         failed = allocs.filter(pl.col("vaddr") == 0).height
         purges = events.filter((pl.col("op") == "area_purge") & (pl.col("pages").fill_null(1) > 0))
         self._failures += failed
@@ -107,7 +108,7 @@ class ArenaUse:
         layout = self._layout
         inside = (pl.col("vaddr") >= layout.vmalloc_start) & (pl.col("vaddr") < layout.vmalloc_end)
         returned = pl.max_horizontal("end_seq", "seq")
-        lent = events.filter((pl.col("op") == "area_alloc") & inside).select(
+        lent = events.filter(pl.col("op").is_in(ALLOC_OPS) & inside).select(
             at=returned, code=ALLOC, start="vaddr", end=pl.col("vaddr") + pl.col("size")
         )
         freed = events.filter((pl.col("op") == "area_free") & inside).select(

@@ -35,7 +35,8 @@ class ArenaCalls:
     Attributes
     ----------
     allocs
-        `row`, `seq`, `lo`, `hi`, `at` (default place), `size`, `align`, `vstart`, `vend`,
+        `row`, `seq`, `lo`, `hi`, `at` (default place), `size`, `align` (negative: from the top
+        down, a percpu chunk; mm/vmalloc.c: pcpu_get_vm_areas), `vstart`, `vend`,
         `seen` (address, FAILED, or UNSEEN where no return was traced), `cpu`, `end_cpu`,
         `parent` (seq), `order` (position of the return).
     frees
@@ -65,7 +66,13 @@ class ArenaCalls:
     purges_traced: bool
 
 
-def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any]) -> ArenaCalls:
+def arena_calls(
+    events: pl.DataFrame,
+    layout: Layout,
+    values: Mapping[str, Any],
+    *,
+    by_pointer: bool = False,
+) -> ArenaCalls:
     """Pick the calls on the arena out of a trace.
 
     Parameters
@@ -77,6 +84,8 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
     values
         Facts; ``areas`` tell the ends of areas where the trace does not, ``probes`` what was
         probed.
+    by_pointer
+        ``Generation.purge_by_pointer``: what purges were given and returned is not the range.
 
     Returns
     -------
@@ -94,6 +103,9 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
     purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
     flushes_traced = "flush_range" in ops or _FLUSH_FUNCTION in probed
     flushes = _kernel_flushes(arena, layout)
+    if by_pointer:
+        told = pl.when(pl.col("op") != "area_purge")
+        arena = arena.with_columns(told.then(n).alias(n) for n in ("start", "end", "pages"))
     return ArenaCalls(
         allocs=allocs,
         frees=frees,
@@ -107,8 +119,8 @@ def arena_calls(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any])
 
 _SANE_ALLOC: Final = (
     pl.col("size").is_between(1, _TOP - 1)
-    & pl.col("align").is_between(1, _TOP >> 1)
-    & ((pl.col("align") & (pl.col("align") - 1)) == 0)
+    & pl.col("align").abs().is_between(1, _TOP >> 1)
+    & ((pl.col("align").abs() & (pl.col("align").abs() - 1)) == 0)
     & pl.col("vstart").is_between(0, _TOP)
     & pl.col("vend").is_between(0, _TOP)
 ).fill_null(value=False)
@@ -129,7 +141,7 @@ def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> 
         next_start=pl.col("start").shift(-1).over("pid"),
         next_end=pl.col("end").shift(-1).over("pid"),
     )
-    wanted = ["area_alloc", "area_free", "area_purge", "flush_range"]
+    wanted = ["area_alloc", "percpu_alloc", "area_free", "area_purge", "flush_range"]
     if derived:
         wanted += ["vmap", "vmalloc"]
     if "area_free" not in ops:
@@ -161,14 +173,18 @@ def _with_counters(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFrame:
-    rows = arena.filter(pl.col("op").is_in(("vmap", "vmalloc") if derived else ("area_alloc",)))
+    ops = ("vmap", "vmalloc") if derived else ("area_alloc",)
+    rows = arena.filter(pl.col("op").is_in((*ops, "percpu_alloc")))
     guard = layout.page_size
+    is_chunk = pl.col("op") == "percpu_alloc"
+    groups = pl.when(is_chunk).then(pl.col("pages")).otherwise(1).fill_null(1)
     if derived:
         # mm/vmalloc.c: __get_vm_area_node adds a guard page to what is asked for
         is_vmap = pl.col("op") == "vmap"
         rounded = (pl.col("size") + guard - 1) // guard * guard
+        asked = pl.when(is_vmap).then(pl.col("pages") * guard).otherwise(rounded) + guard
         rows = rows.with_columns(
-            size=pl.when(is_vmap).then(pl.col("pages") * guard).otherwise(rounded) + guard,
+            size=pl.when(is_chunk).then("size").otherwise(asked),
             align=pl.when(is_vmap).then(1).otherwise(pl.col("align")),
             start=pl.when(is_vmap).then(layout.vmalloc_start).otherwise(pl.col("start")),
             end=pl.when(is_vmap).then(layout.vmalloc_end).otherwise(pl.col("end")),
@@ -181,8 +197,9 @@ def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFra
         lo="position",
         hi=end,
         at=pl.coalesce("end_position", "position"),
-        size="size",
-        align=pl.col("align").fill_null(1),
+        size=pl.when(groups == 1).then("size"),  # of more than one only the first is told
+        align=pl.col("align").fill_null(pl.when(is_chunk).then(guard).otherwise(1))
+        * pl.when(is_chunk).then(-1).otherwise(1),
         vstart=pl.col("start").fill_null(layout.vmalloc_start),
         vend=pl.col("end").fill_null(layout.vmalloc_end),
         seen=pl.when(~returned)

@@ -74,7 +74,7 @@ def replay_arena(
     """
     values = values or {}
     generation = GENERATIONS[machine.generation]
-    calls = arena_calls(events, layout, values)
+    calls = arena_calls(events, layout, values, by_pointer=generation.purge_by_pointer)
     state = initial_state(calls, values, generation.lazy_list)
     if not generation.free_tree:
         text = f"{state.text}; the arena's search before 5.2 is not modelled"

@@ -50,7 +50,7 @@ class ArenaReplay:
     trees : ndarray of int32
         Trees that the prediction rests on.
     size, align : ndarray of int64
-        What was asked for, in bytes.
+        What was asked for, in bytes; `align` is negative for a percpu chunk.
     certain, ambiguous, ambiguous_right, wrong, initial
         Number of allocations by verdict.
     failures
@@ -141,8 +141,10 @@ class ArenaReplay:
     def around(self, index: int) -> str:
         """The state at an allocation, in words, for the report of a divergence."""
         trees = int(self.trees[index])
+        align = int(self.align[index])
+        where = "" if align > 0 else ", from the top down"
         return (
-            f"{self.size[index]} bytes aligned to {self.align[index]}, "
+            f"{self.size[index]} bytes aligned to {abs(align)}{where}, "
             f"{trees} {'tree' if trees == 1 else 'trees'} of free blocks; {self.text}"
         )
 

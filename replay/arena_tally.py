@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from replay.survey import PoolWindow
 
 _NEVER = (1 << 64) - 1
-ARENA_OPS = ("area_alloc", "area_free", "area_purge", "flush_range", "flush_all")
+ALLOC_OPS = ("area_alloc", "percpu_alloc")
+ARENA_OPS = (*ALLOC_OPS, "area_free", "area_purge", "flush_range", "flush_all")
 
 
 @dataclass
@@ -65,7 +66,7 @@ class ArenaTally:
         arena = events.filter(pl.col("op").is_in(ARENA_OPS) & ~of_pool)
         if not arena.height:
             return
-        allocs = arena.filter(pl.col("op") == "area_alloc")
+        allocs = arena.filter(pl.col("op").is_in(ALLOC_OPS))
         frees = arena.filter(pl.col("op") == "area_free")
         self.allocs += allocs.height
         self.alloc_bytes += int(allocs.get_column("size").sum() or 0)

@@ -124,15 +124,16 @@ def forecast(
         None where the areas at the start are not known, the trace has no allocations, or the
         other machine has other pages or a 64-bit address space.
     """
-    calls = arena_calls(events, before, values)
-    state = initial_state(calls, values, GENERATIONS[captured.generation].lazy_list)
+    rules = GENERATIONS[captured.generation]
+    calls = arena_calls(events, before, values, by_pointer=rules.purge_by_pointer)
+    state = initial_state(calls, values, rules.lazy_list)
     comparable = before.page_size == after.page_size and after.vmalloc_end <= SPACE[1]
     if not state.known or not calls.allocs.height or not comparable:
         return None
     anchors = {a.start: a.caller.partition("+")[0] for a in values.get("areas", ())}
     moved = _moved(state, anchors, before, after)
     generation = GENERATIONS[target.generation]
-    places = served_order(calls, state, before, GENERATIONS[captured.generation])
+    places = served_order(calls, state, before, rules)
     table, areas = _calls(events, calls, state, captured, before, after, places)
     rule = generation.search, generation.search_moves_vstart
     stays = state.shape is not None and np.array_equal(moved[:, 0], _starts(state))

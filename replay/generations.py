@@ -4,7 +4,8 @@ Model code asks for a behaviour (``generation.lazy_list``), never for a version 
 :func:`generation_for` is the only place where a release string is looked at.
 
 Each behaviour says what it means; the kernels on which they were observed are
-5.10.223, 6.1.176, 6.5.10, 6.12.107 and (ARM) 7.2.13. Where between two observed kernels a
+5.10.223, 6.1.176, 6.5.10, 6.12.107 and (ARM) 7.2.13, and of Ubuntu (i386) 4.4.0-210, 4.15.0-213,
+5.0.0-65 and 5.4.0-150. Where between two observed kernels a
 change came in is told by the commits named below: those that touch the arena were looked up in
 the kernel mailing list, what is marked "remembered" was not.
 
@@ -65,8 +66,19 @@ class Generation:
     arm_vmalloc_extra
         An explicit ``vmalloc=SIZE`` on ARM leaves 8 MiB more below the arena, as the default
         does. arch/arm/mm/mmu.c: early_vmalloc, adjust_lowmem_bounds.
+    purge_by_pointer
+        __purge_vmap_area_lazy() is given pointers to the range, and returns nothing: until
+        0574ecd141df "mm: refactor __purge_vmap_area_lazy()" (4.10); observed on 4.4.
     x86_highmem64g
         CONFIG_HIGHMEM64G exists; later kernels drop RAM above 4 GiB even with PAE.
+    x86_cpu_entry_area
+        The areas of cpu_entry_area and of the remapped descriptor tables lie between the fixmap
+        and the pool: 92a0f81d8957 "x86/cpu_entry_area: Move it out of the fixmap" (4.15, also
+        in 4.14.11). Before, PKMAP_BASE followed the fixmap's permanent entries, whose first
+        include the interrupt table's (FIX_RO_IDT): observed on 4.4.
+    x86_text_poke
+        The fixmap has two entries for patching code and one for PARAVIRT: until 5.1 (remembered;
+        counts of 4.4, 4.15 and 5.4 agree).
     fetch_faults_are_misses
         A faulting fetch argument counts twice in kprobe_profile's misses.
     """
@@ -81,7 +93,10 @@ class Generation:
     purger: str
     dirty_range_reset: bool
     arm_vmalloc_extra: bool
+    purge_by_pointer: bool
     x86_highmem64g: bool
+    x86_cpu_entry_area: bool
+    x86_text_poke: bool
     fetch_faults_are_misses: bool
 
 
@@ -90,22 +105,30 @@ def _after(before: Generation, name: str, *, since: tuple[int, int], **changed: 
     return replace(before, name=name, since=since, **changed)
 
 
-# Not observed. Lazily freed areas were on a list of their own from 4.10 on (remembered).
-_V4_19: Final = Generation(
-    "4.19",
+_V4_4: Final = Generation(
+    "4.4",
     since=(2, 6),
     local_per_cpu=True,
     free_tree=False,
     search="padded",
     search_moves_vstart=False,
-    lazy_list="newest-first",
+    # a list of its own from 4.7 on (80c4bd7a5e43); before, the areas in use were searched
+    lazy_list="ascending",
     purger="freeing-task",
     dirty_range_reset=False,
     arm_vmalloc_extra=False,
+    purge_by_pointer=True,
     x86_highmem64g=True,
+    x86_cpu_entry_area=False,
+    x86_text_poke=True,
     fetch_faults_are_misses=True,
 )
-_V5_10: Final = _after(_V4_19, "5.10", since=(5, 2), free_tree=True)
+# Not observed.
+_V4_12: Final = _after(
+    _V4_4, "4.12", since=(4, 10), lazy_list="newest-first", purge_by_pointer=False
+)
+_V4_19: Final = _after(_V4_12, "4.19", since=(4, 14), x86_cpu_entry_area=True)
+_V5_10: Final = _after(_V4_19, "5.10", since=(5, 2), free_tree=True, x86_text_poke=False)
 # The next three were read in patches, not observed. Between the first two only the ARM
 # arena changed, in 5.14 (remembered).
 _V5_11: Final = _after(
@@ -123,7 +146,7 @@ _V6_5: Final = _after(_V6_1, "6.5", since=(6, 2), dirty_range_reset=True)
 _V6_12: Final = _after(_V6_5, "6.12", since=(6, 9), lazy_list="descending", purger="worker-once")
 _V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False)
 
-_ALL: Final = (_V4_19, _V5_10, _V5_11, _V5_15, _V5_17, _V6_1, _V6_5, _V6_12, _V7_2)
+_ALL: Final = (_V4_4, _V4_12, _V4_19, _V5_10, _V5_11, _V5_15, _V5_17, _V6_1, _V6_5, _V6_12, _V7_2)
 """The generations, oldest first, each named after the kernel that it is best known from."""
 
 GENERATIONS: Final = {generation.name: generation for generation in _ALL}
@@ -131,7 +154,7 @@ GENERATIONS: Final = {generation.name: generation for generation in _ALL}
 DEFAULT: Final = "6.1"
 """Generation of a machine whose kernel is not known."""
 
-_OBSERVED: Final = {(5, 10), (6, 1), (6, 5), (6, 12), (7, 2)}
+_OBSERVED: Final = {(4, 4), (4, 15), (5, 0), (5, 4), (5, 10), (6, 1), (6, 5), (6, 12), (7, 2)}
 _RELEASE = re.compile(r"^v?(\d{1,3})\.(\d{1,4})")
 
 

@@ -384,13 +384,17 @@ def takes_slot(maps: pl.DataFrame, layout: Layout) -> pl.Series:
     mm/highmem.c: __kmap_local_page_prot returns the direct address of a lowmem page, unless
     lowmem is forced through slots; __kmap_local_pfn_prot and kmap_atomic_high_prot always take
     one. A page whose frame is not known is judged by the address that came back, and so is one
-    that kmap_high_get() found in the pool.
+    that kmap_high_get() found in the pool. Before 5.8 kmap_atomic_prot() was entered for every
+    page (20b271dfe9f0 made the inline test for lowmem): there too the direct mapping's address
+    tells (observed on 5.0).
     """
+    direct = pl.col("vaddr").is_between(layout.page_offset, layout.high_memory, closed="left")
+    low_atomic = direct.fill_null(value=False) & pl.lit(layout.kmap_per_cpu)
     by_page = pl.col("page").is_not_null()
     high = pl.col("pfn") >= layout.lowmem_end_pfn
     in_window = slot_of(layout) >= 0
     return maps.select(
-        pl.when(reuses(layout))
+        pl.when(reuses(layout) | (by_page & low_atomic & pl.lit(not layout.kmap_force_map)))
         .then(pl.lit(value=False))
         .when(~by_page | pl.lit(layout.kmap_per_cpu or layout.kmap_force_map))
         .then(pl.lit(value=True))

@@ -121,8 +121,9 @@ def arena_picture(
         ``kind`` "arena"; ``rows``: start, end, state ("busy", "lazy", "free") and ``marks`` of
         "model" and "kernel", by address.
     """
-    calls = arena_calls(done.events, done.layout, values)
-    order = GENERATIONS[done.machine.generation].lazy_list
+    generation = GENERATIONS[done.machine.generation]
+    calls = arena_calls(done.events, done.layout, values, by_pointer=generation.purge_by_pointer)
+    order = generation.lazy_list
     state = initial_state(calls, values, order)
     at = int(calls.allocs.filter(pl.col("row") == row)["at"][0])
     areas = _areas_at(calls.allocs, calls.frees, calls.purges, state.busy, state.lazy, at)

@@ -107,6 +107,29 @@ REPORTS: Final[dict[str, dict[str, Any]]] = {
         "arena": {"size": 120 << 20, "allocs": 9, "failures": 0},  # [probe]
         "flush_ranges": 10,  # [probe]
     },
+    "i386-44-mix-pae-smp2": {
+        "source": {"format": "ftrace-text"},
+        "pool": {
+            "slots": 512,
+            "maps": 1001,  # [probe]
+            "unmaps": 1001,  # [probe]
+            "passes": 512,  # [probe]
+            "unused_passes": 512,  # [probe]
+            "wraps": 0,
+            "flushes": 4,
+            "waits": 0,
+        },
+        "local": LOCAL_UNTOUCHED,
+        "arena": {"size": 120 << 20, "allocs": 235, "failures": 0},  # [probe]
+        "flush_ranges": 224,  # [probe]
+    },
+    "arm-612-percpu-lpae-smp2": {
+        "source": {"format": "ftrace-text"},
+        "pool": KMAP_UNTOUCHED,
+        "local": LOCAL_UNTOUCHED,
+        # [probe] 1526 of alloc_vmap_area, 20 of pcpu_get_vm_areas
+        "arena": {"size": 200 << 20, "allocs": 1546, "failures": 0, "lazy_purges": 225},
+    },
     "i386-hog-d-local-pae-smp2": {
         "source": {"format": "ftrace-text"},
         "pool": KMAP_UNTOUCHED
@@ -293,6 +316,10 @@ VALIDATIONS: Final[dict[str, dict[str, Any]]] = {
     "i386-510rt-minix-pae-smp2": shares(
         (227, 223), (2091, 2091), (48, 48, 48), None, initial=4, areas=(9, None)
     ),
+    "i386-44-mix-pae-smp2": shares(
+        (1001, 999), (0, 0), (512, 512, 512), None, initial=2, areas=(235, 0)
+    ),
+    "arm-612-percpu-lpae-smp2": shares((0, 0), (0, 0), (0, 0, 0), None, areas=(1546, None)),
     "i386-510-twin-vmalloc128": shares((18875, 18875), (11059, 11059), (4, 4, 4)),
     "arm-61-1g-minix": shares((10134, 10133), (9370, 9370), (3, 3, 3), initial=1, areas=(7, None)),
     "i386-lost-overrun-pae-smp2": shares((1893, 1854), (2481, 2481), (1, 1, 1), initial=39),
@@ -303,6 +330,7 @@ VALIDATIONS: Final[dict[str, dict[str, Any]]] = {
 
 ORDERING_AT_MOST: Final = {
     "i386-hog-h-race-pae-smp4": 150,
+    "i386-44-mix-pae-smp2": 10,
     "arm-61-1g-minix": 5,
     "i386-minix-pae-smp2-perf": 10,
 }

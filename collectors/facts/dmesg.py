@@ -51,6 +51,8 @@ mm/page_alloc.c, kernel/rcu/tree.c.
 
 _FREED = re.compile(r"^Freeing (initrd|unused kernel[\w ()/-]{0,40}) memory: (\d{1,9})K")
 
+# arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init
+_COMPLAINT = re.compile(r"highmem size specified|[Oo]nly \d+[MG]B will be used|trimmed")
 _TROUBLE: Final = (
     ("vmap_failures", re.compile(r"vmap allocation for size|vmalloc_node_range for size")),
     ("kmap_warnings", re.compile(r"kernel BUG at mm/highmem\.c|WARNING: .*mm/highmem\.c")),
@@ -94,7 +96,7 @@ def parse(text: str, sheet: Sheet) -> None:
         elif in_block and (match := _POWERPC.match(line)):
             name = {"highmem PTEs": "pkmap"}.get(match[3], match[3])
             block.setdefault(name, (int(match[1], 16), int(match[2], 16)))
-        elif "highmem size specified" in line or "will be used" in line or "trimmed" in line:
+        elif _COMPLAINT.search(line):
             complaints.append(line.strip()[:200])
         for name, pattern in _TROUBLE:
             if pattern.search(line):

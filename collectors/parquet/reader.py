@@ -8,7 +8,7 @@ import polars as pl
 
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
-from collectors.events import SCHEMA, require_events
+from collectors.events import OPS, SCHEMA, require_events
 from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
 from collectors.parquet.metadata import Document
 from collectors.spool import spool_file
@@ -95,6 +95,7 @@ def _read(
         )
     document = Document(text, source.trace)
     events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
+    events = _with_all_ops(events)
     require_events(events)
     rows = events.select(pl.len()).collect().item()
     if rows != document.rows:
@@ -109,6 +110,16 @@ def _read(
     for _ in checked:
         pass
     return document, events
+
+
+def _with_all_ops(events: pl.LazyFrame) -> pl.LazyFrame:
+    """The table of an earlier version, which knew fewer operations, as one of this version."""
+    kind = events.collect_schema().get("op")
+    if isinstance(kind, pl.Enum):
+        known = tuple(kind.categories)
+        if known != OPS and known == OPS[: len(known)]:
+            return events.with_columns(pl.col("op").cast(pl.String).cast(SCHEMA["op"]))
+    return events
 
 
 def _copied(source: Source) -> Path:

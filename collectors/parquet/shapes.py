@@ -30,8 +30,7 @@ _NAMES: Final[dict[type, str]] = {
     "vmalloc_total vmalloc_used vmalloc_start vmalloc_end high_memory freed_late vmalloc "
     "highmem_opt mem_opt reservetop cpus_opt phys_pfn_offset phys_offset lowmem_limit "
     "pkmap_slots mem_map vmap_failures kmap_warnings max_arch_pfn nr_cpu_ids cma_total",
-    str: "release arch config_version split cpu_model cpu_family arm_cache board cmdline clock "
-    "highmem_complaints",
+    str: "release arch config_version split cpu_model cpu_family arm_cache board cmdline clock",
     bool: "pae highmem_enabled smp nokaslr seen_atomic seen_kmap_local",
 }
 SHAPES: Final[dict[str, Any]] = {
@@ -59,6 +58,7 @@ SHAPES: Final[dict[str, Any]] = {
     "buffer_entries": _COUNTS,
     "overrun": _COUNTS,
     "dropped": _COUNTS,
+    "highmem_complaints": [str],
     "cpu_flags": {str},
 }
 """Shape of each fact (the table in :mod:`collectors.facts`).

@@ -3,7 +3,8 @@
 Sources: arch/x86/Kconfig (splits); arch/x86/include/asm/fixmap.h, pgtable_32_areas.h and
 cpu_entry_area.h (map); arch/x86/mm/init_32.c: find_low_pfn_range, lowmem_pfn_init,
 highmem_pfn_init (border), zone_sizes_init (zones); arch/x86/mm/pgtable_32.c: parse_vmalloc,
-parse_reservetop; arch/x86/mm/tlb.c (flush ceiling). Checked against booted 5.10, 6.1 and 6.5.
+parse_reservetop; arch/x86/mm/tlb.c (flush ceiling). Checked against booted 4.4, 4.15,
+5.0, 5.4, 5.10, 6.1 and 6.5.
 """
 
 from __future__ import annotations
@@ -94,17 +95,25 @@ class Fixmap(NamedTuple):
 def fixmap(machine: Machine) -> Fixmap:
     """Count the fixmap's entries. asm/fixmap.h: enum fixed_addresses."""
     config = config_of(machine)
+    generation = GENERATIONS[machine.generation]
     index = 3  # FIX_HOLE, FIX_DBGP_BASE, FIX_EARLYCON_MEM_BASE
     index += "PROVIDE_OHCI1394_DMA_INIT" in config
     index += "X86_LOCAL_APIC" in config
     index += 64 * ("X86_IO_APIC" in config)  # MAX_IO_APICS
+    index += not generation.x86_cpu_entry_area  # FIX_RO_IDT
     kmap_begin = index
     if machine.highmem_enabled or maps_lowmem(config):
         index += slots_of(machine, config).per_cpu * machine.nr_cpus
         index += "PCI_MMCONFIG" in config
-    index += "PARAVIRT_XXL" in config
-    index += 2 * ("ACPI_APEI_GHES" in config)
+    old = generation.x86_text_poke
+    index += "PARAVIRT_XXL" in config or (old and "PARAVIRT" in config)
+    index += 2 * old  # FIX_TEXT_POKE1, FIX_TEXT_POKE0
+    index += generation.local_per_cpu and "X86_INTEL_MID" in config  # FIX_LNW_VRTC
+    index += 2 * (generation.x86_cpu_entry_area and "ACPI_APEI_GHES" in config)
     permanent = index
+    if not generation.x86_cpu_entry_area:
+        # what the map is laid out around: the boot maps lie where the pool comes to lie later
+        return Fixmap(kmap_begin, permanent)
     # FIX_BTMAP_END: the boot-time maps must share one page table
     entries = 512 if machine.pae else 1024
     if (permanent ^ (permanent + BOOT_MAPS - 1)) & -entries:
@@ -114,10 +123,12 @@ def fixmap(machine: Machine) -> Fixmap:
 
 
 def cpu_entry_pages(config: frozenset[str]) -> int:
-    """Pages of struct cpu_entry_area: 43 in distribution kernels.
+    """Pages of struct cpu_entry_area: 43 in distribution kernels, 39 before 5.5.
 
     asm/cpu_entry_area.h: descriptor table, guard, entry stack, guard, double-fault stack, TSS
     (5 pages with its I/O bitmap, else 1), debug store (1) and its buffers (32) of Intel CPUs.
+    Before 5.5, where no X86_IOPL_IOPERM is, the sum is the same as without it now: 3 pages of
+    TSS, no double-fault stack (4.15 and 5.4 print an area of 39 * NR_CPUS + 1 pages).
     """
     tss = 5 if "X86_IOPL_IOPERM" in config else 1
     debug_store = 33 if "CPU_SUP_INTEL" in config else 0
@@ -198,12 +209,10 @@ def layout(machine: Machine) -> Layout:
     if machine.reservetop:
         top = align_down(TOP - machine.reservetop, pmd) - PAGE
     fix_start = top - fix.total * PAGE
-    areas = machine.nr_cpus * cpu_entry_pages(config) + 1
-    cpu_entry = align_down(fix_start - PAGE * areas, pmd)
-    ldt = align_down(cpu_entry - PAGE, pmd)
+    pool_end, above, regions = _above_pool(machine, fix_start, pmd)
     # one page table holds the pool; a pool that is larger than any real one takes more of them
-    pkmap = align_down(ldt - PAGE, pmd) - (align_up(slots * PAGE, pmd) - pmd)
-    vmalloc_end = (pkmap if machine.highmem_enabled else ldt) - 2 * PAGE
+    pkmap = pool_end - align_up(slots * PAGE, pmd)
+    vmalloc_end = (pkmap if machine.highmem_enabled else above) - 2 * PAGE
     reserve = DEFAULT_RESERVE if machine.vmalloc is None else machine.vmalloc + VMALLOC_OFFSET
     maxmem = vmalloc_end - page_offset - reserve
     if maxmem < MIN_LOWMEM:
@@ -232,16 +241,34 @@ def layout(machine: Machine) -> Layout:
         kmap_top=top - fix.kmap_begin * PAGE,
         fixmap=(fix_start, top + PAGE),
         zones=_zones(first_pfn, limits, dma="ZONE_DMA" in config),
-        regions=(
-            Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"),
-            Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU"),
-        ),
+        regions=regions,
         ioremap_max_order=21 if machine.pae else 22,
         notes=(*notes, *limits.notes),
     )
     tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, x86_flush=full_flush_of(machine))
     pti = machine.pti and machine.pae
     return finish(machine, space, slots_of(machine, config), tlb, config, pti=pti)
+
+
+def _above_pool(machine: Machine, fix_start: int, pmd: int) -> tuple[int, int, tuple[Region, ...]]:
+    """End of the pool's page table, what an arena without a pool ends below, regions above them.
+
+    Before cpu_entry_area both follow the fixmap's permanent entries, with LAST_PKMAP + 1 pages
+    for the pool (asm/pgtable_32_types.h of 4.4: PKMAP_BASE, VMALLOC_END).
+    """
+    if not GENERATIONS[machine.generation].x86_cpu_entry_area:
+        return align_down(fix_start - PAGE, pmd), fix_start, ()
+    areas = machine.nr_cpus * cpu_entry_pages(config_of(machine)) + 1
+    cpu_entry = align_down(fix_start - PAGE * areas, pmd)
+    ldt = align_down(cpu_entry - PAGE, pmd)
+    return (
+        ldt,
+        ldt,
+        (
+            Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"),
+            Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU"),
+        ),
+    )
 
 
 def _kept_ram(machine: Machine) -> tuple[Ranges, list[str]]:

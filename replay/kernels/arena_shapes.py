@@ -143,8 +143,10 @@ def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend
 
     A search reaches the lowest block that is large enough for any alignment and fits, or a lower
     block that fits by luck and happens to lie on its path. Only where there is such a block does
-    the shape matter.
+    the shape matter, and never where a request is served from the top down.
     """
+    if align < 0:
+        return False
     length = search_length(f, size, align, vend - vstart)
     if length == size:
         return False

@@ -365,16 +365,6 @@ def find_vmap_lowest_match(
 
 
 @kernel
-def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> int:
-    """Address that a request gets, or FAIL: __alloc_vmap_area() without the carving."""
-    x = find_vmap_lowest_match(f, tree, size, align, vstart, vend)
-    if x == NIL:
-        return FAIL
-    start = _place_in(f.node, x, align, vstart)
-    return FAIL if start + size > vend else start
-
-
-@kernel
 def neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
     """Blocks before and after an address: the last that starts at or below it, the next."""
     before, after = NIL, NIL
@@ -387,6 +377,39 @@ def neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
             after = x
             x = f.node[x, LEFT]
     return before, after
+
+
+@kernel
+def highest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> int:
+    """Address of a percpu chunk of one area, or FAIL.
+
+    mm/vmalloc.c: pcpu_get_vm_areas, pvm_find_va_enclose_addr, pvm_determine_end_from_reverse. The
+    shape of the tree does not matter.
+    """
+    before, _ = neighbours(f, tree, vend)
+    while before != NIL:
+        start = (min(f.node[before, END], vend) & -align) - size
+        if start < vstart:
+            return FAIL
+        if start >= f.node[before, START]:
+            return int(start)
+        before, _ = neighbours(f, tree, f.node[before, START] - 1)
+    return FAIL
+
+
+@kernel
+def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> int:
+    """Address that a request gets, or FAIL: __alloc_vmap_area() without the carving.
+
+    A negative `align`: from the top down (:func:`highest`).
+    """
+    if align < 0:
+        return int(highest(f, tree, size, -align, vstart, vend))
+    x = find_vmap_lowest_match(f, tree, size, align, vstart, vend)
+    if x == NIL:
+        return FAIL
+    start = _place_in(f.node, x, align, vstart)
+    return FAIL if start + size > vend else start
 
 
 @kernel

@@ -14,7 +14,7 @@ import pytest
 
 from collectors import HmtraceError, open_capture, write_parquet
 from collectors.capture import Capture, Lost, LostInterval, Marker, Origin
-from collectors.events import SCHEMA, empty
+from collectors.events import OPS, SCHEMA, empty
 from collectors.facts import Area, Fact, Facts, Probe, Zone, read_folder
 from collectors.parquet.layout import KEY
 from collectors.parquet.metadata import Document, encode
@@ -79,6 +79,7 @@ VALUES = {
     "cpu_flags": frozenset({"pae", "pge"}),
     "pool_state": (5, ((0, 1, None), (7, 2, 99))),
     "nokaslr": True,
+    "highmem_complaints": ("Warning only 4GB will be used.",),
     "release": "6.1",
     "something new": [1.5, None],
 }
@@ -183,6 +184,22 @@ def test_files_from_before_markers_are_read():
     assert Document(json.dumps(document), "f").markers == (Marker(3, 4, "go"),)
     del document["markers"]
     assert Document(json.dumps(document), "f").markers == ()
+
+
+def test_files_of_fewer_operations_are_read(tmp_path):
+    """A version that did not know the last operation wrote an Enum without it."""
+    old = tmp_path / "old.parquet"
+    source = FIXTURES / "i386-44-mix-pae-smp2"
+    write_parquet(source, old)
+    metadata = pl.read_parquet_metadata(old)
+    table = pl.read_parquet(old)
+    fewer = pl.Enum(OPS[: OPS.index("percpu_alloc")])
+    table = table.with_columns(pl.col("op").cast(pl.String).cast(fewer))
+    table.write_parquet(old, metadata={KEY: metadata[KEY]})
+    assert pl.read_parquet_schema(old)["op"] == fewer
+    back = open_capture(old).events.collect()
+    assert back.schema["op"] == pl.Enum(OPS)
+    assert back.equals(open_capture(source).events.collect())
 
 
 def test_other_versions_are_refused():

@@ -33,6 +33,24 @@ def table(folder: Path, *bodies: str, cpus: tuple[int, ...] = ()) -> tuple[list[
     return capture.events.collect().rows(named=True), capture
 
 
+def test_percpu_chunks(tmp_path: Path) -> None:
+    entry = "p: (pcpu_get_vm_areas+0x0/0x1280) {}nr=1 align=0x1000"
+    leave = "r: (pcpu_create_chunk+0xcc/0x1ac <- pcpu_get_vm_areas) vms={} {}"
+    rows, _ = table(
+        tmp_path,
+        entry.format("offset=0x0 size=0x28000 "),
+        leave.format("0xc60bfd80", "vaddr=0xff7b0000"),
+        entry.format(""),
+        leave.format("0xc60bfd80", "addr=0xff788000 size=0x28000"),
+        entry.format("size=0x28000 "),
+        leave.format("0x0", "vaddr=(fault)"),
+    )
+    said = [(row["vaddr"], row["size"], row["align"], row["pages"]) for row in rows]
+    assert {row["op"] for row in rows} == {"percpu_alloc"}
+    assert said[:2] == [(0xFF7B0000, 0x28000, 0x1000, 1), (0xFF788000, 0x28000, 0x1000, 1)]
+    assert said[2] == (0, 0x28000, 0x1000, 1)
+
+
 def test_tracepoints_alone_make_the_table(tmp_path: Path) -> None:
     rows, _ = table(
         tmp_path,

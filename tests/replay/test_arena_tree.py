@@ -24,6 +24,36 @@ def forest(*, search: str = "adjusted", trees: int = 1) -> t.Forest:
     return t.new_forest(trees, 4096, search=search, moves=search != "padded")
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 250), st.integers(1, 30)), max_size=12),
+    st.integers(1, 6),
+    st.sampled_from([1, 2, 8, 32]),
+    st.integers(0, 64),
+    st.integers(128, 256),
+)
+def test_from_the_top_down(
+    taken: list[tuple[int, int]], size: int, align: int, first: int, last: int
+) -> None:
+    """A percpu chunk: the highest aligned place whose pages are all free."""
+    f = forest()
+    size *= align  # of every CPU's unit
+    t.insert(f, 0, LOW, HIGH)
+    free = set(range(256))
+    for at, pages in taken:
+        t.take(f, 0, LOW + at * P, min(LOW + (at + pages) * P, HIGH))
+        free -= set(range(at, at + pages))
+    vstart, vend = LOW + first * P, LOW + last * P
+    places = [
+        LOW + at * P
+        for at in range(first, last - size + 1)
+        if (LOW + at * P) % (align * P) == 0 and free.issuperset(range(at, at + size))
+    ]
+    found = t.lowest(f, 0, size * P, -align * P, vstart, vend)
+    assert found == max(places, default=t.FAIL)
+    assert not shapes.shape_matters(f, 0, size * P, -align * P, vstart, vend)
+
+
 def blocks(f: t.Forest, tree: int = 0) -> list[tuple[int, int]]:
     """Blocks by address; checks every invariant of an augmented red-black tree on the way."""
     out: list[tuple[int, int]] = []

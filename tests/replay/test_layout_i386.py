@@ -1,5 +1,6 @@
 """Layouts of i386: computed by hand from asm/pgtable_32_areas.h, and of booted machines."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -48,6 +49,24 @@ def test_address_map(pae, nr_cpus, cpu_entry, ldt, pkmap, vmalloc_end, maxmem_pf
     # the default arena is 120 MiB, 8 MiB above high_memory
     assert layout.vmalloc_bytes == 120 * MiB
     assert layout.vmalloc_start == layout.high_memory + 8 * MiB
+
+
+def test_before_cpu_entry_area():
+    """Ubuntu's 4.4.0-210-generic: what its boot messages say (NR_CPUS 8)."""
+    ubuntu = DEFAULT_CONFIG - {"X86_IOPL_IOPERM"} | {"PARAVIRT", "X86_INTEL_MID", "INTEL_TXT"}
+    old = machine(pae=True, nr_cpus=8, config=ubuntu, generation="4.4")
+    layout = layout_of(old)
+    starts = {region.name: region.start for region in layout.regions}
+    assert 0xFFF15000 in {region.start for region in layout.regions}  # the fixmap
+    assert layout.pkmap_base == 0xFFC00000
+    assert (layout.vmalloc_start, layout.vmalloc_end) == (0xF83FE000, 0xFFBFE000)
+    assert layout.lowmem_end_pfn == 0x37BFE
+    assert not {"ldt", "cpu entry"} & set(starts)
+    # one entry more before the local slots: FIX_RO_IDT
+    assert layout.kmap_fix_top == 0xFFFFF000 - 69 * 4096
+    assert layout_of(replace(old, generation="4.19")).pkmap_base == 0xFF600000
+    flat = replace(old, highmem_enabled=False, ram=((0x1000, 0x9FC00), (MiB, 512 * MiB)))
+    assert layout_of(flat).vmalloc_end == 0xFFFFF000 - 74 * 4096 - 2 * 4096
 
 
 @pytest.mark.parametrize(

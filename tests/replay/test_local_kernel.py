@@ -101,6 +101,20 @@ def test_kmap_atomic_counts_per_cpu() -> None:
     assert done.vaddr.tolist() == [0xFFFA_7000, 0xFFFA_6000]
 
 
+def test_kmap_atomic_of_a_lowmem_page() -> None:
+    """Before 5.8 kmap_atomic_prot() is entered for every page: 5.0's addresses."""
+    old = replace(I386, generation="4.19", nr_cpus=8)
+    done = replay(
+        old,
+        event("map", 0, 7, 0xFFFB_B000, page=0xF54F_E270),
+        event("map", 0, 7, 0xF132_2000, page=0xF591_4D50),
+        event("unmap", 0, 7, 0xF132_2000),
+        event("map", 0, 7, 0xFFFB_A000, page=0xF54F_E428),
+    )
+    assert done.takes_slot.tolist() == [True, False, True]
+    assert done.vaddr[::2].tolist() == [0xFFFB_B000, 0xFFFB_A000]
+
+
 @pytest.mark.parametrize(
     ("machine", "first"),
     [
