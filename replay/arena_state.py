@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -105,7 +105,7 @@ def initial_state(calls: ArenaCalls, values: Mapping[str, Any], lazy_list: str) 
     busy, lazy = busy[keep_busy], lazy[keep_lazy]
     more = _unlisted(calls, busy)
     busy = np.concatenate([busy, more])
-    free = _complement(np.concatenate([busy, lazy]))
+    free = complement(np.concatenate([busy, lazy]))
     if removed or more.size:
         shape = None  # the tree was of another moment
     if not known:
@@ -210,8 +210,8 @@ def _unlisted(calls: ArenaCalls, busy: NDArray[np.int64]) -> NDArray[np.int64]:
     return _array(out)
 
 
-def _complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What is left of the address space."""
+def complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What such areas leave free of the address space, ascending."""
     low, high = SPACE
     free: list[tuple[int, int]] = []
     for start, end in areas[np.argsort(areas[:, 0], kind="stable")].tolist():
@@ -258,13 +258,36 @@ def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES
     count = trees if len(blocks) > 2 else 1
     capacity = count * (3 * len(blocks) + 8) + _MARGIN
     forest = kernel.new_forest(count, capacity, search=search, moves=moves)
+    for tree, history in enumerate(histories(blocks, count)):
+        plant(forest, tree, *history)
+    return forest
+
+
+def histories(
+    blocks: NDArray[np.int64], number: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Plausible lives of a free tree, each of which leaves another shape.
+
+    Parameters
+    ----------
+    blocks : ndarray of int64, shape (n, 2)
+        Free blocks, ascending.
+    number
+        How many.
+
+    Yields
+    ------
+    order : ndarray of int64, shape (m, 2)
+        Blocks to insert.
+    erased : ndarray of int64
+        Starts of those that are erased again.
+    """
     rng = np.random.default_rng(20)
     by_size = np.argsort(-(blocks[:, 1] - blocks[:, 0]), kind="stable")
     none = np.zeros(0, np.int64)
-    for tree in range(count):
+    for tree in range(number):
         order, erased = _history(tree, blocks, by_size, rng)
-        plant(forest, tree, order, none if erased is None else erased)
-    return forest
+        yield order, none if erased is None else erased
 
 
 def _history(

@@ -9,7 +9,7 @@ which order, and what is freed; its addresses tell only which allocation a free 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,17 +18,18 @@ import polars as pl
 from replay.arena_events import FAILED, UNSEEN, arena_calls
 from replay.arena_lazy import LISTS, lazy_stream, replay_lazy
 from replay.arena_replay import served_order
-from replay.arena_state import SPACE, forest_of, initial_state
+from replay.arena_state import SPACE, complement, forest_of, histories, initial_state
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from replay.arena_events import ArenaCalls
     from replay.arena_replay import Places
     from replay.arena_state import ArenaState
+    from replay.generations import Generation
     from replay.kernels.arena_forward import Forward
     from replay.kernels.arena_tree import Forest
     from replay.layout import Layout
@@ -38,6 +39,8 @@ PERCPU: Final = "pcpu_get_vm_areas"
 """Caller of chunks that are taken from the top of the arena downwards (mm/vmalloc.c)."""
 FIXED: Final = ("pci_reserve_io", "iotable_init", "pmd_empty_section_gap", "debug_ll_io_init")
 """Callers of ARM's static mappings, whose addresses are written in the source."""
+SHAPES: Final = 12
+"""Other shapes of the free tree that are tried where the true one is not known."""
 SOON_NS: Final = 1
 """From the free that passes the limit to the worker's purge, where the capture shows none."""
 
@@ -70,6 +73,13 @@ class ArenaForecast:
         what would have become of them, so they are given back at once.
     lost_frees
         Frees of areas that could not be allocated here.
+    shapes
+        Shapes of the free tree that the calls were served with; 1: it is known, or does not matter.
+        The figures are those of the first.
+    ambiguous : ndarray of bool
+        Per allocation: another shape places it elsewhere.
+    failures_between, purges_between
+        Fewest and most under all shapes.
     """
 
     row: NDArray[np.int64]
@@ -85,6 +95,10 @@ class ArenaForecast:
     unplaced: int
     borrowed: int
     lost_frees: int
+    shapes: int = 1
+    ambiguous: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    failures_between: tuple[int, int] = (0, 0)
+    purges_between: tuple[int, int] = (0, 0)
 
 
 def same_arena(one: Machine, other: Machine, before: Layout, after: Layout) -> bool:
@@ -121,14 +135,14 @@ def forecast(
     Returns
     -------
     ArenaForecast or None
-        None where the areas at the start are not known, the trace has no allocations, or the
-        other machine has other pages or a 64-bit address space.
+        None where the areas at the start are not known, or the other machine has other pages or
+        a 64-bit address space.
     """
     rules = GENERATIONS[captured.generation]
     calls = arena_calls(events, before, values, by_pointer=rules.purge_by_pointer)
     state = initial_state(calls, values, rules.lazy_list)
     comparable = before.page_size == after.page_size and after.vmalloc_end <= SPACE[1]
-    if not state.known or not calls.allocs.height or not comparable:
+    if not state.known or not comparable:
         return None
     anchors = {a.start: a.caller.partition("+")[0] for a in values.get("areas", ())}
     moved = _moved(state, anchors, before, after)
@@ -148,7 +162,63 @@ def forecast(
     limit = after.lazy_max_pages * after.page_size
     done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
                       limit, delays)  # fmt: skip
-    return _result(calls, table, done, lazy, in_use, after, unplaced)
+    found = _result(calls, table, done, lazy, in_use, after, unplaced)
+    shaped = _others(moved, len(table), *rule)
+    served = [
+        _run(other, table, areas, moved, len(state.busy), generation.lazy_list, limit, delays)[0]
+        for other in (shaped if not stays and _needs_shape(calls, generation) else ())
+    ]
+    return _with_shapes(found, table, served)
+
+
+def _needs_shape(calls: ArenaCalls, generation: Generation) -> bool:
+    """Whether the shape of the free tree decides where an area comes to lie (mm/vmalloc.c)."""
+    from replay.kernels.arena_tree import PAGE
+
+    above = 1 if generation.search == "padded" else PAGE
+    aligned = calls.allocs.get_column("align").max()
+    return generation.search != "exact" and isinstance(aligned, int) and aligned > above
+
+
+def _others(
+    areas: NDArray[np.int64],
+    calls: int,
+    search: str,
+    moves: bool,  # noqa: FBT001
+) -> Iterator[Forest]:
+    """The blocks that areas leave free in trees of several shapes, each with room for more."""
+    from replay.kernels.arena_shapes import plant
+    from replay.kernels.arena_tree import new_forest
+
+    blocks = complement(areas[areas[:, 0] >= 0])
+    for history in histories(blocks, SHAPES):
+        room = 3 * len(blocks) + 2 * calls + (1 << 12)
+        forest = new_forest(1, room, search=search, moves=moves)
+        plant(forest, 0, *history)
+        yield forest
+
+
+def _with_shapes(
+    found: ArenaForecast, table: NDArray[np.int64], served: list[Forward]
+) -> ArenaForecast:
+    """Mark what other shapes of the free tree would have made otherwise."""
+    from replay.kernels import arena_forward as kernel
+
+    is_alloc = table[:, kernel.KIND] == kernel.ALLOC
+    by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
+    places = [done.result[is_alloc][by_call] for done in served]
+    failures = [found.failures, *(int((place < 0).sum()) for place in places)]
+    purges = [found.purges.total(), *(int(done.counts[0]) for done in served)]
+    ambiguous = np.zeros(found.address.size, bool)
+    for place in places:
+        ambiguous |= place != found.address
+    return replace(
+        found,
+        shapes=1 + len(served),
+        ambiguous=ambiguous,
+        failures_between=(min(failures), max(failures)),
+        purges_between=(min(purges), max(purges)),
+    )
 
 
 def _moved(
@@ -404,13 +474,13 @@ def _result(
     from replay.kernels.arena_lazy import PEAK
 
     is_alloc = table[:, kernel.KIND] == kernel.ALLOC
-    first = table[is_alloc, kernel.AREA].min()
+    first = len(in_use)  # areas of the start have the first numbers
     by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
     address = done.result[is_alloc][by_call]
     failed_there = calls.allocs.get_column("seen").to_numpy() == FAILED
     purge = done.purge[: done.counts[0]]
     pages = (purge[:, 3] - purge[:, 2] + layout.page_size - 1) // layout.page_size
-    peak, hole = _use(table, done, in_use, address, int(first), layout)
+    peak, hole = _use(table, done, in_use, address, first, layout)
     number = Counter(purge[:, 1].tolist())
     names = {"asked": kernel.ASKED, "limit": kernel.LIMIT, "full": kernel.FULL}
     never = int((failed_there & (address < 0)).sum())  # given back without having been there

@@ -300,21 +300,9 @@ class LockOrder:
 
     def _snapshot(self) -> Pool:
         """The recorder's snapshot as a pool over the page numbers."""
-        from replay.kernels.pool import LAST, place
-
-        window = self._window
-        pool = window.pool(self._pages.size, self._colour)
-        if self._state is None:
-            return pool
         pages = self._facts.pages
         number = {pfn: int(np.searchsorted(self._pages, page)) for pfn, page in pages.items()}
-        for slot, count, pfn in self._state.slots:
-            if 0 <= slot < window.slots and count > 0:
-                here = int(window.inside(np.array([slot], np.int64))[0])
-                place(pool, number.get(pfn, -1), here, count)
-        if window.colours == 1:  # with colours the recorder's last_pkmap_nr is only one of them
-            pool.reg[LAST] = min(max(self._state.last, 0), window.slots - 1)
-        return pool
+        return self._window.pool_of(self._state, number, self._pages.size, self._colour)
 
     def _fresh_work(self, capacity: int) -> Work:
         """State of the search as carried, with room for `capacity` operations."""

@@ -110,6 +110,8 @@ class ArenaOutcome:
     """The vmap/vmalloc arena, as the trace shows it. Bytes; None where unknown.
 
     `holders` are those of the areas at the start, guard pages included, largest first.
+    `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
+    is one of several possible ones.
     """
 
     size: int = 0
@@ -119,6 +121,7 @@ class ArenaOutcome:
     largest_hole_min: int | None = None
     lazy_purges: int = 0
     holders: tuple[Holder, ...] = ()
+    ambiguous: int = 0
 
 
 @dataclass(frozen=True)

@@ -125,13 +125,17 @@ class PoolRun:
         for op in self._nameless:
             self._nameless[op] += int((ops == op).sum())
 
+    @property
+    def nameless(self) -> tuple[int, int]:
+        """Calls of kmap() and kunmap() that :meth:`count_nameless` found."""
+        return self._nameless["kmap"], self._nameless["kunmap"]
+
     def outcome(self) -> PoolOutcome:
         """The figures."""
         from replay.kernels.pool import USED
 
-        nameless = self._nameless["kmap"], self._nameless["kunmap"]
         used = int(self._pool.reg[USED])
-        return self.tally.outcome(self._gauges, still_used=used, nameless=nameless)
+        return self.tally.outcome(self._gauges, still_used=used, nameless=self.nameless)
 
     def _over(self, pages: NDArray[np.uint64], colour: NDArray[np.int64]) -> Any:
         """The pool over the page numbers of a piece; pages that nobody names any more have none."""

@@ -52,6 +52,37 @@ class PoolWindow:
             colour = np.zeros(pages, np.int64)
         return new_pool(self.slots, pages, self.colours, colour)
 
+    def pool_of(
+        self,
+        state: PoolState | None,
+        number: Mapping[int, int],
+        pages: int,
+        colour: NDArray[np.int64],
+    ) -> Pool:
+        """The recorder's snapshot as a pool over page numbers; empty without one.
+
+        Parameters
+        ----------
+        state
+            Snapshot.
+        number
+            Page number of its frames, as far as they have one.
+        pages, colour
+            How many pages have numbers, and the colour of each.
+        """
+        from replay.kernels.pool import LAST, place
+
+        pool = self.pool(pages, colour)
+        if state is None:
+            return pool
+        for slot, count, pfn in state.slots:
+            if 0 <= slot < self.slots and count > 0:
+                here = int(self.inside(np.array([slot], np.int64))[0])
+                place(pool, number.get(pfn, -1), here, count)
+        if self.colours == 1:  # with colours the recorder's last_pkmap_nr is only one of them
+            pool.reg[LAST] = min(max(state.last, 0), self.slots - 1)
+        return pool
+
 
 @dataclass(frozen=True)
 class PoolState:

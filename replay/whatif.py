@@ -101,8 +101,10 @@ def what_if(
 
     def calls_there(state: PoolState | None) -> PoolCallsThere:
         return PoolCallsThere(
-            before, found, state, losses, placing, same_arch=target.arch == machine.arch
-        )
+            before, found, state, losses, placing,
+            same_kernel=target.arch == machine.arch,
+            same_pool=_same_pool(machine, target, before, layout),
+        )  # fmt: skip
 
     pool = calls_there(captured.state)
     rest = _RestThere(captured, machine, target, layout)
@@ -154,6 +156,15 @@ def what_if(
         ),
     )
     return baseline, replace(outcome, findings=findings(outcome, values, lost))
+
+
+def _same_pool(one: Machine, other: Machine, before: Layout, after: Layout) -> bool:
+    """Whether what happened to the pool before the trace would have left it alike."""
+    return (
+        (one.arch, one.generation) == (other.arch, other.generation)
+        and (before.pkmap_slots, before.pkmap_colours) == (after.pkmap_slots, after.pkmap_colours)
+        and after.highmem_bytes > 0
+    )
 
 
 class _RestThere:
@@ -210,9 +221,11 @@ def _arena_part(rest: _RestThere, figures: ArenaOutcome, values: Mapping[str, An
     size = layout.vmalloc_end - layout.vmalloc_start
     captured = _ArenaPart(replace(figures, size=size), tally, ())
     events = rest.arena_events()
-    if not tally.allocs or events is None:
+    if events is None:
         return captured
     found = forecast(events, rest.machine, rest.captured.layout, rest.target, layout, values)
+    if found is None and not tally.allocs:
+        return captured
     if found is None:
         return captured._replace(
             caveats=(
@@ -228,6 +241,8 @@ def _arena_part(rest: _RestThere, figures: ArenaOutcome, values: Mapping[str, An
         peak_used=found.peak_used,
         largest_hole_min=found.largest_hole_min,
         lazy_purges=found.purges.total(),
+        holders=figures.holders,
+        ambiguous=int(found.ambiguous.sum()),
     )
     changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
     return _ArenaPart(outcome, changed, tuple(_forecast_caveats(found)))
@@ -236,6 +251,15 @@ def _arena_part(rest: _RestThere, figures: ArenaOutcome, values: Mapping[str, An
 def _forecast_caveats(found: ArenaForecast) -> list[str]:
     """What the trace does not tell of the arena's workload there."""
     caveats = []
+    if found.ambiguous.any():
+        few, most = found.failures_between
+        purges = found.purges_between
+        caveats.append(
+            f"the shape of the arena's free tree at the start is not known: "
+            f"{found.ambiguous.sum()} of {found.address.size} allocations lie elsewhere under "
+            f"some of {found.shapes} shapes; failures {few} to {most}, purges {purges[0]} to "
+            f"{purges[1]}"
+        )
     if found.borrowed:
         caveats.append(
             f"{found.borrowed} allocations failed when they were captured and do not here: what "

@@ -63,8 +63,11 @@ class PoolCallsThere(PoolPart):
         As for :class:`replay.windows.PoolPart`.
     placing
         Which pages are highmem there.
-    same_arch
+    same_kernel
         Whether the other machine's kernel calls kmap_flush_unused() where this one did.
+    same_pool
+        Whether it has the same pool: then that begins in the state of the snapshot, else as it is
+        after boot.
 
     Attributes
     ----------
@@ -80,15 +83,20 @@ class PoolCallsThere(PoolPart):
         losses: tuple[int, ...],
         placing: Placing,
         *,
-        same_arch: bool,
+        same_kernel: bool,
+        same_pool: bool,
     ) -> None:
         from replay.kernels import closed as kernel
+        from replay.kernels import sequence
 
         super().__init__(layout, found, state, losses)
         self.high: High
         self._span = found.span
         self._placing = placing
-        self._same_arch = same_arch
+        self._state = state if same_pool else None
+        self._frames_of_state = found.pool.pages
+        kept = (sequence.FLUSH_UNUSED,) * same_kernel + (sequence.SNAPSHOT,) * same_pool
+        self._of_nobody = np.array(kept, np.int64)
         self._calls = SpooledRows(kernel.CALL)
         self._pages, self._tasks = Numbering(), Numbering()
         self._frames = np.zeros(0, np.int64)  # of each page, -1 unknown
@@ -105,7 +113,7 @@ class PoolCallsThere(PoolPart):
     def _write_down(self, piece: Piece) -> None:
         """Add a piece's calls; the first attempt of a kmap() is where it comes in."""
         from replay.kernels import closed as kernel
-        from replay.kernels.sequence import FLUSH_UNUSED, GET, MAP, UNMAP
+        from replay.kernels.sequence import GET, MAP, UNMAP
 
         code, call = piece.operations[:, 0], piece.call
         is_call = np.isin(code, (MAP, UNMAP, GET)) & (call >= 0)
@@ -115,7 +123,7 @@ class PoolCallsThere(PoolPart):
         again = np.ones(maps.size, bool)
         again[first] = np.isin(piece.calls["row"][call[maps[first]]], self._open["row"])
         is_call[maps[again]] = False
-        index = np.flatnonzero(is_call | ((code == FLUSH_UNUSED) & self._same_arch))
+        index = np.flatnonzero(is_call | np.isin(code, self._of_nobody))
         calls = piece.calls[call[index]] if piece.calls.size else np.zeros(index.size, CALL)
         rows = np.zeros(index.size, kernel.CALL)
         rows["code"], rows["time"] = code[index], piece.time[index]
@@ -160,11 +168,16 @@ class PoolCallsThere(PoolPart):
 
         load = self._load()
         slots, colours = max(layout.pkmap_slots, 1), layout.pkmap_colours
+        frames = np.array(sorted(self._frames_of_state), np.int64)
+        numbers = dict(zip(frames.tolist(), self._pages.of(frames).tolist(), strict=True))
+        more = np.full(self._pages.count - self._frames.size, -1, np.int64)
+        self._frames = np.concatenate([self._frames, more])
         pages = np.arange(self._frames.size)
         # Of unknown frames: spread.
         colour = np.where(self._frames >= 0, self._frames, pages) % colours
         window = PoolWindow(layout.pkmap_base, slots, layout.page_size, colours)
-        pool = window.pool(max(pages.size, 1), colour)
+        pool = window.pool(pages.size, colour)
+        snapshot = window.pool_of(self._state, numbers, pages.size, colour)
         gauges = new_gauges(slots, *self._span, BINS if self._calls.count else 0)
         loop = kernel.new_loop(max(self._tasks.count, 1), gauges.start)
         done = kernel.new_done(min(AT_ONCE, self._calls.count + 1))
@@ -172,7 +185,7 @@ class PoolCallsThere(PoolPart):
         pids = self._tasks.keys()
         stuck, wake_ns = 0, int(target.costs.sleep)
         while not loop.reg[kernel.OVER]:
-            number = kernel.run(pool, load, loop, done, wake_ns, closed, gauges)
+            number = kernel.run(pool, snapshot, load, loop, done, wake_ns, closed, gauges)
             self._calls.release()
             stuck += _count(tally, done, number, pids)
         return self._there(tally, loop, gauges, layout, int(pool.reg[USED]), stuck * closed)
@@ -191,9 +204,12 @@ class PoolCallsThere(PoolPart):
         # Passes of attempts that failed are not told apart by how many slots they freed.
         tally.freed_by_wraps[1] += loop.reg[kernel.FREEING]
         tally.freed_by_wraps[0] += loop.reg[kernel.QUIET]
+        tally.scanned += int(loop.reg[kernel.IN_VAIN])
+        tally.scan_max = int(loop.reg[kernel.MOST_SCANNED])
         tally.most_used = int(loop.reg[kernel.MOST_USED])
         tally.most_stale = int(loop.reg[kernel.MOST_STALE])
-        outcome = tally.outcome(gauges, still_used=still_used)
+        nameless = self.nameless if layout.highmem_bytes else (0, 0)
+        outcome = tally.outcome(gauges, still_used=still_used, nameless=nameless)
         return PoolThere(replace(outcome, slots=layout.pkmap_slots), tally, stuck)
 
     def _load(self) -> Load:

@@ -319,6 +319,11 @@ class PoolPart:
         """What the cost needs."""
         return self._run.tally
 
+    @property
+    def nameless(self) -> tuple[int, int]:
+        """Calls of kmap() and kunmap() of which the trace has no argument."""
+        return self._run.nameless
+
     def outcome(self) -> PoolOutcome:
         """The figures."""
         return self._run.outcome()

@@ -154,6 +154,40 @@ REPORTS: Final[dict[str, dict[str, Any]]] = {
         "flush_ranges": 32,  # [probe]
         "findings": {"arena-exhausted"},
     },
+    "i386-twin-vmalloc128": {
+        "source": {"format": "ftrace-text"},
+        "pool": {
+            "slots": 512,
+            "maps": 14000,  # lines of the trace
+            "hits": 11825,
+            "new_mappings": 2175,  # [model]
+            "passes": 4,  # lines of the trace
+            "wraps": 4,
+            "flushes": 4,
+            "waits": 0,
+            "max_used": 2,  # [model]
+        },
+        "local": LOCAL_UNTOUCHED,
+        "arena": {"size": 128 << 20, "allocs": 0, "failures": 0},
+        "flush_ranges": 4,  # lines of the trace
+    },
+    "i386-twin-vmalloc256": {
+        "source": {"format": "ftrace-text"},
+        "pool": {
+            "slots": 512,
+            "maps": 14000,  # lines of the trace
+            "hits": 11825,
+            "new_mappings": 2175,  # [model]
+            "passes": 4,  # lines of the trace
+            "wraps": 4,
+            "flushes": 4,
+            "waits": 0,
+            "max_used": 2,  # [model]
+        },
+        "local": LOCAL_UNTOUCHED,
+        "arena": {"size": 256 << 20, "allocs": 0, "failures": 0},
+        "flush_ranges": 4,  # lines of the trace
+    },
     "i386-twin-vmap-vmalloc128": {
         "source": {"format": "ftrace-text"},
         "pool": KMAP_UNTOUCHED | {"passes": 11, "unused_passes": 11, "flushes": 0},
@@ -306,6 +340,8 @@ VALIDATIONS: Final[dict[str, dict[str, Any]]] = {
     "i386-hog-h-race-pae-smp4": shares((40051, 40051), (0, 0), (69, 69, 69)),
     "i386-hog-d-local-pae-smp2": shares((0, 0), (15427, 15427), (32, 32, 32), areas=(6, 6)),
     "i386-hog-e-vmapfail-pae-smp1": shares((0, 0), (0, 0), (16, 16, 16), areas=(1323, 1323)),
+    "i386-twin-vmalloc128": shares((14000, 14000), (0, 0), (4, 4, 4), None),
+    "i386-twin-vmalloc256": shares((14000, 14000), (0, 0), (4, 4, 4), None),
     "i386-twin-vmap-vmalloc128": shares((0, 0), (0, 0), (11, 11, 11), None, areas=(3340, 3340)),
     "i386-twin-vmap-vmalloc256": shares((0, 0), (0, 0), (11, 11, 11), None, areas=(3400, 3400)),
     "i386-510-hog-e-vmapfail-pae-smp1": shares((12, 12), (0, 0), (32, 32, 32), areas=(1326, 1323)),

@@ -33,8 +33,10 @@ MOST_USED = 4  # highest number of slots in use and stale
 MOST_STALE = 5
 FREEING = 6  # flushes of failed attempts that freed something, and that freed nothing
 QUIET = 7
-OVER = 8  # every call was served, or will never be
-REGISTERS = 9
+IN_VAIN = 8  # slots that they visited
+MOST_SCANNED = 9  # by one attempt of a kmap()
+OVER = 10  # every call was served, or will never be
+REGISTERS = 11
 
 
 CALL: Final = np.dtype(
@@ -57,7 +59,7 @@ class Load(NamedTuple):
     Attributes
     ----------
     code, page, task : ndarray of int32
-        Operation (MAP, UNMAP, FLUSH_UNUSED, GET), dense page and task numbers.
+        Operation (MAP, UNMAP, FLUSH_UNUSED, GET, SNAPSHOT), dense page and task numbers.
     time : ndarray of int64
         When the call first took the lock.
     waited : ndarray of int64
@@ -84,8 +86,8 @@ class Loop(NamedTuple):
         How much later than captured each task runs, in ns.
     since : ndarray of int64, shape (tasks,)
         When its call began to wait.
-    sleeps, scanned : ndarray of int32, shape (tasks,)
-        Failed attempts of that call, and the slots they visited.
+    sleeps : ndarray of int32, shape (tasks,)
+        Failed attempts of that call.
     sleepers : ndarray of int64, shape (tasks,)
         Sleeping calls, newest last.
     queue : ndarray of int64, shape (tasks + 1, 2)
@@ -97,7 +99,6 @@ class Loop(NamedTuple):
     delay: NDArray[np.int64]
     since: NDArray[np.int64]
     sleeps: NDArray[np.int32]
-    scanned: NDArray[np.int32]
     sleepers: NDArray[np.int64]
     queue: NDArray[np.int64]
     reg: NDArray[np.int64]
@@ -111,8 +112,8 @@ class Done(NamedTuple):
     call : ndarray of int64
     code, task : ndarray of int64
     result, scanned, freed : ndarray of int32
-        Slot or ASLEEP; slots visited by all attempts; slots freed by a flush of the last attempt
-        (-1: no flush, or an attempt that failed).
+        Slot or ASLEEP; of the attempt that succeeded the slots visited, and those that a flush
+        freed (-1: no flush). Those that failed are counted in Loop.reg.
     sleeps : ndarray of int32
         Failed attempts.
     wait : ndarray of int64
@@ -191,12 +192,11 @@ def link(load: Load, start: int, stop: int, later: NDArray[np.int64]) -> None:
 
 @inlined
 def _finish(loop: Loop, load: Load, done: Done, at: int, call: int, result: int, wait: int) -> None:
-    """Write down a call that is over; what its task's sleeping call came to ends with it."""
+    """Write down a call that is over, and with it its failed attempts."""
     task = load.task[call]
     done.call[at], done.code[at], done.task[at] = call, load.code[call], task
     done.result[at], done.wait[at] = result, wait
-    done.scanned[at], done.sleeps[at] = loop.scanned[task], loop.sleeps[task]
-    loop.scanned[task] = 0
+    done.scanned[at], done.freed[at], done.sleeps[at] = 0, -1, loop.sleeps[task]
     loop.sleeps[task] = 0
 
 
@@ -224,6 +224,7 @@ def _wake(pool: Pool, load: Load, loop: Loop, page: int, when: int) -> None:
 @numba.njit(cache=True, nogil=True)
 def run(
     pool: Pool,
+    snapshot: Pool,
     load: Load,
     loop: Loop,
     done: Done,
@@ -235,8 +236,8 @@ def run(
 
     Parameters
     ----------
-    pool
-        State at the start, changed in place.
+    pool, snapshot
+        State at the start, changed in place; state that a SNAPSHOT sets.
     load
         The calls, with their followers.
     loop
@@ -265,7 +266,6 @@ def run(
             if reg[SLEEPERS]:  # for ever
                 reg[SLEEPERS] -= 1
                 call = loop.sleepers[reg[SLEEPERS]]
-                done.freed[finished] = -1
                 _finish(loop, load, done, finished, call, ASLEEP, 0)
                 finished += 1
                 continue
@@ -288,13 +288,15 @@ def run(
             observe(gauges, pool.reg[USED], pool.reg[STALE], now, when)
             now = when
         task, code, page = load.task[call], load.code[call], load.page[call]
-        result = step(pool, pool, code, page, -1, 0)
-        loop.scanned[task] += pool.reg[SCANNED]
+        result = step(pool, snapshot, code, page, -1, 0)
         reg[MOST_USED] = max(reg[MOST_USED], pool.reg[USED])
         reg[MOST_STALE] = max(reg[MOST_STALE], pool.reg[STALE])
         wait = 0
+        if code == MAP:
+            reg[MOST_SCANNED] = max(reg[MOST_SCANNED], pool.reg[SCANNED])
         if code == MAP and result == ASLEEP:
             reg[FREEING if pool.reg[FREED] > 0 else QUIET] += 1
+            reg[IN_VAIN] += pool.reg[SCANNED]
             loop.sleeps[task] += 1
             if closed:
                 if loop.sleeps[task] == 1:
@@ -303,7 +305,6 @@ def run(
                 loop.sleepers[reg[SLEEPERS]] = call
                 reg[SLEEPERS] += 1
             else:
-                done.freed[finished] = -1
                 _finish(loop, load, done, finished, call, result, 0)
                 finished += 1
             continue
@@ -314,8 +315,8 @@ def run(
                 delay[task] += wait - load.waited[call]
         elif code == UNMAP and result >= 0 and pool.counts[result] == 1:
             _wake(pool, load, loop, page, now + wake_ns)
-        done.freed[finished] = pool.reg[FREED]
         _finish(loop, load, done, finished, call, result, wait)
+        done.scanned[finished], done.freed[finished] = pool.reg[SCANNED], pool.reg[FREED]
         finished += 1
         if state[task] == IN_STEP and delay[task] == 0:
             continue
@@ -338,9 +339,9 @@ def new_loop(tasks: int, start: int) -> Loop:
     reg = np.zeros(REGISTERS, np.int64)
     reg[NOW] = start
     since, delay, sleepers = np.zeros((3, tasks), np.int64)
-    sleeps, scanned = np.zeros((2, tasks), np.int32)
+    sleeps = np.zeros(tasks, np.int32)
     queue = np.empty((tasks + 1, 2), np.int64)
-    return Loop(np.zeros(tasks, np.uint8), delay, since, sleeps, scanned, sleepers, queue, reg)
+    return Loop(np.zeros(tasks, np.uint8), delay, since, sleeps, sleepers, queue, reg)
 
 
 def new_done(calls: int) -> Done:

@@ -81,7 +81,8 @@ def waiting(events: int) -> Case:
     def once() -> list[int]:
         loop, done = kernel.new_loop(40, 0), kernel.new_done(n + 1)
         gauges = new_gauges(32, 0, 1, 0)
-        over = kernel.run(new_pool(32, 4096), load, loop, done, 5000, True, gauges)  # noqa: FBT003
+        pool = new_pool(32, 4096)
+        over = kernel.run(pool, pool, load, loop, done, 5000, True, gauges)  # noqa: FBT003
         return [int(over), *loop.reg.tolist(), int(done.wait.sum()), int(done.sleeps.sum())]
 
     return Case(once, n * 5 * 8)

@@ -16,6 +16,7 @@ from replay.arena_state import ArenaState
 from replay.arena_whatif import ArenaForecast, _moved, forecast
 from replay.layout import layout_of
 from replay.machine import Machine
+from tests.replay.whole import arena_figures
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from replay.layout import Layout
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+POOL_SMALL, POOL_LARGE = "i386-twin-vmalloc128", "i386-twin-vmalloc256"
 SMALL, LARGE = "i386-twin-vmap-vmalloc128", "i386-twin-vmap-vmalloc256"
 
 
@@ -112,6 +114,29 @@ def test_failures_and_purges_of_the_twin() -> None:
     assert back.failures == observed.failures.observed == 0
     assert back.purges.total() == observed.purges.observed == 3
     assert back.borrowed == 60
+
+
+def test_what_the_shape_of_the_tree_decides_is_called_ambiguous() -> None:
+    """5.10 adds the alignment to each length, so that every answer rests on the shape."""
+    name = "i386-510-hog-e-vmapfail-pae-smp1"
+    found = predicted(name, name)
+    _, seen = captured(name).requests()
+    assert (found.shapes, int(found.ambiguous.sum())) == (13, 21)
+    assert (found.address == seen)[~found.ambiguous].all()
+    assert (found.failures_between, found.purges_between) == ((40, 40), (34, 34))
+    known = predicted("i386-hog-e-vmapfail-pae-smp1", "i386-hog-e-vmapfail-pae-smp1")
+    assert (known.shapes, int(known.ambiguous.sum())) == (1, 0)  # alignments of a page: no matter
+
+
+def test_an_arena_without_calls_has_its_holes() -> None:
+    """Without allocations the largest hole is the other arena's own."""
+    here, there = captured(POOL_SMALL), captured(POOL_LARGE)
+    found = predicted(POOL_SMALL, POOL_LARGE)
+    mine = arena_figures(here.events, here.layout, here.values)
+    theirs = arena_figures(there.events, there.layout, there.values)
+    assert found.largest_hole_min == theirs.largest_hole_min
+    assert found.largest_hole_min == (mine.largest_hole_min or 0) + (128 << 20)
+    assert found.peak_used == theirs.peak_used
 
 
 def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:

@@ -39,7 +39,7 @@ def run(
     state, out, some = closed.new_loop(8, 0), closed.new_done(n), closed.new_done(room)
     stuck = 0
     while not state.reg[closed.OVER]:
-        number = closed.run(pool, load, state, some, WAKE, loop, gauges)
+        number = closed.run(pool, pool, load, state, some, WAKE, loop, gauges)
         at = some.call[:number]
         stuck += int(((some.result[:number] == ASLEEP) & (some.code[:number] == MAP)).sum())
         for column, part in zip(out, some, strict=True):
