@@ -316,14 +316,12 @@ def _observed_waits(done: Replayed) -> int | None:
 
 
 def lasting(maps: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """The calls of kmap(), `end_seq` FOR_EVER for one that is the last thing its task did."""
-    last = finished_by(events.lazy()).group_by("pid").agg(last=pl.col("seq").max()).collect()
-    never = pl.col("end_seq").is_null() & (pl.col("seq") == pl.col("last"))
-    return (
-        maps.join(last, on="pid", how="left", maintain_order="left")
-        .with_columns(end_seq=pl.when(never).then(FOR_EVER).otherwise("end_seq"))
-        .drop("last")
-    )
+    """The calls of kmap(); one without a return lasts until its task does something else."""
+    more = finished_by(events.lazy()).select("pid", more="seq").collect()
+    return maps.join_asof(
+        more, left_on="seq", right_on="more", by="pid", strategy="forward",
+        allow_exact_matches=False, check_sortedness=False,
+    ).with_columns(end_seq=pl.coalesce("end_seq", "more", FOR_EVER)).drop("more")  # fmt: skip
 
 
 def sleeps_inside(maps: pl.DataFrame, switches: pl.DataFrame) -> int:

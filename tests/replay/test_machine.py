@@ -68,7 +68,7 @@ def test_combinations_that_cannot_exist(pc):
     refused(pc, cpus=0)
     refused(pc, pkmap=0)
     refused(pc, ram=0)
-    refused(pc, generation="4.4")
+    refused(pc, generation="4.3")
 
 
 def test_pae_cannot_be_left_with_much_ram(pc):
