@@ -109,7 +109,7 @@ def arena_calls(
     return ArenaCalls(
         allocs=allocs,
         frees=frees,
-        purges=_purges(arena, flushes_traced=flushes_traced),
+        purges=_purges(arena, layout, flushes_traced=flushes_traced),
         flushes=flushes[:0] if purges_traced else flushes,
         unusable=all_allocs.height - allocs.height + all_frees.height - frees.height,
         derived=derived,
@@ -252,13 +252,18 @@ def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Mapping[str, Any])
 
 def _kernel_flushes(arena: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     """Ranged flushes of other addresses than the kmap() pool's."""
-    pool = (pl.col("start") == layout.pkmap_base) & (pl.col("end") == layout.pkmap_end)
-    return arena.filter((pl.col("op") == "flush_range") & ~pool.fill_null(value=False)).select(
+    return arena.filter((pl.col("op") == "flush_range") & ~_is_pool("start", "end", layout)).select(
         "row", at="position", start="start", end="end"
     )
 
 
-def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
+def _is_pool(start: str, end: str, layout: Layout) -> pl.Expr:
+    """Whether a range is that of the kmap() pool."""
+    whole = (pl.col(start) == layout.pkmap_base) & (pl.col(end) == layout.pkmap_end)
+    return whole.fill_null(value=False)
+
+
+def _purges(arena: pl.DataFrame, layout: Layout, *, flushes_traced: bool) -> pl.DataFrame:
     """Purges with what they flushed.
 
     The flush belongs to the purge that it was called from; where purges have no return probe, a
@@ -267,6 +272,7 @@ def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
     rows = arena.filter(pl.col("op") == "area_purge")
     inner = (
         arena.filter((pl.col("op") == "flush_range") & pl.col("parent").is_not_null())
+        .filter(~_is_pool("start", "end", layout))
         .group_by("parent", maintain_order=True)
         .agg(
             pl.col("position").first().alias("flush"),
@@ -276,7 +282,8 @@ def _purges(arena: pl.DataFrame, *, flushes_traced: bool) -> pl.DataFrame:
         .rename({"parent": "seq"})
     )
     rows = rows.join(inner, on="seq", how="left", maintain_order="left")
-    follows = pl.col("end_position").is_null() & (pl.col("next_op") == "flush_range")
+    is_next = (pl.col("next_op") == "flush_range") & ~_is_pool("next_start", "next_end", layout)
+    follows = pl.col("end_position").is_null() & is_next
     rows = rows.with_columns(
         flush=pl.when(follows).then("next_seq").otherwise("flush"),
         flush_start=pl.when(follows).then("next_start").otherwise("flush_start"),

@@ -142,6 +142,8 @@ class Survey:
         Rows by operation.
     pageless
         kmap() calls without a page.
+    returned
+        kmap() calls with a return.
     pool
         For the pool's lock order.
     """
@@ -150,6 +152,7 @@ class Survey:
     span: tuple[int, int]
     ops: Mapping[str, int]
     pageless: int
+    returned: int
     pool: PoolFacts
 
 
@@ -175,12 +178,14 @@ def survey(
 
     table = events.lazy()
     of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()
+    is_kmap = pl.col("op") == "kmap"
     figures = table.select(
         first=pl.col("ts").min().fill_null(0),
         last=pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).fill_null(0),
         start=pl.col("ts").filter(of_pool).min().fill_null(0),
         flushed=is_window_flush(window).any().fill_null(value=False),
-        pageless=((pl.col("op") == "kmap") & pl.col("page").is_null()).sum(),
+        pageless=(is_kmap & pl.col("page").is_null()).sum(),
+        returned=(is_kmap & pl.col("end_seq").is_not_null()).sum(),
     )
     frames = sorted({pfn for _, _, pfn in state.slots if pfn >= 0}) if state is not None else []
     pages = (
@@ -198,6 +203,7 @@ def survey(
         span=(row["first"], row["last"]),
         ops=number,
         pageless=row["pageless"],
+        returned=row["returned"],
         pool=PoolFacts(
             start=row["start"],
             passes_traced="pool_flush" in number,

@@ -122,7 +122,7 @@ def validate_windows(
     pool = _PoolChecks(layout, found, state, losses)
     local = _LocalChecks(layout, found, losses)
     kept = ArenaRows(layout)
-    waits = _Sleeps()
+    waits = _Sleeps(returns=found.returned > 0)
     for window in windows(events, found.rows, rows, progress):
         pool.feed(window)
         local.feed(window)
@@ -246,16 +246,21 @@ class _LocalChecks:
 
 
 class _Sleeps:
-    """Counts switches to uninterruptible sleep inside kmap()."""
+    """Counts switches to uninterruptible sleep inside kmap().
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    returns
+        Whether returns of kmap() are traced.
+    """
+
+    def __init__(self, *, returns: bool) -> None:
         self.number = 0
-        self._returns = False
+        self._returns = returns
         self._open: pl.DataFrame | None = None
 
     def feed(self, table: pl.DataFrame) -> None:
         maps = table.filter(pl.col("op") == "kmap").select("pid", "seq", "end_seq")
-        self._returns |= maps.get_column("end_seq").null_count() < maps.height
         if self._returns:
             maps = lasting(maps, table)
         if self._open is not None:
