@@ -28,8 +28,8 @@ DEEPEST = 512
 _SWITCH = probes.KIND_SWITCH
 _PAGE_CALL = probes.FUNCTION_OF["__kmap_local_page_prot"]
 _PFN_CALL = probes.FUNCTION_OF["__kmap_local_pfn_prot"]
-_PFN, _VADDR, _PAGES, _END, _CALLER, _PURGED = (
-    VALUE_COLUMNS.index(name) for name in ("pfn", "vaddr", "pages", "end", "caller", "purged")
+_PFN, _VADDR, _PAGES, _CALLER, _PURGED = (
+    VALUE_COLUMNS.index(name) for name in ("pfn", "vaddr", "pages", "caller", "purged")
 )
 _STACK = probes.KIND_STACK
 _TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]

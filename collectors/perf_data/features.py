@@ -20,7 +20,7 @@ class Features:
 
     Attributes
     ----------
-    release, arch, hostname
+    release, arch
         Of the traced machine.
     cpus
         CPUs that were online.
@@ -36,7 +36,6 @@ class Features:
 
     release: str = ""
     arch: str = ""
-    hostname: str = ""
     cpus: int | None = None
     meta: Metadata | None = None
     names: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -67,8 +66,6 @@ def read_feature(features: Features, number: int, cursor: Cursor) -> None:
         features.release = read_string(cursor, "kernel release")
     elif number == Feature.ARCH:
         features.arch = read_string(cursor, "architecture")
-    elif number == Feature.HOSTNAME:
-        features.hostname = read_string(cursor, "host name")
     elif number == Feature.NRCPUS:
         cursor.number(4, "number of available CPUs")
         online = cursor.number(4, "number of CPUs online")

@@ -13,6 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collectors.compiled import loop, part
+from collectors.tracecmd_dat.layout import (
+    COMMIT_BYTES,
+    COMMIT_MISSED,
+    COMMIT_MISSED_STORED,
+    STAMP_KEPT,
+    TIME_SHIFT_BITS,
+    TYPE_DATA_MAX,
+    TYPE_PADDING,
+    TYPE_TIME_EXTEND,
+    TYPE_TIME_STAMP,
+)
 from collectors.tracecmd_dat.loads import extend, load, u16, u32, u64
 
 if TYPE_CHECKING:
@@ -65,11 +76,6 @@ FEW_PAIRS = 1 << 8
 
 UNRESOLVED = -2
 """Plan of a pair that has not been asked for."""
-
-_COMMIT_BYTES = 0x07FF_FFFF
-_COMMIT_MISSED = 1 << 31
-_COMMIT_STORED = 1 << 30
-_STAMP_KEPT = -(1 << 59)  # upper five bits of a signed 64-bit number
 
 _PROBES = 128  # a table that is a quarter full never needs so many, unless a file is made for it
 
@@ -196,7 +202,7 @@ def walk(
             size: Any = np.int64(0)
             if left >= data_at:
                 commit = load(base, here + commit_at, word, big)
-                size = commit & _COMMIT_BYTES
+                size = commit & COMMIT_BYTES
             if left < data_at or data_at + size > left:
                 at = here
                 status = BAD_COMMIT
@@ -204,9 +210,9 @@ def walk(
             ts = u64(base, here + stamp_at, big)
             at = here + data_at
             stop = at + size
-            if commit & _COMMIT_MISSED:
+            if commit & COMMIT_MISSED:
                 lost = np.int64(-1)
-                if commit & _COMMIT_STORED and data_at + size + word <= left:
+                if commit & COMMIT_MISSED_STORED and data_at + size + word <= left:
                     lost = extend(load(base, stop, word, big), word)
                 if lost < 0 or (missed and missed_count < 0):
                     missed_count = -1
@@ -223,29 +229,29 @@ def walk(
             status = BAD_RECORD
             break
         head = u32(base, at, big)
-        kind = head >> 27 if big else head & 31
-        delta = head & 0x7FF_FFFF if big else head >> 5
+        kind = head >> TIME_SHIFT_BITS if big else head & 31
+        delta = head & ((1 << TIME_SHIFT_BITS) - 1) if big else head >> 5
         body = at + 4
         length = 4 * kind
         after = body + length
-        if kind - 1 > 27 or kind == 0:
-            if kind == 29 and delta == 0:
+        if kind > TYPE_DATA_MAX or kind == 0:
+            if kind == TYPE_PADDING and delta == 0:
                 at = stop
                 continue
             if stop - at < 8:
                 status = BAD_RECORD
                 break
             more = u32(base, at + 4, big)
-            if kind == 30:
-                ts += delta + (more << 27)
+            if kind == TYPE_TIME_EXTEND:
+                ts += delta + (more << TIME_SHIFT_BITS)
                 at += 8
                 continue
-            if kind == 31:
-                ts = (ts & _STAMP_KEPT) | ((more << 27) + delta)
+            if kind == TYPE_TIME_STAMP:
+                ts = (ts & STAMP_KEPT) | ((more << TIME_SHIFT_BITS) + delta)
                 at += 8
                 continue
             after = at + 4 + ((more + 3) & ~3)
-            if kind == 29:
+            if kind == TYPE_PADDING:
                 if after > stop:
                     status = BAD_RECORD
                     break
@@ -335,6 +341,6 @@ def find_mark(
     """
     base = data.ctypes.data
     for here in range(begin, end - page[3] + 1, page[0]):
-        if load(base, here + page[2], page[4], big) & _COMMIT_MISSED:
+        if load(base, here + page[2], page[4], big) & COMMIT_MISSED:
             return here
     return -1

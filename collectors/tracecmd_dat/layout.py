@@ -59,8 +59,6 @@ LAST_BOOT_INFO, 25 MODULES_FILE)."""
 
 SECTION_COMPRESSED: Final = 1
 """Bit of a v7 section's flags."""
-SECTION_HEADER: Final = 16
-"""Bytes of a v7 section header: u16 id, u16 flags, u32 name, u64 size."""
 
 TAG_BYTES: Final = 10
 TAG_OPTIONS: Final = b"options  \0"
@@ -70,12 +68,9 @@ TAG_FLYRECORD: Final = b"flyrecord\0"
 TSYNC_INTERPOLATE: Final = 1
 """Bit of the TIME_SHIFT option's flags (``TRACECMD_TSYNC_FLAG_INTERPOLATE``)."""
 
-NS_CLOCKS: Final = frozenset(
-    {"local", "global", "perf", "mono", "mono_raw", "boot", "tai", "tsc2nsec"}
-)
-"""Trace clocks that count nanoseconds (kernel/trace/trace.c: ``trace_clocks``, ``in_ns``)."""
 RAW_CLOCKS: Final = frozenset({"counter", "uptime", "x86-tsc", "ppc-tb"})
-"""Trace clocks that count events, jiffies or cycles (same table)."""
+"""Trace clocks that count events, jiffies or cycles, not nanoseconds (kernel/trace/trace.c:
+``trace_clocks``, ``in_ns``)."""
 
 # Ring buffer pages.
 COMMIT_BYTES: Final = 0x07FF_FFFF
@@ -85,13 +80,15 @@ COMMIT_MISSED: Final = 1 << 31
 COMMIT_MISSED_STORED: Final = 1 << 30
 """The number of lost events stands as a long after the used bytes."""
 TYPE_DATA_MAX: Final = 28
+"""Up to it, a record's type is its length in words; 0: the length follows as a word."""
 TYPE_PADDING: Final = 29
 TYPE_TIME_EXTEND: Final = 30
 TYPE_TIME_STAMP: Final = 31
 TIME_SHIFT_BITS: Final = 27
 """A record's own delta has 27 bits; extends and stamps carry the bits above."""
-STAMP_MISSING: Final = 0xF8 << 56
-"""An absolute stamp has 59 bits; these come from the stamp before (``TS_MSB``)."""
+STAMP_KEPT: Final = -(1 << 59)
+"""The upper five bits of a signed 64-bit number: an absolute stamp has 59 bits, these come from
+the stamp before (``TS_MSB``)."""
 
 # Limits that a file has to keep before its numbers are believed.
 MAX_PAGE: Final = 1 << 26
