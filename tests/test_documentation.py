@@ -111,7 +111,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
     ):
         assert there in script
         script = script.replace(there, here)
-    subprocess.run(["sh"], input=script, text=True, check=False, timeout=60, capture_output=True)
+    subprocess.run(["sh"], input=script, text=True, check=False, timeout=300, capture_output=True)
     probes = (board / "kprobe_events").read_text()
     size, align, start, end = registers.split()
     assert f"alloc_vmap_area size={size}:x32 align={align}:x32 vstart={start}:x32" in probes

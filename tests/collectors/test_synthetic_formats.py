@@ -105,7 +105,7 @@ def test_trace_cmd_reads_the_same_events(tmp_path: Path, version: str) -> None:
     truth = simulate(tmp_path, "mixed", board_of(), f"trace.dat-v{version}", events=3000)
     done = subprocess.run(
         [str(TRACE_CMD), "report", "-t", str(tmp_path / "trace.dat")],
-        capture_output=True, check=True, timeout=120, text=True,
+        capture_output=True, check=True, timeout=300, text=True,
     )  # fmt: skip
     line = re.compile(r"^\s*(.{1,16}?)-(\d+)\s+\[(\d+)\]\s+(\d+)\.(\d{9}): +(\w+): +(.*)$")
     shown = [m.groups() for m in map(line.match, done.stdout.splitlines()) if m]

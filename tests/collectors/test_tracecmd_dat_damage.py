@@ -130,7 +130,7 @@ def test_mutations_of_a_real_file(name: str) -> None:
             at = draw.choice(hot) if draw.random() < 0.7 else draw.randrange(len(data))
             broken[at] = draw.choice([0, 0xFF, draw.randrange(256)])
         survive(bytes(broken))
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 300  # a hang, not a speed
 
 
 def test_memory_is_bounded() -> None:

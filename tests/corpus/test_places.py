@@ -28,7 +28,7 @@ def hmtrace(*arguments: object, code: str = "") -> subprocess.CompletedProcess[b
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
         stdin=subprocess.DEVNULL,
     )

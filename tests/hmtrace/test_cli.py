@@ -53,7 +53,7 @@ def hmtrace(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
         [sys.executable, "-m", "hmtrace", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
         env=environment | options.pop("env", {}),
         **options,
@@ -128,7 +128,7 @@ def test_help_imports_nothing_heavy() -> None:
         "sys.stderr.write(' '.join(m for m in heavy if m in sys.modules))\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     assert result.stderr == ""
     assert all(name in result.stdout for name in COMMANDS)
@@ -208,7 +208,7 @@ def test_a_bug_is_confessed_without_traceback(monkeypatch: pytest.MonkeyPatch) -
             [sys.executable, "-c", code],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
             env=os.environ | {"HMTRACE_DEBUG": debug},
         )
@@ -245,7 +245,7 @@ _INTERRUPTS = {
 def test_ctrl_c_is_130_and_quiet(when: str) -> None:
     code = _INTERRUPTS[when] + "m.main()\n"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
     assert (result.returncode, result.stderr) == (130, "")
 
@@ -257,7 +257,7 @@ def test_a_closed_pipe_is_no_error_message() -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=60) == 141
+    assert process.wait(timeout=300) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
 

@@ -34,7 +34,7 @@ def offered(line: str, shell: str = "bash") -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert result.stderr == ""
     return [word for word in result.stdout.split("\n") if word]
@@ -89,7 +89,7 @@ def test_completing_imports_nothing_heavy() -> None:
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout == "[]\n"
 
@@ -104,9 +104,9 @@ def test_the_scripts_are_what_the_shell_reads(shell: str, tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     ).stdout
     path = tmp_path / "completion"
     path.write_text(script)
-    subprocess.run([shell, "-n", str(path)], check=True, timeout=60)
+    subprocess.run([shell, "-n", str(path)], check=True, timeout=300)
     assert "_HMTRACE_COMPLETE" in script
