@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.costing import Work, cost_of
 from replay.findings import findings
+from replay.generations import GENERATIONS
 from replay.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -98,13 +99,20 @@ def outcome_from(
         cpus=machine.cpus,
         pool=figures.pool,
         local=figures.local,
-        arena=figures.arena,
+        arena=_arena(figures, machine),
         tlb=tlb,
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
         caveats=(*figures.remarks, *caveats),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def _arena(figures: Figures, machine: Machine) -> ArenaOutcome:
+    """The arena's figures; purges that do not return what they found count by their flushes."""
+    if not GENERATIONS[machine.generation].purge_by_pointer:
+        return figures.arena
+    return replace(figures.arena, lazy_purges=figures.work.purges.total())
 
 
 def _without_times(site: Site) -> Site:
