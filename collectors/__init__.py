@@ -27,7 +27,7 @@ Adding a format:
    ``read(source, progress)`` may be ``stream(source, progress).whole()``. Heavy libraries are
    imported inside the functions; loops over events are compiled.
 2. Add a line to :data:`FORMATS`, before the formats that take any text, and, where its files have
-   a name of their own in a capture folder, that name to :mod:`collectors.source`.
+   a name of their own in a capture folder, that name to :mod:`collectors.input.source`.
 3. Never believe a length or count of a file before it is checked; raise
    :class:`~collectors.errors.HmtraceError` with an offset or a line.
 4. Tests: a writer in ``tests/writers``, a reader in ``tests/fuzz/readers.py``, a small real capture
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from collectors.capture import Capture
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 __all__ = [
     "FORMATS",
@@ -132,7 +132,7 @@ def _capture_of(
 ) -> Capture:
     """Read what is open."""
     from collectors.build import build_capture, spool_capture
-    from collectors.spool import spool_file
+    from collectors.input.spool import spool_file
 
     if parquet.sniff(source.head):
         return parquet.read_capture(source, progress)
@@ -225,7 +225,7 @@ def _is_large(source: Source, fmt: Format) -> bool:
 
 
 def _open(path: str | Path, progress: Callable[[int, int], None] | None) -> Source:
-    from collectors.source import open_source
+    from collectors.input.source import open_source
 
     source = open_source(path, FORMATS, progress)
     if source.buffer is not None and not TRACE_DAT.sniff(source.head):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from collectors.capture import Marker
     from collectors.facts import Facts
+    from collectors.input.source import Source
     from collectors.part import Part
     from collectors.reading import Format, Reading
-    from collectors.source import Source
     from collectors.symbols import Symbols
 
 _Made = TypeVar("_Made")

@@ -12,7 +12,7 @@ from collectors.probes import KIND_MARK, KIND_OTHER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 MAX_MARKS: Final = 4096
 """Markers that are kept, the first of a trace."""

@@ -10,8 +10,8 @@ from collectors.capture import Lost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from collectors.input.source import Source
     from collectors.raw import RawEvents
-    from collectors.source import Source
     from collectors.symbols import Symbols
 
 

@@ -154,7 +154,7 @@ def test_judges_are_named_only_to_be_refused() -> None:
         and node.value.startswith(("truth", "pkmap.end"))
     }
     writer = "collectors.synthetic.outputs.folder"
-    assert naming <= {"collectors.source", "collectors.archive", writer}
+    assert naming <= {"collectors.input.source", "collectors.input.archive", writer}
 
 
 def test_packages_of_the_distribution_are_the_three_rooms() -> None:

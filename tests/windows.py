@@ -10,9 +10,9 @@ from unittest import mock
 import collectors
 from collectors import parquet
 from collectors.build import spool_capture
+from collectors.input.source import open_source
 from collectors.perf_data import capture as perf_data
 from collectors.perf_script import capture as perf_script
-from collectors.source import open_source
 from collectors.text import reader as text
 from collectors.tracecmd_dat import capture as tracecmd_dat
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collectors.capture import Capture
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 __all__ = ["read_capture", "sniff"]
 

@@ -9,15 +9,15 @@ import polars as pl
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
 from collectors.events import OPS, SCHEMA, require_events
+from collectors.input.spool import spool_file
 from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
 from collectors.parquet.metadata import Document
-from collectors.spool import spool_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 SMALL: Final = 4 << 20
 """Rows up to which a table is kept in memory."""

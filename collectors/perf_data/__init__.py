@@ -23,8 +23,8 @@ from collectors.perf_data.layout import MAGIC, MAGIC_OLD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collectors.input.source import Source
     from collectors.reading import Reading, Stream
-    from collectors.source import Source
 
 __all__ = ["read", "sniff", "stream"]
 

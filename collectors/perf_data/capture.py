@@ -23,7 +23,7 @@ from collectors.tracecmd_dat.meaning import probe_functions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 _CPUS: Final = 1 << 16
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.mapped import Mapped
+from collectors.input.mapped import Mapped
 from collectors.ordering import is_ascending, sorted_runs
 from collectors.perf_data import records
 from collectors.perf_data.chains import Chains, with_stacks
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from collectors.input.source import Source
     from collectors.perf_data.container import Container
-    from collectors.source import Source
     from collectors.symbols import Symbols
 
 _ONE_BLOCK: Final = 62

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collectors.input.source import Source
     from collectors.reading import Reading, Stream
-    from collectors.source import Source
 
 __all__ = ["read", "sniff", "stream"]
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.capture import Lost
+    from collectors.input.source import Source
     from collectors.raw import RawEvents
-    from collectors.source import Source
     from collectors.text.heads import Meaning
 
 _HEAD: Final = 1 << 16

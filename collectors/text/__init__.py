@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collectors.input.source import Source
     from collectors.raw import RawEvents
     from collectors.reading import Reading, Stream
-    from collectors.source import Source
     from collectors.text.header import Header
 
 _FIRST_LINES: Final = 4096

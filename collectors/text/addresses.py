@@ -9,7 +9,7 @@ from collectors.symbols import Symbols
 from collectors.text.heads import guess
 
 if TYPE_CHECKING:
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 
 class Addresses:

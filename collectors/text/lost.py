@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.source import Source
+    from collectors.input.source import Source
     from collectors.text.header import Header
 
 _CPUS: Final = 1 << 16

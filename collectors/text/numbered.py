@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from collectors.source import Source
+    from collectors.input.source import Source
     from collectors.text.addresses import Addresses
     from collectors.tracecmd_dat.metadata import Metadata
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.capture import Lost
+    from collectors.input.source import Source
     from collectors.raw import RawEvents
-    from collectors.source import Source
 
 _HEAD: Final = 1 << 16
 _NS_CLOCKS: Final = frozenset(

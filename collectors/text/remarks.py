@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 
 def of_lines(source: Source, stats: NDArray[np.int64]) -> list[str]:

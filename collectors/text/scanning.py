@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 CHUNK: Final = 4 << 20
 """Bytes that a thread takes at a time."""

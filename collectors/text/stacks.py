@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collectors.source import Source
+    from collectors.input.source import Source
 
 MAX_BYTES: Final = 1 << 16
 """Bytes of a block that are looked at; the kernel's deepest stacks have a tenth of it."""

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from collectors.input.source import Source
     from collectors.reading import Reading, Stream
-    from collectors.source import Source
     from collectors.tracecmd_dat.meaning import probe_functions
     from collectors.tracecmd_dat.metadata import read_tracing_data
     from collectors.tracecmd_dat.read import TraceDat, read_raw
@@ -50,10 +50,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "TraceDat": "read",
-    "read_raw": "read",
-    "probe_functions": "meaning",
-    "read_tracing_data": "metadata",
+    "TraceDat": "collectors.tracecmd_dat.read",
+    "read_raw": "collectors.tracecmd_dat.read",
+    "probe_functions": "collectors.tracecmd_dat.meaning",
+    "read_tracing_data": "collectors.tracecmd_dat.metadata",
 }
 
 
@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def sniff(head: bytes) -> bool:

@@ -14,7 +14,7 @@ from collectors.tracecmd_dat.read import choose, stream_buffer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collectors.source import Source
+    from collectors.input.source import Source
     from collectors.tracecmd_dat.read import TraceDat
 
 

@@ -17,8 +17,8 @@ from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from collectors.input.source import Source
     from collectors.reading import Reading, Stream
-    from collectors.source import Source
     from collectors.tracecmd_dat.container import Container, Text
 
 _PIECE: Final = 1 << 20

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.mapped import Mapped
+from collectors.input.mapped import Mapped
 from collectors.tracecmd_dat.decode import Block, CpuWalk, Pool, Shape
 from collectors.tracecmd_dat.unpack import threads
 

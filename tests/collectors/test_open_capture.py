@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from collectors import FORMATS, HmtraceError, open_capture, unpack
-from collectors import source as source_module
-from collectors.source import open_source
+from collectors import FORMATS, HmtraceError, open_capture
+from collectors.input import source as source_module
+from collectors.input import unpack
+from collectors.input.source import open_source
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 

@@ -12,9 +12,9 @@ import pytest
 
 from collectors import open_capture, perf_data, perf_script
 from collectors.errors import HmtraceError
+from collectors.input.source import Source
 from collectors.perf_data import capture
 from collectors.probes import KIND_STACK
-from collectors.source import Source
 from tests.writers import perfdata as w
 from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors import perf_data, perf_script
+from collectors.input.source import Source
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
-from collectors.source import Source
 from tests.writers import perfdata as w
 from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
 

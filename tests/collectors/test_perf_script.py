@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import HmtraceError, open_capture, perf_data, perf_script
+from collectors.input.source import Source
 from collectors.perf_script.capture import read_raw
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
-from collectors.source import Source
 from collectors.text.layout import Stat
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import FORMATS, HmtraceError, perf_script, text
+from collectors.input.source import Source, open_source
 from collectors.ordering import sorted_runs
 from collectors.perf_script import capture as perf_capture
 from collectors.probes import KIND_LOST
 from collectors.raw import RAW_DTYPE
 from collectors.reading import AgainError
-from collectors.source import Source, open_source
 from collectors.text import reader
 from collectors.text.layout import UNKNOWN_CPU
 from collectors.text.lost import Losses

@@ -14,10 +14,10 @@ import collectors
 from collectors import FORMATS, HmtraceError, naming, probes, reading, tabulate
 from collectors.build import spool_capture
 from collectors.events import OPS, SCHEMA, empty
+from collectors.input.source import open_source
 from collectors.pages import Frames, PageMap
 from collectors.part import Column
 from collectors.raw import RAW_DTYPE, RawEvents
-from collectors.source import open_source
 from collectors.tabulate import Tabulator
 from tests.collectors.slowtable import slow_table
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import collectors
-from collectors.source import Source
+from collectors.input.source import Source
 from collectors.text.reader import read
 from tests.writers import graphtext
 from tests.writers.graphtext import Call

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.input.source import Source
 from collectors.raw import RAW_DTYPE
-from collectors.source import Source
 from collectors.text import tables
 from collectors.text.digits import decimal, decimal_digits, hex_digits, hexadecimal
 from collectors.text.layout import ROW_WORDS, Left, Status, Work, new_stats

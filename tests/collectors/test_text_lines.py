@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from collectors.input.source import Source
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STARTED, KIND_SWITCH, TRACEPOINTS
-from collectors.source import Source
 from collectors.text import is_report
 from collectors.text.layout import UNKNOWN_CPU
 from collectors.text.reader import read

@@ -13,8 +13,8 @@ import pytest
 
 from collectors import open_capture, text
 from collectors.errors import HmtraceError
+from collectors.input.source import Source
 from collectors.probes import FUNCTION_OF, FUNCTIONS, KIND_LOST, KIND_MARK
-from collectors.source import Source
 
 if TYPE_CHECKING:
     from collectors.capture import Capture

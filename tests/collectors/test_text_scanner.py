@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.input.source import Source
 from collectors.probes import FUNCTIONS, KIND_LOST, KIND_MARK, KIND_SWITCH, SLOTS
-from collectors.source import Source
 from collectors.text.layout import Stat
 from collectors.text.reader import read_raw
 from tests.writers import ftracetext, slowtext

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from collectors.errors import HmtraceError
-from collectors.source import Source
+from collectors.input.source import Source
 from collectors.tracecmd_dat import capture, frames, layout, read_raw, read_tracing_data
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.read import choose

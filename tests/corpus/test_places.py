@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors import HmtraceError, open_capture, source, write_parquet
+from collectors import HmtraceError, open_capture, write_parquet
+from collectors.input import source
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from collectors import unpack
+from collectors.input import unpack
 from tests.corpus.damage import check, cuts, refused
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from collectors.archive import extract, is_tar
 from collectors.errors import HmtraceError
+from collectors.input.archive import extract, is_tar
+from collectors.input.unpack import MAX_BYTES, PIECE, compression, decompress
 from collectors.parquet.layout import MAGIC as PARQUET
-from collectors.unpack import MAX_BYTES, PIECE, compression, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from collectors.errors import HmtraceError
-from collectors.unpack import MAX_BYTES, PIECE
+from collectors.input.unpack import MAX_BYTES, PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,10 @@
+"""What the user named: the bytes of a trace, and the files of its machine beside it.
+
+::
+
+    source      a trace's bytes and the files beside them
+    archive     tar archives, read once
+    unpack      gzip, xz and zstd, as streams of bounded memory
+    mapped      giving back the memory of what was read of a mapped file
+    spool       the folder for tables too large for memory, which ends with the process
+"""
