@@ -12,9 +12,9 @@ from collectors.errors import HmtraceError
 from collectors.events import empty
 from collectors.facts import Fact
 from collectors.facts.seen import Seen
-from collectors.pages import PageMap
 from collectors.reading import AgainError
-from collectors.tabulate import HOLD, WAIT, Known, Tabulator
+from collectors.table.pages import PageMap
+from collectors.table.tabulate import HOLD, WAIT, Known, Tabulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collectors.capture import Marker
     from collectors.facts import Facts
     from collectors.input.source import Source
-    from collectors.part import Part
     from collectors.reading import Format, Reading
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
+    from collectors.table.part import Part
 
 _Made = TypeVar("_Made")
 _PASSES: Final = 6
@@ -118,7 +118,7 @@ def first_rows(source: Source, fmt: Format, rows: int) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        At most so many rows. What only stands more than :data:`collectors.tabulate.HOLD` rows
+        At most so many rows. What only stands more than :data:`collectors.table.tabulate.HOLD` rows
         behind the last of them (the return of a call, the first pair of a page and a frame) is
         not known.
 
@@ -215,7 +215,7 @@ def _tabulator(
     wait: int | None = None,
 ) -> Tabulator:
     """Tabulator with the kernel's symbols, of the trace itself or else of the folder."""
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
     def symbols() -> Symbols | None:
         return own() or Symbols.from_kallsyms(source.read_meta("kallsyms") or b"") or None

@@ -63,7 +63,7 @@ def find_marks(rows: NDArray[np.void], source: Source, found: list[str]) -> None
 
 def _is_marker(place: str, source: Source) -> bool:
     """Whether a text was written from tracing_mark_write(), not by trace_printk(), if known."""
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
     if place.startswith("0x"):
         symbols = Symbols.from_kallsyms(source.read_meta("kallsyms") or b"")

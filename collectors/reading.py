@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from collectors.input.source import Source
     from collectors.raw import RawEvents
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
 
 PIECE_ROWS: Final = 1 << 18

@@ -3,7 +3,7 @@
 import polars as pl
 
 from collectors.events import SCHEMA
-from collectors.part import Column, Part, column
+from collectors.table.part import Column, Part, column
 
 
 def part_of(frame: pl.DataFrame) -> Part:

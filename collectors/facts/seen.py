@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.part import Part
+    from collectors.table.part import Part
 
 MOST: Final = 16
 """Distinct ranges that are kept, the most frequent first."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from collectors.capture import Capture
-    from collectors.part import Part
+    from collectors.table.part import Part
 
 _AHEAD: Final = 3
 """Parts that wait to be written."""

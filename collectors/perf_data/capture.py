@@ -16,7 +16,7 @@ from collectors.perf_data.pieces import Pieces
 from collectors.perf_data.records import CompressedRecordsError, Walk
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.reading import AgainError, Reading, Stream
-from collectors.symbols import Symbols
+from collectors.symbols.table import Symbols
 from collectors.text.lost import Losses
 from collectors.tracecmd_dat.meaning import probe_functions
 

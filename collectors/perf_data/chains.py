@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
     from collectors.tracecmd_dat.cursor import Order
 
 _SLOTS: Final = 1 << 10

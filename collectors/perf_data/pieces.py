@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from collectors.input.source import Source
     from collectors.perf_data.container import Container
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
 _ONE_BLOCK: Final = 62
 """All samples are of one block (:func:`collectors.tracecmd_dat.weaving.fill_rows`)."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.perf_data.container import Container
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
 _EVENTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1

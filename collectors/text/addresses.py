@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.probes import function_of
-from collectors.symbols import Symbols
+from collectors.symbols.table import Symbols
 from collectors.text.heads import guess
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from collectors.probes import (
     TRACEPOINTS,
     base_name,
 )
-from collectors.symbols import Symbols
+from collectors.symbols.table import Symbols
 from collectors.text.forms import DECIMAL
 from collectors.text.heads import Meaning, label_of
 from collectors.text.layout import PLAIN, Space

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
     from collectors.tracecmd_dat.meaning import Plan
 
 _NAMELESS = (1 << 64) - 1

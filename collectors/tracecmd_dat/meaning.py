@@ -26,7 +26,7 @@ from collectors.tracecmd_dat.symbols import function_around, names_at, shown_aro
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
     from collectors.tracecmd_dat.formats import EventFormat, Field
 
 _BLOCKED: Final = 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from collectors.errors import HmtraceError
 from collectors.raw import RawEvents, join
-from collectors.symbols import Symbols
+from collectors.symbols.table import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.meaning import Meaning

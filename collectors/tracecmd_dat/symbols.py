@@ -1,4 +1,4 @@
-"""Which function an address belongs to, of the table that :mod:`collectors.symbols` makes."""
+"""Which function an address belongs to, of the table that :mod:`collectors.symbols.table` makes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collectors.probes import FUNCTION_OF, base_name
-from collectors.symbols import FARTHEST
+from collectors.symbols.table import FARTHEST
 
 if TYPE_CHECKING:
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
 _ALIASES = 64
 """Names of one address that are looked at."""

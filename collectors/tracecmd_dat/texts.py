@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
     from collectors.tracecmd_dat.decode import Pool
     from collectors.tracecmd_dat.meaning import Plan
 

@@ -91,7 +91,7 @@ def walk_only(path: Path) -> Callable[[], object]:
     """The compiled walk over all records, without sorting and without rows."""
     from collectors.perf_data.container import open_container
     from collectors.perf_data.records import Walk
-    from collectors.symbols import Symbols
+    from collectors.symbols.table import Symbols
 
     data = np.memmap(path, np.uint8, "r").view(np.ndarray)
     file = open_container(data.data, name=str(path))

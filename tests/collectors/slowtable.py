@@ -1,6 +1,6 @@
 """The event table by plain Python over a whole trace: what the compiled loop must give.
 
-Written apart from :mod:`collectors.pairing`: lists, one stack per task, no pieces.
+Written apart from :mod:`collectors.table.pairing`: lists, one stack per task, no pieces.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from collectors.errors import HmtraceError
-from collectors.symbols import Symbols
+from collectors.symbols.table import Symbols
 
 TEXT = b"""c1000000 T startup_32
 c1000000 T _text

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collectors
-from collectors import FORMATS, HmtraceError, naming, probes, reading, tabulate
+from collectors import FORMATS, HmtraceError, probes, reading
 from collectors.build import spool_capture
 from collectors.events import OPS, SCHEMA, empty
 from collectors.input.source import open_source
-from collectors.pages import Frames, PageMap
-from collectors.part import Column
 from collectors.raw import RAW_DTYPE, RawEvents
-from collectors.tabulate import Tabulator
+from collectors.table import naming, tabulate
+from collectors.table.pages import Frames, PageMap
+from collectors.table.part import Column
+from collectors.table.tabulate import Tabulator
 from tests.collectors.slowtable import slow_table
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

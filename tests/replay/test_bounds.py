@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from collectors.events import SCHEMA
-from collectors.pages import PageMap, calibrate
+from collectors.table.pages import PageMap, calibrate
 from replay.machine import Machine
 from replay.run import replay_events
 from replay.validate import validate

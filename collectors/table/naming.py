@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from collectors.distinct import Numbering
-from collectors.part import Column, column
 from collectors.stacks import caller_in
+from collectors.table.distinct import Numbering
+from collectors.table.part import Column, column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _MOST_CALLERS: Final = 1 << 16
 
 
 class Symboliser(Protocol):
-    """What turns return addresses into call sites (:class:`collectors.symbols.Symbols`)."""
+    """What turns return addresses into call sites (:class:`collectors.symbols.table.Symbols`)."""
 
     def lookup_many(self, addresses: NDArray[np.uint64]) -> list[str]:
         """Symbol with offset of each address, "" where there is none."""

@@ -1,4 +1,4 @@
-"""Pairing of entries and returns: the compiled loop behind :mod:`collectors.tabulate`.
+"""Pairing of entries and returns: the compiled loop behind :mod:`collectors.table.tabulate`.
 
 Every task has a stack of calls that have entered and not yet returned; an interrupt's calls
 stack on top of the interrupted task's, as they do in the kernel. A return closes the innermost
@@ -16,9 +16,19 @@ from typing import Any
 import numpy as np
 
 from collectors import probes
-from collectors.columns import NO_OP, NONE, VALUE_COLUMNS, Calls, Last, Late, Plan, Rows, Tasks
 from collectors.compiled import loop, piece
 from collectors.events import REASONS
+from collectors.table.columns import (
+    NO_OP,
+    NONE,
+    VALUE_COLUMNS,
+    Calls,
+    Last,
+    Late,
+    Plan,
+    Rows,
+    Tasks,
+)
 
 WALK = 64
 """How many open calls of a task a return looks through: nesting in the kernel is far below."""

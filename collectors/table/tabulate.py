@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors import columns, pairing, probes
+from collectors import probes
 from collectors.capture import Marker
-from collectors.columns import VALUE_COLUMNS
 from collectors.errors import HmtraceError
 from collectors.events import OPS, REASONS
-from collectors.naming import EARLIER, Names
-from collectors.pages import Frames, PageMap
-from collectors.part import Column, Part, column
 from collectors.raw import NO_TASK
+from collectors.table import columns, pairing
+from collectors.table.columns import VALUE_COLUMNS
+from collectors.table.naming import EARLIER, Names
+from collectors.table.pages import Frames, PageMap
+from collectors.table.part import Column, Part, column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from collectors.naming import Symboliser
     from collectors.raw import RawEvents
+    from collectors.table.naming import Symboliser
 
 HOLD: Final = 1 << 20
 """Rows that are held back for the return of a call that is open."""

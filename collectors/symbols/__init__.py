@@ -1,0 +1,1 @@
+"""Names of addresses: kallsyms and System.map (:mod:`~collectors.symbols.table`)."""
