@@ -2,11 +2,11 @@
 
 ::
 
-    tabulate    the way of a piece of raw events to rows
-    pairing     which return belongs to which entry
-    naming      task names, sites
-    pages       page frames of struct pages, and the reverse
-    part        a piece of the table under way
-    distinct    the values that a column has
-    columns     how rows become polars columns
+    tabulate    piece by piece: pair, name the columns, derive frames
+    pairing     the compiled loop that pairs entries and returns
+    columns     what that loop works on
+    part        rows as plain arrays, on their way to polars columns
+    naming      names of tasks, call sites and stack traces
+    distinct    numbering the different values of a column
+    pages       struct pages and page frames
 """
