@@ -38,9 +38,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors import parquet, perf_data, perf_script, text, tracecmd_dat
+from collectors import parquet, perf_data, text, tracecmd_dat
 from collectors.errors import HmtraceError
 from collectors.reading import Format, Reading, Stream
+from collectors.text import perf_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable

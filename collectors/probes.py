@@ -170,9 +170,9 @@ KIND_MARK: Final = KIND_SWITCH + 3
 """Text that user space wrote into the trace (``trace_marker``); see ``RawEvents.marks``."""
 KIND_STACK: Final = KIND_SWITCH + 4
 """Stack trace; value 0 is its number in ``RawEvents.stacks``."""
-# Of the function_graph tracer, before collectors.calls has put them in order. Value 0 is the
-# kind of the function's entry (KIND_OTHER: not known to hmtrace, or not told), 1 its depth, 2
-# the duration in ns, 3 what it returned; `caller` is the number of its own name among the sites.
+# Of the function_graph tracer, before collectors.traceevent.calls has put them in order. Value 0
+# is the kind of the function's entry (KIND_OTHER: not known to hmtrace, or not told), 1 its depth,
+# 2 the duration in ns, 3 what it returned; `caller` is the number of its own name among the sites.
 KIND_OPEN: Final = KIND_SWITCH + 5
 """A call that others may be inside of."""
 KIND_LEAF: Final = KIND_SWITCH + 6

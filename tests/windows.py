@@ -12,8 +12,8 @@ from collectors import parquet
 from collectors.build import spool_capture
 from collectors.input.source import open_source
 from collectors.perf_data import capture as perf_data
-from collectors.perf_script import capture as perf_script
 from collectors.text import reader as text
+from collectors.text.perf_script import capture as perf_script
 from collectors.tracecmd_dat import capture as tracecmd_dat
 
 if TYPE_CHECKING:

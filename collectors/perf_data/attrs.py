@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.cursor import Cursor
+    from collectors.traceevent.cursor import Cursor
 
 # Columns of the table of attributes that the compiled walk looks into.
 A_TID: Final = 0

@@ -18,7 +18,7 @@ from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.reading import AgainError, Reading, Stream
 from collectors.symbols.table import Symbols
 from collectors.text.lost import Losses
-from collectors.tracecmd_dat.meaning import probe_functions
+from collectors.traceevent.meaning import probe_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collectors.compiled import loop, part
-from collectors.tracecmd_dat.loads import u64
+from collectors.traceevent.loads import u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.probes import KIND_STACK
-from collectors.stacks import MAX_STACKS, SEPARATOR
+from collectors.traceevent.stacks import MAX_STACKS, SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.symbols.table import Symbols
-    from collectors.tracecmd_dat.cursor import Order
+    from collectors.traceevent.cursor import Order
 
 _SLOTS: Final = 1 << 10
 _CALLER_WORDS: Final = slice(2, 6)

@@ -14,8 +14,8 @@ from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.features import Features, key_of, read_feature
 from collectors.perf_data.layout import Feature, Record
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor, Order
-from collectors.tracecmd_dat.metadata import read_tracing_data
+from collectors.traceevent.cursor import TRUNCATED, Cursor, Order
+from collectors.traceevent.metadata import read_tracing_data
 
 KILLED = (
     "perf record was killed before it could finish the file: end it with Ctrl-C or SIGTERM and "

@@ -16,14 +16,14 @@ import numpy as np
 from collectors.errors import HmtraceError
 from collectors.perf_data import layout
 from collectors.perf_data.layout import Record
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.cursor import Order
+    from collectors.traceevent.cursor import Order
 
 _PIECE = 1 << 10
 """Compressed bytes that are given to the decoder at a time: 128 KiB for 4 bytes at worst."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.layout import Feature
-from collectors.tracecmd_dat.metadata import Metadata, read_tracing_data
+from collectors.traceevent.metadata import Metadata, read_tracing_data
 
 if TYPE_CHECKING:
-    from collectors.tracecmd_dat.cursor import Cursor
+    from collectors.traceevent.cursor import Cursor
 
 
 @dataclass

@@ -22,7 +22,7 @@ from collectors.tracecmd_dat.kernels import (
     UNRESOLVED,
     find_pair,
 )
-from collectors.tracecmd_dat.loads import extend, load, u16, u32, u64
+from collectors.traceevent.loads import extend, load, u16, u32, u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

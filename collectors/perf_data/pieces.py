@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.input.mapped import Mapped
-from collectors.ordering import is_ascending, sorted_runs
 from collectors.perf_data import records
 from collectors.perf_data.chains import Chains, with_stacks
 from collectors.perf_data.layout import Record
@@ -18,6 +17,7 @@ from collectors.raw import RAW_DTYPE
 from collectors.reading import PIECE_ROWS, AgainError
 from collectors.text.layout import ROW_WORDS
 from collectors.tracecmd_dat.unpack import threads
+from collectors.traceevent.ordering import is_ascending, sorted_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

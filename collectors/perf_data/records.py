@@ -1,7 +1,7 @@
 """From the records of a perf.data to lists of wanted samples, in one walk.
 
 The walk stops where it meets something new: an (event, probed address) pair, of which
-:class:`collectors.tracecmd_dat.meaning.Meaning` says what it stands for, or, in a stream, a
+:class:`collectors.traceevent.meaning.Meaning` says what it stands for, or, in a stream, a
 record that describes events. There are a few hundred of them and millions of samples.
 """
 
@@ -18,8 +18,8 @@ from collectors.perf_data.container import take_record
 from collectors.perf_data.features import key_of
 from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, Record
 from collectors.probes import KIND_LOST
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
-from collectors.tracecmd_dat.meaning import Meaning, Plan
+from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.meaning import Meaning, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

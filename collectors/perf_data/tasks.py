@@ -17,7 +17,7 @@ from collectors.text.layout import ROW_WORDS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.cursor import Order
+    from collectors.traceevent.cursor import Order
 
 _PID_LIMIT: Final = 1 << 22
 """PID_MAX_LIMIT (include/linux/threads.h)."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from collectors.stacks import caller_in
 from collectors.table.distinct import Numbering
 from collectors.table.part import Column, column
+from collectors.traceevent.stacks import caller_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from collectors.capture import Lost, LostInterval
 from collectors.probes import KIND_LOST
 from collectors.raw import RAW_DTYPE
 from collectors.text.layout import ROW_WORDS, UNKNOWN_CPU
-from collectors.text.lost_rows import afters, befores, first_event
+from collectors.traceevent.losses_rows import afters, befores, first_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

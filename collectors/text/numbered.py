@@ -27,10 +27,10 @@ from collectors.text.forms import DECIMAL
 from collectors.text.heads import Meaning, label_of
 from collectors.text.layout import PLAIN, Space
 from collectors.text.tables import Names
-from collectors.tracecmd_dat.formats import EventFormat, parse_event
-from collectors.tracecmd_dat.meaning import Meaning as Events
-from collectors.tracecmd_dat.meaning import probe_functions
-from collectors.tracecmd_dat.symbols import function_around
+from collectors.traceevent.formats import EventFormat, parse_event
+from collectors.traceevent.meaning import Meaning as Events
+from collectors.traceevent.meaning import probe_functions
+from collectors.traceevent.symbols import function_around
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from collectors.input.source import Source
     from collectors.text.addresses import Addresses
-    from collectors.tracecmd_dat.metadata import Metadata
+    from collectors.traceevent.metadata import Metadata
 
 _FORMATS: Final = 64 << 20
 """Bytes of a compressed trace or of a text that are searched for descriptions of events."""
@@ -128,7 +128,7 @@ def _metadata(path: Path) -> Metadata | None:
 
 def _described(text: bytes) -> Metadata:
     """Read files ``format``, one behind the other; they do not name the events' groups."""
-    from collectors.tracecmd_dat.metadata import Metadata
+    from collectors.traceevent.metadata import Metadata
 
     found = Metadata(word=4)
     for piece in re.split(rb"^(?=name:)", text, flags=re.MULTILINE)[1:]:

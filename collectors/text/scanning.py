@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.calls import Calls
-from collectors.marks import find_marks
 from collectors.probes import KIND_STACK
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.text.layout import ROW_WORDS, Stat, Status, Work, new_stats
 from collectors.text.packing import CALLS, MARKS, STACKS, kinds_of, place
 from collectors.text.stacks import cut_before_stack
 from collectors.text.tables import Names, Tables
+from collectors.traceevent.calls import Calls
+from collectors.traceevent.marks import find_marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -270,7 +270,7 @@ def _counts(every: list[Tables]) -> dict[str, int]:
 
 
 def _with_returns(counts: dict[str, int], returns: dict[str, int]) -> dict[str, int]:
-    """Add the returns that only :mod:`collectors.calls` can count."""
+    """Add the returns that only :mod:`collectors.traceevent.calls` can count."""
     names = sorted({*counts, *returns})
     return {name: counts.get(name, 0) + returns.get(name, 0) for name in names}
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.probes import slot_of
-from collectors.stacks import MAX_STACKS
 from collectors.text import heads as heads_module
 from collectors.text.layout import (
     FUNCTION_EVENT,
@@ -29,6 +28,7 @@ from collectors.text.layout import (
     Work,
 )
 from collectors.text.stacks import frames_of
+from collectors.traceevent.stacks import MAX_STACKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from collectors.input.source import Source
     from collectors.reading import Reading, Stream
-    from collectors.tracecmd_dat.meaning import probe_functions
-    from collectors.tracecmd_dat.metadata import read_tracing_data
     from collectors.tracecmd_dat.read import TraceDat, read_raw
+    from collectors.traceevent.meaning import probe_functions
+    from collectors.traceevent.metadata import read_tracing_data
 
 __all__ = [
     "TraceDat",
@@ -52,8 +52,8 @@ __all__ = [
 _HOMES = {
     "TraceDat": "collectors.tracecmd_dat.read",
     "read_raw": "collectors.tracecmd_dat.read",
-    "probe_functions": "collectors.tracecmd_dat.meaning",
-    "read_tracing_data": "collectors.tracecmd_dat.metadata",
+    "probe_functions": "collectors.traceevent.meaning",
+    "read_tracing_data": "collectors.traceevent.metadata",
 }
 
 

@@ -8,8 +8,8 @@ from collectors.capture import Lost
 from collectors.reading import Reading, Stream
 from collectors.tracecmd_dat import latency
 from collectors.tracecmd_dat.container import open_container, release_of
-from collectors.tracecmd_dat.meaning import probe_functions
 from collectors.tracecmd_dat.read import choose, stream_buffer
+from collectors.traceevent.meaning import probe_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collectors.tracecmd_dat import layout
-from collectors.tracecmd_dat.cursor import Cursor, numbers
+from collectors.traceevent.cursor import Cursor, numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from collectors.tracecmd_dat import clocks, layout, metadata, unpack
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.tracecmd_dat import clocks, layout, unpack
 from collectors.tracecmd_dat.layout import Option
-from collectors.tracecmd_dat.metadata import Metadata, Preamble
+from collectors.traceevent import metadata
+from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.metadata import Metadata, Preamble
 
 if TYPE_CHECKING:
     from collections.abc import Callable

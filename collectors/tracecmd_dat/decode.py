@@ -9,8 +9,8 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.tracecmd_dat import layout
-from collectors.tracecmd_dat.cursor import TRUNCATED
 from collectors.tracecmd_dat.spans import feed_of
+from collectors.traceevent.cursor import TRUNCATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.tracecmd_dat.container import Buffer, Container
-    from collectors.tracecmd_dat.formats import EventFormat, Field
+    from collectors.traceevent.formats import EventFormat, Field
 
 _SIGNED = {1: pl.Int8(), 2: pl.Int16(), 4: pl.Int32(), 8: pl.Int64()}
 _UNSIGNED = {1: pl.UInt8(), 2: pl.UInt16(), 4: pl.UInt32(), 8: pl.UInt64()}

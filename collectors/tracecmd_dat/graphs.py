@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collectors.calls import Calls
 from collectors.probes import KIND_CLOSE, KIND_OPEN, KIND_OTHER
+from collectors.traceevent.calls import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.symbols.table import Symbols
-    from collectors.tracecmd_dat.meaning import Plan
+    from collectors.traceevent.meaning import Plan
 
 _NAMELESS = (1 << 64) - 1
-"""Of the end of a call that hmtrace does not know: ends no other (:func:`collectors.calls.run`)."""
-_DURATION, _RESULT = 4, 8  # bits of `present`, as collectors.calls has them
+"""Of the end of a call that hmtrace does not know: ends no other
+(:func:`collectors.traceevent.calls.run`)."""
+_DURATION, _RESULT = 4, 8  # bits of `present`, as collectors.traceevent.calls has them
 
 
 class Graphs:

@@ -24,7 +24,7 @@ from collectors.tracecmd_dat.layout import (
     TYPE_TIME_EXTEND,
     TYPE_TIME_STAMP,
 )
-from collectors.tracecmd_dat.loads import extend, load, u16, u32, u64
+from collectors.traceevent.loads import extend, load, u16, u32, u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

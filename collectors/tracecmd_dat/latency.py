@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors.tracecmd_dat import layout, unpack
 from collectors.tracecmd_dat.container import release_of
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

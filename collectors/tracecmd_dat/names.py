@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.tracecmd_dat.decode import Pool
-    from collectors.tracecmd_dat.formats import EventFormat
+    from collectors.traceevent.formats import EventFormat
 
 _PID_LIMIT: Final = 1 << 22
 """PID_MAX_LIMIT (include/linux/threads.h)."""

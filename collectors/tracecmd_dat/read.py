@@ -10,8 +10,8 @@ from collectors.raw import RawEvents, join
 from collectors.symbols.table import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
-from collectors.tracecmd_dat.meaning import Meaning
 from collectors.tracecmd_dat.rows import Rows
+from collectors.traceevent.meaning import Meaning
 
 if TYPE_CHECKING:
     import mmap

@@ -21,11 +21,11 @@ from collectors.reading import PIECE_ROWS
 from collectors.text.layout import ROW_WORDS
 from collectors.tracecmd_dat.graphs import Graphs
 from collectors.tracecmd_dat.lost import Losses
-from collectors.tracecmd_dat.meaning import Meaning, Plan
 from collectors.tracecmd_dat.merging import Merger
 from collectors.tracecmd_dat.names import Names
 from collectors.tracecmd_dat.texts import Texts
 from collectors.tracecmd_dat.unpack import threads
+from collectors.traceevent.meaning import Meaning, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

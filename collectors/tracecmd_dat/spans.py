@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from collectors.tracecmd_dat import unpack
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collectors.marks import MAX_LENGTH, MAX_MARKS
 from collectors.probes import KIND_MARK, KIND_OTHER, KIND_STACK
-from collectors.stacks import MAX_STACKS, SEPARATOR
+from collectors.traceevent.marks import MAX_LENGTH, MAX_MARKS
+from collectors.traceevent.stacks import MAX_STACKS, SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from collectors.symbols.table import Symbols
     from collectors.tracecmd_dat.decode import Pool
-    from collectors.tracecmd_dat.meaning import Plan
+    from collectors.traceevent.meaning import Plan
 
 _TRAMPOLINE = 0x7FFF_FFFE
 """FTRACE_TRAMPOLINE_MARKER on 32 bits (kernel/trace/trace.h)."""

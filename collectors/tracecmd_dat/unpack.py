@@ -13,7 +13,7 @@ from threading import local
 from typing import TYPE_CHECKING, Final
 
 from collectors.tracecmd_dat import layout
-from collectors.tracecmd_dat.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collectors.compiled import loop
-from collectors.tracecmd_dat.loads import extend, load, u8, u32
+from collectors.traceevent.loads import extend, load, u8, u32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

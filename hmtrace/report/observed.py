@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from collectors.stacks import callers_in
+from collectors.traceevent.stacks import callers_in
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.text import GLUE, clean, count, duration, plural, share
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from collectors import open_capture, perf_data, perf_script
+from collectors import open_capture, perf_data
 from collectors.errors import HmtraceError
 from collectors.input.source import Source
 from collectors.perf_data import capture
 from collectors.probes import KIND_STACK
+from collectors.text import perf_script
 from tests.writers import perfdata as w
 from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
 

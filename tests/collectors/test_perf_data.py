@@ -17,13 +17,14 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collectors import HmtraceError, open_capture, perf_data, perf_script
+from collectors import HmtraceError, open_capture, perf_data
 from collectors.input.source import Source
 from collectors.perf_data import capture
 from collectors.perf_data.container import feature_numbers
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.raw import RAW_DTYPE, join
 from collectors.reading import AgainError
+from collectors.text import perf_script
 from tests.writers import perfdata as w
 from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collectors import perf_data, perf_script
+from collectors import perf_data
 from collectors.input.source import Source
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
+from collectors.text import perf_script
 from tests.writers import perfdata as w
 from tests.writers.perfdata import AttrSpec, FileSpec, SampleSpec, SideSpec
 

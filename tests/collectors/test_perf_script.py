@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors import HmtraceError, open_capture, perf_data, perf_script
+from collectors import HmtraceError, open_capture, perf_data
 from collectors.input.source import Source
-from collectors.perf_script.capture import read_raw
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
+from collectors.text import perf_script
 from collectors.text.layout import Stat
+from collectors.text.perf_script.capture import read_raw
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FIXTURE = FIXTURES / "i386-minix-pae-smp2-perf"

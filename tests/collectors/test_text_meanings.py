@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from collectors import open_capture
-from collectors.stacks import caller_in
+from collectors.traceevent.stacks import caller_in
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 
 from collectors.compiled import loop
-from collectors.perf_script.line import (
-    end_of_switch,
-    event_at,
-    left_half,
-    number_at_end,
-    side_record,
-)
 from collectors.probes import KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.text import layout
 from collectors.text.control import NOTHING, OTHER
 from collectors.text.counting import count_event, no_event
 from collectors.text.layout import Head, Space, Stat, Status, Work
 from collectors.text.line import BODY, CPU, PID, TS
+from collectors.text.perf_script.line import (
+    end_of_switch,
+    event_at,
+    left_half,
+    number_at_end,
+    side_record,
+)
 from collectors.text.rows import ask, event_values, find_comm, find_head, lookup, write_row
 from collectors.text.stacks import MAX_BYTES
 from collectors.text.words import find_byte, load_byte
@@ -62,7 +62,7 @@ def scan(
     buf, n, work, stats, rows, slots, hashes, heads, args, comm_slots, comm_keys
         As :func:`collectors.text.scan.scan`.
     columns : ndarray of int64, shape (9, 2)
-        See :func:`collectors.perf_script.line.left_half`.
+        See :func:`collectors.text.perf_script.line.left_half`.
 
     Returns
     -------

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from collectors.tracecmd_dat import layout
-from collectors.tracecmd_dat.cursor import Cursor, Order
-from collectors.tracecmd_dat.formats import EventFormat, parse_event, struct_fields
+from collectors.traceevent.cursor import Cursor, Order
+from collectors.traceevent.formats import EventFormat, parse_event, struct_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

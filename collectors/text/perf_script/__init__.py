@@ -20,20 +20,20 @@ __all__ = ["read", "sniff", "stream"]
 
 def sniff(head: bytes) -> bool:
     """Tell perf script's output by the form of its first lines."""
-    from collectors.perf_script.dialect import find_dialect
+    from collectors.text.perf_script.dialect import find_dialect
 
     return find_dialect(head) is not None
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
-    """Read the text; see :func:`collectors.perf_script.capture.read`."""
-    from collectors.perf_script import capture
+    """Read the text; see :func:`collectors.text.perf_script.capture.read`."""
+    from collectors.text.perf_script import capture
 
     return capture.read(source, progress)
 
 
 def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
-    """Read the text piece by piece; see :func:`collectors.perf_script.capture.stream`."""
-    from collectors.perf_script import capture
+    """Read the text piece by piece; see :func:`collectors.text.perf_script.capture.stream`."""
+    from collectors.text.perf_script import capture
 
     return capture.stream(source, progress)

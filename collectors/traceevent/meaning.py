@@ -21,13 +21,13 @@ from collectors.probes import (
 )
 from collectors.text.heads import guess, label_of
 from collectors.tracecmd_dat.decode import FUNCTION_FIELDS
-from collectors.tracecmd_dat.symbols import function_around, names_at, shown_around
+from collectors.traceevent.symbols import function_around, names_at, shown_around
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from collectors.symbols.table import Symbols
-    from collectors.tracecmd_dat.formats import EventFormat, Field
+    from collectors.traceevent.formats import EventFormat, Field
 
 _BLOCKED: Final = 2
 """TASK_UNINTERRUPTIBLE in prev_state (include/linux/sched.h)."""

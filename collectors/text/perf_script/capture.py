@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.errors import HmtraceError
-from collectors.ordering import is_ascending, sorted_runs
-from collectors.perf_script.dialect import Dialect, find_dialect
 from collectors.probes import KIND_LOST
 from collectors.reading import AgainError, Reading, Stream
 from collectors.text.addresses import Addresses
 from collectors.text.header import parse_header
 from collectors.text.layout import PLAIN, PLAIN_NAME, Space, Stat
 from collectors.text.lost import Losses, find_lost
+from collectors.text.perf_script.dialect import Dialect, find_dialect
 from collectors.text.remarks import of_lines, of_values
 from collectors.text.scanning import CHUNK, STREAM_CHUNK, Scanning, scan_all
 from collectors.text.tables import Names
+from collectors.traceevent.ordering import is_ascending, sorted_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def read_raw(
     HmtraceError
         If no line is a sample.
     """
-    from collectors.perf_script.scan import scan  # compiled: numba is imported here
+    from collectors.text.perf_script.scan import scan  # compiled: numba is imported here
 
     dialect = _dialect(source)
     columns = _columns(dialect)
@@ -83,7 +83,7 @@ def _dialect(source: Source) -> Dialect:
 
 
 def _columns(dialect: Dialect) -> NDArray[np.int64]:
-    """What :func:`collectors.perf_script.line.left_half` has to know."""
+    """What :func:`collectors.text.perf_script.line.left_half` has to know."""
     columns = np.zeros((9, 2), np.int64)
     columns[:4, 0] = dialect.time, dialect.tid, dialect.comm, dialect.cpu
     return columns
@@ -136,7 +136,7 @@ def stream(
     Lines out of order make a second stream necessary, in which the rows are sorted through a
     temporary file.
     """
-    from collectors.perf_script.scan import scan  # compiled: numba is imported here
+    from collectors.text.perf_script.scan import scan  # compiled: numba is imported here
 
     dialect = _dialect(source)
     names = _Names(Addresses(source))
