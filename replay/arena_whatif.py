@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from replay.arena_events import FAILED, UNSEEN, arena_calls
-from replay.arena_lazy import LISTS, lazy_stream, replay_lazy
-from replay.arena_replay import served_order
-from replay.arena_state import SPACE, complement, forest_of, histories, initial_state
+from replay.arena.calls import FAILED, UNSEEN, arena_calls
+from replay.arena.lazy import LISTS, lazy_stream, replay_lazy
+from replay.arena.replay import served_order
+from replay.arena.state import SPACE, complement, forest_of, histories, initial_state
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arena_events import ArenaCalls
-    from replay.arena_replay import Places
-    from replay.arena_state import ArenaState
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.loops.forward import Forward
+    from replay.arena.loops.freetree import Forest
+    from replay.arena.replay import Places
+    from replay.arena.state import ArenaState
     from replay.generations import Generation
-    from replay.kernels.arena_forward import Forward
-    from replay.kernels.arena_tree import Forest
     from replay.layout import Layout
     from replay.machine import Machine
 
@@ -173,7 +173,7 @@ def forecast(
 
 def _needs_shape(calls: ArenaCalls, generation: Generation) -> bool:
     """Whether the shape of the free tree decides where an area comes to lie (mm/vmalloc.c)."""
-    from replay.kernels.arena_tree import PAGE
+    from replay.arena.loops.freetree import PAGE
 
     above = 1 if generation.search == "padded" else PAGE
     aligned = calls.allocs.get_column("align").max()
@@ -187,8 +187,8 @@ def _others(
     moves: bool,  # noqa: FBT001
 ) -> Iterator[Forest]:
     """The blocks that areas leave free in trees of several shapes, each with room for more."""
-    from replay.kernels.arena_shapes import plant
-    from replay.kernels.arena_tree import new_forest
+    from replay.arena.loops.freetree import new_forest
+    from replay.arena.loops.shapes import plant
 
     blocks = complement(areas[areas[:, 0] >= 0])
     for history in histories(blocks, SHAPES):
@@ -202,7 +202,7 @@ def _with_shapes(
     found: ArenaForecast, table: NDArray[np.int64], served: list[Forward]
 ) -> ArenaForecast:
     """Mark what other shapes of the free tree would have made otherwise."""
-    from replay.kernels import arena_forward as kernel
+    from replay.arena.loops import forward as kernel
 
     is_alloc = table[:, kernel.KIND] == kernel.ALLOC
     by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
@@ -249,7 +249,7 @@ def _starts(state: ArenaState) -> NDArray[np.int64]:
 
 def _as_captured(state: ArenaState, calls: int, search: str, moves: bool) -> Forest:  # noqa: FBT001
     """The free tree of the capture, whose shape is known, with room for more."""
-    from replay.kernels.arena_tree import grown
+    from replay.arena.loops.freetree import grown
 
     forest = forest_of(state, search=search, moves=moves, trees=1)
     return grown(forest, len(forest.node) + 2 * calls)
@@ -262,7 +262,7 @@ def _planted(
 
     `areas` is corrected in place. The second value is the number of areas without any room.
     """
-    from replay.kernels import arena_tree as tree
+    from replay.arena.loops import freetree as tree
 
     capacity = 2 * len(areas) + calls + (1 << 12)
     forest = tree.new_forest(1, capacity, search=search, moves=moves)
@@ -296,11 +296,11 @@ def _calls(
     after: Layout,
     places: Places,
 ) -> tuple[NDArray[np.int64], int]:
-    """The calls as :mod:`replay.kernels.arena_forward` has them, and the number of areas.
+    """The calls as :mod:`replay.arena.loops.forward` has them, and the number of areas.
 
     Areas are numbered: those of the start first, then the allocations.
     """
-    from replay.kernels import arena_forward as kernel
+    from replay.arena.loops import forward as kernel
 
     ts = events.get_column("ts").to_numpy()
     end_ts = events.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()
@@ -407,7 +407,7 @@ def _delays(
 
     Of each purge that the capture shows, and the median for all that follow.
     """
-    from replay.kernels import arena_lazy as kernel
+    from replay.arena.loops import lazy as kernel
 
     waiting, of_purge, nr_lazy = _purge_bytes(calls, state, machine, layout)
     limit = layout.lazy_max_pages * layout.page_size
@@ -444,8 +444,8 @@ def _run(
     limit: int,
     delays: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[Forward, Any]:
-    from replay.kernels import arena_forward as kernel
-    from replay.kernels.arena_lazy import new_lazy
+    from replay.arena.loops import forward as kernel
+    from replay.arena.loops.lazy import new_lazy
 
     waiting = moved[busy:]
     lazy = new_lazy(len(table) + 1, np.ascontiguousarray(waiting[waiting[:, 0] >= 0]))
@@ -470,8 +470,8 @@ def _result(
     layout: Layout,
     unplaced: int,
 ) -> ArenaForecast:
-    from replay.kernels import arena_forward as kernel
-    from replay.kernels.arena_lazy import PEAK
+    from replay.arena.loops import forward as kernel
+    from replay.arena.loops.lazy import PEAK
 
     is_alloc = table[:, kernel.KIND] == kernel.ALLOC
     first = len(in_use)  # areas of the start have the first numbers
@@ -510,8 +510,8 @@ def _use(
     layout: Layout,
 ) -> tuple[int, int]:
     """Most bytes in use, and the smallest that the largest hole ever was."""
-    from replay.kernels import arena_forward as kernel
-    from replay.kernels import arena_use as use
+    from replay.arena.loops import forward as kernel
+    from replay.arena.loops import use
 
     sizes = np.zeros(first + address.size, np.int64)
     where = np.full(first + address.size, -1, np.int64)

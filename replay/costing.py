@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from replay import costs as formula
-from replay.arena_tally import ArenaTally, by_size
+from replay.arena.tally import ArenaTally, by_size
 from replay.outcome import CostOutcome, LocalOutcome, PoolOutcome, TlbOutcome
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from replay.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.arena_tally import ArenaTally
+    from replay.arena.tally import ArenaTally
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
@@ -76,7 +76,7 @@ def outcome_from(
     machine, layout
         The machine and its address map.
     values, lost, clock_is_ns
-        As for :func:`replay.windows.replay`.
+        As for :func:`replay.walk.replay`.
     """
     work = Work(
         pool=figures.pool,

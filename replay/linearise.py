@@ -1,7 +1,7 @@
 """From the event table to a sequence of pool operations in lock order, in one go.
 
 Who needs single calls (validation, what-if replays) has the whole sequence; figures alone can be
-had piece by piece (:mod:`replay.windows`). Both are ordered by :mod:`replay.lock_order`.
+had piece by piece (:mod:`replay.walk`). Both are ordered by :mod:`replay.lock_order`.
 """
 
 from __future__ import annotations

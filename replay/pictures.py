@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from replay.arena_events import arena_calls
-from replay.arena_state import initial_state
+from replay.arena.calls import arena_calls
+from replay.arena.state import initial_state
 from replay.generations import GENERATIONS
 from replay.pool import window_of
 

@@ -1,7 +1,7 @@
 """Replay a capture on the machine that it was made on, keeping every single call.
 
 Calibration and the validation of captures that fit into memory build on this; figures alone can be
-had in bounded memory (:mod:`replay.windows`).
+had in bounded memory (:mod:`replay.walk`).
 """
 
 from __future__ import annotations

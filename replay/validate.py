@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from replay.arena_replay import replay_arena
-from replay.arena_result import CERTAIN, WRONG
+from replay.arena.replay import replay_arena
+from replay.arena.result import CERTAIN, WRONG
 from replay.build import is_realtime, kernel_words
 from replay.layout import Check, check
 from replay.pictures import arena_picture, pool_picture
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arena_result import ArenaReplay
+    from replay.arena.result import ArenaReplay
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine

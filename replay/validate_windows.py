@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from collectors.events import require_events
-from replay.arena_replay import replay_arena
-from replay.arena_rows import ArenaRows
+from replay.arena.replay import replay_arena
+from replay.arena.rows import ArenaRows
 from replay.build import is_realtime, kernel_words
 from replay.layout import check, layout_of
 from replay.local_stacks import LocalStacks, reuses, takes_slot
@@ -38,7 +38,7 @@ from replay.validate import (
     pool_result,
     sleeps_inside,
 )
-from replay.windows import WINDOW_ROWS, PoolPart, windows, without_snapshot
+from replay.walk import WINDOW_ROWS, PoolPart, windows, without_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from replay.loss import Loss
     from replay.machine import Machine
     from replay.survey import PoolState, Survey
-    from replay.windows import Window
+    from replay.walk import Window
 
 _NO_STATE: Final = "replayed window by window: the state there was not kept"
 
@@ -104,7 +104,7 @@ def validate_windows(
     Parameters
     ----------
     events, machine, values, lost, progress, rows
-        As for :func:`replay.windows.replay`.
+        As for :func:`replay.walk.replay`.
     sources
         Fact name to the file that it came from.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import polars as pl
 
 from collectors.events import HmtraceError
-from replay.arena_rows import ArenaRows
+from replay.arena.rows import ArenaRows
 from replay.arena_whatif import forecast, same_arena
 from replay.costing import Work, cost_of
 from replay.figures import common_caveats
@@ -30,23 +30,23 @@ from replay.local_tally import LocalTally
 from replay.memory import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
 from replay.sites import SiteTally
+from replay.walk import WINDOW_ROWS, Captured, without_snapshot
 from replay.whatif_pages import Placing
 from replay.whatif_pool import PoolCallsThere
-from replay.windows import WINDOW_ROWS, Captured, without_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replay.arena_tally import ArenaTally
+    from replay.arena.tally import ArenaTally
     from replay.arena_whatif import ArenaForecast
     from replay.layout import Layout
     from replay.loss import Loss
     from replay.machine import Machine
     from replay.memory import Memory
     from replay.survey import PoolState
+    from replay.walk import Window
     from replay.whatif_pages import High
     from replay.whatif_pool import PoolThere
-    from replay.windows import Window
 
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
@@ -71,7 +71,7 @@ def what_if(
     Parameters
     ----------
     events, machine, values, lost, clock_is_ns, progress, rows
-        As for :func:`replay.windows.replay`.
+        As for :func:`replay.walk.replay`.
     target
         The other machine.
     placement, timing

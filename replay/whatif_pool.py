@@ -17,8 +17,8 @@ from replay.pool_calls import CALL
 from replay.pool_tally import BINS, PoolTally
 from replay.spooled_rows import SpooledRows
 from replay.survey import PoolWindow
+from replay.walk import PoolPart
 from replay.whatif_pages import page_keys
-from replay.windows import PoolPart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from replay.machine import Machine
     from replay.outcome import PoolOutcome
     from replay.survey import PoolState, Survey
+    from replay.walk import Window
     from replay.whatif_pages import High, Placing
-    from replay.windows import Window
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
 AT_ONCE: Final = 1 << 18
@@ -60,7 +60,7 @@ class PoolCallsThere(PoolPart):
     Parameters
     ----------
     layout, found, state, losses
-        As for :class:`replay.windows.PoolPart`.
+        As for :class:`replay.walk.PoolPart`.
     placing
         Which pages are highmem there.
     same_kernel
@@ -103,7 +103,7 @@ class PoolCallsThere(PoolPart):
         self._open = np.zeros(0, _OPEN)  # kmap() calls that were tried, and where they stand
 
     def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
-        """As :meth:`replay.windows.PoolPart.feed`."""
+        """As :meth:`replay.walk.PoolPart.feed`."""
         piece, freed, over = super().feed(window)
         self.high = self._placing.feed(window.table, window.first_row, piece.calls)
         self._write_down(piece)

@@ -84,7 +84,7 @@ def report(
 def figures(capture: Capture, machine: Machine) -> Outcome:
     """Outcome of a capture on the machine it was captured on, with a progress bar."""
     from hmtrace.cli.progress import ProgressBar
-    from replay.windows import replay
+    from replay.walk import replay
 
     with ProgressBar("replaying") as progress:
         return replay(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numba
 import numpy as np
 
-from replay.kernels.compiled import inlined, kernel
+from replay.compiled import inlined, kernel
 from replay.kernels.pool import ASLEEP, FREED, SCANNED, STALE, USED, Pool, colour_of
 from replay.kernels.sequence import MAP, UNMAP, Gauges, observe, step
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 
-from replay.kernels.compiled import inlined
+from replay.compiled import inlined
 
 if TYPE_CHECKING:
     import numpy as np

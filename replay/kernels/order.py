@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 from replay.kernels.passes import flush_unused, wrap
 from replay.kernels.placing import (
     CURSOR_KNOWN,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 from replay.kernels.placing import (
     AT_PASS,
     CURSOR_KNOWN,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 from replay.kernels.pool import (
     ASLEEP,
     LAST,

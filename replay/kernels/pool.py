@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.compiled import inlined
+from replay.compiled import inlined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 from replay.kernels.order import handle
 from replay.kernels.placing import (
     DIVERGED_CALLS,

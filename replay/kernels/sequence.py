@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.compiled import inlined, kernel
+from replay.compiled import inlined, kernel
 from replay.kernels.pool import (
     ASLEEP,
     FREED,

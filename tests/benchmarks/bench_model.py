@@ -90,9 +90,9 @@ def waiting(events: int) -> Case:
 
 def arena(events: int) -> Case:
     """Areas of 1 to 24 pages, half of them freed; purges as the model makes them."""
-    from replay.kernels import arena_forward as kernel
-    from replay.kernels import arena_tree as tree
-    from replay.kernels.arena_lazy import new_lazy
+    from replay.arena.loops import forward as kernel
+    from replay.arena.loops import freetree as tree
+    from replay.arena.loops.lazy import new_lazy
 
     draw = np.random.default_rng(3)
     low, high = 0xF780_0000, 0xFEFF_E000
@@ -126,7 +126,7 @@ def arena(events: int) -> Case:
 
 def lazy_list(events: int) -> Case:
     """A purge after every 200 frees."""
-    from replay.kernels import arena_lazy as kernel
+    from replay.arena.loops import lazy as kernel
 
     stream = np.zeros((events, kernel.COLUMNS), np.int64)
     index = np.arange(events)
@@ -148,7 +148,7 @@ def lazy_list(events: int) -> Case:
 
 def blocks(events: int) -> Case:
     """Pieces of vm_map_ram() on two CPUs, unmapped at once; a block that is used up is freed."""
-    from replay.kernels import arena_blocks as kernel
+    from replay.arena.loops import blocks as kernel
 
     draw = np.random.default_rng(5)
     starts, left, top = [0, 0], [0, 0], 0xF780_0000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.synthetic.freetree import FreeTree, Node
-from replay.kernels import arena_tree as model
+from replay.arena.loops import freetree as model
 
 P = 4096
 LOW, HIGH = 0xF780_0000, 0xF7A0_0000

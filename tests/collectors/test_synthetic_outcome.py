@@ -8,17 +8,17 @@ import pytest
 
 from collectors import open_capture
 from collectors.synthetic.scenarios import SCENARIOS
-from replay.arena_replay import replay_arena
+from replay.arena.replay import replay_arena
 from replay.layout import layout_of
 from replay.machine import Machine
 from replay.validate import validate
-from replay.windows import replay
+from replay.walk import replay
 from tests.collectors.synthetic_captures import board_of, simulate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replay.arena_result import ArenaReplay
+    from replay.arena.result import ArenaReplay
     from replay.outcome import Outcome
     from replay.validate import Validation
 

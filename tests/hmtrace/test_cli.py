@@ -100,9 +100,9 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
     fake: Any = ModuleType("replay.run")
     fake.replay_events = lambda *_, **__: None
     monkeypatch.setitem(sys.modules, "replay.run", fake)
-    fake = ModuleType("replay.windows")
+    fake = ModuleType("replay.walk")
     fake.replay = lambda *_, **__: calls.outcome
-    monkeypatch.setitem(sys.modules, "replay.windows", fake)
+    monkeypatch.setitem(sys.modules, "replay.walk", fake)
     fake = ModuleType("replay.whatif")
     fake.what_if = what_if
     monkeypatch.setitem(sys.modules, "replay.whatif", fake)

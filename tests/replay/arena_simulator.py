@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from collectors.events import SCHEMA
-from replay.kernels import arena_tree as tree
+from replay.arena.loops import freetree as tree
 
 START, END = 0xF7800000, 0xFEFFE000
 PERCPU = (0xFEFBC000, 0xFEFFF000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from replay.kernels import arena_blocks as k
+from replay.arena.loops import blocks as k
 
 P = 4096
 BITS = 64

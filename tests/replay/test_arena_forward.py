@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from replay.arena_lazy import LISTS
-from replay.kernels import arena_forward as k
-from replay.kernels import arena_tree as tree
-from replay.kernels.arena_lazy import BYTES, N_LAZY, Lazy, new_lazy
+from replay.arena.lazy import LISTS
+from replay.arena.loops import forward as k
+from replay.arena.loops import freetree as tree
+from replay.arena.loops.lazy import BYTES, N_LAZY, Lazy, new_lazy
 
 LOW, HIGH = 0xF780_0000, 0xF790_0000
 P = 4096

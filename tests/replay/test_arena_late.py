@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.arena_late import hold_for_hulls
-from replay.arena_lazy import LazyReplay, replay_lazy
-from replay.kernels import arena_lazy as k
+from replay.arena.late import hold_for_hulls
+from replay.arena.lazy import LazyReplay, replay_lazy
+from replay.arena.loops import lazy as k
 from tests.replay import arena_simulator as sim
 from tests.replay.test_arena_lazy import free, purge
 from tests.replay.test_arena_replay import P, _alloc, small

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from replay.kernels import arena_lazy as k
+from replay.arena.loops import lazy as k
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from replay.kernels import arena_items as k
-from replay.kernels import arena_order as order
-from replay.kernels import arena_overlaps as overlaps
-from replay.kernels import arena_tree as tree
+from replay.arena.loops import freetree as tree
+from replay.arena.loops import items as k
+from replay.arena.loops import order, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import pytest
 
 from collectors import open_capture
 from collectors.facts import Probe
-from replay.arena_replay import replay_arena
-from replay.arena_result import (
+from replay.arena.replay import replay_arena
+from replay.arena.result import (
     AMBIGUOUS,
     CERTAIN,
     FAILED,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.kernels import arena_shapes as shapes
-from replay.kernels import arena_tree as t
+from replay.arena.loops import freetree as t
+from replay.arena.loops import shapes
 
 P = 4096
 LOW, HIGH = 0x10_0000, 0x10_0000 + 256 * P

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from collectors import open_capture
-from replay.arena_events import arena_calls
-from replay.arena_replay import replay_arena
-from replay.arena_state import ArenaState
+from replay.arena.calls import arena_calls
+from replay.arena.replay import replay_arena
+from replay.arena.state import ArenaState
 from replay.arena_whatif import ArenaForecast, _moved, forecast
 from replay.layout import layout_of
 from replay.machine import Machine

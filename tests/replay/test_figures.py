@@ -10,8 +10,8 @@ import pytest
 
 from collectors.events import SCHEMA
 from replay import costs as formula
+from replay.arena.loops import use as arena_use
 from replay.costing import Work, cost_of
-from replay.kernels import arena_use
 from replay.layout import layout_of
 from replay.locals import replay_locals
 from replay.machine import Machine

@@ -19,7 +19,7 @@ from replay.machine import Machine
 from replay.run import replay_events
 from replay.validate import validate
 from replay.validate_windows import validate_windows
-from replay.windows import replay
+from replay.walk import replay
 from tests.expected import REPORTS
 from tests.replay.whole import outcome_of
 

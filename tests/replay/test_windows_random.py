@@ -15,8 +15,8 @@ from replay.layout import layout_of
 from replay.machine import Machine
 from replay.validate import validate
 from replay.validate_windows import validate_windows
+from replay.walk import replay
 from replay.whatif import what_if
-from replay.windows import replay
 from tests.replay.test_windows import same
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=4, cpus=4, ram=((0, 1 << 30),))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from replay.arena import ArenaUse
-from replay.arena_tally import ArenaTally
+from replay.arena.tally import ArenaTally
+from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
 from replay.layout import layout_of
 from replay.local_stacks import nameless

@@ -1,7 +1,7 @@
 """Trees of different shapes over the same free blocks: grown, copied, varied, compared.
 
 Where the true shape of the arena's free tree is not known, several are kept side by side
-(:mod:`replay.kernels.arena_tree`). What is here changes or compares shapes, never the set of free
+(:mod:`replay.arena.loops.freetree`). What is here changes or compares shapes, never the set of free
 blocks; nothing of it is the kernel's.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replay.kernels.arena_tree import (
+from replay.arena.loops.freetree import (
     COLUMNS,
     END,
     LEFT,
@@ -27,7 +27,7 @@ from replay.kernels.arena_tree import (
     new_row,
     search_length,
 )
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,6 +1,6 @@
 """From the event table to the calls on the vmap arena.
 
-The compiled loops of :mod:`replay.kernels.arena_lazy` and :mod:`replay.kernels.arena_order` need
+The compiled loops of :mod:`replay.arena.loops.lazy` and :mod:`replay.arena.loops.order` need
 numbers only: allocations, frees and purges with their intervals, in positions of the trace
 (twice `seq`, so that a moment just before an event has a number too).
 """

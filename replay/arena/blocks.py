@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.kernels.arena_blocks import Blocks
+    from replay.arena.loops.blocks import Blocks
     from replay.layout import Layout
 
 MAX_PIECE = 32
@@ -86,7 +86,7 @@ def replay_blocks(
     -------
     BlockReplay
     """
-    from replay.kernels import arena_blocks as kernel
+    from replay.arena.loops import blocks as kernel
 
     bits = layout.vmap_block_pages
     size = bits * layout.page_size
@@ -133,7 +133,7 @@ def replay_blocks(
 
 def _linked(stream: pl.DataFrame) -> pl.DataFrame:
     """The stream, where each OPEN knows the number of its ALIAS."""
-    from replay.kernels import arena_blocks as kernel
+    from replay.arena.loops import blocks as kernel
 
     numbered = stream.with_row_index("number")
     alias = numbered.filter(pl.col("kind") == kernel.ALIAS).select("row", alias="number")
@@ -168,7 +168,7 @@ def _result(
     calls: pl.DataFrame, stream: pl.DataFrame, event: NDArray[np.int64], blocks: Blocks
 ) -> BlockReplay:
     """Put the predictions of pieces, blocks and large areas together."""
-    from replay.kernels import arena_blocks as kernel
+    from replay.arena.loops import blocks as kernel
 
     kind = event[:, kernel.KIND]
     asked = (kind == kernel.MAP) | (kind == kernel.TRY)

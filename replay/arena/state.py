@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arena_events import ArenaCalls
-    from replay.kernels.arena_tree import Forest
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.loops.freetree import Forest
 
 SPACE: Final = (1, 0xFFFF_FFFF)
 """Addresses that the free tree covers at boot: vmap_init_free_space()."""
@@ -244,8 +244,8 @@ def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES
     -------
     Forest
     """
-    from replay.kernels import arena_tree as kernel
-    from replay.kernels.arena_shapes import plant
+    from replay.arena.loops import freetree as kernel
+    from replay.arena.loops.shapes import plant
 
     if state.shape is not None:
         count = min(trees, OVERLAPS)
@@ -322,7 +322,7 @@ def _history(
 
 def _copy_shape(forest: Forest, shape: NDArray[np.int64]) -> None:
     """Make tree 0 the known one."""
-    from replay.kernels import arena_tree as kernel
+    from replay.arena.loops import freetree as kernel
 
     n = len(shape)
     node = forest.node

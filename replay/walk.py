@@ -12,8 +12,8 @@ from dataclasses import replace as _replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from collectors.events import HmtraceError, require_events
-from replay.arena import ArenaUse
-from replay.arena_tally import ArenaTally
+from replay.arena.tally import ArenaTally
+from replay.arena.use import ArenaUse
 from replay.bounds import within_bounds
 from replay.figures import Figures, outcome_from
 from replay.layout import layout_of

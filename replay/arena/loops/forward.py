@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numba
 import numpy as np
 
-from replay.kernels.arena_lazy import BYTES, N_GIVEN, N_LAZY, PEAK, Lazy, detach
-from replay.kernels.arena_tree import FAIL, Forest, give_back, lowest, take
+from replay.arena.loops.freetree import FAIL, Forest, give_back, lowest, take
+from replay.arena.loops.lazy import BYTES, N_GIVEN, N_LAZY, PEAK, Lazy, detach
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +110,7 @@ def run(
     call : ndarray of int64, shape (n, COLUMNS)
         Calls in lock order.
     order
-        How a purge gives areas back; see :mod:`replay.kernels.arena_lazy`.
+        How a purge gives areas back; see :mod:`replay.arena.loops.lazy`.
     limit
         lazy_max_pages() in bytes.
     delay, spell : ndarray of int64, shape (n,)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from replay.arena_lazy import LazyCount
+from replay.arena.lazy import LazyCount
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from replay.arena_blocks import BlockReplay
+    from replay.arena.blocks import BlockReplay
 
 # Verdicts
 CERTAIN: Final = 0  # every possible tree gives this answer

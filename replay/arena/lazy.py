@@ -10,14 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.arena_events import ArenaCalls
-    from replay.kernels.arena_lazy import Lazy
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.loops.lazy import Lazy
 
 _MAX_UNDER_WAY: Final = 2
 """Purges that can count at once: vmap_purge_lock lets one in, another may be about to end."""
 
 LISTS: Final = {"newest-first": 0, "ascending": 1, "descending": 2}
-"""``Generation.lazy_list`` as :mod:`replay.kernels.arena_lazy` numbers it."""
+"""``Generation.lazy_list`` as :mod:`replay.arena.loops.lazy` numbers it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LazyReplay:
     Attributes
     ----------
     stream : ndarray of int64
-        For :func:`replay.kernels.arena_lazy.run`.
+        For :func:`replay.arena.loops.lazy.run`.
     of_purge : ndarray of int64
         Stream event of each purge, then of each flush that may be one.
     of_free : ndarray of int64
@@ -72,7 +72,7 @@ class LazyReplay:
         return int(self.misses().sum())
 
     def _ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        from replay.kernels.arena_lazy import SEEN_END, SEEN_START
+        from replay.arena.loops.lazy import SEEN_END, SEEN_START
 
         where = self.of_purge[: self.purges]
         return self.lazy.purge[where, 2:], self.stream[where][:, SEEN_START : SEEN_END + 1]
@@ -174,7 +174,7 @@ def lazy_stream(
     stream, of_purge, of_free
         As in :class:`LazyReplay`.
     """
-    from replay.kernels import arena_lazy as kernel
+    from replay.arena.loops import lazy as kernel
 
     frees, purges, flushes = calls.frees, calls.purges, calls.flushes
     n_free, n_purge = frees.height, purges.height
@@ -225,7 +225,7 @@ def replay_lazy(
     limit
         lazy_max_pages() in bytes.
     """
-    from replay.kernels import arena_lazy as kernel
+    from replay.arena.loops import lazy as kernel
 
     lazy = kernel.new_lazy(stream.shape[0], initial)
     kernel.run(lazy, stream, LISTS[lazy_list], limit)

@@ -17,7 +17,7 @@ from replay.tasks import own_events
 
 if TYPE_CHECKING:
     from replay.layout import Layout
-    from replay.windows import Window
+    from replay.walk import Window
 
 _MANY: Final = (
     "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "pool_flush", "flush_unused",

@@ -1,7 +1,7 @@
 """The arena's calls as items of the loop that finds their order.
 
-The loop is :mod:`replay.kernels.arena_order`, an item's columns are those of
-:mod:`replay.kernels.arena_items`.
+The loop is :mod:`replay.arena.loops.order`, an item's columns are those of
+:mod:`replay.arena.loops.items`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import polars as pl
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.arena_events import ArenaCalls
-    from replay.arena_lazy import LazyReplay
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.lazy import LazyReplay
 
 
 def ordering_items(
@@ -37,8 +37,8 @@ def ordering_items(
     place : ndarray of int64
         Item of each allocation, then of each purge, then of each flush; -1: it is none.
     """
-    from replay.kernels import arena_items as kernel
-    from replay.kernels.arena_tree import NIL
+    from replay.arena.loops import items as kernel
+    from replay.arena.loops.freetree import NIL
 
     allocs = calls.allocs.select("lo", "hi", "size", "align", "vstart", "vend", "seen", "at")
     a = allocs.to_numpy().astype(np.int64).reshape(-1, 8)

@@ -7,7 +7,7 @@ kernel returned, and calls overlap, another order within their intervals is sear
 by one (the kernel drops the lock in between). Observed addresses serve three ends only: to order
 overlapping calls, to drop trees whose shape contradicts them, and to go on after a wrong
 prediction. The prediction itself never sees them. Where several orders explain the addresses, the
-trees of all of them are kept (:mod:`replay.kernels.arena_overlaps`).
+trees of all of them are kept (:mod:`replay.arena.loops.overlaps`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.kernels.arena_items import (
+from replay.arena.loops.freetree import COLUMNS as TREE_COLUMNS
+from replay.arena.loops.freetree import (
+    CONTRADICTIONS,
+    FAIL,
+    HIGH,
+    NIL,
+    Forest,
+    give_back,
+    lowest,
+    take,
+)
+from replay.arena.loops.items import (
     AGAIN,
     AGREED,
     ALIGN,
@@ -54,8 +65,8 @@ from replay.kernels.arena_items import (
     VEND,
     VSTART,
 )
-from replay.kernels.arena_overlaps import explore
-from replay.kernels.arena_shapes import (
+from replay.arena.loops.overlaps import explore
+from replay.arena.loops.shapes import (
     copy,
     count,
     release,
@@ -63,24 +74,13 @@ from replay.kernels.arena_shapes import (
     same_shape,
     shape_matters,
 )
-from replay.kernels.arena_tree import COLUMNS as TREE_COLUMNS
-from replay.kernels.arena_tree import (
-    CONTRADICTIONS,
-    FAIL,
-    HIGH,
-    NIL,
-    Forest,
-    give_back,
-    lowest,
-    take,
-)
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.kernels.arena_items import Work
-    from replay.kernels.arena_overlaps import Orders
+    from replay.arena.loops.items import Work
+    from replay.arena.loops.overlaps import Orders
 
 WINDOW = 192
 """Items that a search looks at behind the first that is not placed."""
@@ -416,7 +416,7 @@ def run(
     saved
         Room for a copy of `f`.
     room, o
-        For the search for other orders: :mod:`replay.kernels.arena_overlaps`.
+        For the search for other orders: :mod:`replay.arena.loops.overlaps`.
     w
         Filled.
     items : ndarray of int64, shape (n, COLUMNS)

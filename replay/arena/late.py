@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arena_lazy import LazyReplay
+    from replay.arena.lazy import LazyReplay
 
 MAX_SUSPECTS: Final = 256
 """Wrong predictions that one look for late frees goes through."""
@@ -65,7 +65,7 @@ def find_late(play: Callable[[NDArray[np.int64]], R], stream: NDArray[np.int64])
     play
         Replays a stream of frees and purges, and the allocations with it.
     stream
-        For :func:`replay.kernels.arena_lazy.run`.
+        For :func:`replay.arena.loops.lazy.run`.
 
     Returns
     -------
@@ -111,14 +111,14 @@ def hold_for_hulls(
     follow
         Follows the list through a stream of frees and purges.
     stream
-        For :func:`replay.kernels.arena_lazy.run`.
+        For :func:`replay.arena.loops.lazy.run`.
 
     Returns
     -------
     ndarray of int64
         The stream with more in HOLD where that explains more hulls.
     """
-    from replay.kernels.arena_lazy import HOLD
+    from replay.arena.loops.lazy import HOLD
 
     best = follow(stream)
     for _ in range(MAX_HULL_ROUNDS):
@@ -136,7 +136,7 @@ def hold_for_hulls(
 
 def _edges(replay: LazyReplay) -> NDArray[np.int64]:
     """Frees of areas at the edge of a missed hull that an earlier purge has in the model."""
-    from replay.kernels.arena_lazy import END, HI, LO, SEEN_END, SEEN_START, START
+    from replay.arena.loops.lazy import END, HI, LO, SEEN_END, SEEN_START, START
 
     stream, taken = replay.stream, replay.lazy.taken_by
     frees = np.flatnonzero(taken >= 0)
@@ -170,7 +170,7 @@ def _options(
     replay: LazyReplay, wrong: NDArray[np.int64]
 ) -> Iterator[tuple[bool, NDArray[np.int64]]]:
     """Streams to try, the likeliest first, each with whether it explains many at once."""
-    from replay.kernels.arena_lazy import END, HI, HOLD, LO, START
+    from replay.arena.loops.lazy import END, HI, HOLD, LO, START
 
     stream, taken = replay.stream, replay.lazy.taken_by
     frees = np.flatnonzero(taken >= 0)

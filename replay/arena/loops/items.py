@@ -1,6 +1,6 @@
 """What the ordering of the arena's calls works on: their items, its state, its registers.
 
-See :mod:`replay.kernels.arena_order`.
+See :mod:`replay.arena.loops.order`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Where an allocation overlaps a purge that gives areas back, or another allocation, several orders
 may lead to the addresses that the kernel returned, and to free trees of different shapes. Later
 answers depend on the shape, so all the trees are kept side by side until an address contradicts
-them (:mod:`replay.kernels.arena_order`). The orders are followed in step: all that have served
+them (:mod:`replay.arena.loops.order`). The orders are followed in step: all that have served
 equally much are states of one level, and two that served the same and have equal trees are one.
 """
 
@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.arena_items import (
+from replay.arena.loops.freetree import (
+    HIGH,
+    NIL,
+    SPARE,
+    Forest,
+    give_back,
+    lowest,
+    new_forest,
+    take,
+)
+from replay.arena.loops.items import (
     ALIGN,
     ALLOC,
     FIRST,
@@ -32,14 +42,13 @@ from replay.kernels.arena_items import (
     VEND,
     VSTART,
 )
-from replay.kernels.arena_shapes import copy, count, release, same_shape
-from replay.kernels.arena_tree import HIGH, NIL, SPARE, Forest, give_back, lowest, new_forest, take
-from replay.kernels.compiled import kernel
+from replay.arena.loops.shapes import copy, count, release, same_shape
+from replay.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.kernels.arena_items import Work
+    from replay.arena.loops.items import Work
 
 WIDTH = 48
 """Orders that are followed at once, at most."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from replay.arena_holders import holders
-from replay.arena_tally import ALLOC_OPS
+from replay.arena.holders import holders
+from replay.arena.tally import ALLOC_OPS
 from replay.outcome import ArenaOutcome
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ArenaUse:
     """
 
     def __init__(self, layout: Layout, values: Mapping[str, Any]) -> None:
-        from replay.kernels.arena_use import new_arena
+        from replay.arena.loops.use import new_arena
 
         self._layout = layout
         self._holders = holders(values, layout)
@@ -74,7 +74,7 @@ class ArenaUse:
         self._purges += purges.height
         if self._arena is None:
             return
-        from replay.kernels.arena_use import run
+        from replay.arena.loops.use import run
 
         steps = np.concatenate([self._coming, self._steps(events)])
         steps = steps[np.lexsort((steps["code"], steps["at"]))]
@@ -87,7 +87,7 @@ class ArenaUse:
         """The figures; `peak_used` and `largest_hole_min` are None without the initial areas."""
         peak = hole = None
         if self._arena is not None:
-            from replay.kernels.arena_use import HOLE, PEAK
+            from replay.arena.loops.use import HOLE, PEAK
 
             peak = int(self._arena.reg[PEAK]) * self._layout.page_size
             hole = int(self._arena.reg[HOLE]) * self._layout.page_size
@@ -103,7 +103,7 @@ class ArenaUse:
 
     def _steps(self, events: pl.DataFrame) -> NDArray[np.void]:
         """Allocations at their return, lazy frees at their entry, purges at their return."""
-        from replay.kernels.arena_use import ALLOC, FREE, PURGE
+        from replay.arena.loops.use import ALLOC, FREE, PURGE
 
         layout = self._layout
         inside = (pl.col("vaddr") >= layout.vmalloc_start) & (pl.col("vaddr") < layout.vmalloc_end)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from replay.arena_blocks import replay_blocks
-from replay.arena_events import UNSEEN, arena_calls
-from replay.arena_items import ordering_items
-from replay.arena_late import find_late, hold_for_hulls
-from replay.arena_lazy import counters, lazy_stream, replay_lazy
-from replay.arena_result import (
+from replay.arena.blocks import replay_blocks
+from replay.arena.calls import UNSEEN, arena_calls
+from replay.arena.items import ordering_items
+from replay.arena.late import find_late, hold_for_hulls
+from replay.arena.lazy import counters, lazy_stream, replay_lazy
+from replay.arena.result import (
     AMBIGUOUS,
     CERTAIN,
     FAILED,
@@ -23,7 +23,7 @@ from replay.arena_result import (
     ArenaReplay,
     Tally,
 )
-from replay.arena_state import TREES, forest_of, initial_state
+from replay.arena.state import TREES, forest_of, initial_state
 from replay.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arena_blocks import BlockReplay
-    from replay.arena_events import ArenaCalls
-    from replay.arena_lazy import LazyReplay
-    from replay.arena_state import ArenaState
+    from replay.arena.blocks import BlockReplay
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.lazy import LazyReplay
+    from replay.arena.state import ArenaState
     from replay.generations import Generation
     from replay.layout import Layout
     from replay.machine import Machine
@@ -90,7 +90,7 @@ def _play(
     calls: ArenaCalls, state: ArenaState, layout: Layout, generation: Generation
 ) -> tuple[_Run, int]:
     """Replay; also how many frees are supposed to have come too late for a purge."""
-    from replay.kernels.arena_lazy import HOLD
+    from replay.arena.loops.lazy import HOLD
 
     stream, of_purge, of_free = lazy_stream(calls)
     purges, limit = calls.purges.height, layout.lazy_max_pages * layout.page_size
@@ -156,10 +156,9 @@ class _Run:
     def play(self, generation: Generation) -> None:
         """Run the ordering loop over all items."""
         from collectors.events import HmtraceError
-        from replay.kernels import arena_items as kernel
-        from replay.kernels import arena_order as order
-        from replay.kernels import arena_overlaps as overlaps
-        from replay.kernels import arena_tree as tree
+        from replay.arena.loops import freetree as tree
+        from replay.arena.loops import items as kernel
+        from replay.arena.loops import order, overlaps
 
         search, moves = generation.search, generation.search_moves_vstart
         whole = generation.lazy_list == "descending"
@@ -225,8 +224,8 @@ class _Run:
         return np.asarray(np.where(before >= 0, np.maximum(lo, detach[before] + 1), lo), np.int64)
 
     def suspects(self) -> NDArray[np.int64]:
-        """Wrong predictions, as :func:`replay.arena_late.find_late` asks for them."""
-        from replay.kernels import arena_items as kernel
+        """Wrong predictions, as :func:`replay.arena.late.find_late` asks for them."""
+        from replay.arena.loops import items as kernel
 
         wrong = self.work.status & kernel.DIVERGED > 0
         item = self.items[wrong]
@@ -234,7 +233,7 @@ class _Run:
         return np.stack([self.work.predicted[wrong], *columns], axis=1)
 
     def areas(self) -> pl.DataFrame:
-        """Allocations with their predictions, as :func:`replay.arena_blocks.replay_blocks` asks."""
+        """Allocations with their predictions, as :func:`replay.arena.blocks.replay_blocks` asks."""
         return self.calls.allocs.select(
             "parent", "seq", "size", "align", "seen", "end_cpu", end=pl.col("hi") // 2
         ).with_columns(predicted=pl.Series(self.work.predicted[self.place[: self.allocs]]))
@@ -243,7 +242,8 @@ class _Run:
         self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int], held: int
     ) -> ArenaReplay:
         """Verdicts and counts."""
-        from replay.kernels import arena_items, arena_lazy
+        from replay.arena.loops import items as arena_items
+        from replay.arena.loops import lazy as arena_lazy
 
         calls, work, lazy = self.calls, self.work, self.lazy.lazy
         at = self.place[: self.allocs]
@@ -307,7 +307,7 @@ def _trusted(
     once an answer contradicted every one of them, so many right ones must have followed that the
     trees can be believed again.
     """
-    from replay.kernels import arena_items
+    from replay.arena.loops import items as arena_items
 
     shaped = status & arena_items.SHAPED > 0
     sure = ~shaped | (status & arena_items.AGREED > 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.kernels.compiled import kernel
+from replay.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,14 @@
+"""Compiled loops of the arena; ``.py_func`` of each is its readable reference.
+
+::
+
+    freetree    the free tree: the kernel's augmented red-black tree
+    shapes      trees of different shapes over the same free blocks
+    items       what the ordering works on: calls, state, registers
+    order       allocations and give-backs in an order that explains the addresses
+    overlaps    all orders of overlapping calls that do, and their trees
+    lazy        the list of lazily freed areas, and the hull of each purge
+    blocks      vm_map_ram() of up to 32 pages
+    forward     the calls served by the model alone, for other machines
+    use         a map of pages in use, and its largest hole
+"""
