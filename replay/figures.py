@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from replay.costing import Work, cost_of
+from replay.cost.account import Work, cost_of
 from replay.findings import findings
 from replay.generations import GENERATIONS
 from replay.outcome import Outcome

@@ -1,7 +1,7 @@
 """How CPUs carry out a flush of kernel addresses, by class: what a layout says, in words.
 
 The classes are told from the capture's cpuinfo and config; the formulas over them are in
-:mod:`replay.costs`.
+:mod:`replay.cost.formulas`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ X86_FULL_FLUSH: Final = {
     "pge": "full_flush",
     "cr3": "full_flush_cr3",
 }
-"""The cost figure (:class:`replay.costs.Costs`) of a full flush on x86, by class."""
+"""The cost figure (:class:`replay.cost.formulas.Costs`) of a full flush on x86, by class."""
 _ARM: Final = ("broadcast", "ipi")
 _ARM11_MPCORE: Final = (0x41, 0xB02)
 """The one ARM CPU with highmem and several cores whose TLB operations stay on their core."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from collectors.events import HmtraceError
 from replay.arches import ARCHES
 from replay.arches.base import MAX_POOL, PAGE, GiB, MiB
-from replay.costs import Costs
+from replay.cost.formulas import Costs
 from replay.generations import DEFAULT, GENERATIONS
 
 if TYPE_CHECKING:

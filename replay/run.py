@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from collectors.events import require_events
 from replay.bounds import within_bounds
 from replay.layout import layout_of
-from replay.locals import LocalReplay, replay_locals
+from replay.local.whole import LocalReplay, replay_locals
 from replay.loss import gaps_of
 from replay.pool import PoolReplay, replay_pool, state_from, window_of
 from replay.survey import survey

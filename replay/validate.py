@@ -239,8 +239,8 @@ def local_result(
     predicted: NDArray[np.int64],
     status: NDArray[np.uint8],
 ) -> Result:
-    """Verdicts on local mappings; arrays as in :class:`replay.locals.LocalReplay`."""
-    from replay.kernels.local import INITIAL, ORDERED
+    """Verdicts on local mappings; arrays as in :class:`replay.local.whole.LocalReplay`."""
+    from replay.local.loops import INITIAL, ORDERED
 
     counted = seen >= 0
     excused = status == INITIAL

@@ -17,8 +17,8 @@ from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
 from replay.build import is_realtime, kernel_words
 from replay.layout import check, layout_of
-from replay.local_stacks import LocalStacks, reuses, takes_slot
-from replay.locals import direct_of, switch_hook
+from replay.local.stacks import LocalStacks, reuses, takes_slot
+from replay.local.whole import direct_of, switch_hook
 from replay.loss import gaps_of
 from replay.pool import MISFITS, state_from, window_of
 from replay.survey import survey

@@ -17,9 +17,9 @@ from replay.arena.use import ArenaUse
 from replay.bounds import within_bounds
 from replay.figures import Figures, outcome_from
 from replay.layout import layout_of
-from replay.local_stacks import LocalStacks
-from replay.local_tally import LocalTally
-from replay.locals import switch_hook
+from replay.local.stacks import LocalStacks
+from replay.local.tally import LocalTally
+from replay.local.whole import switch_hook
 from replay.lock_order import LockOrder
 from replay.loss import gaps_of
 from replay.observed import ObservedTally
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.layout import Layout
-    from replay.local_stacks import LocalPiece
+    from replay.local.stacks import LocalPiece
     from replay.lock_order import Piece
     from replay.loss import Loss
     from replay.machine import Machine
@@ -349,7 +349,7 @@ class Rest:
         return self._stacks.open_rows
 
     def feed(self, window: Window, spared: NDArray[np.bool_] | None = None) -> LocalPiece:
-        """Take a window; `spared` as for :meth:`replay.local_stacks.LocalStacks.feed`."""
+        """Take a window; `spared` as for :meth:`replay.local.stacks.LocalStacks.feed`."""
         table, first_row, last, beyond = window
         self.beyond += beyond
         local = self._stacks.feed(table, first_row, last=last, spared=spared)

@@ -21,12 +21,12 @@ import polars as pl
 from collectors.events import HmtraceError
 from replay.arena.rows import ArenaRows
 from replay.arena_whatif import forecast, same_arena
-from replay.costing import Work, cost_of
+from replay.cost.account import Work, cost_of
 from replay.figures import common_caveats
 from replay.findings import findings
 from replay.layout import layout_of
-from replay.local_stacks import nameless
-from replay.local_tally import LocalTally
+from replay.local.stacks import nameless
+from replay.local.tally import LocalTally
 from replay.memory import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
 from replay.sites import SiteTally

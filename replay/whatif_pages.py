@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from replay.local_stacks import takes_slot
+from replay.local.stacks import takes_slot
 from replay.numbering import Numbering
 from replay.pool_calls import UNKNOWN_PAGE
 

@@ -15,7 +15,7 @@ from hmtrace.report.text import unglued
 if TYPE_CHECKING:
     from collectors.capture import Capture, Origin
     from hmtrace.report.source import Source
-    from replay.calibrate import Calibration
+    from replay.cost.calibrate import Calibration
     from replay.machine import Machine
 
 
@@ -72,7 +72,7 @@ def _warn_of_compiling() -> None:
 
 def calibration_of(capture: Capture, machine: Machine) -> Calibration:
     """Costs that the capture's own entry and return times tell."""
-    from replay.calibrate import calibrate
+    from replay.cost.calibrate import calibrate
     from replay.run import replay_events
 
     values = capture.facts.values()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.capture import Capture
-    from replay.costs import Costs
+    from replay.cost.formulas import Costs
     from replay.machine import Machine
 
 _PAGE: Final = 1 << 12
@@ -54,7 +54,7 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
     HmtraceError
         The facts do not make a machine, or the costs file is wrong.
     """
-    from replay.costs import Costs
+    from replay.cost.formulas import Costs
     from replay.machine import Machine
 
     machine, assumptions = Machine.from_facts(capture.facts.values())
@@ -199,7 +199,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
 
 
 def _costs(table: object, path: Path) -> Costs:
-    from replay.costs import Costs
+    from replay.cost.formulas import Costs
 
     if not isinstance(table, dict):
         raise _wrong(path, "costs", "a table")

@@ -125,7 +125,7 @@ def replay(
         document |= {"placement": placement.value, "timing": timing.value}
         document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
         if calibration is not None:
-            from replay.calibrate import as_rows
+            from replay.cost.calibrate import as_rows
 
             document["calibration"] = as_rows(calibration)
         target.document(document)

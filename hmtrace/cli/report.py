@@ -71,7 +71,7 @@ def report(
             **observed_document(outcome),
         }
         if calibration is not None:
-            from replay.calibrate import as_rows
+            from replay.cost.calibrate import as_rows
 
             document["calibration"] = as_rows(calibration)
         target.document(document | {"assumptions": list(assumptions)})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.calibrate import Calibration
+    from replay.cost.calibrate import Calibration
 
 
 def calibration_section(calibration: Calibration | None) -> Iterator[RenderableType]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hmtrace.report.source import Source
-    from replay.calibrate import Calibration
+    from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
 MARK = "≥ marks lower bounds, and a fall beside one is the largest that it can be"

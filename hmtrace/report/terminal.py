@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hmtrace.report.source import Source
-    from replay.calibrate import Calibration
+    from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
 

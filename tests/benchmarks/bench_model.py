@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 def local_stacks(events: int) -> Case:
     """Pairs of kmap_local and kunmap_local of forty tasks on four CPUs, up to two deep."""
-    from replay.kernels import local as kernel
+    from replay.local import loops as kernel
 
     draw = np.random.default_rng(1)
     n = events // 4 * 4

@@ -13,8 +13,8 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
-from replay.calibrate import Calibration, _flush_figures, calibrate
-from replay.costs import Costs
+from replay.cost.calibrate import Calibration, _flush_figures, calibrate
+from replay.cost.formulas import Costs
 from replay.layout import layout_of
 from replay.machine import Machine
 from replay.run import replay_events

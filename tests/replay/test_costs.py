@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from collectors.errors import HmtraceError
-from replay import costs as formulas
-from replay.costing import _flush_each
-from replay.costs import Costs
+from replay.cost import formulas
+from replay.cost.account import _flush_each
+from replay.cost.formulas import Costs
 from replay.flush_classes import flush_class
 from replay.layout import layout_of
 from replay.machine import Machine

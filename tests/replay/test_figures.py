@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from collectors.events import SCHEMA
-from replay import costs as formula
 from replay.arena.loops import use as arena_use
-from replay.costing import Work, cost_of
+from replay.cost import formulas as formula
+from replay.cost.account import Work, cost_of
 from replay.layout import layout_of
-from replay.locals import replay_locals
+from replay.local.whole import replay_locals
 from replay.machine import Machine
 from replay.outcome import Holder, LocalOutcome, PoolOutcome
 from replay.pool import window_of

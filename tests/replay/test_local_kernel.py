@@ -11,9 +11,9 @@ import pytest
 from collectors.events import SCHEMA, Ctx
 from replay.arches.i386 import DEFAULT_CONFIG
 from replay.build import kernel_words
-from replay.kernels.local import DIVERGED, INITIAL, ORDERED
 from replay.layout import layout_of
-from replay.locals import LocalReplay, replay_locals
+from replay.local.loops import DIVERGED, INITIAL, ORDERED
+from replay.local.whole import LocalReplay, replay_locals
 from replay.machine import Machine
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=32)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from replay.layout import layout_of
-from replay.locals import replay_locals
+from replay.local.whole import replay_locals
 from replay.machine import Machine
 from replay.pool import replay_pool
 from tests.replay.oracle import BASE, simulate

@@ -11,8 +11,8 @@ from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
 from replay.layout import layout_of
-from replay.local_stacks import nameless
-from replay.local_tally import LocalTally
+from replay.local.stacks import nameless
+from replay.local.tally import LocalTally
 from replay.pool import window_of
 from replay.sites import SiteTally
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replay.layout import Layout
-    from replay.locals import LocalReplay
+    from replay.local.whole import LocalReplay
     from replay.loss import Loss
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
     from replay.run import Replayed

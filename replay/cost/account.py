@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay import costs as formula
 from replay.arena.tally import ArenaTally, by_size
+from replay.cost import formulas as formula
 from replay.outcome import CostOutcome, LocalOutcome, PoolOutcome, TlbOutcome
 
 if TYPE_CHECKING:

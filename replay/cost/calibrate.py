@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from collectors.events import HmtraceError
-from replay.costs import drop_all_ns
+from replay.cost.formulas import drop_all_ns
 from replay.figures import is_emulated
 from replay.flush_classes import X86_FULL_FLUSH
 from replay.pool import window_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.costs import Costs
+    from replay.cost.formulas import Costs
     from replay.run import Replayed
 
     Durations = NDArray[np.int64]
@@ -52,7 +52,7 @@ class Measured:
     q1, median, q3
         Quartiles of their duration in ns, probes included.
     sets
-        Cost figures (:class:`replay.costs.Costs`) that are taken from it.
+        Cost figures (:class:`replay.cost.formulas.Costs`) that are taken from it.
     """
 
     what: str
@@ -220,7 +220,7 @@ def _kinds(
 
 
 def _local_flush(done: Replayed, figures: dict[str, float]) -> float:
-    from replay.costs import local_flush_ns
+    from replay.cost.formulas import local_flush_ns
 
     costs = done.machine.costs.with_values(dict(figures))
     return local_flush_ns(costs, done.layout) if done.layout.local_flush_on_map else 0.0

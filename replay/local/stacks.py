@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arches.base import Layout
-    from replay.kernels.local import Stacks
+    from replay.local.loops import Stacks
 
 _EVENT: Final = np.dtype(
     [
@@ -77,7 +77,7 @@ class LocalPiece:
     Attributes
     ----------
     row, slot, depth, cpu, status : ndarray, shape (m,)
-        Mappings that returned; see :class:`replay.kernels.local.Locals`.
+        Mappings that returned; see :class:`replay.local.loops.Locals`.
     pages_down : ndarray of int64, shape (m,)
         Their predicted places, in pages below the highest slot.
     vaddr : ndarray of int64, shape (m,)
@@ -135,7 +135,7 @@ class LocalStacks:
     """
 
     def __init__(self, layout: Layout, hook: str, losses: Sequence[int] = ()) -> None:
-        from replay.kernels.local import LOSS
+        from replay.local.loops import LOSS
 
         self._layout = layout
         self._hook = hook
@@ -149,7 +149,7 @@ class LocalStacks:
     @property
     def open_rows(self) -> NDArray[np.int64]:
         """Rows of the mappings that are held or have not returned yet."""
-        from replay.kernels.local import MAP
+        from replay.local.loops import MAP
 
         coming = self._coming["row"][self._coming["kind"] == MAP]
         return np.concatenate([self._mapped["row"], coming])
@@ -175,7 +175,7 @@ class LocalStacks:
         spared
             Per row: a mapping that another machine does not need; None: it needs all.
         """
-        from replay.kernels import local as kernel
+        from replay.local import loops as kernel
 
         table = events.with_row_index("row", first_row)
         maps = table.filter(pl.col("op") == "kmap_local")
@@ -226,7 +226,7 @@ class LocalStacks:
 
     def _state(self, stream: NDArray[np.void], keys: NDArray[np.int64]) -> Stacks:
         """State of the stacks `keys` before the stream."""
-        from replay.kernels import local as kernel
+        from replay.local import loops as kernel
 
         state = kernel.Stacks(
             np.zeros(keys.size, np.int64),
@@ -271,7 +271,7 @@ class LocalStacks:
 
     def _events_of(self, table: pl.DataFrame, maps: pl.DataFrame) -> NDArray[np.void]:
         """Mappings that take a slot, unmaps of slots, and switches, in this order."""
-        from replay.kernels import local as kernel
+        from replay.local import loops as kernel
 
         unmaps = table.filter(
             (pl.col("op") == "kunmap_local") & (slot_of(self._layout).fill_null(0) >= 0)
@@ -329,7 +329,7 @@ def _piece(
     colours: int,
 ) -> LocalPiece:
     """What the events from `start` to `stop` came to."""
-    from replay.kernels import local as kernel
+    from replay.local import loops as kernel
 
     here = stream[start:stop]
     maps = here[here["kind"] == kernel.MAP]
@@ -364,7 +364,7 @@ def _piece(
 
 def _outer(stream: NDArray[np.void]) -> NDArray[np.int32]:
     """For a mapping made by an interrupt: the event of the mapping it interrupted."""
-    from replay.kernels.local import MAP
+    from replay.local.loops import MAP
 
     outer = np.full(stream.size, -1, np.int32)
     nested = np.flatnonzero((stream["kind"] == MAP) & stream["is_nested"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from replay.local_stacks import LocalStacks, reuses, takes_slot
+from replay.local.stacks import LocalStacks, reuses, takes_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ class LocalReplay:
     reused : ndarray of bool, shape (m,)
         Whether it does the latter: the pool's replay predicts its address.
     status : ndarray of uint8, shape (m,)
-        :mod:`replay.kernels.local`: DEFAULT, ORDERED, INITIAL or DIVERGED.
+        :mod:`replay.local.loops`: DEFAULT, ORDERED, INITIAL or DIVERGED.
     depth, cpu : ndarray of int32, shape (m,)
         Depth (0: first) and CPU of the mappings that took a slot; -1 else.
     hold_ns : ndarray of int64, shape (m,)

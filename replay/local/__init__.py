@@ -1,0 +1,9 @@
+"""kmap_local_page() and kmap_atomic(): a stack of mappings per task, in slots of its CPU.
+
+::
+
+    stacks    what is mapped at which depth, piece by piece
+    whole     the same of a whole trace
+    tally     the figures
+    loops     the compiled loops
+"""
