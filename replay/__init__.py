@@ -22,6 +22,6 @@ Where things are::
     findings, *_findings         what they mean, in words
     kernels                      the compiled loops, named after the kernel's functions
 
-Adding an architecture is described in :mod:`replay.arches`, a kernel generation in
-:mod:`replay.generations`, a finding in :mod:`replay.findings`.
+Adding an architecture is described in :mod:`replay.machine.arches`, a kernel generation in
+:mod:`replay.machine.generations`, a finding in :mod:`replay.findings`.
 """

@@ -19,7 +19,7 @@ from replay.arena.calls import FAILED, UNSEEN, arena_calls
 from replay.arena.lazy import LISTS, lazy_stream, replay_lazy
 from replay.arena.replay import served_order
 from replay.arena.state import SPACE, complement, forest_of, histories, initial_state
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from replay.arena.loops.freetree import Forest
     from replay.arena.replay import Places
     from replay.arena.state import ArenaState
-    from replay.generations import Generation
-    from replay.layout import Layout
-    from replay.machine import Machine
+    from replay.machine.generations import Generation
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 PERCPU: Final = "pcpu_get_vm_areas"
 """Caller of chunks that are taken from the top of the arena downwards (mm/vmalloc.c)."""

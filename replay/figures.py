@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from replay.cost.account import Work, cost_of
 from replay.findings import findings
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
 from replay.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replay.arena.tally import ArenaTally
-    from replay.layout import Layout
     from replay.loss import Loss
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.outcome import ArenaOutcome, LocalOutcome, PoolOutcome, Site
     from replay.pool_tally import PoolTally
     from replay.survey import Survey
@@ -153,8 +153,8 @@ def common_caveats(
     if is_emulated(values):
         caveats.append("the machine was emulated (QEMU): its times say nothing of real hardware")
     caveats.append(
-        "costs in ns are estimates from replay/costs.toml, most of it assumptions; --costs FILE "
-        "puts measured figures in"
+        "costs in ns are estimates from replay/machine/costs.toml, most of it assumptions; "
+        "--costs FILE puts measured figures in"
     )
     return caveats
 

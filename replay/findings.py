@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.events import HmtraceError
-from replay.arches import ARCHES
-from replay.layout import layout_of
+from replay.machine.arches import ARCHES
+from replay.machine.layout import layout_of
 from replay.machine_findings import machine_findings
 from replay.outcome import Finding
 from replay.trace_findings import trace_findings
@@ -22,9 +22,9 @@ from replay.words import counted, duration, grouped, percent, size, times
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from replay.layout import Layout
     from replay.loss import Loss
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.outcome import Outcome
 
 SEVERITIES: Final = ("problem", "warning", "info")

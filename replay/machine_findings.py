@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.arches import ARCHES
-from replay.generations import GENERATIONS
+from replay.machine.arches import ARCHES
+from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replay.layout import Layout
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30

@@ -9,7 +9,7 @@ import polars as pl
 
 from replay.arena.calls import arena_calls
 from replay.arena.state import initial_state
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
 from replay.pool import window_of
 
 if TYPE_CHECKING:

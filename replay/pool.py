@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arches.base import Layout
     from replay.lock_order import Piece
+    from replay.machine.arches.base import Layout
     from replay.outcome import PoolOutcome
 
 MISFITS = 4

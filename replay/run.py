@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from collectors.events import require_events
 from replay.bounds import within_bounds
-from replay.layout import layout_of
 from replay.local.whole import LocalReplay, replay_locals
 from replay.loss import gaps_of
+from replay.machine.layout import layout_of
 from replay.pool import PoolReplay, replay_pool, state_from, window_of
 from replay.survey import survey
 from replay.wide import narrow_events, narrowed
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from replay.layout import Layout
     from replay.loss import Loss
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.survey import Survey
 
 

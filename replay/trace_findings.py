@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding
 from replay.words import counted, grouped, times
 

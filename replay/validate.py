@@ -10,8 +10,8 @@ import polars as pl
 
 from replay.arena.replay import replay_arena
 from replay.arena.result import CERTAIN, WRONG
-from replay.build import is_realtime, kernel_words
-from replay.layout import Check, check
+from replay.machine.kconfig import is_realtime, kernel_words
+from replay.machine.layout import Check, check
 from replay.pictures import arena_picture, pool_picture
 from replay.pool import window_of
 from replay.pool_calls import is_mapping
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arena.result import ArenaReplay
-    from replay.layout import Layout
     from replay.loss import Loss
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 
 FOR_EVER: Final = pl.lit(np.iinfo(np.uint64).max, pl.UInt64)

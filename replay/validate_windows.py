@@ -15,11 +15,11 @@ import polars as pl
 from collectors.events import require_events
 from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
-from replay.build import is_realtime, kernel_words
-from replay.layout import check, layout_of
 from replay.local.stacks import LocalStacks, reuses, takes_slot
 from replay.local.whole import direct_of, switch_hook
 from replay.loss import gaps_of
+from replay.machine.kconfig import is_realtime, kernel_words
+from replay.machine.layout import check, layout_of
 from replay.pool import MISFITS, state_from, window_of
 from replay.survey import survey
 from replay.tasks import finished_by
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.layout import Layout
     from replay.lock_order import Piece
     from replay.loss import Loss
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.survey import PoolState, Survey
     from replay.walk import Window
 

@@ -16,12 +16,12 @@ from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.bounds import within_bounds
 from replay.figures import Figures, outcome_from
-from replay.layout import layout_of
 from replay.local.stacks import LocalStacks
 from replay.local.tally import LocalTally
 from replay.local.whole import switch_hook
 from replay.lock_order import LockOrder
 from replay.loss import gaps_of
+from replay.machine.layout import layout_of
 from replay.observed import ObservedTally
 from replay.pool import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites import SiteTally
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from replay.layout import Layout
     from replay.local.stacks import LocalPiece
     from replay.lock_order import Piece
     from replay.loss import Loss
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.outcome import Outcome, PoolOutcome
     from replay.pool_tally import PoolTally
     from replay.survey import PoolState, Survey

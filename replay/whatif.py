@@ -6,7 +6,7 @@ pages would be highmem there is a matter of placement:
 ``class``
     A page that was highmem stays highmem while the other machine has room there, in the order
     of first use, and falls back to lowmem then (the zonelist's order, mm/page_alloc.c:
-    get_page_from_freelist). Room ends at the zone's low watermark (:mod:`replay.memory`).
+    get_page_from_freelist). Room ends at the zone's low watermark (:mod:`replay.machine.zones`).
 ``same-pfn``
     Pages keep their frame numbers; the other machine's border decides.
 """
@@ -24,10 +24,10 @@ from replay.arena_whatif import forecast, same_arena
 from replay.cost.account import Work, cost_of
 from replay.figures import common_caveats
 from replay.findings import findings
-from replay.layout import layout_of
 from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
-from replay.memory import HIGHMEM, memory_of
+from replay.machine.layout import layout_of
+from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
 from replay.sites import SiteTally
 from replay.walk import WINDOW_ROWS, Captured, without_snapshot
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from replay.arena.tally import ArenaTally
     from replay.arena_whatif import ArenaForecast
-    from replay.layout import Layout
     from replay.loss import Loss
-    from replay.machine import Machine
-    from replay.memory import Memory
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
+    from replay.machine.zones import Memory
     from replay.survey import PoolState
     from replay.walk import Window
     from replay.whatif_pages import High

@@ -14,7 +14,7 @@ from replay.pool_calls import UNKNOWN_PAGE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
 
 
 class High(NamedTuple):

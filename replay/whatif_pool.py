@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from replay.kernels.closed import Done, Load, Loop
     from replay.kernels.sequence import Gauges
-    from replay.layout import Layout
     from replay.lock_order import Piece
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.outcome import PoolOutcome
     from replay.survey import PoolState, Survey
     from replay.walk import Window

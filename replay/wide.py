@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 if TYPE_CHECKING:
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
 
 LOW: Final = (1 << 48) - 1
 _FIELDS: Final = (

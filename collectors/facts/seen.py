@@ -1,6 +1,7 @@
 """What the trace's own addresses show: facts for captures that come without the machine's files.
 
-Observations only; what they say about the machine is worked out in :mod:`replay.seen`.
+Observations only; what they say about the machine is worked out in
+:mod:`replay.machine.from_addresses`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collectors.capture import Capture, Origin
     from hmtrace.report.source import Source
     from replay.cost.calibrate import Calibration
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 
 def read(path: str) -> Capture:

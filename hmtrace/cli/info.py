@@ -65,8 +65,8 @@ def info(
 def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Addresses of the machine as far as it is known, and what had to be assumed."""
     from hmtrace.report.machine import machine_document
-    from replay import layout
-    from replay.machine import Machine
+    from replay.machine import layout
+    from replay.machine.model import Machine
 
     try:
         machine, assumptions = Machine.from_facts(capture.facts.values())

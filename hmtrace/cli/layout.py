@@ -80,7 +80,7 @@ def layout(
             target.table(*preset_table(presets()))
         return
     from hmtrace.cli.machines import default_machine, target_machine
-    from replay.layout import layout_of
+    from replay.machine.layout import layout_of
 
     wanted = target_machine(
         default_machine(arch, machine),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from collectors.capture import Capture
     from replay.cost.formulas import Costs
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 _PAGE: Final = 1 << 12
 _MIB: Final = 1 << 20
@@ -55,7 +55,7 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
         The facts do not make a machine, or the costs file is wrong.
     """
     from replay.cost.formulas import Costs
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
     machine, assumptions = Machine.from_facts(capture.facts.values())
     if costs is not None:
@@ -132,8 +132,8 @@ def target_machine(
 
 def _distribution_machine(arch: str, source: str | None) -> Machine:
     """Machine with the distribution kernels' configuration and 1 GiB."""
-    from replay.arches import ARCHES
-    from replay.machine import Machine
+    from replay.machine.arches import ARCHES
+    from replay.machine.model import Machine
 
     if arch not in ARCHES:
         raise HmtraceError(
@@ -148,7 +148,7 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
 def read_machine(path: Path, base: Machine | None = None) -> Machine:
     """Machine from a TOML file, or from the preset of that name.
 
-    Keys are the fields of :class:`replay.machine.Machine`; sizes may be strings (``256M``),
+    Keys are the fields of :class:`replay.machine.model.Machine`; sizes may be strings (``256M``),
     ``ram`` a size or a list of [first byte, byte after the last], ``[costs]`` a table; ``title``
     and ``source`` are words for the reader. What the
     file does not say comes from `base` where its architecture is the same, else from the
@@ -159,7 +159,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     HmtraceError
         Exit code 2.
     """
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
     path = machine_file(path)
     table = _read_toml(path)

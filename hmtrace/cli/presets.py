@@ -25,7 +25,7 @@ class Preset(NamedTuple):
 
 def presets() -> list[Preset]:
     """All presets, by name."""
-    folder = Path(str(files("replay").joinpath("presets")))
+    folder = Path(str(files("replay.machine").joinpath("presets")))
     found = []
     for path in sorted(folder.glob("*.toml")):
         table = tomllib.loads(path.read_text(encoding="utf-8"))

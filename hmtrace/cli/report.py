@@ -21,7 +21,7 @@ from hmtrace.cli.output import Color, Format, Output
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
-    from replay.machine import Machine
+    from replay.machine.model import Machine
     from replay.outcome import Outcome
 
 

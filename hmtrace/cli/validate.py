@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.validation import Checked
-    from replay.machine import Machine
+    from replay.machine.model import Machine
     from replay.validate import Validation
 
 
@@ -77,7 +77,7 @@ def _check(path: str) -> Checked:
     from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.source import lost_in_words
     from hmtrace.report.validation import Checked
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
     try:
         capture = read(path)

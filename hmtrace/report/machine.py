@@ -11,21 +11,21 @@ from hmtrace.report.document import plain
 from hmtrace.report.findings import findings_section
 from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import address, clean, count, plural, share, size
-from replay.arches import ARCHES
-from replay.build import kernel_words
-from replay.flush_classes import as_json, flush_class
-from replay.generations import GENERATIONS
+from replay.machine.arches import ARCHES
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import kernel_words
+from replay.machine.tlb import as_json, flush_class
+from replay.machine.zones import memory_of
 from replay.machine_findings import machine_findings
-from replay.memory import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from replay.layout import Layout, Zone
-    from replay.machine import Machine
-    from replay.memory import Memory
+    from replay.machine.layout import Layout, Zone
+    from replay.machine.model import Machine
+    from replay.machine.zones import Memory
 
 _MIB = 1 << 20
 _GAP = "gap"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.layout import Check
+    from replay.machine.layout import Check
 
 NONE = "-"
 """Shown where a capture holds nothing of a kind."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arena.loops.blocks import Blocks
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
 
 MAX_PIECE = 32
 """VMAP_MAX_ALLOC: above so many pages vm_map_ram() takes an area of its own."""

@@ -17,7 +17,7 @@ from replay.tasks import own_events
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
 
 _TOP = 1 << 32
 NEVER = 1 << 61

@@ -11,7 +11,7 @@ from replay.outcome import Holder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
 
 MOST: Final = 32
 """Holders that an outcome names."""

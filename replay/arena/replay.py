@@ -24,7 +24,7 @@ from replay.arena.result import (
     Tally,
 )
 from replay.arena.state import TREES, forest_of, initial_state
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from replay.arena.calls import ArenaCalls
     from replay.arena.lazy import LazyReplay
     from replay.arena.state import ArenaState
-    from replay.generations import Generation
-    from replay.layout import Layout
-    from replay.machine import Machine
+    from replay.machine.generations import Generation
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 TRUST_AFTER: Final = 12
 """Half the right answers after which trees are believed again that contradicted the trace once;

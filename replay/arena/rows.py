@@ -16,7 +16,7 @@ from replay.pool_calls import is_window_flush
 from replay.tasks import own_events
 
 if TYPE_CHECKING:
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
     from replay.walk import Window
 
 _MANY: Final = (

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arches.base import Layout
-    from replay.machine import Machine
+    from replay.machine.arches.base import Layout
+    from replay.machine.model import Machine
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import polars as pl
 from collectors.events import HmtraceError
 from replay.cost.formulas import drop_all_ns
 from replay.figures import is_emulated
-from replay.flush_classes import X86_FULL_FLUSH
+from replay.machine.tlb import X86_FULL_FLUSH
 from replay.pool import window_of
 from replay.pool_calls import is_window_flush
 

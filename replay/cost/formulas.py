@@ -18,12 +18,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from collectors.events import HmtraceError
-from replay.flush_classes import X86_FULL_FLUSH
+from replay.machine.tlb import X86_FULL_FLUSH
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replay.arches.base import Layout
+    from replay.machine.arches.base import Layout
 
 _LIMIT = 1 << 20
 """Bytes that a costs file may have."""
@@ -135,7 +135,7 @@ def _is_cost(value: object) -> TypeGuard[float]:
 
 @lru_cache(maxsize=1)
 def _defaults() -> dict[str, tuple[float, CostNote]]:
-    text = files("replay").joinpath("costs.toml").read_text(encoding="utf-8")
+    text = files("replay.machine").joinpath("costs.toml").read_text(encoding="utf-8")
     out = {}
     for name, entry in tomllib.loads(text).items():
         note = CostNote(entry["unit"], entry["what"], entry["source"], entry["trust"])
@@ -180,7 +180,7 @@ def refill_ns(costs: Costs) -> float:
 
 
 def drop_all_ns(costs: Costs, layout: Layout) -> float:
-    """Dropping the whole TLB of one CPU, by its class (:mod:`replay.flush_classes`)."""
+    """Dropping the whole TLB of one CPU, by its class (:mod:`replay.machine.tlb`)."""
     return float(getattr(costs, X86_FULL_FLUSH.get(layout.x86_flush, "full_flush")))
 
 

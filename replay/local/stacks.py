@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.arches.base import Layout
     from replay.local.loops import Stacks
+    from replay.machine.arches.base import Layout
 
 _EVENT: Final = np.dtype(
     [

@@ -3,8 +3,8 @@
 import pytest
 
 from collectors.facts import read_facts
-from replay.layout import check, layout_of
-from replay.machine import Machine
+from replay.machine.layout import check, layout_of
+from replay.machine.model import Machine
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from collectors.errors import HmtraceError
 from collectors.facts import read_folder
 from collectors.synthetic.board import GIB, MIB, make_board
-from replay.layout import check, layout_of
-from replay.machine import Machine
+from replay.machine.layout import check, layout_of
+from replay.machine.model import Machine
 from tests.collectors.synthetic_captures import simulate
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from collectors import open_capture
 from collectors.synthetic.scenarios import SCENARIOS
 from replay.arena.replay import replay_arena
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.validate import validate
 from replay.walk import replay
 from tests.collectors.synthetic_captures import board_of, simulate

@@ -524,7 +524,7 @@ _COSTS: Final = b'invlpg = 140\nipi_cpu = 2.5\n[walk]\nvalue = 90\nunit = "ns"\n
 
 
 def toml_seeds() -> list[Case]:
-    presets = sorted((Path(__file__).parents[2] / "replay" / "presets").glob("*.toml"))
+    presets = sorted((Path(__file__).parents[2] / "replay" / "machine" / "presets").glob("*.toml"))
     return [
         Case("machine-toml", {"machine.toml": text}, "machine.toml")
         for text in (_MACHINE, _RANGES, *(path.read_bytes() for path in presets))
@@ -533,7 +533,7 @@ def toml_seeds() -> list[Case]:
 
 def costs_seeds() -> list[Case]:
     trace = written_text()[2]
-    whole = (Path(__file__).parents[2] / "replay" / "costs.toml").read_bytes()
+    whole = (Path(__file__).parents[2] / "replay" / "machine" / "costs.toml").read_bytes()
     return [
         Case("costs-toml", {"trace": trace, "costs.toml": costs, "machine.toml": machine}, "trace")
         for costs, machine in ((_COSTS, _MACHINE), (whole, _RANGES))

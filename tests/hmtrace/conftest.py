@@ -10,8 +10,8 @@ import pytest
 
 from collectors.capture import Lost, LostInterval, Origin
 from hmtrace.report.source import Source
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.outcome import (
     ArenaOutcome,
     CallTime,

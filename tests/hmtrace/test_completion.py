@@ -71,7 +71,7 @@ def test_other_shells_are_told_what_a_name_means(shell: str) -> None:
 
 def test_every_name_is_one_that_the_program_knows() -> None:
     from collectors.synthetic.board import SPLITS
-    from replay.arches import ARCHES
+    from replay.machine.arches import ARCHES
 
     assert list(completion.ARCHES) == list(ARCHES)
     assert set(completion.SPLITS) == set(ARCHES["i386"].splits) | set(ARCHES["arm"].splits)

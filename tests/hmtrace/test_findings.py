@@ -12,8 +12,8 @@ from collectors.capture import Lost, LostInterval
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
 from replay.findings import SEVERITIES, findings
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.outcome import LocalOutcome, TlbOutcome
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from hmtrace.report.terminal import report_renderables
 from hmtrace.report.text import unglued
 from hmtrace.report.validation import Checked, validation_table
 from replay.findings import findings
-from replay.layout import Check
+from replay.machine.layout import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ from collectors.errors import HmtraceError
 from hmtrace.cli import app
 from hmtrace.cli.machines import default_machine, read_machine
 from hmtrace.cli.presets import machine_file, presets
-from replay.layout import layout_of
+from replay.machine.layout import layout_of
 
 MIB = 1 << 20
 PC_HOLE = 1 + 0x100 - 0x9F

@@ -15,8 +15,8 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
 from replay.findings import findings
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -7,10 +7,10 @@ import pytest
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
-from replay.arches import ARCHES
-from replay.arches.x86_64 import fix_kmap_begin
-from replay.layout import is_high, layout_of, local_address
-from replay.machine import Machine
+from replay.machine.arches import ARCHES
+from replay.machine.arches.x86_64 import fix_kmap_begin
+from replay.machine.layout import is_high, layout_of, local_address
+from replay.machine.model import Machine
 
 MiB = 1 << 20
 GiB = 1 << 30

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from collectors.facts.arches import ARCHES as NAMES
 from hmtrace.cli import app
 from hmtrace.cli.machines import default_machine
-from replay.arches import ARCHES
+from replay.machine.arches import ARCHES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ from replay.arena.result import (
     WRONG,
     ArenaReplay,
 )
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from tests.replay import arena_simulator as sim
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

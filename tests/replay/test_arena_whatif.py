@@ -14,14 +14,14 @@ from replay.arena.calls import arena_calls
 from replay.arena.replay import replay_arena
 from replay.arena.state import ArenaState
 from replay.arena_whatif import ArenaForecast, _moved, forecast
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from tests.replay.whole import arena_figures
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from replay.layout import Layout
+    from replay.machine.layout import Layout
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 POOL_SMALL, POOL_LARGE = "i386-twin-vmalloc128", "i386-twin-vmalloc256"

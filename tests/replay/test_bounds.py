@@ -8,7 +8,7 @@ import pytest
 
 from collectors.events import SCHEMA
 from collectors.table.pages import PageMap, calibrate
-from replay.machine import Machine
+from replay.machine.model import Machine
 from replay.run import replay_events
 from replay.validate import validate
 from tests.replay.whole import outcome_of

@@ -15,8 +15,8 @@ from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 from replay.cost.calibrate import Calibration, _flush_figures, calibrate
 from replay.cost.formulas import Costs
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.run import replay_events
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from collectors.errors import HmtraceError
 from replay.cost import formulas
 from replay.cost.account import _flush_each
 from replay.cost.formulas import Costs
-from replay.flush_classes import flush_class
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
+from replay.machine.tlb import flush_class
 from replay.outcome import PoolOutcome
 
 I386 = layout_of(Machine(arch="i386", pae=True, page_struct=40))

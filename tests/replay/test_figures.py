@@ -12,9 +12,9 @@ from collectors.events import SCHEMA
 from replay.arena.loops import use as arena_use
 from replay.cost import formulas as formula
 from replay.cost.account import Work, cost_of
-from replay.layout import layout_of
 from replay.local.whole import replay_locals
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.outcome import Holder, LocalOutcome, PoolOutcome
 from replay.pool import window_of
 from replay.sites import UNKNOWN_SITE

@@ -3,9 +3,9 @@
 import pytest
 
 from collectors.errors import HmtraceError
-from replay.arches.arm import DEFAULT_CONFIG, border
-from replay.layout import layout_of, local_address
-from replay.machine import Machine
+from replay.machine.arches.arm import DEFAULT_CONFIG, border
+from replay.machine.layout import layout_of, local_address
+from replay.machine.model import Machine
 
 MiB = 1 << 20
 GiB = 1 << 30

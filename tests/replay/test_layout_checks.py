@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from collectors.facts import read_folder
-from replay.layout import check, layout_of
-from replay.machine import Machine
+from replay.machine.layout import check, layout_of
+from replay.machine.model import Machine
 
 MACHINES = Path(__file__).parents[2] / "fixtures" / "machines"
 CAPTURED = list(MACHINES.parent.glob("*/zoneinfo"))

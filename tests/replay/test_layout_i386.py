@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from collectors.errors import HmtraceError
-from replay.arches.i386 import DEFAULT_CONFIG, border
-from replay.layout import (
+from replay.machine.arches.i386 import DEFAULT_CONFIG, border
+from replay.machine.layout import (
     direct_address,
     is_high,
     layout_of,
@@ -15,7 +15,7 @@ from replay.layout import (
     pool_address,
     region_at,
 )
-from replay.machine import Machine
+from replay.machine.model import Machine
 
 MiB = 1 << 20
 GiB = 1 << 30

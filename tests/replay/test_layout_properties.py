@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.errors import HmtraceError
-from replay.arches import ARCHES
-from replay.generations import GENERATIONS
-from replay.layout import direct_address, is_high, layout_of, local_address, pool_address
-from replay.machine import Machine
+from replay.machine.arches import ARCHES
+from replay.machine.generations import GENERATIONS
+from replay.machine.layout import direct_address, is_high, layout_of, local_address, pool_address
+from replay.machine.model import Machine
 
 MiB = 1 << 20
 SIZES = st.integers(1, 4096).map(lambda n: n * MiB)

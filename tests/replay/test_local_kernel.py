@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from collectors.events import SCHEMA, Ctx
-from replay.arches.i386 import DEFAULT_CONFIG
-from replay.build import kernel_words
-from replay.layout import layout_of
 from replay.local.loops import DIVERGED, INITIAL, ORDERED
 from replay.local.whole import LocalReplay, replay_locals
-from replay.machine import Machine
+from replay.machine.arches.i386 import DEFAULT_CONFIG
+from replay.machine.kconfig import kernel_words
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=32)
 ARM = Machine(arch="arm", nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))

@@ -3,8 +3,8 @@
 import pytest
 
 from collectors.errors import HmtraceError
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 
 MiB = 1 << 20
 GiB = 1 << 30

@@ -10,10 +10,9 @@ import pytest
 
 from collectors.facts import read_folder
 from hmtrace.cli.machines import default_machine
-from replay.layout import layout_of
-from replay.machine import Machine
-from replay.machine_findings import machine_findings
-from replay.memory import (
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
+from replay.machine.zones import (
     HIGHMEM,
     HUGE_FROM,
     Pages,
@@ -23,6 +22,7 @@ from replay.memory import (
     min_free_kib,
     watermarks,
 )
+from replay.machine_findings import machine_findings
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FOLDERS = [FIXTURES, FIXTURES / "machines"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.layout import layout_of
 from replay.local.whole import replay_locals
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.pool import replay_pool
 from tests.replay.oracle import BASE, simulate
 

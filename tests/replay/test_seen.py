@@ -2,8 +2,8 @@
 
 import pytest
 
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 
 I386_LOCAL = ((0, 0xFFFBB000), (1, 0xFFFAB000))
 ARM_LOCAL = ((0, 0xFFEFE000), (1, 0xFFEEE000))

@@ -15,7 +15,7 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.report.document import outcome_document
-from replay.machine import Machine
+from replay.machine.model import Machine
 from replay.run import replay_events
 from replay.validate import validate
 from replay.validate_windows import validate_windows
@@ -140,7 +140,7 @@ import re, sys
 from pathlib import Path
 import polars as pl
 from collectors import open_capture
-from replay.machine import Machine
+from replay.machine.model import Machine
 from replay.validate_windows import validate_windows
 values = open_capture(sys.argv[1]).facts.values()
 machine = Machine.from_facts(values)[0]

@@ -11,8 +11,8 @@ import pytest
 from collectors.events import OPS, SCHEMA
 from hmtrace.report.document import outcome_document
 from replay import pool_stream
-from replay.layout import layout_of
-from replay.machine import Machine
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.validate import validate
 from replay.validate_windows import validate_windows
 from replay.walk import replay

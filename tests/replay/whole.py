@@ -10,18 +10,18 @@ import polars as pl
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
-from replay.layout import layout_of
 from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
+from replay.machine.layout import layout_of
 from replay.pool import window_of
 from replay.sites import SiteTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.layout import Layout
     from replay.local.whole import LocalReplay
     from replay.loss import Loss
+    from replay.machine.layout import Layout
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
     from replay.run import Replayed
     from replay.survey import PoolWindow

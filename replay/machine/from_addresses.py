@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.events import HmtraceError
-from replay.arches import ARCHES
-from replay.arches.base import PAGE_SHIFT, GiB, MiB
-from replay.generations import DEFAULT, GENERATIONS, generation_for
-from replay.layout import layout_of
+from replay.machine.arches import ARCHES
+from replay.machine.arches.base import PAGE_SHIFT, GiB, MiB
+from replay.machine.generations import DEFAULT, GENERATIONS, generation_for
+from replay.machine.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from replay.arches.base import Arch, Layout, Ranges
-    from replay.machine import Machine
+    from replay.machine.arches.base import Arch, Layout, Ranges
+    from replay.machine.model import Machine
 
 _USUAL: Final = ("i386", "arm")
 """Architectures that are tried first; the others only where these do not explain a trace."""
@@ -51,7 +51,7 @@ def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, 
     values
         ``Facts.values()``.
     kind
-        :class:`replay.machine.Machine`.
+        :class:`replay.machine.model.Machine`.
 
     Returns
     -------
@@ -111,7 +111,8 @@ def switches(values: Mapping[str, Any], arch: Arch, generation: str) -> frozense
     """Options of the kernel that are set; empty where there is no config file.
 
     Without one, the functions in the trace still tell a kernel with PREEMPT_RT that brought
-    kmap_local along (:func:`replay.build.has_kmap_atomic`): then usual ones, and KMAP_LOCAL.
+    kmap_local along (:func:`replay.machine.kconfig.has_kmap_atomic`): then usual ones, and
+    KMAP_LOCAL.
 
     Parameters
     ----------

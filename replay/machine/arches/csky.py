@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, align_down
-from replay.arches.common import (
+from replay.machine.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, align_down
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -23,7 +23,7 @@ from replay.arches.common import (
 )
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 SPLITS: Final = {"2g": 0x8000_0000, "2.5g": 0xA000_0000}
 SEGMENT: Final = 512 * MiB

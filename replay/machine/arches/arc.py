@@ -11,8 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collectors.events import HmtraceError
-from replay.arches.base import TOP, Arch, GiB, KiB, Layout, MiB, Ranges, Region, mem_map_bytes
-from replay.arches.common import (
+from replay.machine.arches.base import (
+    TOP,
+    Arch,
+    GiB,
+    KiB,
+    Layout,
+    MiB,
+    Ranges,
+    Region,
+    mem_map_bytes,
+)
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -23,7 +33,7 @@ from replay.arches.common import (
 )
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 PAGE_OFFSET: Final = 0x8000_0000
 DIRECT_END: Final = 0xC000_0000

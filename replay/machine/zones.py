@@ -12,13 +12,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from replay.arches.base import MiB
+from replay.machine.arches.base import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replay.layout import Layout
-    from replay.machine import Machine
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 RATIOS: Final = {"DMA": 256, "DMA32": 256, "Normal": 32}
 """lowmem_reserve_ratio: of what lies above a zone, one page in so many is kept in it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.events import HmtraceError
-from replay.arches import ARCHES
-from replay.arches.base import MAX_POOL, Layout, Region, Zone
+from replay.machine.arches import ARCHES
+from replay.machine.arches.base import MAX_POOL, Layout, Region, Zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 __all__ = [
     "Check",
@@ -44,7 +44,7 @@ def layout_of(machine: Machine) -> Layout:
     Parameters
     ----------
     machine
-        Any machine of an architecture in :data:`replay.arches.ARCHES`.
+        Any machine of an architecture in :data:`replay.machine.arches.ARCHES`.
 
     Returns
     -------

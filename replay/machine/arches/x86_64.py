@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.arches.base import (
+from replay.machine.arches.base import (
     PAGE,
     TOP,
     Arch,
@@ -23,13 +23,13 @@ from replay.arches.base import (
     Zone,
     align_down,
 )
-from replay.arches.common import AddressMap, Tlb, finish, frames, slots_of, usable_ram
-from replay.arches.i386 import FLUSH_CEILING, ram_for
-from replay.build import maps_lowmem
-from replay.flush_classes import full_flush_of
+from replay.machine.arches.common import AddressMap, Tlb, finish, frames, slots_of, usable_ram
+from replay.machine.arches.i386 import FLUSH_CEILING, ram_for
+from replay.machine.kconfig import maps_lowmem
+from replay.machine.tlb import full_flush_of
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 PAGE_OFFSET: Final = 0xFFFF_8880_0000_0000
 VMALLOC: Final = (0xFFFF_C900_0000_0000, 0xFFFF_E900_0000_0000 - 1)

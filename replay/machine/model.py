@@ -1,7 +1,7 @@
 """The machine that a trace is replayed on: one immutable description.
 
 Everything that follows from it (address map, limits, zones) is derived in
-:mod:`replay.layout`.
+:mod:`replay.machine.layout`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from collectors.events import HmtraceError
-from replay.arches import ARCHES
-from replay.arches.base import MAX_POOL, PAGE, GiB, MiB
 from replay.cost.formulas import Costs
-from replay.generations import DEFAULT, GENERATIONS
+from replay.machine.arches import ARCHES
+from replay.machine.arches.base import MAX_POOL, PAGE, GiB, MiB
+from replay.machine.generations import DEFAULT, GENERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.arches.base import Arch, Ranges
+    from replay.machine.arches.base import Arch, Ranges
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Machine:
     Attributes
     ----------
     arch
-        Key in :data:`replay.arches.ARCHES`: ``i386``, ``arm``.
+        Key in :data:`replay.machine.arches.ARCHES`: ``i386``, ``arm``.
     split
         Key in the architecture's split table: ``3g``, ``3g_opt``, ``2g``, ``2g_opt``, ``1g``; of
         architectures without such a choice the one that they have.
@@ -52,7 +52,7 @@ class Machine:
     reservetop
         ``reservetop=`` in bytes (i386).
     generation
-        Key in :data:`replay.generations.GENERATIONS`: a set of named behaviours.
+        Key in :data:`replay.machine.generations.GENERATIONS`: a set of named behaviours.
     config
         The CONFIG_* switches that are on, without the prefix, of those that matter; empty: the
         default of the distribution kernels that the architecture module names.
@@ -145,7 +145,7 @@ class Machine:
         HmtraceError
             If the facts name an architecture that hmtrace does not model.
         """
-        from replay.from_facts import describe
+        from replay.machine.from_facts import describe
 
         return describe(cls, values)
 
@@ -279,7 +279,7 @@ def _require_split(arch: Arch, split: str, pae: bool) -> None:  # noqa: FBT001
 
 def _require_layout(machine: Machine) -> None:
     """Fail now, with the option's name, rather than when the layout is asked for."""
-    from replay.layout import layout_of
+    from replay.machine.layout import layout_of
 
     layout = layout_of(machine)
     if layout.mem_map_bytes + 32 * MiB > layout.lowmem_bytes:

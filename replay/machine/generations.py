@@ -13,7 +13,7 @@ To add a generation: a line behind the one that it follows, with what it changes
 that did, and its name in the table; a behaviour that is new is a field here, which the generations
 before it have as it was, and a question in the model's code.
 
-What a build option changes, whatever the release, is in :mod:`replay.build`.
+What a build option changes, whatever the release, is in :mod:`replay.machine.kconfig`.
 """
 
 from __future__ import annotations

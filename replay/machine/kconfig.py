@@ -1,6 +1,6 @@
 """What the kernel's build options change in the model, whatever its release.
 
-Options are those of the capture's ``config`` (:attr:`replay.machine.Machine.config`).
+Options are those of the capture's ``config`` (:attr:`replay.machine.model.Machine.config`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from replay.generations import Generation
-    from replay.layout import Layout
-    from replay.machine import Machine
+    from replay.machine.generations import Generation
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 _GUARDED: Final = frozenset({"DEBUG_KMAP_LOCAL", "DEBUG_KMAP_LOCAL_FORCE_MAP", "DEBUG_HIGHMEM"})
 """lib/Kconfig.debug: the other two select DEBUG_KMAP_LOCAL."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.events import HmtraceError
-from replay.arches.base import (
+from replay.machine.arches.base import (
     PAGE,
     PAGE_SHIFT,
     TOP,
@@ -24,7 +24,7 @@ from replay.arches.base import (
     align_down,
     align_up,
 )
-from replay.arches.common import (
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -32,12 +32,12 @@ from replay.arches.common import (
     slots_of,
     usable_ram,
 )
-from replay.build import has_kmap_atomic, is_realtime
-from replay.flush_classes import is_broadcast
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import has_kmap_atomic, is_realtime
+from replay.machine.tlb import is_broadcast
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 SPLITS: Final = {
     "3g": 0xC000_0000,

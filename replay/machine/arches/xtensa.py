@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collectors.events import HmtraceError
-from replay.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, Region, align_down
-from replay.arches.common import (
+from replay.machine.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, Region, align_down
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -25,7 +25,7 @@ from replay.arches.common import (
 )
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 SPLITS: Final = {"128m": 0xD000_0000, "256m": 0xB000_0000, "512m": 0xA000_0000}
 """Named after the size of the cached segment (XTENSA_KSEG_MMU_V2, _256M, _512M)."""

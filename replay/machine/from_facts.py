@@ -1,4 +1,4 @@
-"""From what a capture's files say to a :class:`replay.machine.Machine`."""
+"""From what a capture's files say to a :class:`replay.machine.model.Machine`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.events import HmtraceError
-from replay.arches import ARCHES
-from replay.arches.base import PAGE_SHIFT, GiB, MiB
-from replay.flush_classes import class_of
-from replay.generations import DEFAULT, generation_for, was_observed
+from replay.machine.arches import ARCHES
+from replay.machine.arches.base import PAGE_SHIFT, GiB, MiB
+from replay.machine.generations import DEFAULT, generation_for, was_observed
+from replay.machine.tlb import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.arches.base import Arch
-    from replay.machine import Machine
+    from replay.machine.arches.base import Arch
+    from replay.machine.model import Machine
 
 
 def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
-    """Describe a machine; see :meth:`replay.machine.Machine.from_facts`."""
-    from replay.seen import complete, switches
+    """Describe a machine; see :meth:`replay.machine.model.Machine.from_facts`."""
+    from replay.machine.from_addresses import complete, switches
 
     values, assumed = complete(values, kind)
     arch = _arch(values, assumed)
@@ -81,7 +81,7 @@ def _possible(machine: Machine, arch: Arch, assumed: list[str]) -> Machine:
 
     Files can be damaged, or be of two machines.
     """
-    from replay.layout import layout_of
+    from replay.machine.layout import layout_of
 
     nothing: dict[str, Any] = {}
     options = {"vmalloc": None, "highmem": None, "mem": None, "reservetop": None}
@@ -242,7 +242,7 @@ def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
 
 def _fit_border(machine: Machine, values: Mapping[str, Any], assumed: list[str]) -> Machine:
     """Without a command line, find the ``vmalloc=`` that explains the observed border."""
-    from replay.layout import layout_of
+    from replay.machine.layout import layout_of
 
     observed = values.get("lowmem_end_pfn")
     if observed is None or "cmdline" in values:

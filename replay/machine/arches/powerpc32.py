@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collectors.events import HmtraceError
-from replay.arches.base import (
+from replay.machine.arches.base import (
     TOP,
     Arch,
     GiB,
@@ -26,7 +26,7 @@ from replay.arches.base import (
     align_down,
     align_up,
 )
-from replay.arches.common import (
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -38,7 +38,7 @@ from replay.arches.common import (
 )
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 SPLITS: Final = {"3g": 0xC000_0000, "2g": 0x8000_0000, "1g": 0x4000_0000}
 """PAGE_OFFSET is any number (CONFIG_PAGE_OFFSET_BOOL); these are the usual ones."""

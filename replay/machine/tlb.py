@@ -14,8 +14,8 @@ from collectors.events import HmtraceError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from replay.arches.base import Layout
-    from replay.machine import Machine
+    from replay.machine.arches.base import Layout
+    from replay.machine.model import Machine
 
 X86_FULL_FLUSH: Final = {
     "invpcid": "full_flush_invpcid",
@@ -68,7 +68,9 @@ _CLASSES: Final = {
 
 
 def class_of(arch: str, values: Mapping[str, Any]) -> str:
-    """:attr:`replay.machine.Machine.tlb_flush` by the facts of a capture; empty if they are silent.
+    """The class of flush that the facts of a capture tell; empty if they are silent.
+
+    It becomes :attr:`replay.machine.model.Machine.tlb_flush`.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.arches.base import Arch, GiB, KiB, Layout, MiB, Ranges, Region, align_down
-from replay.arches.common import (
+from replay.machine.arches.base import Arch, GiB, KiB, Layout, MiB, Ranges, Region, align_down
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -25,7 +25,7 @@ from replay.arches.common import (
 )
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 KSEG0: Final = 0x8000_0000
 KSEG1: Final = 0xA000_0000

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.events import HmtraceError
-from replay.arches.base import (
+from replay.machine.arches.base import (
     PAGE,
     PAGE_SHIFT,
     TOP,
@@ -26,19 +26,19 @@ from replay.arches.base import (
     align_down,
     align_up,
 )
-from replay.arches.common import (
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
     slots_of,
     usable_ram,
 )
-from replay.build import maps_lowmem
-from replay.flush_classes import full_flush_of
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import maps_lowmem
+from replay.machine.tlb import full_flush_of
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 SPLITS: Final = {
     "3g": 0xC000_0000,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.arches.base import PAGE, TOP, Arch, GiB, Layout, MiB, Ranges, align_down
-from replay.arches.common import (
+from replay.machine.arches.base import PAGE, TOP, Arch, GiB, Layout, MiB, Ranges, align_down
+from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
@@ -22,7 +22,7 @@ from replay.arches.common import (
 )
 
 if TYPE_CHECKING:
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 KERNEL_START: Final = 0xC000_0000
 LOWMEM_SIZE: Final = 0x3000_0000

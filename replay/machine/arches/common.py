@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.events import HmtraceError
-from replay.arches.base import (
+from replay.machine.arches.base import (
     PAGE,
     TOP,
     GiB,
@@ -24,13 +24,19 @@ from replay.arches.base import (
     ram_between,
     vmap_block_pages,
 )
-from replay.build import LocalSlots, has_kmap_atomic, is_realtime, local_slots, maps_lowmem
-from replay.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import (
+    LocalSlots,
+    has_kmap_atomic,
+    is_realtime,
+    local_slots,
+    maps_lowmem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 _TOO_LARGE: Final = "fewer CPUs (NR_CPUS), pool slots or page sizes leave more room"
 

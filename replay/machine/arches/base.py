@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replay.machine import Machine
+    from replay.machine.model import Machine
 
 KiB: Final = 1 << 10
 MiB: Final = 1 << 20
@@ -112,7 +112,7 @@ class Layout:
     kmap_high_get
         kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
     kmap_force_map
-        kmap_local gives lowmem pages slots too (:func:`replay.build.maps_lowmem`).
+        kmap_local gives lowmem pages slots too (:func:`replay.machine.kconfig.maps_lowmem`).
     pkmap_colours
         Colours of the pool, a power of two: a page of colour c may take only the slots c modulo
         the number of colours (mm/highmem.c: get_next_pkmap_nr, with asm/highmem.h of xtensa).
@@ -129,7 +129,7 @@ class Layout:
         Page-table isolation is on (i386 with PAE only): a single-page flush is done twice, for
         the kernel's and for the user's half (arch/x86/mm/tlb.c: flush_tlb_one_kernel).
     x86_flush
-        How an x86 CPU drops its whole TLB (:data:`replay.flush_classes.X86_FULL_FLUSH`); empty on
+        How an x86 CPU drops its whole TLB (:data:`replay.machine.tlb.X86_FULL_FLUSH`); empty on
         others.
     notes
         What the kernel would say: options ignored, RAM dropped.
@@ -213,7 +213,7 @@ class Arch:
     Attributes
     ----------
     name
-        Key in :data:`replay.arches.ARCHES`.
+        Key in :data:`replay.machine.arches.ARCHES`.
     splits
         Split to PAGE_OFFSET, the usual one first.
     pae_splits
