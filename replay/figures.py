@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replay.arena.tally import ArenaTally
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import ArenaOutcome, LocalOutcome, PoolOutcome, Site
-    from replay.pool_tally import PoolTally
+    from replay.pool.tally import PoolTally
     from replay.survey import Survey
+    from replay.trace.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Figures:
     sites
         Call sites.
     initial_state
-        As in :class:`replay.pool.PoolReplay`.
+        As in :class:`replay.pool.replay.PoolReplay`.
     beyond
         Number of values that no such machine has.
     remarks

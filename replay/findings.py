@@ -22,10 +22,10 @@ from replay.words import counted, duration, grouped, percent, size, times
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome
+    from replay.trace.losses import Loss
 
 SEVERITIES: Final = ("problem", "warning", "info")
 """Worst first."""

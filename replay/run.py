@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from collectors.events import require_events
-from replay.bounds import within_bounds
 from replay.local.whole import LocalReplay, replay_locals
-from replay.loss import gaps_of
 from replay.machine.layout import layout_of
-from replay.pool import PoolReplay, replay_pool, state_from, window_of
+from replay.pool.replay import PoolReplay, replay_pool, state_from, window_of
 from replay.survey import survey
-from replay.wide import narrow_events, narrowed
+from replay.trace.bounds import within_bounds
+from replay.trace.losses import gaps_of
+from replay.trace.sanitise import narrow_events, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import polars as pl
 
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.survey import Survey
+    from replay.trace.losses import Loss
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.kernels.pool import Pool
+    from replay.pool.loops.highmem import Pool
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PoolWindow:
 
     def pool(self, pages: int = 0, colour: NDArray[np.int64] | None = None) -> Pool:
         """An empty pool for pages of these colours."""
-        from replay.kernels.pool import new_pool
+        from replay.pool.loops.highmem import new_pool
 
         if colour is None:
             colour = np.zeros(pages, np.int64)
@@ -70,7 +70,7 @@ class PoolWindow:
         pages, colour
             How many pages have numbers, and the colour of each.
         """
-        from replay.kernels.pool import LAST, place
+        from replay.pool.loops.highmem import LAST, place
 
         pool = self.pool(pages, colour)
         if state is None:
@@ -174,7 +174,7 @@ def survey(
     -------
     Survey
     """
-    from replay.pool_calls import POOL_CALLS, is_anonymous, is_window_flush
+    from replay.pool.calls import POOL_CALLS, is_anonymous, is_window_flush
 
     table = events.lazy()
     of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()

@@ -11,8 +11,8 @@ from replay.words import counted, grouped, times
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from replay.loss import Loss
     from replay.outcome import Outcome, PoolOutcome
+    from replay.trace.losses import Loss
 
 
 def trace_findings(

@@ -12,11 +12,11 @@ from replay.arena.replay import replay_arena
 from replay.arena.result import CERTAIN, WRONG
 from replay.machine.kconfig import is_realtime, kernel_words
 from replay.machine.layout import Check, check
-from replay.pictures import arena_picture, pool_picture
-from replay.pool import window_of
-from replay.pool_calls import is_mapping
+from replay.pool.calls import is_mapping
+from replay.pool.picture import arena_picture, pool_picture
+from replay.pool.replay import window_of
 from replay.run import Replayed, replay_events
-from replay.tasks import finished_by
+from replay.trace.tasks import finished_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arena.result import ArenaReplay
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.trace.losses import Loss
 
 
 FOR_EVER: Final = pl.lit(np.iinfo(np.uint64).max, pl.UInt64)
@@ -65,7 +65,7 @@ class Passes:
 class Divergence:
     """The first address that the model does not explain.
 
-    `picture` shows what lies around it (:mod:`replay.pictures`); None for local mappings.
+    `picture` shows what lies around it (:mod:`replay.pool.picture`); None for local mappings.
     """
 
     op: str
@@ -213,8 +213,8 @@ class Result:
 
 
 def pool_result(calls: NDArray[np.void], layout: Layout) -> Result:
-    """Verdicts on calls of the pool (:data:`replay.pool_calls.CALL`) that are over."""
-    from replay.kernels.placing import INITIAL, ORDERED
+    """Verdicts on calls of the pool (:data:`replay.pool.calls.CALL`) that are over."""
+    from replay.pool.loops.placing import INITIAL, ORDERED
 
     # an address outside the pool counts as wrong
     counted = is_mapping(calls) & (calls["vaddr"] >= 0)
@@ -279,7 +279,7 @@ def passes_result(
     Parameters
     ----------
     flushed
-        Per traced run, as :attr:`replay.linearise.PoolSequence.pass_flushed`.
+        Per traced run, as :attr:`replay.pool.linearise.PoolSequence.pass_flushed`.
     at_pass, freed
         Per operation of the pool: the traced run that it belongs to, and the slots it freed.
     ordered

@@ -17,12 +17,12 @@ from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import LocalStacks, reuses, takes_slot
 from replay.local.whole import direct_of, switch_hook
-from replay.loss import gaps_of
 from replay.machine.kconfig import is_realtime, kernel_words
 from replay.machine.layout import check, layout_of
-from replay.pool import MISFITS, state_from, window_of
+from replay.pool.replay import MISFITS, state_from, window_of
 from replay.survey import survey
-from replay.tasks import finished_by
+from replay.trace.losses import gaps_of
+from replay.trace.tasks import finished_by
 from replay.validate import (
     FOR_EVER,
     Divergence,
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.lock_order import Piece
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.pool.lock_order import Piece
     from replay.survey import PoolState, Survey
+    from replay.trace.losses import Loss
     from replay.walk import Window
 
 _NO_STATE: Final = "replayed window by window: the state there was not kept"

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from collectors.events import HmtraceError, require_events
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
-from replay.bounds import within_bounds
 from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks
 from replay.local.tally import LocalTally
 from replay.local.whole import switch_hook
-from replay.lock_order import LockOrder
-from replay.loss import gaps_of
 from replay.machine.layout import layout_of
 from replay.observed import ObservedTally
-from replay.pool import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
+from replay.pool.lock_order import LockOrder
+from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites import SiteTally
 from replay.survey import survey
-from replay.wide import narrow_events, narrowed
+from replay.trace.bounds import within_bounds
+from replay.trace.losses import gaps_of
+from replay.trace.sanitise import narrow_events, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.local.stacks import LocalPiece
-    from replay.lock_order import Piece
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome, PoolOutcome
-    from replay.pool_tally import PoolTally
+    from replay.pool.lock_order import Piece
+    from replay.pool.tally import PoolTally
     from replay.survey import PoolState, Survey
+    from replay.trace.losses import Loss
 
 WINDOW_ROWS: Final = 1 << 18
 """Rows of the event table that are looked at together: about 0.2 GB of memory."""
@@ -177,7 +177,7 @@ class Window(NamedTuple):
     last
         Whether nothing comes behind it.
     beyond
-        Number of values that no machine has (:func:`replay.bounds.within_bounds`).
+        Number of values that no machine has (:func:`replay.trace.bounds.within_bounds`).
     """
 
     table: pl.DataFrame
@@ -283,7 +283,7 @@ class PoolPart:
     misfits
         Calls so far whose address no order explains.
     initial_state
-        As in :class:`replay.pool.PoolReplay`.
+        As in :class:`replay.pool.replay.PoolReplay`.
     """
 
     def __init__(
@@ -300,11 +300,11 @@ class PoolPart:
 
         Returns
         -------
-        Piece, ndarray of int32, ndarray of replay.pool_calls.CALL
+        Piece, ndarray of int32, ndarray of replay.pool.calls.CALL
             What it settled, the slots that each operation freed (-1: no flush), and the calls
             that are over.
         """
-        from replay.kernels.placing import DIVERGED
+        from replay.pool.loops.placing import DIVERGED
 
         piece = self.order.feed(window.table, window.first_row, last=window.last)
         _, _, freed = self._run.take(piece, last=window.last)

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
     from replay.arena.tally import ArenaTally
     from replay.arena_whatif import ArenaForecast
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
     from replay.survey import PoolState
+    from replay.trace.losses import Loss
     from replay.walk import Window
     from replay.whatif_pages import High
     from replay.whatif_pool import PoolThere

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from replay.local.stacks import takes_slot
-from replay.numbering import Numbering
-from replay.pool_calls import UNKNOWN_PAGE
+from replay.pool.calls import UNKNOWN_PAGE
+from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class Placing:
             The window.
         first_row
             Number of its first row.
-        calls : ndarray of replay.pool_calls.CALL
+        calls : ndarray of replay.pool.calls.CALL
             The pool's calls that are of interest, those of the window among them.
         """
         maps = table.with_row_index("row", first_row).filter(pl.col("op") == "kmap_local")

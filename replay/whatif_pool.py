@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from replay.numbering import Numbering
-from replay.pool_calls import CALL
-from replay.pool_tally import BINS, PoolTally
-from replay.spooled_rows import SpooledRows
+from replay.pool.calls import CALL
+from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolWindow
+from replay.trace.numbering import Numbering
+from replay.trace.spool import SpooledRows
 from replay.walk import PoolPart
 from replay.whatif_pages import page_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.kernels.closed import Done, Load, Loop
-    from replay.kernels.sequence import Gauges
-    from replay.lock_order import Piece
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import PoolOutcome
+    from replay.pool.lock_order import Piece
+    from replay.pool.loops.closed import Done, Load, Loop
+    from replay.pool.loops.sequence import Gauges
     from replay.survey import PoolState, Survey
     from replay.walk import Window
     from replay.whatif_pages import High, Placing
@@ -86,8 +86,8 @@ class PoolCallsThere(PoolPart):
         same_kernel: bool,
         same_pool: bool,
     ) -> None:
-        from replay.kernels import closed as kernel
-        from replay.kernels import sequence
+        from replay.pool.loops import closed as kernel
+        from replay.pool.loops import sequence
 
         super().__init__(layout, found, state, losses)
         self.high: High
@@ -112,8 +112,8 @@ class PoolCallsThere(PoolPart):
 
     def _write_down(self, piece: Piece) -> None:
         """Add a piece's calls; the first attempt of a kmap() is where it comes in."""
-        from replay.kernels import closed as kernel
-        from replay.kernels.sequence import GET, MAP, UNMAP
+        from replay.pool.loops import closed as kernel
+        from replay.pool.loops.sequence import GET, MAP, UNMAP
 
         code, call = piece.operations[:, 0], piece.call
         is_call = np.isin(code, (MAP, UNMAP, GET)) & (call >= 0)
@@ -162,9 +162,9 @@ class PoolCallsThere(PoolPart):
 
     def replay(self, target: Machine, layout: Layout, *, closed: bool) -> PoolThere:
         """Serve the calls on the other machine's pool, once the trace is over."""
-        from replay.kernels import closed as kernel
-        from replay.kernels.pool import USED
-        from replay.kernels.sequence import new_gauges
+        from replay.pool.loops import closed as kernel
+        from replay.pool.loops.highmem import USED
+        from replay.pool.loops.sequence import new_gauges
 
         load = self._load()
         slots, colours = max(layout.pkmap_slots, 1), layout.pkmap_colours
@@ -199,7 +199,7 @@ class PoolCallsThere(PoolPart):
         still_used: int,
         stuck: int,
     ) -> PoolThere:
-        from replay.kernels import closed as kernel
+        from replay.pool.loops import closed as kernel
 
         # Passes of attempts that failed are not told apart by how many slots they freed.
         tally.freed_by_wraps[1] += loop.reg[kernel.FREEING]
@@ -214,7 +214,7 @@ class PoolCallsThere(PoolPart):
 
     def _load(self) -> Load:
         """The calls with their followers."""
-        from replay.kernels import closed as kernel
+        from replay.pool.loops import closed as kernel
 
         load = kernel.load_of(self._calls.view())
         later = np.full(max(self._tasks.count, 1), -1, np.int64)
@@ -226,8 +226,8 @@ class PoolCallsThere(PoolPart):
 
 def _count(tally: PoolTally, done: Done, number: int, pids: NDArray[np.int64]) -> int:
     """Count calls that are over; return how many were never served."""
-    from replay.kernels.pool import ASLEEP
-    from replay.kernels.sequence import MAP
+    from replay.pool.loops.highmem import ASLEEP
+    from replay.pool.loops.sequence import MAP
 
     code, task, result, scanned, freed, sleeps, wait = (
         getattr(done, name)[:number]

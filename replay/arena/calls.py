@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from replay.tasks import own_events
+from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from replay.pool import window_of
-from replay.pool_calls import is_window_flush
-from replay.tasks import own_events
+from replay.pool.calls import is_window_flush
+from replay.pool.replay import window_of
+from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from replay.pool_calls import is_window_flush
+from replay.pool.calls import is_window_flush
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,8 +17,8 @@ from collectors.events import HmtraceError
 from replay.cost.formulas import drop_all_ns
 from replay.figures import is_emulated
 from replay.machine.tlb import X86_FULL_FLUSH
-from replay.pool import window_of
-from replay.pool_calls import is_window_flush
+from replay.pool.calls import is_window_flush
+from replay.pool.replay import window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -239,7 +239,7 @@ def _pool_kinds(
     done: Replayed, events: pl.DataFrame, probes: float, figures: dict[str, float]
 ) -> Iterator[tuple[str, Durations, dict[str, float]]]:
     """kmap() by what it had to do; calls that slept are none of these."""
-    from replay.kernels.sequence import ASLEEP, MAP
+    from replay.pool.loops.sequence import ASLEEP, MAP
 
     pool, costs = done.pool, done.machine.costs
     sequence = pool.sequence

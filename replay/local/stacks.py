@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from collectors.events import IN_INTERRUPT
-from replay.pool import window_of
-from replay.pool_calls import is_reuse
+from replay.pool.calls import is_reuse
+from replay.pool.replay import window_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -59,9 +59,9 @@ def local_stacks(events: int) -> Case:
 
 def waiting(events: int) -> Case:
     """Forty tasks on a pool of 32 slots: most calls wait, closed loop."""
-    from replay.kernels import closed as kernel
-    from replay.kernels.pool import new_pool
-    from replay.kernels.sequence import MAP, UNMAP, new_gauges
+    from replay.pool.loops import closed as kernel
+    from replay.pool.loops.highmem import new_pool
+    from replay.pool.loops.sequence import MAP, UNMAP, new_gauges
 
     draw = np.random.default_rng(2)
     pairs = events // 2

@@ -32,7 +32,7 @@ MAP, UNMAP = 0, 1
 
 
 def rows(codes: NDArray[np.int64], pages: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Operations as replay.kernels.sequence has them: code, page, slot, count."""
+    """Operations as replay.pool.loops.sequence has them: code, page, slot, count."""
     table = np.zeros((codes.size, 4), np.int64)
     table[:, 0], table[:, 1] = codes, pages
     return table
@@ -75,8 +75,8 @@ SEQUENCES = {"not full": few, "nearly full": nearly_full, "full": full}
 
 def work(operations: NDArray[np.int64], bins: int) -> Callable[[], dict[str, int]]:
     """One replay from an empty pool; it gives figures that do not depend on how it ran."""
-    from replay.kernels.pool import new_pool
-    from replay.kernels.sequence import new_gauges, run
+    from replay.pool.loops.highmem import new_pool
+    from replay.pool.loops.sequence import new_gauges, run
 
     events = len(operations)
     times = np.arange(events, dtype=np.int64) * 700

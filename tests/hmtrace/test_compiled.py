@@ -36,7 +36,7 @@ def test_changed_source_changes_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_
         "replay/__init__.py": "",
         "replay/slots.py": "SLOTS = 512\n",
         "replay/report.py": "TITLE = 1\n",
-        "replay/pool.py": (
+        "replay/pool/replay.py": (
             "from collectors import layout\nfrom replay.slots import (\n    SLOTS,\n)\n\n"
             "if __debug__:\n    from replay import report\n\n\n@kernel\ndef run(): ...\n"
         ),
@@ -46,7 +46,7 @@ def test_changed_source_changes_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(compiled, "__file__", str(tmp_path / "hmtrace" / "compiled.py"))
     seen = {compiled.source_digest()}
-    for name in ("collectors/layout.py", "replay/slots.py", "replay/pool.py"):
+    for name in ("collectors/layout.py", "replay/slots.py", "replay/pool/replay.py"):
         (tmp_path / name).write_text(files[name] + "# changed\n")
         seen.add(compiled.source_digest())
     assert len(seen) == 4
@@ -56,7 +56,7 @@ def test_changed_source_changes_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_the_model_and_the_scanners_are_among_the_compiled() -> None:
     found = compiled.compiled_modules(compiled._sources())
-    assert {"replay.kernels.pool", "collectors.text.scan", "collectors.probes"} <= found
+    assert {"replay.pool.loops.highmem", "collectors.text.scan", "collectors.probes"} <= found
 
 
 def test_the_users_choice_stays(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:

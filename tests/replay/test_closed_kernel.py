@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from replay.kernels import closed
-from replay.kernels.pool import ASLEEP, new_pool
-from replay.kernels.sequence import MAP, UNMAP, new_gauges
+from replay.pool.loops import closed
+from replay.pool.loops.highmem import ASLEEP, new_pool
+from replay.pool.loops.sequence import MAP, UNMAP, new_gauges
 
 WAKE = 5
 

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from replay import pool_stream
-from replay.kernels.placing import DIVERGED
-from replay.lock_order import LockOrder
-from replay.pool import PoolRun
+from replay.pool import stream as pool_stream
+from replay.pool.lock_order import LockOrder
+from replay.pool.loops.placing import DIVERGED
+from replay.pool.replay import PoolRun
 from replay.survey import PoolState, PoolWindow, survey
 from tests.replay.oracle import BASE, simulate
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.kernels.placing import DIVERGED, INITIAL, ORDERED
-from replay.linearise import linearise
-from replay.pool import PoolReplay, _replay
+from replay.pool.linearise import linearise
+from replay.pool.loops.placing import DIVERGED, INITIAL, ORDERED
+from replay.pool.replay import PoolReplay, _replay
 from replay.survey import PoolState, PoolWindow
 from tests.replay.oracle import BASE, PAGE, Run, simulate
 

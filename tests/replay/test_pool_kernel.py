@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from replay.kernels import pool as k
-from replay.kernels import sequence
+from replay.pool.loops import highmem as k
+from replay.pool.loops import sequence
 from replay.survey import PoolWindow
 
 A, B, C, D, E, X = range(6)

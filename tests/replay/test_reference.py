@@ -13,7 +13,7 @@ import numpy as np
 from replay.local.whole import replay_locals
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.pool import replay_pool
+from replay.pool.replay import replay_pool
 from tests.replay.oracle import BASE, simulate
 
 ROOT = Path(__file__).parents[2]

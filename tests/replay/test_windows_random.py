@@ -10,9 +10,9 @@ import pytest
 
 from collectors.events import OPS, SCHEMA
 from hmtrace.report.document import outcome_document
-from replay import pool_stream
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.pool import stream as pool_stream
 from replay.validate import validate
 from replay.validate_windows import validate_windows
 from replay.walk import replay

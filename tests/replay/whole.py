@@ -13,18 +13,18 @@ from replay.figures import Figures, outcome_from
 from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
-from replay.pool import window_of
+from replay.pool.replay import window_of
 from replay.sites import SiteTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replay.local.whole import LocalReplay
-    from replay.loss import Loss
     from replay.machine.layout import Layout
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
     from replay.run import Replayed
     from replay.survey import PoolWindow
+    from replay.trace.losses import Loss
 
 
 def outcome_of(

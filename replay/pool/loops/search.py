@@ -1,6 +1,6 @@
 """Searching the lock order: go the likely way, and back where it leads to a contradiction.
 
-:mod:`replay.kernels.order` has an open question wherever two things explain an observed address
+:mod:`replay.pool.loops.order` has an open question wherever two things explain an observed address
 (another call came first, or a kunmap() came later). It goes the likely way. When an address
 cannot be explained any more, the events since the checkpoint are gone through again with one
 question answered the other way, the latest first; an answer that leads further is kept.
@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.compiled import kernel
-from replay.kernels.order import handle
-from replay.kernels.placing import (
+from replay.pool.loops.order import handle
+from replay.pool.loops.placing import (
     DIVERGED_CALLS,
     DIVERGED_PASSES,
     ENTER_MAP,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from replay.kernels.pool import Pool
+    from replay.pool.loops.highmem import Pool
 
 SHORTEST = 48
 """Events between checkpoints where nothing is pending."""
@@ -60,7 +60,7 @@ EFFORT = 2
 
 
 class Checkpoint(NamedTuple):
-    """State to go back to: copies of what :class:`~replay.kernels.placing.Work` has.
+    """State to go back to: copies of what :class:`~replay.pool.loops.placing.Work` has.
 
     `best` are the answers that led furthest so far.
     """
@@ -206,7 +206,7 @@ def order(
     c
         Room for a checkpoint.
     snapshot, calls, kinds, who
-        As for :func:`replay.kernels.order.handle`.
+        As for :func:`replay.pool.loops.order.handle`.
     start, stop
         Positions in the stream. (A constant in the code would be a type of its own to numba, and
         everything called with it be compiled twice.)

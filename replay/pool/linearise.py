@@ -1,7 +1,7 @@
 """From the event table to a sequence of pool operations in lock order, in one go.
 
 Who needs single calls (validation, what-if replays) has the whole sequence; figures alone can be
-had piece by piece (:mod:`replay.walk`). Both are ordered by :mod:`replay.lock_order`.
+had piece by piece (:mod:`replay.walk`). Both are ordered by :mod:`replay.pool.lock_order`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from replay.lock_order import LockOrder
-from replay.pool_calls import GET_CODE, is_window_flush, pass_flushed, passes_of
+from replay.pool.calls import GET_CODE, is_window_flush, pass_flushed, passes_of
+from replay.pool.lock_order import LockOrder
 from replay.survey import survey
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.lock_order import Piece
+    from replay.pool.lock_order import Piece
     from replay.survey import PoolState, PoolWindow
 
 
@@ -94,7 +94,7 @@ class PoolSequence:
 
     @property
     def operations(self) -> NDArray[np.int64]:
-        """For :func:`replay.kernels.sequence.run`, shape (n, 4)."""
+        """For :func:`replay.pool.loops.sequence.run`, shape (n, 4)."""
         return self.piece.operations
 
     @property

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 
 from replay.compiled import inlined, kernel
-from replay.kernels.pool import ASLEEP, FREED, SCANNED, STALE, USED, Pool, colour_of
-from replay.kernels.sequence import MAP, UNMAP, Gauges, observe, step
+from replay.pool.loops.highmem import ASLEEP, FREED, SCANNED, STALE, USED, Pool, colour_of
+from replay.pool.loops.sequence import MAP, UNMAP, Gauges, observe, step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

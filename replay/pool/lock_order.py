@@ -2,9 +2,9 @@
 
 :class:`LockOrder` is fed the event table in pieces and gives the pool's operations in lock order,
 as far as nothing that comes later can change it. Where the pieces end makes no difference: the
-search (:mod:`replay.kernels.search`) goes on from its last checkpoint, and what it may still put
+search (:mod:`replay.pool.loops.search`) goes on from its last checkpoint, and what it may still put
 elsewhere is held back. How much that can be is bounded by the constants of
-:mod:`replay.pool_stream` and :mod:`replay.kernels.search`, not by the trace.
+:mod:`replay.pool.stream` and :mod:`replay.pool.loops.search`, not by the trace.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from collectors.events import HmtraceError
-from replay.pool_calls import GET_CODE
-from replay.pool_stream import PoolStream
+from replay.pool.calls import GET_CODE
+from replay.pool.stream import PoolStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from replay.kernels.placing import Work
-    from replay.kernels.pool import Pool
-    from replay.kernels.search import Checkpoint
-    from replay.pool_stream import Known
+    from replay.pool.loops.highmem import Pool
+    from replay.pool.loops.placing import Work
+    from replay.pool.loops.search import Checkpoint
+    from replay.pool.stream import Known
     from replay.survey import PoolFacts, PoolState, PoolWindow
 
 _ROWS_PER_EVENT: Final = 64
@@ -42,7 +42,7 @@ class Piece:
     Attributes
     ----------
     operations : ndarray of int64, shape (n, 4)
-        For :func:`replay.kernels.sequence.run`.
+        For :func:`replay.pool.loops.sequence.run`.
     time : ndarray of int64, shape (n,)
         When, in ns of the trace clock; never falls.
     call : ndarray of int64, shape (n,)
@@ -51,7 +51,7 @@ class Piece:
         Number of the traced flush that this operation belongs to, -1 none.
     flushed : ndarray of bool, shape (n,)
         Whether a TLB flush of the window followed that traced flush.
-    calls : ndarray of replay.pool_calls.CALL
+    calls : ndarray of replay.pool.calls.CALL
         The calls; what the replay finds out is to be written into them.
     pages : ndarray of uint64
         The page that each page number of the operations stands for, ascending.
@@ -73,7 +73,7 @@ class Piece:
 
 
 class _Carry(NamedTuple):
-    """State of the search between two pieces; see :class:`replay.kernels.placing.Work`.
+    """State of the search between two pieces; see :class:`replay.pool.loops.placing.Work`.
 
     Pages are numbers in `LockOrder._pages`, calls are indices of the stream's calls.
     """
@@ -112,7 +112,7 @@ class LockOrder:
         state: PoolState | None = None,
         losses: Sequence[int] = (),
     ) -> None:
-        from replay.kernels import search
+        from replay.pool.loops import search
 
         self._window = window
         self._facts = facts
@@ -128,21 +128,21 @@ class LockOrder:
     @property
     def moved_unmaps(self) -> int:
         """Kunmaps that were put behind a flush by what was observed."""
-        from replay.kernels.placing import MOVED_UNMAPS
+        from replay.pool.loops.placing import MOVED_UNMAPS
 
         return int(self._carry.reg[MOVED_UNMAPS])
 
     @property
     def told_passes(self) -> int:
         """Flushes whose TLB flush, or its absence, decided the order of calls."""
-        from replay.kernels.placing import TOLD_PASSES
+        from replay.pool.loops.placing import TOLD_PASSES
 
         return int(self._carry.reg[TOLD_PASSES])
 
     @property
     def assumed_free(self) -> int:
         """New mappings of slots whose initial state was not known."""
-        from replay.kernels.placing import ASSUMED_FREE
+        from replay.pool.loops.placing import ASSUMED_FREE
 
         return int(self._carry.reg[ASSUMED_FREE])
 
@@ -152,7 +152,7 @@ class LockOrder:
         Parameters
         ----------
         events, first_row, last
-            As for :meth:`replay.pool_stream.PoolStream.take`.
+            As for :meth:`replay.pool.stream.PoolStream.take`.
 
         Raises
         ------
@@ -170,7 +170,7 @@ class LockOrder:
 
     def forget(self) -> NDArray[np.void]:
         """Drop what the last piece settled; return the calls that are over."""
-        from replay.kernels.placing import CALL, KEY, PASS_KEY, SUB
+        from replay.pool.loops.placing import CALL, KEY, PASS_KEY, SUB
 
         carry = self._carry
         in_limbo = carry.limbo_page >= 0
@@ -195,7 +195,7 @@ class LockOrder:
 
     def _number_pages(self) -> None:
         """Give a number to every page that is still of interest, and rename what is carried."""
-        from replay.kernels.placing import PAGE
+        from replay.pool.loops.placing import PAGE
 
         carry, old = self._carry, self._pages
         live = np.concatenate([carry.pool.page, carry.limbo_page, carry.held[:, PAGE]])
@@ -230,7 +230,7 @@ class LockOrder:
 
     def _search(self, known: Known, snapshot: Pool, *, last: bool) -> Work:
         """Go on with the search up to where later events could tell something."""
-        from replay.kernels import search
+        from replay.pool.loops import search
 
         calls = self._stream.calls
         page = np.searchsorted(self._pages, calls["page"]).astype(np.int64)
@@ -256,8 +256,8 @@ class LockOrder:
 
     def _settled(self, work: Work, known: Known, snapshot: Pool) -> Piece:
         """Split the output into what is settled, as a piece, and what may still change."""
-        from replay.kernels import placing as kernel
-        from replay.kernels.sequence import GET, MAP
+        from replay.pool.loops import placing as kernel
+        from replay.pool.loops.sequence import GET, MAP
 
         reg = work.reg
         unmaps = work.unmaps[: reg[kernel.N_UNMAPS]]
@@ -306,7 +306,7 @@ class LockOrder:
 
     def _fresh_work(self, capacity: int) -> Work:
         """State of the search as carried, with room for `capacity` operations."""
-        from replay.kernels import placing as kernel
+        from replay.pool.loops import placing as kernel
 
         carry, calls = self._carry, self._stream.calls
         n = calls.size
@@ -341,7 +341,7 @@ class LockOrder:
 
 def over_pages(pool: Pool, pages: int, colour: NDArray[np.int64]) -> Pool:
     """A copy of a pool with room for `pages` page numbers of these colours."""
-    from replay.kernels.pool import LAST
+    from replay.pool.loops.highmem import LAST
 
     slot = np.full(pages, -1, np.int64)
     mapped = np.flatnonzero(pool.page >= 0)
@@ -352,7 +352,7 @@ def over_pages(pool: Pool, pages: int, colour: NDArray[np.int64]) -> Pool:
 
 def _nothing(window: PoolWindow) -> _Carry:
     """State of the search before the first event."""
-    from replay.kernels import placing as kernel
+    from replay.pool.loops import placing as kernel
 
     none = np.zeros(0, np.int64)
     slots = window.slots
@@ -371,7 +371,7 @@ def _nothing(window: PoolWindow) -> _Carry:
 
 def _checkpoint(work: Work) -> Checkpoint:
     """Room for a checkpoint of `work`."""
-    from replay.kernels.search import Checkpoint
+    from replay.pool.loops.search import Checkpoint
 
     return Checkpoint(
         counts=np.zeros_like(work.pool.counts),

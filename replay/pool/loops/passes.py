@@ -11,7 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replay.compiled import kernel
-from replay.kernels.placing import (
+from replay.pool.loops.highmem import (
+    LAST,
+    STALE,
+    colour_of,
+    drop,
+    flush_all_zero_pkmaps,
+    kunmap_high,
+    lane,
+    next_free,
+    place,
+    set_count,
+)
+from replay.pool.loops.placing import (
     AT_PASS,
     CURSOR_KNOWN,
     DIVERGED_PASSES,
@@ -45,19 +57,7 @@ from replay.kernels.placing import (
     set_cursor,
     settle_limbo,
 )
-from replay.kernels.pool import (
-    LAST,
-    STALE,
-    colour_of,
-    drop,
-    flush_all_zero_pkmaps,
-    kunmap_high,
-    lane,
-    next_free,
-    place,
-    set_count,
-)
-from replay.kernels.sequence import (
+from replay.pool.loops.sequence import (
     FLUSH_UNUSED,
     PLACE,
     RELEASE,

@@ -12,7 +12,7 @@ model returns what the kernel returned (a linearisation; design.md section 5):
 * a kunmap() that had entered but perhaps not got the lock when a flush ran leaves its slot in
   limbo: freed (the default) or stale. The next call that meets the slot decides.
 
-The output is a sequence for :mod:`replay.kernels.sequence`, which replays it without seeing any
+The output is a sequence for :mod:`replay.pool.loops.sequence`, which replays it without seeing any
 observed address. What was decided by looking at one is marked.
 """
 
@@ -21,8 +21,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replay.compiled import kernel
-from replay.kernels.passes import flush_unused, wrap
-from replay.kernels.placing import (
+from replay.pool.loops.highmem import (
+    LAST,
+    UNKNOWN,
+    Pool,
+    colour_of,
+    drop,
+    kunmap_high,
+    lane,
+)
+from replay.pool.loops.passes import flush_unused, wrap
+from replay.pool.loops.placing import (
     CURSOR_KNOWN,
     DOUBT,
     END_UNMAP,
@@ -55,16 +64,7 @@ from replay.kernels.placing import (
     set_cursor,
     was_there,
 )
-from replay.kernels.pool import (
-    LAST,
-    UNKNOWN,
-    Pool,
-    colour_of,
-    drop,
-    kunmap_high,
-    lane,
-)
-from replay.kernels.sequence import (
+from replay.pool.loops.sequence import (
     RELEASE,
     RESET,
     SNAPSHOT,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from replay.linearise import PoolSequence, linearise
-from replay.lock_order import over_pages
-from replay.pool_calls import POOL_CALLS, is_anonymous
-from replay.pool_tally import BINS, PoolTally
+from replay.pool.calls import POOL_CALLS, is_anonymous
+from replay.pool.linearise import PoolSequence, linearise
+from replay.pool.lock_order import over_pages
+from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolState, PoolWindow
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.lock_order import Piece
     from replay.machine.arches.base import Layout
     from replay.outcome import PoolOutcome
+    from replay.pool.lock_order import Piece
 
 MISFITS = 4
 """Contradictions from which a snapshot is suspected to be of another run, and how many times
@@ -73,7 +73,7 @@ class PoolRun:
     """
 
     def __init__(self, window: PoolWindow, span: tuple[int, int]) -> None:
-        from replay.kernels.sequence import new_gauges
+        from replay.pool.loops.sequence import new_gauges
 
         self.tally = PoolTally(window.slots)
         self._pool = window.pool()
@@ -92,7 +92,7 @@ class PoolRun:
         result, scanned, freed : ndarray of int32
             As in :class:`PoolReplay`.
         """
-        from replay.kernels import sequence as kernel
+        from replay.pool.loops import sequence as kernel
 
         time = piece.time
         result, scanned, freed = (np.zeros(time.size, np.int32) for _ in range(3))
@@ -114,7 +114,7 @@ class PoolRun:
         return result, scanned, freed
 
     def finish(self, calls: NDArray[np.void]) -> None:
-        """Count calls that are over (:data:`replay.pool_calls.CALL`)."""
+        """Count calls that are over (:data:`replay.pool.calls.CALL`)."""
         slept = calls[calls["sleeps"] > 0]
         waited = slept["last_try"] - slept["first_try"]
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
@@ -132,7 +132,7 @@ class PoolRun:
 
     def outcome(self) -> PoolOutcome:
         """The figures."""
-        from replay.kernels.pool import USED
+        from replay.pool.loops.highmem import USED
 
         used = int(self._pool.reg[USED])
         return self.tally.outcome(self._gauges, still_used=used, nameless=self.nameless)
@@ -205,7 +205,7 @@ def replay_pool(
     -------
     PoolReplay
     """
-    from replay.kernels.placing import DIVERGED
+    from replay.pool.loops.placing import DIVERGED
 
     window = window_of(layout)
     sequence = linearise(events, window, state=state, losses=losses)
@@ -238,8 +238,8 @@ def _replay(
 
 def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:
     """Note in the calls which slot they got, when, and how often they slept."""
-    from replay.kernels.sequence import ASLEEP, GET, MAP
-    from replay.pool_calls import UNSET
+    from replay.pool.calls import UNSET
+    from replay.pool.loops.sequence import ASLEEP, GET, MAP
 
     maps = np.flatnonzero(np.isin(piece.operations[:, 0], (MAP, GET)))
     call, got, time = piece.call[maps], result[maps], piece.time[maps]

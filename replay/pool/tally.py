@@ -12,7 +12,7 @@ from replay.outcome import PoolOutcome, Series
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.kernels.sequence import Gauges
+    from replay.pool.loops.sequence import Gauges
 
 BINS = 240
 """Bins of the series over time: more than a terminal or a small chart can show."""
@@ -76,9 +76,10 @@ class PoolTally:
         Parameters
         ----------
         code, result, scanned, freed : ndarray, shape (n,)
-            Per operation: its code in :mod:`replay.kernels.sequence`, and what the replay filled.
+            Per operation: its code in :mod:`replay.pool.loops.sequence`, and what the replay
+            filled.
         """
-        from replay.kernels import sequence as kernel
+        from replay.pool.loops import sequence as kernel
 
         is_map = code == kernel.MAP
         done = is_map & (result >= 0)

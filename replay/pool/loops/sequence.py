@@ -1,7 +1,7 @@
 """Replay of a sequence of pool operations, in the order in which they took the pool's lock.
 
 This is the model alone: it knows the initial state and the calls, never what the kernel
-returned. :mod:`replay.kernels.order` finds the order; here the order is given.
+returned. :mod:`replay.pool.loops.order` finds the order; here the order is given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from replay.compiled import inlined, kernel
-from replay.kernels.pool import (
+from replay.pool.loops.highmem import (
     ASLEEP,
     FREED,
     LAST,

@@ -1,6 +1,6 @@
 """Placing calls on the pool in lock order: state of the search, and its elementary steps.
 
-What :mod:`replay.kernels.order` decides is carried out here: serve a kmap, take back a kunmap,
+What :mod:`replay.pool.loops.order` decides is carried out here: serve a kmap, take back a kunmap,
 find out why a slot was not free. Every step leaves its operation in the output, and every
 conclusion from an observed address its mark.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.compiled import kernel
-from replay.kernels.pool import (
+from replay.pool.loops.highmem import (
     ASLEEP,
     LAST,
     Pool,
@@ -20,7 +20,7 @@ from replay.kernels.pool import (
     next_free,
     place,
 )
-from replay.kernels.sequence import (
+from replay.pool.loops.sequence import (
     CURSOR,
     MAP,
     PLACE,

@@ -10,12 +10,12 @@ import polars as pl
 from replay.arena.calls import arena_calls
 from replay.arena.state import initial_state
 from replay.machine.generations import GENERATIONS
-from replay.pool import window_of
+from replay.pool.replay import window_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.kernels.pool import Pool
+    from replay.pool.loops.highmem import Pool
     from replay.run import Replayed
 
 AROUND: Final = 3
@@ -24,7 +24,7 @@ AROUND: Final = 3
 
 def pool_before(done: Replayed, call: int) -> Pool:
     """The model's pool just before a call was served."""
-    from replay.kernels import sequence as kernel
+    from replay.pool.loops import sequence as kernel
 
     sequence = done.pool.sequence
     here = np.flatnonzero(sequence.call == call)
@@ -56,7 +56,7 @@ def pool_picture(done: Replayed, call: int) -> dict[str, Any]:
         (numbers of slots), ``rows``: slot, address, pkmap_count, frame (None unknown) and
         ``marks`` of "cursor", "model" and "kernel", by slot.
     """
-    from replay.kernels.pool import LAST, STALE, USED, colour_of
+    from replay.pool.loops.highmem import LAST, STALE, USED, colour_of
 
     pool, window, calls = pool_before(done, call), window_of(done.layout), done.pool.sequence.calls
     places = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from replay.pool_calls import (
+from replay.pool.calls import (
     CALL,
     FLUSH_EVENTS,
     GET_CODE,
@@ -27,14 +27,14 @@ from replay.pool_calls import (
     pass_flushed,
     passes_of,
 )
-from replay.tasks import finished_by
+from replay.trace.tasks import finished_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from replay.kernels.placing import Calls
+    from replay.pool.loops.placing import Calls
     from replay.survey import PoolFacts, PoolWindow
 
 UNMAP_EVENTS: Final = 1 << 14
@@ -44,7 +44,7 @@ OPEN_EVENTS: Final = 1 << 16
 """Events of the stream for which a kmap() may be open before only its own flushes and its return
 tell when it was served: it sleeps, or its return is missing."""
 _UNPREDICTED: Final = -2
-"""As replay.kernels.pool.UNKNOWN."""
+"""As replay.pool.loops.highmem.UNKNOWN."""
 _FAR: Final = 1 << 60
 _EVENT: Final = np.dtype(
     [("position", "u8"), ("rank", "u1"), ("kind", "u1"), ("who", "i8"), ("time", "i8")]
@@ -59,7 +59,7 @@ class Known(NamedTuple):
     ----------
     kinds : ndarray of uint8
     who : ndarray of int64
-        For :func:`replay.kernels.order.handle`.
+        For :func:`replay.pool.loops.order.handle`.
     time : ndarray of int64
         Never falls.
     flushed : ndarray of bool
@@ -109,7 +109,7 @@ class PoolStream:
         losses: Sequence[int],
         snapshot_seq: int | None,
     ) -> None:
-        from replay.kernels.placing import LOSS, SNAP
+        from replay.pool.loops.placing import LOSS, SNAP
 
         self.calls = np.zeros(0, CALL)
         self.start = 0
@@ -137,7 +137,7 @@ class PoolStream:
         last
             Nothing comes behind it.
         """
-        from replay.kernels.placing import END_UNMAP, ENTER_MAP, ENTER_UNMAP, RETURN_MAP
+        from replay.pool.loops.placing import END_UNMAP, ENTER_MAP, ENTER_UNMAP, RETURN_MAP
 
         old = self.calls.size
         table = events.with_row_index("row", first_row)
@@ -168,7 +168,7 @@ class PoolStream:
 
     def known(self, *, last: bool) -> Known:
         """The events whose place is settled, and how far they can be looked at."""
-        from replay.kernels.placing import (
+        from replay.pool.loops.placing import (
             ENTER_MAP,
             LOOKAHEAD,
             NEVER_RETURNED,
@@ -239,7 +239,7 @@ class PoolStream:
 
     def _flushed(self, stream: NDArray[np.void]) -> NDArray[np.bool_]:
         """Whether each event is a PASS that a TLB flush of the window followed."""
-        from replay.kernels.placing import PASS
+        from replay.pool.loops.placing import PASS
 
         flushed = np.zeros(stream.size, bool)
         at = np.flatnonzero(stream["kind"] == PASS)
@@ -250,7 +250,7 @@ class PoolStream:
         self, stream: NDArray[np.void], flushed: NDArray[np.bool_]
     ) -> NDArray[np.uint8]:
         """Kind of each PASS: whether a TLB flush of the window followed, if that is known."""
-        from replay.kernels.placing import FREEING_PASS, LOSS, PASS, QUIET_PASS
+        from replay.pool.loops.placing import FREEING_PASS, LOSS, PASS, QUIET_PASS
 
         kinds = np.full(stream.size, PASS, np.uint8)
         if not self._told_by_tlb():
@@ -282,7 +282,7 @@ class PoolStream:
         renamed : ndarray of int64
             New index of every call, -1 dropped; one element more, so that -1 stays -1.
         """
-        from replay.kernels.placing import PASS
+        from replay.pool.loops.placing import PASS
 
         gone = self._events[:events]
         if events:
@@ -390,7 +390,7 @@ class PoolStream:
 
     def _passes_of(self, table: pl.DataFrame) -> NDArray[np.void]:
         """Flushes of a piece; the call of each is the kmap() that it was made by."""
-        from replay.kernels.placing import PASS
+        from replay.pool.loops.placing import PASS
 
         passes = passes_of(table, self._window, self._facts)
         parent = passes.get_column("parent").fill_null(NEVER).to_numpy()

@@ -1,0 +1,13 @@
+"""kmap(): the pkmap pool, its calls in the order in which they took its lock (mm/highmem.c).
+
+::
+
+    calls         the pool's calls, from the event table
+    stream        their entries and returns as one stream, piece by piece
+    lock_order    the order in which they took the lock
+    replay        the calls in that order on the model
+    linearise     the same of a whole trace
+    tally         the figures
+    picture       what lies around a first divergence
+    loops         the compiled loops
+"""
