@@ -4,14 +4,14 @@ Importing this package is cheap: readers, polars and numba are imported when the
 
 The way of a trace through the house::
 
-    source, archive, unpack      what the user named: the bytes of a trace, the files beside it
+    input                        what the user named: the bytes of a trace, the files beside it
     FORMATS, below               whose bytes they are
-    text, perf_script,           one package per format: from bytes to raw events (raw, probes)
+    text (and text.perf_script), one package per format: from bytes to raw events (raw, probes)
       tracecmd_dat, perf_data
-    calls, marks, stacks         what some raw events have in common, whatever the format
-    tabulate, pairing            raw events to the event table: a call and its return are one row
-    naming, symbols, pages       the table's names and page frames
-    build, spool, lazy           a capture in memory, through a file, or as a polars source
+    traceevent                   what both binary formats stand on
+    table                        raw events to the event table: a call and its return are one row
+    symbols                      names of addresses
+    build, lazy                  a capture in memory, through a file, or as a polars source
     events, capture              what comes out: the table's columns, and all that goes with it
     facts                        what the machine's own files say
     parquet                      captures that hmtrace wrote

@@ -3,25 +3,26 @@
 Knows mappings and costs, nothing of files or terminals; of :mod:`collectors` it imports only
 the event table's schema.
 
-Where things are::
+The rooms, each with a map of its own::
 
-    machine, from_facts, seen    a machine: given, from a capture's files, from its addresses
-    arches, generations, build   what architectures, kernel releases and build options differ in
-    layout, memory               a machine's address space and zones
-    windows, survey              a trace on its own machine, window by window
-    run                          the same keeping every call: calibration, small validations
-    numbering, spooled_rows      what windows hand on: numbers for keys, rows on the disk
-    pool, pool_*, lock_order,    kmap(): its calls, the order in which they took the lock, figures
-      linearise
-    local_*, locals              kmap_local() and kmap_atomic()
-    arena, arena_*               vmap(), vmalloc(), vm_map_ram(): the areas, and lazy purges
-    validate, validate_windows   predictions beside what the kernel reported
-    whatif, *whatif*             the same workload on another machine
-    costs, costing, calibrate    what the work costs, and what it was measured to cost
-    figures, outcome, sites      the numbers that every report shows
-    findings, *_findings         what they mean, in words
-    kernels                      the compiled loops, named after the kernel's functions
+    machine     a machine: its architecture, generation, address space, zones
+    trace       what windows of a trace hand on
+    pool        kmap()
+    local       kmap_local_page() and kmap_atomic()
+    arena       vmap(), vmalloc(), vm_map_ram(), and lazy purges
+    cost        what the work costs, and what it was measured to cost
+    whatif      the same workload on another machine
+    validate    predictions beside what the kernel reported
+    rules       what the figures mean: findings
+
+and over them::
+
+    survey      a first look at a whole trace
+    walk        a trace on its own machine, window by window
+    run         the same keeping every call
+    figures, outcome, sites, observed    the numbers that every report shows
+    compiled    how the loops are compiled
 
 Adding an architecture is described in :mod:`replay.machine.arches`, a kernel generation in
-:mod:`replay.machine.generations`, a finding in :mod:`replay.findings`.
+:mod:`replay.machine.generations`, a finding in :mod:`replay.rules.figures`.
 """

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from replay.cost.account import Work, cost_of
-from replay.findings import findings
 from replay.machine.generations import GENERATIONS
 from replay.outcome import Outcome
+from replay.rules.figures import findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -83,7 +83,7 @@ def replay(
     target = Output.create(output_format, color, output, force=force, captures=[capture])
     from hmtrace.cli.machines import captured_machine, target_machine
     from hmtrace.cli.progress import ProgressBar
-    from replay.whatif import what_if
+    from replay.whatif.run import what_if
 
     opened = read(capture)
     captured, assumptions = captured_machine(opened, costs)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.validation import Checked
     from replay.machine.model import Machine
-    from replay.validate import Validation
+    from replay.validate.verdicts import Validation
 
 
 EXAMPLES = (
@@ -104,13 +104,13 @@ def _compare(
 ) -> Validation:
     """Compare, in bounded memory where the capture is too large for it."""
     if capture.spooled:
-        from replay.validate_windows import validate_windows
+        from replay.validate.run import validate_windows
 
         return validate_windows(
             capture.events, machine,
             values=values, sources=sources, lost=capture.lost, progress=progress,
         )  # fmt: skip
-    from replay.validate import validate as compare
+    from replay.validate.verdicts import validate as compare
 
     return compare(
         capture.events, machine,

@@ -16,7 +16,7 @@ from replay.machine.generations import GENERATIONS
 from replay.machine.kconfig import kernel_words
 from replay.machine.tlb import as_json, flush_class
 from replay.machine.zones import memory_of
-from replay.machine_findings import machine_findings
+from replay.rules.machine import machine_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from collectors.synthetic.scenarios import SCENARIOS
 from replay.arena.replay import replay_arena
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.validate import validate
+from replay.validate.verdicts import validate
 from replay.walk import replay
 from tests.collectors.synthetic_captures import board_of, simulate
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replay.arena.result import ArenaReplay
     from replay.outcome import Outcome
-    from replay.validate import Validation
+    from replay.validate.verdicts import Validation
 
 EVENTS = 6000
 ENDLESS = "kmap-deadlock"

@@ -69,7 +69,7 @@ def trace(tmp_path: Path) -> Path:
 
 @dataclass
 class Result:
-    """Stands for replay.validate.Validation."""
+    """Stands for replay.validate.verdicts.Validation."""
 
     exact: int = 2
     layout: tuple[Any, ...] = ()
@@ -103,12 +103,12 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
     fake = ModuleType("replay.walk")
     fake.replay = lambda *_, **__: calls.outcome
     monkeypatch.setitem(sys.modules, "replay.walk", fake)
-    fake = ModuleType("replay.whatif")
+    fake = ModuleType("replay.whatif.run")
     fake.what_if = what_if
-    monkeypatch.setitem(sys.modules, "replay.whatif", fake)
-    fake = ModuleType("replay.validate")
+    monkeypatch.setitem(sys.modules, "replay.whatif.run", fake)
+    fake = ModuleType("replay.validate.verdicts")
     fake.validate = lambda *_, **__: calls.validation
-    monkeypatch.setitem(sys.modules, "replay.validate", fake)
+    monkeypatch.setitem(sys.modules, "replay.validate.verdicts", fake)
     return calls
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from collectors.capture import Lost, LostInterval
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
-from replay.findings import SEVERITIES, findings
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import LocalOutcome, TlbOutcome
+from replay.rules.figures import SEVERITIES, findings
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -18,8 +18,8 @@ from hmtrace.report.sidebyside import replay_renderables
 from hmtrace.report.terminal import report_renderables
 from hmtrace.report.text import unglued
 from hmtrace.report.validation import Checked, validation_table
-from replay.findings import findings
 from replay.machine.layout import Check
+from replay.rules.figures import findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
-from replay.findings import findings
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.rules.figures import findings
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -13,9 +13,9 @@ from collectors import open_capture
 from replay.arena.calls import arena_calls
 from replay.arena.replay import replay_arena
 from replay.arena.state import ArenaState
-from replay.arena_whatif import ArenaForecast, _moved, forecast
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.whatif.arena import ArenaForecast, _moved, forecast
 from tests.replay.whole import arena_figures
 
 if TYPE_CHECKING:

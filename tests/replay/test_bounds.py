@@ -10,7 +10,7 @@ from collectors.events import SCHEMA
 from collectors.table.pages import PageMap, calibrate
 from replay.machine.model import Machine
 from replay.run import replay_events
-from replay.validate import validate
+from replay.validate.verdicts import validate
 from tests.replay.whole import outcome_of
 
 HUGE = (1 << 63) + 4096

@@ -22,7 +22,7 @@ from replay.machine.zones import (
     min_free_kib,
     watermarks,
 )
-from replay.machine_findings import machine_findings
+from replay.rules.machine import machine_findings
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FOLDERS = [FIXTURES, FIXTURES / "machines"]

@@ -13,10 +13,10 @@ from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
 from hmtrace.cli.presets import presets
 from hmtrace.report.document import outcome_document
-from replay import whatif_pool
 from replay.machine.model import Machine
 from replay.trace import spool as spooled_rows
-from replay.whatif import what_if
+from replay.whatif import pool as whatif_pool
+from replay.whatif.run import what_if
 from tests.expected import REPORTS
 from tests.replay.test_windows import same
 

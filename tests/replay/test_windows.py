@@ -17,8 +17,8 @@ from collectors.errors import HmtraceError
 from hmtrace.report.document import outcome_document
 from replay.machine.model import Machine
 from replay.run import replay_events
-from replay.validate import validate
-from replay.validate_windows import validate_windows
+from replay.validate.run import validate_windows
+from replay.validate.verdicts import validate
 from replay.walk import replay
 from tests.expected import REPORTS
 from tests.replay.whole import outcome_of
@@ -141,7 +141,7 @@ from pathlib import Path
 import polars as pl
 from collectors import open_capture
 from replay.machine.model import Machine
-from replay.validate_windows import validate_windows
+from replay.validate.run import validate_windows
 values = open_capture(sys.argv[1]).facts.values()
 machine = Machine.from_facts(values)[0]
 done = validate_windows(pl.scan_parquet(sys.argv[2]), machine, values=values, rows=20_000)

@@ -13,10 +13,10 @@ from hmtrace.report.document import outcome_document
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.pool import stream as pool_stream
-from replay.validate import validate
-from replay.validate_windows import validate_windows
+from replay.validate.run import validate_windows
+from replay.validate.verdicts import validate
 from replay.walk import replay
-from replay.whatif import what_if
+from replay.whatif.run import what_if
 from tests.replay.test_windows import same
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=4, cpus=4, ram=((0, 1 << 30),))

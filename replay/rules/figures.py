@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from collectors.events import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.layout import layout_of
-from replay.machine_findings import machine_findings
 from replay.outcome import Finding
-from replay.trace_findings import trace_findings
-from replay.words import counted, duration, grouped, percent, size, times
+from replay.rules.machine import machine_findings
+from replay.rules.trace import trace_findings
+from replay.rules.words import counted, duration, grouped, percent, size, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

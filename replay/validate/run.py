@@ -1,7 +1,7 @@
 """The model against the kernel in bounded memory: the event table window by window.
 
-The verdicts are those of :mod:`replay.validate`. Events of the arena are kept, for its replay
-goes over them several times; they are few beside those of the pool and the local mappings.
+The verdicts are those of :mod:`replay.validate.verdicts`. Events of the arena are kept, for its
+replay goes over them several times; they are few beside those of the pool and the local mappings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from replay.pool.replay import MISFITS, state_from, window_of
 from replay.survey import survey
 from replay.trace.losses import gaps_of
 from replay.trace.tasks import finished_by
-from replay.validate import (
+from replay.validate.verdicts import (
     FOR_EVER,
     Divergence,
     Inferred,
@@ -111,8 +111,8 @@ def validate_windows(
     Returns
     -------
     Validation
-        As :func:`replay.validate.validate` gives it, but without a picture of the state at the
-        first divergence.
+        As :func:`replay.validate.verdicts.validate` gives it, but without a picture of the state
+        at the first divergence.
     """
     require_events(events)
     values = values or {}

@@ -18,7 +18,7 @@ from replay.survey import PoolWindow
 from replay.trace.numbering import Numbering
 from replay.trace.spool import SpooledRows
 from replay.walk import PoolPart
-from replay.whatif_pages import page_keys
+from replay.whatif.placement import page_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.sequence import Gauges
     from replay.survey import PoolState, Survey
     from replay.walk import Window
-    from replay.whatif_pages import High, Placing
+    from replay.whatif.placement import High, Placing
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
 AT_ONCE: Final = 1 << 18

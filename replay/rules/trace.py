@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding
-from replay.words import counted, grouped, times
+from replay.rules.words import counted, grouped, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ def trace_findings(
     Parameters
     ----------
     outcome, values, lost
-        As of :func:`replay.findings.findings`.
+        As of :func:`replay.rules.figures.findings`.
 
     Yields
     ------

@@ -20,33 +20,33 @@ import polars as pl
 
 from collectors.events import HmtraceError
 from replay.arena.rows import ArenaRows
-from replay.arena_whatif import forecast, same_arena
 from replay.cost.account import Work, cost_of
 from replay.figures import common_caveats
-from replay.findings import findings
 from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
 from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
+from replay.rules.figures import findings
 from replay.sites import SiteTally
 from replay.walk import WINDOW_ROWS, Captured, without_snapshot
-from replay.whatif_pages import Placing
-from replay.whatif_pool import PoolCallsThere
+from replay.whatif.arena import forecast, same_arena
+from replay.whatif.placement import Placing
+from replay.whatif.pool import PoolCallsThere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replay.arena.tally import ArenaTally
-    from replay.arena_whatif import ArenaForecast
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
     from replay.survey import PoolState
     from replay.trace.losses import Loss
     from replay.walk import Window
-    from replay.whatif_pages import High
-    from replay.whatif_pool import PoolThere
+    from replay.whatif.arena import ArenaForecast
+    from replay.whatif.placement import High
+    from replay.whatif.pool import PoolThere
 
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")

@@ -43,7 +43,7 @@ class Placing:
     before, layout
         Address maps of the captured machine and of the other one.
     placement
-        As for :func:`replay.whatif.what_if`.
+        As for :func:`replay.whatif.run.what_if`.
     room
         Pages that ZONE_HIGHMEM gives out before its low watermark.
     """
