@@ -14,9 +14,8 @@ from replay.local.whole import LocalReplay, replay_locals
 from replay.machine.layout import layout_of
 from replay.pool.replay import PoolReplay, replay_pool, state_from, window_of
 from replay.survey import survey
-from replay.trace.bounds import within_bounds
 from replay.trace.losses import gaps_of
-from replay.trace.sanitise import narrow_events, narrowed
+from replay.trace.sanitise import narrow_events, narrowed, within_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,9 +9,9 @@ sites) and with what is under way, not with the trace.
 from __future__ import annotations
 
 from dataclasses import replace as _replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from collectors.events import HmtraceError, require_events
+from collectors.events import require_events
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
@@ -24,9 +24,9 @@ from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites import SiteTally
 from replay.survey import survey
-from replay.trace.bounds import within_bounds
 from replay.trace.losses import gaps_of
 from replay.trace.sanitise import narrow_events, narrowed
+from replay.trace.windows import WINDOW_ROWS, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,11 +43,9 @@ if TYPE_CHECKING:
     from replay.pool.tally import PoolTally
     from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
+    from replay.trace.windows import Window
 
-WINDOW_ROWS: Final = 1 << 18
-"""Rows of the event table that are looked at together: about 0.2 GB of memory."""
 _UNUSED: Final = ("comm", "align", "entry_traced", "next_pid")
-_LAST_POSITION: Final = 1 << 61
 
 
 def replay(
@@ -145,7 +143,7 @@ class Captured:
     def windows(
         self, rows: int, progress: Callable[[int, int], None] | None, unused: Iterable[str] = ()
     ) -> Iterator[Window]:
-        """Go through the trace, without the columns `unused`; see :func:`windows`."""
+        """Go through it, without the columns `unused`; see :func:`replay.trace.windows.windows`."""
         return windows(self._table.drop(unused), self.found.rows, rows, progress)
 
     @property
@@ -163,78 +161,6 @@ class Captured:
             self.rest.figures(self.found, pool),
             self._machine, self._shown, self._values, self._lost, clock_is_ns=clock_is_ns,
         )  # fmt: skip
-
-
-class Window(NamedTuple):
-    """A piece of an event table.
-
-    Attributes
-    ----------
-    table
-        Sorted by `seq`, behind everything before.
-    first_row
-        Number of its first row.
-    last
-        Whether nothing comes behind it.
-    beyond
-        Number of values that no machine has (:func:`replay.trace.bounds.within_bounds`).
-    """
-
-    table: pl.DataFrame
-    first_row: int
-    last: bool
-    beyond: int
-
-
-def windows(
-    events: pl.LazyFrame,
-    total: int,
-    rows: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Window]:
-    """Go through an event table in pieces.
-
-    Parameters
-    ----------
-    events
-        Event table.
-    total
-        Its rows.
-    rows
-        Rows per window.
-    progress
-        Called with the rows done and the rows in all, behind each window.
-
-    Yields
-    ------
-    Window
-        At least one, if need be without rows.
-
-    Raises
-    ------
-    HmtraceError
-        If a table that does not fit into one window is not in order.
-    """
-    if total <= rows:
-        whole, beyond = within_bounds(events.collect().sort("seq"))
-        yield Window(whole, 0, last=True, beyond=beyond)
-        return
-    tell = progress or (lambda _done, _total: None)
-    first_row, position = 0, -1
-    for batch in events.collect_batches(chunk_size=rows, maintain_order=True):
-        if not batch.height:
-            continue
-        seq = batch.get_column("seq")
-        if not seq.is_sorted() or seq[0] < position or seq[-1] >= _LAST_POSITION:
-            raise HmtraceError(
-                f"the events are not in order near row {first_row}",
-                hint="sort the table by column seq",
-            )
-        position = seq[-1]
-        table, beyond = within_bounds(batch)
-        yield Window(table, first_row, first_row + batch.height >= total, beyond)
-        first_row += batch.height
-        tell(first_row, total)
 
 
 class _Fed(Protocol):

@@ -17,7 +17,7 @@ from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout
-    from replay.walk import Window
+    from replay.trace.windows import Window
 
 _MANY: Final = (
     "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "pool_flush", "flush_unused",

@@ -2,10 +2,10 @@
 
 ::
 
+    windows      the event table in pieces
     tasks        when a task did something else
     losses       where events were lost
-    sanitise     values that no machine has
-    bounds       addresses and times within what the loops can count
+    sanitise     values within what the loops can count
     numbering    numbers for keys, over windows
     spool        rows kept on the disk
 """

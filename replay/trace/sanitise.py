@@ -1,7 +1,7 @@
-"""Addresses of 64 bits, cut to the 48 that tell them apart.
+"""What fits into sums of signed numbers of 64 bits, in which the replay counts.
 
-The replay adds and subtracts addresses as signed numbers of 64 bits. Kernel addresses of x86-64
-begin with 16 bits that are all set and say nothing; without them they fit.
+Kernel addresses of x86-64 begin with 16 bits that are all set and say nothing: without them they
+fit. What no machine has, from damaged or forged traces, is cut.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _FIELDS: Final = (
     "fixaddr_start",
 )
 _COLUMNS: Final = ("page", "vaddr", "start", "end")
+_BEYOND: Final = 1 << 48
+"""No address, frame or size of the machines that are modelled reaches this."""
+_VALUES: Final = ("page", "pfn", "vaddr", "pages", "size", "align", "start", "end")
 
 
 def is_wide(layout: Layout) -> bool:
@@ -56,3 +59,20 @@ def narrow_events(
         for name in _COLUMNS
     ]
     return events.with_columns(cut)
+
+
+def within_bounds(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Cut values to what fits into sums of 64 bits.
+
+    Returns
+    -------
+    table : polars.DataFrame
+        With values that are as wrong as before, but not larger than 1 << 48.
+    beyond : int
+        How many were cut.
+    """
+    values = [name for name in _VALUES if name in table.columns]
+    beyond = int(table.select(pl.sum_horizontal((pl.col(values) > _BEYOND).sum())).item())
+    if not beyond:
+        return table, 0
+    return table.with_columns(pl.col(values).clip(upper_bound=_BEYOND)), beyond

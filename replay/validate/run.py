@@ -23,6 +23,7 @@ from replay.pool.replay import MISFITS, state_from, window_of
 from replay.survey import survey
 from replay.trace.losses import gaps_of
 from replay.trace.tasks import finished_by
+from replay.trace.windows import WINDOW_ROWS, windows
 from replay.validate.verdicts import (
     FOR_EVER,
     Divergence,
@@ -38,7 +39,7 @@ from replay.validate.verdicts import (
     pool_result,
     sleeps_inside,
 )
-from replay.walk import WINDOW_ROWS, PoolPart, windows, without_snapshot
+from replay.walk import PoolPart, without_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
-    from replay.walk import Window
+    from replay.trace.windows import Window
 
 _NO_STATE: Final = "replayed window by window: the state there was not kept"
 

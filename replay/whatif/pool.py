@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.closed import Done, Load, Loop
     from replay.pool.loops.sequence import Gauges
     from replay.survey import PoolState, Survey
-    from replay.walk import Window
+    from replay.trace.windows import Window
     from replay.whatif.placement import High, Placing
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])

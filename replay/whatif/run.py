@@ -29,7 +29,8 @@ from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
 from replay.rules.figures import findings
 from replay.sites import SiteTally
-from replay.walk import WINDOW_ROWS, Captured, without_snapshot
+from replay.trace.windows import WINDOW_ROWS
+from replay.walk import Captured, without_snapshot
 from replay.whatif.arena import forecast, same_arena
 from replay.whatif.placement import Placing
 from replay.whatif.pool import PoolCallsThere
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from replay.machine.zones import Memory
     from replay.survey import PoolState
     from replay.trace.losses import Loss
-    from replay.walk import Window
+    from replay.trace.windows import Window
     from replay.whatif.arena import ArenaForecast
     from replay.whatif.placement import High
     from replay.whatif.pool import PoolThere
