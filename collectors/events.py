@@ -1,6 +1,6 @@
 """The event table: one row per operation, as the kernel carried it out.
 
-This is the only module of :mod:`collectors` that :mod:`replay` may import.
+Of :mod:`collectors`, :mod:`replay` imports this module and :mod:`collectors.errors` only.
 An entry probe and its return probe become one row; `seq` and `end_seq` are the positions of
 the two in the merged trace, which is the order that counts (time stamps of text traces are
 rounded to microseconds, so many events share one).

@@ -1,7 +1,7 @@
 """The model: what 32-bit kernels do to map highmem, and what it costs.
 
 Knows mappings and costs, nothing of files or terminals; of :mod:`collectors` it imports only
-the event table's schema.
+the event table's schema and the one error.
 
 The rooms, each with a map of its own::
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.cost.account import Work, cost_of
 from replay.machine.generations import GENERATIONS
+from replay.machine.words import is_emulated
 from replay.outcome import Outcome
 from replay.rules.figures import findings
 
@@ -157,9 +158,3 @@ def common_caveats(
         "--costs FILE puts measured figures in"
     )
     return caveats
-
-
-def is_emulated(values: Mapping[str, Any]) -> bool:
-    """Whether the machine's files say that it was emulated."""
-    board = str(values.get("board", ""))
-    return "QEMU" in board or board == "linux,dummy-virt"  # qemu: hw/arm/virt.c

@@ -44,16 +44,12 @@ BACK: dict[str, set[Arrow]] = {
         ("collectors.traceevent", "collectors.tracecmd_dat"),
     },
     "replay": {
-        # replay.machine.model imports replay.cost.formulas
-        ("replay.machine", "replay.cost"),
         # replay.pool.picture imports replay.arena's calls and state: it draws both
         ("replay.pool", "replay.arena"),
         # replay.pool.picture goes the whole-table way
         ("replay.pool", "replay.run"),
         # replay.arena.rows names replay.walk for its types
         ("replay.arena", "replay.walk"),
-        # replay.cost.calibrate imports replay.figures
-        ("replay.cost", "replay.figures"),
         # replay.survey imports replay.pool's calls and loops.highmem
         ("replay.survey", "replay.pool"),
     },
@@ -190,7 +186,13 @@ def test_nothing_prints_past_the_output() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import hmtrace.cli", "import hmtrace.__main__", "import collectors", "import replay"],
+    [
+        "import hmtrace.cli",
+        "import hmtrace.__main__",
+        "import collectors",
+        "import replay",
+        "import replay.machine.options",
+    ],
 )
 def test_starting_loads_nothing_heavy(statement: str) -> None:
     code = f"import sys; {statement}; print(*(set({HEAVY!r}) & sys.modules.keys()))"

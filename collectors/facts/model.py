@@ -74,7 +74,7 @@ class Facts:
         return default if fact is None else fact.value
 
     def values(self) -> dict[str, Any]:
-        """Values alone, for :meth:`replay.machine.model.Machine.from_facts`."""
+        """Values alone, for :func:`replay.machine.from_facts.machine_from`."""
         return {name: fact.value for name, fact in self.facts.items()}
 
     def with_facts(self, more: Mapping[str, Fact]) -> Facts:

@@ -1,8 +1,4 @@
-"""What the shell completes behind an option: names, never anything that takes long to import.
-
-The names of architectures and splits stand here a second time (the modules that define them need
-polars); tests/hmtrace/test_completion.py compares.
-"""
+"""What the shell completes behind an option: names, never anything that takes long to import."""
 
 from __future__ import annotations
 
@@ -13,43 +9,38 @@ from hmtrace.cli.presets import LIST, presets
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ARCHES: Final = {
-    "i386": "PC, with or without PAE",
-    "arm": "ARMv6 and ARMv7, with or without LPAE",
-    "arc": "Synopsys ARC",
-    "csky": "C-SKY",
-    "microblaze": "Xilinx MicroBlaze",
-    "mips32": "MIPS32",
-    "powerpc32": "PowerPC, 32 bit",
-    "sparc32": "SPARC V8, LEON",
-    "xtensa": "Tensilica Xtensa",
-    "x86_64": "no highmem; DEBUG_KMAP_LOCAL_FORCE_MAP",
-}
-SPLITS: Final = {
-    "3g": "3 GiB for user space",
-    "3g_opt": "2.75 GiB for user space; not with PAE",
-    "2g": "2 GiB for user space",
-    "2g_opt": "1.75 GiB (ARM) or 1.875 GiB (i386) for user space; not with PAE",
-    "1g": "1 GiB for user space",
-}
+_GIB: Final = 1 << 30
 POOLS: Final = {"512": "PAE, LPAE and ARM", "1024": "others", "128": "", "256": "", "2048": ""}
-PAGE_SIZES: Final = dict.fromkeys(("4K", "8K", "16K", "64K", "256K"), "")
-SIMULATED: Final = ("i386", "arm")
 
 
 def arches(incomplete: str) -> list[tuple[str, str]]:
     """Values of ``--arch``."""
-    return _starting(incomplete, ARCHES.items())
+    from replay.machine.arches import ARCHES
+
+    return _starting(incomplete, ((arch.name, arch.title) for arch in ARCHES.values()))
 
 
 def simulated(incomplete: str) -> list[tuple[str, str]]:
     """Values of ``synth --arch``."""
-    return _starting(incomplete, ((name, ARCHES[name]) for name in SIMULATED))
+    from collectors.synthetic.board import SPLITS
+    from replay.machine.arches import ARCHES
+
+    return _starting(incomplete, ((name, ARCHES[name].title) for name in SPLITS))
 
 
 def splits(incomplete: str) -> list[tuple[str, str]]:
-    """Values of ``--split``."""
-    return _starting(incomplete, SPLITS.items())
+    """Values of ``--split`` on the usual machines, with how much user space each leaves."""
+    from replay.machine.arches import ARCHES
+
+    usual = [ARCHES[name] for name in ("i386", "arm")]
+    words = {}
+    for name in usual[0].splits:
+        shares = {arch.name: f"{arch.splits[name] / _GIB:g} GiB" for arch in usual}
+        if len(set(shares.values())) > 1:
+            shares = {arch: f"{share} ({arch})" for arch, share in shares.items()}
+        narrow = "" if any(name in arch.pae_splits for arch in usual) else "; not with PAE"
+        words[name] = f"{' or '.join(dict.fromkeys(shares.values()))} for user space{narrow}"
+    return _starting(incomplete, words.items())
 
 
 def pools(incomplete: str) -> list[tuple[str, str]]:
@@ -59,7 +50,10 @@ def pools(incomplete: str) -> list[tuple[str, str]]:
 
 def page_sizes(incomplete: str) -> list[tuple[str, str]]:
     """Values of ``--page-size``."""
-    return _starting(incomplete, PAGE_SIZES.items())
+    from replay.machine.arches import ARCHES
+
+    sizes = {size for arch in ARCHES.values() for size in arch.page_sizes}
+    return _starting(incomplete, ((f"{size >> 10}K", "") for size in sorted(sizes)))
 
 
 def kernels(incomplete: str) -> list[tuple[str, str]]:

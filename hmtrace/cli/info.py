@@ -64,12 +64,12 @@ def info(
 
 def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Addresses of the machine as far as it is known, and what had to be assumed."""
-    from hmtrace.report.machine import machine_document
+    from hmtrace.report.document import machine_document
     from replay.machine import layout
-    from replay.machine.model import Machine
+    from replay.machine.from_facts import machine_from
 
     try:
-        machine, assumptions = Machine.from_facts(capture.facts.values())
+        machine, assumptions = machine_from(capture.facts.values())
         return machine_document(machine, layout.layout_of(machine)), tuple(assumptions)
     except HmtraceError as error:
         return {}, (f"no layout: {error.message}",)
@@ -83,7 +83,8 @@ def _document(
     remarks: tuple[str, ...],
 ) -> dict[str, Any]:
     from hmtrace.report.contents import answers
-    from hmtrace.report.document import plain, schema, source_document
+    from hmtrace.report.document import schema, source_document
+    from hmtrace.report.plain import plain
 
     facts = capture.facts
     return {

@@ -40,7 +40,8 @@ def layout(
         typer.Option(
             "--arch",
             metavar="ARCH",
-            help=f"Architecture: {', '.join(completion.ARCHES)}; i386 by default.",
+            help="Architecture: i386, arm, arc, csky, microblaze, mips32, powerpc32, sparc32, "
+            "xtensa, x86_64; i386 by default.",
             autocompletion=completion.arches,
             show_default=False,
         ),
@@ -95,8 +96,7 @@ def layout(
     )
     derived = layout_of(wanted)
     if target.is_json:
-        from hmtrace.report.document import schema
-        from hmtrace.report.machine import layout_document
+        from hmtrace.report.document import layout_document, schema
 
         target.document({**schema("layout"), **layout_document(wanted, derived)})
         return

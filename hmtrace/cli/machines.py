@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.capture import Capture
-    from replay.cost.formulas import Costs
+    from replay.machine.costs import Costs
     from replay.machine.model import Machine
 
 _PAGE: Final = 1 << 12
@@ -54,10 +54,10 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
     HmtraceError
         The facts do not make a machine, or the costs file is wrong.
     """
-    from replay.cost.formulas import Costs
-    from replay.machine.model import Machine
+    from replay.machine.costs import Costs
+    from replay.machine.from_facts import machine_from
 
-    machine, assumptions = Machine.from_facts(capture.facts.values())
+    machine, assumptions = machine_from(capture.facts.values())
     if costs is not None:
         machine = dataclasses.replace(machine, costs=Costs.load(costs))
     return machine, tuple(assumptions)
@@ -114,8 +114,11 @@ def target_machine(
             hint="the kernel uses LAST_PKMAP as a mask: 512, 1024",
             exit_code=2,
         )
+    from replay.machine.options import with_options
+
     machine = base if file is None else read_machine(file, base)
-    return machine.with_options(
+    return with_options(
+        machine,
         split=None if split is None else split_name(split),
         ram=None if ram is None else parse_size(ram, "--ram", low=_MIB, high=_MOST_RAM),
         pae=pae,
@@ -133,7 +136,7 @@ def target_machine(
 def _distribution_machine(arch: str, source: str | None) -> Machine:
     """Machine with the distribution kernels' configuration and 1 GiB."""
     from replay.machine.arches import ARCHES
-    from replay.machine.model import Machine
+    from replay.machine.from_facts import machine_from
 
     if arch not in ARCHES:
         raise HmtraceError(
@@ -142,7 +145,7 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
             hint=f"{meant(arch, ARCHES)} one of {', '.join(ARCHES)}".lstrip(),
             exit_code=2,
         )
-    return Machine.from_facts({"arch": arch})[0]
+    return machine_from({"arch": arch})[0]
 
 
 def read_machine(path: Path, base: Machine | None = None) -> Machine:
@@ -160,6 +163,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
         Exit code 2.
     """
     from replay.machine.model import Machine
+    from replay.machine.options import with_options
 
     path = machine_file(path)
     table = _read_toml(path)
@@ -192,14 +196,14 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
             changes[name] = _scalar(value, name, getattr(start, name), path)
     try:
         # with_options, even without a change, makes sure that such a machine can exist.
-        return dataclasses.replace(start, **changes).with_options(ram=ram)
+        return with_options(dataclasses.replace(start, **changes), ram=ram)
     except HmtraceError as error:
         error.source = error.source or str(path)
         raise
 
 
 def _costs(table: object, path: Path) -> Costs:
-    from replay.cost.formulas import Costs
+    from replay.machine.costs import Costs
 
     if not isinstance(table, dict):
         raise _wrong(path, "costs", "a table")

@@ -77,12 +77,12 @@ def _check(path: str) -> Checked:
     from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.source import lost_in_words
     from hmtrace.report.validation import Checked
-    from replay.machine.model import Machine
+    from replay.machine.from_facts import machine_from
 
     try:
         capture = read(path)
         values = capture.facts.values()
-        machine, _ = Machine.from_facts(values)
+        machine, _ = machine_from(values)
         sources = {name: fact.source for name, fact in capture.facts.items()}
         with ProgressBar("replaying") as progress:
             result = _compare(capture, machine, values, sources, progress)

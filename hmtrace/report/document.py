@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hmtrace import __version__
+from hmtrace.report.plain import plain
+from replay.machine.generations import GENERATIONS
+from replay.machine.tlb import as_json
+from replay.machine.zones import memory_of
+from replay.rules.machine import machine_findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmtrace.report.source import Source
     from hmtrace.report.validation import Checked
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.outcome import Outcome
+
+
+_ADDRESSES = (
+    "page_offset",
+    "phys_offset",
+    "user_end",
+    "lowmem_end_pfn",
+    "high_memory",
+    "max_pfn",
+    "vmalloc_start",
+    "vmalloc_end",
+    "modules_start",
+    "modules_end",
+    "pkmap_base",
+    "pkmap_slots",
+    "kmap_fix_top",
+    "lowmem_bytes",
+    "highmem_bytes",
+    "vmalloc_bytes",
+    "mem_map_bytes",
+    "lazy_max_pages",
+)
 
 
 def schema(command: str) -> dict[str, Any]:
@@ -20,29 +49,37 @@ def schema(command: str) -> dict[str, Any]:
     return {"schema": f"hmtrace/{command}/1", "version": __version__}
 
 
-def plain(value: Any) -> Any:
-    """Value in the types that JSON has.
+def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
+    """Key `machine` of the JSON documents: the description and the addresses derived from it.
 
-    Dataclasses and mappings become objects, sequences and sets arrays (sets sorted); keys become
-    strings; what JSON has no word for (NaN, infinity) becomes null, anything else its ``str()``.
+    Returns
+    -------
+    dict
+        Bytes and addresses are integers. Lowmem is mapped from ``page_offset`` to ``lowmem_end``
+        (the kernel's high_memory); ``lowmem_end_phys`` is the same border as a physical address,
+        as boot messages and zoneinfo have it. ``behaviour`` is the kernel generation's.
     """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if hasattr(value, "items"):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(map(plain, value), key=str)
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "item"):  # a numpy scalar
-        return plain(value.item())
-    return str(value)
+    return {
+        **plain(machine),
+        "ram_bytes": machine.ram_bytes,
+        "lowmem_end": layout.high_memory,
+        "lowmem_end_phys": layout.lowmem_end_pfn * layout.page_size,
+        **{name: plain(getattr(layout, name)) for name in _ADDRESSES},
+        "zones": plain(layout.zones),
+        "flush_class": dict(as_json(layout, machine.cpus)),
+        "behaviour": plain(GENERATIONS[machine.generation]),
+    }
+
+
+def layout_document(machine: Machine, layout: Layout) -> dict[str, Any]:
+    """Document of `layout`: the machine, its regions, limits, zones' reserves, and findings."""
+    return {
+        "machine": machine_document(machine, layout),
+        "regions": plain(layout.regions),
+        "layout": {k: v for k, v in plain(layout).items() if k not in {"regions", "zones"}},
+        "memory": plain(memory_of(machine, layout)),
+        "findings": plain(tuple(machine_findings(machine, layout))),
+    }
 
 
 def source_document(source: Source) -> dict[str, Any]:
@@ -59,8 +96,6 @@ def source_document(source: Source) -> dict[str, Any]:
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """Keys of one outcome, as `report` and both halves of `replay` have them."""
-    from hmtrace.report.machine import machine_document
-
     return {
         "machine": machine_document(outcome.machine, outcome.layout),
         "span_ns": outcome.span_ns,

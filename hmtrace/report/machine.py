@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from hmtrace.report.charts import bar
-from hmtrace.report.document import plain
 from hmtrace.report.findings import findings_section
 from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import address, clean, count, plural, share, size
 from replay.machine.arches import ARCHES
-from replay.machine.generations import GENERATIONS
-from replay.machine.kconfig import kernel_words
-from replay.machine.tlb import as_json, flush_class
+from replay.machine.tlb import flush_class
+from replay.machine.words import kernel_words
 from replay.machine.zones import memory_of
 from replay.rules.machine import machine_findings
 
@@ -281,58 +279,3 @@ def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableT
     yield heading("Limits")
     yield labelled(limits_rows(machine, layout))
     yield from findings_section(tuple(machine_findings(machine, layout)))
-
-
-_ADDRESSES = (
-    "page_offset",
-    "phys_offset",
-    "user_end",
-    "lowmem_end_pfn",
-    "high_memory",
-    "max_pfn",
-    "vmalloc_start",
-    "vmalloc_end",
-    "modules_start",
-    "modules_end",
-    "pkmap_base",
-    "pkmap_slots",
-    "kmap_fix_top",
-    "lowmem_bytes",
-    "highmem_bytes",
-    "vmalloc_bytes",
-    "mem_map_bytes",
-    "lazy_max_pages",
-)
-
-
-def machine_document(machine: Machine, layout: Layout) -> dict[str, Any]:
-    """Key `machine` of the JSON documents: the description and the addresses derived from it.
-
-    Returns
-    -------
-    dict
-        Bytes and addresses are integers. Lowmem is mapped from ``page_offset`` to ``lowmem_end``
-        (the kernel's high_memory); ``lowmem_end_phys`` is the same border as a physical address,
-        as boot messages and zoneinfo have it. ``behaviour`` is the kernel generation's.
-    """
-    return {
-        **plain(machine),
-        "ram_bytes": machine.ram_bytes,
-        "lowmem_end": layout.high_memory,
-        "lowmem_end_phys": layout.lowmem_end_pfn * layout.page_size,
-        **{name: plain(getattr(layout, name)) for name in _ADDRESSES},
-        "zones": plain(layout.zones),
-        "flush_class": dict(as_json(layout, machine.cpus)),
-        "behaviour": plain(GENERATIONS[machine.generation]),
-    }
-
-
-def layout_document(machine: Machine, layout: Layout) -> dict[str, Any]:
-    """Document of `layout`: the machine, its regions, limits, zones' reserves, and findings."""
-    return {
-        "machine": machine_document(machine, layout),
-        "regions": plain(layout.regions),
-        "layout": {k: v for k, v in plain(layout).items() if k not in {"regions", "zones"}},
-        "memory": plain(memory_of(machine, layout)),
-        "findings": plain(tuple(machine_findings(machine, layout))),
-    }

@@ -18,7 +18,7 @@ from hmtrace.report.pool import pool_section, waits_in_words
 from hmtrace.report.sites import sites_section
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, plural, share
-from replay.machine.kconfig import kernel_words
+from replay.machine.words import kernel_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

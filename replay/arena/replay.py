@@ -155,7 +155,7 @@ class _Run:
 
     def play(self, generation: Generation) -> None:
         """Run the ordering loop over all items."""
-        from collectors.events import HmtraceError
+        from collectors.errors import HmtraceError
         from replay.arena.loops import freetree as tree
         from replay.arena.loops import items as kernel
         from replay.arena.loops import order, overlaps

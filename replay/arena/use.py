@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.machine.arches.base import Layout
+    from replay.machine.model import Layout
 
 _STEP: Final = np.dtype([("at", "u8"), ("code", "u1"), ("start", "i8"), ("end", "i8")])
 

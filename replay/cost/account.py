@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.machine.arches.base import Layout
-    from replay.machine.model import Machine
+    from replay.machine.model import Layout, Machine
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.cost.formulas import drop_all_ns
-from replay.figures import is_emulated
 from replay.machine.tlb import X86_FULL_FLUSH
+from replay.machine.words import is_emulated
 from replay.pool.calls import is_window_flush
 from replay.pool.replay import window_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.cost.formulas import Costs
+    from replay.machine.costs import Costs
     from replay.run import Replayed
 
     Durations = NDArray[np.int64]
@@ -52,7 +52,7 @@ class Measured:
     q1, median, q3
         Quartiles of their duration in ns, probes included.
     sets
-        Cost figures (:class:`replay.cost.formulas.Costs`) that are taken from it.
+        Cost figures (:class:`replay.machine.costs.Costs`) that are taken from it.
     """
 
     what: str

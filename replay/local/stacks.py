@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.local.loops import Stacks
-    from replay.machine.arches.base import Layout
+    from replay.machine.model import Layout
 
 _EVENT: Final = np.dtype(
     [

@@ -13,7 +13,7 @@ from replay.outcome import LocalOutcome
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.machine.arches.base import Layout
+    from replay.machine.model import Layout
 
 
 @dataclass

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.machine.arches.base import Layout
+    from replay.machine.model import Layout
 
 
 @dataclass(frozen=True)

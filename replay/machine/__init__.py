@@ -2,15 +2,17 @@
 
 ::
 
-    model            a machine, given
-    from_facts       from a capture's files
-    from_addresses   from the addresses in its trace
-    kconfig          from its kernel's configuration
-    arches           what architectures differ in
+    model            the types: a machine, its layout, an architecture; imports little
     generations      what kernel releases differ in
-    layout           its address space
+    kconfig          what build options differ in
+    arches           what architectures differ in
+    layout           a machine's address space
     zones            its zones, watermarks and reserves
     tlb              what a flush of so many pages becomes
-    costs.toml       what operations cost, figure by figure, with sources
+    costs, .toml     what operations cost, figure by figure, with sources
+    from_addresses   a machine from the addresses in a trace
+    from_facts       from a capture's files
+    options          from another machine: what-if
     presets          boards, as examples of machine files
+    words            a machine in a few words
 """

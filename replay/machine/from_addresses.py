@@ -10,17 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.arches.base import PAGE_SHIFT, GiB, MiB
 from replay.machine.generations import DEFAULT, GENERATIONS, generation_for
 from replay.machine.layout import layout_of
+from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from replay.machine.arches.base import Arch, Layout, Ranges
-    from replay.machine.model import Machine
+    from replay.machine.model import Arch, Layout, Ranges
 
 _USUAL: Final = ("i386", "arm")
 """Architectures that are tried first; the others only where these do not explain a trace."""
@@ -43,15 +42,13 @@ class _Seen:
     pfns: tuple[int, int] | None
 
 
-def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, Any], list[str]]:
+def complete(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Add to the facts what the trace's addresses tell, where no file does.
 
     Parameters
     ----------
     values
         ``Facts.values()``.
-    kind
-        :class:`replay.machine.model.Machine`.
 
     Returns
     -------
@@ -76,7 +73,7 @@ def complete(values: Mapping[str, Any], kind: type[Machine]) -> tuple[dict[str, 
         if not scored:
             scored = [
                 (score, machine, layout)
-                for machine, layout in _candidates(values, kind, arches)
+                for machine, layout in _candidates(values, arches)
                 if (score := _score(layout, seen, machine))
                 and (arches == _USUAL or "arch" in values or _two_windows(layout, seen))
             ]
@@ -128,7 +125,7 @@ def switches(values: Mapping[str, Any], arch: Arch, generation: str) -> frozense
 
 
 def _candidates(
-    values: Mapping[str, Any], kind: type[Machine], arches: tuple[str, ...]
+    values: Mapping[str, Any], arches: tuple[str, ...]
 ) -> Iterator[tuple[Machine, Layout]]:
     """Machines with highmem that the known facts allow, the most usual first."""
     release = values.get("release")
@@ -150,7 +147,7 @@ def _candidates(
                     continue
                 for nr_cpus in (known,) if known else sizes:
                     for generation in generations:
-                        machine = kind(
+                        machine = Machine(
                             arch=arch.name,
                             split=split,
                             pae=pae,

@@ -5,24 +5,41 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.arches.base import PAGE_SHIFT, GiB, MiB
+from replay.machine.from_addresses import complete, switches
 from replay.machine.generations import DEFAULT, generation_for, was_observed
+from replay.machine.layout import layout_of
+from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB
 from replay.machine.tlb import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.machine.arches.base import Arch
-    from replay.machine.model import Machine
+    from replay.machine.model import Arch
 
 
-def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
-    """Describe a machine; see :meth:`replay.machine.model.Machine.from_facts`."""
-    from replay.machine.from_addresses import complete, switches
+def machine_from(values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
+    """Describe the machine that a capture was made on.
 
-    values, assumed = complete(values, kind)
+    Parameters
+    ----------
+    values
+        ``Facts.values()``; any of them may be missing.
+
+    Returns
+    -------
+    machine
+        With the distribution kernels' defaults where the facts say nothing.
+    assumptions
+        In words, what was assumed for want of facts.
+
+    Raises
+    ------
+    HmtraceError
+        If the facts name an architecture that hmtrace does not model.
+    """
+    values, assumed = complete(values)
     arch = _arch(values, assumed)
     pae = values.get("pae") if arch.pae_name else False
     if pae is None:
@@ -43,7 +60,7 @@ def describe(kind: type[Machine], values: Mapping[str, Any]) -> tuple[Machine, t
             )
     else:
         assumed.append(f"the kernel behaves as {DEFAULT}: no file names its release")
-    machine = kind(
+    machine = Machine(
         arch=arch.name,
         split=_split(values, arch, assumed),
         ram=_ram(values, arch, assumed, pae=pae),
@@ -81,8 +98,6 @@ def _possible(machine: Machine, arch: Arch, assumed: list[str]) -> Machine:
 
     Files can be damaged, or be of two machines.
     """
-    from replay.machine.layout import layout_of
-
     nothing: dict[str, Any] = {}
     options = {"vmalloc": None, "highmem": None, "mem": None, "reservetop": None}
     ram = arch.ram_for(GiB, (), machine.pae)
@@ -242,8 +257,6 @@ def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
 
 def _fit_border(machine: Machine, values: Mapping[str, Any], assumed: list[str]) -> Machine:
     """Without a command line, find the ``vmalloc=`` that explains the observed border."""
-    from replay.machine.layout import layout_of
-
     observed = values.get("lowmem_end_pfn")
     if observed is None or "cmdline" in values:
         return machine

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from replay.machine.generations import Generation
-    from replay.machine.layout import Layout
-    from replay.machine.model import Machine
 
 _GUARDED: Final = frozenset({"DEBUG_KMAP_LOCAL", "DEBUG_KMAP_LOCAL_FORCE_MAP", "DEBUG_HIGHMEM"})
 """lib/Kconfig.debug: the other two select DEBUG_KMAP_LOCAL."""
@@ -90,34 +88,3 @@ def maps_lowmem(config: AbstractSet[str]) -> bool:
     architecture supports it (x86 alone); mm/highmem.c: __kmap_local_page_prot.
     """
     return "DEBUG_KMAP_LOCAL_FORCE_MAP" in config
-
-
-def kernel_words(machine: Machine, layout: Layout) -> list[str]:
-    """The kernel's behaviour in a few words, for reports.
-
-    Parameters
-    ----------
-    machine, layout
-        Of the capture, or of the what-if machine.
-
-    Returns
-    -------
-    list of str
-        Generation, whose stacks hold local mappings, and every option that changes a rule.
-    """
-    whose = "CPU" if layout.kmap_per_cpu else "task"
-    api = "kmap_atomic" if layout.kmap_per_cpu else "kmap_local"
-    words = [f"like {machine.generation}", f"{api} stack per {whose}"]
-    if layout.km_step > 1:
-        words.append("guard slots")
-    if layout.kmap_force_map:
-        words.append("lowmem takes slots")
-    if is_realtime(machine.config):
-        words.append("PREEMPT_RT")
-    if layout.kmap_high_get:
-        words.append("kmap_high_get")
-    if layout.pkmap_colours > 1:
-        words.append(f"{layout.pkmap_colours} colours")
-    if layout.kmap_flush_each:
-        words.append("flush at every kmap")
-    return words

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.arches.base import MAX_POOL, Layout, Region, Zone
+from replay.machine.model import MAX_POOL, Layout, Region, Zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

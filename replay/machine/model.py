@@ -1,25 +1,214 @@
-"""The machine that a trace is replayed on: one immutable description.
+"""What everything in this room stands on: a machine, its address map, an architecture.
 
-Everything that follows from it (address map, limits, zones) is derived in
-:mod:`replay.machine.layout`.
+Given are a :class:`Machine` and the :class:`Arch` that it is one of;
+:func:`replay.machine.layout.layout_of` derives the :class:`Layout`.
 """
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.events import HmtraceError
-from replay.cost.formulas import Costs
-from replay.machine.arches import ARCHES
-from replay.machine.arches.base import MAX_POOL, PAGE, GiB, MiB
-from replay.machine.generations import DEFAULT, GENERATIONS
+from replay.machine.costs import Costs
+from replay.machine.generations import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from replay.machine.arches.base import Arch, Ranges
+KiB: Final = 1 << 10
+MiB: Final = 1 << 20
+GiB: Final = 1 << 30
+PAGE: Final = 4096
+PAGE_SHIFT: Final = 12
+TOP: Final = 1 << 32
+"""End of the address space."""
+
+MAX_POOL: Final = 1 << 16
+"""Slots of a hypothetical pool: 256 MiB of addresses."""
+
+Ranges = tuple[tuple[int, int], ...]
+"""Physical ranges as (first byte, byte after the last), ascending."""
+
+
+class Zone(NamedTuple):
+    """A zone as [start_pfn, end_pfn), and how many of these frames are RAM."""
+
+    name: str
+    start_pfn: int
+    end_pfn: int
+    present: int = 0
+
+
+class Region(NamedTuple):
+    """A stretch of the address space, [start, end), for the picture of it."""
+
+    name: str
+    start: int
+    end: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Address map and limits of one machine; addresses and sizes in bytes.
+
+    Attributes
+    ----------
+    page_size
+        Bytes per page.
+    page_offset
+        PAGE_OFFSET: where the direct mapping starts.
+    phys_offset
+        Physical address that is mapped at `page_offset`.
+    user_end
+        TASK_SIZE: end of the user address space.
+    lowmem_end_pfn
+        First frame of ZONE_HIGHMEM, or the end of RAM where there is none.
+    high_memory
+        End of the direct mapping.
+    max_pfn
+        Frame after the last that the kernel uses.
+    lowmem_bytes
+        RAM in the direct mapping, without the holes in it.
+    highmem_bytes
+        RAM in ZONE_HIGHMEM, without the holes in it.
+    vmalloc_start, vmalloc_end
+        The vmap arena.
+    modules_start, modules_end
+        Where modules are loaded (the arena itself on i386).
+    pkmap_base, pkmap_slots
+        The kmap() pool: first address and LAST_PKMAP; 0 slots without HIGHMEM.
+    kmap_fix_top
+        Address of slot 0 of CPU 0 of kmap_local; slots lie downwards. Without HIGHMEM there are
+        none. With colours a slot is a group of `pkmap_colours` pages, and this is the highest.
+    km_max_idx
+        Slots per CPU: KM_MAX_IDX, or KM_TYPE_NR of kmap_atomic().
+    km_step
+        Slots that one mapping takes (2 where guard slots are between them).
+    km_usable_depth
+        Mappings that one task (CPU) can hold at once.
+    kmap_per_cpu
+        Depth is counted per CPU (kmap_atomic up to 5.10), else per task.
+    fixaddr_top, fixaddr_start
+        The fixmap: highest page, and the lowest address with the boot-time entries.
+    nr_cpus
+        CPUs that the fixmap has room for.
+    zones
+        Zones that are not empty, ascending.
+    regions
+        The address space without gaps or overlaps, ascending.
+    lazy_max_pages
+        Pages that may wait for a purge (mm/vmalloc.c: lazy_max_pages).
+    vmap_block_pages
+        Pages of one block of vm_map_ram (VMAP_BBMAP_BITS).
+    ioremap_max_order
+        Largest alignment that ioremap asks for, as a power of two of bytes.
+    flush_ceiling_pages
+        Most pages that a kernel flush invalidates one by one, above which it drops everything
+        (0: it always does); None: there is no ceiling.
+    tlb_broadcast
+        The hardware tells the other CPUs of an invalidation (ARMv7 SMP); else they get an IPI.
+    tlb_erratum_ipi
+        An IPI follows each flush nevertheless (ARM erratum 798181 on an affected CPU).
+    local_flush_on_map, local_flush_on_unmap
+        kmap_local invalidates the slot's TLB entry when it maps, when it unmaps.
+    mem_map_bytes
+        Size of the page array, taken from lowmem (FLATMEM).
+    kmap_high_get
+        kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
+    kmap_force_map
+        kmap_local gives lowmem pages slots too (:func:`replay.machine.kconfig.maps_lowmem`).
+    pkmap_colours
+        Colours of the pool, a power of two: a page of colour c may take only the slots c modulo
+        the number of colours (mm/highmem.c: get_next_pkmap_nr, with asm/highmem.h of xtensa).
+        The colour of a page is its frame number modulo that. 1: no colours.
+    kmap_flush_each
+        Every kmap() invalidates the TLB entry of the address that it returns, hit or new, lowmem
+        or highmem (linux/highmem-internal.h: kmap, ARCH_HAS_KMAP_FLUSH_TLB; csky, mips).
+    range_flush
+        flush_tlb_kernel_range() does something (not on microblaze, where the pool's flush is one
+        of the caches only).
+    local_flush_all
+        kmap_local flushes all TLBs of all CPUs, not one entry of its own (sparc32).
+    pti
+        Page-table isolation is on (i386 with PAE only): a single-page flush is done twice, for
+        the kernel's and for the user's half (arch/x86/mm/tlb.c: flush_tlb_one_kernel).
+    x86_flush
+        How an x86 CPU drops its whole TLB (:data:`replay.machine.tlb.X86_FULL_FLUSH`); empty on
+        others.
+    notes
+        What the kernel would say: options ignored, RAM dropped.
+    """
+
+    page_size: int
+    page_offset: int
+    phys_offset: int
+    user_end: int
+    lowmem_end_pfn: int
+    high_memory: int
+    max_pfn: int
+    lowmem_bytes: int
+    highmem_bytes: int
+    vmalloc_start: int
+    vmalloc_end: int
+    modules_start: int
+    modules_end: int
+    pkmap_base: int
+    pkmap_slots: int
+    kmap_fix_top: int
+    km_max_idx: int
+    km_step: int
+    km_usable_depth: int
+    kmap_per_cpu: bool
+    fixaddr_top: int
+    fixaddr_start: int
+    nr_cpus: int
+    zones: tuple[Zone, ...]
+    regions: tuple[Region, ...]
+    lazy_max_pages: int
+    vmap_block_pages: int
+    ioremap_max_order: int
+    flush_ceiling_pages: int | None
+    tlb_broadcast: bool
+    tlb_erratum_ipi: bool
+    local_flush_on_map: bool
+    local_flush_on_unmap: bool
+    mem_map_bytes: int
+    kmap_high_get: bool = False
+    kmap_force_map: bool = False
+    pkmap_colours: int = 1
+    kmap_flush_each: bool = False
+    range_flush: bool = True
+    local_flush_all: bool = False
+    pti: bool = False
+    x86_flush: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def pkmap_end(self) -> int:
+        """Address after the pool's window."""
+        return self.pkmap_base + self.pkmap_slots * self.page_size
+
+    @property
+    def vmalloc_bytes(self) -> int:
+        """Size of the arena."""
+        return self.vmalloc_end - self.vmalloc_start
+
+    @property
+    def direct_bytes(self) -> int:
+        """Size of the direct mapping, holes of the RAM in it included."""
+        return self.high_memory - self.page_offset
+
+    @property
+    def kmap_fix_bottom(self) -> int:
+        """Lowest address of a kmap_local slot."""
+        slots = self.km_max_idx * self.nr_cpus * self.pkmap_colours
+        return self.kmap_fix_top - (slots - 1) * self.page_size
+
+    @property
+    def page_shift(self) -> int:
+        """Binary logarithm of the page size."""
+        return self.page_size.bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -93,7 +282,7 @@ class Machine:
 
     arch: str
     split: str = "3g"
-    ram: tuple[tuple[int, int], ...] = ((0, 1 << 30),)
+    ram: Ranges = ((0, 1 << 30),)
     pae: bool = False
     cpus: int = 1
     nr_cpus: int = 32
@@ -124,173 +313,118 @@ class Machine:
         """Bytes of usable RAM."""
         return sum(end - start for start, end in self.ram)
 
-    @classmethod
-    def from_facts(cls, values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
-        """Describe the machine that a capture was made on.
 
-        Parameters
-        ----------
-        values
-            ``Facts.values()``; any of them may be missing.
+@dataclass(frozen=True)
+class Arch:
+    """An architecture: data, and the one function that lays a machine out.
 
-        Returns
-        -------
-        machine
-            With the distribution kernels' defaults where the facts say nothing.
-        assumptions
-            In words, what was assumed for want of facts.
+    Attributes
+    ----------
+    name
+        Key in :data:`replay.machine.arches.ARCHES`.
+    title
+        What it is, in a few words.
+    splits
+        Split to PAGE_OFFSET, the usual one first.
+    pae_splits
+        Splits that exist with PAE.
+    proposed_splits
+        Splits that no released kernel has, with the state of things in words.
+    pae_name
+        What PAE is called: ``PAE``, ``LPAE``; empty where there is none.
+    max_nr_cpus, default_nr_cpus
+        CONFIG_NR_CPUS.
+    max_phys, max_phys_pae
+        End of the physical addresses that a kernel can use, without PAE and with it (0: no PAE).
+    default_config
+        Switches of the distribution kernels, for machines without a configuration.
+    default_page_struct
+        sizeof(struct page) of these kernels.
+    ram_for
+        (bytes, ranges of the captured machine, pae) to plausible RAM ranges.
+    layout
+        Machine to its layout.
+    page_sizes
+        Bytes per page that the kernel can be built for, the usual one first.
+    arena_option
+        What sets the size of the arena: ``vmalloc=`` on the command line, an option of the
+        configuration, or nothing.
+    has_highmem
+        The architecture has a pool and a highmem zone (x86-64 has neither).
+    """
 
-        Raises
-        ------
-        HmtraceError
-            If the facts name an architecture that hmtrace does not model.
-        """
-        from replay.machine.from_facts import describe
+    name: str
+    title: str
+    splits: Mapping[str, int]
+    max_nr_cpus: int
+    default_nr_cpus: int
+    default_config: frozenset[str]
+    ram_for: Callable[[int, Ranges, bool], Ranges]
+    layout: Callable[[Machine], Layout]
+    pae_splits: frozenset[str] = frozenset()
+    proposed_splits: Mapping[str, str] = field(default_factory=dict)
+    pae_name: str = ""
+    max_phys: int = 4 * GiB
+    max_phys_pae: int = 0
+    default_page_struct: int = 32
+    page_sizes: tuple[int, ...] = (PAGE,)
+    arena_option: str = ""
+    has_highmem: bool = True
 
-        return describe(cls, values)
-
-    def with_options(
-        self,
-        *,
-        split: str | None = None,
-        ram: int | None = None,
-        pae: bool | None = None,
-        pkmap: int | None = None,
-        vmalloc: int | None = None,
-        cpus: int | None = None,
-        page_size: int | None = None,
-        generation: str | None = None,
-        costs: Costs | None = None,
-    ) -> Machine:
-        """The same machine with something else: the what-if questions.
-
-        Parameters
-        ----------
-        split, pae, vmalloc, cpus, generation, costs
-            As the attributes; None: unchanged.
-        ram
-            Bytes of RAM; the ranges are made as the firmware of such a machine lays them out.
-        pkmap
-            Slots of the kmap() pool.
-        page_size
-            Bytes per page.
-
-        Returns
-        -------
-        Machine
-            Whose layout is known to exist.
-
-        Raises
-        ------
-        HmtraceError
-            Exit code 2, with a hint, for a combination that cannot exist.
-        """
-        arch = _arch(self.arch)
-        wide = self.pae if pae is None else pae
-        if wide and not arch.pae_name:
-            msg = f"{arch.name} has no PAE"
-            raise HmtraceError(msg, hint="leave --pae out", exit_code=2)
-        changes: dict[str, Any] = {"pae": wide}
-        if page_size is not None:
-            changes["page_size"] = page_size  # layout_of knows which exist
-        name = self.split if split is None else split.lower().replace("/", "_")
-        _require_split(arch, name, wide)
-        changes["split"] = name
-        if ram is not None:
-            changes |= self._ram_changes(arch, ram, wide)
-        elif self.ram and self.ram[-1][1] > (limit := _max_phys(arch, wide)):
-            needs = f"needs {arch.pae_name}" if arch.pae_name else f"cannot be had on {arch.name}"
-            msg = f"RAM up to {self.ram[-1][1] / GiB:g} GiB {needs}"
-            hint = f"give --ram as well, at most {limit // GiB}G"
-            raise HmtraceError(msg, hint=hint, exit_code=2)
-        if wide != self.pae:
-            changes["pkmap_slots"] = None  # the other page-table format has its own pool size
-        if pkmap is not None:
-            if not 1 <= pkmap <= MAX_POOL:
-                msg = f"a pool of {pkmap} slots is not between 1 and {MAX_POOL}"
-                hint = "kernels have 512 or 1024"
-                raise HmtraceError(msg, hint=hint, exit_code=2)
-            changes["pkmap_slots"] = pkmap
-        if vmalloc is not None:
-            if not arch.arena_option:
-                msg = f"the arena of {arch.name} has a fixed place; vmalloc= does not exist there"
-                raise HmtraceError(msg, hint="leave --vmalloc out", exit_code=2)
-            if vmalloc < MiB:
-                msg = f"an arena of {vmalloc} bytes is too small"
-                hint = "give a size such as --vmalloc 256M"
-                raise HmtraceError(msg, hint=hint, exit_code=2)
-            changes["vmalloc"] = vmalloc
-        if cpus is not None:
-            if not 1 <= cpus <= self.nr_cpus:
-                msg = f"{cpus} CPUs: the kernel is built for 1 to {self.nr_cpus} (NR_CPUS)"
-                raise HmtraceError(msg, hint=f"give --cpus up to {self.nr_cpus}", exit_code=2)
-            changes["cpus"] = cpus
-        if generation is not None:
-            if generation not in GENERATIONS:
-                msg = f"unknown kernel generation {generation!r}"
-                hint = _did_you_mean(generation, list(GENERATIONS))
-                raise HmtraceError(msg, hint=hint, exit_code=2)
-            changes["generation"] = generation
-        if costs is not None:
-            changes["costs"] = costs
-        changed = replace(self, **changes)
-        _require_layout(changed)
-        return changed
-
-    def _ram_changes(self, arch: Arch, ram: int, pae: bool) -> dict[str, Any]:  # noqa: FBT001
-        limit = _max_phys(arch, pae)
-        if not 16 * MiB <= ram <= limit:
-            if limit < ram <= arch.max_phys_pae:
-                msg = f"{ram / GiB:g} GiB of RAM need {arch.pae_name}"
-                hint = f"give --pae, or at most --ram {limit // GiB}G"
-            else:
-                msg = f"{ram / GiB:g} GiB of RAM are not between 16 MiB and {limit // GiB} GiB"
-                hint = "give a size such as --ram 4G"
-            raise HmtraceError(msg, hint=hint, exit_code=2)
-        # the firmware keeps a little of RAM for itself; a nominal size means the same machine
-        nominal = -(-self.ram_bytes // (32 * MiB)) * (32 * MiB)
-        ranges: Ranges = self.ram if ram == nominal else arch.ram_for(ram, self.ram, pae)
-        return {"ram": ranges, "mem": None, "mem_map": self.mem_map if ram == nominal else None}
+    @property
+    def default_split(self) -> str:
+        """Split of a machine of which nothing is known."""
+        return next(iter(self.splits))
 
 
-def _arch(name: str) -> Arch:
-    arch = ARCHES.get(name)
-    if arch is None:
-        msg = f"hmtrace has no model of architecture {name!r}"
-        raise HmtraceError(msg, hint=_did_you_mean(name, list(ARCHES)), exit_code=2)
-    return arch
+def align_down(value: int, unit: int) -> int:
+    """Round down to a multiple of `unit`, a power of two."""
+    return value & ~(unit - 1)
 
 
-def _max_phys(arch: Arch, pae: bool) -> int:  # noqa: FBT001
-    return arch.max_phys_pae if pae else arch.max_phys
+def align_up(value: int, unit: int) -> int:
+    """Round up to a multiple of `unit`, a power of two."""
+    return (value + unit - 1) & ~(unit - 1)
 
 
-def _require_split(arch: Arch, split: str, pae: bool) -> None:  # noqa: FBT001
-    if split not in arch.splits:
-        msg = f"{arch.name} has no split {split!r}"
-        raise HmtraceError(msg, hint=f"it has {', '.join(arch.splits)}", exit_code=2)
-    if pae and split not in arch.pae_splits:
-        msg = f"the split {split} does not exist with {arch.pae_name}"
-        hint = (
-            f"give --no-pae, or one of {', '.join(s for s in arch.splits if s in arch.pae_splits)}"
-        )
-        raise HmtraceError(msg, hint=hint, exit_code=2)
+def lazy_max_pages(cpus: int, page: int = PAGE) -> int:
+    """Pages that may wait for a purge: fls(online CPUs) * 32 MiB.
+
+    mm/vmalloc.c: lazy_max_pages.
+
+    Examples
+    --------
+    >>> [lazy_max_pages(n) for n in (1, 2, 4, 8)]
+    [8192, 16384, 24576, 32768]
+    """
+    return cpus.bit_length() * (32 * MiB // page)
 
 
-def _require_layout(machine: Machine) -> None:
-    """Fail now, with the option's name, rather than when the layout is asked for."""
-    from replay.machine.layout import layout_of
+def vmap_block_pages(nr_cpus: int, page: int = PAGE, bits: int = 32) -> int:
+    """VMAP_BBMAP_BITS: pages of one block of vm_map_ram.
 
-    layout = layout_of(machine)
-    if layout.mem_map_bytes + 32 * MiB > layout.lowmem_bytes:
-        msg = (
-            f"the page array of {machine.ram_bytes / GiB:.1f} GiB of RAM takes "
-            f"{layout.mem_map_bytes // MiB} MiB of {layout.lowmem_bytes // MiB} MiB of lowmem"
-        )
-        hint = "give a split with more lowmem, or less --ram"
-        raise HmtraceError(msg, hint=hint, exit_code=2)
+    mm/vmalloc.c: VMALLOC_PAGES / roundup_pow2(NR_CPUS) / 16, from 2 * BITS_PER_LONG to 1024;
+    VMALLOC_SPACE is taken for 128 MiB on 32 bit, 128 GiB on 64 bit.
+    """
+    rounded = 1 << (nr_cpus - 1).bit_length()
+    space = 128 * (MiB if bits == 32 else GiB)
+    return min(1024, max(2 * bits, space // page // rounded // 16))
 
 
-def _did_you_mean(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+def mem_map_bytes(first_pfn: int, max_pfn: int, page_struct: int) -> int:
+    """Bytes of the FLATMEM page array; both ends rounded to 1024 pages (4 MiB on most machines).
+
+    mm/page_alloc.c: alloc_node_mem_map, MAX_ORDER_NR_PAGES 1024.
+    """
+    return (align_up(max_pfn, 1024) - align_down(first_pfn, 1024)) * page_struct
+
+
+def clip(ranges: Ranges, end: int) -> Ranges:
+    """Cut ranges off at a physical address."""
+    return tuple((a, min(b, end)) for a, b in ranges if a < end)
+
+
+def ram_between(ram: Ranges, first_pfn: int, end_pfn: int, page: int = PAGE) -> int:
+    """Bytes of RAM in the frames from `first_pfn` up to, not including, `end_pfn`."""
+    first, end = first_pfn * page, end_pfn * page
+    return sum(max(0, min(b, end) - max(a, first)) for a, b in ram)

@@ -9,20 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from replay.machine.arches.base import Layout
-    from replay.machine.model import Machine
+    from replay.machine.model import Layout, Machine
 
 X86_FULL_FLUSH: Final = {
     "invpcid": "full_flush_invpcid",
     "pge": "full_flush",
     "cr3": "full_flush_cr3",
 }
-"""The cost figure (:class:`replay.cost.formulas.Costs`) of a full flush on x86, by class."""
+"""The cost figure (:class:`replay.machine.costs.Costs`) of a full flush on x86, by class."""
 _ARM: Final = ("broadcast", "ipi")
 _ARM11_MPCORE: Final = (0x41, 0xB02)
 """The one ARM CPU with highmem and several cores whose TLB operations stay on their core."""

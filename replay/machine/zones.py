@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from replay.machine.arches.base import MiB
+from replay.machine.model import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.pool.calls import GET_CODE
 from replay.pool.stream import PoolStream
 

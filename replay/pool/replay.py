@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.machine.arches.base import Layout
+    from replay.machine.model import Layout
     from replay.outcome import PoolOutcome
     from replay.pool.lock_order import Piece
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.layout import layout_of
+from replay.machine.options import with_options
 from replay.outcome import Finding
 from replay.rules.machine import machine_findings
 from replay.rules.trace import trace_findings
@@ -343,7 +344,7 @@ def _split_without_highmem(machine: Machine, layout: Layout) -> tuple[str, Layou
     lower = [name for name, offset in splits.items() if offset < layout.page_offset]
     for name in sorted(lower, key=lambda n: -splits[n]):
         try:
-            other = layout_of(machine.with_options(split=name))
+            other = layout_of(with_options(machine, split=name))
         except HmtraceError:
             continue  # no such split with PAE
         if not other.highmem_bytes:

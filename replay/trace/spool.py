@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
     from typing import IO

@@ -17,8 +17,9 @@ from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import LocalStacks, reuses, takes_slot
 from replay.local.whole import direct_of, switch_hook
-from replay.machine.kconfig import is_realtime, kernel_words
+from replay.machine.kconfig import is_realtime
 from replay.machine.layout import check, layout_of
+from replay.machine.words import kernel_words
 from replay.pool.replay import MISFITS, state_from, window_of
 from replay.survey import survey
 from replay.trace.losses import gaps_of

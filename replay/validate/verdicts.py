@@ -10,8 +10,9 @@ import polars as pl
 
 from replay.arena.replay import replay_arena
 from replay.arena.result import CERTAIN, WRONG
-from replay.machine.kconfig import is_realtime, kernel_words
+from replay.machine.kconfig import is_realtime
 from replay.machine.layout import Check, check
+from replay.machine.words import kernel_words
 from replay.pool.calls import is_mapping
 from replay.pool.picture import arena_picture, pool_picture
 from replay.pool.replay import window_of

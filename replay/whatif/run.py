@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
-from collectors.events import HmtraceError
+from collectors.errors import HmtraceError
 from replay.arena.rows import ArenaRows
 from replay.cost.account import Work, cost_of
 from replay.figures import common_caveats

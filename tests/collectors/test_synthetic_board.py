@@ -9,8 +9,8 @@ import pytest
 from collectors.errors import HmtraceError
 from collectors.facts import read_folder
 from collectors.synthetic.board import GIB, MIB, make_board
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import check, layout_of
-from replay.machine.model import Machine
 from tests.collectors.synthetic_captures import simulate
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_addresses_are_those_that_the_model_derives(tmp_path: Path, wanted: dict
     simulate(tmp_path, "minix-walk", board, events=50)
     facts = read_folder(tmp_path)
     values = facts.values()
-    machine, assumed = Machine.from_facts(values)
+    machine, assumed = machine_from(values)
     assert (assumed, facts.contradictions, facts.notes) == ((), (), ())
     layout = layout_of(machine)
     for name in (

@@ -9,8 +9,8 @@ import pytest
 from collectors import open_capture
 from collectors.synthetic.scenarios import SCENARIOS
 from replay.arena.replay import replay_arena
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
-from replay.machine.model import Machine
 from replay.validate.verdicts import validate
 from replay.walk import replay
 from tests.collectors.synthetic_captures import board_of, simulate
@@ -40,7 +40,7 @@ def judge(folder: Path, scenario: str, **asked: Any) -> tuple[dict[str, Any], Va
     truth = simulate(folder, scenario, board, **({"events": EVENTS} | asked))
     capture = open_capture(folder)
     values = capture.facts.values()
-    described, assumed = Machine.from_facts(values)
+    described, assumed = machine_from(values)
     assert assumed == ()
     events = capture.events.collect()
     checked = validate(events, described, values=values)
@@ -54,7 +54,7 @@ def races(folder: Path, scenario: str, **asked: Any) -> ArenaReplay:
     simulate(folder, scenario, board, **({"events": EVENTS} | asked))
     capture = open_capture(folder)
     values = capture.facts.values()
-    described, _ = Machine.from_facts(values)
+    described, _ = machine_from(values)
     return replay_arena(capture.events.collect(), described, layout_of(described), values)
 
 

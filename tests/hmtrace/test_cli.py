@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from collectors.errors import HmtraceError
 from hmtrace import __version__
 from hmtrace.cli import app
+from replay.machine.options import with_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -416,7 +417,7 @@ def test_replay_table_marks_lower_bounds(
 ) -> None:
     assert "≥" not in run("replay", trace, "--cpus", "2").output.split("Findings")[0]
     baseline = replayed.outcome
-    less = outcomes.machine().with_options(vmalloc=512 << 20)
+    less = with_options(outcomes.machine(), vmalloc=512 << 20)
 
     replayed.other = outcomes.busy_outcome(machine=less)
     output = run("replay", trace, "--vmalloc", "512M").output

@@ -9,8 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
-from hmtrace.cli import completion
+from hmtrace.cli import app, completion
 from hmtrace.cli.presets import presets
 
 if TYPE_CHECKING:
@@ -70,14 +71,18 @@ def test_other_shells_are_told_what_a_name_means(shell: str) -> None:
 
 
 def test_every_name_is_one_that_the_program_knows() -> None:
-    from collectors.synthetic.board import SPLITS
-    from replay.machine.arches import ARCHES
-
-    assert list(completion.ARCHES) == list(ARCHES)
-    assert set(completion.SPLITS) == set(ARCHES["i386"].splits) | set(ARCHES["arm"].splits)
-    assert list(completion.SIMULATED) == list(SPLITS)
-    sizes = {f"{size >> 10}K" for arch in ARCHES.values() for size in arch.page_sizes}
-    assert set(completion.PAGE_SIZES) == sizes
+    assert dict(completion.arches(""))["csky"] == "C-SKY"
+    shown = " ".join(CliRunner().invoke(app, ["layout", "--help"]).output.split())
+    assert f"{', '.join(name for name, _ in completion.arches(''))}; i386" in shown
+    assert completion.splits("") == [
+        ("3g", "3 GiB for user space"),
+        ("3g_opt", "2.75 GiB for user space; not with PAE"),
+        ("2g", "2 GiB for user space"),
+        ("2g_opt", "1.875 GiB (i386) or 1.75 GiB (arm) for user space; not with PAE"),
+        ("1g", "1 GiB for user space"),
+    ]
+    sizes = ["4K", "8K", "16K", "64K", "256K"]
+    assert [size for size, _ in completion.page_sizes("")] == sizes
     names = [name for name, _ in completion.machines("")]
     assert names == [*(preset.name for preset in presets()), "list"]
 

@@ -19,6 +19,7 @@ from hmtrace.report.terminal import report_renderables
 from hmtrace.report.text import unglued
 from hmtrace.report.validation import Checked, validation_table
 from replay.machine.layout import Check
+from replay.machine.options import with_options
 from replay.rules.figures import findings
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
     if name == "quiet":
         return report_renderables(source(), outcomes.quiet_outcome())
     if name == "replay":
-        other = outcomes.machine().with_options(vmalloc=512 << 20)
+        other = with_options(outcomes.machine(), vmalloc=512 << 20)
         calmer = outcomes.busy_outcome().pool.__class__(slots=512, maps=50_000, flushes=90)
         return replay_renderables(
             source(),

@@ -22,6 +22,7 @@ from replay.arena.result import (
     WRONG,
     ArenaReplay,
 )
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from tests.replay import arena_simulator as sim
@@ -34,7 +35,7 @@ P = 4096
 def of_capture(name: str, generation: str | None = None, **values: Any) -> ArenaReplay:
     capture = open_capture(str(FIXTURES / name))
     facts = capture.facts.values() | values
-    machine, _ = Machine.from_facts(facts)
+    machine, _ = machine_from(facts)
     machine = replace(machine, generation=generation or machine.generation)
     return replay_arena(capture.events.collect(), machine, layout_of(machine), facts)
 

@@ -13,8 +13,8 @@ from collectors import open_capture
 from replay.arena.calls import arena_calls
 from replay.arena.replay import replay_arena
 from replay.arena.state import ArenaState
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
-from replay.machine.model import Machine
 from replay.whatif.arena import ArenaForecast, _moved, forecast
 from tests.replay.whole import arena_figures
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 POOL_SMALL, POOL_LARGE = "i386-twin-vmalloc128", "i386-twin-vmalloc256"
@@ -44,7 +45,7 @@ class Captured(NamedTuple):
 def captured(name: str) -> Captured:
     capture = open_capture(FIXTURES / name)
     values = capture.facts.values()
-    machine, _ = Machine.from_facts(values)
+    machine, _ = machine_from(values)
     return Captured(capture.events.collect().sort("seq"), machine, layout_of(machine), values)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from collectors.events import SCHEMA
 from collectors.table.pages import PageMap, calibrate
-from replay.machine.model import Machine
+from replay.machine.from_facts import machine_from
 from replay.run import replay_events
 from replay.validate.verdicts import validate
 from tests.replay.whole import outcome_of
@@ -37,7 +37,7 @@ def table(op: str, **values: int) -> pl.DataFrame:
 )
 def test_values_of_no_machine_are_counted_and_replayed(op: str, values: dict[str, int]) -> None:
     events = table(op, **values)
-    machine, _ = Machine.from_facts({"arch": "i386"})
+    machine, _ = machine_from({"arch": "i386"})
     done = replay_events(events, machine)
     assert done.beyond == 2 * sum(v >= 1 << 48 for v in values.values())
     outcome = outcome_of(done, {}, None, clock_is_ns=True)

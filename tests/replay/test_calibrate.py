@@ -14,7 +14,8 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 from replay.cost.calibrate import Calibration, _flush_figures, calibrate
-from replay.cost.formulas import Costs
+from replay.machine.costs import Costs
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.run import replay_events
@@ -106,7 +107,7 @@ def test_emulators_are_named() -> None:
 
 def test_a_clock_that_counts_no_time() -> None:
     capture = open_capture(FIXTURES / "i386-hog-a-waiters-pae-smp2")
-    machine, _ = Machine.from_facts(capture.facts.values())
+    machine, _ = machine_from(capture.facts.values())
     done = replay_events(capture.events, machine)
     with pytest.raises(HmtraceError) as caught:
         calibrate(done, {}, clock_is_ns=False)
@@ -129,7 +130,7 @@ def test_a_clock_that_counts_no_time() -> None:
 def test_a_full_flush_calibrates_the_figure_of_the_cpus_class(flags: set[str], figure: str) -> None:
     """One CPU: the time is the flush's own; with more the IPI's is what lies beyond it."""
     facts = {"arch": "i386", "pae": True, "cpu_flags": frozenset(flags)}
-    machine = Machine.from_facts(facts)[0]
+    machine = machine_from(facts)[0]
     alone = SimpleNamespace(machine=machine, layout=layout_of(machine))
     assert _flush_figures(cast("Replayed", alone), {}, 700.0, 512) == {figure: 700.0}
     two = SimpleNamespace(machine=replace(machine, cpus=2), layout=alone.layout)

@@ -4,6 +4,7 @@ import pytest
 
 from collectors.errors import HmtraceError
 from replay.machine.arches.arm import DEFAULT_CONFIG, border
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of, local_address
 from replay.machine.model import Machine
 
@@ -175,14 +176,12 @@ def test_the_dma_zone_is_a_fact_where_zones_are_known():
     ram = ((0, 1 << 31),)
     both = (("DMA", 0, 0x3FFFF), ("Normal", 0x3FFFF, 0x70000), ("HighMem", 0x70000, 0x80000))
     facts = {"arch": "arm", "split": "2g", "ram": ram, "zone_ranges": both}
-    machine, assumed = Machine.from_facts(facts)
+    machine, assumed = machine_from(facts)
     assert machine.dma_zone == 1 << 30
     assert [tuple(zone)[:3] for zone in layout_of(machine).zones] == list(both)
     assert not any("DMA zone" in line for line in assumed)
     plain = (("Normal", 0, 0x30000), ("HighMem", 0x30000, 0x80000))
-    machine, _ = Machine.from_facts(
-        {"arch": "arm", "split": "3g", "ram": ram, "zone_ranges": plain}
-    )
+    machine, _ = machine_from({"arch": "arm", "split": "3g", "ram": ram, "zone_ranges": plain})
     assert [zone.name for zone in layout_of(machine).zones] == ["Normal", "HighMem"]
-    machine, assumed = Machine.from_facts({"arch": "arm", "ram": ram})
+    machine, assumed = machine_from({"arch": "arm", "ram": ram})
     assert any("DMA zone" in line for line in assumed)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from collectors.facts import read_folder
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import check, layout_of
 from replay.machine.model import Machine
 
@@ -25,7 +26,7 @@ MALTA = MACHINES.parent / "mips32-61-minix"
 )
 def test_booted_machines(name, low, vmalloc, pkmap, checks):
     facts = read_folder(MACHINES / name)
-    machine, assumed = Machine.from_facts(facts.values())
+    machine, assumed = machine_from(facts.values())
     layout = layout_of(machine)
     assert assumed == ()
     assert layout.lowmem_end_pfn == low
@@ -39,7 +40,7 @@ def test_booted_machines(name, low, vmalloc, pkmap, checks):
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in CAPTURED))
 def test_ram_of_the_zones_is_what_the_kernel_found(name):
     facts = read_folder(MACHINES.parent / name).values()
-    layout = layout_of(Machine.from_facts(facts)[0])
+    layout = layout_of(machine_from(facts)[0])
     present = {zone.name: zone.present for zone in facts["zones"] if zone.present}
     assert {zone.name: zone.present for zone in layout.zones} == present
     low = sum(pages for zone, pages in present.items() if zone != "HighMem")
@@ -49,14 +50,14 @@ def test_ram_of_the_zones_is_what_the_kernel_found(name):
 
 def test_a_hole_in_lowmem_is_no_ram():
     """A MIPS Malta board with 1792 MiB: 256 MiB of lowmem, a hole up to 512 MiB."""
-    layout = layout_of(Machine.from_facts(read_folder(MALTA).values())[0])
+    layout = layout_of(machine_from(read_folder(MALTA).values())[0])
     assert (layout.direct_bytes >> 20, layout.lowmem_bytes >> 20) == (512, 256)
     assert layout.highmem_bytes >> 20 == 1536
 
 
 def test_a_wrong_machine_is_found_out():
     facts = read_folder(MACHINES / "i386-61-pae-vmalloc256")
-    machine, _ = Machine.from_facts({**facts.values(), "vmalloc": 128 << 20})
+    machine, _ = machine_from({**facts.values(), "vmalloc": 128 << 20})
     wrong = {result.name: result for result in check(layout_of(machine), facts.values())}
     assert not wrong["lowmem_end_pfn"].ok
     assert wrong["lowmem_end_pfn"].observed == 0x2E7FE

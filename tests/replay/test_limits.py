@@ -2,8 +2,8 @@
 
 import pytest
 
-from replay.machine.arches.base import lazy_max_pages, vmap_block_pages
 from replay.machine.generations import GENERATIONS, generation_for, was_observed
+from replay.machine.model import lazy_max_pages, vmap_block_pages
 
 
 @pytest.mark.parametrize(

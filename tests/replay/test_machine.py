@@ -3,8 +3,10 @@
 import pytest
 
 from collectors.errors import HmtraceError
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.machine.options import with_options
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -18,40 +20,40 @@ def pc():
 
 def refused(machine, **options):
     with pytest.raises(HmtraceError) as caught:
-        machine.with_options(**options)
+        with_options(machine, **options)
     assert caught.value.exit_code == 2
     return caught.value
 
 
 def test_nothing_changed(pc):
-    assert pc.with_options() == pc
-    assert pc.with_options(split="3g", ram=GiB, pae=True, cpus=2) == pc
+    assert with_options(pc) == pc
+    assert with_options(pc, split="3g", ram=GiB, pae=True, cpus=2) == pc
 
 
 def test_more_ram_keeps_the_firmware_ranges(pc):
-    more = pc.with_options(ram=2 * GiB)
+    more = with_options(pc, ram=2 * GiB)
     assert more.ram == ((0x1000, 0x9FC00), (MiB, 0x7FFD_4000))
     assert more.mem_map is None
     assert layout_of(more).max_pfn == 0x7FFD4
 
 
 def test_ram_moves_above_the_pci_hole(pc):
-    big = pc.with_options(ram=8 * GiB)
+    big = with_options(pc, ram=8 * GiB)
     assert big.ram == ((0x1000, 0x9FC00), (MiB, 0xBFFD_4000), (4 * GiB, 9 * GiB))
     assert layout_of(big).max_pfn == 9 << 18
 
 
 def test_split_without_highmem_left(pc):
-    layout = layout_of(pc.with_options(split="2g"))
+    layout = layout_of(with_options(pc, split="2g"))
     assert layout.highmem_bytes == 0
     assert layout.page_offset == 0x8000_0000
 
 
 def test_pool_changes_with_the_page_tables(pc):
-    assert layout_of(pc.with_options(pae=False)).pkmap_slots == 1024
-    small = layout_of(pc.with_options(pkmap=64))
+    assert layout_of(with_options(pc, pae=False)).pkmap_slots == 1024
+    small = layout_of(with_options(pc, pkmap=64))
     assert (small.pkmap_slots, small.pkmap_base) == (64, 0xFF000000)
-    large = layout_of(pc.with_options(pkmap=2048))
+    large = layout_of(with_options(pc, pkmap=2048))
     # three page tables more than the real pool has
     assert large.pkmap_base == 0xFF000000 - 6 * MiB
     assert large.pkmap_end == 0xFF200000
@@ -72,7 +74,7 @@ def test_combinations_that_cannot_exist(pc):
 
 
 def test_pae_cannot_be_left_with_much_ram(pc):
-    big = pc.with_options(ram=8 * GiB)
+    big = with_options(pc, ram=8 * GiB)
     assert "give --ram as well" in refused(big, pae=False).hint
 
 
@@ -83,14 +85,14 @@ def test_page_array_must_fit(pc):
 
 def test_arm_board_without_lpae_ends_at_4_gib():
     board = Machine(arch="arm", ram=((0x4000_0000, 0x8000_0000),), nr_cpus=8, page_struct=36)
-    assert board.with_options(ram=2 * GiB).ram == ((0x4000_0000, 0xC000_0000),)
+    assert with_options(board, ram=2 * GiB).ram == ((0x4000_0000, 0xC000_0000),)
     assert "3072M" in refused(board, ram=4 * GiB).hint
-    wide = board.with_options(ram=4 * GiB, pae=True)
+    wide = with_options(board, ram=4 * GiB, pae=True)
     assert wide.ram == ((0x4000_0000, 0x1_4000_0000),)
 
 
 def test_no_facts_at_all():
-    machine, assumed = Machine.from_facts({})
+    machine, assumed = machine_from({})
     assert (machine.arch, machine.split, machine.nr_cpus, machine.page_struct) == (
         "i386",
         "3g",
@@ -103,7 +105,7 @@ def test_no_facts_at_all():
 
 def test_other_architecture():
     with pytest.raises(HmtraceError, match="mips"):
-        Machine.from_facts({"arch": "mips"})
+        machine_from({"arch": "mips"})
 
 
 def test_border_tells_the_arena_where_no_command_line_is():
@@ -115,7 +117,7 @@ def test_border_tells_the_arena_where_no_command_line_is():
         "nr_cpus": 32,
         "lowmem_end_pfn": 0x2E7FE,
     }
-    machine, assumed = Machine.from_facts(values)
+    machine, assumed = machine_from(values)
     assert machine.vmalloc == 256 * MiB
     assert any("vmalloc=256M" in text for text in assumed)
 
@@ -128,7 +130,7 @@ def test_erratum_by_the_cpu():
         ((0x41, 0xC07, 0, 5), False),
         ((0x42, 0x0F0, 0, 2), True),
     ):
-        machine, _ = Machine.from_facts(values | {"arm_cpu": cpu})
+        machine, _ = machine_from(values | {"arm_cpu": cpu})
         assert machine.tlb_erratum is needs
         assert layout_of(machine).tlb_erratum_ipi is needs
 
@@ -144,7 +146,7 @@ def test_erratum_by_the_cpu():
 )
 @pytest.mark.parametrize("arch", ["i386", "arm"])
 def test_files_that_cannot_be_true(arch, values, words):
-    machine, assumed = Machine.from_facts({"arch": arch, "cmdline": "x"} | values)
+    machine, assumed = machine_from({"arch": arch, "cmdline": "x"} | values)
     assert layout_of(machine).lowmem_bytes > 0
     if arch == "i386":
         assert any(words in text for text in assumed)
@@ -152,5 +154,5 @@ def test_files_that_cannot_be_true(arch, values, words):
 
 def test_page_table_isolation_by_the_cpu_flags():
     values = {"arch": "i386", "pae": True, "cpu_flags": frozenset({"fpu", "pti"})}
-    assert layout_of(Machine.from_facts(values)[0]).pti
-    assert not layout_of(Machine.from_facts(values | {"pae": False})[0]).pti
+    assert layout_of(machine_from(values)[0]).pti
+    assert not layout_of(machine_from(values | {"pae": False})[0]).pti

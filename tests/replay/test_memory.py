@@ -10,8 +10,10 @@ import pytest
 
 from collectors.facts import read_folder
 from hmtrace.cli.machines import default_machine
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.machine.options import with_options
 from replay.machine.zones import (
     HIGHMEM,
     HUGE_FROM,
@@ -41,7 +43,7 @@ def known(folder):
     zones = sorted(values["zones"], key=lambda zone: zone.name == HIGHMEM)
     largest = max((z for z in zones if z.name != HIGHMEM), key=lambda z: z.managed)
     pages = [Pages(z.name, z.managed - (late if z is largest else 0)) for z in zones]
-    return values, Machine.from_facts(values)[0], pages
+    return values, machine_from(values)[0], pages
 
 
 @pytest.mark.parametrize("folder", MACHINES, ids=lambda folder: folder.name)
@@ -111,7 +113,7 @@ def test_room_in_highmem():
 
 
 def test_memory_of_a_machine_without_files():
-    machine = default_machine("arm", None).with_options(ram=2 * GiB)
+    machine = with_options(default_machine("arm", None), ram=2 * GiB)
     memory = memory_of(machine, layout_of(machine))
     assert "16 MiB" in memory.assumptions[0]
     assert memory.zone("DMA").managed * 4096 == (768 << 20) - memory.mem_map_bytes - (16 << 20)
@@ -131,7 +133,7 @@ def test_memory_of_a_machine_without_files():
     ],
 )
 def test_documented_limits_of_pae(options, rules):
-    machine = default_machine("i386", None).with_options(pae=True, **options)
+    machine = with_options(default_machine("i386", None), pae=True, **options)
     found = {finding.rule: finding for finding in machine_findings(machine, layout_of(machine))}
     assert set(found) == rules
     if options["ram"] == 16 * GiB:  # 40 bytes for each of 17 GiB / 4 KiB frames

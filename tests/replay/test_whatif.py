@@ -13,7 +13,8 @@ from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
 from hmtrace.cli.presets import presets
 from hmtrace.report.document import outcome_document
-from replay.machine.model import Machine
+from replay.machine.from_facts import machine_from
+from replay.machine.options import with_options
 from replay.trace import spool as spooled_rows
 from replay.whatif import pool as whatif_pool
 from replay.whatif.run import what_if
@@ -22,6 +23,7 @@ from tests.replay.test_windows import same
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
+    from replay.machine.model import Machine
     from replay.outcome import Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -34,7 +36,7 @@ OLD = "i386-510-twin-vmalloc128"
 @cache
 def opened(name: str) -> tuple[Capture, Machine]:
     capture = open_capture(FIXTURES / name)
-    return capture, Machine.from_facts(capture.facts.values())[0]
+    return capture, machine_from(capture.facts.values())[0]
 
 
 def both(name: str, target: Machine, **options: Any) -> tuple[Outcome, Outcome]:
@@ -50,7 +52,7 @@ def captured(name: str) -> Outcome:
 
 
 def replayed(name: str, *, placement: str = "class", timing: str = "closed", **to: Any) -> Outcome:
-    target = opened(name)[1].with_options(**to)
+    target = with_options(opened(name)[1], **to)
     return both(name, target, placement=placement, timing=timing)[1]
 
 
@@ -69,7 +71,7 @@ def test_small_windows_give_the_figures_of_the_whole_trace(
 ) -> None:
     machine = opened(name)[1]
     try:
-        target = machine.with_options(**to)
+        target = with_options(machine, **to)
     except HmtraceError:  # a split, or a pool, that this architecture has not
         target = machine
     expected = both(name, target, **options)

@@ -15,7 +15,7 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.report.document import outcome_document
-from replay.machine.model import Machine
+from replay.machine.from_facts import machine_from
 from replay.run import replay_events
 from replay.validate.run import validate_windows
 from replay.validate.verdicts import validate
@@ -25,6 +25,7 @@ from tests.replay.whole import outcome_of
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
+    from replay.machine.model import Machine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 CAPTURES = sorted(REPORTS)
@@ -33,7 +34,7 @@ CAPTURES = sorted(REPORTS)
 @cache
 def opened(name: str) -> tuple[Capture, Machine]:
     capture = open_capture(FIXTURES / name)
-    return capture, Machine.from_facts(capture.facts.values())[0]
+    return capture, machine_from(capture.facts.values())[0]
 
 
 @cache
@@ -140,10 +141,11 @@ import re, sys
 from pathlib import Path
 import polars as pl
 from collectors import open_capture
+from replay.machine.from_facts import machine_from
 from replay.machine.model import Machine
 from replay.validate.run import validate_windows
 values = open_capture(sys.argv[1]).facts.values()
-machine = Machine.from_facts(values)[0]
+machine = machine_from(values)[0]
 done = validate_windows(pl.scan_parquet(sys.argv[2]), machine, values=values, rows=20_000)
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 print(done.kmap.total, done.pool_flushes.observed, peak)
@@ -191,7 +193,7 @@ def test_tasks_that_the_trace_does_not_tell(tmp_path: Path) -> None:
     capture = open_capture(path)
     assert sorted(capture.events.collect()["pid"].to_list(), key=str) == [112, None, None, None]
     values = capture.facts.values()
-    machine = Machine.from_facts(values)[0]
+    machine = machine_from(values)[0]
     maps = [
         replay(
             capture.events, machine, values=values, lost=capture.lost,

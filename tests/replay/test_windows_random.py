@@ -12,6 +12,7 @@ from collectors.events import OPS, SCHEMA
 from hmtrace.report.document import outcome_document
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.machine.options import with_options
 from replay.pool import stream as pool_stream
 from replay.validate.run import validate_windows
 from replay.validate.verdicts import validate
@@ -120,7 +121,7 @@ def test_small_windows_and_one(seed: int, rows: int, machine: Machine) -> None:
 @pytest.mark.parametrize("placement", ["class", "same-pfn"])
 def test_another_machine_in_small_windows_and_one(seed: int, placement: str) -> None:
     events = table(seed, 600)
-    target = I386.with_options(pkmap=16, cpus=2, vmalloc=256 << 20)
+    target = with_options(I386, pkmap=16, cpus=2, vmalloc=256 << 20)
     options: dict[str, Any] = {"values": VALUES if seed % 3 else {}, "placement": placement}
     expected = what_if(events, I386, target, **options)
     found = what_if(events, I386, target, rows=31, **options)

@@ -13,7 +13,7 @@ that
    :class:`~replay.machine.arches.common.AddressMap` and passes it with a
    :class:`~replay.machine.arches.common.Tlb` to :func:`~replay.machine.arches.common.finish`, and
    the
-   :class:`~replay.machine.arches.base.Arch` with its name and limits. Say at the top which files
+   :class:`~replay.machine.model.Arch` with its name and limits. Say at the top which files
    were read, in which version, and whether a booted kernel was compared.
 3. Add a line to the table below, the CONFIG_ switch and the names of ``uname -m`` to
    :mod:`collectors.facts.arches`, and the numbers that you worked out by hand from the headers
@@ -38,7 +38,7 @@ from replay.machine.arches.x86_64 import X86_64
 from replay.machine.arches.xtensa import XTENSA
 
 if TYPE_CHECKING:
-    from replay.machine.arches.base import Arch
+    from replay.machine.model import Arch
 
 _TABLE: Final = (
     I386,

@@ -10,8 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.events import HmtraceError
-from replay.machine.arches.base import (
+from collectors.errors import HmtraceError
+from replay.machine.arches.common import (
+    AddressMap,
+    Tlb,
+    finish,
+    plain_zones,
+    slots_of,
+    too_many_slots,
+    usable_ram,
+)
+from replay.machine.model import (
     TOP,
     Arch,
     GiB,
@@ -21,15 +30,6 @@ from replay.machine.arches.base import (
     Ranges,
     Region,
     mem_map_bytes,
-)
-from replay.machine.arches.common import (
-    AddressMap,
-    Tlb,
-    finish,
-    plain_zones,
-    slots_of,
-    too_many_slots,
-    usable_ram,
 )
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 
 ARC: Final = Arch(
     name="arc",
+    title="Synopsys ARC",
     splits={"2g": PAGE_OFFSET},
     pae_splits=frozenset({"2g"}),
     pae_name="PAE40",

@@ -10,8 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.events import HmtraceError
-from replay.machine.arches.base import (
+from collectors.errors import HmtraceError
+from replay.machine.arches.common import (
+    AddressMap,
+    Tlb,
+    finish,
+    grown,
+    slots_of,
+    usable_ram,
+)
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import has_kmap_atomic, is_realtime
+from replay.machine.model import (
     PAGE,
     PAGE_SHIFT,
     TOP,
@@ -24,16 +34,6 @@ from replay.machine.arches.base import (
     align_down,
     align_up,
 )
-from replay.machine.arches.common import (
-    AddressMap,
-    Tlb,
-    finish,
-    grown,
-    slots_of,
-    usable_ram,
-)
-from replay.machine.generations import GENERATIONS
-from replay.machine.kconfig import has_kmap_atomic, is_realtime
 from replay.machine.tlb import is_broadcast
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ def config_of(machine: Machine) -> frozenset[str]:
 
 ARM: Final = Arch(
     name="arm",
+    title="ARMv6 and ARMv7, with or without LPAE",
     splits=SPLITS,
     pae_splits=LPAE_SPLITS,
     proposed_splits=PROPOSED,

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.events import HmtraceError
-from replay.machine.arches.base import (
+from collectors.errors import HmtraceError
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import (
+    LocalSlots,
+    has_kmap_atomic,
+    is_realtime,
+    local_slots,
+    maps_lowmem,
+)
+from replay.machine.model import (
     PAGE,
     TOP,
     GiB,
@@ -23,14 +31,6 @@ from replay.machine.arches.base import (
     mem_map_bytes,
     ram_between,
     vmap_block_pages,
-)
-from replay.machine.generations import GENERATIONS
-from replay.machine.kconfig import (
-    LocalSlots,
-    has_kmap_atomic,
-    is_realtime,
-    local_slots,
-    maps_lowmem,
 )
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.machine.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, align_down
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
@@ -21,6 +20,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
+from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -99,6 +99,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 
 CSKY: Final = Arch(
     name="csky",
+    title="C-SKY",
     splits=SPLITS,
     max_nr_cpus=32,
     default_nr_cpus=4,

@@ -11,8 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.events import HmtraceError
-from replay.machine.arches.base import (
+from collectors.errors import HmtraceError
+from replay.machine.arches.common import (
+    AddressMap,
+    Tlb,
+    finish,
+    slots_of,
+    usable_ram,
+)
+from replay.machine.generations import GENERATIONS
+from replay.machine.kconfig import maps_lowmem
+from replay.machine.model import (
     PAGE,
     PAGE_SHIFT,
     TOP,
@@ -26,15 +35,6 @@ from replay.machine.arches.base import (
     align_down,
     align_up,
 )
-from replay.machine.arches.common import (
-    AddressMap,
-    Tlb,
-    finish,
-    slots_of,
-    usable_ram,
-)
-from replay.machine.generations import GENERATIONS
-from replay.machine.kconfig import maps_lowmem
 from replay.machine.tlb import full_flush_of
 
 if TYPE_CHECKING:
@@ -328,6 +328,7 @@ def _no_room(machine: Machine, most: int) -> HmtraceError:
 
 I386: Final = Arch(
     name="i386",
+    title="PC, with or without PAE",
     splits=SPLITS,
     pae_splits=PAE_SPLITS,
     pae_name="PAE",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.machine.arches.base import PAGE, TOP, Arch, GiB, Layout, MiB, Ranges, align_down
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
@@ -20,6 +19,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
+from replay.machine.model import PAGE, TOP, Arch, GiB, Layout, MiB, Ranges, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -83,6 +83,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 
 MICROBLAZE: Final = Arch(
     name="microblaze",
+    title="Xilinx MicroBlaze",
     splits={"3g": KERNEL_START},
     max_nr_cpus=1,
     default_nr_cpus=1,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.machine.arches.base import Arch, GiB, KiB, Layout, MiB, Ranges, Region, align_down
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
@@ -23,6 +22,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
+from replay.machine.model import Arch, GiB, KiB, Layout, MiB, Ranges, Region, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -102,6 +102,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
 
 MIPS32: Final = Arch(
     name="mips32",
+    title="MIPS32",
     splits={"2g": KSEG0},
     pae_splits=frozenset({"2g"}),
     pae_name="XPA",

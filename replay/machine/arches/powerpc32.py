@@ -14,18 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.events import HmtraceError
-from replay.machine.arches.base import (
-    TOP,
-    Arch,
-    GiB,
-    KiB,
-    Layout,
-    MiB,
-    Ranges,
-    align_down,
-    align_up,
-)
+from collectors.errors import HmtraceError
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
@@ -35,6 +24,17 @@ from replay.machine.arches.common import (
     plain_zones,
     slots_of,
     usable_ram,
+)
+from replay.machine.model import (
+    TOP,
+    Arch,
+    GiB,
+    KiB,
+    Layout,
+    MiB,
+    Ranges,
+    align_down,
+    align_up,
 )
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
 
 POWERPC32: Final = Arch(
     name="powerpc32",
+    title="PowerPC, 32 bit",
     splits=SPLITS,
     pae_splits=frozenset(SPLITS),
     pae_name="PHYS_64BIT",

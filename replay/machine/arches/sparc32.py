@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.machine.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, Region
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
@@ -21,6 +20,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
+from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, Region
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -100,6 +100,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 
 SPARC32: Final = Arch(
     name="sparc32",
+    title="SPARC V8, LEON",
     splits={"3.75g": PAGE_OFFSET},
     max_nr_cpus=32,
     default_nr_cpus=32,

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replay.machine.arches.base import (
+from replay.machine.arches.common import AddressMap, Tlb, finish, frames, slots_of, usable_ram
+from replay.machine.arches.i386 import FLUSH_CEILING, ram_for
+from replay.machine.kconfig import maps_lowmem
+from replay.machine.model import (
     PAGE,
     TOP,
     Arch,
@@ -23,9 +26,6 @@ from replay.machine.arches.base import (
     Zone,
     align_down,
 )
-from replay.machine.arches.common import AddressMap, Tlb, finish, frames, slots_of, usable_ram
-from replay.machine.arches.i386 import FLUSH_CEILING, ram_for
-from replay.machine.kconfig import maps_lowmem
 from replay.machine.tlb import full_flush_of
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _zones(first: int, end: int, *, dma: bool) -> tuple[Zone, ...]:
 
 X86_64: Final = Arch(
     name="x86_64",
+    title="no highmem; DEBUG_KMAP_LOCAL_FORCE_MAP",
     splits={"4level": PAGE_OFFSET},
     max_nr_cpus=4096,
     default_nr_cpus=64,

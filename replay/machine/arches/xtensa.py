@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.events import HmtraceError
-from replay.machine.arches.base import PAGE, Arch, GiB, Layout, MiB, Ranges, Region, align_down
+from collectors.errors import HmtraceError
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
@@ -23,6 +22,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
+from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, Region, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -118,6 +118,7 @@ def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG
 
 XTENSA: Final = Arch(
     name="xtensa",
+    title="Tensilica Xtensa",
     splits=SPLITS,
     max_nr_cpus=32,
     default_nr_cpus=1,
