@@ -48,8 +48,6 @@ BACK: dict[str, set[Arrow]] = {
         ("replay.pool", "replay.arena"),
         # replay.pool.picture goes the whole-table way
         ("replay.pool", "replay.run"),
-        # replay.arena.rows names replay.walk for its types
-        ("replay.arena", "replay.walk"),
         # replay.survey imports replay.pool's calls and loops.highmem
         ("replay.survey", "replay.pool"),
     },
