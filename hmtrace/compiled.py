@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 _PACKAGES = ("collectors", "replay")
-_COMPILES = (b"njit", b"@kernel", b"@inlined", b"@loop", b"@part", b"@piece")
+_COMPILES = (b"@loop", b"@part", b"@piece", b"@intrinsic")
 """What stands in every module that has something compiled."""
 _IMPORT = re.compile(
     rb"^(?:from (collectors|replay)(\S*) import (\([^)]*\)|[^\n]*)|import ([\w.]+))", re.MULTILINE

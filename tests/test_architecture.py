@@ -65,8 +65,12 @@ def test_modules_are_found() -> None:
 
 
 def test_imports_go_one_way() -> None:
-    """hmtrace, then replay, then collectors' schema and errors; collectors imports neither."""
-    allowed = {"collectors": set(), "replay": {"collectors.events", "collectors.errors"}}
+    """hmtrace, then replay, then collectors' schema and errors; collectors imports neither.
+
+    How loops are compiled leans on what numba keeps private, so it stands in one place for both.
+    """
+    ours = {"collectors.events", "collectors.errors", "collectors.compiled"}
+    allowed = {"collectors": set(), "replay": ours}
     wrong = []
     for path in MODULES:
         room = path.relative_to(ROOT).parts[0]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
-
-from replay.compiled import inlined
+from replay.compiled import loop, piece
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +92,7 @@ class Stacks(NamedTuple):
     held: NDArray[np.int32]
 
 
-@inlined
+@piece
 def _spared(events: Locals, stacks: Stacks, stack: int) -> int:
     """Mappings on a stack that another machine does not need."""
     number = 0
@@ -104,7 +102,7 @@ def _spared(events: Locals, stacks: Stacks, stack: int) -> int:
     return number
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def run(
     events: Locals, stacks: Stacks, start: int, stop: int, per_cpu: int, increment: int
 ) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def test_changed_source_changes_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_
         "replay/report.py": "TITLE = 1\n",
         "replay/pool/replay.py": (
             "from collectors import layout\nfrom replay.slots import (\n    SLOTS,\n)\n\n"
-            "if __debug__:\n    from replay import report\n\n\n@kernel\ndef run(): ...\n"
+            "if __debug__:\n    from replay import report\n\n\n@loop\ndef run(): ...\n"
         ),
     }
     for name, text in files.items():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.compiled import kernel
+from replay.compiled import loop, part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def new_blocks(events: int, initial: NDArray[np.int64]) -> Blocks:
     )
 
 
-@kernel
+@part
 def _find(b: Blocks, address: int, bits: int) -> int:
     """Block that holds an address, -1 none."""
     for k in range(b.reg[COUNT]):
@@ -117,7 +117,7 @@ def _find(b: Blocks, address: int, bits: int) -> int:
     return -1
 
 
-@kernel
+@part
 def _add(b: Blocks, start: int, left: int, cpu: int) -> None:
     k = b.reg[COUNT]
     b.reg[COUNT] += 1
@@ -126,7 +126,7 @@ def _add(b: Blocks, start: int, left: int, cpu: int) -> None:
     b.block[k, OWNER], b.block[k, QUEUED], b.block[k, GUESSED] = cpu, left > 0, 0
 
 
-@kernel
+@part
 def _remove(b: Blocks, k: int) -> None:
     for j in range(k, b.reg[COUNT] - 1):
         for column in range(BLOCK_COLUMNS):
@@ -134,7 +134,7 @@ def _remove(b: Blocks, k: int) -> None:
     b.reg[COUNT] -= 1
 
 
-@kernel
+@part
 def _look(b: Blocks, cpu: int, units: int) -> int:
     """First block in a CPU's queue with room: vb_alloc(); -1 none."""
     for k in range(b.reg[COUNT]):
@@ -143,20 +143,20 @@ def _look(b: Blocks, cpu: int, units: int) -> int:
     return -1
 
 
-@kernel
+@part
 def _where(b: Blocks, cpu: int, units: int, bits: int) -> int:
     """Address of the next piece."""
     k = _look(b, cpu, units)
     return NO_BLOCK if k < 0 else b.block[k, START] + (bits - b.block[k, LEFT]) * PAGE
 
 
-@kernel
+@part
 def _cut(b: Blocks, k: int, left: int) -> None:
     b.block[k, LEFT] = left
     b.block[k, QUEUED] = left > 0
 
 
-@kernel
+@part
 def _map(b: Blocks, event: NDArray[np.int64], i: int, bits: int) -> None:
     """One piece, at its place."""
     e = event[i]
@@ -199,7 +199,7 @@ def _map(b: Blocks, event: NDArray[np.int64], i: int, bits: int) -> None:
         _cut(b, k, b.block[k, LEFT] - units)
 
 
-@kernel
+@part
 def _release(b: Blocks, address: int, bits: int) -> int:
     """Let a block go; whether free_vmap_block() or purge_fragmented_blocks() would."""
     k = _find(b, address, bits)
@@ -213,7 +213,7 @@ def _release(b: Blocks, address: int, bits: int) -> int:
     return 1 if bits in (dirty, left + dirty) else 0
 
 
-@kernel
+@part
 def _visited(b: Blocks, k: int, bits: int, forget: int) -> bool:
     """Whether vm_unmap_aliases() looks at a block, and finds it dirty."""
     left, dirty = b.block[k, LEFT], b.block[k, DIRTY]
@@ -224,7 +224,7 @@ def _visited(b: Blocks, k: int, bits: int, forget: int) -> bool:
     return bool(seen and 0 < dirty < bits and b.block[k, DIRTY_MAX] > 0)
 
 
-@kernel
+@part
 def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     """Range of all unmapped pieces in blocks; (-1, -1) none.
 
@@ -240,7 +240,7 @@ def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     return (int(start), int(end)) if end >= 0 else (-1, -1)
 
 
-@kernel
+@part
 def _reset(b: Blocks, bits: int) -> None:
     """Forget what was flushed."""
     for k in range(b.reg[COUNT]):
@@ -248,7 +248,7 @@ def _reset(b: Blocks, bits: int) -> None:
             b.block[k, DIRTY_MIN], b.block[k, DIRTY_MAX] = np.int64(1) << 40, 0
 
 
-@kernel
+@part
 def _look_on(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> None:
     """Compare the range as it is now with those of the calls that may be looking."""
     if b.reg[OPENED] == 0:
@@ -262,7 +262,7 @@ def _look_on(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> Non
             b.met[i] |= MET_END
 
 
-@kernel
+@part
 def _alias(b: Blocks, event: NDArray[np.int64], i: int, bits: int, forget: int) -> None:
     """A call that has looked at all blocks, one after another while others may unmap pieces."""
     for n in range(b.reg[OPENED]):
@@ -280,7 +280,7 @@ def _alias(b: Blocks, event: NDArray[np.int64], i: int, bits: int, forget: int) 
     b.predicted[i], b.predicted_end[i] = start, end
 
 
-@kernel
+@loop
 def run(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> None:
     """Follow the blocks through a trace.
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
 from replay.arena.loops.freetree import FAIL, Forest, give_back, lowest, take
 from replay.arena.loops.lazy import BYTES, N_GIVEN, N_LAZY, PEAK, Lazy, detach
+from replay.compiled import loop, part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Forward(NamedTuple):
     counts: NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
+@part(allocates=True)
 def _flush(
     lazy: Lazy, out: Forward, order: int, call: int, cause: int, start: int, end: int
 ) -> int:
@@ -79,14 +79,14 @@ def _flush(
     return int(first)
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def _give(f: Forest, lazy: Lazy, first: int) -> None:
     """Give the areas back that a purge took."""
     for g in range(first, lazy.reg[N_GIVEN]):
         give_back(f, 0, lazy.given[g, 0], lazy.given[g, 1])
 
 
-@numba.njit(cache=True, nogil=True)
+@loop(allocates=True)
 def run(
     f: Forest,
     lazy: Lazy,

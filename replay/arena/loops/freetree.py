@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.compiled import kernel
+from replay.compiled import part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def grown(forest: Forest, capacity: int) -> Forest:
     return forest._replace(node=node)
 
 
-@kernel
+@part
 def new_row(f: Forest) -> int:
     """Row for a new node; the caller sees to it that there is room."""
     x = f.reg[SPARE]
@@ -110,14 +110,14 @@ def new_row(f: Forest) -> int:
     return x
 
 
-@kernel
+@part
 def drop_row(f: Forest, x: int) -> None:
     """Give a node's row up for another one."""
     f.node[x, START] = f.reg[SPARE]
     f.reg[SPARE] = x
 
 
-@kernel
+@part
 def _update_max(node: NDArray[np.int64], x: int) -> None:
     """compute_subtree_max_size()."""
     best = node[x, END] - node[x, START]
@@ -129,7 +129,7 @@ def _update_max(node: NDArray[np.int64], x: int) -> None:
     node[x, MAX] = best
 
 
-@kernel
+@part
 def propagate(node: NDArray[np.int64], x: int) -> None:
     """Bring the subtree maxima up to date from a node to the root."""
     while x != NIL:
@@ -137,7 +137,7 @@ def propagate(node: NDArray[np.int64], x: int) -> None:
         x = node[x, PARENT]
 
 
-@kernel
+@part
 def _replace_child(f: Forest, tree: int, parent: int, old: int, new: int) -> None:
     if parent == NIL:
         f.root[tree] = new
@@ -147,7 +147,7 @@ def _replace_child(f: Forest, tree: int, parent: int, old: int, new: int) -> Non
         f.node[parent, RIGHT] = new
 
 
-@kernel
+@part
 def _rotate(f: Forest, tree: int, x: int, down: int, up: int) -> None:
     """Lift the child of `x` on side `up` above it; `x` sinks to side `down`."""
     node = f.node
@@ -165,12 +165,12 @@ def _rotate(f: Forest, tree: int, x: int, down: int, up: int) -> None:
     _update_max(node, y)
 
 
-@kernel
+@part
 def _is_red(node: NDArray[np.int64], x: int) -> bool:
     return x != NIL and node[x, RED] == 1
 
 
-@kernel
+@part
 def _insert_fix(f: Forest, tree: int, x: int) -> None:
     """lib/rbtree.c: __rb_insert."""
     node = f.node
@@ -199,7 +199,7 @@ def _insert_fix(f: Forest, tree: int, x: int) -> None:
         return
 
 
-@kernel
+@part
 def insert(f: Forest, tree: int, start: int, end: int) -> None:
     """Add a block as a new leaf: link_va() and rebalancing."""
     node = f.node
@@ -221,7 +221,7 @@ def insert(f: Forest, tree: int, start: int, end: int) -> None:
     _insert_fix(f, tree, x)
 
 
-@kernel
+@part
 def _erase_fix(f: Forest, tree: int, parent: int) -> None:
     """lib/rbtree.c: ____rb_erase_color; one black node is missing below `parent`."""
     node = f.node
@@ -257,7 +257,7 @@ def _erase_fix(f: Forest, tree: int, parent: int) -> None:
         return
 
 
-@kernel
+@part
 def erase(f: Forest, tree: int, x: int) -> None:
     """Take a node out: __rb_erase_augmented() of include/linux/rbtree_augmented.h."""
     node = f.node
@@ -302,19 +302,19 @@ def erase(f: Forest, tree: int, x: int) -> None:
     drop_row(f, x)
 
 
-@kernel
+@part
 def _place_in(node: NDArray[np.int64], x: int, align: int, vstart: int) -> int:
     """Lowest aligned address in a block that is not below vstart."""
     return (max(node[x, START], vstart) + align - 1) & -align
 
 
-@kernel
+@part
 def fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) -> bool:
     """is_within_this_va()."""
     return _place_in(node, x, align, vstart) + size <= node[x, END]
 
 
-@kernel
+@part
 def search_length(f: Forest, size: int, align: int, room: int) -> int:
     """Size of the blocks that the descent looks for, in a range of `room` bytes."""
     rule = f.reg[SEARCH]
@@ -323,7 +323,7 @@ def search_length(f: Forest, size: int, align: int, room: int) -> int:
     return size + align - 1
 
 
-@kernel
+@part
 def find_vmap_lowest_match(
     f: Forest, tree: int, size: int, align: int, vstart: int, vend: int
 ) -> int:
@@ -364,7 +364,7 @@ def find_vmap_lowest_match(
     return NIL
 
 
-@kernel
+@part
 def neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
     """Blocks before and after an address: the last that starts at or below it, the next."""
     before, after = NIL, NIL
@@ -379,7 +379,7 @@ def neighbours(f: Forest, tree: int, start: int) -> tuple[int, int]:
     return before, after
 
 
-@kernel
+@part
 def highest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> int:
     """Address of a percpu chunk of one area, or FAIL.
 
@@ -397,7 +397,7 @@ def highest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int)
     return FAIL
 
 
-@kernel
+@part
 def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> int:
     """Address that a request gets, or FAIL: __alloc_vmap_area() without the carving.
 
@@ -412,7 +412,7 @@ def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) 
     return FAIL if start + size > vend else start
 
 
-@kernel
+@part
 def _carve(f: Forest, tree: int, x: int, start: int, end: int) -> None:
     """Take [start, end) out of block `x`, which holds it: adjust_va_to_fit_type()."""
     node = f.node
@@ -431,7 +431,7 @@ def _carve(f: Forest, tree: int, x: int, start: int, end: int) -> None:
         insert(f, tree, first, start)
 
 
-@kernel
+@part
 def take(f: Forest, tree: int, start: int, end: int) -> bool:
     """Make [start, end) unavailable; return whether it was one piece of a free block.
 
@@ -450,7 +450,7 @@ def take(f: Forest, tree: int, start: int, end: int) -> bool:
         _carve(f, tree, after, f.node[after, START], min(end, f.node[after, END]))
 
 
-@kernel
+@part
 def give_back(f: Forest, tree: int, start: int, end: int) -> bool:
     """Return an area to the free tree; False if part of it was free already.
 

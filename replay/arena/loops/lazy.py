@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
+
+from replay.compiled import loop, part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def new_lazy(events: int, initial: NDArray[np.int64]) -> Lazy:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def _hull(
     lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i: int
 ) -> tuple[int, int]:
@@ -103,7 +104,7 @@ def _hull(
     return int(start), int(end)
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i: int) -> bool:
     """Leave frees to the next purge that the observed hull does not cover.
 
@@ -124,7 +125,7 @@ def _choose(lazy: Lazy, skipped: NDArray[np.uint8], event: NDArray[np.int64], i:
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@part(allocates=True)
 def detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int, purge: int) -> None:
     """Move the list, without what is skipped, to `given` in the order of giving back."""
     n = lazy.reg[N_LAZY]
@@ -162,7 +163,7 @@ def detach(lazy: Lazy, skipped: NDArray[np.uint8], order: int, purge: int) -> No
     lazy.reg[N_LAZY] = left
 
 
-@numba.njit(cache=True, nogil=True)
+@loop(allocates=True)
 def run(lazy: Lazy, event: NDArray[np.int64], order: int, limit: int) -> None:
     """Follow the list through a trace.
 

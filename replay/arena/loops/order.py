@@ -74,7 +74,7 @@ from replay.arena.loops.shapes import (
     same_shape,
     shape_matters,
 )
-from replay.compiled import kernel
+from replay.compiled import loop, part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,7 @@ CHANGES = 3
 """Blocks that are moved in a variant of a tree, at most."""
 
 
-@kernel
+@part
 def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
     """What the trees predict: the most frequent answer, whether all agree, their number."""
     n = 0
@@ -121,7 +121,7 @@ def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
     return int(best), agree, n
 
 
-@kernel
+@part
 def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) -> bool:  # noqa: FBT001
     """Serve one allocation; False, and nothing done, if no tree explains its address."""
     item = items[i]
@@ -159,7 +159,7 @@ def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) ->
     return True
 
 
-@kernel
+@part
 def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
     """Give one area of a purge back."""
     item = items[i]
@@ -174,7 +174,7 @@ def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
     item[NEXT] += 1
 
 
-@kernel
+@part
 def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> bool:  # noqa: FBT001
     """Apply an item, or one area of it; False if it cannot be applied here."""
     w.reg[TURN] += 1
@@ -192,7 +192,7 @@ def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> 
     return True
 
 
-@kernel
+@part
 def _save(f: Forest, saved: Forest) -> None:
     for x in range(f.reg[HIGH]):
         for column in range(TREE_COLUMNS):
@@ -204,14 +204,14 @@ def _save(f: Forest, saved: Forest) -> None:
         saved.reg[k] = f.reg[k]
 
 
-@kernel
+@part
 def _move(target: NDArray[np.int64], source: NDArray[np.int64], first: int, n: int) -> None:
     """Copy n numbers from position `first` of one array to the start of another."""
     for k in range(n):
         target[k] = source[first + k]
 
 
-@kernel
+@part
 def _undo(
     f: Forest, saved: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
     whole: bool,  # noqa: FBT001
@@ -225,7 +225,7 @@ def _undo(
     _save(saved, f)
 
 
-@kernel
+@part
 def _redo(
     f: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
     whole: bool,  # noqa: FBT001
@@ -235,7 +235,7 @@ def _redo(
         _step(f, w, items, steps[k], whole)
 
 
-@kernel
+@part
 def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> int:
     """Next item behind `after` that may come now: nothing unplaced ends before it begins."""
     end = min(items.shape[0], first + WINDOW)
@@ -251,7 +251,7 @@ def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> i
     return NIL
 
 
-@kernel
+@part
 def _alive(f: Forest) -> int:
     """Trees that count."""
     n = 0
@@ -260,7 +260,7 @@ def _alive(f: Forest) -> int:
     return n
 
 
-@kernel
+@part
 def _repair(
     f: Forest,
     saved: Forest,
@@ -339,7 +339,7 @@ def _repair(
     return False
 
 
-@kernel
+@part
 def _merge_trees(f: Forest, w: Work) -> None:
     """Forget trees that contradicted the trace or that have come to equal another one."""
     for c in range(f.root.shape[0]):
@@ -355,7 +355,7 @@ def _merge_trees(f: Forest, w: Work) -> None:
             release(f, c)
 
 
-@kernel
+@part
 def _blocks(f: Forest) -> int:
     """Free blocks in each tree."""
     for c in range(f.root.shape[0]):
@@ -364,7 +364,7 @@ def _blocks(f: Forest) -> int:
     return 0
 
 
-@kernel
+@part
 def _refill(f: Forest, w: Work) -> None:
     """Put variants of the trees that are left in the place of those that contradicted the trace.
 
@@ -396,7 +396,7 @@ def _refill(f: Forest, w: Work) -> None:
     w.reg[SEED] = seed
 
 
-@kernel
+@loop
 def run(
     f: Forest,
     saved: Forest,

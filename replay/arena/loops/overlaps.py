@@ -43,7 +43,7 @@ from replay.arena.loops.items import (
     VSTART,
 )
 from replay.arena.loops.shapes import copy, count, release, same_shape
-from replay.compiled import kernel
+from replay.compiled import part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,13 +129,13 @@ def room_for(forest: Forest, blocks: int, most: int) -> Forest:
     return room
 
 
-@kernel
+@part
 def _width(room: Forest, blocks: int) -> int:
     """Orders that there is room for."""
     return min(WIDTH, (room.node.shape[0] // (blocks + MAX_LOG) - 1) // 2)
 
 
-@kernel
+@part
 def _pick(
     o: Orders, items: NDArray[np.int64], log: NDArray[np.int64], n: int,
     whole: bool,  # noqa: FBT001
@@ -160,7 +160,7 @@ def _pick(
     return m
 
 
-@kernel
+@part
 def _given_in_part(o: Orders, items: NDArray[np.int64], s: int, front: int, m: int) -> int:
     """Purge that has given back some of its areas: vmap_purge_lock lets no other in; NIL none."""
     for j in range(front, m):
@@ -171,7 +171,7 @@ def _given_in_part(o: Orders, items: NDArray[np.int64], s: int, front: int, m: i
     return NIL
 
 
-@kernel
+@part
 def _next(o: Orders, items: NDArray[np.int64], s: int, front: int, m: int, after: int) -> int:
     """Next item behind `after` that may come now: nothing unfinished ends before it begins."""
     earliest = np.int64(1) << 62
@@ -190,7 +190,7 @@ def _next(o: Orders, items: NDArray[np.int64], s: int, front: int, m: int, after
     return NIL
 
 
-@kernel
+@part
 def _explains(f: Forest, tree: int, item: NDArray[np.int64]) -> bool:
     """Whether a tree would serve an item as the kernel did."""
     if item[KIND] == GIVE or item[SEEN] == UNKNOWN:
@@ -199,7 +199,7 @@ def _explains(f: Forest, tree: int, item: NDArray[np.int64]) -> bool:
     return bool(seen == item[SEEN])
 
 
-@kernel
+@part
 def _serve(
     f: Forest, w: Work, o: Orders, items: NDArray[np.int64], s: int, j: int,
     whole: bool,  # noqa: FBT001
@@ -219,14 +219,14 @@ def _serve(
     o.done[s, j] += 1
 
 
-@kernel
+@part
 def _drop(f: Forest, o: Orders, s: int) -> None:
     release(f, s)
     o.free[o.reg[FREE]] = s
     o.reg[FREE] += 1
 
 
-@kernel
+@part
 def _equal(f: Forest, o: Orders, s: int, t: int, front: int, m: int) -> bool:
     for j in range(front, m):
         if o.done[s, j] != o.done[t, j]:
@@ -234,7 +234,7 @@ def _equal(f: Forest, o: Orders, s: int, t: int, front: int, m: int) -> bool:
     return bool(same_shape(f, s, f, t))
 
 
-@kernel
+@part
 def _join(
     f: Forest, w: Work, o: Orders, s: int, front: int, m: int, width: int
 ) -> None:  # fmt: skip
@@ -259,7 +259,7 @@ def _join(
     _drop(f, o, s)
 
 
-@kernel
+@part
 def _fork(
     f: Forest, w: Work, o: Orders, items: NDArray[np.int64], s: int, front: int, m: int,
     width: int, whole: bool,  # noqa: FBT001
@@ -291,7 +291,7 @@ def _fork(
     _drop(f, o, s)  # nothing that may come next explains its address
 
 
-@kernel
+@part
 def _begin(saved: Forest, room: Forest, o: Orders, m: int) -> None:
     """The states before the first item: the trees at the checkpoint."""
     room.reg[HIGH], room.reg[SPARE] = 0, NIL
@@ -313,7 +313,7 @@ def _begin(saved: Forest, room: Forest, o: Orders, m: int) -> None:
             o.reg[STATES] += 1
 
 
-@kernel
+@part
 def _keep(f: Forest, w: Work, room: Forest, s: int) -> None:
     """Put a tree that another order led to beside those that there are."""
     place = NIL
@@ -331,7 +331,7 @@ def _keep(f: Forest, w: Work, room: Forest, s: int) -> None:
     w.reg[FORKED] += 1
 
 
-@kernel
+@part
 def explore(
     f: Forest, saved: Forest, room: Forest, w: Work, o: Orders, items: NDArray[np.int64],
     log: NDArray[np.int64], n: int, whole: bool,  # noqa: FBT001

@@ -27,14 +27,14 @@ from replay.arena.loops.freetree import (
     new_row,
     search_length,
 )
-from replay.compiled import kernel
+from replay.compiled import part
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-@kernel
+@part
 def plant(f: Forest, tree: int, blocks: NDArray[np.int64], erased: NDArray[np.int64]) -> None:
     """Build a tree by insertions, then erasures, in the given order.
 
@@ -55,7 +55,7 @@ def plant(f: Forest, tree: int, blocks: NDArray[np.int64], erased: NDArray[np.in
             erase(f, tree, before)
 
 
-@kernel
+@part
 def release(f: Forest, tree: int) -> None:
     """Empty a tree."""
     x = f.root[tree]
@@ -76,7 +76,7 @@ def release(f: Forest, tree: int) -> None:
             x = parent
 
 
-@kernel
+@part
 def _copy_row(f: Forest, x: int, g: Forest, parent: int) -> int:
     y = new_row(g)
     for column in range(COLUMNS):  # a slice would need memory of its own to be copied safely
@@ -85,7 +85,7 @@ def _copy_row(f: Forest, x: int, g: Forest, parent: int) -> int:
     return y
 
 
-@kernel
+@part
 def copy(f: Forest, source: int, g: Forest, target: int) -> None:
     """Make an empty tree of `g` equal to a tree of `f`, which may be the same forest."""
     old, new = f.node, g.node
@@ -108,7 +108,7 @@ def copy(f: Forest, source: int, g: Forest, target: int) -> None:
             y = new[y, side]
 
 
-@kernel
+@part
 def count(f: Forest, tree: int) -> int:
     """Number of blocks."""
     n = 0
@@ -119,14 +119,14 @@ def count(f: Forest, tree: int) -> int:
     return n
 
 
-@kernel
+@part
 def _first(node: NDArray[np.int64], x: int) -> int:
     while x != NIL and node[x, LEFT] != NIL:
         x = node[x, LEFT]
     return x
 
 
-@kernel
+@part
 def _after(node: NDArray[np.int64], x: int) -> int:
     """Next block by address: rb_next()."""
     if node[x, RIGHT] != NIL:
@@ -137,7 +137,7 @@ def _after(node: NDArray[np.int64], x: int) -> int:
     return parent
 
 
-@kernel
+@part
 def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) -> bool:
     """Whether trees of another shape could serve a request from another block.
 
@@ -161,7 +161,7 @@ def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend
     return False
 
 
-@kernel
+@part
 def reshape(f: Forest, tree: int, seed: int) -> int:
     """Take a block out and put it back, which changes the shape; return the next seed."""
     node = f.node
@@ -179,7 +179,7 @@ def reshape(f: Forest, tree: int, seed: int) -> int:
     return seed
 
 
-@kernel
+@part
 def same_shape(f: Forest, one: int, g: Forest, other: int) -> bool:
     """Whether a tree of `f` and one of `g` are equal in blocks, links and colours."""
     node, twin = f.node, g.node

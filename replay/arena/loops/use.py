@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.compiled import kernel
+from replay.compiled import loop, part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Arena(NamedTuple):
     reg: NDArray[np.int64]
 
 
-@kernel
+@part
 def _two_largest_holes(state: NDArray[np.uint8]) -> tuple[int, int, int]:
     """First page and length of the largest hole, and the length of the next."""
     start, best, second = 0, 0, 0
@@ -82,7 +82,7 @@ def new_arena(pages: int, areas: NDArray[np.int64]) -> Arena:
     return Arena(state, reg)
 
 
-@kernel
+@part
 def _alloc(state: NDArray[np.uint8], reg: NDArray[np.int64], start: int, end: int) -> None:
     """Take pages, and see what is left of the largest hole."""
     for page in range(start, end):
@@ -103,7 +103,7 @@ def _alloc(state: NDArray[np.uint8], reg: NDArray[np.int64], start: int, end: in
     reg[HOLE] = min(reg[HOLE], length)
 
 
-@kernel
+@loop
 def run(
     arena: Arena, code: NDArray[np.uint8], start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> None:

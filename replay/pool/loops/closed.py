@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numba
 import numpy as np
 
-from replay.compiled import inlined, kernel
+from replay.compiled import loop, part, piece
 from replay.pool.loops.highmem import ASLEEP, FREED, SCANNED, STALE, USED, Pool, colour_of
 from replay.pool.loops.sequence import MAP, UNMAP, Gauges, observe, step
 
@@ -130,19 +129,19 @@ class Done(NamedTuple):
     wait: NDArray[np.int64]
 
 
-@kernel
+@part
 def _before(queue: NDArray[np.int64], a: int, b: int) -> bool:
     """Order of the queue: time, then captured order."""
     return queue[a, 0] < queue[b, 0] or (queue[a, 0] == queue[b, 0] and queue[a, 1] < queue[b, 1])
 
 
-@kernel
+@part
 def _swap(queue: NDArray[np.int64], a: int, b: int) -> None:
     for k in range(2):
         queue[a, k], queue[b, k] = queue[b, k], queue[a, k]
 
 
-@kernel
+@part
 def _push(queue: NDArray[np.int64], size: int, time: int, call: int) -> int:
     """Add a call to the queue (a binary heap); return its new size."""
     queue[size, 0] = time
@@ -154,7 +153,7 @@ def _push(queue: NDArray[np.int64], size: int, time: int, call: int) -> int:
     return size + 1
 
 
-@kernel
+@part
 def _pop(queue: NDArray[np.int64], size: int) -> int:
     """Take the first call off the queue; return its new size."""
     size -= 1
@@ -172,7 +171,7 @@ def _pop(queue: NDArray[np.int64], size: int) -> int:
         at = least
 
 
-@kernel
+@loop
 def link(load: Load, start: int, stop: int, later: NDArray[np.int64]) -> None:
     """Find the follower of each call from `start` to `stop`.
 
@@ -190,7 +189,7 @@ def link(load: Load, start: int, stop: int, later: NDArray[np.int64]) -> None:
         later[load.task[i]] = i
 
 
-@inlined
+@piece
 def _finish(loop: Loop, load: Load, done: Done, at: int, call: int, result: int, wait: int) -> None:
     """Write down a call that is over, and with it its failed attempts."""
     task = load.task[call]
@@ -200,7 +199,7 @@ def _finish(loop: Loop, load: Load, done: Done, at: int, call: int, result: int,
     loop.sleeps[task] = 0
 
 
-@kernel
+@part
 def _wake(pool: Pool, load: Load, loop: Loop, page: int, when: int) -> None:
     """Put the sleepers that wait for a slot of this page's colour into the queue.
 
@@ -221,7 +220,7 @@ def _wake(pool: Pool, load: Load, loop: Loop, page: int, when: int) -> None:
     reg[SLEEPERS] = kept
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def run(
     pool: Pool,
     snapshot: Pool,

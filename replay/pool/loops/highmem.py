@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.compiled import inlined
+from replay.compiled import piece
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def new_pool(
     )
 
 
-@inlined
+@piece
 def colour_of(pool: Pool, page: int) -> int:
     """Colour of a page; get_pkmap_color()."""
     if pool.colour.shape[0] == 0:
@@ -111,7 +111,7 @@ def colour_of(pool: Pool, page: int) -> int:
     return pool.colour[page]
 
 
-@inlined
+@piece
 def lane(pool: Pool, colour: int) -> tuple[int, int]:
     """First slot of a colour's lane, and the slot behind its last."""
     slots = pool.counts.shape[0]
@@ -121,7 +121,7 @@ def lane(pool: Pool, colour: int) -> tuple[int, int]:
     return colour * length, (colour + 1) * length
 
 
-@inlined
+@piece
 def next_free(pool: Pool, start: int, end: int) -> int:
     """First free slot from `start` on that lies before `end`, the end of a lane; else `end`."""
     if start >= end:
@@ -137,7 +137,7 @@ def next_free(pool: Pool, start: int, end: int) -> int:
     return min(end, word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
 
 
-@inlined
+@piece
 def set_count(pool: Pool, slot: int, count: int) -> None:
     """Set pkmap_count[slot] and keep bitmaps and totals with it."""
     old = pool.counts[slot]
@@ -152,7 +152,7 @@ def set_count(pool: Pool, slot: int, count: int) -> None:
         pool.reg[USED] += 1 if count >= 2 else -1
 
 
-@inlined
+@piece
 def drop(pool: Pool, slot: int) -> None:
     """Unmap a slot: pte_clear() and set_page_address(page, NULL)."""
     page = pool.page[slot]
@@ -162,7 +162,7 @@ def drop(pool: Pool, slot: int) -> None:
     set_count(pool, slot, 0)
 
 
-@inlined
+@piece
 def flush_all_zero_pkmaps(pool: Pool) -> int:
     """Free every stale slot; return how many. The TLB is flushed if there was one."""
     freed = 0
@@ -177,7 +177,7 @@ def flush_all_zero_pkmaps(pool: Pool) -> int:
     return freed
 
 
-@inlined
+@piece
 def map_new_virtual(pool: Pool, page: int) -> int:
     """Find a slot for a page that has none; one attempt: ASLEEP if there is no free slot.
 
@@ -203,7 +203,7 @@ def map_new_virtual(pool: Pool, page: int) -> int:
     return slot
 
 
-@inlined
+@piece
 def kmap_high(pool: Pool, page: int) -> int:
     """Serve one kmap() of a highmem page; return the slot, or ASLEEP."""
     slot = pool.slot[page]
@@ -216,7 +216,7 @@ def kmap_high(pool: Pool, page: int) -> int:
     return slot
 
 
-@inlined
+@piece
 def kunmap_high(pool: Pool, page: int) -> int:
     """Drop one user of a page; return its slot, UNKNOWN if it is not mapped.
 
@@ -233,7 +233,7 @@ def kunmap_high(pool: Pool, page: int) -> int:
     return slot
 
 
-@inlined
+@piece
 def place(pool: Pool, page: int, slot: int, count: int) -> None:
     """Force a slot's state: `page` (-1 unknown) mapped there with `count`."""
     drop(pool, slot)

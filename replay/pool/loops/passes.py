@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replay.compiled import kernel
+from replay.compiled import part
 from replay.pool.loops.highmem import (
     LAST,
     STALE,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@kernel
+@part
 def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
     """Serve before a flush the kmaps that found a stale mapping which the flush would free.
 
@@ -99,7 +99,7 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
             i += 1
 
 
-@kernel
+@part
 def _pending_unmap(w: Work, calls: Calls, page: int) -> int:
     """The last kunmap of a page that may not have happened yet, -1 none."""
     found = -1
@@ -109,7 +109,7 @@ def _pending_unmap(w: Work, calls: Calls, page: int) -> int:
     return found
 
 
-@kernel
+@part
 def _collapse_limbo(w: Work, calls: Calls) -> None:
     """Before a flush: slots whose unmap has certainly happened are free whatever came first."""
     for slot in range(w.limbo_page.shape[0]):
@@ -121,7 +121,7 @@ def _collapse_limbo(w: Work, calls: Calls) -> None:
                 w.limbo_unmap[slot] = unmap
 
 
-@kernel
+@part
 def _sure(w: Work, calls: Calls) -> int:
     """Stale slots whose last kunmap has certainly happened."""
     sure = w.pool.reg[STALE]
@@ -132,7 +132,7 @@ def _sure(w: Work, calls: Calls) -> int:
     return sure
 
 
-@kernel
+@part
 def _enter_limbo(w: Work, calls: Calls, kind: int) -> None:
     """Before a flush: slots that it frees only if an unfinished kunmap came before it."""
     in_doubt = False
@@ -150,7 +150,7 @@ def _enter_limbo(w: Work, calls: Calls, kind: int) -> None:
             w.limbo_slot[calls.page[unmap]] = slot
 
 
-@kernel
+@part
 def _commit_before(w: Work, calls: Calls, but: int, own: int, at: int, key: int) -> None:
     """Serve before a flush the kmaps that got the next slot though the flush frees a lower one.
 
@@ -188,7 +188,7 @@ def _commit_before(w: Work, calls: Calls, but: int, own: int, at: int, key: int)
             sub += 1
 
 
-@kernel
+@part
 def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], n: int) -> int:
     """Put an unfinished kunmap of a stale slot behind the flush: the slot stays mapped."""
     for i in range(w.reg[N_UNMAPS]):
@@ -200,7 +200,7 @@ def _defer_unmap(w: Work, calls: Calls, slot: int, deferred: NDArray[np.int64], 
     return n
 
 
-@kernel
+@part
 def _freed_nothing(w: Work, calls: Calls, kind: int, n: int) -> int:
     """If the kernel freed nothing, put the kunmaps of stale slots behind the flush.
 
@@ -216,7 +216,7 @@ def _freed_nothing(w: Work, calls: Calls, kind: int, n: int) -> int:
     return n
 
 
-@kernel
+@part
 def _freed_something(w: Work, calls: Calls, kind: int) -> None:
     """If the kernel freed a slot and no slot is stale, the flush before left one in limbo.
 
@@ -239,7 +239,7 @@ def _freed_something(w: Work, calls: Calls, kind: int) -> None:
         w.reg[TOLD_PASSES] += 1
 
 
-@kernel
+@part
 def _end_deferred(w: Work, calls: Calls, n: int, key: int) -> None:
     """Carry out the kunmaps that were put behind the flush at `key`."""
     for i in range(n):
@@ -248,7 +248,7 @@ def _end_deferred(w: Work, calls: Calls, n: int, key: int) -> None:
         w.reg[MOVED_UNMAPS] += 1
 
 
-@kernel
+@part
 def flush_unused(w: Work, calls: Calls, kind: int, nobody: int, at: int) -> None:
     """Flush caused by kmap_flush_unused(), which does not move the cursor."""
     key = at * SUB
@@ -264,7 +264,7 @@ def flush_unused(w: Work, calls: Calls, kind: int, nobody: int, at: int) -> None
     _end_deferred(w, calls, n_deferred, key + AT_PASS)
 
 
-@kernel
+@part
 def wrap(w: Work, calls: Calls, kind: int, call: int, at: int) -> None:
     """Flush inside kmap_high(): the cursor has passed the last slot, the lock is held."""
     pool = w.pool

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.compiled import kernel
+from replay.compiled import part
 from replay.pool.loops.highmem import (
     ASLEEP,
     LAST,
@@ -125,7 +125,7 @@ class Work(NamedTuple):
     reg: NDArray[np.int64]
 
 
-@kernel
+@part
 def emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: int) -> None:
     """Append an operation to the output."""
     row = w.reg[N_OUT]
@@ -140,13 +140,13 @@ def emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: i
     w.reg[N_OUT] = row + 1
 
 
-@kernel
+@part
 def mark(w: Work, call: int, status: int) -> None:
     """Note how a call's place was found, the most doubtful way counting."""
     w.status[call] = max(w.status[call], status)
 
 
-@kernel
+@part
 def other_way(w: Work) -> bool:
     """Answer of the search to the next open question: False is the likely way."""
     question = w.reg[N_CHOICES]
@@ -154,7 +154,7 @@ def other_way(w: Work) -> bool:
     return question < w.choices.shape[0] and w.choices[question] == 1
 
 
-@kernel
+@part
 def move(w: Work, row: int, key: int) -> None:
     """Put an operation of the output elsewhere, in a way that can be taken back."""
     if w.reg[N_MOVES] < w.moves.shape[0]:
@@ -164,20 +164,20 @@ def move(w: Work, row: int, key: int) -> None:
     w.out[row, KEY] = key
 
 
-@kernel
+@part
 def free_ahead(pool: Pool, colour: int) -> int:
     """Slot that the next new mapping of a colour takes; the lane's end if it will wrap."""
     return next_free(pool, pool.reg[LAST + colour] + 1, lane(pool, colour)[1])
 
 
-@kernel
+@part
 def set_cursor(w: Work, colour: int, slot: int, key: int) -> None:
     """Put a cursor where an observed address shows it to be."""
     w.pool.reg[LAST + colour] = slot
     emit(w, CURSOR, -1, slot, colour, key, -1)
 
 
-@kernel
+@part
 def forget(pending: NDArray[np.int64], length: int, call: int) -> int:
     """Take a call off a list of pending ones, keeping their order; return the new length."""
     for i in range(length):
@@ -188,7 +188,7 @@ def forget(pending: NDArray[np.int64], length: int, call: int) -> int:
     return length
 
 
-@kernel
+@part
 def end_unmaps(w: Work, calls: Calls, page: int) -> None:
     """The page had no mapping, so every kunmap() of it that has entered has happened."""
     kept = 0
@@ -199,14 +199,14 @@ def end_unmaps(w: Work, calls: Calls, page: int) -> None:
     w.reg[N_UNMAPS] = kept
 
 
-@kernel
+@part
 def _leave_limbo(w: Work, slot: int) -> None:
     """It is certain whether the slot's page is mapped."""
     w.limbo_slot[w.limbo_page[slot]] = -1
     w.limbo_page[slot] = -1
 
 
-@kernel
+@part
 def settle_limbo(w: Work, calls: Calls, slot: int) -> None:
     """The slot's page is certainly unmapped."""
     page = w.limbo_page[slot]
@@ -216,7 +216,7 @@ def settle_limbo(w: Work, calls: Calls, slot: int) -> None:
         w.reg[ONE_FREED] = 0
 
 
-@kernel
+@part
 def commit(w: Work, calls: Calls, call: int, key: int) -> int:
     """Serve a kmap here; return its slot or ASLEEP."""
     page = calls.page[call]
@@ -236,7 +236,7 @@ def commit(w: Work, calls: Calls, call: int, key: int) -> int:
     return slot
 
 
-@kernel
+@part
 def revive(w: Work, slot: int, count: int) -> None:
     """The unmap in limbo happened after the last flush: its page is still mapped."""
     page = w.limbo_page[slot]
@@ -247,7 +247,7 @@ def revive(w: Work, slot: int, count: int) -> None:
     w.reg[MOVED_UNMAPS] += 1
 
 
-@kernel
+@part
 def pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
     """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
     unseen = -1
@@ -270,7 +270,7 @@ def pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
     return unseen
 
 
-@kernel
+@part
 def find_in_use(w: Work, page: int, slot: int, key: int) -> None:
     """A slot in doubt turns out to be in use: stale, or held if it outlived a flush."""
     count = 1 if w.doubt[slot] == DOUBT else 2
@@ -280,7 +280,7 @@ def find_in_use(w: Work, page: int, slot: int, key: int) -> None:
     emit(w, PLACE, page, slot, count, key, -1)
 
 
-@kernel
+@part
 def explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     """Say why `call` did not get the free `slot`: somebody else had it. False: no reason."""
     other = pending_map(w, calls, slot, call, key // SUB)
@@ -302,7 +302,7 @@ def explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
     return False
 
 
-@kernel
+@part
 def was_there(
     w: Work,
     calls: Calls,
@@ -328,7 +328,7 @@ def was_there(
     return False
 
 
-@kernel
+@part
 def serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None:  # noqa: FBT001
     """Serve a kmap here for good.
 
@@ -353,14 +353,14 @@ def serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None: 
     set_cursor(w, colour_of(w.pool, page), seen, key + 2)
 
 
-@kernel
+@part
 def give_up(w: Work, call: int) -> None:
     """The call returned, though the model lets it sleep."""
     w.placed[call] = True
     w.reg[N_MAPS] = forget(w.maps, w.reg[N_MAPS], call)
 
 
-@kernel
+@part
 def first_after_flush(pool: Pool, colour: int) -> int:
     """First slot of a lane that would be free after flush_all_zero_pkmaps; its end if none."""
     first, end = lane(pool, colour)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.compiled import kernel
+from replay.compiled import loop, part
 from replay.pool.loops.order import handle
 from replay.pool.loops.placing import (
     DIVERGED_CALLS,
@@ -80,13 +80,13 @@ class Checkpoint(NamedTuple):
     best: NDArray[np.int64]
 
 
-@kernel
+@part
 def _troubles(reg: NDArray[np.int64]) -> int:
     """Contradictions so far."""
     return reg[DIVERGED_CALLS] + reg[DIVERGED_PASSES]
 
 
-@kernel
+@part
 def _is_quiet(w: Work) -> bool:
     """Whether nothing is pending, so that no later event can tell of an earlier order."""
     if w.reg[N_MAPS] or w.reg[N_UNMAPS]:
@@ -97,7 +97,7 @@ def _is_quiet(w: Work) -> bool:
     return not in_limbo
 
 
-@kernel
+@part
 def _settle_old(w: Work, calls: Calls, at: int) -> None:
     """Answer what has been open for too long, so that what lies before it is settled."""
     if at - w.reg[PASS_KEY] // SUB > LIMBO_EVENTS:
@@ -105,7 +105,7 @@ def _settle_old(w: Work, calls: Calls, at: int) -> None:
             settle_limbo(w, calls, slot)
 
 
-@kernel
+@part
 def _save(w: Work, c: Checkpoint) -> None:
     w.reg[N_CHOICES] = 0
     w.reg[N_MOVES] = 0
@@ -130,7 +130,7 @@ def _save(w: Work, c: Checkpoint) -> None:
     w.choices[:] = 0
 
 
-@kernel
+@part
 def _restore(
     w: Work, c: Checkpoint, kinds: NDArray[np.uint8], who: NDArray[np.int64], since: int, at: int
 ) -> None:
@@ -172,7 +172,7 @@ def _restore(
         w.unmaps[i] = c.unmaps[i]
 
 
-@kernel
+@part
 def _answer(choices: NDArray[np.int64], best: NDArray[np.int64], other: int) -> None:
     """Answer as in `best`, but question `other` the other way and those behind it the likely way.
 
@@ -184,7 +184,7 @@ def _answer(choices: NDArray[np.int64], best: NDArray[np.int64], other: int) -> 
         choices[other] = 1 - best[other]
 
 
-@kernel
+@loop
 def order(
     w: Work,
     c: Checkpoint,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from replay.compiled import inlined, kernel
+from replay.compiled import loop, part, piece
 from replay.pool.loops.highmem import (
     ASLEEP,
     FREED,
@@ -72,7 +72,7 @@ class Gauges(NamedTuple):
     until: int
 
 
-@inlined
+@piece
 def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> None:
     """Account for the time from `since` to `until`, in which nothing changed."""
     bins = gauges.used.shape[0]
@@ -90,7 +90,7 @@ def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> No
             table[b, 2] += value * (right - left)
 
 
-@kernel
+@part
 def load(pool: Pool, other: Pool) -> None:
     """Take over another pool's state (the pages keep their numbers)."""
     for slot in range(pool.counts.shape[0]):  # loops: slice assignment compiles for seconds
@@ -105,14 +105,14 @@ def load(pool: Pool, other: Pool) -> None:
         pool.reg[register] = other.reg[register]
 
 
-@kernel
+@part
 def reset(pool: Pool) -> None:
     """Forget all mappings."""
     for slot in range(pool.counts.shape[0]):
         drop(pool, slot)
 
 
-@inlined
+@piece
 def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int) -> int:
     """Carry out one operation of a sequence; return its slot, ASLEEP or UNKNOWN."""
     pool.reg[FREED] = -1
@@ -142,7 +142,7 @@ def step(pool: Pool, snapshot: Pool, code: int, page: int, slot: int, count: int
     return result
 
 
-@kernel
+@loop
 def run(
     pool: Pool,
     snapshot: Pool,
