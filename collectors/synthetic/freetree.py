@@ -42,7 +42,8 @@ def _is_red(node: Node | None) -> bool:
 class FreeTree:
     """Free blocks, ordered by address."""
 
-    def __init__(self) -> None:
+    def __init__(self, page_size: int = PAGE) -> None:
+        self.page_size = page_size
         self.root: Node | None = None
 
     # What the allocator asks for
@@ -54,7 +55,7 @@ class FreeTree:
         page, or the request may only go to one place), but a block on the way is taken as soon
         as the request fits into it.
         """
-        exact = align <= PAGE or high - low == size
+        exact = align <= self.page_size or high - low == size
         length = size if exact else size + align - 1
         lowest = low
         node = self.root

@@ -126,7 +126,7 @@ def replay_blocks(
         a.start for a in values.get("areas", ())
         if a.kind == "vm_map_ram" and a.end - a.start == size and a.start % size == 0
     ]  # fmt: skip
-    blocks = kernel.new_blocks(len(event), np.array(known, np.int64))
+    blocks = kernel.new_blocks(len(event), np.array(known, np.int64), layout.page_size)
     kernel.run(blocks, event, bits, int(forget))
     return _result(calls, stream, event, blocks)
 

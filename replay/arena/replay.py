@@ -23,7 +23,7 @@ from replay.arena.result import (
     ArenaReplay,
     Tally,
 )
-from replay.arena.state import TREES, forest_of, initial_state
+from replay.arena.state import TREES, forest_of, initial_state, rule_of
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _play(
 
     def play(stream: NDArray[np.int64]) -> _Run:
         run = _Run(calls, state, follow(stream))
-        run.play(generation)
+        run.play(generation, layout)
         return run
 
     best = find_late(play, hold_for_hulls(follow, stream))
@@ -153,21 +153,18 @@ class _Run:
         self.items, self.place = ordering_items(calls, lazy)
         self.allocs = calls.allocs.height
 
-    def play(self, generation: Generation) -> None:
+    def play(self, generation: Generation, layout: Layout) -> None:
         """Run the ordering loop over all items."""
         from collectors.errors import HmtraceError
         from replay.arena.loops import freetree as tree
         from replay.arena.loops import items as kernel
         from replay.arena.loops import order, overlaps
 
-        search, moves = generation.search, generation.search_moves_vstart
+        rule = rule_of(generation, layout)
         whole = generation.lazy_list == "descending"
         aligned = self.items[self.items[:, kernel.KIND] == kernel.ALLOC, kernel.ALIGN]
-        above = 1 if search == "padded" else tree.PAGE
-        needs_shape = search != "exact" and bool((aligned > above).any())
-        forest = forest_of(
-            self.state, search=search, moves=moves, trees=TREES if needs_shape else 1
-        )
+        needs_shape = rule.shape_decides(int(aligned.max(initial=1)))
+        forest = forest_of(self.state, rule, trees=TREES if needs_shape else 1)
         self.shapes = int(forest.alive.sum())
         trees, known = len(forest.root), self.state.shape is not None
         work = kernel.new_work(len(self.items), self.lazy.lazy.given, trees, known=known)
@@ -242,6 +239,7 @@ class _Run:
         self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int], held: int
     ) -> ArenaReplay:
         """Verdicts and counts."""
+        from replay.arena.loops import freetree as tree
         from replay.arena.loops import items as arena_items
         from replay.arena.loops import lazy as arena_lazy
 
@@ -292,7 +290,7 @@ class _Run:
             areas_removed=state.removed,
             peak_lazy=int(lazy.reg[arena_lazy.PEAK]),
             limit_crossings=int(lazy.reg[arena_lazy.CROSSINGS]),
-            contradictions=int(self.forest.reg[-1]),
+            contradictions=int(self.forest.reg[tree.CONTRADICTIONS]),
             unusable=calls.unusable,
             text=state.text,
         )

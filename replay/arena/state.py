@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.arena.calls import ArenaCalls
-    from replay.arena.loops.freetree import Forest
+    from replay.arena.loops.freetree import Forest, Rule
+    from replay.machine.generations import Generation
+    from replay.machine.layout import Layout
 
 SPACE: Final = (1, 0xFFFF_FFFF)
 """Addresses that the free tree covers at boot: vmap_init_free_space()."""
@@ -223,7 +225,14 @@ def complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
     return _array(free)
 
 
-def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES) -> Forest:
+def rule_of(generation: Generation, layout: Layout) -> Rule:
+    """How the kernel of a machine searches its free tree."""
+    from replay.arena.loops.freetree import Rule
+
+    return Rule(generation.search, generation.search_moves_vstart, layout.page_size)
+
+
+def forest_of(state: ArenaState, rule: Rule, *, trees: int = TREES) -> Forest:
     """The free tree, or trees of many shapes over the free blocks.
 
     Shapes come about by insertions and erasures in the life of the machine before the trace.
@@ -235,8 +244,8 @@ def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES
     ----------
     state
         Of :func:`initial_state`.
-    search, moves
-        Rule of the search.
+    rule
+        How the kernel searches.
     trees
         How many shapes to try where the true one is not known; 1: the shape does not matter.
 
@@ -250,14 +259,14 @@ def forest_of(state: ArenaState, *, search: str, moves: bool, trees: int = TREES
     if state.shape is not None:
         count = min(trees, OVERLAPS)
         capacity = count * (2 * len(state.shape) + 8) + _MARGIN
-        forest = kernel.new_forest(count, capacity, search=search, moves=moves)
+        forest = kernel.new_forest(count, capacity, rule)
         forest.alive[1:] = 0
         _copy_shape(forest, state.shape)
         return forest
     blocks = state.free
     count = trees if len(blocks) > 2 else 1
     capacity = count * (3 * len(blocks) + 8) + _MARGIN
-    forest = kernel.new_forest(count, capacity, search=search, moves=moves)
+    forest = kernel.new_forest(count, capacity, rule)
     for tree, history in enumerate(histories(blocks, count)):
         plant(forest, tree, *history)
     return forest

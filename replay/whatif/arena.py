@@ -18,7 +18,7 @@ import polars as pl
 from replay.arena.calls import FAILED, UNSEEN, arena_calls
 from replay.arena.lazy import LISTS, lazy_stream, replay_lazy
 from replay.arena.replay import served_order
-from replay.arena.state import SPACE, complement, forest_of, histories, initial_state
+from replay.arena.state import SPACE, complement, forest_of, histories, initial_state, rule_of
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from replay.arena.calls import ArenaCalls
     from replay.arena.loops.forward import Forward
-    from replay.arena.loops.freetree import Forest
+    from replay.arena.loops.freetree import Forest, Rule
     from replay.arena.replay import Places
     from replay.arena.state import ArenaState
-    from replay.machine.generations import Generation
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
 
@@ -149,12 +148,12 @@ def forecast(
     generation = GENERATIONS[target.generation]
     places = served_order(calls, state, before, rules)
     table, areas = _calls(events, calls, state, captured, before, after, places)
-    rule = generation.search, generation.search_moves_vstart
+    rule = rule_of(generation, after)
     stays = state.shape is not None and np.array_equal(moved[:, 0], _starts(state))
     if stays:
-        forest, unplaced = _as_captured(state, len(table), *rule), 0
+        forest, unplaced = _as_captured(state, len(table), rule), 0
     else:
-        forest, unplaced = _planted(moved, len(table), rule[0], after, moves=rule[1])
+        forest, unplaced = _planted(moved, len(table), rule, after)
     in_use = moved[: len(state.busy)].copy()
     by_worker = generation.purger != "freeing-task"
     at_once = np.zeros(1, np.int64), np.zeros(1, np.int64)
@@ -163,29 +162,21 @@ def forecast(
     done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
                       limit, delays)  # fmt: skip
     found = _result(calls, table, done, lazy, in_use, after, unplaced)
-    shaped = _others(moved, len(table), *rule)
+    shaped = _others(moved, len(table), rule)
     served = [
         _run(other, table, areas, moved, len(state.busy), generation.lazy_list, limit, delays)[0]
-        for other in (shaped if not stays and _needs_shape(calls, generation) else ())
+        for other in (shaped if not stays and _needs_shape(calls, rule) else ())
     ]
     return _with_shapes(found, table, served)
 
 
-def _needs_shape(calls: ArenaCalls, generation: Generation) -> bool:
+def _needs_shape(calls: ArenaCalls, rule: Rule) -> bool:
     """Whether the shape of the free tree decides where an area comes to lie (mm/vmalloc.c)."""
-    from replay.arena.loops.freetree import PAGE
-
-    above = 1 if generation.search == "padded" else PAGE
     aligned = calls.allocs.get_column("align").max()
-    return generation.search != "exact" and isinstance(aligned, int) and aligned > above
+    return isinstance(aligned, int) and rule.shape_decides(aligned)
 
 
-def _others(
-    areas: NDArray[np.int64],
-    calls: int,
-    search: str,
-    moves: bool,  # noqa: FBT001
-) -> Iterator[Forest]:
+def _others(areas: NDArray[np.int64], calls: int, rule: Rule) -> Iterator[Forest]:
     """The blocks that areas leave free in trees of several shapes, each with room for more."""
     from replay.arena.loops.freetree import new_forest
     from replay.arena.loops.shapes import plant
@@ -193,7 +184,7 @@ def _others(
     blocks = complement(areas[areas[:, 0] >= 0])
     for history in histories(blocks, SHAPES):
         room = 3 * len(blocks) + 2 * calls + (1 << 12)
-        forest = new_forest(1, room, search=search, moves=moves)
+        forest = new_forest(1, room, rule)
         plant(forest, 0, *history)
         yield forest
 
@@ -247,16 +238,16 @@ def _starts(state: ArenaState) -> NDArray[np.int64]:
     return np.concatenate([state.busy, state.lazy])[:, 0]
 
 
-def _as_captured(state: ArenaState, calls: int, search: str, moves: bool) -> Forest:  # noqa: FBT001
+def _as_captured(state: ArenaState, calls: int, rule: Rule) -> Forest:
     """The free tree of the capture, whose shape is known, with room for more."""
     from replay.arena.loops.freetree import grown
 
-    forest = forest_of(state, search=search, moves=moves, trees=1)
+    forest = forest_of(state, rule, trees=1)
     return grown(forest, len(forest.node) + 2 * calls)
 
 
 def _planted(
-    areas: NDArray[np.int64], calls: int, search: str, layout: Layout, *, moves: bool
+    areas: NDArray[np.int64], calls: int, rule: Rule, layout: Layout
 ) -> tuple[Forest, int]:
     """The free tree around these areas; one that has no room there goes where there is some.
 
@@ -265,7 +256,7 @@ def _planted(
     from replay.arena.loops import freetree as tree
 
     capacity = 2 * len(areas) + calls + (1 << 12)
-    forest = tree.new_forest(1, capacity, search=search, moves=moves)
+    forest = tree.new_forest(1, capacity, rule)
     tree.insert(forest, 0, *SPACE)
     again = []
     for number in np.argsort(areas[:, 0], kind="stable").tolist():

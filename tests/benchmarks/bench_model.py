@@ -109,9 +109,10 @@ def arena(events: int) -> Case:
             alive.append(i)
 
     at_once = np.zeros(1, np.int64)
+    rule = tree.Rule("adjusted", moves=True, page_size=PAGE)
 
     def once() -> list[int]:
-        forest = tree.new_forest(1, events + 4096, search="adjusted", moves=True)
+        forest = tree.new_forest(1, events + 4096, rule)
         tree.insert(forest, 0, 1, 0xFFFF_FFFF)
         lazy = new_lazy(events, np.zeros((0, 2), np.int64))
         done = kernel.Forward(
@@ -172,7 +173,7 @@ def blocks(events: int) -> Case:
     stream[:, kernel.END] = 0
 
     def once() -> list[int]:
-        done = kernel.new_blocks(events, np.zeros(0, np.int64))
+        done = kernel.new_blocks(events, np.zeros(0, np.int64), PAGE)
         kernel.run(done, stream, 64, 1)
         return [int(done.predicted.sum()), int(done.status.sum())]
 

@@ -44,12 +44,12 @@ def shape(trees: Any, row: int) -> list[Any] | None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(requests, max_size=120))
-def test_same_shape_as_the_models(steps: list[tuple[int, int, int]]) -> None:
+@given(st.lists(requests, max_size=120), st.sampled_from((P, 4 * P, 16 * P)))
+def test_same_shape_as_the_models(steps: list[tuple[int, int, int]], page: int) -> None:
     """Two trees written apart give the same addresses and have the same shape throughout."""
-    ours = FreeTree()
+    ours = FreeTree(page)
     ours.give_back(1, 0xFFFF_FFFF)
-    theirs = model.new_forest(1, 1 << 10, search="adjusted", moves=True)
+    theirs = model.new_forest(1, 1 << 10, model.Rule("adjusted", moves=True, page_size=page))
     model.insert(theirs, 0, 1, 0xFFFF_FFFF)
     used: list[tuple[int, int]] = []
     for pages, align, choice in steps:

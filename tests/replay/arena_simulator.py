@@ -1,7 +1,7 @@
 """A simulated arena: tasks whose calls overlap, and the event table that a tracer would see.
 
-What is written here apart from the program is the bookkeeping of tasks, lists and times; the
-free tree itself is the program's, which test_arena_tree.py compares with a sorted list.
+Nothing here is the model's but the free trees of kernels before 5.18, which test_arena_tree.py
+compares with a sorted list; that of later ones is the tree of :mod:`collectors.synthetic`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from collectors.events import SCHEMA
+from collectors.synthetic.freetree import FreeTree
 from replay.arena.loops import freetree as tree
 
 START, END = 0xF7800000, 0xFEFFE000
@@ -27,24 +28,43 @@ class Area(NamedTuple):
     caller: str
 
 
+class OldTree:
+    """The model's tree, searched as before 5.18."""
+
+    def __init__(self, search: str, page: int) -> None:
+        rule = tree.Rule(search, moves=search != "padded", page_size=page)
+        self.trees = tree.new_forest(1, 1 << 14, rule)
+
+    def find(self, size: int, align: int, low: int, high: int) -> int:
+        return int(tree.lowest(self.trees, 0, size, align, low, high))
+
+    def take(self, start: int, end: int) -> None:
+        assert tree.take(self.trees, 0, start, end)
+
+    def give_back(self, start: int, end: int) -> None:
+        assert tree.give_back(self.trees, 0, start, end)
+
+
 class Arena:
     """The kernel's side: free tree, areas in use, lazy list."""
 
-    def __init__(self, generation: str) -> None:
+    def __init__(self, generation: str, page: int = P) -> None:
         self.generation = generation
-        rule = {"5.10": "padded", "5.17": "exact"}.get(generation, "adjusted")
-        self.trees = tree.new_forest(1, 1 << 14, search=rule, moves=rule != "padded")
-        tree.insert(self.trees, 0, 1, 0xFFFFFFFF)
-        tree.take(self.trees, 0, *PERCPU)
+        self.end = END // page * page
+        self.percpu = PERCPU[0] // page * page, -(-PERCPU[1] // page) * page
+        rule = {"5.10": "padded", "5.17": "exact"}.get(generation)
+        self.tree = FreeTree(page) if rule is None else OldTree(rule, page)
+        self.tree.give_back(1, 0xFFFFFFFF)
+        self.tree.take(*self.percpu)
         self.busy: dict[int, int] = {}
         self.lazy: list[tuple[int, int]] = []
 
     def alloc(self, size: int, align: int) -> int:
-        start = tree.lowest(self.trees, 0, size, align, START, END)
+        start = self.tree.find(size, align, START, self.end)
         assert start >= 0, "the simulated arena is full"
-        assert tree.take(self.trees, 0, start, start + size)
+        self.tree.take(start, start + size)
         self.busy[start] = start + size
-        return int(start)
+        return start
 
     def detach(self) -> list[tuple[int, int]]:
         taken, self.lazy = self.lazy, []
@@ -62,7 +82,7 @@ class Arena:
         return merged
 
     def give_back(self, area: tuple[int, int]) -> None:
-        assert tree.give_back(self.trees, 0, *area)
+        self.tree.give_back(*area)
 
 
 def simulate(
@@ -72,17 +92,18 @@ def simulate(
     generation: str = "6.1",
     aligns: tuple[int, ...] = (1,),
     stretch: float = 0.0,
+    page: int = P,
 ) -> tuple[pl.DataFrame, tuple[Area, ...]]:
-    """Event table, and the areas of /proc/vmallocinfo before it.
+    """Event table, and the areas of /proc/vmallocinfo before it; `page` is the size of a page.
 
     `stretch` is the mean time from entry to the lock and from there to the return, in units of
     the mean time between two calls of a task.
     """
     rng = random.Random(seed)
-    arena = Arena(generation)
+    arena = Arena(generation, page)
 
     def request() -> tuple[int, int]:
-        return rng.randint(1, 24) * P, rng.choice(aligns)
+        return rng.randint(1, 24) * page, rng.choice(aligns)
 
     for _ in range(200):
         if rng.random() < 0.55 or not arena.busy:
@@ -96,11 +117,11 @@ def simulate(
     unpurged = arena.lazy[::-1] if generation == "5.10" else sorted(arena.lazy)
     areas = (
         *(Area(s, e, "vmalloc", "x") for s, e in sorted(arena.busy.items())),
-        Area(*PERCPU, "vmalloc", "pcpu_get_vm_areas"),
+        Area(*arena.percpu, "vmalloc", "pcpu_get_vm_areas"),
         *(Area(s, e, "unpurged", "") for s, e in unpurged),
     )
     done = _run(rng, arena, request, calls, tasks, stretch)
-    return _table(done), areas
+    return _table(done, page), areas
 
 
 def _run(
@@ -141,8 +162,8 @@ def _run(
             heapq.heappush(heap, (now + wait(stretch), task, "returned", call))
         elif state == "free":
             arena.lazy.append(call["area"])
-            waiting = sum(end - start for start, end in arena.lazy) // P
-            done.append(call | {"op": "area_free", "nr_lazy": waiting})
+            waiting = sum(end - start for start, end in arena.lazy)
+            done.append(call | {"op": "area_free", "waiting": waiting})
             heapq.heappush(heap, (now + wait(1.0), task, "idle", {}))
         elif state == "detach":
             call |= {"op": "area_purge", "list": arena.detach()}
@@ -168,7 +189,7 @@ def _run(
     return done
 
 
-def _table(done: list[dict[str, Any]]) -> pl.DataFrame:
+def _table(done: list[dict[str, Any]], page: int) -> pl.DataFrame:
     points = sorted(
         (call[point], index, point)
         for index, call in enumerate(done)
@@ -184,11 +205,12 @@ def _table(done: list[dict[str, Any]]) -> pl.DataFrame:
         if (index, "return") in position:
             row |= {"end_seq": position[index, "return"], "end_cpu": call["task"]}
         if call["op"] == "area_alloc":
-            row |= {"size": call["size"], "align": call["align"], "start": START, "end": END}
+            limits = {"start": START, "end": END // page * page}
+            row |= {"size": call["size"], "align": call["align"], **limits}
             row["vaddr"] = call["start"]
         elif call["op"] == "area_free":
             row["vaddr"], row["end"] = call["area"]
-            row["nr_lazy"] = call["nr_lazy"]
+            row["nr_lazy"] = call["waiting"] // page
         else:
             row |= {"start": 0xFFFFFFFF, "end": 0, "pages": int("hull" in call)}
             row["purged"] = call["purged"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from replay.arena.loops import blocks as k
 
@@ -19,9 +20,26 @@ def event(
 
 def run(*events: list[int], initial: tuple[int, ...] = (), forget: int = 0) -> k.Blocks:
     stream = np.array(events, np.int64)
-    blocks = k.new_blocks(len(stream), np.array(initial, np.int64))
+    blocks = k.new_blocks(len(stream), np.array(initial, np.int64), P)
     k.run(blocks, stream, BITS, forget)
     return blocks
+
+
+@pytest.mark.parametrize("page", [2 * P, 4 * P, 16 * P])
+def test_pages_of_other_sizes(page: int) -> None:
+    """Pieces, the blocks that hold them, and the range that was unmapped."""
+    first, second = 16 << 20, (16 << 20) + BITS * page
+    stream = np.array([
+        event(k.NEW, first, 4), event(k.MAP, first + 4 * page, 8), event(k.NEW, second, 1),
+        event(k.UNMAP, first + 4 * page, 8), event(k.UNMAP, second, 1), event(k.ALIAS),
+        event(k.MAP, second + 4 * BITS * page, 1),
+    ], np.int64)  # fmt: skip
+    blocks = k.new_blocks(len(stream), np.zeros(0, np.int64), page)
+    k.run(blocks, stream, BITS, 0)
+    assert blocks.predicted[[1, 5]].tolist() == [first + 4 * page, first + 4 * page]
+    assert blocks.predicted_end[5] == second + page
+    assert blocks.status[6] == k.LEARNT
+    assert blocks.block[2, k.START] == second + 4 * BITS * page
 
 
 WORKED = (

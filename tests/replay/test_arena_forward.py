@@ -28,7 +28,7 @@ def serve(
         table[i] = kind, i, area, size, 1, LOW, HIGH
         if kind == k.PURGE:
             table[i, k.START :] = 1 << 40, 0
-    forest = tree.new_forest(1, 4096, search="adjusted", moves=True)
+    forest = tree.new_forest(1, 4096, tree.Rule("adjusted", moves=True, page_size=P))
     tree.insert(forest, 0, 1, 0xFFFF_FFFF)
     lazy = new_lazy(len(calls), np.zeros((0, 2), np.int64))
     done = k.Forward(

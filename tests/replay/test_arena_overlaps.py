@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 P = 4096
 LOW, HIGH = 0x10_0000, 0x40_0000
 SLOTS = 16
+RULE = tree.Rule("adjusted", moves=True, page_size=P)
 Shape = tuple[tuple[int, ...], ...]
 Step = tuple[int, int]  # item, area
 
@@ -41,7 +42,7 @@ def shape_of(f: tree.Forest, c: int) -> Shape:
 def grown(seed: int) -> tree.Forest:
     """A tree of some holes, and room for more trees."""
     rng = random.Random(seed)
-    f = tree.new_forest(SLOTS, 1 << 12, search="adjusted", moves=True)
+    f = tree.new_forest(SLOTS, 1 << 12, RULE)
     f.alive[1:] = 0
     for page in rng.sample(range(0, (HIGH - LOW) // P, 8), 12):
         tree.insert(f, 0, LOW + page * P, LOW + page * P + rng.randint(1, 6) * P)
@@ -223,7 +224,7 @@ def _served(shape: Shape, start: int, size: int) -> Shape:
 
 def planted(shape: Shape) -> tree.Forest:
     """A tree of this shape."""
-    f = tree.new_forest(1, 64, search="adjusted", moves=True)
+    f = tree.new_forest(1, 64, RULE)
     rows: list[tuple[int, int]] = []  # depth, row
     for row, (depth, start, end, red) in enumerate(shape):
         while rows and rows[-1][0] >= depth:

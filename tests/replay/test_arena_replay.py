@@ -28,6 +28,7 @@ from replay.machine.model import Machine
 from tests.replay import arena_simulator as sim
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+ARC = Machine(arch="arc", split="2g", nr_cpus=4, ram=((0x8000_0000, 0xC000_0000),))
 PC = Machine(arch="i386", pae=True, ram=((0, 1 << 30),))
 P = 4096
 
@@ -106,6 +107,36 @@ def test_calls_one_after_the_other(generation: str, seed: int) -> None:
     assert (r.ambiguous, r.wrong, r.ordering) == (0, 0, 0)
     assert r.certain > 150
     assert r.purges.observed == r.purges.matched > 2
+
+
+MIPS = Machine(arch="mips32", split="2g", ram=((0, 1 << 30),))
+
+
+@pytest.mark.parametrize("generation", ["6.1", "6.12"])
+@pytest.mark.parametrize("kib", [4, 16, 64])
+def test_pages_of_other_sizes(generation: str, kib: int) -> None:
+    """An alignment of one page is an ordinary one, whatever the page."""
+    page = kib << 10
+    events, areas = sim.simulate(kib, 400, 2, generation, (1, page), 0.2, page)
+    machine = replace(MIPS, generation=generation, page_size=page)
+    facts = {"areas": areas, "probes": (PURGES_PROBED,)}
+    r = replay_arena(events, machine, layout_of(machine), facts)
+    assert (r.ambiguous, r.wrong, r.shapes) == (0, 0, 1)
+    assert r.certain > 150
+    assert r.purges.observed == r.purges.matched > 2
+
+
+@pytest.mark.parametrize("kib", [8, 16, 64])
+def test_alignments_above_a_larger_page_depend_on_the_shape(kib: int) -> None:
+    page = kib << 10
+    events, areas = sim.simulate(3, 400, 1, "6.1", (1, 4 * page), 0.0, page)
+    machine = replace(ARC, page_size=page) if kib == 8 else replace(MIPS, page_size=page)
+    machine = replace(machine, generation="6.1")
+    facts = {"areas": areas, "probes": (PURGES_PROBED,)}
+    r = replay_arena(events, machine, layout_of(machine), facts)
+    assert r.wrong == 0
+    assert r.shapes > 1
+    assert (r.align[r.verdict == AMBIGUOUS] == 4 * page).all()
 
 
 @pytest.mark.parametrize("generation", ["5.10", "6.5", "6.12"])

@@ -20,8 +20,8 @@ P = 4096
 LOW, HIGH = 0x10_0000, 0x10_0000 + 256 * P
 
 
-def forest(*, search: str = "adjusted", trees: int = 1) -> t.Forest:
-    return t.new_forest(trees, 4096, search=search, moves=search != "padded")
+def forest(*, search: str = "adjusted", trees: int = 1, page: int = P) -> t.Forest:
+    return t.new_forest(trees, 4096, t.Rule(search, moves=search != "padded", page_size=page))
 
 
 @settings(deadline=None)
@@ -245,6 +245,18 @@ def test_padded_search_skips_an_exact_hole() -> None:
         for block in ((0x8000, 0x20000), (0x2000, 0x4000)):
             t.insert(f, 0, *block)
         assert t.lowest(f, 0, 0x2000, P, P, 1 << 20) == answer
+
+
+@pytest.mark.parametrize("page", [P, 2 * P, 4 * P, 16 * P])
+def test_up_to_a_page_an_alignment_costs_nothing(page: int) -> None:
+    """The lowest hole fits exactly and lies off the path: only above a page is it passed over."""
+    for align, answer in ((page, 0x10_0000), (2 * page, 0x80_0000)):
+        f = forest(page=page)
+        for block in ((0x80_0000, 0x200_0000), (0x10_0000, 0x10_0000 + 2 * page)):
+            t.insert(f, 0, *block)
+        assert t.lowest(f, 0, 2 * page, align, P, 1 << 30) == answer
+        matters = shapes.shape_matters(f, 0, 2 * page, align, P, 1 << 30)
+        assert matters == (align > page)
 
 
 def test_a_limit_below_the_lowest_fitting_block_fails() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pytest
 
 from collectors import open_capture
@@ -16,11 +17,10 @@ from replay.arena.state import ArenaState
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.whatif.arena import ArenaForecast, _moved, forecast
+from tests.replay import arena_simulator as sim
 from tests.replay.whole import arena_figures
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
 
@@ -74,6 +74,23 @@ def test_the_model_alone_does_what_the_kernel_did(
     assert found.address.tolist() == seen.tolist()
     assert (found.failures, found.causes) == (failures, purges)
     assert (found.borrowed, found.lost_frees, found.unplaced) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kib", [8, 16, 64])
+def test_pages_of_other_sizes(kib: int) -> None:
+    """A simulated machine: an alignment of one of its pages costs nothing."""
+    page = kib << 10
+    events, areas = sim.simulate(5, 400, 1, "6.1", (1, page), 0.0, page)
+    arch, split = ("arc", "2g") if kib == 8 else ("mips32", "2g")
+    machine = Machine(arch, split, generation="6.1", page_size=page, nr_cpus=4,
+                      ram=((0x8000_0000, 0xC000_0000) if kib == 8 else (0, 1 << 30),))  # fmt: skip
+    layout = layout_of(machine)
+    found = forecast(events, machine, layout, machine, layout, {"areas": areas})
+    assert found is not None
+    seen = events.filter(pl.col("op") == "area_alloc").get_column("vaddr")
+    assert found.address.tolist() == seen.to_list()
+    assert (found.shapes, found.failures) == (1, 0)
+    assert found.purges.total() == events.filter(pl.col("op") == "flush_range").height > 2
 
 
 def test_two_cpus_in_the_order_in_which_they_were_served() -> None:

@@ -17,8 +17,6 @@ from replay.compiled import loop, part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PAGE = 4096
-
 # Kinds of events
 MAP = 0  # a piece, at the return of vm_map_ram()
 TRY = 1  # a call that went on to allocate a block, when it had looked through the queue
@@ -59,7 +57,8 @@ MET_END = 2
 # Positions in Blocks.reg
 COUNT = 0
 OPENED = 1
-REGISTERS = 2
+PAGE_SIZE = 2  # bytes
+REGISTERS = 3
 
 
 class Blocks(NamedTuple):
@@ -90,8 +89,8 @@ class Blocks(NamedTuple):
     reg: NDArray[np.int64]
 
 
-def new_blocks(events: int, initial: NDArray[np.int64]) -> Blocks:
-    """State with the blocks (start addresses) that the snapshot lists."""
+def new_blocks(events: int, initial: NDArray[np.int64], page_size: int) -> Blocks:
+    """State with the blocks (start addresses) that the snapshot lists; `page_size` in bytes."""
     block = np.zeros((events + initial.size + 1, BLOCK_COLUMNS), np.int64)
     block[: initial.size, START] = initial
     block[: initial.size, LEFT] = UNKNOWN
@@ -104,15 +103,21 @@ def new_blocks(events: int, initial: NDArray[np.int64]) -> Blocks:
         np.zeros(events, np.uint8),
         np.zeros(events, np.uint8),
         np.zeros(MAX_OPEN, np.int64),
-        np.array([initial.size, 0], np.int64),
+        np.array([initial.size, 0, page_size], np.int64),
     )
+
+
+@part
+def _size(b: Blocks, bits: int) -> int:
+    """VMAP_BLOCK_SIZE."""
+    return bits * b.reg[PAGE_SIZE]
 
 
 @part
 def _find(b: Blocks, address: int, bits: int) -> int:
     """Block that holds an address, -1 none."""
     for k in range(b.reg[COUNT]):
-        if b.block[k, START] <= address < b.block[k, START] + bits * PAGE:
+        if b.block[k, START] <= address < b.block[k, START] + _size(b, bits):
             return k
     return -1
 
@@ -147,7 +152,7 @@ def _look(b: Blocks, cpu: int, units: int) -> int:
 def _where(b: Blocks, cpu: int, units: int, bits: int) -> int:
     """Address of the next piece."""
     k = _look(b, cpu, units)
-    return NO_BLOCK if k < 0 else b.block[k, START] + (bits - b.block[k, LEFT]) * PAGE
+    return NO_BLOCK if k < 0 else b.block[k, START] + (bits - b.block[k, LEFT]) * b.reg[PAGE_SIZE]
 
 
 @part
@@ -187,13 +192,13 @@ def _map(b: Blocks, event: NDArray[np.int64], i: int, bits: int) -> None:
         k = _find(b, seen, bits)
         if k < 0 or b.block[k, LEFT] == UNKNOWN:
             b.status[i] = LEARNT
-            start = seen // (bits * PAGE) * (bits * PAGE)
+            start = seen // _size(b, bits) * _size(b, bits)
             if k >= 0:
                 _remove(b, k)
             _add(b, start, bits, cpu)
             k = b.reg[COUNT] - 1
             b.block[k, GUESSED] = 1
-        left = bits - (seen - b.block[k, START]) // PAGE - units
+        left = bits - (seen - b.block[k, START]) // b.reg[PAGE_SIZE] - units
         _cut(b, k, max(min(left, b.block[k, LEFT]), 0))
     elif k >= 0:
         _cut(b, k, b.block[k, LEFT] - units)
@@ -233,10 +238,11 @@ def vm_unmap_aliases(b: Blocks, bits: int, forget: int) -> tuple[int, int]:
     is in use, and less than a quarter was never used. Else only those in a queue count.
     """
     start, end = np.int64(1) << 40, np.int64(-1)
+    page = b.reg[PAGE_SIZE]
     for k in range(b.reg[COUNT]):
         if _visited(b, k, bits, forget):
-            start = min(start, b.block[k, START] + b.block[k, DIRTY_MIN] * PAGE)
-            end = max(end, b.block[k, START] + b.block[k, DIRTY_MAX] * PAGE)
+            start = min(start, b.block[k, START] + b.block[k, DIRTY_MIN] * page)
+            end = max(end, b.block[k, START] + b.block[k, DIRTY_MAX] * page)
     return (int(start), int(end)) if end >= 0 else (-1, -1)
 
 
@@ -308,7 +314,7 @@ def run(b: Blocks, event: NDArray[np.int64], bits: int, forget: int) -> None:
         elif kind == UNMAP:
             k = _find(b, e[ADDRESS], bits)
             if k >= 0 and b.block[k, LEFT] != UNKNOWN:
-                offset = (e[ADDRESS] - b.block[k, START]) // PAGE
+                offset = (e[ADDRESS] - b.block[k, START]) // b.reg[PAGE_SIZE]
                 b.block[k, DIRTY] += e[UNITS]
                 b.block[k, DIRTY_MIN] = min(b.block[k, DIRTY_MIN], offset)
                 b.block[k, DIRTY_MAX] = max(b.block[k, DIRTY_MAX], offset + e[UNITS])

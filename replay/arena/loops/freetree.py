@@ -20,7 +20,6 @@ from replay.compiled import part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PAGE = 4096
 NIL = -1
 FAIL = -2
 """Result of a request that no block can serve below its upper limit."""
@@ -35,13 +34,35 @@ SEARCH = 1  # rule of the search: ADJUSTED, PADDED or EXACT
 MOVES = 2  # 1: the climb of the search moves vstart behind the node that it leaves
 HIGH = 3  # rows from here on were never used
 CONTRADICTIONS = 4  # areas given back that were free already, in whole or in part
-REGISTERS = 5
+PAGE_SIZE = 5  # bytes
+REGISTERS = 6
 
 # Rules of the search: what the descent asks for. Generation.search
 ADJUSTED = 0  # size + align - 1 for alignments above a page, else the size
 PADDED = 1  # always size + align - 1
 EXACT = 2  # always the size
 RULES = {"adjusted": ADJUSTED, "padded": PADDED, "exact": EXACT}
+
+
+class Rule(NamedTuple):
+    """How a kernel searches its free tree.
+
+    Attributes
+    ----------
+    search, moves
+        ``Generation.search`` and ``search_moves_vstart``.
+    page_size
+        Bytes: up to a page an alignment costs the descent nothing (ADJUSTED).
+    """
+
+    search: str
+    moves: bool
+    page_size: int
+
+    def shape_decides(self, align: int) -> bool:
+        """Whether the shape of the tree may decide where a request of such alignment goes."""
+        above = 1 if self.search == "padded" else self.page_size
+        return self.search != "exact" and align > above
 
 
 class Forest(NamedTuple):
@@ -65,7 +86,7 @@ class Forest(NamedTuple):
     reg: NDArray[np.int64]
 
 
-def new_forest(trees: int, capacity: int, *, search: str, moves: bool) -> Forest:
+def new_forest(trees: int, capacity: int, rule: Rule) -> Forest:
     """Empty trees.
 
     Parameters
@@ -74,15 +95,16 @@ def new_forest(trees: int, capacity: int, *, search: str, moves: bool) -> Forest
         Number of trees.
     capacity
         Nodes that they have room for, together.
-    search, moves
-        ``Generation.search`` and ``search_moves_vstart``.
+    rule
+        How requests are searched for.
 
     Returns
     -------
     Forest
     """
     reg = np.zeros(REGISTERS, np.int64)
-    reg[SPARE], reg[SEARCH], reg[MOVES] = NIL, RULES[search], moves
+    reg[SPARE], reg[SEARCH], reg[MOVES] = NIL, RULES[rule.search], rule.moves
+    reg[PAGE_SIZE] = rule.page_size
     return Forest(
         np.zeros((capacity, COLUMNS), np.int64),
         np.full(trees, NIL, np.int64),
@@ -318,7 +340,7 @@ def fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) ->
 def search_length(f: Forest, size: int, align: int, room: int) -> int:
     """Size of the blocks that the descent looks for, in a range of `room` bytes."""
     rule = f.reg[SEARCH]
-    if rule == EXACT or (rule == ADJUSTED and (align <= PAGE or room == size)):
+    if rule == EXACT or (rule == ADJUSTED and (align <= f.reg[PAGE_SIZE] or room == size)):
         return size
     return size + align - 1
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from replay.arena.loops.freetree import COLUMNS as TREE_COLUMNS
 from replay.arena.loops.freetree import (
     HIGH,
     NIL,
@@ -20,7 +21,6 @@ from replay.arena.loops.freetree import (
     Forest,
     give_back,
     lowest,
-    new_forest,
     take,
 )
 from replay.arena.loops.items import (
@@ -124,9 +124,12 @@ def room_for(forest: Forest, blocks: int, most: int) -> Forest:
     """
     states = 2 * WIDTH + 1
     capacity = min(states * (4 * blocks + 2 * MAX_LOG), most)
-    room = new_forest(states, capacity, search="exact", moves=False)
-    room.reg[:] = forest.reg
-    return room
+    return Forest(
+        np.zeros((capacity, TREE_COLUMNS), np.int64),
+        np.full(states, NIL, np.int64),
+        np.ones(states, np.uint8),
+        forest.reg.copy(),
+    )
 
 
 @part
