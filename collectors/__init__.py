@@ -27,7 +27,7 @@ Adding a format:
    ``read(source, progress)`` may be ``stream(source, progress).whole()``. Heavy libraries are
    imported inside the functions; loops over events are compiled.
 2. Add a line to :data:`FORMATS`, before the formats that take any text, and, where its files have
-   a name of their own in a capture folder, that name to :mod:`collectors.input.source`.
+   a name of their own in a capture folder, that name to :mod:`collectors.input.opening`.
 3. Never believe a length or count of a file before it is checked; raise
    :class:`~collectors.errors.HmtraceError` with an offset or a line.
 4. Tests: a writer in ``tests/writers``, a reader in ``tests/fuzz/readers.py``, a small real capture
@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors import parquet, perf_data, text, tracecmd_dat
 from collectors.errors import HmtraceError
-from collectors.reading import Format, Reading, Stream
+from collectors.reading import Embedded, Format, Reading, Stream
 from collectors.text import perf_script
 
 if TYPE_CHECKING:
@@ -62,11 +62,24 @@ __all__ = [
     "write_parquet",
 ]
 
+
+def _read_dat(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
+    return _stream_dat(source, progress).whole()
+
+
+def _stream_dat(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+    """Read a trace.dat, or with the reader of texts the text of a latency tracer in one."""
+    found = tracecmd_dat.stream(source, progress)
+    if isinstance(found, Embedded):
+        return found.outside(text.stream(found.source, progress))
+    return found
+
+
 TRACE_DAT: Final = Format(
     "trace.dat",
     tracecmd_dat.sniff,
-    tracecmd_dat.read,
-    tracecmd_dat.stream,
+    _read_dat,
+    _stream_dat,
     rank=0,
     event_bytes=4,  # compressed
 )
@@ -182,7 +195,11 @@ def scan(path: str | Path) -> pl.LazyFrame:
     """
     from collectors import lazy
 
-    return lazy.scan(path)
+    return lazy.source(
+        f"hmtrace {path}",
+        lambda: open_capture(path).events,
+        lambda rows: first_events(path, rows),
+    )
 
 
 def write_parquet(
@@ -226,7 +243,7 @@ def _is_large(source: Source, fmt: Format) -> bool:
 
 
 def _open(path: str | Path, progress: Callable[[int, int], None] | None) -> Source:
-    from collectors.input.source import open_source
+    from collectors.input.opening import open_source
 
     source = open_source(path, FORMATS, progress)
     if source.buffer is not None and not TRACE_DAT.sniff(source.head):

@@ -11,9 +11,9 @@ from collectors.capture import Capture, Origin
 from collectors.errors import HmtraceError
 from collectors.events import empty
 from collectors.facts import Fact
-from collectors.facts.seen import Seen
 from collectors.reading import AgainError
 from collectors.table.pages import PageMap
+from collectors.table.seen import Seen
 from collectors.table.tabulate import HOLD, WAIT, Known, Tabulator
 
 if TYPE_CHECKING:

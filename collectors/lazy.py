@@ -10,14 +10,28 @@ from collectors.capture import BATCH_ROWS
 from collectors.events import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     import polars as pl
 
 
-def scan(path: str | Path) -> pl.LazyFrame:
-    """Scan a capture; see :func:`collectors.scan`."""
+def source(
+    name: str, whole: Callable[[], pl.LazyFrame], first: Callable[[int], pl.LazyFrame]
+) -> pl.LazyFrame:
+    """Make an event table that is asked for when the frame is collected.
+
+    Parameters
+    ----------
+    name
+        For explanations of a query.
+    whole, first
+        Give the table, or at least that many of its first rows.
+
+    Returns
+    -------
+    polars.LazyFrame
+        Columns of :data:`collectors.events.SCHEMA`.
+    """
 
     def read(
         columns: list[str] | None,
@@ -25,13 +39,11 @@ def scan(path: str | Path) -> pl.LazyFrame:
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        from collectors import first_events, open_capture
-
-        events = open_capture(path).events if n_rows is None else first_events(path, n_rows)
+        events = whole() if n_rows is None else first(n_rows)
         if predicate is not None:
             events = events.filter(predicate)
         if columns is not None:
             events = events.select(columns)
         yield from events.collect_batches(chunk_size=batch_size or BATCH_ROWS, maintain_order=True)
 
-    return register_io_source(read, schema=SCHEMA, is_pure=True, explain_name=f"hmtrace {path}")
+    return register_io_source(read, schema=SCHEMA, is_pure=True, explain_name=name)

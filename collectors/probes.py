@@ -209,7 +209,21 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
 RESULT_ALIASES: Final = ("retval", "ret", "$retval", "result", "rc", "arg1")
 """Spellings of a return probe's ``$retval``: value 0 of the result."""
 
-_SUFFIX = re.compile(r"\.(isra|constprop|part|cold|llvm)\b.*$")
+# Names that people (and hmtrace's recorder) give to probes of functions with other names.
+_NICKNAMES: Final = {
+    "kmap_local_page": "__kmap_local_page_prot",
+    "kmap_local_pfn": "__kmap_local_pfn_prot",
+    "kunmap_local": "kunmap_local_indexed",
+    "kmap_local_sched_out": "__kmap_local_sched_out",
+    "kmap_local_sched_in": "__kmap_local_sched_in",
+    "kunmap_atomic": "kunmap_atomic_high",
+    "purge_vmap_area_lazy": "__purge_vmap_area_lazy",
+    "vmalloc": "__vmalloc_node_range",
+    "vm_unmap_aliases_part": "_vm_unmap_aliases",
+    "purge_fragmented_blocks": "purge_fragmented_blocks_allcpus",
+}
+_RETURN_SUFFIX: Final = re.compile(r"(_ret|_return|_exit|__return|_r)$")
+_SUFFIX: Final = re.compile(r"\.(isra|constprop|part|cold|llvm)\b.*$")
 
 
 def base_name(symbol: str) -> str:
@@ -269,4 +283,25 @@ def slot_of(function: int, argument: str, *, is_return: bool) -> int | None:
     if argument.startswith("arg") and argument[3:].isdigit():
         position = int(argument[3:])
         return f.params.index(position) if position in f.params else None
+    return None
+
+
+def label_of(kind: int) -> str:
+    """Name that events of a known function are counted under."""
+    function = FUNCTIONS[kind >> 1]
+    return f"{function.name} (return)" if kind & 1 and not function.host else function.name
+
+
+def guess(event: str) -> int | None:
+    """Function that an event's name hints at, None if none.
+
+    Examples
+    --------
+    >>> FUNCTIONS[guess("kunmap_local")].name
+    'kunmap_local_indexed'
+    """
+    for name in (event, _RETURN_SUFFIX.sub("", event)):
+        symbol = _NICKNAMES.get(name, name)
+        if symbol in FUNCTION_OF:
+            return FUNCTION_OF[symbol]
     return None

@@ -6,7 +6,7 @@ One row per trace event that :mod:`collectors.probes` knows, in the order of the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -36,6 +36,29 @@ RAW_DTYPE = np.dtype(
     ],
     align=True,
 )
+
+
+ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
+"""Loops write rows as 64-bit words: ts, 4 values, caller, then the packed rest."""
+
+_PACKED: Final = {
+    "ts": 0,
+    "values": 8,
+    "caller": 40,
+    "pid": 48,
+    "comm": 52,
+    "site": 56,
+    "kind": 60,
+    "cpu": 62,
+    "ctx": 64,
+    "present": 65,
+}
+_fields = RAW_DTYPE.fields
+if _fields is None or any(_fields[name][1] != at for name, at in _PACKED.items()):
+    raise AssertionError("the loops pack rows as RAW_DTYPE was")
+
+UNKNOWN_CPU: Final = 0xFFFF
+"""`cpu` of a KIND_LOST row that cannot be put on one CPU."""
 
 
 def join(pieces: Sequence[NDArray[np.void]]) -> NDArray[np.void]:

@@ -94,6 +94,26 @@ class Stream:
         return replace(end, raw=replace(end.raw, rows=rows))
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A trace inside a file of another format, to be read by the reader of its own.
+
+    Attributes
+    ----------
+    source
+        Its bytes, with the machine's files of the outer one.
+    around
+        Adds to what was read of it what the outer file says.
+    """
+
+    source: Source
+    around: Callable[[Reading], Reading]
+
+    def outside(self, inner: Stream) -> Stream:
+        """The trace of the outer file, given that of the inner."""
+        return replace(inner, ending=lambda: self.around(inner.ending()))
+
+
 class AgainError(Exception):
     """What the pieces gave so far was wrong: ask the format for a new stream, it knows better now.
 

@@ -10,7 +10,7 @@ from unittest import mock
 import collectors
 from collectors import parquet
 from collectors.build import spool_capture
-from collectors.input.source import open_source
+from collectors.input.opening import open_source
 from collectors.perf_data import capture as perf_data
 from collectors.text import reader as text
 from collectors.text.perf_script import capture as perf_script

@@ -2,9 +2,12 @@
 
 ::
 
+    opening     from what the user named to a source: file, folder, archive, stream
     source      a trace's bytes and the files beside them
+    magic       how the files begin
     archive     tar archives, read once
     unpack      gzip, xz and zstd, as streams of bounded memory
     mapped      giving back the memory of what was read of a mapped file
+    threads     how many threads to read with
     spool       the folder for tables too large for memory, which ends with the process
 """

@@ -7,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from collectors.errors import HmtraceError
+from collectors.input.magic import PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +21,10 @@ MAX_RATIO: Final = 2000
 100 times, the densest gzip stream about 1030 times."""
 FREE_BYTES: Final = 1 << 30
 
-MAGICS: Final = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-
 
 def compression(head: bytes) -> str | None:
     """Name of the compression that the first bytes of a file show, None if none."""
-    return next((name for magic, name in MAGICS.items() if head.startswith(magic)), None)
+    return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
 
 
 def _engine(name: str) -> tuple[Any, Callable[[bytes], bytes]]:

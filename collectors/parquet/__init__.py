@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.parquet.layout import MAGIC
+from collectors.input.magic import PARQUET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["read_capture", "sniff"]
 
 def sniff(head: bytes) -> bool:
     """Tell whether a file that begins with `head` is a Parquet file."""
-    return head.startswith(MAGIC)
+    return head.startswith(PARQUET)
 
 
 def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-MAGIC: Final = b"PAR1"
 KEY: Final = "hmtrace"
 """Key of the document among the file's key-value metadata."""
 SCHEMA_NAME: Final = "hmtrace/parquet/1"

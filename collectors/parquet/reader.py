@@ -9,8 +9,9 @@ import polars as pl
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
 from collectors.events import OPS, SCHEMA, require_events
+from collectors.input.magic import PARQUET
 from collectors.input.spool import spool_file
-from collectors.parquet.layout import KEY, MAGIC, SYNTHETIC
+from collectors.parquet.layout import KEY, SYNTHETIC
 from collectors.parquet.metadata import Document
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
         If the file is damaged, is not one of hmtrace, or contradicts itself.
     """
     size = len(source.data)
-    if size < 12 or source.data[-4:].tobytes() != MAGIC:
+    if size < 12 or source.data[-4:].tobytes() != PARQUET:
         raise HmtraceError("the Parquet file ends early: it is truncated", source=source.trace)
     path = source.file or _copied(source)
     try:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.perf_data.layout import MAGIC, MAGIC_OLD
+from collectors.input.magic import PERF_DATA, PERF_DATA_OLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ __all__ = ["read", "sniff", "stream"]
 
 def sniff(head: bytes) -> bool:
     """Tell whether a file that begins with `head` is a perf.data."""
-    return head.startswith((MAGIC, MAGIC[::-1], MAGIC_OLD))
+    return head.startswith((PERF_DATA, PERF_DATA[::-1], PERF_DATA_OLD))
 
 
 def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:

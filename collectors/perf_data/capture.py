@@ -17,7 +17,7 @@ from collectors.perf_data.records import CompressedRecordsError, Walk
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.reading import AgainError, Reading, Stream
 from collectors.symbols.table import Symbols
-from collectors.text.lost import Losses
+from collectors.traceevent.losses import Losses
 from collectors.traceevent.meaning import probe_functions
 
 if TYPE_CHECKING:

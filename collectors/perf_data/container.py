@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from collectors.errors import HmtraceError
+from collectors.input.magic import PERF_DATA, PERF_DATA_OLD
 from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.features import Features, key_of, read_feature
@@ -91,15 +92,15 @@ def open_container(data: memoryview, *, name: str) -> Container:
         If the file is no perf.data, of the first version, damaged or cut off.
     """
     magic = bytes(data[:8])
-    if magic == layout.MAGIC_OLD:
+    if magic == PERF_DATA_OLD:
         raise HmtraceError(
             "a perf.data of version 1, which perf wrote before 2012",
             source=name,
             hint="give hmtrace the output of perf script of that perf",
         )
-    if magic not in (layout.MAGIC, layout.MAGIC[::-1]):
+    if magic not in (PERF_DATA, PERF_DATA[::-1]):
         raise HmtraceError("not a perf.data: the magic number is missing", source=name)
-    order: Order = "little" if magic == layout.MAGIC else "big"
+    order: Order = "little" if magic == PERF_DATA else "big"
     cursor = Cursor(data, name=name, order=order, offset=8)
     size = cursor.number(8, "size of the header")
     if size == layout.PIPE_HEADER_BYTES:

@@ -14,7 +14,9 @@ import numpy as np
 from collectors.compiled import loop, part, piece
 from collectors.perf_data import attrs as table
 from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
-from collectors.tracecmd_dat.kernels import (
+from collectors.raw import UNKNOWN_CPU
+from collectors.traceevent.loads import extend, load, u16, u32, u64
+from collectors.traceevent.pairs import (
     PAIR_COUNT,
     PAIR_IP,
     PAIR_NEED,
@@ -22,7 +24,6 @@ from collectors.tracecmd_dat.kernels import (
     UNRESOLVED,
     find_pair,
 )
-from collectors.traceevent.loads import extend, load, u16, u32, u64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +66,6 @@ LATE = 24  # samples that came too late for that
 PREVIOUS = 25  # stamp of the last sample listed
 STATE_CELLS = 26
 
-UNKNOWN_CPU = 0xFFFF
 NOT_RAW = 1 << 16
 """Events that are no tracepoints are numbered from here on, by their attribute."""
 
@@ -201,7 +201,7 @@ def walk(
     ip_at : ndarray of int64, shape (65536,)
         Offset of the address that tells an event's probes apart, -1 none.
     pairs : ndarray of int64
-        Table of (event, address) pairs (:func:`collectors.tracecmd_dat.kernels.find_pair`).
+        Table of (event, address) pairs (:func:`collectors.traceevent.pairs.find_pair`).
     last_slot : ndarray of int32, shape (NOT_RAW + attributes,)
         Pair that was found last, by event; -1 none.
     ts_out, at_out, plan_out, tid_out, cpu_out
@@ -423,7 +423,7 @@ def name_tasks(
     Parameters
     ----------
     words : ndarray of int64, shape (n, 9)
-        Rows by time, as :func:`collectors.tracecmd_dat.weaving.fill_rows` left them, but `site`
+        Rows by time, as :func:`collectors.traceevent.fill.fill_rows` left them, but `site`
         is the task that perf recorded, -1 unknown. It is set to 0, but where there is no name to
         the task.
     place : ndarray of int64, shape (n,)

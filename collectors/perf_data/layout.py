@@ -11,10 +11,6 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Final
 
-MAGIC: Final = b"PERFILE2"
-"""First bytes; reversed where the file was written on a machine of the other endianness."""
-MAGIC_OLD: Final = b"PERFFILE"
-"""First bytes of version 1, which perf stopped to write in 2012."""
 HEADER_BYTES: Final = 104
 """struct perf_file_header; a header of 16 bytes begins a stream (pipe mode)."""
 PIPE_HEADER_BYTES: Final = 16

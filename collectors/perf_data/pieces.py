@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.input.mapped import Mapped
+from collectors.input.threads import threads
 from collectors.perf_data import records
 from collectors.perf_data.chains import Chains, with_stacks
 from collectors.perf_data.layout import Record
 from collectors.perf_data.tasks import Tasks
 from collectors.probes import KIND_LOST, KIND_SWITCH
-from collectors.raw import RAW_DTYPE
+from collectors.raw import RAW_DTYPE, ROW_WORDS
 from collectors.reading import PIECE_ROWS, AgainError
-from collectors.text.layout import ROW_WORDS
-from collectors.tracecmd_dat.unpack import threads
 from collectors.traceevent.ordering import is_ascending, sorted_runs
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collectors.symbols.table import Symbols
 
 _ONE_BLOCK: Final = 62
-"""All samples are of one block (:func:`collectors.tracecmd_dat.weaving.fill_rows`)."""
+"""All samples are of one block (:func:`collectors.traceevent.fill.fill_rows`)."""
 _SLICE: Final = 1 << 15
 """Rows that are worth a thread."""
 _LAST: Final = (1 << 63) - 1
@@ -196,7 +195,7 @@ class Pieces:
         Behind the row of a sample comes that of its stack trace; the second array tells for each
         row the position in `order` that it is of.
         """
-        from collectors.tracecmd_dat import weaving
+        from collectors.traceevent.fill import fill_rows
 
         rows = np.empty(len(order), RAW_DTYPE)
         words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
@@ -207,7 +206,7 @@ class Pieces:
 
         def fill(first: int) -> None:
             part = order[first : first + _SLICE]
-            weaving.fill_rows(
+            fill_rows(
                 base,
                 _ONE_BLOCK,
                 meta is not None and meta.order == "big",

@@ -91,10 +91,10 @@ class Walk:
         room: int | None = None,
     ) -> None:
         from collectors.perf_data import kernels
-        from collectors.tracecmd_dat import kernels as pages
+        from collectors.traceevent import pairs
 
         self._k = kernels
-        self._p = pages
+        self._p = pairs
         self._file = file
         self.data = data
         self._end = end
@@ -107,7 +107,7 @@ class Walk:
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.POSITION] = begin
         self.types = np.zeros(256, np.int64)
-        self._pairs = np.zeros((pages.PAIRS, pages.PAIR_COLUMNS), np.int64)
+        self._pairs = np.zeros((pairs.PAIRS, pairs.PAIR_COLUMNS), np.int64)
         self._sides = np.empty((1024, 4), np.int64)
         self.rows = Rows(min((end - begin) // _BYTES_PER_SAMPLE + 1024, room or ROOM))
         self.spare = Rows(len(self.rows.ts))

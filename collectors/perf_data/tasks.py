@@ -12,7 +12,7 @@ import numpy as np
 
 from collectors.perf_data.layout import Record
 from collectors.probes import KIND_LOST
-from collectors.text.layout import ROW_WORDS
+from collectors.raw import ROW_WORDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,4 +9,5 @@
     naming      names of tasks, call sites and stack traces
     distinct    numbering the different values of a column
     pages       struct pages and page frames
+    seen        facts: what the table's own addresses show of the machine
 """

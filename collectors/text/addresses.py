@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.probes import function_of
+from collectors.probes import function_of, guess
 from collectors.symbols.table import Symbols
-from collectors.text.heads import guess
 
 if TYPE_CHECKING:
     from collectors.input.source import Source

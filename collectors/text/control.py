@@ -8,13 +8,12 @@ import numpy as np
 
 from collectors.compiled import part
 from collectors.probes import KIND_LOST, KIND_STARTED
-from collectors.text import layout
+from collectors.raw import UNKNOWN_CPU
 from collectors.text.line import CPU, TS
 from collectors.text.words import byte_at, find_byte, load_byte, word_at
 
 OTHER, NOTHING, STACK_LINE = 0, 1, 2
 """What a line is: not one of these, nothing to keep, a line of a stack trace (`` => symbol``)."""
-_UNKNOWN_CPU = layout.UNKNOWN_CPU
 
 
 def _bytes(text: bytes) -> Any:
@@ -75,7 +74,7 @@ def control(buf: Any, begin: int, end: int, n: int, out: Any) -> int:
         cpu = cpu * 10 + load_byte(buf, p) - 48
         digits += 1
         p += 1
-    if digits == 0 or cpu >= _UNKNOWN_CPU:
+    if digits == 0 or cpu >= UNKNOWN_CPU:
         return OTHER
     out[CPU] = cpu
     out[TS] = -1

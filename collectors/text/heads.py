@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Final
 
 from collectors.probes import (
     FUNCTION_OF,
-    FUNCTIONS,
     KIND_MARK,
     KIND_STACK,
     KIND_SWITCH,
     TRACEPOINTS,
     base_name,
     function_of,
+    label_of,
 )
 from collectors.text.layout import FUNCTION_EVENT, GRAPH_EVENT, PLAIN, PLAIN_NAME
 
@@ -53,19 +53,6 @@ _FIELD_RETURN: Final = re.compile(
 )
 _ADDRESS: Final = re.compile(r"^(?:0x)?[0-9a-f]{4,16}$")
 
-# Names that people (and hmtrace's recorder) give to probes of functions with other names.
-_NICKNAMES: Final = {
-    "kmap_local_page": "__kmap_local_page_prot",
-    "kmap_local_pfn": "__kmap_local_pfn_prot",
-    "kunmap_local": "kunmap_local_indexed",
-    "kmap_local_sched_out": "__kmap_local_sched_out",
-    "kmap_local_sched_in": "__kmap_local_sched_in",
-    "kunmap_atomic": "kunmap_atomic_high",
-    "purge_vmap_area_lazy": "__purge_vmap_area_lazy",
-    "vmalloc": "__vmalloc_node_range",
-    "vm_unmap_aliases_part": "_vm_unmap_aliases",
-    "purge_fragmented_blocks": "purge_fragmented_blocks_allcpus",
-}
 # First word of an event that heads a stack trace (kernel/trace/trace_output.c).
 _STACKS: Final = {"<stack": (KIND_STACK, "kernel_stack"), "<user": (PLAIN, "user_stack")}
 # Events of which the name says all: tracers' own, and the text of trace_marker (``print`` in
@@ -78,7 +65,6 @@ _NAMED: Final = {
     "tracing_mark_write": KIND_MARK,
     "print": KIND_MARK,
 }
-_RETURN_SUFFIX: Final = re.compile(r"(_ret|_return|_exit|__return|_r)$")
 
 
 @dataclass(frozen=True)
@@ -99,27 +85,6 @@ class Meaning:
     label: str
     site: str = ""
     caller: int = 0
-
-
-def label_of(kind: int) -> str:
-    """Name that events of a known function are counted under."""
-    function = FUNCTIONS[kind >> 1]
-    return f"{function.name} (return)" if kind & 1 and not function.host else function.name
-
-
-def guess(event: str) -> int | None:
-    """Function that an event's name hints at, None if none.
-
-    Examples
-    --------
-    >>> FUNCTIONS[guess("kunmap_local")].name
-    'kunmap_local_indexed'
-    """
-    for name in (event, _RETURN_SUFFIX.sub("", event)):
-        symbol = _NICKNAMES.get(name, name)
-        if symbol in FUNCTION_OF:
-            return FUNCTION_OF[symbol]
-    return None
 
 
 def meaning_of_event(text: str, addresses: Addresses) -> Meaning:

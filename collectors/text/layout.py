@@ -7,30 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from collectors.raw import RAW_DTYPE
-
-ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
-"""The scanner writes rows as 64-bit words: ts, 4 values, caller, then the packed rest."""
-
-_PACKED: Final = {
-    "ts": 0,
-    "values": 8,
-    "caller": 40,
-    "pid": 48,
-    "comm": 52,
-    "site": 56,
-    "kind": 60,
-    "cpu": 62,
-    "ctx": 64,
-    "present": 65,
-}
-_fields = RAW_DTYPE.fields
-if _fields is None or any(_fields[name][1] != at for name, at in _PACKED.items()):
-    raise AssertionError("collectors.text.scan packs rows as collectors.raw.RAW_DTYPE was")
-
-UNKNOWN_CPU: Final = 0xFFFF
-"""`cpu` of a KIND_LOST row that cannot be put on one CPU."""
-
 PLAIN: Final = 0xFFFF
 """Kind of a head that is counted only."""
 FUNCTION_EVENT: Final = 0xFFFE

@@ -21,10 +21,11 @@ from collectors.probes import (
     KIND_STACK,
     TRACEPOINTS,
     base_name,
+    label_of,
 )
 from collectors.symbols.table import Symbols
 from collectors.text.forms import DECIMAL
-from collectors.text.heads import Meaning, label_of
+from collectors.text.heads import Meaning
 from collectors.text.layout import PLAIN, Space
 from collectors.text.tables import Names
 from collectors.traceevent.formats import EventFormat, parse_event

@@ -21,6 +21,7 @@ import numpy as np
 
 from collectors.compiled import loop, part
 from collectors.probes import KIND_MARK
+from collectors.raw import UNKNOWN_CPU
 from collectors.text import layout
 from collectors.text.control import control
 from collectors.text.counting import count_event, no_event
@@ -84,7 +85,7 @@ def _left_half(buf: Any, p: int, end: int, base: Any, out: Any, found: Any) -> b
     out[BODY] = p
     out[CTX] = _CTX_UNKNOWN
     out[UNIT] = COUNTER
-    return p < end and out[PID] <= _MAX_PID and out[CPU] < layout.UNKNOWN_CPU
+    return p < end and out[PID] <= _MAX_PID and out[CPU] < UNKNOWN_CPU
 
 
 @part

@@ -11,11 +11,12 @@ from collectors.reading import Reading, Stream
 from collectors.text.addresses import Addresses
 from collectors.text.header import Header, parse_header
 from collectors.text.layout import Stat
-from collectors.text.lost import Losses, find_lost, overwritten
+from collectors.text.lost import find_lost, overwritten
 from collectors.text.refuse import explain
 from collectors.text.remarks import of_lines, of_values
 from collectors.text.scanning import CHUNK, STREAM_CHUNK, Scanning, scan_all
 from collectors.text.tables import Names
+from collectors.traceevent.losses import Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,9 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.input.threads import threads as usual_threads
 from collectors.probes import KIND_STACK
-from collectors.raw import RAW_DTYPE, RawEvents
-from collectors.text.layout import ROW_WORDS, Stat, Status, Work, new_stats
+from collectors.raw import RAW_DTYPE, ROW_WORDS, RawEvents
+from collectors.text.layout import (
+    Stat,
+    Status,
+    Work,
+    new_stats,
+)
 from collectors.text.packing import CALLS, MARKS, STACKS, kinds_of, place
 from collectors.text.stacks import cut_before_stack
 from collectors.text.tables import Names, Tables
@@ -38,7 +43,6 @@ _OVERFLOW: Final = 1 << 14
 """Rows of a further block, where a piece has more rows than its share of the array."""
 _MARGIN: Final = 1.04
 """Share of rows that a piece gets above the density of the first piece."""
-_MAX_THREADS: Final = 8
 
 
 @dataclass
@@ -115,7 +119,7 @@ def scan_all(
     """
     data = source.data
     pieces = list(_split(source, chunk))
-    threads = min(threads or _cpus(), _MAX_THREADS, max(len(pieces), 1))
+    threads = min(threads or usual_threads(), max(len(pieces), 1))
     tables = Tables(data, names, source.trace)
     # The first piece teaches the tables most of what they will know, and how dense the rows are.
     first = pieces[0] if pieces else (0, 0)
@@ -196,7 +200,7 @@ class Scanning:
         for piece in pieces:
             yield self._finished(piece, self._scanned(piece, self._tables[0]))
             break
-        threads = min(_cpus(), _MAX_THREADS)
+        threads = usual_threads()
         pool = _Pool(self._tables[0], threads)
         self._tables = pool.every
 
@@ -273,13 +277,6 @@ def _with_returns(counts: dict[str, int], returns: dict[str, int]) -> dict[str, 
     """Add the returns that only :mod:`collectors.traceevent.calls` can count."""
     names = sorted({*counts, *returns})
     return {name: counts.get(name, 0) + returns.get(name, 0) for name in names}
-
-
-def _cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:

@@ -1,12 +1,8 @@
 """trace.dat, the file of trace-cmd: versions 6 and 7, any machine, any compression it uses.
 
-Two faces:
-
-:func:`read_raw`
-    Raw events for the rest of hmtrace: mapping functions and task switches, with what was lost.
-    :func:`read` is the same for a capture, with the machine's files beside the trace.
-:func:`scan`
-    Every event with every field, as lazy polars frames. Usable on its own.
+:func:`read_raw` gives the raw events, mapping functions and task switches, with what was lost;
+:func:`stream` the same for a capture, with the machine's files beside the trace, or the text of
+a latency tracer, which another format's reader reads.
 
 The way of the bytes: :mod:`container` finds where everything lies (with :mod:`cursor`,
 :mod:`metadata`, :mod:`formats`, :mod:`unpack`, :mod:`clocks`); :mod:`spans` gives each CPU's pages,
@@ -24,16 +20,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from collectors.tracecmd_dat.layout import MAGIC
+from collectors.input.magic import TRACE_DAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from os import PathLike
-
-    import polars as pl
 
     from collectors.input.source import Source
-    from collectors.reading import Reading, Stream
+    from collectors.reading import Embedded, Stream
     from collectors.tracecmd_dat.read import TraceDat, read_raw
     from collectors.traceevent.meaning import probe_functions
     from collectors.traceevent.metadata import read_tracing_data
@@ -41,10 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "TraceDat",
     "probe_functions",
-    "read",
     "read_raw",
     "read_tracing_data",
-    "scan",
     "sniff",
     "stream",
 ]
@@ -69,25 +60,11 @@ def __getattr__(name: str) -> Any:
 
 def sniff(head: bytes) -> bool:
     """Tell whether a file that begins with `head` is a trace.dat."""
-    return head.startswith(MAGIC)
+    return head.startswith(TRACE_DAT)
 
 
-def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
-    """Read a trace.dat as a capture's trace; see :func:`collectors.tracecmd_dat.capture.read`."""
-    from collectors.tracecmd_dat import capture
-
-    return capture.read(source, progress)
-
-
-def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream:
+def stream(source: Source, progress: Callable[[int, int], None] | None = None) -> Stream | Embedded:
     """Read it piece by piece; see :func:`collectors.tracecmd_dat.capture.stream`."""
     from collectors.tracecmd_dat import capture
 
     return capture.stream(source, progress)
-
-
-def scan(path: str | PathLike[str], *, buffer: str | None = None) -> dict[str, pl.LazyFrame]:
-    """Open a trace.dat as one lazy frame per event: see :func:`frames.scan`."""
-    from collectors.tracecmd_dat import frames
-
-    return frames.scan(path, buffer=buffer)

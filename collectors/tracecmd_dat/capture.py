@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.capture import Lost
-from collectors.reading import Reading, Stream
+from collectors.reading import Embedded, Reading, Stream
 from collectors.tracecmd_dat import latency
 from collectors.tracecmd_dat.container import open_container, release_of
 from collectors.tracecmd_dat.read import choose, stream_buffer
@@ -18,21 +18,10 @@ if TYPE_CHECKING:
     from collectors.tracecmd_dat.read import TraceDat
 
 
-def read(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
-    """Read a trace.dat as a capture's trace (:attr:`collectors.reading.Format.read`).
-
-    Raises
-    ------
-    HmtraceError
-        As :func:`collectors.tracecmd_dat.read_raw`.
-    """
-    return stream(source, progress).whole()
-
-
 def stream(
     source: Source, progress: Callable[[int, int], None] | None = None, **sizes: int
-) -> Stream:
-    """Read a trace.dat piece by piece (:attr:`collectors.reading.Format.stream`).
+) -> Stream | Embedded:
+    """Read a trace.dat piece by piece.
 
     Parameters
     ----------
@@ -40,6 +29,11 @@ def stream(
         As of :attr:`collectors.reading.Format.stream`.
     **sizes
         As of :func:`collectors.tracecmd_dat.read.open_stream`, for tests.
+
+    Returns
+    -------
+    Stream or Embedded
+        A trace of another format where the file holds the text of a latency tracer.
 
     Raises
     ------
@@ -49,7 +43,7 @@ def stream(
     file = open_container(source.data.data, name=source.trace)
     chosen, notes = choose(file, source.buffer)
     if chosen.text is not None:
-        return latency.stream(file, chosen.text, notes, source, progress)
+        return latency.embedded(file, chosen.text, notes, source)
     probes = source.read_meta("kprobe_events") or b""
     opened = stream_buffer(
         file,

@@ -14,7 +14,7 @@ from collectors.tracecmd_dat import clocks, layout, unpack
 from collectors.tracecmd_dat.layout import Option
 from collectors.traceevent import metadata
 from collectors.traceevent.cursor import TRUNCATED, Cursor
-from collectors.traceevent.metadata import Metadata, Preamble
+from collectors.traceevent.metadata import MAX_PAGE, Metadata, Preamble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -314,7 +314,7 @@ def _read_buffer(file: Container, cursor: Cursor, body: memoryview, *, is_text: 
         cursor.take(size, layout.SECTION_NAMES[Option.BUFFER_TEXT])
         return Buffer(name, clock, file.meta.page.size, text=text)
     page_size = entry.number(4, "page size of a buffer")
-    if not file.meta.page.data < page_size <= layout.MAX_PAGE:
+    if not file.meta.page.data < page_size <= MAX_PAGE:
         raise entry.error(f"buffer {name!r} has pages of {page_size} bytes")
     flags, _ = _header(cursor, offset, Option.BUFFER)
     buffer = Buffer(name, clock, page_size, bool(flags & layout.SECTION_COMPRESSED))

@@ -11,6 +11,7 @@ from collectors.errors import HmtraceError
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.spans import feed_of
 from collectors.traceevent.cursor import TRUNCATED
+from collectors.traceevent.formats import FUNCTION_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +24,6 @@ _RECENT: Final = 1 << 9
 """Events of which the last pair is remembered."""
 _MASK: Final = (1 << 64) - 1
 _ADDRESS_FIELDS: Final = ("__probe_ip", "__probe_func")
-FUNCTION_FIELDS: Final = {
-    "function": "ip",
-    "funcgraph_entry": "func",
-    "fgraph_retaddr_entry": "func",
-    "funcgraph_exit": "func",
-}
-"""Tracers' own events (kernel/trace/trace_entries.h) and their field for the traced function."""
 
 
 class Shape:
@@ -176,8 +170,10 @@ class CpuWalk:
         resolve: Callable[[int, int], tuple[int, int, bool]],
     ) -> None:
         from collectors.tracecmd_dat import kernels
+        from collectors.traceevent import pairs
 
         self._k = kernels
+        self._p = pairs
         self._file = file
         self._buffer = buffer
         self.cpu = cpu
@@ -192,7 +188,7 @@ class CpuWalk:
         self._highest = -(1 << 63)
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.KEY] = self._state[kernels.BEFORE] = kernels.NO_STAMP
-        self._pairs = np.zeros((kernels.FEW_PAIRS, kernels.PAIR_COLUMNS), np.int64)
+        self._pairs = np.zeros((pairs.FEW_PAIRS, pairs.PAIR_COLUMNS), np.int64)
         self._last_slot = np.zeros(_RECENT, np.int32)
 
     @property
@@ -210,9 +206,9 @@ class CpuWalk:
 
     def counts(self) -> Iterator[tuple[int, int, int]]:
         """Give (event, probed address, records) of every pair so far; address 0: none."""
-        used = np.flatnonzero(self._pairs[:, self._k.PAIR_COUNT])
+        used = np.flatnonzero(self._pairs[:, self._p.PAIR_COUNT])
         for row in self._pairs[used].tolist():
-            yield row[self._k.PAIR_EVENT] - 1, row[self._k.PAIR_IP] & _MASK, row[self._k.PAIR_COUNT]
+            yield row[self._p.PAIR_EVENT] - 1, row[self._p.PAIR_IP] & _MASK, row[self._p.PAIR_COUNT]
 
     def next_block(self) -> Block:
         """List records into the block that was not used last.
@@ -222,7 +218,7 @@ class CpuWalk:
         HmtraceError
             If the data is damaged.
         """
-        k, state, pool = self._k, self._state, self._pool
+        k, p, state, pool = self._k, self._p, self._state, self._pool
         span = self._span
         if span is None or (state[k.AT] >= state[k.STOP] and state[k.PAGE] >= state[k.END]):
             self._loaded = 1 - self._which
@@ -255,10 +251,10 @@ class CpuWalk:
             if status == k.NEW_PAIR:
                 row = self._pairs[state[k.SLOT]]
                 event, ip = int(state[k.EVENT]), int(state[k.IP]) & _MASK
-                row[[k.PAIR_PLAN, k.PAIR_NEED, k.PAIR_FOLLOWS]] = self._resolve(event, ip)
+                row[[p.PAIR_PLAN, p.PAIR_NEED, p.PAIR_FOLLOWS]] = self._resolve(event, ip)
             elif status == k.CROWDED:
-                larger = np.zeros((4 * len(self._pairs), k.PAIR_COLUMNS), np.int64)
-                k.move_pairs(self._pairs, larger)
+                larger = np.zeros((4 * len(self._pairs), p.PAIR_COLUMNS), np.int64)
+                p.move_pairs(self._pairs, larger)
                 self._pairs = larger
                 self._last_slot[:] = 0
             elif status in (k.DONE, k.FULL):

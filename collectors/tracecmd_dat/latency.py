@@ -1,8 +1,8 @@
 """The text of a latency tracer, which trace-cmd keeps in a trace.dat instead of pages.
 
-It is what tracefs' ``trace`` showed, and the text reader reads it. Version 6: the rest of the file
-behind the tag ``latency``. Version 7: a section BUFFER_TEXT; compressed like a trace buffer, in
-chunks, or like other sections, in one block.
+It is what tracefs' ``trace`` showed; who opens the file gives it to the text reader. Version 6:
+the rest of the file behind the tag ``latency``. Version 7: a section BUFFER_TEXT; compressed like a
+trace buffer, in chunks, or like other sections, in one block.
 """
 
 from __future__ import annotations
@@ -10,28 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from collectors.reading import Embedded
 from collectors.tracecmd_dat import layout, unpack
 from collectors.tracecmd_dat.container import release_of
 from collectors.traceevent.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from collectors.input.source import Source
-    from collectors.reading import Reading, Stream
+    from collectors.reading import Reading
     from collectors.tracecmd_dat.container import Container, Text
 
 _PIECE: Final = 1 << 20
 
 
-def stream(
-    file: Container,
-    text: Text,
-    notes: list[str],
-    source: Source,
-    progress: Callable[[int, int], None] | None,
-) -> Stream:
-    """Read the text piece by piece, as the trace of a capture.
+def embedded(file: Container, text: Text, notes: list[str], source: Source) -> Embedded:
+    """The text, as a trace to be read by itself.
 
     Parameters
     ----------
@@ -41,20 +36,14 @@ def stream(
         On how the buffer was chosen.
     source
         The whole file, and the machine's files beside it.
-    progress
-        Called with (bytes done, bytes in all).
 
     Raises
     ------
     HmtraceError
         If the text is damaged.
     """
-    from collectors.text.reader import stream as read_text
 
-    inner = read_text(source.inside(_without_tag(_expanded(file, text))), progress)
-
-    def ending() -> Reading:
-        got = inner.ending()
+    def around(got: Reading) -> Reading:
         clock = file.clock.name if file.clock.name != "unknown" else got.clock
         return replace(
             got,
@@ -65,7 +54,7 @@ def stream(
             notes=(*notes, "the file holds the text of a latency trace", *got.notes),
         )
 
-    return replace(inner, ending=ending)
+    return Embedded(source.inside(_without_tag(_expanded(file, text))), around)
 
 
 def _without_tag(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:

@@ -10,9 +10,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-MAGIC: Final = b"\x17\x08\x44tracing"
-"""First ten bytes of every trace.dat."""
-
 
 class Option(IntEnum):
     """Ids of options that hmtrace reads; all others are skipped by their size."""
@@ -91,8 +88,6 @@ STAMP_KEPT: Final = -(1 << 59)
 the stamp before (``TS_MSB``)."""
 
 # Limits that a file has to keep before its numbers are believed.
-MAX_PAGE: Final = 1 << 26
-"""A sub-buffer's used bytes have 27 bits in the commit word, two of them for flags of old."""
 MAX_CPUS: Final = 1 << 13
 """NR_CPUS of any architecture is 8192 at most."""
 MAX_TEXT: Final = 1 << 28

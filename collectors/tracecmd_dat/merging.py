@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.input.mapped import Mapped
+from collectors.input.threads import threads
 from collectors.tracecmd_dat.decode import Block, CpuWalk, Pool, Shape
-from collectors.tracecmd_dat.unpack import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

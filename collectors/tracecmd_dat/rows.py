@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.input.threads import threads
 from collectors.probes import (
     KIND_CLOSE,
     KIND_LOST,
@@ -16,15 +17,13 @@ from collectors.probes import (
     KIND_STACK,
     KIND_SWITCH,
 )
-from collectors.raw import RAW_DTYPE, RawEvents
+from collectors.raw import RAW_DTYPE, ROW_WORDS, RawEvents
 from collectors.reading import PIECE_ROWS
-from collectors.text.layout import ROW_WORDS
 from collectors.tracecmd_dat.graphs import Graphs
 from collectors.tracecmd_dat.lost import Losses
 from collectors.tracecmd_dat.merging import Merger
 from collectors.tracecmd_dat.names import Names
 from collectors.tracecmd_dat.texts import Texts
-from collectors.tracecmd_dat.unpack import threads
 from collectors.traceevent.meaning import Meaning, Plan
 
 if TYPE_CHECKING:
@@ -155,8 +154,8 @@ class Rows:
             yield self._finish(rows[:filled], nameless)
 
     def _fill(self, order: NDArray[np.int64], rows: NDArray[np.void]) -> tuple[int, ...]:
-        """Make rows, and count (:func:`weaving.fill_rows`)."""
-        from collectors.tracecmd_dat import weaving
+        """Make rows, and count (:func:`collectors.traceevent.fill.fill_rows`)."""
+        from collectors.traceevent.fill import fill_rows
 
         if len(self._table) != len(self._plans):
             self._table = np.array([p.row() for p in list(self._plans)], np.int64)
@@ -164,7 +163,7 @@ class Rows:
         words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
 
         def fill(first: int, last: int) -> tuple[int, ...]:
-            found: tuple[int, ...] = weaving.fill_rows(
+            found: tuple[int, ...] = fill_rows(
                 pool.base,
                 pool.shift,
                 self.merger.big,

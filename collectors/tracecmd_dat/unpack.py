@@ -6,7 +6,6 @@ zstd frames of trace-cmd do not carry their content's size; zlib is RFC 1950
 
 from __future__ import annotations
 
-import os
 import zlib
 from contextlib import contextmanager
 from threading import local
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
 ALGORITHMS = ("none", "zstd", "zlib")
 _AT_ONCE = 1 << 20
 """Bytes that are decompressed in one step (a chunk of trace-cmd has ten pages)."""
-_MAX_THREADS = 8
-
-
-def threads() -> int:
-    """Threads to work with: as many as there are CPUs, at most 8."""
-    return min(os.cpu_count() or 1, _MAX_THREADS)
 
 
 class _PerThread(local):

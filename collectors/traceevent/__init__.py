@@ -9,5 +9,7 @@
     symbols          kallsyms as it lies in a trace
     marks, stacks    trace markers; stack traces
     ordering         pieces of several CPUs in the order of time
-    losses_rows      events whose loss shows only between rows
+    pairs            which probed address an event's record is of (compiled)
+    fill             raw events out of records (compiled)
+    losses, _rows    between which events others are missing
 """

@@ -32,6 +32,13 @@ _WIDTHS: Final = {
 }  # fmt: skip
 """Bytes of an array's elements; `long` and pointers follow the traced kernel."""
 _CHARS: Final = frozenset({"char", "signed char", "unsigned char"})
+FUNCTION_FIELDS: Final = {
+    "function": "ip",
+    "funcgraph_entry": "func",
+    "fgraph_retaddr_entry": "func",
+    "funcgraph_exit": "func",
+}
+"""Tracers' own events (kernel/trace/trace_entries.h) and their field for the traced function."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from collectors.compiled import loop
 from collectors.probes import KIND_LOST, KIND_STARTED
-from collectors.text.layout import UNKNOWN_CPU
+from collectors.raw import UNKNOWN_CPU
 
 
 @loop

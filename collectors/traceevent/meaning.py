@@ -17,10 +17,11 @@ from collectors.probes import (
     TRACEPOINTS,
     base_name,
     function_of,
+    guess,
+    label_of,
     slot_of,
 )
-from collectors.text.heads import guess, label_of
-from collectors.tracecmd_dat.decode import FUNCTION_FIELDS
+from collectors.traceevent.formats import FUNCTION_FIELDS
 from collectors.traceevent.symbols import function_around, names_at, shown_around
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Plan:
         )
 
     def row(self) -> list[int]:
-        """As :func:`weaving.fill_rows` wants it."""
+        """As :func:`collectors.traceevent.fill.fill_rows` wants it."""
         common = [-1 if f is None else f.offset for f in self._common()]
         caller = (-1, 0) if self.caller is None else (self.caller.offset, self.caller.size)
         out = [self.kind, *common, *caller]

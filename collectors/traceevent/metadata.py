@@ -7,14 +7,17 @@ a section of its own. Source: trace-cmd.dat.v6(5), tools/perf/util/trace-event-r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from collectors.tracecmd_dat import layout
+from collectors.input.magic import TRACE_DAT
 from collectors.traceevent.cursor import Cursor, Order
 from collectors.traceevent.formats import EventFormat, parse_event, struct_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MAX_PAGE: Final = 1 << 26
+"""A sub-buffer's used bytes have 27 bits in the commit word, two of them for flags of old."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def read_preamble(cursor: Cursor) -> Preamble:
     HmtraceError
         If it is no trace.dat.
     """
-    if bytes(cursor.take(min(len(layout.MAGIC), cursor.left), "magic number")) != layout.MAGIC:
+    if bytes(cursor.take(min(len(TRACE_DAT), cursor.left), "magic number")) != TRACE_DAT:
         cursor.offset = 0
         raise cursor.error("not a trace.dat file: the magic number is missing")
     version = cursor.cstring("file version", 16)
@@ -99,7 +102,7 @@ def read_preamble(cursor: Cursor) -> Preamble:
     page_size = cursor.number(4, "page size")
     if user_word not in (4, 8):
         raise cursor.error(f"word size is {user_word} bytes, expected 4 or 8")
-    if not 64 <= page_size <= layout.MAX_PAGE:
+    if not 64 <= page_size <= MAX_PAGE:
         raise cursor.error(f"page size is {page_size} bytes, which no machine has")
     return Preamble(version, cursor.order, user_word, page_size)
 
@@ -165,7 +168,7 @@ def read_header_info(cursor: Cursor, meta: Metadata, preamble: Preamble) -> None
     size = max(preamble.page_size, data.offset + data.size)
     if stamp.size != 8 or commit.size not in (4, 8) or not 0 < data.offset < size:
         raise cursor.error("header_page describes no ring buffer page")
-    if max(stamp.offset + 8, commit.offset + commit.size) > data.offset or size > layout.MAX_PAGE:
+    if max(stamp.offset + 8, commit.offset + commit.size) > data.offset or size > MAX_PAGE:
         raise cursor.error("header_page describes no ring buffer page")
     meta.page = PageLayout(stamp.offset, commit.offset, commit.size, data.offset, size)
     meta.word = commit.size

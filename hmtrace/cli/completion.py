@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hmtrace.cli.presets import LIST, presets
+from hmtrace.cli.presets import LIST
+from replay.machine.presets import presets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

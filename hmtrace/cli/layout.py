@@ -70,7 +70,8 @@ def layout(
 ) -> None:
     """Draw the address space and the zones of a machine."""
     target = Output.create(output_format, color, output, force=force)
-    from hmtrace.cli.presets import LIST, presets
+    from hmtrace.cli.presets import LIST
+    from replay.machine.presets import presets
 
     if machine is not None and str(machine) == LIST:
         from hmtrace.report.presets import preset_table, presets_document

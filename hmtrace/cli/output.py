@@ -223,7 +223,7 @@ def refuse_same(source: Path, output: Path) -> None:
     HmtraceError
         Exit code 2: both are the same file, or the one a trace in the other.
     """
-    from collectors.input.source import trace_files
+    from collectors.input.opening import trace_files
 
     if not output.is_file() or not source.exists():
         return

@@ -1,36 +1,18 @@
-"""Machines that hmtrace knows by name: real boards and PCs, one TOML file each."""
+"""What ``--machine`` means: a file, or the name of a preset."""
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.words import meant
+from replay.machine.presets import presets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIST = "list"
 """Word that stands for all presets, in place of a name."""
-
-
-class Preset(NamedTuple):
-    """A preset's name, what it is in one line, where that is known from, and its file."""
-
-    name: str
-    title: str
-    source: tuple[str, ...]
-    path: Path
-
-
-def presets() -> list[Preset]:
-    """All presets, by name."""
-    folder = Path(str(files("replay.machine").joinpath("presets")))
-    found = []
-    for path in sorted(folder.glob("*.toml")):
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        found.append(Preset(path.stem, table["title"], tuple(table["source"]), path))
-    return found
 
 
 def machine_file(word: Path) -> Path:

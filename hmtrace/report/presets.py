@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from hmtrace.cli.presets import Preset
+    from replay.machine.presets import Preset
 
 
 def preset_table(presets: Sequence[Preset]) -> Iterator[RenderableType]:

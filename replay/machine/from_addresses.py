@@ -33,7 +33,7 @@ _BEFORE_LOCAL: Final = "5.10"
 
 @dataclass(frozen=True)
 class _Seen:
-    """The addresses of :mod:`collectors.facts.seen`."""
+    """The addresses of :mod:`collectors.table.seen`."""
 
     pool: tuple[int, int] | None
     local: tuple[tuple[int, int], ...]

@@ -78,7 +78,7 @@ def repeat(source: bytes, target: Path, samples: int) -> int:
 def reader(path: Path) -> Callable[[], object]:
     """Raw events of a file, mapping included."""
     from collectors import FORMATS
-    from collectors.input.source import open_source
+    from collectors.input.opening import open_source
 
     def work() -> object:
         source = open_source(path, FORMATS)

@@ -60,7 +60,7 @@ def best_of(
 def repeated(folder: Path, target: Path, lines: int = LINES) -> int:
     """Write the text trace of a capture folder, repeated to at least `lines` lines."""
     from collectors import FORMATS
-    from collectors.input.source import open_source
+    from collectors.input.opening import open_source
 
     trace = next(p for p in sorted(folder.iterdir()) if p.name.startswith("trace.txt"))
     data = open_source(trace, FORMATS).data.tobytes()
@@ -75,7 +75,7 @@ def repeated(folder: Path, target: Path, lines: int = LINES) -> int:
 def scanner(path: Path) -> Callable[[], object]:
     """Raw events of a text, mapping included."""
     from collectors import FORMATS
-    from collectors.input.source import open_source
+    from collectors.input.opening import open_source
     from collectors.text.reader import read_raw
 
     return lambda: read_raw(open_source(path, FORMATS))

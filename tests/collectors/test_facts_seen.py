@@ -3,7 +3,7 @@
 import polars as pl
 
 from collectors.events import SCHEMA
-from collectors.facts.seen import MOST, Seen
+from collectors.table.seen import MOST, Seen
 from tests.parts import part_of
 
 

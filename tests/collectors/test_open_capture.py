@@ -18,9 +18,8 @@ import pytest
 import zstandard
 
 from collectors import FORMATS, HmtraceError, open_capture
-from collectors.input import source as source_module
-from collectors.input import unpack
-from collectors.input.source import open_source
+from collectors.input import opening, unpack
+from collectors.input.opening import open_source
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 
@@ -108,7 +107,7 @@ def test_full_disk_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     path = tmp_path / "t.gz"
     path.write_bytes(gzip.compress(TEXT))
-    monkeypatch.setattr(source_module, "decompress", full)
+    monkeypatch.setattr(opening, "decompress", full)
     with pytest.raises(HmtraceError, match="No space left") as caught:
         open_capture(path)
     assert "TMPDIR" in (caught.value.hint or "")

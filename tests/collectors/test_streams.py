@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import FORMATS, HmtraceError, text
-from collectors.input.source import Source, open_source
+from collectors.input.opening import open_source
+from collectors.input.source import Source
 from collectors.probes import KIND_LOST
-from collectors.raw import RAW_DTYPE
+from collectors.raw import RAW_DTYPE, UNKNOWN_CPU
 from collectors.reading import AgainError
 from collectors.text import perf_script, reader
-from collectors.text.layout import UNKNOWN_CPU
-from collectors.text.lost import Losses
 from collectors.text.perf_script import capture as perf_capture
+from collectors.traceevent.losses import Losses
 from collectors.traceevent.ordering import sorted_runs
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event

@@ -14,7 +14,7 @@ import collectors
 from collectors import FORMATS, HmtraceError, probes, reading
 from collectors.build import spool_capture
 from collectors.events import OPS, SCHEMA, empty
-from collectors.input.source import open_source
+from collectors.input.opening import open_source
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.table import naming, tabulate
 from collectors.table.pages import Frames, PageMap

@@ -18,10 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.input.source import Source
-from collectors.raw import RAW_DTYPE
+from collectors.raw import RAW_DTYPE, ROW_WORDS
 from collectors.text import tables
 from collectors.text.digits import decimal, decimal_digits, hex_digits, hexadecimal
-from collectors.text.layout import ROW_WORDS, Left, Status, Work, new_stats
+from collectors.text.layout import (
+    Left,
+    Status,
+    Work,
+    new_stats,
+)
 from collectors.text.reader import read_raw
 from collectors.text.scan import scan
 

@@ -10,8 +10,8 @@ import pytest
 
 from collectors.input.source import Source
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STARTED, KIND_SWITCH, TRACEPOINTS
+from collectors.raw import UNKNOWN_CPU
 from collectors.text import is_report
-from collectors.text.layout import UNKNOWN_CPU
 from collectors.text.reader import read
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event

@@ -9,8 +9,9 @@ import pytest
 
 from collectors import open_capture
 from collectors.raw import join
-from collectors.tracecmd_dat import read_raw, scan
+from collectors.tracecmd_dat import read_raw
 from collectors.tracecmd_dat.read import open_stream
+from tests.collectors.everyfield import scan
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 HOG = FIXTURES / "i386-hog-a-waiters-pae-smp2"

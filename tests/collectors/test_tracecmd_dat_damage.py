@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from collectors import TRACE_DAT
 from collectors.errors import HmtraceError
 from collectors.input.source import Source
-from collectors.tracecmd_dat import capture, frames, layout, read_raw, read_tracing_data
+from collectors.tracecmd_dat import layout, read_raw, read_tracing_data
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.read import choose
+from tests.collectors import everyfield as frames
 from tests.writers import latency, tracedat
 from tests.writers.tracedat import BufferSpec, FileSpec, Item
 
@@ -263,7 +265,7 @@ def test_damaged_latency_traces(form: str) -> None:
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         cut = len(data) - draw.choice([0, 0, draw.randrange(len(data))])
         with contextlib.suppress(HmtraceError):
-            capture.read(Source.from_bytes(bytes(data[:cut]), "damaged.dat"))
+            TRACE_DAT.read(Source.from_bytes(bytes(data[:cut]), "damaged.dat"))
 
 
 def test_tracing_data_of_perf() -> None:

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from collectors.probes import KIND_LOST
-from collectors.tracecmd_dat import frames, read_raw
+from collectors.tracecmd_dat import read_raw
 from collectors.tracecmd_dat.container import open_container
 from collectors.tracecmd_dat.merging import Merger
 from collectors.tracecmd_dat.read import choose
+from tests.collectors import everyfield as frames
 from tests.writers import tracedat
 from tests.writers.tracedat import BufferSpec, FileSpec, Item
 

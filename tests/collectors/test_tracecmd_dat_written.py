@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from collectors.errors import HmtraceError
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STACK, KIND_SWITCH
 from collectors.raw import RAW_DTYPE, join
-from collectors.tracecmd_dat import probe_functions, read_raw, scan, sniff
+from collectors.tracecmd_dat import probe_functions, read_raw, sniff
 from collectors.tracecmd_dat.read import open_stream
+from tests.collectors.everyfield import scan
 from tests.writers import tracedat
 from tests.writers.tracedat import BufferSpec, FieldSpec, FileSpec, Item
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collectors import HmtraceError, open_capture, write_parquet
-from collectors.input import source
+from collectors.input import opening
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 
@@ -98,7 +98,7 @@ def test_binary_traces_through_a_pipe(
     if form == "parquet":
         write_parquet(trace, tmp_path / "table")
         content = (tmp_path / "table").read_bytes()
-    monkeypatch.setattr(source, "PIECE", 1 << 14)  # the first piece is full, as of a large trace
+    monkeypatch.setattr(opening, "PIECE", 1 << 14)  # the first piece is full, as of a large trace
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert open_capture("-").raw_events["kmap_high"] == 520
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hmtrace.cli import app, completion
-from hmtrace.cli.presets import presets
+from replay.machine.presets import presets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
 from hmtrace.cli.machines import default_machine, read_machine
-from hmtrace.cli.presets import machine_file, presets
+from hmtrace.cli.presets import machine_file
 from replay.machine.layout import layout_of
+from replay.machine.presets import presets
 
 MIB = 1 << 20
 PC_HOLE = 1 + 0x100 - 0x9F

@@ -11,10 +11,10 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
-from hmtrace.cli.presets import presets
 from hmtrace.report.document import outcome_document
 from replay.machine.from_facts import machine_from
 from replay.machine.options import with_options
+from replay.machine.presets import presets
 from replay.trace import spool as spooled_rows
 from replay.whatif import pool as whatif_pool
 from replay.whatif.run import what_if

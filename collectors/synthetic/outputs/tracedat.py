@@ -11,10 +11,10 @@ import struct
 import tempfile
 from typing import TYPE_CHECKING, Final
 
+from collectors.input.magic import TRACE_DAT
 from collectors.synthetic.probes import PROBES, SWITCH, Symbols
 from collectors.tracecmd_dat.layout import (
     COMMIT_BYTES,
-    MAGIC,
     TAG_FLYRECORD,
     TAG_OPTIONS,
     TIME_SHIFT_BITS,
@@ -186,7 +186,7 @@ class TraceDatWriter:
         """Put the file together."""
         for cpu in self._cpus:
             cpu.flush()
-        head = MAGIC + f"{self._version}".encode() + b"\0\0\x04" + struct.pack("<I", _PAGE)
+        head = TRACE_DAT + f"{self._version}".encode() + b"\0\0\x04" + struct.pack("<I", _PAGE)
         self._out.write(head)
         if self._version == 6:
             self._linear()

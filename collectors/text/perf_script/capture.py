@@ -13,11 +13,12 @@ from collectors.reading import AgainError, Reading, Stream
 from collectors.text.addresses import Addresses
 from collectors.text.header import parse_header
 from collectors.text.layout import PLAIN, PLAIN_NAME, Space, Stat
-from collectors.text.lost import Losses, find_lost
+from collectors.text.lost import find_lost
 from collectors.text.perf_script.dialect import Dialect, find_dialect
 from collectors.text.remarks import of_lines, of_values
 from collectors.text.scanning import CHUNK, STREAM_CHUNK, Scanning, scan_all
 from collectors.text.tables import Names
+from collectors.traceevent.losses import Losses
 from collectors.traceevent.ordering import is_ascending, sorted_runs
 
 if TYPE_CHECKING:

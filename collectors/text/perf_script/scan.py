@@ -15,6 +15,7 @@ import numpy as np
 
 from collectors.compiled import loop
 from collectors.probes import KIND_LOST, KIND_STACK, KIND_SWITCH
+from collectors.raw import UNKNOWN_CPU
 from collectors.text import layout
 from collectors.text.control import NOTHING, OTHER
 from collectors.text.counting import count_event, no_event
@@ -129,7 +130,7 @@ def scan(
                     values[1] = values[2] = values[3] = values[4] = 0
                     out[PID] = 0
                     if columns[3, 0] == 0:
-                        out[CPU] = layout.UNKNOWN_CPU
+                        out[CPU] = UNKNOWN_CPU
                     if side == 3 and at > 0 and out[TS] == 0:  # written at the end, without time
                         out[TS] = rows[at - 1, 0]
                     known = np.int64(1 if lost >= 0 else 0)

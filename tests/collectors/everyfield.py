@@ -1,12 +1,4 @@
-"""Events of a trace.dat by name, as lazy polars frames with all their fields.
-
-Usable on its own, without the rest of hmtrace::
-
-    from collectors.tracecmd_dat import scan
-
-    events = scan("trace.dat")
-    events["sched_switch"].filter(pl.col("prev_state") & 2 != 0).collect()
-"""
+"""Every event of a trace.dat with every field, as polars frames, to be held against trace-cmd's."""
 
 from __future__ import annotations
 
@@ -144,7 +136,7 @@ class _Source:
             with_columns: list[str] | None,
             predicate: pl.Expr | None,
             n_rows: int | None,
-            batch_size: int | None,  # noqa: ARG001
+            batch_size: int | None,
         ) -> Iterator[pl.DataFrame]:
             wanted = list(self.columns) if with_columns is None else with_columns
             extra = set() if predicate is None else set(predicate.meta.root_names())
@@ -214,24 +206,18 @@ class _Batch:
 
     def numbers(self, field: Field) -> NDArray[np.int64]:
         """Take a number from every record."""
-        from collectors.tracecmd_dat import weaving
-
-        out = np.empty(len(self.order), np.int64)
-        pool = self.merger.pool
+        pool, order = self.merger.pool, self.order
         size = 4 if field.dynamic else field.size
-        signed = field.signed and not field.dynamic
-        weaving.take_numbers(
-            pool.base,
-            pool.shift,
-            self.merger.big,
-            self.order,
-            pool.at,
-            pool.length,
-            field.offset,
-            size,
-            signed,
-            out,
-        )
+        kind = "i" if field.signed and not field.dynamic else "u"
+        dtype = np.dtype(f"{'>' if self.merger.big else '<'}{kind}{size}")
+        fits = field.offset + size <= pool.length[order]
+        out = np.zeros(len(order), np.int64)
+        for block in self.merger.blocks:
+            if block.span is None:
+                continue
+            rows = np.flatnonzero(fits & (order >> pool.shift == block.number))
+            places = pool.at[order[rows], None] + field.offset + np.arange(size)
+            out[rows] = block.span.data[places].view(dtype)[:, 0].astype(np.int64)
         return out
 
     def spans(self, field: Field) -> Iterator[bytes]:
