@@ -1,11 +1,14 @@
-"""The README's commands: find them, run them, renew what they print.
+"""The commands of the README and of docs/: find them, run them, renew what they print.
 
-``make readme`` (``python -m tests.readme``) runs every command of README.md and writes what it
-prints now; tests/test_documentation.py compares. How the README writes them:
+``make readme`` (``python -m tests.readme [PAGE ...]``) runs every command of the pages and writes
+what it prints now; tests/test_documentation.py compares. How the pages write them:
 
 - A block marked ``console`` holds commands, each on a line that begins with ``$ ``, and below each
   what it prints on both streams, at 80 columns. A last line ``[…]`` says that the rest is left
-  out: only the lines above it are compared, and renewing keeps their number.
+  out: only the lines above it are compared, and renewing keeps their number. A block begins in a
+  folder of its own that looks like the repository: what its commands write is there for the
+  commands below them, not for other blocks.
+- A block marked ``python`` is run as it stands, one marked ``toml`` is a machine.
 - A block marked ``sh`` is for the reader: `make`, or lines for the target board.
 """
 
@@ -22,6 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+"""Every page whose commands are run."""
 REST = "[…]"
 LIMIT = 300
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -29,25 +34,25 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Command:
-    """One command of the README and the output that stands below it."""
+    """One command of a page and the output that stands below it."""
 
     line: str
     shown: tuple[str, ...]
 
     @property
     def shortened(self) -> bool:
-        """Whether the README shows the beginning only."""
+        """Whether the page shows the beginning only."""
         return bool(self.shown) and self.shown[-1] == REST
 
     def agrees(self, printed: list[str]) -> bool:
-        """Whether what was printed is what the README shows."""
+        """Whether what was printed is what the page shows."""
         if self.shortened:
             kept = len(self.shown) - 1
             return list(self.shown[:-1]) == printed[:kept] and len(printed) > kept
         return list(self.shown) == printed
 
     def renewed(self, printed: list[str]) -> str:
-        """The command and its output as they should stand in the README."""
+        """The command and its output as they should stand in the page."""
         kept = printed
         if self.shortened and len(printed) > len(self.shown) - 1:
             kept = [*printed[: len(self.shown) - 1], REST]
@@ -72,16 +77,17 @@ def commands(body: str) -> list[Command]:
 
 
 class Workshop:
-    """A scratch folder that looks like the repository to the README's commands."""
+    """Scratch folders that look like the repository to the pages' commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.used = 0
         shutil.copytree(ROOT / "fixtures", folder / "fixtures")
-        shutil.copy(README, folder)
         (folder / "bin").mkdir()
-        program = folder / "bin" / "hmtrace"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hmtrace "$@"\n')
-        program.chmod(0o755)
+        for name, module in (("hmtrace", "-m hmtrace"), ("python", "")):
+            program = folder / "bin" / name
+            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+            program.chmod(0o755)
         self.environment = {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -91,13 +97,22 @@ class Workshop:
             **{k: v for k, v in os.environ.items() if k.startswith(("NUMBA_", "XDG_CACHE"))},
         }
         # The very first run says that it compiles; no later one does.
-        self.run("hmtrace report fixtures/i386-hog-a-waiters-pae-smp2")
+        self.run("hmtrace report fixtures/i386-hog-a-waiters-pae-smp2", self.bench())
 
-    def run(self, command: str) -> list[str]:
+    def bench(self) -> Path:
+        """A new folder for the commands of one block."""
+        self.used += 1
+        place = self.folder / f"bench-{self.used}"
+        place.mkdir()
+        (place / "fixtures").symlink_to(self.folder / "fixtures")
+        shutil.copy(README, place)
+        return place
+
+    def run(self, command: str, place: Path) -> list[str]:
         """Lines that a command prints, as a terminal would show them (without colour)."""
         done = subprocess.run(
             ["sh", "-c", command],
-            cwd=self.folder,
+            cwd=place,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -110,21 +125,29 @@ class Workshop:
         return [line.rstrip() for line in done.stdout.rstrip("\n").split("\n") if done.stdout]
 
 
+def renewed(text: str, shop: Workshop) -> str:
+    """A page with what its commands print now."""
+
+    def renew(match: re.Match[str]) -> str:
+        if match[1] != "console":
+            return match[0]
+        place = shop.bench()
+        new = [c.renewed(shop.run(c.line, place)) for c in commands(match[2])]
+        return "```console\n" + "\n".join(new) + "\n```"
+
+    return _BLOCK.sub(renew, text)
+
+
 def main() -> None:
-    """Write what the commands print now into README.md."""
+    """Write what the commands print now into the pages that are named, else into all."""
     from hmtrace.compiled import use_cache_folder
 
     use_cache_folder()  # before HOME is another one, where everything would be compiled again
+    pages = [Path(name).resolve() for name in sys.argv[1:]] or PAGES
     with tempfile.TemporaryDirectory() as scratch:
         shop = Workshop(Path(scratch) / "hmtrace")
-
-        def renew(match: re.Match[str]) -> str:
-            if match[1] != "console":
-                return match[0]
-            new = [c.renewed(shop.run(c.line)) for c in commands(match[2])]
-            return "```console\n" + "\n".join(new) + "\n```"
-
-        README.write_text(_BLOCK.sub(renew, README.read_text()))
+        for page in pages:
+            page.write_text(renewed(page.read_text(), shop))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the README says is what the program does. Renew its outputs with ``make readme``."""
+"""What the README and docs/ say is what the program does; ``make readme`` renews the outputs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ import pytest
 
 from collectors.probes import function_of, slot_of
 from hmtrace import __version__
-from tests.readme import README, REST, ROOT, Command, Workshop, blocks, commands
+from hmtrace.cli import app
+from tests.readme import PAGES, README, REST, ROOT, Command, Workshop, blocks, commands
+from tests.rooms import PACKAGES
 
 if TYPE_CHECKING:
     from _pytest.tmpdir import TempPathFactory
 
-TEXT = README.read_text()
-COMMANDS = [c for body in blocks(TEXT, "console") for c in commands(body)]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PAGES}
+FRONT = TEXTS["README.md"]
+CONSOLES = [
+    pytest.param(commands(body), id=f"{name}-{i}")
+    for name, text in TEXTS.items()
+    for i, body in enumerate(blocks(text, "console"), start=1)
+]
+COMMANDS = [c for text in TEXTS.values() for b in blocks(text, "console") for c in commands(b)]
 BOARD = "/sys/kernel/tracing"
 
 
@@ -26,45 +34,99 @@ def shop(tmp_path_factory: TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace")
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.line)
-def test_a_command_prints_what_the_readme_shows(shop: Workshop, command: Command) -> None:
-    printed = shop.run(command.line)
-    assert "Traceback" not in "\n".join(printed)
-    expected = [line for line in command.shown if line != REST]
-    kept = len(expected) if command.shortened else len(printed)
-    assert printed[:kept] == expected, "renew with: make readme"
-    assert command.agrees(printed)
+@pytest.mark.parametrize("console", CONSOLES)
+def test_commands_print_what_the_page_shows(shop: Workshop, console: list[Command]) -> None:
+    place = shop.bench()
+    for command in console:
+        printed = shop.run(command.line, place)
+        assert "Traceback" not in "\n".join(printed)
+        expected = [line for line in command.shown if line != REST]
+        kept = len(expected) if command.shortened else len(printed)
+        assert printed[:kept] == expected, f"{command.line}: renew with make readme"
+        assert command.agrees(printed)
 
 
-def test_every_command_of_the_program_is_shown() -> None:
-    from hmtrace.cli import app
+def test_python_of_the_pages_runs(shop: Workshop) -> None:
+    programs = [body for text in TEXTS.values() for body in blocks(text, "python")]
+    assert programs
+    for program in programs:
+        place = shop.bench()
+        (place / "example.py").write_text(program)
+        printed = shop.run("python example.py && echo fine", place)
+        assert printed[-1:] == ["fine"], printed
 
+
+def test_machines_of_the_pages_are_drawn(shop: Workshop) -> None:
+    boards = [body for text in TEXTS.values() for body in blocks(text, "toml")]
+    assert boards
+    for board in boards:
+        place = shop.bench()
+        (place / "board.toml").write_text(board)
+        printed = shop.run("hmtrace layout --machine board.toml", place)
+        assert printed[0].startswith("hmtrace layout"), printed
+
+
+def test_every_command_and_option_of_the_program_is_told() -> None:
+    import typer
+
+    group = typer.main.get_command(app)
+    pages = "\n".join(TEXTS.values())
     used = {c.line.split()[1] for c in COMMANDS if c.line.startswith("hmtrace ")}
     used |= {c.line.split("| hmtrace ")[1].split()[0] for c in COMMANDS if "| hmtrace" in c.line}
-    assert {str(c.name) for c in app.registered_commands} <= used
+    assert group.commands.keys() <= used  # type: ignore[attr-defined]
+    options = {
+        option
+        for command in group.commands.values()  # type: ignore[attr-defined]
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    assert {o for o in options if not re.search(rf"(?<![\w-]){o}\b", pages)} <= {"--help"}
 
 
 def test_outputs_fit_eighty_columns() -> None:
-    lines = [line for body in blocks(TEXT, "console") for line in body.split("\n")]
+    lines = [
+        line
+        for text in TEXTS.values()
+        for body in blocks(text, "console")
+        for line in body.split("\n")
+    ]
     assert [line for line in lines if len(line) > 80 and not line.startswith("$")] == []
 
 
-def test_the_first_screen_shows_both_commands_and_a_report() -> None:
-    head = "\n".join(TEXT.split("\n")[:40])
+def test_the_readme_is_one_screen_with_both_commands_and_a_report() -> None:
+    lines = FRONT.split("\n")
+    assert len(lines) <= 90
+    head = "\n".join(lines[:20])
     assert "make demo" in head
     assert "make test" in head
     assert "$ hmtrace report fixtures/" in head
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    """By links, over other pages where need be."""
+    reached, waiting = set(), {README}
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        targets = re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text())
+        found = {(page.parent / target).resolve() for target in targets}
+        waiting |= {path for path in found if path.suffix == ".md"} - reached
+    written = {*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")}
+    assert written - reached == set()
 
 
 def test_the_demo_is_the_capture_of_the_first_report() -> None:
     makefile = (ROOT / "Makefile").read_text()
     demo = re.search(r"DEMO\s*\?=\s*(\S+)", makefile)
     assert demo is not None
-    assert COMMANDS[0].line == f"hmtrace report {demo[1]}"
+    first = commands(blocks(FRONT, "console")[0])[0]
+    assert first.line == f"hmtrace report {demo[1]}"
 
 
 def test_make_knows_every_target() -> None:
-    named = set(re.findall(r"(?m)(?:`|^    )make ([a-z][a-z-]*)", TEXT))
+    pages = "\n".join(TEXTS.values())
+    named = set(re.findall(r"(?m)(?:`|^    )make ([a-z][a-z-]*)", pages))
     assert {"demo", "test", "lint", "bench", "readme"} <= named
     for target in sorted(named):
         subprocess.run(
@@ -73,7 +135,7 @@ def test_make_knows_every_target() -> None:
 
 
 def test_lines_for_the_board_are_shell_and_probe_what_is_known() -> None:
-    scripts = [body for body in blocks(TEXT, "sh") if BOARD in body]
+    scripts = [body for text in TEXTS.values() for body in blocks(text, "sh") if BOARD in body]
     assert scripts
     probes = 0
     for script in scripts:
@@ -101,7 +163,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
         (board / folder).mkdir(parents=True)
     for name in ("trace", "kprobe_profile", "per_cpu/cpu0/stats"):
         (board / name).write_text("something\n")
-    script = next(body for body in blocks(TEXT, "sh") if BOARD in body)
+    script = next(body for body in blocks(TEXTS["docs/capture.md"], "sh") if BOARD in body)
     for there, here in (
         (BOARD, str(board)),
         ("/tmp/capture", str(capture)),
@@ -123,12 +185,22 @@ def test_lines_for_the_board_fill_a_capture_folder(
     assert (capture / "vmallocinfo.start").exists()
 
 
-def test_files_and_folders_that_are_named_exist() -> None:
-    for name in re.findall(r"`([\w./-]+/[\w./-]*)`", TEXT):
-        if name.split("/")[0] in {p.name for p in ROOT.iterdir()}:
+@pytest.mark.parametrize("page", TEXTS)
+def test_files_and_folders_that_are_named_exist(page: str) -> None:
+    inside = {p.name for p in ROOT.iterdir()}
+    for name in re.findall(r"`([\w./-]+/[\w./-]*)`", TEXTS[page]):
+        if name.split("/")[0] in inside:
             assert (ROOT / name).exists(), name
-    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
+    for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", TEXTS[page]):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_picture_of_the_house_has_every_folder() -> None:
+    picture = TEXTS["docs/architecture.md"].split("## The rooms")[1].split("## ")[0]
+    folders = {
+        path.parent.name for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")
+    }
+    assert folders - set(re.findall(r"\w+", picture)) == set()
 
 
 def test_renewing_keeps_the_length_of_what_is_shown() -> None:
