@@ -113,8 +113,9 @@ def open_capture(
 ) -> Capture:
     """Read a capture: a trace file, a capture folder, the recorder's archive, or ``-``.
 
-    The event table of a trace with more than some four million events lies in a temporary file
-    (:attr:`Capture.spooled`), which is removed when the process ends.
+    The event table of a trace with more than some four million events is packed, and lies in a
+    temporary file where it is large even so (:attr:`Capture.spooled`); the file is gone when the
+    process ends.
 
     Parameters
     ----------
@@ -146,14 +147,12 @@ def _capture_of(
 ) -> Capture:
     """Read what is open."""
     from collectors.build import build_capture, spool_capture
-    from collectors.input.spool import spool_file
 
     if parquet.sniff(source.head):
         return parquet.read_capture(source, progress)
     fmt = _format_of(source)
     if _is_large(source, fmt):
-        target = spool_file("events.parquet")
-        return spool_capture(source, fmt, target, progress=progress, counted=counted)
+        return spool_capture(source, fmt, progress=progress, counted=counted)
     return build_capture(source, fmt.read(source, progress))
 
 
@@ -230,12 +229,15 @@ def write_parquet(
         If there is nothing to read, or it is damaged, or the file cannot be written.
     """
     from collectors.build import spool_capture
-    from collectors.parquet.writer import write_capture
+    from collectors.parquet.writer import TableWriter
+    from collectors.table.writer import write_capture
 
     source = _open(path, progress)
     if parquet.sniff(source.head):
-        return write_capture(parquet.read_capture(source, progress), target)
-    return spool_capture(source, _format_of(source), target, progress=progress, counted=counted)
+        return write_capture(parquet.read_capture(source, progress), TableWriter(target))
+    return spool_capture(
+        source, _format_of(source), lambda: TableWriter(target), progress=progress, counted=counted
+    )
 
 
 def _is_large(source: Source, fmt: Format) -> bool:

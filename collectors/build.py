@@ -18,7 +18,6 @@ from collectors.table.tabulate import HOLD, WAIT, Known, Tabulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from collectors.capture import Marker
     from collectors.facts import Facts
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collectors.reading import Format, Reading
     from collectors.symbols.table import Symbols
     from collectors.table.part import Part
+    from collectors.table.writer import PartWriter
 
 _Made = TypeVar("_Made")
 _PASSES: Final = 6
@@ -62,13 +62,13 @@ def build_capture(source: Source, reading: Reading) -> Capture:
 def spool_capture(
     source: Source,
     fmt: Format,
-    path: Path,
+    new_writer: Callable[[], PartWriter] | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
     counted: Callable[[int], None] | None = None,
     hold: int = HOLD,
 ) -> Capture:
-    """Make a capture of a trace of any size, with its table in a Parquet file.
+    """Make a capture of a trace of any size, with its table where a writer puts it.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def spool_capture(
         The trace, and the machine's facts.
     fmt
         Its format.
-    path
-        File to write; it is complete when this returns, and may be anything else when it raises.
+    new_writer
+        Makes what writes the table, once for each pass over the trace; without it the table is
+        spooled for this process.
     progress
         Called with (bytes done, bytes in all), several times over where the trace has to be read
         more than once.
@@ -89,16 +90,18 @@ def spool_capture(
     Returns
     -------
     Capture
-        Its `events` read the file.
+        Its `events` read what was written.
 
     Raises
     ------
     HmtraceError
-        If the trace is damaged, or the file cannot be written.
+        If the trace is damaged, or the table cannot be written.
     """
+    from collectors.table.spool import Spool
 
     def one_pass(known: Known | None) -> Capture | Known:
-        return _spool_once(source, fmt, path, known, progress, counted, hold)
+        writer = (new_writer or Spool)()
+        return _spool_once(source, fmt, writer, known, progress, counted, hold)
 
     return _pass_by_pass(source, one_pass)
 
@@ -161,21 +164,18 @@ def _pass_by_pass(source: Source, one_pass: Callable[[Known | None], _Made | Kno
 def _spool_once(
     source: Source,
     fmt: Format,
-    path: Path,
+    writer: PartWriter,
     known: Known | None,
     progress: Callable[[int, int], None] | None,
     counted: Callable[[int], None] | None,
     hold: int,
 ) -> Capture | Known:
     """Read the trace once; return what the next pass has to know if this one was not enough."""
-    from collectors.parquet.metadata import encode
-    from collectors.parquet.writer import TableWriter
-
     stream = fmt.stream(source, progress)
     table = _tabulator(source, stream.symbols, known=known, hold=hold, wait=WAIT)
     seen = Seen()
     done = rows = 0
-    with TableWriter(path) as writer:
+    with writer:
 
         def take(part: Part) -> int:
             seen.add(part)
@@ -196,13 +196,13 @@ def _spool_once(
         capture = _capture(
             source,
             stream.ending(),
-            pl.scan_parquet(path, glob=False),
+            writer.events,
             seen,
             has_mappings=table.has_mappings,
             markers=table.markers,
             spooled=True,
         )
-        writer.finish(encode(capture, rows))
+        writer.finish(capture, rows)
     return capture
 
 

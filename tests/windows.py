@@ -11,6 +11,7 @@ import collectors
 from collectors import parquet
 from collectors.build import spool_capture
 from collectors.input.opening import open_source
+from collectors.parquet.writer import TableWriter
 from collectors.perf_data import capture as perf_data
 from collectors.text import reader as text
 from collectors.text.perf_script import capture as perf_script
@@ -71,7 +72,7 @@ def in_windows(path: Path, target: Path, sizes: Sizes) -> Capture:
     fmt = next((fmt for fmt in collectors.FORMATS if fmt.sniff(source.head)), None)
     if fmt is None:
         return collectors.open_capture(path)  # says why not
-    return spool_capture(source, _cut(fmt, sizes), target, hold=sizes.hold)
+    return spool_capture(source, _cut(fmt, sizes), lambda: TableWriter(target), hold=sizes.hold)
 
 
 def _cut(fmt: Format, sizes: Sizes) -> Format:

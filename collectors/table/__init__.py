@@ -5,6 +5,7 @@
     tabulate    piece by piece: pair, name the columns, derive frames
     pairing     the compiled loop that pairs entries and returns
     columns     what that loop works on
+    writer, spool, packed   rows on their way out: to a file, or kept for this process
     part        rows as plain arrays, on their way to polars columns
     naming      names of tasks, call sites and stack traces
     distinct    numbering the different values of a column

@@ -62,7 +62,7 @@ class Part(NamedTuple):
 
     rows : int
     columns
-        By name, those of :data:`collectors.events.SCHEMA`.
+        By name, those of :data:`collectors.events.SCHEMA` or some of them.
     """
 
     rows: int
@@ -74,14 +74,42 @@ class Part(NamedTuple):
         Returns
         -------
         polars.DataFrame
-            Columns of :data:`collectors.events.SCHEMA`.
+            Its columns in the order of :data:`collectors.events.SCHEMA`.
         """
         masked = {n: c for n, c in self.columns.items() if c.valid is not None}
-        whole = pl.DataFrame([_series(n, self.columns[n], self.rows) for n in SCHEMA])
+        whole = pl.DataFrame(
+            [_series(n, self.columns[n], self.rows) for n in SCHEMA if n in self.columns]
+        )
         return whole.with_columns(
             pl.when(pl.Series(made.has(self.rows))).then(pl.col(name))
             for name, made in masked.items()
         )
+
+
+def part_of(table: Part | pl.DataFrame) -> Part:
+    """Rows as plain arrays; a part is given back as it is."""
+    if isinstance(table, Part):
+        return table
+    return Part(table.height, {name: _column(table.get_column(name)) for name in table.columns})
+
+
+def _column(made: pl.Series) -> Column:
+    names: Sequence[str] | None = None
+    if isinstance(made.dtype, pl.Enum):
+        names = made.dtype.categories.to_list()
+        made = made.to_physical()
+    elif made.dtype == pl.Categorical:
+        different = made.drop_nulls().unique()
+        names = different.cast(pl.String).to_list()
+        numbers = different.to_physical()
+        made = made.to_physical().replace_strict(
+            numbers, pl.Series(range(len(numbers)), dtype=pl.UInt32), return_dtype=pl.UInt32
+        )
+    if made.null_count() == len(made):
+        return Column()
+    has = made.is_not_null().to_numpy()
+    empty = False if made.dtype == pl.Boolean else 0
+    return column(made.fill_null(empty).to_numpy(), has, names)
 
 
 def _series(name: str, made: Column, rows: int) -> pl.Series:

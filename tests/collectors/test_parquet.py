@@ -19,7 +19,8 @@ from collectors.facts import Area, Fact, Facts, Probe, Zone, read_folder
 from collectors.parquet.layout import KEY
 from collectors.parquet.metadata import Document, encode
 from collectors.parquet.shapes import SHAPES, fact_fits
-from collectors.parquet.writer import TableWriter, write_capture
+from collectors.parquet.writer import TableWriter
+from collectors.table.writer import write_capture
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FOLDERS = sorted(p.name for p in FIXTURES.iterdir() if p.is_dir() and p.name != "machines")
@@ -108,7 +109,7 @@ def capture(**changes):
 
 def test_every_kind_of_fact_comes_back(tmp_path):
     made = capture()
-    write_capture(made, tmp_path / "f")
+    write_capture(made, TableWriter(tmp_path / "f"))
     back = open_capture(tmp_path / "f")
     for name in ALIKE:
         assert getattr(back, name) == getattr(made, name)
@@ -118,7 +119,7 @@ def test_every_kind_of_fact_comes_back(tmp_path):
 
 
 def test_synthetic_traces_stay_so(tmp_path):
-    write_capture(capture(origin=Origin("s", "s", "synthetic", 0)), tmp_path / "f")
+    write_capture(capture(origin=Origin("s", "s", "synthetic", 0)), TableWriter(tmp_path / "f"))
     assert open_capture(tmp_path / "f").origin.format == "synthetic"
 
 
@@ -294,4 +295,4 @@ def test_a_file_that_cannot_be_written(tmp_path):
         pytest.raises(HmtraceError, match="cannot be written"),
         TableWriter(tmp_path / "none" / "f") as writer,
     ):
-        writer.finish("")
+        writer.finish(capture(), 0)

@@ -28,8 +28,9 @@ def write_parquet(folder: Path, target: Path, name: str) -> None:
         Of the scenario, as where the trace comes from.
     """
     from collectors import open_capture
-    from collectors.parquet.writer import write_capture
+    from collectors.parquet.writer import TableWriter
+    from collectors.table.writer import write_capture
 
     capture = open_capture(folder)
     origin = Origin(name, name, SYNTHETIC, capture.origin.bytes)
-    write_capture(replace(capture, origin=origin), target)
+    write_capture(replace(capture, origin=origin), TableWriter(target))

@@ -1,0 +1,125 @@
+"""The event table of a large trace for this process alone: in memory as far as it is small.
+
+What does not fit lies in a temporary file without a name, which the system takes back however the
+process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, ClassVar, Final, NamedTuple
+
+import numpy as np
+from polars.io.plugins import register_io_source
+
+from collectors.errors import HmtraceError
+from collectors.events import SCHEMA
+from collectors.table.packed import Packer
+from collectors.table.part import part_of
+from collectors.table.writer import PartWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from collectors.table.packed import PackedPart
+    from collectors.table.part import Part
+
+IN_MEMORY: Final = 1 << 27
+"""Bytes up to which no file is needed: some three million rows."""
+
+
+class Spool(PartWriter):
+    """Keeps parts, to be read as often as is wanted once :meth:`finish` has been called."""
+
+    name: ClassVar = "hmtrace-spool"
+
+    def __init__(self) -> None:
+        super().__init__(Path(tempfile.gettempdir()))
+        self._kept = _Kept()
+
+    @property
+    def events(self) -> pl.LazyFrame:
+        """The table; it lives as long as this frame, or one made of it."""
+        kept = self._kept
+
+        def read(
+            columns: list[str] | None,
+            predicate: pl.Expr | None,
+            n_rows: int | None,
+            _batch_size: int | None,
+        ) -> Iterator[pl.DataFrame]:
+            wanted = list(SCHEMA) if columns is None else columns
+            left = n_rows
+            for part in kept.parts(wanted):
+                frame = part.frame()
+                if left is not None:
+                    frame = frame.head(left)
+                    left -= frame.height
+                yield frame if predicate is None else frame.filter(predicate)
+                if left == 0:
+                    return
+
+        return register_io_source(read, schema=SCHEMA, is_pure=True)
+
+    def _run(self) -> None:
+        packer = Packer()
+        for part in self._coming():
+            self._kept.add(*packer.pack(part_of(part)))
+
+
+class _Placed(NamedTuple):
+    """A part, and its first byte in the file, or its bytes."""
+
+    part: PackedPart
+    at: int
+    held: NDArray[np.uint8] | None
+
+
+class _Kept:
+    """Packed parts, in memory and behind them in a file."""
+
+    def __init__(self) -> None:
+        self._parts: list[_Placed] = []
+        self._held = 0
+        self._file: IO[bytes] | None = None
+        self._written = 0
+
+    def add(self, part: PackedPart, pieces: list[NDArray[np.uint8]]) -> None:
+        """Keep a part."""
+        if self._file is None and self._held + part.size <= IN_MEMORY:
+            held = np.concatenate([np.zeros(0, np.uint8), *pieces])
+            self._parts.append(_Placed(part, 0, held))
+            self._held += part.size
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="hmtrace-", buffering=0)  # noqa: SIM115
+        for piece in pieces:
+            left = memoryview(piece.data)
+            while left:
+                left = left[self._file.write(left) :]
+        self._parts.append(_Placed(part, self._written, None))
+        self._written += part.size
+
+    def parts(self, wanted: Collection[str]) -> Iterator[Part]:
+        """The parts, with these columns."""
+        for placed in self._parts:
+            yield placed.part.unpacked(wanted, partial(self._read, placed))
+
+    def _read(self, placed: _Placed, at: int, end: int) -> NDArray[np.uint8]:
+        if placed.held is not None:
+            return placed.held[at:end]
+        assert self._file is not None  # the part was written to it
+        found = np.empty(end - at, np.uint8)
+        left, at = memoryview(found.data), placed.at + at
+        while left:
+            have = os.preadv(self._file.fileno(), [left], at)
+            if not have:
+                raise HmtraceError("a temporary file was cut while it was in use")
+            left, at = left[have:], at + have
+        return found
