@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+APART = {"machines", "cases"}
+"""Folders of fixtures that hold no whole captures."""
 WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
 TWIN = FIXTURES / "i386-510-twin-vmalloc128"
 MINIX = FIXTURES / "i386-minix-pae-smp2"
@@ -74,7 +76,7 @@ def is_trace(name: str) -> bool:
 
 
 def test_every_fixture_has_its_figures_and_its_story() -> None:
-    folders = {p.name for p in FIXTURES.iterdir() if p.is_dir() and p.name != "machines"}
+    folders = {p.name for p in FIXTURES.iterdir() if p.is_dir() and p.name not in APART}
     assert folders == set(REPORTS) == set(VALIDATIONS)
     for name in folders:
         assert "Expected" in (FIXTURES / name / "README.md").read_text(), name

@@ -303,6 +303,15 @@ def explain(w: Work, calls: Calls, slot: int, call: int, key: int) -> bool:
 
 
 @part
+def _may_have_mapped(w: Work, calls: Calls, page: int, slot: int) -> bool:
+    """Whether a kmap that has entered and is not placed got this slot for this page."""
+    for i in range(w.reg[N_MAPS]):
+        if calls.page[w.maps[i]] == page and calls.seen[w.maps[i]] == slot:
+            return True
+    return False
+
+
+@part
 def was_there(
     w: Work,
     calls: Calls,
@@ -315,6 +324,8 @@ def was_there(
     """Tell a hit on a mapping from before the trace from a new mapping far ahead.
 
     After a new mapping the next one lies behind it; after a hit it is at `free` or little later.
+    A page that a call may have mapped first, for it had entered before this one returned, tells
+    nothing by its lower slot.
     """
     for i in range(at + 1, min(at + LOOKAHEAD, kinds.shape[0])):
         if kinds[i] == RETURN_MAP:
@@ -324,7 +335,10 @@ def was_there(
             if colour_of(w.pool, page) != colour_of(w.pool, calls.page[call]):
                 continue
             if page != calls.page[call] and seen >= 0 and w.pool.slot[page] < 0:
-                return free <= seen < calls.seen[call]
+                is_lower = free <= seen < calls.seen[call]
+                if is_lower and _may_have_mapped(w, calls, page, seen):
+                    continue
+                return is_lower
     return False
 
 
