@@ -16,13 +16,13 @@ from replay.arena.replay import replay_arena
 from replay.arena.state import ArenaState
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.whatif.arena import ArenaForecast, _moved, forecast
 from tests.replay import arena_simulator as sim
 from tests.replay.whole import arena_figures
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout
-    from replay.machine.model import Machine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 POOL_SMALL, POOL_LARGE = "i386-twin-vmalloc128", "i386-twin-vmalloc256"
