@@ -19,7 +19,7 @@ and over them::
 
     survey      a first look at a whole trace
     walk        a trace on its own machine, window by window
-    run         the same keeping every call
+    measure     costs from the trace's own durations
     figures, outcome, sites, observed    the numbers that every report shows
     compiled    how the loops are compiled
 

@@ -40,7 +40,7 @@ class Figures:
     sites
         Call sites.
     initial_state
-        As in :class:`replay.pool.replay.PoolReplay`.
+        As in :class:`replay.walk.PoolPart`.
     beyond
         Number of values that no such machine has.
     remarks

@@ -9,15 +9,14 @@ sites) and with what is under way, not with the trace.
 from __future__ import annotations
 
 from dataclasses import replace as _replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from collectors.events import require_events
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
-from replay.local.stacks import LocalStacks
+from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
-from replay.local.whole import switch_hook
 from replay.machine.layout import layout_of
 from replay.observed import ObservedTally
 from replay.pool.lock_order import LockOrder
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.outcome import Outcome, PoolOutcome
     from replay.pool.lock_order import Piece
+    from replay.pool.replay import FinalPool, PoolAt
     from replay.pool.tally import PoolTally
     from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
@@ -201,6 +201,26 @@ def without_snapshot(pool: _AnyPool, other: _AnyPool, again: Iterable[Window]) -
     return other
 
 
+class PoolPiece(NamedTuple):
+    """What a window told of the pool.
+
+    Attributes
+    ----------
+    piece
+        The operations that it settled.
+    result, scanned, freed : ndarray of int32
+        What each of them came to (:meth:`replay.pool.replay.PoolRun.take`).
+    over : ndarray of replay.pool.calls.CALL
+        The calls that are over.
+    """
+
+    piece: Piece
+    result: NDArray[np.int32]
+    scanned: NDArray[np.int32]
+    freed: NDArray[np.int32]
+    over: NDArray[np.void]
+
+
 class PoolPart:
     """The pool: its order, its replay, and how many calls contradict the model.
 
@@ -209,7 +229,7 @@ class PoolPart:
     misfits
         Calls so far whose address no order explains.
     initial_state
-        As in :class:`replay.pool.replay.PoolReplay`.
+        ``snapshot``, ``inferred`` or, in words, why the snapshot was not used.
     """
 
     def __init__(
@@ -221,24 +241,17 @@ class PoolPart:
         self.misfits = 0
         self.initial_state = "inferred" if state is None else "snapshot"
 
-    def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
-        """Take a window.
-
-        Returns
-        -------
-        Piece, ndarray of int32, ndarray of replay.pool.calls.CALL
-            What it settled, the slots that each operation freed (-1: no flush), and the calls
-            that are over.
-        """
+    def feed(self, window: Window) -> PoolPiece:
+        """Take a window."""
         from replay.pool.loops.placing import DIVERGED
 
         piece = self.order.feed(window.table, window.first_row, last=window.last)
-        _, _, freed = self._run.take(piece, last=window.last)
+        result, scanned, freed = self._run.take(piece, last=window.last)
         self._run.count_nameless(window.table)
         over = piece.calls if window.last else self.order.forget()
         self._run.finish(over)
         self.misfits += int((over["status"] == DIVERGED).sum())
-        return piece, freed, over
+        return PoolPiece(piece, result, scanned, freed, over)
 
     @property
     def tally(self) -> PoolTally:
@@ -250,9 +263,18 @@ class PoolPart:
         """Calls of kmap() and kunmap() of which the trace has no argument."""
         return self._run.nameless
 
+    @property
+    def at(self) -> PoolAt:
+        """State of the pool behind the last window's piece."""
+        return self._run.at
+
     def outcome(self) -> PoolOutcome:
         """The figures."""
         return self._run.outcome()
+
+    def final(self) -> FinalPool | None:
+        """The pool that the model ends with; None where nothing was replayed."""
+        return self._run.final()
 
 
 class Rest:

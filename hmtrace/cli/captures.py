@@ -72,15 +72,17 @@ def _warn_of_compiling() -> None:
 
 def calibration_of(capture: Capture, machine: Machine) -> Calibration:
     """Costs that the capture's own entry and return times tell."""
-    from replay.cost.calibrate import calibrate
-    from replay.run import replay_events
+    from replay.measure import measure
 
-    values = capture.facts.values()
     with ProgressBar("calibrating") as progress:
-        done = replay_events(
-            capture.events, machine, values=values, lost=capture.lost, progress=progress.step
+        return measure(
+            capture.events,
+            machine,
+            values=capture.facts.values(),
+            lost=capture.lost,
+            clock_is_ns=capture.clock_is_ns,
+            progress=progress,
         )
-    return calibrate(done, values, clock_is_ns=capture.clock_is_ns)
 
 
 def describe(capture: Capture) -> Source:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +16,7 @@ from hmtrace.cli.output import Color, Format, Output
 from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from collectors.capture import Capture
-    from hmtrace.cli.progress import ProgressBar
     from hmtrace.report.validation import Checked
-    from replay.machine.model import Machine
-    from replay.validate.verdicts import Validation
 
 
 EXAMPLES = (
@@ -78,6 +72,7 @@ def _check(path: str) -> Checked:
     from hmtrace.report.source import lost_in_words
     from hmtrace.report.validation import Checked
     from replay.machine.from_facts import machine_from
+    from replay.validate.run import validate as compare
 
     try:
         capture = read(path)
@@ -85,7 +80,10 @@ def _check(path: str) -> Checked:
         machine, _ = machine_from(values)
         sources = {name: fact.source for name, fact in capture.facts.items()}
         with ProgressBar("replaying") as progress:
-            result = _compare(capture, machine, values, sources, progress)
+            result = compare(
+                capture.events, machine,
+                values=values, sources=sources, lost=capture.lost, progress=progress,
+            )  # fmt: skip
     except HmtraceError as error:
         sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
         if error.hint:
@@ -93,29 +91,6 @@ def _check(path: str) -> Checked:
         return Checked(path, None, error=str(error))
     lost = unglued(lost_in_words(capture.lost)) if capture.lost.intervals else ""
     return Checked(path, result.as_json(), result.layout, lost)
-
-
-def _compare(
-    capture: Capture,
-    machine: Machine,
-    values: Mapping[str, Any],
-    sources: Mapping[str, str],
-    progress: ProgressBar,
-) -> Validation:
-    """Compare, in bounded memory where the capture is too large for it."""
-    if capture.spooled:
-        from replay.validate.run import validate_windows
-
-        return validate_windows(
-            capture.events, machine,
-            values=values, sources=sources, lost=capture.lost, progress=progress,
-        )  # fmt: skip
-    from replay.validate.verdicts import validate as compare
-
-    return compare(
-        capture.events, machine,
-        values=values, sources=sources, lost=capture.lost, progress=progress.step,
-    )  # fmt: skip
 
 
 def _exit_code(checked: list[Checked], min_exact: float | None) -> int:

@@ -12,6 +12,7 @@
     blocks      vm_map_ram(), address by address
     use         the arena as the trace shows it: bookkeeping, not prediction
     holders     who held it before the trace began
+    picture     what lies around a first divergence
     tally       work and TLB flushes, for the cost
     loops       the compiled loops
 """

@@ -4,5 +4,7 @@
 
     formulas     what one call or flush costs on a machine, from its figures
     account      the work of a trace, summed up
-    calibrate    the figures of a machine, measured from its own trace
+    times        how long the calls of a trace took
+    samples      many durations, and their exact quartiles
+    calibrate    the figures of a machine, taken from those of its own trace
 """

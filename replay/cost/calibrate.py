@@ -8,35 +8,26 @@ duration is taken off every other one where the trace has such calls.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-import polars as pl
-
-from collectors.errors import HmtraceError
-from replay.cost.formulas import drop_all_ns
+from replay.cost.formulas import drop_all_ns, local_flush_ns
+from replay.cost.times import FAR
 from replay.machine.tlb import X86_FULL_FLUSH
 from replay.machine.words import is_emulated
-from replay.pool.calls import is_window_flush
-from replay.pool.replay import window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from numpy.typing import NDArray
-
+    from replay.cost.samples import Samples
+    from replay.cost.times import EventTimes, PoolTimes
     from replay.machine.costs import Costs
-    from replay.run import Replayed
-
-    Durations = NDArray[np.int64]
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 FEWEST: Final = 8
 """Calls from which a cost is taken; fewer are shown only."""
 _PFN_FUNCTION: Final = "__kmap_local_pfn_prot"
 """Called by __kmap_local_page_prot for a highmem page."""
-NEAR: Final = 8
-FAR: Final = 128
-"""Slots visited by a search that costs next to nothing, and by one that shows the cost of each."""
 
 
 @dataclass(frozen=True)
@@ -85,54 +76,71 @@ class Calibration:
     caveats: tuple[str, ...]
 
 
-def calibrate(done: Replayed, values: Mapping[str, Any], *, clock_is_ns: bool) -> Calibration:
-    """Measure what the probes of a trace allow.
+class Known(NamedTuple):
+    """What figures are reckoned with.
+
+    Attributes
+    ----------
+    machine, layout
+        The captured machine.
+    probes
+        Time of an entry and a return probe in ns.
+    found
+        Figures so far; later kinds of calls build on those of earlier ones.
+    """
+
+    machine: Machine
+    layout: Layout
+    probes: float
+    found: dict[str, float]
+
+    def of(self, name: str) -> float:
+        """A cost figure: as measured, else the machine's."""
+        return self.found.get(name, getattr(self.machine.costs, name))
+
+
+def calibrate(
+    pool: PoolTimes,
+    events: EventTimes,
+    machine: Machine,
+    layout: Layout,
+    values: Mapping[str, Any],
+) -> Calibration:
+    """Take costs from the durations of a trace's calls.
 
     Parameters
     ----------
-    done
-        Replay on the captured machine.
-    clock_is_ns
-        False where the trace clock counts something else than time.
+    pool, events
+        The durations.
+    machine, layout
+        The machine that it is from.
     values
-        Facts of the machine: whether it was emulated.
+        Its facts: whether it was emulated, and what was probed.
 
     Returns
     -------
     Calibration
         Without anything measured its costs are those of the machine.
-
-    Raises
-    ------
-    HmtraceError
-        Exit code 2, if the clock is none.
     """
-    if not clock_is_ns:
-        msg = "the trace clock counts no time: there is nothing to calibrate costs with"
-        hint = "capture with  echo local > trace_clock  or another clock of nanoseconds"
-        raise HmtraceError(msg, hint=hint, exit_code=2)
-    events = done.events.with_columns(
-        ns=(pl.col("end_ts") - pl.col("ts")),
-    )
-    resolution = _resolution(events)
-    idle = _low_maps(done, events)
-    probes = float(np.median(idle)) if idle.size >= FEWEST else None
+    idle = events.idle
+    probes = idle.median() if idle.size >= FEWEST else None
     found: list[Measured] = []
     if idle.size:
         found.append(_measured("kmap_local of lowmem (the probes alone)", idle, {}))
     figures: dict[str, float] = {}
+    known = Known(machine, layout, probes or 0.0, figures)
     probed = {probe.symbol.partition(".")[0] for probe in values.get("probes", ())}
     nested = _PFN_FUNCTION in probed
-    for what, durations, sets in _kinds(done, events, probes or 0.0, figures, nested=nested):
-        if durations.size:
+    for what, samples, sets in _kinds(known, pool, events, nested=nested):
+        if samples.size:
             usable = {name: max(0.0, value) for name, value in sets.items()}
-            usable = usable if durations.size >= FEWEST else {}
+            usable = usable if samples.size >= FEWEST else {}
             figures |= usable
-            found.append(_measured(what, durations, usable))
-    names = {f.name for f in fields(done.machine.costs)}
-    costs = done.machine.costs.with_values({k: v for k, v in figures.items() if k in names})
+            found.append(_measured(what, samples, usable))
+    names = {f.name for f in fields(machine.costs)}
+    costs = machine.costs.with_values({k: v for k, v in figures.items() if k in names})
     emulated = is_emulated(values)
-    caveats = tuple(_caveats(figures, probes, resolution, emulated=emulated))
+    caveats = tuple(_caveats(figures, probes, events.resolution, emulated=emulated))
     return Calibration(tuple(found), probes, costs, caveats)
 
 
@@ -156,141 +164,64 @@ def _caveats(
         yield f"the trace's time stamps go in steps of {resolution} ns: shorter times are rounded"
 
 
-def _measured(what: str, durations: Durations, sets: dict[str, float]) -> Measured:
-    q1, median, q3 = np.percentile(durations, (25, 50, 75)).tolist()
-    return Measured(what, durations.size, q1, median, q3, sets)
-
-
-def _resolution(events: pl.DataFrame) -> int:
-    ts = events.get_column("ts").to_numpy()
-    if not ts.size:
-        return 1
-    return max(1, int(np.gcd.reduce(np.abs(ts[: 1 << 16]))))
-
-
-def _low_maps(done: Replayed, events: pl.DataFrame) -> Durations:
-    local = done.local
-    idle = local.row[~local.takes_slot & ~local.reused]
-    return _of_rows(events, idle)
-
-
-def _of_rows(events: pl.DataFrame, rows: NDArray[np.int64]) -> Durations:
-    ns = events.get_column("ns").fill_null(-1).to_numpy()[rows]
-    return np.asarray(ns[ns >= 0], np.int64)
+def _measured(what: str, samples: Samples, sets: dict[str, float]) -> Measured:
+    return Measured(what, samples.size, *samples.quartiles(), sets)
 
 
 def _kinds(
-    done: Replayed,
-    events: pl.DataFrame,
-    probes: float,
-    figures: dict[str, float],
-    *,
-    nested: bool,
-) -> Iterator[tuple[str, Durations, dict[str, float]]]:
+    known: Known, pool: PoolTimes, events: EventTimes, *, nested: bool
+) -> Iterator[tuple[str, Samples, dict[str, float]]]:
     """What is called, its durations, and the figures that they set.
 
-    Later kinds build on the figures of earlier ones, which the caller collects in `figures`.
     `nested`: a kmap_local of a highmem page holds two pairs of probes.
     """
-    yield from _pool_kinds(done, events, probes, figures)
-    yield from _flush_kinds(done, events, probes, figures)
-    local = done.local
-    mapped = _of_rows(events, local.row[local.takes_slot])
-    set_pte = figures.get("set_pte", done.machine.costs.set_pte)
-    flush = _local_flush(done, figures)
-    pairs = 2 if nested else 1
-    yield (
-        "kmap_local of highmem",
-        mapped,
-        {"migrate": 2 * (_median(mapped) - pairs * probes - set_pte - flush)},
-    )
-    allocs = events.filter((pl.col("op") == "area_alloc") & (pl.col("vaddr") > 0))
-    inner = events.filter(pl.col("op") == "area_purge").get_column("parent").drop_nulls()
-    plain = allocs.filter(~pl.col("seq").is_in(inner.implode()))
-    took = _column(plain)
-    steps = 10 * done.machine.costs.tree_step
-    yield "alloc_vmap_area", took, {"area": _median(took) - probes - steps}
-    yield (
-        "alloc_vmap_area with a purge",
-        _column(allocs.filter(pl.col("seq").is_in(inner.implode()))),
-        {},
-    )
-    for op, what in (("vmap", "vmap"), ("vm_map_ram", "vm_map_ram"), ("area_purge", "lazy purge")):
-        yield what, _column(events.filter(pl.col("op") == op)), {}
+    yield from _pool_kinds(known, pool)
+    yield "kunmap()", events.kunmap, {}
+    yield from _flush_kinds(known, events)
+    costs, probes = known.machine.costs, known.probes
+    flush = 0.0
+    if known.layout.local_flush_on_map:
+        flush = local_flush_ns(costs.with_values(dict(known.found)), known.layout)
+    beyond = (2 if nested else 1) * probes + known.of("set_pte") + flush
+    yield "kmap_local of highmem", events.local, {"migrate": 2 * (events.local.median() - beyond)}
+    steps = 10 * costs.tree_step
+    yield "alloc_vmap_area", events.area, {"area": events.area.median() - probes - steps}
+    yield "alloc_vmap_area with a purge", events.purging, {}
+    yield "vmap", events.vmap, {}
+    yield "vm_map_ram", events.vm_map_ram, {}
+    yield "lazy purge", events.purge, {}
 
 
-def _local_flush(done: Replayed, figures: dict[str, float]) -> float:
-    from replay.cost.formulas import local_flush_ns
-
-    costs = done.machine.costs.with_values(dict(figures))
-    return local_flush_ns(costs, done.layout) if done.layout.local_flush_on_map else 0.0
-
-
-def _column(rows: pl.DataFrame) -> Durations:
-    ns = rows.get_column("ns").drop_nulls().to_numpy()
-    return np.asarray(ns[ns >= 0], np.int64)
-
-
-def _median(durations: Durations) -> float:
-    return float(np.median(durations)) if durations.size else 0.0
-
-
-def _pool_kinds(
-    done: Replayed, events: pl.DataFrame, probes: float, figures: dict[str, float]
-) -> Iterator[tuple[str, Durations, dict[str, float]]]:
-    """kmap() by what it had to do; calls that slept are none of these."""
-    from replay.pool.loops.sequence import ASLEEP, MAP
-
-    pool, costs = done.pool, done.machine.costs
-    sequence = pool.sequence
-    maps = np.flatnonzero(sequence.operations[:, 0] == MAP)
-    call = sequence.call[maps]
-    slept = np.unique(call[pool.result[maps] == ASLEEP])
-    maps = maps[~np.isin(call, slept) & (call >= 0)]
-    rows = sequence.calls.row[sequence.call[maps]]
-    scanned, freed = pool.scanned[maps], pool.freed[maps]
-
-    def took(which: NDArray[np.bool_]) -> Durations:
-        return _of_rows(events, rows[which])
-
-    hits = took(scanned == 0)
-    each = (_median(hits) - probes) / 2  # the lock, and the lookup of the page
-    yield "kmap() that finds a mapping", hits, {"lock": each, "hash": each}
-    near = took((scanned > 0) & (scanned <= NEAR) & (freed < 0))
-    base = _median(hits) if hits.size else probes + costs.lock + costs.hash
-    set_pte = _median(near) - base - figures.get("hash", costs.hash)
-    yield "kmap() of a new page", near, {"set_pte": set_pte}
-    is_far = (scanned >= FAR) & (freed < 0)
-    far = took(is_far)
-    per_slot = (far - _median(near)) / scanned[is_far] if far.size == is_far.sum() else far[:0]
-    yield (
-        f"kmap() that visits {FAR} slots or more",
-        far,
-        ({"scan": float(np.median(per_slot))} if far.size and near.size else {}),
-    )
-    yield "kmap() that wraps, nothing to flush", took(freed == 0), {}
-    wraps = took(freed > 0)
-    idle = took(freed == 0)
+def _pool_kinds(known: Known, pool: PoolTimes) -> Iterator[tuple[str, Samples, dict[str, float]]]:
+    costs, probes = known.machine.costs, known.probes
+    hits = pool.hits.median()
+    each = (hits - probes) / 2  # the lock, and the lookup of the page
+    yield "kmap() that finds a mapping", pool.hits, {"lock": each, "hash": each}
+    base = hits if pool.hits.size else probes + costs.lock + costs.hash
+    near = pool.near.median()
+    yield "kmap() of a new page", pool.near, {"set_pte": near - base - known.of("hash")}
+    per_slot = {}
+    if pool.far.size and pool.near.size:
+        per_slot = {"scan": pool.far.median_each(near)}
+    yield f"kmap() that visits {FAR} slots or more", pool.far, per_slot
+    yield "kmap() that wraps, nothing to flush", pool.quiet, {}
     sets: dict[str, float] = {}
-    if idle.size >= FEWEST:
-        dropped = float(np.median(freed[freed > 0])) if wraps.size else 0.0
-        unmap = dropped * (costs.clear_pte + figures.get("hash", costs.hash))
-        sets = _flush_figures(done, figures, _median(wraps) - _median(idle) - unmap,
-                              done.layout.pkmap_slots)  # fmt: skip
-    yield "kmap() that wraps and flushes", wraps, sets
-    yield "kunmap()", _column(events.filter(pl.col("op") == "kunmap")), {}
+    if pool.quiet.size >= FEWEST:
+        dropped = pool.freed.median()
+        unmap = dropped * (costs.clear_pte + known.of("hash"))
+        flush = pool.wraps.median() - pool.quiet.median() - unmap
+        sets = flush_figures(known, flush, known.layout.pkmap_slots)
+    yield "kmap() that wraps and flushes", pool.wraps, sets
 
 
-def _flush_figures(
-    done: Replayed, figures: dict[str, float], ns: float, pages: int
-) -> dict[str, float]:
+def flush_figures(known: Known, ns: float, pages: int) -> dict[str, float]:
     """Figures that one flush of so many pages tells, as its initiator waits for it.
 
     x86 up to the ceiling: INVLPG on one CPU, else what the IPI takes beyond the flush; ARM: one
     TLBI per page (arch/x86/mm/tlb.c, arch/arm/kernel/smp_tlb.c).
     """
-    layout, costs = done.layout, done.machine.costs
-    others = done.machine.cpus - 1
+    layout, costs = known.layout, known.machine.costs
+    others = known.machine.cpus - 1
     if layout.flush_ceiling_pages is None:
         around = 2 * costs.dsb + costs.isb
         name = "tlbi_broadcast" if layout.tlb_broadcast else "tlbi_local"
@@ -300,59 +231,31 @@ def _flush_figures(
         single = 2 if layout.pti else 1
         name = X86_FULL_FLUSH.get(layout.x86_flush, "full_flush")
         return {"invlpg": ns / pages / single} if ranged else {name: ns}
-    own = pages * figures.get("invlpg", costs.invlpg) if ranged else drop_all_ns(costs, layout)
+    own = pages * known.of("invlpg") if ranged else drop_all_ns(costs, layout)
     return {"ipi_base": ns - own - others * costs.ipi_cpu}
 
 
 def _flush_kinds(
-    done: Replayed, events: pl.DataFrame, probes: float, figures: dict[str, float]
-) -> Iterator[tuple[str, Durations, dict[str, float]]]:
+    known: Known, events: EventTimes
+) -> Iterator[tuple[str, Samples, dict[str, float]]]:
     """flush_all_zero_pkmaps() and flush_tlb_kernel_range(), where their returns were probed."""
-    layout = done.layout
-    window = window_of(layout)
-    passes = events.filter((pl.col("op") == "pool_flush") & pl.col("ns").is_not_null())
-    yield "flush_all_zero_pkmaps", _column(passes), {}
-    ranges = events.filter(
-        (pl.col("op") == "flush_range") & pl.col("ns").is_not_null()
-        & (pl.col("end") > pl.col("start"))
-    ).with_columns(
-        pages=(pl.col("end") - pl.col("start") + layout.page_size - 1) // layout.page_size
-    )  # fmt: skip
-    of_pool = ranges.filter(is_window_flush(window))
-    took = _column(of_pool)
-    yield (
-        "flush_tlb_kernel_range of the pool",
-        took,
-        _flush_figures(done, figures, _median(took) - probes, max(layout.pkmap_slots, 1))
-        if took.size
-        else {},
-    )
-    ceiling = layout.flush_ceiling_pages
-    others = ranges.filter(~is_window_flush(window).fill_null(value=False))
-    small = others.filter(pl.col("pages") <= (ceiling or NEAR))
-    took = _column(small)
-    pages = _median(small.get_column("pages").cast(pl.Int64).to_numpy())
-    yield (
-        "flush_tlb_kernel_range page by page",
-        took,
-        (
-            _flush_figures(done, figures, _median(took) - probes, max(1, round(pages)))
-            if took.size and ceiling is not None
-            else {}
-        ),
-    )
-    large = others.filter(pl.col("pages") > (ceiling or NEAR))
-    took = _column(large)
-    pages = _median(large.get_column("pages").cast(pl.Int64).to_numpy())
-    yield (
-        "flush_tlb_kernel_range of many pages",
-        took,
-        (
-            _flush_figures(done, figures, _median(took) - probes, max(1, round(pages)))
-            if took.size
-            else {}
-        ),
-    )
+    layout = known.layout
+
+    def told(samples: Samples, pages: int) -> dict[str, float]:
+        if not samples.size:
+            return {}
+        return flush_figures(known, samples.median() - known.probes, max(1, pages))
+
+    yield "flush_all_zero_pkmaps", events.passes, {}
+    of_pool = told(events.pool_flush, layout.pkmap_slots)
+    yield "flush_tlb_kernel_range of the pool", events.pool_flush, of_pool
+    small, large = events.small, events.large
+    by_page = {}
+    if layout.flush_ceiling_pages is not None:
+        by_page = told(small, round(small.median_beside()))
+    yield "flush_tlb_kernel_range page by page", small, by_page
+    many = told(large, round(large.median_beside()))
+    yield "flush_tlb_kernel_range of many pages", large, many
 
 
 def as_rows(calibration: Calibration) -> list[dict[str, Any]]:

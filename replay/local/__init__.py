@@ -3,7 +3,6 @@
 ::
 
     stacks    what is mapped at which depth, piece by piece
-    whole     the same of a whole trace
     tally     the figures
     loops     the compiled loops
 """

@@ -17,7 +17,7 @@ from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -422,3 +422,17 @@ def slot_of(layout: Layout) -> pl.Expr:
     slot = (layout.kmap_fix_top - page) // layout.page_size // layout.pkmap_colours
     inside = (slot >= 0) & (slot < layout.km_max_idx * layout.nr_cpus)
     return pl.when(inside).then(slot).when(vaddr.is_not_null()).then(-1)
+
+
+def switch_hook(ops: Iterable[str]) -> str:
+    """Operation that shows a task losing its CPU.
+
+    Where the kernel's own hook was traced it counts, else every switch does.
+    """
+    return "sched_out" if "sched_out" in ops else "switch"
+
+
+def direct_of(maps: pl.DataFrame, layout: Layout) -> NDArray[np.int64]:
+    """Address of each page in the direct mapping; -1 where its frame is not known."""
+    address = layout.page_offset + pl.col("pfn").cast(pl.Int64) * layout.page_size
+    return maps.select((address - layout.phys_offset).fill_null(-1)).to_series().to_numpy().copy()

@@ -6,7 +6,6 @@
     stream        their entries and returns as one stream, piece by piece
     lock_order    the order in which they took the lock
     replay        the calls in that order on the model
-    linearise     the same of a whole trace
     tally         the figures
     picture       what lies around a first divergence
     loops         the compiled loops

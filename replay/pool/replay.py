@@ -1,59 +1,73 @@
-"""The pkmap pool over a whole trace: its order, its replay and its figures."""
+"""The pkmap pool on the machine of the trace: its replay and its figures, piece by piece."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from replay.pool.calls import POOL_CALLS, is_anonymous
-from replay.pool.linearise import PoolSequence, linearise
 from replay.pool.lock_order import over_pages
 from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolState, PoolWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from replay.machine.model import Layout
     from replay.outcome import PoolOutcome
     from replay.pool.lock_order import Piece
+    from replay.pool.loops.highmem import Pool
 
 MISFITS = 4
 """Contradictions from which a snapshot is suspected to be of another run, and how many times
 fewer there must be without it. Fewer are the trace's own."""
 
 
-@dataclass(frozen=True)
-class PoolReplay:
-    """A replayed trace.
+class PoolAt(NamedTuple):
+    """State of the pool between two pieces.
 
     Attributes
     ----------
-    sequence
-        The operations, in lock order.
-    result, scanned, freed : ndarray of int32
-        Per operation: slot, ASLEEP or UNKNOWN; slots visited; slots freed by a flush (-1: none).
-    predicted : ndarray of int32
-        Per call: the slot that the model gives it in the end.
-    tally, outcome
-        Figures.
-    initial_state
-        ``snapshot``, ``inferred`` or, in words, why the snapshot was not used.
+    pool
+        Not to be changed.
+    pages : ndarray of uint64
+        The page that each page number stands for, ascending.
     """
 
-    sequence: PoolSequence
-    result: NDArray[np.int32]
-    scanned: NDArray[np.int32]
-    freed: NDArray[np.int32]
-    predicted: NDArray[np.int32]
-    tally: PoolTally
-    outcome: PoolOutcome
-    initial_state: str
+    pool: Pool
+    pages: NDArray[np.uint64]
+
+    def over(self, piece: Piece) -> Pool:
+        """A copy over the page numbers of a piece; pages that nobody names any more have none."""
+        pages = piece.pages
+        old = self.pool.page
+        mapped = np.flatnonzero(old >= 0)
+        address = self.pages[old[mapped]]
+        at = np.minimum(np.searchsorted(pages, address), max(pages.size - 1, 0))
+        known = pages[at] == address if pages.size else np.zeros(mapped.size, bool)
+        page = np.full(old.size, -1, np.int64)
+        page[mapped[known]] = at[known]
+        return over_pages(self.pool._replace(page=page), pages.size, piece.colour)
+
+
+class FinalPool(NamedTuple):
+    """The pool that the model ends with.
+
+    Attributes
+    ----------
+    last
+        last_pkmap_nr; None where every colour has one of its own.
+    stale, used
+        Slots with a pkmap_count of 1, and of more.
+    """
+
+    last: int | None
+    stale: int
+    used: int
 
 
 class PoolRun:
@@ -70,14 +84,15 @@ class PoolRun:
     ----------
     tally
         Figures so far.
+    at
+        State of the pool behind the last piece.
     """
 
     def __init__(self, window: PoolWindow, span: tuple[int, int]) -> None:
         from replay.pool.loops.sequence import new_gauges
 
         self.tally = PoolTally(window.slots)
-        self._pool = window.pool()
-        self._pages = np.zeros(0, np.uint64)
+        self.at = PoolAt(window.pool(), np.zeros(0, np.uint64))
         self._gauges = new_gauges(window.slots, *span, BINS)
         self._nameless = {"kmap": 0, "kunmap": 0}
         self._started = False
@@ -90,7 +105,8 @@ class PoolRun:
         Returns
         -------
         result, scanned, freed : ndarray of int32
-            As in :class:`PoolReplay`.
+            Per operation: slot, ASLEEP or UNKNOWN; slots visited; slots freed by a flush (-1: no
+            flush).
         """
         from replay.pool.loops import sequence as kernel
 
@@ -100,11 +116,11 @@ class PoolRun:
         gauges = self._gauges
         until = int(time[-1]) if time.size else gauges.since
         gauges = gauges._replace(until=gauges.end if last and self._started else until)
-        pool = self._over(piece.pages, piece.colour)
+        pool = self.at.over(piece)
         most_used, most_stale = kernel.run(
             pool, piece.snapshot, piece.operations, time, result, scanned, freed, gauges
         )
-        self._pool, self._pages = pool, piece.pages
+        self.at = PoolAt(pool, piece.pages)
         self._gauges = gauges._replace(since=until)
         code = piece.operations[:, 0]
         self.tally.add(code, result, scanned, freed)
@@ -134,19 +150,18 @@ class PoolRun:
         """The figures."""
         from replay.pool.loops.highmem import USED
 
-        used = int(self._pool.reg[USED])
+        used = int(self.at.pool.reg[USED])
         return self.tally.outcome(self._gauges, still_used=used, nameless=self.nameless)
 
-    def _over(self, pages: NDArray[np.uint64], colour: NDArray[np.int64]) -> Any:
-        """The pool over the page numbers of a piece; pages that nobody names any more have none."""
-        old = self._pool.page
-        mapped = np.flatnonzero(old >= 0)
-        address = self._pages[old[mapped]]
-        at = np.minimum(np.searchsorted(pages, address), max(pages.size - 1, 0))
-        known = pages[at] == address if pages.size else np.zeros(mapped.size, bool)
-        page = np.full(old.size, -1, np.int64)
-        page[mapped[known]] = at[known]
-        return over_pages(self._pool._replace(page=page), pages.size, colour)
+    def final(self) -> FinalPool | None:
+        """The pool behind the last piece; None where there was no operation."""
+        from replay.pool.loops.highmem import LAST, STALE, USED
+
+        if not self._started:
+            return None
+        last, *others = (int(cursor) for cursor in self.at.pool.reg[LAST:])
+        used, stale = int(self.at.pool.reg[USED]), int(self.at.pool.reg[STALE])
+        return FinalPool(None if others else last, stale, used)
 
 
 def window_of(layout: Layout) -> PoolWindow:
@@ -175,65 +190,6 @@ def is_of_another_run(misfits: int, without: int) -> bool:
 def not_used(misfits: int) -> str:
     """Words for a snapshot that was left aside."""
     return f"inferred: the snapshot contradicts the trace in {misfits} calls"
-
-
-def replay_pool(
-    events: pl.DataFrame,
-    layout: Layout,
-    *,
-    state: PoolState | None = None,
-    losses: Sequence[int] = (),
-    span: tuple[int, int] = (0, 0),
-) -> PoolReplay:
-    """Order the calls of a trace and replay them.
-
-    Parameters
-    ----------
-    events
-        Event table, sorted by `seq`.
-    layout
-        Of the machine that the trace is from.
-    state
-        Snapshot of the pool. One that contradicts the trace (it belongs to another run) is
-        left aside if the trace explains itself better without.
-    losses
-        `seq` of the first event after each loss of events.
-    span
-        Time of the first and of the last event of the capture.
-
-    Returns
-    -------
-    PoolReplay
-    """
-    from replay.pool.loops.placing import DIVERGED
-
-    window = window_of(layout)
-    sequence = linearise(events, window, state=state, losses=losses)
-    initial = "inferred" if state is None else "snapshot"
-    misfits = int((sequence.status == DIVERGED).sum())
-    if state is not None and misfits >= MISFITS:
-        without = linearise(events, window, losses=losses)
-        if is_of_another_run(misfits, int((without.status == DIVERGED).sum())):
-            sequence, initial = without, not_used(misfits)
-    return _replay(sequence, window, events, span, initial)
-
-
-def _replay(
-    sequence: PoolSequence,
-    window: PoolWindow,
-    events: pl.DataFrame,
-    span: tuple[int, int],
-    initial: str,
-) -> PoolReplay:
-    run = PoolRun(window, span)
-    result, scanned, freed = run.take(sequence.piece, last=True)
-    calls = sequence.piece.calls
-    run.finish(calls)
-    run.count_nameless(events)
-    predicted = calls["predicted"].copy()
-    return PoolReplay(
-        sequence, result, scanned, freed, predicted, run.tally, run.outcome(), initial
-    )
 
 
 def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:

@@ -26,10 +26,13 @@ class SpooledRows:
     ----------
     dtype
         Of a row, a structure.
+    in_memory
+        Bytes up to which no file is needed; None: :data:`IN_MEMORY`.
     """
 
-    def __init__(self, dtype: np.dtype[np.void]) -> None:
+    def __init__(self, dtype: np.dtype[np.void], in_memory: int | None = None) -> None:
         self.count = 0
+        self._in_memory = IN_MEMORY if in_memory is None else in_memory
         self._dtype = dtype
         self._rows = np.zeros(0, dtype)  # those in memory, with room for more
         self._file: IO[bytes] | None = None
@@ -46,7 +49,7 @@ class SpooledRows:
         if not rows.size:
             return
         until = self.count + rows.size
-        if self._file is None and until * self._dtype.itemsize <= IN_MEMORY:
+        if self._file is None and until * self._dtype.itemsize <= self._in_memory:
             if until > self._rows.size:
                 self._rows = np.concatenate([self._rows, np.zeros(2 * until, self._dtype)])
             self._rows[self.count : until] = rows

@@ -2,6 +2,7 @@
 
 ::
 
-    run         a trace, window by window
-    verdicts    what counts as exact, and the first divergence
+    run         a trace, window by window, and its first divergence
+    verdicts    what counts as exact
+    sleeps      waits that the trace shows
 """

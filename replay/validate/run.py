@@ -1,32 +1,32 @@
 """The model against the kernel in bounded memory: the event table window by window.
 
-The verdicts are those of :mod:`replay.validate.verdicts`. Events of the arena are kept, for its
-replay goes over them several times; they are few beside those of the pool and the local mappings.
+Events of the arena are kept, for its replay goes over them several times; they are few beside
+those of the pool and the local mappings.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
 from collectors.events import require_events
+from replay.arena.picture import arena_picture
 from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
-from replay.local.stacks import LocalStacks, reuses, takes_slot
-from replay.local.whole import direct_of, switch_hook
-from replay.machine.kconfig import is_realtime
+from replay.local.stacks import LocalStacks, direct_of, reuses, switch_hook, takes_slot
 from replay.machine.layout import check, layout_of
 from replay.machine.words import kernel_words
+from replay.pool.picture import views_of
 from replay.pool.replay import MISFITS, state_from, window_of
 from replay.survey import survey
 from replay.trace.losses import gaps_of
-from replay.trace.tasks import finished_by
+from replay.trace.sanitise import narrow_events, narrowed
 from replay.trace.windows import WINDOW_ROWS, windows
+from replay.validate.sleeps import Sleeps
 from replay.validate.verdicts import (
-    FOR_EVER,
     Divergence,
     Inferred,
     Passes,
@@ -34,47 +34,52 @@ from replay.validate.verdicts import (
     Share,
     Validation,
     arena_result,
-    lasting,
     local_result,
     passes_result,
     pool_result,
-    sleeps_inside,
 )
 from replay.walk import PoolPart, without_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.pool.lock_order import Piece
+    from replay.pool.picture import PoolView
+    from replay.pool.replay import PoolAt
     from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
     from replay.trace.windows import Window
+    from replay.walk import PoolPiece
 
-_NO_STATE: Final = "replayed window by window: the state there was not kept"
+
+_LAST: Final = np.iinfo(np.int64).max
+_VIEWS: Final = 64
+"""Calls without a slot of which the pool before them is kept, for each may become the first that
+the model does not explain."""
 
 
-@dataclass(frozen=True)
-class _Wrong:
-    """The first call that the model does not explain."""
+class _Wrong(NamedTuple):
+    """A call that the model does not explain: its row, two addresses, the depth of its stack."""
 
     row: int
     predicted: int
     observed: int
-    state: str = _NO_STATE
+    depth: int
 
 
 class _Verdicts:
-    """Verdicts on one kind of address, added up."""
+    """Verdicts on one kind of address, added up; `first` is the earliest wrong one."""
 
     def __init__(self) -> None:
         self.total = self.exact = self.initial = self.ordering = 0
         self.first: _Wrong | None = None
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, depth: NDArray[np.int32] | None = None) -> None:
+        """Add what a window told."""
         self.total += int(result.counted.sum())
         self.exact += int(result.exact.sum())
         self.initial += result.initial
@@ -84,15 +89,18 @@ class _Verdicts:
             at = wrong[np.argmin(result.row[wrong])]
             if self.first is None or result.row[at] < self.first.row:
                 self.first = _Wrong(
-                    int(result.row[at]), int(result.predicted[at]), int(result.seen[at])
+                    int(result.row[at]),
+                    int(result.predicted[at]),
+                    int(result.seen[at]),
+                    -1 if depth is None else int(depth[at]),
                 )
 
     def share(self) -> Share:
         return Share(self.total, self.exact)
 
 
-def validate_windows(
-    events: pl.LazyFrame,
+def validate(
+    events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
     values: Mapping[str, Any] | None = None,
@@ -113,66 +121,79 @@ def validate_windows(
     Returns
     -------
     Validation
-        As :func:`replay.validate.verdicts.validate` gives it, but without a picture of the state
-        at the first divergence.
+
+    Raises
+    ------
+    HmtraceError
+        If `events` is no event table, or not in order.
     """
     require_events(events)
     values = values or {}
-    layout, state = layout_of(machine), state_from(values)
-    found = survey(events, state, window_of(layout))
+    shown = layout_of(machine)
+    table = narrow_events(events, shown).lazy()
+    layout, state = narrowed(shown), state_from(values)
+    found = survey(table, state, window_of(layout))
     losses = gaps_of(lost)
     pool = _PoolChecks(layout, found, state, losses)
     local = _LocalChecks(layout, found, losses)
     kept = ArenaRows(layout)
-    waits = _Sleeps(returns=found.returned > 0)
-    for window in windows(events, found.rows, rows, progress):
+    sleeps = Sleeps(found, machine)
+    for window in windows(table, found.rows, rows, progress):
         pool.feed(window)
         local.feed(window)
         kept.feed(window)
-        waits.feed(window.table)
+        sleeps.feed(window.table)
     if state is not None and pool.misfits >= MISFITS:
-        again = windows(events, found.rows, rows, progress)
+        again = windows(table, found.rows, rows, progress)
         pool = without_snapshot(pool, _PoolChecks(layout, found, None, losses), again)
-    table = kept.table(events.collect_schema())
-    arena = replay_arena(table, machine, layout, values, losses)
-    result = arena_result(arena)
-    areas = _Verdicts()
-    areas.add(result)
-    wrongs = [w for w in (pool.verdicts.first, local.verdicts.first) if w is not None]
-    if areas.first is not None:
-        text = arena.around(int(result.wrong[0]))
-        row = int(kept.rows[areas.first.row])
-        wrongs.append(_Wrong(row, areas.first.predicted, areas.first.observed, text))
-    silent = not found.ops.get("switch") or is_realtime(machine.config)
+    areas = _ArenaChecks(kept, table, machine, layout, values, losses)
+    table = table if found.rows > rows else table.sort("seq")
+    checks = (pool, local, areas)
     order = pool.order
     return Validation(
         kmap=pool.verdicts.share(),
         kmap_local=local.verdicts.share(),
         pool_flushes=pool.passes(),
-        waits_observed=None if silent else waits.number,
+        waits_observed=sleeps.number,
         waits_predicted=pool.outcome().waits,
-        vmap=areas.share(),
-        arena=arena,
+        vmap=areas.verdicts.share(),
+        arena=areas.replayed,
         inferred=Inferred(
-            initial_state=pool.verdicts.initial + local.verdicts.initial + areas.initial,
-            ordering=pool.verdicts.ordering
-            + order.moved_unmaps
-            + local.verdicts.ordering
-            + areas.ordering,
+            initial_state=sum(c.verdicts.initial for c in checks),
+            ordering=sum(c.verdicts.ordering for c in checks) + order.moved_unmaps,
             assumed_free=order.assumed_free,
         ),
-        first_divergence=_divergence(events, min(wrongs, key=lambda w: w.row, default=None)),
+        first_divergence=_first_divergence(checks, table),
         layout=tuple(check(layout, values, sources)),
         initial_state=pool.initial_state,
         generation=machine.generation,
         kernel=tuple(kernel_words(machine, layout)),
+        final_pool=pool.final(),
     )
 
 
-def _divergence(events: pl.LazyFrame, wrong: _Wrong | None) -> Divergence | None:
-    if wrong is None:
+class _Checks(Protocol):
+    """Verdicts on one kind of address."""
+
+    verdicts: _Verdicts
+
+    def around(self, wrong: _Wrong, table: pl.LazyFrame) -> tuple[str, dict[str, Any] | None]:
+        """The model's state at the first wrong one, in words and as a picture."""
+        ...
+
+
+def _first_divergence(checks: Iterable[_Checks], table: pl.LazyFrame) -> Divergence | None:
+    """The earliest address that is neither exact nor excused; `table` is in order."""
+    best: tuple[_Wrong, _Checks] | None = None
+    for one in checks:
+        wrong = one.verdicts.first
+        if wrong is not None and (best is None or wrong.row < best[0].row):
+            best = wrong, one
+    if best is None:
         return None
-    event = events.slice(wrong.row, 1).collect().row(0, named=True)
+    wrong, one = best
+    event = table.slice(wrong.row, 1).collect().row(0, named=True)
+    state, picture = one.around(wrong, table)
     return Divergence(
         op=event["op"],
         seq=event["seq"],
@@ -182,7 +203,8 @@ def _divergence(events: pl.LazyFrame, wrong: _Wrong | None) -> Divergence | None
         comm=event["comm"] or "",
         predicted=wrong.predicted if wrong.predicted >= 0 else None,
         observed=wrong.observed,
-        state=wrong.state,
+        state=state,
+        picture=picture,
     )
 
 
@@ -197,12 +219,67 @@ class _PoolChecks(PoolPart):
         self._layout = layout
         self._found = found
         self._passes = Passes(tlb_observed=0, tlb_matched=0)
+        self._views: dict[int, PoolView] = {}  # by row, of calls that may be the first wrong one
 
-    def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
-        piece, freed, over = super().feed(window)
-        self.verdicts.add(pool_result(over, self._layout))
-        self._count(piece, freed)
-        return piece, freed, over
+    def feed(self, window: Window) -> PoolPiece:
+        before = self.at
+        told = super().feed(window)
+        self._look(before, told.piece)
+        self.verdicts.add(pool_result(told.over, self._layout))
+        self._forget(told.over["row"])
+        self._count(told.piece, told.freed)
+        return told
+
+    def _look(self, before: PoolAt, piece: Piece) -> None:
+        """Keep the pool as it was before calls of a piece that the model does not explain.
+
+        A call that got no slot may get one later: it is looked at again then. Of those that have
+        theirs only the earliest matters.
+        """
+        from replay.pool.loops.highmem import ASLEEP
+        from replay.pool.loops.placing import INITIAL
+        from replay.pool.loops.sequence import GET, MAP
+
+        calls, code = piece.calls, piece.operations[:, 0]
+        tried = piece.call[(code == MAP) | (code == GET)]
+        odd = (calls["predicted"] != calls["seen"]) | (calls["status"] > INITIAL)
+        is_tried = np.zeros(calls.size, bool)
+        is_tried[tried[odd[tried]]] = True
+        index = np.flatnonzero(is_tried)
+        wrong = index[pool_result(calls[index], self._layout).wrong]
+        row, asleep = calls["row"][wrong], calls["predicted"][wrong] == ASLEEP
+        first = self.verdicts.first
+        earliest = int(row[~asleep].min(initial=_LAST if first is None else first.row))
+        wrong = wrong[(row < earliest) | ((row == earliest) & ~asleep)][: _VIEWS + 1]
+        for call, view in zip(wrong, views_of(before, piece, wrong.tolist()), strict=True):
+            self._views[int(calls["row"][call])] = view
+
+    def _forget(self, over: NDArray[np.int64]) -> None:
+        """Of the calls that are over only the first wrong one matters any more."""
+        if not self._views:
+            return
+        first = self.verdicts.first
+        rows = np.array(list(self._views), np.int64)
+        for row in rows[np.isin(rows, over)].tolist():
+            if first is None or row != first.row:
+                del self._views[row]
+        for row in sorted(self._views)[_VIEWS + 1 :]:
+            del self._views[row]
+
+    def around(self, wrong: _Wrong, table: pl.LazyFrame) -> tuple[str, dict[str, Any] | None]:
+        """The slots around those that the model and the kernel chose."""
+        view = self._views.get(wrong.row)
+        if view is None:
+            return "the model never came to serve it", None
+        window = window_of(self._layout)
+        frames = table.filter(pl.col("page").is_in(view.pages(window))).group_by("page")
+        known = frames.agg(pl.col("pfn").sort_by("seq").drop_nulls().first()).collect()
+        picture = view.picture(window, dict(known.iter_rows()))
+        words = (
+            f"last_pkmap_nr {picture['last']}, {picture['used']} slots used, "
+            f"{picture['stale']} stale, {picture['free']} free"
+        )
+        return words, picture
 
     def _count(self, piece: Piece, freed: NDArray[np.int32]) -> None:
         """Add a piece's flushes, each of which is one operation."""
@@ -233,7 +310,8 @@ class _LocalChecks:
         layout = self._layout
         piece = self._stacks.feed(window.table, window.first_row, last=window.last)
         address = layout.kmap_fix_top - piece.pages_down * layout.page_size
-        self.verdicts.add(local_result(piece.row, piece.vaddr, address, piece.status))
+        told = local_result(piece.row, piece.vaddr, address, piece.status)
+        self.verdicts.add(told, piece.depth)
         table = window.table.with_row_index("row", window.first_row)
         maps = table.filter(pl.col("op") == "kmap_local")
         low = maps.filter(~takes_slot(maps, layout)).filter(~reuses(layout))
@@ -246,39 +324,46 @@ class _LocalChecks:
             )
         )
 
+    @staticmethod
+    def around(wrong: _Wrong, _: pl.LazyFrame) -> tuple[str, None]:
+        """The depth of the stack."""
+        return f"depth {wrong.depth}" if wrong.depth >= 0 else "direct mapping of lowmem", None
 
-class _Sleeps:
-    """Counts switches to uninterruptible sleep inside kmap().
+
+class _ArenaChecks:
+    """Verdicts on areas.
 
     Parameters
     ----------
-    returns
-        Whether returns of kmap() are traced.
+    kept
+        Events of the arena.
+    events
+        The whole table.
+    machine, layout, values, losses
+        As for :func:`replay.arena.replay.replay_arena`.
     """
 
-    def __init__(self, *, returns: bool) -> None:
-        self.number = 0
-        self._returns = returns
-        self._open: pl.DataFrame | None = None
+    def __init__(
+        self,
+        kept: ArenaRows,
+        events: pl.LazyFrame,
+        machine: Machine,
+        layout: Layout,
+        values: Mapping[str, Any],
+        losses: tuple[int, ...],
+    ) -> None:
+        self.verdicts = _Verdicts()
+        self._machine, self._layout, self._values = machine, layout, values
+        self._events, self._rows = kept.table(events.collect_schema()), kept.rows
+        self.replayed = replay_arena(self._events, machine, layout, values, losses)
+        result = arena_result(self.replayed)
+        self.verdicts.add(replace(result, row=kept.rows[result.row]))
+        self._wrong = result.wrong
 
-    def feed(self, table: pl.DataFrame) -> None:
-        maps = table.filter(pl.col("op") == "kmap").select("pid", "seq", "end_seq")
-        if self._returns:
-            maps = lasting(maps, table)
-        if self._open is not None:
-            maps = pl.concat([self._still_open(self._open, table), maps])
-        self.number += sleeps_inside(maps, table.filter(pl.col("op") == "switch"))
-        if table.height:
-            latest = maps.filter(pl.col("end_seq").is_not_null()).unique("pid", keep="last")
-            self._open = latest.filter(pl.col("end_seq") > table["seq"][-1]).sort("seq")
-
-    @staticmethod
-    def _still_open(calls: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-        """Calls of before; what seemed to last for ever is over when its task does more."""
-        more = finished_by(table.lazy()).group_by("pid").agg(more=pl.col("seq").min()).collect()
-        over = (pl.col("end_seq") == FOR_EVER) & pl.col("more").is_not_null()
-        return (
-            calls.join(more, on="pid", how="left", maintain_order="left")
-            .with_columns(end_seq=pl.when(over).then("more").otherwise("end_seq"))
-            .drop("more")
-        )
+    def around(self, wrong: _Wrong, _: pl.LazyFrame) -> tuple[str, dict[str, Any]]:
+        """The areas and holes around the two addresses."""
+        picture = arena_picture(
+            self._events, self._machine, self._layout, self._values,
+            int(np.searchsorted(self._rows, wrong.row)), wrong.predicted, wrong.observed,
+        )  # fmt: skip
+        return self.replayed.around(int(self._wrong[0])), picture

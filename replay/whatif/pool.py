@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.sequence import Gauges
     from replay.survey import PoolState, Survey
     from replay.trace.windows import Window
+    from replay.walk import PoolPiece
     from replay.whatif.placement import High, Placing
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
@@ -102,13 +103,13 @@ class PoolCallsThere(PoolPart):
         self._frames = np.zeros(0, np.int64)  # of each page, -1 unknown
         self._open = np.zeros(0, _OPEN)  # kmap() calls that were tried, and where they stand
 
-    def feed(self, window: Window) -> tuple[Piece, NDArray[np.int32], NDArray[np.void]]:
+    def feed(self, window: Window) -> PoolPiece:
         """As :meth:`replay.walk.PoolPart.feed`."""
-        piece, freed, over = super().feed(window)
-        self.high = self._placing.feed(window.table, window.first_row, piece.calls)
-        self._write_down(piece)
-        self._note_waits(over)
-        return piece, freed, over
+        told = super().feed(window)
+        self.high = self._placing.feed(window.table, window.first_row, told.piece.calls)
+        self._write_down(told.piece)
+        self._note_waits(told.over)
+        return told
 
     def _write_down(self, piece: Piece) -> None:
         """Add a piece's calls; the first attempt of a kmap() is where it comes in."""

@@ -11,7 +11,7 @@ from collectors.synthetic.scenarios import SCENARIOS
 from replay.arena.replay import replay_arena
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
-from replay.validate.verdicts import validate
+from replay.validate.run import validate
 from replay.walk import replay
 from tests.collectors.synthetic_captures import board_of, simulate
 

@@ -98,18 +98,15 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
         calls.what_if.append((machines[-1], options))
         return calls.outcome, calls.other or calls.outcome
 
-    fake: Any = ModuleType("replay.run")
-    fake.replay_events = lambda *_, **__: None
-    monkeypatch.setitem(sys.modules, "replay.run", fake)
-    fake = ModuleType("replay.walk")
+    fake: Any = ModuleType("replay.walk")
     fake.replay = lambda *_, **__: calls.outcome
     monkeypatch.setitem(sys.modules, "replay.walk", fake)
     fake = ModuleType("replay.whatif.run")
     fake.what_if = what_if
     monkeypatch.setitem(sys.modules, "replay.whatif.run", fake)
-    fake = ModuleType("replay.validate.verdicts")
+    fake = ModuleType("replay.validate.run")
     fake.validate = lambda *_, **__: calls.validation
-    monkeypatch.setitem(sys.modules, "replay.validate.verdicts", fake)
+    monkeypatch.setitem(sys.modules, "replay.validate.run", fake)
     return calls
 
 

@@ -9,9 +9,8 @@ import pytest
 from collectors.events import SCHEMA
 from collectors.table.pages import PageMap, calibrate
 from replay.machine.from_facts import machine_from
-from replay.run import replay_events
-from replay.validate.verdicts import validate
-from tests.replay.whole import outcome_of
+from replay.validate.run import validate
+from tests.replay.whole import outcome_of, replay_events
 
 HUGE = (1 << 63) + 4096
 

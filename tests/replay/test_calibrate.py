@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -13,15 +12,15 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
-from replay.cost.calibrate import Calibration, _flush_figures, calibrate
+from replay.cost.calibrate import Known, flush_figures
 from replay.machine.costs import Costs
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.run import replay_events
+from replay.measure import measure
 
 if TYPE_CHECKING:
-    from replay.run import Replayed
+    from replay.cost.calibrate import Calibration
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 PC = Machine(arch="i386", pae=True)
@@ -41,8 +40,7 @@ def of(machine: Machine, *calls: dict[str, Any], **facts: Any) -> Calibration:
             row |= {"end_seq": seq + 1, "end_ts": now + call["took"], "end_cpu": 0}
         rows.append(row)
         seq, now = seq + 2, now + call.get("took", 0) + 1001
-    done = replay_events(pl.DataFrame(rows, schema=pl.Schema(SCHEMA)), machine)
-    return calibrate(done, facts, clock_is_ns=True)
+    return measure(pl.DataFrame(rows, schema=pl.Schema(SCHEMA)), machine, values=facts)
 
 
 def kmaps(machine: Machine, *, new: int, hit: int) -> list[dict[str, Any]]:
@@ -108,11 +106,10 @@ def test_emulators_are_named() -> None:
 def test_a_clock_that_counts_no_time() -> None:
     capture = open_capture(FIXTURES / "i386-hog-a-waiters-pae-smp2")
     machine, _ = machine_from(capture.facts.values())
-    done = replay_events(capture.events, machine)
     with pytest.raises(HmtraceError) as caught:
-        calibrate(done, {}, clock_is_ns=False)
+        measure(capture.events, machine, clock_is_ns=False)
     assert caught.value.exit_code == 2
-    found = calibrate(done, capture.facts.values(), clock_is_ns=True)
+    found = measure(capture.events, machine, values=capture.facts.values())
     by = {m.what: m for m in found.measured}
     assert by["kmap() of a new page"].count == 511  # the others flushed or slept
     assert by["flush_all_zero_pkmaps"].count == 61
@@ -131,9 +128,9 @@ def test_a_full_flush_calibrates_the_figure_of_the_cpus_class(flags: set[str], f
     """One CPU: the time is the flush's own; with more the IPI's is what lies beyond it."""
     facts = {"arch": "i386", "pae": True, "cpu_flags": frozenset(flags)}
     machine = machine_from(facts)[0]
-    alone = SimpleNamespace(machine=machine, layout=layout_of(machine))
-    assert _flush_figures(cast("Replayed", alone), {}, 700.0, 512) == {figure: 700.0}
-    two = SimpleNamespace(machine=replace(machine, cpus=2), layout=alone.layout)
+    alone = Known(machine, layout_of(machine), 0.0, {})
+    assert flush_figures(alone, 700.0, 512) == {figure: 700.0}
+    two = alone._replace(machine=replace(machine, cpus=2))
     own = getattr(machine.costs, figure)
-    told = _flush_figures(cast("Replayed", two), {}, 4000.0, 512)
+    told = flush_figures(two, 4000.0, 512)
     assert told == {"ipi_base": 4000.0 - own - machine.costs.ipi_cpu}

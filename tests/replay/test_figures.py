@@ -12,13 +12,13 @@ from collectors.events import SCHEMA
 from replay.arena.loops import use as arena_use
 from replay.cost import formulas as formula
 from replay.cost.account import Work, cost_of
-from replay.local.whole import replay_locals
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import Holder, LocalOutcome, PoolOutcome
 from replay.pool.replay import window_of
 from replay.sites import UNKNOWN_SITE
 from tests.replay.whole import arena_figures, arena_tally, call_sites
+from tests.replay.whole_local import replay_locals
 
 I386 = Machine(arch="i386", pae=True, cpus=4, ram=((0, 1 << 30),))
 ARM = Machine(arch="arm", cpus=4, nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))

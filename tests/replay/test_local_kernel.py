@@ -10,11 +10,11 @@ import pytest
 
 from collectors.events import SCHEMA, Ctx
 from replay.local.loops import DIVERGED, INITIAL, ORDERED
-from replay.local.whole import LocalReplay, replay_locals
 from replay.machine.arches.i386 import DEFAULT_CONFIG
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.machine.words import kernel_words
+from tests.replay.whole_local import LocalReplay, replay_locals
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=32)
 ARM = Machine(arch="arm", nr_cpus=8, ram=((0x4000_0000, 0x8000_0000),))

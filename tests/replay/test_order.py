@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.pool.linearise import linearise
 from replay.pool.loops.placing import DIVERGED, INITIAL, ORDERED
-from replay.pool.replay import PoolReplay, _replay
 from replay.survey import PoolState, PoolWindow
 from tests.replay.oracle import BASE, PAGE, Run, simulate
+from tests.replay.whole_pool import PoolReplay, linearise, replay_sequence
 
 BOOT = PoolState(last=0)
 
@@ -22,7 +21,7 @@ def replay(
 ) -> PoolReplay:
     window = PoolWindow(BASE, slots, PAGE, colours)
     sequence = linearise(events, window, state=state)
-    return _replay(sequence, window, events, (0, int(events["ts"].max() or 0)), "test")
+    return replay_sequence(sequence, window, events, (0, int(events["ts"].max() or 0)), "test")
 
 
 def wrong(done: PoolReplay) -> list[int]:
@@ -232,7 +231,7 @@ def test_lost_events_make_the_state_unknown() -> None:
     gap = events.filter((pl.col("seq") < low) | (pl.col("seq") >= high))
     window = PoolWindow(BASE, 16)
     sequence = linearise(gap, window, state=BOOT, losses=[int(high)])
-    done = _replay(sequence, window, gap, (0, 1), "test")
+    done = replay_sequence(sequence, window, gap, (0, 1), "test")
     after = sequence.calls.is_map & (gap["seq"].to_numpy()[sequence.calls.row] >= high)
     assert (sequence.status[after] == INITIAL).any()
     assert len(wrong(done)) <= 4

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.local.whole import replay_locals
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.pool.replay import replay_pool
 from tests.replay.oracle import BASE, simulate
+from tests.replay.whole_local import replay_locals
+from tests.replay.whole_pool import replay_pool
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,11 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.report.document import outcome_document
 from replay.machine.from_facts import machine_from
-from replay.run import replay_events
-from replay.validate.run import validate_windows
-from replay.validate.verdicts import validate
+from replay.validate.run import validate
 from replay.walk import replay
 from tests.expected import REPORTS
-from tests.replay.whole import outcome_of
+from tests.replay import whole as in_one_piece
+from tests.replay.whole import outcome_of, replay_events
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
@@ -29,6 +27,11 @@ if TYPE_CHECKING:
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 CAPTURES = sorted(REPORTS)
+KEYS = (
+    "kmap", "kmap_local", "pool_flushes", "waits", "vmap", "lazy", "arena", "inferred",
+    "initial_state", "generation", "kernel",
+)  # fmt: skip
+"""What of a validation the replay in one piece tells."""
 
 
 @cache
@@ -101,9 +104,10 @@ def test_a_table_out_of_order_is_refused(tmp_path: Path) -> None:
 def test_small_windows_give_the_verdicts_of_the_whole_trace(name: str) -> None:
     capture, machine = opened(name)
     options: dict[str, Any] = {"values": capture.facts.values(), "lost": capture.lost}
-    expected = validate(capture.events, machine, **options).as_json()
-    found = validate_windows(capture.events, machine, rows=2_000, **options).as_json()
-    same(found, expected)
+    expected = in_one_piece.validate(capture.events, machine, **options).as_json()
+    found = validate(capture.events, machine, **options).as_json()
+    same({key: found[key] for key in KEYS}, {key: expected[key] for key in KEYS})
+    same(validate(capture.events, machine, rows=2_000, **options).as_json(), found)
 
 
 @pytest.mark.parametrize("op", ["kmap", "kmap_local"])
@@ -116,11 +120,11 @@ def test_a_forged_address_is_named_window_by_window(op: str) -> None:
     lazy = events.lazy().with_columns(vaddr=forged.otherwise("vaddr"))
     values = capture.facts.values()
     expected = validate(lazy, machine, values=values).first_divergence
-    found = validate_windows(lazy, machine, values=values, rows=3_000).first_divergence
+    found = validate(lazy, machine, values=values, rows=3_000).first_divergence
     assert found is not None
-    assert expected is not None
-    assert found == replace(expected, state=found.state, picture=None)
+    assert found == expected
     assert found.seq == events["seq"][row]
+    assert (found.picture is not None) == (op == "kmap")
 
 
 def test_a_snapshot_of_another_run_is_left_aside_window_by_window() -> None:
@@ -131,9 +135,9 @@ def test_a_snapshot_of_another_run_is_left_aside_window_by_window() -> None:
     assert "the snapshot contradicts the trace" in expected["caveats"][0]
     found = replay(capture.events, machine, values=values, rows=3_000)
     same(outcome_document(found), expected)
-    verdicts = validate_windows(capture.events.lazy(), machine, values=values, rows=3_000)
+    verdicts = validate(capture.events.lazy(), machine, values=values, rows=3_000)
     assert verdicts.initial_state == done.pool.initial_state
-    assert verdicts.kmap == validate(capture.events, machine, values=values).kmap
+    assert verdicts.kmap == in_one_piece.validate(capture.events, machine, values=values).kmap
 
 
 _CHILD = """
@@ -142,11 +146,11 @@ from pathlib import Path
 import polars as pl
 from collectors import open_capture
 from replay.machine.from_facts import machine_from
-from replay.machine.model import Machine
-from replay.validate.run import validate_windows
+from replay.machine.from_facts import machine_from
+from replay.validate.run import validate
 values = open_capture(sys.argv[1]).facts.values()
 machine = machine_from(values)[0]
-done = validate_windows(pl.scan_parquet(sys.argv[2]), machine, values=values, rows=20_000)
+done = validate(pl.scan_parquet(sys.argv[2]), machine, values=values, rows=20_000)
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 print(done.kmap.total, done.pool_flushes.observed, peak)
 """

@@ -1,30 +1,116 @@
-"""Figures of a trace from the replay that keeps every single call: what windows must come to."""
+"""A trace in one piece, keeping every single call: what windows must come to."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from replay.arena.replay import replay_arena
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
 from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
-from replay.machine.layout import layout_of
-from replay.pool.replay import window_of
+from replay.machine.kconfig import is_realtime
+from replay.machine.layout import check, layout_of
+from replay.machine.words import kernel_words
+from replay.pool.replay import state_from, window_of
 from replay.sites import SiteTally
+from replay.survey import survey
+from replay.trace.losses import gaps_of
+from replay.trace.sanitise import narrow_events, narrowed, within_bounds
+from replay.trace.tasks import finished_by
+from replay.validate.verdicts import (
+    Inferred,
+    Share,
+    Validation,
+    arena_result,
+    local_result,
+    passes_result,
+    pool_result,
+)
+from tests.replay.whole_local import LocalReplay, replay_locals
+from tests.replay.whole_pool import PoolReplay, replay_pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replay.local.whole import LocalReplay
     from replay.machine.layout import Layout
+    from replay.machine.model import Machine
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
-    from replay.run import Replayed
-    from replay.survey import PoolWindow
+    from replay.survey import PoolWindow, Survey
     from replay.trace.losses import Loss
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A replay with everything that validation and what-if replays build on.
+
+    Attributes
+    ----------
+    events
+        Event table, sorted by `seq`.
+    machine, layout
+        Captured machine and its address map.
+    pool, local
+        Replays of the two kinds of temporary mappings.
+    survey
+        Facts of the whole trace.
+    losses
+        `seq` of the first event after each loss of events.
+    beyond
+        Number of values that no such machine has, from damaged or forged traces. They are cut to
+        a value that is as wrong, so that sums of addresses stay within 64 bits.
+    """
+
+    events: pl.DataFrame
+    machine: Machine
+    layout: Layout
+    pool: PoolReplay
+    local: LocalReplay
+    survey: Survey
+    losses: tuple[int, ...]
+    beyond: int = 0
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Time of the first and of the last event."""
+        return self.survey.span
+
+
+def replay_events(
+    events: pl.LazyFrame | pl.DataFrame,
+    machine: Machine,
+    *,
+    values: Mapping[str, Any] | None = None,
+    lost: Loss | None = None,
+) -> Replayed:
+    """Order and replay all temporary mappings of a trace.
+
+    Parameters
+    ----------
+    events
+        Event table.
+    machine
+        The machine that the trace is from.
+    values
+        Its facts; the pool's initial state among them.
+    lost
+        What tracing lost.
+    """
+    layout = layout_of(machine)
+    events = narrow_events(events, layout)
+    layout = narrowed(layout)
+    table, beyond = within_bounds(events.lazy().collect().sort("seq"))
+    losses = gaps_of(lost)
+    state = state_from(values or {})
+    found = survey(table, state, window_of(layout))
+    pool = replay_pool(table, layout, state=state, losses=losses, span=found.span)
+    local = replay_locals(table, layout, losses=losses)
+    return Replayed(table, machine, layout, pool, local, found, losses, beyond)
 
 
 def outcome_of(
@@ -76,3 +162,63 @@ def call_sites(events: pl.DataFrame, local: LocalReplay, page_size: int = 4096) 
     tally = SiteTally(page_size)
     tally.feed(events, 0, local.row, local.hold_ns, np.zeros(0, np.int64))
     return tally.sites()
+
+
+def validate(
+    events: pl.LazyFrame | pl.DataFrame,
+    machine: Machine,
+    *,
+    values: Mapping[str, Any] | None = None,
+    lost: Loss | None = None,
+) -> Validation:
+    """Verdicts on a trace, without its first divergence and its final pool."""
+    values = values or {}
+    done = replay_events(events, machine, values=values, lost=lost)
+    sequence = done.pool.sequence
+    pool = pool_result(sequence.piece.calls, done.layout)
+    vaddr = done.events.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy()[done.local.row]
+    seen = np.where(done.local.reused, -1, vaddr)  # the pool's are compared there
+    local = local_result(done.local.row, seen, done.local.vaddr, done.local.status)
+    arena = replay_arena(done.events, machine, done.layout, values, done.losses)
+    areas = arena_result(arena)
+    return Validation(
+        kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),
+        kmap_local=Share(int(local.counted.sum()), int(local.exact.sum())),
+        pool_flushes=passes_result(
+            sequence.pass_flushed, sequence.at_pass, done.pool.freed, sequence.told_passes
+        ),
+        waits_observed=observed_waits(done),
+        waits_predicted=done.pool.outcome.waits,
+        vmap=Share(int(areas.counted.sum()), int(areas.exact.sum())),
+        arena=arena,
+        inferred=Inferred(
+            initial_state=pool.initial + local.initial + areas.initial,
+            ordering=pool.ordering + sequence.moved_unmaps + local.ordering + areas.ordering,
+            assumed_free=sequence.assumed_free,
+        ),
+        layout=tuple(check(done.layout, values)),
+        initial_state=done.pool.initial_state,
+        generation=machine.generation,
+        kernel=tuple(kernel_words(machine, done.layout)),
+    )
+
+
+def observed_waits(done: Replayed) -> int | None:
+    """Times a task went to uninterruptible sleep inside kmap_high()."""
+    switches = done.events.filter(pl.col("op") == "switch")
+    if not switches.height or is_realtime(done.machine.config):
+        return None
+    maps = done.events.filter(pl.col("op") == "kmap")
+    if maps.get_column("end_seq").null_count() < maps.height:  # else returns are not traced
+        more = finished_by(done.events.lazy()).select("pid", more="seq").collect()
+        maps = maps.join_asof(
+            more, left_on="seq", right_on="more", by="pid", strategy="forward",
+            allow_exact_matches=False, check_sortedness=False,
+        )  # fmt: skip
+        never = pl.lit(np.iinfo(np.uint64).max, pl.UInt64)
+        maps = maps.with_columns(end_seq=pl.coalesce("end_seq", "more", never))
+    inside = switches.filter("blocked").select("seq", "pid").join_asof(
+        maps.filter(pl.col("end_seq").is_not_null()).select("pid", "seq", "end_seq"),
+        on="seq", by="pid", strategy="backward", check_sortedness=False,
+    )  # fmt: skip
+    return inside.filter(pl.col("end_seq") > pl.col("seq")).height

@@ -1,8 +1,4 @@
-"""From the event table to a sequence of pool operations in lock order, in one go.
-
-Who needs single calls (validation, what-if replays) has the whole sequence; figures alone can be
-had piece by piece (:mod:`replay.walk`). Both are ordered by :mod:`replay.pool.lock_order`.
-"""
+"""The pkmap pool of a whole trace in one piece, keeping every single call."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import polars as pl
 
 from replay.pool.calls import GET_CODE, is_window_flush, pass_flushed, passes_of
 from replay.pool.lock_order import LockOrder
+from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, window_of
 from replay.survey import survey
 
 if TYPE_CHECKING:
@@ -21,7 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.machine.layout import Layout
+    from replay.outcome import PoolOutcome
     from replay.pool.lock_order import Piece
+    from replay.pool.tally import PoolTally
     from replay.survey import PoolState, PoolWindow
 
 
@@ -178,3 +178,90 @@ def _pass_flushed(
         return np.full(passes.height, -1, np.int8)
     flushes = ranges.filter(is_window_flush(window)).get_column("seq").to_numpy()
     return pass_flushed(passes.get_column("seq").to_numpy(), flushes).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class PoolReplay:
+    """A replayed trace.
+
+    Attributes
+    ----------
+    sequence
+        The operations, in lock order.
+    result, scanned, freed : ndarray of int32
+        Per operation: slot, ASLEEP or UNKNOWN; slots visited; slots freed by a flush (-1: none).
+    predicted : ndarray of int32
+        Per call: the slot that the model gives it in the end.
+    tally, outcome
+        Figures.
+    initial_state
+        ``snapshot``, ``inferred`` or, in words, why the snapshot was not used.
+    """
+
+    sequence: PoolSequence
+    result: NDArray[np.int32]
+    scanned: NDArray[np.int32]
+    freed: NDArray[np.int32]
+    predicted: NDArray[np.int32]
+    tally: PoolTally
+    outcome: PoolOutcome
+    initial_state: str
+
+
+def replay_pool(
+    events: pl.DataFrame,
+    layout: Layout,
+    *,
+    state: PoolState | None = None,
+    losses: Sequence[int] = (),
+    span: tuple[int, int] = (0, 0),
+) -> PoolReplay:
+    """Order the calls of a trace and replay them.
+
+    Parameters
+    ----------
+    events
+        Event table, sorted by `seq`.
+    layout
+        Of the machine that the trace is from.
+    state
+        Snapshot of the pool. One that contradicts the trace (it belongs to another run) is
+        left aside if the trace explains itself better without.
+    losses
+        `seq` of the first event after each loss of events.
+    span
+        Time of the first and of the last event of the capture.
+
+    Returns
+    -------
+    PoolReplay
+    """
+    from replay.pool.loops.placing import DIVERGED
+
+    window = window_of(layout)
+    sequence = linearise(events, window, state=state, losses=losses)
+    initial = "inferred" if state is None else "snapshot"
+    misfits = int((sequence.status == DIVERGED).sum())
+    if state is not None and misfits >= MISFITS:
+        without = linearise(events, window, losses=losses)
+        if is_of_another_run(misfits, int((without.status == DIVERGED).sum())):
+            sequence, initial = without, not_used(misfits)
+    return replay_sequence(sequence, window, events, span, initial)
+
+
+def replay_sequence(
+    sequence: PoolSequence,
+    window: PoolWindow,
+    events: pl.DataFrame,
+    span: tuple[int, int],
+    initial: str,
+) -> PoolReplay:
+    run = PoolRun(window, span)
+    result, scanned, freed = run.take(sequence.piece, last=True)
+    calls = sequence.piece.calls
+    run.finish(calls)
+    run.count_nameless(events)
+    predicted = calls["predicted"].copy()
+    return PoolReplay(
+        sequence, result, scanned, freed, predicted, run.tally, run.outcome(), initial
+    )

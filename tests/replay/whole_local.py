@@ -1,4 +1,4 @@
-"""kmap_local and kmap_atomic: from the event table to predicted addresses and depths."""
+"""Local mappings of a whole trace in one piece: predicted addresses and depths."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from replay.local.stacks import LocalStacks, reuses, takes_slot
+from replay.local.stacks import LocalStacks, direct_of, reuses, switch_hook, takes_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -112,17 +112,3 @@ def replay_locals(
         strays=piece.strays,
         misfits=piece.misfits,
     )
-
-
-def switch_hook(ops: Iterable[str]) -> str:
-    """Operation that shows a task losing its CPU.
-
-    Where the kernel's own hook was traced it counts, else every switch does.
-    """
-    return "sched_out" if "sched_out" in ops else "switch"
-
-
-def direct_of(maps: pl.DataFrame, layout: Layout) -> NDArray[np.int64]:
-    """Address of each page in the direct mapping; -1 where its frame is not known."""
-    address = layout.page_offset + pl.col("pfn").cast(pl.Int64) * layout.page_size
-    return maps.select((address - layout.phys_offset).fill_null(-1)).to_series().to_numpy().copy()

@@ -1,0 +1,92 @@
+"""Costs from the trace itself, in bounded memory: the event table window by window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from collectors.errors import HmtraceError
+from collectors.events import require_events
+from replay.cost.calibrate import calibrate
+from replay.cost.times import EventTimes, PoolTimes
+from replay.machine.layout import layout_of
+from replay.pool.replay import MISFITS, state_from, window_of
+from replay.survey import survey
+from replay.trace.losses import gaps_of
+from replay.trace.sanitise import narrow_events, narrowed
+from replay.trace.windows import WINDOW_ROWS, windows
+from replay.walk import PoolPart, without_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import polars as pl
+
+    from replay.cost.calibrate import Calibration
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
+    from replay.survey import PoolState, Survey
+    from replay.trace.losses import Loss
+    from replay.trace.windows import Window
+    from replay.walk import PoolPiece
+
+
+def measure(
+    events: pl.LazyFrame | pl.DataFrame,
+    machine: Machine,
+    *,
+    values: Mapping[str, Any] | None = None,
+    lost: Loss | None = None,
+    clock_is_ns: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    rows: int = WINDOW_ROWS,
+) -> Calibration:
+    """Measure what the probes of a trace allow.
+
+    Parameters
+    ----------
+    events, machine, values, lost, clock_is_ns, progress, rows
+        As for :func:`replay.walk.replay`.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2, if the clock is none; or if `events` is no event table, or not in order.
+    """
+    if not clock_is_ns:
+        msg = "the trace clock counts no time: there is nothing to calibrate costs with"
+        hint = "capture with  echo local > trace_clock  or another clock of nanoseconds"
+        raise HmtraceError(msg, hint=hint, exit_code=2)
+    require_events(events)
+    values = values or {}
+    shown = layout_of(machine)
+    table = narrow_events(events, shown).lazy()
+    layout, state = narrowed(shown), state_from(values)
+    found = survey(table, state, window_of(layout))
+    losses = gaps_of(lost)
+    pool, others = _TimedPool(layout, found, state, losses), EventTimes(layout)
+    for window in windows(table, found.rows, rows, progress):
+        pool.feed(window)
+        others.add(window.table, last=window.last)
+    if state is not None and pool.misfits >= MISFITS:
+        again = windows(table, found.rows, rows, progress)
+        pool = without_snapshot(pool, _TimedPool(layout, found, None, losses), again)
+    return calibrate(pool.times, others, machine, layout, values)
+
+
+class _TimedPool(PoolPart):
+    """The pool, and how long its calls took."""
+
+    def __init__(
+        self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
+    ) -> None:
+        super().__init__(layout, found, state, losses)
+        self.times = PoolTimes()
+
+    def feed(self, window: Window) -> PoolPiece:
+        told = super().feed(window)
+        self.times.add(told.piece, told.scanned, told.freed)
+        return told
