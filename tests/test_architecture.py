@@ -27,10 +27,6 @@ HEAVY = ("polars", "numba", "numpy", "rich", "elftools", "zstandard")
 BACK: dict[str, set[Arrow]] = {
     "collectors": set(),
     "replay": {
-        # replay.pool.picture imports replay.arena's calls and state: it draws both
-        ("replay.pool", "replay.arena"),
-        # replay.pool.picture goes the whole-table way
-        ("replay.pool", "replay.run"),
         # replay.survey imports replay.pool's calls and loops.highmem
         ("replay.survey", "replay.pool"),
     },

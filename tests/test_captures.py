@@ -120,6 +120,19 @@ def test_the_model_predicts_the_kernel(name: str) -> None:
     assert len(found["layout"]) >= (8 if name.startswith("mips32") else 9)
 
 
+FINAL_POOLS = {
+    "i386-510-twin-vmalloc128": {"last": 156, "stale": 157, "used": 0},
+    "i386-510-hog-e-vmapfail-pae-smp1": {"last": 40, "stale": 2, "used": 0},
+    "i386-hog-a-waiters-pae-smp2": {"last": 15, "stale": 0, "used": 0},
+}
+"""What /proc/kcore said when tracing ended: last_pkmap_nr, and the slots by their pkmap_count."""
+
+
+@pytest.mark.parametrize("name", FINAL_POOLS)
+def test_the_model_ends_with_the_kernels_pool(name: str) -> None:
+    assert validation(FIXTURES / name)["final_pool"] == FINAL_POOLS[name]
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_info_counts_what_the_report_counts(name: str) -> None:
     info, report = (document(c, str(FIXTURES / name)) for c in ("info", "report"))

@@ -20,9 +20,8 @@ PATIENCE = 0.5
 class ProgressBar:
     """Says how far some work is: silent for half a second, and for good without a terminal.
 
-    Call it with ``(bytes done, bytes in all)``, :meth:`count` with the number of events so far, or
-    :meth:`step` with the name of what begins. All are cheap. A timer opens the bar, so it appears
-    even in the middle of a long step.
+    Call it with ``(bytes done, bytes in all)``, or :meth:`count` with the number of events so far.
+    Both are cheap. A timer opens the bar, so it appears even in the middle of a long step.
 
     Parameters
     ----------
@@ -48,11 +47,6 @@ class ProgressBar:
     def count(self, events: int) -> None:
         """Say how many events there are so far."""
         self._events = events
-
-    def step(self, name: str) -> None:
-        """Say which step begins; how long it takes is not known."""
-        self._label = name
-        self._show()
 
     def _show(self) -> None:
         if self._bar is not None and self._task is not None:
