@@ -154,10 +154,10 @@ class PoolRun:
         return self.tally.outcome(self._gauges, still_used=used, nameless=self.nameless)
 
     def final(self) -> FinalPool | None:
-        """The pool behind the last piece; None where there was no operation."""
+        """The pool behind the last piece; None without operations, or with calls of no argument."""
         from replay.pool.loops.highmem import LAST, STALE, USED
 
-        if not self._started:
+        if not self._started or any(self.nameless):
             return None
         last, *others = (int(cursor) for cursor in self.at.pool.reg[LAST:])
         used, stale = int(self.at.pool.reg[USED]), int(self.at.pool.reg[STALE])
