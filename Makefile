@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= fixtures/i386-minix-pae-smp2
+PYTEST ?= -n auto --dist worksteal
 FUZZ_SECONDS ?= 60
 FUZZ_SEED    ?= 1
 
@@ -13,8 +14,8 @@ demo: $(VENV)/.runtime  ## the main job on a real capture
 	$(BIN)/hmtrace report $(DEMO)
 	$(BIN)/hmtrace validate $(DEMO)
 
-test: $(VENV)/.dev  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## the whole test suite and the doctests, on all cores; PYTEST="..." for a part
+	$(BIN)/python -m pytest $(PYTEST)
 
 lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -30,7 +31,7 @@ fuzz: $(VENV)/.dev  ## damaged and invented inputs for every reader; keeps findi
 random: $(VENV)/.dev  ## the property tests with new examples each time
 	$(BIN)/python -m pytest --hypothesis-profile=random $$(grep -rl @given tests)
 
-readme: $(VENV)/.dev  ## run the README's commands and write down what they print
+readme: $(VENV)/.dev  ## run the commands of README and docs/, write down what they print
 	$(BIN)/python -m tests.readme
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
@@ -38,7 +39,7 @@ lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --extra build --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

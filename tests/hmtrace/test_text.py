@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-
 import pytest
 from rich.console import Console
 
 from hmtrace.report.charts import StackedChart, bar, resample
 from hmtrace.report.text import GLUE, clean, count, duration, share, size, symbol, unglued
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "hmtrace.report.text",
-        "hmtrace.report.charts",
-        "hmtrace.report.parts",
-        "hmtrace.report.sidebyside",
-        "hmtrace.cli.sizes",
-    ],
-)
-def test_the_examples_in_docstrings_hold(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(module))
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def test_clean_leaves_nothing_that_a_terminal_acts_on() -> None:
