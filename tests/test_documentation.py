@@ -34,6 +34,7 @@ def shop(tmp_path_factory: TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("console", CONSOLES)
 def test_commands_print_what_the_page_shows(shop: Workshop, console: list[Command]) -> None:
     place = shop.bench()

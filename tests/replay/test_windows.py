@@ -156,6 +156,7 @@ print(done.kmap.total, done.pool_flushes.observed, peak)
 """
 
 
+@pytest.mark.slow
 def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> None:
     """Pool, stacks and flushes: four times as long a trace takes no more memory."""
     name = "i386-minix-pae-smp2"
