@@ -13,6 +13,7 @@ The rooms, each with a map of its own::
     cost        what the work costs, and what it was measured to cost
     whatif      the same workload on another machine
     validate    predictions beside what the kernel reported
+    sites       who maps: call sites, and how long mappings last
     rules       what the figures mean: findings
 
 and over them::
@@ -20,7 +21,7 @@ and over them::
     survey      a first look at a whole trace
     walk        a trace on its own machine, window by window
     measure     costs from the trace's own durations
-    figures, outcome, sites, observed    the numbers that every report shows
+    figures, outcome, observed           the numbers that every report shows
     compiled    how the loops are compiled
 
 Adding an architecture is described in :mod:`replay.machine.arches`, a kernel generation in

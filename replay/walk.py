@@ -21,7 +21,7 @@ from replay.machine.layout import layout_of
 from replay.observed import ObservedTally
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
-from replay.sites import SiteTally
+from replay.sites.tally import SiteTally
 from replay.survey import survey
 from replay.trace.losses import gaps_of
 from replay.trace.sanitise import narrow_events, narrowed

@@ -3,6 +3,7 @@
 ::
 
     windows      the event table in pieces
+    columns      its columns as plain arrays
     tasks        when a task did something else
     losses       where events were lost
     sanitise     values within what the loops can count

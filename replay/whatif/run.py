@@ -28,7 +28,7 @@ from replay.machine.layout import layout_of
 from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
 from replay.rules.figures import findings
-from replay.sites import SiteTally
+from replay.sites.tally import SiteTally
 from replay.trace.windows import WINDOW_ROWS
 from replay.walk import Captured, without_snapshot
 from replay.whatif.arena import forecast, same_arena

@@ -16,7 +16,7 @@ from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import Holder, LocalOutcome, PoolOutcome
 from replay.pool.replay import window_of
-from replay.sites import UNKNOWN_SITE
+from replay.sites.tally import UNKNOWN_SITE
 from tests.replay.whole import arena_figures, arena_tally, call_sites
 from tests.replay.whole_local import replay_locals
 

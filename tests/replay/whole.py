@@ -18,7 +18,7 @@ from replay.machine.kconfig import is_realtime
 from replay.machine.layout import check, layout_of
 from replay.machine.words import kernel_words
 from replay.pool.replay import state_from, window_of
-from replay.sites import SiteTally
+from replay.sites.tally import SiteTally
 from replay.survey import survey
 from replay.trace.losses import gaps_of
 from replay.trace.sanitise import narrow_events, narrowed, within_bounds

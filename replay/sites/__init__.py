@@ -1,0 +1,7 @@
+"""Who maps: call sites of every API, how often and for how long.
+
+::
+
+    tally    counts windows of a trace
+    loops    the compiled loops behind it
+"""

@@ -1,0 +1,287 @@
+"""Counting calls by their sites, and the time until a kmap()'s own task calls kunmap()."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from collectors.events import OP_CODE, OPS
+from replay.compiled import loop, piece
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FREE: Final = -1
+NEVER: Final = -(1 << 63)
+"""In place of a position or time that is not known."""
+NO_TASK: Final = -(1 << 31)
+"""In place of a pid that is not known; no pid is as low."""
+APIS: Final = ("kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc")
+"""Operations that somebody asks for; the others happen inside them. A key is the number of a site
+times their number, and the position in here."""
+_NO_API, _KUNMAP = -1, -2
+_API = np.full(len(OPS), _NO_API, np.int8)
+_API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
+_API[OP_CODE["kunmap"]] = _KUNMAP
+_KMAP = APIS.index("kmap")
+
+
+class Rows(NamedTuple):
+    """Columns of a window, each an array over its rows.
+
+    op : uint8
+        Code of the operation.
+    site : int32
+        Number of the site.
+    pid : int32
+    page : int64
+    has_page : bool
+    seq, ts, end_seq, end_ts : int64
+        Position and time of the entry and of the return; NEVER where none is known.
+    asked : float64, told : bool
+        Bytes, and whether the call told them; of length 0 where none did.
+    """
+
+    op: Any
+    site: Any
+    pid: Any
+    page: Any
+    has_page: Any
+    seq: Any
+    ts: Any
+    end_seq: Any
+    end_ts: Any
+    asked: Any
+    told: Any
+
+
+class Counts(NamedTuple):
+    """Figures by key.
+
+    calls, tasks, told, held : int64
+        Calls; different tasks that made them; calls that told how many bytes they ask for; calls
+        whose holding time is known.
+    asked, total : float64
+        Bytes in all, time in all.
+    longest : int64
+    """
+
+    calls: Any
+    tasks: Any
+    told: Any
+    held: Any
+    asked: Any
+    total: Any
+    longest: Any
+
+
+class Waiting(NamedTuple):
+    """kmap() calls whose kunmap() has not come, each an array over them.
+
+    pid : int32
+    page, at, since : int64
+    key : int32
+    below : int32
+        The next one in the same bucket, FREE at its end; GONE: it waits no more.
+    heads : int32, shape (a power of 2,)
+        First one in each bucket.
+    """
+
+    pid: Any
+    page: Any
+    at: Any
+    since: Any
+    key: Any
+    below: Any
+    heads: Any
+
+
+GONE: Final = -2
+
+
+@piece
+def mixed(value: int, mask: int) -> int:
+    """Bucket of a number."""
+    hashed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
+    bucket: int = np.int64(hashed >> np.uint64(33)) & np.int64(mask)  # type: ignore[assignment]
+    return bucket
+
+
+@piece
+def bucket_of(pid: int, page: int, heads: Any) -> int:
+    """Bucket of a task's mapping of a page."""
+    return mixed(page ^ (pid << 40), heads.shape[0] - 1)
+
+
+@loop
+def number_callers(
+    caller: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+    slots: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+) -> int:
+    """Number the different addresses of callers in the order in which they come.
+
+    Parameters
+    ----------
+    caller, wanted
+        Addresses, and which of them are to be numbered.
+    slots
+        All FREE, a power of 2 of them and more than `keys`.
+    keys
+        Filled with the addresses by their numbers; room for all that are wanted.
+    numbers
+        Filled where wanted.
+
+    Returns
+    -------
+    int
+        Different addresses.
+    """
+    used = 0
+    mask = slots.shape[0] - 1
+    for i in range(caller.shape[0]):
+        if not wanted[i]:
+            continue
+        at = mixed(caller[i], mask)
+        while slots[at] != FREE and keys[slots[at]] != caller[i]:
+            at = (at + 1) & mask
+        if slots[at] == FREE:
+            slots[at] = used
+            keys[used] = caller[i]
+            used += 1
+        numbers[i] = slots[at]
+    return used
+
+
+@loop
+def put_in_buckets(waiting: Waiting, until: int) -> None:
+    """Put the first `until` calls into the buckets, which are empty."""
+    for n in range(until):
+        if waiting.pid[n] != NO_TASK:
+            bucket = bucket_of(np.int64(waiting.pid[n]), waiting.page[n], waiting.heads)
+            waiting.below[n] = waiting.heads[bucket]
+            waiting.heads[bucket] = n
+
+
+@loop
+def move_members(old: NDArray[np.int64], new: NDArray[np.int64]) -> None:
+    """Put the members of a set into a larger one."""
+    mask = new.shape[0] - 1
+    for i in range(old.shape[0]):
+        if old[i] != FREE:
+            at = mixed(old[i], mask)
+            while new[at] != FREE:
+                at = (at + 1) & mask
+            new[at] = old[i]
+
+
+@loop
+def count_calls(
+    rows: Rows,
+    counts: Counts,
+    waiting: Waiting,
+    until: int,
+    tasks: NDArray[np.int64],
+    keys: NDArray[np.int32],
+) -> tuple[int, int]:
+    """Count a window.
+
+    Parameters
+    ----------
+    rows
+        The window.
+    counts
+        Changed.
+    waiting, until
+        The calls that wait, and how many; there is room for all of the window.
+    tasks
+        Set of keys with their tasks, FREE where there is none; room for twice what may come.
+    keys
+        Filled with the key of each row, -1 where nobody asked.
+
+    Returns
+    -------
+    until : int
+        Calls in `waiting`, those among them that are gone.
+    new : int
+        Members that the set has got.
+    """
+    new = 0
+    mask = tasks.shape[0] - 1
+    measured = rows.told.shape[0] > 0
+    for i in range(rows.op.shape[0]):
+        api = np.int64(_API[rows.op[i]])
+        keys[i] = -1
+        if api < 0:
+            if api == _KUNMAP and rows.has_page[i] and rows.pid[i] != NO_TASK:
+                end_holds(rows, i, counts, waiting)
+            continue
+        key = np.int64(rows.site[i]) * len(APIS) + api
+        keys[i] = key
+        counts.calls[key] += 1
+        if measured and rows.told[i]:
+            counts.told[key] += 1
+            counts.asked[key] += rows.asked[i]
+        member = (key << 32) | (np.int64(rows.pid[i]) & 0xFFFF_FFFF)
+        at = mixed(member, mask)
+        while tasks[at] not in (FREE, member):
+            at = (at + 1) & mask
+        if tasks[at] == FREE:
+            tasks[at] = member
+            counts.tasks[key] += 1
+            new += 1
+        if api == _KMAP and rows.has_page[i]:
+            waiting.pid[until] = rows.pid[i]
+            waiting.page[until] = rows.page[i]
+            waiting.at[until] = max(rows.seq[i], rows.end_seq[i])
+            waiting.since[until] = rows.ts[i] if rows.end_ts[i] == NEVER else rows.end_ts[i]
+            waiting.key[until] = key
+            waiting.below[until] = FREE
+            if rows.pid[i] != NO_TASK:
+                bucket = bucket_of(np.int64(rows.pid[i]), rows.page[i], waiting.heads)
+                waiting.below[until] = waiting.heads[bucket]
+                waiting.heads[bucket] = until
+            until += 1
+    return until, new
+
+
+@piece
+def end_holds(rows: Rows, i: int, counts: Counts, waiting: Waiting) -> None:
+    """Take the calls that a kunmap() ends: those of its page by its task that have returned."""
+    pid, page = np.int64(rows.pid[i]), rows.page[i]
+    bucket = bucket_of(pid, page, waiting.heads)
+    before = np.int64(FREE)
+    n = np.int64(waiting.heads[bucket])
+    while n != FREE:
+        below = np.int64(waiting.below[n])
+        is_its = waiting.pid[n] == pid and waiting.page[n] == page
+        if is_its and waiting.at[n] <= rows.seq[i]:
+            add_hold(counts, np.int64(waiting.key[n]), rows.ts[i] - waiting.since[n])
+            waiting.below[n] = GONE
+            if before == FREE:
+                waiting.heads[bucket] = below
+            else:
+                waiting.below[before] = below
+        else:
+            before = n
+        n = below
+
+
+@piece
+def add_hold(counts: Counts, key: int, hold: int) -> None:
+    """Count a holding time."""
+    if counts.held[key] == 0 or hold > counts.longest[key]:
+        counts.longest[key] = hold
+    counts.held[key] += 1
+    counts.total[key] += np.float64(hold)
+
+
+@loop
+def count_holds(counts: Counts, key: NDArray[np.int32], hold: NDArray[np.int64]) -> None:
+    """Count holding times of keys; those of no key, or below 0, are left out."""
+    for i in range(key.shape[0]):
+        if key[i] >= 0 and hold[i] >= 0:
+            add_hold(counts, np.int64(key[i]), hold[i])

@@ -1,0 +1,295 @@
+"""Call sites of every API: how many calls, by how many tasks, how long their mappings last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from collectors.events import OP_CODE
+from replay.outcome import Site
+from replay.trace.columns import numbers_of, whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.sites.loops import Counts, Rows, Waiting
+
+UNKNOWN_SITE: Final = "(not traced)"
+MOST_OPEN: Final = 1 << 18
+"""kmap() calls that are remembered until their own task calls kunmap() for the page."""
+
+
+class SiteTally:
+    """Counts the calls of every site, piece by piece.
+
+    Parameters
+    ----------
+    page_size
+        Bytes.
+
+    Attributes
+    ----------
+    forgotten
+        kmap() calls whose holding time is not known because too many were open.
+    """
+
+    def __init__(self, page_size: int) -> None:
+        self.forgotten = 0
+        self._page_size = page_size
+        self._names = _Names()
+        self._counts = _no_counts(0)
+        self._tasks = np.zeros(0, np.int64)
+        self._members = 0
+        self._waiting: Waiting | None = None
+        self._open_rows = np.zeros(0, np.int64)  # ascending
+        self._open_keys = np.zeros(0, np.int32)
+
+    def feed(
+        self,
+        events: pl.DataFrame,
+        first_row: int,
+        ended: NDArray[np.int64],
+        hold_ns: NDArray[np.int64],
+        open_rows: NDArray[np.int64],
+    ) -> None:
+        """Count a piece of the event table.
+
+        Parameters
+        ----------
+        events
+            Sorted by `seq`, behind everything before.
+        first_row
+            Number of its first row.
+        ended, hold_ns
+            Rows of the local mappings that ended in it, of this piece or earlier ones, and how
+            long they were held.
+        open_rows
+            Rows of the local mappings that are open at its end.
+        """
+        from replay.sites.loops import count_calls, count_holds
+
+        rows = self._rows(events)
+        op = rows.op
+        self._make_room(len(op))
+        waiting, until = self._with_room(int((op == OP_CODE["kmap"]).sum()))
+        keys = np.empty(len(op), np.int32)
+        until, new = count_calls(rows, self._counts, waiting, until, self._tasks, keys)
+        self._members += new
+        self._keep_waiting(waiting, until)
+        keys[op != OP_CODE["kmap_local"]] = -1
+        count_holds(self._counts, self._keys_of(ended, first_row, keys), hold_ns)
+        still = np.sort(open_rows)
+        self._open_rows, self._open_keys = still, self._keys_of(still, first_row, keys)
+
+    def _rows(self, events: pl.DataFrame) -> Rows:
+        """The columns that are counted."""
+        from replay.sites.loops import NEVER, NO_TASK, Rows
+
+        asked, told = self._asked(events)
+        return Rows(
+            op=numbers_of(events, "op"),
+            site=self._names.numbers(events),
+            pid=whole(events, "pid", NO_TASK),
+            page=whole(events, "page", 0),
+            has_page=events.get_column("page").is_not_null().to_numpy(),
+            seq=whole(events, "seq", 0),
+            ts=whole(events, "ts", 0),
+            end_seq=whole(events, "end_seq", 0),
+            end_ts=whole(events, "end_ts", NEVER),
+            asked=asked,
+            told=told,
+        )
+
+    def _asked(self, events: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Bytes that the calls ask for, and which of them told; empty where none did."""
+        size, pages = events.get_column("size"), events.get_column("pages")
+        if size.null_count() == pages.null_count() == events.height:
+            return np.zeros(0, np.float64), np.zeros(0, np.bool_)
+        asked = pl.select(size.fill_null(pages * self._page_size)).to_series()
+        told = asked.is_not_null().to_numpy()
+        return asked.fill_null(0).cast(pl.Float64).to_numpy(), told
+
+    def _make_room(self, calls: int) -> None:
+        """Make room for the sites there are, and for the tasks of so many calls."""
+        from replay.sites.loops import APIS, FREE, Counts, move_members
+
+        keys = len(self._names) * len(APIS)
+        have = len(self._counts.calls)
+        if keys > have:
+            more = _no_counts(2 * keys - have)
+            joined = zip(self._counts, more, strict=True)
+            self._counts = Counts(*(np.concatenate(both) for both in joined))
+        need = 2 * (self._members + calls) + 1
+        if need > len(self._tasks):
+            larger = np.full(1 << need.bit_length(), FREE, np.int64)
+            move_members(self._tasks, larger)
+            self._tasks = larger
+
+    def _with_room(self, more: int) -> tuple[Waiting, int]:
+        """The calls that wait, with room for `more`, and how many there are."""
+        from replay.sites.loops import FREE, Waiting, put_in_buckets
+
+        until = 0 if self._waiting is None else len(self._waiting.pid)
+        room = until + more
+        columns = {name: np.empty(room, dtype) for name, dtype in _WAITING.items()}
+        if self._waiting is not None:
+            for name, column in columns.items():
+                column[:until] = getattr(self._waiting, name)
+        heads = np.full(1 << (2 * room).bit_length(), FREE, np.int32)
+        waiting = Waiting(**columns, below=np.full(room, FREE, np.int32), heads=heads)
+        put_in_buckets(waiting, until)
+        return waiting, until
+
+    def _keep_waiting(self, waiting: Waiting, until: int) -> None:
+        """Keep the calls that still wait, the last ones if they are too many."""
+        from replay.sites.loops import GONE
+
+        left = np.flatnonzero(waiting.below[:until] != GONE)
+        if len(left) > MOST_OPEN:
+            self.forgotten += len(left) - MOST_OPEN
+            left = left[np.argsort(waiting.at[left], kind="stable")[-MOST_OPEN:]]
+        kept = {name: getattr(waiting, name)[left] for name in _WAITING}
+        self._waiting = waiting._replace(**kept)
+
+    def _keys_of(
+        self, rows: NDArray[np.int64], first_row: int, local: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """Keys of the local mappings of these rows, -1 of others.
+
+        Parameters
+        ----------
+        rows
+            Numbers of rows, of this piece or earlier ones.
+        first_row, local
+            The piece's first row, and the key of each of its rows.
+        """
+        keys = np.full(len(rows), -1, np.int32)
+        new = rows >= first_row
+        keys[new] = local[rows[new] - first_row]
+        at = np.searchsorted(self._open_rows, rows[~new])
+        known = at < len(self._open_rows)
+        known[known] = self._open_rows[at[known]] == rows[~new][known]
+        keys[np.flatnonzero(~new)[known]] = self._open_keys[at[known]]
+        return keys
+
+    def remarks(self) -> tuple[str, ...]:
+        """What was left out, in words."""
+        if not self.forgotten:
+            return ()
+        return (
+            f"{self.forgotten} kmap() calls wait in vain for a kunmap() of their own task: their "
+            "holding times are left out",
+        )
+
+    def sites(self) -> tuple[Site, ...]:
+        """The sites, most calls first."""
+        from replay.sites.loops import APIS
+
+        counts = self._counts
+        total = int(counts.calls.sum())
+        rows = [
+            Site(
+                site=self._names.text(key // len(APIS)),
+                op=APIS[key % len(APIS)],
+                count=int(counts.calls[key]),
+                tasks=int(counts.tasks[key]),
+                share=int(counts.calls[key]) / total,
+                hold_ns_mean=float(counts.total[key]) / held if held else None,
+                hold_ns_max=int(counts.longest[key]) if held else None,
+                bytes=int(counts.asked[key]) if counts.told[key] else None,
+            )
+            for key in np.flatnonzero(counts.calls).tolist()
+            for held in (int(counts.held[key]),)
+        ]
+        return tuple(sorted(rows, key=lambda row: (-row.count, row.site, row.op)))
+
+
+class _Names:
+    """Numbers call sites by their text."""
+
+    def __init__(self) -> None:
+        self._numbers = {UNKNOWN_SITE: 0}
+        self._texts = [UNKNOWN_SITE]
+        self._of_code = np.full(1, -1, np.int32)  # by polars' own numbers of categories
+        self._kept = pl.Series([], dtype=pl.Categorical())  # as long as it lives, those stay
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def text(self, number: int) -> str:
+        """Site of a number."""
+        return self._texts[number]
+
+    def numbers(self, events: pl.DataFrame) -> NDArray[np.int32]:
+        """Number of the site of each row.
+
+        A caller without a symbol (of a module loaded after kallsyms was read) is an address.
+        """
+        site, caller = events.get_column("site"), events.get_column("caller")
+        if site.null_count() == len(site):
+            numbers = np.zeros(len(site), np.int32)
+        else:
+            numbers = self._of_codes(site)
+        if not site.null_count() or caller.null_count() == len(caller):
+            return numbers
+        wanted = (site.is_null() & caller.is_not_null()).to_numpy()
+        if wanted.any():
+            self._of_callers(whole(events, "caller", 0), wanted, numbers)
+        return numbers
+
+    def _of_codes(self, site: pl.Series) -> NDArray[np.int32]:
+        """Numbers of the sites that there are, 0 for the others."""
+        codes = site.to_physical().fill_null(_NO_CODE).to_numpy()
+        known = self._of_code
+        numbers = known[np.minimum(codes, len(known) - 1)]
+        new = np.flatnonzero((numbers < 0) & (codes != _NO_CODE))
+        if len(new):
+            code, first = np.unique(codes[new], return_index=True)
+            fresh = site.gather(new[first])
+            self._kept = pl.concat([self._kept, fresh.head(1)]).head(1)
+            known = np.full(max(len(known), int(code[-1]) + 2), -1, np.int32)
+            known[: len(self._of_code) - 1] = self._of_code[:-1]
+            known[code] = [self._number(text) for text in fresh.cast(pl.String)]
+            self._of_code = known
+            numbers = known[np.minimum(codes, len(known) - 1)]
+        return np.maximum(numbers, 0)
+
+    def _of_callers(
+        self, caller: NDArray[np.int64], wanted: NDArray[np.bool_], numbers: NDArray[np.int32]
+    ) -> None:
+        """Put the numbers of addresses where they are wanted."""
+        from replay.sites.loops import FREE, number_callers
+
+        most = int(wanted.sum())
+        slots = np.full(1 << (2 * most).bit_length(), FREE, np.int32)
+        keys, own = np.zeros(most, np.int64), np.zeros(len(caller), np.int32)
+        different = number_callers(caller, wanted, slots, keys, own)
+        addresses = keys[:different].view(np.uint64).tolist()
+        named = np.array([self._number(f"{address:#010x}") for address in addresses], np.int32)
+        numbers[wanted] = named[own[wanted]]
+
+    def _number(self, text: str) -> int:
+        number = self._numbers.setdefault(text, len(self._texts))
+        if number == len(self._texts):
+            self._texts.append(text)
+        return number
+
+
+_NO_CODE: Final = (1 << 32) - 1
+_WAITING: Final = {
+    "pid": np.int32,
+    "page": np.int64,
+    "at": np.int64,
+    "since": np.int64,
+    "key": np.int32,
+}
+"""What is known of a kmap() that waits: columns of :class:`replay.sites.loops.Waiting`."""
+
+
+def _no_counts(keys: int) -> Counts:
+    from replay.sites.loops import Counts
+
+    types = {"asked": np.float64, "total": np.float64}
+    return Counts(*(np.zeros(keys, types.get(name, np.int64)) for name in Counts._fields))
