@@ -117,7 +117,7 @@ FUNCTIONS: Final = (
     Function(("purge_fragmented_blocks_allcpus", "purge_fragmented_blocks"), None),
     Function(("purge_vmap_area_lazy", "reclaim_and_purge_vmap_areas"), None),
     Function(("drain_vmap_area_work",), None),
-    Function(("flush_tlb_one_kernel",), None, ("vaddr",), (), (1,)),
+    Function(("flush_tlb_one_kernel", "local_flush_tlb_one"), None, ("vaddr",), (), (1,)),
     Function(("do_flush_tlb_all",), None),
     Function(("do_kernel_range_flush",), None, ("start", "end"), (), (0, 0)),
     # Tracepoints (include/trace/events/vmalloc.h since Linux 6.2; include/trace/events/tlb.h).

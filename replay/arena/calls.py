@@ -45,7 +45,7 @@ class ArenaCalls:
     purges
         `row`, `seq`, `lo`, `hi`, `at`, `detach`, `start`, `end`, `seen_start`, `seen_end`
         (0: no flush; -1: not traced), `parent`, `purged` (areas given back, as the tracepoint
-        tells; -1 unknown).
+        tells; -1 unknown), `gave` (it returned that it gave some back).
     flushes
         `row`, `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
     unusable
@@ -319,6 +319,7 @@ def _purges(arena: pl.DataFrame, layout: Layout, *, flushes_traced: bool) -> pl.
         seen_end=pl.when(pl.col("flush").is_not_null()).then("flush_end").otherwise(silent),
         parent="parent",
         purged=pl.col("purged").fill_null(-1),
+        gave=(pl.col("pages") > 0).fill_null(value=False),
     ).with_columns(
         pl.col("start").clip(0, _TOP), pl.col("end").clip(0, _TOP),
         pl.col("seen_start").fill_null(-1), pl.col("seen_end").fill_null(-1),

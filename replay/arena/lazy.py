@@ -56,11 +56,20 @@ class LazyReplay:
     purges: int
     lazy: Lazy
 
-    def hulls(self) -> tuple[int, int, int]:
-        """Purges that flushed a hull: observed, predicted, and equal."""
+    def hulls(self, gave: NDArray[np.bool_]) -> tuple[int, int, int]:
+        """Purges that flushed a hull: observed, predicted, and equal.
+
+        Parameters
+        ----------
+        gave
+            Purges that returned that they gave areas back. Where flushes are not traced that is
+            what can be observed, and foretold.
+        """
         predicted, seen = self._ranges()
-        flushed = int((seen[:, 1] > 0).sum())
-        return flushed, int((predicted[:, 1] > 0).sum()), flushed - self.missed()
+        told = gave & (seen[:, 1] < 0)
+        flushed = int(((seen[:, 1] > 0) | told).sum())
+        missed = self.missed() + int((told & (predicted[:, 1] <= 0)).sum())
+        return flushed, int((predicted[:, 1] > 0).sum()), flushed - missed
 
     def misses(self) -> NDArray[np.bool_]:
         """Which of the purges flushed another hull than predicted."""

@@ -279,7 +279,7 @@ class _Run:
             ambiguous_right=int((right & (verdict == AMBIGUOUS)).sum()),
             failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
             overflows=Tally(int(overflows.sum()), int(matched.sum()), int(matched.sum())),
-            purges=Tally(*self.lazy.hulls()),
+            purges=Tally(*self.lazy.hulls(self.calls.purges.get_column("gave").to_numpy())),
             blocks=blocks,
             ordering=int(ordered.sum()) + held + int(lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
             shapes=self.shapes + int(work.reg[arena_items.RESHAPED]),

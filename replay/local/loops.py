@@ -23,11 +23,16 @@ LOSS = 3  # events were lost: no depth is known any more
 
 # How a mapping's slot was found
 DEFAULT = 0
-ORDERED = 1  # an interrupt's mapping: before or after the interrupted task's push
+ORDERED = 1  # before or after the push of an interrupted task, or the pop of a preempted one
 INITIAL = 2  # the stack was not empty when the trace began, or after events were lost
 DIVERGED = 3
 
 FREE = -1
+
+# How far the last unmap of a stack is, as far as the trace shows: its pop comes after its entry.
+POPPED = 0
+ENTERED = 1  # nothing came behind its entry
+PREEMPTED = 2  # the task lost its CPU behind the entry: the pop may be still to come
 
 
 class Locals(NamedTuple):
@@ -85,11 +90,17 @@ class Stacks(NamedTuple):
         Whether the depth is known, not only taken to be 0 since nothing was seen.
     held : ndarray of int32, shape (stacks, KM_MAX_IDX + 1)
         Event of the mapping at each depth; FREE where there is none, or it was not seen.
+    last : ndarray of uint8, shape (stacks,)
+        How far its last unmap is: POPPED, ENTERED or PREEMPTED.
+    above : ndarray of int32, shape (stacks,)
+        Mappings above one whose unmap was preempted before its pop; the depth counts it then.
     """
 
     depth: NDArray[np.int64]
     certain: NDArray[np.bool_]
     held: NDArray[np.int32]
+    last: NDArray[np.uint8]
+    above: NDArray[np.int32]
 
 
 @piece
@@ -104,9 +115,21 @@ def _spared(events: Locals, stacks: Stacks, stack: int) -> int:
 
 @loop
 def run(
-    events: Locals, stacks: Stacks, start: int, stop: int, per_cpu: int, increment: int
+    events: Locals,
+    stacks: Stacks,
+    start: int,
+    stop: int,
+    per_cpu: int,
+    increment: int,
+    preemptible: bool,  # noqa: FBT001
+    hook: bool,  # noqa: FBT001
 ) -> tuple[int, int]:
     """Replay events.
+
+    kunmap_local_indexed() disables preemption only behind its entry. A task that loses its CPU
+    there still holds the mapping, and what it maps before it pops lies above: on MIPS set_pte_at()
+    in __kmap_local_sched_in() maps pages with dirty cache lines (arch/mips/mm/cache.c:
+    __update_cache). Whether that has happened only an address tells.
 
     Parameters
     ----------
@@ -119,6 +142,11 @@ def run(
         by the interrupts that came in them.
     per_cpu, increment
         KM_MAX_IDX (KM_TYPE_NR before 5.11) and KM_INCR.
+    preemptible
+        Whether a task can lose its CPU in an unmap: not where stacks are the CPUs'.
+    hook
+        Whether a SWITCH_OUT is __kmap_local_sched_out(), which is called only where something is
+        held (kernel/sched/core.c: kmap_local_sched_out).
 
     Returns
     -------
@@ -126,6 +154,7 @@ def run(
         Unmaps on an empty stack, and unmaps of another slot than the top one (non-LIFO).
     """
     depth, certain, held = stacks.depth, stacks.certain, stacks.held
+    last, above = stacks.last, stacks.above
     pushed = events.pushed
     strays = 0
     misfits = 0
@@ -133,6 +162,8 @@ def run(
         kind = events.kind[i]
         if kind == LOSS:
             certain[:] = False
+            last[:] = POPPED
+            above[:] = 0
             continue
         stack = events.stack[i]
         base = events.cpu[i] * per_cpu + increment - 1
@@ -144,6 +175,7 @@ def run(
             outer = events.outer[i]
             if 0 <= outer < i or outer < 0 or pushed[outer]:
                 outer = FREE
+            pushes = 1 if above[stack] > 0 else 0  # of those above an unmapped one
             if outer != FREE and seen == slot + increment:
                 # The interrupt came after the interrupted task's push, before its return.
                 events.slot[outer] = slot
@@ -154,6 +186,14 @@ def run(
                 held[stack, min(depth[stack], per_cpu)] = outer
                 depth[stack] += 1
                 slot += increment
+                pushes *= 2
+                events.status[i] = ORDERED
+            elif last[stack] == PREEMPTED and seen == slot + increment:
+                # The unmap that was preempted has not popped yet.
+                held[stack, min(depth[stack], per_cpu)] = FREE
+                depth[stack] += 1
+                slot += increment
+                pushes = 1
                 events.status[i] = ORDERED
             elif seen >= 0 and seen != slot:
                 events.status[i] = DIVERGED if certain[stack] else INITIAL
@@ -162,14 +202,18 @@ def run(
                 events.slot[i] = slot if events.status[i] == DIVERGED else seen
                 below = (seen - base) // increment
                 depth[stack] = below if 0 <= below < per_cpu else 0
+                above[stack] = pushes = 0
             events.depth[i] = depth[stack]
             events.below[i] = _spared(events, stacks, stack)
             held[stack, min(depth[stack], per_cpu)] = i
             depth[stack] += 1
+            above[stack] += pushes
+            last[stack] = POPPED
             certain[stack] = True
         elif kind == UNMAP:
             if depth[stack] == 0:
                 strays += certain[stack]
+                last[stack] = POPPED
                 continue
             depth[stack] -= 1
             events.slot[i] = base + depth[stack] * increment
@@ -177,9 +221,19 @@ def run(
             events.partner[i] = held[stack, min(depth[stack], per_cpu)]
             held[stack, min(depth[stack], per_cpu)] = FREE
             misfits += seen >= 0 and seen != events.slot[i]
+            last[stack] = ENTERED if preemptible else POPPED
+            if above[stack] > 0:
+                above[stack] -= 1
+                if above[stack] == 0:
+                    depth[stack] -= 1  # the unmap below may pop at any time again
+                    last[stack] = PREEMPTED
             if depth[stack] == 0:
                 certain[stack] = True
         else:
+            if last[stack] == ENTERED:
+                last[stack] = PREEMPTED
             events.depth[i] = depth[stack]
+            if hook and depth[stack] == 0 and last[stack] == PREEMPTED:
+                events.depth[i] = 1
             events.below[i] = _spared(events, stacks, stack)
     return strays, misfits

@@ -47,7 +47,9 @@ _EVENT: Final = np.dtype(
     ]
 )
 _HELD: Final = np.dtype([("stack", "i8"), ("level", "i8"), ("seq", "u8")])
-_STACK: Final = np.dtype([("key", "i8"), ("depth", "i8"), ("certain", "?")])
+_STACK: Final = np.dtype(
+    [("key", "i8"), ("depth", "i8"), ("certain", "?"), ("last", "u1"), ("above", "i4")]
+)
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,10 @@ class LocalStacks:
         )
         stop = start + int(settled)
         layout = self._layout
-        strays, misfits = kernel.run(done, stacks, start, stop, layout.km_max_idx, layout.km_step)
+        strays, misfits = kernel.run(
+            done, stacks, start, stop, layout.km_max_idx, layout.km_step,
+            not layout.kmap_per_cpu, self._hook == "sched_out",
+        )  # fmt: skip
         for name in ("slot", "depth", "status", "pushed", "below"):
             stream[name] = getattr(done, name)
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
@@ -232,12 +237,14 @@ class LocalStacks:
             np.zeros(keys.size, np.int64),
             np.zeros(keys.size, np.bool_),
             np.full((keys.size, self._layout.km_max_idx + 1), kernel.FREE, np.int32),
+            np.full(keys.size, kernel.POPPED, np.uint8),
+            np.zeros(keys.size, np.int32),
         )
         at = np.searchsorted(keys, self._stacks["key"])
         here = at < keys.size
         here[here] = keys[at[here]] == self._stacks["key"][here]
-        state.depth[at[here]] = self._stacks["depth"][here]
-        state.certain[at[here]] = self._stacks["certain"][here]
+        for name in ("depth", "certain", "last", "above"):
+            getattr(state, name)[at[here]] = self._stacks[name][here]
         maps = np.flatnonzero(stream["kind"] == kernel.MAP)
         maps = maps[np.argsort(stream["seq"][maps], kind="stable")]
         event = maps[np.searchsorted(stream["seq"][maps], self._held["seq"])]
@@ -254,6 +261,8 @@ class LocalStacks:
         lost: bool,
     ) -> None:
         """Carry over what the next piece needs."""
+        from replay.local.loops import POPPED
+
         stack, level = np.nonzero(stacks.held >= 0)
         event = stacks.held[stack, level]
         self._held = np.zeros(event.size, _HELD)
@@ -263,9 +272,11 @@ class LocalStacks:
         self._coming = stream[stop:]
         others = self._stacks[~np.isin(self._stacks["key"], keys)]
         if lost:
-            others["certain"] = False
+            others["certain"], others["above"], others["last"] = False, 0, POPPED
         here = np.zeros(keys.size, _STACK)
-        here["key"], here["depth"], here["certain"] = keys, stacks.depth, stacks.certain
+        here["key"] = keys
+        for name in ("depth", "certain", "last", "above"):
+            here[name] = getattr(stacks, name)
         self._stacks = np.concatenate([others, here])
         self._stacks = self._stacks[(self._stacks["depth"] > 0) | self._stacks["certain"]]
 

@@ -49,9 +49,10 @@ def local_stacks(events: int) -> Case:
             *np.zeros((2, n), np.bool_), np.zeros(n, np.int32),
         )  # fmt: skip
         stacks = kernel.Stacks(
-            np.zeros(40, np.int64), np.ones(40, np.bool_), np.full((40, 17), -1, np.int32)
-        )
-        strays, misfits = kernel.run(done, stacks, 0, n, 16, 1)
+            np.zeros(40, np.int64), np.ones(40, np.bool_), np.full((40, 17), -1, np.int32),
+            np.zeros(40, np.uint8), np.zeros(40, np.int32),
+        )  # fmt: skip
+        strays, misfits = kernel.run(done, stacks, 0, n, 16, 1, True, False)  # noqa: FBT003
         return [int(strays), int(misfits), int(done.slot.sum()), int(done.status.sum())]
 
     return Case(once, n * (1 + 4 * 4))

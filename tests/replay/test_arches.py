@@ -141,6 +141,16 @@ def test_mips_mt7621():
     assert layout.kmap_flush_each
 
 
+def test_mips_zone_of_isa_dma():
+    """A Malta board: CONFIG_ZONE_DMA keeps the first 16 MiB apart, as /proc/zoneinfo says."""
+    ram = ((0, 0x1000_0000), (0x9000_0000, 0xC000_0000))
+    board = laid_out("mips32", ram=ram, config=frozenset({"MIPS", "HIGHMEM", "ZONE_DMA"}))
+    zones = [(zone.name, zone.start_pfn, zone.end_pfn) for zone in board.zones]
+    assert zones == [("DMA", 0, 4096), ("Normal", 4096, 131072), ("HighMem", 131072, 786432)]
+    indy = laid_out("mips32", ram=ram, config=frozenset({"MIPS", "ZONE_DMA", "SGI_IP22"}))
+    assert [zone.name for zone in indy.zones] == ["Normal", "HighMem"]
+
+
 def test_mips_variants():
     wide = laid_out("mips32", pae=True, ram=((0, 6 * GiB),))
     assert (wide.pkmap_slots, wide.pkmap_base) == (512, 0xFFC00000)

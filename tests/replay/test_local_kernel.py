@@ -232,6 +232,39 @@ def test_switches_save_what_is_held() -> None:
     assert done.switches.tolist() == [2]
 
 
+def preempted(machine: Machine, hook: str) -> LocalReplay:
+    """Preempted behind the entry of an unmap; sched_in maps a page above before it pops."""
+    return replay(
+        machine,
+        event("map", 0, 7, 0xFFFB_B000),
+        event("unmap", 0, 7, 0xFFFB_B000),
+        event(hook, 0, 7),
+        event("map", 0, 8, 0xFFFB_B000),
+        event("unmap", 0, 8, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_A000),
+        event("unmap", 0, 7, 0xFFFB_A000),
+        event("map", 0, 7, 0xFFFB_B000),
+        event("map", 0, 7, 0xFFFB_A000),
+    )
+
+
+@pytest.mark.parametrize(("hook", "switches"), [("out", [1]), ("switch", [])])
+def test_an_unmap_that_was_preempted_still_holds(hook: str, switches: list[int]) -> None:
+    """__kmap_local_sched_out() is called only where something is held; a switch says nothing."""
+    done = preempted(I386, hook)
+    assert done.vaddr.tolist() == [0xFFFB_B000, 0xFFFB_B000, 0xFFFB_A000, 0xFFFB_B000, 0xFFFB_A000]
+    assert done.status.tolist() == [0, 0, ORDERED, 0, 0]
+    assert done.depth.tolist() == [0, 0, 1, 0, 1]
+    assert done.switches.tolist() == switches
+    assert (done.strays, done.misfits) == (0, 0)
+
+
+def test_a_cpus_own_stack_is_not_preempted() -> None:
+    """kmap_atomic() of 5.10 disables preemption from its map to its unmap."""
+    done = preempted(replace(I386, generation="5.10"), "switch")
+    assert done.status.tolist()[2] == DIVERGED
+
+
 def test_holding_times_and_partners() -> None:
     done = replay(
         I386,

@@ -3,9 +3,9 @@
 Sources: arch/mips/include/asm/highmem.h (LAST_PKMAP, flushes), fixmap.h, pgtable-32.h (pool,
 arena), mach-generic/spaces.h, bmips-spaces.h, mach-tx49xx/spaces.h, mach-malta/spaces.h
 (segments, HIGHMEM_START); arch/mips/kernel/setup.c: bootmem_init (border); arch/mips/mm/init.c:
-paging_init (highmem dropped with aliasing caches); arch/mips/mm/tlb-r4k.c:
-local_flush_tlb_kernel_range; arch/mips/kernel/smp.c. Read in 6.1; not compared with a booted
-kernel.
+paging_init (zones; highmem dropped with aliasing caches); asm/dma.h (MAX_DMA_ADDRESS);
+arch/mips/mm/tlb-r4k.c: local_flush_tlb_kernel_range; arch/mips/kernel/smp.c. Read in 6.1,
+compared with a Malta board's.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from replay.machine.arches.common import (
     finish,
     frames,
     grown,
-    plain_zones,
     slots_of,
     usable_ram,
 )
-from replay.machine.model import Arch, GiB, KiB, Layout, MiB, Ranges, Region, align_down
+from replay.machine.model import Arch, GiB, KiB, Layout, MiB, Ranges, Region, Zone, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -40,6 +39,8 @@ FLUSH_CEILING: Final = 32
 """A range is flushed entry by entry up to half the TLB, an entry being two pages: 32 pages with
 the 32 entries of a MIPS32 core; CPUs with more entries have a higher one."""
 XPA: Final = 1 << 40
+DMA_END: Final = 16 * MiB
+NO_ISA: Final = frozenset({"SGI_IP22", "SGI_IP28"})
 
 CONFIG: Final = frozenset({"MIPS", "SMP", "HIGHMEM"})
 """What a usual kernel has, for machines without a configuration."""
@@ -71,7 +72,7 @@ def layout(machine: Machine) -> Layout:
         pkmap_slots=pool,
         kmap_top=top - FIX_KMAP_BEGIN * page,
         fixmap=(fix_start, top + page),
-        zones=plain_zones(low, high),
+        zones=_zones(low, high, page, config),
         regions=(Region("uncached", KSEG1, MAP_BASE, "the first 512 MiB, uncached"),),
         notes=notes,
     )
@@ -93,6 +94,17 @@ def _border(
         notes.append("This processor doesn't support highmem: its data cache has aliases")
         end = border
     return (0, low_end), (low_end, end)
+
+
+def _zones(
+    low: tuple[int, int], high: tuple[int, int], page: int, config: frozenset[str]
+) -> tuple[Zone, ...]:
+    """Zones: with CONFIG_ZONE_DMA the first 16 MiB are for ISA's DMA (none of them on SGI IP22)."""
+    border = low[0]
+    if "ZONE_DMA" in config and not config & NO_ISA:
+        border = min(low[1], DMA_END // page)
+    zones = Zone("DMA", low[0], border), Zone("Normal", border, low[1]), Zone("HighMem", *high)
+    return zones if border > low[0] else zones[1:]
 
 
 def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001
