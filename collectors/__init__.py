@@ -11,6 +11,7 @@ The way of a trace through the house::
     traceevent                   what both binary formats stand on
     table                        raw events to the event table: a call and its return are one row
     symbols                      names of addresses
+    compiled, compiling          how loops are compiled and kept, here and in replay
     build, lazy                  a capture in memory, through a file, or as a polars source
     events, capture              what comes out: the table's columns, and all that goes with it
     facts                        what the machine's own files say

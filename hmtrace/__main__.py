@@ -73,10 +73,8 @@ def _run() -> int:
     from collectors.errors import HmtraceError
     from hmtrace.cli import app
     from hmtrace.cli.output import ReaderGoneError
-    from hmtrace.compiled import use_cache_folder
 
     try:
-        use_cache_folder()
         app(prog_name="hmtrace")
     except HmtraceError as error:
         return _explain(error)

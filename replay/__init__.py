@@ -22,7 +22,7 @@ and over them::
     walk        a trace on its own machine, window by window
     measure     costs from the trace's own durations
     figures, outcome, observed           the numbers that every report shows
-    compiled    how the loops are compiled
+    compiled    how the loops are compiled (collectors.compiled)
 
 Adding an architecture is described in :mod:`replay.machine.arches`, a kernel generation in
 :mod:`replay.machine.generations`, a finding in :mod:`replay.rules.figures`.

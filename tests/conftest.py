@@ -1,12 +1,8 @@
-"""Before anything imports numba: its cache follows the source, as in the program."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
 from hypothesis import settings
-
-from hmtrace.compiled import use_cache_folder
-
-use_cache_folder()
 
 # `make test` answers the same today and tomorrow; new examples are looked for on purpose,
 # with `pytest --hypothesis-profile=random` (`make random`).

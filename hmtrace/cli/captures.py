@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ def read(path: str) -> Capture:
     """
     from collectors import open_capture
 
-    _warn_of_compiling()
+    _explain()
     with native_stderr_dropped(), ProgressBar("reading") as progress:
         return open_capture(path, progress=progress, counted=progress.count)
 
@@ -56,18 +55,17 @@ def convert_to_parquet(path: str, target: Path) -> Capture:
     """
     from collectors import write_parquet
 
-    _warn_of_compiling()
+    _explain()
     with native_stderr_dropped(), ProgressBar("converting") as progress:
         return write_parquet(path, target, progress=progress, counted=progress.count)
 
 
-def _warn_of_compiling() -> None:
-    from hmtrace.compiled import is_first_run
+def _explain() -> None:
+    from hmtrace.cli.compiling import explain_compiling
     from hmtrace.shrinking import explain_bus_errors
 
     explain_bus_errors()
-    if is_first_run() and "NUMBA_DISABLE_JIT" not in os.environ:
-        sys.stderr.write("hmtrace: compiling for this machine, once; this takes about a minute\n")
+    explain_compiling()
 
 
 def calibration_of(capture: Capture, machine: Machine) -> Calibration:

@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.5
 """Seconds of silence before a bar appears."""
+_bars: list[ProgressBar] = []
+"""Those of the work that is going on, the innermost last."""
+
+
+def line(words: str) -> None:
+    """Write lines to stderr, above the bar where there is one."""
+    if _bars:
+        _bars[-1].line(words)
+    else:
+        sys.stderr.write(words)
+
+
+def aside(words: str) -> None:
+    """Say in the bar, where there is one, what its work has to wait for; empty: for nothing."""
+    if _bars:
+        _bars[-1].aside(words)
 
 
 class ProgressBar:
@@ -31,6 +47,7 @@ class ProgressBar:
 
     def __init__(self, label: str) -> None:
         self._label = label
+        self._aside = ""
         self._done: tuple[int, int | None] = (0, None)
         self._events = 0
         self._began = time.monotonic()
@@ -48,6 +65,19 @@ class ProgressBar:
         """Say how many events there are so far."""
         self._events = events
 
+    def aside(self, words: str) -> None:
+        """Say what the work has to wait for, in place of its own name."""
+        self._aside = words
+        self._show()
+
+    def line(self, words: str) -> None:
+        """Write lines above the bar."""
+        with self._lock:
+            if self._bar is None:
+                sys.stderr.write(words)
+            else:
+                self._bar.console.print(words, end="", markup=False, highlight=False)
+
     def _show(self) -> None:
         if self._bar is not None and self._task is not None:
             done, total = self._done
@@ -56,7 +86,11 @@ class ProgressBar:
                 rate = self._events / max(time.monotonic() - self._began, 1e-3)
                 speed = f"{rate / 1e6:.1f} M events/s"
             self._bar.update(
-                self._task, completed=done, total=total, description=self._label, speed=speed
+                self._task,
+                completed=done,
+                total=total,
+                description=self._aside or self._label,
+                speed=speed,
             )
 
     def _open(self) -> None:
@@ -89,6 +123,7 @@ class ProgressBar:
         self._show()
 
     def __enter__(self) -> Self:
+        _bars.append(self)
         if sys.stderr.isatty():
             self._timer = threading.Timer(PATIENCE, self._open)
             self._timer.daemon = True
@@ -101,6 +136,7 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _bars.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         with self._lock:

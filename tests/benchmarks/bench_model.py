@@ -192,9 +192,6 @@ CASES = {
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and print a table."""
-    from hmtrace.compiled import use_cache_folder
-
-    use_cache_folder()
     del argv
     say = sys.stdout.write
     source = np.zeros(16 << 20, np.uint8)

@@ -133,9 +133,6 @@ def uncompiled(once: str, module: str) -> tuple[float, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and print a table."""
-    from hmtrace.compiled import use_cache_folder
-
-    use_cache_folder()
     del argv
     say = sys.stdout.write
     source = np.zeros(EVENTS * 4, np.int64)

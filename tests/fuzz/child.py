@@ -38,9 +38,6 @@ def main() -> None:
     faulthandler.enable(all_threads=True)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
-    from hmtrace.compiled import use_cache_folder
-
-    use_cache_folder()
     import polars  # noqa: F401
 
     root = Path(__file__).parents[2]

@@ -1,0 +1,173 @@
+"""Where compiled loops are kept: files in a folder that nobody else can write to.
+
+What is loaded from there is run, so only a folder of ours is used: no symbolic link, owned by this
+user, closed to others. Where there is none, or the disk is full, loops are compiled at every run.
+A file says by a checksum whether it is whole; one that is not counts as not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import re
+import stat
+import tempfile
+import time
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT = 256 << 20
+"""Bytes that the folder may hold; beyond it what was not used for longest goes."""
+_HEAD = b"hmtrace compiled loop 1\n"
+_FILE = re.compile(r"[\w.]+-[0-9a-f]{24}\.loop(\.\d+)?")
+_PAUSE = 0.02
+_PATIENCE = 120.0
+"""Seconds for which another process that compiles the same loop is waited for."""
+
+
+def load(name: str) -> bytes | None:
+    """What was kept under a name; None where it is missing or damaged."""
+    for folder in folders():
+        path = folder / f"{name}.loop"
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue
+        size = len(_HEAD) + hashlib.sha256().digest_size
+        if content[:size] == _HEAD + hashlib.sha256(content[size:]).digest():
+            _touch(path)
+            return content[size:]
+    return None
+
+
+def keep(name: str, content: bytes) -> bool:
+    """Keep something under a name, in the first folder that takes it; whether one did."""
+    for folder in folders():
+        path = folder / f"{name}.loop"
+        new = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            new.write_bytes(_HEAD + hashlib.sha256(content).digest() + content)
+            new.replace(path)
+        except OSError:
+            _remove(new)
+            continue
+        _make_room(folder)
+        return True
+    return False
+
+
+@contextmanager
+def claimed(name: str) -> Iterator[None]:
+    """Wait until no other process makes what is to be kept under a name; then look again.
+
+    Without a folder, or where it cannot lock, this does not wait.
+    """
+    file = _lock_file()
+    place = zlib.crc32(name.encode())
+    began = time.monotonic()
+    while file is not None and time.monotonic() - began < _PATIENCE:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except (BlockingIOError, PermissionError):
+            time.sleep(_PAUSE)
+        except OSError:
+            file = None
+        else:
+            break
+    try:
+        yield
+    finally:
+        if file is not None:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+
+@functools.cache
+def folders() -> tuple[Path, ...]:
+    """Folders to look into and to keep loops in, the best first; made where they are missing.
+
+    Normally ``~/.cache/hmtrace/loops`` (XDG_CACHE_HOME), and one under the folder of temporary
+    files for a home that cannot be written to. A user who sets NUMBA_CACHE_DIR gets that one.
+    """
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        folder = Path(chosen) / "hmtrace"
+        return (folder,) if _is_made(folder) else ()
+    bases = (cache_home() / "hmtrace", Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}")
+    return tuple(base / "loops" for base in bases if _is_ours(base) and _is_ours(base / "loops"))
+
+
+@functools.cache
+def _lock_file() -> int | None:
+    """Open for good: closing any descriptor of a file gives up all locks of the process on it."""
+    for folder in folders():
+        try:
+            return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            continue
+    return None
+
+
+def cache_home() -> Path:
+    """Folder for what may be made again: XDG_CACHE_HOME, ``~/.cache`` without it."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return home if home.is_absolute() else Path("~/.cache").expanduser()
+
+
+def _is_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder, made here if need be, is no link, ours, and closed to others' writing."""
+    if not _is_made(folder):
+        return False
+    seen = folder.lstat()
+    return (
+        stat.S_ISDIR(seen.st_mode)
+        and seen.st_uid == os.getuid()
+        and not seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what was not used for longest. Nothing but files with names as ours is touched."""
+    try:
+        with os.scandir(folder) as entries:
+            files = [
+                (entry.stat(follow_symlinks=False), entry.path)
+                for entry in entries
+                if _FILE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            ]
+    except OSError:
+        return
+    size = sum(seen.st_size for seen, _ in files)
+    for seen, path in sorted(files, key=lambda file: file[0].st_mtime):
+        if size <= LIMIT:
+            return
+        _remove(Path(path))
+        size -= seen.st_size
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _touch(path: Path) -> None:
+    try:
+        os.utime(path)
+    except OSError:
+        return

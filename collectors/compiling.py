@@ -1,0 +1,19 @@
+"""Who is told of the loops that are not kept yet, while they are compiled.
+
+Apart from :mod:`collectors.compiled`, as that imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+loops: set[str] = set()
+"""Full names of all loops of the modules that were imported so far."""
+ready: set[str] = set()
+"""Those that were loaded or compiled so far."""
+listeners: list[Callable[[str | None], None]] = []
+"""Called with the name of a loop that has to be compiled before the work goes on, here or in
+another process that has begun with it, and with None when it is there."""

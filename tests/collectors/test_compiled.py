@@ -1,0 +1,275 @@
+"""Loops are compiled once, kept where nobody else can write, and compiled anew where need be."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import types
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from collectors import compiling
+from collectors.compiled import loop, part, piece, store
+from collectors.compiled.digest import CodeDigest, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class Counts(NamedTuple):
+    """Named tuple of arrays, as the loops have them."""
+
+    seen: NDArray[np.int64]
+    left: NDArray[np.int32]
+
+
+STEP = 3
+
+
+@part
+def add(counts: Counts, place: int, number: int) -> int:
+    counts.seen[place] += number
+    return counts.seen[place] // 2
+
+
+@piece
+def twice(number: int) -> int:
+    return number * 2
+
+
+def walk(counts: Counts) -> int:
+    """A loop whose parts get an int32, a constant and an int64."""
+    total = 0
+    for i in range(counts.left.shape[0]):
+        total += add(counts, 0, counts.left[i]) + add(counts, 1, STEP) + twice(counts.left[i])
+    return total
+
+
+def counts() -> Counts:
+    return Counts(np.zeros(2, np.int64), np.array([5, 7, 11], np.int32))
+
+
+TOTAL = 2 + 1 + 10 + 6 + 3 + 14 + 11 + 4 + 22
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A user without compiled loops."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(store.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    for cached in (store.folders, store._lock_file):
+        cached.cache_clear()
+    yield tmp_path / "home" / "hmtrace"
+    monkeypatch.undo()
+    for cached in (store.folders, store._lock_file):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Names of the loops that were compiled."""
+    found: list[str | None] = []
+    monkeypatch.setattr(compiling, "listeners", [found.append])
+    return found
+
+
+NAME = f"{__name__}.walk"
+
+
+def files(base: Path) -> list[Path]:
+    return sorted((base / "loops").glob("*.loop"))
+
+
+def test_a_loop_is_compiled_once_and_loaded_then(home: Path, told: list[str | None]) -> None:
+    made: Any = loop(walk)
+    assert made(counts()) == TOTAL
+    assert made(counts()) == TOTAL
+    assert told == [NAME, None]
+    assert len(add.overloads) == 1  # for an int32, a constant, and an int64
+    assert len(files(home)) == 1
+    assert stat.S_IMODE((home / "loops").stat().st_mode) == 0o700
+    again: Any = loop(walk)
+    assert again(counts()) == TOTAL
+    assert told == [NAME, None]
+
+
+@pytest.mark.usefixtures("home")
+def test_python_may_call_parts(told: list[str | None]) -> None:
+    some = counts()
+    assert add(some, 1, 9) == 4
+    assert twice(21) == 42
+    assert some.seen.tolist() == [0, 9]
+    assert [name for name in told if name] == [f"{__name__}.add", f"{__name__}.twice"]
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "noise", "bit", "foreign"])
+def test_damaged_files_are_compiled_anew(home: Path, told: list[str | None], damage: str) -> None:
+    made: Any = loop(walk)
+    assert made(counts()) == TOTAL
+    (file,) = files(home)
+    whole = file.read_bytes()
+    if damage == "foreign":  # whole, but of another numba
+        store.keep(file.stem, b"no pickle of ours")
+    else:
+        middle = len(whole) // 2
+        flipped = bytes([whole[middle] ^ 1])
+        file.write_bytes(
+            {
+                "empty": b"",
+                "half": whole[:middle],
+                "noise": np.random.default_rng(1).bytes(5000),
+                "bit": whole[:middle] + flipped + whole[middle + 1 :],
+            }[damage]
+        )
+    again: Any = loop(walk)
+    assert again(counts()) == TOTAL
+    assert told == [NAME, None, NAME, None]
+    third: Any = loop(walk)
+    assert third(counts()) == TOTAL
+    assert len(told) == 4
+
+
+def test_a_full_disk_and_a_closed_home(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of temporary files takes what the first one does not; else nothing is kept."""
+    write = store.Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.is_relative_to(tmp_path / "home"):
+            write(path, content[:100])
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(store.Path, "write_bytes", full)
+    made: Any = loop(walk)
+    assert made(counts()) == TOTAL
+    assert [path.name for path in (home / "loops").iterdir()] == ["lock"]
+    assert len(files(tmp_path / "tmp" / f"hmtrace-{os.getuid()}")) == 1
+
+
+def test_without_any_folder_a_loop_still_runs(
+    home: Path, tmp_path: Path, told: list[str | None]
+) -> None:
+    home.parent.write_text("a file where the folder should be")
+    (tmp_path / "tmp").write_text("and here")
+    made: Any = loop(walk)
+    assert made(counts()) == TOTAL
+    assert store.folders() == ()
+    assert told == [NAME, None]
+
+
+def test_links_and_folders_of_others_are_not_used(home: Path, tmp_path: Path) -> None:
+    """Nor is anything behind them removed."""
+    victim = tmp_path / "victim"
+    (victim / "loops").mkdir(parents=True)
+    home.parent.mkdir()
+    home.symlink_to(victim)
+    base = tmp_path / "tmp" / f"hmtrace-{os.getuid()}"
+    base.mkdir(parents=True)
+    base.chmod(0o777)
+    assert store.folders() == ()
+    assert [path.name for path in victim.iterdir()] == ["loops"]
+    store.folders.cache_clear()
+    base.chmod(0o700)
+    assert store.folders() == (base / "loops",)
+
+
+def test_the_folder_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LIMIT", 5000)
+    names = [f"m.loop-{n:024x}" for n in range(6)]
+    for age, name in enumerate(names[:3]):
+        assert store.keep(name, bytes(1000))
+        os.utime(home / "loops" / f"{name}.loop", (age, age))
+    (home / "loops" / "notes").write_text("mine")
+    os.utime(home / "loops" / "notes", (0, 0))
+    assert store.load(names[0]) == bytes(1000)  # used: the second is now the oldest
+    for name in names[3:]:
+        assert store.keep(name, bytes(1000))
+    kept = {name for name in names if store.load(name)}
+    assert kept == {names[0], *names[3:]}
+    assert (home / "loops" / "notes").exists()
+
+
+def test_two_processes_share_the_work(home: Path) -> None:
+    """Each loop is compiled by one of them, while the other waits for it."""
+    code = (
+        "import collectors.compiling as c, sys\n"
+        "from collectors.compiled import _Loop\n"
+        "make = _Loop._make\n"
+        "def counted(self, *rest):\n"
+        "    print(self._full_name, flush=True)\n"
+        "    make(self, *rest)\n"
+        "_Loop._make = counted\n"
+        "from tests.collectors import test_compiled as t\n"
+        "assert t.loop(t.walk)(t.counts()) == t.TOTAL\n"
+    )
+    command = [sys.executable, "-c", code]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert "".join(said).split() == ["tests.collectors.test_compiled.walk"]
+    assert len(files(home)) == 1
+
+
+SOURCE = """
+import numpy as np
+from collectors.compiled import part
+SLOTS = 512
+TABLE = np.arange(4)
+def inner(x):
+    "What it is for."
+    return x + SLOTS
+step = part(inner)
+def run(x):
+    for i in range(3):
+        x += step(x) + TABLE[i]
+    return x
+def other(x):
+    return x
+"""
+
+
+def digest_of(source: str) -> str:
+    module = types.ModuleType("tests.invented")
+    exec(source, vars(module))
+    return CodeDigest().of(module.run)
+
+
+def test_what_a_loop_is_made_of_decides() -> None:
+    """Its own code, its parts and the constants of both; not comments, nor what it does not use."""
+    first = digest_of(SOURCE)
+    changed = {
+        digest_of(SOURCE.replace(*change))
+        for change in (
+            ("SLOTS = 512", "SLOTS = 1024"),
+            ("np.arange(4)", "np.arange(5)"),
+            ("return x + SLOTS", "return x - SLOTS"),
+            ("range(3)", "range(4)"),
+            ("part(inner)", "part(inner, inlined=True)"),
+        )
+    }
+    assert len(changed | {first}) == 6
+    for same in (
+        ("return x\ndef", "return x\n\n\n# a comment\ndef"),
+        ("What it is for.", "What it was for."),
+        ("def other(x):\n    return x", "def other(x):\n    return x + 1"),
+    ):
+        assert digest_of(SOURCE.replace(*same)) == first
+
+
+def test_fields_of_named_tuples_are_told_by_name() -> None:
+    from numba import typeof
+
+    other = NamedTuple("Counts", [("left", Any), ("seen", Any)])  # noqa: UP014
+    one, two = (describe([typeof(made(*counts()))]) for made in (Counts, other))
+    assert one == (f"{__name__}.Counts(seen: array(int64, 1d, C), left: array(int32, 1d, C))")
+    assert two != one
