@@ -310,7 +310,7 @@ def test_a_terminal_without_unicode_still_gets_a_report() -> None:
 
 
 def test_layout_document() -> None:
-    document = json.loads(run("layout", "--pae", "--ram", "4G", "--format", "json").output)
+    document = json.loads(run("layout", "--pae", "--ram", "4G", "--format", "json").stdout)
     assert document["schema"] == "hmtrace/layout/1"
     machine = document["machine"]
     assert machine["page_offset"] == 0xC000_0000
@@ -325,7 +325,7 @@ def test_layout_document() -> None:
 
 
 def test_info_document(trace: Path) -> None:
-    document = json.loads(run("info", trace, "--format", "json").output)
+    document = json.loads(run("info", trace, "--format", "json").stdout)
     assert document["schema"] == "hmtrace/info/1"
     assert document["source"]["format"] == "ftrace-text"
     assert len(document["source"]["sha256"]) == 64
@@ -382,7 +382,7 @@ def check_outcome(document: dict[str, Any]) -> None:
 
 
 def test_report_document(trace: Path, replayed: SimpleNamespace) -> None:
-    document = json.loads(run("report", trace, "--format", "json").output)
+    document = json.loads(run("report", trace, "--format", "json").stdout)
     assert document["schema"] == "hmtrace/report/1"
     check_outcome(document)
     assert document["pool"]["used"]["bin_ns"] == 100_000_000
@@ -398,7 +398,7 @@ def test_report_table(trace: Path, replayed: SimpleNamespace) -> None:
 def test_replay_document_and_options(trace: Path, replayed: SimpleNamespace) -> None:
     options = ("--split", "2g", "--ram", "2G", "--pkmap", "128", "--vmalloc", "256M", "--cpus", "4")
     result = run("replay", trace, *options, "--timing", "fixed", "--format", "json")
-    document = json.loads(result.output)
+    document = json.loads(result.stdout)
     assert document["schema"] == "hmtrace/replay/1"
     check_outcome(document)
     check_outcome(document["baseline"])
@@ -446,14 +446,14 @@ def test_validate_threshold(trace: Path, replayed: SimpleNamespace) -> None:
 
 
 def test_the_whole_way_without_any_file_of_the_machine(trace: Path) -> None:
-    document = json.loads(run("report", trace, "--format", "json").output)
+    document = json.loads(run("report", trace, "--format", "json").stdout)
     check_outcome(document)
     assert (document["pool"]["maps"], document["pool"]["unmaps"]) == (2, 1)
     assert document["pool"]["still_used"] == 1
     assert document["findings"]
     assert any("no file" in words for words in document["assumptions"])
     assert json.loads(run("validate", trace, "--format", "json").stdout)["captures"]
-    check_outcome(json.loads(run("replay", trace, "--cpus", "4", "--format", "json").output))
+    check_outcome(json.loads(run("replay", trace, "--cpus", "4", "--format", "json").stdout))
     for command in ("report", "validate"):
         assert run(command, trace).exit_code == 0
 
