@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import polars as pl
 
@@ -17,12 +17,13 @@ from collectors.table.seen import Seen
 from collectors.table.tabulate import HOLD, WAIT, Known, Tabulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from collectors.capture import Marker
     from collectors.facts import Facts
     from collectors.input.source import Source
     from collectors.reading import Format, Reading
+    from collectors.snapshot import FactName, Snapshot
     from collectors.symbols.table import Symbols
     from collectors.table.part import Part
     from collectors.table.writer import PartWriter
@@ -220,7 +221,7 @@ def _tabulator(
     def symbols() -> Symbols | None:
         return own() or Symbols.from_kallsyms(source.read_meta("kallsyms") or b"") or None
 
-    page_map = page_map_of(source.facts.values())
+    page_map = page_map_of(source.facts.snapshot())
     return Tabulator(
         symbols=symbols,
         page_map=page_map,
@@ -242,7 +243,7 @@ def _capture(
     spooled: bool = False,
 ) -> Capture:
     """Put a reading, its table and the machine's facts together."""
-    told: dict[str, Fact] = {}
+    told: dict[FactName, Fact] = {}
     if reading.release:
         told["release"] = Fact(reading.release, source.trace, "header of the trace")
     if reading.cpus:
@@ -258,7 +259,7 @@ def _capture(
         origin=Origin(source.path, source.trace, reading.format, len(source.data)),
         events=events,
         raw_events=reading.raw.counts,
-        clock=reading.clock or source.facts.get("clock", "unknown"),
+        clock=reading.clock or source.facts.snapshot().clock or "unknown",
         clock_is_ns=reading.clock_is_ns,
         span_ns=reading.span_ns,
         facts=source.facts.with_facts(told),
@@ -275,8 +276,9 @@ def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:
     They are of this trace where the buffers held as many events as it has: then nothing was read
     or written in between.
     """
+    told = facts.snapshot()
     entries, overrun, dropped = (
-        sum(facts.get(name, {}).values()) for name in ("buffer_entries", "overrun", "dropped")
+        sum(found.values()) for found in (told.buffer_entries, told.overrun, told.dropped)
     )
     events = sum(reading.raw.counts.values())
     if not overrun + dropped:
@@ -300,13 +302,13 @@ def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:
     return notes
 
 
-def page_map_of(values: Mapping[str, Any]) -> PageMap | None:
+def page_map_of(told: Snapshot) -> PageMap | None:
     """How pages and frames go together by the machine's own account (mem_map).
 
     A trace's own pairs go before it; kernels up to 5.10, whose kmap_atomic() shows no frame,
     have nothing else.
     """
-    mem_map, size = values.get("mem_map"), values.get("page_struct")
+    mem_map, size = told.mem_map, told.page_struct
     if not mem_map or not size:
         return None
-    return PageMap(mem_map - values.get("phys_pfn_offset", 0) * size, size)
+    return PageMap(mem_map - (told.phys_pfn_offset or 0) * size, size)

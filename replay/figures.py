@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replay.cost.account import Work, cost_of
 from replay.machine.generations import GENERATIONS
@@ -12,8 +12,7 @@ from replay.outcome import Outcome
 from replay.rules.figures import findings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collectors.snapshot import Snapshot
     from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
@@ -63,7 +62,7 @@ def outcome_from(
     figures: Figures,
     machine: Machine,
     layout: Layout,
-    values: Mapping[str, Any],
+    values: Snapshot,
     lost: Loss | None,
     *,
     clock_is_ns: bool,
@@ -124,7 +123,7 @@ def common_caveats(
     survey: Survey,
     initial_state: str,
     beyond: int,
-    values: Mapping[str, Any],
+    values: Snapshot,
     lost: Loss | None,
     *,
     clock_is_ns: bool,

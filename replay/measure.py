@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from collectors.errors import HmtraceError
 from collectors.events import require_events
+from collectors.snapshot import Snapshot
 from replay.cost.calibrate import calibrate
 from replay.cost.times import EventTimes, PoolTimes
 from replay.machine.layout import layout_of
@@ -17,7 +18,7 @@ from replay.trace.windows import WINDOW_ROWS, windows
 from replay.walk import PoolPart, without_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import polars as pl
 
@@ -34,7 +35,7 @@ def measure(
     events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     lost: Loss | None = None,
     clock_is_ns: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -61,7 +62,7 @@ def measure(
         hint = "capture with  echo local > trace_clock  or another clock of nanoseconds"
         raise HmtraceError(msg, hint=hint, exit_code=2)
     require_events(events)
-    values = values or {}
+    values = values or Snapshot()
     shown = layout_of(machine)
     table = narrow_events(events, shown).lazy()
     layout, state = narrowed(shown), state_from(values)

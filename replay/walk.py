@@ -9,9 +9,10 @@ sites) and with what is under way, not with the trace.
 from __future__ import annotations
 
 from dataclasses import replace as _replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from collectors.events import require_events
+from collectors.snapshot import Snapshot
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
@@ -28,7 +29,7 @@ from replay.trace.sanitise import narrow_events, narrowed
 from replay.trace.windows import WINDOW_ROWS, windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     import polars as pl
@@ -52,7 +53,7 @@ def replay(
     events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     lost: Loss | None = None,
     clock_is_ns: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -86,7 +87,7 @@ def replay(
     HmtraceError
         If `events` is no event table, or not in order.
     """
-    captured = Captured(events, machine, values or {}, lost)
+    captured = Captured(events, machine, values or Snapshot(), lost)
     pool = PoolPart(captured.layout, captured.found, captured.state, captured.losses)
     rest = captured.rest
     observed = ObservedTally(clock_is_ns=clock_is_ns)
@@ -127,7 +128,7 @@ class Captured:
         self,
         events: pl.LazyFrame | pl.DataFrame,
         machine: Machine,
-        values: Mapping[str, Any],
+        values: Snapshot,
         lost: Loss | None,
     ) -> None:
         require_events(events)
@@ -281,7 +282,7 @@ class Rest:
     """Everything but the pool."""
 
     def __init__(
-        self, layout: Layout, found: Survey, values: Mapping[str, Any], losses: tuple[int, ...]
+        self, layout: Layout, found: Survey, values: Snapshot, losses: tuple[int, ...]
     ) -> None:
         self._layout = layout
         self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)

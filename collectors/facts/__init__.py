@@ -1,91 +1,8 @@
 """What a machine says about itself: configuration, memory map, zones, processors, boot log.
 
 Each module here reads one kind of file; none raises for a damaged one, which leaves a note
-instead. Values by name:
-
-==================  =============================================================  ============
-name                value                                                          from
-==================  =============================================================  ============
-release             ``uname -r``                                                   version
-arch                ``i386``, ``arm``, … : see :mod:`collectors.facts.arches`      config
-pae                 bool: PAE (i386), LPAE (ARM), PAE40, XPA, PHYS_64BIT           config
-highmem_enabled     bool: CONFIG_HIGHMEM                                           config
-config              dict: CONFIG_* that matter, without the prefix, to value       config
-config_version      version in the configuration's header                          config
-split               ``3g``, ``3g_opt``, ``2g``, ``2g_opt``, ``1g``; ``2.5g``       config
-                    (csky), ``128m``, ``256m``, ``512m`` (xtensa)
-page_size           bytes                                                          config
-lowmem_limit        bytes: CONFIG_LOWMEM_SIZE                                      config
-phys_offset         address: CONFIG_KSEG_PADDR (xtensa)                            config
-page_offset         address: PAGE_OFFSET                                           config
-nr_cpus             CONFIG_NR_CPUS                                                 config
-nr_cpu_ids          CPUs that the kernel made room for                             dmesg
-page_struct         bytes: sizeof(struct page)                                     config
-smp                 bool: SMP kernel                                               version
-cpus                CPUs online when cpuinfo was read                              cpuinfo
-cpus_booted         CPUs brought up at boot                                        dmesg
-cpu_model           str                                                            cpuinfo
-cpu_flags           frozenset of str                                               cpuinfo
-cpu_family          ``x86``, ``arm``, or the architecture's name                   cpuinfo
-arm_cpu             (implementer, part, variant, revision)                         cpuinfo
-arm_cache           kind of the caches, in words                                   dmesg
-board               DMI or device tree name                                        dmesg
-ram                 tuple of (first byte, byte after the last), ascending          iomem, dmesg
-pci_hole            address: first PCI window above RAM                            iomem
-zones               tuple of :class:`Zone` (populated ones)                        zoneinfo
-zone_ranges         tuple of (name, first pfn, pfn after the last)                 dmesg
-lowmem_end_pfn      pfn: the observed border                                       zoneinfo
-max_pfn             pfn after the last                                             zoneinfo
-max_arch_pfn        pfn that the kernel can use at most                            dmesg
-low_ram_end         physical address: i386 "low ram: 0 - X"                        dmesg
-highmem_mib         MiB, "MB HIGHMEM available"                                    dmesg
-lowmem_mib          MiB, "MB LOWMEM available"                                     dmesg
-high_pfns           (first, after the last) of HighMem                             dmesg
-highmem_complaints  what the kernel said of highmem= or of RAM left out            dmesg
-lowmem_bytes        bytes that the allocator manages in lowmem                     meminfo
-highmem_bytes       bytes that the allocator manages in highmem                    meminfo
-mem_total           bytes                                                          meminfo
-cma_total           bytes                                                          meminfo
-vmalloc_total       bytes: VMALLOC_END - VMALLOC_START                             meminfo
-vmalloc_used        bytes                                                          meminfo
-vmalloc_start       address                                                        pkmap.start
-vmalloc_end         address                                                        pkmap.start
-high_memory         address                                                        pkmap.start
-freed_late          bytes given to the allocator after the watermarks were made    dmesg
-layout_block        dict: name to (start, end), of kernels that print it           dmesg
-cmdline             str                                                            cmdline
-vmalloc             bytes of ``vmalloc=`` (ARC: CONFIG_ARC_KVADDR_SIZE)            cmdline
-highmem_opt         bytes of ``highmem=``                                          cmdline
-mem_opt             bytes of ``mem=``                                              cmdline
-reservetop          bytes of ``reservetop=``                                       cmdline
-cpus_opt            ``maxcpus=`` or ``nr_cpus=``                                   cmdline
-nokaslr             True where given                                               cmdline
-phys_pfn_offset     pfn of the first RAM (ARM)                                     iomem
-areas               tuple of :class:`Area`, in the file's order                    vmallocinfo
-pool_state          (last_pkmap_nr, tuple of (slot, count, pfn or None))           pkmap.start
-pool_pages          dict: slot to address of struct page                           state.json
-pkmap_slots         LAST_PKMAP                                                     pkmap.start
-kernel_words        dict: address to value                                         pkmap.start
-mem_map             address of the first struct page (a guess, see its detail)     pkmap.start
-arena_state         trees of free, busy and lazily freed areas                     state.json
-probes              tuple of :class:`Probe`                                        kprobe_events
-probe_hits          dict: event to number                                          kprobe_profile
-probe_misses        dict: event to number (only those that missed)                 kprobe_profile
-buffer_entries      dict: CPU to number of events                                  stats
-overrun             dict: CPU to number of overwritten events                      stats
-dropped             dict: CPU to number of refused events                          stats
-clock               trace clock                                                    trace_clock
-vmap_failures       number of lines in the log                                     dmesg
-kmap_warnings       number of lines in the log                                     dmesg
-seen_pool           (lowest, highest) address that kmap() returned                 the trace
-seen_local          tuple of (CPU, highest address of kmap_local there)            the trace
-seen_ranges         tuple of (start, end) that areas were asked from               the trace
-seen_flushes        tuple of (start, end) of ranged flushes                        the trace
-seen_pfns           (lowest, highest) frame that was mapped                        the trace
-seen_direct         (pfn, address) of the lowest address that kmap_local gave      the trace
-seen_atomic         True where the kernel has kmap_atomic() of its own             the trace
-seen_kmap_local     True where the kernel has kmap_local                           the trace
-==================  =============================================================  ============
+instead. What there is to know is a :class:`collectors.snapshot.Snapshot`; a :class:`Fact` has
+where it was said, too.
 """
 
 from __future__ import annotations
@@ -107,7 +24,7 @@ from collectors.facts import (
     zoneinfo,
 )
 from collectors.facts.combine import combine
-from collectors.facts.model import Area, Fact, Facts, Probe, Sheet, Zone
+from collectors.facts.model import Fact, Facts, Sheet
 from collectors.facts.reading import read_text
 
 if TYPE_CHECKING:
@@ -116,7 +33,7 @@ if TYPE_CHECKING:
 
     from collectors.facts.reading import Content
 
-__all__ = ["Area", "Fact", "Facts", "Probe", "Zone", "read_facts", "read_folder"]
+__all__ = ["Fact", "Facts", "read_facts", "read_folder"]
 
 PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "config": config.parse,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
+    from collectors.snapshot import FactName
 
 _CPU = re.compile(r"^(?:==|#|CPU:?)\s*\S*?(\d{1,4})\s*:?\s*$")
 _FIELD = re.compile(r"^(entries|overrun|commit overrun|dropped events): (\d{1,19})$")
@@ -31,7 +32,11 @@ def parse_stats(text: str, sheet: Sheet) -> None:
             else:
                 have = by_field[field].get(cpu, 0)
                 by_field[field][cpu] = have + number
-    names = {"entries": "buffer_entries", "overrun": "overrun", "dropped events": "dropped"}
+    names: dict[str, FactName] = {
+        "entries": "buffer_entries",
+        "overrun": "overrun",
+        "dropped events": "dropped",
+    }
     for field, values in by_field.items():
         if values:
             sheet.add(names[field], values, detail=f"{sum(values.values())} {field}")

@@ -8,8 +8,9 @@ from collectors.facts.numbers import memparse
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
+    from collectors.snapshot import FactName
 
-SIZES: Final = {
+SIZES: Final[dict[str, FactName]] = {
     "vmalloc": "vmalloc",
     "highmem": "highmem_opt",
     "mem": "mem_opt",
@@ -35,7 +36,7 @@ def parse(text: str, sheet: Sheet) -> None:
         sheet.note("empty")
         return
     sheet.add("cmdline", line, line=1)
-    found: dict[str, tuple[int, str]] = {}
+    found: dict[FactName, tuple[int, str]] = {}
     for word in line.split():
         if word == "--":  # what follows is for init
             break

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from collectors.facts.model import Sheet
+    from collectors.snapshot import FactName
 
-ORDER: Final[dict[str, tuple[str, ...]]] = {
+ORDER: Final[dict[FactName, tuple[str, ...]]] = {
     # mem= and vmalloc= as the kernel got them; iomem knows RAM better than the early ranges,
     # which have whole pages only
     "ram": ("iomem", "dmesg"),
@@ -22,7 +23,7 @@ ORDER: Final[dict[str, tuple[str, ...]]] = {
 }
 """Whom to believe first, where it is not the order in which the files are read."""
 
-QUIET: Final = frozenset({"ram", "pool_state", "cmdline", "cpus", "clock"})
+QUIET: Final[frozenset[FactName]] = frozenset({"ram", "pool_state", "cmdline", "cpus", "clock"})
 """Facts whose sources may differ without a contradiction (rounding, other moment, spacing)."""
 
 
@@ -39,14 +40,14 @@ def combine(sheets: Iterable[Sheet]) -> Facts:
     Facts
         With derived facts, contradictions and the files' notes.
     """
-    by_name: dict[str, list[tuple[str, Fact]]] = {}
+    by_name: dict[FactName, list[tuple[str, Fact]]] = {}
     notes: list[str] = []
     for sheet in sheets:
         notes += sheet.notes
         kind = sheet.source.rsplit("/", 1)[-1]
         for name, fact in sheet.facts.items():
             by_name.setdefault(name, []).append((kind, fact))
-    facts: dict[str, Fact] = {}
+    facts: dict[FactName, Fact] = {}
     contradictions: list[str] = []
     for name, said in by_name.items():
         order = ORDER.get(name, ())
@@ -68,10 +69,10 @@ def _rank(kind: str, order: tuple[str, ...]) -> int:
     return next((i for i, name in enumerate(order) if kind.startswith(name)), len(order))
 
 
-def _derive(facts: dict[str, Fact]) -> None:
+def _derive(facts: dict[FactName, Fact]) -> None:
     """Facts that follow from others, where no file gave them."""
 
-    def derive(name: str, value: object, source: str, detail: str = "") -> None:
+    def derive(name: FactName, value: object, source: str, detail: str = "") -> None:
         facts.setdefault(name, Fact(value, source, detail))
 
     if "machine_arch" in facts:
@@ -97,23 +98,24 @@ def _derive(facts: dict[str, Fact]) -> None:
     _derive_mem_map(facts)
 
 
-def _scale_frames(facts: dict[str, Fact]) -> None:
+def _scale_frames(facts: dict[FactName, Fact]) -> None:
     """The boot log has addresses, which its reader turned into frames of 4 KiB: scale those."""
     page = facts.get("page_size")
     if page is None or page.value == 4096:
         return
     times = page.value // 4096
-    for name in ("lowmem_end_pfn", "max_pfn"):
+    frames: tuple[FactName, ...] = ("lowmem_end_pfn", "max_pfn")
+    for name in frames:
         fact = facts.get(name)
         if fact is not None and fact.source.startswith("dmesg"):
             facts[name] = Fact(fact.value // times, fact.source, fact.detail)
     ranges = facts.get("zone_ranges")
     if ranges is not None:
-        scaled = tuple((name, a // times, b // times) for name, a, b in ranges.value)
+        scaled = tuple((zone, a // times, b // times) for zone, a, b in ranges.value)
         facts["zone_ranges"] = Fact(scaled, ranges.source, ranges.detail)
 
 
-def _derive_pae(facts: dict[str, Fact]) -> None:
+def _derive_pae(facts: dict[FactName, Fact]) -> None:
     """PAE without a configuration: what the boot log or the pool's size give away."""
     if "pae" in facts:
         return
@@ -126,7 +128,7 @@ def _derive_pae(facts: dict[str, Fact]) -> None:
         facts["pae"] = Fact(value=True, source=release.source, detail="guess by the kernel's name")
 
 
-def _derive_mem_map(facts: dict[str, Fact]) -> None:
+def _derive_mem_map(facts: dict[FactName, Fact]) -> None:
     """mem_map, where exactly one of the words that were read can be it.
 
     mm/page_alloc.c: alloc_node_mem_map takes it from lowmem, so it must end below high_memory.
@@ -142,11 +144,11 @@ def _derive_mem_map(facts: dict[str, Fact]) -> None:
         facts.setdefault("mem_map", Fact(fitting[0], words.source, detail))
 
 
-def _contradictions(facts: Mapping[str, Fact]) -> list[str]:
+def _contradictions(facts: Mapping[FactName, Fact]) -> list[str]:
     """Facts of different names that cannot both hold."""
     out: list[str] = []
 
-    def pair(a: str, b: str) -> tuple[Fact, Fact] | None:
+    def pair(a: FactName, b: FactName) -> tuple[Fact, Fact] | None:
         return (facts[a], facts[b]) if a in facts and b in facts else None
 
     if (both := pair("cpus", "nr_cpus")) and both[0].value > both[1].value:

@@ -9,6 +9,7 @@ from collectors.facts.arches import ARCHES, of_config
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
+    from collectors.snapshot import FactName
 
 _OPTION = re.compile(r"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
 _OFF = re.compile(r"^# CONFIG_(\w+) is not set$", re.MULTILINE)
@@ -70,7 +71,7 @@ def parse(text: str, sheet: Sheet) -> None:
         sheet.note("holds no CONFIG_ line")
         return
 
-    def add(name: str, value: object, option: str | None, detail: str = "") -> None:
+    def add(name: FactName, value: object, option: str | None, detail: str = "") -> None:
         line = text.count("\n", 0, at[option]) + 1 if option in at else None
         if option is not None and not detail:
             detail = f"CONFIG_{option}={config[option]}" if option in config else f"no {option}"
@@ -87,16 +88,17 @@ def parse(text: str, sheet: Sheet) -> None:
     for option, split in _SPLITS.items():
         if config.get(option) == "y":
             add("split", split, option)
-    for option in ("PAGE_OFFSET", "NR_CPUS"):
-        if (value := _number(config.get(option))) is not None:
-            add(option.lower(), value, option)
+    if (offset := _number(config.get("PAGE_OFFSET"))) is not None:
+        add("page_offset", offset, "PAGE_OFFSET")
+    if (count := _number(config.get("NR_CPUS"))) is not None:
+        add("nr_cpus", count, "NR_CPUS")
     if config.get("SMP") != "y":
         add("nr_cpus", 1, "SMP")
     add("highmem_enabled", config.get("HIGHMEM") == "y", "HIGHMEM")
     for option, setting in config.items():
         if setting == "y" and (kib := _PAGE_SIZE.fullmatch(option)):
             add("page_size", int(kib[1]) << 10, option)
-    sizes = {"lowmem_limit": "LOWMEM_SIZE", "phys_offset": "KSEG_PADDR"}
+    sizes: dict[FactName, str] = {"lowmem_limit": "LOWMEM_SIZE", "phys_offset": "KSEG_PADDR"}
     for name, option in sizes.items():
         if (size := _number(config.get(option))) is not None:
             add(name, size, option)

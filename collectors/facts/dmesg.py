@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collectors.facts.model import Sheet
+    from collectors.snapshot import FactName
 
 # "[    0.000000] ", "<6>[ 0.0] " and "[    0.000000][    T0] "
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
@@ -22,7 +23,7 @@ _BLOCK = re.compile(r"^ +\.?(\w[\w ]*?) *: 0x([0-9a-f]{8}) - 0x([0-9a-f]{8})\b")
 _POWERPC = re.compile(r"^ +\* 0x([0-9a-f]{8})\.\.0x([0-9a-f]{8}) +: (fixmap|highmem PTEs)")
 _MAX_LINES: Final = 100_000
 
-_SIMPLE: Final[tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], object]], ...]] = (
+_SIMPLE: Final[tuple[tuple[FactName, re.Pattern[str], Callable[[re.Match[str]], object]], ...]] = (
     ("release", re.compile(r"^Linux version (\S{1,80})"), lambda m: m[1]),
     ("nr_cpus", re.compile(r"\bNR_CPUS:(\d{1,5})\b"), lambda m: int(m[1])),
     ("nr_cpus", re.compile(r"restricting CPUs from NR_CPUS=(\d{1,5}) "), lambda m: int(m[1])),
@@ -53,7 +54,7 @@ _FREED = re.compile(r"^Freeing (initrd|unused kernel[\w ()/-]{0,40}) memory: (\d
 
 # arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init
 _COMPLAINT = re.compile(r"highmem size specified|[Oo]nly \d+[MG]B will be used|trimmed")
-_TROUBLE: Final = (
+_TROUBLE: Final[tuple[tuple[FactName, re.Pattern[str]], ...]] = (
     ("vmap_failures", re.compile(r"vmap allocation for size|vmalloc_node_range for size")),
     ("kmap_warnings", re.compile(r"kernel BUG at mm/highmem\.c|WARNING: .*mm/highmem\.c")),
 )
@@ -73,7 +74,7 @@ def parse(text: str, sheet: Sheet) -> None:
     nodes: list[tuple[int, int]] = []
     block: dict[str, tuple[int, int]] = {}
     complaints: list[str] = []
-    trouble: dict[str, int] = {}
+    trouble: dict[FactName, int] = {}
     in_block = False
     freed = zone_line = 0
     for number, raw in enumerate(text.split("\n", _MAX_LINES)[:_MAX_LINES], 1):
@@ -94,8 +95,8 @@ def parse(text: str, sheet: Sheet) -> None:
         elif in_block and (match := _BLOCK.match(line)):
             block.setdefault(match[1].strip(), (int(match[2], 16), int(match[3], 16)))
         elif in_block and (match := _POWERPC.match(line)):
-            name = {"highmem PTEs": "pkmap"}.get(match[3], match[3])
-            block.setdefault(name, (int(match[1], 16), int(match[2], 16)))
+            what = {"highmem PTEs": "pkmap"}.get(match[3], match[3])
+            block.setdefault(what, (int(match[1], 16), int(match[2], 16)))
         elif _COMPLAINT.search(line):
             complaints.append(line.strip()[:200])
         for name, pattern in _TROUBLE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from collectors.facts.model import Probe
+from collectors.snapshot import Probe
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
+    from collectors.snapshot import FactName
 
 _LINE = re.compile(r"^(\w+):\s+(\d{1,15}) kB$")
-FIELDS: Final = {
+FIELDS: Final[dict[str, FactName]] = {
     "MemTotal": "mem_total",
     "HighTotal": "highmem_bytes",
     "LowTotal": "lowmem_bytes",

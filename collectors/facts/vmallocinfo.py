@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from collectors.facts.model import Area
+from collectors.snapshot import Area
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
@@ -18,7 +18,7 @@ KINDS: Final = ("ioremap", "vmalloc", "vmap", "user", "dma-coherent", "vm_map_ra
 def parse(text: str, sheet: Sheet) -> None:
     """Write down the areas.
 
-    Facts: areas (tuple of :class:`collectors.facts.model.Area` in the file's order, which for
+    Facts: areas (tuple of :class:`collectors.snapshot.Area` in the file's order, which for
     ``unpurged`` areas is the order of the kernel's lazy list).
 
     Addresses that are hashed (kernel.kptr_restrict 0: the end minus the start is not the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from collectors.capture import LostInterval, Marker
 from collectors.errors import HmtraceError
@@ -14,8 +14,6 @@ from collectors.parquet.shapes import RECORDS, fact_fits, fits
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
-
-_NAMES_OF_RECORDS: Final = {kind.__name__: kind for kind in RECORDS}
 
 
 def encode(capture: Capture, rows: int) -> str:
@@ -169,7 +167,7 @@ def _packed(value: Any) -> Any:
     name = type(value).__name__
     if isinstance(value, frozenset):
         value = sorted(value)
-    elif name not in _NAMES_OF_RECORDS and type(value) is not tuple:
+    elif name not in RECORDS and type(value) is not tuple:
         msg = f"a fact of type {name} cannot be written down"
         raise TypeError(msg)
     return {name: [_packed(part) for part in value]}
@@ -185,9 +183,9 @@ def _unpacked(value: Any) -> Any:
     parts = [_unpacked(part) for part in _is(packed, list)]
     if name == "dict":
         return {key: part for key, part in parts}  # noqa: C416 - checks that they are pairs
-    if name in _NAMES_OF_RECORDS:
-        kind = _NAMES_OF_RECORDS[name]
-        if not fits(tuple(parts), RECORDS[kind]):
+    if name in RECORDS:
+        kind, of_parts = RECORDS[name]
+        if not fits(tuple(parts), of_parts):
             msg = f"{str(parts)[:40]!r} is no {name}"
             raise TypeError(msg)
         return kind(*parts)

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from collectors.snapshot import FactName
     from collectors.table.part import Part
 
 MOST: Final = 16
 """Distinct ranges that are kept, the most frequent first."""
 
 _RANGES_KEPT: Final = 1 << 18
-_RANGES: Final = {"seen_ranges": ["area_alloc", "vmalloc"], "seen_flushes": ["flush_range"]}
+_RANGES: Final[dict[FactName, list[str]]] = {
+    "seen_ranges": ["area_alloc", "vmalloc"],
+    "seen_flushes": ["flush_range"],
+}
 """Facts that are ranges, and the operations whose `start` and `end` they come from."""
 _KMAP_LOCAL: Final = {"__kmap_local_page_prot", "__kmap_local_pfn_prot"}
 _ERRORS: Final = 0xFFFF_F000
@@ -96,7 +100,7 @@ class Seen:
         if len(rows):
             counter.add(start.values[rows], end.values[rows])
 
-    def facts(self, source: str, raw_events: Iterable[str] = ()) -> dict[str, Fact]:
+    def facts(self, source: str, raw_events: Iterable[str] = ()) -> dict[FactName, Fact]:
         """Write down what was seen.
 
         Parameters
@@ -111,7 +115,7 @@ class Seen:
         dict
             Fact name to fact, for ``Facts.with_facts``; nothing for what does not occur.
         """
-        found: dict[str, Any] = {
+        found: dict[FactName, Any] = {
             "seen_pool": self._pool.both(),
             "seen_local": tuple(sorted(self._local.items())),
             "seen_direct": None if self._lowest is None else self._lowest[::-1],

@@ -124,7 +124,7 @@ class Addresses:
         """Functions that kprobe_events gives to events of a name."""
         if self._probes is None:
             self._probes = {}
-            for probe in self._source.facts.get("probes", ()):
+            for probe in self._source.facts.snapshot().probes:
                 try:
                     function = function_of(probe.symbol.rpartition(":")[2])
                 except ValueError:

@@ -36,7 +36,7 @@ def overwritten(header: Header, source: Source) -> NDArray[np.void]:
     number = (header.written or 0) - (header.in_buffer or 0)
     if number <= 0:
         return np.zeros(0, RAW_DTYPE)
-    by_cpu = {c: n for c, n in source.facts.get("overrun", {}).items() if n}
+    by_cpu = {c: n for c, n in source.facts.snapshot().overrun.items() if n}
     if sum(by_cpu.values()) != number:
         by_cpu = {UNKNOWN_CPU: number}
     front = np.zeros(len(by_cpu), RAW_DTYPE)

@@ -168,7 +168,7 @@ def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> 
 
 def _clock(source: Source, header: Header, stats: NDArray[np.int64]) -> tuple[str, bool, list[str]]:
     """Clock's name from the file beside the trace, and whether the stamps are nanoseconds."""
-    clock = str(source.facts.get("clock", ""))
+    clock = source.facts.snapshot().clock or ""
     untimed = header.untimed
     if untimed:
         return clock or "unknown", False, [untimed]

@@ -76,7 +76,7 @@ def calibration_of(capture: Capture, machine: Machine) -> Calibration:
         return measure(
             capture.events,
             machine,
-            values=capture.facts.values(),
+            values=capture.facts.snapshot(),
             lost=capture.lost,
             clock_is_ns=capture.clock_is_ns,
             progress=progress,

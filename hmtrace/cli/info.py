@@ -54,7 +54,7 @@ def info(
         return
     target.table(
         *title_lines("info", source),
-        *facts_section(opened.facts.facts),
+        *facts_section(opened.facts),
         *contents_sections(contents, opened.raw_events, clock_is_ns=opened.clock_is_ns),
         *caveats_section((*source.notes, *remarks)),
         "",
@@ -69,7 +69,7 @@ def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
     from replay.machine.from_facts import machine_from
 
     try:
-        machine, assumptions = machine_from(capture.facts.values())
+        machine, assumptions = machine_from(capture.facts.snapshot())
         return machine_document(machine, layout.layout_of(machine)), tuple(assumptions)
     except HmtraceError as error:
         return {}, (f"no layout: {error.message}",)

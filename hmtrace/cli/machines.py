@@ -57,7 +57,7 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
     from replay.machine.costs import Costs
     from replay.machine.from_facts import machine_from
 
-    machine, assumptions = machine_from(capture.facts.values())
+    machine, assumptions = machine_from(capture.facts.snapshot())
     if costs is not None:
         machine = dataclasses.replace(machine, costs=Costs.load(costs))
     return machine, tuple(assumptions)
@@ -135,6 +135,7 @@ def target_machine(
 
 def _distribution_machine(arch: str, source: str | None) -> Machine:
     """Machine with the distribution kernels' configuration and 1 GiB."""
+    from collectors.snapshot import Snapshot
     from replay.machine.arches import ARCHES
     from replay.machine.from_facts import machine_from
 
@@ -145,7 +146,7 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
             hint=f"{meant(arch, ARCHES)} one of {', '.join(ARCHES)}".lstrip(),
             exit_code=2,
         )
-    return machine_from({"arch": arch})[0]
+    return machine_from(Snapshot(arch=arch))[0]
 
 
 def read_machine(path: Path, base: Machine | None = None) -> Machine:

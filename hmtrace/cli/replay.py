@@ -107,7 +107,7 @@ def replay(
             opened.events,
             captured,
             wanted,
-            values=opened.facts.values(),
+            values=opened.facts.snapshot(),
             lost=opened.lost,
             clock_is_ns=opened.clock_is_ns,
             placement=placement.value,

@@ -90,7 +90,7 @@ def figures(capture: Capture, machine: Machine) -> Outcome:
         return replay(
             capture.events,
             machine,
-            values=capture.facts.values(),
+            values=capture.facts.snapshot(),
             lost=capture.lost,
             clock_is_ns=capture.clock_is_ns,
             progress=progress,

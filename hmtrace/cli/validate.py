@@ -76,7 +76,7 @@ def _check(path: str) -> Checked:
 
     try:
         capture = read(path)
-        values = capture.facts.values()
+        values = capture.facts.snapshot()
         machine, _ = machine_from(values)
         sources = {name: fact.source for name, fact in capture.facts.items()}
         with ProgressBar("replaying") as progress:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import RenderableType
 
+    from collectors.facts import Facts
+    from collectors.snapshot import FactName
+
 _RAW_SHOWN = 16
 
 
@@ -227,7 +230,7 @@ _LABELS = {
     "page_struct": "struct page",
     "cpu_model": "CPU",
 }
-_SHOWN = (
+_SHOWN: tuple[FactName, ...] = (
     "release",
     "arch",
     "pae",
@@ -248,13 +251,13 @@ _SHOWN = (
 """Facts worth a line for everybody; the others are in the JSON document."""
 
 
-def facts_section(facts: Mapping[str, Any]) -> Iterator[RenderableType]:
+def facts_section(facts: Facts) -> Iterator[RenderableType]:
     """What the machine said about itself, each fact with its source.
 
     Parameters
     ----------
     facts
-        Name to :class:`collectors.facts.Fact`.
+        Of the capture.
 
     Yields
     ------

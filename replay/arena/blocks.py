@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -11,10 +11,9 @@ import polars as pl
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
+    from collectors.snapshot import Snapshot
     from replay.arena.loops.blocks import Blocks
     from replay.machine.layout import Layout
 
@@ -61,7 +60,7 @@ class BlockReplay:
 def replay_blocks(
     events: pl.DataFrame,
     layout: Layout,
-    values: Mapping[str, Any],
+    values: Snapshot,
     areas: pl.DataFrame,
     *,
     forget: bool,
@@ -123,7 +122,7 @@ def replay_blocks(
         .fill_null(-1).to_numpy().astype(np.int64)
     )  # fmt: skip
     known = [
-        a.start for a in values.get("areas", ())
+        a.start for a in values.areas
         if a.kind == "vm_map_ram" and a.end - a.start == size and a.start % size == 0
     ]  # fmt: skip
     blocks = kernel.new_blocks(len(event), np.array(known, np.int64), layout.page_size)

@@ -8,15 +8,14 @@ numbers only: allocations, frees and purges with their intervals, in positions o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
 
 _TOP = 1 << 32
@@ -69,7 +68,7 @@ class ArenaCalls:
 def arena_calls(
     events: pl.DataFrame,
     layout: Layout,
-    values: Mapping[str, Any],
+    values: Snapshot,
     *,
     by_pointer: bool = False,
 ) -> ArenaCalls:
@@ -91,7 +90,7 @@ def arena_calls(
     -------
     ArenaCalls
     """
-    probed = {probe.symbol.partition(".")[0] for probe in values.get("probes", ())}
+    probed = {probe.symbol.partition(".")[0] for probe in values.probes}
     table = _with_counters(events).with_row_index("row")
     ops = set(table.get_column("op").unique().cast(pl.String))
     derived = "area_alloc" not in ops and bool(ops & {"vmap", "vmalloc"})
@@ -213,7 +212,7 @@ def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFra
     )
 
 
-def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Mapping[str, Any]) -> pl.DataFrame:
+def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Snapshot) -> pl.DataFrame:
     """Lazily freed areas; the end of one that the trace does not tell is that of its allocation.
 
     Without area_free rows, vunmap() and vfree() tell the addresses.
@@ -235,7 +234,7 @@ def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Mapping[str, Any])
         return rows
     known = pl.concat([
         pl.DataFrame(
-            [(a.start, -1, a.end) for a in values.get("areas", ())],
+            [(a.start, -1, a.end) for a in values.areas],
             schema={"start": pl.Int64, "lo": pl.Int64, "known_end": pl.Int64}, orient="row",
         ),
         allocs.filter(pl.col("seen") > 0).select(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from replay.outcome import Holder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
 
 MOST: Final = 32
@@ -18,7 +17,7 @@ MOST: Final = 32
 _PLACE: Final = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?")
 
 
-def holders(values: Mapping[str, Any], layout: Layout) -> tuple[Holder, ...]:
+def holders(values: Snapshot, layout: Layout) -> tuple[Holder, ...]:
     """Functions that asked for the areas in use at the start, the most address space first.
 
     Parameters
@@ -35,7 +34,7 @@ def holders(values: Mapping[str, Any], layout: Layout) -> tuple[Holder, ...]:
     """
     areas: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for area in values.get("areas", ()):
+    for area in values.areas:
         if layout.vmalloc_start <= area.start < area.end <= layout.vmalloc_end:
             name = _PLACE.sub("", area.caller) or f"({area.kind})"
             areas[name] += 1

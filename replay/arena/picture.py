@@ -11,8 +11,7 @@ from replay.arena.state import initial_state
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
 
@@ -24,7 +23,7 @@ def arena_picture(
     events: pl.DataFrame,
     machine: Machine,
     layout: Layout,
-    values: Mapping[str, Any],
+    values: Snapshot,
     row: int,
     predicted: int,
     observed: int,

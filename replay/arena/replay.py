@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from collectors.snapshot import Snapshot
 from replay.arena.blocks import replay_blocks
 from replay.arena.calls import UNSEEN, arena_calls
 from replay.arena.items import ordering_items
@@ -27,7 +28,7 @@ from replay.arena.state import TREES, forest_of, initial_state, rule_of
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -50,7 +51,7 @@ def replay_arena(
     events: pl.DataFrame,
     machine: Machine,
     layout: Layout,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     losses: Sequence[int] = (),
 ) -> ArenaReplay:
     """Replay the arena's calls and compare them with what the kernel did.
@@ -72,7 +73,7 @@ def replay_arena(
     -------
     ArenaReplay
     """
-    values = values or {}
+    values = values or Snapshot()
     generation = GENERATIONS[machine.generation]
     calls = arena_calls(events, layout, values, by_pointer=generation.purge_by_pointer)
     state = initial_state(calls, values, generation.lazy_list)

@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from collectors.snapshot import Snapshot
     from replay.arena.calls import ArenaCalls
     from replay.arena.loops.freetree import Forest, Rule
     from replay.machine.generations import Generation
@@ -70,7 +71,7 @@ class ArenaState:
     text: str
 
 
-def initial_state(calls: ArenaCalls, values: Mapping[str, Any], lazy_list: str) -> ArenaState:
+def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str) -> ArenaState:
     """Find the state before the first event.
 
     Parameters
@@ -89,13 +90,13 @@ def initial_state(calls: ArenaCalls, values: Mapping[str, Any], lazy_list: str) 
     ArenaState
     """
     shape: NDArray[np.int64] | None = None
-    trees = values.get("arena_state")
+    trees = values.arena_state
     if trees is not None:
         shape = _preorder(trees.get("free"))
         busy, lazy = _ranges(_preorder(trees.get("busy"))), _ranges(_preorder(trees.get("lazy")))
         source = "state.json"
     if shape is None:
-        areas = values.get("areas", ())[:MAX_AREAS]
+        areas = values.areas[:MAX_AREAS]
         busy = _array([(a.start, a.end) for a in areas if a.kind != "unpurged"])
         lazy = _array([(a.start, a.end) for a in areas if a.kind == "unpurged"])
         source = "/proc/vmallocinfo"

@@ -7,7 +7,7 @@ available either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -17,10 +17,9 @@ from replay.arena.tally import ALLOC_OPS
 from replay.outcome import ArenaOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
+    from collectors.snapshot import Snapshot
     from replay.machine.model import Layout
 
 _STEP: Final = np.dtype([("at", "u8"), ("code", "u1"), ("start", "i8"), ("end", "i8")])
@@ -38,7 +37,7 @@ class ArenaUse:
         counted.
     """
 
-    def __init__(self, layout: Layout, values: Mapping[str, Any]) -> None:
+    def __init__(self, layout: Layout, values: Snapshot) -> None:
         from replay.arena.loops.use import new_arena
 
         self._layout = layout
@@ -47,7 +46,7 @@ class ArenaUse:
         self._coming = np.zeros(0, _STEP)  # steps behind the last piece
         areas = [
             (a.start, a.end)
-            for a in values.get("areas", ())
+            for a in values.areas
             if layout.vmalloc_start <= a.start < a.end <= layout.vmalloc_end
         ]
         self._arena = None

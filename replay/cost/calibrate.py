@@ -16,8 +16,9 @@ from replay.machine.tlb import X86_FULL_FLUSH
 from replay.machine.words import is_emulated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from collectors.snapshot import Snapshot
     from replay.cost.samples import Samples
     from replay.cost.times import EventTimes, PoolTimes
     from replay.machine.costs import Costs
@@ -104,7 +105,7 @@ def calibrate(
     events: EventTimes,
     machine: Machine,
     layout: Layout,
-    values: Mapping[str, Any],
+    values: Snapshot,
 ) -> Calibration:
     """Take costs from the durations of a trace's calls.
 
@@ -129,7 +130,7 @@ def calibrate(
         found.append(_measured("kmap_local of lowmem (the probes alone)", idle, {}))
     figures: dict[str, float] = {}
     known = Known(machine, layout, probes or 0.0, figures)
-    probed = {probe.symbol.partition(".")[0] for probe in values.get("probes", ())}
+    probed = {probe.symbol.partition(".")[0] for probe in values.probes}
     nested = _PFN_FUNCTION in probed
     for what, samples, sets in _kinds(known, pool, events, nested=nested):
         if samples.size:

@@ -7,8 +7,8 @@ them is taken. Facts from files always come first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
@@ -17,8 +17,9 @@ from replay.machine.layout import layout_of
 from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from collectors.snapshot import Snapshot
     from replay.machine.model import Arch, Layout, Ranges
 
 _USUAL: Final = ("i386", "arm")
@@ -42,13 +43,13 @@ class _Seen:
     pfns: tuple[int, int] | None
 
 
-def complete(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def complete(values: Snapshot) -> tuple[Snapshot, list[str]]:
     """Add to the facts what the trace's addresses tell, where no file does.
 
     Parameters
     ----------
     values
-        ``Facts.values()``.
+        ``Facts.snapshot()``.
 
     Returns
     -------
@@ -58,16 +59,15 @@ def complete(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     found
         In words, what was told by addresses.
     """
-    out = dict(values)
     seen = _Seen(
-        pool=values.get("seen_pool"),
-        local=values.get("seen_local", ()),
-        ranges=values.get("seen_ranges", ()),
-        flushes=values.get("seen_flushes", ()),
-        pfns=values.get("seen_pfns"),
+        pool=values.seen_pool,
+        local=values.seen_local,
+        ranges=values.seen_ranges,
+        flushes=values.seen_flushes,
+        pfns=values.seen_pfns,
     )
-    if all(name in values for name in ("arch", "pae", "split", "nr_cpus")):
-        return out, []
+    if None not in (values.arch, values.pae, values.split, values.nr_cpus):
+        return values, []
     scored: list[tuple[int, Machine, Layout]] = []
     for arches in (_USUAL, tuple(name for name in ARCHES if name not in _USUAL)):
         if not scored:
@@ -75,21 +75,22 @@ def complete(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
                 (score, machine, layout)
                 for machine, layout in _candidates(values, arches)
                 if (score := _score(layout, seen, machine))
-                and (arches == _USUAL or "arch" in values or _two_windows(layout, seen))
+                and (arches == _USUAL or values.arch is not None or _two_windows(layout, seen))
             ]
     if not scored:
-        return out, []
+        return values, []
     score, machine, layout = max(scored, key=lambda entry: entry[0])  # the first of the best
-    told = {
-        "arch": machine.arch,
-        "pae": machine.pae,
-        "split": machine.split,
-        "nr_cpus": machine.nr_cpus,
-    }
-    for name, value in told.items():
-        out.setdefault(name, value)
-    if "release" not in values and machine.generation != DEFAULT:
-        out["release"] = machine.generation
+    release = values.release
+    if release is None and machine.generation != DEFAULT:
+        release = machine.generation
+    out = replace(
+        values,
+        arch=machine.arch if values.arch is None else values.arch,
+        pae=machine.pae if values.pae is None else values.pae,
+        split=machine.split if values.split is None else values.split,
+        nr_cpus=machine.nr_cpus if values.nr_cpus is None else values.nr_cpus,
+        release=release,
+    )
     arch = ARCHES[machine.arch]
     pae = f" {'with' if machine.pae else 'without'} {arch.pae_name}" if arch.pae_name else ""
     words = [
@@ -99,12 +100,13 @@ def complete(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     ]
     if arch.pae_name and any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
         words.append(f"no {arch.pae_name}: the addresses in the trace fit both")
-    if not any(name in values for name in ("ram", "zones")):
-        words += _memory(out, seen, layout)
+    if not (values.ram or values.zones):
+        out, more = _with_memory(out, seen, layout)
+        words += more
     return out, words
 
 
-def switches(values: Mapping[str, Any], arch: Arch, generation: str) -> frozenset[str]:
+def switches(values: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
     """Options of the kernel that are set; empty where there is no config file.
 
     Without one, the functions in the trace still tell a kernel with PREEMPT_RT that brought
@@ -114,35 +116,33 @@ def switches(values: Mapping[str, Any], arch: Arch, generation: str) -> frozense
     Parameters
     ----------
     values
-        ``Facts.values()``.
+        ``Facts.snapshot()``.
     arch, generation
         Of the machine.
     """
-    config = frozenset(name for name, value in values.get("config", {}).items() if value == "y")
-    if not config and "seen_kmap_local" in values and GENERATIONS[generation].local_per_cpu:
+    config = frozenset(name for name, value in values.config.items() if value == "y")
+    if not config and values.seen_kmap_local and GENERATIONS[generation].local_per_cpu:
         return arch.default_config | {"KMAP_LOCAL"}
     return config
 
 
-def _candidates(
-    values: Mapping[str, Any], arches: tuple[str, ...]
-) -> Iterator[tuple[Machine, Layout]]:
+def _candidates(values: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[Machine, Layout]]:
     """Machines with highmem that the known facts allow, the most usual first."""
-    release = values.get("release")
+    release = values.release
     generations: tuple[str, ...]
     if release:
         generations = (generation_for(release),)
-    elif "seen_atomic" in values:
+    elif values.seen_atomic:
         generations = (_BEFORE_LOCAL,)
     else:
         generations = (DEFAULT, _BEFORE_LOCAL)
     for arch in (ARCHES[name] for name in arches):
-        if values.get("arch", arch.name) != arch.name:
+        if values.arch not in (None, arch.name):
             continue
         sizes = (arch.default_nr_cpus, *(n for n in NR_CPUS if n != arch.default_nr_cpus))
-        known = values.get("nr_cpus")
-        for split in arch.splits if "split" not in values else (values["split"],):
-            for pae in (values["pae"],) if "pae" in values else (False, True):
+        known = values.nr_cpus
+        for split in arch.splits if values.split is None else (values.split,):
+            for pae in (values.pae,) if values.pae is not None else (False, True):
                 if split not in (arch.pae_splits if pae else arch.splits):
                     continue
                 for nr_cpus in (known,) if known else sizes:
@@ -155,7 +155,7 @@ def _candidates(
                             generation=generation,
                             config=switches(values, arch, generation),
                             ram=_any_ram(arch, pae=pae),
-                            page_size=values.get("page_size", arch.page_sizes[0]),
+                            page_size=values.page_size or arch.page_sizes[0],
                         )
                         try:
                             yield machine, layout_of(machine)
@@ -212,36 +212,37 @@ def _score(layout: Layout, seen: _Seen, machine: Machine) -> int:
     return score + 3 * usual if score else 0
 
 
-def _memory(out: dict[str, Any], seen: _Seen, layout: Layout) -> list[str]:
-    """RAM, and the border of lowmem where areas show the start of the arena."""
+def _with_memory(told: Snapshot, seen: _Seen, layout: Layout) -> tuple[Snapshot, list[str]]:
+    """Add RAM, and the border of lowmem where areas show the start of the arena, with words."""
     starts = [a for a, end in seen.ranges if end == layout.vmalloc_end and a > layout.page_offset]
     start = min(starts, default=layout.vmalloc_start)
     gap = 8 * MiB  # VMALLOC_OFFSET of both architectures
     lowmem = (start - gap - layout.page_offset) >> PAGE_SHIFT
-    phys = _phys_pfn(out, seen, layout, lowmem)
-    if phys:
-        out.setdefault("phys_pfn_offset", phys)
+    phys = _phys_pfn(told, seen, layout, lowmem)
+    if phys and told.phys_pfn_offset is None:
+        told = replace(told, phys_pfn_offset=phys)
     if seen.pfns is None:
         step, top = GiB >> PAGE_SHIFT, phys + lowmem + 1
     else:
         step, top = 128 * MiB >> PAGE_SHIFT, max(seen.pfns[1], phys + lowmem) + 1
     top = phys + -(-(top - phys) // step) * step
-    out["ram"] = ((phys << PAGE_SHIFT, top << PAGE_SHIFT),)
+    told = replace(told, ram=((phys << PAGE_SHIFT, top << PAGE_SHIFT),))
     words = [
         f"RAM from {phys << PAGE_SHIFT:#x} to {top << PAGE_SHIFT:#x}: "
         "the frames in the trace need it, there is no iomem"
     ]
     if starts:
-        out.setdefault("lowmem_end_pfn", phys + lowmem)
+        if told.lowmem_end_pfn is None:
+            told = replace(told, lowmem_end_pfn=phys + lowmem)
         words.append(f"lowmem ends at frame {phys + lowmem:#x}: areas are taken from {start:#x} on")
-    return words
+    return told, words
 
 
-def _phys_pfn(out: Mapping[str, Any], seen: _Seen, layout: Layout, lowmem: int) -> int:
+def _phys_pfn(told: Snapshot, seen: _Seen, layout: Layout, lowmem: int) -> int:
     """First frame of RAM on ARM; 0 elsewhere."""
-    if out["arch"] != "arm":
+    if told.arch != "arm":
         return 0
-    direct = out.get("seen_direct")
+    direct = told.seen_direct
     if direct is not None and direct[1] < layout.high_memory:
         return max(0, int(direct[0]) - ((int(direct[1]) - layout.page_offset) >> PAGE_SHIFT))
     if seen.pfns is None:

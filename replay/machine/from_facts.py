@@ -14,18 +14,17 @@ from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB
 from replay.machine.tlb import class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collectors.snapshot import Snapshot
     from replay.machine.model import Arch
 
 
-def machine_from(values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
+def machine_from(values: Snapshot) -> tuple[Machine, tuple[str, ...]]:
     """Describe the machine that a capture was made on.
 
     Parameters
     ----------
     values
-        ``Facts.values()``; any of them may be missing.
+        ``Facts.snapshot()``; any of them may be missing.
 
     Returns
     -------
@@ -41,17 +40,17 @@ def machine_from(values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
     """
     values, assumed = complete(values)
     arch = _arch(values, assumed)
-    pae = values.get("pae") if arch.pae_name else False
+    pae = values.pae if arch.pae_name else False
     if pae is None:
         pae = False
         assumed.append(f"no {arch.pae_name}: no file says")
-    generation = DEFAULT if "release" not in values else generation_for(values["release"])
+    generation = DEFAULT if values.release is None else generation_for(values.release)
     config = switches(values, arch, generation)
-    if not values.get("config"):
+    if not values.config:
         whose = "Debian's kernels" if arch.name in ("i386", "arm") else "a usual kernel"
         assumed.append(f"the configuration is that of {whose}: there is no config file")
     config, dma_zone = _dma_zone(config, arch, values, assumed)
-    release = values.get("release", "")
+    release = values.release or ""
     if release:
         if not was_observed(release):
             assumed.append(
@@ -65,28 +64,28 @@ def machine_from(values: Mapping[str, Any]) -> tuple[Machine, tuple[str, ...]]:
         split=_split(values, arch, assumed),
         ram=_ram(values, arch, assumed, pae=pae),
         pae=pae,
-        cpus=max(1, min(values.get("cpus") or values.get("cpus_booted") or 1, 4096)),
+        cpus=max(1, min(values.cpus or values.cpus_booted or 1, 4096)),
         nr_cpus=_nr_cpus(values, arch, assumed),
-        vmalloc=values.get("vmalloc"),
-        highmem=values.get("highmem_opt") if arch.name == "i386" else None,
-        mem=values.get("mem_opt"),
-        reservetop=values.get("reservetop") if arch.name == "i386" else None,
+        vmalloc=values.vmalloc,
+        highmem=values.highmem_opt if arch.name == "i386" else None,
+        mem=values.mem_opt,
+        reservetop=values.reservetop if arch.name == "i386" else None,
         generation=generation,
         config=config,
-        page_struct=values.get("page_struct", arch.default_page_struct),
-        mem_map=values.get("mem_map"),
+        page_struct=arch.default_page_struct if values.page_struct is None else values.page_struct,
+        mem_map=values.mem_map,
         release=release,
-        highmem_enabled=values.get("highmem_enabled", True),
-        phys_offset=values.get("phys_offset", _phys_offset(values)),
-        tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.get("arm_cpu")),
-        pti="pti" in values.get("cpu_flags", ()),
+        highmem_enabled=values.highmem_enabled is not False,
+        phys_offset=_phys_offset(values) if values.phys_offset is None else values.phys_offset,
+        tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.arm_cpu),
+        pti="pti" in (values.cpu_flags or ()),
         tlb_flush=class_of(arch.name, values),
         page_size=_page_size(values, arch, assumed),
-        lowmem_limit=values.get("lowmem_limit"),
+        lowmem_limit=values.lowmem_limit,
         dma_zone=dma_zone,
         huge_pages=_huge_pages(arch, config or arch.default_config, values, pae=pae),
     )
-    if "cpus" not in values and "cpus_booted" not in values:
+    if values.cpus is None and values.cpus_booted is None:
         assumed.append("one CPU: no file shows them")
     machine = _possible(machine, arch, assumed)
     machine = _fit_border(machine, values, assumed)
@@ -130,11 +129,11 @@ _FROM_ZERO: Final = ("i386", "arm")
 """Their RAM is taken for one range from 0 on where no file says."""
 
 
-def _arch(values: Mapping[str, Any], assumed: list[str]) -> Arch:
-    name = values.get("arch")
+def _arch(values: Snapshot, assumed: list[str]) -> Arch:
+    name = values.arch
     if name is None:
         # only ARM has RAM that does not start near 0, and its modules below PAGE_OFFSET
-        name = "arm" if values.get("phys_pfn_offset") else "i386"
+        name = "arm" if values.phys_pfn_offset else "i386"
         assumed.append(f"architecture {name}: no file names it")
     arch = ARCHES.get(name)
     if arch is None:
@@ -144,9 +143,9 @@ def _arch(values: Mapping[str, Any], assumed: list[str]) -> Arch:
     return arch
 
 
-def _split(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> str:
+def _split(values: Snapshot, arch: Arch, assumed: list[str]) -> str:
     by_offset = {offset: name for name, offset in arch.splits.items()}
-    for name in (values.get("split"), by_offset.get(values.get("page_offset", 0))):
+    for name in (values.split, by_offset.get(values.page_offset or 0)):
         if name in arch.splits:
             return str(name)
     if len(arch.splits) > 1:
@@ -154,8 +153,8 @@ def _split(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> str:
     return arch.default_split
 
 
-def _page_size(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
-    known = values.get("page_size")
+def _page_size(values: Snapshot, arch: Arch, assumed: list[str]) -> int:
+    known = values.page_size
     if known in arch.page_sizes:
         return int(known)
     if len(arch.page_sizes) > 1:
@@ -164,20 +163,20 @@ def _page_size(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int
 
 
 def _ram(
-    values: Mapping[str, Any], arch: Arch, assumed: list[str], *, pae: bool
+    values: Snapshot, arch: Arch, assumed: list[str], *, pae: bool
 ) -> tuple[tuple[int, int], ...]:
-    ram = values.get("ram")
+    ram = values.ram
     if ram:
         return tuple((int(a), int(b)) for a, b in ram)
-    zones = values.get("zones")
-    page = values.get("page_size") or arch.page_sizes[0]
+    zones = values.zones
+    page = values.page_size or arch.page_sizes[0]
     if zones:
         assumed.append("RAM without holes from the first zone to the last: there is no iomem")
         start = min(zone[1] for zone in zones)
         return ((start * page, max(z[1] + z[2] for z in zones) * page),)
     size, why = GiB, "no file says"
-    if values.get("mem_total"):
-        size = -(-values["mem_total"] // (64 * MiB)) * (64 * MiB)
+    if values.mem_total:
+        size = -(-values.mem_total // (64 * MiB)) * (64 * MiB)
         why = "by MemTotal, there is no iomem"
     try:
         ranges = arch.ram_for(size, (), pae)
@@ -191,8 +190,8 @@ def _ram(
     return ranges
 
 
-def _nr_cpus(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
-    known = values.get("nr_cpus")
+def _nr_cpus(values: Snapshot, arch: Arch, assumed: list[str]) -> int:
+    known = values.nr_cpus
     if known is None:
         whose = "Debian's" if arch.name in ("i386", "arm") else "usual"
         assumed.append(f"NR_CPUS {arch.default_nr_cpus}, as in {whose} kernels: no file says")
@@ -200,13 +199,13 @@ def _nr_cpus(values: Mapping[str, Any], arch: Arch, assumed: list[str]) -> int:
     return max(1, min(int(known), 4096))
 
 
-def _phys_offset(values: Mapping[str, Any]) -> int | None:
-    pfn = values.get("phys_pfn_offset")
+def _phys_offset(values: Snapshot) -> int | None:
+    pfn = values.phys_pfn_offset
     return None if pfn is None else int(pfn) << PAGE_SHIFT
 
 
 def _dma_zone(
-    config: frozenset[str], arch: Arch, values: Mapping[str, Any], assumed: list[str]
+    config: frozenset[str], arch: Arch, values: Snapshot, assumed: list[str]
 ) -> tuple[frozenset[str], int | None]:
     """Switches with ZONE_DMA as the zones show it, and the size of that zone where it is limited.
 
@@ -214,8 +213,8 @@ def _dma_zone(
     """
     if arch.name != "arm":
         return config, None
-    zones = {zone[0]: (zone[1], zone[1] + zone[2]) for zone in values.get("zones", ())}
-    zones |= {name: (start, end) for name, start, end in values.get("zone_ranges", ())}
+    zones = {zone[0]: (zone[1], zone[1] + zone[2]) for zone in values.zones}
+    zones |= {name: (start, end) for name, start, end in values.zone_ranges}
     if not zones:
         if not config:
             assumed.append("a DMA zone holds all of lowmem, as in Debian's kernels: no zoneinfo")
@@ -228,9 +227,7 @@ def _dma_zone(
     return (config if "ZONE_DMA" in switches else switches | {"ZONE_DMA"}), size
 
 
-def _huge_pages(
-    arch: Arch, config: frozenset[str], values: Mapping[str, Any], *, pae: bool
-) -> bool:
+def _huge_pages(arch: Arch, config: frozenset[str], values: Snapshot, *, pae: bool) -> bool:
     """Whether transparent huge pages are on: built in, and the CPU has large pages.
 
     arch/x86/Kconfig, arch/arm/Kconfig: HAVE_ARCH_TRANSPARENT_HUGEPAGE (ARM: with LPAE);
@@ -238,7 +235,7 @@ def _huge_pages(
     """
     if not config & {"TRANSPARENT_HUGEPAGE_ALWAYS", "TRANSPARENT_HUGEPAGE_MADVISE"}:
         return False
-    return pae if arch.name == "arm" else "pse" in values.get("cpu_flags", ("pse",))
+    return pae if arch.name == "arm" else values.cpu_flags is None or "pse" in values.cpu_flags
 
 
 def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
@@ -255,10 +252,10 @@ def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
     return (implementer, part) == (0x42, 0x0F0) and (variant, revision) <= (0, 2)
 
 
-def _fit_border(machine: Machine, values: Mapping[str, Any], assumed: list[str]) -> Machine:
+def _fit_border(machine: Machine, values: Snapshot, assumed: list[str]) -> Machine:
     """Without a command line, find the ``vmalloc=`` that explains the observed border."""
-    observed = values.get("lowmem_end_pfn")
-    if observed is None or "cmdline" in values:
+    observed = values.lowmem_end_pfn
+    if observed is None or values.cmdline is not None:
         return machine
     have = layout_of(machine)
     if have.lowmem_end_pfn == observed or have.max_pfn <= observed:

@@ -11,6 +11,7 @@ from replay.machine.model import MAX_POOL, Layout, Region, Zone
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from collectors.snapshot import FactName, Snapshot
     from replay.machine.model import Machine
 
 __all__ = [
@@ -134,7 +135,7 @@ class Check(NamedTuple):
 
 
 def check(
-    layout: Layout, values: Mapping[str, Any], sources: Mapping[str, str] | None = None
+    layout: Layout, values: Snapshot, sources: Mapping[FactName, str] | None = None
 ) -> list[Check]:
     """Hold a layout against the facts of the machine that it was derived for.
 
@@ -146,7 +147,7 @@ def check(
     layout
         Of :func:`layout_of`.
     values
-        ``Facts.values()``.
+        ``Facts.snapshot()``.
     sources
         Fact name to its source, ``{name: fact.source for name, fact in facts.items()}``.
 
@@ -163,54 +164,58 @@ def check(
 
 
 def _comparisons(
-    layout: Layout, values: Mapping[str, Any]
-) -> Iterator[tuple[str, str, object, object]]:
+    layout: Layout, values: Snapshot
+) -> Iterator[tuple[str, FactName, object, object]]:
     """Name, fact, predicted and observed value of every comparison that the facts allow."""
-    plain = {
-        "page_offset": layout.page_offset,
-        "lowmem_end_pfn": layout.lowmem_end_pfn,
-        "max_pfn": layout.max_pfn,
-        "high_memory": layout.high_memory,
-        "vmalloc_start": layout.vmalloc_start,
-        "vmalloc_end": layout.vmalloc_end,
-        "vmalloc_total": layout.vmalloc_bytes,
-        "pkmap_slots": layout.pkmap_slots,
-        "low_ram_end": layout.lowmem_end_pfn * layout.page_size,
-        "lowmem_mib": layout.lowmem_end_pfn * layout.page_size >> 20,
-        "highmem_mib": (layout.max_pfn - layout.lowmem_end_pfn) * layout.page_size >> 20,
-    }
-    for name, predicted in plain.items():
-        if name in values:
-            yield name, name, predicted, values[name]
-    if "high_pfns" in values:
+    plain: tuple[tuple[FactName, int, int | None], ...] = (
+        ("page_offset", layout.page_offset, values.page_offset),
+        ("lowmem_end_pfn", layout.lowmem_end_pfn, values.lowmem_end_pfn),
+        ("max_pfn", layout.max_pfn, values.max_pfn),
+        ("high_memory", layout.high_memory, values.high_memory),
+        ("vmalloc_start", layout.vmalloc_start, values.vmalloc_start),
+        ("vmalloc_end", layout.vmalloc_end, values.vmalloc_end),
+        ("vmalloc_total", layout.vmalloc_bytes, values.vmalloc_total),
+        ("pkmap_slots", layout.pkmap_slots, values.pkmap_slots),
+        ("low_ram_end", layout.lowmem_end_pfn * layout.page_size, values.low_ram_end),
+        ("lowmem_mib", layout.lowmem_end_pfn * layout.page_size >> 20, values.lowmem_mib),
+        (
+            "highmem_mib",
+            (layout.max_pfn - layout.lowmem_end_pfn) * layout.page_size >> 20,
+            values.highmem_mib,
+        ),
+    )
+    for name, predicted, observed in plain:
+        if observed is not None:
+            yield name, name, predicted, observed
+    if values.high_pfns is not None:
         yield (
             "highmem pfns",
             "high_pfns",
             (layout.lowmem_end_pfn, layout.max_pfn),
-            values["high_pfns"],
+            values.high_pfns,
         )
     zones = {zone.name: zone for zone in layout.zones}
-    for name, start, spanned, *_ in values.get("zones", ()):
-        if name in ("DMA", "DMA32", "Normal", "HighMem"):
-            zone = zones.get(name, Zone(name, 0, 0))
-            yield f"zone {name}", "zones", zone[1:3], (start, start + spanned)
-    for name, first, last in values.get("zone_ranges", ()):
-        zone = zones.get(name, Zone(name, 0, 0))
-        yield f"zone {name} at boot", "zone_ranges", zone[1:3], (first, last)
-    block = values.get("layout_block", {})
-    for name, start, end in (
+    for named, start, spanned, *_ in values.zones:
+        if named in ("DMA", "DMA32", "Normal", "HighMem"):
+            zone = zones.get(named, Zone(named, 0, 0))
+            yield f"zone {named}", "zones", zone[1:3], (start, start + spanned)
+    for named, first, last in values.zone_ranges:
+        zone = zones.get(named, Zone(named, 0, 0))
+        yield f"zone {named} at boot", "zone_ranges", zone[1:3], (first, last)
+    block = values.layout_block
+    for named, start, end in (
         ("vmalloc", layout.vmalloc_start, layout.vmalloc_end),
         ("lowmem", layout.page_offset, layout.high_memory),
         ("pkmap", layout.pkmap_base, layout.pkmap_end),
     ):
-        if name in block:
-            yield f"{name} at boot", "layout_block", (start, end), tuple(block[name])
+        if named in block:
+            yield f"{named} at boot", "layout_block", (start, end), tuple(block[named])
     yield from _area_comparisons(layout, values)
 
 
 def _area_comparisons(
-    layout: Layout, values: Mapping[str, Any]
-) -> Iterator[tuple[str, str, object, object]]:
+    layout: Layout, values: Snapshot
+) -> Iterator[tuple[str, FactName, object, object]]:
     """Every area lies in the arena, or where modules go.
 
     ARM's static mappings (iotable_init) lie in lowmem where memory is remapped for DMA, and
@@ -218,7 +223,7 @@ def _area_comparisons(
     """
     outside = 0
     counted = 0
-    for area in values.get("areas", ()):
+    for area in values.areas:
         start, end, caller = area[0], area[1], area[3]
         if "iotable_init" in caller:
             continue

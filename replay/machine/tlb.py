@@ -7,13 +7,14 @@ The classes are told from the capture's cpuinfo and config; the formulas over th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from collectors.snapshot import Snapshot
     from replay.machine.model import Layout, Machine
 
 X86_FULL_FLUSH: Final = {
@@ -66,7 +67,7 @@ _CLASSES: Final = {
 }
 
 
-def class_of(arch: str, values: Mapping[str, Any]) -> str:
+def class_of(arch: str, values: Snapshot) -> str:
     """The class of flush that the facts of a capture tell; empty if they are silent.
 
     It becomes :attr:`replay.machine.model.Machine.tlb_flush`.
@@ -79,8 +80,8 @@ def class_of(arch: str, values: Mapping[str, Any]) -> str:
         ``cpu_flags`` and ``arm_cpu`` count, of cpuinfo.
     """
     if arch in ("i386", "x86_64"):
-        return _x86_class(values.get("cpu_flags", ()))
-    cpu = values.get("arm_cpu")
+        return _x86_class(values.cpu_flags or ())
+    cpu = values.arm_cpu
     if arch != "arm" or cpu is None:
         return ""
     return "ipi" if tuple(cpu[:2]) == _ARM11_MPCORE else "broadcast"

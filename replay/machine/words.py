@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replay.machine.kconfig import is_realtime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collectors.snapshot import Snapshot
     from replay.machine.model import Layout, Machine
 
 
@@ -43,7 +42,7 @@ def kernel_words(machine: Machine, layout: Layout) -> list[str]:
     return words
 
 
-def is_emulated(values: Mapping[str, Any]) -> bool:
+def is_emulated(values: Snapshot) -> bool:
     """Whether the machine's files say that it was emulated."""
-    board = str(values.get("board", ""))
+    board = values.board or ""
     return "QEMU" in board or board == "linux,dummy-virt"  # qemu: hw/arm/virt.c

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collectors.snapshot import Snapshot
 from replay.machine.model import MiB
 
 if TYPE_CHECKING:
@@ -189,9 +190,7 @@ def watermarks(zones: Sequence[Pages], min_free: int, page_size: int) -> tuple[W
     return tuple(found)
 
 
-def memory_of(
-    machine: Machine, layout: Layout, captured: Mapping[str, Any] | None = None
-) -> Memory:
+def memory_of(machine: Machine, layout: Layout, captured: Snapshot | None = None) -> Memory:
     """Zones of a machine with what they keep.
 
     Parameters
@@ -199,7 +198,7 @@ def memory_of(
     machine, layout
         The machine.
     captured
-        Facts of the machine that it is a variant of (``Facts.values()``): its zoneinfo tells how
+        Facts of the machine that it is a variant of (``Facts.snapshot()``): its zoneinfo tells how
         much of lowmem is the kernel's own. None: 16 MiB are taken for it.
 
     Returns
@@ -207,7 +206,7 @@ def memory_of(
     Memory
         Estimated: the allocator's pages follow from RAM, the page array and what is the kernel's.
     """
-    other, assumptions = _own_bytes(captured or {}, machine.page_struct)
+    other, assumptions = _own_bytes(captured or Snapshot(), machine.page_struct)
     zones = _managed(layout, other)
     page = layout.page_size
     least = min_free_kib(sum(z.managed for z in zones if z.zone != HIGHMEM), page)
@@ -222,18 +221,18 @@ def memory_of(
     )
 
 
-def _own_bytes(captured: Mapping[str, Any], page_struct: int) -> tuple[int, list[str]]:
+def _own_bytes(captured: Snapshot, page_struct: int) -> tuple[int, list[str]]:
     """Lowmem that the kernel itself occupies besides the page array, and what was assumed.
 
     `page_struct` is taken where the captured machine does not tell the size of its own.
     """
-    zones = [zone for zone in captured.get("zones", ()) if zone.name != HIGHMEM]
-    size, top = captured.get("page_struct", page_struct), captured.get("max_pfn")
+    zones = [zone for zone in captured.zones if zone.name != HIGHMEM]
+    size, top = captured.page_struct or page_struct, captured.max_pfn
     if not zones or top is None:
         return KERNEL_IMAGE, [
             f"the kernel takes {KERNEL_IMAGE // MiB} MiB of lowmem besides mem_map: no zoneinfo"
         ]
-    page = captured.get("page_size", 4096)
+    page = captured.page_size or 4096
     gone = sum(zone.present - zone.managed for zone in zones) * page
     array = (top - min(zone.start_pfn for zone in zones)) * size
     return max(0, gone - array), []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,10 +13,9 @@ from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolState, PoolWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
+    from collectors.snapshot import Snapshot
     from replay.machine.model import Layout
     from replay.outcome import PoolOutcome
     from replay.pool.lock_order import Piece
@@ -169,16 +168,16 @@ def window_of(layout: Layout) -> PoolWindow:
     return PoolWindow(layout.pkmap_base, layout.pkmap_slots, layout.page_size, layout.pkmap_colours)
 
 
-def state_from(values: Mapping[str, Any]) -> PoolState | None:
+def state_from(values: Snapshot) -> PoolState | None:
     """The recorder's snapshot among a capture's facts."""
-    state = values.get("pool_state")
+    state = values.pool_state
     if state is None:
         return None
     last, slots = state
     return PoolState(
         int(last),
         tuple((slot, count, -1 if pfn is None else pfn) for slot, count, pfn in slots),
-        int(values.get("snapshot_seq") or 0),
+        0,
     )
 
 

@@ -9,7 +9,7 @@ here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
@@ -21,8 +21,9 @@ from replay.rules.trace import trace_findings
 from replay.rules.words import counted, duration, grouped, percent, size, times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
+    from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome
@@ -51,13 +52,11 @@ class _Case(NamedTuple):
     """What the rules look at; the arguments of :func:`findings`."""
 
     outcome: Outcome
-    values: Mapping[str, Any]
+    values: Snapshot
     lost: Loss | None
 
 
-def findings(
-    outcome: Outcome, values: Mapping[str, Any], lost: Loss | None = None
-) -> tuple[Finding, ...]:
+def findings(outcome: Outcome, values: Snapshot, lost: Loss | None = None) -> tuple[Finding, ...]:
     """Everything that a kernel engineer should know about an outcome.
 
     Parameters
@@ -314,7 +313,7 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
     machine, layout = case.outcome.machine, case.outcome.layout
     if not layout.highmem_bytes or not machine.highmem_enabled:
         return
-    if not case.values.keys() & {"ram", "zones", "mem_total"}:
+    if not (case.values.ram or case.values.zones) and case.values.mem_total is None:
         return  # the RAM is a guess
     better = _split_without_highmem(machine, layout)
     if better is None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding
 from replay.rules.words import counted, grouped, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from collectors.snapshot import Snapshot
     from replay.outcome import Outcome, PoolOutcome
     from replay.trace.losses import Loss
 
 
-def trace_findings(
-    outcome: Outcome, values: Mapping[str, Any], lost: Loss | None
-) -> Iterator[Finding]:
+def trace_findings(outcome: Outcome, values: Snapshot, lost: Loss | None) -> Iterator[Finding]:
     """What is worth knowing of a trace whatever the machine did.
 
     Parameters
@@ -73,12 +72,9 @@ def _losses(lost: Loss | None) -> Iterator[Finding]:
     )
 
 
-def _probe_misses(outcome: Outcome, values: Mapping[str, Any]) -> Iterator[Finding]:
+def _probe_misses(outcome: Outcome, values: Snapshot) -> Iterator[Finding]:
     """kprobe_profile counts the hits that found no free return instance."""
-    misses = values.get("probe_misses")
-    if not isinstance(misses, dict):
-        return
-    missed = {k: v for k, v in misses.items() if isinstance(v, int) and v > 0}
+    missed = {k: v for k, v in values.probe_misses.items() if v > 0}
     if not missed:
         return
     worst = sorted(missed.items(), key=lambda m: (-m[1], m[0]))[:3]
@@ -111,14 +107,13 @@ def _probe_misses(outcome: Outcome, values: Mapping[str, Any]) -> Iterator[Findi
     )
 
 
-def _kernel_log(values: Mapping[str, Any]) -> Iterator[Finding]:
+def _kernel_log(values: Snapshot) -> Iterator[Finding]:
     """What the kernel itself complained about (mm/highmem.c, mm/vmalloc.c)."""
-    for name, rule, what in (
-        ("vmap_failures", "arena-exhausted-log", "failed vmap allocations"),
-        ("kmap_warnings", "kmap-warnings-log", "warnings about kmap"),
+    for lines, rule, what in (
+        (values.vmap_failures, "arena-exhausted-log", "failed vmap allocations"),
+        (values.kmap_warnings, "kmap-warnings-log", "warnings about kmap"),
     ):
-        lines = values.get(name)
-        if isinstance(lines, int) and lines > 0:
+        if lines is not None and lines > 0:
             yield Finding(
                 rule=rule,
                 severity="warning",

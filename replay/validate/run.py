@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from collectors.events import require_events
+from collectors.snapshot import FactName, Snapshot
 from replay.arena.picture import arena_picture
 from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
@@ -103,8 +104,8 @@ def validate(
     events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
-    sources: Mapping[str, str] | None = None,
+    values: Snapshot | None = None,
+    sources: Mapping[FactName, str] | None = None,
     lost: Loss | None = None,
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
@@ -128,7 +129,7 @@ def validate(
         If `events` is no event table, or not in order.
     """
     require_events(events)
-    values = values or {}
+    values = values or Snapshot()
     shown = layout_of(machine)
     table = narrow_events(events, shown).lazy()
     layout, state = narrowed(shown), state_from(values)
@@ -349,7 +350,7 @@ class _ArenaChecks:
         events: pl.LazyFrame,
         machine: Machine,
         layout: Layout,
-        values: Mapping[str, Any],
+        values: Snapshot,
         losses: tuple[int, ...],
     ) -> None:
         self.verdicts = _Verdicts()

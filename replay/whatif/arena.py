@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from collectors.snapshot import Snapshot
     from replay.arena.calls import ArenaCalls
     from replay.arena.loops.forward import Forward
     from replay.arena.loops.freetree import Forest, Rule
@@ -116,7 +117,7 @@ def forecast(
     before: Layout,
     target: Machine,
     after: Layout,
-    values: Mapping[str, Any],
+    values: Snapshot,
 ) -> ArenaForecast | None:
     """Serve the captured calls in another arena.
 
@@ -143,7 +144,7 @@ def forecast(
     comparable = before.page_size == after.page_size and after.vmalloc_end <= SPACE[1]
     if not state.known or not comparable:
         return None
-    anchors = {a.start: a.caller.partition("+")[0] for a in values.get("areas", ())}
+    anchors = {a.start: a.caller.partition("+")[0] for a in values.areas}
     moved = _moved(state, anchors, before, after)
     generation = GENERATIONS[target.generation]
     places = served_order(calls, state, before, rules)

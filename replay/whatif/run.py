@@ -14,11 +14,12 @@ pages would be highmem there is a matter of placement:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
 from collectors.errors import HmtraceError
+from collectors.snapshot import Snapshot
 from replay.arena.rows import ArenaRows
 from replay.cost.account import Work, cost_of
 from replay.figures import common_caveats
@@ -36,7 +37,7 @@ from replay.whatif.placement import Placing
 from replay.whatif.pool import PoolCallsThere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
@@ -59,7 +60,7 @@ def what_if(
     machine: Machine,
     target: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     lost: Loss | None = None,
     clock_is_ns: bool = True,
     placement: str = "class",
@@ -93,7 +94,7 @@ def what_if(
         if word not in known:
             msg = f"unknown choice {word!r}"
             raise HmtraceError(msg, hint=f"one of {', '.join(known)}", exit_code=2)
-    values = values or {}
+    values = values or Snapshot()
     captured = Captured(events, machine, values, lost)
     found, losses, before = captured.found, captured.losses, captured.layout
     layout = layout_of(target)
@@ -216,7 +217,7 @@ class _ArenaPart(NamedTuple):
     caveats: tuple[str, ...]
 
 
-def _arena_part(rest: _RestThere, figures: ArenaOutcome, values: Mapping[str, Any]) -> _ArenaPart:
+def _arena_part(rest: _RestThere, figures: ArenaOutcome, values: Snapshot) -> _ArenaPart:
     """The captured arena where the other machine's is the same, else the model's forecast."""
     tally, layout = rest.captured.rest.work, rest.layout
     size = layout.vmalloc_end - layout.vmalloc_start
@@ -289,13 +290,11 @@ def _needed(table: pl.DataFrame, high: High) -> pl.DataFrame:
     )
 
 
-def _memory_caveats(
-    memory: Memory, layout: Layout, spilled: int, values: Mapping[str, Any]
-) -> list[str]:
+def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapshot) -> list[str]:
     """What the zones of the other machine mean for the answer."""
     if not spilled:
         return []
-    used = sum(z.managed - z.free for z in values.get("zones", ()) if z.name == HIGHMEM and z.free)
+    used = sum(z.managed - z.free for z in values.zones if z.name == HIGHMEM and z.free)
     words = (
         f"{spilled} of the traced pages find no room in highmem above its low watermark and "
         "become lowmem"

@@ -2,12 +2,15 @@
 
 import gzip
 import lzma
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import zstandard
 
 from collectors.facts import Fact, Facts, kind_of, read_facts, read_folder
+from collectors.snapshot import FactName, Snapshot
 
 MACHINES = Path(__file__).parents[2] / "fixtures" / "machines"
 
@@ -152,12 +155,16 @@ def test_facts_from_elsewhere():
     more = facts.with_facts(
         {"release": Fact("6.5.0", "trace header"), "cpus": Fact(4, "trace header")}
     )
-    assert more.values() == {"release": "6.1.0", "smp": True, "cpus": 4}
+    assert more.snapshot() == Snapshot(release="6.1.0", smp=True, cpus=4)
     assert "trace header says 6.5.0" in more.contradictions[0]
-    assert facts.values() == {"release": "6.1.0", "smp": True}
+    assert facts.snapshot() == Snapshot(release="6.1.0", smp=True)
 
 
 def test_nothing_at_all(tmp_path):
     assert len(read_folder(tmp_path)) == 0
     assert "cannot be listed" in read_folder(tmp_path / "none").notes[0]
     assert Facts().get("arch", "?") == "?"
+
+
+def test_every_fact_can_be_written_down_by_its_name():
+    assert get_args(FactName) == tuple(field.name for field in fields(Snapshot))

@@ -3,6 +3,7 @@
 import pytest
 
 from collectors.facts import read_facts
+from collectors.snapshot import Snapshot
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import check, layout_of
 
@@ -96,17 +97,17 @@ def test_what_a_configuration_fixes_besides():
             "iomem": b"80000000-bfffffff : System RAM\n100000000-13fffffff : System RAM\n",
         }
     )
-    machine, assumed = machine_from(arc.values())
+    machine, assumed = machine_from(arc.snapshot())
     layout = layout_of(machine)
     assert (layout.page_size, layout.pkmap_slots) == (16384, 128)
     assert layout.vmalloc_start == 0x60000000
     assert not any("page" in line for line in assumed)
     lowmem = b"CONFIG_PPC32=y\nCONFIG_LOWMEM_SIZE=0x20000000\nCONFIG_HIGHMEM=y\n"
     power = read_facts({"config": lowmem, "iomem": b"0-3fffffff : System RAM\n"})
-    assert layout_of(machine_from(power.values())[0]).lowmem_bytes == 512 << 20
+    assert layout_of(machine_from(power.snapshot())[0]).lowmem_bytes == 512 << 20
     kseg = b"CONFIG_XTENSA=y\nCONFIG_XTENSA_KSEG_256M=y\nCONFIG_HIGHMEM=y\n"
     xtensa = read_facts({"config": kseg, "iomem": b"0-37ffffff : System RAM\n"})
-    assert layout_of(machine_from(xtensa.values())[0]).page_offset == 0xB0000000
+    assert layout_of(machine_from(xtensa.snapshot())[0]).page_offset == 0xB0000000
 
 
 def test_a_powerpc_boot_log_is_held_against_the_layout():
@@ -121,8 +122,8 @@ def test_a_powerpc_boot_log_is_held_against_the_layout():
     config += b"CONFIG_SMP=y\nCONFIG_NR_CPUS=24\n"
     iomem = b"00000000-0fffffff : System RAM\n"
     facts = read_facts({"config": config, "dmesg": log, "iomem": iomem})
-    machine, _ = machine_from(facts.values())
-    checks = {result.name: result for result in check(layout_of(machine), facts.values())}
+    machine, _ = machine_from(facts.snapshot())
+    checks = {result.name: result for result in check(layout_of(machine), facts.snapshot())}
     assert checks["pkmap at boot"].ok
     assert checks["pkmap at boot"].observed == (0xFF800000, 0xFFA00000)
 
@@ -136,8 +137,8 @@ def test_frames_of_a_boot_log_are_of_the_machines_pages():
     config += b"CONFIG_ARC_PAGE_SIZE_8K=y\nCONFIG_HIGHMEM=y\n"
     iomem = b"80000000-bfffffff : System RAM\n100000000-13fffffff : System RAM\n"
     facts = read_facts({"config": config, "dmesg": log, "iomem": iomem})
-    machine, _ = machine_from(facts.values())
-    results = check(layout_of(machine), facts.values())
+    machine, _ = machine_from(facts.snapshot())
+    results = check(layout_of(machine), facts.snapshot())
     assert [result for result in results if not result.ok] == []
     assert {result.name for result in results} >= {"zone Normal at boot", "zone HighMem at boot"}
 
@@ -151,13 +152,13 @@ def test_frames_of_a_boot_log_are_of_the_machines_pages():
     ],
 )
 def test_addresses_alone_tell_other_architectures_too(arch, facts):
-    machine, assumed = machine_from(facts)
+    machine, assumed = machine_from(Snapshot(**facts))
     assert machine.arch == arch
     assert "the addresses in the trace fit" in assumed[0]
 
 
 def test_a_pool_alone_does_not_make_it_another_architecture():
     """i386 before 4.15 had its pool at 0xff800000, where csky and mips32 have it."""
-    machine, assumed = machine_from({"seen_pool": (0xFF801000, 0xFFBFF000)})
+    machine, assumed = machine_from(Snapshot(seen_pool=(0xFF801000, 0xFFBFF000)))
     assert machine.arch == "i386"
     assert "architecture i386: no file names it" in assumed

@@ -35,7 +35,7 @@ def test_addresses_are_those_that_the_model_derives(tmp_path: Path, wanted: dict
     board = make_board(**wanted)
     simulate(tmp_path, "minix-walk", board, events=50)
     facts = read_folder(tmp_path)
-    values = facts.values()
+    values = facts.snapshot()
     machine, assumed = machine_from(values)
     assert (assumed, facts.contradictions, facts.notes) == ((), (), ())
     layout = layout_of(machine)
@@ -49,7 +49,7 @@ def test_addresses_are_those_that_the_model_derives(tmp_path: Path, wanted: dict
     assert layout.vmap_block_pages == board.block_pages
     assert layout.km_max_idx == board.local_depth
     assert layout.mem_map_bytes >= (board.max_pfn - board.first_pfn) * board.page_struct
-    assert values["mem_map"] == board.mem_map
+    assert values.mem_map == board.mem_map
     checks = check(layout, values)
     assert len(checks) >= 8
     assert all(one.ok for one in checks), checks

@@ -39,7 +39,7 @@ def judge(folder: Path, scenario: str, **asked: Any) -> tuple[dict[str, Any], Va
     board = board_of(asked.pop("arch"), **machine)
     truth = simulate(folder, scenario, board, **({"events": EVENTS} | asked))
     capture = open_capture(folder)
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     described, assumed = machine_from(values)
     assert assumed == ()
     events = capture.events.collect()
@@ -53,7 +53,7 @@ def races(folder: Path, scenario: str, **asked: Any) -> ArenaReplay:
     board = board_of(machine.pop("arch"), **machine)
     simulate(folder, scenario, board, **({"events": EVENTS} | asked))
     capture = open_capture(folder)
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     described, _ = machine_from(values)
     return replay_arena(capture.events.collect(), described, layout_of(described), values)
 

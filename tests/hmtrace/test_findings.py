@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from collectors.capture import Lost, LostInterval
+from collectors.snapshot import Snapshot
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
 from replay.machine.layout import layout_of
@@ -22,24 +23,24 @@ if TYPE_CHECKING:
     from replay.outcome import Finding, Outcome
 
 
-def found(outcome: Outcome, rule: str, **values: object) -> Finding | None:
-    return next((f for f in findings(outcome, values) if f.rule == rule), None)
+def found(outcome: Outcome, rule: str, **values: Any) -> Finding | None:
+    return next((f for f in findings(outcome, Snapshot(**values)) if f.rule == rule), None)
 
 
-def need(outcome: Outcome, rule: str, **values: object) -> Finding:
+def need(outcome: Outcome, rule: str, **values: Any) -> Finding:
     finding = found(outcome, rule, **values)
     assert finding is not None, rule
     return finding
 
 
 def test_worst_first(outcomes: ModuleType) -> None:
-    order = [SEVERITIES.index(f.severity) for f in findings(outcomes.busy_outcome(), {})]
+    order = [SEVERITIES.index(f.severity) for f in findings(outcomes.busy_outcome(), Snapshot())]
     assert order == sorted(order)
     assert order[0] == 0
 
 
 def test_every_finding_has_words_and_evidence(outcomes: ModuleType) -> None:
-    values = {"probe_misses": {"kmap_high": 3}, "vmap_failures": 40}
+    values = Snapshot(probe_misses={"kmap_high": 3}, vmap_failures=40)
     for finding in findings(outcomes.busy_outcome(), values):
         assert finding.message
         assert finding.evidence
@@ -128,7 +129,7 @@ def test_traces_without_pages(outcomes: ModuleType) -> None:
 
 def test_losses(outcomes: ModuleType) -> None:
     lost = Lost((LostInterval(0, None, 0, None, None, "LOST marker"),))
-    rules = {f.rule: f for f in findings(outcomes.quiet_outcome(), {}, lost)}
+    rules = {f.rule: f for f in findings(outcomes.quiet_outcome(), Snapshot(), lost)}
     assert "unknown number" in rules["events-lost"].message
     assert "fine" not in rules
 
@@ -146,13 +147,14 @@ def test_probe_misses_of_old_kernels_may_be_faults(outcomes: ModuleType) -> None
 
 def test_splits_that_make_highmem_vanish(outcomes: ModuleType) -> None:
     busy = outcomes.busy_outcome()
-    assert "split 2g " in need(busy, "split", ram=()).message, "3g_opt does not exist with PAE"
+    found_there = need(busy, "split", ram=busy.machine.ram).message
+    assert "split 2g " in found_there, "3g_opt does not exist with PAE"
     arm = outcomes.machine(arch="arm", pae=False, ram=((1 << 30, 2 << 30),), nr_cpus=8)
     board = replace(busy, machine=arm, layout=layout_of(arm))
-    assert "split 3g_opt " in need(board, "split", ram=()).message
+    assert "split 3g_opt " in need(board, "split", ram=busy.machine.ram).message
     large = outcomes.machine(ram=((0x1000, 8 << 30),))
     none = replace(busy, machine=large, layout=layout_of(large))
-    assert found(none, "split", ram=()) is None
+    assert found(none, "split", ram=busy.machine.ram) is None
 
 
 def test_mem_map_eats_lowmem(outcomes: ModuleType) -> None:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from collectors.capture import Lost
+from collectors.snapshot import Snapshot
 from hmtrace.cli.output import Color, make_console
 from hmtrace.report.machine import layout_renderables
 from hmtrace.report.sidebyside import replay_renderables
@@ -103,7 +104,7 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
     source = outcomes.source_of
     if name == "busy":
         outcome = outcomes.busy_outcome()
-        found = findings(outcome, {"ram": outcome.machine.ram}, Lost())
+        found = findings(outcome, Snapshot(ram=outcome.machine.ram), Lost())
         return report_renderables(source(), outcomes.busy_outcome(findings=found))
     if name == "observed":
         return report_renderables(source(), outcomes.busy_outcome(observed=outcomes.observed()))

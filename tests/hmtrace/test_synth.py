@@ -87,7 +87,7 @@ def test_parquet_holds_everything(tmp_path: Path) -> None:
     table, folder = (open_capture(tmp_path / name) for name in ("mixed.parquet", "folder"))
     assert table.origin.format == "synthetic"
     assert table.events.collect().equals(folder.events.collect())
-    assert table.facts.values() == folder.facts.values()
+    assert table.facts.snapshot() == folder.facts.snapshot()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "folder", "mixed.parquet", "mixed.parquet.truth.json",
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from collectors import open_capture
 from collectors.errors import HmtraceError
+from collectors.snapshot import Snapshot
 from hmtrace.cli import app
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
@@ -139,9 +140,9 @@ def test_a_folder_of_captures_names_some() -> None:
 def test_a_split_that_is_only_proposed_is_called_so(outcomes: ModuleType) -> None:
     text = printed("layout", "--arch", "arm", "--ram", "2G", "--split", "2g_opt")
     assert "2 GiB lowmem + no highmem" in text
-    machine = machine_from({"arch": "arm", "ram": ((0x4000_0000, 0xC000_0000),)})[0]
+    machine = machine_from(Snapshot(arch="arm", ram=((0x4000_0000, 0xC000_0000),)))[0]
     outcome = replace(outcomes.quiet_outcome(), machine=machine, layout=layout_of(machine))
-    found = next(f for f in findings(outcome, {"ram": machine.ram}) if f.rule == "split")
+    found = next(f for f in findings(outcome, Snapshot(ram=machine.ram)) if f.rule == "split")
     assert "split 2g_opt would make all RAM lowmem" in found.message
     assert "proposed on linux-mm" in found.evidence
 

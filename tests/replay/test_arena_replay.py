@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from collectors import open_capture
-from collectors.facts import Probe
+from collectors.snapshot import Probe, Snapshot
 from replay.arena.replay import replay_arena
 from replay.arena.result import (
     AMBIGUOUS,
@@ -35,7 +35,7 @@ P = 4096
 
 def of_capture(name: str, generation: str | None = None, **values: Any) -> ArenaReplay:
     capture = open_capture(str(FIXTURES / name))
-    facts = capture.facts.values() | values
+    facts = replace(capture.facts.snapshot(), **values)
     machine, _ = machine_from(facts)
     machine = replace(machine, generation=generation or machine.generation)
     return replay_arena(capture.events.collect(), machine, layout_of(machine), facts)
@@ -55,7 +55,7 @@ def replayed(
     events: pl.DataFrame, areas: tuple[Any, ...] = (), generation: str = "6.1", **values: Any
 ) -> ArenaReplay:
     machine = replace(PC, generation=generation)
-    facts = {"areas": areas, "probes": (PURGES_PROBED,), **values}
+    facts = Snapshot(**{"areas": areas, "probes": (PURGES_PROBED,), **values})
     return replay_arena(events, machine, layout_of(machine), facts)
 
 
@@ -119,7 +119,7 @@ def test_pages_of_other_sizes(generation: str, kib: int) -> None:
     page = kib << 10
     events, areas = sim.simulate(kib, 400, 2, generation, (1, page), 0.2, page)
     machine = replace(MIPS, generation=generation, page_size=page)
-    facts = {"areas": areas, "probes": (PURGES_PROBED,)}
+    facts = Snapshot(areas=areas, probes=(PURGES_PROBED,))
     r = replay_arena(events, machine, layout_of(machine), facts)
     assert (r.ambiguous, r.wrong, r.shapes) == (0, 0, 1)
     assert r.certain > 150
@@ -132,7 +132,7 @@ def test_alignments_above_a_larger_page_depend_on_the_shape(kib: int) -> None:
     events, areas = sim.simulate(3, 400, 1, "6.1", (1, 4 * page), 0.0, page)
     machine = replace(ARC, page_size=page) if kib == 8 else replace(MIPS, page_size=page)
     machine = replace(machine, generation="6.1")
-    facts = {"areas": areas, "probes": (PURGES_PROBED,)}
+    facts = Snapshot(areas=areas, probes=(PURGES_PROBED,))
     r = replay_arena(events, machine, layout_of(machine), facts)
     assert r.wrong == 0
     assert r.shapes > 1
@@ -299,7 +299,7 @@ def test_after_a_loss_nothing_is_certain() -> None:
     events, areas = sim.simulate(4, 100)
     layout = layout_of(PC)
     middle = events.height // 2
-    facts = {"areas": areas, "probes": (PURGES_PROBED,)}
+    facts = Snapshot(areas=areas, probes=(PURGES_PROBED,))
     r = replay_arena(events, PC, layout, facts, [int(events["seq"][middle])])
     early = r.row < middle
     assert (r.verdict[early] == CERTAIN).all()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
 
 from collectors import open_capture
+from collectors.snapshot import Snapshot
 from replay.arena.calls import arena_calls
 from replay.arena.replay import replay_arena
 from replay.arena.state import ArenaState
@@ -33,7 +35,7 @@ class Captured(NamedTuple):
     events: pl.DataFrame
     machine: Machine
     layout: Layout
-    values: dict[str, Any]
+    values: Snapshot
 
     def requests(self) -> tuple[np.ndarray, np.ndarray]:
         """Size and alignment of every request, and what it got, in lock order."""
@@ -44,7 +46,7 @@ class Captured(NamedTuple):
 @cache
 def captured(name: str) -> Captured:
     capture = open_capture(FIXTURES / name)
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     machine, _ = machine_from(values)
     return Captured(capture.events.collect().sort("seq"), machine, layout_of(machine), values)
 
@@ -85,7 +87,7 @@ def test_pages_of_other_sizes(kib: int) -> None:
     machine = Machine(arch, split, generation="6.1", page_size=page, nr_cpus=4,
                       ram=((0x8000_0000, 0xC000_0000) if kib == 8 else (0, 1 << 30),))  # fmt: skip
     layout = layout_of(machine)
-    found = forecast(events, machine, layout, machine, layout, {"areas": areas})
+    found = forecast(events, machine, layout, machine, layout, Snapshot(areas=areas))
     assert found is not None
     seen = events.filter(pl.col("op") == "area_alloc").get_column("vaddr")
     assert found.address.tolist() == seen.to_list()
@@ -175,6 +177,6 @@ def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:
 
 def test_nothing_is_foretold_of_an_unknown_arena() -> None:
     here, there = captured(LARGE), captured(SMALL)
-    values = {k: v for k, v in here.values.items() if k != "areas"}
+    values = replace(here.values, areas=())
     args = here.events, here.machine, here.layout, there.machine, there.layout
     assert forecast(*args, values) is None

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from collectors.events import SCHEMA
+from collectors.snapshot import Snapshot
 from collectors.table.pages import PageMap, calibrate
 from replay.machine.from_facts import machine_from
 from replay.validate.run import validate
@@ -36,10 +37,10 @@ def table(op: str, **values: int) -> pl.DataFrame:
 )
 def test_values_of_no_machine_are_counted_and_replayed(op: str, values: dict[str, int]) -> None:
     events = table(op, **values)
-    machine, _ = machine_from({"arch": "i386"})
+    machine, _ = machine_from(Snapshot(arch="i386"))
     done = replay_events(events, machine)
     assert done.beyond == 2 * sum(v >= 1 << 48 for v in values.values())
-    outcome = outcome_of(done, {}, None, clock_is_ns=True)
+    outcome = outcome_of(done, Snapshot(), None, clock_is_ns=True)
     assert any("beyond any address" in caveat for caveat in outcome.caveats)
     checked = validate(events, machine)
     assert checked.kmap.exact == 0

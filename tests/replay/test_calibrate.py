@@ -12,6 +12,7 @@ import pytest
 from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
+from collectors.snapshot import Snapshot
 from replay.cost.calibrate import Known, flush_figures
 from replay.machine.costs import Costs
 from replay.machine.from_facts import machine_from
@@ -40,7 +41,7 @@ def of(machine: Machine, *calls: dict[str, Any], **facts: Any) -> Calibration:
             row |= {"end_seq": seq + 1, "end_ts": now + call["took"], "end_cpu": 0}
         rows.append(row)
         seq, now = seq + 2, now + call.get("took", 0) + 1001
-    return measure(pl.DataFrame(rows, schema=pl.Schema(SCHEMA)), machine, values=facts)
+    return measure(pl.DataFrame(rows, schema=pl.Schema(SCHEMA)), machine, values=Snapshot(**facts))
 
 
 def kmaps(machine: Machine, *, new: int, hit: int) -> list[dict[str, Any]]:
@@ -105,11 +106,11 @@ def test_emulators_are_named() -> None:
 
 def test_a_clock_that_counts_no_time() -> None:
     capture = open_capture(FIXTURES / "i386-hog-a-waiters-pae-smp2")
-    machine, _ = machine_from(capture.facts.values())
+    machine, _ = machine_from(capture.facts.snapshot())
     with pytest.raises(HmtraceError) as caught:
         measure(capture.events, machine, clock_is_ns=False)
     assert caught.value.exit_code == 2
-    found = measure(capture.events, machine, values=capture.facts.values())
+    found = measure(capture.events, machine, values=capture.facts.snapshot())
     by = {m.what: m for m in found.measured}
     assert by["kmap() of a new page"].count == 511  # the others flushed or slept
     assert by["flush_all_zero_pkmaps"].count == 61
@@ -126,7 +127,7 @@ def test_a_clock_that_counts_no_time() -> None:
 )
 def test_a_full_flush_calibrates_the_figure_of_the_cpus_class(flags: set[str], figure: str) -> None:
     """One CPU: the time is the flush's own; with more the IPI's is what lies beyond it."""
-    facts = {"arch": "i386", "pae": True, "cpu_flags": frozenset(flags)}
+    facts = Snapshot(arch="i386", pae=True, cpu_flags=frozenset(flags))
     machine = machine_from(facts)[0]
     alone = Known(machine, layout_of(machine), 0.0, {})
     assert flush_figures(alone, 700.0, 512) == {figure: 700.0}

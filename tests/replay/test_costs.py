@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from collectors.errors import HmtraceError
+from collectors.snapshot import Snapshot
 from replay.cost import formulas
 from replay.cost.account import _flush_each
 from replay.machine.costs import Costs
@@ -21,7 +22,7 @@ C = Costs.default()
 
 
 def laid_out(arch):
-    return layout_of(machine_from({"arch": arch, "cpus": 4})[0])
+    return layout_of(machine_from(Snapshot(arch=arch, cpus=4))[0])
 
 
 def test_every_figure_has_a_source_and_its_trust():
@@ -170,7 +171,7 @@ def test_arc_flushes_everything_from_32_pages_on():
 )
 def test_x86_classes_by_cpuinfo(flags, name, figure):
     """A full flush costs what the CPU's way of dropping everything costs; INVLPG is the same."""
-    machine, _ = machine_from({"arch": "i386", "cpus": 2, "cpu_flags": frozenset(flags)})
+    machine, _ = machine_from(Snapshot(arch="i386", cpus=2, cpu_flags=frozenset(flags)))
     layout = layout_of(machine)
     assert flush_class(layout, 2).name == name
     rest = formulas.ipi_ns(C, 2) + 2 * formulas.refill_ns(C)
@@ -194,7 +195,7 @@ ERRATUM = {"SMP": "y", "HIGHMEM": "y", "ARM_ERRATA_798181": "y"}
     ],
 )
 def test_arm_classes_by_cpuinfo_and_config(facts, name):
-    machine, _ = machine_from({"arch": "arm"} | facts)
+    machine, _ = machine_from(Snapshot(**({"arch": "arm"} | facts)))
     assert flush_class(layout_of(machine), machine.cpus).name == name
 
 

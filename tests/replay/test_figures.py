@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from collectors.events import SCHEMA
+from collectors.snapshot import Snapshot
 from replay.arena.loops import use as arena_use
 from replay.cost import formulas as formula
 from replay.cost.account import Work, cost_of
@@ -138,13 +139,13 @@ def test_arena_bookkeeping() -> None:
         {"op": "area_purge", "start": 0, "end": 0, "pages": 0},  # had nothing to do
         area("area_alloc", 10, 5),
     ]
-    values = {"areas": (Area(start, start + 10 * page),)}
+    values = Snapshot(areas=(Area(start, start + 10 * page),))
     figures = arena_figures(table(rows), layout_of(I386), values)
     assert (figures.allocs, figures.failures, figures.lazy_purges) == (3, 1, 1)
     assert figures.peak_used == 20 * page
     assert figures.holders == (Holder("(unpurged)", 1, 10 * page),)
     assert figures.largest_hole_min == figures.size - 25 * page
-    unknown = arena_figures(table(rows), layout_of(I386), {})
+    unknown = arena_figures(table(rows), layout_of(I386), Snapshot())
     assert unknown.peak_used is None
 
 

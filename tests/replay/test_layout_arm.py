@@ -3,6 +3,7 @@
 import pytest
 
 from collectors.errors import HmtraceError
+from collectors.snapshot import Snapshot
 from replay.machine.arches.arm import DEFAULT_CONFIG, border
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of, local_address
@@ -175,13 +176,13 @@ def test_dma_zone(config, dma_zone, split, expected):
 def test_the_dma_zone_is_a_fact_where_zones_are_known():
     ram = ((0, 1 << 31),)
     both = (("DMA", 0, 0x3FFFF), ("Normal", 0x3FFFF, 0x70000), ("HighMem", 0x70000, 0x80000))
-    facts = {"arch": "arm", "split": "2g", "ram": ram, "zone_ranges": both}
+    facts = Snapshot(arch="arm", split="2g", ram=ram, zone_ranges=both)
     machine, assumed = machine_from(facts)
     assert machine.dma_zone == 1 << 30
     assert [tuple(zone)[:3] for zone in layout_of(machine).zones] == list(both)
     assert not any("DMA zone" in line for line in assumed)
     plain = (("Normal", 0, 0x30000), ("HighMem", 0x30000, 0x80000))
-    machine, _ = machine_from({"arch": "arm", "split": "3g", "ram": ram, "zone_ranges": plain})
+    machine, _ = machine_from(Snapshot(arch="arm", split="3g", ram=ram, zone_ranges=plain))
     assert [zone.name for zone in layout_of(machine).zones] == ["Normal", "HighMem"]
-    machine, assumed = machine_from({"arch": "arm", "ram": ram})
+    machine, assumed = machine_from(Snapshot(arch="arm", ram=ram))
     assert any("DMA zone" in line for line in assumed)

@@ -1,8 +1,11 @@
 """Machines from facts and from what-if options."""
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.errors import HmtraceError
+from collectors.snapshot import Snapshot
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -92,7 +95,7 @@ def test_arm_board_without_lpae_ends_at_4_gib():
 
 
 def test_no_facts_at_all():
-    machine, assumed = machine_from({})
+    machine, assumed = machine_from(Snapshot())
     assert (machine.arch, machine.split, machine.nr_cpus, machine.page_struct) == (
         "i386",
         "3g",
@@ -105,32 +108,27 @@ def test_no_facts_at_all():
 
 def test_other_architecture():
     with pytest.raises(HmtraceError, match="mips"):
-        machine_from({"arch": "mips"})
+        machine_from(Snapshot(arch="mips"))
 
 
 def test_border_tells_the_arena_where_no_command_line_is():
-    values = {
-        "arch": "i386",
-        "pae": True,
-        "ram": RAM,
-        "release": "6.1.0",
-        "nr_cpus": 32,
-        "lowmem_end_pfn": 0x2E7FE,
-    }
+    values = Snapshot(
+        arch="i386", pae=True, ram=RAM, release="6.1.0", nr_cpus=32, lowmem_end_pfn=0x2E7FE
+    )
     machine, assumed = machine_from(values)
     assert machine.vmalloc == 256 * MiB
     assert any("vmalloc=256M" in text for text in assumed)
 
 
 def test_erratum_by_the_cpu():
-    values = {"arch": "arm", "config": {"ARM": "y", "ARM_ERRATA_798181": "y"}, "cpus": 2}
+    config = {"ARM": "y", "ARM_ERRATA_798181": "y"}
     for cpu, needs in (
         ((0x41, 0xC0F, 2, 1), True),
         ((0x41, 0xC0F, 4, 0), False),
         ((0x41, 0xC07, 0, 5), False),
         ((0x42, 0x0F0, 0, 2), True),
     ):
-        machine, _ = machine_from(values | {"arm_cpu": cpu})
+        machine, _ = machine_from(Snapshot(arch="arm", config=config, cpus=2, arm_cpu=cpu))
         assert machine.tlb_erratum is needs
         assert layout_of(machine).tlb_erratum_ipi is needs
 
@@ -146,13 +144,13 @@ def test_erratum_by_the_cpu():
 )
 @pytest.mark.parametrize("arch", ["i386", "arm"])
 def test_files_that_cannot_be_true(arch, values, words):
-    machine, assumed = machine_from({"arch": arch, "cmdline": "x"} | values)
+    machine, assumed = machine_from(Snapshot(**({"arch": arch, "cmdline": "x"} | values)))
     assert layout_of(machine).lowmem_bytes > 0
     if arch == "i386":
         assert any(words in text for text in assumed)
 
 
 def test_page_table_isolation_by_the_cpu_flags():
-    values = {"arch": "i386", "pae": True, "cpu_flags": frozenset({"fpu", "pti"})}
+    values = Snapshot(arch="i386", pae=True, cpu_flags=frozenset({"pti", "fpu"}))
     assert layout_of(machine_from(values)[0]).pti
-    assert not layout_of(machine_from(values | {"pae": False})[0]).pti
+    assert not layout_of(machine_from(replace(values, pae=False))[0]).pti

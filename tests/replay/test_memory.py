@@ -38,9 +38,9 @@ GiB = 1 << 30
 def known(folder):
     """Facts of a machine, the machine, and its zones as they were when it booted."""
     facts = read_folder(folder)
-    values = facts.values()
-    late = values.get("freed_late", 0) // values.get("page_size", 4096)
-    zones = sorted(values["zones"], key=lambda zone: zone.name == HIGHMEM)
+    values = facts.snapshot()
+    late = (values.freed_late or 0) // (values.page_size or 4096)
+    zones = sorted(values.zones, key=lambda zone: zone.name == HIGHMEM)
     largest = max((z for z in zones if z.name != HIGHMEM), key=lambda z: z.managed)
     pages = [Pages(z.name, z.managed - (late if z is largest else 0)) for z in zones]
     return values, machine_from(values)[0], pages
@@ -54,7 +54,7 @@ def test_watermarks_are_the_kernels(folder):
         least = max(least, huge_min_free_kib(pages, 4096, huge_block(machine)))
     computed = {zone.zone: zone for zone in watermarks(pages, least, 4096)}
     compared = 0
-    for zone in values["zones"]:
+    for zone in values.zones:
         mine = computed[zone.name]
         assert (mine.min, mine.low, mine.high) == zone.marks
         compared += 3
@@ -74,12 +74,12 @@ def test_managed_pages_are_estimated_from_the_machine(folder):
     values, machine, _ = known(folder)
     memory = memory_of(machine, layout_of(machine), values)
     assert memory.assumptions == ()
-    for zone in values["zones"]:
+    for zone in values.zones:
         mine = memory.zone(zone.name)
         # the parts of lowmem that the kernel takes are all counted against the largest zone; CMA
         # and reserved highmem are not known
         assert mine.managed == pytest.approx(zone.managed, rel=0.05)
-        if zone.name != "DMA" or len(values["zones"]) == 2:
+        if zone.name != "DMA" or len(values.zones) == 2:
             assert mine.low == pytest.approx(zone.marks[1], rel=0.05)
 
 

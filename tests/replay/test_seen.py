@@ -2,6 +2,7 @@
 
 import pytest
 
+from collectors.snapshot import Snapshot
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 
@@ -52,7 +53,7 @@ ARM_LOCAL = ((0, 0xFFEFE000), (1, 0xFFEEE000))
     ],
 )
 def test_kind_of_machine(seen, expected):
-    machine, assumed = machine_from(seen)
+    machine, assumed = machine_from(Snapshot(**seen))
     found = machine.arch, machine.pae, machine.split, machine.nr_cpus, machine.generation
     assert found == expected
     assert "the addresses in the trace fit" in assumed[0]
@@ -60,7 +61,7 @@ def test_kind_of_machine(seen, expected):
 
 def test_border_by_the_start_of_the_arena():
     machine, assumed = machine_from(
-        {"seen_ranges": ((0xEEFFE000, 0xFEFFE000),), "seen_pfns": (0x1E00, 0x3FA00)}
+        Snapshot(seen_ranges=((0xEEFFE000, 0xFEFFE000),), seen_pfns=(0x1E00, 0x3FA00))
     )
     layout = layout_of(machine)
     assert machine.vmalloc == 256 << 20
@@ -76,25 +77,25 @@ def test_border_by_the_start_of_the_arena():
 )
 def test_start_of_arm_ram(more):
     pfns = {"seen_pfns": (0x42B5E, 0xBEDB0)}
-    machine, _ = machine_from({"seen_local": ARM_LOCAL} | pfns | more)
+    machine, _ = machine_from(Snapshot(**({"seen_local": ARM_LOCAL} | pfns | more)))
     assert layout_of(machine).phys_offset == 0x4000_0000
 
 
 def test_files_come_first():
     seen = {"seen_pool": (0xBFE01000, 0xBFFFF000), "seen_local": ARM_LOCAL}
     machine, assumed = machine_from(
-        {"arch": "i386", "pae": True, "split": "3g", "nr_cpus": 32} | seen
+        Snapshot(**({"arch": "i386", "pae": True, "split": "3g", "nr_cpus": 32} | seen))
     )
     assert machine.arch == "i386"
     assert not any("addresses in the trace" in text for text in assumed)
 
 
 def test_what_cannot_be_told_is_said():
-    _, assumed = machine_from({"seen_local": I386_LOCAL})
+    _, assumed = machine_from(Snapshot(seen_local=I386_LOCAL))
     assert "no PAE: the addresses in the trace fit both" in assumed
 
 
 def test_addresses_that_fit_no_kernel():
-    machine, assumed = machine_from({"seen_pool": (0x12340000, 0x56780000)})
+    machine, assumed = machine_from(Snapshot(seen_pool=(0x12340000, 0x56780000)))
     assert machine.arch == "i386"
     assert "architecture i386: no file names it" in assumed

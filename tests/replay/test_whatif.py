@@ -36,13 +36,13 @@ OLD = "i386-510-twin-vmalloc128"
 @cache
 def opened(name: str) -> tuple[Capture, Machine]:
     capture = open_capture(FIXTURES / name)
-    return capture, machine_from(capture.facts.values())[0]
+    return capture, machine_from(capture.facts.snapshot())[0]
 
 
 def both(name: str, target: Machine, **options: Any) -> tuple[Outcome, Outcome]:
     """Outcomes on the captured machine and on another one."""
     capture, machine = opened(name)
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     return what_if(capture.events, machine, target, values=values, lost=capture.lost, **options)
 
 

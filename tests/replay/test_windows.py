@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +38,14 @@ KEYS = (
 @cache
 def opened(name: str) -> tuple[Capture, Machine]:
     capture = open_capture(FIXTURES / name)
-    return capture, machine_from(capture.facts.values())[0]
+    return capture, machine_from(capture.facts.snapshot())[0]
 
 
 @cache
 def whole(name: str) -> dict[str, Any]:
     """Document of the replay that keeps every call."""
     capture, machine = opened(name)
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     done = replay_events(capture.events, machine, values=values, lost=capture.lost)
     outcome = outcome_of(done, values, capture.lost, clock_is_ns=capture.clock_is_ns)
     return outcome_document(outcome)
@@ -55,7 +56,7 @@ def windowed(name: str, rows: int, events: pl.LazyFrame | None = None) -> dict[s
     outcome = replay(
         capture.events if events is None else events,
         machine,
-        values=capture.facts.values(),
+        values=capture.facts.snapshot(),
         lost=capture.lost,
         clock_is_ns=capture.clock_is_ns,
         rows=rows,
@@ -103,7 +104,7 @@ def test_a_table_out_of_order_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CAPTURES)
 def test_small_windows_give_the_verdicts_of_the_whole_trace(name: str) -> None:
     capture, machine = opened(name)
-    options: dict[str, Any] = {"values": capture.facts.values(), "lost": capture.lost}
+    options: dict[str, Any] = {"values": capture.facts.snapshot(), "lost": capture.lost}
     expected = in_one_piece.validate(capture.events, machine, **options).as_json()
     found = validate(capture.events, machine, **options).as_json()
     same({key: found[key] for key in KEYS}, {key: expected[key] for key in KEYS})
@@ -118,7 +119,7 @@ def test_a_forged_address_is_named_window_by_window(op: str) -> None:
     row = mapped["index"][mapped.height // 2]
     forged = pl.when(pl.int_range(pl.len()) == row).then(pl.col("vaddr") ^ 0x5000)
     lazy = events.lazy().with_columns(vaddr=forged.otherwise("vaddr"))
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     expected = validate(lazy, machine, values=values).first_divergence
     found = validate(lazy, machine, values=values, rows=3_000).first_divergence
     assert found is not None
@@ -129,7 +130,8 @@ def test_a_forged_address_is_named_window_by_window(op: str) -> None:
 
 def test_a_snapshot_of_another_run_is_left_aside_window_by_window() -> None:
     capture, machine = opened("i386-510-twin-vmalloc128")
-    values = {**capture.facts.values(), "pool_state": (77, tuple((n, 2, None) for n in range(400)))}
+    pool = (77, tuple((n, 2, None) for n in range(400)))
+    values = replace(capture.facts.snapshot(), pool_state=pool)
     done = replay_events(capture.events, machine, values=values)
     expected = outcome_document(outcome_of(done, values, None, clock_is_ns=True))
     assert "the snapshot contradicts the trace" in expected["caveats"][0]
@@ -148,7 +150,7 @@ from collectors import open_capture
 from replay.machine.from_facts import machine_from
 from replay.machine.from_facts import machine_from
 from replay.validate.run import validate
-values = open_capture(sys.argv[1]).facts.values()
+values = open_capture(sys.argv[1]).facts.snapshot()
 machine = machine_from(values)[0]
 done = validate(pl.scan_parquet(sys.argv[2]), machine, values=values, rows=20_000)
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
@@ -197,7 +199,7 @@ def test_tasks_that_the_trace_does_not_tell(tmp_path: Path) -> None:
     )
     capture = open_capture(path)
     assert sorted(capture.events.collect()["pid"].to_list(), key=str) == [112, None, None, None]
-    values = capture.facts.values()
+    values = capture.facts.snapshot()
     machine = machine_from(values)[0]
     maps = [
         replay(

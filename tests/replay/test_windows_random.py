@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from collectors.events import OPS, SCHEMA
+from collectors.snapshot import Area, Snapshot
 from hmtrace.report.document import outcome_document
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -22,13 +23,6 @@ from tests.replay.test_windows import KEYS, same
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=4, cpus=4, ram=((0, 1 << 30),))
 OLD = Machine(arch="i386", pae=True, nr_cpus=4, cpus=4, ram=((0, 1 << 30),), generation="5.10")
-
-
-class Area(NamedTuple):
-    start: int
-    end: int
-    kind: str = "vmalloc"
-    caller: str = ""
 
 
 class Gap(NamedTuple):
@@ -93,10 +87,9 @@ def table(seed: int, rows: int) -> pl.DataFrame:
     )
 
 
-VALUES: dict[str, Any] = {
-    "areas": (Area(layout_of(I386).vmalloc_start, layout_of(I386).vmalloc_start + (8 << 12)),),
-    "pool_state": (5, ((2, 2, 0x38003), (9, 1, 0x38011), (11, 3, None))),
-}
+START = layout_of(I386).vmalloc_start
+AREA = Area(START, START + (8 << 12), "vmalloc", "", None, None)
+VALUES = Snapshot(areas=(AREA,), pool_state=(5, ((2, 2, 0x38003), (9, 1, 0x38011), (11, 3, None))))
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +107,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_small_windows_and_one(seed: int, rows: int, machine: Machine) -> None:
     events = table(seed, 800 if rows > 1 else 250)
     lost = Lost((Gap(int(events["seq"][90])), Gap(int(events["seq"][200])))) if seed % 2 else None
-    options: dict[str, Any] = {"values": VALUES if seed % 3 else {}, "lost": lost}
+    options: dict[str, Any] = {"values": VALUES if seed % 3 else Snapshot(), "lost": lost}
     expected = outcome_document(replay(events, machine, **options))
     same(outcome_document(replay(events, machine, rows=rows, **options)), expected)
 
@@ -124,7 +117,7 @@ def test_small_windows_and_one(seed: int, rows: int, machine: Machine) -> None:
 def test_another_machine_in_small_windows_and_one(seed: int, placement: str) -> None:
     events = table(seed, 600)
     target = with_options(I386, pkmap=16, cpus=2, vmalloc=256 << 20)
-    options: dict[str, Any] = {"values": VALUES if seed % 3 else {}, "placement": placement}
+    options: dict[str, Any] = {"values": VALUES if seed % 3 else Snapshot(), "placement": placement}
     expected = what_if(events, I386, target, **options)
     found = what_if(events, I386, target, rows=31, **options)
     for one, other in zip(found, expected, strict=True):
@@ -134,7 +127,7 @@ def test_another_machine_in_small_windows_and_one(seed: int, placement: str) -> 
 @pytest.mark.parametrize("seed", range(4))
 def test_verdicts_of_small_windows(seed: int) -> None:
     events = table(seed, 600)
-    options: dict[str, Any] = {"values": VALUES if seed % 3 else {}}
+    options: dict[str, Any] = {"values": VALUES if seed % 3 else Snapshot()}
     expected = whole.validate(events, I386, **options).as_json()
     found = validate(events.lazy(), I386, **options).as_json()
     same({key: found[key] for key in KEYS}, {key: expected[key] for key in KEYS})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from collectors.snapshot import Snapshot
 from replay.arena.replay import replay_arena
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
@@ -36,8 +37,6 @@ from tests.replay.whole_local import LocalReplay, replay_locals
 from tests.replay.whole_pool import PoolReplay, replay_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
@@ -85,7 +84,7 @@ def replay_events(
     events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     lost: Loss | None = None,
 ) -> Replayed:
     """Order and replay all temporary mappings of a trace.
@@ -106,7 +105,7 @@ def replay_events(
     layout = narrowed(layout)
     table, beyond = within_bounds(events.lazy().collect().sort("seq"))
     losses = gaps_of(lost)
-    state = state_from(values or {})
+    state = state_from(values or Snapshot())
     found = survey(table, state, window_of(layout))
     pool = replay_pool(table, layout, state=state, losses=losses, span=found.span)
     local = replay_locals(table, layout, losses=losses)
@@ -114,7 +113,7 @@ def replay_events(
 
 
 def outcome_of(
-    done: Replayed, values: Mapping[str, Any], lost: Loss | None, *, clock_is_ns: bool
+    done: Replayed, values: Snapshot, lost: Loss | None, *, clock_is_ns: bool
 ) -> Outcome:
     """The figures of a replay as one outcome."""
     figures = Figures(
@@ -150,7 +149,7 @@ def arena_tally(events: pl.DataFrame, layout: Layout, window: PoolWindow) -> Are
     return tally
 
 
-def arena_figures(events: pl.DataFrame, layout: Layout, values: Mapping[str, Any]) -> ArenaOutcome:
+def arena_figures(events: pl.DataFrame, layout: Layout, values: Snapshot) -> ArenaOutcome:
     """What happened in the arena in a whole trace."""
     use = ArenaUse(layout, values)
     use.feed(events, last=True)
@@ -168,11 +167,11 @@ def validate(
     events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     lost: Loss | None = None,
 ) -> Validation:
     """Verdicts on a trace, without its first divergence and its final pool."""
-    values = values or {}
+    values = values or Snapshot()
     done = replay_events(events, machine, values=values, lost=lost)
     sequence = done.pool.sequence
     pool = pool_result(sequence.piece.calls, done.layout)
