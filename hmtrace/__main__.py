@@ -9,11 +9,13 @@ Nearly everything is imported where a Ctrl-C ends in silence, too.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -47,8 +49,43 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     sys.unraisablehook = _unraisable
     code = run()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to be tidied up
-    sys.exit(code)
+    for number in (signal.SIGINT, signal.SIGTERM):  # what is left is to tidy up, and quick
+        signal.signal(number, signal.SIG_IGN)
+    if sys.getprofile() is not None:  # who measures wants to say so at the end
+        sys.exit(code)
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """Run the exit functions, flush, and end the process.
+
+    Python would take itself and all that is loaded apart first, which takes 0.3 s.
+    """
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """Exit code after the last words are written; a full disk or a closed pipe may change it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = code or EXIT_READER_GONE
+    except (OSError, ValueError) as error:
+        if code == 0:
+            code = 3
+            _say(f"hmtrace: cannot write to stdout: {error}\n")
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    return code
+
+
+def _say(words: str) -> None:
+    """Write to stderr; where that cannot take it, the exit code has to do."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(words)
 
 
 def run() -> int:
@@ -86,9 +123,9 @@ def _run() -> int:
 def _explain(error: HmtraceError) -> int:
     from hmtrace.report.text import clean
 
-    sys.stderr.write(f"hmtrace: {clean(error, _MESSAGE_LIMIT)}\n")
+    _say(f"hmtrace: {clean(error, _MESSAGE_LIMIT)}\n")
     if error.hint:
-        sys.stderr.write(f"  hint: {clean(error.hint, _MESSAGE_LIMIT)}\n")
+        _say(f"  hint: {clean(error.hint, _MESSAGE_LIMIT)}\n")
     return error.exit_code
 
 
@@ -99,12 +136,12 @@ def _confess(error: Exception) -> int:
 
     if isinstance(error, OSError):
         where = clean(error.filename) + ": " if error.filename is not None else ""
-        sys.stderr.write(f"hmtrace: {where}{clean(error.strerror or error)}\n")
+        _say(f"hmtrace: {where}{clean(error.strerror or error)}\n")
         return 3
     if isinstance(error, MemoryError):
-        sys.stderr.write("hmtrace: not enough memory for this capture\n")
+        _say("hmtrace: not enough memory for this capture\n")
         return 3
-    sys.stderr.write(
+    _say(
         f"hmtrace: {type(error).__name__}: {clean(error, _MESSAGE_LIMIT)}\n"
         f"  this is a bug in hmtrace {__version__}, not in your capture; please report it with\n"
         "  the command line and the output of the same command under HMTRACE_DEBUG=1\n"

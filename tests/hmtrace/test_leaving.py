@@ -1,0 +1,97 @@
+"""How the process ends: at once, but tidied up, with its last words and the right code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = (sys.executable, "-m", "hmtrace")
+FULL = Path("/dev/full")
+
+
+def ended(code: str) -> subprocess.CompletedProcess[str]:
+    """A process whose command is `code`, and then leaves as every command does."""
+    before = "import hmtrace.__main__ as m\ndef run():\n"
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    return subprocess.run(
+        [sys.executable, "-c", f"{before}{body}m.run = run\nm.main()\n"],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_spool_goes_and_what_was_said_arrives() -> None:
+    done = ended(
+        "from collectors.input.spool import spool_file\n"
+        "file = spool_file('x')\n"
+        "file.write_text('rows')\n"
+        "print(file)\n"
+        "return 1"
+    )
+    assert done.returncode == 1
+    assert done.stdout.endswith("-x\n")
+    assert not Path(done.stdout.strip()).parent.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_does_not_keep_the_spool_from_going(number: signal.Signals) -> None:
+    done = ended(
+        "import atexit, signal\n"
+        "from collectors.input.spool import spool_file\n"
+        "print(spool_file('x'))\n"
+        f"atexit.register(signal.raise_signal, {int(number)})\n"
+        "return 0"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not Path(done.stdout.strip()).parent.exists()
+
+
+def test_who_measures_is_not_cut_short() -> None:
+    done = ended("import sys\nsys.setprofile(lambda *_: None)\nprint('x')\nreturn 3")
+    assert (done.returncode, done.stdout) == (3, "x\n")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("words", "code"), [(("--help",), 3), (("--version",), 3), (("report", "/none"), 3)]
+)
+def test_full_outputs_keep_the_code(words: tuple[str, ...], code: int) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *words], stdout=full, stderr=full, timeout=300, check=False
+        )
+    assert done.returncode == code
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_a_full_output_is_said_in_one_line() -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.stderr == "hmtrace: No space left on device\n"
+
+
+def test_a_reader_that_is_gone_before_the_last_flush() -> None:
+    done = ended(
+        "import os, sys\n"
+        "read, write = os.pipe()\n"
+        "os.close(read)\n"
+        "os.dup2(write, 1)\n"
+        "sys.stdout.write('words')\n"
+        "return 0"
+    )
+    assert (done.returncode, done.stderr) == (141, "")
