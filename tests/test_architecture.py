@@ -85,6 +85,12 @@ def test_what_is_excused_still_closes_a_circle(package: str) -> None:
     assert harmless == set()
 
 
+def test_the_picture_of_the_house_has_every_room() -> None:
+    picture = (ROOT / "docs/architecture.md").read_text().split("## The rooms")[1].split("## ")[0]
+    rooms = {room.rpartition(".")[2] for package in ROOMS for room in House.read(package).rooms()}
+    assert rooms - {*ROOMS, "__main__"} - set(re.findall(r"\w+", picture)) == set()
+
+
 def test_the_figures_of_a_house_are_told_from_its_source(tmp_path: Path) -> None:
     """A house of four rooms, one a folder of two files; two rooms and two files in circles."""
     for name, text in {

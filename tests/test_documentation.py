@@ -12,8 +12,8 @@ import pytest
 from collectors.probes import function_of, slot_of
 from hmtrace import __version__
 from hmtrace.cli import app
+from tests.expected import VALIDATIONS
 from tests.readme import PAGES, README, REST, ROOT, Command, Workshop, blocks, commands
-from tests.rooms import PACKAGES
 
 if TYPE_CHECKING:
     from _pytest.tmpdir import TempPathFactory
@@ -196,12 +196,20 @@ def test_files_and_folders_that_are_named_exist(page: str) -> None:
         assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_the_picture_of_the_house_has_every_folder() -> None:
-    picture = TEXTS["docs/architecture.md"].split("## The rooms")[1].split("## ")[0]
-    folders = {
-        path.parent.name for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")
-    }
-    assert folders - set(re.findall(r"\w+", picture)) == set()
+def test_the_table_of_what_was_proven_has_the_figures_of_the_tests() -> None:
+    rows = re.findall(r"(?m)^\|.*\| `fixtures/(\S+)` \| (.*) \|$", TEXTS["docs/support.md"])
+    assert [name for name, _ in rows] == [*dict.fromkeys(name for name, _ in rows)]
+    assert {name for name, _ in rows} == VALIDATIONS.keys()
+    for name, cells in rows:
+        expected = VALIDATIONS[name]
+        flushes = expected["pool_flushes"]
+        kinds = [expected["kmap"], expected["kmap_local"]]
+        kinds.append({"total": flushes["observed"], "exact": flushes["matched"]})
+        if "exact" in expected["vmap"]:
+            kinds.append(expected["vmap"])
+        for cell, kind in zip(cells.split(" | "), kinds, strict=False):
+            shown = f"{kind['exact']:,} of {kind['total']:,}".replace(",", " ")
+            assert cell == (shown if kind["total"] else "–"), name
 
 
 def test_renewing_keeps_the_length_of_what_is_shown() -> None:
