@@ -218,13 +218,25 @@ class Observed:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a kernel engineer should know, in words, with its evidence."""
+    """Something a kernel engineer should know; a report puts it into words.
+
+    Attributes
+    ----------
+    rule
+        Its code.
+    severity
+        ``info``, ``warning`` or ``problem``.
+    figures
+        What it says in numbers: the rule's own record in :mod:`replay.rules`.
+    count
+        How often it happened.
+    first
+        Time, CPU and task of the first time, where that is known.
+    """
 
     rule: str
     severity: str
-    """``info``, ``warning`` or ``problem``."""
-    message: str
-    evidence: str
+    figures: object
     count: int = 1
     first: dict[str, Any] | None = None
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hmtrace import __version__
+from hmtrace.report.findings import finding_document
 from hmtrace.report.plain import plain
 from replay.machine.generations import GENERATIONS
 from replay.machine.tlb import as_json
@@ -78,7 +79,7 @@ def layout_document(machine: Machine, layout: Layout) -> dict[str, Any]:
         "regions": plain(layout.regions),
         "layout": {k: v for k, v in plain(layout).items() if k not in {"regions", "zones"}},
         "memory": plain(memory_of(machine, layout)),
-        "findings": plain(tuple(machine_findings(machine, layout))),
+        "findings": [finding_document(found) for found in machine_findings(machine, layout)],
     }
 
 
@@ -102,17 +103,10 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "cpus": outcome.cpus,
         **{
             name: plain(getattr(outcome, name))
-            for name in (
-                "pool",
-                "local",
-                "arena",
-                "tlb",
-                "cost",
-                "sites",
-                "findings",
-                "caveats",
-            )
+            for name in ("pool", "local", "arena", "tlb", "cost", "sites")
         },
+        "findings": [finding_document(found) for found in outcome.findings],
+        "caveats": plain(outcome.caveats),
     }
 
 

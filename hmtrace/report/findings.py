@@ -1,15 +1,24 @@
-"""Findings and caveats in words."""
+"""Findings and caveats in words.
+
+A rule (:mod:`replay.rules`) says what it found in a record of figures; here each record has its
+words, which terminal and JSON documents share.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
 from hmtrace.report.parts import heading, indented
+from hmtrace.report.plain import plain
 from hmtrace.report.text import GLUE, clean, clock
+from hmtrace.report.words import counted, duration, grouped, percent, size, times
+from replay.rules import figures as rules
+from replay.rules import machine, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +30,8 @@ if TYPE_CHECKING:
 _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
 _TEXT_LIMIT = 1000
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
 _GROUP = re.compile(r"(?<=\d) (?=\d{3}\b)")
 
 
@@ -42,9 +53,10 @@ def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     grid.add_column(overflow="fold")
     for finding in sorted(findings, key=lambda f: _RANK.get(f.severity, 2)):
         word = finding.severity.upper() if finding.severity == "problem" else finding.severity
-        body = Text(_shown(finding.message))
-        if finding.evidence:
-            body.append("\n" + _shown(finding.evidence), style="dim")
+        words = in_words(finding)
+        body = Text(_shown(words.message))
+        if words.evidence:
+            body.append("\n" + _shown(words.evidence), style="dim")
         if finding.first:
             body.append("\n" + first_in_words(finding.first), style="dim")
         grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
@@ -86,3 +98,263 @@ def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:
     for caveat in dict.fromkeys(caveats):
         grid.add_row(Text("-"), Text(clean(caveat, _TEXT_LIMIT)))
     yield indented(grid)
+
+
+class Words(NamedTuple):
+    """What a finding says, and what that rests on."""
+
+    message: str
+    evidence: str
+
+
+def in_words(finding: Finding) -> Words:
+    """A finding in words, by the record of its figures."""
+    return _words(finding.figures)
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """A finding as the JSON documents have it."""
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity,
+        **in_words(finding)._asdict(),
+        "count": finding.count,
+        "first": plain(finding.first),
+    }
+
+
+@singledispatch
+def _words(figures: object) -> Words:
+    raise TypeError(f"there are no words for findings of {type(figures).__name__}")
+
+
+@_words.register(rules.PoolExhausted)
+def _(f: rules.PoolExhausted) -> Words:
+    full = "" if f.full is None else f"pool full for {percent(f.full)} of the time; "
+    return Words(
+        f"kmap() slept {times(f.waits)} because all {grouped(f.slots)} slots were in use: "
+        f"{counted(f.tasks, 'task')} waited {duration(f.wait_ns)} in all, the longest "
+        f"{duration(f.longest_ns)}",
+        f"{full}every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)",
+    )
+
+
+@_words.register(rules.PoolNearFull)
+def _(f: rules.PoolNearFull) -> Words:
+    slots = grouped(f.slots)
+    return Words(
+        f"{f.used} of {slots} pool slots were in use at once ({percent(f.used / f.slots)}): "
+        f"at {slots} kmap() sleeps",
+        f"at or above 75 % for {percent(f.above)} of the time, mean {f.mean:.1f}",
+    )
+
+
+@_words.register(rules.KmapHeld)
+def _(f: rules.KmapHeld) -> Words:
+    why = ": suspect a leaked kmap()" if f.leak else ", as calls in flight would explain"
+    return Words(
+        f"{counted(f.held, 'slot')} of the pool {'is' if f.held == 1 else 'are'} still held at "
+        f"the end of the capture{why}",
+        f"{grouped(f.maps)} kmap, {grouped(f.unmaps)} kunmap; slots that are never given back "
+        "make every search longer and the pool full sooner",
+    )
+
+
+@_words.register(rules.FlushStorm)
+def _(f: rules.FlushStorm) -> Words:
+    return Words(
+        f"{grouped(f.flushes)} TLB flushes of the whole pool window, {f.per_s:.0f} a second, each "
+        f"on {'every one of ' if f.cpus > 1 else ''}{counted(f.cpus, 'CPU')} and under kmap_lock",
+        f"{grouped(f.wraps)} wraps of kmap(), {grouped(f.unused_passes)} passes of "
+        "kmap_flush_unused()",
+    )
+
+
+@_words.register(rules.PurgeHull)
+def _(f: rules.PurgeHull) -> Words:
+    cost = "" if f.share is None else f"; purges are {percent(f.share)} of the estimated cost"
+    return Words(
+        f"flush_tlb_kernel_range() invalidated up to {grouped(f.largest)} pages one by one: the "
+        "hull of a lazy purge from the modules to the vmap arena",
+        f"{grouped(f.flushes)} ranged flushes of {grouped(f.pages)} pages in all{cost}",
+    )
+
+
+@_words.register(rules.UnusedPasses)
+def _(f: rules.UnusedPasses) -> Words:
+    often = "" if f.per_s is None else f", {f.per_s:.0f} a second"
+    return Words(
+        f"kmap_flush_unused() ran {times(f.unused)}{often}, mostly with nothing to free: "
+        f"{grouped(f.idle)} of {grouped(f.passes)} passes found no stale slot",
+        f"each pass walks all {grouped(f.slots)} slots under kmap_lock; on x86 module loading, "
+        "BPF and set_memory_*() cause them",
+    )
+
+
+@_words.register(rules.LocalDepth)
+def _(f: rules.LocalDepth) -> Words:
+    more = ", one more is a BUG" if f.deepest >= f.limit else ""
+    return Words(
+        f"local mappings nest {f.deepest} deep; {f.limit} fit{more}",
+        "an interrupt handler's mappings come on top of the interrupted task's",
+    )
+
+
+@_words.register(rules.HeldOverSwitch)
+def _(f: rules.HeldOverSwitch) -> Words:
+    return Words(
+        f"{counted(f.switches, 'context switch', 'context switches')} found local mappings held: "
+        f"{counted(f.mappings, 'mapping')} taken out and put back",
+        f"{percent(f.share)} of {grouped(f.maps)} local mappings; one TLB entry is flushed per "
+        "mapping held, and the task cannot migrate meanwhile",
+    )
+
+
+@_words.register(rules.ArenaExhausted)
+def _(f: rules.ArenaExhausted) -> Words:
+    hole = "" if f.hole is None else f", largest hole down to {size(f.hole)}"
+    return Words(
+        f"{counted(f.failures, 'allocation')} of virtual address space failed in an arena of "
+        f"{size(f.size)}",
+        f"{counted(f.allocs, 'allocation')}{hole}; a larger vmalloc= costs as much lowmem",
+    )
+
+
+@_words.register(rules.MappingCost)
+def _(f: rules.MappingCost) -> Words:
+    causes = (f"{name.replace('_', ' ')} {percent(of)} of it" for name, of in f.causes)
+    return Words(
+        f"temporary mappings cost {percent(f.share)} of all CPU time ({duration(f.ns)}, estimated)",
+        "; ".join(causes),
+    )
+
+
+@_words.register(rules.SplitWithoutHighmem)
+def _(f: rules.SplitWithoutHighmem) -> Words:
+    return Words(
+        f"split {f.split} would make all RAM lowmem: {size(f.highmem)} of highmem and every "
+        "mapping of it would be gone",
+        f"user space would be {size(f.user)} instead of {size(f.user_now)}: compare it with the "
+        "largest process"
+        + ("; a small highmem zone also runs out first" if f.scarce else "")
+        + (f"; this split is {f.proposed}" if f.proposed else ""),
+    )
+
+
+@_words.register(rules.NothingTraced)
+def _(_f: rules.NothingTraced) -> Words:
+    return Words(
+        "the trace holds no mapping call: it says nothing of what mappings cost here",
+        "either the probes were off, or nothing was mapped while they were on; hmtrace info lists "
+        "what was traced, README.md ('How to capture') what to enable",
+    )
+
+
+@_words.register(rules.Fine)
+def _(f: rules.Fine) -> Words:
+    parts = []
+    if f.share is not None:
+        parts.append(f"mapping costs {percent(f.share)} of CPU time")
+    if f.used is not None:
+        parts.append(f"at most {f.used[0]} of {grouped(f.used[1])} slots in use, nobody waited")
+    if f.depth is not None:
+        parts.append(f"local depth {f.depth[0]} of {f.depth[1]}")
+    if f.allocs:
+        parts.append(f"none of {grouped(f.allocs)} arena allocations failed")
+    return Words(
+        "nothing to complain about", "; ".join(parts) or "hmtrace info shows what was traced"
+    )
+
+
+@_words.register(trace.PagesUnknown)
+def _(f: trace.PagesUnknown) -> Words:
+    return Words(
+        "the trace has no page arguments: calls are counted, but reuse, occupancy, flushes and "
+        "other machines cannot be worked out",
+        f"{grouped(f.calls)} kmap calls without a struct page; record with kprobes that fetch it",
+    )
+
+
+@_words.register(trace.EventsLost)
+def _(f: trace.EventsLost) -> Words:
+    number = f"{'at least ' if f.more else ''}{grouped(f.events)}"
+    return Words(
+        f"tracing lost {number if f.events else 'an unknown number of'} events: counts are lower "
+        "bounds",
+        f"{counted(f.intervals, 'interval')}; after each the model has to find its state again; a "
+        "larger trace buffer avoids it",
+    )
+
+
+@_words.register(trace.MissesExplained)
+def _(f: trace.MissesExplained) -> Words:
+    return Words(
+        f"probes missed {times(f.misses)}, which the {counted(f.failures, 'failed allocation')} "
+        "explain",
+        "this kernel counts a faulting fetch as two misses; no call was lost",
+    )
+
+
+@_words.register(trace.ProbeMisses)
+def _(f: trace.ProbeMisses) -> Words:
+    worst = ", ".join(f"{name}: {number}" for name, number in f.worst)
+    return Words(
+        f"probes missed {times(f.misses)}: those calls have no return value",
+        f"{worst}; return probes want more instances (r64:group/event)",
+    )
+
+
+def _logged(lines: int, what: str) -> Words:
+    return Words(
+        f"the kernel's log has {counted(lines, 'line')} about {what}",
+        "counted in the boot log beside the capture, also outside the traced time",
+    )
+
+
+@_words.register(trace.VmapFailuresLogged)
+def _(f: trace.VmapFailuresLogged) -> Words:
+    return _logged(f.lines, "failed vmap allocations")
+
+
+@_words.register(trace.KmapWarningsLogged)
+def _(f: trace.KmapWarningsLogged) -> Words:
+    return _logged(f.lines, "warnings about kmap")
+
+
+@_words.register(machine.MemMap)
+def _(f: machine.MemMap) -> Words:
+    return Words(
+        f"describing RAM takes {percent(f.mem_map / f.lowmem)} of lowmem: mem_map is "
+        f"{f.mem_map // _MIB} MiB of {f.lowmem // _MIB} MiB",
+        f"{f.page_struct} bytes for each of {f.frames} frames; a split with more lowmem, or less "
+        "RAM, relieves it",
+    )
+
+
+@_words.register(machine.MuchRam)
+def _(f: machine.MuchRam) -> Words:
+    return Words(
+        f"{f.ram / _GIB:.1f} GiB of RAM: more than 8 GiB are not recommended on a 32-bit machine",
+        f"Documentation/mm/highmem.rst; for each page of lowmem there are {f.high_per_low:.0f} of "
+        "highmem, whose page tables and inodes must fit into lowmem",
+    )
+
+
+@_words.register(machine.RamDropped)
+def _(f: machine.RamDropped) -> Words:
+    why = f"with {f.pae}" if f.pae else "without PAE"
+    if f.series:
+        why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
+    return Words(
+        f"{f.lost / _GIB:.1f} GiB of RAM are not used by this kernel",
+        f"a kernel {why} ends at {f.limit // _GIB} GiB",
+    )
+
+
+@_words.register(machine.VmallocOption)
+def _(f: machine.VmallocOption) -> Words:
+    return Words(
+        f"vmalloc={f.vmalloc // _MIB}M is more than the default: it takes {size(f.taken)} of "
+        "lowmem",
+        "the default arena is 120 MiB, not 128: its reserve includes an 8 MiB gap",
+    )

@@ -1,9 +1,10 @@
 """Findings: what the figures of a trace mean, rule by rule.
 
+A rule says what it found as a record of figures; :mod:`hmtrace.report.findings` has the words.
+
 ::
 
     figures    rules about what was counted
     machine    rules about the machine
     trace      rules about what the trace can and cannot tell
-    words      figures in words
 """

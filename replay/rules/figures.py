@@ -1,7 +1,8 @@
-"""Findings: what an outcome means, in words, each with its evidence.
+"""Findings: what an outcome means, each with the figures that are its evidence.
 
-One function per rule, each a pure function of the figures; :func:`findings` calls them in the
-order of :data:`RULES`, where a new one gets a line. Thresholds are constants with their reasons.
+One function per rule, each a pure function of the figures, and one record of what it found, which
+:mod:`hmtrace.report.findings` puts into words; :func:`findings` calls them in the order of
+:data:`RULES`, where a new one gets a line. Thresholds are constants with their reasons.
 The pathologies are those of mm/highmem.c, mm/vmalloc.c and arch/x86/mm/tlb.c; rules that need
 single events (deadlock by nesting, LIFO order) belong to the checks over the event table, not
 here.
@@ -18,7 +19,6 @@ from replay.machine.options import with_options
 from replay.outcome import Finding
 from replay.rules.machine import machine_findings
 from replay.rules.trace import trace_findings
-from replay.rules.words import counted, duration, grouped, percent, size, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,10 +76,21 @@ def findings(outcome: Outcome, values: Snapshot, lost: Loss | None = None) -> tu
     case = _Case(outcome, values, lost)
     found = [finding for rule in RULES for finding in rule(case)]
     if not _has_calls(outcome):
-        found.insert(0, _NOTHING)
+        found.insert(0, Finding("nothing-traced", "warning", NothingTraced()))
     elif all(f.severity == "info" for f in found):
         found.insert(0, _fine(outcome))
     return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
+
+
+class PoolExhausted(NamedTuple):
+    """Sleeps of kmap() on a full pool; `full`: share of the time that it was."""
+
+    waits: int
+    slots: int
+    tasks: int
+    wait_ns: float
+    longest_ns: float
+    full: float | None
 
 
 def _pool_exhausted(case: _Case) -> Iterator[Finding]:
@@ -87,38 +98,41 @@ def _pool_exhausted(case: _Case) -> Iterator[Finding]:
     pool = case.outcome.pool
     if not pool.waits:
         return
-    full = pool.share_above.get("100")
-    yield Finding(
-        rule="pool-exhausted",
-        severity="problem",
-        message=(
-            f"kmap() slept {times(pool.waits)} because all {grouped(pool.slots)} slots were in "
-            f"use: {counted(pool.waiting_tasks, 'task')} waited {duration(pool.wait_ns)} in all, "
-            f"the longest {duration(pool.longest_wait_ns)}"
-        ),
-        evidence=(
-            (f"pool full for {percent(full)} of the time; " if full is not None else "")
-            + "every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)"
-        ),
-        count=pool.waits,
+    found = PoolExhausted(
+        pool.waits,
+        pool.slots,
+        pool.waiting_tasks,
+        pool.wait_ns,
+        pool.longest_wait_ns,
+        pool.share_above.get("100"),
     )
+    yield Finding("pool-exhausted", "problem", found, pool.waits)
+
+
+class PoolNearFull(NamedTuple):
+    """Most slots in use; `above`: share of the time at or above 75 % of them."""
+
+    used: int
+    slots: int
+    above: float
+    mean: float
 
 
 def _pool_near_full(case: _Case) -> Iterator[Finding]:
     pool = case.outcome.pool
     if pool.waits or not pool.slots or pool.max_used < NEAR_FULL * pool.slots:
         return
-    above = pool.share_above.get("75", 0.0)
-    yield Finding(
-        rule="pool-near-full",
-        severity="warning",
-        message=(
-            f"{pool.max_used} of {grouped(pool.slots)} pool slots were in use at once "
-            f"({percent(pool.max_used / pool.slots)}): at {grouped(pool.slots)} kmap() sleeps"
-        ),
-        evidence=f"at or above 75 % for {percent(above)} of the time, mean {pool.mean_used:.1f}",
-        count=pool.max_used,
-    )
+    found = PoolNearFull(pool.max_used, pool.slots, pool.share_above.get("75", 0.0), pool.mean_used)
+    yield Finding("pool-near-full", "warning", found, pool.max_used)
+
+
+class KmapHeld(NamedTuple):
+    """Slots held at the end; `leak`: more than calls in flight explain."""
+
+    held: int
+    leak: bool
+    maps: int
+    unmaps: int
 
 
 def _still_held(case: _Case) -> Iterator[Finding]:
@@ -126,22 +140,21 @@ def _still_held(case: _Case) -> Iterator[Finding]:
     pool = case.outcome.pool
     if not pool.still_used:
         return
-    many = pool.still_used > FEW_HELD
+    leak = pool.still_used > FEW_HELD
     grave = pool.slots > 0 and pool.still_used * 8 >= pool.slots
-    yield Finding(
-        rule="kmap-held",
-        severity="problem" if grave else "warning" if many else "info",
-        message=(
-            f"{counted(pool.still_used, 'slot')} of the pool "
-            f"{'is' if pool.still_used == 1 else 'are'} still held at the end of the capture"
-            + (": suspect a leaked kmap()" if many else ", as calls in flight would explain")
-        ),
-        evidence=(
-            f"{grouped(pool.maps)} kmap, {grouped(pool.unmaps)} kunmap; slots that are never "
-            "given back make every search longer and the pool full sooner"
-        ),
-        count=pool.still_used,
-    )
+    severity = "problem" if grave else "warning" if leak else "info"
+    found = KmapHeld(pool.still_used, leak, pool.maps, pool.unmaps)
+    yield Finding("kmap-held", severity, found, pool.still_used)
+
+
+class FlushStorm(NamedTuple):
+    """Flushes of the pool's window, and what made them."""
+
+    flushes: int
+    per_s: float
+    cpus: int
+    wraps: int
+    unused_passes: int
 
 
 def _flush_storm(case: _Case) -> Iterator[Finding]:
@@ -150,20 +163,17 @@ def _flush_storm(case: _Case) -> Iterator[Finding]:
     rate = _per_second(pool.flushes, case.outcome)
     if rate is None or rate < STORM_PER_S or pool.flushes < STORM_PER_S:
         return
-    yield Finding(
-        rule="flush-storm",
-        severity="warning",
-        message=(
-            f"{grouped(pool.flushes)} TLB flushes of the whole pool window, {rate:.0f} a second, "
-            f"each on {'every one of ' if case.outcome.cpus > 1 else ''}"
-            f"{counted(case.outcome.cpus, 'CPU')} and under kmap_lock"
-        ),
-        evidence=(
-            f"{grouped(pool.wraps)} wraps of kmap(), {grouped(pool.unused_passes)} passes of "
-            "kmap_flush_unused()"
-        ),
-        count=pool.flushes,
-    )
+    found = FlushStorm(pool.flushes, rate, case.outcome.cpus, pool.wraps, pool.unused_passes)
+    yield Finding("flush-storm", "warning", found, pool.flushes)
+
+
+class PurgeHull(NamedTuple):
+    """Ranged flushes, the largest and all, in pages; `share`: of the estimated cost."""
+
+    largest: int
+    flushes: int
+    pages: int
+    share: float | None
 
 
 def _purge_hull(case: _Case) -> Iterator[Finding]:
@@ -176,19 +186,20 @@ def _purge_hull(case: _Case) -> Iterator[Finding]:
     if layout.flush_ceiling_pages is not None or tlb.range_pages_max < HULL_PAGES:
         return
     cost = case.outcome.cost.by_cause.get("lazy purge flush")
-    yield Finding(
-        rule="purge-hull",
-        severity="warning",
-        message=(
-            f"flush_tlb_kernel_range() invalidated up to {grouped(tlb.range_pages_max)} pages one "
-            "by one: the hull of a lazy purge from the modules to the vmap arena"
-        ),
-        evidence=(
-            f"{grouped(tlb.range)} ranged flushes of {grouped(tlb.range_pages)} pages in all"
-            + (f"; purges are {percent(cost['share'])} of the estimated cost" if cost else "")
-        ),
-        count=tlb.range,
+    found = PurgeHull(
+        tlb.range_pages_max, tlb.range, tlb.range_pages, cost["share"] if cost else None
     )
+    yield Finding("purge-hull", "warning", found, tlb.range)
+
+
+class UnusedPasses(NamedTuple):
+    """Passes of kmap_flush_unused(); `idle` of `passes` found no stale slot."""
+
+    unused: int
+    per_s: float | None
+    idle: int
+    passes: int
+    slots: int
 
 
 def _unused_passes(case: _Case) -> Iterator[Finding]:
@@ -203,20 +214,15 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
         return
     rate = _per_second(pool.unused_passes, case.outcome)
     storm = rate is not None and rate >= UNUSED_PER_S
-    often = f", {rate:.0f} a second" if rate is not None else ""
-    yield Finding(
-        rule="flush-unused-idle",
-        severity="warning" if storm else "info",
-        message=(
-            f"kmap_flush_unused() ran {times(pool.unused_passes)}{often}, mostly with nothing to "
-            f"free: {grouped(idle)} of {grouped(pool.passes)} passes found no stale slot"
-        ),
-        evidence=(
-            f"each pass walks all {grouped(pool.slots)} slots under kmap_lock; on x86 module "
-            "loading, BPF and set_memory_*() cause them"
-        ),
-        count=pool.unused_passes,
-    )
+    found = UnusedPasses(pool.unused_passes, rate, idle, pool.passes, pool.slots)
+    yield Finding("flush-unused-idle", "warning" if storm else "info", found, pool.unused_passes)
+
+
+class LocalDepth(NamedTuple):
+    """How deep local mappings were nested, and how deep they can be."""
+
+    deepest: int
+    limit: int
 
 
 def _depth(case: _Case) -> Iterator[Finding]:
@@ -224,17 +230,18 @@ def _depth(case: _Case) -> Iterator[Finding]:
     local = case.outcome.local
     if not local.limit or local.max_depth <= local.limit - SPARE_DEPTH:
         return
-    at_limit = local.max_depth >= local.limit
-    yield Finding(
-        rule="local-depth",
-        severity="problem" if at_limit else "warning",
-        message=(
-            f"local mappings nest {local.max_depth} deep; {local.limit} fit"
-            + (", one more is a BUG" if at_limit else "")
-        ),
-        evidence="an interrupt handler's mappings come on top of the interrupted task's",
-        count=local.max_depth,
-    )
+    severity = "problem" if local.max_depth >= local.limit else "warning"
+    found = LocalDepth(local.max_depth, local.limit)
+    yield Finding("local-depth", severity, found, local.max_depth)
+
+
+class HeldOverSwitch(NamedTuple):
+    """Context switches with local mappings held; `share`: theirs of all mappings."""
+
+    switches: int
+    mappings: int
+    share: float
+    maps: int
 
 
 def _held_over_switch(case: _Case) -> Iterator[Finding]:
@@ -243,19 +250,18 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
     if not local.saved_on_switch:
         return
     part = local.mappings_saved / local.maps if local.maps else 0.0
-    yield Finding(
-        rule="local-over-switch",
-        severity="warning" if part >= SWITCH_SHARE else "info",
-        message=(
-            f"{counted(local.saved_on_switch, 'context switch', 'context switches')} found local "
-            f"mappings held: {counted(local.mappings_saved, 'mapping')} taken out and put back"
-        ),
-        evidence=(
-            f"{percent(part)} of {grouped(local.maps)} local mappings; one TLB entry is flushed "
-            "per mapping held, and the task cannot migrate meanwhile"
-        ),
-        count=local.saved_on_switch,
-    )
+    found = HeldOverSwitch(local.saved_on_switch, local.mappings_saved, part, local.maps)
+    severity = "warning" if part >= SWITCH_SHARE else "info"
+    yield Finding("local-over-switch", severity, found, local.saved_on_switch)
+
+
+class ArenaExhausted(NamedTuple):
+    """Failed allocations in an arena of `size` bytes; `hole`: the largest, at its least."""
+
+    failures: int
+    size: int
+    allocs: int
+    hole: int | None
 
 
 def _arena(case: _Case) -> Iterator[Finding]:
@@ -263,21 +269,16 @@ def _arena(case: _Case) -> Iterator[Finding]:
     arena = case.outcome.arena
     if not arena.failures:
         return
-    hole = arena.largest_hole_min
-    yield Finding(
-        rule="arena-exhausted",
-        severity="problem",
-        message=(
-            f"{counted(arena.failures, 'allocation')} of virtual address space failed in an arena "
-            f"of {size(arena.size)}"
-        ),
-        evidence=(
-            counted(arena.allocs, "allocation")
-            + (f", largest hole down to {size(hole)}" if hole is not None else "")
-            + "; a larger vmalloc= costs as much lowmem"
-        ),
-        count=arena.failures,
-    )
+    found = ArenaExhausted(arena.failures, arena.size, arena.allocs, arena.largest_hole_min)
+    yield Finding("arena-exhausted", "problem", found, arena.failures)
+
+
+class MappingCost(NamedTuple):
+    """Share of all CPU time, and the share that the worst causes have of it."""
+
+    share: float
+    ns: float
+    causes: tuple[tuple[str, float], ...]
 
 
 def _cost(case: _Case) -> Iterator[Finding]:
@@ -285,17 +286,10 @@ def _cost(case: _Case) -> Iterator[Finding]:
     if cost.share_of_span is None or cost.share_of_span < COST_WARNING:
         return
     worst = sorted(cost.by_cause.items(), key=lambda c: -c[1].get("ns", 0))[:2]
-    yield Finding(
-        rule="mapping-cost",
-        severity="problem" if cost.share_of_span >= COST_PROBLEM else "warning",
-        message=(
-            f"temporary mappings cost {percent(cost.share_of_span)} of all CPU time "
-            f"({duration(cost.total_ns)}, estimated)"
-        ),
-        evidence="; ".join(
-            f"{name.replace('_', ' ')} {percent(c.get('share', 0.0))} of it" for name, c in worst
-        ),
-    )
+    causes = tuple((name, of.get("share", 0.0)) for name, of in worst)
+    found = MappingCost(cost.share_of_span, cost.total_ns, causes)
+    severity = "problem" if cost.share_of_span >= COST_PROBLEM else "warning"
+    yield Finding("mapping-cost", severity, found)
 
 
 def _trace(case: _Case) -> Iterator[Finding]:
@@ -306,6 +300,31 @@ def _trace(case: _Case) -> Iterator[Finding]:
 def _machine(case: _Case) -> Iterator[Finding]:
     """What holds of the machine whatever runs on it."""
     return machine_findings(case.outcome.machine, case.outcome.layout)
+
+
+class SplitWithoutHighmem(NamedTuple):
+    """A split under which all RAM is lowmem.
+
+    Attributes
+    ----------
+    split
+        Its name.
+    highmem
+        Bytes that would be lowmem.
+    user, user_now
+        Bytes of user space, then and now.
+    scarce
+        There is so little highmem that it runs out first.
+    proposed
+        Where no released kernel has it, the state of things.
+    """
+
+    split: str
+    highmem: int
+    user: int
+    user_now: int
+    scarce: bool
+    proposed: str | None
 
 
 def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
@@ -319,22 +338,15 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
     if better is None:
         return
     split, other = better
-    proposed = ARCHES[machine.arch].proposed_splits.get(split)
-    gigabyte = layout.max_pfn * layout.page_size - layout.phys_offset <= 1 << 30
-    yield Finding(
-        rule="split",
-        severity="info",
-        message=(
-            f"split {split} would make all RAM lowmem: {size(layout.highmem_bytes)} of highmem "
-            f"and every mapping of it would be gone"
-        ),
-        evidence=(
-            f"user space would be {size(other.user_end)} instead of {size(layout.user_end)}: "
-            "compare it with the largest process"
-            + ("; a small highmem zone also runs out first" if gigabyte else "")
-            + (f"; this split is {proposed}" if proposed else "")
-        ),
+    found = SplitWithoutHighmem(
+        split,
+        layout.highmem_bytes,
+        other.user_end,
+        layout.user_end,
+        layout.max_pfn * layout.page_size - layout.phys_offset <= 1 << 30,
+        ARCHES[machine.arch].proposed_splits.get(split),
     )
+    yield Finding("split", "info", found)
 
 
 def _split_without_highmem(machine: Machine, layout: Layout) -> tuple[str, Layout] | None:
@@ -351,13 +363,8 @@ def _split_without_highmem(machine: Machine, layout: Layout) -> tuple[str, Layou
     return None
 
 
-_NOTHING: Final = Finding(
-    rule="nothing-traced",
-    severity="warning",
-    message="the trace holds no mapping call: it says nothing of what mappings cost here",
-    evidence="either the probes were off, or nothing was mapped while they were on; hmtrace info "
-    "lists what was traced, README.md ('How to capture') what to enable",
-)
+class NothingTraced(NamedTuple):
+    """No mapping call in the whole trace."""
 
 
 def _has_calls(outcome: Outcome) -> bool:
@@ -366,25 +373,36 @@ def _has_calls(outcome: Outcome) -> bool:
     return bool(calls + local.unmaps + arena.allocs + arena.failures + arena.lazy_purges)
 
 
+class Fine(NamedTuple):
+    """Nothing to complain about, with what there was of it.
+
+    Attributes
+    ----------
+    share
+        Of all CPU time.
+    used
+        Most slots of the pool in use, and all.
+    depth
+        Of local mappings, and how deep they can be.
+    allocs
+        In the arena, of which none failed.
+    """
+
+    share: float | None
+    used: tuple[int, int] | None
+    depth: tuple[int, int] | None
+    allocs: int
+
+
 def _fine(outcome: Outcome) -> Finding:
-    pool, cost = outcome.pool, outcome.cost
-    parts = []
-    if cost.share_of_span is not None:
-        parts.append(f"mapping costs {percent(cost.share_of_span)} of CPU time")
-    if pool.maps and pool.slots:
-        parts.append(
-            f"at most {pool.max_used} of {grouped(pool.slots)} slots in use, nobody waited"
-        )
-    if outcome.local.limit and outcome.local.maps:
-        parts.append(f"local depth {outcome.local.max_depth} of {outcome.local.limit}")
-    if outcome.arena.allocs:
-        parts.append(f"none of {grouped(outcome.arena.allocs)} arena allocations failed")
-    return Finding(
-        rule="fine",
-        severity="info",
-        message="nothing to complain about",
-        evidence="; ".join(parts) or "hmtrace info shows what was traced",
+    pool, local = outcome.pool, outcome.local
+    found = Fine(
+        outcome.cost.share_of_span,
+        (pool.max_used, pool.slots) if pool.maps and pool.slots else None,
+        (local.max_depth, local.limit) if local.limit and local.maps else None,
+        outcome.arena.allocs,
     )
+    return Finding("fine", "info", found)
 
 
 def _per_second(number: int, outcome: Outcome) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.machine.arches import ARCHES
 from replay.machine.generations import GENERATIONS
@@ -36,6 +36,15 @@ def machine_findings(machine: Machine, layout: Layout) -> Iterator[Finding]:
     yield from _vmalloc_small(machine)
 
 
+class MemMap(NamedTuple):
+    """Bytes of the page array and of lowmem, which it is taken from."""
+
+    mem_map: int
+    lowmem: int
+    page_struct: int
+    frames: int
+
+
 def _mem_map(machine: Machine, layout: Layout) -> Iterator[Finding]:
     """The page array of all RAM lies in lowmem (mm/page_alloc.c: alloc_node_mem_map)."""
     if layout.lowmem_bytes <= 0:
@@ -43,18 +52,16 @@ def _mem_map(machine: Machine, layout: Layout) -> Iterator[Finding]:
     part = layout.mem_map_bytes / layout.lowmem_bytes
     if part < MEM_MAP_WARNING:
         return
-    yield Finding(
-        rule="mem-map",
-        severity="problem" if part >= MEM_MAP_PROBLEM else "warning",
-        message=(
-            f"describing RAM takes {100 * part:.1f} % of lowmem: mem_map is "
-            f"{layout.mem_map_bytes // MIB} MiB of {layout.lowmem_bytes // MIB} MiB"
-        ),
-        evidence=(
-            f"{machine.page_struct} bytes for each of {layout.max_pfn} frames; "
-            "a split with more lowmem, or less RAM, relieves it"
-        ),
-    )
+    severity = "problem" if part >= MEM_MAP_PROBLEM else "warning"
+    found = MemMap(layout.mem_map_bytes, layout.lowmem_bytes, machine.page_struct, layout.max_pfn)
+    yield Finding("mem-map", severity, found)
+
+
+class MuchRam(NamedTuple):
+    """Bytes of RAM, and pages of highmem for each of lowmem."""
+
+    ram: int
+    high_per_low: float
 
 
 def _much_ram(machine: Machine, layout: Layout) -> Iterator[Finding]:
@@ -62,18 +69,20 @@ def _much_ram(machine: Machine, layout: Layout) -> Iterator[Finding]:
     used = layout.lowmem_bytes + layout.highmem_bytes
     if used <= RECOMMENDED or not ARCHES[machine.arch].has_highmem:
         return
-    yield Finding(
-        rule="ram-recommended",
-        severity="warning",
-        message=(
-            f"{used / GIB:.1f} GiB of RAM: more than 8 GiB are not recommended on a 32-bit machine"
-        ),
-        evidence=(
-            f"Documentation/mm/highmem.rst; for each page of lowmem there are "
-            f"{layout.highmem_bytes / max(layout.lowmem_bytes, 1):.0f} of highmem, whose page "
-            "tables and inodes must fit into lowmem"
-        ),
-    )
+    found = MuchRam(used, layout.highmem_bytes / max(layout.lowmem_bytes, 1))
+    yield Finding("ram-recommended", "warning", found)
+
+
+class RamDropped(NamedTuple):
+    """Bytes of RAM above the kernel's limit; `pae` as the architecture calls it, where it is on.
+
+    `series`: a limit of the series, which has it no more.
+    """
+
+    lost: int
+    limit: int
+    pae: str
+    series: bool
 
 
 def _ram_dropped(machine: Machine) -> Iterator[Finding]:
@@ -83,18 +92,21 @@ def _ram_dropped(machine: Machine) -> Iterator[Finding]:
     """
     arch = ARCHES[machine.arch]
     limit = arch.max_phys_pae if machine.pae else arch.max_phys
-    why = f"with {arch.pae_name}" if machine.pae else "without PAE"
     far = GENERATIONS[machine.generation].x86_highmem64g
-    if machine.arch == "i386" and machine.pae and not far:
-        limit, why = 4 * GIB, "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
+    series = machine.arch == "i386" and machine.pae and not far
+    if series:
+        limit = 4 * GIB
     lost = sum(max(0, end - max(start, limit)) for start, end in machine.ram)
     if lost:
-        yield Finding(
-            rule="ram-dropped",
-            severity="problem",
-            message=f"{lost / GIB:.1f} GiB of RAM are not used by this kernel",
-            evidence=f"a kernel {why} ends at {limit // GIB} GiB",
-        )
+        found = RamDropped(lost, limit, arch.pae_name if machine.pae else "", series)
+        yield Finding("ram-dropped", "problem", found)
+
+
+class VmallocOption(NamedTuple):
+    """Bytes of ``vmalloc=``, and what it takes of lowmem beyond the default."""
+
+    vmalloc: int
+    taken: int
 
 
 def _vmalloc_small(machine: Machine) -> Iterator[Finding]:
@@ -105,14 +117,5 @@ def _vmalloc_small(machine: Machine) -> Iterator[Finding]:
     if machine.arch != "i386" or machine.vmalloc is None:
         return
     if 120 * MIB < machine.vmalloc <= 128 * MIB:
-        taken = machine.vmalloc - 120 * MIB
-        size = f"{taken // MIB} MiB" if taken >= MIB else f"{taken // 1024} KiB"
-        yield Finding(
-            rule="vmalloc-option",
-            severity="info",
-            message=(
-                f"vmalloc={machine.vmalloc // MIB}M is more than the default: it takes {size} of "
-                "lowmem"
-            ),
-            evidence="the default arena is 120 MiB, not 128: its reserve includes an 8 MiB gap",
-        )
+        found = VmallocOption(machine.vmalloc, machine.vmalloc - 120 * MIB)
+        yield Finding("vmalloc-option", "info", found)

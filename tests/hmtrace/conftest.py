@@ -27,6 +27,7 @@ from replay.outcome import (
     TlbOutcome,
     UserFlush,
 )
+from replay.rules.figures import PoolExhausted, SplitWithoutHighmem
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -117,12 +118,15 @@ def busy_outcome(**changes: object) -> Outcome:
             Finding(
                 "pool-exhausted",
                 "problem",
-                "kmap() slept 61 times because all 512 slots were in use",
-                "pool full for 30.0 % of the time",
+                PoolExhausted(61, 512, 14, 812_000_000, 90_000_000, 0.3),
                 61,
                 {"ts": 1_200_000_000, "cpu": 1, "pid": 77, "comm": "perl"},
             ),
-            Finding("split", "info", "split 2g would make all RAM lowmem", "user space 2 GiB"),
+            Finding(
+                "split",
+                "info",
+                SplitWithoutHighmem("2g", 1 << 28, 2 << 30, 3 << 30, scarce=False, proposed=None),
+            ),
         ),
         "caveats": ("costs are assumptions, not measured on this machine",),
     }

@@ -462,11 +462,14 @@ def test_hostile_names_reach_no_terminal(
     trace: Path, replayed: SimpleNamespace, outcomes: ModuleType
 ) -> None:
     from replay.outcome import Finding, Site
+    from replay.rules.trace import ProbeMisses
 
     evil = outcomes.HOSTILE
     replayed.outcome = outcomes.busy_outcome(
         sites=(Site(evil, evil, 1, 1, 1.0),),
-        findings=(Finding(evil, evil, evil, evil, 1, {"ts": 1, "comm": evil, "pid": 1}),),
+        findings=(
+            Finding(evil, evil, ProbeMisses(2, ((evil, 2),)), 1, {"ts": 1, "comm": evil, "pid": 1}),
+        ),
         caveats=(evil,),
     )
     replayed.outcome.cost.by_cause[evil] = {"count": 1, "ns": 1.0, "share": 0.1}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from collectors.capture import Lost, LostInterval
 from collectors.snapshot import Snapshot
+from hmtrace.report.findings import in_words
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
 from replay.machine.layout import layout_of
@@ -42,14 +43,14 @@ def test_worst_first(outcomes: ModuleType) -> None:
 def test_every_finding_has_words_and_evidence(outcomes: ModuleType) -> None:
     values = Snapshot(probe_misses={"kmap_high": 3}, vmap_failures=40)
     for finding in findings(outcomes.busy_outcome(), values):
-        assert finding.message
-        assert finding.evidence
+        assert in_words(finding).message
+        assert in_words(finding).evidence
         assert finding.count >= 1
 
 
 def test_nothing_to_complain_about_is_said(outcomes: ModuleType) -> None:
     calm = replace(outcomes.quiet_outcome(), local=LocalOutcome(maps=3, unmaps=3, limit=15))
-    assert need(calm, "fine").evidence
+    assert in_words(need(calm, "fine")).evidence
     assert found(calm, "nothing-traced") is None
     assert found(outcomes.busy_outcome(), "fine") is None
 
@@ -57,7 +58,7 @@ def test_nothing_to_complain_about_is_said(outcomes: ModuleType) -> None:
 def test_a_trace_of_no_call_is_not_called_fine(outcomes: ModuleType) -> None:
     finding = need(outcomes.quiet_outcome(), "nothing-traced")
     assert finding.severity == "warning"
-    assert "How to capture" in finding.evidence
+    assert "How to capture" in in_words(finding).evidence
     assert found(outcomes.quiet_outcome(), "fine") is None
 
 
@@ -70,8 +71,8 @@ def test_waits_name_who_and_how_long(outcomes: ModuleType) -> None:
     finding = need(outcomes.busy_outcome(), "pool-exhausted")
     assert finding.severity == "problem"
     assert finding.count == 61
-    assert "14 tasks" in finding.message
-    assert "812.0 ms" in finding.message
+    assert "14 tasks" in in_words(finding).message
+    assert "812.0 ms" in in_words(finding).message
 
 
 def test_a_pool_near_its_end_without_waits(outcomes: ModuleType) -> None:
@@ -94,7 +95,7 @@ def test_flushes_with_nothing_to_free(outcomes: ModuleType) -> None:
     pool = replace(busy.pool, passes=1108, unused_passes=1108, flushes=4, wraps=0)
     finding = need(replace(busy, pool=pool), "flush-unused-idle")
     assert finding.severity == "warning", "369 a second"
-    assert "1 104 of 1 108" in finding.message
+    assert "1 104 of 1 108" in in_words(finding).message
     assert found(busy, "flush-unused-idle") is None, "most passes freed something"
 
 
@@ -116,7 +117,7 @@ def test_nesting(outcomes: ModuleType) -> None:
 def test_traces_without_pages(outcomes: ModuleType) -> None:
     busy = outcomes.busy_outcome()
     outcome = replace(busy, pool=replace(busy.pool, hits=0, new_mappings=0))
-    assert "no page arguments" in need(outcome, "pages-unknown").message
+    assert "no page arguments" in in_words(need(outcome, "pages-unknown")).message
     assert outcome.pool.pages_unknown
     console = Console(width=100, file=io.StringIO(), color_system=None)
     with console.capture() as captured:
@@ -130,7 +131,7 @@ def test_traces_without_pages(outcomes: ModuleType) -> None:
 def test_losses(outcomes: ModuleType) -> None:
     lost = Lost((LostInterval(0, None, 0, None, None, "LOST marker"),))
     rules = {f.rule: f for f in findings(outcomes.quiet_outcome(), Snapshot(), lost)}
-    assert "unknown number" in rules["events-lost"].message
+    assert "unknown number" in in_words(rules["events-lost"]).message
     assert "fine" not in rules
 
 
@@ -147,11 +148,11 @@ def test_probe_misses_of_old_kernels_may_be_faults(outcomes: ModuleType) -> None
 
 def test_splits_that_make_highmem_vanish(outcomes: ModuleType) -> None:
     busy = outcomes.busy_outcome()
-    found_there = need(busy, "split", ram=busy.machine.ram).message
+    found_there = in_words(need(busy, "split", ram=busy.machine.ram)).message
     assert "split 2g " in found_there, "3g_opt does not exist with PAE"
     arm = outcomes.machine(arch="arm", pae=False, ram=((1 << 30, 2 << 30),), nr_cpus=8)
     board = replace(busy, machine=arm, layout=layout_of(arm))
-    assert "split 3g_opt " in need(board, "split", ram=busy.machine.ram).message
+    assert "split 3g_opt " in in_words(need(board, "split", ram=busy.machine.ram)).message
     large = outcomes.machine(ram=((0x1000, 8 << 30),))
     none = replace(busy, machine=large, layout=layout_of(large))
     assert found(none, "split", ram=busy.machine.ram) is None
@@ -181,7 +182,7 @@ def test_a_purge_hull_over_the_direct_mapping(outcomes: ModuleType) -> None:
     outcome = replace(outcomes.quiet_outcome(), machine=arm, layout=layout_of(arm), tlb=tlb)
     finding = need(outcome, "purge-hull")
     assert finding.severity == "warning"
-    assert "204 341 pages" in finding.message
+    assert "204 341 pages" in in_words(finding).message
     small = replace(outcome, tlb=replace(tlb, range_pages_max=900))
     assert found(small, "purge-hull") is None
     i386 = outcomes.quiet_outcome()

@@ -15,6 +15,7 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
 from hmtrace.cli import app
+from hmtrace.report.findings import in_words
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.rules.figures import findings
@@ -143,8 +144,8 @@ def test_a_split_that_is_only_proposed_is_called_so(outcomes: ModuleType) -> Non
     machine = machine_from(Snapshot(arch="arm", ram=((0x4000_0000, 0xC000_0000),)))[0]
     outcome = replace(outcomes.quiet_outcome(), machine=machine, layout=layout_of(machine))
     found = next(f for f in findings(outcome, Snapshot(ram=machine.ram)) if f.rule == "split")
-    assert "split 2g_opt would make all RAM lowmem" in found.message
-    assert "proposed on linux-mm" in found.evidence
+    assert "split 2g_opt would make all RAM lowmem" in in_words(found).message
+    assert "proposed on linux-mm" in in_words(found).evidence
 
 
 def test_who_fills_the_arena_is_told() -> None:
