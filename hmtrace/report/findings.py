@@ -6,7 +6,6 @@ words, which terminal and JSON documents share.
 
 from __future__ import annotations
 
-import re
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,8 +14,7 @@ from rich.text import Text
 
 from hmtrace.report.parts import heading, indented
 from hmtrace.report.plain import plain
-from hmtrace.report.text import GLUE, clean, clock
-from hmtrace.report.words import counted, duration, grouped, percent, size, times
+from hmtrace.report.text import GLUE, clean, clock, count, duration, plural, share, size, unglued
 from replay.rules import figures as rules
 from replay.rules import machine, trace
 
@@ -31,8 +29,6 @@ _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
 _TEXT_LIMIT = 1000
 _MIB: Final = 1 << 20
-_GIB: Final = 1 << 30
-_GROUP = re.compile(r"(?<=\d) (?=\d{3}\b)")
 
 
 def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
@@ -53,19 +49,14 @@ def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     grid.add_column(overflow="fold")
     for finding in sorted(findings, key=lambda f: _RANK.get(f.severity, 2)):
         word = finding.severity.upper() if finding.severity == "problem" else finding.severity
-        words = in_words(finding)
-        body = Text(_shown(words.message))
+        words = _words(finding.figures)
+        body = Text(clean(words.message, _TEXT_LIMIT))
         if words.evidence:
-            body.append("\n" + _shown(words.evidence), style="dim")
+            body.append("\n" + clean(words.evidence, _TEXT_LIMIT), style="dim")
         if finding.first:
             body.append("\n" + first_in_words(finding.first), style="dim")
         grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
     yield indented(grid)
-
-
-def _shown(text: str) -> str:
-    """A finding's words, without line breaks inside numbers."""
-    return _GROUP.sub(GLUE, clean(text, _TEXT_LIMIT))
 
 
 def first_in_words(first: dict[str, object]) -> str:
@@ -108,8 +99,13 @@ class Words(NamedTuple):
 
 
 def in_words(finding: Finding) -> Words:
-    """A finding in words, by the record of its figures."""
-    return _words(finding.figures)
+    """A finding in words, by the record of its figures, with ordinary blanks."""
+    return Words(*map(unglued, _words(finding.figures)))
+
+
+def times(value: int) -> str:
+    """How often: once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(value, f"{count(value)}{GLUE}times")
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
@@ -130,10 +126,10 @@ def _words(figures: object) -> Words:
 
 @_words.register(rules.PoolExhausted)
 def _(f: rules.PoolExhausted) -> Words:
-    full = "" if f.full is None else f"pool full for {percent(f.full)} of the time; "
+    full = "" if f.full is None else f"pool full for {share(f.full)} of the time; "
     return Words(
-        f"kmap() slept {times(f.waits)} because all {grouped(f.slots)} slots were in use: "
-        f"{counted(f.tasks, 'task')} waited {duration(f.wait_ns)} in all, the longest "
+        f"kmap() slept {times(f.waits)} because all {count(f.slots)} slots were in use: "
+        f"{plural(f.tasks, 'task')} waited {duration(f.wait_ns)} in all, the longest "
         f"{duration(f.longest_ns)}",
         f"{full}every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)",
     )
@@ -141,11 +137,11 @@ def _(f: rules.PoolExhausted) -> Words:
 
 @_words.register(rules.PoolNearFull)
 def _(f: rules.PoolNearFull) -> Words:
-    slots = grouped(f.slots)
+    slots = count(f.slots)
     return Words(
-        f"{f.used} of {slots} pool slots were in use at once ({percent(f.used / f.slots)}): "
+        f"{f.used} of {slots} pool slots were in use at once ({share(f.used / f.slots)}): "
         f"at {slots} kmap() sleeps",
-        f"at or above 75 % for {percent(f.above)} of the time, mean {f.mean:.1f}",
+        f"at or above 75 % for {share(f.above)} of the time, mean {f.mean:.1f}",
     )
 
 
@@ -153,9 +149,9 @@ def _(f: rules.PoolNearFull) -> Words:
 def _(f: rules.KmapHeld) -> Words:
     why = ": suspect a leaked kmap()" if f.leak else ", as calls in flight would explain"
     return Words(
-        f"{counted(f.held, 'slot')} of the pool {'is' if f.held == 1 else 'are'} still held at "
+        f"{plural(f.held, 'slot')} of the pool {'is' if f.held == 1 else 'are'} still held at "
         f"the end of the capture{why}",
-        f"{grouped(f.maps)} kmap, {grouped(f.unmaps)} kunmap; slots that are never given back "
+        f"{count(f.maps)} kmap, {count(f.unmaps)} kunmap; slots that are never given back "
         "make every search longer and the pool full sooner",
     )
 
@@ -163,20 +159,19 @@ def _(f: rules.KmapHeld) -> Words:
 @_words.register(rules.FlushStorm)
 def _(f: rules.FlushStorm) -> Words:
     return Words(
-        f"{grouped(f.flushes)} TLB flushes of the whole pool window, {f.per_s:.0f} a second, each "
-        f"on {'every one of ' if f.cpus > 1 else ''}{counted(f.cpus, 'CPU')} and under kmap_lock",
-        f"{grouped(f.wraps)} wraps of kmap(), {grouped(f.unused_passes)} passes of "
-        "kmap_flush_unused()",
+        f"{count(f.flushes)} TLB flushes of the whole pool window, {f.per_s:.0f} a second, each "
+        f"on {'every one of ' if f.cpus > 1 else ''}{plural(f.cpus, 'CPU')} and under kmap_lock",
+        f"{count(f.wraps)} wraps of kmap(), {count(f.unused_passes)} passes of kmap_flush_unused()",
     )
 
 
 @_words.register(rules.PurgeHull)
 def _(f: rules.PurgeHull) -> Words:
-    cost = "" if f.share is None else f"; purges are {percent(f.share)} of the estimated cost"
+    cost = "" if f.share is None else f"; purges are {share(f.share)} of the estimated cost"
     return Words(
-        f"flush_tlb_kernel_range() invalidated up to {grouped(f.largest)} pages one by one: the "
+        f"flush_tlb_kernel_range() invalidated up to {count(f.largest)} pages one by one: the "
         "hull of a lazy purge from the modules to the vmap arena",
-        f"{grouped(f.flushes)} ranged flushes of {grouped(f.pages)} pages in all{cost}",
+        f"{count(f.flushes)} ranged flushes of {count(f.pages)} pages in all{cost}",
     )
 
 
@@ -185,8 +180,8 @@ def _(f: rules.UnusedPasses) -> Words:
     often = "" if f.per_s is None else f", {f.per_s:.0f} a second"
     return Words(
         f"kmap_flush_unused() ran {times(f.unused)}{often}, mostly with nothing to free: "
-        f"{grouped(f.idle)} of {grouped(f.passes)} passes found no stale slot",
-        f"each pass walks all {grouped(f.slots)} slots under kmap_lock; on x86 module loading, "
+        f"{count(f.idle)} of {count(f.passes)} passes found no stale slot",
+        f"each pass walks all {count(f.slots)} slots under kmap_lock; on x86 module loading, "
         "BPF and set_memory_*() cause them",
     )
 
@@ -203,9 +198,9 @@ def _(f: rules.LocalDepth) -> Words:
 @_words.register(rules.HeldOverSwitch)
 def _(f: rules.HeldOverSwitch) -> Words:
     return Words(
-        f"{counted(f.switches, 'context switch', 'context switches')} found local mappings held: "
-        f"{counted(f.mappings, 'mapping')} taken out and put back",
-        f"{percent(f.share)} of {grouped(f.maps)} local mappings; one TLB entry is flushed per "
+        f"{plural(f.switches, 'context switch', 'context switches')} found local mappings held: "
+        f"{plural(f.mappings, 'mapping')} taken out and put back",
+        f"{share(f.share)} of {count(f.maps)} local mappings; one TLB entry is flushed per "
         "mapping held, and the task cannot migrate meanwhile",
     )
 
@@ -214,17 +209,17 @@ def _(f: rules.HeldOverSwitch) -> Words:
 def _(f: rules.ArenaExhausted) -> Words:
     hole = "" if f.hole is None else f", largest hole down to {size(f.hole)}"
     return Words(
-        f"{counted(f.failures, 'allocation')} of virtual address space failed in an arena of "
+        f"{plural(f.failures, 'allocation')} of virtual address space failed in an arena of "
         f"{size(f.size)}",
-        f"{counted(f.allocs, 'allocation')}{hole}; a larger vmalloc= costs as much lowmem",
+        f"{plural(f.allocs, 'allocation')}{hole}; a larger vmalloc= costs as much lowmem",
     )
 
 
 @_words.register(rules.MappingCost)
 def _(f: rules.MappingCost) -> Words:
-    causes = (f"{name.replace('_', ' ')} {percent(of)} of it" for name, of in f.causes)
+    causes = (f"{name.replace('_', ' ')} {share(of)} of it" for name, of in f.causes)
     return Words(
-        f"temporary mappings cost {percent(f.share)} of all CPU time ({duration(f.ns)}, estimated)",
+        f"temporary mappings cost {share(f.share)} of all CPU time ({duration(f.ns)}, estimated)",
         "; ".join(causes),
     )
 
@@ -254,13 +249,13 @@ def _(_f: rules.NothingTraced) -> Words:
 def _(f: rules.Fine) -> Words:
     parts = []
     if f.share is not None:
-        parts.append(f"mapping costs {percent(f.share)} of CPU time")
+        parts.append(f"mapping costs {share(f.share)} of CPU time")
     if f.used is not None:
-        parts.append(f"at most {f.used[0]} of {grouped(f.used[1])} slots in use, nobody waited")
+        parts.append(f"at most {f.used[0]} of {count(f.used[1])} slots in use, nobody waited")
     if f.depth is not None:
         parts.append(f"local depth {f.depth[0]} of {f.depth[1]}")
     if f.allocs:
-        parts.append(f"none of {grouped(f.allocs)} arena allocations failed")
+        parts.append(f"none of {count(f.allocs)} arena allocations failed")
     return Words(
         "nothing to complain about", "; ".join(parts) or "hmtrace info shows what was traced"
     )
@@ -271,17 +266,17 @@ def _(f: trace.PagesUnknown) -> Words:
     return Words(
         "the trace has no page arguments: calls are counted, but reuse, occupancy, flushes and "
         "other machines cannot be worked out",
-        f"{grouped(f.calls)} kmap calls without a struct page; record with kprobes that fetch it",
+        f"{count(f.calls)} kmap calls without a struct page; record with kprobes that fetch it",
     )
 
 
 @_words.register(trace.EventsLost)
 def _(f: trace.EventsLost) -> Words:
-    number = f"{'at least ' if f.more else ''}{grouped(f.events)}"
+    number = f"{'at least ' if f.more else ''}{count(f.events)}"
     return Words(
         f"tracing lost {number if f.events else 'an unknown number of'} events: counts are lower "
         "bounds",
-        f"{counted(f.intervals, 'interval')}; after each the model has to find its state again; a "
+        f"{plural(f.intervals, 'interval')}; after each the model has to find its state again; a "
         "larger trace buffer avoids it",
     )
 
@@ -289,7 +284,7 @@ def _(f: trace.EventsLost) -> Words:
 @_words.register(trace.MissesExplained)
 def _(f: trace.MissesExplained) -> Words:
     return Words(
-        f"probes missed {times(f.misses)}, which the {counted(f.failures, 'failed allocation')} "
+        f"probes missed {times(f.misses)}, which the {plural(f.failures, 'failed allocation')} "
         "explain",
         "this kernel counts a faulting fetch as two misses; no call was lost",
     )
@@ -306,7 +301,7 @@ def _(f: trace.ProbeMisses) -> Words:
 
 def _logged(lines: int, what: str) -> Words:
     return Words(
-        f"the kernel's log has {counted(lines, 'line')} about {what}",
+        f"the kernel's log has {plural(lines, 'line')} about {what}",
         "counted in the boot log beside the capture, also outside the traced time",
     )
 
@@ -324,8 +319,8 @@ def _(f: trace.KmapWarningsLogged) -> Words:
 @_words.register(machine.MemMap)
 def _(f: machine.MemMap) -> Words:
     return Words(
-        f"describing RAM takes {percent(f.mem_map / f.lowmem)} of lowmem: mem_map is "
-        f"{f.mem_map // _MIB} MiB of {f.lowmem // _MIB} MiB",
+        f"describing RAM takes {share(f.mem_map / f.lowmem)} of lowmem: mem_map is "
+        f"{size(f.mem_map)} of {size(f.lowmem)}",
         f"{f.page_struct} bytes for each of {f.frames} frames; a split with more lowmem, or less "
         "RAM, relieves it",
     )
@@ -334,7 +329,7 @@ def _(f: machine.MemMap) -> Words:
 @_words.register(machine.MuchRam)
 def _(f: machine.MuchRam) -> Words:
     return Words(
-        f"{f.ram / _GIB:.1f} GiB of RAM: more than 8 GiB are not recommended on a 32-bit machine",
+        f"{size(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
         f"Documentation/mm/highmem.rst; for each page of lowmem there are {f.high_per_low:.0f} of "
         "highmem, whose page tables and inodes must fit into lowmem",
     )
@@ -346,8 +341,8 @@ def _(f: machine.RamDropped) -> Words:
     if f.series:
         why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
     return Words(
-        f"{f.lost / _GIB:.1f} GiB of RAM are not used by this kernel",
-        f"a kernel {why} ends at {f.limit // _GIB} GiB",
+        f"{size(f.lost)} of RAM are not used by this kernel",
+        f"a kernel {why} ends at {size(f.limit)}",
     )
 
 
