@@ -15,7 +15,7 @@ The way of a trace through the house::
     build, lazy                  a capture in memory, through a file, or as a polars source
     events, capture              what comes out: the table's columns, and all that goes with it
     facts                        what the machine's own files say
-    parquet                      captures that hmtrace wrote
+    parquet, arrow               captures that hmtrace wrote
     synthetic                    simulated kernels and their traces
 
 Adding a format:
@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors import parquet, perf_data, text, tracecmd_dat
+from collectors import arrow, parquet, perf_data, text, tracecmd_dat
 from collectors.errors import HmtraceError
 from collectors.reading import Embedded, Format, Reading, Stream
 from collectors.text import perf_script
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from collectors.capture import Capture
     from collectors.input.source import Source
+    from collectors.table.writer import PartWriter
 
 __all__ = [
     "FORMATS",
@@ -60,6 +61,7 @@ __all__ = [
     "Reading",
     "Stream",
     "open_capture",
+    "write_arrow",
     "write_parquet",
 ]
 
@@ -149,8 +151,9 @@ def _capture_of(
     """Read what is open."""
     from collectors.build import build_capture, spool_capture
 
-    if parquet.sniff(source.head):
-        return parquet.read_capture(source, progress)
+    own = _own_form(source)
+    if own is not None:
+        return own(source, progress)
     fmt = _format_of(source)
     if _is_large(source, fmt):
         return spool_capture(source, fmt, progress=progress, counted=counted)
@@ -162,7 +165,7 @@ def first_events(path: str | Path, rows: int) -> pl.LazyFrame:
     from collectors.build import first_rows
 
     source = _open(path, None)
-    if not parquet.sniff(source.head):
+    if _own_form(source) is None:
         fmt = _format_of(source)
         if _is_large(source, fmt):
             return first_rows(source, fmt, rows).lazy()
@@ -229,16 +232,48 @@ def write_parquet(
     HmtraceError
         If there is nothing to read, or it is damaged, or the file cannot be written.
     """
-    from collectors.build import spool_capture
     from collectors.parquet.writer import TableWriter
+
+    return _write(path, lambda: TableWriter(target), progress, counted)
+
+
+def write_arrow(
+    path: str | Path,
+    target: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    counted: Callable[[int], None] | None = None,
+) -> Capture:
+    """Write a capture as an Arrow IPC file, as :func:`write_parquet` writes a Parquet file.
+
+    It is larger than a Parquet file, and written and read in a fraction of the time.
+    """
+    from collectors.arrow.writer import ArrowWriter
+
+    return _write(path, lambda: ArrowWriter(target), progress, counted)
+
+
+def _write(
+    path: str | Path,
+    new_writer: Callable[[], PartWriter],
+    progress: Callable[[int, int], None] | None,
+    counted: Callable[[int], None] | None,
+) -> Capture:
+    from collectors.build import spool_capture
     from collectors.table.writer import write_capture
 
     source = _open(path, progress)
-    if parquet.sniff(source.head):
-        return write_capture(parquet.read_capture(source, progress), TableWriter(target))
-    return spool_capture(
-        source, _format_of(source), lambda: TableWriter(target), progress=progress, counted=counted
-    )
+    own = _own_form(source)
+    if own is not None:
+        return write_capture(own(source, progress), new_writer())
+    return spool_capture(source, _format_of(source), new_writer, progress=progress, counted=counted)
+
+
+def _own_form(
+    source: Source,
+) -> Callable[[Source, Callable[[int, int], None] | None], Capture] | None:
+    """What reads a file that hmtrace wrote; None of other files."""
+    return next((own.read_capture for own in (parquet, arrow) if own.sniff(source.head)), None)
 
 
 def _is_large(source: Source, fmt: Format) -> bool:

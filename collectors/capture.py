@@ -28,7 +28,7 @@ class Origin:
         The trace file that was read, inside a folder or archive.
     format
         ``ftrace-text``, ``trace-cmd-report``, ``trace.dat-v6``, ``trace.dat-v7``,
-        ``perf-script``, ``perf.data``, ``hmtrace-parquet`` or ``synthetic``.
+        ``perf-script``, ``perf.data``, ``hmtrace-parquet``, ``hmtrace-arrow`` or ``synthetic``.
     bytes
         Size of the trace, decompressed.
     """

@@ -65,8 +65,8 @@ def in_windows(path: Path, target: Path, sizes: Sizes) -> Capture:
     source = open_source(path, collectors.FORMATS, None)
     if parquet.sniff(source.head):
         with (
-            mock.patch("collectors.parquet.reader.BATCH_ROWS", sizes.piece),
-            mock.patch("collectors.parquet.reader.SMALL", 0),
+            mock.patch("collectors.parquet.checked.BATCH_ROWS", sizes.piece),
+            mock.patch("collectors.parquet.checked.SMALL", 0),
         ):
             return collectors.open_capture(path)
     fmt = next((fmt for fmt in collectors.FORMATS if fmt.sniff(source.head)), None)

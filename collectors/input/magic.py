@@ -12,5 +12,7 @@ PERF_DATA_OLD: Final = b"PERFFILE"
 """Of version 1, which perf stopped to write in 2012."""
 PARQUET: Final = b"PAR1"
 """Also the last bytes of a Parquet file."""
+ARROW: Final = b"ARROW1\0\0"
+"""Without its two zeros also the last bytes of an Arrow IPC file."""
 PACKED: Final = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 """Compressed files, with the name of the compression."""

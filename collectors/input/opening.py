@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from collectors.errors import HmtraceError
 from collectors.input.archive import extract, is_tar
-from collectors.input.magic import PARQUET
+from collectors.input.magic import ARROW, PARQUET
 from collectors.input.source import (
     HEAD,
     JUDGES,
@@ -215,7 +215,9 @@ def _from_stream(
 
 def _refuse_noise(piece: bytes, formats: Sequence[Sniffer], name: str) -> None:
     """Refuse a stream that starts as no trace does, before it fills the disk (``/dev/zero``)."""
-    known = compression(piece) or piece.startswith(PARQUET) or is_tar(io.BytesIO(piece[:HEAD]))
+    known = (
+        compression(piece) or piece.startswith((PARQUET, ARROW)) or is_tar(io.BytesIO(piece[:HEAD]))
+    )
     if known or any(f.sniff(piece[:HEAD]) for f in formats if f.rank < _TEXT_RANK):
         return
     odd = len(piece) - len(piece.translate(None, _CONTROLS))

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
 from collectors.events import OPS, SCHEMA, require_events
 from collectors.input.magic import PARQUET
 from collectors.input.spool import spool_file
-from collectors.parquet.layout import KEY, SYNTHETIC
+from collectors.parquet.checked import captured
+from collectors.parquet.layout import KEY
 from collectors.parquet.metadata import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from collectors.capture import Capture
     from collectors.input.source import Source
-
-SMALL: Final = 4 << 20
-"""Rows up to which a table is kept in memory."""
-_LATEST: Final = (1 << 62) - 1
-"""Highest position of an event; twice as much is a number still."""
-_FULL: Final = ("seq", "ts", "cpu", "ctx", "op", "entry_traced")
-"""Columns that are never null."""
 
 
 def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
@@ -55,38 +49,18 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
         raise HmtraceError("the Parquet file ends early: it is truncated", source=source.trace)
     path = source.file or _copied(source)
     try:
-        document, events = _read(source, path, progress)
+        document, events, rows = _read(source, path)
+        return captured(source, document, "hmtrace-parquet", events, rows, progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise HmtraceError(f"damaged Parquet file: {reason}", source=source.trace) from None
     except HmtraceError as error:
         error.source = error.source or source.trace
         raise
-    return Capture(
-        origin=Origin(
-            source.path,
-            source.trace,
-            SYNTHETIC if document.format == SYNTHETIC else "hmtrace-parquet",
-            size,
-        ),
-        events=events,
-        raw_events=document.raw_events,
-        clock=document.clock,
-        clock_is_ns=document.clock_is_ns,
-        span_ns=document.span_ns,
-        facts=document.facts,
-        lost=Lost(document.lost),
-        notes=document.notes,
-        markers=document.markers,
-        spooled=document.rows > SMALL,
-    )
 
 
-def _read(
-    source: Source, path: Path, progress: Callable[[int, int], None] | None
-) -> tuple[Document, pl.LazyFrame]:
-    """Read and check the metadata and the table, which is kept in memory if it is small."""
-    size = len(source.data)
+def _read(source: Source, path: Path) -> tuple[Document, pl.LazyFrame, int]:
+    """Read the metadata, and the table's schema and length."""
     text = pl.read_parquet_metadata(path).get(KEY)
     if text is None:
         raise HmtraceError(
@@ -94,23 +68,10 @@ def _read(
             source=source.trace,
             hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
         )
-    document = Document(text, source.trace)
     events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
     events = _with_all_ops(events)
     require_events(events)
-    rows = events.select(pl.len()).collect().item()
-    if rows != document.rows:
-        msg = f"the file holds {rows} rows, its metadata speaks of {document.rows}"
-        raise HmtraceError(msg, source=source.trace)
-    if rows > max(size, 1 << 16):
-        msg = f"{size} bytes that claim {rows} rows: refused"
-        raise HmtraceError(msg, source=source.trace)
-    checked = _checked(events, rows, source.trace, lambda n: _tell(progress, n * size, rows, size))
-    if rows <= SMALL:
-        return document, pl.concat([pl.DataFrame(schema=SCHEMA), *checked]).lazy()
-    for _ in checked:
-        pass
-    return document, events
+    return Document(text, source.trace), events, events.select(pl.len()).collect().item()
 
 
 def _with_all_ops(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -129,43 +90,3 @@ def _copied(source: Source) -> Path:
     with path.open("wb") as file:
         file.write(source.data.data)
     return path
-
-
-def _tell(progress: Callable[[int, int], None] | None, done: int, of: int, size: int) -> None:
-    if progress is not None:
-        progress(done // max(of, 1), size)
-
-
-def _checked(
-    events: pl.LazyFrame, rows: int, source: str, tell: Callable[[int], None]
-) -> Iterator[pl.DataFrame]:
-    """Give the table in batches, each checked.
-
-    Raises
-    ------
-    HmtraceError
-        If a row is none of an event table, or stands in the wrong place.
-    """
-    seq = pl.col("seq")
-    last, done = -1, 0
-    for batch in events.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
-        if batch.is_empty():
-            continue
-        nulls = [name for name in _FULL if batch.get_column(name).null_count()]
-        if nulls:
-            msg = f"column {nulls[0]!r} has empty cells"
-            raise HmtraceError(msg, source=source)
-        first, final = batch.item(0, "seq"), batch.item(-1, "seq")
-        ascending = batch.select((seq > seq.shift()).all()).item()
-        if first <= last or not ascending or final > _LATEST:
-            msg = f"the rows are not in the order of 'seq' (among rows {done} to "
-            msg += f"{done + batch.height})"
-            raise HmtraceError(msg, source=source)
-        if not batch.select(pl.col("end_seq").is_between(seq, _LATEST).all()).item():
-            raise HmtraceError("a call returns before it enters, or never", source=source)
-        last = final
-        done += batch.height
-        tell(done)
-        yield batch
-    if done != rows:  # polars ends early where a thread of its own gave up
-        raise HmtraceError(f"damaged Parquet file: {done} of {rows} rows", source=source)

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 import numpy as np
-from polars.io.plugins import register_io_source
 
 from collectors.errors import HmtraceError
-from collectors.events import SCHEMA
 from collectors.table.packed import Packer
 from collectors.table.part import part_of
+from collectors.table.scan import scan_parts
 from collectors.table.writer import PartWriter
 
 if TYPE_CHECKING:
@@ -46,26 +45,7 @@ class Spool(PartWriter):
     @property
     def events(self) -> pl.LazyFrame:
         """The table; it lives as long as this frame, or one made of it."""
-        kept = self._kept
-
-        def read(
-            columns: list[str] | None,
-            predicate: pl.Expr | None,
-            n_rows: int | None,
-            _batch_size: int | None,
-        ) -> Iterator[pl.DataFrame]:
-            wanted = list(SCHEMA) if columns is None else columns
-            left = n_rows
-            for part in kept.parts(wanted):
-                frame = part.frame()
-                if left is not None:
-                    frame = frame.head(left)
-                    left -= frame.height
-                yield frame if predicate is None else frame.filter(predicate)
-                if left == 0:
-                    return
-
-        return register_io_source(read, schema=SCHEMA, is_pure=True)
+        return scan_parts(self._kept.parts)
 
     def _run(self) -> None:
         packer = Packer()

@@ -38,8 +38,8 @@ def read(path: str) -> Capture:
         return open_capture(path, progress=progress, counted=progress.count)
 
 
-def convert_to_parquet(path: str, target: Path) -> Capture:
-    """Write a capture as a Parquet file; see :func:`collectors.write_parquet`.
+def convert_to_capture(path: str, target: Path, form: str) -> Capture:
+    """Write a capture as a file that is one itself.
 
     Parameters
     ----------
@@ -47,17 +47,21 @@ def convert_to_parquet(path: str, target: Path) -> Capture:
         File, folder, or ``-`` for stdin.
     target
         File to write.
+    form
+        ``parquet`` or ``arrow``: see :func:`collectors.write_parquet` and
+        :func:`collectors.write_arrow`.
 
     Raises
     ------
     HmtraceError
         The capture cannot be read, or the file not be written.
     """
-    from collectors import write_parquet
+    from collectors import write_arrow, write_parquet
 
+    write = write_arrow if form == "arrow" else write_parquet
     _explain()
     with native_stderr_dropped(), ProgressBar("converting") as progress:
-        return write_parquet(path, target, progress=progress, counted=progress.count)
+        return write(path, target, progress=progress, counted=progress.count)
 
 
 def _explain() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 import typer
 
 from collectors.errors import HmtraceError
-from hmtrace.cli.captures import convert_to_parquet, read
+from hmtrace.cli.captures import convert_to_capture, read
 from hmtrace.cli.options import CaptureArgument, ForceOption
 from hmtrace.cli.output import check_target, complete_file, refuse_same, stdout_errors
 from hmtrace.report.text import clean, unglued
@@ -25,18 +25,22 @@ class TableFormat(StrEnum):
     """Value of ``--format``."""
 
     PARQUET = "parquet"
+    ARROW = "arrow"
     CSV = "csv"
     NDJSON = "ndjson"
 
 
 _ENDINGS: Final = {f".{form}": form for form in TableFormat} | {".jsonl": TableFormat.NDJSON}
 
+_CAPTURES: Final = (TableFormat.PARQUET, TableFormat.ARROW)
+"""Files that are captures themselves."""
 _ROWS: Final = 1 << 16
 """Rows of text that are written at a time."""
 
 EXAMPLES = (
     "hmtrace convert captures/board-7 -o board-7.parquet",
     "hmtrace report board-7.parquet",
+    "hmtrace convert trace.dat -o trace.arrow",
     "hmtrace convert trace.txt.gz -o events.csv",
     "hmtrace convert trace.dat --format ndjson -o - | head -1",
 )
@@ -50,7 +54,7 @@ def convert(
             "--output",
             "-o",
             metavar="FILE",
-            help="File to write: .parquet, .csv or .ndjson; - is stdout.",
+            help="File to write: .parquet, .arrow, .csv or .ndjson; - is stdout.",
             show_default=False,
         ),
     ],
@@ -60,12 +64,13 @@ def convert(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the event table of a capture; a Parquet file is a capture itself."""
+    """Write the event table of a capture; a Parquet or Arrow file is a capture itself."""
     form = _form(output, output_format)
     if str(output) == "-":
-        if form is TableFormat.PARQUET:
+        if form in _CAPTURES:
             raise HmtraceError(
-                "a Parquet file cannot be written to a pipe",
+                f"{'a Parquet' if form is TableFormat.PARQUET else 'an Arrow'} file cannot be "
+                "written to a pipe",
                 exit_code=2,
                 hint="give a file with -o, or --format csv or ndjson",
             )
@@ -77,8 +82,8 @@ def convert(
         return
     check_target(output, force=force, captures=[capture])
     with complete_file(output, force=force) as temporary:
-        if form is TableFormat.PARQUET:
-            opened = convert_to_parquet(capture, temporary)
+        if form in _CAPTURES:
+            opened = convert_to_capture(capture, temporary, form)
         else:
             opened = read(capture)
             with temporary.open("wb") as file:
@@ -102,7 +107,7 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
             "the name of the output file does not say what to write",
             source=str(output),
             exit_code=2,
-            hint="end it in .parquet, .csv or .ndjson, or give --format",
+            hint="end it in .parquet, .arrow, .csv or .ndjson, or give --format",
         )
     return _ENDINGS[output.suffix]
 

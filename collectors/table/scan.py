@@ -1,0 +1,49 @@
+"""Parts that can be read again and again, as a lazy polars table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polars.io.plugins import register_io_source
+
+from collectors.events import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    import polars as pl
+
+    from collectors.table.part import Part
+
+
+def scan_parts(parts: Callable[[Collection[str]], Iterator[Part]]) -> pl.LazyFrame:
+    """Make a lazy table.
+
+    Parameters
+    ----------
+    parts
+        Gives the parts with the columns that are named, in the order of the names.
+
+    Returns
+    -------
+    polars.LazyFrame
+        Columns of :data:`collectors.events.SCHEMA`.
+    """
+
+    def read(
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        _batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        left = n_rows
+        for part in parts(list(SCHEMA) if columns is None else columns):
+            frame = part.frame()
+            if left is not None:
+                frame = frame.head(left)
+                left -= frame.height
+            yield frame if predicate is None else frame.filter(predicate)
+            if left == 0:
+                return
+
+    return register_io_source(read, schema=SCHEMA, is_pure=True)
