@@ -6,8 +6,8 @@ holds the schema once more, with the document in its metadata. Names of tasks, s
 known when all rows are, so their dictionaries stand behind the batches, as a file's may.
 
 Each buffer of a batch stands behind its length, as in bodies that are compressed with Zstandard.
-Buffers that are all zero, as of columns without values, are compressed, for they take hardly any
-room then; all others are stored as they are, with -1 for a length.
+Those of columns that have few values or none, nearly all zero, are compressed; all others are
+stored as they are, with -1 for a length, since to compress them takes longer than to write them.
 """
 
 from __future__ import annotations

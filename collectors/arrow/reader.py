@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from collectors.input.source import Source
 
-_MOST_ROWS: Final = 1 << 24
-"""Rows of a batch: hmtrace writes a 64th of it."""
+_MOST_ROWS: Final = 1 << 20
+"""Rows of a batch: hmtrace writes a quarter of it."""
 
 
 def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
@@ -98,7 +98,10 @@ class _File:
         self._names: dict[int, list[str]] = {}
 
     def rows(self) -> int:
-        """Rows of all batches."""
+        """Rows of all batches, which stand one behind the other."""
+        for one, two in pairwise(self.footer.batches):
+            if two.at < one.at + one.header + one.body:
+                raise HmtraceError("damaged Arrow file: batches that overlap")
         return sum(self._header(block).rows for block in self.footer.batches)
 
     def parts(self, wanted: Collection[str]) -> Iterator[Part]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from collectors.table.part import Column, Part
 
+_FEW: Final = 16
+"""A column of which fewer than one row in so many has a value is compressed."""
 _NO_BITMAP: Final = np.zeros(0, np.uint8)
 _STORED: Final = struct.pack("<q", STORED)
 
@@ -116,7 +118,10 @@ class ArrowWriter(PartWriter):
         elif values.itemsize != bits // 8:
             values = values.astype(f"u{bits // 8}")
         body.add(bitmap)
-        body.add(values)
+        if nulls * _FEW > rows * (_FEW - 1):
+            body.add_compressed(values)
+        else:
+            body.add(values)
         return nulls
 
     def _dictionary(self, file: BinaryIO, number: int, texts: list[str]) -> Block:
@@ -170,6 +175,10 @@ class _Body:
         view = memoryview(data.data if isinstance(data, np.ndarray) else data)
         self._add([_STORED, view] if self._packed and view.nbytes else [view])
 
+    def add_compressed(self, values: NDArray[Any]) -> None:
+        """Add a buffer compressed."""
+        self._add([_compressed(values.tobytes())])
+
     def add_zeros(self, length: int) -> None:
         """Add a buffer that is all zero."""
         self._add([_zeros(length)])
@@ -184,5 +193,9 @@ class _Body:
 
 @lru_cache(64)
 def _zeros(length: int) -> bytes:
-    """Zeros, compressed, behind their length."""
-    return struct.pack("<q", length) + zstandard.ZstdCompressor(1).compress(bytes(length))
+    return _compressed(bytes(length))
+
+
+def _compressed(data: bytes) -> bytes:
+    """Bytes compressed, behind their length."""
+    return struct.pack("<q", len(data)) + zstandard.ZstdCompressor(1).compress(data)
