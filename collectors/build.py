@@ -14,7 +14,7 @@ from collectors.facts import Fact
 from collectors.reading import AgainError
 from collectors.table.pages import PageMap
 from collectors.table.seen import Seen
-from collectors.table.tabulate import HOLD, WAIT, Known, Tabulator
+from collectors.table.tabulate import HOLD, WAIT, Learnt, Tabulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ def spool_capture(
     """
     from collectors.table.spool import Spool
 
-    def one_pass(known: Known | None) -> Capture | Known:
+    def one_pass(known: Learnt | None) -> Capture | Learnt:
         writer = (new_writer or Spool)()
         return _spool_once(source, fmt, writer, known, progress, counted, hold)
 
@@ -132,7 +132,7 @@ def first_rows(source: Source, fmt: Format, rows: int) -> pl.DataFrame:
         If the trace is damaged as far as it is read.
     """
 
-    def one_pass(known: Known | None) -> pl.DataFrame | Known:
+    def one_pass(known: Learnt | None) -> pl.DataFrame | Learnt:
         stream = fmt.stream(source, None)
         table = _tabulator(source, stream.symbols, known=known, hold=HOLD)
         parts = (part for piece in stream.pieces for part in table.add(piece))
@@ -147,16 +147,16 @@ def first_rows(source: Source, fmt: Format, rows: int) -> pl.DataFrame:
     return _pass_by_pass(source, one_pass)
 
 
-def _pass_by_pass(source: Source, one_pass: Callable[[Known | None], _Made | Known]) -> _Made:
+def _pass_by_pass(source: Source, one_pass: Callable[[Learnt | None], _Made | Learnt]) -> _Made:
     """Read a trace as often as it takes, each time with what the last pass found out."""
-    known: Known | None = None
+    known: Learnt | None = None
     for _ in range(_PASSES):
         try:
             made = one_pass(known)
         except AgainError:
             known = None
             continue
-        if not isinstance(made, Known):
+        if not isinstance(made, Learnt):
             return made
         known = made
     raise HmtraceError("the trace changes while it is read", source=source.trace)
@@ -166,11 +166,11 @@ def _spool_once(
     source: Source,
     fmt: Format,
     writer: PartWriter,
-    known: Known | None,
+    known: Learnt | None,
     progress: Callable[[int, int], None] | None,
     counted: Callable[[int], None] | None,
     hold: int,
-) -> Capture | Known:
+) -> Capture | Learnt:
     """Read the trace once; return what the next pass has to know if this one was not enough."""
     stream = fmt.stream(source, progress)
     table = _tabulator(source, stream.symbols, known=known, hold=hold, wait=WAIT)
@@ -211,7 +211,7 @@ def _tabulator(
     source: Source,
     own: Callable[[], Symbols | None],
     *,
-    known: Known | None = None,
+    known: Learnt | None = None,
     hold: int,
     wait: int | None = None,
 ) -> Tabulator:

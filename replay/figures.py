@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replay.cost.account import Work, cost_of
+from replay.cost.account import CountedWork, cost_of
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
 from replay.outcome import Outcome
@@ -78,7 +78,7 @@ def outcome_from(
     values, lost, clock_is_ns
         As for :func:`replay.walk.replay`.
     """
-    work = Work(
+    work = CountedWork(
         pool=figures.pool,
         local=figures.local,
         scanned=figures.tally.scanned,

@@ -132,6 +132,15 @@ def test_modules_say_what_they_are() -> None:
     assert [name_of(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text()))] == []
 
 
+def test_the_name_of_a_class_means_one_thing() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                defined.setdefault(node.name, []).append(name_of(path))
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+
+
 def test_names_in_docstrings_exist() -> None:
     """Full names in roles, as ``replay.run.replay_events``: what moves leaves none behind."""
     defined: dict[str, set[str]] = {}

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from collectors.arrow.flatbuffers import Later, Table, finished, structs, table, text, vector
-from collectors.arrow.layout import ALIGNED, CONTINUED, VERSION, Block, Buffer, Kind, Message, Type
+from collectors.arrow.layout import (
+    ALIGNED,
+    CONTINUED,
+    VERSION,
+    Buffer,
+    Kind,
+    Message,
+    MessageBlock,
+    Type,
+)
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 
@@ -101,7 +110,9 @@ def dictionary_message(number: int, names: int, buffers: Sequence[Buffer], body:
     return _message(Message.DICTIONARY, table(("q", number), data, ("?", False)), body)
 
 
-def footer(metadata: dict[str, str], dictionaries: list[Block], batches: list[Block]) -> bytes:
+def footer(
+    metadata: dict[str, str], dictionaries: list[MessageBlock], batches: list[MessageBlock]
+) -> bytes:
     """Footer: version, schema, dictionaries, recordBatches."""
     blocks = (structs(_BLOCK, [tuple(b) for b in some]) for some in (dictionaries, batches))
     return finished(table(("h", VERSION), _schema(metadata), *blocks))
@@ -126,7 +137,7 @@ class Footer:
         self._schema = schema
         self.metadata = {pair.text(0): pair.text(1) for pair in schema.tables(2)}
         self.dictionaries, self.batches = (
-            [Block(*block) for block in top.structs(field, _BLOCK)] for field in (2, 3)
+            [MessageBlock(*block) for block in top.structs(field, _BLOCK)] for field in (2, 3)
         )
 
     def require_events(self) -> None:

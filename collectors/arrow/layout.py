@@ -60,7 +60,7 @@ class Kind(NamedTuple):
     dictionary: int = -1
 
 
-class Block(NamedTuple):
+class MessageBlock(NamedTuple):
     """Where a message is: its place, the length of its header (with padding), and of its body."""
 
     at: int

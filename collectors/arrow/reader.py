@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.arrow.layout import Block, Buffer
+    from collectors.arrow.layout import Buffer, MessageBlock
     from collectors.capture import Capture
     from collectors.input.source import Source
 
@@ -112,7 +112,7 @@ class _File:
             yield self._part(block, wanted)
             self._mapped.forget(block.at + block.header + block.body, block.at)
 
-    def _header(self, block: Block) -> Batch:
+    def _header(self, block: MessageBlock) -> Batch:
         at, header, body = block
         if min(block) < 0 or at + header + body > len(self._data) or (at + header) % ALIGNED:
             raise HmtraceError("damaged Arrow file: its footer points beyond its end")
@@ -121,7 +121,7 @@ class _File:
             raise HmtraceError(f"damaged Arrow file: a batch of {made.rows} rows")
         return made
 
-    def _part(self, block: Block, wanted: Collection[str]) -> Part:
+    def _part(self, block: MessageBlock, wanted: Collection[str]) -> Part:
         batch = self._header(block)
         if (len(batch.nulls), len(batch.buffers), batch.number) != (
             len(KINDS),
@@ -167,7 +167,7 @@ class _File:
             raise HmtraceError(f"damaged Arrow file: column {name!r} has a name that is not there")
         return Column(values, valid, 0, names)
 
-    def _dictionary(self, block: Block) -> tuple[int, list[str]]:
+    def _dictionary(self, block: MessageBlock) -> tuple[int, list[str]]:
         """Number and names of a dictionary."""
         batch = self._header(block)
         if batch.number < 0 or batch.packed or len(batch.buffers) != 3:

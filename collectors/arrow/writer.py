@@ -17,7 +17,7 @@ from collectors.arrow.headers import (
     footer,
     schema_message,
 )
-from collectors.arrow.layout import ALIGNED, END, STORED, Block, Buffer
+from collectors.arrow.layout import ALIGNED, END, STORED, Buffer, MessageBlock
 from collectors.arrow.loops import present
 from collectors.events import SCHEMA
 from collectors.input.magic import ARROW
@@ -54,7 +54,9 @@ class ArrowWriter(PartWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(path.parent)
         self._path = path
-        self._names = {name: _Names(name) for name, kind in KINDS.items() if kind.dictionary >= 0}
+        self._names = {
+            name: _ColumnNames(name) for name, kind in KINDS.items() if kind.dictionary >= 0
+        }
         self._at = 0
 
     @property
@@ -83,7 +85,7 @@ class ArrowWriter(PartWriter):
             while left:
                 left = left[file.write(left) :]
 
-    def _batch(self, file: BinaryIO, part: Part) -> Block:
+    def _batch(self, file: BinaryIO, part: Part) -> MessageBlock:
         body = _Body()
         nulls = []
         for name in SCHEMA:
@@ -124,7 +126,7 @@ class ArrowWriter(PartWriter):
             body.add(values)
         return nulls
 
-    def _dictionary(self, file: BinaryIO, number: int, texts: list[str]) -> Block:
+    def _dictionary(self, file: BinaryIO, number: int, texts: list[str]) -> MessageBlock:
         """Write names: a bitmap that is left out, offsets, and the texts."""
         body = _Body(packed=False)
         data = [text.encode() for text in texts]
@@ -135,13 +137,13 @@ class ArrowWriter(PartWriter):
         header = dictionary_message(number, len(texts), body.buffers, body.length)
         return self._message(file, header, body)
 
-    def _message(self, file: BinaryIO, header: bytes, body: _Body) -> Block:
-        block = Block(self._at, len(header), body.length)
+    def _message(self, file: BinaryIO, header: bytes, body: _Body) -> MessageBlock:
+        block = MessageBlock(self._at, len(header), body.length)
         self._put_out(file, [header, *body.pieces])
         return block
 
 
-class _Names:
+class _ColumnNames:
     """Numbers the names of a column for the whole file."""
 
     def __init__(self, name: str) -> None:

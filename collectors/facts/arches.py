@@ -10,7 +10,7 @@ import re
 from typing import Final, NamedTuple
 
 
-class Names(NamedTuple):
+class ArchNames(NamedTuple):
     """What gives an architecture away.
 
     Attributes
@@ -29,18 +29,18 @@ class Names(NamedTuple):
 
 
 ARCHES: Final = {
-    "i386": Names("X86_32", "X86_PAE", r"i[3-6]86"),
-    "arm": Names("ARM", "ARM_LPAE", r"armv[4-8]\w*"),
-    "x86_64": Names("X86_64", "", r"x86_64"),
-    "arm64": Names("ARM64", "", ""),  # often the kernel under a 32-bit user space
-    "arc": Names("ARC", "ARC_HAS_PAE40", r"arc(?:v2\w*|hs\w*)?"),
-    "csky": Names("CSKY", "", r"csky"),
-    "microblaze": Names("MICROBLAZE", "", r"microblaze(?:el)?"),
-    "mips64": Names("64BIT", "", r"mips64"),
-    "mips32": Names("MIPS", "PHYS_ADDR_T_64BIT", r"mips(?:el)?"),
-    "powerpc32": Names("PPC32", "PTE_64BIT", r"ppc"),
-    "sparc32": Names("SPARC32", "", r"sparc"),
-    "xtensa": Names("XTENSA", "", r"xtensa"),
+    "i386": ArchNames("X86_32", "X86_PAE", r"i[3-6]86"),
+    "arm": ArchNames("ARM", "ARM_LPAE", r"armv[4-8]\w*"),
+    "x86_64": ArchNames("X86_64", "", r"x86_64"),
+    "arm64": ArchNames("ARM64", "", ""),  # often the kernel under a 32-bit user space
+    "arc": ArchNames("ARC", "ARC_HAS_PAE40", r"arc(?:v2\w*|hs\w*)?"),
+    "csky": ArchNames("CSKY", "", r"csky"),
+    "microblaze": ArchNames("MICROBLAZE", "", r"microblaze(?:el)?"),
+    "mips64": ArchNames("64BIT", "", r"mips64"),
+    "mips32": ArchNames("MIPS", "PHYS_ADDR_T_64BIT", r"mips(?:el)?"),
+    "powerpc32": ArchNames("PPC32", "PTE_64BIT", r"ppc"),
+    "sparc32": ArchNames("SPARC32", "", r"sparc"),
+    "xtensa": ArchNames("XTENSA", "", r"xtensa"),
 }
 """Architecture to its names; of two whose switches are both on the first is meant."""
 

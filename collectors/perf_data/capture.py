@@ -9,9 +9,9 @@ import numpy as np
 from collectors.capture import Lost, LostInterval
 from collectors.errors import HmtraceError
 from collectors.perf_data import layout
-from collectors.perf_data.container import Container, open_container
+from collectors.perf_data.container import PerfFile, open_container
 from collectors.perf_data.expand import expand
-from collectors.perf_data.layout import Record
+from collectors.perf_data.layout import RecordType
 from collectors.perf_data.pieces import Pieces
 from collectors.perf_data.records import CompressedRecordsError, Walk
 from collectors.raw import RAW_DTYPE, RawEvents
@@ -190,13 +190,13 @@ class _Symbols:
         return self.table
 
 
-def _clock(file: Container) -> str:
+def _clock(file: PerfFile) -> str:
     """Name of the clock of the stamps."""
     chosen = next((a.clock for a in file.attrs if a.clock is not None), None)
     return "perf" if chosen is None else layout.CLOCKS.get(chosen, f"clockid {chosen}")
 
 
-def _notes(walk: Walk, file: Container) -> list[str]:
+def _notes(walk: Walk, file: PerfFile) -> list[str]:
     totals = walk.totals()
     notes = list(totals.notes)
     sampled = [a for a in file.attrs if a.type == layout.TYPE_TRACEPOINT and a.sampled]
@@ -213,7 +213,7 @@ def _notes(walk: Walk, file: Container) -> list[str]:
         notes.append("samples have no time stamps: their order in the file is taken for time")
     if totals.without_cpu:
         notes.append("samples do not say their CPU: all are shown on CPU 0 (record with -a)")
-    if walk.types[Record.THROTTLE]:
-        number = int(walk.types[Record.THROTTLE])
+    if walk.types[RecordType.THROTTLE]:
+        number = int(walk.types[RecordType.THROTTLE])
         notes.append(f"the kernel throttled perf {number} times: events are missing")
     return notes

@@ -14,7 +14,7 @@ from collectors.input.magic import PERF_DATA, PERF_DATA_OLD
 from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.features import Features, key_of, read_feature
-from collectors.perf_data.layout import Feature, Record
+from collectors.perf_data.layout import Feature, RecordType
 from collectors.traceevent.cursor import TRUNCATED, Cursor, Order
 from collectors.traceevent.metadata import read_tracing_data
 
@@ -25,7 +25,7 @@ KILLED = (
 
 
 @dataclass
-class Container:
+class PerfFile:
     """A perf.data without its records.
 
     Attributes
@@ -72,7 +72,7 @@ class Container:
         return Cursor(self.data[begin : begin + size], name=self.name, order=self.order, base=begin)
 
 
-def open_container(data: memoryview, *, name: str) -> Container:
+def open_container(data: memoryview, *, name: str) -> PerfFile:
     """Read header, events and features.
 
     Parameters
@@ -104,13 +104,13 @@ def open_container(data: memoryview, *, name: str) -> Container:
     cursor = Cursor(data, name=name, order=order, offset=8)
     size = cursor.number(8, "size of the header")
     if size == layout.PIPE_HEADER_BYTES:
-        return Container(data, name, order, size, len(data), pipe=True)
+        return PerfFile(data, name, order, size, len(data), pipe=True)
     if size != layout.HEADER_BYTES:
         raise cursor.error(f"a header of {size} bytes, expected {layout.HEADER_BYTES} or 16")
     stride = cursor.number(8, "size of an attribute")
     attrs, records, _types = (_section(cursor) for _ in range(3))
     bits = bytes(cursor.take(layout.FEATURE_BITS // 8, "feature bits"))
-    file = Container(data, name, order, records[0], records[0] + records[1], pipe=False)
+    file = PerfFile(data, name, order, records[0], records[0] + records[1], pipe=False)
     if not records[1]:
         raise HmtraceError("the file's header says that it holds no data", source=name, hint=KILLED)
     if file.end > len(data):
@@ -126,7 +126,7 @@ def _section(cursor: Cursor) -> tuple[int, int]:
     return cursor.number(8, "offset of a section"), cursor.number(8, "size of a section")
 
 
-def _read_attrs(file: Container, section: tuple[int, int], stride: int) -> None:
+def _read_attrs(file: PerfFile, section: tuple[int, int], stride: int) -> None:
     """Read events and their ids; each attribute is followed by the place of its ids."""
     begin, size = section
     if not layout.ATTR_MIN + 16 <= stride <= layout.ATTR_MAX:
@@ -140,7 +140,7 @@ def _read_attrs(file: Container, section: tuple[int, int], stride: int) -> None:
         add_attr(file, attr, file.cursor(at, length, "the ids of an event"))
 
 
-def add_attr(file: Container, attr: Attr, ids: Cursor) -> None:
+def add_attr(file: PerfFile, attr: Attr, ids: Cursor) -> None:
     """Add an event and its ids, which fill the rest of `ids`."""
     index = len(file.attrs)
     if index >= layout.MAX_ATTRS:
@@ -152,7 +152,7 @@ def add_attr(file: Container, attr: Attr, ids: Cursor) -> None:
         file.ids.setdefault(ids.number(8, "id"), index)
 
 
-def _read_features(file: Container, bits: bytes) -> None:
+def _read_features(file: PerfFile, bits: bytes) -> None:
     """Read the sections after the records, of which a table there tells the places."""
     numbers = feature_numbers(bits, file.order)
     table = file.cursor(file.end, 16 * len(numbers), "the table of features")
@@ -190,7 +190,7 @@ def feature_numbers(bits: bytes, order: Order) -> list[int]:
     return found
 
 
-def _add_described_ids(file: Container) -> None:
+def _add_described_ids(file: PerfFile) -> None:
     """Add ids that only the description of events has."""
     index = {key_of(attr): number for number, attr in reversed(list(enumerate(file.attrs)))}
     for sample_id, key in file.features.ids.items():
@@ -198,7 +198,7 @@ def _add_described_ids(file: Container) -> None:
             file.ids.setdefault(sample_id, index[key])
 
 
-def take_record(file: Container, kind: int, cursor: Cursor) -> None:
+def take_record(file: PerfFile, kind: int, cursor: Cursor) -> None:
     """Read a record of a stream that describes something.
 
     Parameters
@@ -206,7 +206,7 @@ def take_record(file: Container, kind: int, cursor: Cursor) -> None:
     file
         Filled in.
     kind
-        :class:`layout.Record`.
+        :class:`layout.RecordType`.
     cursor
         The record without its header; of tracing data what follows the record.
 
@@ -215,12 +215,12 @@ def take_record(file: Container, kind: int, cursor: Cursor) -> None:
     HmtraceError
         If it is damaged.
     """
-    if kind == Record.HEADER_ATTR:
+    if kind == RecordType.HEADER_ATTR:
         attr, _ = read_attr(cursor, cursor.left)
         add_attr(file, attr, cursor)
-    elif kind == Record.TRACING_DATA:
+    elif kind == RecordType.TRACING_DATA:
         file.features.meta = read_tracing_data(cursor.data, name=file.name)
-    elif kind == Record.HEADER_FEATURE:
+    elif kind == RecordType.HEADER_FEATURE:
         number = cursor.number(8, "number of a feature")
         body = Cursor(
             cursor.data[cursor.offset :],

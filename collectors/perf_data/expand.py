@@ -15,7 +15,7 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.perf_data import layout
-from collectors.perf_data.layout import Record
+from collectors.perf_data.layout import RecordType
 from collectors.traceevent.cursor import TRUNCATED, Cursor
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _expand_run(run: memoryview, source: str, order: Order, spool: _Spool) -> No
         spool.write(run[plain:at])
         plain = at + size
         body = run[at + layout.RECORD_HEADER : at + size]
-        if kind == Record.COMPRESSED2:  # u64 size, data, padding (Linux 6.16)
+        if kind == RecordType.COMPRESSED2:  # u64 size, data, padding (Linux 6.16)
             length = int.from_bytes(body[:8], order)
             if length > len(body) - 8:
                 raise HmtraceError("a compressed record ends early", source=source, offset=at)
@@ -151,10 +151,10 @@ def _compressed(run: memoryview, source: str, order: Order) -> list[tuple[int, i
         if size < layout.RECORD_HEADER or size > len(run) - at:
             raise HmtraceError("a record runs beyond the end of the data", source=source, offset=at)
         cursor.offset = at + size
-        if kind in (Record.COMPRESSED, Record.COMPRESSED2):
+        if kind in (RecordType.COMPRESSED, RecordType.COMPRESSED2):
             found.append((at, int(kind), size))
-        elif kind in (Record.TRACING_DATA, Record.AUXTRACE):
-            width = 4 if kind == Record.TRACING_DATA else 8
+        elif kind in (RecordType.TRACING_DATA, RecordType.AUXTRACE):
+            width = 4 if kind == RecordType.TRACING_DATA else 8
             more = int.from_bytes(run[at + 8 : at + 8 + width], order)
             cursor.offset = min(cursor.offset + (more + 7 & ~7), len(run))
     return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from collectors.compiled import loop, part, piece
 from collectors.perf_data import attrs as table
-from collectors.perf_data.layout import MISC_LOST_BPF, Read, Record
+from collectors.perf_data.layout import MISC_LOST_BPF, Read, RecordType
 from collectors.raw import UNKNOWN_CPU
 from collectors.traceevent.loads import extend, load, u16, u32, u64
 from collectors.traceevent.pairs import (
@@ -74,12 +74,12 @@ _A_READ, _A_CHAIN, _A_RAW = table.A_READ, table.A_CHAIN, table.A_RAW
 _A_TRACEPOINT, _A_TAIL_TIME = table.A_TRACEPOINT, table.A_TAIL_TIME
 _A_TAIL_CPU, _A_TAIL = table.A_TAIL_CPU, table.A_TAIL
 
-_SAMPLE, _LOST, _COMM = int(Record.SAMPLE), int(Record.LOST), int(Record.COMM)
-_FINISHED_ROUND = int(Record.FINISHED_ROUND)
-_FORK, _LOST_SAMPLES = int(Record.FORK), int(Record.LOST_SAMPLES)
-_HEADER_ATTR, _TRACING_DATA = int(Record.HEADER_ATTR), int(Record.TRACING_DATA)
-_FEATURE, _AUXTRACE = int(Record.HEADER_FEATURE), int(Record.AUXTRACE)
-_COMPRESSED, _COMPRESSED2 = int(Record.COMPRESSED), int(Record.COMPRESSED2)
+_SAMPLE, _LOST, _COMM = int(RecordType.SAMPLE), int(RecordType.LOST), int(RecordType.COMM)
+_FINISHED_ROUND = int(RecordType.FINISHED_ROUND)
+_FORK, _LOST_SAMPLES = int(RecordType.FORK), int(RecordType.LOST_SAMPLES)
+_HEADER_ATTR, _TRACING_DATA = int(RecordType.HEADER_ATTR), int(RecordType.TRACING_DATA)
+_FEATURE, _AUXTRACE = int(RecordType.HEADER_FEATURE), int(RecordType.AUXTRACE)
+_COMPRESSED, _COMPRESSED2 = int(RecordType.COMPRESSED), int(RecordType.COMPRESSED2)
 _R_ENABLED, _R_RUNNING = int(Read.TIME_ENABLED), int(Read.TIME_RUNNING)
 _R_ID, _R_GROUP, _R_LOST = int(Read.ID), int(Read.GROUP), int(Read.LOST)
 _BPF = MISC_LOST_BPF

@@ -45,7 +45,7 @@ class Read(IntFlag):
     LOST = 16
 
 
-class Record(IntEnum):
+class RecordType(IntEnum):
     """Types of records that mean something here; all others are skipped by their size."""
 
     LOST = 2

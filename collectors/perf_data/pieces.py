@@ -11,8 +11,8 @@ from collectors.input.mapped import Mapped
 from collectors.input.threads import threads
 from collectors.perf_data import records
 from collectors.perf_data.chains import Chains, with_stacks
-from collectors.perf_data.layout import Record
-from collectors.perf_data.tasks import Tasks
+from collectors.perf_data.layout import RecordType
+from collectors.perf_data.tasks import TaskHistory
 from collectors.probes import KIND_LOST, KIND_SWITCH
 from collectors.raw import RAW_DTYPE, ROW_WORDS
 from collectors.reading import PIECE_ROWS, AgainError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.input.source import Source
-    from collectors.perf_data.container import Container
+    from collectors.perf_data.container import PerfFile
     from collectors.symbols.table import Symbols
 
 _ONE_BLOCK: Final = 62
@@ -65,7 +65,7 @@ class Pieces:
     def __init__(
         self,
         walk: records.Walk,
-        file: Container,
+        file: PerfFile,
         source: Source,
         symbols: Callable[[], Symbols],
         room: int | None,
@@ -77,7 +77,7 @@ class Pieces:
         self._source = source
         self._most = records.MOST if room is None else 16 * room
         self._piece = piece or PIECE_ROWS
-        self._tasks = Tasks(walk.data, file.order)
+        self._tasks = TaskHistory(walk.data, file.order)
         self.chains = Chains(walk.data, file.order, symbols)
         self._mapped = Mapped(walk.data)
 
@@ -181,14 +181,14 @@ class Pieces:
         sides = self.walk.take_sides()
         self._tasks.add(sides)
         raw = self.walk.data.data
-        for _, at, _, cpu in sides[sides[:, 0] == Record.LOST_SAMPLES].tolist():
+        for _, at, _, cpu in sides[sides[:, 0] == RecordType.LOST_SAMPLES].tolist():
             size = int.from_bytes(raw[at + 6 : at + 8], self._file.order)
             if size >= 16:
                 number = int.from_bytes(raw[at + 8 : at + 16], self._file.order)
                 self.told[cpu] = self.told.get(cpu, 0) + number
 
     def _make(
-        self, listed: records.Rows, order: NDArray[np.int64], executor: ThreadPoolExecutor
+        self, listed: records.SampleColumns, order: NDArray[np.int64], executor: ThreadPoolExecutor
     ) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         """Take from each sample what its row needs; the task that perf recorded goes to `site`.
 

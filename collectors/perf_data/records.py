@@ -1,7 +1,7 @@
 """From the records of a perf.data to lists of wanted samples, in one walk.
 
 The walk stops where it meets something new: an (event, probed address) pair, of which
-:class:`collectors.traceevent.meaning.Meaning` says what it stands for, or, in a stream, a
+:class:`collectors.traceevent.meaning.Interpreter` says what it stands for, or, in a stream, a
 record that describes events. There are a few hundred of them and millions of samples.
 """
 
@@ -16,17 +16,17 @@ from collectors.errors import HmtraceError
 from collectors.perf_data.attrs import attr_table, id_table
 from collectors.perf_data.container import take_record
 from collectors.perf_data.features import key_of
-from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, Record
+from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, RecordType
 from collectors.probes import KIND_LOST
 from collectors.traceevent.cursor import TRUNCATED, Cursor
-from collectors.traceevent.meaning import Meaning, Plan
+from collectors.traceevent.meaning import Interpreter, RowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from collectors.perf_data.container import Container
+    from collectors.perf_data.container import PerfFile
     from collectors.symbols.table import Symbols
 
 _EVENTS: Final = 1 << 16
@@ -41,7 +41,7 @@ _STEP: Final = 32 << 20
 """Bytes between two calls of `progress`."""
 _MAX_DESCRIPTIONS: Final = 256
 """Runs of records that describe events; perf writes one or two, at the begin."""
-_DESCRIPTIONS: Final = (Record.HEADER_ATTR, Record.TRACING_DATA, Record.HEADER_FEATURE)
+_DESCRIPTIONS: Final = (RecordType.HEADER_ATTR, RecordType.TRACING_DATA, RecordType.HEADER_FEATURE)
 
 
 class CompressedRecordsError(Exception):
@@ -82,7 +82,7 @@ class Walk:
 
     def __init__(
         self,
-        file: Container,
+        file: PerfFile,
         data: NDArray[np.uint8],
         begin: int,
         end: int,
@@ -100,17 +100,17 @@ class Walk:
         self._end = end
         self._symbols = symbols
         self._probes = probes
-        self._meaning: Meaning | None = None
+        self._meaning: Interpreter | None = None
         self._labels: dict[int, str] = {}
         self._described = 0
-        self.plans = [Plan(KIND_LOST)]
+        self.plans = [RowPlan(KIND_LOST)]
         self._state = np.zeros(kernels.STATE_CELLS, np.int64)
         self._state[kernels.POSITION] = begin
         self.types = np.zeros(256, np.int64)
         self._pairs = np.zeros((pairs.PAIRS, pairs.PAIR_COLUMNS), np.int64)
         self._sides = np.empty((1024, 4), np.int64)
-        self.rows = Rows(min((end - begin) // _BYTES_PER_SAMPLE + 1024, room or ROOM))
-        self.spare = Rows(len(self.rows.ts))
+        self.rows = SampleColumns(min((end - begin) // _BYTES_PER_SAMPLE + 1024, room or ROOM))
+        self.spare = SampleColumns(len(self.rows.ts))
         self._describe()
 
     def _describe(self) -> None:
@@ -132,7 +132,7 @@ class Walk:
         state[k.TYPE_AT] = -1
         if meta is None:
             return
-        self._meaning = Meaning(meta.events, self._symbols(), self._probes)
+        self._meaning = Interpreter(meta.events, self._symbols(), self._probes)
         known = self._pairs[:, self._p.PAIR_EVENT] != 0
         self._pairs[known, self._p.PAIR_PLAN] = self._p.UNRESOLVED
         state[k.IP_SIZE] = meta.word
@@ -244,7 +244,7 @@ class Walk:
         """
         old, new = self.rows, self.spare
         if 2 * len(places) > len(new.ts):
-            new = Rows(2 * len(old.ts))
+            new = SampleColumns(2 * len(old.ts))
         for name, column in vars(old).items():
             getattr(new, name)[: len(places)] = column[places]
         self.rows, self.spare = new, old
@@ -286,7 +286,7 @@ class Walk:
             kind = cursor.number(4, "type of a record")
             cursor.number(2, "misc")
             size = cursor.number(2, "size of a record")
-            if kind in (Record.COMPRESSED, Record.COMPRESSED2):
+            if kind in (RecordType.COMPRESSED, RecordType.COMPRESSED2):
                 raise CompressedRecordsError
             if kind not in _DESCRIPTIONS:
                 break
@@ -294,7 +294,7 @@ class Walk:
                 raise cursor.error(f"a record of {size} bytes")
             body_at = cursor.offset
             body = cursor.take(size - RECORD_HEADER, "a record")
-            if kind == Record.TRACING_DATA:
+            if kind == RecordType.TRACING_DATA:
                 length = int.from_bytes(body[:4], file.order)
                 body_at = cursor.offset
                 body = cursor.take(length, "tracing data")
@@ -370,7 +370,7 @@ class Totals:
     notes: tuple[str, ...]
 
 
-class Rows:
+class SampleColumns:
     """Columns that the walk fills; pages of them that are never written take no memory.
 
     See :func:`collectors.perf_data.kernels.walk`; `chain` stays 0 where no event has call chains.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.perf_data.layout import Record
+from collectors.perf_data.layout import RecordType
 from collectors.probes import KIND_LOST
 from collectors.raw import ROW_WORDS
 
@@ -27,7 +27,7 @@ IDLE: Final = "swapper"
 """What perf calls task 0."""
 
 
-class Tasks:
+class TaskHistory:
     """Names of tasks as they change in the course of a trace.
 
     Parameters
@@ -57,7 +57,7 @@ class Tasks:
 
     def add(self, sides: NDArray[np.int64]) -> None:
         """Take records about tasks: type, place, stamp, CPU; in the order of the file."""
-        wanted = np.isin(sides[:, 0], (Record.COMM, Record.FORK))
+        wanted = np.isin(sides[:, 0], (RecordType.COMM, RecordType.FORK))
         self._waiting = np.concatenate([self._waiting, sides[wanted]])
 
     def name(self, rows: NDArray[np.void], place: NDArray[np.int64], until: int | None) -> None:
@@ -91,7 +91,7 @@ class Tasks:
             size = int.from_bytes(raw[at + 6 : at + 8], endian)
             if size < 24:
                 continue
-            if kind == Record.COMM:
+            if kind == RecordType.COMM:
                 task = int.from_bytes(raw[at + 12 : at + 16], endian)
                 text = bytes(raw[at + 16 : at + min(size, 16 + _COMM_BYTES)]).split(b"\0", 1)[0]
                 number = self._number(text.decode("utf-8", "replace"))

@@ -26,7 +26,7 @@ _BUSY: Final = 0xFFFF_FFF0
 _WORKER: Final = SITE["drain_vmap_area_work"]
 
 
-class Area(NamedTuple):
+class BusyArea(NamedTuple):
     """An area in use: where it ends, and how /proc/vmallocinfo shows it."""
 
     end: int
@@ -34,7 +34,7 @@ class Area(NamedTuple):
     caller: str
 
 
-class Arena:
+class SimulatedArena:
     """Areas in use, free and waiting for a purge.
 
     Attributes
@@ -55,7 +55,7 @@ class Arena:
         self.truth = tracer.truth.arena
         self.free = FreeTree()
         self.free.give_back(1, NOWHERE)
-        self.busy: dict[int, Area] = {}
+        self.busy: dict[int, BusyArea] = {}
         self.lazy: list[tuple[int, int]] = []
         self.lazy_pages = 0
         self.purging = Mutex(tracer.engine)
@@ -90,7 +90,7 @@ class Arena:
 
     def _occupy(self, start: int, end: int, kind: str, caller: str) -> None:
         self.free.take(start, end)
-        self.busy[start] = Area(end, kind, caller)
+        self.busy[start] = BusyArea(end, kind, caller)
 
     def start_worker(self) -> None:
         """Let the worker that purges in the background wait for work."""
@@ -143,7 +143,7 @@ class Arena:
             tracer.back(task, "alloc_vmap_area_ret", site, _BUSY, 0, 0)
             return 0
         truth.allocs += 1
-        self.busy[start] = Area(start + size, kind, "")
+        self.busy[start] = BusyArea(start + size, kind, "")
         tracer.back(task, "alloc_vmap_area_ret", site, self._object(start), start, start + size)
         return start
 

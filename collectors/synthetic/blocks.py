@@ -15,7 +15,7 @@ from collectors.synthetic.probes import SITE
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from collectors.synthetic.arena import Arena
+    from collectors.synthetic.arena import SimulatedArena
     from collectors.synthetic.engine import Task
     from collectors.synthetic.tracer import Tracer
 
@@ -23,7 +23,7 @@ MOST: Final = 32
 """VMAP_MAX_ALLOC: above so many pages vm_map_ram() takes an area of its own."""
 
 
-class Block:
+class SimulatedBlock:
     """A block: pages never handed out, pages unmapped, and between which of them."""
 
     __slots__ = ("dirty", "first_dirty", "last_dirty", "left", "start")
@@ -36,16 +36,16 @@ class Block:
         self.last_dirty = 0
 
 
-class Blocks:
+class SimulatedBlocks:
     """The blocks of all CPUs."""
 
-    def __init__(self, tracer: Tracer, arena: Arena) -> None:
+    def __init__(self, tracer: Tracer, arena: SimulatedArena) -> None:
         self.tracer = tracer
         self.board = tracer.board
         self.arena = arena
         self.truth = tracer.truth.arena
-        self.queues: list[list[Block]] = [[] for _ in range(self.board.cpus)]
-        self.by_start: dict[int, Block] = {}
+        self.queues: list[list[SimulatedBlock]] = [[] for _ in range(self.board.cpus)]
+        self.by_start: dict[int, SimulatedBlock] = {}
         self._young = self.board.block_pages // 4
         arena.fragments = self.purge_fragments
 
@@ -97,14 +97,14 @@ class Blocks:
             SITE["new_vmap_block"], "vm_map_ram",
         )  # fmt: skip
         if start:
-            block = Block(start, board.block_pages)
+            block = SimulatedBlock(start, board.block_pages)
             self.by_start[start] = block
             self.queues[task.cpu].append(block)
             self._cut(block, units, task.cpu)
             self.truth.blocks += 1
         return start
 
-    def _cut(self, block: Block, units: int, cpu: int) -> None:
+    def _cut(self, block: SimulatedBlock, units: int, cpu: int) -> None:
         block.left -= units
         if not block.left:
             self.queues[cpu].remove(block)

@@ -28,7 +28,7 @@ SPLITS: Final = {
 
 
 @dataclass(frozen=True)
-class Generation:
+class KernelTraits:
     """What distinguishes the kernels that can be simulated: mm/vmalloc.c changed.
 
     Attributes
@@ -56,9 +56,9 @@ class Generation:
 
 
 KERNELS: Final = {
-    "6.1": Generation("6.1.0-50"),
-    "6.5": Generation("6.5.0-0.deb12.4", keeps_young_blocks=True),
-    "6.12": Generation(
+    "6.1": KernelTraits("6.1.0-50"),
+    "6.5": KernelTraits("6.5.0-0.deb12.4", keeps_young_blocks=True),
+    "6.12": KernelTraits(
         "6.12.95+deb12",
         merges_lazy=False,
         gives_back_at_once=True,
@@ -119,7 +119,7 @@ class Board:
     max_pfn: int
     page_struct: int
     mem_map: int
-    kernel: Generation = KERNELS["6.1"]
+    kernel: KernelTraits = KERNELS["6.1"]
 
     @property
     def release(self) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
-from collectors.synthetic.arena import Arena
-from collectors.synthetic.blocks import Blocks
+from collectors.synthetic.arena import SimulatedArena
+from collectors.synthetic.blocks import SimulatedBlocks
 from collectors.synthetic.board import PAGE
 from collectors.synthetic.engine import Task
 from collectors.synthetic.local import Local
-from collectors.synthetic.pool import Pool
+from collectors.synthetic.pool import SimulatedPool
 from collectors.synthetic.probes import SITE
 from collectors.synthetic.tracer import Tracer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from collectors.synthetic.board import Board
-    from collectors.synthetic.probes import Record
+    from collectors.synthetic.probes import TracedEvent
 
 _FIRST_PID: Final = 400
 _STRIDE: Final = 7919
@@ -43,17 +43,17 @@ class Kernel:
     """
 
     def __init__(
-        self, board: Board, seed: str, events: int, sink: Callable[[Record], None]
+        self, board: Board, seed: str, events: int, sink: Callable[[TracedEvent], None]
     ) -> None:
         self.board = board
         self.rng = random.Random(seed)
         self.events = events
         self.tracer = Tracer(board, self.rng, sink)
-        self.pool = Pool(self.tracer)
+        self.pool = SimulatedPool(self.tracer)
         self.local = Local(self.tracer)
         self.tracer.on_switch = self.local.switched
-        self.arena = Arena(self.tracer)
-        self.blocks = Blocks(self.tracer, self.arena)
+        self.arena = SimulatedArena(self.tracer)
+        self.blocks = SimulatedBlocks(self.tracer, self.arena)
         self.tasks: list[Task] = []
         self._high = _ranges(board, high=True)
         self._low = _ranges(board, high=False)

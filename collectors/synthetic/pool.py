@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collectors.synthetic.tracer import Tracer
 
 
-class Pool:
+class SimulatedPool:
     """The pool of persistent mappings.
 
     Attributes

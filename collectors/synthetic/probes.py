@@ -17,7 +17,7 @@ HEX, UNSIGNED, SIGNED, BYTE = "x32", "u32", "s32", "x8"
 
 
 @dataclass(frozen=True)
-class Probe:
+class SimulatedProbe:
     """A probe at the entry or the return of a function.
 
     Attributes
@@ -43,8 +43,8 @@ class Probe:
 
 def _pair(
     name: str, function: str, args: Iterable[tuple[str, str]], result: Iterable[tuple[str, str]]
-) -> tuple[Probe, Probe]:
-    return Probe(name, function, tuple(args)), Probe(
+) -> tuple[SimulatedProbe, SimulatedProbe]:
+    return SimulatedProbe(name, function, tuple(args)), SimulatedProbe(
         f"{name}_ret", function, tuple(result), returns=True
     )
 
@@ -54,32 +54,32 @@ _RANGE = (("start", HEX), ("end", HEX))
 
 PROBES: Final = (
     *_pair("kmap_high", "kmap_high", [("page", HEX)], _VADDR),
-    Probe("kunmap_high", "kunmap_high", (("page", HEX),)),
-    Probe("flush_all_zero_pkmaps", "flush_all_zero_pkmaps", preempt=1),
-    Probe("kmap_flush_unused", "__kmap_flush_unused"),
+    SimulatedProbe("kunmap_high", "kunmap_high", (("page", HEX),)),
+    SimulatedProbe("flush_all_zero_pkmaps", "flush_all_zero_pkmaps", preempt=1),
+    SimulatedProbe("kmap_flush_unused", "__kmap_flush_unused"),
     *_pair("kmap_local_page", "__kmap_local_page_prot", [("page", HEX)], _VADDR),
     *_pair("kmap_local_pfn", "__kmap_local_pfn_prot", [("pfn", HEX)], _VADDR),
-    Probe("kunmap_local", "kunmap_local_indexed", _VADDR),
-    Probe("kmap_local_sched_out", "__kmap_local_sched_out", preempt=2),
-    Probe("kmap_local_sched_in", "__kmap_local_sched_in", preempt=2),
-    Probe("flush_tlb_kernel_range", "flush_tlb_kernel_range", _RANGE),
-    Probe("flush_tlb_all", "flush_tlb_all"),
+    SimulatedProbe("kunmap_local", "kunmap_local_indexed", _VADDR),
+    SimulatedProbe("kmap_local_sched_out", "__kmap_local_sched_out", preempt=2),
+    SimulatedProbe("kmap_local_sched_in", "__kmap_local_sched_in", preempt=2),
+    SimulatedProbe("flush_tlb_kernel_range", "flush_tlb_kernel_range", _RANGE),
+    SimulatedProbe("flush_tlb_all", "flush_tlb_all"),
     *_pair("vmap", "vmap", [("pages", HEX), ("count", UNSIGNED), ("flags", HEX)], _VADDR),
-    Probe("vunmap", "vunmap", _VADDR),
+    SimulatedProbe("vunmap", "vunmap", _VADDR),
     *_pair("vm_map_ram", "vm_map_ram", [("pages", HEX), ("count", UNSIGNED), ("node", SIGNED)],
            _VADDR),
-    Probe("vm_unmap_ram", "vm_unmap_ram", (("vaddr", HEX), ("count", UNSIGNED))),
+    SimulatedProbe("vm_unmap_ram", "vm_unmap_ram", (("vaddr", HEX), ("count", UNSIGNED))),
     *_pair("alloc_vmap_area", "alloc_vmap_area",
            [("size", HEX), ("align", HEX), ("vstart", HEX), ("vend", HEX)],
            [("va", HEX), ("va_start", HEX), ("va_end", HEX)]),
-    Probe("free_vmap_area_noflush", "free_vmap_area_noflush",
+    SimulatedProbe("free_vmap_area_noflush", "free_vmap_area_noflush",
           (("va", HEX), ("va_start", HEX), ("va_end", HEX))),
     *_pair("purge_vmap_area_lazy", "__purge_vmap_area_lazy", _RANGE, [("ret", BYTE)]),
-    Probe("purge_fragmented_blocks", "purge_fragmented_blocks_allcpus"),
-    Probe("vm_unmap_aliases_part", "_vm_unmap_aliases", (*_RANGE, ("flush", SIGNED))),
+    SimulatedProbe("purge_fragmented_blocks", "purge_fragmented_blocks_allcpus"),
+    SimulatedProbe("vm_unmap_aliases_part", "_vm_unmap_aliases", (*_RANGE, ("flush", SIGNED))),
     *_pair("vmalloc", "__vmalloc_node_range",
            [("size", HEX), ("align", HEX), ("start", HEX), ("end", HEX)], _VADDR),
-    Probe("vfree", "vfree", _VADDR),
+    SimulatedProbe("vfree", "vfree", _VADDR),
 )  # fmt: skip
 """Everything that is probed; the position of a probe is its number in records."""
 
@@ -99,7 +99,7 @@ _FETCH: Final = {
 }
 
 
-def definition(probe: Probe, arch: str) -> str:
+def definition(probe: SimulatedProbe, arch: str) -> str:
     """Line of kprobe_events that makes this probe."""
     registers = _REGISTERS[arch]
     words = ["r256" if probe.returns else "p"]
@@ -112,7 +112,7 @@ def definition(probe: Probe, arch: str) -> str:
     return " ".join(words)
 
 
-class Record(NamedTuple):
+class TracedEvent(NamedTuple):
     """One event as the tracer saw it.
 
     Attributes
@@ -172,7 +172,7 @@ SIZE: Final = 0x1400
 """Bytes of every function."""
 
 
-class Symbols:
+class SymbolMap:
     """Where the functions of one machine are.
 
     Parameters

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from collectors.synthetic.board import Board
-    from collectors.synthetic.probes import Record
+    from collectors.synthetic.probes import TracedEvent
     from collectors.synthetic.scenario import Scenario
 
 _TELL_EVERY = 20_000
@@ -23,7 +23,7 @@ class Writer(Protocol):
     format: str
     file_name: str
 
-    def write(self, record: Record) -> None:
+    def write(self, record: TracedEvent) -> None:
         """Write an event."""
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Production:
         self.kernel = Kernel(board, f"{scenario.name}:{seed}", self.events, sink)
         self.files = machine_files(self.kernel)
 
-    def _write_and_tell(self, record: Record) -> None:
+    def _write_and_tell(self, record: TracedEvent) -> None:
         self._writer.write(record)
         self._left -= 1
         if not self._left and self._progress is not None:

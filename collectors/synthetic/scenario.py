@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Option:
+class ScenarioOption:
     """A number that a scenario can be given.
 
     Attributes
@@ -56,7 +56,7 @@ class Scenario:
     title: str
     about: str
     setup: Callable[[Kernel, Mapping[str, int]], None]
-    options: tuple[Option, ...] = ()
+    options: tuple[ScenarioOption, ...] = ()
     events: int = 20_000
     cpus: int = 2
 

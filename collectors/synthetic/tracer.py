@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.synthetic.engine import Engine
-from collectors.synthetic.probes import NUMBER, PROBES, SWITCH, Record
+from collectors.synthetic.probes import NUMBER, PROBES, SWITCH, TracedEvent
 from collectors.synthetic.truth import Truth
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class Tracer:
         Events so far.
     """
 
-    def __init__(self, board: Board, rng: random.Random, sink: Callable[[Record], None]) -> None:
+    def __init__(
+        self, board: Board, rng: random.Random, sink: Callable[[TracedEvent], None]
+    ) -> None:
         self.board = board
         self.rng = rng
         self.engine = Engine(board.cpus, START, self)
@@ -125,6 +127,6 @@ class Tracer:
         self._counts[probe] += 1
         self.recorded += 1
         if task is None:
-            self._sink(Record(now, cpu, 0, "<idle>", probe, values, site, pinned=False))
+            self._sink(TracedEvent(now, cpu, 0, "<idle>", probe, values, site, pinned=False))
         else:
-            self._sink(Record(now, cpu, task.pid, task.comm, probe, values, site, task.pinned))
+            self._sink(TracedEvent(now, cpu, task.pid, task.comm, probe, values, site, task.pinned))

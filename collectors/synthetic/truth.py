@@ -59,7 +59,7 @@ class ArenaTruth:
     blocks: int = 0
 
 
-class Addresses:
+class AddressDigest:
     """Number and digest of the addresses that calls of one kind returned, in that order."""
 
     def __init__(self) -> None:
@@ -83,14 +83,14 @@ class Truth:
     pool: PoolTruth = field(default_factory=PoolTruth)
     local: LocalTruth = field(default_factory=LocalTruth)
     arena: ArenaTruth = field(default_factory=ArenaTruth)
-    addresses: dict[str, Addresses] = field(default_factory=dict)
+    addresses: dict[str, AddressDigest] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     flush_ranges: int = 0
     flush_all: int = 0
 
     def returned(self, op: str, address: int) -> None:
         """A call of this kind gave this address."""
-        self.addresses.setdefault(op, Addresses()).add(address)
+        self.addresses.setdefault(op, AddressDigest()).add(address)
 
     def as_json(self) -> dict[str, Any]:
         """For the file beside the trace."""

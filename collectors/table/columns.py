@@ -35,7 +35,7 @@ _SWITCH = probes.KIND_SWITCH
 _TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]
 
 
-class Plan(NamedTuple):
+class KindTable(NamedTuple):
     """What the kinds of raw events mean.
 
     op : ndarray of uint8, shape (kinds,)
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     is_host: Any
 
 
-class Tasks(NamedTuple):
+class TaskTable(NamedTuple):
     """Table of tasks (open addressing), each an array of its size.
 
     key : int64, NONE free
@@ -98,7 +98,7 @@ class Last(NamedTuple):
     pid: Any
 
 
-class Calls(NamedTuple):
+class OpenCalls(NamedTuple):
     """Open calls, in slots that are used again.
 
     row : int64
@@ -140,7 +140,7 @@ class Late(NamedTuple):
     raw: Any
 
 
-class Rows(NamedTuple):
+class RowColumns(NamedTuple):
     """Columns of the event table under construction, each an array over rows."""
 
     seq: Any
@@ -164,7 +164,7 @@ class Rows(NamedTuple):
     reason: Any
 
 
-ROW_TYPES: Final = Rows(
+ROW_TYPES: Final = RowColumns(
     np.uint64,
     np.int64,
     np.int64,
@@ -187,7 +187,7 @@ ROW_TYPES: Final = Rows(
 )
 
 
-def make_plan() -> Plan:
+def make_plan() -> KindTable:
     """Plan for the functions of :mod:`collectors.probes`."""
     kinds = _SWITCH + 1
     op = np.full(kinds, NO_OP, np.uint8)
@@ -210,7 +210,7 @@ def make_plan() -> Plan:
                 column[kind, slot] = _column(function.op, name)
     op[_SWITCH] = OP_CODE["switch"]
     column[_TLB_FLUSH] = NONE  # has a code, and a number that stands for all pages
-    return Plan(op, column, is_area, fifth, host, is_host)
+    return KindTable(op, column, is_area, fifth, host, is_host)
 
 
 def _column(op: str, name: str) -> int:
@@ -224,9 +224,9 @@ def _column(op: str, name: str) -> int:
     return VALUE_COLUMNS.index(name) if name in VALUE_COLUMNS else NONE
 
 
-def new_tasks(size: int) -> Tasks:
+def new_tasks(size: int) -> TaskTable:
     """Table for `size` (a power of 2) tasks, half of which may be used."""
-    return Tasks(*(np.full(size, NONE, np.int64) for _ in Tasks._fields))
+    return TaskTable(*(np.full(size, NONE, np.int64) for _ in TaskTable._fields))
 
 
 def new_last() -> Last:
@@ -235,11 +235,11 @@ def new_last() -> Last:
     return Last(row, seq, np.zeros(_CPUS, np.int32))
 
 
-def new_calls(size: int) -> Calls:
+def new_calls(size: int) -> OpenCalls:
     """Slots for open calls."""
     wide = {name: np.empty(size, np.int64) for name in ("row", "seq", "inside", "below")}
     small = {name: np.empty(size, np.uint8) for name in ("ctx", "inner")}
-    return Calls(**wide, **small, kind=np.empty(size, np.uint16))
+    return OpenCalls(**wide, **small, kind=np.empty(size, np.uint16))
 
 
 def new_late(size: int) -> Late:
@@ -252,11 +252,11 @@ def new_late(size: int) -> Late:
     )
 
 
-def new_rows(size: int) -> Rows:
+def new_rows(size: int) -> RowColumns:
     """Room for rows."""
-    return Rows(
+    return RowColumns(
         *(
             np.empty((len(VALUE_COLUMNS), size) if name == "values" else size, dtype)
-            for name, dtype in zip(Rows._fields, ROW_TYPES, strict=True)
+            for name, dtype in zip(RowColumns._fields, ROW_TYPES, strict=True)
         )
     )

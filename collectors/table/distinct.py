@@ -63,7 +63,7 @@ def dictionary(
     return used
 
 
-class Numbering:
+class ValueNumbers:
     """Numbers the values of one column after the other, in the same room."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from collectors.table.distinct import Numbering
+from collectors.table.distinct import ValueNumbers
 from collectors.table.part import Column, column
 from collectors.traceevent.stacks import caller_in
 
@@ -30,7 +30,7 @@ class Symboliser(Protocol):
         ...
 
 
-class Names:
+class NameTable:
     """Names by number, and the call sites of bare addresses. Number 0 has no name.
 
     Parameters
@@ -55,7 +55,7 @@ class Names:
         self._find_symbols = symbols
         self._symbols: Symboliser | None = None
         self._asked = False
-        self._numbering = Numbering()
+        self._numbering = ValueNumbers()
         self._callers: dict[int, str] = {}
         self._tops: dict[str, str] = {}
 

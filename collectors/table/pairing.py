@@ -22,12 +22,12 @@ from collectors.table.columns import (
     NO_OP,
     NONE,
     VALUE_COLUMNS,
-    Calls,
+    KindTable,
     Last,
     Late,
-    Plan,
-    Rows,
-    Tasks,
+    OpenCalls,
+    RowColumns,
+    TaskTable,
 )
 
 WALK = 64
@@ -100,7 +100,7 @@ def count_kinds(raw: Any, counts: Any) -> None:
 
 
 @loop
-def grow_tasks(old: Tasks, new: Tasks) -> None:
+def grow_tasks(old: TaskTable, new: TaskTable) -> None:
     """Move a table of tasks into a larger one."""
     for i in range(old.key.shape[0]):
         if old.key[i] != NONE:
@@ -116,7 +116,7 @@ def grow_tasks(old: Tasks, new: Tasks) -> None:
 
 
 @loop
-def first_open_row(calls: Calls, cell: Any) -> int:
+def first_open_row(calls: OpenCalls, cell: Any) -> int:
     """Row of the oldest open call whose row has not left; else the number of rows."""
     first = cell[ROWS]
     for i in range(cell[OPEN]):
@@ -126,7 +126,7 @@ def first_open_row(calls: Calls, cell: Any) -> int:
 
 
 @piece
-def _set_values(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
+def _set_values(rows: RowColumns, at: int, event: Any, kind: int, plan: KindTable) -> None:
     """Copy the values of an event that the trace had to the columns of its row."""
     present = event.present
     for slot in range(plan.column.shape[1]):
@@ -137,7 +137,7 @@ def _set_values(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
 
 
 @piece
-def _set_caller(rows: Rows, at: int, event: Any) -> None:
+def _set_caller(rows: RowColumns, at: int, event: Any) -> None:
     """Note the call site: the function tracer gives it at entry, return probes at return."""
     if event.caller != 0:
         rows.values[_CALLER, at] = event.caller
@@ -147,7 +147,9 @@ def _set_caller(rows: Rows, at: int, event: Any) -> None:
 
 
 @piece
-def _set_result(rows: Rows, at: int, event: Any, seq: int, kind: int, plan: Plan) -> None:
+def _set_result(
+    rows: RowColumns, at: int, event: Any, seq: int, kind: int, plan: KindTable
+) -> None:
     """Complete a row by its return."""
     rows.end_ts[at] = event.ts
     rows.end_seq[at] = seq
@@ -178,7 +180,7 @@ def _set_result(rows: Rows, at: int, event: Any, seq: int, kind: int, plan: Plan
 
 
 @piece
-def _set_area(rows: Rows, at: int, event: Any) -> None:
+def _set_area(rows: RowColumns, at: int, event: Any) -> None:
     """Take the area's start from the tracepoint of alloc_vmap_area; 0 where it found none.
 
     A failed attempt shows the range's end, or an error code (mm/vmalloc.c of 6.12 and 7.2).
@@ -190,7 +192,7 @@ def _set_area(rows: Rows, at: int, event: Any) -> None:
 
 
 @piece
-def _set_note(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
+def _set_note(rows: RowColumns, at: int, event: Any, kind: int, plan: KindTable) -> None:
     """Take from the tracepoint in a call what its probes do not show."""
     for slot in range(plan.column.shape[1]):
         column = plan.column[kind, slot]
@@ -202,7 +204,7 @@ def _set_note(rows: Rows, at: int, event: Any, kind: int, plan: Plan) -> None:
 
 
 @piece
-def _set_flush(rows: Rows, at: int, event: Any) -> None:
+def _set_flush(rows: RowColumns, at: int, event: Any) -> None:
     """Take reason and pages of a tlb:tlb_flush."""
     if event.present & 1 and event.values[0] < NO_REASON:
         rows.reason[at] = event.values[0]
@@ -223,7 +225,7 @@ def _tell_late(late: Late, cell: Any, row_seq: int, event: Any, seq: int, what: 
 
 
 @piece
-def _set_stack(rows: Rows, last: Last, cell: Any, event: Any, seq: int, late: Late) -> None:
+def _set_stack(rows: RowColumns, last: Last, cell: Any, event: Any, seq: int, late: Late) -> None:
     """Give a stack trace to the row of its CPU's last event."""
     row = last.row[event.cpu]
     if row < 0 or last.pid[event.cpu] != event.pid:
@@ -238,7 +240,7 @@ def _set_stack(rows: Rows, last: Last, cell: Any, event: Any, seq: int, late: La
 
 
 @piece
-def _set_inner(rows: Rows, at: int, event: Any) -> None:
+def _set_inner(rows: RowColumns, at: int, event: Any) -> None:
     """Take the frame from a folded pfn call."""
     if event.present & 1 == 1:
         rows.values[_PFN, at] = event.values[0]
@@ -247,7 +249,14 @@ def _set_inner(rows: Rows, at: int, event: Any) -> None:
 
 @piece
 def _new_row(
-    rows: Rows, cell: Any, event: Any, seq: int, kind: int, parent: int, known: Late, plan: Plan
+    rows: RowColumns,
+    cell: Any,
+    event: Any,
+    seq: int,
+    kind: int,
+    parent: int,
+    known: Late,
+    plan: KindTable,
 ) -> int:
     """Start a row with its first event; return its number."""
     row = cell[ROWS]
@@ -301,7 +310,7 @@ def _new_row(
 
 
 @piece
-def _pop_to(call: int, task: int, tasks: Tasks, calls: Calls, cell: Any) -> None:
+def _pop_to(call: int, task: int, tasks: TaskTable, calls: OpenCalls, cell: Any) -> None:
     """Close an open call of a task, and those above it."""
     below = calls.below[call]
     at = tasks.top[task]
@@ -316,7 +325,7 @@ def _pop_to(call: int, task: int, tasks: Tasks, calls: Calls, cell: Any) -> None
 
 
 @piece
-def _forget_oldest(task: int, tasks: Tasks, calls: Calls, cell: Any) -> None:
+def _forget_oldest(task: int, tasks: TaskTable, calls: OpenCalls, cell: Any) -> None:
     """Cut a stack that no kernel has down to half."""
     at = tasks.top[task]
     for _ in range(DEEPEST // 2 - 1):
@@ -340,8 +349,8 @@ def _push(
     inside: int,
     kind: int,
     ctx: int,
-    tasks: Tasks,
-    calls: Calls,
+    tasks: TaskTable,
+    calls: OpenCalls,
     cell: Any,
 ) -> None:
     """Put a call onto its task's stack."""
@@ -366,7 +375,7 @@ def _push(
 
 @piece
 def _close_same_context(
-    task: int, kind: int, ctx: int, tasks: Tasks, calls: Calls, cell: Any
+    task: int, kind: int, ctx: int, tasks: TaskTable, calls: OpenCalls, cell: Any
 ) -> None:
     """Close an older open call of a function that is entered again.
 
@@ -390,12 +399,12 @@ def pair(
     raw: Any,
     first_seq: int,
     has_return: Any,
-    plan: Plan,
+    plan: KindTable,
     cell: Any,
-    tasks: Tasks,
+    tasks: TaskTable,
     last: Last,
-    calls: Calls,
-    rows: Rows,
+    calls: OpenCalls,
+    rows: RowColumns,
     late: Late,
     known: Late,
 ) -> int:

@@ -22,7 +22,7 @@ from collectors.events import OPS, REASONS
 from collectors.raw import NO_TASK
 from collectors.table import columns, pairing
 from collectors.table.columns import VALUE_COLUMNS
-from collectors.table.naming import EARLIER, Names
+from collectors.table.naming import EARLIER, NameTable
 from collectors.table.pages import Frames, PageMap
 from collectors.table.part import Column, Part, column
 
@@ -62,7 +62,7 @@ which no return is traced comes soon after it."""
 
 
 @dataclass(frozen=True)
-class Known:
+class Learnt:
     """What a pass over a trace taught that the next one has to know from its start.
 
     Attributes
@@ -115,7 +115,7 @@ class Tabulator:
         *,
         symbols: Callable[[], Symboliser | None] = lambda: None,
         page_map: PageMap | None = None,
-        known: Known | None = None,
+        known: Learnt | None = None,
         hold: int = HOLD,
         wait: int | None = None,
         source: str = "",
@@ -140,7 +140,7 @@ class Tabulator:
         self._waiting: list[RawEvents] | None = []
         self._wrong = False
         self._frames = Frames(page_map)
-        self._names = Names(symbols)
+        self._names = NameTable(symbols)
         self.has_mappings = False
         self.markers: list[Marker] = []
         self._has_return = np.zeros(len(probes.FUNCTIONS), bool)
@@ -184,10 +184,10 @@ class Tabulator:
         yield from self._begin()
         yield from self._give(int(self._cell[pairing.ROWS]))
 
-    def again(self) -> Known | None:
+    def again(self) -> Learnt | None:
         """Tell what a further pass has to know; None: everything that was given is right."""
         if self._wrong:  # calls were not paired as they will be: what came late is not known
-            return Known(self._has_return, None, self._frames.best, ("",), ("",))
+            return Learnt(self._has_return, None, self._frames.best, ("",), ("",))
         late = None if self._known is None else self._known.late
         is_new = late is None
         if late is None:
@@ -196,7 +196,7 @@ class Tabulator:
         sites = self._names.sites if own else self._names.earlier
         stacks = self._names.stacks if own else self._names.earlier_stacks
         if (is_new and len(late.seq)) or self._frames.changed:
-            return Known(self._has_return, late, self._frames.best, sites, stacks)
+            return Learnt(self._has_return, late, self._frames.best, sites, stacks)
         return None
 
     def _mark(self, piece: RawEvents) -> None:
@@ -308,7 +308,7 @@ class Tabulator:
                     new[:used] = old[:used]
                 setattr(self, name, grown)
 
-    def _move(self, old: slice, larger: columns.Rows, new: slice) -> None:
+    def _move(self, old: slice, larger: columns.RowColumns, new: slice) -> None:
         """Copy rows that stand one behind the other to larger columns."""
         for name, have, made in zip(larger._fields, self._rows, larger, strict=True):
             if name != "values":
@@ -358,7 +358,7 @@ class Tabulator:
 
     def _part(self, place: slice) -> Part:
         """Copy a part of the columns out: their room is used again."""
-        r = columns.Rows(*(made[..., place] for made in self._rows))
+        r = columns.RowColumns(*(made[..., place] for made in self._rows))
         valid = r.valid.copy()
         values = dict(zip(VALUE_COLUMNS, r.values, strict=True))
         self._fill_frames(values, valid)

@@ -68,7 +68,7 @@ _NAMED: Final = {
 
 
 @dataclass(frozen=True)
-class Meaning:
+class HeadMeaning:
     """What a head stands for.
 
     Attributes
@@ -87,7 +87,7 @@ class Meaning:
     caller: int = 0
 
 
-def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
+def meaning_of_event(text: str, addresses: Addresses) -> HeadMeaning:
     """Interpret the head of an event.
 
     Parameters
@@ -103,15 +103,15 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
     """
     event = text.partition(":")[0]
     if event == "sched_switch":
-        return Meaning(KIND_SWITCH, event)
+        return HeadMeaning(KIND_SWITCH, event)
     if text.rstrip() == f"{event}:":
         if event.startswith("0x"):  # trace_printk() of a module whose symbols are gone
-            return Meaning(PLAIN, "trace_printk")
+            return HeadMeaning(PLAIN, "trace_printk")
         event = event.partition("+")[0]  # option sym-offset: tracing_mark_write+0x81/0x220
         if event in TRACEPOINTS:
-            return Meaning(TRACEPOINTS[event], label_of(TRACEPOINTS[event]))
+            return HeadMeaning(TRACEPOINTS[event], label_of(TRACEPOINTS[event]))
         label = f"{event} (tracepoint)" if event in FUNCTION_OF else event
-        return Meaning(_NAMED.get(event, PLAIN), label)
+        return HeadMeaning(_NAMED.get(event, PLAIN), label)
     if m := _ENTRY.match(text):
         return _entry(event, m[2], addresses)
     if m := _RETURN.match(text):
@@ -128,54 +128,54 @@ def meaning_of_event(text: str, addresses: Addresses) -> Meaning:
     if m := _FIELD_RETURN.match(text):
         return _return(event, m[2], m[4], m[5], addresses)
     if "__probe_" in text:
-        return Meaning(PLAIN, event)
-    return Meaning(PLAIN_NAME, event)
+        return HeadMeaning(PLAIN, event)
+    return HeadMeaning(PLAIN_NAME, event)
 
 
-def meaning_of_function(symbol: str) -> Meaning:
+def meaning_of_function(symbol: str) -> HeadMeaning:
     """Interpret a line of the function tracer: a name, perhaps with offset or address."""
     if symbol in _STACKS:
-        return Meaning(*_STACKS[symbol])
+        return HeadMeaning(*_STACKS[symbol])
     name = symbol.partition("+")[0]
     function = FUNCTION_OF.get(base_name(name))
     if function is None:
-        return Meaning(PLAIN, name)
-    return Meaning(2 * function, label_of(2 * function))
+        return HeadMeaning(PLAIN, name)
+    return HeadMeaning(2 * function, label_of(2 * function))
 
 
-def meaning_of_call(symbol: str) -> Meaning:
+def meaning_of_call(symbol: str) -> HeadMeaning:
     """Interpret the name of a function that the function_graph tracer shows.
 
     Its own name is its `site`: that of the calls inside it.
     """
     found = meaning_of_function(symbol)
-    return Meaning(found.kind, found.label, site=symbol)
+    return HeadMeaning(found.kind, found.label, site=symbol)
 
 
-def _entry(event: str, where: str, addresses: Addresses) -> Meaning:
+def _entry(event: str, where: str, addresses: Addresses) -> HeadMeaning:
     if "+" in where:
         try:
             function = function_of(where)
         except ValueError:  # not an offset after all
-            return Meaning(PLAIN_NAME, event)
+            return HeadMeaning(PLAIN_NAME, event)
     elif _ADDRESS.match(where):
         function = addresses.function_at(event, int(where, 16))
     else:
-        return Meaning(PLAIN_NAME, event)
+        return HeadMeaning(PLAIN_NAME, event)
     if function is None:
-        return Meaning(PLAIN, event)
-    return Meaning(2 * function, label_of(2 * function))
+        return HeadMeaning(PLAIN, event)
+    return HeadMeaning(2 * function, label_of(2 * function))
 
 
-def _return(event: str, symbol: str, site: str, module: str, addresses: Addresses) -> Meaning:
+def _return(event: str, symbol: str, site: str, module: str, addresses: Addresses) -> HeadMeaning:
     is_raw = _ADDRESS.match(site) is not None
     if is_raw and _ADDRESS.match(symbol) and symbol not in FUNCTION_OF:
         function = addresses.function_at(event, int(symbol, 16))
     else:
         function = FUNCTION_OF.get(base_name(symbol.partition("+")[0]))
     if function is None:
-        return Meaning(PLAIN, event)
+        return HeadMeaning(PLAIN, event)
     kind = 2 * function + 1
     if is_raw:
-        return Meaning(kind, label_of(kind), caller=int(site, 16))
-    return Meaning(kind, label_of(kind), site=site + module)
+        return HeadMeaning(kind, label_of(kind), caller=int(site, 16))
+    return HeadMeaning(kind, label_of(kind), site=site + module)

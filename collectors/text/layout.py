@@ -30,7 +30,7 @@ class Space(IntEnum):
     STACK = 4  # the lines of a stack trace
 
 
-class Work(IntEnum):
+class Cell(IntEnum):
     """Cells of the scanner's state: where it is, and what it asks for."""
 
     POSITION = 0  # start of the line to read next

@@ -16,7 +16,7 @@ import numpy as np
 
 from collectors.compiled import part, piece
 from collectors.text.digits import decimal, decimal_digits
-from collectors.text.layout import Left, Work
+from collectors.text.layout import Cell, Left
 from collectors.text.line import (
     BODY,
     COMM_BEGIN,
@@ -83,7 +83,7 @@ def recall(buf: Any, begin: int, end: int, n: int, lefts: Any, work: Any, out: A
     int
         Row of `lefts`, -1 where left_half() has to read the line.
     """
-    width = work[Work.WIDTH]
+    width = work[Cell.WIDTH]
     if width == 0 or begin + _ROOM > n:
         return _NOT_KNOWN
     marks = first_bytes(width)
@@ -106,21 +106,21 @@ def recall(buf: Any, begin: int, end: int, n: int, lefts: Any, work: Any, out: A
 @piece
 def _same_second(buf: Any, p: int, end: int, work: Any, out: Any) -> bool:
     """Read a time stamp with six or nine digits behind the point, of the last second."""
-    length = work[Work.SECONDS_LENGTH]
+    length = work[Cell.SECONDS_LENGTH]
     if length == 0:
         return False
     text = load_word(buf, p) & (ALL >> np.uint64(64 - 8 * length))
-    if np.int64(text) != work[Work.SECONDS_TEXT]:
+    if np.int64(text) != work[Cell.SECONDS_TEXT]:
         return False
     p += length
     word = load_word(buf, p)
     places = decimal_digits(word)
     if places == 6 and load_byte(buf, p + 6) == _COLON:
-        out[TS] = work[Work.SECONDS] + decimal(word, places) * 1000
+        out[TS] = work[Cell.SECONDS] + decimal(word, places) * 1000
         out[UNIT] = US
         p += 7
     elif places == 8 and is_digit(load_byte(buf, p + 8)) and load_byte(buf, p + 9) == _COLON:
-        out[TS] = work[Work.SECONDS] + decimal(word, places) * 10 + load_byte(buf, p + 8) - 48
+        out[TS] = work[Cell.SECONDS] + decimal(word, places) * 10 + load_byte(buf, p + 8) - 48
         out[UNIT] = NS
         p += 10
     else:
@@ -140,12 +140,12 @@ def _any_second(buf: Any, p: int, end: int, work: Any, out: Any) -> bool:
     word = load_word(buf, p)
     x = word ^ _POINTS
     point = (x - LOW) & ~x & HIGH
-    work[Work.SECONDS_LENGTH] = 0
+    work[Cell.SECONDS_LENGTH] = 0
     if out[UNIT] in (US, NS) and point != 0:
         length = (trailing_zeros(point) >> 3) + 1
-        work[Work.SECONDS_LENGTH] = length
-        work[Work.SECONDS_TEXT] = np.int64(word & (ALL >> np.uint64(64 - 8 * length)))
-        work[Work.SECONDS] = out[TS] // _SECOND * _SECOND
+        work[Cell.SECONDS_LENGTH] = length
+        work[Cell.SECONDS_TEXT] = np.int64(word & (ALL >> np.uint64(64 - 8 * length)))
+        work[Cell.SECONDS] = out[TS] // _SECOND * _SECOND
     return True
 
 
@@ -159,7 +159,7 @@ def remember(buf: Any, begin: int, n: int, lefts: Any, work: Any, out: Any) -> A
     fits = 16 < width <= BLOCK and begin + _ROOM <= n
     if not first or not fits or lefts.shape[0] == 0:
         return _NOT_KNOWN
-    work[Work.WIDTH] = width
+    work[Cell.WIDTH] = width
     left = _place(buf, begin, first_bytes(width), lefts)
     lefts[left, Left.REF] = begin
     lefts[left, Left.WIDTH] = width

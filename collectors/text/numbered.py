@@ -25,11 +25,11 @@ from collectors.probes import (
 )
 from collectors.symbols.table import Symbols
 from collectors.text.forms import DECIMAL
-from collectors.text.heads import Meaning
+from collectors.text.heads import HeadMeaning
 from collectors.text.layout import PLAIN, Space
-from collectors.text.tables import Names
+from collectors.text.tables import SharedNames
 from collectors.traceevent.formats import EventFormat, parse_event
-from collectors.traceevent.meaning import Meaning as Events
+from collectors.traceevent.meaning import Interpreter as Events
 from collectors.traceevent.meaning import probe_functions
 from collectors.traceevent.symbols import function_around
 
@@ -144,7 +144,7 @@ def _described(text: bytes) -> Metadata:
     return found
 
 
-class NumberedNames(Names):
+class NumberedNames(SharedNames):
     """Meanings of type numbers and addresses, and names of tasks by their pids.
 
     Parameters
@@ -152,7 +152,7 @@ class NumberedNames(Names):
     source
         The text.
     addresses
-        As of :class:`collectors.text.tables.Names`.
+        As of :class:`collectors.text.tables.SharedNames`.
     base
         :data:`collectors.text.forms.DECIMAL` or HEXADECIMAL.
     """
@@ -172,7 +172,7 @@ class NumberedNames(Names):
         unknown = "<idle>" if pid == 0 else "<...>"
         return super().comm(self._catalogue.comms.get(pid, unknown))
 
-    def meaning(self, space: int, text: bytes) -> Meaning:
+    def meaning(self, space: int, text: bytes) -> HeadMeaning:
         """Meaning of ``type: NUMBER``, of a marker's head, of a traced function's address."""
         words = text.decode("ascii", "replace")
         if space == Space.FUNCTION:
@@ -180,33 +180,33 @@ class NumberedNames(Names):
         if words.startswith("type: "):
             return self._type(int(words[6:]))
         if words == "#":
-            return Meaning(PLAIN, "raw_data")
+            return HeadMeaning(PLAIN, "raw_data")
         is_mark, address = words.startswith("#"), int(words[2:], 16)
         symbol = function_around(self._catalogue.symbols, address)
         if is_mark and symbol in (None, "tracing_mark_write"):
-            return Meaning(KIND_MARK, symbol or "print")
-        return Meaning(PLAIN, symbol or "trace_printk")
+            return HeadMeaning(KIND_MARK, symbol or "print")
+        return HeadMeaning(PLAIN, symbol or "trace_printk")
 
-    def _function(self, address: int) -> Meaning:
+    def _function(self, address: int) -> HeadMeaning:
         """Meaning of an event of the function tracer."""
         symbol = function_around(self._catalogue.symbols, address)
         if symbol is None:
-            return Meaning(PLAIN, "function")
+            return HeadMeaning(PLAIN, "function")
         function = FUNCTION_OF.get(base_name(symbol))
         if function is None:
-            return Meaning(PLAIN, symbol)
-        return Meaning(2 * function, label_of(2 * function))
+            return HeadMeaning(PLAIN, symbol)
+        return HeadMeaning(2 * function, label_of(2 * function))
 
-    def _type(self, number: int) -> Meaning:
+    def _type(self, number: int) -> HeadMeaning:
         """Meaning of a type's number; what tells nothing without its text is counted only."""
         if number in _TRACER_TYPES and number not in self._catalogue.events:
-            return Meaning(PLAIN, _TRACER_TYPES[number])
+            return HeadMeaning(PLAIN, _TRACER_TYPES[number])
         if number not in self._catalogue.events:
             self._unnamed.add(number)
         label, plan = self._events.of(number, 0)
         if plan is None or plan.kind in (KIND_MARK, KIND_STACK):
-            return Meaning(PLAIN, label)
-        return Meaning(plan.kind, label)
+            return HeadMeaning(PLAIN, label)
+        return HeadMeaning(plan.kind, label)
 
     @property
     def notes(self) -> list[str]:

@@ -25,7 +25,7 @@ from collectors.raw import UNKNOWN_CPU
 from collectors.text import layout
 from collectors.text.control import control
 from collectors.text.counting import count_event, no_event
-from collectors.text.layout import Head, Space, Stat, Status, Work
+from collectors.text.layout import Cell, Head, Space, Stat, Status
 from collectors.text.line import BODY, COMM_BEGIN, COMM_END, COUNTER, CPU, CTX, PID, TS, UNIT
 from collectors.text.rows import ask, find_comm, lookup, write_row
 from collectors.text.words import byte_at, find_byte, load_byte, word_at
@@ -152,12 +152,12 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[Work.OUT : Work.VALUES]
-    values = work[Work.VALUES : Work.SEEN]
-    found = work[Work.FOUND : Work.CELLS]
-    p = work[Work.POSITION]
-    stop = work[Work.END]
-    at = work[Work.ROWS]
+    out = work[Cell.OUT : Cell.VALUES]
+    values = work[Cell.VALUES : Cell.SEEN]
+    found = work[Cell.FOUND : Cell.CELLS]
+    p = work[Cell.POSITION]
+    stop = work[Cell.END]
+    at = work[Cell.ROWS]
     capacity = rows.shape[0]
     base = columns[0, 0]
     status = Status.DONE
@@ -199,6 +199,6 @@ def scan(
         stats[Stat.FUNCTIONS] += 1 if space == _SP_FUNCTION else 0
         count_event(out, stats, _ONE)
         p = end + 1
-    work[Work.POSITION] = p
-    work[Work.ROWS] = at
+    work[Cell.POSITION] = p
+    work[Cell.ROWS] = at
     return status

@@ -15,7 +15,7 @@ from collectors.text.lost import find_lost, overwritten
 from collectors.text.refuse import explain
 from collectors.text.remarks import of_lines, of_values
 from collectors.text.scanning import CHUNK, STREAM_CHUNK, Scanning, scan_all
-from collectors.text.tables import Names
+from collectors.text.tables import SharedNames
 from collectors.traceevent.losses import Losses
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read_raw(
     *,
     threads: int | None = None,
     chunk: int = CHUNK,
-) -> tuple[RawEvents, Header, NDArray[np.int64], Names]:
+) -> tuple[RawEvents, Header, NDArray[np.int64], SharedNames]:
     """Scan a text trace.
 
     Parameters
@@ -77,13 +77,15 @@ def read_raw(
     return raw, header, total, names
 
 
-def _grammar(source: Source, header: Header) -> tuple[Callable[..., int], Names, NDArray[np.int64]]:
+def _grammar(
+    source: Source, header: Header
+) -> tuple[Callable[..., int], SharedNames, NDArray[np.int64]]:
     """Scanner of a text's lines, what gives their words a meaning, and the scanner's columns."""
     addresses = Addresses(source)
     if not header.base:
         from collectors.text.scan import scan  # compiled: numba is imported here
 
-        return scan, Names(addresses), header.columns
+        return scan, SharedNames(addresses), header.columns
     from collectors.text import numbered, numbered_scan
 
     columns = np.full_like(header.columns, header.base)
@@ -131,7 +133,7 @@ def _reading(
     lost: Lost,
     header: Header,
     stats: NDArray[np.int64],
-    names: Names,
+    names: SharedNames,
 ) -> Reading:
     """Put together what is known once the whole text was read."""
     timed = bool(stats[Stat.EVENTS]) and not header.untimed

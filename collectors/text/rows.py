@@ -9,7 +9,7 @@ import numpy as np
 from collectors.compiled import piece
 from collectors.probes import KIND_SWITCH, TRACEPOINTS
 from collectors.text import layout
-from collectors.text.layout import Arg, Head, Space, Work
+from collectors.text.layout import Arg, Cell, Head, Space
 from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words, skip_spaces
 from collectors.text.payload import any_value_at, switch_at, tlb_flush_at, value_at
 from collectors.text.words import byte_at, find_either, hash_bytes, load_byte, same_bytes, word_at
@@ -122,9 +122,9 @@ def find_head(
 @piece
 def ask(work: Any, begin: int, end: int, space: Any) -> None:
     """Say what text is not in the table of heads."""
-    work[Work.BEGIN] = begin
-    work[Work.FINISH] = end
-    work[Work.SPACE] = space
+    work[Cell.BEGIN] = begin
+    work[Cell.FINISH] = end
+    work[Cell.SPACE] = space
 
 
 @piece
@@ -141,8 +141,8 @@ def find_comm(buf: Any, n: int, out: Any, comm_slots: Any, comm_keys: Any, work:
             break
         where = (where + 1) & mask
     if comm < 0:
-        work[Work.BEGIN] = out[COMM_BEGIN]
-        work[Work.FINISH] = out[COMM_END]
+        work[Cell.BEGIN] = out[COMM_BEGIN]
+        work[Cell.FINISH] = out[COMM_END]
     return comm
 
 
@@ -240,9 +240,9 @@ def arguments(
                 p = any_value_at(buf, start_of_value(buf, q, end), end)[0]
                 seen[3] += 1
                 continue
-            work[Work.BEGIN] = p
-            work[Work.FINISH] = q
-            work[Work.HEAD] = head
+            work[Cell.BEGIN] = p
+            work[Cell.FINISH] = q
+            work[Cell.HEAD] = head
             return False
         expected = found + 1
         p = start_of_value(buf, p + args[first + found, Arg.LENGTH], end)

@@ -27,7 +27,7 @@ from collectors.text import graph, layout
 from collectors.text.control import NOTHING, OTHER, block_at, control
 from collectors.text.counting import count_event, no_event
 from collectors.text.graph import graph_event, graph_line
-from collectors.text.layout import Head, Left, Space, Stat, Status, Work
+from collectors.text.layout import Cell, Head, Left, Space, Stat, Status
 from collectors.text.lefts import recall, remember
 from collectors.text.line import (
     BODY,
@@ -200,8 +200,8 @@ def scan(
         Address of the whole text, mapped.
     n : int
         Its length.
-    work : ndarray of int64, shape (Work.CELLS,)
-        State (:class:`collectors.text.layout.Work`).
+    work : ndarray of int64, shape (Cell.CELLS,)
+        State (:class:`collectors.text.layout.Cell`).
     stats : ndarray of int64
         Counters (:class:`~collectors.text.layout.Stat`), added to.
     rows : ndarray of int64, shape (capacity, 9)
@@ -221,13 +221,13 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[Work.OUT : Work.VALUES]
-    values = work[Work.VALUES : Work.SEEN]
-    seen = work[Work.SEEN : Work.FOUND]
-    found = work[Work.FOUND : Work.CELLS]
-    p = work[Work.POSITION]
-    stop = work[Work.END]
-    at = work[Work.ROWS]
+    out = work[Cell.OUT : Cell.VALUES]
+    values = work[Cell.VALUES : Cell.SEEN]
+    seen = work[Cell.SEEN : Cell.FOUND]
+    found = work[Cell.FOUND : Cell.CELLS]
+    p = work[Cell.POSITION]
+    stop = work[Cell.END]
+    at = work[Cell.ROWS]
     capacity = rows.shape[0]
     graphed = columns[0, 0]
     nameless = columns[0, 1] > 0
@@ -356,7 +356,7 @@ def scan(
                 block_at(buf, first, stop, found)
                 last = min(found[0], end + MAX_BYTES)
                 index = lookup(buf, first, last, n, _SP_STACK, slots, hashes, heads)
-                if index < 0 and work[Work.STACKS] == 0:
+                if index < 0 and work[Cell.STACKS] == 0:
                     ask(work, first, last, _SP_STACK)
                     status = Status.UNKNOWN_HEAD
                     break
@@ -367,7 +367,7 @@ def scan(
                 stats[Stat.STACK] += found[1]
                 end = max(found[0] - 1, end)
                 # of an event that hmtrace does not keep
-                if values[0] == 0 or work[Work.UNKEPT + (out[CPU] & 63)] == 1:
+                if values[0] == 0 or work[Cell.UNKEPT + (out[CPU] & 63)] == 1:
                     kind = _PLAIN
             else:
                 present = event_values(
@@ -394,9 +394,9 @@ def scan(
             at += 1
             stats[Stat.FAULTS] += seen[1]
             stats[Stat.BAD_VALUES] += seen[3]
-            work[Work.UNKEPT + (out[CPU] & 63)] = 0
+            work[Cell.UNKEPT + (out[CPU] & 63)] = 0
         elif not is_stack:
-            work[Work.UNKEPT + (out[CPU] & 63)] = 1
+            work[Cell.UNKEPT + (out[CPU] & 63)] = 1
         if counted >= 0:
             heads[counted, Head.COUNT] += 1
         if is_function:
@@ -406,6 +406,6 @@ def scan(
             stats[Stat.NO_TASKS] += 1 if out[PID] <= NO_TASK else 0
         count_event(out, stats, lines)
         p = end + 1
-    work[Work.POSITION] = p
-    work[Work.ROWS] = at
+    work[Cell.POSITION] = p
+    work[Cell.ROWS] = at
     return status

@@ -17,15 +17,15 @@ from collectors.input.threads import threads as usual_threads
 from collectors.probes import KIND_STACK
 from collectors.raw import RAW_DTYPE, ROW_WORDS, RawEvents
 from collectors.text.layout import (
+    Cell,
     Stat,
     Status,
-    Work,
     new_stats,
 )
 from collectors.text.packing import CALLS, MARKS, STACKS, kinds_of, place
 from collectors.text.stacks import cut_before_stack
-from collectors.text.tables import Names, Tables
-from collectors.traceevent.calls import Calls
+from collectors.text.tables import SharedNames, Tables
+from collectors.traceevent.calls import GraphCalls
 from collectors.traceevent.marks import find_marks
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Pool:
 def scan_all(
     source: Source,
     scan: Callable[..., int],
-    names: Names,
+    names: SharedNames,
     columns: NDArray[np.int64],
     progress: Callable[[int, int], None] | None = None,
     *,
@@ -174,7 +174,7 @@ class Scanning:
         self,
         source: Source,
         scan: Callable[..., int],
-        names: Names,
+        names: SharedNames,
         columns: NDArray[np.int64],
         progress: Callable[[int, int], None] | None = None,
         *,
@@ -188,7 +188,7 @@ class Scanning:
         self._chunk = chunk
         self._tables = [Tables(source.data, names, source.trace)]
         self._density = 0.0
-        self._calls = Calls()
+        self._calls = GraphCalls()
         self._returns: dict[str, int] = {}
         self._marks: list[str] = []
         self.stats = new_stats()
@@ -302,8 +302,8 @@ def _scan_piece(
 ) -> _Chunk:
     """Scan one piece into its share of the array, answering the scanner's questions."""
     result = _Chunk()
-    work = np.zeros(Work.CELLS, np.int64)
-    work[Work.POSITION], work[Work.END] = piece
+    work = np.zeros(Cell.CELLS, np.int64)
+    work[Cell.POSITION], work[Cell.END] = piece
     block = share
     while True:
         status = scan(
@@ -322,11 +322,11 @@ def _scan_piece(
             tables.lefts,
         )
         if status in (Status.DONE, Status.FULL):
-            result.blocks.append(block[: work[Work.ROWS]])
+            result.blocks.append(block[: work[Cell.ROWS]])
             result.kinds |= kinds_of(result.blocks[-1])
             if status == Status.DONE:
                 return result
-            work[Work.ROWS] = 0
+            work[Cell.ROWS] = 0
             block = np.empty((_OVERFLOW, ROW_WORDS), np.int64)
         else:
             tables.resolve(status, work)
@@ -376,7 +376,7 @@ def _raw_events(
     source: Source,
     words: NDArray[np.int64],
     chunks: list[_Chunk],
-    names: Names,
+    names: SharedNames,
     counts: dict[str, int],
 ) -> RawEvents:
     """Number task names and sites in alphabetical order, whichever thread met them first."""
@@ -385,7 +385,7 @@ def _raw_events(
     kinds = reduce(or_, (part.kinds for part in chunks))
     if kinds & CALLS:  # a call's own name is known by its first number
         words = _join(words, chunks, np.arange(len(comms)), np.arange(len(sites)))
-        rows, returns = Calls().resolve(words.view(RAW_DTYPE).reshape(-1))
+        rows, returns = GraphCalls().resolve(words.view(RAW_DTYPE).reshape(-1))
         counts = _with_returns(counts, returns)
         words = rows.view(np.int64).reshape(-1, ROW_WORDS)
         chunks = [_Chunk([words])]

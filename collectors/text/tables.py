@@ -1,7 +1,7 @@
 """The tables that the compiled scanner looks into, and the Python that fills them.
 
 Every thread has its own :class:`Tables` (arrays that only it changes); all share one
-:class:`Names`, which gives task names and call sites their numbers.
+:class:`SharedNames`, which gives task names and call sites their numbers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from collectors.text.layout import (
     PLAIN,
     PLAIN_NAME,
     Arg,
+    Cell,
     Head,
     Left,
     Space,
     Status,
-    Work,
 )
 from collectors.text.stacks import frames_of
 from collectors.traceevent.stacks import MAX_STACKS
@@ -46,7 +46,7 @@ _MASK: Final = (1 << 64) - 1
 _K: Final = 0x9E3779B97F4A7C15
 
 
-class Names:
+class SharedNames:
     """Numbers of task names and call sites, shared by all threads of one reading.
 
     Parameters
@@ -62,7 +62,7 @@ class Names:
         self.stacks: dict[str, int] = {"": 0}
         self._odd: dict[str, int] = {}
         self._probed: set[str] = set()
-        self._meanings: dict[tuple[int, bytes], heads_module.Meaning] = {}
+        self._meanings: dict[tuple[int, bytes], heads_module.HeadMeaning] = {}
         self._lock = threading.Lock()
 
     def comm(self, name: str) -> int:
@@ -100,7 +100,7 @@ class Names:
                 return self.stacks.get(frames)
             return self.stacks.setdefault(frames, len(self.stacks))
 
-    def meaning(self, space: int, text: bytes) -> heads_module.Meaning:
+    def meaning(self, space: int, text: bytes) -> heads_module.HeadMeaning:
         """Meaning of a head or of a function's name."""
         with self._lock:
             key = space, text
@@ -116,7 +116,7 @@ class Names:
                     self._meanings[key] = heads_module.meaning_of_function(name)
             return self._meanings[key]
 
-    def _believed(self, event: str, found: heads_module.Meaning) -> heads_module.Meaning:
+    def _believed(self, event: str, found: heads_module.HeadMeaning) -> heads_module.HeadMeaning:
         """Take an event for no probe only after many heads: the first may be damaged lines."""
         if found.kind != PLAIN_NAME:
             if found.kind != PLAIN:
@@ -124,7 +124,7 @@ class Names:
             return found
         self._odd[event] = self._odd.get(event, 0) + 1
         if event in self._probed or self._odd[event] <= _ODD_HEADS:
-            return heads_module.Meaning(PLAIN, found.label)
+            return heads_module.HeadMeaning(PLAIN, found.label)
         return found
 
 
@@ -141,7 +141,7 @@ class Tables:
         Name of the trace, for errors.
     """
 
-    def __init__(self, buf: NDArray[np.uint8], names: Names, source: str) -> None:
+    def __init__(self, buf: NDArray[np.uint8], names: SharedNames, source: str) -> None:
         self.buf = buf
         self.address = buf.ctypes.data
         self.names = names
@@ -190,13 +190,13 @@ class Tables:
         HmtraceError
             If the text has more different heads or task names than any trace.
         """
-        begin, end = int(work[Work.BEGIN]), int(work[Work.FINISH])
-        if status == Status.UNKNOWN_HEAD and work[Work.SPACE] == Space.STACK:
-            work[Work.STACKS] = not self._add_stack(begin, end)
+        begin, end = int(work[Cell.BEGIN]), int(work[Cell.FINISH])
+        if status == Status.UNKNOWN_HEAD and work[Cell.SPACE] == Space.STACK:
+            work[Cell.STACKS] = not self._add_stack(begin, end)
         elif status == Status.UNKNOWN_HEAD:
-            self._add_head(begin, end, int(work[Work.SPACE]))
+            self._add_head(begin, end, int(work[Cell.SPACE]))
         elif status == Status.UNKNOWN_ARGUMENT:
-            self._add_argument(int(work[Work.HEAD]), begin, end)
+            self._add_argument(int(work[Cell.HEAD]), begin, end)
         else:
             self._add_comm(begin, end)
 

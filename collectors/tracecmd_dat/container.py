@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from collectors.tracecmd_dat import clocks, layout, unpack
-from collectors.tracecmd_dat.layout import Option
+from collectors.tracecmd_dat.layout import OptionId
 from collectors.traceevent import metadata
 from collectors.traceevent.cursor import TRUNCATED, Cursor
 from collectors.traceevent.metadata import MAX_PAGE, Metadata, Preamble
@@ -39,7 +39,7 @@ class Text:
 
 
 @dataclass
-class Buffer:
+class TraceBuffer:
     """One trace buffer: the top one (name "") or an instance.
 
     Attributes
@@ -67,7 +67,7 @@ class Buffer:
 
 
 @dataclass
-class Container:
+class DatFile:
     """A trace.dat, opened; trace data not yet read.
 
     Attributes
@@ -102,7 +102,7 @@ class Container:
     algorithm: str
     meta: Metadata
     clock: clocks.Clock = field(default_factory=clocks.Clock)
-    buffers: list[Buffer] = field(default_factory=list)
+    buffers: list[TraceBuffer] = field(default_factory=list)
     cpu_count: int = 0
     uname: str = ""
     recorder: str = ""
@@ -118,7 +118,7 @@ class _Sections:
     buffers: list[tuple[memoryview, bool]] = field(default_factory=list)
 
 
-def open_container(data: memoryview, *, name: str) -> Container:
+def open_container(data: memoryview, *, name: str) -> DatFile:
     """Read everything except the trace data.
 
     Parameters
@@ -141,9 +141,9 @@ def open_container(data: memoryview, *, name: str) -> Container:
     preamble = metadata.read_preamble(cursor)
     meta = Metadata(order=preamble.order, word=preamble.user_word)
     if preamble.version == "6":
-        return _open_v6(Container(data, name, 6, "none", meta), cursor, preamble)
+        return _open_v6(DatFile(data, name, 6, "none", meta), cursor, preamble)
     if preamble.version == "7":
-        return _open_v7(Container(data, name, 7, "none", meta), cursor, preamble)
+        return _open_v7(DatFile(data, name, 7, "none", meta), cursor, preamble)
     msg = f"trace.dat version {preamble.version!r} is not known"
     raise cursor.error(msg, hint="hmtrace reads versions 6 and 7; try `trace-cmd convert`")
 
@@ -151,7 +151,7 @@ def open_container(data: memoryview, *, name: str) -> Container:
 # Version 6 ---------------------------------------------------------------------------------
 
 
-def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
+def _open_v6(file: DatFile, cursor: Cursor, preamble: Preamble) -> DatFile:
     metadata.read_linear(cursor, file.meta, preamble, comms=True)
     file.cpu_count = cursor.number(4, "number of CPUs")
     _check_cpus(cursor, file.cpu_count)
@@ -159,10 +159,10 @@ def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
     tag = bytes(cursor.take(layout.TAG_BYTES, "tag after the number of CPUs"))
     clock_seen = False
     if tag == layout.TAG_OPTIONS:
-        while (option := cursor.number(2, "option id")) != Option.DONE:
+        while (option := cursor.number(2, "option id")) != OptionId.DONE:
             body = cursor.sized(4, f"option {option}")
-            clock_seen = clock_seen or option == Option.TRACECLOCK
-            if option == Option.BUFFER:
+            clock_seen = clock_seen or option == OptionId.TRACECLOCK
+            if option == OptionId.BUFFER:
                 entry = _sub(file, body, cursor)
                 instances.append((entry.number(8, "offset of a buffer"), entry.cstring("buffer")))
             else:
@@ -171,11 +171,11 @@ def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
     page_size = file.meta.page.size
     if tag == layout.TAG_LATENCY:
         text = Text(cursor.offset, cursor.left, compressed=False)
-        file.buffers.append(Buffer("", file.clock.name, page_size, text=text))
+        file.buffers.append(TraceBuffer("", file.clock.name, page_size, text=text))
         return file
     if tag != layout.TAG_FLYRECORD:
         raise cursor.error("neither trace data nor a latency trace follows", hint=TRUNCATED)
-    top = Buffer("", file.clock.name, page_size)
+    top = TraceBuffer("", file.clock.name, page_size)
     _read_table(file, cursor, top, file.cpu_count)
     file.buffers.append(top)
     if clock_seen and cursor.left >= 8:
@@ -184,14 +184,14 @@ def _open_v6(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
         cursor.seek(offset, f"buffer {name!r}")
         if bytes(cursor.take(layout.TAG_BYTES, f"buffer {name!r}")) != layout.TAG_FLYRECORD:
             raise cursor.error(f"buffer {name!r} has no trace data", hint=TRUNCATED)
-        buffer = Buffer(name, file.clock.name, page_size)
+        buffer = TraceBuffer(name, file.clock.name, page_size)
         _read_table(file, cursor, buffer, file.cpu_count)
         file.buffers.append(buffer)
     _check_extents(file, cursor)
     return file
 
 
-def _read_table(file: Container, cursor: Cursor, buffer: Buffer, cpus: int) -> None:
+def _read_table(file: DatFile, cursor: Cursor, buffer: TraceBuffer, cpus: int) -> None:
     """Read {u64 offset, u64 size} per CPU; in version 6 all CPUs are there, some empty."""
     if cpus * 16 > cursor.left:
         raise cursor.error(f"a table of {cpus} CPUs does not fit", hint=TRUNCATED)
@@ -202,7 +202,7 @@ def _read_table(file: Container, cursor: Cursor, buffer: Buffer, cpus: int) -> N
             buffer.cpus.append(_cpu_data(file, cursor, cpu, offset, size))
 
 
-def _read_trailing_clock(file: Container, cursor: Cursor, top: Buffer) -> None:
+def _read_trailing_clock(file: DatFile, cursor: Cursor, top: TraceBuffer) -> None:
     """Read the clock's text, which stands after the table where option TRACECLOCK was given.
 
     The man page does not mention it (trace-cmd trace-input.c: init_data_v6); a file without it
@@ -221,7 +221,7 @@ def _read_trailing_clock(file: Container, cursor: Cursor, top: Buffer) -> None:
 # Version 7 ---------------------------------------------------------------------------------
 
 
-def _open_v7(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
+def _open_v7(file: DatFile, cursor: Cursor, preamble: Preamble) -> DatFile:
     file.algorithm = cursor.cstring("compression algorithm", 64) or "none"
     cursor.cstring("compression version", 64)
     if file.algorithm not in unpack.ALGORITHMS:
@@ -235,19 +235,19 @@ def _open_v7(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
             raise cursor.error("the lists of options run in a circle")
         seen.add(offset)
         offset = _read_options(file, cursor, offset, sections)
-    readers: tuple[tuple[Option, Callable[[Cursor], None]], ...] = (
+    readers: tuple[tuple[OptionId, Callable[[Cursor], None]], ...] = (
         # header_page first: the formats are read with the kernel's word size
-        (Option.HEADER_INFO, lambda c: metadata.read_header_info(c, file.meta, preamble)),
-        (Option.FTRACE_EVENTS, lambda c: metadata.read_ftrace_events(c, file.meta)),
-        (Option.EVENT_FORMATS, lambda c: metadata.read_event_formats(c, file.meta)),
-        (Option.KALLSYMS, lambda c: metadata.read_kallsyms(c, file.meta)),
-        (Option.PRINTK, lambda c: metadata.read_printk(c, file.meta)),
-        (Option.CMDLINES, lambda c: metadata.read_comms(c, file.meta)),
+        (OptionId.HEADER_INFO, lambda c: metadata.read_header_info(c, file.meta, preamble)),
+        (OptionId.FTRACE_EVENTS, lambda c: metadata.read_ftrace_events(c, file.meta)),
+        (OptionId.EVENT_FORMATS, lambda c: metadata.read_event_formats(c, file.meta)),
+        (OptionId.KALLSYMS, lambda c: metadata.read_kallsyms(c, file.meta)),
+        (OptionId.PRINTK, lambda c: metadata.read_printk(c, file.meta)),
+        (OptionId.CMDLINES, lambda c: metadata.read_comms(c, file.meta)),
     )
     for option, read in readers:
         if option in sections.info:
             read(_section(file, cursor, sections.info[option], option))
-    if Option.HEADER_INFO not in sections.info:
+    if OptionId.HEADER_INFO not in sections.info:
         raise cursor.error("the file does not describe its ring buffer pages", hint=TRUNCATED)
     for body, is_text in sections.buffers:
         file.buffers.append(_read_buffer(file, cursor, body, is_text=is_text))
@@ -260,7 +260,7 @@ def _open_v7(file: Container, cursor: Cursor, preamble: Preamble) -> Container:
 
 def _header(cursor: Cursor, offset: int, option: int) -> tuple[int, int]:
     """Read a section header; give its flags and its size on disk."""
-    what = layout.SECTION_NAMES[Option(option)]
+    what = layout.SECTION_NAMES[OptionId(option)]
     cursor.seek(offset, what)
     found = cursor.number(2, "section id")
     flags = cursor.number(2, "section flags")
@@ -273,7 +273,7 @@ def _header(cursor: Cursor, offset: int, option: int) -> tuple[int, int]:
     return flags, size
 
 
-def _section(file: Container, cursor: Cursor, offset: int, option: int) -> Cursor:
+def _section(file: DatFile, cursor: Cursor, offset: int, option: int) -> Cursor:
     """Open a section; where it is compressed, decompress it."""
     flags, size = _header(cursor, offset, option)
     if flags & layout.SECTION_COMPRESSED:
@@ -281,43 +281,43 @@ def _section(file: Container, cursor: Cursor, offset: int, option: int) -> Curso
             raise cursor.error("a section is compressed in a file that has no compression")
         return unpack.section(cursor, size, file.algorithm)
     start = cursor.offset
-    body = cursor.take(size, layout.SECTION_NAMES[Option(option)])
+    body = cursor.take(size, layout.SECTION_NAMES[OptionId(option)])
     return Cursor(body, name=cursor.name, order=cursor.order, base=start)
 
 
-def _read_options(file: Container, cursor: Cursor, offset: int, sections: _Sections) -> int:
+def _read_options(file: DatFile, cursor: Cursor, offset: int, sections: _Sections) -> int:
     """Read one list of options; give the offset of the next, 0 at the end."""
-    options = _section(file, cursor, offset, Option.DONE)
+    options = _section(file, cursor, offset, OptionId.DONE)
     while True:
         option = options.number(2, "option id")
         body = options.sized(4, f"option {option}")
-        if option == Option.DONE:
+        if option == OptionId.DONE:
             return _sub(file, body, options).number(8, "offset of more options")
-        if Option.HEADER_INFO <= option <= Option.CMDLINES:
+        if OptionId.HEADER_INFO <= option <= OptionId.CMDLINES:
             where = _sub(file, body, options).number(8, f"offset of section {option}")
             sections.info.setdefault(option, where)
-        elif option in (Option.BUFFER, Option.BUFFER_TEXT):
-            sections.buffers.append((body, option == Option.BUFFER_TEXT))
+        elif option in (OptionId.BUFFER, OptionId.BUFFER_TEXT):
+            sections.buffers.append((body, option == OptionId.BUFFER_TEXT))
         else:
             _common_option(file, option, body, options)
 
 
-def _read_buffer(file: Container, cursor: Cursor, body: memoryview, *, is_text: bool) -> Buffer:
+def _read_buffer(file: DatFile, cursor: Cursor, body: memoryview, *, is_text: bool) -> TraceBuffer:
     """Read the option BUFFER or BUFFER_TEXT and its section's header."""
     entry = _sub(file, body, cursor)
     offset = entry.number(8, "offset of a buffer")
     name = entry.cstring("name of a buffer")
     clock = entry.cstring("clock of a buffer")
     if is_text:
-        flags, size = _header(cursor, offset, Option.BUFFER_TEXT)
+        flags, size = _header(cursor, offset, OptionId.BUFFER_TEXT)
         text = Text(cursor.offset, size, bool(flags & layout.SECTION_COMPRESSED))
-        cursor.take(size, layout.SECTION_NAMES[Option.BUFFER_TEXT])
-        return Buffer(name, clock, file.meta.page.size, text=text)
+        cursor.take(size, layout.SECTION_NAMES[OptionId.BUFFER_TEXT])
+        return TraceBuffer(name, clock, file.meta.page.size, text=text)
     page_size = entry.number(4, "page size of a buffer")
     if not file.meta.page.data < page_size <= MAX_PAGE:
         raise entry.error(f"buffer {name!r} has pages of {page_size} bytes")
-    flags, _ = _header(cursor, offset, Option.BUFFER)
-    buffer = Buffer(name, clock, page_size, bool(flags & layout.SECTION_COMPRESSED))
+    flags, _ = _header(cursor, offset, OptionId.BUFFER)
+    buffer = TraceBuffer(name, clock, page_size, bool(flags & layout.SECTION_COMPRESSED))
     if buffer.compressed and file.algorithm == "none":
         raise cursor.error("a buffer is compressed in a file that has no compression")
     for _ in range(entry.count(4, 20, f"CPUs of buffer {name!r}")):
@@ -333,31 +333,31 @@ def _read_buffer(file: Container, cursor: Cursor, body: memoryview, *, is_text: 
 # Both --------------------------------------------------------------------------------------
 
 
-def _sub(file: Container, body: memoryview, parent: Cursor) -> Cursor:
+def _sub(file: DatFile, body: memoryview, parent: Cursor) -> Cursor:
     return Cursor(body, name=file.name, order=parent.order, base=None)
 
 
-def _common_option(file: Container, option: int, body: memoryview, cursor: Cursor) -> None:
+def _common_option(file: DatFile, option: int, body: memoryview, cursor: Cursor) -> None:
     """Read an option that versions 6 and 7 share; skip one that is not known."""
     entry = _sub(file, body, cursor)
-    if option == Option.DATE:
+    if option == OptionId.DATE:
         file.clock.offset += clocks.read_ascii(body) * 1000  # given in microseconds
-    elif option == Option.OFFSET:
+    elif option == OptionId.OFFSET:
         file.clock.offset += clocks.read_ascii(body)
-    elif option == Option.TRACECLOCK:
+    elif option == OptionId.TRACECLOCK:
         file.clock.name = clocks.chosen_clock(_text(body))
-    elif option == Option.TSC2NSEC and len(body) >= 16:
+    elif option == OptionId.TSC2NSEC and len(body) >= 16:
         clocks.read_tsc(entry, file.clock)
-    elif option == Option.TIME_SHIFT and len(body) >= 16:
+    elif option == OptionId.TIME_SHIFT and len(body) >= 16:
         clocks.read_shift(entry, file.clock)
-    elif option == Option.UNAME:
+    elif option == OptionId.UNAME:
         file.uname = _text(body)
-    elif option == Option.VERSION:
+    elif option == OptionId.VERSION:
         file.recorder = _text(body)
-    elif option == Option.CPUCOUNT:
+    elif option == OptionId.CPUCOUNT:
         file.cpu_count = entry.number(4, "number of CPUs")
         _check_cpus(cursor, file.cpu_count)
-    elif option == Option.CPUSTAT:
+    elif option == OptionId.CPUSTAT:
         _read_stats(file, _text(body))
     elif option >= layout.KNOWN_OPTIONS:
         file.skipped.add(option)
@@ -373,7 +373,7 @@ def _text(body: memoryview) -> str:
     return bytes(body).decode("utf-8", "replace").strip("\0 \n")
 
 
-def _read_stats(file: Container, text: str) -> None:
+def _read_stats(file: DatFile, text: str) -> None:
     """Read one CPU's ``per_cpu/cpuN/stats`` (kernel/trace/trace.c: tracing_stats_read).
 
     Several buffers give each their own; the top one comes first and counts.
@@ -398,7 +398,7 @@ def _check_cpus(cursor: Cursor, number: int) -> None:
         raise cursor.error(f"{number} CPUs are more than any machine has")
 
 
-def _cpu_data(file: Container, cursor: Cursor, cpu: int, offset: int, size: int) -> CpuData:
+def _cpu_data(file: DatFile, cursor: Cursor, cpu: int, offset: int, size: int) -> CpuData:
     if cpu >= layout.MAX_CPUS:
         raise cursor.error(f"CPU number {cpu} is more than any machine has")
     if offset + size > len(file.data):
@@ -407,7 +407,7 @@ def _cpu_data(file: Container, cursor: Cursor, cpu: int, offset: int, size: int)
     return CpuData(cpu, offset, size)
 
 
-def _check_extents(file: Container, cursor: Cursor) -> None:
+def _check_extents(file: DatFile, cursor: Cursor) -> None:
     """Refuse data that would be read twice: a small file must not become a large trace."""
     extents = sorted((c.offset, c.size) for b in file.buffers for c in b.cpus)
     for (start, size), (after, _) in pairwise(extents):

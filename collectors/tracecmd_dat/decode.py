@@ -16,7 +16,7 @@ from collectors.traceevent.formats import FUNCTION_FIELDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collectors.tracecmd_dat.container import Buffer, Container, CpuData
+    from collectors.tracecmd_dat.container import CpuData, DatFile, TraceBuffer
     from collectors.tracecmd_dat.spans import Feed, Span
 
 _EVENTS: Final = 1 << 16
@@ -44,7 +44,7 @@ class Shape:
         If the file does not say where a record's type is.
     """
 
-    def __init__(self, file: Container, buffer: Buffer) -> None:
+    def __init__(self, file: DatFile, buffer: TraceBuffer) -> None:
         self.ip_at = np.full(_EVENTS, -1, np.int64)
         self.big = file.meta.order == "big"
         type_at = None
@@ -83,7 +83,7 @@ class Shape:
         )
 
 
-class Pool:
+class RecordPool:
     """Room for the listed records of all CPUs: two blocks each, of 1 << `shift` records.
 
     Attributes
@@ -110,7 +110,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Block:
+class RecordBlock:
     """Some records of one CPU, listed in the pool.
 
     Attributes
@@ -160,12 +160,12 @@ class CpuWalk:
 
     def __init__(
         self,
-        file: Container,
-        buffer: Buffer,
+        file: DatFile,
+        buffer: TraceBuffer,
         cpu: CpuData,
         index: int,
         shape: Shape,
-        pool: Pool,
+        pool: RecordPool,
         span: int,
         resolve: Callable[[int, int], tuple[int, int, bool]],
     ) -> None:
@@ -210,7 +210,7 @@ class CpuWalk:
         for row in self._pairs[used].tolist():
             yield row[self._p.PAIR_EVENT] - 1, row[self._p.PAIR_IP] & _MASK, row[self._p.PAIR_COUNT]
 
-    def next_block(self) -> Block:
+    def next_block(self) -> RecordBlock:
         """List records into the block that was not used last.
 
         Raises
@@ -225,7 +225,7 @@ class CpuWalk:
             span = self._span = self._feed.next(self._loaded)
             if span is None:
                 number = 2 * self._index + self._block
-                return Block(number, 0, self._highest, more=False, marks=0, span=None)
+                return RecordBlock(number, 0, self._highest, more=False, marks=0, span=None)
             state[k.PAGE], state[k.END] = span.begin, span.end
             state[k.AT] = state[k.STOP] = 0
             self._check_expansion(span)
@@ -267,7 +267,7 @@ class CpuWalk:
             self._block, self._which = 1 - self._block, self._loaded
             pool.base[number] = span.data.ctypes.data
         marks = int(state[k.MARKS])
-        return Block(number, rows, self._highest, more=True, marks=marks, span=span)
+        return RecordBlock(number, rows, self._highest, more=True, marks=marks, span=span)
 
     def _correct(self, start: int, rows: int) -> None:
         """Correct the stamps as the file asks, and know the highest."""

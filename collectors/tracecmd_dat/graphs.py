@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collectors.probes import KIND_CLOSE, KIND_OPEN, KIND_OTHER
-from collectors.traceevent.calls import Calls
+from collectors.traceevent.calls import GraphCalls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.symbols.table import Symbols
-    from collectors.traceevent.meaning import Plan
+    from collectors.traceevent.meaning import RowPlan
 
 _NAMELESS = (1 << 64) - 1
 """Of the end of a call that hmtrace does not know: ends no other
@@ -40,7 +40,7 @@ class Graphs:
     def __init__(self, symbols: Symbols) -> None:
         self.sites = [""]
         self._symbols = symbols
-        self._calls = Calls()
+        self._calls = GraphCalls()
         self._numbers = {"": 0}
         self._entry = np.zeros(0, np.uint64)  # by plan: kind of the function's entry
         self._name = np.zeros(0, np.uint64)  # number of its name among the sites
@@ -52,14 +52,14 @@ class Graphs:
         return number
 
     def resolve(
-        self, rows: NDArray[np.void], plan_of: NDArray[np.int32], plans: Sequence[Plan]
+        self, rows: NDArray[np.void], plan_of: NDArray[np.int32], plans: Sequence[RowPlan]
     ) -> tuple[NDArray[np.void], NDArray[np.int64] | None]:
         """Make entries and returns out of the rows of calls.
 
         Parameters
         ----------
         rows
-            Just made; their values are as :meth:`Plan.row` took them: a call's result or 0, its
+            Just made; their values are as :meth:`RowPlan.row` took them: a call's result or 0, its
             depth, and the times of its begin and end.
         plan_of : ndarray of int32, shape (n,)
             Number of each row's plan.
@@ -91,7 +91,7 @@ class Graphs:
         made = self._calls.resolve(rows)[0]
         return made, self._calls.origin
 
-    def _learn(self, plans: Sequence[Plan]) -> None:
+    def _learn(self, plans: Sequence[RowPlan]) -> None:
         """Take notice of new plans."""
         new = list(plans[len(self._entry) :])
         entry = [KIND_OTHER if p.entry is None else p.entry for p in new]

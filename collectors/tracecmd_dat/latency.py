@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from collectors.input.source import Source
     from collectors.reading import Reading
-    from collectors.tracecmd_dat.container import Container, Text
+    from collectors.tracecmd_dat.container import DatFile, Text
 
 _PIECE: Final = 1 << 20
 
 
-def embedded(file: Container, text: Text, notes: list[str], source: Source) -> Embedded:
+def embedded(file: DatFile, text: Text, notes: list[str], source: Source) -> Embedded:
     """The text, as a trace to be read by itself.
 
     Parameters
@@ -63,7 +63,7 @@ def _without_tag(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memor
     yield from pieces
 
 
-def _expanded(file: Container, text: Text) -> Iterator[bytes | memoryview]:
+def _expanded(file: DatFile, text: Text) -> Iterator[bytes | memoryview]:
     """Give the text in pieces."""
     end = text.offset + text.size
     cursor = Cursor(file.data, name=file.name, order=file.meta.order, offset=text.offset)

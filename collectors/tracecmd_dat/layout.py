@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Final
 
 
-class Option(IntEnum):
+class OptionId(IntEnum):
     """Ids of options that hmtrace reads; all others are skipped by their size."""
 
     DONE = 0
@@ -38,15 +38,15 @@ class Option(IntEnum):
 
 
 SECTION_NAMES: Final = {
-    Option.DONE: "the list of options",
-    Option.BUFFER: "a trace buffer",
-    Option.HEADER_INFO: "the description of pages",
-    Option.FTRACE_EVENTS: "the tracers' event formats",
-    Option.EVENT_FORMATS: "the event formats",
-    Option.KALLSYMS: "the kernel's symbols",
-    Option.PRINTK: "the printk formats",
-    Option.CMDLINES: "the task names",
-    Option.BUFFER_TEXT: "a latency trace",
+    OptionId.DONE: "the list of options",
+    OptionId.BUFFER: "a trace buffer",
+    OptionId.HEADER_INFO: "the description of pages",
+    OptionId.FTRACE_EVENTS: "the tracers' event formats",
+    OptionId.EVENT_FORMATS: "the event formats",
+    OptionId.KALLSYMS: "the kernel's symbols",
+    OptionId.PRINTK: "the printk formats",
+    OptionId.CMDLINES: "the task names",
+    OptionId.BUFFER_TEXT: "a latency trace",
 }
 """Sections of version 7, for messages."""
 

@@ -14,13 +14,13 @@ from collectors.tracecmd_dat.spans import feed_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.container import Buffer, Container, CpuData
+    from collectors.tracecmd_dat.container import CpuData, DatFile, TraceBuffer
     from collectors.tracecmd_dat.merging import Merger
 
 _SPAN: Final = 1 << 20
 
 
-class Losses:
+class BufferLosses:
     """Every loss of one buffer, noted while its records go by.
 
     Parameters
@@ -38,7 +38,7 @@ class Losses:
         Of the first event of all, 0 without any; known at the end.
     """
 
-    def __init__(self, file: Container, buffer: Buffer, merger: Merger) -> None:
+    def __init__(self, file: DatFile, buffer: TraceBuffer, merger: Merger) -> None:
         self._file = file
         self._buffer = buffer
         self._merger = merger

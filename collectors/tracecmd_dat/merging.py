@@ -13,7 +13,7 @@ import numpy as np
 
 from collectors.input.mapped import Mapped
 from collectors.input.threads import threads
-from collectors.tracecmd_dat.decode import Block, CpuWalk, Pool, Shape
+from collectors.tracecmd_dat.decode import CpuWalk, RecordBlock, RecordPool, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.container import Buffer, Container
+    from collectors.tracecmd_dat.container import DatFile, TraceBuffer
 
 _ROWS: Final = 1 << 20
 """Records in blocks of all CPUs together, about; twice as many are held."""
@@ -62,8 +62,8 @@ class Merger:
 
     def __init__(
         self,
-        file: Container,
-        buffer: Buffer,
+        file: DatFile,
+        buffer: TraceBuffer,
         resolve: Callable[[int, int], tuple[int, int, bool]],
         progress: Callable[[int, int], None] | None = None,
         *,
@@ -78,12 +78,12 @@ class Merger:
             span = min(max(_SPANS // each, _SMALLEST_SPAN), _LARGEST_SPAN)
         shape = Shape(file, buffer)
         self.big = shape.big
-        self.pool = Pool([c.cpu for c in cpus], max(rows, 4).bit_length() - 1)
+        self.pool = RecordPool([c.cpu for c in cpus], max(rows, 4).bit_length() - 1)
         self.walks = [
             CpuWalk(file, buffer, cpu, index, shape, self.pool, span, resolve)
             for index, cpu in enumerate(cpus)
         ]
-        self.blocks: list[Block] = []
+        self.blocks: list[RecordBlock] = []
         self.executor = ThreadPoolExecutor(threads())
         self._file = file
         self._progress = progress
@@ -118,7 +118,7 @@ class Merger:
         first, rows, highest, at, stop = (np.zeros(n, np.int64) for _ in range(5))
         more = np.ones(n, np.bool_)
         order = np.empty(n << self.pool.shift, np.int64)
-        self.blocks = [Block(int(b), 0, 0, more=True, marks=0, span=None) for b in number]
+        self.blocks = [RecordBlock(int(b), 0, 0, more=True, marks=0, span=None) for b in number]
         while True:
             for c in np.flatnonzero(more & (first >= rows)).tolist():
                 block = self._take(c, pending)
@@ -142,7 +142,7 @@ class Merger:
             elif not more.any():
                 return
 
-    def _take(self, c: int, pending: list[Future[Block]]) -> Block:
+    def _take(self, c: int, pending: list[Future[RecordBlock]]) -> RecordBlock:
         """Get a CPU's next block with records, or its last, and have the one after it listed."""
         while True:
             block = pending[c].result()
@@ -152,7 +152,7 @@ class Merger:
             if block.rows or not block.more:
                 return block
 
-    def _tell(self, c: int, block: Block) -> None:
+    def _tell(self, c: int, block: RecordBlock) -> None:
         """Tell progress, and the system which bytes of the file are not needed any more."""
         cpu = self.walks[c].cpu
         used = cpu.offset + cpu.size if block.span is None else block.span.used

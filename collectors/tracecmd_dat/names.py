@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.decode import Pool
+    from collectors.tracecmd_dat.decode import RecordPool
     from collectors.traceevent.formats import EventFormat
 
 _PID_LIMIT: Final = 1 << 22
@@ -24,7 +24,7 @@ _ASKED: Final = -1
 """A task of which a switch told, but no name."""
 
 
-class Names:
+class TaskNames:
     """Names of tasks, and what is learnt about them on the way.
 
     The kernel keeps 128 names unless told otherwise (``saved_cmdlines_size``).
@@ -60,7 +60,7 @@ class Names:
         self,
         rows: NDArray[np.void],
         order: NDArray[np.int64],
-        pool: Pool,
+        pool: RecordPool,
         spans: Mapping[int, NDArray[np.uint8]],
         event: EventFormat,
     ) -> None:

@@ -10,15 +10,15 @@ from collectors.raw import RawEvents, join
 from collectors.symbols.table import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container
-from collectors.tracecmd_dat.rows import Rows
-from collectors.traceevent.meaning import Meaning
+from collectors.tracecmd_dat.rows import RowMaker
+from collectors.traceevent.meaning import Interpreter
 
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Callable, Iterator, Mapping
 
     from collectors.capture import LostInterval
-    from collectors.tracecmd_dat.container import Buffer, Container
+    from collectors.tracecmd_dat.container import DatFile, TraceBuffer
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def open_stream(
     data, name, symbols, probe_functions, buffer, progress
         As :func:`read_raw`. Of a mapped file, pages that are used up are given back.
     **sizes
-        ``piece``, ``rows``, ``span`` of :class:`rows.Rows`, for tests.
+        ``piece``, ``rows``, ``span`` of :class:`rows.RowMaker`, for tests.
 
     Returns
     -------
@@ -189,8 +189,8 @@ def open_stream(
 
 
 def stream_buffer(
-    file: Container,
-    chosen: Buffer,
+    file: DatFile,
+    chosen: TraceBuffer,
     notes: list[str],
     symbols: bytes | Callable[[], bytes | None] | None = None,
     probe_functions: Mapping[str, str] | None = None,
@@ -215,8 +215,8 @@ def stream_buffer(
     if not len(table) and symbols is not None:
         beside = symbols if isinstance(symbols, bytes) else symbols()
         table = Symbols.from_kallsyms(beside or b"")
-    meaning = Meaning(file.meta.events, table, probe_functions or {})
-    rows = Rows(file, chosen, meaning, progress, **sizes)
+    meaning = Interpreter(file.meta.events, table, probe_functions or {})
+    rows = RowMaker(file, chosen, meaning, progress, **sizes)
 
     def ending() -> TraceDat:
         return _ending(file, chosen, rows, meaning, table, notes)
@@ -225,10 +225,10 @@ def stream_buffer(
 
 
 def _ending(
-    file: Container,
-    chosen: Buffer,
-    rows: Rows,
-    meaning: Meaning,
+    file: DatFile,
+    chosen: TraceBuffer,
+    rows: RowMaker,
+    meaning: Interpreter,
     table: Symbols,
     notes: list[str],
 ) -> TraceDat:
@@ -259,7 +259,7 @@ def _ending(
     )
 
 
-def choose(file: Container, wanted: str | None) -> tuple[Buffer, list[str]]:
+def choose(file: DatFile, wanted: str | None) -> tuple[TraceBuffer, list[str]]:
     """Choose the buffer to read, and say what is left aside.
 
     Raises
@@ -293,7 +293,7 @@ def choose(file: Container, wanted: str | None) -> tuple[Buffer, list[str]]:
     return chosen, notes
 
 
-def _file_notes(file: Container, chosen: Buffer) -> list[str]:
+def _file_notes(file: DatFile, chosen: TraceBuffer) -> list[str]:
     notes = []
     if file.skipped:
         listed = ", ".join(str(o) for o in sorted(file.skipped)[:8])

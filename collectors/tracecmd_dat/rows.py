@@ -20,24 +20,24 @@ from collectors.probes import (
 from collectors.raw import RAW_DTYPE, ROW_WORDS, RawEvents
 from collectors.reading import PIECE_ROWS
 from collectors.tracecmd_dat.graphs import Graphs
-from collectors.tracecmd_dat.lost import Losses
+from collectors.tracecmd_dat.lost import BufferLosses
 from collectors.tracecmd_dat.merging import Merger
-from collectors.tracecmd_dat.names import Names
+from collectors.tracecmd_dat.names import TaskNames
 from collectors.tracecmd_dat.texts import Texts
-from collectors.traceevent.meaning import Meaning, Plan
+from collectors.traceevent.meaning import Interpreter, RowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.container import Buffer, Container
+    from collectors.tracecmd_dat.container import DatFile, TraceBuffer
 
 _SLICE: Final = 1 << 14
 """Rows that are worth a thread."""
 
 
-class Rows:
+class RowMaker:
     """The raw events of one buffer, made as they are asked for.
 
     Parameters
@@ -63,9 +63,9 @@ class Rows:
 
     def __init__(
         self,
-        file: Container,
-        buffer: Buffer,
-        meaning: Meaning,
+        file: DatFile,
+        buffer: TraceBuffer,
+        meaning: Interpreter,
         progress: Callable[[int, int], None] | None = None,
         *,
         piece: int = PIECE_ROWS,
@@ -74,13 +74,13 @@ class Rows:
     ) -> None:
         self._meaning = meaning
         self._piece = piece
-        self._plans = [Plan(KIND_LOST)]
+        self._plans = [RowPlan(KIND_LOST)]
         self._known: dict[tuple[int, int], tuple[str, int, int, bool]] = {}
         self._lock = Lock()
         self.merger = Merger(file, buffer, self._resolve, progress, rows=rows, span=span)
-        self.losses = Losses(file, buffer, self.merger)
+        self.losses = BufferLosses(file, buffer, self.merger)
         self.counts: dict[str, int] = {}
-        self._names = Names(file.meta.comms)
+        self._names = TaskNames(file.meta.comms)
         self._texts = Texts(meaning.symbols, file.meta.order, file.meta.word)
         self._graphs = Graphs(meaning.symbols)
         self._table = np.zeros((0, 0), np.int64)

@@ -18,7 +18,7 @@ from collectors.traceevent.cursor import TRUNCATED, Cursor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.container import Buffer, Container, CpuData
+    from collectors.tracecmd_dat.container import CpuData, DatFile, TraceBuffer
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Feed(Protocol):
         """
 
 
-def feed_of(file: Container, buffer: Buffer, cpu: CpuData, size: int) -> Feed:
+def feed_of(file: DatFile, buffer: TraceBuffer, cpu: CpuData, size: int) -> Feed:
     """Open one CPU's data, to be read in spans of about `size` bytes."""
     if buffer.compressed:
         return _Expanded(file, buffer, cpu, size)
@@ -77,7 +77,7 @@ def feed_of(file: Container, buffer: Buffer, cpu: CpuData, size: int) -> Feed:
 class _Mapped:
     """Pages that are read where they lie."""
 
-    def __init__(self, file: Container, buffer: Buffer, cpu: CpuData, size: int) -> None:
+    def __init__(self, file: DatFile, buffer: TraceBuffer, cpu: CpuData, size: int) -> None:
         self._data: NDArray[np.uint8] = np.frombuffer(file.data, np.uint8)
         self._data.flags.writeable = False
         self._at = cpu.offset
@@ -99,7 +99,7 @@ class _Expanded:
     Chunks need not be whole pages: what is left of one is kept for the next.
     """
 
-    def __init__(self, file: Container, buffer: Buffer, cpu: CpuData, size: int) -> None:
+    def __init__(self, file: DatFile, buffer: TraceBuffer, cpu: CpuData, size: int) -> None:
         self._cursor = Cursor(file.data, name=file.name, order=file.meta.order)
         self._cursor.seek(cpu.offset, f"trace data of CPU {cpu.cpu}")
         # trace-cmd's size leaves out the number of chunks itself (seen in files of 3.1.6)

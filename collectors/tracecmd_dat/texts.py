@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.symbols.table import Symbols
-    from collectors.tracecmd_dat.decode import Pool
-    from collectors.traceevent.meaning import Plan
+    from collectors.tracecmd_dat.decode import RecordPool
+    from collectors.traceevent.meaning import RowPlan
 
 _TRAMPOLINE = 0x7FFF_FFFE
 """FTRACE_TRAMPOLINE_MARKER on 32 bits (kernel/trace/trace.h)."""
@@ -61,16 +61,16 @@ class Texts:
         self,
         rows: NDArray[np.void],
         order: NDArray[np.int64],
-        pool: Pool,
+        pool: RecordPool,
         spans: Mapping[int, NDArray[np.uint8]],
-        plans: Sequence[Plan],
+        plans: Sequence[RowPlan],
     ) -> None:
         """Take the texts of the markers and stack traces among rows that were just made.
 
         Parameters
         ----------
         rows, order, pool, spans
-            As of :meth:`collectors.tracecmd_dat.names.Names.learn`.
+            As of :meth:`collectors.tracecmd_dat.names.TaskNames.learn`.
         plans
             By their numbers.
         """
@@ -85,7 +85,7 @@ class Texts:
                 rows["values"][row, 0] = self._stack(record, plan)
                 rows["present"][row] = 1
 
-    def _mark(self, row: np.void, record: NDArray[np.uint8], plan: Plan) -> None:
+    def _mark(self, row: np.void, record: NDArray[np.uint8], plan: RowPlan) -> None:
         """Number a marker; a text that trace_printk() wrote is none."""
         event = plan.event
         text = None if event is None else event.fields.get("buf")
@@ -98,7 +98,7 @@ class Texts:
             row["values"][0], row["present"] = len(self.marks), 1
             self.marks.append(data.decode("utf-8", "replace").strip())
 
-    def _stack(self, record: NDArray[np.uint8], plan: Plan) -> int:
+    def _stack(self, record: NDArray[np.uint8], plan: RowPlan) -> int:
         """Number a stack trace; 0 where there are too many different ones."""
         event = plan.event
         if event is None or "caller" not in event.fields:

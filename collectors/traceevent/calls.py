@@ -29,7 +29,7 @@ _CLOSED = -1
 _CPU_BITS = -1 << 48  # of a word with kind and site below
 
 
-class Calls:
+class GraphCalls:
     """State of the CPUs from one piece of a trace to the next.
 
     Attributes

@@ -58,7 +58,7 @@ def probe_functions(kprobe_events: str) -> dict[str, str]:
 
 
 @dataclass
-class Plan:
+class RowPlan:
     """How rows are made from the records of one (event, address) pair."""
 
     kind: int
@@ -103,7 +103,7 @@ class Plan:
         return out
 
 
-class Meaning:
+class Interpreter:
     """Decides what every (event, address) pair stands for.
 
     Parameters
@@ -145,7 +145,7 @@ class Meaning:
             notes.append(f"events of types that the file does not describe: {listed}")
         return notes
 
-    def of(self, event_id: int, ip: int) -> tuple[str, Plan | None]:
+    def of(self, event_id: int, ip: int) -> tuple[str, RowPlan | None]:
         """Name that records are counted under, and their plan; None: counted only."""
         event = self._events.get(event_id)
         if event is None:
@@ -161,14 +161,14 @@ class Meaning:
             return _of_tracepoint(event)
         return event.name, None
 
-    def _of_tracer(self, event: EventFormat, ip: int) -> tuple[str, Plan | None]:
+    def _of_tracer(self, event: EventFormat, ip: int) -> tuple[str, RowPlan | None]:
         """Interpret an event of ftrace itself: of its tracers, a marker, a stack trace."""
         if event.name == "kernel_stack":
-            return event.name, Plan(KIND_STACK, event)
+            return event.name, RowPlan(KIND_STACK, event)
         if event.name == "print":
             place = event.number("ip")
             values = {} if place is None else {0: (place, 0)}
-            return event.name, Plan(KIND_MARK, event, values=values)
+            return event.name, RowPlan(KIND_MARK, event, values=values)
         if event.name not in FUNCTION_FIELDS or not ip:
             return event.name, None
         symbol = function_around(self.symbols, ip)
@@ -179,13 +179,13 @@ class Meaning:
             return self._of_call(event, ip, symbol, function)
         if function is None:
             return symbol, None
-        plan = Plan(2 * function, event)
+        plan = RowPlan(2 * function, event)
         plan.caller = event.number("parent_ip")
         return label_of(plan.kind), plan
 
     def _of_call(
         self, event: EventFormat, ip: int, symbol: str, function: int | None
-    ) -> tuple[str, Plan | None]:
+    ) -> tuple[str, RowPlan | None]:
         """Interpret begin or end of a call (:mod:`collectors.tracecmd_dat.graphs` goes on).
 
         Calls of unknown functions are wanted too: they are sites of what is inside.
@@ -193,7 +193,7 @@ class Meaning:
         depth = event.number("depth")
         entry = None if function is None else 2 * function
         is_end = event.name == "funcgraph_exit"
-        plan = Plan(KIND_CLOSE if is_end else KIND_OPEN, event, entry=entry)
+        plan = RowPlan(KIND_CLOSE if is_end else KIND_OPEN, event, entry=entry)
         plan.name = shown_around(self.symbols, ip)
         if depth is not None:
             plan.values[1] = (depth, 0)
@@ -211,13 +211,13 @@ class Meaning:
             return f"{symbol} (return)" if is_end else symbol, plan
         return label_of(entry + is_end), plan
 
-    def _of_probe(self, event: EventFormat, ip: int) -> tuple[str, Plan | None]:
+    def _of_probe(self, event: EventFormat, ip: int) -> tuple[str, RowPlan | None]:
         """Interpret an event of a kprobe, kretprobe or fprobe (kernel/trace/trace_probe.h)."""
         function = self._probed(event, ip)
         if function is None:
             return event.name, None
         is_return = "__probe_ret_ip" in event.fields
-        plan = Plan(2 * function + is_return, event)
+        plan = RowPlan(2 * function + is_return, event)
         if is_return:
             plan.caller = event.number("__probe_ret_ip")
         for f in event.own:
@@ -262,9 +262,9 @@ def _list(names: set[str]) -> str:
     return ", ".join(listed[:8]) + more
 
 
-def _of_tracepoint(event: EventFormat) -> tuple[str, Plan]:
+def _of_tracepoint(event: EventFormat) -> tuple[str, RowPlan]:
     """Plan for a tracepoint that becomes an operation."""
-    plan = Plan(TRACEPOINTS[event.name], event)
+    plan = RowPlan(TRACEPOINTS[event.name], event)
     for f in event.own:
         slot = slot_of(plan.kind >> 1, f.name, is_return=bool(plan.kind & 1))
         if f.is_number and slot is not None and slot < SLOTS:
@@ -274,9 +274,9 @@ def _of_tracepoint(event: EventFormat) -> tuple[str, Plan]:
     return label_of(plan.kind), plan
 
 
-def _switch(event: EventFormat) -> Plan:
+def _switch(event: EventFormat) -> RowPlan:
     """Plan for sched:sched_switch (include/trace/events/sched.h)."""
-    plan = Plan(KIND_SWITCH, event)
+    plan = RowPlan(KIND_SWITCH, event)
     for slot, name, mask in ((0, "prev_pid", 0), (1, "prev_state", _BLOCKED), (2, "next_pid", 0)):
         found = event.number(name)
         if found is not None:

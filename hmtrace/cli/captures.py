@@ -13,7 +13,7 @@ from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:
     from collectors.capture import Capture, Origin
-    from hmtrace.report.source import Source
+    from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.machine.model import Machine
 
@@ -87,11 +87,11 @@ def calibration_of(capture: Capture, machine: Machine) -> Calibration:
         )
 
 
-def describe(capture: Capture) -> Source:
+def describe(capture: Capture) -> InputSummary:
     """Source of a capture, with the digest of its trace."""
-    from hmtrace.report.source import Source
+    from hmtrace.report.source import InputSummary
 
-    return Source.of(capture, digest(capture.origin))
+    return InputSummary.of(capture, digest(capture.origin))
 
 
 def digest(origin: Origin) -> str | None:
@@ -113,7 +113,7 @@ def digest(origin: Origin) -> str | None:
     return None
 
 
-def warn_of_loss(source: Source) -> None:
+def warn_of_loss(source: InputSummary) -> None:
     """Say on stderr what a JSON reader might not look at."""
     if source.lost.intervals:
         from hmtrace.report.source import lost_in_words

@@ -15,12 +15,12 @@ from hmtrace.cli.options import (
     FormatOption,
     OutputOption,
 )
-from hmtrace.cli.output import Color, Format, Output
+from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
     from hmtrace.report.contents import Contents
-    from hmtrace.report.source import Source
+    from hmtrace.report.source import InputSummary
 
 
 EXAMPLES = (
@@ -33,7 +33,7 @@ EXAMPLES = (
 
 def info(
     capture: CaptureArgument,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
@@ -77,7 +77,7 @@ def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _document(
     capture: Capture,
-    source: Source,
+    source: InputSummary,
     contents: Contents,
     machine: dict[str, Any],
     remarks: tuple[str, ...],

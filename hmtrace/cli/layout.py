@@ -22,7 +22,7 @@ from hmtrace.cli.options import (
     SplitOption,
     VmallocOption,
 )
-from hmtrace.cli.output import Color, Format, Output
+from hmtrace.cli.output import Color, Output, OutputFormat
 
 EXAMPLES = (
     "hmtrace layout",
@@ -63,7 +63,7 @@ def layout(
         ),
     ] = None,
     machine: MachineOption = None,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,

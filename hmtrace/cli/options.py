@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hmtrace.cli import completion
-from hmtrace.cli.output import Color, Format
+from hmtrace.cli.output import Color, OutputFormat
 
 CaptureArgument = Annotated[
     str,
@@ -19,7 +19,7 @@ CaptureArgument = Annotated[
         show_default=False,
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="Form of the result.")]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="Form of the result.")]
 OutputOption = Annotated[
     Path | None,
     typer.Option(

@@ -26,7 +26,7 @@ WIDEST = 120
 """Reports do not get wider than this: longer lines are hard to read."""
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """Value of ``--format``."""
 
     TABLE = "table"
@@ -55,7 +55,7 @@ class Output:
         ``--force``: an existing file is replaced.
     """
 
-    format: Format
+    format: OutputFormat
     color: Color
     path: Path | None
     force: bool
@@ -63,7 +63,7 @@ class Output:
     @classmethod
     def create(
         cls,
-        output_format: Format,
+        output_format: OutputFormat,
         color: Color,
         path: Path | None,
         *,
@@ -88,7 +88,7 @@ class Output:
     @property
     def is_json(self) -> bool:
         """Whether a JSON document is wanted."""
-        return self.format is Format.JSON
+        return self.format is OutputFormat.JSON
 
     def document(self, document: dict[str, Any]) -> None:
         """Write a JSON document, ASCII only, so that no foreign string reaches a terminal raw."""

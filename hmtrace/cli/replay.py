@@ -27,7 +27,7 @@ from hmtrace.cli.options import (
     SplitOption,
     VmallocOption,
 )
-from hmtrace.cli.output import Color, Format, Output
+from hmtrace.cli.output import Color, Output, OutputFormat
 
 
 class Placement(StrEnum):
@@ -74,7 +74,7 @@ def replay(
         Timing,
         typer.Option("--timing", help="closed: a wait delays its task; fixed: captured times."),
     ] = Timing.CLOSED,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,

@@ -17,7 +17,7 @@ from hmtrace.cli.options import (
     FormatOption,
     OutputOption,
 )
-from hmtrace.cli.output import Color, Format, Output
+from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
@@ -37,7 +37,7 @@ def report(
     capture: CaptureArgument,
     costs: CostsOption = None,
     calibrate: CalibrateOption = False,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,

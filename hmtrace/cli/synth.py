@@ -16,7 +16,7 @@ import typer
 from collectors.errors import HmtraceError
 from hmtrace.cli import completion
 from hmtrace.cli.options import ColorOption, ForceOption, PaeOption, RamOption, SplitOption
-from hmtrace.cli.output import Color, Format, Output, stdout_errors
+from hmtrace.cli.output import Color, Output, OutputFormat, stdout_errors
 from hmtrace.cli.words import arch_name, meant, split_name
 from hmtrace.report.text import clean
 
@@ -169,7 +169,7 @@ def _form_of(output: Path | None) -> Form:
 def _list(form: Form | None, color: Color, output: Path | None, *, force: bool) -> None:
     from hmtrace.report.scenarios import scenario_document, scenario_table
 
-    wanted = Format.JSON if form is Form.JSON else Format.TABLE
+    wanted = OutputFormat.JSON if form is Form.JSON else OutputFormat.TABLE
     target = Output.create(wanted, color, output, force=force)
     if target.is_json:
         target.document(scenario_document())

@@ -12,7 +12,7 @@ import typer
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import read
 from hmtrace.cli.options import ColorOption, ForceOption, FormatOption, OutputOption
-from hmtrace.cli.output import Color, Format, Output
+from hmtrace.cli.output import Color, Output, OutputFormat
 from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def validate(
             show_default=False,
         ),
     ] = None,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,

@@ -16,7 +16,7 @@ from replay.rules.machine import machine_findings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hmtrace.report.source import Source
+    from hmtrace.report.source import InputSummary
     from hmtrace.report.validation import Checked
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
@@ -83,7 +83,7 @@ def layout_document(machine: Machine, layout: Layout) -> dict[str, Any]:
     }
 
 
-def source_document(source: Source) -> dict[str, Any]:
+def source_document(source: InputSummary) -> dict[str, Any]:
     """Keys that say what was read: source, kernel release, clock, losses."""
     return {
         "source": {**asdict(source.origin), "sha256": source.sha256},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.machine.layout import Layout, Zone
+    from replay.machine.layout import Layout, LayoutZone
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
 
@@ -200,7 +200,7 @@ def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
         yield indented(Text(f"- {clean(note, 500)}"))
 
 
-def _cells(machine: Machine, layout: Layout, zone: Zone, width: int) -> Iterator[bool]:
+def _cells(machine: Machine, layout: Layout, zone: LayoutZone, width: int) -> Iterator[bool]:
     """Whether there is RAM in the middle of each of `width` equal parts of a zone."""
     start, pages = zone.start_pfn, zone.end_pfn - zone.start_pfn
     for cell in range(width):

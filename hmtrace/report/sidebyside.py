@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from hmtrace.report.source import Source
+    from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
@@ -75,7 +75,7 @@ ROWS = (
 
 
 def replay_renderables(
-    source: Source,
+    source: InputSummary,
     baseline: Outcome,
     outcome: Outcome,
     assumptions: Sequence[str] = (),

@@ -23,7 +23,7 @@ _INTERVALS_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Source:
+class InputSummary:
     """What a report says about its input.
 
     Attributes
@@ -55,7 +55,7 @@ class Source:
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
-    def of(cls, capture: Capture, sha256: str | None) -> Source:
+    def of(cls, capture: Capture, sha256: str | None) -> InputSummary:
         """Take what a report needs out of a capture."""
         return cls(
             origin=capture.origin,
@@ -70,7 +70,7 @@ class Source:
         )
 
 
-def title_lines(command: str, source: Source) -> Iterator[RenderableType]:
+def title_lines(command: str, source: InputSummary) -> Iterator[RenderableType]:
     """Command, file, format and extent, and the banner where something was lost.
 
     Yields
@@ -154,7 +154,7 @@ def _interval_in_words(interval: LostInterval, span_ns: int | None) -> str:
     return f"{words}, a gap of {duration(gap)}{part}"
 
 
-def reproducibility(source: Source) -> Text:
+def reproducibility(source: InputSummary) -> Text:
     """Version, input, kernel, clock and losses: what is needed to get the same figures again."""
     digest = source.sha256[:12] if source.sha256 else "none (stream)"
     lost = "nothing lost" if not source.lost.intervals else lost_in_words(source.lost).lower()

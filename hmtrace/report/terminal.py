@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from hmtrace.report.source import Source
+    from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
 
 def report_renderables(
-    source: Source,
+    source: InputSummary,
     outcome: Outcome,
     assumptions: Sequence[str] = (),
     calibration: Calibration | None = None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Work:
+class CountedWork:
     """The counted work of one replay.
 
     Attributes
@@ -47,7 +47,7 @@ class Work:
 
 
 def cost_of(
-    work: Work, machine: Machine, layout: Layout, span_ns: int | None
+    work: CountedWork, machine: Machine, layout: Layout, span_ns: int | None
 ) -> tuple[CostOutcome, TlbOutcome]:
     """Add up the cost of all mapping work.
 
@@ -140,7 +140,7 @@ def _arena_work(arena: ArenaTally, machine: Machine, layout: Layout) -> tuple[in
     return arena.allocs + arena.frees, float(ns)
 
 
-def _tlb(work: Work, machine: Machine, layout: Layout) -> TlbOutcome:
+def _tlb(work: CountedWork, machine: Machine, layout: Layout) -> TlbOutcome:
     """Count flushes by kind.
 
     x86 makes a full flush of a range above its ceiling, the pool's window always being one

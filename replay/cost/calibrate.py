@@ -77,7 +77,7 @@ class Calibration:
     caveats: tuple[str, ...]
 
 
-class Known(NamedTuple):
+class Basis(NamedTuple):
     """What figures are reckoned with.
 
     Attributes
@@ -129,7 +129,7 @@ def calibrate(
     if idle.size:
         found.append(_measured("kmap_local of lowmem (the probes alone)", idle, {}))
     figures: dict[str, float] = {}
-    known = Known(machine, layout, probes or 0.0, figures)
+    known = Basis(machine, layout, probes or 0.0, figures)
     probed = {probe.symbol.partition(".")[0] for probe in values.probes}
     nested = _PFN_FUNCTION in probed
     for what, samples, sets in _kinds(known, pool, events, nested=nested):
@@ -170,7 +170,7 @@ def _measured(what: str, samples: Samples, sets: dict[str, float]) -> Measured:
 
 
 def _kinds(
-    known: Known, pool: PoolTimes, events: EventTimes, *, nested: bool
+    known: Basis, pool: PoolTimes, events: EventTimes, *, nested: bool
 ) -> Iterator[tuple[str, Samples, dict[str, float]]]:
     """What is called, its durations, and the figures that they set.
 
@@ -193,7 +193,7 @@ def _kinds(
     yield "lazy purge", events.purge, {}
 
 
-def _pool_kinds(known: Known, pool: PoolTimes) -> Iterator[tuple[str, Samples, dict[str, float]]]:
+def _pool_kinds(known: Basis, pool: PoolTimes) -> Iterator[tuple[str, Samples, dict[str, float]]]:
     costs, probes = known.machine.costs, known.probes
     hits = pool.hits.median()
     each = (hits - probes) / 2  # the lock, and the lookup of the page
@@ -215,7 +215,7 @@ def _pool_kinds(known: Known, pool: PoolTimes) -> Iterator[tuple[str, Samples, d
     yield "kmap() that wraps and flushes", pool.wraps, sets
 
 
-def flush_figures(known: Known, ns: float, pages: int) -> dict[str, float]:
+def flush_figures(known: Basis, ns: float, pages: int) -> dict[str, float]:
     """Figures that one flush of so many pages tells, as its initiator waits for it.
 
     x86 up to the ceiling: INVLPG on one CPU, else what the IPI takes beyond the flush; ARM: one
@@ -237,7 +237,7 @@ def flush_figures(known: Known, ns: float, pages: int) -> dict[str, float]:
 
 
 def _flush_kinds(
-    known: Known, events: EventTimes
+    known: Basis, events: EventTimes
 ) -> Iterator[tuple[str, Samples, dict[str, float]]]:
     """flush_all_zero_pkmaps() and flush_tlb_kernel_range(), where their returns were probed."""
     layout = known.layout

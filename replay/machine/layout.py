@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.model import MAX_POOL, Layout, Region, Zone
+from replay.machine.model import MAX_POOL, Layout, LayoutZone, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "Layout",
+    "LayoutZone",
     "Region",
-    "Zone",
     "check",
     "direct_address",
     "is_high",
@@ -197,10 +197,10 @@ def _comparisons(
     zones = {zone.name: zone for zone in layout.zones}
     for named, start, spanned, *_ in values.zones:
         if named in ("DMA", "DMA32", "Normal", "HighMem"):
-            zone = zones.get(named, Zone(named, 0, 0))
+            zone = zones.get(named, LayoutZone(named, 0, 0))
             yield f"zone {named}", "zones", zone[1:3], (start, start + spanned)
     for named, first, last in values.zone_ranges:
-        zone = zones.get(named, Zone(named, 0, 0))
+        zone = zones.get(named, LayoutZone(named, 0, 0))
         yield f"zone {named} at boot", "zone_ranges", zone[1:3], (first, last)
     block = values.layout_block
     for named, start, end in (

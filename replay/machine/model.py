@@ -30,7 +30,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Physical ranges as (first byte, byte after the last), ascending."""
 
 
-class Zone(NamedTuple):
+class LayoutZone(NamedTuple):
     """A zone as [start_pfn, end_pfn), and how many of these frames are RAM."""
 
     name: str
@@ -163,7 +163,7 @@ class Layout:
     fixaddr_top: int
     fixaddr_start: int
     nr_cpus: int
-    zones: tuple[Zone, ...]
+    zones: tuple[LayoutZone, ...]
     regions: tuple[Region, ...]
     lazy_max_pages: int
     vmap_block_pages: int

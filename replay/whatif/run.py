@@ -21,7 +21,7 @@ import polars as pl
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
 from replay.arena.rows import ArenaRows
-from replay.cost.account import Work, cost_of
+from replay.cost.account import CountedWork, cost_of
 from replay.figures import common_caveats
 from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
@@ -120,7 +120,7 @@ def what_if(
     local = rest.local.outcome(layout)
     baseline = captured.outcome(pool, clock_is_ns=clock_is_ns)
     arena = _arena_part(rest, baseline.arena, values)
-    work = Work(
+    work = CountedWork(
         pool=there.outcome,
         local=local,
         scanned=there.tally.scanned,

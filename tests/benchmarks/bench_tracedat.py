@@ -23,22 +23,22 @@ from tests.writers.longer import lengthen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collectors.tracecmd_dat.container import Container
+    from collectors.tracecmd_dat.container import DatFile
 
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "fixtures" / "i386-hog-h-race-pae-smp4" / "trace.dat"
 EVENTS = (2_000_000, 20_000_000)
 
 
-def list_all(file: Container) -> Callable[[], object]:
+def list_all(file: DatFile) -> Callable[[], object]:
     """The compiled walk over all pages, every record listed, CPU after CPU in one thread."""
-    from collectors.tracecmd_dat.decode import CpuWalk, Pool, Shape
+    from collectors.tracecmd_dat.decode import CpuWalk, RecordPool, Shape
 
     buffer = file.buffers[0]
     shape = Shape(file, buffer)
 
     def work() -> object:
-        pool = Pool([c.cpu for c in buffer.cpus], 16)
+        pool = RecordPool([c.cpu for c in buffer.cpus], 16)
         for index, cpu in enumerate(buffer.cpus):
             walk = CpuWalk(file, buffer, cpu, index, shape, pool, 1 << 22, lambda *_: (1, 0, 0))
             while walk.next_block().more:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from collectors.tracecmd_dat.container import Buffer, Container
+    from collectors.tracecmd_dat.container import DatFile, TraceBuffer
     from collectors.traceevent.formats import EventFormat, Field
 
 _SIGNED = {1: pl.Int8(), 2: pl.Int16(), 4: pl.Int32(), 8: pl.Int64()}
@@ -79,7 +79,7 @@ def scan(path: str | PathLike[str], *, buffer: str | None = None) -> dict[str, p
     return scan_buffer(container, chosen)
 
 
-def scan_buffer(file: Container, buffer: Buffer) -> dict[str, pl.LazyFrame]:
+def scan_buffer(file: DatFile, buffer: TraceBuffer) -> dict[str, pl.LazyFrame]:
     """As :func:`scan`, for a buffer of an open file."""
     present = [file.meta.events[t] for t in _present(file, buffer) if t in file.meta.events]
     names = [e.name for e in present]
@@ -90,7 +90,7 @@ def scan_buffer(file: Container, buffer: Buffer) -> dict[str, pl.LazyFrame]:
     return frames
 
 
-def _present(file: Container, buffer: Buffer) -> set[int]:
+def _present(file: DatFile, buffer: TraceBuffer) -> set[int]:
     """Ids of the events that occur."""
     merger = Merger(file, buffer, lambda _event, _ip: (-1, 0, False))
     for _ in merger.windows():
@@ -101,7 +101,7 @@ def _present(file: Container, buffer: Buffer) -> set[int]:
 class _Source:
     """One event's records, decoded column by column when polars asks."""
 
-    def __init__(self, file: Container, buffer: Buffer, event: EventFormat) -> None:
+    def __init__(self, file: DatFile, buffer: TraceBuffer, event: EventFormat) -> None:
         self.file = file
         self.buffer = buffer
         self.event = event

@@ -231,7 +231,7 @@ def test_names_of_callers_are_bounded(monkeypatch):
             return [f"f+{a:#x}" if a % 5 else "" for a in addresses.tolist()]
 
     monkeypatch.setattr(naming, "_MOST_CALLERS", 20)
-    names = naming.Names(Symbols)
+    names = naming.NameTable(Symbols)
     for first in (0, 7, 90, 3):
         callers = np.arange(first, first + 15, dtype=np.uint64)
         numbers = np.zeros(15, np.uint32)

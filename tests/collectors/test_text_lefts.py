@@ -22,9 +22,9 @@ from collectors.raw import RAW_DTYPE, ROW_WORDS
 from collectors.text import tables
 from collectors.text.digits import decimal, decimal_digits, hex_digits, hexadecimal
 from collectors.text.layout import (
+    Cell,
     Left,
     Status,
-    Work,
     new_stats,
 )
 from collectors.text.reader import read_raw
@@ -128,15 +128,15 @@ def test_the_table_is_used(name: str) -> None:
         raw, header, _, _ = read_raw(source, threads=1)
     known = made[0]
     known.lefts[:, Left.PID] = 4242
-    work = np.zeros(Work.CELLS, np.int64)
-    work[Work.END] = len(source.data)
+    work = np.zeros(Cell.CELLS, np.int64)
+    work[Cell.END] = len(source.data)
     rows = np.zeros((len(raw.rows) + 1, ROW_WORDS), np.int64)
     status = scan(
         known.address, len(known.buf), work, new_stats(), rows, header.columns, known.slots,
         known.hashes, known.heads, known.args, known.comm_slots, known.comm_keys, known.lefts,
     )  # fmt: skip
     assert status == Status.DONE
-    pids = rows.view(RAW_DTYPE).reshape(-1)["pid"][: work[Work.ROWS]]
+    pids = rows.view(RAW_DTYPE).reshape(-1)["pid"][: work[Cell.ROWS]]
     assert len(pids) == len(raw.rows) > 30
     assert np.count_nonzero(pids == 4242) > len(pids) // 2
 

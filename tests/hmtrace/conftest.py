@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collectors.capture import Lost, LostInterval, Origin
-from hmtrace.report.source import Source
+from hmtrace.report.source import InputSummary
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import (
@@ -175,12 +175,12 @@ def quiet_outcome() -> Outcome:
     )
 
 
-def source_of(*, lost: bool = False, path: str = "captures/board-7") -> Source:
+def source_of(*, lost: bool = False, path: str = "captures/board-7") -> InputSummary:
     intervals = (
         LostInterval(0, 77468, 0, None, 5_000, "ring buffer overwritten"),
         LostInterval(1, None, 99, 1_000_000, 31_000_000, "LOST marker"),
     )
-    return Source(
+    return InputSummary(
         origin=Origin(path, "trace.txt.gz", "ftrace-text", 14_200_000),
         sha256="0123456789abcdef" * 4,
         release="6.1.0-50-686-pae",

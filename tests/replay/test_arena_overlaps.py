@@ -170,7 +170,7 @@ def test_every_shape_is_found_and_no_other() -> None:
     assert several > 8
 
 
-def run(case: Case, more: list[list[int]]) -> tuple[k.Work, tree.Forest]:
+def run(case: Case, more: list[list[int]]) -> tuple[k.RunState, tree.Forest]:
     """The ordering loop over a case and further requests (size, align, seen) behind it."""
     late = np.zeros((len(more), k.COLUMNS), np.int64)
     late[:, k.KIND] = k.ALLOC

@@ -13,7 +13,7 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 from collectors.snapshot import Snapshot
-from replay.cost.calibrate import Known, flush_figures
+from replay.cost.calibrate import Basis, flush_figures
 from replay.machine.costs import Costs
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
@@ -129,7 +129,7 @@ def test_a_full_flush_calibrates_the_figure_of_the_cpus_class(flags: set[str], f
     """One CPU: the time is the flush's own; with more the IPI's is what lies beyond it."""
     facts = Snapshot(arch="i386", pae=True, cpu_flags=frozenset(flags))
     machine = machine_from(facts)[0]
-    alone = Known(machine, layout_of(machine), 0.0, {})
+    alone = Basis(machine, layout_of(machine), 0.0, {})
     assert flush_figures(alone, 700.0, 512) == {figure: 700.0}
     two = alone._replace(machine=replace(machine, cpus=2))
     own = getattr(machine.costs, figure)

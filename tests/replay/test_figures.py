@@ -12,7 +12,7 @@ from collectors.events import SCHEMA
 from collectors.snapshot import Snapshot
 from replay.arena.loops import use as arena_use
 from replay.cost import formulas as formula
-from replay.cost.account import Work, cost_of
+from replay.cost.account import CountedWork, cost_of
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import Holder, LocalOutcome, PoolOutcome
@@ -46,8 +46,8 @@ def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(full, schema=SCHEMA)
 
 
-def work(arena: pl.DataFrame, **pool: Any) -> Work:
-    return Work(
+def work(arena: pl.DataFrame, **pool: Any) -> CountedWork:
+    return CountedWork(
         pool=PoolOutcome(slots=512, **pool),
         local=LocalOutcome(),
         scanned=0,

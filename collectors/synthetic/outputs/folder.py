@@ -61,7 +61,7 @@ def check_target(target: Path, *, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def new_capture(target: Path, trace_name: str, *, force: bool) -> Iterator[Capture]:
+def new_capture(target: Path, trace_name: str, *, force: bool) -> Iterator[FolderWriter]:
     """Write a capture beside its place, and move it there in the end.
 
     Parameters
@@ -83,7 +83,7 @@ def new_capture(target: Path, trace_name: str, *, force: bool) -> Iterator[Captu
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
         try:
             name = target.name if is_file(target) else trace_name
-            capture = Capture(work, name)
+            capture = FolderWriter(work, name)
             yield capture
             check_target(target, force=force)
             if is_file(target):
@@ -97,7 +97,7 @@ def new_capture(target: Path, trace_name: str, *, force: bool) -> Iterator[Captu
         raise _refused(f"cannot be written: {error.strerror or error}", target) from error
 
 
-class Capture:
+class FolderWriter:
     """A capture under construction.
 
     Attributes

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from collectors.synthetic.board import GIB, MIB, PAGE
-from collectors.synthetic.probes import PROBES, Symbols, definition
+from collectors.synthetic.probes import PROBES, SymbolMap, definition
 
 if TYPE_CHECKING:
     from collectors.synthetic.board import Board
@@ -38,7 +38,7 @@ def machine_files(kernel: Kernel) -> dict[str, str]:
         "zoneinfo": _zoneinfo(board),
         "meminfo": _meminfo(board),
         "cpuinfo": _cpuinfo(board),
-        "kallsyms": Symbols(board.page_offset).kallsyms(),
+        "kallsyms": SymbolMap(board.page_offset).kallsyms(),
         "kprobe_events": "".join(f"{definition(p, board.arch)}\n" for p in PROBES),
         "trace_clock": "[local] global counter uptime perf mono mono_raw boot tai\n",
         "vmallocinfo.start": _vmallocinfo(kernel),

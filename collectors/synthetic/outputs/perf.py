@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.outputs.text import SWITCHED, arguments, seconds, signed
-from collectors.synthetic.probes import PROBES, SWITCH, Symbols
+from collectors.synthetic.probes import PROBES, SWITCH, SymbolMap
 
 if TYPE_CHECKING:
     from typing import IO
 
     from collectors.synthetic.board import Board
-    from collectors.synthetic.probes import Record
+    from collectors.synthetic.probes import TracedEvent
 
 _WIDTH = max(len(f"hm:{probe.name}") for probe in PROBES) + 1
 _FLUSH_AT = 4096
@@ -37,7 +37,7 @@ class PerfWriter:
         self._out = out
         self._ns = ns
         self._lines: list[str] = []
-        symbols = Symbols(board.page_offset)
+        symbols = SymbolMap(board.page_offset)
         self._sites = symbols.site
         self._bodies = []
         for probe in PROBES:
@@ -46,7 +46,7 @@ class PerfWriter:
             self._bodies.append(f"{f'hm:{probe.name}:':>{_WIDTH}} {where}{arguments(probe)}")
         self._switched = f"{'sched:sched_switch:':>{_WIDTH}} {SWITCHED.partition(' ')[2]}"
 
-    def write(self, record: Record) -> None:
+    def write(self, record: TracedEvent) -> None:
         """Write a sample."""
         number = record.probe
         if number == SWITCH:

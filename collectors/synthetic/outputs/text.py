@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from collectors.synthetic.board import Board
-    from collectors.synthetic.probes import Probe, Record
+    from collectors.synthetic.probes import SimulatedProbe, TracedEvent
 
 _HEADER: Final = """\
 # tracer: nop
@@ -35,13 +35,13 @@ SWITCHED: Final = (
 )
 
 
-def arguments(probe: Probe) -> str:
+def arguments(probe: SimulatedProbe) -> str:
     """Format of a probe's values."""
     words = {HEX: "0x%x", "x8": "0x%x"}
     return "".join(f" {name}={words.get(kind, '%d')}" for name, kind in probe.args)
 
 
-def signed(probe: Probe, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def signed(probe: SimulatedProbe, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Values as they are printed: those of 32-bit signed arguments with their sign."""
     if all(kind != SIGNED for _, kind in probe.args):
         return values
@@ -93,7 +93,7 @@ class TextWriter:
         line = f"# entries-in-buffer/entries-written: {events}/{events}   #P:{self._board.cpus}"
         return _HEADER.format(entries=line.ljust(_ENTRIES_WIDTH)).encode()
 
-    def write(self, record: Record) -> None:
+    def write(self, record: TracedEvent) -> None:
         """Write an event."""
         number = record.probe
         if number == SWITCH:

@@ -12,21 +12,21 @@ import tempfile
 from typing import TYPE_CHECKING, Final
 
 from collectors.input.magic import TRACE_DAT
-from collectors.synthetic.probes import PROBES, SWITCH, Symbols
+from collectors.synthetic.probes import PROBES, SWITCH, SymbolMap
 from collectors.tracecmd_dat.layout import (
     COMMIT_BYTES,
     TAG_FLYRECORD,
     TAG_OPTIONS,
     TIME_SHIFT_BITS,
     TYPE_TIME_EXTEND,
-    Option,
+    OptionId,
 )
 
 if TYPE_CHECKING:
     from typing import IO
 
     from collectors.synthetic.board import Board
-    from collectors.synthetic.probes import Probe, Record
+    from collectors.synthetic.probes import SimulatedProbe, TracedEvent
 
 _PAGE: Final = 4096
 _HEAD: Final = 12
@@ -75,7 +75,7 @@ def _format(number: int, name: str, fields: tuple[tuple[str, int, int], ...], sh
     return "\n".join([*lines, "", f"print fmt: {show}", ""]).encode()
 
 
-def _probe_format(number: int, probe: Probe) -> bytes:
+def _probe_format(number: int, probe: SimulatedProbe) -> bytes:
     """Format of a probe's event (kernel/trace/trace_kprobe.c: kprobe_event_define_fields)."""
     places = ("__probe_func", "__probe_ret_ip") if probe.returns else ("__probe_ip",)
     fields = [(f"unsigned long {name}", 4, 0) for name in places]
@@ -149,7 +149,7 @@ class TraceDatWriter:
         self._out = out
         self._board = board
         self._version = version
-        self._symbols = Symbols(board.page_offset)
+        self._symbols = SymbolMap(board.page_offset)
         self._cpus = [_Cpu() for _ in range(board.cpus)]
         self._comms: dict[int, str] = {}
         self._packers = []
@@ -161,7 +161,7 @@ class TraceDatWriter:
             self._packers.append(struct.Struct(f"<HBBi{places}{kinds}{-size % 4}x"))
         self._switch = struct.Struct("<HBBi16siii16sii")
 
-    def write(self, record: Record) -> None:
+    def write(self, record: TracedEvent) -> None:
         """Write an event."""
         number, pid = record.probe, record.pid
         pinned = 0x10 if record.pinned else 0
@@ -195,7 +195,7 @@ class TraceDatWriter:
         for cpu in self._cpus:
             cpu.file.close()
 
-    def _blocks(self) -> list[tuple[Option, bytes]]:
+    def _blocks(self) -> list[tuple[OptionId, bytes]]:
         """The descriptive blocks, in the order of version 6."""
 
         def sized(kind: str, data: bytes) -> bytes:
@@ -211,26 +211,26 @@ class TraceDatWriter:
             formats += b"".join(sized("<Q", text) for text in texts)
         comms = "".join(f"{pid} {comm}\n" for pid, comm in sorted(self._comms.items()) if pid)
         return [
-            (Option.HEADER_INFO, info),
-            (Option.FTRACE_EVENTS, struct.pack("<I", 0)),
-            (Option.EVENT_FORMATS, formats),
-            (Option.KALLSYMS, sized("<I", self._symbols.kallsyms().encode())),
-            (Option.PRINTK, sized("<I", b"")),
-            (Option.CMDLINES, sized("<Q", comms.encode())),
+            (OptionId.HEADER_INFO, info),
+            (OptionId.FTRACE_EVENTS, struct.pack("<I", 0)),
+            (OptionId.EVENT_FORMATS, formats),
+            (OptionId.KALLSYMS, sized("<I", self._symbols.kallsyms().encode())),
+            (OptionId.PRINTK, sized("<I", b"")),
+            (OptionId.CMDLINES, sized("<Q", comms.encode())),
         ]
 
-    def _options(self) -> list[tuple[Option, bytes]]:
+    def _options(self) -> list[tuple[OptionId, bytes]]:
         machine = "i686" if self._board.arch == "i386" else "armv7l"
         stats = [
-            (Option.CPUSTAT, f"CPU: {n}\nentries: {cpu.events}\noverrun: 0\n"
+            (OptionId.CPUSTAT, f"CPU: {n}\nentries: {cpu.events}\noverrun: 0\n"
              "commit overrun: 0\ndropped events: 0\n".encode() + b"\0")
             for n, cpu in enumerate(self._cpus)
         ]  # fmt: skip
         uname = f"Linux synthetic {self._board.release} {machine}".encode() + b"\0"
-        return [(Option.TRACECLOCK, _CLOCK + b"\0"), (Option.UNAME, uname), *stats]
+        return [(OptionId.TRACECLOCK, _CLOCK + b"\0"), (OptionId.UNAME, uname), *stats]
 
     @staticmethod
-    def _packed(options: list[tuple[Option, bytes]]) -> bytes:
+    def _packed(options: list[tuple[OptionId, bytes]]) -> bytes:
         return b"".join(struct.pack("<HI", number, len(data)) + data for number, data in options)
 
     def _data(self) -> list[tuple[int, int]]:
@@ -267,9 +267,9 @@ class TraceDatWriter:
         for number, block in self._blocks():
             options.append((number, struct.pack("<Q", out.tell())))
             out.write(struct.pack("<HHIQ", number, 0, 0, len(block)) + block)
-        options.append((Option.CPUCOUNT, struct.pack("<I", len(self._cpus))))
+        options.append((OptionId.CPUCOUNT, struct.pack("<I", len(self._cpus))))
         buffer = out.tell()
-        out.write(struct.pack("<HHIQ", Option.BUFFER, 0, 0, 0))
+        out.write(struct.pack("<HHIQ", OptionId.BUFFER, 0, 0, 0))
         places = self._data()
         end = out.tell()
         out.seek(buffer + 8)
@@ -278,7 +278,7 @@ class TraceDatWriter:
         entry = struct.pack("<Q", buffer) + b"\0local\0"
         entry += struct.pack("<II", _PAGE, len(self._cpus))
         entry += b"".join(struct.pack("<IQQ", n, *place) for n, place in enumerate(places))
-        body = self._packed([*options, (Option.BUFFER, entry), (Option.DONE, bytes(8))])
-        out.write(struct.pack("<HHIQ", Option.DONE, 0, 0, len(body)) + body)
+        body = self._packed([*options, (OptionId.BUFFER, entry), (OptionId.DONE, bytes(8))])
+        out.write(struct.pack("<HHIQ", OptionId.DONE, 0, 0, len(body)) + body)
         out.seek(link)
         out.write(struct.pack("<Q", end))

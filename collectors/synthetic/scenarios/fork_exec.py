@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -86,8 +86,8 @@ SCENARIO = Scenario(
     "pairs of local mappings for page tables; on ARM thread stacks from the arena, aligned",
     _setup,
     (
-        Option("tasks", 4, "shells that start programs", high=400),
-        Option("tables", 6, "page tables of a process", high=512),
-        Option("burst", 6, "processes started at once, at most", high=100),
+        ScenarioOption("tasks", 4, "shells that start programs", high=400),
+        ScenarioOption("tables", 6, "page tables of a process", high=512),
+        ScenarioOption("burst", 6, "processes started at once, at most", high=100),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -45,8 +45,8 @@ SCENARIO = Scenario(
     "each task holds some slots and needs more: at the end all of them sleep for ever",
     _setup,
     (
-        Option("tasks", 48, "tasks", low=2, high=400),
-        Option("nesting", 0, "pages that each needs at once (0: twice its share)",
+        ScenarioOption("tasks", 48, "tasks", low=2, high=400),
+        ScenarioOption("nesting", 0, "pages that each needs at once (0: twice its share)",
                low=0, high=600),
     ),
     events=6_000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -49,9 +49,9 @@ SCENARIO = Scenario(
     "one call site forgets kunmap(): slots stay in use until the end, by pages of their own",
     _setup,
     (
-        Option("tasks", 3, "tasks that do it right", low=0, high=400),
-        Option("pages", 700, "pages of these"),
-        Option("every", 8, "one call in so many forgets"),
-        Option("most", 300, "slots that get lost, at most"),
+        ScenarioOption("tasks", 3, "tasks that do it right", low=0, high=400),
+        ScenarioOption("pages", 700, "pages of these"),
+        ScenarioOption("every", 8, "one call in so many forgets"),
+        ScenarioOption("most", 300, "slots that get lost, at most"),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -41,8 +41,8 @@ SCENARIO = Scenario(
     "kunmap_local() of another than the newest mapping: the kernel warns, once",
     _setup,
     (
-        Option("tasks", 3, "tasks", high=400),
-        Option("depth", 6, "mappings held at once, at most", high=15),
-        Option("wrong", 10, "per cent of the rounds that are wrong", low=0, high=100),
+        ScenarioOption("tasks", 3, "tasks", high=400),
+        ScenarioOption("depth", 6, "mappings held at once, at most", high=15),
+        ScenarioOption("wrong", 10, "per cent of the rounds that are wrong", low=0, high=100),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -42,9 +42,9 @@ SCENARIO = Scenario(
     "pieces of per-CPU blocks that are never used twice, fragments given up by aliases",
     _setup,
     (
-        Option("tasks", 4, "tasks", high=200),
-        Option("held", 12, "pieces that each keeps, at most", high=2000),
-        Option("large", 64, "pages of the largest request", low=33, high=8000),
-        Option("aliases", 15, "vm_unmap_aliases() per thousand rounds", low=0, high=1000),
+        ScenarioOption("tasks", 4, "tasks", high=200),
+        ScenarioOption("held", 12, "pieces that each keeps, at most", high=2000),
+        ScenarioOption("large", 64, "pages of the largest request", low=33, high=8000),
+        ScenarioOption("aliases", 15, "vm_unmap_aliases() per thousand rounds", low=0, high=1000),
     ),
 )

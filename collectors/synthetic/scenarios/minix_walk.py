@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -44,8 +44,8 @@ SCENARIO = Scenario(
     "kmap() per directory page: reuse of mapped pages, wraps of the pool, a flush each",
     _setup,
     (
-        Option("tasks", 3, "tasks that walk", high=400),
-        Option("directories", 60, "directories in all"),
-        Option("pages", 12, "pages of a directory, on average", high=400),
+        ScenarioOption("tasks", 3, "tasks that walk", high=400),
+        ScenarioOption("directories", 60, "directories in all"),
+        ScenarioOption("pages", 12, "pages of a directory, on average", high=400),
     ),
 )

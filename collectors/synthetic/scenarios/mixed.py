@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 from collectors.synthetic.scenarios import (
     fork_exec,
     map_ram,
@@ -36,6 +36,6 @@ SCENARIO = Scenario(
     "Everything at once",
     "directory walks, page cache, swap, forks, vm_map_ram(), purges and modules",
     _setup,
-    (Option("tasks", 2, "tasks of each kind", high=64),),
+    (ScenarioOption("tasks", 2, "tasks of each kind", high=64),),
     events=50_000,
 )

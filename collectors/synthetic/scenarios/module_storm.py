@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -63,9 +63,9 @@ SCENARIO = Scenario(
     "areas with guard pages, kmap_flush_unused() 16 times a module, a purge for every one",
     _setup,
     (
-        Option("tasks", 2, "modprobe at the same time", high=64),
-        Option("loaded", 25, "modules loaded at once, at most", high=500),
-        Option("pages", 40, "pages of a module, at most", low=2, high=500),
+        ScenarioOption("tasks", 2, "modprobe at the same time", high=64),
+        ScenarioOption("loaded", 25, "modules loaded at once, at most", high=500),
+        ScenarioOption("pages", 40, "pages of a module, at most", low=2, high=500),
     ),
     events=12_000,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -44,8 +44,8 @@ SCENARIO = Scenario(
     "kmap_local_page() per copied page, of highmem and lowmem, some held over a sleep",
     _setup,
     (
-        Option("tasks", 4, "tasks that copy", high=400),
-        Option("pages", 4000, "pages in the cache"),
-        Option("lowmem", 20, "per cent of them in lowmem", low=0, high=99),
+        ScenarioOption("tasks", 4, "tasks that copy", high=400),
+        ScenarioOption("pages", 4000, "pages in the cache"),
+        ScenarioOption("lowmem", 20, "per cent of them in lowmem", low=0, high=99),
     ),
 )

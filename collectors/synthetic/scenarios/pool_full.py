@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -54,9 +54,9 @@ SCENARIO = Scenario(
     "every kunmap() to zero wakes all sleepers, one gets the slot, each attempt flushes",
     _setup,
     (
-        Option("tasks", 12, "tasks that want a slot", high=400),
-        Option("left", 2, "slots that the hog leaves", low=0, high=400),
-        Option("pages", 200, "pages that they want"),
+        ScenarioOption("tasks", 12, "tasks that want a slot", high=400),
+        ScenarioOption("left", 2, "slots that the hog leaves", low=0, high=400),
+        ScenarioOption("pages", 200, "pages that they want"),
     ),
     events=30_000,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -44,8 +44,8 @@ SCENARIO = Scenario(
     "the worker purges whenever lazy_max_pages() wait, vm_unmap_aliases() in between",
     _setup,
     (
-        Option("tasks", 4, "tasks", high=200),
-        Option("pages", 300, "pages of an area, at most", high=8000),
-        Option("aliases", 10, "vm_unmap_aliases() per thousand rounds", low=0, high=1000),
+        ScenarioOption("tasks", 4, "tasks", high=200),
+        ScenarioOption("pages", 300, "pages of an area, at most", high=8000),
+        ScenarioOption("aliases", 10, "vm_unmap_aliases() per thousand rounds", low=0, high=1000),
     ),
 )

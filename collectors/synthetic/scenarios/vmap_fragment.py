@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -64,10 +64,10 @@ SCENARIO = Scenario(
     "long-lived small areas between short-lived ones; a large vmap() purges, then fails",
     _setup,
     (
-        Option("tasks", 2, "tasks with small areas", high=64),
-        Option("pages", 40, "pages of a small area, at most", low=4, high=2000),
-        Option("held", 600, "small areas that live long", high=20_000),
-        Option("large", 3000, "pages of a large one, at most", low=2, high=100_000),
-        Option("failures", 40, "failures after which the large task gives up"),
+        ScenarioOption("tasks", 2, "tasks with small areas", high=64),
+        ScenarioOption("pages", 40, "pages of a small area, at most", low=4, high=2000),
+        ScenarioOption("held", 600, "small areas that live long", high=20_000),
+        ScenarioOption("large", 3000, "pages of a large one, at most", low=2, high=100_000),
+        ScenarioOption("failures", 40, "failures after which the large task gives up"),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.synthetic.engine import Nap
-from collectors.synthetic.scenario import Option, Scenario
+from collectors.synthetic.scenario import Scenario, ScenarioOption
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -41,7 +41,7 @@ SCENARIO = Scenario(
     "pairs of local mappings nested to depth 2, compression in between",
     _setup,
     (
-        Option("tasks", 3, "tasks that swap", high=400),
-        Option("pages", 3000, "pages that come and go"),
+        ScenarioOption("tasks", 3, "tasks that swap", high=400),
+        ScenarioOption("pages", 3000, "pages that come and go"),
     ),
 )

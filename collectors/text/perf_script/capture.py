@@ -17,7 +17,7 @@ from collectors.text.lost import find_lost
 from collectors.text.perf_script.dialect import Dialect, find_dialect
 from collectors.text.remarks import of_lines, of_values
 from collectors.text.scanning import CHUNK, STREAM_CHUNK, Scanning, scan_all
-from collectors.text.tables import Names
+from collectors.text.tables import SharedNames
 from collectors.traceevent.losses import Losses
 from collectors.traceevent.ordering import is_ascending, sorted_runs
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from collectors.capture import Lost
     from collectors.input.source import Source
     from collectors.raw import RawEvents
-    from collectors.text.heads import Meaning
+    from collectors.text.heads import HeadMeaning
 
 _HEAD: Final = 1 << 16
 _MODIFIER: Final = re.compile(rb"^([^:\s]+):[A-Za-z]{1,12}:")
 
 
-class _Names(Names):
+class _ProbeLabels(SharedNames):
     """Names of events as perf writes them: ``kmap_high:k:`` for an event with a modifier."""
 
-    def meaning(self, space: int, text: bytes) -> Meaning:
+    def meaning(self, space: int, text: bytes) -> HeadMeaning:
         """Meaning of a head, as of the same event without its modifier."""
         plain = _MODIFIER.sub(rb"\1:", text) if space == Space.HEAD else text
         found = super().meaning(space, plain)
@@ -56,7 +56,7 @@ def read_raw(
     *,
     threads: int | None = None,
     chunk: int = CHUNK,
-) -> tuple[RawEvents, Dialect, NDArray[np.int64], Names]:
+) -> tuple[RawEvents, Dialect, NDArray[np.int64], SharedNames]:
     """Scan a text; see :func:`collectors.text.reader.read_raw`.
 
     Raises
@@ -68,7 +68,7 @@ def read_raw(
 
     dialect = _dialect(source)
     columns = _columns(dialect)
-    names = _Names(Addresses(source))
+    names = _ProbeLabels(Addresses(source))
     raw, stats = scan_all(source, scan, names, columns, progress, threads=threads, chunk=chunk)
     _require_samples(source, stats)
     if dialect.time:
@@ -140,7 +140,7 @@ def stream(
     from collectors.text.perf_script.scan import scan  # compiled: numba is imported here
 
     dialect = _dialect(source)
-    names = _Names(Addresses(source))
+    names = _ProbeLabels(Addresses(source))
     scanning = Scanning(source, scan, names, _columns(dialect), progress, chunk=chunk)
     losses = Losses(0)
 
@@ -192,7 +192,7 @@ def _reading(
     lost: Lost,
     dialect: Dialect,
     stats: NDArray[np.int64],
-    names: Names,
+    names: SharedNames,
 ) -> Reading:
     """Put together what is known once the whole text was read."""
     cpus = dialect.header.get("nrcpus online", "")

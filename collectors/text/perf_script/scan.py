@@ -19,7 +19,7 @@ from collectors.raw import UNKNOWN_CPU
 from collectors.text import layout
 from collectors.text.control import NOTHING, OTHER
 from collectors.text.counting import count_event, no_event
-from collectors.text.layout import Head, Space, Stat, Status, Work
+from collectors.text.layout import Cell, Head, Space, Stat, Status
 from collectors.text.line import BODY, CPU, PID, TS
 from collectors.text.perf_script.line import (
     end_of_switch,
@@ -70,13 +70,13 @@ def scan(
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[Work.OUT : Work.VALUES]
-    values = work[Work.VALUES : Work.SEEN]
-    seen = work[Work.SEEN : Work.FOUND]
-    found = work[Work.FOUND : Work.CELLS]
-    p = work[Work.POSITION]
-    stop = work[Work.END]
-    at = work[Work.ROWS]
+    out = work[Cell.OUT : Cell.VALUES]
+    values = work[Cell.VALUES : Cell.SEEN]
+    seen = work[Cell.SEEN : Cell.FOUND]
+    found = work[Cell.FOUND : Cell.CELLS]
+    p = work[Cell.POSITION]
+    stop = work[Cell.END]
+    at = work[Cell.ROWS]
     capacity = rows.shape[0]
     status = Status.DONE
     while p < stop:
@@ -87,7 +87,7 @@ def scan(
             if at + 1 >= capacity:  # an event and its call chain stay together
                 status = Status.FULL
                 break
-            work[Work.UNKEPT] = 1  # a chain stands under its event, not under another line
+            work[Cell.UNKEPT] = 1  # a chain stands under its event, not under another line
         if c in (35, 10, 13):  # a line of the header, a blank one
             at += no_event(NOTHING, p, out, values, rows, at, stats)
             p = end + 1
@@ -99,10 +99,10 @@ def scan(
                 last = find_byte(buf, last, stop, _NEWLINES) + 1
                 lines += 1
             last = min(last, n)
-            if work[Work.UNKEPT] == 0 and at > 0:
+            if work[Cell.UNKEPT] == 0 and at > 0:
                 block = min(last, p + MAX_BYTES)
                 index = lookup(buf, p, block, n, _SP_STACK, slots, hashes, heads)
-                if index < 0 and work[Work.STACKS] == 0:
+                if index < 0 and work[Cell.STACKS] == 0:
                     ask(work, p, block, _SP_STACK)
                     status = Status.UNKNOWN_HEAD
                     break
@@ -114,7 +114,7 @@ def scan(
                     rows[at, 7] = (rows[at - 1, 7] & _CPU_BITS) | _STACK_KIND << 32
                     rows[at, 8] = (rows[at - 1, 8] & 0xFF) | 1 << 8
                     at += 1
-            work[Work.UNKEPT] = 1
+            work[Cell.UNKEPT] = 1
             stats[Stat.STACK] += lines
             stats[Stat.LINES] += lines
             p = last
@@ -177,12 +177,12 @@ def scan(
                 break
             write_row(rows, at, out, values, comm, heads[head, Head.SITE], kind, present)
             at += 1
-            work[Work.UNKEPT] = 0
+            work[Cell.UNKEPT] = 0
             stats[Stat.FAULTS] += seen[1]
             stats[Stat.BAD_VALUES] += seen[3]
         heads[head, Head.COUNT] += 1
         count_event(out, stats, _ONE)
         p = end + 1
-    work[Work.POSITION] = p
-    work[Work.ROWS] = at
+    work[Cell.POSITION] = p
+    work[Cell.ROWS] = at
     return status

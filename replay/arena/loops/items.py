@@ -53,7 +53,7 @@ REGISTERS = 15
 MAX_LOG = 1024
 
 
-class Work(NamedTuple):
+class RunState(NamedTuple):
     """State of the run beside the trees.
 
     Attributes
@@ -89,12 +89,12 @@ class Work(NamedTuple):
     reg: NDArray[np.int64]
 
 
-def new_work(items: int, given: NDArray[np.int64], trees: int, *, known: bool) -> Work:
+def new_work(items: int, given: NDArray[np.int64], trees: int, *, known: bool) -> RunState:
     """State before the first item; `known`: the shape of the tree at the start is."""
     reg = np.zeros(REGISTERS, np.int64)
     reg[BUDGET] = 1_000_000 // (1 if known else min(10, trees)) + 2 * items
     reg[UNSURE] = not known
-    return Work(
+    return RunState(
         given,
         np.zeros(items, np.uint8),
         np.full(items, UNKNOWN, np.int64),

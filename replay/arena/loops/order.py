@@ -79,7 +79,7 @@ from replay.compiled import loop, part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.arena.loops.items import Work
+    from replay.arena.loops.items import RunState
     from replay.arena.loops.overlaps import Orders
 
 WINDOW = 192
@@ -97,7 +97,7 @@ CHANGES = 3
 
 
 @part
-def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
+def _ask(f: Forest, w: RunState, item: NDArray[np.int64]) -> tuple[int, bool, int]:
     """What the trees predict: the most frequent answer, whether all agree, their number."""
     n = 0
     first = np.int64(UNKNOWN)
@@ -122,7 +122,7 @@ def _ask(f: Forest, w: Work, item: NDArray[np.int64]) -> tuple[int, bool, int]:
 
 
 @part
-def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) -> bool:  # noqa: FBT001
+def _alloc(f: Forest, w: RunState, items: NDArray[np.int64], i: int, force: bool) -> bool:  # noqa: FBT001
     """Serve one allocation; False, and nothing done, if no tree explains its address."""
     item = items[i]
     best, agree, n = _ask(f, w, item)
@@ -160,7 +160,7 @@ def _alloc(f: Forest, w: Work, items: NDArray[np.int64], i: int, force: bool) ->
 
 
 @part
-def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
+def _give(f: Forest, w: RunState, items: NDArray[np.int64], i: int) -> None:
     """Give one area of a purge back."""
     item = items[i]
     if item[NEXT] == item[FIRST] and item[OWNER] != NIL:
@@ -175,7 +175,7 @@ def _give(f: Forest, w: Work, items: NDArray[np.int64], i: int) -> None:
 
 
 @part
-def _step(f: Forest, w: Work, items: NDArray[np.int64], i: int, whole: bool) -> bool:  # noqa: FBT001
+def _step(f: Forest, w: RunState, items: NDArray[np.int64], i: int, whole: bool) -> bool:  # noqa: FBT001
     """Apply an item, or one area of it; False if it cannot be applied here."""
     w.reg[TURN] += 1
     w.turn[i] = w.reg[TURN]
@@ -213,8 +213,8 @@ def _move(target: NDArray[np.int64], source: NDArray[np.int64], first: int, n: i
 
 @part
 def _undo(
-    f: Forest, saved: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
-    whole: bool,  # noqa: FBT001
+    f: Forest, saved: Forest, w: RunState, items: NDArray[np.int64], steps: NDArray[np.int64],
+    n: int, whole: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Go back to the checkpoint, `n` steps ago."""
     for k in range(n):
@@ -227,7 +227,7 @@ def _undo(
 
 @part
 def _redo(
-    f: Forest, w: Work, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
+    f: Forest, w: RunState, items: NDArray[np.int64], steps: NDArray[np.int64], n: int,
     whole: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Apply steps that were applied before in the same state."""
@@ -236,7 +236,7 @@ def _redo(
 
 
 @part
-def _next_option(w: Work, items: NDArray[np.int64], first: int, after: int) -> int:
+def _next_option(w: RunState, items: NDArray[np.int64], first: int, after: int) -> int:
     """Next item behind `after` that may come now: nothing unplaced ends before it begins."""
     end = min(items.shape[0], first + WINDOW)
     earliest = np.int64(1) << 62
@@ -265,7 +265,7 @@ def _repair(
     f: Forest,
     saved: Forest,
     room: Forest,
-    w: Work,
+    w: RunState,
     o: Orders,
     items: NDArray[np.int64],
     fail: int,
@@ -340,7 +340,7 @@ def _repair(
 
 
 @part
-def _merge_trees(f: Forest, w: Work) -> None:
+def _merge_trees(f: Forest, w: RunState) -> None:
     """Forget trees that contradicted the trace or that have come to equal another one."""
     for c in range(f.root.shape[0]):
         if f.alive[c]:
@@ -365,7 +365,7 @@ def _blocks(f: Forest) -> int:
 
 
 @part
-def _refill(f: Forest, w: Work) -> None:
+def _refill(f: Forest, w: RunState) -> None:
     """Put variants of the trees that are left in the place of those that contradicted the trace.
 
     That keeps the answers of the trees as different as the true tree may be from each of them,
@@ -401,7 +401,7 @@ def run(
     f: Forest,
     saved: Forest,
     room: Forest,
-    w: Work,
+    w: RunState,
     o: Orders,
     items: NDArray[np.int64],
     start: int,

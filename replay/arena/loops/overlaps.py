@@ -48,7 +48,7 @@ from replay.compiled import part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.arena.loops.items import Work
+    from replay.arena.loops.items import RunState
 
 WIDTH = 48
 """Orders that are followed at once, at most."""
@@ -204,7 +204,7 @@ def _explains(f: Forest, tree: int, item: NDArray[np.int64]) -> bool:
 
 @part
 def _serve(
-    f: Forest, w: Work, o: Orders, items: NDArray[np.int64], s: int, j: int,
+    f: Forest, w: RunState, o: Orders, items: NDArray[np.int64], s: int, j: int,
     whole: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """One step of an item in a state."""
@@ -239,7 +239,7 @@ def _equal(f: Forest, o: Orders, s: int, t: int, front: int, m: int) -> bool:
 
 @part
 def _join(
-    f: Forest, w: Work, o: Orders, s: int, front: int, m: int, width: int
+    f: Forest, w: RunState, o: Orders, s: int, front: int, m: int, width: int
 ) -> None:  # fmt: skip
     """Put a state among those of the next level, unless it is there or too far off."""
     n = o.reg[NEXT_STATES]
@@ -264,7 +264,7 @@ def _join(
 
 @part
 def _fork(
-    f: Forest, w: Work, o: Orders, items: NDArray[np.int64], s: int, front: int, m: int,
+    f: Forest, w: RunState, o: Orders, items: NDArray[np.int64], s: int, front: int, m: int,
     width: int, whole: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """All that may come next in a state."""
@@ -317,7 +317,7 @@ def _begin(saved: Forest, room: Forest, o: Orders, m: int) -> None:
 
 
 @part
-def _keep(f: Forest, w: Work, room: Forest, s: int) -> None:
+def _keep(f: Forest, w: RunState, room: Forest, s: int) -> None:
     """Put a tree that another order led to beside those that there are."""
     place = NIL
     for c in range(f.root.shape[0]):
@@ -336,7 +336,7 @@ def _keep(f: Forest, w: Work, room: Forest, s: int) -> None:
 
 @part
 def explore(
-    f: Forest, saved: Forest, room: Forest, w: Work, o: Orders, items: NDArray[np.int64],
+    f: Forest, saved: Forest, room: Forest, w: RunState, o: Orders, items: NDArray[np.int64],
     log: NDArray[np.int64], n: int, whole: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Add to the trees those that other orders of the last steps lead to.

@@ -27,10 +27,10 @@ from replay.machine.model import (
     TOP,
     Arch,
     Layout,
+    LayoutZone,
     MiB,
     Ranges,
     Region,
-    Zone,
     align_down,
     align_up,
 )
@@ -86,7 +86,7 @@ DEFAULT_CONFIG: Final = frozenset(
 """Debian's armmp and armmp-lpae kernels."""
 
 
-class Border(NamedTuple):
+class LowmemBounds(NamedTuple):
     """Result of adjust_lowmem_bounds, in physical addresses."""
 
     lowmem_limit: int
@@ -108,7 +108,7 @@ def vmalloc_limit(machine: Machine, phys_offset: int) -> int:
     return VMALLOC_END - size - page_offset + phys_offset
 
 
-def border(ram: Ranges, limit: int) -> Border:
+def border(ram: Ranges, limit: int) -> LowmemBounds:
     """Where lowmem ends. arch/arm/mm/mmu.c: adjust_lowmem_bounds.
 
     Parameters
@@ -135,7 +135,7 @@ def border(ram: Ranges, limit: int) -> Border:
             memblock = start
         elif not memblock and end % PMD_SIZE:
             memblock = lowmem
-    return Border(lowmem, align_down(memblock or lowmem, PMD_SIZE))
+    return LowmemBounds(lowmem, align_down(memblock or lowmem, PMD_SIZE))
 
 
 def reuses_pool(config: frozenset[str]) -> bool:
@@ -220,7 +220,7 @@ def layout(machine: Machine) -> Layout:
 
 def _zones(
     machine: Machine, low: tuple[int, int], high: tuple[int, int], *, dma: bool
-) -> tuple[Zone, ...]:
+) -> tuple[LayoutZone, ...]:
     """Zones: where there is a DMA zone it holds lowmem up to the board's limit.
 
     arch/arm/mm/init.c: setup_dma_zone, zone_sizes_init; the last frame below the limit is left
@@ -230,7 +230,11 @@ def _zones(
     if dma:
         limit = low[1] if machine.dma_zone is None else low[0] + machine.dma_zone // PAGE - 1
         border = min(low[1], limit)
-    return Zone("DMA", low[0], border), Zone("Normal", border, low[1]), Zone("HighMem", *high)
+    return (
+        LayoutZone("DMA", low[0], border),
+        LayoutZone("Normal", border, low[1]),
+        LayoutZone("HighMem", *high),
+    )
 
 
 def _kept_ram(machine: Machine) -> tuple[Ranges, int, list[str]]:

@@ -22,10 +22,10 @@ from replay.machine.model import (
     TOP,
     GiB,
     Layout,
+    LayoutZone,
     MiB,
     Ranges,
     Region,
-    Zone,
     clip,
     lazy_max_pages,
     mem_map_bytes,
@@ -102,7 +102,7 @@ class AddressMap(NamedTuple):
     pkmap_slots: int
     kmap_top: int
     fixmap: tuple[int, int]
-    zones: tuple[Zone, ...]
+    zones: tuple[LayoutZone, ...]
     regions: tuple[Region, ...] = ()
     modules: tuple[int, int] | None = None
     fixaddr_top: int | None = None
@@ -195,7 +195,7 @@ def finish(
     )
 
 
-def _zones(space: AddressMap, page: int) -> tuple[Zone, ...]:
+def _zones(space: AddressMap, page: int) -> tuple[LayoutZone, ...]:
     """Zones that are not empty, with the RAM in them."""
     return tuple(
         zone._replace(present=ram_between(space.ram, zone.start_pfn, zone.end_pfn, page) // page)
@@ -319,9 +319,9 @@ def usable_ram(
 
 def plain_zones(
     low: tuple[int, int], high: tuple[int, int], name: str = "Normal"
-) -> tuple[Zone, ...]:
+) -> tuple[LayoutZone, ...]:
     """All of lowmem as one zone, then highmem."""
-    return Zone(name, *low), Zone("HighMem", *high)
+    return LayoutZone(name, *low), LayoutZone("HighMem", *high)
 
 
 def frames(ram: Ranges, page: int = PAGE) -> tuple[int, int]:

@@ -28,10 +28,10 @@ from replay.machine.model import (
     Arch,
     GiB,
     Layout,
+    LayoutZone,
     MiB,
     Ranges,
     Region,
-    Zone,
     align_down,
     align_up,
 )
@@ -135,7 +135,7 @@ def cpu_entry_pages(config: frozenset[str]) -> int:
     return 5 + tss + debug_store
 
 
-class Border(NamedTuple):
+class LowPfnRange(NamedTuple):
     """Result of find_low_pfn_range."""
 
     low_pfn: int
@@ -144,7 +144,7 @@ class Border(NamedTuple):
     notes: tuple[str, ...]
 
 
-def border(max_pfn: int, maxmem_pfn: int, highmem: int | None, *, enabled: bool) -> Border:
+def border(max_pfn: int, maxmem_pfn: int, highmem: int | None, *, enabled: bool) -> LowPfnRange:
     """Where lowmem ends. arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init.
 
     Parameters
@@ -189,7 +189,7 @@ def border(max_pfn: int, maxmem_pfn: int, highmem: int | None, *, enabled: bool)
             max_pfn = maxmem_pfn + high
         elif high + maxmem_pfn > max_pfn:
             notes.append("highmem= is larger than the RAM above lowmem and is ignored")
-    return Border(low, low if max_pfn > low else max_pfn, max_pfn, tuple(notes))
+    return LowPfnRange(low, low if max_pfn > low else max_pfn, max_pfn, tuple(notes))
 
 
 def layout(machine: Machine) -> Layout:
@@ -307,12 +307,12 @@ def config_of(machine: Machine) -> frozenset[str]:
     return machine.config or DEFAULT_CONFIG
 
 
-def _zones(first_pfn: int, limits: Border, *, dma: bool) -> tuple[Zone, ...]:
+def _zones(first_pfn: int, limits: LowPfnRange, *, dma: bool) -> tuple[LayoutZone, ...]:
     split = min(DMA_END_PFN, limits.low_pfn) if dma else first_pfn
     return (
-        Zone("DMA", first_pfn, split),
-        Zone("Normal", max(first_pfn, split), limits.low_pfn),
-        Zone("HighMem", limits.low_pfn, limits.max_pfn),
+        LayoutZone("DMA", first_pfn, split),
+        LayoutZone("Normal", max(first_pfn, split), limits.low_pfn),
+        LayoutZone("HighMem", limits.low_pfn, limits.max_pfn),
     )
 
 

@@ -21,7 +21,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
-from replay.machine.model import Arch, GiB, KiB, Layout, MiB, Ranges, Region, Zone, align_down
+from replay.machine.model import Arch, GiB, KiB, Layout, LayoutZone, MiB, Ranges, Region, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -98,12 +98,16 @@ def _border(
 
 def _zones(
     low: tuple[int, int], high: tuple[int, int], page: int, config: frozenset[str]
-) -> tuple[Zone, ...]:
+) -> tuple[LayoutZone, ...]:
     """Zones: with CONFIG_ZONE_DMA the first 16 MiB are for ISA's DMA (none of them on SGI IP22)."""
     border = low[0]
     if "ZONE_DMA" in config and not config & NO_ISA:
         border = min(low[1], DMA_END // page)
-    zones = Zone("DMA", low[0], border), Zone("Normal", border, low[1]), Zone("HighMem", *high)
+    zones = (
+        LayoutZone("DMA", low[0], border),
+        LayoutZone("Normal", border, low[1]),
+        LayoutZone("HighMem", *high),
+    )
     return zones if border > low[0] else zones[1:]
 
 

@@ -21,9 +21,9 @@ from replay.machine.model import (
     Arch,
     GiB,
     Layout,
+    LayoutZone,
     MiB,
     Region,
-    Zone,
     align_down,
 )
 from replay.machine.tlb import full_flush_of
@@ -110,13 +110,13 @@ def fix_kmap_begin(config: frozenset[str]) -> int:
     return index + 128 * ("X86_IO_APIC" in config)
 
 
-def _zones(first: int, end: int, *, dma: bool) -> tuple[Zone, ...]:
+def _zones(first: int, end: int, *, dma: bool) -> tuple[LayoutZone, ...]:
     low = min(DMA_END, end) if dma else first
     middle = min(TOP // PAGE, end)
     return (
-        Zone("DMA", first, low),
-        Zone("DMA32", max(first, low), middle),
-        Zone("Normal", max(middle, first), end),
+        LayoutZone("DMA", first, low),
+        LayoutZone("DMA32", max(first, low), middle),
+        LayoutZone("Normal", max(middle, first), end),
     )
 
 
