@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
@@ -92,6 +93,7 @@ def outcome_from(
     caveats = common_caveats(
         figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
     )
+    ended = lost_end(values, machine, layout)
     outcome = Outcome(
         machine=machine,
         layout=layout,
@@ -103,7 +105,7 @@ def outcome_from(
         tlb=tlb,
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
-        caveats=(*figures.remarks, *caveats),
+        caveats=(*figures.remarks, *([LOST_END] if ended else []), *caveats),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
 

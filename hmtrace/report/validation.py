@@ -201,6 +201,9 @@ def _notes(one: Checked) -> Iterator[RenderableType]:
         for c in one.layout
         if not c.ok
     ]
+    arena = one.entry.get("arena") if one.entry is not None else None
+    caveats = arena.get("caveats", ()) if arena else ()
+    lines += [Text(f"arena: {clean(caveat, 300)}", style="yellow") for caveat in caveats]
     if one.entry is not None and one.entry.get("first_divergence"):
         divergence = one.entry["first_divergence"]
         lines.append(Text(divergence_in_words(divergence)))

@@ -45,6 +45,9 @@ class ArenaCalls:
         `row`, `seq`, `lo`, `hi`, `at`, `detach`, `start`, `end`, `seen_start`, `seen_end`
         (0: no flush; -1: not traced), `parent`, `purged` (areas given back, as the tracepoint
         tells; -1 unknown), `gave` (it returned that it gave some back).
+    away
+        `purge` (row of `purges`), `lo`, `hi`: the task of a purge is on no CPU, and gives nothing
+        back. Empty where switches are not traced.
     flushes
         `row`, `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
     unusable
@@ -59,6 +62,7 @@ class ArenaCalls:
     allocs: pl.DataFrame
     frees: pl.DataFrame
     purges: pl.DataFrame
+    away: pl.DataFrame
     flushes: pl.DataFrame
     unusable: int
     derived: bool
@@ -105,10 +109,13 @@ def arena_calls(
     if by_pointer:
         told = pl.when(pl.col("op") != "area_purge")
         arena = arena.with_columns(told.then(n).alias(n) for n in ("start", "end", "pages"))
+    switches = _switches(table)
+    purges = _purges(arena, _own_points(table), switches, layout, flushes_traced=flushes_traced)
     return ArenaCalls(
         allocs=allocs,
         frees=frees,
-        purges=_purges(arena, layout, flushes_traced=flushes_traced),
+        purges=purges.drop("pid"),
+        away=_away(purges, switches),
         flushes=flushes[:0] if purges_traced else flushes,
         unusable=all_allocs.height - allocs.height + all_frees.height - frees.height,
         derived=derived,
@@ -134,7 +141,6 @@ def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> 
     """Rows that take, give back, purge or flush, each with what its task does next."""
     tasks = own_events(table.lazy()).select(
         "row",
-        bound=pl.col("seq").shift(-1).over("pid"),
         next_op=pl.col("op").cast(pl.String).shift(-1).over("pid"),
         next_seq=pl.col("seq").shift(-1).over("pid"),
         next_start=pl.col("start").shift(-1).over("pid"),
@@ -145,14 +151,13 @@ def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> 
         wanted += ["vmap", "vmalloc"]
     if "area_free" not in ops:
         wanted += ["vfree", "vunmap"]
-    return (
+    rows = (
         table.lazy()
         .filter(pl.col("op").is_in(wanted))
         .join(tasks, on="row", how="left", maintain_order="left")
         .with_columns(
             (pl.col("seq").cast(pl.Int64) * 2).alias("position"),
             (pl.col("end_seq").cast(pl.Int64) * 2).alias("end_position"),
-            (pl.col("bound").cast(pl.Int64) * 2 - 1).alias("bound"),
             (pl.col("next_seq").cast(pl.Int64) * 2).alias("next_seq"),
             *(
                 pl.col(name).cast(pl.Int64, strict=False)  # beyond it: no address, no count
@@ -161,6 +166,57 @@ def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> 
             ),
         )
         .collect()
+    )  # fmt: skip
+    return rows.with_columns(bound=_first_after(rows, "position", _own_points(table)) - 1)
+
+
+def _own_points(table: pl.DataFrame) -> pl.DataFrame:
+    """Positions (`at`) at which each task (`pid`) was traced to enter or to leave a call."""
+    own = own_events(table.lazy())
+    points = [own.select("pid", at=pl.col(name).cast(pl.Int64) * 2) for name in ("seq", "end_seq")]
+    return pl.concat(points).drop_nulls().sort("at").collect()
+
+
+def _first_after(rows: pl.DataFrame, after: str, points: pl.DataFrame) -> pl.Series:
+    """The first of `points` of each row's task behind one of its positions; null: there is none."""
+    keys = rows.select(pl.col("pid").cast(pl.Int32), at=pl.col(after)).with_row_index("number")
+    return (
+        keys.sort("at", maintain_order=True)
+        .join_asof(
+            points.select("pid", "at", found="at"),
+            on="at", by="pid", strategy="forward", allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .sort("number")
+        .get_column("found")
+    )  # fmt: skip
+
+
+def _switches(table: pl.DataFrame) -> pl.DataFrame:
+    """Positions (`at`) at which tasks (`pid`) left a CPU, for what sleep, or came to one."""
+    if not {"next_pid", "blocked"} <= set(table.columns):
+        table = table[:0].with_columns(
+            next_pid=pl.lit(None, pl.Int32), blocked=pl.lit(None, pl.Boolean)
+        )
+    rows = table.filter(pl.col("op") == "switch").with_columns(at=pl.col("seq").cast(pl.Int64) * 2)
+    out = rows.select("pid", "at", leaves=pl.lit(value=True), sleeps=pl.col("blocked"))
+    to = rows.select(
+        pid="next_pid", at="at", leaves=pl.lit(value=False), sleeps=pl.lit(value=False)
+    )
+    return pl.concat([out, to]).drop_nulls("pid").sort("at", maintain_order=True)
+
+
+def _away(purges: pl.DataFrame, switches: pl.DataFrame) -> pl.DataFrame:
+    """When the tasks of purges were on no CPU while the purges lasted."""
+    spans = switches.with_columns(back=pl.col("at").shift(-1).over("pid")).filter("leaves")
+    long = purges.with_row_index("purge").filter(pl.col("hi") > pl.col("lo"))
+    until = pl.col("back").fill_null(NEVER)
+    return (
+        long.select(pl.col("pid").cast(pl.Int32), "purge", first="lo", last="hi")
+        .join(spans, on="pid")
+        .filter((pl.col("at") <= pl.col("last")) & (until >= pl.col("first")))
+        .select(pl.col("purge").cast(pl.Int64), lo="at", hi=until)
+        .sort("purge", "lo")
     )  # fmt: skip
 
 
@@ -262,11 +318,21 @@ def _is_pool(start: str, end: str, layout: Layout) -> pl.Expr:
     return whole.fill_null(value=False)
 
 
-def _purges(arena: pl.DataFrame, layout: Layout, *, flushes_traced: bool) -> pl.DataFrame:
+def _purges(
+    arena: pl.DataFrame,
+    own: pl.DataFrame,
+    switches: pl.DataFrame,
+    layout: Layout,
+    *,
+    flushes_traced: bool,
+) -> pl.DataFrame:
     """Purges with what they flushed.
 
     The flush belongs to the purge that it was called from; where purges have no return probe, a
-    flush that is the task's next event does.
+    flush that is the task's next event does. Areas go back one after another from the flush on,
+    until the return; without a return probe (mm/vmalloc.c: __purge_vmap_area_lazy takes
+    vmap_purge_lock, and never sleeps behind its flush) until the task does something else, or goes
+    to sleep, or another purge begins.
     """
     rows = arena.filter(pl.col("op") == "area_purge")
     inner = (
@@ -304,12 +370,22 @@ def _purges(arena: pl.DataFrame, layout: Layout, *, flushes_traced: bool) -> pl.
     none = (pl.lit(flushes_traced) | (pl.col("pages") == 0) | told).fill_null(value=False)
     silent = pl.when(none).then(0).otherwise(-1)
     detach = pl.coalesce("flush", "position")
+    rows = rows.with_columns(detach=detach)
+    rows = rows.with_columns(
+        next_purge=pl.col("position").shift(-1),
+        own=_first_after(rows, "detach", own),
+        asleep=_first_after(rows, "detach", switches.filter("sleeps").select("pid", "at")),
+    )
+    # Where only the tracepoint shows it, it stands at the end.
+    over = pl.min_horizontal("next_purge", "own", "asleep").fill_null(NEVER + 1) - 1
+    hi = pl.when(told).then("detach").otherwise(pl.coalesce(pl.col("end_position") - 1, over))
     return rows.select(
         "row",
         "seq",
-        lo=detach,
-        hi=pl.coalesce(pl.col("end_position") - 1, "bound", pl.lit(NEVER)),
-        at=pl.coalesce(pl.col("end_position") - 1, detach),
+        "pid",
+        lo=pl.when(told).then("entry").otherwise("detach"),
+        hi=pl.max_horizontal(hi, "detach"),
+        at=pl.max_horizontal(hi, "detach"),
         entry="entry",
         detach=detach,
         start=pl.col("start").fill_null(_TOP - 1),

@@ -38,7 +38,6 @@ def ordering_items(
         Item of each allocation, then of each purge, then of each flush; -1: it is none.
     """
     from replay.arena.loops import items as kernel
-    from replay.arena.loops.freetree import NIL
 
     allocs = calls.allocs.select("lo", "hi", "size", "align", "vstart", "vend", "seen", "at")
     a = allocs.to_numpy().astype(np.int64).reshape(-1, 8)
@@ -53,19 +52,16 @@ def ordering_items(
     items[n:, kernel.NEXT] = items[n:, kernel.FIRST]
     # An allocation that purged succeeds, if at all, after that purge.
     own = owner >= 0
-    np.maximum.at(items[:, kernel.LO], owner[own], gives[own, 1])
+    np.maximum.at(items[:, kernel.LO], owner[own], gives[own, 1] + 1)
     items[:n, kernel.HI] = np.maximum(items[:n, kernel.HI], items[:n, kernel.LO])
     at = np.maximum(np.concatenate([a[:, 7], gives[:, 2]]), items[:, kernel.LO])
     useful = np.ones(n + m, bool)
-    useful[n:] = (items[n:, kernel.FIRST] < items[n:, kernel.LAST]) | own
+    useful[n:] = items[n:, kernel.FIRST] < items[n:, kernel.LAST]
     by = np.argsort(at, kind="stable")
     by = by[useful[by]]
     place = np.full(n + m, -1, np.int64)
     place[by] = np.arange(by.size)
     items = np.ascontiguousarray(items[by])
-    is_give = items[:, kernel.KIND] == kernel.GIVE
-    owners = np.concatenate([np.full(n, -1, np.int64), owner])[by]
-    items[is_give, kernel.OWNER] = np.where(owners[is_give] >= 0, place[owners[is_give]], NIL)
     items[:, kernel.GROUP] = _groups(items[:, kernel.LO], items[:, kernel.HI])
     return items, place
 

@@ -48,6 +48,8 @@ class LazyReplay:
         How many of `of_purge` are purges.
     lazy
         Filled.
+    whole
+        Whether a purge gives all its areas back under one lock.
     """
 
     stream: NDArray[np.int64]
@@ -55,6 +57,7 @@ class LazyReplay:
     of_free: NDArray[np.int64]
     purges: int
     lazy: Lazy
+    whole: bool
 
     def hulls(self, gave: NDArray[np.bool_]) -> tuple[int, int, int]:
         """Purges that flushed a hull: observed, predicted, and equal.
@@ -238,4 +241,4 @@ def replay_lazy(
 
     lazy = kernel.new_lazy(stream.shape[0], initial)
     kernel.run(lazy, stream, LISTS[lazy_list], limit)
-    return LazyReplay(stream, of_purge, of_free, purges, lazy)
+    return LazyReplay(stream, of_purge, of_free, purges, lazy, whole=lazy_list == "descending")

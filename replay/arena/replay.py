@@ -24,7 +24,8 @@ from replay.arena.result import (
     ArenaReplay,
     Tally,
 )
-from replay.arena.state import TREES, forest_of, initial_state, rule_of
+from replay.arena.ruling import rule_on
+from replay.arena.state import LOST_END, TREES, forest_of, initial_state, lost_end, rule_of
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ if TYPE_CHECKING:
     from replay.arena.blocks import BlockReplay
     from replay.arena.calls import ArenaCalls
     from replay.arena.lazy import LazyReplay
+    from replay.arena.loops.freetree import Rule
     from replay.arena.state import ArenaState
     from replay.machine.generations import Generation
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
 
-TRUST_AFTER: Final = 12
-"""Half the right answers after which trees are believed again that contradicted the trace once;
-doubled with every further time."""
+TRUST_AFTER: Final = 8
+"""Right answers after a wrong one for which trees of unknown shape are believed again; as many more
+for every further wrong one."""
 _MAX_NODES: Final = 1 << 22
 _MAX_ROOM: Final = 1 << 20
 
@@ -76,7 +78,8 @@ def replay_arena(
     values = values or Snapshot()
     generation = GENERATIONS[machine.generation]
     calls = arena_calls(events, layout, values, by_pointer=generation.purge_by_pointer)
-    state = initial_state(calls, values, generation.lazy_list)
+    tail = lost_end(values, machine, layout)
+    state = initial_state(calls, values, generation.lazy_list, tail)
     if not generation.free_tree:
         text = f"{state.text}; the arena's search before 5.2 is not modelled"
         state = replace(state, known=False, text=text)
@@ -94,6 +97,7 @@ def _play(
     from replay.arena.loops.lazy import HOLD
 
     stream, of_purge, of_free = lazy_stream(calls)
+    rule = rule_of(generation, layout)
     purges, limit = calls.purges.height, layout.lazy_max_pages * layout.page_size
 
     def follow(stream: NDArray[np.int64]) -> LazyReplay:
@@ -102,8 +106,8 @@ def _play(
         )
 
     def play(stream: NDArray[np.int64]) -> _Run:
-        run = _Run(calls, state, follow(stream))
-        run.play(generation, layout)
+        run = _Run(calls, state, follow(stream), rule)
+        run.play()
         return run
 
     best = find_late(play, hold_for_hulls(follow, stream))
@@ -149,36 +153,34 @@ def served_order(
 class _Run:
     """A run of the ordering loop over its items, and what came of them."""
 
-    def __init__(self, calls: ArenaCalls, state: ArenaState, lazy: LazyReplay) -> None:
-        self.calls, self.state, self.lazy = calls, state, lazy
+    def __init__(self, calls: ArenaCalls, state: ArenaState, lazy: LazyReplay, rule: Rule) -> None:
+        self.calls, self.state, self.lazy, self.rule = calls, state, lazy, rule
         self.items, self.place = ordering_items(calls, lazy)
         self.allocs = calls.allocs.height
 
-    def play(self, generation: Generation, layout: Layout) -> None:
+    def play(self) -> None:
         """Run the ordering loop over all items."""
         from collectors.errors import HmtraceError
         from replay.arena.loops import freetree as tree
         from replay.arena.loops import items as kernel
         from replay.arena.loops import order, overlaps
 
-        rule = rule_of(generation, layout)
-        whole = generation.lazy_list == "descending"
+        rule, whole = self.rule, self.lazy.whole
         aligned = self.items[self.items[:, kernel.KIND] == kernel.ALLOC, kernel.ALIGN]
         needs_shape = rule.shape_decides(int(aligned.max(initial=1)))
         forest = forest_of(self.state, rule, trees=TREES if needs_shape else 1)
         self.shapes = int(forest.alive.sum())
         trees, known = len(forest.root), self.state.shape is not None
-        work = kernel.new_work(len(self.items), self.lazy.lazy.given, trees, known=known)
+        work = kernel.new_work(
+            self.items, self.lazy.lazy.given, trees, known=known, supposes=self.state.known
+        )
         orders = overlaps.new_orders()
         at = 0
         while True:
-            saved = forest._replace(
-                node=np.zeros_like(forest.node), root=forest.root.copy(),
-                alive=forest.alive.copy(), reg=forest.reg.copy(),
-            )  # fmt: skip
+            saved, spare = tree.like(forest), tree.like(forest)
             blocks = 1 + int(forest.reg[tree.HIGH]) // max(1, int(forest.alive.sum()))
             room = overlaps.room_for(forest, blocks, _MAX_ROOM)
-            at = order.run(forest, saved, room, work, orders, self.items, at, whole)
+            at = order.run(forest, saved, spare, room, work, orders, self.items, at, whole)
             if at == len(self.items):
                 break
             if len(forest.node) > _MAX_NODES:
@@ -248,8 +250,12 @@ class _Run:
         at = self.place[: self.allocs]
         seen = calls.allocs.get_column("seen").to_numpy()
         predicted, status = work.predicted[at], work.status[at]
+        ruled = rule_on(calls, state, self.lazy, self.items, at, work.turn, self.rule)
+        shaped, known = status & arena_items.SHAPED > 0, state.shape is not None
+        predicted = np.where(ruled.sure & ~shaped, ruled.answer, predicted)
         right = predicted == seen
-        sure = _trusted(status, self.items, at, known=state.shape is not None) & state.known
+        sure = _trusted(status, work.trees[at], self.items, at, known=known)
+        sure &= ruled.sure & state.known
         if not calls.purges_traced and calls.frees.height:
             sure[:] = False  # what became free again is not told
         if calls.derived:
@@ -258,15 +264,13 @@ class _Run:
             first_loss = 2 * min(losses)
             sure &= calls.allocs.get_column("lo").to_numpy() < first_loss
         verdict = np.where(sure, np.where(right, CERTAIN, WRONG), AMBIGUOUS).astype(np.uint8)
-        excused = state.excused & ~right
+        excused = state.excused & ~right | ruled.learnt & state.known
         verdict[excused] = INITIAL
         verdict[seen == UNSEEN] = NOT_SEEN
         compared = seen != UNSEEN
         failed = compared & (seen == FAILED)
         foretold = compared & (predicted == FAILED)
-        gives = work.status[self.place[self.allocs :][self.place[self.allocs :] >= 0]]
-        overflows = gives & arena_items.OVERFLOW > 0
-        matched = overflows & (gives & arena_items.RIGHT > 0)
+        overflows, matched = int(ruled.purged.sum()), int(ruled.foretold.sum())
         ordered = status & arena_items.ORDERED > 0
         return ArenaReplay(
             row=calls.allocs.get_column("row").to_numpy().astype(np.int64),
@@ -279,7 +283,7 @@ class _Run:
             align=calls.allocs.get_column("align").to_numpy(),
             ambiguous_right=int((right & (verdict == AMBIGUOUS)).sum()),
             failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
-            overflows=Tally(int(overflows.sum()), int(matched.sum()), int(matched.sum())),
+            overflows=Tally(overflows, matched, matched),
             purges=Tally(*self.lazy.hulls(self.calls.purges.get_column("gave").to_numpy())),
             blocks=blocks,
             ordering=int(ordered.sum()) + held + int(lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
@@ -294,30 +298,51 @@ class _Run:
             contradictions=int(self.forest.reg[tree.CONTRADICTIONS]),
             unusable=calls.unusable,
             text=state.text,
+            caveats=_caveats(state, lacks=bool((ruled.learnt & (verdict == INITIAL)).any())),
         )
 
 
+def _caveats(state: ArenaState, *, lacks: bool) -> tuple[str, ...]:
+    """Why less is certain than the trace would allow."""
+    caveats = [LOST_END] if state.tail and state.known else []
+    if lacks:
+        caveats.append(
+            "an address above the lowest place that fits shows that /proc/vmallocinfo lacks areas: "
+            "from there on only what the trace itself gave back counts as free"
+        )
+    return tuple(caveats)
+
+
 def _trusted(
-    status: NDArray[np.uint8], items: NDArray[np.int64], at: NDArray[np.int64], *, known: bool
+    status: NDArray[np.uint8],
+    trees: NDArray[np.int32],
+    items: NDArray[np.int64],
+    at: NDArray[np.int64],
+    *,
+    known: bool,
 ) -> NDArray[np.bool_]:
     """Predictions that the state at their time makes certain.
 
-    One possible answer is certain. Where the shape of the tree decides, all trees must agree, and
-    once an answer contradicted every one of them, so many right ones must have followed that the
-    trees can be believed again.
+    One possible answer is certain. Where the shape of the tree decides, all trees must agree, no
+    order of overlapping calls that may have led to another tree may have been left out, and since
+    the trees were last wrong, so many answers must have been right that they can be believed again.
     """
     from replay.arena.loops import items as arena_items
 
     shaped = status & arena_items.SHAPED > 0
-    sure = ~shaped | (status & arena_items.AGREED > 0)
+    left = (status & arena_items.LEFT > 0) & (known | (trees == 1))
+    sure = ~shaped | (status & arena_items.AGREED > 0) & ~left
     by = np.argsort(at, kind="stable")
     matters = by[shaped[by] & (items[at[by], arena_items.SEEN] != UNSEEN)]
-    missed = status[matters] & arena_items.DIVERGED > 0
+    if known:
+        missed = status[matters] & arena_items.DIVERGED > 0
+    else:
+        missed = status[matters] & arena_items.RIGHT == 0
     number = np.arange(matters.size)
     last = np.maximum.accumulate(np.where(missed, number, -1))
     before = np.concatenate([[-1], last[:-1]]) if last.size else last
     times = np.concatenate([[0], np.cumsum(missed)[:-1]]) if last.size else last
-    wait = np.inf if known else TRUST_AFTER * 2.0 ** np.minimum(times, 60)
+    wait = np.inf if known else TRUST_AFTER * times
     doubted = (before >= 0) & (number - before <= wait)
     sure[matters[doubted]] = False
     return sure

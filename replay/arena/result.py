@@ -80,6 +80,8 @@ class ArenaReplay:
         Allocations and frees of which the trace does not tell enough.
     text
         In words: what the state at the start rests on, what is not known.
+    caveats
+        Why less is certain than the trace would allow.
     nr_lazy, purged
         Counters of the vmalloc tracepoints (from 6.2 on) that the model has too.
     """
@@ -109,6 +111,7 @@ class ArenaReplay:
     contradictions: int
     unusable: int
     text: str
+    caveats: tuple[str, ...] = ()
     nr_lazy: LazyCount = field(default_factory=LazyCount)
     purged: LazyCount = field(default_factory=LazyCount)
 
@@ -185,4 +188,5 @@ class ArenaReplay:
             "lazy": vars(self.nr_lazy),
             "purged": vars(self.purged),
             "state": self.text,
+            "caveats": list(self.caveats),
         }  # fmt: skip

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from replay.arena.loops.freetree import Forest, Rule
     from replay.machine.generations import Generation
     from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 SPACE: Final = (1, 0xFFFF_FFFF)
 """Addresses that the free tree covers at boot: vmap_init_free_space()."""
@@ -56,6 +57,8 @@ class ArenaState:
     added, removed
         Areas that later frees showed to be in use at the start though the snapshot has them
         not; areas of the snapshot that allocations showed to be gone.
+    tail
+        Where the end of the snapshot is missing: end of the last area in use that it lists; else 0.
     text
         In words, for reports.
     """
@@ -68,10 +71,35 @@ class ArenaState:
     excused: NDArray[np.bool_]
     added: int
     removed: int
+    tail: int
     text: str
 
 
-def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str) -> ArenaState:
+LOST_END: Final = (
+    "the end of /proc/vmallocinfo is missing (the last area in use is no percpu chunk at the end "
+    "of the arena): areas there, and those lazily freed, are not known"
+)
+"""What a report says where :func:`lost_end` tells of it."""
+
+
+def lost_end(values: Snapshot, machine: Machine, layout: Layout) -> int:
+    """End of the last area in use that a snapshot lists, where its own end is missing; else 0.
+
+    fs/seq_file.c gives pieces of at most a page and goes on by number, so an area that is freed
+    between two pieces hides another one; the lines of lazily freed areas come with the last
+    record (mm/vmalloc.c: s_show) and vanish with it. On SMP the last area in use is the first
+    percpu chunk, which lies at the end of the arena (pcpu_get_vm_areas).
+    """
+    used = [a.end for a in values.areas[:MAX_AREAS] if a.kind != "unpurged"]
+    smp = "SMP" in machine.config or machine.cpus > 1
+    if values.arena_state is not None or not used or not smp:
+        return 0
+    return 0 if max(used) >= layout.vmalloc_end else max(used)
+
+
+def initial_state(
+    calls: ArenaCalls, values: Snapshot, lazy_list: str, tail: int = 0
+) -> ArenaState:
     """Find the state before the first event.
 
     Parameters
@@ -84,6 +112,8 @@ def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str) -> ArenaS
     lazy_list
         ``Generation.lazy_list``: the order of ``unpurged`` areas in /proc/vmallocinfo, which is
         that of the list.
+    tail
+        Of :func:`lost_end`.
 
     Returns
     -------
@@ -119,7 +149,7 @@ def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str) -> ArenaS
         text = f"areas and tree of {source}"
     else:
         text = f"areas of {source}, shape of the free tree unknown"
-    return ArenaState(busy, lazy, free, shape, known, excused, len(more), removed, text)
+    return ArenaState(busy, lazy, free, shape, known, excused, len(more), removed, tail, text)
 
 
 def _array(pairs: list[tuple[int, int]]) -> NDArray[np.int64]:

@@ -74,7 +74,6 @@ class Case:
         self.items[2:, k.KIND] = k.GIVE
         self.items[2:, k.FIRST] = self.items[2:, k.NEXT] = 0, 2
         self.items[2:, k.LAST] = 2, 4
-        self.items[2:, k.OWNER] = tree.NIL
         self.items = self.items[np.argsort(self.items[:, k.HI], kind="stable")]
         self._observe(rng)
 
@@ -144,7 +143,7 @@ class Case:
         self.items[:, k.NEXT] = np.where(
             self.items[:, k.KIND] == k.GIVE, self.items[:, k.LAST], self.items[:, k.NEXT]
         )
-        w = k.new_work(4, self.given, SLOTS, known=True)
+        w = k.new_work(self.items, self.given, SLOTS, known=True)
         room = overlaps.room_for(self.start, 20, 1 << 20)
         overlaps.explore(
             f, self.start, room, w, overlaps.new_orders(), self.items, np.array(log, np.int64),
@@ -179,11 +178,11 @@ def run(case: Case, more: list[list[int]]) -> tuple[k.RunState, tree.Forest]:
     late[:, [k.SIZE, k.ALIGN, k.SEEN]] = np.array(more, np.int64).reshape(-1, 3)
     items = np.concatenate([case.items, late])
     f = copied(case.start)
-    w = k.new_work(len(items), case.given, SLOTS, known=True)
+    w = k.new_work(items, case.given, SLOTS, known=True)
     room = overlaps.room_for(f, 20, 1 << 20)
     big = tree.grown(f, 1 << 16)
     done = order.run(
-        big, copied(big), room, w, overlaps.new_orders(), items, 0, False,  # noqa: FBT003
+        big, copied(big), copied(big), room, w, overlaps.new_orders(), items, 0, False,  # noqa: FBT003
     )  # fmt: skip
     assert done == len(items)
     return w, big

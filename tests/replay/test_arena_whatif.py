@@ -167,7 +167,7 @@ def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:
         [low, low + 0x2000], [high - 0x42000, high], [low + 0x4000, low + 0x6000], [0x1000, 0x2000],
     ])  # fmt: skip
     none = np.zeros((0, 2), np.int64)
-    state = ArenaState(busy, none, none, None, True, np.zeros(0, bool), 0, 0, "")  # noqa: FBT003
+    state = ArenaState(busy, none, none, None, True, np.zeros(0, bool), 0, 0, 0, "")  # noqa: FBT003
     callers = {high - 0x42000: "pcpu_get_vm_areas", low + 0x4000: "pci_reserve_io"}
     moved = _moved(state, callers, small, large)
     shift = large.vmalloc_start - low

@@ -113,6 +113,13 @@ def new_forest(trees: int, capacity: int, rule: Rule) -> Forest:
     )
 
 
+def like(forest: Forest) -> Forest:
+    """Room for a copy of these trees."""
+    return Forest(
+        np.zeros_like(forest.node), forest.root.copy(), forest.alive.copy(), forest.reg.copy()
+    )
+
+
 def grown(forest: Forest, capacity: int) -> Forest:
     """The same trees with room for `capacity` nodes."""
     node = np.zeros((capacity, COLUMNS), np.int64)

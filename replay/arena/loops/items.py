@@ -15,24 +15,23 @@ if TYPE_CHECKING:
 ALLOC = 0
 GIVE = 1
 
-# Columns of an item. FIRST and LAST of a GIVE are positions in Work.given; OWNER is the
-# allocation that purged because it had failed, NIL none. GROUP tells items apart that do not
-# overlap, NIL: overlaps with nothing. NEXT of a GIVE counts up as areas are given back.
+# Columns of an item. FIRST and LAST of a GIVE are positions in RunState.given. GROUP tells items apart
+# that do not overlap, NIL: overlaps with nothing. NEXT of a GIVE counts up as areas are given back.
 KIND, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, GROUP, NEXT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-FIRST, LAST, OWNER = 3, 4, 5
+FIRST, LAST = 3, 4
 COLUMNS = 10
 
 UNKNOWN = -1  # SEEN: no return was traced; FAIL: the call failed
 
-# Bits of Work.status
+# Bits of RunState.status
 AGREED = 1  # all trees predict the same
 RIGHT = 2  # the prediction is what the kernel returned
 ORDERED = 4  # its place is not the default one
 DIVERGED = 8  # no tree explains the address: the prediction of all was wrong
 SHAPED = 32  # another shape of the tree could give another answer
-OVERFLOW = 16  # of a GIVE: an allocation failed at first, and purged; RIGHT if it was predicted
+LEFT = 16  # orders that may have led to another tree were left out before
 
-# Positions in Work.reg
+# Positions in RunState.reg
 N_LOG = 0
 LOG_FIRST = 1  # lowest item that was not placed at the checkpoint
 BUDGET = 2  # steps that searches may still take
@@ -48,7 +47,9 @@ UNSURE = 11  # 1: the true tree may not be among the trees, so that variants are
 FORKED = 12  # trees that came about because overlapping calls may have had another order
 LEFT_OUT = 13  # orders of overlapping calls that were not followed
 TURN = 14  # steps so far
-REGISTERS = 15
+GIVING = 15  # position in RunState.give of the purge that gives areas back next
+SUPPOSES = 16  # 1: where the kernel passed over a place, an area is supposed to be
+REGISTERS = 17
 
 MAX_LOG = 1024
 
@@ -60,6 +61,8 @@ class RunState(NamedTuple):
     ----------
     given : ndarray of int64, shape (areas, 2)
         Areas that purges give back.
+    give : ndarray of int64
+        The items that are a GIVE, in the order of what they give back.
     placed : ndarray of uint8, shape (n,)
     predicted : ndarray of int64, shape (n,)
         Filled: address, FAIL or UNKNOWN.
@@ -77,6 +80,7 @@ class RunState(NamedTuple):
     """
 
     given: NDArray[np.int64]
+    give: NDArray[np.int64]
     placed: NDArray[np.uint8]
     predicted: NDArray[np.int64]
     status: NDArray[np.uint8]
@@ -89,13 +93,38 @@ class RunState(NamedTuple):
     reg: NDArray[np.int64]
 
 
-def new_work(items: int, given: NDArray[np.int64], trees: int, *, known: bool) -> RunState:
-    """State before the first item; `known`: the shape of the tree at the start is."""
+def new_work(
+    item: NDArray[np.int64],
+    given: NDArray[np.int64],
+    trees: int,
+    *,
+    known: bool,
+    supposes: bool = True,
+) -> RunState:
+    """State before the first item.
+
+    Parameters
+    ----------
+    item : ndarray of int64, shape (n, COLUMNS)
+        All of them.
+    given : ndarray of int64, shape (areas, 2)
+        What purges give back.
+    trees
+        Number of trees.
+    known
+        Whether the shape of the tree at the start is.
+    supposes
+        Where the kernel passed over a place, an area that nobody saw is supposed to be.
+    """
+    items = len(item)
+    give = np.flatnonzero(item[:, KIND] == GIVE)
     reg = np.zeros(REGISTERS, np.int64)
     reg[BUDGET] = 1_000_000 // (1 if known else min(10, trees)) + 2 * items
     reg[UNSURE] = not known
+    reg[SUPPOSES] = supposes
     return RunState(
         given,
+        give[np.argsort(item[give, FIRST], kind="stable")],
         np.zeros(items, np.uint8),
         np.full(items, UNKNOWN, np.int64),
         np.zeros(items, np.uint8),

@@ -19,7 +19,6 @@ import numpy as np
 from replay.arena.loops.freetree import COLUMNS as TREE_COLUMNS
 from replay.arena.loops.freetree import (
     CONTRADICTIONS,
-    FAIL,
     HIGH,
     NIL,
     Forest,
@@ -38,10 +37,13 @@ from replay.arena.loops.items import (
     FIRST,
     GIVE,
     GIVEN_UP,
+    GIVING,
     GROUP,
     HI,
     KIND,
     LAST,
+    LEFT,
+    LEFT_OUT,
     LO,
     LOG_FIRST,
     MAX_LOG,
@@ -49,8 +51,6 @@ from replay.arena.loops.items import (
     N_LOG,
     NEXT,
     ORDERED,
-    OVERFLOW,
-    OWNER,
     REPAIRS,
     RESHAPED,
     RIGHT,
@@ -59,6 +59,7 @@ from replay.arena.loops.items import (
     SHAPED,
     SIZE,
     STREAK,
+    SUPPOSES,
     TURN,
     UNKNOWN,
     UNSURE,
@@ -139,14 +140,14 @@ def _alloc(f: Forest, w: RunState, items: NDArray[np.int64], i: int, force: bool
         return False
     w.predicted[i] = best
     w.trees[i] = n
-    status = (AGREED if agree else 0) | (SHAPED if shaped else 0)
+    status = (AGREED if agree else 0) | (SHAPED if shaped else 0) | (LEFT if w.reg[LEFT_OUT] else 0)
     if seen != UNKNOWN and best == seen:
         status |= RIGHT
     if not explained:
         status |= DIVERGED
     if shaped and seen != UNKNOWN:
         w.reg[STREAK] = w.reg[STREAK] + 1 if best == seen else 0
-    w.status[i] = status
+    w.status[i] = status | (w.status[i] & ORDERED)
     target = best if seen == UNKNOWN else seen
     for c in range(f.root.shape[0]):
         if not f.alive[c]:
@@ -156,16 +157,28 @@ def _alloc(f: Forest, w: RunState, items: NDArray[np.int64], i: int, force: bool
             w.reg[AGAIN] = 1
         elif target >= 0 and not take(f, c, target, target + item[SIZE]):
             f.reg[CONTRADICTIONS] += 1
+    if not explained and not shaped and seen > best >= 0 and w.reg[SUPPOSES]:
+        _pass_over(f, item)
     return True
+
+
+@part
+def _pass_over(f: Forest, item: NDArray[np.int64]) -> None:
+    """Suppose areas in use where a request would have fitted that the kernel served above."""
+    if item[ALIGN] < 0:
+        return
+    for c in range(f.root.shape[0]):
+        for _ in range(MAX_LOG if f.alive[c] else 0):
+            start = lowest(f, c, item[SIZE], item[ALIGN], item[VSTART], item[VEND])
+            if not 0 <= start < item[SEEN]:
+                break
+            take(f, c, start, min(start + item[SIZE], item[SEEN]))
 
 
 @part
 def _give(f: Forest, w: RunState, items: NDArray[np.int64], i: int) -> None:
     """Give one area of a purge back."""
     item = items[i]
-    if item[NEXT] == item[FIRST] and item[OWNER] != NIL:
-        best, _, _ = _ask(f, w, items[item[OWNER]])
-        w.status[i] = OVERFLOW | (RIGHT if best == FAIL else 0)
     if item[NEXT] < item[LAST]:
         area = w.given[item[NEXT]]
         for c in range(f.root.shape[0]):
@@ -248,7 +261,8 @@ def _next_option(w: RunState, items: NDArray[np.int64], first: int, after: int) 
     for i in range(max(after + 1, first), end):
         if not w.placed[i] and items[i, LO] <= earliest:
             return i
-    return NIL
+    g = _giving(w, items, earliest)
+    return g if g > after and g >= end else NIL
 
 
 @part
@@ -258,6 +272,67 @@ def _alive(f: Forest) -> int:
     for c in range(f.root.shape[0]):
         n += f.alive[c]
     return n
+
+
+@part
+def _giving(w: RunState, items: NDArray[np.int64], hi: int) -> int:
+    """The purge that gives areas back next, if it may have done so by a position; NIL none."""
+    while w.reg[GIVING] < w.give.shape[0] and w.placed[w.give[w.reg[GIVING]]]:
+        w.reg[GIVING] += 1
+    while w.reg[GIVING] > 0 and not w.placed[w.give[w.reg[GIVING] - 1]]:
+        w.reg[GIVING] -= 1
+    if w.reg[GIVING] == w.give.shape[0]:
+        return NIL
+    g = w.give[w.reg[GIVING]]
+    return int(g) if items[g, LO] <= hi else NIL
+
+
+@part
+def _explains(f: Forest, item: NDArray[np.int64]) -> bool:
+    for c in range(f.root.shape[0]):
+        if f.alive[c]:
+            seen = lowest(f, c, item[SIZE], item[ALIGN], item[VSTART], item[VEND])
+            if seen == item[SEEN]:
+                return True
+    return False
+
+
+@part
+def _pull(
+    f: Forest, spare: Forest, w: RunState, items: NDArray[np.int64], i: int,
+    whole: bool,  # noqa: FBT001
+) -> bool:  # fmt: skip
+    """Have purges give back as much as it takes to explain an address; else change nothing.
+
+    As late as possible: where a request does not depend on the tree's shape, no earlier time
+    explains more.
+    """
+    first = _giving(w, items, items[i, HI])
+    if first == NIL:
+        return False
+    _save(f, spare)
+    at, begun = w.reg[GIVING], items[first, NEXT]
+    g, steps = first, 0
+    while g != NIL:
+        _step(f, w, items, g, whole)
+        if w.reg[N_LOG] + steps < MAX_LOG:
+            w.log[w.reg[N_LOG] + steps] = g
+        steps += 1
+        if _explains(f, items[i]):
+            # What the log cannot hold cannot be undone any more.
+            forgotten = w.reg[N_LOG] + steps > MAX_LOG
+            w.reg[LEFT_OUT] += forgotten
+            w.reg[N_LOG] = 0 if forgotten else w.reg[N_LOG] + steps
+            w.status[i] |= ORDERED
+            return True
+        g = _giving(w, items, items[i, HI])
+    for k in range(at, min(w.reg[GIVING] + 1, w.give.shape[0])):
+        g = w.give[k]
+        items[g, NEXT] = begun if k == at else items[g, FIRST]
+        w.placed[g] = 0
+    w.reg[GIVING] = at
+    _save(spare, f)
+    return False
 
 
 @part
@@ -400,6 +475,7 @@ def _refill(f: Forest, w: RunState) -> None:
 def run(
     f: Forest,
     saved: Forest,
+    spare: Forest,
     room: Forest,
     w: RunState,
     o: Orders,
@@ -413,8 +489,8 @@ def run(
     ----------
     f
         Trees at the start; at the end those that did not contradict the trace.
-    saved
-        Room for a copy of `f`.
+    saved, spare
+        Room for copies of `f`.
     room, o
         For the search for other orders: :mod:`replay.arena.loops.overlaps`.
     w
@@ -464,6 +540,8 @@ def run(
         if item[KIND] == ALLOC:
             if not _step(f, w, items, i, whole):
                 if group != NIL:
+                    if _pull(f, spare, w, items, i, whole):
+                        continue
                     if _repair(f, saved, room, w, o, items, i, whole):
                         continue
                     explore(f, saved, room, w, o, items, w.log, w.reg[N_LOG], whole)

@@ -39,6 +39,7 @@ from replay.arena.loops.items import (
     SEEN,
     SIZE,
     UNKNOWN,
+    UNSURE,
     VEND,
     VSTART,
 )
@@ -371,9 +372,11 @@ def explore(
             trees += 1
     width = _width(room, blocks)
     if trees > START or trees > width:
+        w.reg[LEFT_OUT] += w.reg[UNSURE] == 0
         return
     m = _pick(o, items, log, n, whole)
     if m < 2:
+        w.reg[LEFT_OUT] += m == 0
         return
     _begin(saved, room, o, m)
     front = 0  # all states have the items before it behind them

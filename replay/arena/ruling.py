@@ -1,0 +1,207 @@
+"""Which of the arena's answers are certain: no other state that fits the evidence gives another.
+
+The loop is :mod:`replay.arena.loops.judge`; here its events are put together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from replay.arena.calls import NEVER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.lazy import LazyReplay
+    from replay.arena.loops.freetree import Rule
+    from replay.arena.loops.judge import Given, Ruling
+    from replay.arena.state import ArenaState
+
+STEPS: Final = 100_000_000
+"""Free blocks and areas that comparisons of states may go through."""
+_MARGIN: Final = 1 << 10
+
+
+class Ruled(NamedTuple):
+    """What was found.
+
+    Attributes
+    ----------
+    sure, learnt : ndarray of bool
+        Per allocation: no other state gives another answer; its answer showed first that the
+        snapshot lacks an area.
+    answer : ndarray of int64
+        Per allocation that is sure.
+    purged, foretold : ndarray of bool
+        Per allocation: it purged, as its first attempt failed; the model's fails too.
+    """
+
+    sure: NDArray[np.bool_]
+    learnt: NDArray[np.bool_]
+    answer: NDArray[np.int64]
+    purged: NDArray[np.bool_]
+    foretold: NDArray[np.bool_]
+
+
+def rule_on(
+    calls: ArenaCalls,
+    state: ArenaState,
+    lazy: LazyReplay,
+    items: NDArray[np.int64],
+    at: NDArray[np.int64],
+    turn: NDArray[np.int64],
+    rule: Rule,
+) -> Ruled:
+    """Tell which answers are certain.
+
+    Parameters
+    ----------
+    calls, state, lazy
+        The trace, the state before it, and what its purges took.
+    items, at
+        Of :func:`replay.arena.items.ordering_items`: the items, and that of each allocation.
+    turn
+        Number of the step that served each item.
+    rule
+        How the kernel searches.
+
+    Returns
+    -------
+    Ruled
+    """
+    from replay.arena.loops import judge
+
+    event, of_alloc, of_try, owners = _events(calls, items, at, turn)
+    given = _given(calls, lazy)
+    ruling = _judged(calls, state, rule, event, given, np.full(len(event), NEVER))
+    if (ruling.found & judge.OPEN).any():
+        lo = np.argsort(event[:, judge.LO], kind="stable")
+        least = np.append(np.minimum.accumulate(ruling.most[lo][::-1])[::-1], NEVER)
+        behind = np.searchsorted(event[lo, judge.LO], event[:, judge.HI], side="right")
+        ruling = _judged(calls, state, rule, event, given, least[behind])
+    found = ruling.found[of_alloc]
+    purged, foretold = np.zeros((2, len(at)), bool)
+    purged[owners] = True
+    foretold[owners] = ruling.found[of_try] & judge.SURE > 0
+    return Ruled(
+        found & judge.SURE > 0, found & judge.LEARNT > 0, ruling.answer[of_alloc], purged, foretold
+    )
+
+
+def _judged(
+    calls: ArenaCalls,
+    state: ArenaState,
+    rule: Rule,
+    event: NDArray[np.int64],
+    given: Given,
+    cap: NDArray[np.int64],
+) -> Ruling:
+    """Run the loop; `cap` as in :class:`replay.arena.loops.judge.Ruling`."""
+    from replay.arena.loops import judge
+    from replay.arena.loops.freetree import new_forest
+    from replay.arena.loops.shapes import plant
+
+    n = len(event)
+    ruling = judge.Ruling(
+        np.zeros(n, np.uint8),
+        np.zeros(n, np.int64),
+        cap,
+        np.full(n, NEVER, np.int64),
+        np.zeros((judge.MAX_PIECES, 3), np.int64),
+        np.zeros((judge.MAX_PENDING, 2), np.int64),
+        np.zeros(judge.REGISTERS, np.int64),
+    )
+    _begin(ruling, calls, state, rule)
+    room = len(state.free) + n + len(given.area) + _MARGIN
+    full, known, spare = (new_forest(1, room, rule) for _ in range(3))
+    plant(full, 0, np.ascontiguousarray(state.free), np.zeros(0, np.int64))
+    judge.run(full, known, spare, given, ruling, event)
+    return ruling
+
+
+def _begin(ruling: Ruling, calls: ArenaCalls, state: ArenaState, rule: Rule) -> None:
+    """What is in doubt, and until when."""
+    from replay.arena.loops import judge
+
+    purges = calls.purges.get_column("hi")
+    first = purges[0] if purges.len() else NEVER
+    ruling.reg[judge.BUDGET] = STEPS
+    ruling.reg[judge.PIN] = -1
+    ruling.reg[judge.CLEAN] = first
+    ruling.reg[judge.PAGE] = rule.page_size
+    ruling.reg[judge.TAIL] = state.tail
+    ruling.reg[judge.PHASE] = judge.DOUBT if state.tail else judge.TRUSTED
+    if len(state.free) < judge.MAX_PIECES:
+        ruling.piece[: len(state.free), :2] = state.free
+        ruling.piece[: len(state.free), 2] = judge.NO_LIMIT
+        ruling.reg[judge.PIECES] = len(state.free)
+
+
+def _events(
+    calls: ArenaCalls, items: NDArray[np.int64], at: NDArray[np.int64], turn: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Allocations in the order in which they were served, and first attempts before them.
+
+    Returns
+    -------
+    event : ndarray of int64, shape (n, COLUMNS)
+    of_alloc : ndarray of int64
+        Event of each allocation.
+    of_try, owners : ndarray of int64
+        Event of each first attempt that failed, and the allocation that it is of.
+    """
+    from replay.arena.loops import items as kernel
+    from replay.arena.loops import judge
+
+    columns = [kernel.LO, kernel.HI, kernel.SIZE, kernel.ALIGN, kernel.VSTART, kernel.VEND,
+               kernel.SEEN]  # fmt: skip
+    served = np.argsort(turn[at], kind="stable")
+    entered = calls.allocs.get_column("lo").to_numpy().astype(np.int64)
+    owners = np.unique(
+        calls.purges.select("parent")
+        .join(
+            calls.allocs.select(parent="seq").with_row_index("owner"), on="parent"
+        )
+        .get_column("owner").to_numpy().astype(np.int64)
+    )  # fmt: skip
+    event = np.zeros((len(at) + owners.size, judge.COLUMNS), np.int64)
+    event[: len(at), judge.LO :] = items[at[served]][:, columns]
+    tries = event[len(at) :]
+    tries[:, judge.TRY] = 1
+    tries[:, judge.LO :] = items[at[owners]][:, columns]
+    tries[:, judge.LO] = tries[:, judge.HI] = entered[owners]
+    tries[:, judge.SEEN] = kernel.UNKNOWN
+    # A first attempt comes before all that may have been served behind it.
+    reached = np.maximum.accumulate(event[: len(at), judge.HI])
+    before = np.searchsorted(reached, entered[owners])
+    order = np.argsort(np.concatenate([np.arange(len(at)) * 2 + 1, before * 2]), kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    of_alloc = np.empty(len(at), np.int64)
+    of_alloc[served] = place[: len(at)]
+    return np.ascontiguousarray(event[order]), of_alloc, place[len(at) :], owners
+
+
+def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
+    """The areas that purges give back, in their order."""
+    from replay.arena.loops import judge
+
+    purges = calls.purges.select("lo", "hi").to_numpy().astype(np.int64).reshape(-1, 2)
+    flushes = calls.flushes.select(lo="at", hi="at").to_numpy().astype(np.int64).reshape(-1, 2)
+    span = np.concatenate([purges, flushes])
+    taken = lazy.lazy.purge[lazy.of_purge, :2]
+    number = np.flatnonzero(taken[:, 1] > taken[:, 0])
+    number = number[np.argsort(taken[number, 0], kind="stable")]
+    purge = np.zeros((number.size, judge.PURGE_COLUMNS), np.int64)
+    purge[:, judge.FIRST : judge.LAST + 1] = taken[number]
+    purge[:, judge.REACH] = np.maximum.accumulate(span[number, 1])
+    purge[:, judge.SINCE] = np.minimum.accumulate(span[number, 0][::-1])[::-1]
+    away = calls.away.to_numpy().astype(np.int64).reshape(-1, 3)
+    purge[:, judge.SPAN] = np.searchsorted(away[:, 0], number)
+    purge[:, judge.SPANS] = np.searchsorted(away[:, 0], number, side="right")
+    areas = int(taken[:, 1].max(initial=0))
+    whole = int(lazy.whole)
+    return judge.Given(lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]), whole)
