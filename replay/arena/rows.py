@@ -77,12 +77,11 @@ class ArenaRows:
 
     def _of_purgers(self, table: pl.DataFrame, own: pl.DataFrame) -> pl.Series:
         """Switches from and to tasks whose last own event was a purge, or its flush."""
-        switches = table.filter(pl.col("op") == "switch").select("row", "pid", "next_pid")
-        none = table.get_column("row").is_in([])
+        switches = table.filter(pl.col("op") == "switch")
         if not switches.height or not (own.get_column("purging").any() or self._purging.len()):
-            return none
-        before = pl.DataFrame({"pid": self._purging, "purging": True}).select(
-            pl.lit(0, pl.UInt32).alias("row"), "pid", "purging"
+            return pl.zeros(table.height, dtype=pl.Boolean, eager=True)
+        before = self._purging.to_frame("pid").select(
+            pl.lit(0, pl.UInt32).alias("row"), "pid", purging=pl.lit(value=True)
         )
         history = pl.concat([before, own.select("row", "pid", "purging")])
         found = [

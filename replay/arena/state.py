@@ -97,9 +97,7 @@ def lost_end(values: Snapshot, machine: Machine, layout: Layout) -> int:
     return 0 if max(used) >= layout.vmalloc_end else max(used)
 
 
-def initial_state(
-    calls: ArenaCalls, values: Snapshot, lazy_list: str, tail: int = 0
-) -> ArenaState:
+def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str, tail: int = 0) -> ArenaState:
     """Find the state before the first event.
 
     Parameters

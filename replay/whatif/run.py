@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
-_UNUSED: Final = ("comm", "next_pid")
+_UNUSED: Final = ("comm",)
 
 
 def what_if(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ BELOW = sim.Area(0xF77FE000, A, "vmalloc", "")
 
 def of_fixture(name: str, **values: Any) -> ArenaReplay:
     capture = open_capture(str(FIXTURES / name))
-    facts = capture.facts.values() | values
+    facts = replace(capture.facts.snapshot(), **values)
     machine, _ = machine_from(facts)
     return replay_arena(capture.events.collect(), machine, layout_of(machine), facts)
 
@@ -45,7 +46,7 @@ def test_allocations_that_find_no_room_behind_a_purge() -> None:
 
 
 def test_a_snapshot_without_its_end_makes_nothing_certain_before_a_purge() -> None:
-    r = of_fixture("arm-61-vmallocinfo-end-lost")
+    r = of_fixture("arm-vmallocinfo-end-lost")
     assert (r.certain, r.wrong) == (0, 0)
     assert r.ambiguous + r.initial == 15
     assert r.caveats[0] == LOST_END
@@ -53,9 +54,9 @@ def test_a_snapshot_without_its_end_makes_nothing_certain_before_a_purge() -> No
 
 
 def test_with_its_end_all_is_certain() -> None:
-    text = (FIXTURES / "arm-61-vmallocinfo-end-lost" / "vmallocinfo.whole").read_text()
-    areas = read_facts({"vmallocinfo": text}).get("areas")
-    r = of_fixture("arm-61-vmallocinfo-end-lost", areas=areas)
+    text = (FIXTURES / "arm-vmallocinfo-end-lost" / "vmallocinfo.whole").read_text()
+    areas = read_facts({"vmallocinfo": text.encode()}).snapshot().areas
+    r = of_fixture("arm-vmallocinfo-end-lost", areas=areas)
     assert (r.certain, r.ambiguous, r.wrong) == (15, 0, 0)
     assert r.caveats == ()
 

@@ -91,7 +91,8 @@ def test_kernel_5_10_has_its_own_rules() -> None:
     assert vars(r.failures) == {"observed": 40, "predicted": 40, "matched": 40}
     assert vars(r.purges) == {"observed": 34, "predicted": 34, "matched": 34}
     other = of_capture("i386-510-hog-e-vmapfail-pae-smp1", generation="6.1")
-    assert other.wrong >= 3
+    assert other.certain < 700  # up to the first answer that its rules exclude
+    assert other.wrong == 1
 
 
 def test_thread_stacks_of_arm() -> None:
