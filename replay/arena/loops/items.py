@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 ALLOC = 0
 GIVE = 1
 
-# Columns of an item. FIRST and LAST of a GIVE are positions in RunState.given. GROUP tells items apart
-# that do not overlap, NIL: overlaps with nothing. NEXT of a GIVE counts up as areas are given back.
+# Columns of an item. FIRST and LAST of a GIVE are positions in RunState.given. GROUP tells items
+# apart that do not overlap, NIL: overlaps with nothing. NEXT of a GIVE counts up as areas are given
+# back.
 KIND, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, GROUP, NEXT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 FIRST, LAST = 3, 4
 COLUMNS = 10
