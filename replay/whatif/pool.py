@@ -1,8 +1,8 @@
-"""The captured calls on another machine's pool.
+"""The calls of a workload on another machine's pool.
 
-While the trace goes by window by window, its calls are written down in lock order; then they are
-served there. A task that waits less or more than it did makes its next calls at other times, so
-what is needed next may lie anywhere behind: the calls stay on disk where they are many.
+They are taken in lock order, without those that need nothing there, and then served. A task that
+waits less or more than it did makes its next calls at other times, so what is needed next may lie
+anywhere behind: the calls stay on disk where they are many.
 """
 
 from __future__ import annotations
@@ -12,29 +12,24 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from replay.pool.calls import CALL
 from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolWindow
 from replay.trace.numbering import Numbering
 from replay.trace.spool import SpooledRows
-from replay.walk import PoolPart
-from replay.whatif.placement import page_keys
 
 if TYPE_CHECKING:
+    import polars as pl
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import PoolOutcome
-    from replay.pool.lock_order import Piece
     from replay.pool.loops.closed import Done, Load, Loop
     from replay.pool.loops.sequence import Gauges
-    from replay.survey import PoolState, Survey
-    from replay.trace.windows import Window
-    from replay.walk import PoolPiece
-    from replay.whatif.placement import High, Placing
+    from replay.survey import PoolState
+    from replay.whatif.placement import Placing
+    from replay.whatif.workload import Workload
 
-_OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
 AT_ONCE: Final = 1 << 18
 """Calls that are served between two looks at the memory that they take."""
 
@@ -55,34 +50,28 @@ class PoolThere(NamedTuple):
     stuck: int
 
 
-class PoolCallsThere(PoolPart):
-    """The captured pool, whose calls are written down for the other machine.
+class PoolCallsThere:
+    """The calls of a workload on another machine's pool.
 
     Parameters
     ----------
-    layout, found, state, losses
-        As for :class:`replay.walk.PoolPart`.
+    workload
+        The workload.
     placing
         Which pages are highmem there.
+    state
+        State in which the pool begins; None: as it is after boot.
     same_kernel
         Whether the other machine's kernel calls kmap_flush_unused() where this one did.
     same_pool
-        Whether it has the same pool: then that begins in the state of the snapshot, else as it is
-        after boot.
-
-    Attributes
-    ----------
-    high
-        What the last window maps there.
+        Whether it has the same pool, so that a snapshot of this one holds there too.
     """
 
     def __init__(
         self,
-        layout: Layout,
-        found: Survey,
-        state: PoolState | None,
-        losses: tuple[int, ...],
+        workload: Workload,
         placing: Placing,
+        state: PoolState | None,
         *,
         same_kernel: bool,
         same_pool: bool,
@@ -90,79 +79,57 @@ class PoolCallsThere(PoolPart):
         from replay.pool.loops import closed as kernel
         from replay.pool.loops import sequence
 
-        super().__init__(layout, found, state, losses)
-        self.high: High
-        self._span = found.span
+        self._span = workload.found.span
         self._placing = placing
-        self._state = state if same_pool else None
-        self._frames_of_state = found.pool.pages
+        self._state = state
+        self._nameless = workload.nameless
+        self._frames_of_state = workload.found.pool.pages
+        self._waits = workload.waits()
         kept = (sequence.FLUSH_UNUSED,) * same_kernel + (sequence.SNAPSHOT,) * same_pool
         self._of_nobody = np.array(kept, np.int64)
         self._calls = SpooledRows(kernel.CALL)
         self._pages, self._tasks = Numbering(), Numbering()
         self._frames = np.zeros(0, np.int64)  # of each page, -1 unknown
-        self._open = np.zeros(0, _OPEN)  # kmap() calls that were tried, and where they stand
+        self._seen = 0  # calls of the workload so far
 
-    def feed(self, window: Window) -> PoolPiece:
-        """As :meth:`replay.walk.PoolPart.feed`."""
-        told = super().feed(window)
-        self.high = self._placing.feed(window.table, window.first_row, told.piece.calls)
-        self._write_down(told.piece)
-        self._note_waits(told.over)
-        return told
-
-    def _write_down(self, piece: Piece) -> None:
-        """Add a piece's calls; the first attempt of a kmap() is where it comes in."""
+    def feed(self, calls: pl.DataFrame) -> None:
+        """Take the calls of a window that was placed (:class:`replay.whatif.calls.PoolCalls`)."""
         from replay.pool.loops import closed as kernel
-        from replay.pool.loops.sequence import GET, MAP, UNMAP
 
-        code, call = piece.operations[:, 0], piece.call
-        is_call = np.isin(code, (MAP, UNMAP, GET)) & (call >= 0)
-        is_call[is_call] = self.high.calls[call[is_call]]
-        maps = np.flatnonzero(is_call & (code == MAP))
-        _, first = np.unique(call[maps], return_index=True)
-        again = np.ones(maps.size, bool)
-        again[first] = np.isin(piece.calls["row"][call[maps[first]]], self._open["row"])
-        is_call[maps[again]] = False
-        index = np.flatnonzero(is_call | np.isin(code, self._of_nobody))
-        calls = piece.calls[call[index]] if piece.calls.size else np.zeros(index.size, CALL)
-        rows = np.zeros(index.size, kernel.CALL)
-        rows["code"], rows["time"] = code[index], piece.time[index]
-        of_task = is_call[index]
-        rows["page"][of_task] = self._page(calls[of_task])
-        pid = np.full(index.size, -1, np.int64)
-        pid[of_task] = calls["pid"][of_task]
-        rows["task"] = self._tasks.of(pid)
-        tried = np.flatnonzero(rows["code"] == MAP)
-        opened = np.zeros(tried.size, _OPEN)
-        opened["row"], opened["at"] = calls["row"][tried], self._calls.count + tried
-        self._open = np.concatenate([self._open, opened])
+        code, time, is_call, page, frame, pid = (
+            calls.get_column(name).to_numpy()
+            for name in ("code", "time", "is_call", "page", "frame", "pid")
+        )
+        waited = self._waited(calls.height)
+        kept = np.where(
+            is_call, self._placing.of_calls(page, frame), np.isin(code, self._of_nobody)
+        )
+        is_call = is_call[kept]
+        rows = np.zeros(is_call.size, kernel.CALL)
+        rows["code"], rows["time"], rows["waited"] = code[kept], time[kept], waited[kept]
+        rows["page"][is_call] = self._number(page[kept][is_call], frame[kept][is_call])
+        rows["task"] = self._tasks.of(pid[kept])
         self._calls.append(rows)
 
-    def _page(self, calls: NDArray[np.void]) -> NDArray[np.int64]:
+    def _waited(self, number: int) -> NDArray[np.int64]:
+        """How long each of the next calls slept in the capture."""
+        at, waited = self._waits
+        start, stop = np.searchsorted(at, (self._seen, self._seen + number))
+        out = np.zeros(number, np.int64)
+        out[at[start:stop] - self._seen] = waited[start:stop]
+        self._seen += number
+        return out
+
+    def _number(self, page: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number of each call's page."""
-        pages = self._pages.of(page_keys(calls))
+        pages = self._pages.of(page)
         new = self._pages.count - self._frames.size
         self._frames = np.concatenate([self._frames, np.full(new, -1, np.int64)])
-        self._frames[pages] = calls["pfn"]
+        self._frames[pages] = frame
         return pages
 
-    def _note_waits(self, over: NDArray[np.void]) -> None:
-        """How long the calls that are over slept in the capture."""
-        by = np.argsort(over["row"], kind="stable")
-        at = np.searchsorted(over["row"][by], self._open["row"])
-        done = at < over.size
-        done[done] = over["row"][by[at[done]]] == self._open["row"][done]
-        ended = over[by[at[done]]]
-        waited = ended["last_try"] - ended["first_try"]
-        some = waited > 0
-        if some.any():
-            self._calls.view()["waited"][self._open["at"][done][some]] = waited[some]
-            self._calls.release()
-        self._open = self._open[~done]
-
     def replay(self, target: Machine, layout: Layout, *, closed: bool) -> PoolThere:
-        """Serve the calls on the other machine's pool, once the trace is over."""
+        """Serve the calls on the other machine's pool, once all were fed."""
         from replay.pool.loops import closed as kernel
         from replay.pool.loops.highmem import USED
         from replay.pool.loops.sequence import new_gauges
@@ -209,7 +176,7 @@ class PoolCallsThere(PoolPart):
         tally.scan_max = int(loop.reg[kernel.MOST_SCANNED])
         tally.most_used = int(loop.reg[kernel.MOST_USED])
         tally.most_stale = int(loop.reg[kernel.MOST_STALE])
-        nameless = self.nameless if layout.highmem_bytes else (0, 0)
+        nameless = self._nameless if layout.highmem_bytes else (0, 0)
         outcome = tally.outcome(gauges, still_used=still_used, nameless=nameless)
         return PoolThere(replace(outcome, slots=layout.pkmap_slots), tally, stuck)
 

@@ -14,27 +14,28 @@ pages would be highmem there is a matter of placement:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
-from replay.arena.rows import ArenaRows
 from replay.cost.account import CountedWork, cost_of
-from replay.figures import common_caveats
-from replay.local.stacks import nameless
+from replay.figures import common_caveats, outcome_from
+from replay.local.stacks import LocalStacks, nameless, switch_hook
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
 from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, Outcome
+from replay.pool.replay import state_from
 from replay.rules.figures import findings
 from replay.sites.tally import SiteTally
+from replay.trace.sanitise import narrowed
 from replay.trace.windows import WINDOW_ROWS
-from replay.walk import Captured, without_snapshot
 from replay.whatif.arena import forecast, same_arena
 from replay.whatif.placement import Placing
 from replay.whatif.pool import PoolCallsThere
+from replay.whatif.workload import distil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,16 +44,14 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
-    from replay.survey import PoolState
     from replay.trace.losses import Loss
-    from replay.trace.windows import Window
     from replay.whatif.arena import ArenaForecast
     from replay.whatif.placement import High
     from replay.whatif.pool import PoolThere
+    from replay.whatif.workload import Stretch, Workload
 
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
-_UNUSED: Final = ("comm",)
 
 
 def what_if(
@@ -74,6 +73,46 @@ def what_if(
     ----------
     events, machine, values, lost, clock_is_ns, progress, rows
         As for :func:`replay.walk.replay`.
+    target, placement, timing
+        As for :func:`serve`.
+
+    Returns
+    -------
+    captured, other : Outcome
+
+    Raises
+    ------
+    HmtraceError
+        For an unknown placement or timing (exit code 2), a table that is none or not in order.
+    """
+    _check(placement, timing)
+    workload = distil(events, machine, values=values, lost=lost, progress=progress, rows=rows)
+    return serve(
+        workload, machine, target, values=values, lost=lost, clock_is_ns=clock_is_ns,
+        placement=placement, timing=timing,
+    )  # fmt: skip
+
+
+def serve(
+    workload: Workload,
+    machine: Machine,
+    target: Machine,
+    *,
+    values: Snapshot | None = None,
+    lost: Loss | None = None,
+    clock_is_ns: bool = True,
+    placement: str = "class",
+    timing: str = "closed",
+) -> tuple[Outcome, Outcome]:
+    """Serve a workload on another machine, beside the one that it is from.
+
+    Parameters
+    ----------
+    workload
+        The trace (:func:`replay.whatif.workload.distil`).
+    machine, values, lost, clock_is_ns
+        As for :func:`replay.walk.replay`; the machine that the workload was distilled on, though
+        its costs may be others.
     target
         The other machine.
     placement, timing
@@ -88,38 +127,30 @@ def what_if(
     Raises
     ------
     HmtraceError
-        For an unknown placement or timing (exit code 2), a table that is none or not in order.
+        For an unknown placement or timing (exit code 2).
     """
-    for word, known in ((placement, PLACEMENTS), (timing, TIMINGS)):
-        if word not in known:
-            msg = f"unknown choice {word!r}"
-            raise HmtraceError(msg, hint=f"one of {', '.join(known)}", exit_code=2)
+    _check(placement, timing)
     values = values or Snapshot()
-    captured = Captured(events, machine, values, lost)
-    found, losses, before = captured.found, captured.losses, captured.layout
-    layout = layout_of(target)
+    found, figures = workload.found, workload.figures
+    shown = layout_of(machine)
+    before, layout = narrowed(shown), layout_of(target)
     memory = memory_of(target, layout, values)
     placing = Placing(before, layout, placement, memory.highmem_room)
-
-    def calls_there(state: PoolState | None) -> PoolCallsThere:
-        return PoolCallsThere(
-            before, found, state, losses, placing,
-            same_kernel=target.arch == machine.arch,
-            same_pool=_same_pool(machine, target, before, layout),
-        )  # fmt: skip
-
-    pool = calls_there(captured.state)
-    rest = _RestThere(captured, machine, target, layout)
-    for window in captured.windows(rows, progress, _UNUSED):
-        pool.feed(window)
-        rest.feed(window, pool.high)
-    if captured.snapshot_fails(pool):
-        again = captured.windows(rows, progress, _UNUSED)
-        pool = without_snapshot(pool, calls_there(None), again)
+    same_pool = _same_pool(machine, target, before, layout)
+    has_snapshot = figures.initial_state == "snapshot" and same_pool
+    pool = PoolCallsThere(
+        workload, placing, state_from(values) if has_snapshot else None,
+        same_kernel=target.arch == machine.arch, same_pool=same_pool,
+    )  # fmt: skip
+    rest = _RestThere(workload, before, target, layout)
+    for stretch in workload.stretches():
+        high = placing.feed(stretch.events, stretch.new)
+        pool.feed(stretch.calls)
+        rest.feed(stretch, high)
     there = pool.replay(target, layout, closed=timing == "closed")
     local = rest.local.outcome(layout)
-    baseline = captured.outcome(pool, clock_is_ns=clock_is_ns)
-    arena = _arena_part(rest, baseline.arena, values)
+    baseline = outcome_from(figures, machine, shown, values, lost, clock_is_ns=clock_is_ns)
+    arena = _arena_part(workload, baseline.arena, (machine, before), (target, layout), values)
     work = CountedWork(
         pool=there.outcome,
         local=local,
@@ -149,8 +180,8 @@ def what_if(
             *rest.sites.remarks(),
             *common_caveats(
                 found,
-                pool.initial_state,
-                captured.rest.beyond,
+                figures.initial_state,
+                figures.beyond,
                 values,
                 lost,
                 clock_is_ns=clock_is_ns,
@@ -158,6 +189,13 @@ def what_if(
         ),
     )
     return baseline, replace(outcome, findings=findings(outcome, values, lost))
+
+
+def _check(placement: str, timing: str) -> None:
+    for word, known in ((placement, PLACEMENTS), (timing, TIMINGS)):
+        if word not in known:
+            msg = f"unknown choice {word!r}"
+            raise HmtraceError(msg, hint=f"one of {', '.join(known)}", exit_code=2)
 
 
 def _same_pool(one: Machine, other: Machine, before: Layout, after: Layout) -> bool:
@@ -170,43 +208,34 @@ def _same_pool(one: Machine, other: Machine, before: Layout, after: Layout) -> b
 
 
 class _RestThere:
-    """Everything but the pool, on both machines.
+    """Everything but the pool on the other machine.
 
     Attributes
     ----------
     local, sites
-        Local mappings and call sites on the other machine.
+        Local mappings and call sites.
     """
 
-    def __init__(
-        self, captured: Captured, machine: Machine, target: Machine, layout: Layout
-    ) -> None:
+    def __init__(self, workload: Workload, before: Layout, target: Machine, layout: Layout) -> None:
         self.local = LocalTally()
         self.sites = SiteTally(layout.page_size)
-        self.captured, self.machine, self.target, self.layout = captured, machine, target, layout
-        self._rows: ArenaRows | None = None
-        if not same_arena(machine, target, captured.layout, layout):
-            self._rows = ArenaRows(captured.layout)
+        self._target = target
+        hook = switch_hook(workload.found.ops)
+        self._stacks = LocalStacks(before, hook, workload.losses)
 
-    def feed(self, window: Window, high: High) -> None:
+    def feed(self, stretch: Stretch, high: High) -> None:
         """Take a window, and what it maps there."""
-        rest = self.captured.rest
-        piece = rest.feed(window, high.gone)
+        events, first_row, stacks = stretch.events, stretch.first_row, self._stacks
+        piece = stacks.feed(events, first_row, last=stretch.last, spared=high.gone)
         there, tally = piece.elsewhere, self.local
-        tally.add(there.depth, there.cpu % self.target.cpus, there.switches)
+        tally.add(there.depth, there.cpu % self._target.cpus, there.switches)
         tally.turned += high.turned
         tally.unmaps += there.ended + high.turned
         tally.lowmem += piece.lowmem + piece.row.size - there.depth.size - high.turned
         tally.reused += piece.reused
-        needed = _needed(window.table, high)
+        needed = _needed(events, high)
         tally.unknown += nameless(needed.filter(pl.col("op") == "kmap_local"))
-        self.sites.feed(needed, window.first_row, piece.ended, piece.hold_ns, rest.open_rows)
-        if self._rows is not None:
-            self._rows.feed(window)
-
-    def arena_events(self) -> pl.DataFrame | None:
-        """Events of the arena; None where it is the captured one."""
-        return None if self._rows is None else self._rows.table(self.captured.schema)
+        self.sites.feed(needed, first_row, piece.ended, piece.hold_ns, stacks.open_rows)
 
 
 class _ArenaPart(NamedTuple):
@@ -217,15 +246,20 @@ class _ArenaPart(NamedTuple):
     caveats: tuple[str, ...]
 
 
-def _arena_part(rest: _RestThere, figures: ArenaOutcome, values: Snapshot) -> _ArenaPart:
+def _arena_part(
+    workload: Workload,
+    figures: ArenaOutcome,
+    here: tuple[Machine, Layout],
+    there: tuple[Machine, Layout],
+    values: Snapshot,
+) -> _ArenaPart:
     """The captured arena where the other machine's is the same, else the model's forecast."""
-    tally, layout = rest.captured.rest.work, rest.layout
+    tally, layout = workload.figures.work, there[1]
     size = layout.vmalloc_end - layout.vmalloc_start
     captured = _ArenaPart(replace(figures, size=size), tally, ())
-    events = rest.arena_events()
-    if events is None:
+    if same_arena(here[0], there[0], here[1], layout):
         return captured
-    found = forecast(events, rest.machine, rest.captured.layout, rest.target, layout, values)
+    found = forecast(workload.arena_events(), *here, *there, values)
     if found is None and not tally.allocs:
         return captured
     if found is None:

@@ -1,0 +1,96 @@
+"""Tables of a workload: in memory while they are small, else as Arrow files in a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from collectors.errors import HmtraceError
+
+IN_MEMORY: Final = 1 << 25
+"""Bytes of tables that are kept in memory where no folder is given."""
+
+
+class Parts:
+    """Tables by name.
+
+    Parameters
+    ----------
+    folder
+        Where to write them, each at once; None: in a temporary folder what is beyond
+        :data:`IN_MEMORY`. A folder that cannot be written is done without.
+
+    Attributes
+    ----------
+    files
+        Name to file of those that are written.
+    is_whole
+        Whether all of them are in the folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.files: dict[str, Path] = {}
+        self.is_whole = folder is not None
+        self._folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._here: dict[str, pl.DataFrame] = {}
+        self._bytes = 0
+
+    @classmethod
+    def of(cls, folder: Path, names: list[str]) -> Parts:
+        """Tables that were written before."""
+        parts = cls(folder)
+        parts.files = {name: folder / f"{name}.arrow" for name in names}
+        return parts
+
+    def put(self, name: str, table: pl.DataFrame) -> None:
+        """Add a table.
+
+        Raises
+        ------
+        HmtraceError
+            If there is no room for it anywhere.
+        """
+        if self.is_whole and self._folder is not None:
+            try:
+                self._write(self._folder, name, table)
+            except OSError:
+                self.is_whole = False
+            else:
+                return
+        self._bytes += int(table.estimated_size())
+        if self._bytes <= IN_MEMORY:
+            self._here[name] = table
+            return
+        try:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(
+                    prefix="hmtrace-", ignore_cleanup_errors=True
+                )
+            self._write(Path(self._temporary.name), name, table)
+        except OSError as error:
+            msg = f"no room for temporary files: {error.strerror or error}"
+            raise HmtraceError(msg, hint="TMPDIR names the folder for them") from error
+
+    def _write(self, folder: Path, name: str, table: pl.DataFrame) -> None:
+        path = folder / f"{name}.arrow"
+        with path.open("wb") as file:  # polars raises no OSError where it opens files itself
+            table.write_ipc(file, compression="zstd")
+        self.files[name] = path
+
+    def get(self, name: str) -> pl.DataFrame:
+        """A table of this name."""
+        if name in self._here:
+            return self._here[name]
+        return pl.read_ipc(self.files[name])
+
+    def drop(self, prefix: str) -> None:
+        """Forget the tables whose names begin so."""
+        for name in [n for n in (*self._here, *self.files) if n.startswith(prefix)]:
+            self._here.pop(name, None)
+            path = self.files.pop(name, None)
+            if path is not None:
+                path.unlink(missing_ok=True)

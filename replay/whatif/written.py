@@ -1,0 +1,77 @@
+"""The figures of a trace on its own machine, written down: JSON and back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from replay.arena.tally import ArenaTally
+from replay.figures import Figures
+from replay.outcome import ArenaOutcome, Holder, LocalOutcome, PoolOutcome, Series, Site
+from replay.pool.tally import PoolTally
+from replay.survey import PoolFacts, Survey
+
+_KINDS: Final = {
+    kind.__name__: kind
+    for kind in (
+        ArenaOutcome, ArenaTally, Figures, Holder, LocalOutcome, PoolFacts, PoolOutcome, PoolTally,
+        Series, Site, Survey,
+    )
+}  # fmt: skip
+"""What may be written; nothing else is made of what is read."""
+_COUNTING: Final = (ArenaTally, PoolTally)
+
+
+def encode(value: Any) -> Any:
+    """The value as JSON has it; what JSON has no type for becomes an object with one key.
+
+    Fields of records whose names begin with an underscore are left out.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        return {"array": [value.dtype.str, value.tolist()]}
+    if isinstance(value, Mapping):
+        kind = "counter" if isinstance(value, Counter) else "mapping"
+        return {kind: [[encode(k), encode(v)] for k, v in value.items()]}
+    if isinstance(value, set | frozenset):
+        return {"set": [encode(part) for part in sorted(value)]}
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in fields(value) if not f.name.startswith("_")]
+        return {type(value).__name__: {name: encode(getattr(value, name)) for name in names}}
+    return {"tuple": [encode(part) for part in value]}
+
+
+def decode(value: Any) -> Any:
+    """The value of what :func:`encode` made.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If it is none.
+    """
+    if not isinstance(value, dict):
+        return value
+    ((name, inner),) = value.items()
+    if name == "array":
+        kind, numbers = inner
+        return np.array(numbers, np.dtype(kind))
+    if name in ("counter", "mapping"):
+        pairs = {decode(key): decode(part) for key, part in inner}
+        return Counter(pairs) if name == "counter" else pairs
+    if name == "set":
+        return {decode(part) for part in inner}
+    if name == "tuple":
+        return tuple(decode(part) for part in inner)
+    told = {key: decode(part) for key, part in inner.items()}
+    made = _KINDS[name](**told)
+    if isinstance(made, _COUNTING):
+        for key, part in told.items():  # they begin with nothing counted
+            setattr(made, key, part)
+    return made
