@@ -100,7 +100,7 @@ def folders() -> tuple[Path, ...]:
         folder = Path(chosen) / "hmtrace"
         return (folder,) if _is_made(folder) else ()
     bases = (cache_home() / "hmtrace", Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}")
-    return tuple(base / "loops" for base in bases if _is_ours(base) and _is_ours(base / "loops"))
+    return tuple(base / "loops" for base in bases if is_ours(base) and is_ours(base / "loops"))
 
 
 @functools.cache
@@ -128,7 +128,7 @@ def _is_made(folder: Path) -> bool:
     return True
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """Whether a folder, made here if need be, is no link, ours, and closed to others' writing."""
     if not _is_made(folder):
         return False

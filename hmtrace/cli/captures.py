@@ -87,11 +87,11 @@ def calibration_of(capture: Capture, machine: Machine) -> Calibration:
         )
 
 
-def describe(capture: Capture) -> InputSummary:
-    """Source of a capture, with the digest of its trace."""
+def describe(capture: Capture, sha256: str | None = None) -> InputSummary:
+    """Source of a capture, with the digest of its trace where that is not known yet."""
     from hmtrace.report.source import InputSummary
 
-    return InputSummary.of(capture, digest(capture.origin))
+    return InputSummary.of(capture, sha256 or digest(capture.origin))
 
 
 def digest(origin: Origin) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -28,6 +28,13 @@ from hmtrace.cli.options import (
     VmallocOption,
 )
 from hmtrace.cli.output import Color, Output, OutputFormat
+
+if TYPE_CHECKING:
+    from collectors.capture import Capture
+    from hmtrace.cli.workloads import Kept, Place
+    from replay.machine.model import Machine
+    from replay.outcome import Outcome
+    from replay.whatif.workload import Workload
 
 
 class Placement(StrEnum):
@@ -82,11 +89,14 @@ def replay(
     """Replay a workload on another machine, beside the captured one."""
     target = Output.create(output_format, color, output, force=force, captures=[capture])
     from hmtrace.cli.machines import captured_machine, target_machine
-    from hmtrace.cli.progress import ProgressBar
-    from replay.whatif.run import what_if
+    from hmtrace.cli.workloads import Place
 
-    opened = read(capture)
+    place = None if calibrate else Place.of(capture)
+    kept = None if place is None else place.find()
+    opened = read(capture) if kept is None else kept.capture
     captured, assumptions = captured_machine(opened, costs)
+    if kept is not None and not kept.is_of(captured):
+        kept, opened = None, read(capture)
     wanted = target_machine(
         captured,
         machine,
@@ -102,21 +112,11 @@ def replay(
         captured = replace(captured, costs=calibration.costs)
         if wanted.arch == captured.arch:
             wanted = replace(wanted, costs=calibration.costs)
-    with ProgressBar("replaying") as progress:
-        baseline, outcome = what_if(
-            opened.events,
-            captured,
-            wanted,
-            values=opened.facts.snapshot(),
-            lost=opened.lost,
-            clock_is_ns=opened.clock_is_ns,
-            placement=placement.value,
-            timing=timing.value,
-            progress=progress,
-        )
+    source = describe(opened, None if kept is None else kept.sha256)
+    question = Question(captured, wanted, placement.value, timing.value)
+    baseline, outcome = _served(capture, opened, source.sha256, question, place, kept)
     if calibration is not None:
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
-    source = describe(opened)
     if target.is_json:
         from hmtrace.report.document import outcome_document, schema, source_document
 
@@ -133,3 +133,63 @@ def replay(
     from hmtrace.report.sidebyside import replay_renderables
 
     target.table(*replay_renderables(source, baseline, outcome, assumptions, calibration))
+
+
+class Question(NamedTuple):
+    """Which machine is asked about, and how; `captured` is the one that the trace is from."""
+
+    captured: Machine
+    wanted: Machine
+    placement: str
+    timing: str
+
+    def answer(self, workload: Workload, opened: Capture) -> tuple[Outcome, Outcome]:
+        """Serve a workload."""
+        from replay.whatif.run import serve
+
+        return serve(
+            workload,
+            self.captured,
+            self.wanted,
+            values=opened.facts.snapshot(),
+            lost=opened.lost,
+            clock_is_ns=opened.clock_is_ns,
+            placement=self.placement,
+            timing=self.timing,
+        )
+
+
+def _served(
+    path: str,
+    opened: Capture,
+    sha256: str | None,
+    question: Question,
+    place: Place | None,
+    kept: Kept | None,
+) -> tuple[Outcome, Outcome]:
+    """Answer from what is kept, or distil the trace and keep that."""
+    from contextlib import nullcontext
+
+    from polars.exceptions import PolarsError
+
+    from hmtrace.cli.progress import ProgressBar
+    from replay.whatif.workload import distil
+
+    if kept is not None:
+        try:
+            return question.answer(kept.workload, opened)
+        except (OSError, PolarsError):  # another process has just removed it
+            opened = read(path)
+    with ProgressBar("replaying") as progress, place.room() if place else nullcontext() as room:
+        workload = distil(
+            opened.events,
+            question.captured,
+            values=opened.facts.snapshot(),
+            lost=opened.lost,
+            progress=progress,
+            folder=room,
+        )
+        answer = question.answer(workload, opened)
+        if place is not None and room is not None:
+            place.keep(room, opened, sha256, question.captured, workload)
+    return answer

@@ -315,13 +315,10 @@ def _forecast_caveats(found: ArenaForecast) -> list[str]:
 
 
 def _needed(table: pl.DataFrame, high: High) -> pl.DataFrame:
-    """Event rows without the calls that need no mapping on the other machine."""
-    return table.with_columns(
-        pl.when(pl.Series(high.gone) & pl.col("op").is_in(("kmap", "kmap_local")))
-        .then(None)
-        .otherwise(pl.col("op"))
-        .alias("op")
-    )
+    """Event rows in which calls that need no mapping on the other machine are nobody's."""
+    is_gone = pl.Series(high.gone) & pl.col("op").is_in(("kmap", "kmap_local"))
+    nobodys = pl.lit("switch", dtype=table.schema["op"])
+    return table.with_columns(op=pl.when(is_gone).then(nobodys).otherwise("op"))
 
 
 def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapshot) -> list[str]:

@@ -9,11 +9,12 @@ the requests of the arena; and the figures on the trace's own machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from collectors.snapshot import Snapshot
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import switch_hook
 from replay.trace.windows import WINDOW_ROWS
@@ -22,7 +23,7 @@ from replay.whatif.calls import PoolCalls
 from replay.whatif.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -74,10 +75,8 @@ class Workload:
 
     Attributes
     ----------
-    found
-        Facts of the whole trace.
     figures
-        Those on its own machine.
+        Those on its own machine, the facts of the whole trace among them.
     losses
         `seq` of the first event after each loss of events.
     nameless
@@ -90,13 +89,17 @@ class Workload:
         The tables.
     """
 
-    found: Survey
     figures: Figures
     losses: tuple[int, ...]
     nameless: tuple[int, int]
     pool: str
     first_rows: tuple[int, ...]
     parts: Parts
+
+    @property
+    def found(self) -> Survey:
+        """Facts of the whole trace."""
+        return self.figures.survey
 
     def stretches(self) -> Iterator[Stretch]:
         """The workload window by window."""
@@ -127,7 +130,7 @@ def distil(
     events: pl.LazyFrame | pl.DataFrame,
     machine: Machine,
     *,
-    values: Mapping[str, Any] | None = None,
+    values: Snapshot | None = None,
     lost: Loss | None = None,
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
@@ -152,7 +155,7 @@ def distil(
         For a table that is none, or not in order.
     """
     parts = Parts(folder)
-    captured = Captured(events, machine, values or {}, lost)
+    captured = Captured(events, machine, values or Snapshot(), lost)
     layout, found, losses = captured.layout, captured.found, captured.losses
     pool = PoolCalls(layout, found, captured.state, losses, parts, "pool")
     arena = ArenaRows(layout)
@@ -170,7 +173,6 @@ def distil(
         pool = chosen
     parts.put("arena", arena.table(captured.schema))
     return Workload(
-        found=found,
         figures=captured.rest.figures(found, pool),
         losses=losses,
         nameless=pool.nameless,

@@ -1,11 +1,11 @@
-"""The figures of a trace on its own machine, written down: JSON and back."""
+"""All of a workload but its tables, written down: JSON and back."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from replay.figures import Figures
 from replay.outcome import ArenaOutcome, Holder, LocalOutcome, PoolOutcome, Series, Site
 from replay.pool.tally import PoolTally
 from replay.survey import PoolFacts, Survey
+from replay.whatif.parts import Parts
+from replay.whatif.workload import Workload
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _KINDS: Final = {
     kind.__name__: kind
@@ -23,7 +28,30 @@ _KINDS: Final = {
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""
+_FIELDS: Final = ("figures", "losses", "nameless", "pool", "first_rows")
 _COUNTING: Final = (ArenaTally, PoolTally)
+
+
+def record_of(workload: Workload) -> dict[str, Any]:
+    """A workload without its tables, as JSON has it; key ``tables`` names those."""
+    told = {name: encode(getattr(workload, name)) for name in _FIELDS}
+    return told | {"tables": sorted(workload.parts.files)}
+
+
+def workload_from(record: dict[str, Any], folder: Path) -> Workload:
+    """The workload that :func:`record_of` wrote, over its tables in a folder.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If it is none.
+    """
+    told = {name: decode(record[name]) for name in _FIELDS}
+    if not isinstance(told["figures"], Figures):
+        msg = "no figures"
+        raise TypeError(msg)
+    names = [str(name) for name in record["tables"]]
+    return Workload(**told, parts=Parts.of(folder, names))
 
 
 def encode(value: Any) -> Any:

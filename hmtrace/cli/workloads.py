@@ -1,0 +1,258 @@
+"""Workloads of traces that were replayed before, kept in the cache folder.
+
+A trace is read and ordered once; who replays it on a second machine has that. A workload is found
+by the trace's path, the files beside it (names, sizes, times), and the program's own source; it
+holds the trace's digest, which is compared. One that is damaged is made anew, and without a folder
+that can be written there is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from collectors.compiled.store import cache_home, is_ours
+from hmtrace.cli.captures import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collectors.capture import Capture
+    from replay.machine.model import Machine
+    from replay.whatif.workload import Workload
+
+MOST_BYTES: Final = 1 << 30
+"""Bytes of all workloads together; the ones that were not used for longest go first."""
+_MOST_FILES: Final = 1 << 10
+"""Files beside a trace; where there are more they are not the machine's."""
+_FORM: Final = "hmtrace/workload/1"
+_DOCUMENT: Final = "workload.json"
+_PART: Final = ".part"
+_STALE: Final = 86_400.0
+"""Seconds after which somebody's half-made workload is taken for left behind."""
+
+
+class Kept(NamedTuple):
+    """A workload from the cache.
+
+    Attributes
+    ----------
+    capture
+        The capture, without its events.
+    sha256
+        Of the trace file.
+    machine
+        The machine that it was distilled on, as :func:`_words` has it.
+    workload
+        The workload.
+    """
+
+    capture: Capture
+    sha256: str
+    machine: str
+    workload: Workload
+
+    def is_of(self, machine: Machine) -> bool:
+        """Whether it was distilled on this machine; its costs do not matter."""
+        return self.machine == _words(machine)
+
+
+class Place:
+    """Where the workload of a trace is kept.
+
+    Parameters
+    ----------
+    home
+        Folder of all workloads.
+    key
+        Name of this one's.
+    """
+
+    def __init__(self, home: Path, key: str) -> None:
+        self._home = home
+        self._folder = home / key
+
+    @classmethod
+    def of(cls, path: str) -> Place | None:
+        """The place of a trace; None for a stream, and where nothing can be kept."""
+        try:
+            key = _key_of(path)
+            base = cache_home() / "hmtrace"
+            ours = key is not None and is_ours(base) and is_ours(base / "workloads")
+        except (OSError, ValueError, RuntimeError):
+            return None
+        return cls(base / "workloads", key) if key is not None and ours else None
+
+    def find(self) -> Kept | None:
+        """The workload, if it is there and whole."""
+        from collectors.errors import HmtraceError
+
+        try:
+            document = self._folder.joinpath(_DOCUMENT).read_bytes()
+        except OSError:
+            return None
+        try:
+            kept = self._read(json.loads(document))
+            os.utime(self._folder)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
+                HmtraceError):  # fmt: skip
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return None
+        return kept
+
+    def _read(self, document: dict[str, Any]) -> Kept:
+        from replay.whatif.written import workload_from
+
+        if document["form"] != _FORM:
+            msg = "another form"
+            raise ValueError(msg)
+        workload = workload_from(document["workload"], self._folder)
+        for name, path in workload.parts.files.items():
+            if _digest_of(path) != document["digests"][name]:
+                msg = f"damaged: {name}"
+                raise ValueError(msg)
+        capture = _capture_of(document)
+        if digest(capture.origin) != document["sha256"]:
+            msg = "another trace"
+            raise ValueError(msg)
+        return Kept(capture, document["sha256"], document["machine"], workload)
+
+    @contextmanager
+    def room(self) -> Iterator[Path | None]:
+        """A folder to make the workload in, gone at the end; None if there is no room."""
+        try:
+            part = Path(mkdtemp(prefix=f"{self._folder.name}.", suffix=_PART, dir=self._home))
+        except OSError:
+            yield None
+            return
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def keep(
+        self, part: Path, capture: Capture, sha256: str | None, machine: Machine, workload: Workload
+    ) -> None:
+        """Keep what was made in a room; another process may have been first, or the disk full."""
+        from collectors.parquet.metadata import encode
+        from replay.whatif.written import record_of
+
+        if not workload.parts.is_whole or sha256 is None:
+            return
+        try:
+            document = {
+                "form": _FORM,
+                "sha256": sha256,
+                "origin": vars(capture.origin),
+                "capture": encode(capture, 0),
+                "machine": _words(machine),
+                "workload": record_of(workload),
+                "digests": {n: _digest_of(path) for n, path in workload.parts.files.items()},
+            }
+            part.joinpath(_DOCUMENT).write_text(json.dumps(document))
+            if _size_of(part) <= MOST_BYTES:
+                part.rename(self._folder)
+                _evict(self._home)
+        except OSError:
+            return
+
+
+def _key_of(path: str) -> str | None:
+    """Digest of what a capture is read from, as far as it can be told without reading it."""
+    given = Path(path)
+    if not given.exists():
+        return None
+    folder = given if given.is_dir() else given.parent
+    files = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            about = entry.stat()
+            if stat.S_ISREG(about.st_mode):
+                times = about.st_mtime_ns, about.st_ctime_ns
+                files.append((entry.name, about.st_size, *times, about.st_ino))
+            if len(files) > _MOST_FILES:
+                return None
+    told = (_FORM, _source_digest(), path, str(given.resolve()), sorted(files))
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _source_digest() -> str:
+    """Digest of the source of all that reads and replays."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for package in ("collectors", "replay"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.as_posix().encode("utf-8", "surrogateescape"))
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _words(machine: Machine) -> str:
+    """A machine without its costs, as text."""
+    from replay.machine.costs import Costs
+    from replay.whatif.written import encode
+
+    return json.dumps(encode(replace(machine, costs=Costs.default())))
+
+
+def _capture_of(document: dict[str, Any]) -> Capture:
+    """The capture as it was read, without its events."""
+    import polars as pl
+
+    from collectors.capture import Capture, Lost, Origin
+    from collectors.events import SCHEMA
+    from collectors.parquet.metadata import Document
+
+    origin = Origin(**document["origin"])
+    told = Document(document["capture"], origin.trace)
+    return Capture(
+        origin=origin,
+        events=pl.LazyFrame(schema=SCHEMA),
+        raw_events=told.raw_events,
+        clock=told.clock,
+        clock_is_ns=told.clock_is_ns,
+        span_ns=told.span_ns,
+        facts=told.facts,
+        lost=Lost(told.lost),
+        notes=told.notes,
+        markers=told.markers,
+    )
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def _evict(home: Path) -> None:
+    """Remove what is left behind, and the workloads that were not used for longest."""
+    try:
+        folders = sorted(
+            (entry for entry in home.iterdir() if entry.is_dir()),
+            key=lambda folder: folder.stat().st_mtime,
+            reverse=True,
+        )
+        total = 0
+        for folder in folders:
+            if folder.suffix == _PART:
+                if time.time() - folder.stat().st_mtime > _STALE:
+                    shutil.rmtree(folder, ignore_errors=True)
+                continue
+            total += _size_of(folder)
+            if total > MOST_BYTES:
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
