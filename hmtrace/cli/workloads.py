@@ -96,12 +96,10 @@ class Place:
         """The workload, if it is there and whole."""
         from collectors.errors import HmtraceError
 
-        try:
-            document = self._folder.joinpath(_DOCUMENT).read_bytes()
-        except OSError:
+        if not self._folder.exists():
             return None
         try:
-            kept = self._read(json.loads(document))
+            kept = self._read(_opened(self._folder / _DOCUMENT))
             os.utime(self._folder)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
                 HmtraceError):  # fmt: skip
@@ -158,7 +156,9 @@ class Place:
                 "workload": record_of(workload),
                 "digests": {n: _digest_of(path) for n, path in workload.parts.files.items()},
             }
-            part.joinpath(_DOCUMENT).write_text(json.dumps(document))
+            text = json.dumps(document).encode()
+            told = hashlib.blake2b(text).hexdigest().encode()
+            part.joinpath(_DOCUMENT).write_bytes(told + b"\n" + text)
             if _size_of(part) <= MOST_BYTES:
                 part.rename(self._folder)
                 _evict(self._home)
@@ -226,6 +226,15 @@ def _capture_of(document: dict[str, Any]) -> Capture:
         notes=told.notes,
         markers=told.markers,
     )
+
+
+def _opened(path: Path) -> Any:
+    """The document in a file, whose first line is the digest of the rest."""
+    told, _, text = path.read_bytes().partition(b"\n")
+    if told.decode("ascii", "replace") != hashlib.blake2b(text).hexdigest():
+        msg = "damaged document"
+        raise ValueError(msg)
+    return json.loads(text)
 
 
 def _digest_of(path: Path) -> str:

@@ -101,9 +101,8 @@ class PoolCallsThere:
             for name in ("code", "time", "is_call", "page", "frame", "pid")
         )
         waited = self._waited(calls.height)
-        kept = np.where(
-            is_call, self._placing.of_calls(page, frame), np.isin(code, self._of_nobody)
-        )
+        kept = np.isin(code, self._of_nobody)
+        kept[is_call] = self._placing.of_calls(page[is_call], frame[is_call])
         is_call = is_call[kept]
         rows = np.zeros(is_call.size, kernel.CALL)
         rows["code"], rows["time"], rows["waited"] = code[kept], time[kept], waited[kept]

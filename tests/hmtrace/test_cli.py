@@ -94,7 +94,7 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
         what_if=[], outcome=outcomes.busy_outcome(), other=None, validation=Result()
     )
 
-    def what_if(*machines: object, **options: object) -> tuple[Outcome, Outcome]:
+    def serve(*machines: object, **options: object) -> tuple[Outcome, Outcome]:
         calls.what_if.append((machines[-1], options))
         return calls.outcome, calls.other or calls.outcome
 
@@ -102,8 +102,12 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
     fake.replay = lambda *_, **__: calls.outcome
     monkeypatch.setitem(sys.modules, "replay.walk", fake)
     fake = ModuleType("replay.whatif.run")
-    fake.what_if = what_if
+    fake.serve = serve
     monkeypatch.setitem(sys.modules, "replay.whatif.run", fake)
+    fake = ModuleType("replay.whatif.workload")
+    fake.distil = lambda *_, **__: None
+    monkeypatch.setitem(sys.modules, "replay.whatif.workload", fake)
+    monkeypatch.setattr("hmtrace.cli.workloads.Place.of", lambda _: None)
     fake = ModuleType("replay.validate.run")
     fake.validate = lambda *_, **__: calls.validation
     monkeypatch.setitem(sys.modules, "replay.validate.run", fake)

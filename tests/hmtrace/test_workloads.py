@@ -1,0 +1,191 @@
+"""A second replay of a trace: the same documents from what the first one kept."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+import collectors
+from hmtrace.cli import app, workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAITERS = Path(__file__).parents[2] / "fixtures" / "i386-hog-a-waiters-pae-smp2"
+TARGETS = (
+    ("--pkmap", "128"),
+    ("--split", "2g", "--placement", "same-pfn"),
+    ("--vmalloc", "64M", "--timing", "fixed"),
+)
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """A capture of ours alone, without the larger forms of its trace."""
+    folder = tmp_path / "capture"
+    shutil.copytree(WAITERS, folder, ignore=shutil.ignore_patterns("report*", "trace.txt*"))
+    return folder
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; compiled loops stay where they are."""
+    monkeypatch.setattr(workloads, "cache_home", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "hmtrace" / "workloads"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the traces that were read."""
+    paths: list[str] = []
+    real: Callable[..., Any] = collectors.open_capture
+
+    def counted(path: str, **options: Any) -> Any:
+        paths.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(collectors, "open_capture", counted)
+    return paths
+
+
+def replayed(capture: Path, *options: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["replay", str(capture), *options, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def kept(shelf: Path) -> list[Path]:
+    return sorted(shelf.iterdir()) if shelf.exists() else []
+
+
+def test_a_second_replay_reads_nothing_and_says_the_same(
+    capture: Path, shelf: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setattr(workloads.Place, "of", lambda _: None)
+        expected = [replayed(capture, *target) for target in TARGETS]
+    assert len(reads) == len(TARGETS)
+    assert kept(shelf) == []
+    first = replayed(capture, *TARGETS[0])
+    assert len(kept(shelf)) == 1
+    del reads[:]
+    assert [replayed(capture, *target) for target in TARGETS] == expected
+    assert first == expected[0]
+    assert reads == []
+    costs = replayed(capture, *TARGETS[0], "--costs", str(_costs(capture)))
+    assert reads == []
+    assert costs["baseline"]["pool"] == first["baseline"]["pool"]
+    assert costs["baseline"]["cost"] != first["baseline"]["cost"]
+
+
+def _costs(capture: Path) -> Path:
+    path = capture.parent / "costs.toml"
+    path.write_text("lock = 12345\n")
+    return path
+
+
+def test_another_trace_or_machine_is_read(capture: Path, shelf: Path, reads: list[str]) -> None:
+    first = replayed(capture, *TARGETS[0])
+    (capture / "cmdline").write_text("nokaslr vmalloc=256M\n")
+    other = replayed(capture, *TARGETS[0])
+    assert other["baseline"]["machine"] != first["baseline"]["machine"]
+    trace = capture / "trace.dat"
+    about = trace.stat()
+    trace.touch()
+    replayed(capture, *TARGETS[0])
+    os.utime(trace, ns=(about.st_atime_ns, about.st_mtime_ns))  # its change still shows
+    replayed(capture, *TARGETS[0])
+    assert len(reads) == 4
+    assert len(kept(shelf)) == 4
+
+
+@pytest.mark.parametrize("name", ["workload.json", "events-0.arrow", "pool-calls-0.arrow"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_what_is_damaged_is_made_anew(
+    name: str, damage: str, capture: Path, shelf: Path, reads: list[str]
+) -> None:
+    first = replayed(capture, *TARGETS[0])
+    (folder,) = kept(shelf)
+    file = folder / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0x41
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(data[: len(data) // 2] if damage == "cut" else data)
+    assert replayed(capture, *TARGETS[0]) == first
+    assert len(reads) == 2
+    assert replayed(capture, *TARGETS[0]) == first
+    assert len(reads) == 2
+
+
+def test_a_folder_that_is_a_file(capture: Path, shelf: Path, reads: list[str]) -> None:
+    shelf.parent.mkdir(parents=True)
+    shelf.write_text("not ours")
+    assert replayed(capture, *TARGETS[0]) == replayed(capture, *TARGETS[0])
+    assert len(reads) == 2
+    assert shelf.read_text() == "not ours"
+
+
+def test_a_disk_that_fills_up(
+    capture: Path, shelf: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from replay.whatif.parts import Parts
+
+    expected = replayed(capture, *TARGETS[0])
+    shutil.rmtree(shelf)
+    real = Parts._write
+
+    def full(parts: Parts, folder: Path, name: str, table: Any) -> None:
+        if name.startswith("events") and folder.parent == shelf:
+            raise OSError(28, "No space left on device")
+        real(parts, folder, name, table)
+
+    monkeypatch.setattr(Parts, "_write", full)
+    assert replayed(capture, *TARGETS[0]) == expected
+    assert kept(shelf) == []
+    assert len(reads) == 2
+
+
+def test_the_oldest_go_where_there_are_too_many(
+    capture: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed(capture, *TARGETS[0])
+    (first,) = kept(shelf)
+    os.utime(first, (1, 1))
+    size = sum(file.stat().st_size for file in first.iterdir())
+    left = shelf / "0123.part"
+    left.mkdir()
+    os.utime(left, (1, 1))
+    monkeypatch.setattr(workloads, "MOST_BYTES", size + size // 2)
+    (capture / "notes").write_text("another key")
+    replayed(capture, *TARGETS[0])
+    assert len(kept(shelf)) == 1
+    assert kept(shelf) != [first]
+
+
+def _at_once(capture: Path, home: Path, answers: Any) -> None:
+    workloads.cache_home = lambda: home  # type: ignore[attr-defined]
+    answers.put(replayed(capture, *TARGETS[0]))
+
+
+def test_two_processes_make_the_same_one(capture: Path, shelf: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    home = shelf.parents[1]
+    both = [context.Process(target=_at_once, args=(capture, home, answers)) for _ in range(2)]
+    for process in both:
+        process.start()
+    found = [answers.get(timeout=600) for _ in both]
+    for process in both:
+        process.join()
+    assert found[0] == found[1] == replayed(capture, *TARGETS[0])
+    assert len(kept(shelf)) == 1
