@@ -1,0 +1,126 @@
+"""A replay of a few made-up events: what its loops are compiled for before a trace is read.
+
+At a first run the loops of a replay are compiled by processes of their own while the trace is
+read (:mod:`hmtrace.cli.compiling`). They need no list of loops and of the kinds of their arguments:
+they replay the events below as the command will replay the trace. A process that needs a loop which
+another has begun with goes on in plain Python meanwhile, so that they share the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from collectors.snapshot import Snapshot
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
+
+COMMANDS: Final = ("report", "validate", "replay")
+"""Commands that replay."""
+PAGE: Final = 4096
+
+
+def rehearse(command: str) -> None:
+    """Replay the made-up events as a command would, for the sake of its loops.
+
+    Parameters
+    ----------
+    command
+        One of :data:`COMMANDS`.
+    """
+    from dataclasses import replace
+
+    from replay.machine.layout import layout_of
+    from replay.machine.model import Machine
+
+    machine = Machine(arch="i386", pae=True, ram=((0, 2 << 30),))
+    events = made_up(layout_of(machine))
+    facts = known(layout_of(machine))
+    if command == "report":
+        from replay.walk import replay
+
+        replay(events, machine, values=facts)
+    elif command == "validate":
+        from replay.validate.run import validate
+
+        validate(events, machine, values=facts)
+    else:
+        from replay.whatif.run import what_if
+
+        other = replace(machine, pkmap_slots=256, vmalloc=64 << 20)
+        what_if(events, machine, other, values=facts)
+
+
+def made_up(layout: Layout) -> pl.DataFrame:
+    """Event table with a call of every kind that a loop serves."""
+    import polars as pl
+
+    from collectors.events import SCHEMA
+
+    slot, local = layout.pkmap_base + PAGE, layout.kmap_fix_top
+    start, end = layout.vmalloc_start, layout.vmalloc_end
+    area = {"start": start, "end": end, "size": 2 * PAGE, "align": 1}
+    block = {"vaddr": start + (4 << 20), "pages": 4}
+    page = {"page": 0xF700_0000, "pfn": layout.lowmem_end_pfn + 1}
+    calls: list[dict[str, Any]] = [
+        {"op": "kmap", "vaddr": slot, **page},
+        {"op": "kunmap", "vaddr": slot, **page},
+        {"op": "pool_flush"},
+        {"op": "kmap_local", "vaddr": local, **page},
+        {"op": "kunmap_local", "vaddr": local},
+        {"op": "area_alloc", "vaddr": start, **area},
+        {"op": "vmap", "vaddr": start, "pages": 1},
+        {"op": "vunmap", "vaddr": start},
+        {"op": "area_free", "vaddr": start, "end": start + 2 * PAGE, "nr_lazy": 2},
+        {"op": "area_alloc", "vaddr": start + 2 * PAGE, **area},
+        {"op": "vm_map_ram", **block},
+        {"op": "vm_unmap_ram", **block},
+        {"op": "area_purge", "start": start, "end": start + 2 * PAGE, "pages": 1, "purged": 1},
+        {"op": "flush_range", "start": start, "end": start + 2 * PAGE},
+    ]
+    rows = [
+        {"seq": 2 * i, "ts": 2 * i, "end_seq": 2 * i + 1, "end_ts": 2 * i + 1, "end_cpu": 0}
+        | {"cpu": 0, "pid": 100, "ctx": 0, "entry_traced": True, "caller": 0xC010_0000 + i}
+        | call
+        for i, call in enumerate(calls)
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def known(layout: Layout) -> Snapshot:
+    """What the recorder would have kept of such a machine."""
+    from collectors.snapshot import Area, Probe, Snapshot
+
+    at = layout.vmalloc_start + (8 << 20)
+    areas = tuple(
+        Area(at + 4 * i * PAGE, at + (4 * i + 2) * PAGE, kind, "made_up", 1, None)
+        for i, kind in enumerate(("vmalloc", "vmap", "unpurged", "vmalloc"))
+    )
+    purge = Probe(False, "hm", "purge", "__purge_vmap_area_lazy", (), None)
+    return Snapshot(areas=areas, probes=(purge,))
+
+
+def main() -> None:
+    """Rehearse the commands that are named, until that is done or who asked for it is gone."""
+    from collectors import compiling
+
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    compiling.waits = False
+    for command in sys.argv[1:]:
+        rehearse(command)
+
+
+def _leave_with_the_parent() -> None:
+    """Its end of the pipe is closed when it ends, however it does."""
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
