@@ -17,3 +17,6 @@ ready: set[str] = set()
 listeners: list[Callable[[str | None], None]] = []
 """Called with the name of a loop that has to be compiled before the work goes on, here or in
 another process that has begun with it, and with None when it is there."""
+waits: bool = True
+"""False in a process that only compiles for another: what a third one has begun with it runs in
+plain Python, and goes on."""

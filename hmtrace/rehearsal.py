@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
-    from replay.machine.model import Machine
 
 COMMANDS: Final = ("report", "validate", "replay")
 """Commands that replay."""
@@ -101,7 +100,14 @@ def known(layout: Layout) -> Snapshot:
         Area(at + 4 * i * PAGE, at + (4 * i + 2) * PAGE, kind, "made_up", 1, None)
         for i, kind in enumerate(("vmalloc", "vmap", "unpurged", "vmalloc"))
     )
-    purge = Probe(False, "hm", "purge", "__purge_vmap_area_lazy", (), None)
+    purge = Probe(
+        is_return=False,
+        group="hm",
+        event="purge",
+        symbol="__purge_vmap_area_lazy",
+        arguments=(),
+        maxactive=None,
+    )
     return Snapshot(areas=areas, probes=(purge,))
 
 

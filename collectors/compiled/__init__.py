@@ -50,6 +50,8 @@ _LOOP: dict[str, Any] = {"nopython": True, "nogil": True, "boundscheck": None}
 # The wrappers, for calls from Python and from C, would take a third of the compile time.
 _PART: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_LOOP}
 _digest = CodeDigest()
+_in_python: list[Any] = []
+"""Loops that are run as plain Python now, and their parts with them."""
 
 
 class _Loop(CPUDispatcher):
@@ -66,12 +68,22 @@ class _Loop(CPUDispatcher):
             if kinds not in self.overloads:
                 name = self._kept_as(kinds)
                 if not self._load(name):
-                    with _told(self._full_name), store.claimed(name):
+                    waits = compiling.waits
+                    with _told(self._full_name), store.claimed(name, wait=waits) as is_ours:
+                        if not is_ours:
+                            return self._run_in_python
                         if not self._load(name):
                             self._make(name, kinds)
                 compiling.ready.add(self._full_name)
             made: Any = self.overloads[kinds]
             return made.entry_point
+
+    def _run_in_python(self, *args: Any) -> Any:
+        _in_python.append(self)
+        try:
+            return self.py_func(*args)
+        finally:
+            _in_python.pop()
 
     def _kept_as(self, kinds: tuple[Any, ...]) -> str:
         function: Any = self.py_func
@@ -142,9 +154,10 @@ class _Part(CPUDispatcher):
         allocates = self.targetoptions.get("_nrt", True)
         return _Loop(self.py_func, targetoptions=_options(_LOOP, allocates=allocates))
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Run a loop of this function alone: what is compiled as a part Python cannot call."""
-        return self._alone(*args)
+        run = self.py_func if _in_python else self._alone
+        return run(*args, **named)
 
 
 def _widened(kind: Any) -> Any:

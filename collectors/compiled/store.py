@@ -16,7 +16,7 @@ import stat
 import tempfile
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,28 +64,36 @@ def keep(name: str, content: bytes) -> bool:
 
 
 @contextmanager
-def claimed(name: str) -> Iterator[None]:
+def claimed(name: str, *, wait: bool = True) -> Iterator[bool]:
     """Wait until no other process makes what is to be kept under a name; then look again.
 
-    Without a folder, or where it cannot lock, this does not wait.
+    Without a folder, or where it cannot lock, this does not wait. Yields whether it is ours to
+    make; it always is to who waits.
     """
     file = _lock_file()
     place = zlib.crc32(name.encode())
-    began = time.monotonic()
-    while file is not None and time.monotonic() - began < _PATIENCE:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):
-            time.sleep(_PAUSE)
-        except OSError:
-            file = None
-        else:
-            break
+    until = time.monotonic() + (_PATIENCE if wait else 0)
+    is_free = file is None or _lock(file, place)
+    while not is_free and time.monotonic() < until:
+        time.sleep(_PAUSE)
+        is_free = file is None or _lock(file, place)
     try:
-        yield
+        yield is_free or wait
     finally:
-        if file is not None:
-            fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+        if file is not None and is_free:
+            with suppress(OSError):
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+
+def _lock(file: int, place: int) -> bool:
+    """Whether nobody else has the lock; true where there are no locks."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from hmtrace import __version__
-from hmtrace.cli import convert, info, layout, replay, report, synth, validate
+from hmtrace.cli import captures, convert, info, layout, replay, report, synth, validate
 
 app = typer.Typer(
     name="hmtrace",
@@ -66,8 +66,10 @@ Exit codes: 0 fine, 1 a check or threshold failed, 2 wrong usage, 3 unreadable i
 
 @app.callback(epilog=_EPILOG)
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  (its callback has it)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Analyse kmap, kmap_local and vmap of 32-bit Linux from traces of the real machine."""
+    captures.note_command(context.invoked_subcommand or "")

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
 
 
+_command = ""
+
+
+def note_command(name: str) -> None:
+    """Remember which command the captures are opened for."""
+    global _command  # noqa: PLW0603  (set once, when the command line is read)
+    _command = name
+
+
 def read(path: str) -> Capture:
     """Open a capture, with a progress bar where it takes long.
 
@@ -69,7 +78,7 @@ def _explain() -> None:
     from hmtrace.shrinking import explain_bus_errors
 
     explain_bus_errors()
-    explain_compiling()
+    explain_compiling(_command)
 
 
 def calibration_of(capture: Capture, machine: Machine) -> Calibration:

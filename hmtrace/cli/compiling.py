@@ -1,34 +1,87 @@
-"""What a user is told while loops are compiled: at the first run, and after an update."""
+"""First runs: what a user is told while loops are compiled, and the processes that help."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 from collectors import compiling
 from hmtrace.cli import progress
+from hmtrace.rehearsal import COMMANDS
 
 WORDS = "hmtrace: compiling for this machine, once; this takes some 20 seconds\n"
 _UNKEPT = (
     "hmtrace: there is no folder of yours to keep compiled loops in, so every run compiles them\n"
     "  hint: set XDG_CACHE_HOME to a folder that only you can write to\n"
 )
+_MOST = 2
+"""Processes that help. With more, one of them would still compile the largest loop."""
 
 
-def explain_compiling() -> None:
-    """Say, once, that loops are compiled, and in a progress bar which one."""
-    if _explain not in compiling.listeners:
-        compiling.listeners.append(_explain)
+class FirstRun:
+    """Told of the loops that are not kept, it tells the user, and once asks for help.
 
+    Parameters
+    ----------
+    command
+        What the user asked for: report.
+    """
 
-def _explain(name: str | None) -> None:
-    if name is None:
-        progress.aside("")
-        return
-    if not _said:
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._has_begun = False
+        self.helpers: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, name: str | None) -> None:
+        """Of a loop that is compiled now, or None: it is there."""
+        if name is None:
+            progress.aside("")
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            self._begin()
+        number = f"{len(compiling.ready) + 1} of {len(compiling.loops)}"
+        progress.aside(f"compiling loop {number}: {name.rpartition('.')[0]}")
+
+    def _begin(self) -> None:
         from collectors.compiled.store import folders
 
-        _said.append(WORDS if folders() else _UNKEPT)
-        progress.line(_said[0])
-    number = f"{len(compiling.ready) + 1} of {len(compiling.loops)}"
-    progress.aside(f"compiling loop {number}: {name.rpartition('.')[0]}")
+        progress.line(WORDS if folders() else _UNKEPT)
+        if folders() and self._command in COMMANDS:
+            self.helpers += _helpers(self._command)
 
 
-_said: list[str] = []
+def explain_compiling(command: str) -> None:
+    """From now on say that loops are compiled where they are, and have it done side by side."""
+    if not any(isinstance(listener, FirstRun) for listener in compiling.listeners):
+        compiling.listeners.append(FirstRun(command))
+
+
+def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
+    """Processes that compile what the command will replay with, while the trace is read.
+
+    Each ends when it is done, or when this process ends: its stdin is a pipe from here.
+    """
+    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "POLARS_MAX_THREADS": "1",
+    }
+    started = []
+    for _ in range(min(free - 1, _MOST)):
+        try:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-m", "hmtrace.rehearsal", command],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is for this process; then they end, too
+                )
+            )
+        except OSError:  # it only takes longer
+            break
+    return started
