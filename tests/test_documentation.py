@@ -209,7 +209,7 @@ def test_the_table_of_what_was_proven_has_the_figures_of_the_tests() -> None:
             kinds.append(expected["vmap"])
         for cell, kind in zip(cells.split(" | "), kinds, strict=False):
             shown = f"{kind['exact']:,} of {kind['total']:,}".replace(",", " ")
-            assert cell == (shown if kind["total"] else "–"), name
+            assert cell == (shown if kind["total"] else "–"), f"{name} in docs/support.md"
 
 
 def test_renewing_keeps_the_length_of_what_is_shown() -> None:

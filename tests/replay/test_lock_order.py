@@ -88,6 +88,8 @@ def test_pieces_say_what_the_whole_says(name: str, rows: int) -> None:
     options = RUNS[name]
     for seed in range(2):
         events = simulate(seed, most=1, **options).events  # type: ignore[arg-type]
+        if rows == 1:
+            events = events.head(700)  # a window for every row takes some 5 ms
         whole = in_pieces(events, options["slots"], events.height)
         same(in_pieces(events, options["slots"], rows), whole)
 
