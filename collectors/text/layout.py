@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,53 @@ class Cell(IntEnum):
     SEEN = 101
     FOUND = 105
     CELLS = 109
+
+
+class Scan(NamedTuple):
+    """All that a scanner works on: its text, where it is in it, what it knows and what it writes.
+
+    Attributes
+    ----------
+    buf : int
+        Address of the whole text, mapped.
+    n : int
+        Its length.
+    work : ndarray of int64, shape (Cell.CELLS,)
+        State (:class:`Cell`).
+    out, values, seen, found : ndarray of int64
+        Of it: the parts of a line, an event's values, its arguments, a head.
+    stats : ndarray of int64
+        Counters (:class:`Stat`), added to.
+    rows : ndarray of int64, shape (capacity, 9)
+        Block of rows, as words.
+    columns : ndarray of int64, shape (9, 2)
+        What a dialect knows of its lines before it reads them (:mod:`collectors.text.line`,
+        :mod:`collectors.text.perf_script.line`, :mod:`collectors.text.numbered_scan`).
+    slots, hashes, heads, args
+        Table of heads and of their arguments; ``heads[:, COUNT]`` is added to.
+    comm_slots, comm_keys
+        Table of task names.
+    lefts
+        Table of left halves (:func:`collectors.text.lefts.recall`); without rows, none is kept.
+    """
+
+    buf: Any
+    n: Any
+    work: Any
+    out: Any
+    values: Any
+    seen: Any
+    found: Any
+    stats: Any
+    rows: Any
+    columns: Any
+    slots: Any
+    hashes: Any
+    heads: Any
+    args: Any
+    comm_slots: Any
+    comm_keys: Any
+    lefts: Any
 
 
 class Status(IntEnum):

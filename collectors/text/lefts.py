@@ -16,7 +16,7 @@ import numpy as np
 
 from collectors.compiled import part, piece
 from collectors.text.digits import decimal, decimal_digits
-from collectors.text.layout import Cell, Left
+from collectors.text.layout import Cell, Left, Scan
 from collectors.text.line import (
     BODY,
     COMM_BEGIN,
@@ -62,29 +62,26 @@ def _place(buf: Any, begin: int, marks: Any, lefts: Any) -> Any:
 
 
 @piece
-def recall(buf: Any, begin: int, end: int, n: int, lefts: Any, work: Any, out: Any) -> Any:
-    """Read the left half of a line into `out`, if it begins as one that was met before.
+def recall(s: Scan, begin: int, end: int) -> Any:
+    """Read the left half of a line into ``s.out``, if it begins as one that was met before.
 
     Parameters
     ----------
-    buf : int
-        Address of the text.
-    begin, end, n : int
-        Start and end of the line; end of the text.
-    lefts : ndarray of int64, shape (m, Left.COLUMNS)
-        What was met; `m` is a power of two.
-    work : ndarray of int64
-        State: how wide the beginnings are, and the seconds of the line before.
-    out : ndarray of int64
-        As of :func:`collectors.text.line.left_half`.
+    s : Scan
+        ``s.lefts``, of a power of two of rows, has what was met; ``s.work``, how wide the
+        beginnings are and the seconds of the line before; ``s.out`` is as of
+        :func:`collectors.text.line.left_half`.
+    begin, end : int
+        Start and end of the line.
 
     Returns
     -------
     int
         Row of `lefts`, -1 where left_half() has to read the line.
     """
-    width = work[Cell.WIDTH]
-    if width == 0 or begin + _ROOM > n:
+    buf, lefts, out = s.buf, s.lefts, s.out
+    width = s.work[Cell.WIDTH]
+    if width == 0 or begin + _ROOM > s.n:
         return _NOT_KNOWN
     marks = first_bytes(width)
     left = _place(buf, begin, marks, lefts)
@@ -93,7 +90,7 @@ def recall(buf: Any, begin: int, end: int, n: int, lefts: Any, work: Any, out: A
         return _NOT_KNOWN
     lefts[left, Left.REF] = begin  # the latest is the likeliest to be in the cache
     p = begin + width
-    if not _same_second(buf, p, end, work, out) and not _any_second(buf, p, end, work, out):
+    if not _same_second(buf, p, end, s.work, out) and not _any_second(buf, p, end, s.work, out):
         return _NOT_KNOWN
     out[PID] = lefts[left, Left.PID]
     out[CPU] = lefts[left, Left.CPU]

@@ -25,7 +25,7 @@ from collectors.raw import UNKNOWN_CPU
 from collectors.text import layout
 from collectors.text.control import control
 from collectors.text.counting import count_event, no_event
-from collectors.text.layout import Cell, Head, Space, Stat, Status
+from collectors.text.layout import Cell, Head, Scan, Space, Stat, Status
 from collectors.text.line import BODY, COMM_BEGIN, COMM_END, COUNTER, CPU, CTX, PID, TS, UNIT
 from collectors.text.rows import ask, find_comm, lookup, write_row
 from collectors.text.words import byte_at, find_byte, load_byte, word_at
@@ -122,67 +122,48 @@ def _body(buf: Any, p: int, end: int, n: int, found: Any) -> Any:
 
 
 @loop
-def scan(
-    buf: Any,
-    n: int,
-    work: Any,
-    stats: Any,
-    rows: Any,
-    columns: Any,
-    slots: Any,
-    hashes: Any,
-    heads: Any,
-    args: Any,  # noqa: ARG001 - there are no arguments
-    comm_slots: Any,
-    comm_keys: Any,
-    _lefts: Any,
-) -> int:
+def scan(s: Scan) -> int:
     """Read lines until the end, until the block of rows is full, or until something is unknown.
 
     Parameters
     ----------
-    buf, n, work, stats, rows, slots, hashes, heads, args, comm_slots, comm_keys
-        As :func:`collectors.text.scan.scan`; the table of task names is asked for pids, as
-        they stand in the text.
-    columns : ndarray of int64, shape (9, 2)
-        In the first cell the base of the numbers: 10 (``raw``) or 16 (``hex``).
+    s : Scan
+        The table of task names is asked for pids, as they stand in the text. `columns` has in its
+        first cell the base of the numbers: 10 (``raw``) or 16 (``hex``). There are no arguments.
 
     Returns
     -------
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[Cell.OUT : Cell.VALUES]
-    values = work[Cell.VALUES : Cell.SEEN]
-    found = work[Cell.FOUND : Cell.CELLS]
-    p = work[Cell.POSITION]
-    stop = work[Cell.END]
-    at = work[Cell.ROWS]
+    buf, rows = s.buf, s.rows
+    out, values, found = s.out, s.values, s.found
+    p, stop, at = s.work[Cell.POSITION], s.work[Cell.END], s.work[Cell.ROWS]
     capacity = rows.shape[0]
-    base = columns[0, 0]
+    base = s.columns[0, 0]
     status = Status.DONE
     while p < stop:
         if at >= capacity:
             status = Status.FULL
             break
-        end = find_byte(buf, p, n, _NEWLINES)
+        end = find_byte(buf, p, s.n, _NEWLINES)
         space: Any = np.int64(-1)
         begin = finish = p
         value: Any = _ZERO
         if _left_half(buf, p, end, base, out, found):
-            space, begin, finish, value = _body(buf, out[BODY], end, n, found)
+            space, begin, finish, value = _body(buf, out[BODY], end, s.n, found)
         if space < 0:
-            at += no_event(control(buf, p, end, n, out), p, out, values, rows, at, stats)
+            at += no_event(control(buf, p, end, s.n, out), p, out, values, rows, at, s.stats)
             p = end + 1
             continue
-        head = lookup(buf, begin, finish, n, space, slots, hashes, heads)
+        head = lookup(s, begin, finish, space)
         if head < 0:
-            ask(work, begin, finish, space)
+            ask(s, begin, finish, space)
             status = Status.UNKNOWN_HEAD
             break
-        kind = heads[head, Head.KIND]
+        kind = s.heads[head, Head.KIND]
         if kind != _PLAIN:
-            comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
+            comm = find_comm(s)
             if comm < 0:
                 status = Status.UNKNOWN_COMM
                 break
@@ -195,10 +176,9 @@ def scan(
                 values[4] = value
             write_row(rows, at, out, values, comm, _ZERO, kind, present)
             at += 1
-        heads[head, Head.COUNT] += 1
-        stats[Stat.FUNCTIONS] += 1 if space == _SP_FUNCTION else 0
-        count_event(out, stats, _ONE)
+        s.heads[head, Head.COUNT] += 1
+        s.stats[Stat.FUNCTIONS] += 1 if space == _SP_FUNCTION else 0
+        count_event(out, s.stats, _ONE)
         p = end + 1
-    work[Cell.POSITION] = p
-    work[Cell.ROWS] = at
+    s.work[Cell.POSITION], s.work[Cell.ROWS] = p, at
     return status

@@ -9,7 +9,7 @@ import numpy as np
 from collectors.compiled import piece
 from collectors.probes import KIND_SWITCH, TRACEPOINTS
 from collectors.text import layout
-from collectors.text.layout import Arg, Cell, Head, Space
+from collectors.text.layout import Arg, Cell, Head, Scan, Space
 from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words, skip_spaces
 from collectors.text.payload import any_value_at, switch_at, tlb_flush_at, value_at
 from collectors.text.words import byte_at, find_either, hash_bytes, load_byte, same_bytes, word_at
@@ -35,20 +35,18 @@ _MASK32 = np.int64(0xFFFF_FFFF)
 
 
 @piece
-def lookup(
-    buf: Any, begin: int, end: int, n: int, space: int, slots: Any, hashes: Any, heads: Any
-) -> Any:
+def lookup(s: Scan, begin: int, end: int, space: int) -> Any:
     """Row of a text in the table of heads, -1 if it is not there."""
-    h = hash_bytes(buf, begin, end, n, space)
-    mask = slots.shape[0] - 1
+    h = hash_bytes(s.buf, begin, end, s.n, space)
+    mask = s.slots.shape[0] - 1
     at = np.int64(h >> np.uint64(20)) & mask
-    while slots[at] >= 0:
-        i = slots[at]
+    while s.slots[at] >= 0:
+        i = s.slots[at]
         if (
-            hashes[i] == h
-            and heads[i, Head.LENGTH] == end - begin
-            and heads[i, Head.SPACE] == space
-            and same_bytes(buf, begin, heads[i, Head.REF], end - begin, n)
+            s.hashes[i] == h
+            and s.heads[i, Head.LENGTH] == end - begin
+            and s.heads[i, Head.SPACE] == space
+            and same_bytes(s.buf, begin, s.heads[i, Head.REF], end - begin, s.n)
         ):
             return np.int64(i)
         at = (at + 1) & mask
@@ -85,18 +83,7 @@ def end_of_head(buf: Any, name_end: int, end: int, n: int) -> int:
 
 
 @piece
-def find_head(
-    buf: Any,
-    body: int,
-    name_end: int,
-    n: int,
-    text_end: int,
-    slots: Any,
-    hashes: Any,
-    heads: Any,
-    work: Any,
-    found: Any,
-) -> int:
+def find_head(s: Scan, body: int, name_end: int, text_end: int) -> int:
     """Find the head of an event.
 
     Its name stands at `body` and ends, with its colon, at `name_end`.
@@ -104,45 +91,45 @@ def find_head(
     Returns
     -------
     int
-        Row in the table of heads; -1: not there, and `work` asks for it. ``found[0]`` is the end of
-        the head.
+        Row in the table of heads; -1: not there, and the scan asks for it. ``s.found[0]`` is the
+        end of the head.
     """
-    head_end = end_of_head(buf, name_end, text_end, n)
-    found[0] = head_end
-    head = lookup(buf, body, head_end, n, _SP_HEAD, slots, hashes, heads)
+    head_end = end_of_head(s.buf, name_end, text_end, s.n)
+    s.found[0] = head_end
+    head = lookup(s, body, head_end, _SP_HEAD)
     if head < 0 and head_end != name_end:
-        head = lookup(buf, body, name_end, n, _SP_HEAD, slots, hashes, heads)
-        if head >= 0 and heads[head, Head.KIND] != _PLAIN_NAME:
+        head = lookup(s, body, name_end, _SP_HEAD)
+        if head >= 0 and s.heads[head, Head.KIND] != _PLAIN_NAME:
             head = -1
     if head < 0:
-        ask(work, body, head_end, _SP_HEAD)
+        ask(s, body, head_end, _SP_HEAD)
     return head
 
 
 @piece
-def ask(work: Any, begin: int, end: int, space: Any) -> None:
+def ask(s: Scan, begin: int, end: int, space: Any) -> None:
     """Say what text is not in the table of heads."""
-    work[Cell.BEGIN] = begin
-    work[Cell.FINISH] = end
-    work[Cell.SPACE] = space
+    s.work[Cell.BEGIN] = begin
+    s.work[Cell.FINISH] = end
+    s.work[Cell.SPACE] = space
 
 
 @piece
-def find_comm(buf: Any, n: int, out: Any, comm_slots: Any, comm_keys: Any, work: Any) -> Any:
-    """Number of the task's name; -1: not there, and `work` asks for it."""
-    first, second = comm_words(buf, out[COMM_BEGIN], out[COMM_END], n)
-    mask = comm_slots.shape[0] - 1
+def find_comm(s: Scan) -> Any:
+    """Number of the task's name; -1: not there, and the scan asks for it."""
+    first, second = comm_words(s.buf, s.out[COMM_BEGIN], s.out[COMM_END], s.n)
+    mask = s.comm_slots.shape[0] - 1
     where = comm_hash(first, second) & mask
     comm = np.int64(-1)
-    while comm_slots[where] >= 0:
-        i = comm_slots[where]
-        if comm_keys[i, 0] == first and comm_keys[i, 1] == second:
-            comm = np.int64(comm_keys[i, 2])
+    while s.comm_slots[where] >= 0:
+        i = s.comm_slots[where]
+        if s.comm_keys[i, 0] == first and s.comm_keys[i, 1] == second:
+            comm = np.int64(s.comm_keys[i, 2])
             break
         where = (where + 1) & mask
     if comm < 0:
-        work[Cell.BEGIN] = out[COMM_BEGIN]
-        work[Cell.FINISH] = out[COMM_END]
+        s.work[Cell.BEGIN] = s.out[COMM_BEGIN]
+        s.work[Cell.FINISH] = s.out[COMM_END]
     return comm
 
 
@@ -181,34 +168,23 @@ def start_of_value(buf: Any, p: int, end: int) -> int:
 
 
 @piece
-def arguments(
-    buf: Any,
-    p: int,
-    end: int,
-    n: int,
-    head: int,
-    heads: Any,
-    args: Any,
-    values: Any,
-    work: Any,
-    seen: Any,
-) -> bool:
+def arguments(s: Scan, p: int, end: int, head: int) -> bool:
     """Read ``name=value`` (or ``name: value``) up to the end of the line.
 
     Returns
     -------
     bool
-        False where a name is not in the table (`work` says which).
+        False where a name is not in the table (`s.work` says which).
     """
-    first = heads[head, Head.FIRST_ARG]
-    count = heads[head, Head.ARGS]
+    first = s.heads[head, Head.FIRST_ARG]
+    count = s.heads[head, Head.ARGS]
     expected = 0
-    seen[0] = seen[1] = seen[3] = 0  # present, faults, -, no numbers
+    s.seen[0] = s.seen[1] = s.seen[3] = 0  # present, faults, -, no numbers
     while True:
-        p = skip_spaces(buf, p, end)
+        p = skip_spaces(s.buf, p, end)
         if p >= end:
             return True
-        if load_byte(buf, p) == 13:
+        if load_byte(s.buf, p) == 13:
             p += 1
             continue
         found = -1
@@ -216,81 +192,69 @@ def arguments(
             i = expected + k
             if i >= count:
                 i -= count
-            length = args[first + i, Arg.LENGTH]
-            c = byte_at(buf, p + length, end)
+            length = s.args[first + i, Arg.LENGTH]
+            c = byte_at(s.buf, p + length, end)
             if (c == 61 or c == 58) and same_bytes(  # noqa: PLR1714 - chains compile faster
-                buf, p, args[first + i, Arg.REF], length, n
+                s.buf, p, s.args[first + i, Arg.REF], length, s.n
             ):
                 found = i
                 break
         if found < 0:
             q = p
-            c = byte_at(buf, q, end)
+            c = byte_at(s.buf, q, end)
             while c > 32 and c != 61 and c != 58:  # noqa: PLR1714 - chains compile faster
                 q += 1
-                c = byte_at(buf, q, end)
+                c = byte_at(s.buf, q, end)
             if (c != 61 and c != 58) or q == p:  # noqa: PLR1714
-                while q < end and load_byte(buf, q) > 32:
+                while q < end and load_byte(s.buf, q) > 32:
                     q += 1
                 if q == p:  # a control character
                     q += 1
                 p = q
                 continue
             if count >= layout.MAX_ARGS:  # damaged lines invent names: no room for more
-                p = any_value_at(buf, start_of_value(buf, q, end), end)[0]
-                seen[3] += 1
+                p = any_value_at(s.buf, start_of_value(s.buf, q, end), end)[0]
+                s.seen[3] += 1
                 continue
-            work[Cell.BEGIN] = p
-            work[Cell.FINISH] = q
-            work[Cell.HEAD] = head
+            s.work[Cell.BEGIN] = p
+            s.work[Cell.FINISH] = q
+            s.work[Cell.HEAD] = head
             return False
         expected = found + 1
-        p = start_of_value(buf, p + args[first + found, Arg.LENGTH], end)
-        p, value, good = value_at(buf, p, end, n)
-        slot = args[first + found, Arg.SLOT]
+        p = start_of_value(s.buf, p + s.args[first + found, Arg.LENGTH], end)
+        p, value, good = value_at(s.buf, p, end, s.n)
+        slot = s.args[first + found, Arg.SLOT]
         if slot < 0:
             continue
         if good == 1:
-            if seen[0] >> slot & 1 == 0:
-                values[slot] = value
-                seen[0] |= 1 << slot
+            if s.seen[0] >> slot & 1 == 0:
+                s.values[slot] = value
+                s.seen[0] |= 1 << slot
         else:
-            seen[3 - good] += 1
+            s.seen[3 - good] += 1
 
 
 @piece
-def event_values(
-    buf: Any,
-    p: int,
-    end: int,
-    n: int,
-    head: int,
-    heads: Any,
-    args: Any,
-    out: Any,
-    values: Any,
-    work: Any,
-    seen: Any,
-) -> Any:
+def event_values(s: Scan, p: int, end: int, head: int) -> Any:
     """Read the values of a probe, a switch or a tracepoint, from behind its head to its end.
 
     Returns
     -------
     int
-        Which values there are, as bits; -1 where an argument's name is not in the table (`work`
+        Which values there are, as bits; -1 where an argument's name is not in the table (`s.work`
         says which).
     """
-    kind = heads[head, Head.KIND]
+    kind = s.heads[head, Head.KIND]
     if kind == KIND_SWITCH:
-        previous, blocked, following = switch_at(buf, p, end)
-        values[0] = previous if previous >= 0 else out[PID]  # the event is the old task's
-        values[1] = blocked
-        values[2] = max(following, 0)
+        previous, blocked, following = switch_at(s.buf, p, end)
+        s.values[0] = previous if previous >= 0 else s.out[PID]  # the event is the old task's
+        s.values[1] = blocked
+        s.values[2] = max(following, 0)
         return np.int64(3 if following < 0 else 7)
     if kind == _TLB_FLUSH:
-        tlb_flush_at(buf, p, end, values)
+        tlb_flush_at(s.buf, p, end, s.values)
         return np.int64(3)
-    if not arguments(buf, p, end, n, head, heads, args, values, work, seen):
+    if not arguments(s, p, end, head):
         return np.int64(-1)
-    values[4] |= heads[head, Head.CALLER]
-    return np.int64(seen[0])
+    s.values[4] |= s.heads[head, Head.CALLER]
+    return np.int64(s.seen[0])

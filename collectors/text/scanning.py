@@ -306,21 +306,7 @@ def _scan_piece(
     work[Cell.POSITION], work[Cell.END] = piece
     block = share
     while True:
-        status = scan(
-            tables.address,
-            len(tables.buf),
-            work,
-            result.stats,
-            block,
-            columns,
-            tables.slots,
-            tables.hashes,
-            tables.heads,
-            tables.args,
-            tables.comm_slots,
-            tables.comm_keys,
-            tables.lefts,
-        )
+        status = scan(tables.scan(work, result.stats, block, columns))
         if status in (Status.DONE, Status.FULL):
             result.blocks.append(block[: work[Cell.ROWS]])
             result.kinds |= kinds_of(result.blocks[-1])

@@ -24,6 +24,7 @@ from collectors.text.layout import (
     Cell,
     Head,
     Left,
+    Scan,
     Space,
     Status,
 )
@@ -173,6 +174,34 @@ class Tables:
             setattr(other, name, copy.copy(getattr(self, name)))
         other.heads[:, Head.COUNT] = 0
         return other
+
+    def scan(
+        self,
+        work: NDArray[np.int64],
+        stats: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+    ) -> Scan:
+        """What a scanner is given to go on with these tables."""
+        return Scan(
+            self.address,
+            len(self.buf),
+            work,
+            work[Cell.OUT : Cell.VALUES],
+            work[Cell.VALUES : Cell.SEEN],
+            work[Cell.SEEN : Cell.FOUND],
+            work[Cell.FOUND : Cell.CELLS],
+            stats,
+            rows,
+            columns,
+            self.slots,
+            self.hashes,
+            self.heads,
+            self.args,
+            self.comm_slots,
+            self.comm_keys,
+            self.lefts,
+        )
 
     def counts(self) -> dict[str, int]:
         """Number of events by label."""

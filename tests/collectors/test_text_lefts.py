@@ -131,10 +131,7 @@ def test_the_table_is_used(name: str) -> None:
     work = np.zeros(Cell.CELLS, np.int64)
     work[Cell.END] = len(source.data)
     rows = np.zeros((len(raw.rows) + 1, ROW_WORDS), np.int64)
-    status = scan(
-        known.address, len(known.buf), work, new_stats(), rows, header.columns, known.slots,
-        known.hashes, known.heads, known.args, known.comm_slots, known.comm_keys, known.lefts,
-    )  # fmt: skip
+    status = scan(known.scan(work, new_stats(), rows, header.columns))
     assert status == Status.DONE
     pids = rows.view(RAW_DTYPE).reshape(-1)["pid"][: work[Cell.ROWS]]
     assert len(pids) == len(raw.rows) > 30

@@ -19,7 +19,7 @@ from collectors.raw import UNKNOWN_CPU
 from collectors.text import layout
 from collectors.text.control import NOTHING, OTHER
 from collectors.text.counting import count_event, no_event
-from collectors.text.layout import Cell, Head, Space, Stat, Status
+from collectors.text.layout import Cell, Head, Scan, Space, Stat, Status
 from collectors.text.line import BODY, CPU, PID, TS
 from collectors.text.perf_script.line import (
     end_of_switch,
@@ -41,55 +41,35 @@ _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 
 
 @loop
-def scan(
-    buf: Any,
-    n: int,
-    work: Any,
-    stats: Any,
-    rows: Any,
-    columns: Any,
-    slots: Any,
-    hashes: Any,
-    heads: Any,
-    args: Any,
-    comm_slots: Any,
-    comm_keys: Any,
-    _lefts: Any,
-) -> int:
+def scan(s: Scan) -> int:
     """Read lines until the end, until the block of rows is full, or until something is unknown.
 
     Parameters
     ----------
-    buf, n, work, stats, rows, slots, hashes, heads, args, comm_slots, comm_keys
-        As :func:`collectors.text.scan.scan`.
-    columns : ndarray of int64, shape (9, 2)
-        See :func:`collectors.text.perf_script.line.left_half`.
+    s : Scan
+        `columns` is as :func:`collectors.text.perf_script.line.left_half` wants it.
 
     Returns
     -------
     int
         :class:`collectors.text.layout.Status`.
     """
-    out = work[Cell.OUT : Cell.VALUES]
-    values = work[Cell.VALUES : Cell.SEEN]
-    seen = work[Cell.SEEN : Cell.FOUND]
-    found = work[Cell.FOUND : Cell.CELLS]
-    p = work[Cell.POSITION]
-    stop = work[Cell.END]
-    at = work[Cell.ROWS]
+    buf, rows = s.buf, s.rows
+    out, values, seen, found = s.out, s.values, s.seen, s.found
+    p, stop, at = s.work[Cell.POSITION], s.work[Cell.END], s.work[Cell.ROWS]
     capacity = rows.shape[0]
     status = Status.DONE
     while p < stop:
-        end = find_byte(buf, p, n, _NEWLINES)
+        end = find_byte(buf, p, s.n, _NEWLINES)
         c = load_byte(buf, p) if p < end else np.int64(10)
         kind: Any = np.int64(_PLAIN)
         if c != 9:
             if at + 1 >= capacity:  # an event and its call chain stay together
                 status = Status.FULL
                 break
-            work[Cell.UNKEPT] = 1  # a chain stands under its event, not under another line
+            s.work[Cell.UNKEPT] = 1  # a chain stands under its event, not under another line
         if c in (35, 10, 13):  # a line of the header, a blank one
-            at += no_event(NOTHING, p, out, values, rows, at, stats)
+            at += no_event(NOTHING, p, out, values, rows, at, s.stats)
             p = end + 1
             continue
         if c == 9:  # a call chain, under its event
@@ -98,29 +78,29 @@ def scan(
             while last < stop and load_byte(buf, last) == 9:
                 last = find_byte(buf, last, stop, _NEWLINES) + 1
                 lines += 1
-            last = min(last, n)
-            if work[Cell.UNKEPT] == 0 and at > 0:
+            last = min(last, s.n)
+            if s.work[Cell.UNKEPT] == 0 and at > 0:
                 block = min(last, p + MAX_BYTES)
-                index = lookup(buf, p, block, n, _SP_STACK, slots, hashes, heads)
-                if index < 0 and work[Cell.STACKS] == 0:
-                    ask(work, p, block, _SP_STACK)
+                index = lookup(s, p, block, _SP_STACK)
+                if index < 0 and s.work[Cell.STACKS] == 0:
+                    ask(s, p, block, _SP_STACK)
                     status = Status.UNKNOWN_HEAD
                     break
-                if index >= 0 and heads[index, Head.SITE] > 0:
+                if index >= 0 and s.heads[index, Head.SITE] > 0:
                     rows[at, 0] = rows[at - 1, 0]
-                    rows[at, 1] = heads[index, Head.SITE]
+                    rows[at, 1] = s.heads[index, Head.SITE]
                     rows[at, 2] = rows[at, 3] = rows[at, 4] = rows[at, 5] = 0
                     rows[at, 6] = rows[at - 1, 6]
                     rows[at, 7] = (rows[at - 1, 7] & _CPU_BITS) | _STACK_KIND << 32
                     rows[at, 8] = (rows[at - 1, 8] & 0xFF) | 1 << 8
                     at += 1
-            work[Cell.UNKEPT] = 1
-            stats[Stat.STACK] += lines
-            stats[Stat.LINES] += lines
+            s.work[Cell.UNKEPT] = 1
+            s.stats[Stat.STACK] += lines
+            s.stats[Stat.LINES] += lines
             p = last
             continue
         side: Any = _ZERO
-        readable = left_half(buf, p, end, columns, out)
+        readable = left_half(buf, p, end, s.columns, out)
         if readable and not event_at(buf, out[BODY], end, found):
             side = side_record(buf, out[BODY], end)
             if side > 0:
@@ -129,7 +109,7 @@ def scan(
                     values[0] = max(lost, _ZERO)
                     values[1] = values[2] = values[3] = values[4] = 0
                     out[PID] = 0
-                    if columns[3, 0] == 0:
+                    if s.columns[3, 0] == 0:
                         out[CPU] = UNKNOWN_CPU
                     if side == 3 and at > 0 and out[TS] == 0:  # written at the end, without time
                         out[TS] = rows[at - 1, 0]
@@ -137,8 +117,8 @@ def scan(
                     marker = np.int64(KIND_LOST)
                     write_row(rows, at, out, values, _ZERO, _ZERO, marker, known)
                     at += 1
-                stats[Stat.CONTROL] += 1
-                stats[Stat.LINES] += 1
+                s.stats[Stat.CONTROL] += 1
+                s.stats[Stat.LINES] += 1
                 p = end + 1
                 continue
             readable = False
@@ -148,41 +128,38 @@ def scan(
             side = side_record(buf, p, end)  # "PERF_RECORD_FINISHED_ROUND"
         if side > 0 or not readable:
             what = NOTHING if side > 0 else OTHER
-            at += no_event(what, p, out, values, rows, at, stats)
+            at += no_event(what, p, out, values, rows, at, s.stats)
             p = end + 1
             continue
 
         body, name_end = found[0], found[1]
-        head = find_head(buf, body, name_end, n, end, slots, hashes, heads, work, found)
+        head = find_head(s, body, name_end, end)
         if head < 0:
             status = Status.UNKNOWN_HEAD
             break
         head_end = found[0]
-        kind = heads[head, Head.KIND]
+        kind = s.heads[head, Head.KIND]
         if kind < KIND_LOST:
             values[0] = values[1] = values[2] = values[3] = values[4] = 0
             seen[1] = seen[3] = 0
             last = end_of_switch(buf, head_end, end) if kind == KIND_SWITCH else end
-            present = event_values(
-                buf, head_end, last, n, head, heads, args, out, values, work, seen
-            )
+            present = event_values(s, head_end, last, head)
             if present < 0:
                 status = Status.UNKNOWN_ARGUMENT
                 break
             if kind == KIND_SWITCH:
                 out[PID] = values[0]  # the event is the old task's, of which perf may not know
-            comm = find_comm(buf, n, out, comm_slots, comm_keys, work)
+            comm = find_comm(s)
             if comm < 0:
                 status = Status.UNKNOWN_COMM
                 break
-            write_row(rows, at, out, values, comm, heads[head, Head.SITE], kind, present)
+            write_row(rows, at, out, values, comm, s.heads[head, Head.SITE], kind, present)
             at += 1
-            work[Cell.UNKEPT] = 0
-            stats[Stat.FAULTS] += seen[1]
-            stats[Stat.BAD_VALUES] += seen[3]
-        heads[head, Head.COUNT] += 1
-        count_event(out, stats, _ONE)
+            s.work[Cell.UNKEPT] = 0
+            s.stats[Stat.FAULTS] += seen[1]
+            s.stats[Stat.BAD_VALUES] += seen[3]
+        s.heads[head, Head.COUNT] += 1
+        count_event(out, s.stats, _ONE)
         p = end + 1
-    work[Cell.POSITION] = p
-    work[Cell.ROWS] = at
+    s.work[Cell.POSITION], s.work[Cell.ROWS] = p, at
     return status
