@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.errors import HmtraceError
-from collectors.events import require_events
 from collectors.snapshot import Snapshot
 from replay.cost.calibrate import calibrate
 from replay.cost.times import EventTimes, PoolTimes
-from replay.machine.layout import layout_of
-from replay.pool.replay import MISFITS, state_from, window_of
-from replay.survey import survey
-from replay.trace.losses import gaps_of
-from replay.trace.sanitise import narrow_events, narrowed
-from replay.trace.windows import WINDOW_ROWS, windows
-from replay.walk import PoolPart, without_snapshot
+from replay.trace.windows import WINDOW_ROWS
+from replay.walk import PoolPart, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,20 +55,14 @@ def measure(
         msg = "the trace clock counts no time: there is nothing to calibrate costs with"
         hint = "capture with  echo local > trace_clock  or another clock of nanoseconds"
         raise HmtraceError(msg, hint=hint, exit_code=2)
-    require_events(events)
     values = values or Snapshot()
-    shown = layout_of(machine)
-    table = narrow_events(events, shown).lazy()
-    layout, state = narrowed(shown), state_from(values)
-    found = survey(table, state, window_of(layout))
-    losses = gaps_of(lost)
-    pool, others = _TimedPool(layout, found, state, losses), EventTimes(layout)
-    for window in windows(table, found.rows, rows, progress):
+    walk = Walk(events, machine, values, lost, progress, rows)
+    layout, found, losses = walk.layout, walk.found, walk.losses
+    pool, others = _TimedPool(layout, found, walk.state, losses), EventTimes(layout)
+    for window in walk.windows():
         pool.feed(window)
         others.add(window.table, last=window.last)
-    if state is not None and pool.misfits >= MISFITS:
-        again = windows(table, found.rows, rows, progress)
-        pool = without_snapshot(pool, _TimedPool(layout, found, None, losses), again)
+    pool = walk.better(pool, lambda: _TimedPool(layout, found, None, losses))
     return calibrate(pool.times, others, machine, layout, values)
 
 

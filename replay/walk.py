@@ -87,81 +87,20 @@ def replay(
     HmtraceError
         If `events` is no event table, or not in order.
     """
-    captured = Captured(events, machine, values or Snapshot(), lost)
-    pool = PoolPart(captured.layout, captured.found, captured.state, captured.losses)
-    rest = captured.rest
+    values = values or Snapshot()
+    walk = Walk(events, machine, values, lost, progress, rows, _UNUSED)
+    layout, found, losses = walk.layout, walk.found, walk.losses
+    pool = PoolPart(layout, found, walk.state, losses)
+    rest = Rest(layout, found, values, losses)
     observed = ObservedTally(clock_is_ns=clock_is_ns)
-    for window in captured.windows(rows, progress, _UNUSED):
+    for window in walk.windows():
         pool.feed(window)
         rest.feed(window)
         observed.feed(window.table)
-    if captured.snapshot_fails(pool):
-        other = PoolPart(captured.layout, captured.found, None, captured.losses)
-        pool = without_snapshot(pool, other, captured.windows(rows, progress, _UNUSED))
-    outcome = captured.outcome(pool, clock_is_ns=clock_is_ns)
+    pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses))
+    figures = rest.figures(found, pool)
+    outcome = outcome_from(figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns)
     return _replace(outcome, observed=observed.result())
-
-
-class Captured:
-    """A trace on the machine that it is from.
-
-    Parameters
-    ----------
-    events, machine, values, lost
-        As for :func:`replay`.
-
-    Attributes
-    ----------
-    layout
-        Address map of the machine, with addresses of at most 48 bits.
-    state
-        The pool's snapshot.
-    found
-        Facts of the whole trace.
-    losses
-        `seq` of the first event after each loss of events.
-    rest
-        Everything but the pool.
-    """
-
-    def __init__(
-        self,
-        events: pl.LazyFrame | pl.DataFrame,
-        machine: Machine,
-        values: Snapshot,
-        lost: Loss | None,
-    ) -> None:
-        require_events(events)
-        self._machine, self._values, self._lost = machine, values, lost
-        self._shown = layout_of(machine)
-        self.layout, self.state = narrowed(self._shown), state_from(values)
-        narrow = narrow_events(events, self._shown)
-        self._table = narrow.lazy()
-        self.found = survey(narrow, self.state, window_of(self.layout))
-        self.losses = gaps_of(lost)
-        self.rest = Rest(self.layout, self.found, values, self.losses)
-
-    def windows(
-        self, rows: int, progress: Callable[[int, int], None] | None, unused: Iterable[str] = ()
-    ) -> Iterator[Window]:
-        """Go through it, without the columns `unused`; see :func:`replay.trace.windows.windows`."""
-        return windows(self._table.drop(unused), self.found.rows, rows, progress)
-
-    @property
-    def schema(self) -> pl.Schema:
-        """Columns of the trace's table."""
-        return self._table.collect_schema()
-
-    def snapshot_fails(self, pool: PoolPart) -> bool:
-        """Whether the trace contradicts the snapshot so often that it may be of another run."""
-        return self.state is not None and pool.misfits >= MISFITS
-
-    def outcome(self, pool: PoolPart, *, clock_is_ns: bool) -> Outcome:
-        """The figures, when all windows have been fed."""
-        return outcome_from(
-            self.rest.figures(self.found, pool),
-            self._machine, self._shown, self._values, self._lost, clock_is_ns=clock_is_ns,
-        )  # fmt: skip
 
 
 class _Fed(Protocol):
@@ -178,28 +117,74 @@ class _Fed(Protocol):
 _AnyPool = TypeVar("_AnyPool", bound=_Fed)
 
 
-def without_snapshot(pool: _AnyPool, other: _AnyPool, again: Iterable[Window]) -> _AnyPool:
-    """Try whether the trace explains itself better without the pool's snapshot.
+class Walk:
+    """A trace on the machine that it is from, to be gone through window by window.
 
     Parameters
     ----------
-    pool
-        Replay with the snapshot, at the end of the trace.
-    other
-        The same without it, at the start.
-    again
-        The trace.
+    events, machine, values, lost, progress, rows
+        As for :func:`replay`.
+    unused
+        Columns that nobody needs.
 
-    Returns
-    -------
-    The better of the two.
+    Attributes
+    ----------
+    shown, layout
+        Address map of the machine; the same with addresses of at most 48 bits.
+    state
+        The pool's snapshot.
+    found
+        Facts of the whole trace.
+    losses
+        `seq` of the first event after each loss of events.
+    table
+        The event table, its rows in the order in which the windows have them.
     """
-    for window in again:
-        other.feed(window)
-    if not is_of_another_run(pool.misfits, other.misfits):
-        return pool
-    other.initial_state = not_used(pool.misfits)
-    return other
+
+    def __init__(
+        self,
+        events: pl.LazyFrame | pl.DataFrame,
+        machine: Machine,
+        values: Snapshot,
+        lost: Loss | None,
+        progress: Callable[[int, int], None] | None,
+        rows: int,
+        unused: Iterable[str] = (),
+    ) -> None:
+        require_events(events)
+        self.shown = layout_of(machine)
+        self.layout, self.state = narrowed(self.shown), state_from(values)
+        narrow = narrow_events(events, self.shown).lazy()
+        self.found = survey(narrow, self.state, window_of(self.layout))
+        self.losses = gaps_of(lost)
+        self.table = narrow if self.found.rows > rows else narrow.sort("seq")
+        self._progress, self._rows, self._unused = progress, rows, tuple(unused)
+
+    def windows(self) -> Iterator[Window]:
+        """Go through the trace; see :func:`replay.trace.windows.windows`."""
+        table = self.table.drop(self._unused)
+        return windows(table, self.found.rows, self._rows, self._progress)
+
+    def better(self, pool: _AnyPool, without: Callable[[], _AnyPool]) -> _AnyPool:
+        """The replay of the pool, or another where the trace explains itself better so.
+
+        Parameters
+        ----------
+        pool
+            Replay with the snapshot, if there is one, at the end of the trace.
+        without
+            Makes the same without it, at the start. It is fed the trace again if the trace
+            contradicts the snapshot so often that it may be of another run.
+        """
+        if self.state is None or pool.misfits < MISFITS:
+            return pool
+        other = without()
+        for window in self.windows():
+            other.feed(window)
+        if not is_of_another_run(pool.misfits, other.misfits):
+            return pool
+        other.initial_state = not_used(pool.misfits)
+        return other
 
 
 class PoolPiece(NamedTuple):

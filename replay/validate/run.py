@@ -12,20 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import numpy as np
 import polars as pl
 
-from collectors.events import require_events
 from collectors.snapshot import FactName, Snapshot
 from replay.arena.picture import arena_picture
 from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import LocalStacks, direct_of, reuses, switch_hook, takes_slot
-from replay.machine.layout import check, layout_of
+from replay.machine.layout import check
 from replay.machine.words import kernel_words
 from replay.pool.picture import views_of
-from replay.pool.replay import MISFITS, state_from, window_of
-from replay.survey import survey
-from replay.trace.losses import gaps_of
-from replay.trace.sanitise import narrow_events, narrowed
-from replay.trace.windows import WINDOW_ROWS, windows
+from replay.pool.replay import window_of
+from replay.trace.windows import WINDOW_ROWS
 from replay.validate.sleeps import Sleeps
 from replay.validate.verdicts import (
     Divergence,
@@ -39,7 +35,7 @@ from replay.validate.verdicts import (
     passes_result,
     pool_result,
 )
-from replay.walk import PoolPart, without_snapshot
+from replay.walk import PoolPart, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -128,27 +124,20 @@ def validate(
     HmtraceError
         If `events` is no event table, or not in order.
     """
-    require_events(events)
     values = values or Snapshot()
-    shown = layout_of(machine)
-    table = narrow_events(events, shown).lazy()
-    layout, state = narrowed(shown), state_from(values)
-    found = survey(table, state, window_of(layout))
-    losses = gaps_of(lost)
-    pool = _PoolChecks(layout, found, state, losses)
+    walk = Walk(events, machine, values, lost, progress, rows)
+    layout, found, losses = walk.layout, walk.found, walk.losses
+    pool = _PoolChecks(layout, found, walk.state, losses)
     local = _LocalChecks(layout, found, losses)
     kept = ArenaRows(layout)
     sleeps = Sleeps(found, machine)
-    for window in windows(table, found.rows, rows, progress):
+    for window in walk.windows():
         pool.feed(window)
         local.feed(window)
         kept.feed(window)
         sleeps.feed(window.table)
-    if state is not None and pool.misfits >= MISFITS:
-        again = windows(table, found.rows, rows, progress)
-        pool = without_snapshot(pool, _PoolChecks(layout, found, None, losses), again)
-    areas = _ArenaChecks(kept, table, machine, layout, values, losses)
-    table = table if found.rows > rows else table.sort("seq")
+    pool = walk.better(pool, lambda: _PoolChecks(layout, found, None, losses))
+    areas = _ArenaChecks(kept, walk.table, machine, layout, values, losses)
     checks = (pool, local, areas)
     order = pool.order
     return Validation(
@@ -164,7 +153,7 @@ def validate(
             ordering=sum(c.verdicts.ordering for c in checks) + order.moved_unmaps,
             assumed_free=order.assumed_free,
         ),
-        first_divergence=_first_divergence(checks, table),
+        first_divergence=_first_divergence(checks, walk.table),
         layout=tuple(check(layout, values, sources)),
         initial_state=pool.initial_state,
         generation=machine.generation,

@@ -18,7 +18,7 @@ from collectors.snapshot import Snapshot
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import switch_hook
 from replay.trace.windows import WINDOW_ROWS
-from replay.walk import Captured, without_snapshot
+from replay.walk import Rest, Walk
 from replay.whatif.calls import PoolCalls
 from replay.whatif.parts import Parts
 
@@ -155,25 +155,23 @@ def distil(
         For a table that is none, or not in order.
     """
     parts = Parts(folder)
-    captured = Captured(events, machine, values or Snapshot(), lost)
-    layout, found, losses = captured.layout, captured.found, captured.losses
-    pool = PoolCalls(layout, found, captured.state, losses, parts, "pool")
+    values = values or Snapshot()
+    walk = Walk(events, machine, values, lost, progress, rows, _UNUSED)
+    layout, found, losses = walk.layout, walk.found, walk.losses
+    pool = PoolCalls(layout, found, walk.state, losses, parts, "pool")
+    rest = Rest(layout, found, values, losses)
     arena = ArenaRows(layout)
     kept = _KeptRows(parts, switch_hook(found.ops))
-    for window in captured.windows(rows, progress, _UNUSED):
+    for window in walk.windows():
         pool.feed(window)
-        captured.rest.feed(window)
+        rest.feed(window)
         arena.feed(window)
         kept.feed(window)
-    if captured.snapshot_fails(pool):
-        again = captured.windows(rows, progress, _UNUSED)
-        other = PoolCalls(layout, found, None, losses, parts, "other")
-        chosen = without_snapshot(pool, other, again)
-        parts.drop("pool" if chosen is other else "other")
-        pool = chosen
-    parts.put("arena", arena.table(captured.schema))
+    pool = walk.better(pool, lambda: PoolCalls(layout, found, None, losses, parts, "other"))
+    parts.drop("other" if pool.name == "pool" else "pool")
+    parts.put("arena", arena.table(walk.table.collect_schema()))
     return Workload(
-        figures=captured.rest.figures(found, pool),
+        figures=rest.figures(found, pool),
         losses=losses,
         nameless=pool.nameless,
         pool=pool.name,
