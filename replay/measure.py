@@ -9,7 +9,7 @@ from collectors.snapshot import Snapshot
 from replay.cost.calibrate import calibrate
 from replay.cost.times import EventTimes, PoolTimes
 from replay.trace.windows import WINDOW_ROWS
-from replay.walk import PoolPart, Walk
+from replay.walk import PoolPart, TraceWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def measure(
         hint = "capture with  echo local > trace_clock  or another clock of nanoseconds"
         raise HmtraceError(msg, hint=hint, exit_code=2)
     values = values or Snapshot()
-    walk = Walk(events, machine, values, lost, progress, rows)
+    walk = TraceWalk(events, machine, values, lost, progress, rows)
     layout, found, losses = walk.layout, walk.found, walk.losses
     pool, others = _TimedPool(layout, found, walk.state, losses), EventTimes(layout)
     for window in walk.windows():

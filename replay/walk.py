@@ -88,7 +88,7 @@ def replay(
         If `events` is no event table, or not in order.
     """
     values = values or Snapshot()
-    walk = Walk(events, machine, values, lost, progress, rows, _UNUSED)
+    walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
     pool = PoolPart(layout, found, walk.state, losses)
     rest = Rest(layout, found, values, losses)
@@ -117,7 +117,7 @@ class _Fed(Protocol):
 _AnyPool = TypeVar("_AnyPool", bound=_Fed)
 
 
-class Walk:
+class TraceWalk:
     """A trace on the machine that it is from, to be gone through window by window.
 
     Parameters

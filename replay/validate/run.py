@@ -35,7 +35,7 @@ from replay.validate.verdicts import (
     passes_result,
     pool_result,
 )
-from replay.walk import PoolPart, Walk
+from replay.walk import PoolPart, TraceWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -125,7 +125,7 @@ def validate(
         If `events` is no event table, or not in order.
     """
     values = values or Snapshot()
-    walk = Walk(events, machine, values, lost, progress, rows)
+    walk = TraceWalk(events, machine, values, lost, progress, rows)
     layout, found, losses = walk.layout, walk.found, walk.losses
     pool = _PoolChecks(layout, found, walk.state, losses)
     local = _LocalChecks(layout, found, losses)

@@ -18,7 +18,7 @@ from collectors.snapshot import Snapshot
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import switch_hook
 from replay.trace.windows import WINDOW_ROWS
-from replay.walk import Rest, Walk
+from replay.walk import Rest, TraceWalk
 from replay.whatif.calls import PoolCalls
 from replay.whatif.parts import Parts
 
@@ -156,7 +156,7 @@ def distil(
     """
     parts = Parts(folder)
     values = values or Snapshot()
-    walk = Walk(events, machine, values, lost, progress, rows, _UNUSED)
+    walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
     pool = PoolCalls(layout, found, walk.state, losses, parts, "pool")
     rest = Rest(layout, found, values, losses)
