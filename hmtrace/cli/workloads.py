@@ -34,6 +34,7 @@ MOST_BYTES: Final = 1 << 30
 """Bytes of all workloads together; the ones that were not used for longest go first."""
 _MOST_FILES: Final = 1 << 10
 """Files beside a trace; where there are more they are not the machine's."""
+_ANSWERS: Final = (".json", ".html", ".csv", ".ndjson", ".md", ".parquet", ".arrow")
 _FORM: Final = "hmtrace/workload/1"
 _DOCUMENT: Final = "workload.json"
 _PART: Final = ".part"
@@ -176,13 +177,19 @@ def _key_of(path: str) -> str | None:
     with os.scandir(folder) as entries:
         for entry in entries:
             about = entry.stat()
-            if stat.S_ISREG(about.st_mode):
+            answers = entry.name != given.name and _is_answer(entry.name)
+            if stat.S_ISREG(about.st_mode) and not answers:
                 times = about.st_mtime_ns, about.st_ctime_ns
                 files.append((entry.name, about.st_size, *times, about.st_ino))
             if len(files) > _MOST_FILES:
                 return None
     told = (_FORM, _source_digest(), path, str(given.resolve()), sorted(files))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _is_answer(name: str) -> bool:
+    """Whether a file beside a trace is what some command wrote: no reader looks at it."""
+    return name.endswith(_ANSWERS) and name != "state.json"
 
 
 def _source_digest() -> str:

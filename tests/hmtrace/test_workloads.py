@@ -80,6 +80,7 @@ def test_a_second_replay_reads_nothing_and_says_the_same(
     assert [replayed(capture, *target) for target in TARGETS] == expected
     assert first == expected[0]
     assert reads == []
+    (capture / "answer.json").write_text("{}")
     costs = replayed(capture, *TARGETS[0], "--costs", str(_costs(capture)))
     assert reads == []
     assert costs["baseline"]["pool"] == first["baseline"]["pool"]
