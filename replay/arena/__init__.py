@@ -7,6 +7,7 @@
     state       what is in use and free at the start, and in which tree
     replay      every address, failure and purge beside the prediction
     items       the calls as the loop that finds their order takes them
+    ruling      which answers no other state that fits the evidence would have given
     result      verdicts on the answers, and what it took to get them
     lazy, late  the lazy list: which purge took which areas, and which frees came too late for it
     blocks      vm_map_ram(), address by address

@@ -76,7 +76,8 @@ def rule_on(
 
     event, of_alloc, of_try, owners = _events(calls, items, at, turn)
     given = _given(calls, lazy)
-    ruling = _judged(calls, state, rule, event, given, np.full(len(event), NEVER))
+    judged = given._replace(late=given.late.copy())
+    ruling = _judged(calls, state, rule, event, judged, np.full(len(event), NEVER))
     if (ruling.found & judge.OPEN).any():
         lo = np.argsort(event[:, judge.LO], kind="stable")
         least = np.append(np.minimum.accumulate(ruling.most[lo][::-1])[::-1], NEVER)
@@ -168,12 +169,13 @@ def _events(
         .get_column("owner").to_numpy().astype(np.int64)
     )  # fmt: skip
     event = np.zeros((len(at) + owners.size, judge.COLUMNS), np.int64)
-    event[: len(at), judge.LO :] = items[at[served]][:, columns]
+    event[: len(at), judge.LO : judge.ALONE] = items[at[served]][:, columns]
     tries = event[len(at) :]
     tries[:, judge.TRY] = 1
-    tries[:, judge.LO :] = items[at[owners]][:, columns]
+    tries[:, judge.LO : judge.ALONE] = items[at[owners]][:, columns]
     tries[:, judge.LO] = tries[:, judge.HI] = entered[owners]
     tries[:, judge.SEEN] = kernel.UNKNOWN
+    event[: len(at), judge.ALONE] = _alone(event[: len(at)])
     # A first attempt comes before all that may have been served behind it.
     reached = np.maximum.accumulate(event[: len(at), judge.HI])
     before = np.searchsorted(reached, entered[owners])
@@ -183,6 +185,43 @@ def _events(
     of_alloc = np.empty(len(at), np.int64)
     of_alloc[served] = place[: len(at)]
     return np.ascontiguousarray(event[order]), of_alloc, place[len(at) :], owners
+
+
+def _alone(event: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which calls overlap in time with no other."""
+    from replay.arena.loops import judge
+
+    by = np.argsort(event[:, judge.LO], kind="stable")
+    lo, hi = event[by, judge.LO], event[by, judge.HI]
+    ends = np.maximum.accumulate(np.concatenate([[-1], hi[:-1]]))
+    follows = np.append(lo[1:], NEVER)
+    out = np.zeros(len(event), bool)
+    out[by] = (ends[: len(lo)] < lo) & (follows > hi)
+    return out
+
+
+def _late(lazy: LazyReplay) -> NDArray[np.int64]:
+    """Areas that were being freed when a purge took the list: it may have missed them.
+
+    Not where the flushed hull ends with the area, nor where the next purge's does not reach it.
+    """
+    from replay.arena.loops import lazy as kernel
+
+    stream, taken = lazy.stream, lazy.lazy.taken_by
+    frees = np.flatnonzero(taken >= 0)
+    frees = frees[stream[frees, kernel.HI] > stream[taken[frees], kernel.LO]]
+    purges = np.sort(lazy.of_purge[: lazy.purges])
+    over = np.append(stream[purges, kernel.HI], NEVER)
+    following = np.searchsorted(purges, taken[frees], side="right")
+    area, end = stream[frees, kernel.START], stream[frees, kernel.END]
+    here = stream[taken[frees]]
+    told = here[:, kernel.SEEN_END] > 0
+    edge = told & ((area == here[:, kernel.SEEN_START]) | (end == here[:, kernel.SEEN_END]))
+    after = stream[np.append(purges, 0)[following]]
+    flushed = (following < purges.size) & (after[:, kernel.SEEN_END] >= 0)
+    beyond = flushed & ((area < after[:, kernel.SEEN_START]) | (end > after[:, kernel.SEEN_END]))
+    late = np.stack([area, end, here[:, kernel.LO], over[following]], axis=1)[~edge & ~beyond]
+    return np.ascontiguousarray(late[np.argsort(late[:, 2], kind="stable")])
 
 
 def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
@@ -204,4 +243,6 @@ def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
     purge[:, judge.SPANS] = np.searchsorted(away[:, 0], number, side="right")
     areas = int(taken[:, 1].max(initial=0))
     whole = int(lazy.whole)
-    return judge.Given(lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]), whole)
+    return judge.Given(
+        lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]), _late(lazy), whole
+    )

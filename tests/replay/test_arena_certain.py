@@ -170,6 +170,25 @@ def test_after_a_contradiction_in_what_was_known_nothing_is_certain() -> None:
     assert r.verdict.tolist() == [WRONG, AMBIGUOUS, AMBIGUOUS]
 
 
+def test_a_free_that_a_purge_may_have_missed() -> None:
+    """The page at A was being freed when the purge took the list; the hull tells nothing of it."""
+    busy = pages(6)
+    rows = [
+        {"seq": 0, "op": "area_free", "pid": 9, "vaddr": A - P, "end": A},
+        {"seq": 1, "op": "area_free", "pid": 9, "vaddr": A + 4 * P, "end": A + 5 * P},
+        {"seq": 2, "op": "vfree", "pid": 8, "vaddr": A + P, "end_seq": 7},
+        {"seq": 3, "op": "area_free", "pid": 8, "vaddr": A + P, "end": A + 2 * P, "parent": 2},
+        {"seq": 4, "op": "area_purge", "pid": 1, "start": 0xFFFFFFFF, "end": 0, "end_seq": 6},
+        {"seq": 5, "op": "flush_range", "pid": 1, "start": A - P, "end": A + 5 * P, "parent": 4},
+        _alloc(8, 9, P, A - P),
+        _alloc(10, 11, P, A + P),
+        _alloc(12, 13, P, A + 4 * P),
+    ]
+    below = (sim.Area(0xF77FE000, A - P, "vmalloc", ""), sim.Area(A - P, A, "vmalloc", ""))
+    r = small(*rows, areas=(*below, *busy))
+    assert r.verdict.tolist() == [CERTAIN, AMBIGUOUS, CERTAIN]
+
+
 @pytest.mark.parametrize("generation", ["5.10", "6.1", "6.12"])
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_purges_without_returns_in_races(generation: str, seed: int) -> None:

@@ -2,12 +2,13 @@
 
 A request whose answer does not depend on the tree's shape gets the lowest place that fits, so the
 more is free, the lower its answer (from the top down: the higher). What is free is known but for
-two things, and each only adds to it:
+three things, each of which only adds to it:
 
 - A purge gives areas back one after another, on a CPU, while others allocate. All purges together
   give back one sequence of areas (vmap_purge_lock), and how far it had come is all that can
   differ. A request has one possible answer where the fewest areas that may have been back and the
   most of them lead to the same one.
+- A free that was under way when a purge took the list may have reached it too late.
 - /proc/vmallocinfo may lack areas that were in use or lazily freed. What the trace itself showed
   to be given back is known to be free; the rest of what the snapshot leaves free is in doubt once
   an answer contradicts it.
@@ -42,9 +43,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Columns of an event, in the order in which the calls were served. A TRY is the first attempt of
-# an allocation that failed and purged: SEEN is FAIL.
-TRY, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN = 0, 1, 2, 3, 4, 5, 6, 7
-COLUMNS = 8
+# an allocation that failed and purged. ALONE: no other was under way with it.
+TRY, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, ALONE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+COLUMNS = 9
+
+# Columns of an area of which nothing tells whether a purge found it on the list: from the entry of
+# that purge until the next one was over it may have waited.
+AREA, AREA_END, SINCE_ENTRY, UNTIL = 0, 1, 2, 3
 
 # Columns of a purge that gave something back, in their order. REACH is the latest HI so far,
 # SINCE the earliest LO from here on; SPAN and SPANS its first and last rows of `away`.
@@ -67,13 +72,16 @@ PINNED = 6  # ... at no more than this
 CLEAN = 7  # position at which the first purge is over: nothing waits that nobody saw freed
 TAIL = 8  # in doubt from the start: below this address until CLEAN, above it always; 0: not so
 PAGE = 9
-REGISTERS = 10
+LATE = 10  # first row of `late` that may still have waited
+REGISTERS = 11
 
 # Phases
 TRUSTED = 0
 DOUBT = 1  # what the trace has not touched may be in use
 LOST = 2  # what was known to be free was not, or the other way round
 
+WINDOW = 64
+"""Events behind one that are looked at for calls under way with it."""
 MAX_PIECES = 4096
 MAX_PENDING = 256
 NO_LIMIT = 1 << 40
@@ -119,6 +127,8 @@ class Given(NamedTuple):
     purge : ndarray of int64, shape (purges, PURGE_COLUMNS)
     away : ndarray of int64, shape (spans, 2)
         Positions between which a purge's task was on no CPU.
+    late : ndarray of int64, shape (areas, 4)
+        Areas that a purge may have missed, by its entry.
     whole
         1 where a purge gives all its areas back under one lock.
     """
@@ -126,6 +136,7 @@ class Given(NamedTuple):
     area: NDArray[np.int64]
     purge: NDArray[np.int64]
     away: NDArray[np.int64]
+    late: NDArray[np.int64]
     whole: int
 
 
@@ -343,7 +354,7 @@ def _learn(full: Forest, r: Ruling, e: NDArray[np.int64]) -> None:
         if r.piece[k, 0] >= e[VSTART] and r.piece[k, 1] <= upper:
             r.piece[k, 2] = min(r.piece[k, 2], size)
     below = seen - r.reg[PAGE]
-    if below >= e[VSTART] and _piece_in(r, below, seen) != NIL:
+    if e[ALONE] and below >= e[VSTART] and _piece_in(r, below, seen) != NIL:
         take(full, 0, below, seen)
         _carve_piece(r, below, seen)
 
@@ -431,10 +442,39 @@ def _compare(
 
 
 @part
+def _is_free(f: Forest, start: int, end: int) -> bool:
+    before, _ = neighbours(f, 0, start)
+    return bool(before != NIL and f.node[before, END] >= end)
+
+
+@part
+def _another_order_explains(
+    full: Forest, room: Forest, r: Ruling, event: NDArray[np.int64], i: int
+) -> bool:  # fmt: skip
+    """Whether a call got what it did because others that were under way with it came first.
+
+    Then the order that was found is not the kernel's.
+    """
+    e = event[i]
+    if e[ALONE] or e[SEEN] == UNKNOWN or r.answer[i] == e[SEEN]:
+        return False
+    _fill(full, room)
+    for n in range(i + 1, min(event.shape[0], i + 1 + WINDOW)):
+        o = event[n]
+        start, end = o[SEEN], o[SEEN] + o[SIZE]
+        under_way = o[LO] <= e[HI] and o[HI] >= e[LO]
+        if under_way and not o[TRY] and start >= 0 and _is_free(room, start, end):
+            take(room, 0, start, end)
+    return _answer(room, e) == e[SEEN]
+
+
+@part
 def _rule(
-    full: Forest, known: Forest, room: Forest, g: Given, r: Ruling, e: NDArray[np.int64], i: int
+    full: Forest, known: Forest, room: Forest, g: Given, r: Ruling, event: NDArray[np.int64],
+    i: int,
 ) -> None:  # fmt: skip
     """Rule on one event, and note what it tells."""
+    e = event[i]
     least = _least(g, r, e[LO])
     most = max(min(_perhaps_back(g, e[HI]), r.cap[i]), least, r.reg[GIVEN])
     r.most[i] = most
@@ -459,29 +499,78 @@ def _rule(
         r.found[i] |= OPEN
         most = _compare(full, room, g, r, e, i, least, most)
     r.most[i] = most
+    if r.found[i] & SURE and _may_have_missed(full, known, room, g, r, e, r.answer[i]):
+        r.found[i] = OPEN
     if e[SEEN] == UNKNOWN:
         if r.found[i] & SURE and not _shaped(full, e):
             _serve(full, known, r, e, r.answer[i])
         else:
             r.reg[PHASE] = LOST
         return
-    _check(full, r, e, i)
+    if r.found[i] & SURE and _another_order_explains(full, room, r, event, i):
+        r.found[i] = OPEN
+    else:
+        _check(full, g, r, e, i)
     if r.reg[PHASE] == DOUBT:
         _learn(full, r, e)
     if span != NIL:
         r.reg[PIN], r.reg[PINNED] = span, most
     _remember(r, e[HI], need)
+    if e[SEEN] >= 0 and _any_late(g, r, e):
+        _in_time(g, r, e[SEEN], e[SEEN] + e[SIZE])
     _serve(full, known, r, e, e[SEEN])
 
 
 @part
-def _check(full: Forest, r: Ruling, e: NDArray[np.int64], i: int) -> None:
+def _may_have_missed(
+    full: Forest, known: Forest, room: Forest, g: Given, r: Ruling, e: NDArray[np.int64],
+    answer: int,
+) -> bool:  # fmt: skip
+    """Whether an answer rests on areas of which nothing tells whether a purge found them."""
+    if not _any_late(g, r, e):
+        return False
+    tree = full if r.reg[PHASE] == TRUSTED else known
+    steps = count(tree, 0)
+    if r.reg[BUDGET] < steps:
+        return True
+    r.reg[BUDGET] -= steps
+    _fill(tree, room)
+    shaped = _shaped(room, e)
+    for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, SINCE_ENTRY] > e[HI]:
+            break
+        if g.late[k, UNTIL] >= e[LO]:
+            take(room, 0, g.late[k, AREA], g.late[k, AREA_END])
+    return bool(shaped or _shaped(room, e) or _answer(room, e) != answer)
+
+
+@part
+def _any_late(g: Given, r: Ruling, e: NDArray[np.int64]) -> bool:
+    """Whether an area may still have waited that the model has free."""
+    for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, SINCE_ENTRY] > e[HI]:
+            return False
+        if g.late[k, UNTIL] >= e[LO]:
+            return True
+    return False
+
+
+@part
+def _in_time(g: Given, r: Ruling, start: int, end: int) -> None:
+    """What was handed out had been given back, so the purge had found it."""
+    for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, AREA] < end and g.late[k, AREA_END] > start:
+            g.late[k, UNTIL] = -1
+
+
+@part
+def _check(full: Forest, g: Given, r: Ruling, e: NDArray[np.int64], i: int) -> None:
     """See whether an answer contradicts what is known to be free."""
     place = _answer(full, e)
     if _shaped(full, e):
         return
     if r.reg[PHASE] == TRUSTED and place != e[SEEN]:
-        r.reg[PHASE] = _phase_after(full, r, e, place)
+        r.reg[PHASE] = LOST if _any_late(g, r, e) else _phase_after(full, r, e, place)
         if r.reg[PHASE] == DOUBT and r.found[i] & SURE:
             r.found[i] = LEARNT
     elif r.reg[PHASE] == DOUBT:
@@ -523,10 +612,12 @@ def run(
         Calls in the order in which they were served.
     """
     for i in range(event.shape[0]):
+        while r.reg[LATE] < g.late.shape[0] and g.late[r.reg[LATE], UNTIL] < event[i, LO]:
+            r.reg[LATE] += 1
         if r.reg[TAIL] > 0 and event[i, LO] > r.reg[CLEAN]:
             _give_up_to(full, known, g, r, _certainly_back(g, event[i, LO]))
             _end_doubt_below(known, r, r.reg[TAIL])
             r.reg[TAIL] = 0
         if r.reg[PHASE] == LOST:
             return
-        _rule(full, known, room, g, r, event[i], i)
+        _rule(full, known, room, g, r, event, i)
