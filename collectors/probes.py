@@ -75,8 +75,16 @@ FUNCTIONS: Final = (
     Function(("__kmap_local_sched_in",), "sched_in"),
     Function(("flush_all_zero_pkmaps",), "pool_flush", ("caller",)),
     Function(("__kmap_flush_unused", "kmap_flush_unused"), "flush_unused"),
-    Function(("flush_tlb_kernel_range",), "flush_range", ("start", "end", "caller"), (), (1, 2, 0)),
-    Function(("flush_tlb_all",), "flush_all", ("caller",)),
+    # The second names are those of kernels for one CPU (arch/mips/include/asm/tlbflush.h); with
+    # several they are what each CPU does for the first, and not to be probed.
+    Function(
+        ("flush_tlb_kernel_range", "local_flush_tlb_kernel_range"),
+        "flush_range",
+        ("start", "end", "caller"),
+        (),
+        (1, 2, 0),
+    ),
+    Function(("flush_tlb_all", "local_flush_tlb_all"), "flush_all", ("caller",)),
     Function(("vmap",), "vmap", ("array", "count", "flags"), ("vaddr",), (1, 2, 3)),
     Function(("vunmap",), "vunmap", ("vaddr",), (), (1,)),
     Function(("vm_map_ram",), "vm_map_ram", ("array", "count", "node"), ("vaddr",), (1, 2, 3)),

@@ -139,7 +139,7 @@ def test_lines_for_the_board_are_shell_and_probe_what_is_known() -> None:
     scripts = [body for text in TEXTS.values() for body in blocks(text, "sh") if BOARD in body]
     assert scripts
     probes = 0
-    for script in scripts:
+    for script in [text.replace("${l}", prefix) for text in scripts for prefix in ("", "local_")]:
         subprocess.run(["sh", "-n"], input=script, text=True, check=True, timeout=20)
         for kind, symbol, rest in re.findall(
             r"^([pr])\d*:\w+/\w+ (\S+)(.*)$", script, re.MULTILINE
@@ -153,10 +153,16 @@ def test_lines_for_the_board_are_shell_and_probe_what_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uname", "registers"), [("i686", "%ax %dx %cx $stack1"), ("armv7l", "%r0 %r1 %r2 %r3")]
+    ("uname", "version", "registers", "flush"),
+    [
+        ("i686", "#1 SMP", "%ax %dx %cx $stack1", "flush_tlb_all"),
+        ("armv7l", "#1 PREEMPT", "%r0 %r1 %r2 %r3", "flush_tlb_all"),
+        ("mips", "#1 PREEMPT", "%r4 %r5 %r6 %r7", "local_flush_tlb_all"),
+        ("mips", "#1 SMP PREEMPT", "%r4 %r5 %r6 %r7", "flush_tlb_all"),
+    ],
 )
 def test_lines_for_the_board_fill_a_capture_folder(
-    tmp_path: Path, uname: str, registers: str
+    tmp_path: Path, uname: str, version: str, registers: str, flush: str
 ) -> None:
     """Run on a made-up tracefs: nothing of the machine that runs the tests is changed."""
     board, capture = tmp_path / "tracing", tmp_path / "capture"
@@ -169,6 +175,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
         (BOARD, str(board)),
         ("/tmp/capture", str(capture)),
         ("$(uname -m)", uname),
+        ("$(uname -v)", f"'{version}'"),
         ("echo 1 > /proc/sys/kernel/kptr_restrict", "true"),
         ("sleep 10", "true"),
     ):
@@ -180,6 +187,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
     assert f"alloc_vmap_area size={size}:x32 align={align}:x32 vstart={start}:x32" in probes
     assert f"vend={end}:x32" in probes
     assert "vaddr=$retval:x32" in probes
+    assert f"p:hm/flush_tlb_all {flush}\n" in probes
     assert (board / "tracing_on").read_text() == "0\n"
     assert (capture / "trace.txt").read_text() == "something\n"
     assert (capture / "stats").read_text() == "== cpu0\nsomething\n"

@@ -24,7 +24,7 @@ NEVER = 1 << 61
 FAILED = -2
 UNSEEN = -1
 _PURGE_FUNCTION = "__purge_vmap_area_lazy"
-_FLUSH_FUNCTION = "flush_tlb_kernel_range"
+_FLUSH_FUNCTIONS = {"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def arena_calls(
     all_frees = _frees(arena, allocs, values)
     frees = all_frees.filter(_SANE_FREE)
     purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
-    flushes_traced = "flush_range" in ops or _FLUSH_FUNCTION in probed
+    flushes_traced = "flush_range" in ops or bool(_FLUSH_FUNCTIONS & probed)
     flushes = _kernel_flushes(arena, layout)
     if by_pointer:
         told = pl.when(pl.col("op") != "area_purge")
