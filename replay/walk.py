@@ -24,6 +24,7 @@ from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites.tally import SiteTally
 from replay.survey import survey
+from replay.trace.beside import Beside
 from replay.trace.losses import gaps_of
 from replay.trace.sanitise import narrow_events, narrowed
 from replay.trace.windows import WINDOW_ROWS, windows
@@ -93,10 +94,15 @@ def replay(
     pool = PoolPart(layout, found, walk.state, losses)
     rest = Rest(layout, found, values, losses)
     observed = ObservedTally(clock_is_ns=clock_is_ns)
-    for window in walk.windows():
-        pool.feed(window)
+
+    def feed_others(window: Window) -> None:
         rest.feed(window)
         observed.feed(window.table)
+
+    with Beside(feed_others) as others:
+        for window in walk.windows():
+            others.give(window)
+            pool.feed(window)
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses))
     figures = rest.figures(found, pool)
     outcome = outcome_from(figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns)

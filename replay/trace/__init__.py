@@ -3,6 +3,7 @@
 ::
 
     windows      the event table in pieces
+    beside       windows for a thread of their own
     columns      its columns as plain arrays
     tasks        when a task did something else
     losses       where events were lost

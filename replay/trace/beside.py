@@ -1,0 +1,105 @@
+"""Windows that are looked at in a thread of their own, beside what the main thread does with them.
+
+Compiled loops and polars let other threads run, so two parts of a replay that do not need each
+other's results take the time of the longer one.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, Full, Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from replay.trace.windows import Window
+
+_AHEAD: Final = 1
+"""Windows that wait: what is kept in memory."""
+_POLL: Final = 0.1
+"""Seconds between two looks at whether the other thread lives; signals are taken meanwhile."""
+
+
+class Beside:
+    """Gives windows to a function, in their order, in a thread that the first large one starts.
+
+    To be used in a ``with`` statement: leaving it waits for the last window, after an error only
+    for the one that is being looked at.
+
+    Parameters
+    ----------
+    feed
+        What takes the windows. Nothing else may use what it changes until the end.
+    """
+
+    def __init__(self, feed: Callable[[Window], object]) -> None:
+        self._feed = feed
+        self._waiting: Queue[Window | None] = Queue(_AHEAD)
+        self._error: BaseException | None = None
+        self._given_up = False
+        self._thread: Thread | None = None
+
+    def give(self, window: Window) -> None:
+        """Give the next window: at once where it is the only one, for a thread costs more then.
+
+        Raises
+        ------
+        BaseException
+            What `feed` raised, of this window or an earlier one.
+        """
+        if self._thread is None:
+            if window.last:
+                self._feed(window)
+                return
+            self._thread = Thread(target=self._run, name="hmtrace-beside", daemon=True)
+            self._thread.start()
+        self._put(window)
+
+    def _put(self, window: Window | None) -> None:
+        while self._thread is not None and self._thread.is_alive():
+            try:
+                self._waiting.put(window, timeout=_POLL)
+            except Full:
+                continue
+            break
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while not self._given_up:
+                try:
+                    window = self._waiting.get(timeout=_POLL)
+                except Empty:
+                    continue
+                if window is None:
+                    return
+                self._feed(window)
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            return
+        if kind is None:
+            self._put(None)
+        else:
+            self._given_up = True
+        while self._thread.is_alive():
+            self._thread.join(_POLL)
+        if kind is None:
+            self._check()
