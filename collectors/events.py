@@ -9,11 +9,14 @@ rounded to microseconds, so many events share one).
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from collectors.errors import HmtraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "IN_INTERRUPT",
@@ -23,7 +26,9 @@ __all__ = [
     "SCHEMA",
     "Ctx",
     "HmtraceError",
+    "batches",
     "empty",
+    "reads_itself",
     "require_events",
 ]
 
@@ -184,3 +189,53 @@ def require_events(events: pl.DataFrame | pl.LazyFrame) -> None:
             types = " is {:.60}, expected {:.60}".format(*map(str, (have[name], dtype)))
             msg = f"not an event table: column {name!r}{types}"
             raise HmtraceError(msg)
+
+
+_PIECES: Final = "hmtrace_pieces"
+"""Attribute of a table that knows how it is read piece by piece; those made of it have it not."""
+
+
+def reads_itself(
+    events: pl.LazyFrame, pieces: Callable[[list[str]], Iterator[pl.DataFrame]]
+) -> pl.LazyFrame:
+    """Note how a table is read piece by piece without polars, which would read far ahead.
+
+    Parameters
+    ----------
+    events
+        The table.
+    pieces
+        Gives its rows with the columns that are named.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The same.
+    """
+    vars(events)[_PIECES] = pieces
+    return events
+
+
+def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.DataFrame]:
+    """Rows of a table piece by piece.
+
+    Parameters
+    ----------
+    events
+        The table.
+    columns
+        Names of those that are wanted.
+    rows
+        At most so many rows at a time.
+
+    Yields
+    ------
+    polars.DataFrame
+    """
+    pieces = vars(events).get(_PIECES)
+    if pieces is None:
+        wanted = events.select(columns)
+        yield from wanted.collect_batches(chunk_size=rows, maintain_order=True)
+        return
+    for piece in pieces(columns):
+        yield from piece.iter_slices(rows)

@@ -160,7 +160,8 @@ class TraceWalk:
         require_events(events)
         self.shown = layout_of(machine)
         self.layout, self.state = narrowed(self.shown), state_from(values)
-        narrow = narrow_events(events, self.shown).lazy()
+        self._events = events.lazy()
+        narrow = narrow_events(self._events, self.shown)
         self.found = survey(narrow, self.state, window_of(self.layout))
         self.losses = gaps_of(lost)
         self.table = narrow if self.found.rows > rows else narrow.sort("seq")
@@ -168,8 +169,9 @@ class TraceWalk:
 
     def windows(self) -> Iterator[Window]:
         """Go through the trace; see :func:`replay.trace.windows.windows`."""
-        table = self.table.drop(self._unused)
-        return windows(table, self.found.rows, self._rows, self._progress)
+        return windows(
+            self._events, self.found.rows, self._rows, self.shown, self._progress, self._unused
+        )
 
     def better(self, pool: _AnyPool, without: Callable[[], _AnyPool]) -> _AnyPool:
         """The replay of the pool, or another where the trace explains itself better so.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from polars.io.plugins import register_io_source
 
-from collectors.events import SCHEMA
+from collectors.events import SCHEMA, reads_itself
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -46,4 +46,5 @@ def scan_parts(parts: Callable[[Collection[str]], Iterator[Part]]) -> pl.LazyFra
             if left == 0:
                 return
 
-    return register_io_source(read, schema=SCHEMA, is_pure=True)
+    events = register_io_source(read, schema=SCHEMA, is_pure=True)
+    return reads_itself(events, lambda columns: (part.frame() for part in parts(columns)))

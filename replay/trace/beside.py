@@ -1,4 +1,4 @@
-"""Windows that are looked at in a thread of their own, beside what the main thread does with them.
+"""Windows that are made, or looked at, in a thread of their own, beside the main thread.
 
 Compiled loops and polars let other threads run, so two parts of a replay that do not need each
 other's results take the time of the longer one.
@@ -7,16 +7,17 @@ other's results take the time of the longer one.
 from __future__ import annotations
 
 from queue import Empty, Full, Queue
-from threading import Thread
-from typing import TYPE_CHECKING, Final
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from replay.trace.windows import Window
 
+_Made = TypeVar("_Made")
 _AHEAD: Final = 1
 """Windows that wait: what is kept in memory."""
 _POLL: Final = 0.1
@@ -103,3 +104,67 @@ class Beside:
             self._thread.join(_POLL)
         if kind is None:
             self._check()
+
+
+def ahead(made: Iterator[_Made]) -> Iterator[_Made]:
+    """Make things in a thread of its own, one or two ahead of what is asked for.
+
+    Parameters
+    ----------
+    made
+        Makes them.
+
+    Yields
+    ------
+    The same.
+
+    Raises
+    ------
+    BaseException
+        What `made` raised, behind what it gave before.
+    """
+    ready: Queue[_Made | _End] = Queue(_AHEAD)
+    given_up = Event()
+
+    def put(thing: _Made | _End) -> None:
+        while not given_up.is_set():
+            try:
+                ready.put(thing, timeout=_POLL)
+            except Full:
+                continue
+            return
+
+    def run() -> None:
+        error = None
+        try:
+            for thing in made:
+                put(thing)
+                if given_up.is_set():
+                    return
+        except BaseException as raised:
+            error = raised
+        put(_End(error))
+
+    thread = Thread(target=run, name="hmtrace-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                thing = ready.get(timeout=_POLL)
+            except Empty:
+                continue
+            if isinstance(thing, _End):
+                break
+            yield thing
+    finally:
+        given_up.set()
+        while thread.is_alive():
+            thread.join(_POLL)
+    if thing.error is not None:
+        raise thing.error
+
+
+class _End(NamedTuple):
+    """Nothing comes any more, and why."""
+
+    error: BaseException | None

@@ -7,13 +7,14 @@ fit. What no machine has, from damaged or forged traces, is cut.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import polars as pl
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout
 
+_Frame = TypeVar("_Frame", "pl.LazyFrame", "pl.DataFrame")
 LOW: Final = (1 << 48) - 1
 _FIELDS: Final = (
     "page_offset",
@@ -44,9 +45,7 @@ def narrowed(layout: Layout) -> Layout:
     return replace(layout, **{name: getattr(layout, name) & LOW for name in _FIELDS})
 
 
-def narrow_events(
-    events: pl.LazyFrame | pl.DataFrame, layout: Layout
-) -> pl.LazyFrame | pl.DataFrame:
+def narrow_events(events: _Frame, layout: Layout) -> _Frame:
     """The event table with its kernel addresses cut, where the layout is a wide one."""
     if not is_wide(layout):
         return events

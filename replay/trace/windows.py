@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.events import HmtraceError
-from replay.trace.sanitise import within_bounds
+from collectors.events import SCHEMA, HmtraceError, batches
+from replay.trace.beside import ahead
+from replay.trace.sanitise import narrow_events, within_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import polars as pl
+
+    from replay.machine.layout import Layout
 
 WINDOW_ROWS: Final = 1 << 18
 """Rows of the event table that are looked at together: about 0.2 GB of memory."""
@@ -42,7 +45,9 @@ def windows(
     events: pl.LazyFrame,
     total: int,
     rows: int,
+    layout: Layout,
     progress: Callable[[int, int], None] | None = None,
+    unused: Collection[str] = (),
 ) -> Iterator[Window]:
     """Go through an event table in pieces.
 
@@ -54,8 +59,13 @@ def windows(
         Its rows.
     rows
         Rows per window.
+    layout
+        Of the machine that it is from: where its addresses are wide, the windows have them cut
+        (:func:`replay.trace.sanitise.narrow_events`).
     progress
         Called with the rows done and the rows in all, behind each window.
+    unused
+        Columns that the windows need not have.
 
     Yields
     ------
@@ -67,13 +77,24 @@ def windows(
     HmtraceError
         If a table that does not fit into one window is not in order.
     """
+    columns = [name for name in SCHEMA if name not in unused]
     if total <= rows:
-        whole, beyond = within_bounds(events.collect().sort("seq"))
+        whole = events.select(columns).collect().sort("seq")
+        whole, beyond = within_bounds(narrow_events(whole, layout))
         yield Window(whole, 0, last=True, beyond=beyond)
         return
-    tell = progress or (lambda _done, _total: None)
+    for window in ahead(_in_order(events, total, rows, layout, columns)):
+        yield window
+        if progress is not None:
+            progress(window.first_row + window.table.height, total)
+
+
+def _in_order(
+    events: pl.LazyFrame, total: int, rows: int, layout: Layout, columns: list[str]
+) -> Iterator[Window]:
+    """The windows of a table that does not fit into one."""
     first_row, position = 0, -1
-    for batch in events.collect_batches(chunk_size=rows, maintain_order=True):
+    for batch in batches(events, columns, rows):
         if not batch.height:
             continue
         seq = batch.get_column("seq")
@@ -83,7 +104,6 @@ def windows(
                 hint="sort the table by column seq",
             )
         position = seq[-1]
-        table, beyond = within_bounds(batch)
+        table, beyond = within_bounds(narrow_events(batch, layout))
         yield Window(table, first_row, first_row + batch.height >= total, beyond)
         first_row += batch.height
-        tell(first_row, total)

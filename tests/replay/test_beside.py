@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import NoReturn
+import time
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from collectors.events import HmtraceError, empty
-from replay.trace.beside import Beside
+from replay.trace.beside import Beside, ahead
 from replay.trace.windows import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def windows(count: int) -> list[Window]:
@@ -70,3 +74,41 @@ def test_what_is_left_is_given_up() -> None:
     with pytest.raises(KeyboardInterrupt):
         run()
     assert seen == [0]
+
+
+def test_what_is_made_ahead_comes_in_order() -> None:
+    assert list(ahead(iter(range(50)))) == list(range(50))
+    assert list(ahead(iter(()))) == []
+
+
+def test_an_error_comes_behind_what_was_made() -> None:
+    def made() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise HmtraceError("no")
+
+    seen = []
+
+    def take() -> None:
+        for number in ahead(made()):
+            seen.append(number)  # noqa: PERF402
+
+    with pytest.raises(HmtraceError, match="no"):
+        take()
+    assert seen == [1, 2]
+
+
+def test_no_more_is_made_than_is_wanted() -> None:
+    made = []
+
+    def make() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    numbers = ahead(make())
+    assert next(numbers) == 0
+    time.sleep(0.3)
+    assert len(made) <= 3
+    numbers.close()
+    assert not [t for t in threading.enumerate() if t.name == "hmtrace-ahead"]
