@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from hmtrace.cli.progress import ProgressBar
@@ -27,13 +28,16 @@ def note_command(name: str) -> None:
     _command = name
 
 
-def read(path: str) -> Capture:
+def read(path: str, *, described: bool = False) -> Capture:
     """Open a capture, with a progress bar where it takes long.
 
     Parameters
     ----------
     path
         File, folder, or ``-`` for stdin.
+    described
+        Whether :func:`describe` will be asked for it: its digest is begun then, beside what comes
+        in between.
 
     Raises
     ------
@@ -44,7 +48,10 @@ def read(path: str) -> Capture:
 
     _explain()
     with native_stderr_dropped(), ProgressBar("reading") as progress:
-        return open_capture(path, progress=progress, counted=progress.count)
+        capture = open_capture(path, progress=progress, counted=progress.count)
+    if described:
+        _begun[capture.origin] = _Digest(capture.origin)
+    return capture
 
 
 def convert_to_capture(path: str, target: Path, form: str) -> Capture:
@@ -100,7 +107,9 @@ def describe(capture: Capture, sha256: str | None = None) -> InputSummary:
     """Source of a capture, with the digest of its trace where that is not known yet."""
     from hmtrace.report.source import InputSummary
 
-    return InputSummary.of(capture, sha256 or digest(capture.origin))
+    if sha256 is None:
+        sha256 = (_begun.pop(capture.origin, None) or _Digest(capture.origin)).wait()
+    return InputSummary.of(capture, sha256)
 
 
 def digest(origin: Origin) -> str | None:
@@ -120,6 +129,28 @@ def digest(origin: Origin) -> str | None:
         except OSError:
             continue
     return None
+
+
+class _Digest:
+    """Digest of a trace, made in a thread of its own: of 10 GB it takes seconds."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._made: str | None = None
+        self._origin = origin
+        self._thread = Thread(target=self._run, name="hmtrace-digest", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._made = digest(self._origin)
+
+    def wait(self) -> str | None:
+        """The digest, when it is there."""
+        while self._thread.is_alive():
+            self._thread.join(0.1)  # with a timeout: signals are taken between two waits
+        return self._made
+
+
+_begun: dict[Origin, _Digest] = {}
 
 
 def warn_of_loss(source: InputSummary) -> None:

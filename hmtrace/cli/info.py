@@ -40,7 +40,7 @@ def info(
 ) -> None:
     """Show what a capture holds and what it can and cannot answer."""
     target = Output.create(output_format, color, output, force=force, captures=[capture])
-    opened = read(capture)
+    opened = read(capture, described=True)
     from hmtrace.report.contents import contents_sections, facts_section, survey
     from hmtrace.report.findings import caveats_section
     from hmtrace.report.source import reproducibility, title_lines

@@ -46,7 +46,7 @@ def report(
     target = Output.create(output_format, color, output, force=force, captures=[capture])
     from hmtrace.cli.machines import captured_machine
 
-    opened = read(capture)
+    opened = read(capture, described=True)
     machine, assumptions = captured_machine(opened, costs)
     calibration = calibration_of(opened, machine) if calibrate else None
     if calibration is not None:
