@@ -10,12 +10,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def numbers_of(events: pl.DataFrame, name: str) -> NDArray[np.uint8]:
-    """Codes of a column whose values are of an enumeration, as of ``op``; it has no nulls."""
-    codes: NDArray[np.uint8] = events.get_column(name).to_physical().to_numpy()
-    return codes
-
-
 def whole(events: pl.DataFrame, name: str, empty: int) -> NDArray[np.signedinteger]:
     """Values of a column of integers.
 

@@ -28,7 +28,7 @@ def rows_of() -> st.SearchStrategy[dict[str, Any]]:
 
     return st.fixed_dictionaries(
         {
-            "op": st.sampled_from(["kmap", "kmap", "kunmap", "kunmap", *NAMED, "area_alloc"]),
+            "op": st.sampled_from(["kmap", "kmap", "kunmap", "kunmap", *NAMED, "area_alloc", None]),
             "pid": maybe(st.integers(1, 3)),
             "page": maybe(st.integers(0, 3).map(lambda n: 0xF7000000 + 40 * n)),
             "site": maybe(st.sampled_from(["a+1", "b+2", "0xf8000001"])),
