@@ -32,7 +32,7 @@ class Shape:
     Attributes
     ----------
     page
-        int64, (7,): see :func:`kernels.walk`.
+        int64, (7,): see :class:`kernels.PageScan`.
     ip_at
         int64, (65536,): offset of the address that tells an event's probes apart, -1 none.
     big
@@ -89,7 +89,7 @@ class RecordPool:
     Attributes
     ----------
     ts, key, at, length, plan, before
-        As :func:`kernels.walk` lists them; stamps corrected.
+        As of :class:`kernels.PageScan`; stamps corrected.
     cpu
         uint16.
     base
@@ -233,8 +233,8 @@ class CpuWalk:
         room = slice(number << pool.shift, (number + 1) << pool.shift)
         state[k.ROWS] = state[k.MARKS] = 0
         while True:
-            status = k.walk(
-                span.data,
+            scan = k.PageScan(
+                span.data.ctypes.data,
                 self._shape.big,
                 self._shape.page,
                 state,
@@ -248,6 +248,7 @@ class CpuWalk:
                 pool.plan[room],
                 pool.before[room],
             )
+            status = k.walk(scan)
             if status == k.NEW_PAIR:
                 row = self._pairs[state[k.SLOT]]
                 event, ip = int(state[k.EVENT]), int(state[k.IP]) & _MASK
