@@ -7,7 +7,7 @@ used, and every step moves forward, so that no input makes a loop endless or rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,11 @@ _COMPRESSED, _COMPRESSED2 = int(RecordType.COMPRESSED), int(RecordType.COMPRESSE
 _R_ENABLED, _R_RUNNING = int(Read.TIME_ENABLED), int(Read.TIME_RUNNING)
 _R_ID, _R_GROUP, _R_LOST = int(Read.ID), int(Read.GROUP), int(Read.LOST)
 _BPF = MISC_LOST_BPF
+# Typed, so that all ways out of a step give numbers of one type.
+_DONE, _NEW_PAIR, _FULL = np.int64(DONE), np.int64(NEW_PAIR), np.int64(FULL)
+_SPECIAL, _BAD_RECORD = np.int64(SPECIAL), np.int64(BAD_RECORD)
+_SHORT_SAMPLE, _SHORT_RAW = np.int64(SHORT_SAMPLE), np.int64(SHORT_RAW)
+_NO_FORMATS = np.int64(NO_FORMATS)
 
 
 @piece
@@ -161,33 +166,13 @@ def _chain_and_raw_at(
     return chain, at
 
 
-@loop
-def walk(
-    data: NDArray[np.uint8],
-    big: bool,  # noqa: FBT001
-    raw_big: bool,  # noqa: FBT001
-    state: NDArray[np.int64],
-    types: NDArray[np.int64],
-    attrs: NDArray[np.int64],
-    id_keys: NDArray[np.int64],
-    id_attrs: NDArray[np.int32],
-    ip_at: NDArray[np.int64],
-    pairs: NDArray[np.int64],
-    last_slot: NDArray[np.int32],
-    ts_out: NDArray[np.int64],
-    at_out: NDArray[np.int64],
-    plan_out: NDArray[np.int32],
-    tid_out: NDArray[np.int32],
-    cpu_out: NDArray[np.uint16],
-    chain_out: NDArray[np.int64],
-    sides: NDArray[np.int64],
-) -> int:
-    """Walk over records until the end, or until something has to be answered.
+class SampleScan(NamedTuple):
+    """All that the walk over the records of a perf.data works on.
 
-    Parameters
+    Attributes
     ----------
-    data : ndarray of uint8, read only
-        The file, or its expanded records.
+    base : int
+        Address of the file, or of its expanded records.
     big, raw_big : bool
         Endianness of the records and of the samples' raw data.
     state : ndarray of int64, shape (STATE_CELLS,)
@@ -196,6 +181,8 @@ def walk(
         Records of each type, added to.
     attrs : ndarray of int64, shape (attributes, A_COLUMNS)
         Where the samples of each attribute have their fields.
+    chained : bool
+        Whether any attribute has call chains.
     id_keys, id_attrs
         Attribute by id (:func:`collectors.perf_data.attrs.id_table`).
     ip_at : ndarray of int64, shape (65536,)
@@ -204,145 +191,250 @@ def walk(
         Table of (event, address) pairs (:func:`collectors.traceevent.pairs.find_pair`).
     last_slot : ndarray of int32, shape (NOT_RAW + attributes,)
         Pair that was found last, by event; -1 none.
-    ts_out, at_out, plan_out, tid_out, cpu_out
-        Per wanted sample: stamp (place in the file where it has none), place of the raw data
+    ts, at, plan, tid, cpu
+        Filled per wanted sample: stamp (place in the file where it has none), place of the raw data
         (of a LOST record with plan 0: the number lost), plan, task, CPU.
-    chain_out : ndarray of int64
-        Place of the call chain: its length, then addresses, all within the record; 0 none. It is
-        written only where an attribute has call chains.
+    chain : ndarray of int64
+        Filled where an attribute has call chains: place of the call chain, its length, then
+        addresses, all within the record; 0 none.
     sides : ndarray of int64, shape (n, 4)
         COMM, FORK and LOST_SAMPLES records: type, place, stamp, CPU.
+    """
+
+    base: Any
+    big: Any
+    raw_big: Any
+    state: Any
+    types: Any
+    attrs: Any
+    chained: Any
+    id_keys: Any
+    id_attrs: Any
+    ip_at: Any
+    pairs: Any
+    last_slot: Any
+    ts: Any
+    at: Any
+    plan: Any
+    tid: Any
+    cpu: Any
+    chain: Any
+    sides: Any
+
+
+@piece
+def _attr_of_sample(s: SampleScan, at: int, size: int) -> Any:
+    """Attribute of the sample at `at`.
+
+    Returns
+    -------
+    status, attr : int
+        DONE or SHORT_SAMPLE; -1: nobody knows.
+    """
+    attr: Any = np.int64(0)
+    id_at = s.state[ID_AT]
+    if id_at >= 0:
+        if id_at + 8 > size:
+            return _SHORT_SAMPLE, attr
+        key = u64(s.base, at + id_at, s.big)
+        if key != 0:
+            if len(s.id_attrs) > len(s.id_keys):  # as _attr_of
+                key -= s.id_keys[0]
+                attr = np.int64(-1)
+                if 0 <= key < len(s.id_attrs):
+                    attr = np.int64(s.id_attrs[key])
+            else:
+                attr = np.int64(_attr_of(key, s.id_keys, s.id_attrs))
+        if attr < 0:
+            attr = s.state[FALLBACK]
+    if len(s.attrs) == 0:
+        return _DONE, np.int64(-1)
+    if attr >= 0 and s.attrs[attr, _A_REST] > size:
+        return _SHORT_SAMPLE, attr
+    return _DONE, attr
+
+
+@piece
+def _raw_of_sample(s: SampleScan, attr: int, at: int, stop: int) -> Any:
+    """Raw data of a sample: which event and probed address it is of.
+
+    Returns
+    -------
+    status, event, ip : int
+        DONE, or why the walk has to come back; NOT_RAW and more: no tracepoint.
+    raw, length, chain : int
+        Place and bytes of the raw data, place of the call chain; 0 none.
+    """
+    event: Any = NOT_RAW + attr
+    raw: Any = np.int64(0)
+    ip: Any = np.int64(0)
+    length: Any = np.int64(0)
+    chain: Any = np.int64(0)
+    if not s.attrs[attr, _A_TRACEPOINT] or not s.attrs[attr, _A_RAW]:
+        return _DONE, event, ip, raw, length, chain
+    raw = at + s.attrs[attr, _A_REST]
+    if s.attrs[attr, _A_READ] >= 0 or s.attrs[attr, _A_CHAIN]:
+        chain, raw = _chain_and_raw_at(s.base, raw, stop, s.attrs[attr], s.big)
+    if raw < 0 or stop - raw < 8:
+        return _SHORT_SAMPLE, event, ip, raw, length, chain
+    length = _pair(s.base, raw, s.big)[0]
+    raw += 4
+    if length > stop - raw:
+        return _SHORT_SAMPLE, event, ip, raw, length, chain
+    if s.state[TYPE_AT] < 0:
+        return _NO_FORMATS, event, ip, raw, length, chain
+    if length < s.state[TYPE_AT] + 2:
+        return _SHORT_RAW, event, ip, raw, length, chain
+    event = u16(s.base, raw + s.state[TYPE_AT], s.raw_big)
+    if s.ip_at[event] >= 0:
+        if length < s.ip_at[event] + s.state[IP_SIZE]:
+            return _SHORT_RAW, event, ip, raw, length, chain
+        ip = load(s.base, raw + s.ip_at[event], s.state[IP_SIZE], s.raw_big)
+    return _DONE, event, ip, raw, length, chain
+
+
+@piece
+def _pair_of_sample(s: SampleScan, event: int, ip: int, length: int, used: int) -> Any:
+    """Row of an (event, probed address) pair.
+
+    Returns
+    -------
+    status, slot, used : int
+        DONE, or why the walk has to come back; row; rows in use.
+    """
+    slot: Any = np.int64(s.last_slot[event])
+    if slot < 0 or s.pairs[slot, PAIR_IP] != ip:
+        slot, used = find_pair(s.pairs, used, event, ip)
+        s.last_slot[event] = slot
+    if s.pairs[slot, PAIR_PLAN] == UNRESOLVED:
+        s.state[EVENT], s.state[IP], s.state[SLOT] = event, s.pairs[slot, PAIR_IP], slot
+        return _NEW_PAIR, slot, used
+    if length < s.pairs[slot, PAIR_NEED]:
+        return _SHORT_RAW, slot, used
+    return _DONE, slot, used
+
+
+@piece
+def _list_sample(
+    s: SampleScan, row: int, attr: int, at: int, ts: int, raw: int, chain: int, plan: int
+) -> bool:
+    """List a wanted sample; False: its CPU is none."""
+    s.ts[row] = ts
+    s.at[row] = raw
+    if s.chained:
+        s.chain[row] = chain
+    s.plan[row] = plan
+    s.tid[row] = -1
+    if s.attrs[attr, _A_TID] >= 0:
+        s.tid[row] = extend(_pair(s.base, at + s.attrs[attr, _A_TID], s.big)[1], 4)
+    cpu = np.int64(0)
+    if s.attrs[attr, _A_CPU] >= 0:
+        cpu = _pair(s.base, at + s.attrs[attr, _A_CPU], s.big)[0]
+        if cpu >= UNKNOWN_CPU:
+            return False
+    else:
+        s.state[NO_CPU] += 1
+    s.cpu[row] = cpu
+    s.state[LATE] += ts < s.state[GIVEN]
+    s.state[PREVIOUS] = ts
+    return True
+
+
+@piece
+def _tail(s: SampleScan, stop: int, size: int) -> Any:
+    """Stamp and CPU at the end of a record that is no sample; 0 and UNKNOWN_CPU: not there."""
+    attr: Any = np.int64(0)
+    from_end = s.state[ID_FROM_END]
+    if 0 < from_end <= size - 8:
+        key = u64(s.base, stop - from_end, s.big)
+        if key != 0:
+            attr = np.int64(_attr_of(key, s.id_keys, s.id_attrs))
+    ts: Any = np.int64(0)
+    cpu: Any = np.int64(UNKNOWN_CPU)
+    if 0 <= attr < len(s.attrs) and 0 < s.attrs[attr, _A_TAIL] <= size - 8:
+        if s.attrs[attr, _A_TAIL_TIME] > 0:
+            ts = u64(s.base, stop - s.attrs[attr, _A_TAIL_TIME], s.big)
+        if s.attrs[attr, _A_TAIL_CPU] > 0:
+            cpu = min(u32(s.base, stop - s.attrs[attr, _A_TAIL_CPU], s.big), cpu)
+    return ts, cpu
+
+
+@piece
+def _list_loss(s: SampleScan, row: int, at: int, ts: int, cpu: int) -> Any:
+    """List a LOST record; return its stamp, that of the sample before where it has none."""
+    if ts == 0:  # an old kernel
+        ts = s.state[PREVIOUS]
+    s.state[LATE] += ts < s.state[GIVEN]
+    s.state[PREVIOUS] = ts
+    s.ts[row] = ts
+    s.at[row] = u64(s.base, at + 16, s.big)
+    if s.chained:
+        s.chain[row] = 0
+    s.plan[row] = 0
+    s.tid[row] = -1
+    s.cpu[row] = cpu
+    return ts
+
+
+@loop
+def walk(s: SampleScan) -> Any:
+    """Walk over records until the end, or until something has to be answered.
 
     Returns
     -------
     int
         DONE, or why it came back; the state's POSITION is at the record.
     """
-    at = state[POSITION]
-    end = state[END]
+    state, base, big = s.state, s.base, s.big
+    at, end = state[POSITION], state[END]
     pause = min(state[PAUSE], end)
-    rows = state[ROWS]
-    used = state[USED]
-    id_at, id_from_end = state[ID_AT], state[ID_FROM_END]
-    type_at, ip_size = state[TYPE_AT], state[IP_SIZE]
-    samples = state[SAMPLES]
+    rows, used, samples = state[ROWS], state[USED], state[SAMPLES]
     first: Any = state[FIRST_TS]
     last: Any = state[LAST_TS]
-    capacity = len(ts_out)
-    base = data.ctypes.data
-    dense = len(id_attrs) > len(id_keys)
-    chained = False
-    for a in range(len(attrs)):
-        chained |= attrs[a, _A_CHAIN] != 0
-    status = DONE
+    capacity = len(s.ts)
+    status = _DONE
     while at < pause:
         if end - at < 8:
-            status = BAD_RECORD
+            status = _BAD_RECORD
             break
         head = u64(base, at, big)
         kind = (head >> 32 if big else head) & 0xFFFF_FFFF
         size = (head if big else head >> 48) & 0xFFFF
         if size < 8 or size > end - at:
-            status = BAD_RECORD
+            status = _BAD_RECORD
             break
         stop = at + size
         if kind == _SAMPLE:
-            attr: Any = np.int64(0)
-            if id_at >= 0:
-                if id_at + 8 > size:
-                    status = SHORT_SAMPLE
-                    break
-                key = u64(base, at + id_at, big)
-                if key != 0:
-                    if dense:  # as _attr_of
-                        key -= id_keys[0]
-                        attr = np.int64(-1)
-                        if 0 <= key < len(id_attrs):
-                            attr = np.int64(id_attrs[key])
-                    else:
-                        attr = _attr_of(key, id_keys, id_attrs)
-                if attr < 0:
-                    attr = state[FALLBACK]
-            if attr < 0 or len(attrs) == 0:
+            status, attr = _attr_of_sample(s, at, size)
+            if status != _DONE:
+                break
+            if attr < 0:
                 state[UNKNOWN_IDS] += 1
-                types[kind] += 1
+                s.types[kind] += 1
                 at = stop
                 continue
-            if attrs[attr, _A_REST] > size:
-                status = SHORT_SAMPLE
+            status, event, ip, raw, length, chain = _raw_of_sample(s, attr, at, stop)
+            if status != _DONE:
                 break
-            event: Any = NOT_RAW + attr
-            raw: Any = np.int64(0)
-            ip: Any = np.int64(0)
-            length = np.int64(0)
-            chain = np.int64(0)
-            if attrs[attr, _A_TRACEPOINT] and attrs[attr, _A_RAW]:
-                raw = at + attrs[attr, _A_REST]
-                if attrs[attr, _A_READ] >= 0 or attrs[attr, _A_CHAIN]:
-                    chain, raw = _chain_and_raw_at(base, raw, stop, attrs[attr], big)
-                if raw < 0 or stop - raw < 8:
-                    status = SHORT_SAMPLE
-                    break
-                length = _pair(base, raw, big)[0]
-                raw += 4
-                if length > stop - raw:
-                    status = SHORT_SAMPLE
-                    break
-                if type_at < 0:
-                    status = NO_FORMATS
-                    break
-                if length < type_at + 2:
-                    status = SHORT_RAW
-                    break
-                event = u16(base, raw + type_at, raw_big)
-                if ip_at[event] >= 0:
-                    if length < ip_at[event] + ip_size:
-                        status = SHORT_RAW
-                        break
-                    ip = load(base, raw + ip_at[event], ip_size, raw_big)
-            slot: Any = np.int64(last_slot[event])
-            if slot < 0 or pairs[slot, PAIR_IP] != ip:
-                slot, used = find_pair(pairs, used, event, ip)
-                last_slot[event] = slot
-            plan = pairs[slot, PAIR_PLAN]
-            if plan == UNRESOLVED:
-                state[EVENT], state[IP], state[SLOT] = event, pairs[slot, PAIR_IP], slot
-                status = NEW_PAIR
-                break
-            if length < pairs[slot, PAIR_NEED]:
-                status = SHORT_RAW
+            status, slot, used = _pair_of_sample(s, event, ip, length, used)
+            if status != _DONE:
                 break
             ts = at
-            if attrs[attr, _A_TIME] >= 0:
-                ts = u64(base, at + attrs[attr, _A_TIME], big)
+            if s.attrs[attr, _A_TIME] >= 0:
+                ts = u64(base, at + s.attrs[attr, _A_TIME], big)
             else:
                 state[UNTIMED] += 1
+            plan = s.pairs[slot, PAIR_PLAN]
             if plan >= 0:
                 if rows >= capacity:
-                    status = FULL
+                    status = _FULL
                     break
-                ts_out[rows] = ts
-                at_out[rows] = raw
-                if chained:
-                    chain_out[rows] = chain
-                plan_out[rows] = plan
-                tid_out[rows] = -1
-                if attrs[attr, _A_TID] >= 0:
-                    tid_out[rows] = extend(_pair(base, at + attrs[attr, _A_TID], big)[1], 4)
-                cpu = np.int64(0)
-                if attrs[attr, _A_CPU] >= 0:
-                    cpu = _pair(base, at + attrs[attr, _A_CPU], big)[0]
-                    if cpu >= UNKNOWN_CPU:
-                        status = BAD_RECORD
-                        break
-                else:
-                    state[NO_CPU] += 1
-                cpu_out[rows] = cpu
+                if not _list_sample(s, rows, attr, at, ts, raw, chain, plan):
+                    status = _BAD_RECORD
+                    break
                 rows += 1
-                state[LATE] += ts < state[GIVEN]
-                state[PREVIOUS] = ts
             state[MAX_TS] = max(state[MAX_TS], ts)
-            pairs[slot, PAIR_COUNT] += 1
+            s.pairs[slot, PAIR_COUNT] += 1
             if samples == 0:
                 first = ts
                 last = ts
@@ -350,40 +442,21 @@ def walk(
             first = min(first, ts)
             last = max(last, ts)
         elif kind in (_LOST, _COMM, _FORK, _LOST_SAMPLES):
-            attr = np.int64(0)
-            if 0 < id_from_end <= size - 8:
-                key = u64(base, stop - id_from_end, big)
-                attr = np.int64(0) if key == 0 else _attr_of(key, id_keys, id_attrs)
-            ts, cpu = np.int64(0), np.int64(UNKNOWN_CPU)
-            if 0 <= attr < len(attrs) and 0 < attrs[attr, _A_TAIL] <= size - 8:
-                if attrs[attr, _A_TAIL_TIME] > 0:
-                    ts = u64(base, stop - attrs[attr, _A_TAIL_TIME], big)
-                if attrs[attr, _A_TAIL_CPU] > 0:
-                    cpu = min(u32(base, stop - attrs[attr, _A_TAIL_CPU], big), cpu)
+            ts, cpu = _tail(s, stop, size)
             if kind == _LOST:
                 if size < 24:
-                    status = BAD_RECORD
+                    status = _BAD_RECORD
                     break
                 if rows >= capacity:
-                    status = FULL
+                    status = _FULL
                     break
-                if ts == 0:  # an old kernel, which gave the record no stamp
-                    ts = state[PREVIOUS]
-                state[LATE] += ts < state[GIVEN]
-                state[PREVIOUS] = ts
-                ts_out[rows] = ts
-                at_out[rows] = u64(base, at + 16, big)
-                if chained:
-                    chain_out[rows] = 0
-                plan_out[rows] = 0
-                tid_out[rows] = -1
-                cpu_out[rows] = cpu
+                ts = _list_loss(s, rows, at, ts, cpu)
                 rows += 1
             elif kind != _LOST_SAMPLES or not u16(base, at + 4, big) & _BPF:
-                if state[SIDES] >= len(sides):
-                    status = FULL
+                if state[SIDES] >= len(s.sides):
+                    status = _FULL
                     break
-                side = sides[state[SIDES]]
+                side = s.sides[state[SIDES]]
                 side[0], side[1], side[2], side[3] = kind, at, ts, cpu
                 state[SIDES] += 1
             state[MAX_TS] = max(state[MAX_TS], ts)
@@ -391,21 +464,18 @@ def walk(
             state[SAFE] = state[ROUND]
             state[ROUND] = state[MAX_TS]
         elif kind in (_HEADER_ATTR, _TRACING_DATA, _FEATURE, _COMPRESSED, _COMPRESSED2):
-            types[kind] += 1
-            status = SPECIAL
+            s.types[kind] += 1
+            status = _SPECIAL
             break
         elif kind == _AUXTRACE:
             more = u64(base, at + 8, big) if size >= 16 else np.int64(-1)
             if more < 0 or more > end - stop:
-                status = BAD_RECORD
+                status = _BAD_RECORD
                 break
             stop += more
-        types[min(kind, 255)] += 1
+        s.types[min(kind, 255)] += 1
         at = stop
-    state[POSITION] = at
-    state[ROWS] = rows
-    state[USED] = used
-    state[SAMPLES] = samples
+    state[POSITION], state[ROWS], state[USED], state[SAMPLES] = at, rows, used, samples
     state[FIRST_TS], state[LAST_TS] = first, last
     return status
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.errors import HmtraceError
-from collectors.perf_data.attrs import attr_table, id_table
+from collectors.perf_data.attrs import A_CHAIN, attr_table, id_table
 from collectors.perf_data.container import take_record
 from collectors.perf_data.features import key_of
 from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, RecordType
@@ -169,13 +169,14 @@ class Walk:
                 state[k.PAUSE] = state[k.POSITION] + _STEP
             meta = self._file.features.meta
             rows = self.rows
-            status = k.walk(
-                self.data,
+            scan = k.SampleScan(
+                self.data.ctypes.data,
                 self._file.order == "big",
                 meta is not None and meta.order == "big",
                 state,
                 self.types,
                 self._attrs,
+                bool(self._attrs[:, A_CHAIN].any()),
                 self._id_keys,
                 self._id_attrs,
                 self._ip_at,
@@ -189,6 +190,7 @@ class Walk:
                 rows.chain,
                 self._sides,
             )
+            status = k.walk(scan)
             if progress is not None:
                 progress(int(state[k.POSITION]), self._end)
             if status == k.NEW_PAIR:
@@ -373,7 +375,8 @@ class Totals:
 class SampleColumns:
     """Columns that the walk fills; pages of them that are never written take no memory.
 
-    See :func:`collectors.perf_data.kernels.walk`; `chain` stays 0 where no event has call chains.
+    See :class:`~collectors.perf_data.kernels.SampleScan`; `chain` stays 0 where no event has call
+    chains.
     """
 
     def __init__(self, capacity: int) -> None:
