@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from replay.arena.calls import ArenaCalls
     from replay.arena.lazy import LazyReplay
     from replay.arena.loops.freetree import Rule
+    from replay.arena.ruling import Ruled
     from replay.arena.state import ArenaState
     from replay.machine.generations import Generation
     from replay.machine.layout import Layout
@@ -298,17 +299,24 @@ class _Run:
             contradictions=int(self.forest.reg[tree.CONTRADICTIONS]),
             unusable=calls.unusable,
             text=state.text,
-            caveats=_caveats(state, lacks=bool((ruled.learnt & (verdict == INITIAL)).any())),
+            caveats=_caveats(state, ruled),
         )
 
 
-def _caveats(state: ArenaState, *, lacks: bool) -> tuple[str, ...]:
+def _caveats(state: ArenaState, ruled: Ruled) -> tuple[str, ...]:
     """Why less is certain than the trace would allow."""
-    caveats = [LOST_END] if state.tail and state.known else []
-    if lacks:
+    if not state.known:
+        return ()
+    caveats = [LOST_END] if state.tail else []
+    if ruled.learnt.any():
         caveats.append(
             "an address above the lowest place that fits shows that /proc/vmallocinfo lacks areas: "
             "from there on only what the trace itself gave back counts as free"
+        )
+    if ruled.lost:
+        caveats.append(
+            "an address contradicts what was known to be free, and no other order explains it: "
+            "nothing behind it is certain"
         )
     return tuple(caveats)
 

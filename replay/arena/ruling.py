@@ -30,6 +30,8 @@ class Ruled(NamedTuple):
 
     Attributes
     ----------
+    lost
+        An answer contradicted what was known to be free, and others followed.
     sure, learnt : ndarray of bool
         Per allocation: no other state gives another answer; its answer showed first that the
         snapshot lacks an area.
@@ -39,6 +41,7 @@ class Ruled(NamedTuple):
         Per allocation: it purged, as its first attempt failed; the model's fails too.
     """
 
+    lost: bool
     sure: NDArray[np.bool_]
     learnt: NDArray[np.bool_]
     answer: NDArray[np.int64]
@@ -88,7 +91,12 @@ def rule_on(
     purged[owners] = True
     foretold[owners] = ruling.found[of_try] & judge.SURE > 0
     return Ruled(
-        found & judge.SURE > 0, found & judge.LEARNT > 0, ruling.answer[of_alloc], purged, foretold
+        lost=bool(ruling.reg[judge.LOST_AT]),
+        sure=found & judge.SURE > 0,
+        learnt=found & judge.LEARNT > 0,
+        answer=ruling.answer[of_alloc],
+        purged=purged,
+        foretold=foretold,
     )
 
 

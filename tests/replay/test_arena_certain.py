@@ -168,6 +168,9 @@ def test_after_a_contradiction_in_what_was_known_nothing_is_certain() -> None:
     ]
     r = small(*rows, areas=(BELOW, *pages(2)))
     assert r.verdict.tolist() == [WRONG, AMBIGUOUS, AMBIGUOUS]
+    assert [c.partition(",")[0] for c in r.caveats] == [
+        "an address contradicts what was known to be free"
+    ]
 
 
 def test_a_free_that_a_purge_may_have_missed() -> None:

@@ -73,7 +73,8 @@ CLEAN = 7  # position at which the first purge is over: nothing waits that nobod
 TAIL = 8  # in doubt from the start: below this address until CLEAN, above it always; 0: not so
 PAGE = 9
 LATE = 10  # first row of `late` that may still have waited
-REGISTERS = 11
+LOST_AT = 11  # first event before which what is free was LOST; 0: none
+REGISTERS = 12
 
 # Phases
 TRUSTED = 0
@@ -619,5 +620,6 @@ def run(
             _end_doubt_below(known, r, r.reg[TAIL])
             r.reg[TAIL] = 0
         if r.reg[PHASE] == LOST:
+            r.reg[LOST_AT] = i
             return
         _rule(full, known, room, g, r, event, i)
