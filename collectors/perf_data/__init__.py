@@ -1,7 +1,7 @@
 """perf.data, the file of perf record: file, stream (pipe) and directory form, any machine.
 
 The way of the bytes: :mod:`container` finds events, ids, descriptions and records (with
-:mod:`attrs`, :mod:`features`, :mod:`expand`), :mod:`kernels` walks over the records (driven by
+:mod:`attrs`, :mod:`features`, :mod:`expand`), :mod:`walk` walks over the records (driven by
 :mod:`records`), and :mod:`collectors.traceevent.meaning` says what the tracepoints stand for:
 the raw data of a sample is what a record of a trace.dat is, and described by the same texts.
 :mod:`pieces` puts them into the order of time, :mod:`chains` makes stack traces of their call

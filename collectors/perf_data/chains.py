@@ -64,7 +64,7 @@ class Chains:
         Parameters
         ----------
         chains : ndarray of int64, shape (n,)
-            Their places, as :func:`collectors.perf_data.kernels.walk` checked them.
+            Their places, as :func:`collectors.perf_data.walk.walk` checked them.
 
         Returns
         -------
@@ -74,7 +74,7 @@ class Chains:
         numbers = np.zeros(len(chains), np.int64)
         if not chains.any():
             return numbers
-        from collectors.perf_data import chain_kernels as k
+        from collectors.perf_data import chain_loops as k
 
         if not len(self._state):
             self._state = np.zeros(k.CELLS, np.int64)

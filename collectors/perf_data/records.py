@@ -90,10 +90,10 @@ class Walk:
         probes: Mapping[str, str],
         room: int | None = None,
     ) -> None:
-        from collectors.perf_data import kernels
+        from collectors.perf_data import walk
         from collectors.traceevent import pairs
 
-        self._k = kernels
+        self._k = walk
         self._p = pairs
         self._file = file
         self.data = data
@@ -104,8 +104,8 @@ class Walk:
         self._labels: dict[int, str] = {}
         self._described = 0
         self.plans = [RowPlan(KIND_LOST)]
-        self._state = np.zeros(kernels.STATE_CELLS, np.int64)
-        self._state[kernels.POSITION] = begin
+        self._state = np.zeros(walk.STATE_CELLS, np.int64)
+        self._state[walk.POSITION] = begin
         self.types = np.zeros(256, np.int64)
         self._pairs = np.zeros((pairs.PAIRS, pairs.PAIR_COLUMNS), np.int64)
         self._sides = np.empty((1024, 4), np.int64)
@@ -375,7 +375,7 @@ class Totals:
 class SampleColumns:
     """Columns that the walk fills; pages of them that are never written take no memory.
 
-    See :class:`~collectors.perf_data.kernels.SampleScan`; `chain` stays 0 where no event has call
+    See :class:`~collectors.perf_data.walk.SampleScan`; `chain` stays 0 where no event has call
     chains.
     """
 

@@ -72,11 +72,11 @@ class TaskHistory:
         until
             No later stamp than that of the next rows to come; None: these are the last.
         """
-        from collectors.perf_data import kernels
+        from collectors.perf_data import walk
 
         changes = self._changes(until)
         words = rows.view(np.int64).reshape(len(rows), ROW_WORDS)
-        if kernels.name_tasks(words, place, changes, self._comm_of, KIND_LOST):
+        if walk.name_tasks(words, place, changes, self._comm_of, KIND_LOST):
             self._name_unknown(rows)
 
     def _changes(self, until: int | None) -> NDArray[np.int64]:

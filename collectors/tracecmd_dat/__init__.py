@@ -6,7 +6,7 @@ a latency tracer, which another format's reader reads.
 
 The way of the bytes: :mod:`container` finds where everything lies (with :mod:`cursor`,
 :mod:`metadata`, :mod:`formats`, :mod:`unpack`, :mod:`clocks`); :mod:`spans` gives each CPU's pages,
-decompressed, :mod:`decode` lists their records (compiled: :mod:`kernels`), :mod:`merging` puts
+decompressed, :mod:`decode` lists their records (compiled: :mod:`walk`), :mod:`merging` puts
 those of all CPUs into one order (compiled: :mod:`weaving`), :mod:`meaning` says what they stand
 for, and :mod:`rows` makes raw events of them (with :mod:`names` and :mod:`lost`). Numbers of the
 format are in :mod:`layout`. :func:`read_tracing_data` reads the same descriptions of events out

@@ -32,7 +32,7 @@ class Shape:
     Attributes
     ----------
     page
-        int64, (7,): see :class:`kernels.PageScan`.
+        int64, (7,): see :class:`walk.PageScan`.
     ip_at
         int64, (65536,): offset of the address that tells an event's probes apart, -1 none.
     big
@@ -89,7 +89,7 @@ class RecordPool:
     Attributes
     ----------
     ts, key, at, length, plan, before
-        As of :class:`kernels.PageScan`; stamps corrected.
+        As of :class:`walk.PageScan`; stamps corrected.
     cpu
         uint16.
     base
@@ -169,10 +169,10 @@ class CpuWalk:
         span: int,
         resolve: Callable[[int, int], tuple[int, int, bool]],
     ) -> None:
-        from collectors.tracecmd_dat import kernels
+        from collectors.tracecmd_dat import walk
         from collectors.traceevent import pairs
 
-        self._k = kernels
+        self._k = walk
         self._p = pairs
         self._file = file
         self._buffer = buffer
@@ -186,8 +186,8 @@ class CpuWalk:
         self._which = self._loaded = 0  # buffer of the last block's span, of the present span
         self._block = 0
         self._highest = -(1 << 63)
-        self._state = np.zeros(kernels.STATE_CELLS, np.int64)
-        self._state[kernels.KEY] = self._state[kernels.BEFORE] = kernels.NO_STAMP
+        self._state = np.zeros(walk.STATE_CELLS, np.int64)
+        self._state[walk.KEY] = self._state[walk.BEFORE] = walk.NO_STAMP
         self._pairs = np.zeros((pairs.FEW_PAIRS, pairs.PAIR_COLUMNS), np.int64)
         self._last_slot = np.zeros(_RECENT, np.int32)
 

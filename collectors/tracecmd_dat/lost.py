@@ -75,13 +75,13 @@ class BufferLosses:
 
     def _has_marks(self, cpu: CpuData) -> bool:
         """Tell whether any page of a CPU is marked."""
-        from collectors.tracecmd_dat import kernels
+        from collectors.tracecmd_dat import walk
         from collectors.tracecmd_dat.decode import Shape
 
         shape = Shape(self._file, self._buffer)
         feed = feed_of(self._file, self._buffer, cpu, _SPAN)
         while (span := feed.next(0)) is not None:
-            if kernels.find_mark(span.data, shape.big, shape.page, span.begin, span.end) >= 0:
+            if walk.find_mark(span.data, shape.big, shape.page, span.begin, span.end) >= 0:
                 return True
         return False
 
@@ -103,7 +103,7 @@ class BufferLosses:
         self._rows += len(order if origin is None else origin)
 
     def _mark(self, source: int, row: int) -> None:
-        from collectors.tracecmd_dat.kernels import NO_STAMP
+        from collectors.tracecmd_dat.walk import NO_STAMP
 
         pool = self._merger.pool
         cpu = int(pool.cpu[source])
