@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from replay.arena.calls import ArenaCalls
     from replay.arena.lazy import LazyReplay
+    from replay.arena.loops.evidence import Given, Ruling
     from replay.arena.loops.freetree import Rule
-    from replay.arena.loops.judge import Given, Ruling
     from replay.arena.state import ArenaState
 
 STEPS: Final = 100_000_000
@@ -75,25 +75,25 @@ def rule_on(
     -------
     Ruled
     """
-    from replay.arena.loops import judge
+    from replay.arena.loops import evidence
 
     event, of_alloc, of_try, owners = _events(calls, items, at, turn)
     given = _given(calls, lazy)
     judged = given._replace(late=given.late.copy())
     ruling = _judged(calls, state, rule, event, judged, np.full(len(event), NEVER))
-    if (ruling.found & judge.OPEN).any():
-        lo = np.argsort(event[:, judge.LO], kind="stable")
+    if (ruling.found & evidence.OPEN).any():
+        lo = np.argsort(event[:, evidence.LO], kind="stable")
         least = np.append(np.minimum.accumulate(ruling.most[lo][::-1])[::-1], NEVER)
-        behind = np.searchsorted(event[lo, judge.LO], event[:, judge.HI], side="right")
+        behind = np.searchsorted(event[lo, evidence.LO], event[:, evidence.HI], side="right")
         ruling = _judged(calls, state, rule, event, given, least[behind])
     found = ruling.found[of_alloc]
     purged, foretold = np.zeros((2, len(at)), bool)
     purged[owners] = True
-    foretold[owners] = ruling.found[of_try] & judge.SURE > 0
+    foretold[owners] = ruling.found[of_try] & evidence.SURE > 0
     return Ruled(
-        lost=bool(ruling.reg[judge.LOST_AT]),
-        sure=found & judge.SURE > 0,
-        learnt=found & judge.LEARNT > 0,
+        lost=bool(ruling.reg[evidence.LOST_AT]),
+        sure=found & evidence.SURE > 0,
+        learnt=found & evidence.LEARNT > 0,
         answer=ruling.answer[of_alloc],
         purged=purged,
         foretold=foretold,
@@ -108,20 +108,20 @@ def _judged(
     given: Given,
     cap: NDArray[np.int64],
 ) -> Ruling:
-    """Run the loop; `cap` as in :class:`replay.arena.loops.judge.Ruling`."""
-    from replay.arena.loops import judge
+    """Run the loop; `cap` as in :class:`replay.arena.loops.evidence.Ruling`."""
+    from replay.arena.loops import evidence, judge
     from replay.arena.loops.freetree import new_forest
     from replay.arena.loops.shapes import plant
 
     n = len(event)
-    ruling = judge.Ruling(
+    ruling = evidence.Ruling(
         np.zeros(n, np.uint8),
         np.zeros(n, np.int64),
         cap,
         np.full(n, NEVER, np.int64),
-        np.zeros((judge.MAX_PIECES, 3), np.int64),
-        np.zeros((judge.MAX_PENDING, 2), np.int64),
-        np.zeros(judge.REGISTERS, np.int64),
+        np.zeros((evidence.MAX_PIECES, 3), np.int64),
+        np.zeros((evidence.MAX_PENDING, 2), np.int64),
+        np.zeros(evidence.REGISTERS, np.int64),
     )
     _begin(ruling, calls, state, rule)
     room = len(state.free) + n + len(given.area) + _MARGIN
@@ -133,20 +133,20 @@ def _judged(
 
 def _begin(ruling: Ruling, calls: ArenaCalls, state: ArenaState, rule: Rule) -> None:
     """What is in doubt, and until when."""
-    from replay.arena.loops import judge
+    from replay.arena.loops import evidence
 
     purges = calls.purges.get_column("hi")
     first = purges[0] if purges.len() else NEVER
-    ruling.reg[judge.BUDGET] = STEPS
-    ruling.reg[judge.PIN] = -1
-    ruling.reg[judge.CLEAN] = first
-    ruling.reg[judge.PAGE] = rule.page_size
-    ruling.reg[judge.TAIL] = state.tail
-    ruling.reg[judge.PHASE] = judge.DOUBT if state.tail else judge.TRUSTED
-    if len(state.free) < judge.MAX_PIECES:
+    ruling.reg[evidence.BUDGET] = STEPS
+    ruling.reg[evidence.PIN] = -1
+    ruling.reg[evidence.CLEAN] = first
+    ruling.reg[evidence.PAGE] = rule.page_size
+    ruling.reg[evidence.TAIL] = state.tail
+    ruling.reg[evidence.PHASE] = evidence.DOUBT if state.tail else evidence.TRUSTED
+    if len(state.free) < evidence.MAX_PIECES:
         ruling.piece[: len(state.free), :2] = state.free
-        ruling.piece[: len(state.free), 2] = judge.NO_LIMIT
-        ruling.reg[judge.PIECES] = len(state.free)
+        ruling.piece[: len(state.free), 2] = evidence.NO_LIMIT
+        ruling.reg[evidence.PIECES] = len(state.free)
 
 
 def _events(
@@ -162,8 +162,8 @@ def _events(
     of_try, owners : ndarray of int64
         Event of each first attempt that failed, and the allocation that it is of.
     """
+    from replay.arena.loops import evidence
     from replay.arena.loops import items as kernel
-    from replay.arena.loops import judge
 
     columns = [kernel.LO, kernel.HI, kernel.SIZE, kernel.ALIGN, kernel.VSTART, kernel.VEND,
                kernel.SEEN]  # fmt: skip
@@ -176,16 +176,16 @@ def _events(
         )
         .get_column("owner").to_numpy().astype(np.int64)
     )  # fmt: skip
-    event = np.zeros((len(at) + owners.size, judge.COLUMNS), np.int64)
-    event[: len(at), judge.LO : judge.ALONE] = items[at[served]][:, columns]
+    event = np.zeros((len(at) + owners.size, evidence.COLUMNS), np.int64)
+    event[: len(at), evidence.LO : evidence.ALONE] = items[at[served]][:, columns]
     tries = event[len(at) :]
-    tries[:, judge.TRY] = 1
-    tries[:, judge.LO : judge.ALONE] = items[at[owners]][:, columns]
-    tries[:, judge.LO] = tries[:, judge.HI] = entered[owners]
-    tries[:, judge.SEEN] = kernel.UNKNOWN
-    event[: len(at), judge.ALONE] = _alone(event[: len(at)])
+    tries[:, evidence.TRY] = 1
+    tries[:, evidence.LO : evidence.ALONE] = items[at[owners]][:, columns]
+    tries[:, evidence.LO] = tries[:, evidence.HI] = entered[owners]
+    tries[:, evidence.SEEN] = kernel.UNKNOWN
+    event[: len(at), evidence.ALONE] = _alone(event[: len(at)])
     # A first attempt comes before all that may have been served behind it.
-    reached = np.maximum.accumulate(event[: len(at), judge.HI])
+    reached = np.maximum.accumulate(event[: len(at), evidence.HI])
     before = np.searchsorted(reached, entered[owners])
     order = np.argsort(np.concatenate([np.arange(len(at)) * 2 + 1, before * 2]), kind="stable")
     place = np.empty_like(order)
@@ -197,10 +197,10 @@ def _events(
 
 def _alone(event: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which calls overlap in time with no other."""
-    from replay.arena.loops import judge
+    from replay.arena.loops import evidence
 
-    by = np.argsort(event[:, judge.LO], kind="stable")
-    lo, hi = event[by, judge.LO], event[by, judge.HI]
+    by = np.argsort(event[:, evidence.LO], kind="stable")
+    lo, hi = event[by, evidence.LO], event[by, evidence.HI]
     ends = np.maximum.accumulate(np.concatenate([[-1], hi[:-1]]))
     follows = np.append(lo[1:], NEVER)
     out = np.zeros(len(event), bool)
@@ -234,7 +234,7 @@ def _late(lazy: LazyReplay) -> NDArray[np.int64]:
 
 def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
     """The areas that purges give back, in their order."""
-    from replay.arena.loops import judge
+    from replay.arena.loops import evidence
 
     purges = calls.purges.select("lo", "hi").to_numpy().astype(np.int64).reshape(-1, 2)
     flushes = calls.flushes.select(lo="at", hi="at").to_numpy().astype(np.int64).reshape(-1, 2)
@@ -242,15 +242,15 @@ def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
     taken = lazy.lazy.purge[lazy.of_purge, :2]
     number = np.flatnonzero(taken[:, 1] > taken[:, 0])
     number = number[np.argsort(taken[number, 0], kind="stable")]
-    purge = np.zeros((number.size, judge.PURGE_COLUMNS), np.int64)
-    purge[:, judge.FIRST : judge.LAST + 1] = taken[number]
-    purge[:, judge.REACH] = np.maximum.accumulate(span[number, 1])
-    purge[:, judge.SINCE] = np.minimum.accumulate(span[number, 0][::-1])[::-1]
+    purge = np.zeros((number.size, evidence.PURGE_COLUMNS), np.int64)
+    purge[:, evidence.FIRST : evidence.LAST + 1] = taken[number]
+    purge[:, evidence.REACH] = np.maximum.accumulate(span[number, 1])
+    purge[:, evidence.SINCE] = np.minimum.accumulate(span[number, 0][::-1])[::-1]
     away = calls.away.to_numpy().astype(np.int64).reshape(-1, 3)
-    purge[:, judge.SPAN] = np.searchsorted(away[:, 0], number)
-    purge[:, judge.SPANS] = np.searchsorted(away[:, 0], number, side="right")
+    purge[:, evidence.SPAN] = np.searchsorted(away[:, 0], number)
+    purge[:, evidence.SPANS] = np.searchsorted(away[:, 0], number, side="right")
     areas = int(taken[:, 1].max(initial=0))
     whole = int(lazy.whole)
-    return judge.Given(
+    return evidence.Given(
         lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]), _late(lazy), whole
     )

@@ -8,6 +8,8 @@
     order       allocations and give-backs in an order that explains the addresses
     overlaps    all orders of overlapping calls that do, and their trees
     judge       which answers no other state would have given
+    evidence    for that: how far purges had come
+    doubt       for that: what a snapshot does not tell
     lazy        the list of lazily freed areas, and the hull of each purge
     blocks      vm_map_ram() of up to 32 pages
     forward     the calls served by the model alone, for other machines

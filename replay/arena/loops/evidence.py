@@ -1,0 +1,243 @@
+"""What tells how far purges had come: calls before and after, and the CPU that a purge needs.
+
+For :mod:`replay.arena.loops.judge`; its types and registers are here too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from replay.arena.loops.freetree import NIL, Forest, give_back, lowest
+from replay.arena.loops.shapes import shape_matters
+from replay.compiled import part
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Columns of an event, in the order in which the calls were served. A TRY is the first attempt of
+# an allocation that failed and purged. ALONE: no other was under way with it.
+TRY, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, ALONE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+COLUMNS = 9
+
+# Columns of an area of which nothing tells whether a purge found it on the list: from the entry of
+# that purge until the next one was over it may have waited.
+AREA, AREA_END, SINCE_ENTRY, UNTIL = 0, 1, 2, 3
+
+# Columns of a purge that gave something back, in their order. REACH is the latest HI so far,
+# SINCE the earliest LO from here on; SPAN and SPANS its first and last rows of `away`.
+FIRST, LAST, REACH, SINCE, SPAN, SPANS = 0, 1, 2, 3, 4, 5
+PURGE_COLUMNS = 6
+
+# Bits of Ruling.found
+SURE = 1  # no other state gives another answer
+LEARNT = 2  # the first answer that an area which the snapshot lacks explains
+OPEN = 4  # a purge may have given back more or less than the model has it
+
+# Positions in Ruling.reg
+PHASE = 0
+GIVEN = 1  # areas of the sequence that are back in `full`
+PIECES = 2
+PENDING = 3
+BUDGET = 4  # steps that the comparison of states may still take
+PIN = 5  # row of `away` in which the sequence is known to stand ...
+PINNED = 6  # ... at no more than this
+CLEAN = 7  # position at which the first purge is over: nothing waits that nobody saw freed
+TAIL = 8  # in doubt from the start: below this address until CLEAN, above it always; 0: not so
+PAGE = 9
+LATE = 10  # first row of `late` that may still have waited
+LOST_AT = 11  # first event before which what is free was LOST; 0: none
+REGISTERS = 12
+
+# Phases
+TRUSTED = 0
+DOUBT = 1  # what the trace has not touched may be in use
+LOST = 2  # what was known to be free was not, or the other way round
+
+WINDOW = 64
+"""Events behind one that are looked at for calls under way with it."""
+MAX_PIECES = 4096
+MAX_PENDING = 256
+NO_LIMIT = 1 << 40
+UNKNOWN = -1  # SEEN: no return was traced
+
+
+class Ruling(NamedTuple):
+    """State of the comparison beside the trees.
+
+    Attributes
+    ----------
+    found : ndarray of uint8, shape (n,)
+        Per event: see the bits; of a TRY SURE where it fails however little was back.
+    answer : ndarray of int64, shape (n,)
+        The answer where it is SURE.
+    cap, most : ndarray of int64, shape (n,)
+        Per event: areas that later calls show to have been back at most; those that its own answer
+        allows.
+    piece : ndarray of int64, shape (MAX_PIECES, 3)
+        What the snapshot leaves free and the trace has not touched: start, end, and the least
+        request that is known not to fit into it. Ascending.
+    pending : ndarray of int64, shape (MAX_PENDING, 2)
+        Ends of intervals, and how many areas must have been back by then.
+    reg : ndarray of int64, shape (REGISTERS,)
+    """
+
+    found: NDArray[np.uint8]
+    answer: NDArray[np.int64]
+    cap: NDArray[np.int64]
+    most: NDArray[np.int64]
+    piece: NDArray[np.int64]
+    pending: NDArray[np.int64]
+    reg: NDArray[np.int64]
+
+
+class Given(NamedTuple):
+    """What purges give back.
+
+    Attributes
+    ----------
+    area : ndarray of int64, shape (areas, 2)
+        All areas in their order.
+    purge : ndarray of int64, shape (purges, PURGE_COLUMNS)
+    away : ndarray of int64, shape (spans, 2)
+        Positions between which a purge's task was on no CPU.
+    late : ndarray of int64, shape (areas, 4)
+        Areas that a purge may have missed, by its entry.
+    whole
+        1 where a purge gives all its areas back under one lock.
+    """
+
+    area: NDArray[np.int64]
+    purge: NDArray[np.int64]
+    away: NDArray[np.int64]
+    late: NDArray[np.int64]
+    whole: int
+
+
+@part
+def first_at_least(values: NDArray[np.int64], column: int, bound: int) -> int:
+    """First row whose value, which does not fall, is at least `bound`."""
+    low, high = 0, values.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle, column] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@part
+def certainly_back(g: Given, lo: int) -> int:
+    """Areas of the purges that were over at a position."""
+    p = first_at_least(g.purge, REACH, lo)
+    return g.purge[p, FIRST] if p < g.purge.shape[0] else g.area.shape[0]
+
+
+@part
+def perhaps_back(g: Given, hi: int) -> int:
+    """Areas of the purges that had begun by a position."""
+    p = first_at_least(g.purge, SINCE, hi + 1)
+    return g.purge[p - 1, LAST] if p > 0 else 0
+
+
+@part
+def span_of(g: Given, least: int, most: int, lo: int, hi: int) -> int:
+    """Row of `away` that spans an interval, where only one purge can be giving back; NIL none."""
+    p = first_at_least(g.purge, LAST, least + 1)
+    if p >= g.purge.shape[0] or g.purge[p, LAST] < most:
+        return NIL
+    for k in range(g.purge[p, SPAN], g.purge[p, SPANS]):
+        if g.away[k, 0] <= lo and hi <= g.away[k, 1]:
+            return k
+    return NIL
+
+
+@part
+def end_of_step(g: Given, k: int) -> int:
+    """Areas back after the one step that gives area `k` back."""
+    if g.whole == 0:
+        return k + 1
+    p = first_at_least(g.purge, LAST, k + 1)
+    return g.purge[p, LAST] if p < g.purge.shape[0] else k + 1
+
+
+@part
+def give_up_to(full: Forest, known: Forest, g: Given, r: Ruling, n: int) -> None:
+    """Have `n` areas of the sequence back."""
+    for k in range(r.reg[GIVEN], n):
+        give_back(full, 0, g.area[k, 0], g.area[k, 1])
+        give_back(known, 0, g.area[k, 0], g.area[k, 1])
+    r.reg[GIVEN] = max(r.reg[GIVEN], n)
+
+
+@part
+def fewest_back(g: Given, r: Ruling, lo: int) -> int:
+    """Areas that were back at a position: purges that were over, and what earlier calls took."""
+    least = certainly_back(g, lo)
+    for k in range(r.reg[PENDING]):
+        if r.pending[k, 0] < lo:
+            least = max(least, r.pending[k, 1])
+    return least
+
+
+@part
+def needed(g: Given, e: NDArray[np.int64], least: int, most: int) -> int:
+    """Areas that must have been back for a call to get what it got."""
+    need = least
+    if e[SEEN] >= 0:
+        for k in range(least, most):
+            if g.area[k, 0] < e[SEEN] + e[SIZE] and g.area[k, 1] > e[SEEN]:
+                need = max(need, end_of_step(g, k))
+    return need
+
+
+@part
+def remember(r: Ruling, hi: int, need: int) -> None:
+    """Note how many areas must have been back at the end of a call."""
+    n = r.reg[PENDING]
+    if n == MAX_PENDING:  # forget the weakest: less is known then, nothing wrong
+        weakest = 0
+        for k in range(n):
+            if r.pending[k, 1] < r.pending[weakest, 1]:
+                weakest = k
+        r.pending[weakest, 0], r.pending[weakest, 1] = hi, need
+        return
+    kept = 0
+    for k in range(n):  # one that came earlier and tells less is of no more use
+        if not (r.pending[k, 0] >= hi and r.pending[k, 1] <= need):
+            r.pending[kept, 0], r.pending[kept, 1] = r.pending[k, 0], r.pending[k, 1]
+            kept += 1
+    r.pending[kept, 0], r.pending[kept, 1] = hi, need
+    r.reg[PENDING] = kept + 1
+
+
+@part
+def any_late(g: Given, r: Ruling, e: NDArray[np.int64]) -> bool:
+    """Whether an area may still have waited that the model has free."""
+    for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, SINCE_ENTRY] > e[HI]:
+            return False
+        if g.late[k, UNTIL] >= e[LO]:
+            return True
+    return False
+
+
+@part
+def in_time(g: Given, r: Ruling, start: int, end: int) -> None:
+    """What was handed out had been given back, so the purge had found it."""
+    for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, AREA] < end and g.late[k, AREA_END] > start:
+            g.late[k, UNTIL] = -1
+
+
+@part
+def answer_of(f: Forest, e: NDArray[np.int64]) -> int:
+    """What a request gets."""
+    return int(lowest(f, 0, e[SIZE], e[ALIGN], e[VSTART], e[VEND]))
+
+
+@part
+def is_shaped(f: Forest, e: NDArray[np.int64]) -> bool:
+    """Whether another shape of the tree could give it something else."""
+    return bool(shape_matters(f, 0, e[SIZE], e[ALIGN], e[VSTART], e[VEND]))
