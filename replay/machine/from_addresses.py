@@ -43,52 +43,52 @@ class _Seen:
     pfns: tuple[int, int] | None
 
 
-def complete(values: Snapshot) -> tuple[Snapshot, list[str]]:
+def complete(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
     """Add to the facts what the trace's addresses tell, where no file does.
 
     Parameters
     ----------
-    values
+    snapshot
         ``Facts.snapshot()``.
 
     Returns
     -------
-    values
+    snapshot
         With ``arch``, ``pae``, ``split``, ``nr_cpus``, and where areas were asked for
         ``lowmem_end_pfn`` and RAM.
     found
         In words, what was told by addresses.
     """
     seen = _Seen(
-        pool=values.seen_pool,
-        local=values.seen_local,
-        ranges=values.seen_ranges,
-        flushes=values.seen_flushes,
-        pfns=values.seen_pfns,
+        pool=snapshot.seen_pool,
+        local=snapshot.seen_local,
+        ranges=snapshot.seen_ranges,
+        flushes=snapshot.seen_flushes,
+        pfns=snapshot.seen_pfns,
     )
-    if None not in (values.arch, values.pae, values.split, values.nr_cpus):
-        return values, []
+    if None not in (snapshot.arch, snapshot.pae, snapshot.split, snapshot.nr_cpus):
+        return snapshot, []
     scored: list[tuple[int, Machine, Layout]] = []
     for arches in (_USUAL, tuple(name for name in ARCHES if name not in _USUAL)):
         if not scored:
             scored = [
                 (score, machine, layout)
-                for machine, layout in _candidates(values, arches)
+                for machine, layout in _candidates(snapshot, arches)
                 if (score := _score(layout, seen, machine))
-                and (arches == _USUAL or values.arch is not None or _two_windows(layout, seen))
+                and (arches == _USUAL or snapshot.arch is not None or _two_windows(layout, seen))
             ]
     if not scored:
-        return values, []
+        return snapshot, []
     score, machine, layout = max(scored, key=lambda entry: entry[0])  # the first of the best
-    release = values.release
+    release = snapshot.release
     if release is None and machine.generation != DEFAULT:
         release = machine.generation
     out = replace(
-        values,
-        arch=machine.arch if values.arch is None else values.arch,
-        pae=machine.pae if values.pae is None else values.pae,
-        split=machine.split if values.split is None else values.split,
-        nr_cpus=machine.nr_cpus if values.nr_cpus is None else values.nr_cpus,
+        snapshot,
+        arch=machine.arch if snapshot.arch is None else snapshot.arch,
+        pae=machine.pae if snapshot.pae is None else snapshot.pae,
+        split=machine.split if snapshot.split is None else snapshot.split,
+        nr_cpus=machine.nr_cpus if snapshot.nr_cpus is None else snapshot.nr_cpus,
         release=release,
     )
     arch = ARCHES[machine.arch]
@@ -100,13 +100,13 @@ def complete(values: Snapshot) -> tuple[Snapshot, list[str]]:
     ]
     if arch.pae_name and any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
         words.append(f"no {arch.pae_name}: the addresses in the trace fit both")
-    if not (values.ram or values.zones):
+    if not (snapshot.ram or snapshot.zones):
         out, more = _with_memory(out, seen, layout)
         words += more
     return out, words
 
 
-def switches(values: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
+def switches(snapshot: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
     """Options of the kernel that are set; empty where there is no config file.
 
     Without one, the functions in the trace still tell a kernel with PREEMPT_RT that brought
@@ -115,34 +115,34 @@ def switches(values: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
 
     Parameters
     ----------
-    values
+    snapshot
         ``Facts.snapshot()``.
     arch, generation
         Of the machine.
     """
-    config = frozenset(name for name, value in values.config.items() if value == "y")
-    if not config and values.seen_kmap_local and GENERATIONS[generation].local_per_cpu:
+    config = frozenset(name for name, value in snapshot.config.items() if value == "y")
+    if not config and snapshot.seen_kmap_local and GENERATIONS[generation].local_per_cpu:
         return arch.default_config | {"KMAP_LOCAL"}
     return config
 
 
-def _candidates(values: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[Machine, Layout]]:
+def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[Machine, Layout]]:
     """Machines with highmem that the known facts allow, the most usual first."""
-    release = values.release
+    release = snapshot.release
     generations: tuple[str, ...]
     if release:
         generations = (generation_for(release),)
-    elif values.seen_atomic:
+    elif snapshot.seen_atomic:
         generations = (_BEFORE_LOCAL,)
     else:
         generations = (DEFAULT, _BEFORE_LOCAL)
     for arch in (ARCHES[name] for name in arches):
-        if values.arch not in (None, arch.name):
+        if snapshot.arch not in (None, arch.name):
             continue
         sizes = (arch.default_nr_cpus, *(n for n in NR_CPUS if n != arch.default_nr_cpus))
-        known = values.nr_cpus
-        for split in arch.splits if values.split is None else (values.split,):
-            for pae in (values.pae,) if values.pae is not None else (False, True):
+        known = snapshot.nr_cpus
+        for split in arch.splits if snapshot.split is None else (snapshot.split,):
+            for pae in (snapshot.pae,) if snapshot.pae is not None else (False, True):
                 if split not in (arch.pae_splits if pae else arch.splits):
                     continue
                 for nr_cpus in (known,) if known else sizes:
@@ -153,9 +153,9 @@ def _candidates(values: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[Mac
                             pae=pae,
                             nr_cpus=nr_cpus,
                             generation=generation,
-                            config=switches(values, arch, generation),
+                            config=switches(snapshot, arch, generation),
                             ram=_any_ram(arch, pae=pae),
-                            page_size=values.page_size or arch.page_sizes[0],
+                            page_size=snapshot.page_size or arch.page_sizes[0],
                         )
                         try:
                             yield machine, layout_of(machine)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from replay.machine.model import Arch
 
 
-def machine_from(values: Snapshot) -> tuple[Machine, tuple[str, ...]]:
+def machine_from(snapshot: Snapshot) -> tuple[Machine, tuple[str, ...]]:
     """Describe the machine that a capture was made on.
 
     Parameters
     ----------
-    values
+    snapshot
         ``Facts.snapshot()``; any of them may be missing.
 
     Returns
@@ -38,19 +38,19 @@ def machine_from(values: Snapshot) -> tuple[Machine, tuple[str, ...]]:
     HmtraceError
         If the facts name an architecture that hmtrace does not model.
     """
-    values, assumed = complete(values)
-    arch = _arch(values, assumed)
-    pae = values.pae if arch.pae_name else False
+    snapshot, assumed = complete(snapshot)
+    arch = _arch(snapshot, assumed)
+    pae = snapshot.pae if arch.pae_name else False
     if pae is None:
         pae = False
         assumed.append(f"no {arch.pae_name}: no file says")
-    generation = DEFAULT if values.release is None else generation_for(values.release)
-    config = switches(values, arch, generation)
-    if not values.config:
+    generation = DEFAULT if snapshot.release is None else generation_for(snapshot.release)
+    config = switches(snapshot, arch, generation)
+    if not snapshot.config:
         whose = "Debian's kernels" if arch.name in ("i386", "arm") else "a usual kernel"
         assumed.append(f"the configuration is that of {whose}: there is no config file")
-    config, dma_zone = _dma_zone(config, arch, values, assumed)
-    release = values.release or ""
+    config, dma_zone = _dma_zone(config, arch, snapshot, assumed)
+    release = snapshot.release or ""
     if release:
         if not was_observed(release):
             assumed.append(
@@ -61,34 +61,38 @@ def machine_from(values: Snapshot) -> tuple[Machine, tuple[str, ...]]:
         assumed.append(f"the kernel behaves as {DEFAULT}: no file names its release")
     machine = Machine(
         arch=arch.name,
-        split=_split(values, arch, assumed),
-        ram=_ram(values, arch, assumed, pae=pae),
+        split=_split(snapshot, arch, assumed),
+        ram=_ram(snapshot, arch, assumed, pae=pae),
         pae=pae,
-        cpus=max(1, min(values.cpus or values.cpus_booted or 1, 4096)),
-        nr_cpus=_nr_cpus(values, arch, assumed),
-        vmalloc=values.vmalloc,
-        highmem=values.highmem_opt if arch.name == "i386" else None,
-        mem=values.mem_opt,
-        reservetop=values.reservetop if arch.name == "i386" else None,
+        cpus=max(1, min(snapshot.cpus or snapshot.cpus_booted or 1, 4096)),
+        nr_cpus=_nr_cpus(snapshot, arch, assumed),
+        vmalloc=snapshot.vmalloc,
+        highmem=snapshot.highmem_opt if arch.name == "i386" else None,
+        mem=snapshot.mem_opt,
+        reservetop=snapshot.reservetop if arch.name == "i386" else None,
         generation=generation,
         config=config,
-        page_struct=arch.default_page_struct if values.page_struct is None else values.page_struct,
-        mem_map=values.mem_map,
+        page_struct=arch.default_page_struct
+        if snapshot.page_struct is None
+        else snapshot.page_struct,
+        mem_map=snapshot.mem_map,
         release=release,
-        highmem_enabled=values.highmem_enabled is not False,
-        phys_offset=_phys_offset(values) if values.phys_offset is None else values.phys_offset,
-        tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(values.arm_cpu),
-        pti="pti" in (values.cpu_flags or ()),
-        tlb_flush=class_of(arch.name, values),
-        page_size=_page_size(values, arch, assumed),
-        lowmem_limit=values.lowmem_limit,
+        highmem_enabled=snapshot.highmem_enabled is not False,
+        phys_offset=_phys_offset(snapshot)
+        if snapshot.phys_offset is None
+        else snapshot.phys_offset,
+        tlb_erratum="ARM_ERRATA_798181" in config and _has_erratum(snapshot.arm_cpu),
+        pti="pti" in (snapshot.cpu_flags or ()),
+        tlb_flush=class_of(arch.name, snapshot),
+        page_size=_page_size(snapshot, arch, assumed),
+        lowmem_limit=snapshot.lowmem_limit,
         dma_zone=dma_zone,
-        huge_pages=_huge_pages(arch, config or arch.default_config, values, pae=pae),
+        huge_pages=_huge_pages(arch, config or arch.default_config, snapshot, pae=pae),
     )
-    if values.cpus is None and values.cpus_booted is None:
+    if snapshot.cpus is None and snapshot.cpus_booted is None:
         assumed.append("one CPU: no file shows them")
     machine = _possible(machine, arch, assumed)
-    machine = _fit_border(machine, values, assumed)
+    machine = _fit_border(machine, snapshot, assumed)
     return machine, tuple(assumed)
 
 
@@ -129,11 +133,11 @@ _FROM_ZERO: Final = ("i386", "arm")
 """Their RAM is taken for one range from 0 on where no file says."""
 
 
-def _arch(values: Snapshot, assumed: list[str]) -> Arch:
-    name = values.arch
+def _arch(snapshot: Snapshot, assumed: list[str]) -> Arch:
+    name = snapshot.arch
     if name is None:
         # only ARM has RAM that does not start near 0, and its modules below PAGE_OFFSET
-        name = "arm" if values.phys_pfn_offset else "i386"
+        name = "arm" if snapshot.phys_pfn_offset else "i386"
         assumed.append(f"architecture {name}: no file names it")
     arch = ARCHES.get(name)
     if arch is None:
@@ -143,9 +147,9 @@ def _arch(values: Snapshot, assumed: list[str]) -> Arch:
     return arch
 
 
-def _split(values: Snapshot, arch: Arch, assumed: list[str]) -> str:
+def _split(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> str:
     by_offset = {offset: name for name, offset in arch.splits.items()}
-    for name in (values.split, by_offset.get(values.page_offset or 0)):
+    for name in (snapshot.split, by_offset.get(snapshot.page_offset or 0)):
         if name in arch.splits:
             return str(name)
     if len(arch.splits) > 1:
@@ -153,8 +157,8 @@ def _split(values: Snapshot, arch: Arch, assumed: list[str]) -> str:
     return arch.default_split
 
 
-def _page_size(values: Snapshot, arch: Arch, assumed: list[str]) -> int:
-    known = values.page_size
+def _page_size(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
+    known = snapshot.page_size
     if known in arch.page_sizes:
         return int(known)
     if len(arch.page_sizes) > 1:
@@ -163,20 +167,20 @@ def _page_size(values: Snapshot, arch: Arch, assumed: list[str]) -> int:
 
 
 def _ram(
-    values: Snapshot, arch: Arch, assumed: list[str], *, pae: bool
+    snapshot: Snapshot, arch: Arch, assumed: list[str], *, pae: bool
 ) -> tuple[tuple[int, int], ...]:
-    ram = values.ram
+    ram = snapshot.ram
     if ram:
         return tuple((int(a), int(b)) for a, b in ram)
-    zones = values.zones
-    page = values.page_size or arch.page_sizes[0]
+    zones = snapshot.zones
+    page = snapshot.page_size or arch.page_sizes[0]
     if zones:
         assumed.append("RAM without holes from the first zone to the last: there is no iomem")
         start = min(zone[1] for zone in zones)
         return ((start * page, max(z[1] + z[2] for z in zones) * page),)
     size, why = GiB, "no file says"
-    if values.mem_total:
-        size = -(-values.mem_total // (64 * MiB)) * (64 * MiB)
+    if snapshot.mem_total:
+        size = -(-snapshot.mem_total // (64 * MiB)) * (64 * MiB)
         why = "by MemTotal, there is no iomem"
     try:
         ranges = arch.ram_for(size, (), pae)
@@ -190,8 +194,8 @@ def _ram(
     return ranges
 
 
-def _nr_cpus(values: Snapshot, arch: Arch, assumed: list[str]) -> int:
-    known = values.nr_cpus
+def _nr_cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
+    known = snapshot.nr_cpus
     if known is None:
         whose = "Debian's" if arch.name in ("i386", "arm") else "usual"
         assumed.append(f"NR_CPUS {arch.default_nr_cpus}, as in {whose} kernels: no file says")
@@ -199,13 +203,13 @@ def _nr_cpus(values: Snapshot, arch: Arch, assumed: list[str]) -> int:
     return max(1, min(int(known), 4096))
 
 
-def _phys_offset(values: Snapshot) -> int | None:
-    pfn = values.phys_pfn_offset
+def _phys_offset(snapshot: Snapshot) -> int | None:
+    pfn = snapshot.phys_pfn_offset
     return None if pfn is None else int(pfn) << PAGE_SHIFT
 
 
 def _dma_zone(
-    config: frozenset[str], arch: Arch, values: Snapshot, assumed: list[str]
+    config: frozenset[str], arch: Arch, snapshot: Snapshot, assumed: list[str]
 ) -> tuple[frozenset[str], int | None]:
     """Switches with ZONE_DMA as the zones show it, and the size of that zone where it is limited.
 
@@ -213,8 +217,8 @@ def _dma_zone(
     """
     if arch.name != "arm":
         return config, None
-    zones = {zone[0]: (zone[1], zone[1] + zone[2]) for zone in values.zones}
-    zones |= {name: (start, end) for name, start, end in values.zone_ranges}
+    zones = {zone[0]: (zone[1], zone[1] + zone[2]) for zone in snapshot.zones}
+    zones |= {name: (start, end) for name, start, end in snapshot.zone_ranges}
     if not zones:
         if not config:
             assumed.append("a DMA zone holds all of lowmem, as in Debian's kernels: no zoneinfo")
@@ -227,7 +231,7 @@ def _dma_zone(
     return (config if "ZONE_DMA" in switches else switches | {"ZONE_DMA"}), size
 
 
-def _huge_pages(arch: Arch, config: frozenset[str], values: Snapshot, *, pae: bool) -> bool:
+def _huge_pages(arch: Arch, config: frozenset[str], snapshot: Snapshot, *, pae: bool) -> bool:
     """Whether transparent huge pages are on: built in, and the CPU has large pages.
 
     arch/x86/Kconfig, arch/arm/Kconfig: HAVE_ARCH_TRANSPARENT_HUGEPAGE (ARM: with LPAE);
@@ -235,7 +239,7 @@ def _huge_pages(arch: Arch, config: frozenset[str], values: Snapshot, *, pae: bo
     """
     if not config & {"TRANSPARENT_HUGEPAGE_ALWAYS", "TRANSPARENT_HUGEPAGE_MADVISE"}:
         return False
-    return pae if arch.name == "arm" else values.cpu_flags is None or "pse" in values.cpu_flags
+    return pae if arch.name == "arm" else snapshot.cpu_flags is None or "pse" in snapshot.cpu_flags
 
 
 def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
@@ -252,10 +256,10 @@ def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
     return (implementer, part) == (0x42, 0x0F0) and (variant, revision) <= (0, 2)
 
 
-def _fit_border(machine: Machine, values: Snapshot, assumed: list[str]) -> Machine:
+def _fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Machine:
     """Without a command line, find the ``vmalloc=`` that explains the observed border."""
-    observed = values.lowmem_end_pfn
-    if observed is None or values.cmdline is not None:
+    observed = snapshot.lowmem_end_pfn
+    if observed is None or snapshot.cmdline is not None:
         return machine
     have = layout_of(machine)
     if have.lowmem_end_pfn == observed or have.max_pfn <= observed:

@@ -135,7 +135,7 @@ class Check(NamedTuple):
 
 
 def check(
-    layout: Layout, values: Snapshot, sources: Mapping[FactName, str] | None = None
+    layout: Layout, snapshot: Snapshot, sources: Mapping[FactName, str] | None = None
 ) -> list[Check]:
     """Hold a layout against the facts of the machine that it was derived for.
 
@@ -146,7 +146,7 @@ def check(
     ----------
     layout
         Of :func:`layout_of`.
-    values
+    snapshot
         ``Facts.snapshot()``.
     sources
         Fact name to its source, ``{name: fact.source for name, fact in facts.items()}``.
@@ -159,50 +159,50 @@ def check(
     sources = sources or {}
     return [
         Check(name, predicted, observed, sources.get(fact, fact), predicted == observed)
-        for name, fact, predicted, observed in _comparisons(layout, values)
+        for name, fact, predicted, observed in _comparisons(layout, snapshot)
     ]
 
 
 def _comparisons(
-    layout: Layout, values: Snapshot
+    layout: Layout, snapshot: Snapshot
 ) -> Iterator[tuple[str, FactName, object, object]]:
     """Name, fact, predicted and observed value of every comparison that the facts allow."""
     plain: tuple[tuple[FactName, int, int | None], ...] = (
-        ("page_offset", layout.page_offset, values.page_offset),
-        ("lowmem_end_pfn", layout.lowmem_end_pfn, values.lowmem_end_pfn),
-        ("max_pfn", layout.max_pfn, values.max_pfn),
-        ("high_memory", layout.high_memory, values.high_memory),
-        ("vmalloc_start", layout.vmalloc_start, values.vmalloc_start),
-        ("vmalloc_end", layout.vmalloc_end, values.vmalloc_end),
-        ("vmalloc_total", layout.vmalloc_bytes, values.vmalloc_total),
-        ("pkmap_slots", layout.pkmap_slots, values.pkmap_slots),
-        ("low_ram_end", layout.lowmem_end_pfn * layout.page_size, values.low_ram_end),
-        ("lowmem_mib", layout.lowmem_end_pfn * layout.page_size >> 20, values.lowmem_mib),
+        ("page_offset", layout.page_offset, snapshot.page_offset),
+        ("lowmem_end_pfn", layout.lowmem_end_pfn, snapshot.lowmem_end_pfn),
+        ("max_pfn", layout.max_pfn, snapshot.max_pfn),
+        ("high_memory", layout.high_memory, snapshot.high_memory),
+        ("vmalloc_start", layout.vmalloc_start, snapshot.vmalloc_start),
+        ("vmalloc_end", layout.vmalloc_end, snapshot.vmalloc_end),
+        ("vmalloc_total", layout.vmalloc_bytes, snapshot.vmalloc_total),
+        ("pkmap_slots", layout.pkmap_slots, snapshot.pkmap_slots),
+        ("low_ram_end", layout.lowmem_end_pfn * layout.page_size, snapshot.low_ram_end),
+        ("lowmem_mib", layout.lowmem_end_pfn * layout.page_size >> 20, snapshot.lowmem_mib),
         (
             "highmem_mib",
             (layout.max_pfn - layout.lowmem_end_pfn) * layout.page_size >> 20,
-            values.highmem_mib,
+            snapshot.highmem_mib,
         ),
     )
     for name, predicted, observed in plain:
         if observed is not None:
             yield name, name, predicted, observed
-    if values.high_pfns is not None:
+    if snapshot.high_pfns is not None:
         yield (
             "highmem pfns",
             "high_pfns",
             (layout.lowmem_end_pfn, layout.max_pfn),
-            values.high_pfns,
+            snapshot.high_pfns,
         )
     zones = {zone.name: zone for zone in layout.zones}
-    for named, start, spanned, *_ in values.zones:
+    for named, start, spanned, *_ in snapshot.zones:
         if named in ("DMA", "DMA32", "Normal", "HighMem"):
             zone = zones.get(named, LayoutZone(named, 0, 0))
             yield f"zone {named}", "zones", zone[1:3], (start, start + spanned)
-    for named, first, last in values.zone_ranges:
+    for named, first, last in snapshot.zone_ranges:
         zone = zones.get(named, LayoutZone(named, 0, 0))
         yield f"zone {named} at boot", "zone_ranges", zone[1:3], (first, last)
-    block = values.layout_block
+    block = snapshot.layout_block
     for named, start, end in (
         ("vmalloc", layout.vmalloc_start, layout.vmalloc_end),
         ("lowmem", layout.page_offset, layout.high_memory),
@@ -210,11 +210,11 @@ def _comparisons(
     ):
         if named in block:
             yield f"{named} at boot", "layout_block", (start, end), tuple(block[named])
-    yield from _area_comparisons(layout, values)
+    yield from _area_comparisons(layout, snapshot)
 
 
 def _area_comparisons(
-    layout: Layout, values: Snapshot
+    layout: Layout, snapshot: Snapshot
 ) -> Iterator[tuple[str, FactName, object, object]]:
     """Every area lies in the arena, or where modules go.
 
@@ -223,7 +223,7 @@ def _area_comparisons(
     """
     outside = 0
     counted = 0
-    for area in values.areas:
+    for area in snapshot.areas:
         start, end, caller = area[0], area[1], area[3]
         if "iotable_init" in caller:
             continue

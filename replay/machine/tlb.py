@@ -67,7 +67,7 @@ _CLASSES: Final = {
 }
 
 
-def class_of(arch: str, values: Snapshot) -> str:
+def class_of(arch: str, snapshot: Snapshot) -> str:
     """The class of flush that the facts of a capture tell; empty if they are silent.
 
     It becomes :attr:`replay.machine.model.Machine.tlb_flush`.
@@ -76,12 +76,12 @@ def class_of(arch: str, values: Snapshot) -> str:
     ----------
     arch
         Architecture.
-    values
+    snapshot
         ``cpu_flags`` and ``arm_cpu`` count, of cpuinfo.
     """
     if arch in ("i386", "x86_64"):
-        return _x86_class(values.cpu_flags or ())
-    cpu = values.arm_cpu
+        return _x86_class(snapshot.cpu_flags or ())
+    cpu = snapshot.arm_cpu
     if arch != "arm" or cpu is None:
         return ""
     return "ipi" if tuple(cpu[:2]) == _ARM11_MPCORE else "broadcast"

@@ -42,7 +42,7 @@ def kernel_words(machine: Machine, layout: Layout) -> list[str]:
     return words
 
 
-def is_emulated(values: Snapshot) -> bool:
+def is_emulated(snapshot: Snapshot) -> bool:
     """Whether the machine's files say that it was emulated."""
-    board = values.board or ""
+    board = snapshot.board or ""
     return "QEMU" in board or board == "linux,dummy-virt"  # qemu: hw/arm/virt.c

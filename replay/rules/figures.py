@@ -52,18 +52,18 @@ class _Case(NamedTuple):
     """What the rules look at; the arguments of :func:`findings`."""
 
     outcome: Outcome
-    values: Snapshot
+    snapshot: Snapshot
     lost: Loss | None
 
 
-def findings(outcome: Outcome, values: Snapshot, lost: Loss | None = None) -> tuple[Finding, ...]:
+def findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None = None) -> tuple[Finding, ...]:
     """Everything that a kernel engineer should know about an outcome.
 
     Parameters
     ----------
     outcome
         Figures of a replay; its own `findings` are ignored.
-    values
+    snapshot
         Facts of the machine (:mod:`collectors.facts`), name to value.
     lost
         What tracing lost; None: not known here.
@@ -73,7 +73,7 @@ def findings(outcome: Outcome, values: Snapshot, lost: Loss | None = None) -> tu
     tuple of Finding
         Worst severity first. Never empty: that there is nothing to complain about is said too.
     """
-    case = _Case(outcome, values, lost)
+    case = _Case(outcome, snapshot, lost)
     found = [finding for rule in RULES for finding in rule(case)]
     if not _has_calls(outcome):
         found.insert(0, Finding("nothing-traced", "warning", NothingTraced()))
@@ -294,7 +294,7 @@ def _cost(case: _Case) -> Iterator[Finding]:
 
 def _trace(case: _Case) -> Iterator[Finding]:
     """What holds of the trace itself."""
-    return trace_findings(case.outcome, case.values, case.lost)
+    return trace_findings(case.outcome, case.snapshot, case.lost)
 
 
 def _machine(case: _Case) -> Iterator[Finding]:
@@ -332,7 +332,7 @@ def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
     machine, layout = case.outcome.machine, case.outcome.layout
     if not layout.highmem_bytes or not machine.highmem_enabled:
         return
-    if not (case.values.ram or case.values.zones) and case.values.mem_total is None:
+    if not (case.snapshot.ram or case.snapshot.zones) and case.snapshot.mem_total is None:
         return  # the RAM is a guess
     better = _split_without_highmem(machine, layout)
     if better is None:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from replay.trace.losses import Loss
 
 
-def trace_findings(outcome: Outcome, values: Snapshot, lost: Loss | None) -> Iterator[Finding]:
+def trace_findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None) -> Iterator[Finding]:
     """What is worth knowing of a trace whatever the machine did.
 
     Parameters
     ----------
-    outcome, values, lost
+    outcome, snapshot, lost
         As of :func:`replay.rules.figures.findings`.
 
     Yields
@@ -30,8 +30,8 @@ def trace_findings(outcome: Outcome, values: Snapshot, lost: Loss | None) -> Ite
     """
     yield from _pages_unknown(outcome.pool)
     yield from _losses(lost)
-    yield from _probe_misses(outcome, values)
-    yield from _kernel_log(values)
+    yield from _probe_misses(outcome, snapshot)
+    yield from _kernel_log(snapshot)
 
 
 class PagesUnknown(NamedTuple):
@@ -74,9 +74,9 @@ class ProbeMisses(NamedTuple):
     worst: tuple[tuple[str, int], ...]
 
 
-def _probe_misses(outcome: Outcome, values: Snapshot) -> Iterator[Finding]:
+def _probe_misses(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
     """kprobe_profile counts the hits that found no free return instance."""
-    missed = {name: number for name, number in values.probe_misses.items() if number > 0}
+    missed = {name: number for name, number in snapshot.probe_misses.items() if number > 0}
     if not missed:
         return
     misses, failures = sum(missed.values()), outcome.arena.failures
@@ -101,9 +101,9 @@ class KmapWarningsLogged(NamedTuple):
     lines: int
 
 
-def _kernel_log(values: Snapshot) -> Iterator[Finding]:
+def _kernel_log(snapshot: Snapshot) -> Iterator[Finding]:
     """What the kernel itself complained about (mm/highmem.c, mm/vmalloc.c)."""
-    if lines := values.vmap_failures or 0:
+    if lines := snapshot.vmap_failures or 0:
         yield Finding("arena-exhausted-log", "warning", VmapFailuresLogged(lines), lines)
-    if lines := values.kmap_warnings or 0:
+    if lines := snapshot.kmap_warnings or 0:
         yield Finding("kmap-warnings-log", "warning", KmapWarningsLogged(lines), lines)
