@@ -21,6 +21,7 @@ from replay.machine.layout import check
 from replay.machine.words import kernel_words
 from replay.pool.picture import views_of
 from replay.pool.replay import window_of
+from replay.trace.beside import Beside
 from replay.trace.windows import WINDOW_ROWS
 from replay.validate.sleeps import Sleeps
 from replay.validate.verdicts import (
@@ -131,11 +132,16 @@ def validate(
     local = _LocalChecks(layout, found, losses)
     kept = ArenaRows(layout)
     sleeps = Sleeps(found, machine)
-    for window in walk.windows():
-        pool.feed(window)
+
+    def feed_others(window: Window) -> None:
         local.feed(window)
         kept.feed(window)
         sleeps.feed(window.table)
+
+    with Beside(feed_others) as others:
+        for window in walk.windows():
+            others.give(window)
+            pool.feed(window)
     pool = walk.better(pool, lambda: _PoolChecks(layout, found, None, losses))
     areas = _ArenaChecks(kept, walk.table, machine, layout, values, losses)
     checks = (pool, local, areas)
