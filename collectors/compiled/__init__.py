@@ -23,6 +23,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 from numba.core import config, serialize, sigutils, types
 from numba.core.compiler import CompileResult
@@ -123,7 +124,12 @@ class _Loop(CPUDispatcher):
         for environment in made._find_referenced_environments():
             made.library.codegen.set_env(environment.env_name, environment)
         if not made.library.has_dynamic_globals:  # addresses that only this process knows
-            store.keep(name, _dumps(made._reduce()))
+            store.keep(name, _dumps(_reduced(made)))
+
+    def get_call_template(self, args: Sequence[Any], kws: Any) -> Any:  # noqa: ARG002
+        """Of numba, asked where compiled code calls: of a kept loop only machine code is left."""
+        msg = f"{self._full_name} is a loop: compiled code calls parts"
+        raise TypeError(msg)
 
 
 @contextmanager
@@ -158,6 +164,18 @@ class _Part(CPUDispatcher):
         """Run a loop of this function alone: what is compiled as a part Python cannot call."""
         run = self.py_func if _in_python else self._alone
         return run(*args, **named)
+
+
+def _reduced(made: Any) -> Any:
+    """What is kept of a compiled loop: its machine code, without what it was made of.
+
+    numba would keep that, too, to link it into other functions, and read it at every start. It
+    only looks for the name of the wrapper in there.
+    """
+    (name, kind, (code, _)), *rest = made._reduce()
+    wrapper = made.fndesc.llvm_cpython_wrapper_name
+    names = llvm.parse_assembly(f'define void @"{wrapper}"() {{ ret void }}')
+    return (name, kind, (code, names.as_bitcode())), *rest
 
 
 def _widened(kind: Any) -> Any:

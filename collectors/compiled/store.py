@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LIMIT = 256 << 20
 """Bytes that the folder may hold; beyond it what was not used for longest goes."""
-_HEAD = b"hmtrace compiled loop 1\n"
+_HEAD = b"hmtrace compiled loop 2\n"
 _FILE = re.compile(r"[\w.]+-[0-9a-f]{24}\.loop(\.\d+)?")
 _PAUSE = 0.02
 _PATIENCE = 120.0

@@ -110,6 +110,23 @@ def test_python_may_call_parts(told: list[str | None]) -> None:
     assert [name for name in told if name] == [f"{__name__}.add", f"{__name__}.twice"]
 
 
+@loop
+def outer(some: Counts) -> int:
+    return inner(some)
+
+
+@loop
+def inner(some: Counts) -> int:
+    return some.seen[0]
+
+
+def test_compiled_code_calls_no_loops() -> None:
+    """Of a loaded one there is nothing that could be linked."""
+    assert inner(counts()) == 0
+    with pytest.raises(Exception, match="inner is a loop"):
+        outer(counts())
+
+
 @pytest.mark.parametrize("damage", ["empty", "half", "noise", "bit", "foreign"])
 def test_damaged_files_are_compiled_anew(home: Path, told: list[str | None], damage: str) -> None:
     made: Any = loop(walk)
