@@ -20,6 +20,7 @@ import polars as pl
 
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
+from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
 from replay.figures import common_caveats, outcome_from
 from replay.local.stacks import LocalStacks, nameless, switch_hook
@@ -177,6 +178,7 @@ def serve(
             *_caveats(before, layout, there, placement),
             *_memory_caveats(memory, layout, placing.spilled, values),
             *arena.caveats,
+            *([LOST_END] if lost_end(values, machine, before) else ()),
             *rest.sites.remarks(),
             *common_caveats(
                 found,

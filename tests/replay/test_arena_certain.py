@@ -14,7 +14,7 @@ from collectors import open_capture
 from collectors.facts import read_facts
 from replay.arena.replay import replay_arena
 from replay.arena.result import AMBIGUOUS, CERTAIN, INITIAL, WRONG, ArenaReplay
-from replay.arena.state import LOST_END
+from replay.arena.state import LOST_END, lost_end
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from tests.replay import arena_simulator as sim
@@ -59,6 +59,18 @@ def test_with_its_end_all_is_certain() -> None:
     r = of_fixture("arm-vmallocinfo-end-lost", areas=areas)
     assert (r.certain, r.ambiguous, r.wrong) == (15, 0, 0)
     assert r.caveats == ()
+
+
+def test_which_snapshots_lack_their_end() -> None:
+    """On SMP one whose last area in use is no percpu chunk; a UP kernel has none."""
+    facts = open_capture(str(FIXTURES / "arm-vmallocinfo-end-lost")).facts.snapshot()
+    machine, _ = machine_from(facts)
+    layout = layout_of(machine)
+    assert lost_end(facts, machine, layout) == 0xFF000000  # ARM's PCI I/O space
+    chunk = sim.Area(0xFF7DC000, layout.vmalloc_end, "vmalloc", "pcpu_get_vm_areas")
+    assert lost_end(replace(facts, areas=(*facts.areas, chunk)), machine, layout) == 0
+    alone = replace(machine, config=machine.config - {"SMP"}, cpus=1)
+    assert lost_end(facts, alone, layout) == 0
 
 
 def purge(seq: int, *areas: int, pid: int = 1, end: int | None = None) -> list[dict[str, Any]]:
