@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome, PoolOutcome
+    from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
     from replay.pool.replay import FinalPool, PoolAt
     from replay.pool.tally import PoolTally
@@ -204,7 +205,7 @@ class PoolPiece(NamedTuple):
         The operations that it settled.
     result, scanned, freed : ndarray of int32
         What each of them came to (:meth:`replay.pool.replay.PoolRun.take`).
-    over : ndarray of replay.pool.calls.CALL
+    over
         The calls that are over.
     """
 
@@ -212,7 +213,7 @@ class PoolPiece(NamedTuple):
     result: NDArray[np.int32]
     scanned: NDArray[np.int32]
     freed: NDArray[np.int32]
-    over: NDArray[np.void]
+    over: CallTable
 
 
 class PoolPart:

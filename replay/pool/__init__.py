@@ -3,6 +3,7 @@
 ::
 
     calls         the pool's calls, from the event table
+    rows          what their loops read of a piece of it
     stream        their entries and returns as one stream, piece by piece
     lock_order    the order in which they took the lock
     replay        the calls in that order on the model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 import numpy as np
 import polars as pl
@@ -10,43 +10,146 @@ import polars as pl
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.survey import PoolFacts, PoolWindow
+    from replay.survey import PoolWindow
 
 POOL_CALLS: Final = ("kmap", "kunmap", "kmap_get")
 GET_CODE: Final = 2
-NEVER: Final = (1 << 62) - 1
-"""Position behind every event."""
 FLUSH_EVENTS: Final = 1 << 12
 """Positions of the trace in which the TLB flush of a flush_all_zero_pkmaps() has to show; it
 holds the lock, and other CPUs go on with something else."""
+NEVER: Final = (1 << 62) - 1
+"""Position behind every event."""
 UNSET: Final = np.iinfo(np.int64).min
 UNKNOWN_PAGE: Final = 1 << 63
 
-CALL: Final = np.dtype(
-    [
-        ("row", "i8"),  # of the event table
-        ("seq", "u8"),
-        ("end", "u8"),  # position of the return, or where the call is over at the latest
-        ("is_open", "?"),  # `end` is not known yet
-        ("returned", "?"),  # the trace shows the return
-        ("ts", "i8"),
-        ("end_ts", "i8"),
-        ("pid", "i4"),
-        ("code", "u1"),  # position in POOL_CALLS
-        ("page", "u8"),  # address of struct page, or a number of its own from 1 << 63 on
-        ("pfn", "i8"),
-        ("vaddr", "i8"),
-        ("seen", "i8"),  # slot that the kernel returned; -1 unknown, or outside the pool
-        ("entered", "i8"),  # stream position of the entry, counted from the trace's first
-        ("status", "u1"),  # how its place was found
-        ("is_placed", "?"),
-        ("predicted", "i4"),  # what the model gave it last
-        ("first_try", "i8"),  # time of the first and last attempt to serve it, UNSET none
-        ("last_try", "i8"),
-        ("sleeps", "i4"),  # attempts that failed
-    ]
-)
-"""What is known of a call: from the table, and from the search and the replay so far."""
+
+class CallColumns(NamedTuple):
+    """What is known of each call: from the table, from the search and from the replay so far.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+        Of the event table.
+    seq, end : ndarray of int64
+        Positions of the entry, and of the return or where the call is over at the latest.
+    ended : ndarray of bool
+        `end` is known, and has come.
+    returned : ndarray of bool
+        The trace shows the return.
+    ts, end_ts : ndarray of int64
+        ns of the trace clock.
+    pid : ndarray of int32
+        -1 where the trace tells none.
+    code : ndarray of uint8
+        Position in POOL_CALLS.
+    role : ndarray of uint8
+        What it does to the pool; see :mod:`replay.pool.loops.calls`.
+    page : ndarray of uint64
+        Address of struct page, or a number of its own from ``1 << 63`` on.
+    pfn, vaddr : ndarray of int64
+        -1 unknown.
+    seen : ndarray of int64
+        Slot that the kernel returned; -1 unknown, or outside the pool.
+    entered, returned_at, flushed_in, last_pass, final_pass : ndarray of int64
+        Places in the stream, counted from the trace's first event; see
+        :class:`replay.pool.loops.stream.Course`.
+    status : ndarray of uint8
+        How its place in the lock order was found.
+    placed : ndarray of bool
+        It has one.
+    predicted : ndarray of int32
+        What the model gave it last.
+    first_try, last_try : ndarray of int64
+        Time of the first and last attempt to serve it, UNSET none.
+    sleeps : ndarray of int32
+        Attempts that failed.
+    """
+
+    row: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    end: NDArray[np.int64]
+    ended: NDArray[np.bool_]
+    returned: NDArray[np.bool_]
+    ts: NDArray[np.int64]
+    end_ts: NDArray[np.int64]
+    pid: NDArray[np.int32]
+    code: NDArray[np.uint8]
+    role: NDArray[np.uint8]
+    page: NDArray[np.uint64]
+    pfn: NDArray[np.int64]
+    vaddr: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    entered: NDArray[np.int64]
+    returned_at: NDArray[np.int64]
+    flushed_in: NDArray[np.int64]
+    last_pass: NDArray[np.int64]
+    final_pass: NDArray[np.int64]
+    status: NDArray[np.uint8]
+    placed: NDArray[np.bool_]
+    predicted: NDArray[np.int32]
+    first_try: NDArray[np.int64]
+    last_try: NDArray[np.int64]
+    sleeps: NDArray[np.int32]
+
+
+_COLUMN: Final = {name: number for number, name in enumerate(CallColumns._fields)}
+_TYPES: Final = {
+    **dict.fromkeys(("ended", "returned", "placed"), np.bool_),
+    **dict.fromkeys(("code", "role", "status"), np.uint8),
+    **dict.fromkeys(("pid", "predicted", "sleeps"), np.int32),
+    "page": np.uint64,
+}
+
+
+class CallTable:
+    """Calls of the pool: ``calls["name"]`` is a column, ``calls[index]`` are some of them.
+
+    Parameters
+    ----------
+    columns
+        All calls.
+    chosen : ndarray of int or bool
+        Which of them these are; each column is picked out when it is asked for. None: all.
+    """
+
+    def __init__(self, columns: CallColumns, chosen: NDArray[Any] | None = None) -> None:
+        self.columns = columns
+        self._chosen = chosen
+
+    @classmethod
+    def blank(cls, calls: int) -> CallTable:
+        """So many calls of which nothing is known."""
+        return cls(CallColumns(*(np.zeros(calls, _TYPES.get(name, np.int64)) for name in _COLUMN)))
+
+    @property
+    def size(self) -> int:
+        """Number of calls."""
+        return int(self["row"].size)
+
+    @overload
+    def __getitem__(self, key: str) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, key: NDArray[Any]) -> CallTable: ...
+    def __getitem__(self, key: str | NDArray[Any]) -> NDArray[Any] | CallTable:
+        """A column by its name, or the calls that an index array or a mask names."""
+        if isinstance(key, str):
+            column: NDArray[Any] = self.columns[_COLUMN[key]]
+            return column if self._chosen is None else column[self._chosen]
+        if self._chosen is None:
+            return CallTable(self.columns, key)
+        chosen = self._chosen
+        return CallTable(
+            self.columns, (np.flatnonzero(chosen) if chosen.dtype == bool else chosen)[key]
+        )
+
+    def with_room(self, more: int) -> CallTable:
+        """A copy of these calls with room behind them for so many more."""
+        columns = []
+        for name in _COLUMN:
+            column = self[name]
+            columns.append(np.empty(column.size + more, column.dtype))
+            columns[-1][: column.size] = column
+        return CallTable(CallColumns(*columns))
 
 
 def is_anonymous() -> pl.Expr:
@@ -54,30 +157,20 @@ def is_anonymous() -> pl.Expr:
     return pl.col("page").is_null() & pl.col("vaddr").is_null()
 
 
-def is_mapping(calls: NDArray[np.void]) -> NDArray[np.bool_]:
+def is_mapping(calls: CallTable) -> NDArray[np.bool_]:
     """Calls that took a mapping: kmap(), and kmap_high_get() that found one.
 
     To the pool the latter is a kmap() that must be a hit.
     """
-    found = (calls["code"] == GET_CODE) & (calls["seen"] >= 0)
-    return np.asarray((calls["code"] == 0) | found, bool)
+    code = calls["code"]
+    found = (code == GET_CODE) & (calls["seen"] >= 0)
+    return np.asarray((code == 0) | found, bool)
 
 
 def is_reuse(window: PoolWindow) -> pl.Expr:
     """Rows of kmap_local() that got a mapping of the pool: kmap_high_get() found one."""
     inside = (pl.col("vaddr") >= window.base) & (pl.col("vaddr") < window.end)
     return (pl.col("op") == "kmap_local") & inside.fill_null(value=False)
-
-
-def passes_of(table: pl.DataFrame, window: PoolWindow, facts: PoolFacts) -> pl.DataFrame:
-    """Rows that show a run of flush_all_zero_pkmaps.
-
-    Where the function itself is not probed, the TLB flush of the whole window shows the runs
-    that freed something, and __kmap_flush_unused() those that it made.
-    """
-    if facts.passes_traced:
-        return table.filter(pl.col("op") == "pool_flush")
-    return table.filter((pl.col("op") == "flush_unused") | is_window_flush(window))
 
 
 def is_window_flush(window: PoolWindow) -> pl.Expr:
@@ -89,7 +182,7 @@ def is_window_flush(window: PoolWindow) -> pl.Expr:
     )
 
 
-def pass_flushed(passes: NDArray[np.uint64], flushes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def pass_flushed(passes: NDArray[np.int64], flushes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each pass was followed by the window's TLB flush, still under the lock.
 
     Parameters
@@ -97,7 +190,6 @@ def pass_flushed(passes: NDArray[np.uint64], flushes: NDArray[np.uint64]) -> NDA
     passes, flushes
         `seq` of the passes, and of the flushes of the whole window; both ascending.
     """
-    before = np.minimum(np.append(passes[1:], np.uint64(NEVER)), passes + np.uint64(FLUSH_EVENTS))
-    index = np.searchsorted(flushes, passes, side="left")
-    following = np.append(flushes, np.uint64(NEVER))[index]
+    before = np.minimum(np.append(passes[1:], NEVER), passes + FLUSH_EVENTS)
+    following = np.append(flushes, NEVER)[np.searchsorted(flushes, passes, side="left")]
     return np.asarray(following < before, bool)

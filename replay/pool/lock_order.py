@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from collectors.errors import HmtraceError
-from replay.pool.calls import GET_CODE
-from replay.pool.stream import PoolStream
+from replay.pool.stream import PoolStream, is_pass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from replay.pool.calls import CallTable
     from replay.pool.loops.highmem import Pool
-    from replay.pool.loops.placing import Work
+    from replay.pool.loops.placing import Calls, Work
     from replay.pool.loops.search import Checkpoint
     from replay.pool.stream import Known
     from replay.survey import PoolFacts, PoolState, PoolWindow
@@ -51,7 +51,7 @@ class Piece:
         Number of the traced flush that this operation belongs to, -1 none.
     flushed : ndarray of bool, shape (n,)
         Whether a TLB flush of the window followed that traced flush.
-    calls : ndarray of replay.pool.calls.CALL
+    calls
         The calls; what the replay finds out is to be written into them.
     pages : ndarray of uint64
         The page that each page number of the operations stands for, ascending.
@@ -66,7 +66,7 @@ class Piece:
     call: NDArray[np.int64]
     at_pass: NDArray[np.int64]
     flushed: NDArray[np.bool_]
-    calls: NDArray[np.void]
+    calls: CallTable
     pages: NDArray[np.uint64]
     colour: NDArray[np.int64]
     snapshot: Pool
@@ -162,13 +162,13 @@ class LockOrder:
         self._stream.take(events, first_row, last=last)
         known = self._stream.known(last=last)
         calls = self._stream.calls
-        self._number_pages()
+        arrays = known.arrays._replace(page=self._number_pages())
         snapshot = self._snapshot()
-        work = self._search(known, snapshot, last=last)
-        calls["status"], calls["is_placed"] = work.status, work.placed
+        work = self._search(known, arrays, snapshot, last=last)
+        calls["status"][:], calls["placed"][:] = work.status, work.placed
         return self._settled(work, known, snapshot)
 
-    def forget(self) -> NDArray[np.void]:
+    def forget(self) -> CallTable:
         """Drop what the last piece settled; return the calls that are over."""
         from replay.pool.loops.placing import CALL, KEY, PASS_KEY, SUB
 
@@ -193,48 +193,61 @@ class LockOrder:
         self._done -= settled
         return dropped
 
-    def _number_pages(self) -> None:
-        """Give a number to every page that is still of interest, and rename what is carried."""
+    def _number_pages(self) -> NDArray[np.int64]:
+        """Give a number to every page that is still of interest, and rename what is carried.
+
+        Returns
+        -------
+        ndarray of int64
+            Number of each call's page.
+        """
+        from replay.pool.loops import numbers as kernel
         from replay.pool.loops.placing import PAGE
 
-        carry, old = self._carry, self._pages
+        carry, old, of_calls = self._carry, self._pages, self._stream.calls["page"]
         live = np.concatenate([carry.pool.page, carry.limbo_page, carry.held[:, PAGE]])
         mapped = np.array(list(self._facts.pages.values()), np.uint64)
-        pages = np.unique(
-            np.concatenate([self._stream.calls["page"], old[live[live >= 0]], mapped])
-        )
-        renamed = np.append(np.searchsorted(pages, old), -1)  # -1 stays -1
+        keys = np.concatenate([of_calls, old[live[live >= 0]], mapped])
+        fresh, number = np.empty(keys.size, np.uint64), np.empty(keys.size, np.int64)
+        table = kernel.new_keys(keys.size)
+        kernel.number_all(table, keys, number, fresh)
+        pages = fresh[: table.total[0]]
+        ascending = np.argsort(pages)
+        rank = np.empty(pages.size + 1, np.int64)
+        rank[ascending], rank[-1] = np.arange(pages.size), -1
+        renamed = np.full(old.size + 1, -1, np.int64)  # -1 stays -1
+        kernel.find_all(table, old, renamed[:-1])
+        renamed = rank[renamed]
         carry.pool.page[:] = renamed[carry.pool.page]
         carry.limbo_page[:] = renamed[carry.limbo_page]
         carry.held[:, PAGE] = renamed[carry.held[:, PAGE]]
-        self._colour = self._colours_of(pages, renamed[:-1])
+        pages = pages[ascending]
+        number = rank[number[: of_calls.size]]
+        self._colour = self._colours_of(pages, renamed[:-1], number)
         self._pages = pages
+        return number
 
     def _colours_of(
-        self, pages: NDArray[np.uint64], renamed: NDArray[np.int64]
+        self, pages: NDArray[np.uint64], renamed: NDArray[np.int64], number: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Colour of each page: its frame's lowest bits, or its slot's if no frame is known."""
         colour = np.zeros(pages.size, np.int64)
         if self._window.colours == 1:
             return colour
-        still = np.isin(self._pages, pages)
+        still = renamed >= 0
         colour[renamed[still]] = self._colour[still]
         calls, mask = self._stream.calls, self._window.colours
         slot = self._window.by_address(calls["seen"])
-        number = np.searchsorted(pages, calls["page"])
         for known, told in ((slot >= 0, slot), (calls["pfn"] >= 0, calls["pfn"])):
             colour[number[known]] = told[known] % mask
         for pfn, page in self._facts.pages.items():
             colour[np.searchsorted(pages, np.uint64(page))] = pfn % mask
         return colour
 
-    def _search(self, known: Known, snapshot: Pool, *, last: bool) -> Work:
+    def _search(self, known: Known, arrays: Calls, snapshot: Pool, *, last: bool) -> Work:
         """Go on with the search up to where later events could tell something."""
         from replay.pool.loops import search
 
-        calls = self._stream.calls
-        page = np.searchsorted(self._pages, calls["page"]).astype(np.int64)
-        arrays = known.arrays._replace(page=page)
         stop = max(known.limit, self._done)
         size = stop - self._done
         capacity = 3 * size + self._carry.held.shape[0] + 8 * self._window.slots + 1024
@@ -257,7 +270,7 @@ class LockOrder:
     def _settled(self, work: Work, known: Known, snapshot: Pool) -> Piece:
         """Split the output into what is settled, as a piece, and what may still change."""
         from replay.pool.loops import placing as kernel
-        from replay.pool.loops.sequence import GET, MAP
+        from replay.pool.loops.output import split
 
         reg = work.reg
         unmaps = work.unmaps[: reg[kernel.N_UNMAPS]]
@@ -267,31 +280,36 @@ class LockOrder:
             movable = movable[:0]  # nothing comes that could move them
         keys = out[:, kernel.KEY]
         hold = int(keys[work.row_of[movable]].min(initial=self._done * kernel.SUB))
-        is_held = keys >= hold
-        settled = out[~is_held]
-        settled = settled[np.argsort(settled[:, kernel.KEY], kind="stable")]
+        settled, new_row = np.empty((2, len(out)), np.int64)
+        number, in_order = split(out, hold, settled, new_row)
+        settled = settled[:number]
+        if not in_order:
+            settled = settled[np.argsort(keys[settled], kind="stable")]
         row_of = work.row_of.copy()
-        row_of[movable] = (np.cumsum(is_held) - 1)[row_of[movable]]
-        reg[kernel.N_OUT] = int(is_held.sum())
+        row_of[movable] = new_row[row_of[movable]]
+        reg[kernel.N_OUT] = len(out) - number
+        held = out[keys >= hold] if number else out
         self._carry = _Carry(
             work.pool, work.doubt, work.limbo_page, work.limbo_unmap,
-            work.maps[: reg[kernel.N_MAPS]].copy(), unmaps.copy(), row_of, out[is_held], reg,
+            work.maps[: reg[kernel.N_MAPS]].copy(), unmaps.copy(), row_of, held, reg,
         )  # fmt: skip
-        maps = settled[:, kernel.CODE] == MAP
-        pins = self._stream.calls["code"][settled[maps, kernel.CALL]] == GET_CODE
-        settled[maps, kernel.CODE] = np.where(pins, GET, MAP)
-        position = settled[:, kernel.KEY] // kernel.SUB
-        passes = (kernel.PASS, kernel.QUIET_PASS, kernel.FREEING_PASS)
-        at = np.flatnonzero(np.isin(known.kinds, passes))
-        number = np.full(known.kinds.size + 1, -1, np.int64)
-        number[at] = np.arange(at.size) + self._stream.passes
-        is_pass = settled[:, kernel.KEY] % kernel.SUB == kernel.AT_PASS
+        return self._piece(out, settled, known, snapshot)
+
+    def _piece(
+        self, out: NDArray[np.int64], settled: NDArray[np.int64], known: Known, snapshot: Pool
+    ) -> Piece:
+        """Operations of the output in the order in which they are settled."""
+        from replay.pool.loops.output import Settled, write
+
+        n = settled.size
+        time, call, at_pass = np.empty((3, n), np.int64)
+        done = Settled(np.empty((n, 4), np.int64), time, call, at_pass, np.empty(n, np.bool_))
+        passes = np.flatnonzero(is_pass(known.kinds))
+        number = np.full(known.kinds.size, -1, np.int64)
+        number[passes] = np.arange(passes.size) + self._stream.passes
+        write(done, out, settled, known.time, number, known.flushed, known.arrays.pin)
         return Piece(
-            operations=np.ascontiguousarray(settled[:, :4]),
-            time=known.time[position],
-            call=settled[:, kernel.CALL],
-            at_pass=np.where(is_pass, number[position], -1),
-            flushed=is_pass & known.flushed[position],
+            **done._asdict(),
             calls=self._stream.calls,
             pages=self._pages,
             colour=self._colour,
@@ -328,7 +346,7 @@ class LockOrder:
             limbo_slot=limbo_slot,
             maps=maps,
             unmaps=unmaps,
-            placed=calls["is_placed"].copy(),
+            placed=calls["placed"].copy(),
             status=calls["status"].copy(),
             row_of=row_of,
             deferred=np.zeros(pending + 1, np.int64),

@@ -148,18 +148,18 @@ def views_of(before: PoolAt, piece: Piece, calls: Sequence[int]) -> list[PoolVie
 def _view(pool: Pool, piece: Piece, call: int) -> PoolView:
     from replay.pool.loops.highmem import LAST, STALE, USED
 
-    seen = piece.calls[call]
+    calls = piece.calls
     page = np.zeros(pool.page.size, np.uint64)
     mapped = pool.page >= 0
     page[mapped] = piece.pages[pool.page[mapped]]
-    number = int(np.searchsorted(piece.pages, seen["page"]))
+    number = int(np.searchsorted(piece.pages, calls["page"][call]))
     colour = int(pool.colour[number]) if pool.colour.size else 0
     return PoolView(
         counts=pool.counts.copy(),
         page=page,
         cursor=int(pool.reg[LAST + colour]),
-        model=int(seen["predicted"]),
-        kernel=int(seen["seen"]),
+        model=int(calls["predicted"][call]),
+        kernel=int(calls["seen"][call]),
         used=int(pool.reg[USED]),
         stale=int(pool.reg[STALE]),
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
     from replay.machine.model import Layout
     from replay.outcome import PoolOutcome
+    from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
     from replay.pool.loops.highmem import Pool
 
@@ -121,15 +122,14 @@ class PoolRun:
         )
         self.at = PoolAt(pool, piece.pages)
         self._gauges = gauges._replace(since=until)
-        code = piece.operations[:, 0]
-        self.tally.add(code, result, scanned, freed)
+        self.tally.add(piece.operations[:, 0], result, scanned, freed)
         self.tally.most_used = max(self.tally.most_used, int(most_used))
         self.tally.most_stale = max(self.tally.most_stale, int(most_stale))
         _write_down(piece, result)
         return result, scanned, freed
 
-    def finish(self, calls: NDArray[np.void]) -> None:
-        """Count calls that are over (:data:`replay.pool.calls.CALL`)."""
+    def finish(self, calls: CallTable) -> None:
+        """Count calls that are over."""
         slept = calls[calls["sleeps"] > 0]
         waited = slept["last_try"] - slept["first_try"]
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
@@ -193,14 +193,8 @@ def not_used(misfits: int) -> str:
 
 def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:
     """Note in the calls which slot they got, when, and how often they slept."""
-    from replay.pool.calls import UNSET
-    from replay.pool.loops.sequence import ASLEEP, GET, MAP
+    from replay.pool.loops import tally as kernel
 
-    maps = np.flatnonzero(np.isin(piece.operations[:, 0], (MAP, GET)))
-    call, got, time = piece.call[maps], result[maps], piece.time[maps]
     calls = piece.calls
-    calls["predicted"][call] = got  # the last attempt stays
-    np.add.at(calls["sleeps"], call[got == ASLEEP], 1)
-    first = calls["first_try"][call] == UNSET
-    calls["first_try"][call[first][::-1]] = time[first][::-1]
-    calls["last_try"][call] = time
+    tries = kernel.Tries(*(calls[name] for name in kernel.Tries._fields))
+    kernel.note(tries, piece.operations[:, 0], piece.call, piece.time, result)

@@ -1,40 +1,33 @@
 """The pool's calls and flushes as one stream of positions in the trace.
 
-A table row shows a call from its entry to its return. What overlaps in time has to be looked at
-in the order of entries, returns and flushes, so each row becomes two events of a stream. The
-table may come in pieces: an event's place is settled once no later piece can bring one before it.
+The table may come in pieces: an event's place in the stream is settled once no later piece can
+bring one before it. What the events are and how they are put in order stands in
+:mod:`replay.pool.loops.stream`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from replay.pool.calls import (
-    CALL,
     FLUSH_EVENTS,
     GET_CODE,
     NEVER,
-    POOL_CALLS,
-    UNKNOWN_PAGE,
-    UNSET,
-    is_anonymous,
-    is_mapping,
-    is_reuse,
-    is_window_flush,
+    CallTable,
     pass_flushed,
-    passes_of,
 )
-from replay.trace.tasks import finished_by
+from replay.pool.rows import place_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from replay.pool.loops.placing import Calls
+    from replay.pool.loops.stream import Events, Flow, Marks, Tasks
     from replay.survey import PoolFacts, PoolWindow
 
 UNMAP_EVENTS: Final = 1 << 14
@@ -43,13 +36,9 @@ task's next event says so too, but an idle task may make none for hours."""
 OPEN_EVENTS: Final = 1 << 16
 """Events of the stream for which a kmap() may be open before only its own flushes and its return
 tell when it was served: it sleeps, or its return is missing."""
-_UNPREDICTED: Final = -2
-"""As replay.pool.loops.highmem.UNKNOWN."""
 _FAR: Final = 1 << 60
-_EVENT: Final = np.dtype(
-    [("position", "u8"), ("rank", "u1"), ("kind", "u1"), ("who", "i8"), ("time", "i8")]
-)
-"""`who` is a call; -1 none."""
+"""As replay.pool.loops.calls.FAR."""
+_FEW_TASKS: Final = 64
 
 
 class Known(NamedTuple):
@@ -94,7 +83,7 @@ class PoolStream:
 
     Attributes
     ----------
-    calls : ndarray of CALL
+    calls
         In the order of `seq`.
     start
         Events that came before those kept, in the whole stream.
@@ -109,21 +98,23 @@ class PoolStream:
         losses: Sequence[int],
         snapshot_seq: int | None,
     ) -> None:
-        from replay.pool.loops.placing import LOSS, SNAP
+        from replay.pool.loops import stream as kernel
 
-        self.calls = np.zeros(0, CALL)
+        self.calls = CallTable.blank(0)
         self.start = 0
         self.passes = 0
         self._window = window
         self._facts = facts
-        self._floor = facts.start
+        self._place = place_of(window, facts)
         self._unknown_pages = 0
-        self._sleeps = pl.DataFrame(schema={"pid": pl.Int32, "slept": pl.UInt64})
-        loss = _events(LOSS, 1, np.array(sorted(losses), np.uint64), 0, -1)
-        snap = np.array([] if snapshot_seq is None else [snapshot_seq], np.uint64)
-        self._events = np.concatenate([loss, _events(SNAP, 0, snap, 0, -1)])
-        self._flushes = np.zeros(0, np.uint64)  # positions of the window's TLB flushes
-        self._known = 0
+        self._marks = _marks(losses, snapshot_seq)
+        self._ends = kernel.Ends(*np.zeros((2, 0), np.int64))
+        self._tasks = _no_tasks(0)
+        self._events = _room(0)
+        self._flushes = np.zeros(0, np.int64)  # positions of the window's TLB flushes
+        self._reg = np.zeros(kernel.REGISTERS, np.int64)
+        self._reg[kernel.LAST_PASS] = -1
+        self._reg[kernel.NOW] = facts.start
 
     def take(self, events: pl.DataFrame, first_row: int, *, last: bool) -> None:
         """Add a piece of the event table.
@@ -137,96 +128,117 @@ class PoolStream:
         last
             Nothing comes behind it.
         """
-        from replay.pool.loops.placing import END_UNMAP, ENTER_MAP, ENTER_UNMAP, RETURN_MAP
+        from replay.pool.loops import stream as kernel
+        from replay.pool.loops.calls import TLB_FLUSH, classify, enter
 
-        old = self.calls.size
-        table = events.with_row_index("row", first_row)
-        self.calls = np.concatenate([self.calls, self._calls_of(table)])
-        ended = self._end_calls(table, last=last)
-        calls, index = self.calls, np.arange(self.calls.size)
-        is_map, is_unmap = is_mapping(calls), calls["code"] == 1
-        new = index >= old
-        parts = [
-            (ENTER_MAP, 4, "seq", "ts", new & is_map),
-            (RETURN_MAP, 5, "end", "end_ts", ended & is_map),
-            (ENTER_UNMAP, 4, "seq", "ts", new & is_unmap),
-            (END_UNMAP, 2, "end", "end_ts", ended & is_unmap),
-        ]
-        added = [
-            _events(kind, rank, calls[at][which], calls[time][which], index[which])
-            for kind, rank, at, time, which in parts
-        ]
-        self._take_switches(table)
-        flushes = table.filter(is_window_flush(self._window)).get_column("seq").to_numpy()
+        rows, kept = rows_of(events), self.calls.size
+        what = np.empty(events.height, np.uint8)
+        number = classify(rows, self._place, what)
+        self.calls = self.calls.with_room(number)
+        self._unknown_pages = enter(
+            rows, what, self._place, self.calls.columns, kept, first_row, self._unknown_pages
+        )
+        flushes = rows.seq[what & TLB_FLUSH != 0]
         self._flushes = np.concatenate([self._flushes, flushes])
-        stream = np.concatenate([self._events, *added, self._passes_of(table)])
-        self._events = stream[np.lexsort((stream["who"], stream["rank"], stream["position"]))]
-        self._known = self._events.size
-        if not last:
-            end = int(events["seq"][-1]) if events.height else 0
-            self._known = int(np.searchsorted(self._events["position"], end, side="right"))
+        self._reg[kernel.UNMAP_LIMIT] = UNMAP_EVENTS
+        self._reg[kernel.OPEN_LIMIT] = OPEN_EVENTS
+        pids = events.get_column("pid").n_unique() + 1
+        kernel.flow(self._flow(events.height, pids), rows, what, last)
+
+    def _flow(self, rows: int, pids: int) -> Flow:
+        """What is under way, with room for so many rows of so many tasks."""
+        from replay.pool.loops import stream as kernel
+
+        calls, reg = self.calls, self._reg
+        kept, ends = reg[kernel.N_EVENTS], reg[kernel.N_ENDS]
+        # A call has an entry and an end, a row may be a flush, and each mark is one event.
+        room = _room(kept + 2 * calls.size + rows + self._marks.position.size)
+        room.position[:kept] = self._events.position
+        room.kind[:kept] = self._events.kind
+        room.who[:kept] = self._events.who
+        room.time[:kept] = self._events.time
+        self._events = room
+        self._ends = kernel.Ends(
+            *(np.concatenate([heap[:ends], np.zeros(calls.size, np.int64)]) for heap in self._ends)
+        )
+        since = int(room.position[0]) if kept else _FAR  # flushes before are forgotten
+        old_tasks = self._tasks
+        number = kernel.carry_tasks(old_tasks, _no_tasks(0), since)
+        self._tasks = _no_tasks(max(_FEW_TASKS, 1 << int(2 * (number + pids)).bit_length()))
+        kernel.carry_tasks(old_tasks, self._tasks, since)
+        course = kernel.Course(*(calls[name] for name in kernel.Course._fields))
+        return kernel.Flow(course, self._ends, self._tasks, self._marks, room, reg)
 
     def known(self, *, last: bool) -> Known:
         """The events whose place is settled, and how far they can be looked at."""
-        from replay.pool.loops.placing import (
-            ENTER_MAP,
-            LOOKAHEAD,
-            NEVER_RETURNED,
-            PASS,
-            RETURN_MAP,
-            Calls,
-        )  # fmt: skip
+        from replay.pool.loops.placing import NEVER_RETURNED, Calls
 
-        calls, stream = self.calls, self._events[: self._known]
-        kinds, who = stream["kind"].copy(), stream["who"].copy()
-        flushed = self._flushed(stream)
-        told = self._passes_told(stream, flushed)
-        entries = np.flatnonzero(kinds == ENTER_MAP)
-        calls["entered"][who[entries]] = entries + self.start
-        returns = np.full(calls.size, _FAR, np.int64)
-        at = np.flatnonzero(kinds == RETURN_MAP)
-        returns[who[at]] = at
-        is_map, entered = is_mapping(calls), calls["entered"] - self.start
-        open_until = np.minimum(returns, self._known)
-        too_long = is_map & (open_until - entered > OPEN_EVENTS)
-        at = np.flatnonzero(kinds == PASS)
-        own = at[who[at] >= 0]
-        own = own[own < returns[who[own]]]  # a parent that has returned is none
-        pass_of = np.full(calls.size, -1, np.int64)
-        pass_of[who[own]] = own  # positions rise: the last one stays
-        final = pass_of.copy()
-        final[too_long & (returns - final > OPEN_EVENTS)] = -1
-        final[self._slept_afterwards(np.flatnonzero(final >= 0), final)] = -1
-        before = np.concatenate([[-1], at])[np.searchsorted(at, returns)]
-        before[too_long] = _FAR
-        before[~is_map] = -1
-        limit = self._known
-        if not last and at.size and self._facts.flushes_traced:
-            # Whether the last flush freed something is not known before its TLB flush, or none.
-            position = stream["position"]
-            if int(position[-1] - position[at[-1]]) < FLUSH_EVENTS:
-                limit = int(at[-1])
-        if not last:
-            # What is asked of an open call is answered by its return, or by enough events.
-            asked = np.where(too_long, pass_of, entered)
-            asked = asked[is_map & (returns == _FAR) & (asked >= 0)]
-            asked = asked[self._known - asked <= OPEN_EVENTS]
-            limit = min(max(limit - LOOKAHEAD, 0), int(asked.min(initial=limit)))
+        events, calls = self._known_events(), self.calls
+        passes = np.flatnonzero(is_pass(events.kind))
+        flushed = np.zeros(events.kind.size, bool)
+        flushed[passes] = pass_flushed(events.position[passes], self._flushes)
+        events.kind[passes] = self._told(events, passes, flushed[passes])
+        open_maps, too_long = self._open_maps(events.kind.size)
+        flushed_in, last_pass, final_pass = (
+            calls[name] - self.start for name in ("flushed_in", "last_pass", "final_pass")
+        )
+        flushed_in[open_maps] = passes[-1] if passes.size else -1
+        flushed_in[too_long], last_pass[too_long], final_pass[too_long] = _FAR, _FAR, -1
+        seen = calls["seen"].copy()
+        seen[(calls["end"] == NEVER) & ~calls["returned"] & (calls["code"] == 0)] = NEVER_RETURNED
         return Known(
-            np.where(kinds == PASS, told, kinds),
-            who,
-            self._times(stream),
+            events.kind,
+            events.who,
+            events.time,
             flushed,
-            limit,
+            events.kind.size if last else self._limit(events, passes),
             Calls(
                 page=np.zeros(0, np.int64),
-                seen=np.where(self._never_returned(), NEVER_RETURNED, calls["seen"]),
-                flushed_in=before,
-                last_pass=np.where(too_long, _FAR, pass_of),
-                final_pass=final,
+                seen=seen,
+                flushed_in=flushed_in,
+                last_pass=last_pass,
+                final_pass=final_pass,
                 pin=calls["code"] == GET_CODE,
             ),
         )
+
+    def _known_events(self) -> Events:
+        """The events so far, without the room for more."""
+        from replay.pool.loops.stream import N_EVENTS
+
+        return _between(self._events, 0, int(self._reg[N_EVENTS]))
+
+    def _open_maps(self, known: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Calls of kmap() whose return is not in the stream, and those that are open too long.
+
+        Parameters
+        ----------
+        known
+            Events of the stream.
+        """
+        from replay.pool.loops.calls import MAPS
+
+        calls = self.calls
+        is_open = np.flatnonzero((calls["role"] == MAPS) & (calls["returned_at"] == _FAR))
+        since = self.start + known - calls["entered"][is_open]
+        return is_open, is_open[since > OPEN_EVENTS]
+
+    def _limit(self, events: Events, passes: NDArray[np.intp]) -> int:
+        """Event from which on all wait for what comes later, unless nothing does."""
+        from replay.pool.loops.placing import LOOKAHEAD
+
+        known = limit = events.kind.size
+        if passes.size and self._facts.flushes_traced:
+            # Whether the last flush freed something is not known before its TLB flush, or none.
+            is_told = events.position[-1] - events.position[passes[-1]] >= FLUSH_EVENTS
+            limit = known if is_told else int(passes[-1])
+        # What is asked of an open call is answered by its return, or by enough events.
+        is_open, too_long = self._open_maps(known)
+        asked = self.calls["entered"].copy()
+        asked[too_long] = self.calls["last_pass"][too_long]
+        asked = asked[is_open] - self.start
+        asked = asked[(asked >= 0) & (known - asked <= OPEN_EVENTS)]
+        return min(max(limit - LOOKAHEAD, 0), int(asked.min(initial=limit)))
 
     def _told_by_tlb(self) -> bool:
         """Whether the window's TLB flushes tell which passes freed something.
@@ -237,35 +249,24 @@ class PoolStream:
         facts = self._facts
         return facts.passes_traced and facts.flushes_traced and self._window.colours == 1
 
-    def _flushed(self, stream: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Whether each event is a PASS that a TLB flush of the window followed."""
-        from replay.pool.loops.placing import PASS
-
-        flushed = np.zeros(stream.size, bool)
-        at = np.flatnonzero(stream["kind"] == PASS)
-        flushed[at] = pass_flushed(stream["position"][at], self._flushes)
-        return flushed
-
-    def _passes_told(
-        self, stream: NDArray[np.void], flushed: NDArray[np.bool_]
+    def _told(
+        self, events: Events, passes: NDArray[np.intp], flushed: NDArray[np.bool_]
     ) -> NDArray[np.uint8]:
-        """Kind of each PASS: whether a TLB flush of the window followed, if that is known."""
+        """Kind of each pass: whether a TLB flush of the window followed, if that is known."""
         from replay.pool.loops.placing import FREEING_PASS, LOSS, PASS, QUIET_PASS
 
-        kinds = np.full(stream.size, PASS, np.uint8)
         if not self._told_by_tlb():
-            return kinds
-        at = np.flatnonzero(stream["kind"] == PASS)
-        position = stream["position"][at]
-        kinds[at] = np.where(flushed[at], FREEING_PASS, QUIET_PASS)
-        lost = stream["position"][stream["kind"] == LOSS]
+            return np.full(passes.size, PASS, np.uint8)
+        kinds = np.where(flushed, FREEING_PASS, QUIET_PASS).astype(np.uint8)
+        position = events.position[passes]
+        lost = events.position[events.kind == LOSS]
         behind = np.searchsorted(lost, position, side="right")
-        before = np.append(position[1:], np.uint64(NEVER))
+        before = np.append(position[1:], NEVER)
         missed = behind < np.searchsorted(lost, before, side="right")
-        kinds[at[~flushed[at] & missed]] = PASS
+        kinds[~flushed & missed] = PASS
         return kinds
 
-    def forget(self, events: int, used: NDArray[np.bool_]) -> tuple[NDArray[np.void], Any]:
+    def forget(self, events: int, used: NDArray[np.bool_]) -> tuple[CallTable, NDArray[np.int64]]:
         """Drop the first `events` events, and the calls that nothing needs any more.
 
         Parameters
@@ -273,191 +274,102 @@ class PoolStream:
         events
             Settled events that nobody will look at again.
         used : ndarray of bool
-            Calls that somebody else needs.
+            Calls that somebody else needs; changed.
 
         Returns
         -------
-        calls : ndarray of CALL
+        calls
             The calls that are dropped.
         renamed : ndarray of int64
             New index of every call, -1 dropped; one element more, so that -1 stays -1.
         """
-        from replay.pool.loops.placing import PASS
+        from replay.pool.loops import stream as kernel
 
-        gone = self._events[:events]
+        known = self._known_events()
+        gone = _between(known, 0, events)
         if events:
-            self._floor = int(self._times(gone)[-1])
-            oldest = gone["position"][-1]
-            self._flushes = self._flushes[self._flushes >= oldest]
-            self._sleeps = self._sleeps.filter(pl.col("slept") >= oldest)
-        self.passes += int((gone["kind"] == PASS).sum())
+            self._flushes = self._flushes[self._flushes >= gone.position[-1]]
+        self.passes += int(is_pass(gone.kind).sum())
         self.start += events
-        self._known -= events
-        self._events = self._events[events:]
-        keep = used | self.calls["is_open"]
-        who = self._events["who"]
+        self._events = _between(known, events, known.kind.size)
+        keep = used | ~self.calls["ended"]
+        who = self._events.who
         keep[who[who >= 0]] = True
         renamed = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
-        self._events["who"] = renamed[who]
+        self._rename(renamed)
         dropped = self.calls[~keep]
-        self.calls = self.calls[keep]
+        self.calls = self.calls[np.flatnonzero(keep)]
+        reg = self._reg
+        reg[kernel.N_EVENTS] -= events
+        reg[kernel.START] = self.start
+        reg[kernel.N_CALLS] = self.calls.size
+        reg[kernel.OLDEST] = 0
         return dropped, renamed
 
-    def _times(self, stream: NDArray[np.void]) -> NDArray[np.int64]:
-        # Snapshots and losses have no time of their own: that of what lies before them.
-        return np.maximum(np.maximum.accumulate(stream["time"]), self._floor)
+    def _rename(self, renamed: NDArray[np.int64]) -> None:
+        """Calls have other numbers, in the same order."""
+        from replay.pool.loops.stream import SHIFT
 
-    def _calls_of(self, table: pl.DataFrame) -> NDArray[np.void]:
-        """The calls of a piece; a page that is not known gets a number of its own."""
-        wanted = pl.col("op").is_in(POOL_CALLS)
-        if not self._facts.gets_traced:
-            wanted |= is_reuse(self._window)
-        rows = table.filter(wanted & ~is_anonymous())
-        calls = np.zeros(rows.height, CALL)
-        calls["row"] = rows.get_column("row").to_numpy()
-        for name in ("seq", "ts"):
-            calls[name] = rows.get_column(name).to_numpy()
-        calls["pid"] = _pids(rows)
-        calls["end_ts"] = rows.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()
-        calls["returned"] = rows.get_column("end_seq").is_not_null().to_numpy()
-        calls["is_open"] = ~calls["returned"]
-        # A return is behind its entry, whatever the table says.
-        end = np.maximum(rows.get_column("end_seq").fill_null(0).to_numpy(), calls["seq"])
-        calls["end"] = np.minimum(end, NEVER)
-        op = rows.get_column("op").cast(pl.String)
-        calls["code"] = GET_CODE  # of kmap_local() too, which shows what kmap_high_get() found
-        for code, name in enumerate(POOL_CALLS):
-            calls["code"][(op == name).to_numpy()] = code
-        page = rows.get_column("page").fill_null(0).to_numpy().copy()
-        # A return whose entry was lost: its slot is known, its page is one of its own.
-        unknown = np.flatnonzero(page == 0)
-        page[unknown] = np.arange(unknown.size, dtype=np.uint64) + np.uint64(
-            UNKNOWN_PAGE + self._unknown_pages
-        )
-        self._unknown_pages += unknown.size
-        calls["page"] = page
-        calls["pfn"] = rows.get_column("pfn").cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
-        vaddr = rows.get_column("vaddr").cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
-        slot = (vaddr - self._window.base) // self._window.page_size
-        inside = (vaddr >= self._window.base) & (slot < self._window.slots)
-        calls["vaddr"] = vaddr
-        calls["seen"] = self._window.inside(np.where(inside, slot, -1))
-        calls["predicted"] = _UNPREDICTED
-        calls["first_try"] = calls["last_try"] = UNSET
-        return calls
-
-    def _end_calls(self, table: pl.DataFrame, *, last: bool) -> NDArray[np.bool_]:
-        """Find where calls without a return are over at the latest.
-
-        Returns
-        -------
-        ndarray of bool
-            Calls whose end became known with this piece.
-        """
-        calls = self.calls
-        was_open = calls["is_open"].copy()
-        was_open[calls["row"] >= _first(table)] = True
-        waiting = np.flatnonzero(calls["is_open"] & (calls["row"] < _first(table)))
-        own = finished_by(table.lazy()).select("row", "seq", "pid").collect()
-        row, seq = (
-            np.concatenate([calls[name][waiting], own.get_column(name).to_numpy()])
-            for name in ("row", "seq")
-        )
-        pid = np.concatenate([calls["pid"][waiting], _pids(own)])
-        follows = _next_of_task(pid, seq)
-        at = np.searchsorted(row, calls["row"])
-        is_own = at < row.size
-        is_own[is_own] = row[at[is_own]] == calls["row"][is_own]
-        end = np.full(calls.size, NEVER, np.uint64)
-        end[is_own] = np.minimum(follows[at[is_own]], np.uint64(NEVER))
-        is_unmap = calls["code"] == 1
-        end[is_unmap] = np.minimum(end, calls["seq"] + np.uint64(UNMAP_EVENTS))[is_unmap]
-        settled = ~is_own | (end < NEVER) | last
-        if table.height and not last:
-            # The task's next event may still come before that.
-            settled &= ~is_unmap | ~is_own | (end <= table["seq"][-1])
-        now = calls["is_open"] & settled
-        calls["end"][now] = end[now]
-        calls["is_open"] &= ~settled
-        ended: NDArray[np.bool_] = was_open & ~calls["is_open"]
-        return ended
-
-    def _never_returned(self) -> NDArray[np.bool_]:
-        """Calls of kmap() that had not returned when their task's events ended."""
-        calls = self.calls
-        over = calls["end"] == NEVER
-        return np.asarray((calls["code"] == 0) & ~calls["returned"] & over, bool)
-
-    def _passes_of(self, table: pl.DataFrame) -> NDArray[np.void]:
-        """Flushes of a piece; the call of each is the kmap() that it was made by."""
-        from replay.pool.loops.placing import PASS
-
-        passes = passes_of(table, self._window, self._facts)
-        parent = passes.get_column("parent").fill_null(NEVER).to_numpy()
-        seq = self.calls["seq"]
-        at = np.minimum(np.searchsorted(seq, parent), max(seq.size - 1, 0))
-        made = np.full(parent.size, -1, np.int64)
-        if seq.size:
-            entered = seq[at] < passes.get_column("seq").to_numpy()
-            mine = (seq[at] == parent) & entered & (self.calls["code"][at] == 0)
-            made[mine] = at[mine]
-        ts = passes.get_column("ts").to_numpy()
-        return _events(PASS, 3, passes.get_column("seq").to_numpy(), ts, made)
-
-    def _take_switches(self, table: pl.DataFrame) -> None:
-        asleep = table.filter((pl.col("op") == "switch") & pl.col("blocked"))
-        self._sleeps = pl.concat([self._sleeps, asleep.select("pid", slept="seq")])
-
-    def _slept_afterwards(
-        self, made: NDArray[np.int64], passes: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Calls that went to sleep after the last flush that they made: that attempt failed too.
-
-        They got their slot in an attempt that did not wrap, because a flush of somebody else's
-        had freed one behind the cursor.
-        """
-        made = made[self.calls["returned"][made]]
-        if not made.size or not self._sleeps.height:
-            return made[:0]
-        positions = self._events["position"]
-        frame = pl.DataFrame(
-            {
-                "call": made,
-                "pid": self.calls["pid"][made],
-                "at": self.calls["end"][made],
-                "pass_seq": positions[passes[made]],
-            }
-        ).sort("at")
-        sleeps = self._sleeps.with_columns(at="slept").sort("at")
-        last = frame.join_asof(
-            sleeps, on="at", by="pid", strategy="backward", check_sortedness=False
-        )
-        return last.filter(pl.col("slept") > pl.col("pass_seq")).get_column("call").to_numpy()
+        self._events.who[:] = renamed[self._events.who]
+        self._tasks.waiting[:] = renamed[self._tasks.waiting]
+        tie = self._ends.tie
+        call = tie & ((1 << SHIFT) - 1)
+        tie += renamed[np.minimum(call, renamed.size - 1)] - call
 
 
-def _events(
-    kind: int, rank: int, position: NDArray[np.uint64], time: Any, who: Any
-) -> NDArray[np.void]:
-    """Events of one kind; of those at one position the lowest rank comes first."""
-    events = np.zeros(position.size, _EVENT)
-    events["position"], events["rank"], events["kind"] = position, rank, kind
-    events["time"], events["who"] = time, who
-    return events
+def _marks(losses: Sequence[int], snapshot_seq: int | None) -> Marks:
+    """Losses of events and the snapshot, in order; of those at one position the snapshot first."""
+    from replay.pool.loops.placing import LOSS, SNAP
+    from replay.pool.loops.stream import Marks
+
+    at = [(position, 1, LOSS) for position in losses]
+    if snapshot_seq is not None:
+        at.append((snapshot_seq, 0, SNAP))
+    at.sort()
+    return Marks(
+        np.array([min(position, NEVER) for position, _, _ in at], np.int64),
+        np.array([kind for _, _, kind in at], np.uint8),
+    )
 
 
-def _first(table: pl.DataFrame) -> int:
-    return int(table["row"][0]) if table.height else _FAR
+def _room(events: int) -> Events:
+    """Room for so many events."""
+    from replay.pool.loops.stream import Events
+
+    return Events(
+        np.empty(events, np.int64),
+        np.empty(events, np.uint8),
+        np.empty(events, np.int64),
+        np.empty(events, np.int64),
+    )
 
 
-def _pids(rows: pl.DataFrame) -> NDArray[np.int32]:
-    """Tasks of rows; -1 for all that the trace does not tell."""
-    return rows.get_column("pid").fill_null(-1).to_numpy()
+def _between(events: Events, first: int, stop: int) -> Events:
+    """Some of the events."""
+    from replay.pool.loops.stream import Events
+
+    return Events(
+        events.position[first:stop],
+        events.kind[first:stop],
+        events.who[first:stop],
+        events.time[first:stop],
+    )
 
 
-def _next_of_task(pid: NDArray[np.int32], seq: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Position of each task's next event; NEVER where there is none. `seq` rises."""
-    by = np.argsort(pid, kind="stable")
-    follows = np.full(seq.size, NEVER, np.uint64)
-    same = pid[by[1:]] == pid[by[:-1]]
-    follows[by[:-1][same]] = seq[by[1:][same]]
-    return follows
+def _no_tasks(room: int) -> Tasks:
+    """A table without tasks."""
+    from replay.pool.loops.stream import Tasks
+
+    return Tasks(
+        np.zeros(room, bool),
+        np.zeros(room, np.int32),
+        np.full(room, -1, np.int64),
+        np.full(room, -1, np.int64),
+    )
+
+
+def is_pass(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Events that are runs of flush_all_zero_pkmaps, whatever is known of them."""
+    from replay.pool.loops.placing import FREEING_PASS, PASS, QUIET_PASS
+
+    return (kinds == PASS) | (kinds == QUIET_PASS) | (kinds == FREEING_PASS)

@@ -79,24 +79,19 @@ class PoolTally:
             Per operation: its code in :mod:`replay.pool.loops.sequence`, and what the replay
             filled.
         """
-        from replay.pool.loops import sequence as kernel
+        from replay.pool.loops import tally as kernel
 
-        is_map = code == kernel.MAP
-        done = is_map & (result >= 0)
-        new = done & (scanned > 0)
-        passed = freed >= 0
-        self.maps += int(done.sum())
-        self.unmaps += int(((code == kernel.UNMAP) & (result >= 0)).sum())
-        self.new += int(new.sum())
-        self.new_scanned += int(scanned[new].sum(dtype=np.int64))
-        self.scanned += int(scanned.sum(dtype=np.int64))
-        self.scan_max = max(self.scan_max, int(scanned[is_map].max(initial=0)))
-        self.add_passes(freed[passed & is_map], freed[passed & ~is_map])
-
-    def add_passes(self, by_wraps: NDArray[np.int32], by_unused: NDArray[np.int32]) -> None:
-        """Count flush passes by the slots that each freed."""
-        self.freed_by_wraps += np.bincount(by_wraps, minlength=self.slots + 1)
-        self.freed_by_unused += np.bincount(by_unused, minlength=self.slots + 1)
+        figures = np.zeros(kernel.FIGURES, np.int64)
+        figures[kernel.SCAN_MAX] = self.scan_max
+        kernel.count(
+            figures, self.freed_by_wraps, self.freed_by_unused, code, result, scanned, freed
+        )
+        self.maps += int(figures[kernel.MAPS])
+        self.unmaps += int(figures[kernel.UNMAPS])
+        self.new += int(figures[kernel.NEW])
+        self.new_scanned += int(figures[kernel.NEW_SCANNED])
+        self.scanned += int(figures[kernel.SCANNED])
+        self.scan_max = int(figures[kernel.SCAN_MAX])
 
     def add_waits(
         self, pid: NDArray[np.int32], sleeps: NDArray[np.int32], wait_ns: NDArray[np.int64]

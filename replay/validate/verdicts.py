@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from replay.arena.result import ArenaReplay
     from replay.machine.layout import Check, Layout
+    from replay.pool.calls import CallTable
     from replay.pool.replay import FinalPool
 
 
@@ -145,8 +146,8 @@ class Result:
         return np.flatnonzero(self.counted & ~self.exact & ~self.excused)
 
 
-def pool_result(calls: NDArray[np.void], layout: Layout) -> Result:
-    """Verdicts on calls of the pool (:data:`replay.pool.calls.CALL`) that are over."""
+def pool_result(calls: CallTable, layout: Layout) -> Result:
+    """Verdicts on calls of the pool that are over."""
     from replay.pool.loops.placing import INITIAL, ORDERED
 
     # an address outside the pool counts as wrong

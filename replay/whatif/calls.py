@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
+    from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
     from replay.survey import PoolState, Survey
     from replay.trace.windows import Window
@@ -106,7 +107,7 @@ class PoolCalls(PoolPart):
         self._open = np.concatenate([self._open, opened])
         self._written += index.size
 
-    def _note_waits(self, over: NDArray[np.void]) -> None:
+    def _note_waits(self, over: CallTable) -> None:
         """How long the calls that are over slept in the capture."""
         by = np.argsort(over["row"], kind="stable")
         at = np.searchsorted(over["row"][by], self._open["row"])
@@ -121,7 +122,7 @@ class PoolCalls(PoolPart):
         self._open = self._open[~done]
 
 
-def page_keys(calls: NDArray[np.void]) -> NDArray[np.int64]:
+def page_keys(calls: CallTable) -> NDArray[np.int64]:
     """A key for each call's page: its frame, else what the trace knows it by."""
     page = calls["page"]
     named = -2 - (page & np.uint64(UNKNOWN_PAGE - 1)).astype(np.int64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from replay.pool.calls import GET_CODE, is_window_flush, pass_flushed, passes_of
+from replay.pool.calls import GET_CODE, is_window_flush, pass_flushed
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, window_of
 from replay.survey import survey
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replay.outcome import PoolOutcome
     from replay.pool.lock_order import Piece
     from replay.pool.tally import PoolTally
-    from replay.survey import PoolState, PoolWindow
+    from replay.survey import PoolFacts, PoolState, PoolWindow
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def linearise(
     piece = order.feed(events, 0, last=True)
     calls = piece.calls
     _, first = np.unique(calls["page"], return_index=True)
-    passes = passes_of(events.with_row_index("row"), window, facts)
+    passes = _passes_of(events.with_row_index("row"), window, facts)
     return PoolSequence(
         piece=piece,
         calls=PoolCalls(
@@ -176,8 +176,20 @@ def _pass_flushed(
     ranges = events.filter(pl.col("op") == "flush_range")
     if not ranges.height:
         return np.full(passes.height, -1, np.int8)
-    flushes = ranges.filter(is_window_flush(window)).get_column("seq").to_numpy()
-    return pass_flushed(passes.get_column("seq").to_numpy(), flushes).astype(np.int8)
+    flushes = ranges.filter(is_window_flush(window))
+    seq = (table.get_column("seq").cast(pl.Int64).to_numpy() for table in (passes, flushes))
+    return pass_flushed(*seq).astype(np.int8)
+
+
+def _passes_of(table: pl.DataFrame, window: PoolWindow, facts: PoolFacts) -> pl.DataFrame:
+    """Rows that show a run of flush_all_zero_pkmaps.
+
+    Where the function itself is not probed, the TLB flush of the whole window shows the runs
+    that freed something, and __kmap_flush_unused() those that it made.
+    """
+    if facts.passes_traced:
+        return table.filter(pl.col("op") == "pool_flush")
+    return table.filter((pl.col("op") == "flush_unused") | is_window_flush(window))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replay.compiled import part
+from replay.compiled import part, piece
 from replay.pool.loops.highmem import (
     LAST,
     UNKNOWN,
@@ -83,7 +83,7 @@ AGAIN = 1  # something else came first and has been placed: look again
 UNEXPLAINED = 2
 
 
-@part
+@piece
 def _look(
     w: Work,
     calls: Calls,
@@ -155,7 +155,7 @@ def _settle(
         give_up(w, call)
 
 
-@part
+@piece
 def _return_map(
     w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int
 ) -> None:
@@ -178,7 +178,7 @@ def _return_map(
     _settle(w, calls, kinds, who, at, call)
 
 
-@part
+@piece
 def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
     """A kunmap entered: it takes effect here unless a later flush says otherwise."""
     page = calls.page[call]
@@ -192,7 +192,7 @@ def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
         w.reg[N_UNMAPS] += 1
 
 
-@part
+@piece
 def _unknown_state(w: Work) -> None:
     """Nothing is known of the pool."""
     reset(w.pool)
@@ -203,7 +203,7 @@ def _unknown_state(w: Work) -> None:
     w.reg[CURSOR_KNOWN:] = 0
 
 
-@part
+@piece
 def handle(
     w: Work,
     snapshot: Pool,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.compiled import loop, part
+from replay.compiled import loop, part, piece
 from replay.pool.loops.order import handle
 from replay.pool.loops.placing import (
     DIVERGED_CALLS,
@@ -86,7 +86,7 @@ def _troubles(reg: NDArray[np.int64]) -> int:
     return reg[DIVERGED_CALLS] + reg[DIVERGED_PASSES]
 
 
-@part
+@piece
 def _is_quiet(w: Work) -> bool:
     """Whether nothing is pending, so that no later event can tell of an earlier order."""
     if w.reg[N_MAPS] or w.reg[N_UNMAPS]:
@@ -97,7 +97,7 @@ def _is_quiet(w: Work) -> bool:
     return not in_limbo
 
 
-@part
+@piece
 def _settle_old(w: Work, calls: Calls, at: int) -> None:
     """Answer what has been open for too long, so that what lies before it is settled."""
     if at - w.reg[PASS_KEY] // SUB > LIMBO_EVENTS:
@@ -172,7 +172,7 @@ def _restore(
         w.unmaps[i] = c.unmaps[i]
 
 
-@part
+@piece
 def _answer(choices: NDArray[np.int64], best: NDArray[np.int64], other: int) -> None:
     """Answer as in `best`, but question `other` the other way and those behind it the likely way.
 
