@@ -51,6 +51,8 @@ from replay.pool.loops.placing import (
     SUB,
     Calls,
     Work,
+    commit_here,
+    diverge,
     emit,
     explain,
     find_in_use,
@@ -60,7 +62,6 @@ from replay.pool.loops.placing import (
     give_up,
     mark,
     revive,
-    serve,
     set_cursor,
     was_there,
 )
@@ -138,7 +139,7 @@ def _look(
     return UNEXPLAINED
 
 
-@part
+@piece
 def _settle(
     w: Work, calls: Calls, kinds: NDArray[np.uint8], who: NDArray[np.int64], at: int, call: int
 ) -> None:
@@ -150,9 +151,24 @@ def _settle(
         looks += 1
         if looks > 4 * w.pool.counts.shape[0]:
             finding = UNEXPLAINED
-    serve(w, calls, call, at * SUB + min(looks, SUB - 4), finding == SERVED)
+    key = at * SUB + min(looks, SUB - 4)
+    slot = commit_here(w, calls, call, key)
+    if finding != SERVED:
+        diverge(w, calls, call, slot, key)
     if not w.placed[call]:
         give_up(w, call)
+
+
+@part
+def _mapper(w: Work, calls: Calls, call: int) -> int:
+    """Whose mapping a kmap_high_get() found: a call that has not returned yet; -1 none pending."""
+    if calls.pin[call] and w.pool.slot[calls.page[call]] < 0:
+        for i in range(w.reg[N_MAPS]):
+            other = w.maps[i]
+            same = calls.page[other] == calls.page[call] and not calls.pin[other]
+            if same and calls.seen[other] == calls.seen[call]:
+                return other
+    return -1
 
 
 @piece
@@ -166,16 +182,12 @@ def _return_map(
     if calls.seen[call] == NEVER_RETURNED and w.row_of[call] >= 0:
         give_up(w, call)  # it has tried, and sleeps for ever
         return
-    if calls.pin[call] and w.pool.slot[calls.page[call]] < 0:
-        # Somebody mapped the page before: a call that has not returned yet, if it is pending.
-        for i in range(w.reg[N_MAPS]):
-            other = w.maps[i]
-            same = calls.page[other] == calls.page[call] and not calls.pin[other]
-            if same and calls.seen[other] == calls.seen[call]:
-                _settle(w, calls, kinds, who, at, other)
-                mark(w, other, ORDERED)
-                break
-    _settle(w, calls, kinds, who, at, call)
+    before = _mapper(w, calls, call)
+    if before >= 0:
+        mark(w, before, ORDERED)
+    for settled in (before, call):
+        if settled >= 0:
+            _settle(w, calls, kinds, who, at, settled)
 
 
 @piece

@@ -43,6 +43,7 @@ from replay.pool.loops.placing import (
     Calls,
     Work,
     commit,
+    diverge,
     emit,
     explain,
     find_in_use,
@@ -53,7 +54,6 @@ from replay.pool.loops.placing import (
     other_way,
     pending_map,
     revive,
-    serve,
     set_cursor,
     settle_limbo,
 )
@@ -328,7 +328,9 @@ def wrap(w: Work, calls: Calls, kind: int, call: int, at: int) -> None:
     _enter_limbo(w, calls, kind)
     w.reg[PASS_KEY] = key + AT_PASS
     explained = not final or target < 0 or free in (target, end)
-    serve(w, calls, call, key + AT_PASS, explained)
+    slot = commit(w, calls, call, key + AT_PASS)
+    if not explained:
+        diverge(w, calls, call, slot, key + AT_PASS)
     if n_deferred:
         mark(w, call, ORDERED)
     _end_deferred(w, calls, n_deferred, key + AT_PASS)

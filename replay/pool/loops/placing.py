@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.compiled import part
+from replay.compiled import part, piece
 from replay.pool.loops.highmem import (
     ASLEEP,
     LAST,
@@ -125,7 +125,7 @@ class Work(NamedTuple):
     reg: NDArray[np.int64]
 
 
-@part
+@piece
 def emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: int) -> None:
     """Append an operation to the output."""
     row = w.reg[N_OUT]
@@ -140,13 +140,13 @@ def emit(w: Work, code: int, page: int, slot: int, count: int, key: int, call: i
     w.reg[N_OUT] = row + 1
 
 
-@part
+@piece
 def mark(w: Work, call: int, status: int) -> None:
     """Note how a call's place was found, the most doubtful way counting."""
     w.status[call] = max(w.status[call], status)
 
 
-@part
+@piece
 def other_way(w: Work) -> bool:
     """Answer of the search to the next open question: False is the likely way."""
     question = w.reg[N_CHOICES]
@@ -154,7 +154,7 @@ def other_way(w: Work) -> bool:
     return question < w.choices.shape[0] and w.choices[question] == 1
 
 
-@part
+@piece
 def move(w: Work, row: int, key: int) -> None:
     """Put an operation of the output elsewhere, in a way that can be taken back."""
     if w.reg[N_MOVES] < w.moves.shape[0]:
@@ -164,13 +164,13 @@ def move(w: Work, row: int, key: int) -> None:
     w.out[row, KEY] = key
 
 
-@part
+@piece
 def free_ahead(pool: Pool, colour: int) -> int:
     """Slot that the next new mapping of a colour takes; the lane's end if it will wrap."""
     return next_free(pool, pool.reg[LAST + colour] + 1, lane(pool, colour)[1])
 
 
-@part
+@piece
 def set_cursor(w: Work, colour: int, slot: int, key: int) -> None:
     """Put a cursor where an observed address shows it to be."""
     w.pool.reg[LAST + colour] = slot
@@ -199,7 +199,7 @@ def end_unmaps(w: Work, calls: Calls, page: int) -> None:
     w.reg[N_UNMAPS] = kept
 
 
-@part
+@piece
 def _leave_limbo(w: Work, slot: int) -> None:
     """It is certain whether the slot's page is mapped."""
     w.limbo_slot[w.limbo_page[slot]] = -1
@@ -216,15 +216,16 @@ def settle_limbo(w: Work, calls: Calls, slot: int) -> None:
         w.reg[ONE_FREED] = 0
 
 
-@part
-def commit(w: Work, calls: Calls, call: int, key: int) -> int:
+@piece
+def commit_here(w: Work, calls: Calls, call: int, key: int) -> int:
     """Serve a kmap here; return its slot or ASLEEP."""
     page = calls.page[call]
     is_new = w.pool.slot[page] < 0
     slot = kmap_high(w.pool, page)
     emit(w, MAP, page, -1, 0, key, call)
     if slot != ASLEEP:
-        settle_limbo(w, calls, slot)
+        if w.limbo_page[slot] >= 0:
+            settle_limbo(w, calls, slot)
         if w.limbo_slot[page] >= 0:
             settle_limbo(w, calls, w.limbo_slot[page])
         if is_new:
@@ -234,6 +235,12 @@ def commit(w: Work, calls: Calls, call: int, key: int) -> int:
         w.placed[call] = True
         w.reg[N_MAPS] = forget(w.maps, w.reg[N_MAPS], call)
     return slot
+
+
+@part
+def commit(w: Work, calls: Calls, call: int, key: int) -> int:
+    """As :func:`commit_here`, for what does not happen at every call."""
+    return commit_here(w, calls, call, key)
 
 
 @part
@@ -343,15 +350,11 @@ def was_there(
 
 
 @part
-def serve(w: Work, calls: Calls, call: int, key: int, explained: bool) -> None:  # noqa: FBT001
-    """Serve a kmap here for good.
+def diverge(w: Work, calls: Calls, call: int, slot: int, key: int) -> None:
+    """No order explains the slot that a call returned.
 
-    If no order explains the slot that it returned, the model's prediction stands, and what was
-    observed is taken over for what follows.
+    The model's prediction, `slot`, stands, and what was observed is taken over for what follows.
     """
-    slot = commit(w, calls, call, key)
-    if explained:
-        return
     page, seen = calls.page[call], calls.seen[call]
     w.reg[DIVERGED_CALLS] += 1
     mark(w, call, DIVERGED)

@@ -91,10 +91,12 @@ def _is_quiet(w: Work) -> bool:
     """Whether nothing is pending, so that no later event can tell of an earlier order."""
     if w.reg[N_MAPS] or w.reg[N_UNMAPS]:
         return False
-    in_limbo = False
+    quiet = True
     for slot in range(w.limbo_page.shape[0]):
-        in_limbo = in_limbo or w.limbo_page[slot] >= 0
-    return not in_limbo
+        if w.limbo_page[slot] >= 0:
+            quiet = False
+            break
+    return quiet
 
 
 @piece
@@ -105,29 +107,33 @@ def _settle_old(w: Work, calls: Calls, at: int) -> None:
             settle_limbo(w, calls, slot)
 
 
+@piece
+def _copy(to: NDArray[np.int64], of: NDArray[np.int64]) -> None:
+    """Copy an array; one loop for each, which becomes a copy of memory."""
+    for i in range(to.shape[0]):
+        to[i] = of[i]
+
+
 @part
 def _save(w: Work, c: Checkpoint) -> None:
+    for question in range(w.choices.shape[0]):
+        w.choices[question] = 0
     w.reg[N_CHOICES] = 0
     w.reg[N_MOVES] = 0
-    for slot in range(c.counts.shape[0]):
-        c.counts[slot] = w.pool.counts[slot]
-        c.page[slot] = w.pool.page[slot]
-        c.doubt[slot] = w.doubt[slot]
-        c.limbo_page[slot] = w.limbo_page[slot]
-        c.limbo_unmap[slot] = w.limbo_unmap[slot]
-    for word in range(c.free.shape[0]):
-        c.free[word] = w.pool.free[word]
-        c.stale[word] = w.pool.stale[word]
-    for register in range(c.pool_reg.shape[0]):
-        c.pool_reg[register] = w.pool.reg[register]
-    for register in range(c.reg.shape[0]):
-        c.reg[register] = w.reg[register]
+    _copy(c.counts, w.pool.counts)
+    _copy(c.page, w.pool.page)
+    _copy(c.doubt, w.doubt)
+    _copy(c.limbo_page, w.limbo_page)
+    _copy(c.limbo_unmap, w.limbo_unmap)
+    _copy(c.free, w.pool.free)
+    _copy(c.stale, w.pool.stale)
+    _copy(c.pool_reg, w.pool.reg)
+    _copy(c.reg, w.reg)
     for i in range(w.reg[N_MAPS]):
         c.maps[i] = w.maps[i]
         c.map_status[i] = w.status[w.maps[i]]
     for i in range(w.reg[N_UNMAPS]):
         c.unmaps[i] = w.unmaps[i]
-    w.choices[:] = 0
 
 
 @part
