@@ -98,13 +98,17 @@ def in_one_task(events: pl.DataFrame, every: int) -> pl.DataFrame:
     return events.with_columns(pid=pl.when(~some).then("pid"))
 
 
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_stream, "UNMAP_EVENTS", UNMAP_EVENTS)
+
+
 @pytest.mark.parametrize("rows", [1, 50, 10_000])
 @pytest.mark.parametrize(
     "change", [lambda e, _: e, without_returns, in_interrupts, in_one_task],
     ids=["as it is", "without returns", "in interrupts", "in one task"],
 )  # fmt: skip
-def test_events_come_in_order(change: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_stream, "UNMAP_EVENTS", UNMAP_EVENTS)
+def test_events_come_in_order(change: Any, rows: int) -> None:
     for seed in range(3):
         run = simulate(
             seed, slots=16, tasks=5, pages=40, rounds=25, most=1, jitter=15, unused_every=7
