@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BOOT = PoolState(last=0)
+CALL = ("row", "status", "predicted", "sleeps")
+"""What is compared of each call."""
 
 
 def in_pieces(
@@ -49,12 +51,12 @@ def in_pieces(
         most = max(most, piece.calls.size)
         over = piece.calls if last else order.forget()
         run.finish(over)
-        calls.append(over.copy())
-    told = np.concatenate(calls)
-    told = told[np.argsort(told["row"])]
+        calls.append({name: over[name] for name in CALL})
+    told = {name: np.concatenate([some[name] for some in calls]) for name in CALL}
+    by_row = np.argsort(told["row"])
     return {
         **{name: np.concatenate(columns).tolist() for name, columns in parts.items()},
-        **{name: told[name].tolist() for name in ("row", "status", "predicted", "sleeps")},
+        **{name: column[by_row].tolist() for name, column in told.items()},
         "moved": order.moved_unmaps,
         "assumed": order.assumed_free,
         "outcome": run.outcome(),
