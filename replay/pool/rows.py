@@ -13,7 +13,7 @@ from replay.pool.calls import NEVER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.pool.loops.calls import Rows
+    from replay.pool.loops.calls import PoolRows
     from replay.survey import PoolFacts, PoolWindow
 
 _NONE: Final = (1 << 64) - 1  # -1 as an unsigned number
@@ -21,7 +21,7 @@ _POSITIONS: Final = ("end_seq", "parent")
 _NUMBERS: Final = ("page", "pfn", "vaddr", "start", "end")
 
 
-def rows_of(events: pl.DataFrame) -> Rows:
+def rows_of(events: pl.DataFrame) -> PoolRows:
     """Columns of a piece of the event table that the loops read.
 
     Parameters
@@ -29,7 +29,7 @@ def rows_of(events: pl.DataFrame) -> Rows:
     events
         Sorted by `seq`, its numbers within bounds.
     """
-    from replay.pool.loops.calls import NONE, Rows
+    from replay.pool.loops.calls import NONE, PoolRows
 
     columns = events.select(
         pl.col("op").to_physical().fill_null(len(OP_CODE)),
@@ -42,7 +42,7 @@ def rows_of(events: pl.DataFrame) -> Rows:
         pl.col(_POSITIONS).clip(upper_bound=NEVER).fill_null(_NONE),
         pl.col(_NUMBERS).fill_null(_NONE),
     )
-    return Rows(*(_column(columns.get_column(name)) for name in Rows._fields))
+    return PoolRows(*(_column(columns.get_column(name)) for name in PoolRows._fields))
 
 
 def _column(values: pl.Series) -> NDArray[Any]:

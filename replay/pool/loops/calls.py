@@ -57,7 +57,7 @@ _POOL_FLUSH, _FLUSH_RANGE, _FLUSH_UNUSED = (
 _SWITCH, _USER_FLUSH = OP_CODE["switch"], OP_CODE["tlb_flush"]
 
 
-class Rows(NamedTuple):
+class PoolRows(NamedTuple):
     """Columns of a piece of the event table, NONE where null.
 
     Attributes
@@ -88,7 +88,7 @@ class Rows(NamedTuple):
 
 
 @piece
-def _is_call(rows: Rows, i: int, place: NDArray[np.int64]) -> bool:
+def _is_call(rows: PoolRows, i: int, place: NDArray[np.int64]) -> bool:
     """Whether a row is a call on the pool of which anything is known.
 
     kmap_local() that got a mapping of the pool shows what kmap_high_get() found.
@@ -102,7 +102,7 @@ def _is_call(rows: Rows, i: int, place: NDArray[np.int64]) -> bool:
 
 
 @piece
-def _is_own(rows: Rows, i: int) -> bool:
+def _is_own(rows: PoolRows, i: int) -> bool:
     """Whether a row shows that its task's call before is over, whatever call that was.
 
     Not switches and the TLB flushes that come with them, for a task can be switched out in the
@@ -116,7 +116,7 @@ def _is_own(rows: Rows, i: int) -> bool:
 
 
 @loop
-def classify(rows: Rows, place: NDArray[np.int64], what: NDArray[np.uint8]) -> int:
+def classify(rows: PoolRows, place: NDArray[np.int64], what: NDArray[np.uint8]) -> int:
     """Tell what rows are to the pool.
 
     Parameters
@@ -169,7 +169,7 @@ def _slot(vaddr: int, place: NDArray[np.int64]) -> int:
 
 @loop
 def enter(
-    rows: Rows,
+    rows: PoolRows,
     what: NDArray[np.uint8],
     place: NDArray[np.int64],
     calls: CallColumns,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.compiled import loop, part, piece
-from replay.pool.loops.calls import CALL, FAR, FLUSHES, MAPS, NOTHING, OWN, SLEEPS, UNMAPS, Rows
+from replay.pool.loops.calls import CALL, FAR, FLUSHES, MAPS, NOTHING, OWN, SLEEPS, UNMAPS, PoolRows
 from replay.pool.loops.placing import (
     END_UNMAP,
     ENTER_MAP,
@@ -337,7 +337,7 @@ def _enter(f: Flow, task: int, position: int, time: int) -> None:
 
 
 @loop
-def flow(f: Flow, rows: Rows, what: NDArray[np.uint8], last: bool) -> None:  # noqa: FBT001
+def flow(f: Flow, rows: PoolRows, what: NDArray[np.uint8], last: bool) -> None:  # noqa: FBT001
     """Take in a piece of the event table.
 
     Parameters
