@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from replay.pool.calls import is_window_flush
+from replay.trace.columns import of_ops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class ArenaTally:
             Bytes.
         """
         of_pool = is_window_flush(window).fill_null(value=False)
-        arena = events.filter(pl.col("op").is_in(ARENA_OPS) & ~of_pool)
+        arena = of_ops(events, ARENA_OPS).filter(~of_pool)
         if not arena.height:
             return
         allocs = arena.filter(pl.col("op").is_in(ALLOC_OPS))

@@ -15,6 +15,7 @@ import polars as pl
 from replay.arena.holders import holders
 from replay.arena.tally import ALLOC_OPS
 from replay.outcome import ArenaOutcome
+from replay.trace.columns import of_ops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,9 +66,10 @@ class ArenaUse:
         last
             Nothing comes behind it.
         """
-        allocs = events.filter(pl.col("op").is_in(ALLOC_OPS))
+        here = of_ops(events, (*ALLOC_OPS, "area_free", "area_purge"))
+        allocs = here.filter(pl.col("op").is_in(ALLOC_OPS))
         failed = allocs.filter(pl.col("vaddr") == 0).height
-        purges = events.filter((pl.col("op") == "area_purge") & (pl.col("pages").fill_null(1) > 0))
+        purges = here.filter((pl.col("op") == "area_purge") & (pl.col("pages").fill_null(1) > 0))
         self._failures += failed
         self._allocs += allocs.height - failed
         self._purges += purges.height
@@ -75,11 +77,11 @@ class ArenaUse:
             return
         from replay.arena.loops.use import run
 
-        steps = np.concatenate([self._coming, self._steps(events)])
+        steps = np.concatenate([self._coming, self._steps(here)])
         steps = steps[np.lexsort((steps["code"], steps["at"]))]
         end = int(events["seq"][-1]) if events.height else 0
-        here = steps.size if last else np.searchsorted(steps["at"], end, side="right")
-        now, self._coming = steps[:here], steps[here:]
+        settled = steps.size if last else np.searchsorted(steps["at"], end, side="right")
+        now, self._coming = steps[:settled], steps[settled:]
         run(self._arena, *(now[name].copy() for name in ("code", "start", "end")))
 
     def outcome(self) -> ArenaOutcome:

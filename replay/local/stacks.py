@@ -15,6 +15,7 @@ import polars as pl
 from collectors.events import IN_INTERRUPT
 from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
+from replay.trace.columns import of_ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -179,7 +180,8 @@ class LocalStacks:
         """
         from replay.local import loops as kernel
 
-        table = events.with_row_index("row", first_row)
+        here = ("kmap_local", "kunmap_local", self._hook)
+        table = of_ops(events.with_row_index("row", first_row), here)
         maps = table.filter(pl.col("op") == "kmap_local")
         high = maps.filter(takes_slot(maps, self._layout))
         new = self._events_of(table, high)

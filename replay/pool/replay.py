@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 
-from replay.pool.calls import POOL_CALLS, is_anonymous
+from collectors.events import OP_CODE
+from replay.pool.calls import is_anonymous
 from replay.pool.lock_order import over_pages
 from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolState, PoolWindow
+from replay.trace.columns import op_codes
 
 if TYPE_CHECKING:
+    import polars as pl
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
@@ -136,9 +138,10 @@ class PoolRun:
 
     def count_nameless(self, events: pl.DataFrame) -> None:
         """Count the calls of which the trace has no argument (function tracer), no more."""
-        ops = events.filter(pl.col("op").is_in(POOL_CALLS) & is_anonymous()).get_column("op")
+        nothing = events.select(is_anonymous().alias("nothing")).to_series().to_numpy()
+        code = op_codes(events)
         for op in self._nameless:
-            self._nameless[op] += int((ops == op).sum())
+            self._nameless[op] += int((nothing & (code == OP_CODE[op])).sum())
 
     @property
     def nameless(self) -> tuple[int, int]:

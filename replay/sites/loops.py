@@ -21,8 +21,6 @@ APIS: Final = ("kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc")
 """Operations that somebody asks for; the others happen inside them. A key is the number of a site
 times their number, and the position in here."""
 _NO_API, _KUNMAP = -1, -2
-NO_OP: Final = len(OPS)
-"""In place of the code of an operation that is not needed on the machine."""
 _API = np.full(len(OPS) + 1, _NO_API, np.int8)
 _API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
 _API[OP_CODE["kunmap"]] = _KUNMAP

@@ -9,7 +9,7 @@ import polars as pl
 
 from collectors.events import OP_CODE
 from replay.outcome import Site
-from replay.trace.columns import whole
+from replay.trace.columns import op_codes, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,11 +85,11 @@ class SiteTally:
 
     def _rows(self, events: pl.DataFrame) -> Rows:
         """The columns that are counted."""
-        from replay.sites.loops import NEVER, NO_OP, NO_TASK, Rows
+        from replay.sites.loops import NEVER, NO_TASK, Rows
 
         asked, told = self._asked(events)
         return Rows(
-            op=events.get_column("op").to_physical().fill_null(NO_OP).to_numpy(),
+            op=op_codes(events),
             site=self._names.numbers(events),
             pid=whole(events, "pid", NO_TASK),
             page=whole(events, "page", 0),
