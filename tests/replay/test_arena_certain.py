@@ -20,13 +20,13 @@ from replay.machine.layout import layout_of
 from tests.replay import arena_simulator as sim
 from tests.replay.test_arena_replay import P, _alloc, replayed, small
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+CASES = Path(__file__).parents[2] / "fixtures" / "cases"
 A = 0xF7800000
 BELOW = sim.Area(0xF77FE000, A, "vmalloc", "")
 
 
 def of_fixture(name: str, **values: Any) -> ArenaReplay:
-    capture = open_capture(str(FIXTURES / name))
+    capture = open_capture(str(CASES / name))
     facts = replace(capture.facts.snapshot(), **values)
     machine, _ = machine_from(facts)
     return replay_arena(capture.events.collect(), machine, layout_of(machine), facts)
@@ -54,7 +54,7 @@ def test_a_snapshot_without_its_end_makes_nothing_certain_before_a_purge() -> No
 
 
 def test_with_its_end_all_is_certain() -> None:
-    text = (FIXTURES / "arm-vmallocinfo-end-lost" / "vmallocinfo.whole").read_text()
+    text = (CASES / "arm-vmallocinfo-end-lost" / "vmallocinfo.whole").read_text()
     areas = read_facts({"vmallocinfo": text.encode()}).snapshot().areas
     r = of_fixture("arm-vmallocinfo-end-lost", areas=areas)
     assert (r.certain, r.ambiguous, r.wrong) == (15, 0, 0)
@@ -63,7 +63,7 @@ def test_with_its_end_all_is_certain() -> None:
 
 def test_which_snapshots_lack_their_end() -> None:
     """On SMP one whose last area in use is no percpu chunk; a UP kernel has none."""
-    facts = open_capture(str(FIXTURES / "arm-vmallocinfo-end-lost")).facts.snapshot()
+    facts = open_capture(str(CASES / "arm-vmallocinfo-end-lost")).facts.snapshot()
     machine, _ = machine_from(facts)
     layout = layout_of(machine)
     assert lost_end(facts, machine, layout) == 0xFF000000  # ARM's PCI I/O space
