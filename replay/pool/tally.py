@@ -71,14 +71,7 @@ class PoolTally:
         scanned: NDArray[np.int32],
         freed: NDArray[np.int32],
     ) -> None:
-        """Count operations.
-
-        Parameters
-        ----------
-        code, result, scanned, freed : ndarray, shape (n,)
-            Per operation: its code in :mod:`replay.pool.loops.sequence`, and what the replay
-            filled.
-        """
+        """Count operations; parameters as of :func:`replay.pool.loops.tally.count`."""
         from replay.pool.loops import tally as kernel
 
         figures = np.zeros(kernel.FIGURES, np.int64)
