@@ -189,12 +189,12 @@ class LocalStacks:
             new["spared"] = spared[new["row"] - first_row]
         coming = np.concatenate([self._coming, new])
         # Of events at one position (a loss and what comes after it) the loss comes first.
-        coming = coming[np.lexsort((-coming["kind"].astype(np.int16), coming["at"]))]
+        coming = coming[_in_order(coming["at"].copy(), coming["kind"])]
         end = int(events["seq"][-1]) if events.height else 0
         settled = np.searchsorted(coming["at"], end, side="right") if not last else coming.size
         start = self._mapped.size
         stream = np.concatenate([self._mapped, coming])
-        keys, stack = np.unique(stream["stack"], return_inverse=True)
+        keys, stack = np.unique(stream["stack"].copy(), return_inverse=True)
         stacks = self._state(stream, keys)
         done = kernel.Locals(
             kind=stream["kind"].copy(),
@@ -332,6 +332,18 @@ class LocalStacks:
             out[name] = rows.get_column(name).to_numpy()
         out["kind"], out["slot"], out["depth"] = kind, -1, -1
         return out
+
+
+def _in_order(at: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Order of events by their positions, and of those at one position by their kinds, downwards.
+
+    What is merged is sorted already, kind by kind, which numpy's stable sort makes use of.
+    """
+    order = np.argsort(at, kind="stable")
+    placed = at[order]
+    if (placed[1:] != placed[:-1]).all():
+        return order
+    return np.lexsort((-kind.astype(np.int16), at))
 
 
 def _piece(

@@ -52,9 +52,11 @@ class LocalTally:
         self, depth: NDArray[np.int32], cpu: NDArray[np.int32], switches: NDArray[np.int32]
     ) -> None:
         """Count mappings that took a slot, and switches by the mappings that each found held."""
-        pairs, number = np.unique(np.stack([cpu, depth]), axis=1, return_counts=True)
-        for on, level, times in zip(*pairs.tolist(), number.tolist(), strict=True):
-            self.depths[on, level] += times
+        # Both in one number: numpy compares pairs byte by byte, which takes twenty times as long.
+        pairs, number = np.unique((cpu.astype(np.int64) << 32) + depth, return_counts=True)
+        for pair, times in zip(pairs.tolist(), number.tolist(), strict=True):
+            on = (pair + (1 << 31)) >> 32
+            self.depths[on, pair - (on << 32)] += times
         self.switches += switches.size
         self.saved += int(switches.sum(dtype=np.int64))
 
