@@ -7,7 +7,7 @@ known, the mappings on them, and mappings that have not returned yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -47,6 +47,11 @@ _EVENT: Final = np.dtype(
         ("below", "i4"),  # such ones below it
     ]
 )
+_COLUMNS: Final = (
+    "seq", "ts", "end_ts", "end_seq", "cpu", "end_cpu", "pid", "ctx", "op", "page", "pfn", "vaddr",
+    "parent",
+)  # fmt: skip
+"""Those of the event table that are looked at."""
 _HELD: Final = np.dtype([("stack", "i8"), ("level", "i8"), ("seq", "u8")])
 _STACK: Final = np.dtype(
     [("key", "i8"), ("depth", "i8"), ("certain", "?"), ("last", "u1"), ("above", "i4")]
@@ -181,19 +186,19 @@ class LocalStacks:
         from replay.local import loops as kernel
 
         here = ("kmap_local", "kunmap_local", self._hook)
-        table = of_ops(events.with_row_index("row", first_row), here)
+        table = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), here)
         maps = table.filter(pl.col("op") == "kmap_local")
         high = maps.filter(takes_slot(maps, self._layout))
         new = self._events_of(table, high)
         if spared is not None:
             new["spared"] = spared[new["row"] - first_row]
-        coming = np.concatenate([self._coming, new])
+        coming = _joined(self._coming, new)
         # Of events at one position (a loss and what comes after it) the loss comes first.
-        coming = coming[_in_order(coming["at"].copy(), coming["kind"])]
+        coming = _taken(coming, _in_order(coming["at"].copy(), coming["kind"]))
         end = int(events["seq"][-1]) if events.height else 0
         settled = np.searchsorted(coming["at"], end, side="right") if not last else coming.size
         start = self._mapped.size
-        stream = np.concatenate([self._mapped, coming])
+        stream = _joined(self._mapped, coming)
         keys, stack = np.unique(stream["stack"].copy(), return_inverse=True)
         stacks = self._state(stream, keys)
         done = kernel.Locals(
@@ -271,7 +276,7 @@ class LocalStacks:
         self._held["stack"], self._held["level"] = keys[stack], level
         self._held["seq"] = stream["seq"][event]
         self._mapped = stream[np.unique(event[event < stop])]
-        self._coming = stream[stop:]
+        self._coming = stream[stop:].copy()  # a view would keep all of it
         others = self._stacks[~np.isin(self._stacks["key"], keys)]
         if lost:
             others["certain"], others["above"], others["last"] = False, 0, POPPED
@@ -346,6 +351,19 @@ def _in_order(at: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.int
     return np.lexsort((-kind.astype(np.int16), at))
 
 
+def _taken(rows: NDArray[np.void], which: NDArray[Any]) -> NDArray[np.void]:
+    """Some of the rows, copied as they lie: numpy copies structures field by field."""
+    plain = np.dtype((np.void, rows.dtype.itemsize))
+    taken: NDArray[np.void] = rows.view(plain)[which].view(rows.dtype)
+    return taken
+
+
+def _joined(one: NDArray[np.void], two: NDArray[np.void]) -> NDArray[np.void]:
+    """Rows one behind the other, copied as they lie."""
+    plain = np.dtype((np.void, one.dtype.itemsize))
+    return np.concatenate([one.view(plain), two.view(plain)]).view(one.dtype)
+
+
 def _piece(
     stream: NDArray[np.void],
     partner: NDArray[np.int32],
@@ -357,13 +375,13 @@ def _piece(
     from replay.local import loops as kernel
 
     here = stream[start:stop]
-    maps = here[here["kind"] == kernel.MAP]
+    maps = _taken(here, here["kind"] == kernel.MAP)
     by = np.flatnonzero(partner >= 0)
     of = partner[by]
-    out = here[here["kind"] == kernel.SWITCH_OUT]
+    out = _taken(here, here["kind"] == kernel.SWITCH_OUT)
     held, needed = out["depth"], out["depth"] - out["below"]
     unmaps = int(((here["kind"] == kernel.UNMAP) & (here["slot"] >= 0)).sum())
-    kept = maps[~maps["spared"]]
+    kept = _taken(maps, ~maps["spared"])
     elsewhere = Elsewhere(
         depth=kept["depth"] - kept["below"],
         cpu=kept["cpu"],
