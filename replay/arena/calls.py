@@ -207,14 +207,20 @@ def _switches(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _away(purges: pl.DataFrame, switches: pl.DataFrame) -> pl.DataFrame:
-    """When the tasks of purges were on no CPU while the purges lasted."""
+    """When the tasks of purges were on no CPU while the purges lasted.
+
+    A task was on a CPU when it took the list: what began before is of no matter, and its end may
+    not be among the switches. When one that only the tracepoint shows took it is not known.
+    """
     spans = switches.with_columns(back=pl.col("at").shift(-1).over("pid")).filter("leaves")
-    long = purges.with_row_index("purge").filter(pl.col("hi") > pl.col("lo"))
+    long = purges.with_row_index("purge").filter(
+        (pl.col("hi") > pl.col("lo")) & (pl.col("lo") == pl.col("detach"))
+    )
     until = pl.col("back").fill_null(NEVER)
     return (
         long.select(pl.col("pid").cast(pl.Int32), "purge", first="lo", last="hi")
         .join(spans, on="pid")
-        .filter((pl.col("at") <= pl.col("last")) & (until >= pl.col("first")))
+        .filter(pl.col("at").is_between("first", "last"))
         .select(pl.col("purge").cast(pl.Int64), lo="at", hi=until)
         .sort("purge", "lo")
     )  # fmt: skip

@@ -43,7 +43,7 @@ def test_addresses_of_every_kind():
         "seen_flushes": ((0xFF000000, 0xFF200000),),
         "seen_pfns": (0x1000, 0x7FFFF),
     }
-    assert {fact.source for fact in facts.snapshot()} == {"trace.txt"}
+    assert {fact.source for fact in facts.values()} == {"trace.txt"}
 
 
 def test_errors_are_no_addresses():
