@@ -34,7 +34,7 @@ _PATIENCE = 120.0
 
 def load(name: str) -> bytes | None:
     """What was kept under a name; None where it is missing or damaged."""
-    for folder in folders():
+    for folder in folders(make=False):
         path = folder / f"{name}.loop"
         try:
             content = path.read_bytes()
@@ -96,19 +96,27 @@ def _lock(file: int, place: int) -> bool:
     return True
 
 
-@functools.cache
-def folders() -> tuple[Path, ...]:
-    """Folders to look into and to keep loops in, the best first; made where they are missing.
+def folders(*, make: bool = True) -> Iterator[Path]:
+    """Folders to keep loops in, or without `make` those to look into, the best first.
 
     Normally ``~/.cache/hmtrace/loops`` (XDG_CACHE_HOME), and one under the folder of temporary
-    files for a home that cannot be written to. A user who sets NUMBA_CACHE_DIR gets that one.
+    files for a home that cannot be written to: it is made when it is asked for. A user who sets
+    NUMBA_CACHE_DIR gets that one.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         folder = Path(chosen) / "hmtrace"
-        return (folder,) if _is_made(folder) else ()
-    bases = (cache_home() / "hmtrace", Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}")
-    return tuple(base / "loops" for base in bases if is_ours(base) and is_ours(base / "loops"))
+        if _is_made(folder):
+            yield folder
+        return
+    for base in (cache_home() / "hmtrace", Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}"):
+        if (make or base.is_dir()) and _is_usable(base):
+            yield base / "loops"
+
+
+@functools.cache
+def _is_usable(base: Path) -> bool:
+    return is_ours(base) and is_ours(base / "loops")
 
 
 @functools.cache

@@ -47,8 +47,9 @@ class FirstRun:
     def _begin(self) -> None:
         from collectors.compiled.store import folders
 
-        progress.line(WORDS if folders() else _UNKEPT)
-        if folders() and self._command in COMMANDS:
+        is_kept = any(folders())
+        progress.line(WORDS if is_kept else _UNKEPT)
+        if is_kept and self._command in COMMANDS:
             self.helpers += _helpers(self._command)
 
 
