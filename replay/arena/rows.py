@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MANY: Final = (
     "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "pool_flush", "flush_unused",
-    "sched_out", "sched_in", "switch",
+    "sched_out", "sched_in", "switch", "tlb_flush",
 )  # fmt: skip
 """Operations that the arena's replay does not look at."""
 _IDLE: Final = (
