@@ -148,7 +148,6 @@ from pathlib import Path
 import polars as pl
 from collectors import open_capture
 from replay.machine.from_facts import machine_from
-from replay.machine.from_facts import machine_from
 from replay.validate.run import validate
 values = open_capture(sys.argv[1]).facts.snapshot()
 machine = machine_from(values)[0]
