@@ -118,6 +118,8 @@ class Snapshot:
         CPUs online when cpuinfo was read (cpuinfo).
     cpus_booted
         CPUs brought up at boot (dmesg).
+    cpu_changes
+        (ns since boot, CPU, online) of each CPU that went offline or came online (dmesg.end).
     cpu_model
         The processor's name (cpuinfo).
     cpu_flags
@@ -254,6 +256,7 @@ class Snapshot:
     smp: bool | None = None
     cpus: int | None = None
     cpus_booted: int | None = None
+    cpu_changes: tuple[tuple[int, int, bool], ...] | None = None
     cpu_model: str | None = None
     cpu_flags: frozenset[str] | None = None
     cpu_family: str | None = None
@@ -336,6 +339,7 @@ FactName = Literal[
     "smp",
     "cpus",
     "cpus_booted",
+    "cpu_changes",
     "cpu_model",
     "cpu_flags",
     "cpu_family",

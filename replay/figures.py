@@ -43,6 +43,8 @@ class Figures:
         As in :class:`replay.walk.PoolPart`.
     beyond
         Number of values that no such machine has.
+    online
+        CPUs that were online at a flush, on average; None where no CPU is known to have gone.
     remarks
         What was left out, in words.
     """
@@ -56,6 +58,7 @@ class Figures:
     sites: tuple[Site, ...]
     initial_state: str
     beyond: int
+    online: float | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -87,9 +90,11 @@ def outcome_from(
         freed_by_unused=figures.tally.freed_by_unused,
         held_at_switches=figures.local.mappings_saved,
         arena=figures.work,
+        online=figures.online,
     )
     first, last = figures.survey.span
     cost, tlb = cost_of(work, machine, layout, last - first if clock_is_ns else None)
+    remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(
         figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
     )
@@ -105,7 +110,7 @@ def outcome_from(
         tlb=tlb,
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
-        caveats=(*figures.remarks, *([LOST_END] if ended else []), *caveats),
+        caveats=(*remarks, *([LOST_END] if ended else []), *caveats),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
 
@@ -115,6 +120,15 @@ def _arena(figures: Figures, machine: Machine) -> ArenaOutcome:
     if not GENERATIONS[machine.generation].purge_by_pointer:
         return figures.arena
     return replace(figures.arena, lazy_purges=figures.work.purges.total())
+
+
+def _gone_cpus(figures: Figures, machine: Machine) -> tuple[str, ...]:
+    if figures.online is None:
+        return ()
+    return (
+        f"CPUs went offline or came online meanwhile (dmesg.end): of {machine.cpus}, "
+        f"{figures.online:.1f} were online at a flush, on average; only those are interrupted",
+    )
 
 
 def _without_times(site: Site) -> Site:

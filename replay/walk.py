@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from collectors.events import require_events
 from collectors.snapshot import Snapshot
-from replay.arena.tally import ArenaTally
+from replay.arena.tally import IS_FLUSH, ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
 from replay.observed import ObservedTally
+from replay.pool.calls import is_window_flush
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites.tally import SiteTally
 from replay.survey import survey
 from replay.trace.beside import Beside
+from replay.trace.columns import of_ops
 from replay.trace.losses import gaps_of
+from replay.trace.online import OnlineCpus, mean_online
 from replay.trace.sanitise import narrow_events, narrowed
 from replay.trace.windows import WINDOW_ROWS, windows
 
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from replay.trace.losses import Loss
     from replay.trace.windows import Window
 
+_FLUSHES: Final = ("flush_range", "flush_all")
 _UNUSED: Final = ("comm", "align", "entry_traced", "next_pid")
 
 
@@ -92,8 +96,8 @@ def replay(
     values = values or Snapshot()
     walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
-    pool = PoolPart(layout, found, walk.state, losses)
-    rest = Rest(layout, found, values, losses)
+    pool = PoolPart(layout, found, walk.state, losses, walk.online())
+    rest = Rest(layout, found, values, losses, walk.online())
     observed = ObservedTally(clock_is_ns=clock_is_ns)
 
     def feed_others(window: Window) -> None:
@@ -104,7 +108,7 @@ def replay(
         for window in walk.windows():
             others.give(window)
             pool.feed(window)
-    pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses))
+    pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
     figures = rest.figures(found, pool)
     outcome = outcome_from(figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns)
     return _replace(outcome, observed=observed.result())
@@ -167,6 +171,12 @@ class TraceWalk:
         self.losses = gaps_of(lost)
         self.table = narrow if self.found.rows > rows else narrow.sort("seq")
         self._progress, self._rows, self._unused = progress, rows, tuple(unused)
+        self._changes, self._cpus = values.cpu_changes or (), machine.cpus
+
+    def online(self) -> OnlineCpus | None:
+        """What counts the CPUs that were online at each flush; None where none went or came."""
+        online = OnlineCpus(self._changes, self.found.span, self._cpus)
+        return online if online.changed else None
 
     def windows(self) -> Iterator[Window]:
         """Go through the trace; see :func:`replay.trace.windows.windows`."""
@@ -221,6 +231,8 @@ class PoolPart:
 
     Attributes
     ----------
+    online
+        Counts the CPUs that its flushes interrupt, if any went or came.
     misfits
         Calls so far whose address no order explains.
     initial_state
@@ -228,9 +240,15 @@ class PoolPart:
     """
 
     def __init__(
-        self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
+        self,
+        layout: Layout,
+        found: Survey,
+        state: PoolState | None,
+        losses: tuple[int, ...],
+        online: OnlineCpus | None = None,
     ) -> None:
         window = window_of(layout)
+        self.online = online
         self.order = LockOrder(window, found.pool, state=state, losses=losses)
         self._run = PoolRun(window, found.span)
         self.misfits = 0
@@ -242,6 +260,8 @@ class PoolPart:
 
         piece = self.order.feed(window.table, window.first_row, last=window.last)
         result, scanned, freed = self._run.take(piece, last=window.last)
+        if self.online is not None:
+            self.online.add(piece.time[freed > 0])
         self._run.count_nameless(window.table)
         over = piece.calls if window.last else self.order.forget()
         self._run.finish(over)
@@ -276,9 +296,16 @@ class Rest:
     """Everything but the pool."""
 
     def __init__(
-        self, layout: Layout, found: Survey, values: Snapshot, losses: tuple[int, ...]
+        self,
+        layout: Layout,
+        found: Survey,
+        values: Snapshot,
+        losses: tuple[int, ...],
+        online: OnlineCpus | None = None,
     ) -> None:
         self._layout = layout
+        self._online = online
+        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
         self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)
         self._local = LocalTally()
         self._sites = SiteTally(layout.page_size)
@@ -304,6 +331,9 @@ class Rest:
         self._sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows)
         self.work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, last=last)
+        if self._online is not None:
+            flushes = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
+            self._online.add(flushes.get_column("ts").to_numpy())
         return local
 
     def figures(self, found: Survey, pool: PoolPart) -> Figures:
@@ -318,5 +348,6 @@ class Rest:
             sites=self._sites.sites(),
             initial_state=pool.initial_state,
             beyond=self.beyond,
+            online=mean_online(self._online, pool.online),
             remarks=self._sites.remarks(),
         )

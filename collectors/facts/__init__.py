@@ -15,6 +15,7 @@ from collectors.facts import (
     config,
     cpuinfo,
     dmesg,
+    hotplug,
     iomem,
     kprobes,
     meminfo,
@@ -54,11 +55,13 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "trace_clock": buffers.parse_clock,
     "trace_settings": buffers.parse_settings,
     "dmesg": dmesg.parse,
+    "dmesg.end": hotplug.parse,
 }
 """Files that are read, in the order of trust, and what reads them.
 
 What a machine knew at the end of a capture (``*.end``) and the judges of the tests
-(``truth*``, ``pkmap.end``) are not among them.
+(``truth*``, ``pkmap.end``) are not among them, but for what the log
+tells of CPUs that went or came.
 """
 
 EXCLUSIVE: Final = (("vmallocinfo.start", "vmallocinfo"), ("version", "uname"))
@@ -125,7 +128,7 @@ def kind_of(name: str) -> str | None:
     Examples
     --------
     >>> kind_of("config.gz"), kind_of("dmesg.end.gz"), kind_of("config-6.1.0-50-686-pae")
-    ('config', None, 'config')
+    ('config', 'dmesg.end', 'config')
     """
     base = name.rsplit("/", 1)[-1]
     for suffix in _COMPRESSED:

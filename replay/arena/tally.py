@@ -22,6 +22,12 @@ ALLOC_OPS = ("area_alloc", "percpu_alloc")
 ARENA_OPS = (*ALLOC_OPS, "area_free", "area_purge", "flush_range", "flush_all")
 
 
+IS_FLUSH = (pl.col("op") == "flush_all") | (
+    (pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start"))
+)
+"""Rows of flushes; one of an empty range does nothing."""
+
+
 @dataclass
 class ArenaTally:
     """What the arena's events come to.

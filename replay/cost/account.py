@@ -35,6 +35,8 @@ class CountedWork:
         Local mappings held over context switches, in all.
     arena
         Calls on the arena, and kernel flushes without the pool's own.
+    online
+        CPUs online at a flush, on average; None: all of the machine's.
     """
 
     pool: PoolOutcome
@@ -44,6 +46,7 @@ class CountedWork:
     freed_by_unused: NDArray[np.int64]
     held_at_switches: int
     arena: ArenaTally
+    online: float | None = None
 
 
 def cost_of(
@@ -68,6 +71,7 @@ def cost_of(
         CPU time by cause; number of TLB flushes.
     """
     figures, cpus = machine.costs, machine.cpus
+    flushed = machine.cpus if work.online is None else work.online
     pool, local = work.pool, work.local
     map_ns = formula.local_map_ns(figures, layout, cpus)
     unmap_ns = formula.local_unmap_ns(figures, layout, cpus)
@@ -78,10 +82,10 @@ def cost_of(
             + pool.new_mappings * formula.kmap_ns(figures, 0, 1)
             + work.scanned * figures.scan,
         ),
-        "flush at every kmap": _flush_each(pool, machine, layout),
+        "flush at every kmap": _flush_each(pool, machine, layout, flushed),
         "kunmap": (pool.unmaps, pool.unmaps * formula.kunmap_ns(figures)),
-        "pool flush (wrap)": _passes(work.freed_by_wraps, machine, layout),
-        "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, machine, layout),
+        "pool flush (wrap)": _passes(work.freed_by_wraps, machine, layout, flushed),
+        "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, machine, layout, flushed),
         "kmap sleeps": (pool.waits, pool.waits * figures.sleep),
         "kmap_local": (local.maps, local.maps * map_ns),
         "kunmap_local": (local.unmaps, local.unmaps * unmap_ns),
@@ -91,9 +95,9 @@ def cost_of(
             float(formula.switch_ns(figures, layout, work.held_at_switches, cpus)),
         ),
         "vmap and vmalloc": _arena_work(work.arena, machine, layout),
-        "lazy purge flush": _flush_cost(work.arena.purges, machine, layout),
-        "other range flush": _flush_cost(work.arena.others, machine, layout),
-        "flush_tlb_all": _full(work.arena, machine, layout),
+        "lazy purge flush": _flush_cost(work.arena.purges, machine, layout, flushed),
+        "other range flush": _flush_cost(work.arena.others, machine, layout, flushed),
+        "flush_tlb_all": _full(work.arena, machine, layout, flushed),
     }
     total = sum(ns for _, ns in causes.values())
     by_cause = {
@@ -103,30 +107,36 @@ def cost_of(
     }
     share = total / (span_ns * cpus) if span_ns else None
     cost = CostOutcome(total_ns=round(total), share_of_span=share, by_cause=by_cause)
-    return cost, _tlb(work, machine, layout)
+    return cost, _tlb(work, layout, flushed)
 
 
-def _passes(passes: NDArray[np.int64], machine: Machine, layout: Layout) -> tuple[int, float]:
-    ns = formula.pool_pass_ns(machine.costs, layout, np.arange(passes.size), machine.cpus)
+def _passes(
+    passes: NDArray[np.int64], machine: Machine, layout: Layout, cpus: float
+) -> tuple[int, float]:
+    ns = formula.pool_pass_ns(machine.costs, layout, np.arange(passes.size), cpus)
     return int(passes.sum()), float(np.dot(passes, ns))
 
 
-def _flush_each(pool: PoolOutcome, machine: Machine, layout: Layout) -> tuple[int, float]:
+def _flush_each(
+    pool: PoolOutcome, machine: Machine, layout: Layout, cpus: float
+) -> tuple[int, float]:
     """One entry on all CPUs at every kmap(), on csky and mips; of lowmem pages it is not seen."""
     if not layout.kmap_flush_each:
         return 0, 0.0
-    one = formula.range_flush_ns(machine.costs, layout, 1, machine.cpus)
+    one = formula.range_flush_ns(machine.costs, layout, 1, cpus)
     return pool.maps, pool.maps * float(one)
 
 
-def _flush_cost(flushes: Counter[int], machine: Machine, layout: Layout) -> tuple[int, float]:
+def _flush_cost(
+    flushes: Counter[int], machine: Machine, layout: Layout, cpus: float
+) -> tuple[int, float]:
     pages, number = by_size(flushes)
-    ns = formula.range_flush_ns(machine.costs, layout, pages, machine.cpus)
+    ns = formula.range_flush_ns(machine.costs, layout, pages, cpus)
     return flushes.total(), float(np.dot(number, ns))
 
 
-def _full(arena: ArenaTally, machine: Machine, layout: Layout) -> tuple[int, float]:
-    each = float(formula.full_flush_ns(machine.costs, layout, machine.cpus))
+def _full(arena: ArenaTally, machine: Machine, layout: Layout, cpus: float) -> tuple[int, float]:
+    each = float(formula.full_flush_ns(machine.costs, layout, cpus))
     return arena.full, arena.full * each
 
 
@@ -140,7 +150,7 @@ def _arena_work(arena: ArenaTally, machine: Machine, layout: Layout) -> tuple[in
     return arena.allocs + arena.frees, float(ns)
 
 
-def _tlb(work: CountedWork, machine: Machine, layout: Layout) -> TlbOutcome:
+def _tlb(work: CountedWork, layout: Layout, cpus: float) -> TlbOutcome:
     """Count flushes by kind.
 
     x86 makes a full flush of a range above its ceiling, the pool's window always being one
@@ -171,5 +181,5 @@ def _tlb(work: CountedWork, machine: Machine, layout: Layout) -> TlbOutcome:
         range_pages=range_pages,
         range_pages_max=max(ranges, default=0),
         single=single,
-        ipis=everywhere * (machine.cpus - 1) if interrupts else 0,
+        ipis=round(everywhere * (cpus - 1)) if interrupts else 0,
     )

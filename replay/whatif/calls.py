@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
     from replay.survey import PoolState, Survey
+    from replay.trace.online import OnlineCpus
     from replay.trace.windows import Window
     from replay.walk import PoolPiece
     from replay.whatif.parts import Parts
@@ -29,7 +30,7 @@ class PoolCalls(PoolPart):
 
     Parameters
     ----------
-    layout, found, state, losses
+    layout, found, state, losses, online
         As for :class:`replay.walk.PoolPart`.
     parts
         Where to write. Per window a table ``new``: `row`, `page` (:func:`page_keys`) and `frame`
@@ -50,8 +51,9 @@ class PoolCalls(PoolPart):
         losses: tuple[int, ...],
         parts: Parts,
         name: str,
+        online: OnlineCpus | None = None,
     ) -> None:
-        super().__init__(layout, found, state, losses)
+        super().__init__(layout, found, state, losses, online)
         self.name = name
         self._parts = parts
         self._windows = self._written = 0

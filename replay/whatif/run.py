@@ -160,6 +160,7 @@ def serve(
         freed_by_unused=there.tally.freed_by_unused,
         held_at_switches=local.mappings_saved,
         arena=arena.tally,
+        online=figures.online if target.cpus == machine.cpus else None,
     )
     span_ns = found.span[1] - found.span[0]
     cost, tlb = cost_of(work, target, layout, span_ns if clock_is_ns else None)

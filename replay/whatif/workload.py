@@ -158,8 +158,8 @@ def distil(
     values = values or Snapshot()
     walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
-    pool = PoolCalls(layout, found, walk.state, losses, parts, "pool")
-    rest = Rest(layout, found, values, losses)
+    pool = PoolCalls(layout, found, walk.state, losses, parts, "pool", walk.online())
+    rest = Rest(layout, found, values, losses, walk.online())
     arena = ArenaRows(layout)
     kept = _KeptRows(parts, switch_hook(found.ops))
     for window in walk.windows():
@@ -167,7 +167,9 @@ def distil(
         rest.feed(window)
         arena.feed(window)
         kept.feed(window)
-    pool = walk.better(pool, lambda: PoolCalls(layout, found, None, losses, parts, "other"))
+    pool = walk.better(
+        pool, lambda: PoolCalls(layout, found, None, losses, parts, "other", walk.online())
+    )
     parts.drop("other" if pool.name == "pool" else "pool")
     parts.put("arena", arena.table(walk.table.collect_schema()))
     return Workload(

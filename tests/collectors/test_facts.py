@@ -110,7 +110,7 @@ def test_compressed_files(pack):
     assert read_facts({"cmdline": pack(text)}).get("vmalloc") == 192 << 20
 
 
-@pytest.mark.parametrize("name", ["pkmap.end", "truth.txt.gz", "dmesg.end.gz", "trace.dat", "x"])
+@pytest.mark.parametrize("name", ["pkmap.end", "truth.txt.gz", "meminfo.end.gz", "trace.dat", "x"])
 def test_files_that_are_never_read(name):
     assert kind_of(name) is None
 
