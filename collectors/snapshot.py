@@ -134,12 +134,18 @@ class Snapshot:
         DMI or device tree name (dmesg).
     ram
         (first byte, byte after the last), ascending (iomem, dmesg).
+    ram_bytes
+        Bytes of RAM present, holes not counted (dmesg).
+    no_map
+        Reserved regions that the kernel does not map, as `ram` (dmesg).
     pci_hole
         Address: first PCI window above RAM (iomem).
     zones
         :class:`Zone` (populated ones) (zoneinfo).
     zone_ranges
         (name, first pfn, pfn after the last) (dmesg).
+    zone_pages
+        (name, pages present) of each zone (dmesg).
     lowmem_end_pfn
         Pfn: the observed border (zoneinfo).
     max_pfn
@@ -264,9 +270,12 @@ class Snapshot:
     arm_cache: str | None = None
     board: str | None = None
     ram: tuple[Pair, ...] = ()
+    ram_bytes: int | None = None
+    no_map: tuple[Pair, ...] = ()
     pci_hole: int | None = None
     zones: tuple[Zone, ...] = ()
     zone_ranges: tuple[tuple[str, int, int], ...] = ()
+    zone_pages: tuple[tuple[str, int], ...] = ()
     lowmem_end_pfn: int | None = None
     max_pfn: int | None = None
     max_arch_pfn: int | None = None
@@ -347,9 +356,12 @@ FactName = Literal[
     "arm_cache",
     "board",
     "ram",
+    "ram_bytes",
+    "no_map",
     "pci_hole",
     "zones",
     "zone_ranges",
+    "zone_pages",
     "lowmem_end_pfn",
     "max_pfn",
     "max_arch_pfn",

@@ -7,7 +7,10 @@ the names on the left are those of the model.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ArchNames(NamedTuple):
@@ -66,6 +69,101 @@ CPUINFO: Final = {
 
 arch/*/kernel/setup.c, proc.c, cpu.c, cpu-probe.c: show_cpuinfo. ``x86`` may be i386 or x86-64.
 """
+
+
+BOOT: Final = tuple(
+    (arch, re.compile(pattern))
+    for arch, pattern in (
+        # what 64-bit kernels say comes before what they have in common with 32-bit ones
+        ("i386", r"\d+MB LOWMEM available|(?:mapped )?low ram: 0"),
+        ("x86_64", r"Command line: "),
+        ("arm64", r"CPU: AArch64|Boot CPU: AArch64|Booting Linux on physical CPU 0x\w{10}"),
+        ("mips64", r"CPU\d? ?revision is: \w+ \((?:Cavium|SGI|ICT Loongson)"),
+        ("powerpc64", r"ppc64_pft_size|hash-mmu: |radix-mmu: |physicalMemorySize"),
+        ("sparc64", r"PROMLIB: Sun IEEE|ARCH: SUN4[UV]"),
+        ("arm", r"CPU: ARM|Booting Linux on physical CPU|Memory policy: "),
+        ("mips32", r"CPU\d? ?revision is: \w+ \(|MIPS: machine is|Determined physical RAM map"),
+        ("sparc32", r"PROMLIB: |ARCH: (?:SUN4[CDM]|LEON)"),
+        ("powerpc32", r"Using .{1,60} machine description|Total memory = \d+MB; using|Memory CAM "),
+        ("microblaze", r"setup_cpuinfo: |setup_memory: max_mapnr"),
+        ("arc", r"IDENTITY\s*: ARC"),
+        ("csky", r"C-SKY: "),
+        ("xtensa", r"config ID: \w{8}:\w{8}"),
+        ("riscv", r"riscv: |SBI specification|SBI: "),
+        ("m68k", r"Detected .{1,60}m68k|Saved \d+ bytes of bootinfo"),
+        ("ia64", r"EFI v.{1,20} by .{1,60} SALsystab"),
+        ("s390", r"setup: Linux is running (?:as a z/VM|natively in|under KVM)"),
+        ("x86", r"BIOS-e820: |e820: |BIOS-provided physical RAM map|x86/fpu: "),
+    )
+)
+"""Architecture to the beginning of messages that only its kernels print at boot.
+
+arch/*/kernel/setup.c, arch/*/mm/init*.c. ``x86`` may be i386 or x86-64; names that the model does
+not know are there so that nothing is taken for what it is not.
+"""
+
+COMPILERS: Final = tuple(
+    (arch, re.compile(rf"\({pattern}[\w.]*-(?:[\w.]+-){{0,4}}gcc"))
+    for arch, pattern in (
+        ("arm64", "aarch64"),
+        ("arm", "arm(?:v[4-7])?"),
+        ("mips64", "mips64"),
+        ("mips32", "mips"),
+        ("powerpc64", "(?:powerpc64|ppc64)"),
+        ("powerpc32", "(?:powerpc|ppc)"),
+        ("sparc64", "sparc64"),
+        ("sparc32", "sparc"),
+        ("microblaze", "microblaze"),
+        ("xtensa", "xtensa"),
+        ("csky", "csky"),
+        ("arc", "arc"),
+        ("riscv", "riscv"),
+        ("i386", "i[3-6]86"),
+    )
+)
+"""Architecture to the name of the cross compiler in the kernel's banner."""
+
+_WIDE_ZONE = re.compile(r"DMA32 +(?:\[mem|empty|0x[0-9a-f]+ -> +0x)")
+
+
+def of_boot(lines: Sequence[tuple[int, str]]) -> tuple[str, int, str] | None:
+    """Architecture that a boot log is of.
+
+    Parameters
+    ----------
+    lines
+        Number and message of each line.
+
+    Returns
+    -------
+    tuple or None
+        Architecture, and the line that says so; None where none does. A kernel that says no more
+        than that it is for x86 is one for i386, unless it has a zone DMA32
+        (arch/x86/mm/init.c: zone_sizes_init).
+    """
+    found: dict[str, tuple[int, str]] = {}
+    banner: tuple[str, int, str] | None = None
+    wide = False
+    for number, line in lines[:_BOOT_LINES]:
+        wide = wide or _WIDE_ZONE.match(line) is not None
+        if line.startswith("Linux version "):
+            banner = next(
+                ((arch, number, line) for arch, pattern in COMPILERS if pattern.search(line)), None
+            )
+            continue
+        for arch, pattern in BOOT:
+            if arch not in found and pattern.match(line):
+                found[arch] = number, line
+    for arch, _ in BOOT:
+        if arch in found:
+            name = {"x86": "i386"}.get(arch, arch)
+            return (_WIDE[name] if wide and name in _WIDE else name), *found[arch]
+    return banner
+
+
+_BOOT_LINES: Final = 2000
+_WIDE: Final = {"i386": "x86_64", "arm": "arm64", "mips32": "mips64"}
+"""What an architecture is called where its kernel has a zone DMA32, which 32-bit ones have not."""
 
 
 def of_config(config: dict[str, str]) -> str | None:

@@ -23,7 +23,9 @@ ORDER: Final[dict[FactName, tuple[str, ...]]] = {
 }
 """Whom to believe first, where it is not the order in which the files are read."""
 
-QUIET: Final[frozenset[FactName]] = frozenset({"ram", "pool_state", "cmdline", "cpus", "clock"})
+QUIET: Final[frozenset[FactName]] = frozenset(
+    {"ram", "pool_state", "cmdline", "cpus", "clock", "highmem_bytes", "cma_total"}
+)
 """Facts whose sources may differ without a contradiction (rounding, other moment, spacing)."""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collectors.facts import version
+from collectors.facts.arches import of_boot
+from collectors.facts.bootmemory import BootMemory
 from collectors.facts.cmdline import SIZES
-from collectors.facts.iomem import merge
+from collectors.facts.loglines import messages
 from collectors.facts.numbers import memparse
 
 if TYPE_CHECKING:
@@ -15,123 +18,160 @@ if TYPE_CHECKING:
     from collectors.facts.model import Sheet
     from collectors.snapshot import FactName
 
-# "[    0.000000] ", "<6>[ 0.0] " and "[    0.000000][    T0] "
-_STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
-_ZONE = re.compile(r"^ +(DMA|DMA32|Normal|HighMem) +(?:\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]|empty)")
-_EARLY = re.compile(r"^ +node +\d+: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
-_BLOCK = re.compile(r"^ +\.?(\w[\w ]*?) *: 0x([0-9a-f]{8}) - 0x([0-9a-f]{8})\b")
-_POWERPC = re.compile(r"^ +\* 0x([0-9a-f]{8})\.\.0x([0-9a-f]{8}) +: (fixmap|highmem PTEs)")
-_MAX_LINES: Final = 100_000
 
-_SIMPLE: Final[tuple[tuple[FactName, re.Pattern[str], Callable[[re.Match[str]], object]], ...]] = (
-    ("release", re.compile(r"^Linux version (\S{1,80})"), lambda m: m[1]),
-    ("nr_cpus", re.compile(r"\bNR_CPUS:(\d{1,5})\b"), lambda m: int(m[1])),
-    ("nr_cpus", re.compile(r"restricting CPUs from NR_CPUS=(\d{1,5}) "), lambda m: int(m[1])),
-    ("nr_cpu_ids", re.compile(r"\bnr_cpu_ids[:=](\d{1,5})\b"), lambda m: int(m[1])),
-    ("cpus_booted", re.compile(r"Brought up \d+ nodes?, (\d{1,5}) CPU"), lambda m: int(m[1])),
-    ("low_ram_end", re.compile(r"^  low ram: 0 - ([0-9a-f]{1,16})"), lambda m: int(m[1], 16)),
-    ("highmem_mib", re.compile(r"^(\d{1,6})MB HIGHMEM available"), lambda m: int(m[1])),
-    ("lowmem_mib", re.compile(r"^(\d{1,6})MB LOWMEM available"), lambda m: int(m[1])),
-    ("max_arch_pfn", re.compile(r"max_arch_pfn = 0x([0-9a-f]{1,9})"), lambda m: int(m[1], 16)),
-    (
+class _Rule(NamedTuple):
+    """A fact that one line gives: what the line holds, its pattern, and the value."""
+
+    name: FactName
+    key: str
+    pattern: re.Pattern[str]
+    value: Callable[[re.Match[str]], object]
+
+
+def _number(name: FactName, key: str, pattern: str, base: int = 10) -> _Rule:
+    return _Rule(name, key, re.compile(pattern), lambda m: int(m[1], base))
+
+
+def _words(name: FactName, key: str, pattern: str) -> _Rule:
+    return _Rule(name, key, re.compile(pattern), lambda m: m[1].strip())
+
+
+_SIMPLE: Final = (
+    _number("nr_cpus", "NR_CPUS:", r"\bNR_CPUS:(\d{1,5})\b"),
+    _number("nr_cpus", "NR_CPUS=", r"restricting CPUs from NR_CPUS=(\d{1,5}) "),
+    _number("nr_cpu_ids", "nr_cpu_ids", r"\bnr_cpu_ids[:=](\d{1,5})\b"),
+    _number("nr_cpu_ids", "HWalign", r"^SLUB: .{0,80}\bCPUs=(\d{1,5}), Nodes="),
+    _number("cpus_booted", "Brought up", r"Brought up \d{1,4} nodes?, (\d{1,5}) CPU"),
+    _number("cpus_booted", "Brought up", r"Brought up (\d{1,5}) CPU"),
+    _number("cpus_booted", "Total of", r"Total of (\d{1,5}) processors activated"),
+    _number("low_ram_end", "low ram: 0", r"^low ram: 0 - ([0-9a-f]{1,16})", 16),
+    _number("highmem_mib", "HIGHMEM avail", r"^(\d{1,6})MB HIGHMEM available"),
+    _number("lowmem_mib", "LOWMEM avail", r"^(\d{1,6})MB LOWMEM available"),
+    _number("max_arch_pfn", "max_arch_pfn", r"max_arch_pfn = 0x([0-9a-f]{1,9})", 16),
+    _Rule(
         "high_pfns",
-        re.compile(r"^Initializing HighMem for node \d+ \(([0-9a-f]{1,9}):([0-9a-f]{1,9})\)"),
+        "Initializing HighMem",
+        re.compile(r"^Initializing HighMem for node \d{1,4} \(([0-9a-f]{1,9}):([0-9a-f]{1,9})\)"),
         lambda m: (int(m[1], 16), int(m[2], 16)),
     ),
-    ("board", re.compile(r"Machine model: (.{1,120})"), lambda m: m[1].strip()),
-    ("board", re.compile(r"^DMI: (.{1,120})"), lambda m: m[1].strip()),
-    ("arm_cache", re.compile(r"^CPU: (.{1,40}data cache, .{1,60})"), lambda m: m[1].strip()),
-    ("cmdline", re.compile(r"^Kernel command line: (.*)$"), lambda m: m[1].strip()),
+    _words("board", "achine model: ", r"Machine model: (.{1,120})"),
+    _words("board", "DMI: ", r"^DMI: (.{1,120})"),
+    _words("board", "MIPS: machine", r"^MIPS: machine is (.{1,120})"),
+    _words("board", "Machine: ", r"^Machine: (.{1,120})"),
+    _words("arm_cache", "data cache", r"^CPU: (.{1,40}data cache, .{1,60})"),
+    _words("cmdline", "Kernel command line:", r"^Kernel command line: (.*)$"),
 )
-"""Facts that one line gives: name, pattern, value. The first line of a name counts.
+"""Facts that one line gives. The first line of a name counts.
 
 i386: arch/x86/mm/init_32.c (highmem_pfn_init, mem_init), arch/x86/kernel/setup_percpu.c,
-arch/x86/kernel/e820.c; ARM: arch/arm/kernel/setup.c; both: init/main.c, kernel/smp.c,
-mm/page_alloc.c, kernel/rcu/tree.c.
+arch/x86/kernel/e820.c; ARM: arch/arm/kernel/setup.c; all: init/main.c, kernel/smp.c,
+mm/page_alloc.c, mm/slub.c, kernel/rcu/tree.c.
 """
 
 _FREED = re.compile(r"^Freeing (initrd|unused kernel[\w ()/-]{0,40}) memory: (\d{1,9})K")
+_LAYOUT = re.compile(r"irtual kernel memory layout|ernel virtual memory layout")
+_BLOCK = re.compile(r"^\.?(\w[\w ]{0,30}?) {0,20}: 0x([0-9a-f]{8}) - 0x([0-9a-f]{8})\b")
+_STARRED = re.compile(r"^\* 0x([0-9a-f]{8})\.\.0x([0-9a-f]{8}) {1,20}: (\w[\w &]{0,30})")
+_STARRED_NAMES: Final = {"highmem PTEs": "pkmap", "vmalloc & ioremap": "vmalloc"}
+"""What PowerPC and Microblaze (arch/*/mm/mem.c, init.c: mem_init) call what others name so."""
 
-# arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init
-_COMPLAINT = re.compile(r"highmem size specified|[Oo]nly \d+[MG]B will be used|trimmed")
+# arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init; arch/arm/mm/mmu.c: adjust_lowmem_bounds
+_COMPLAINT = re.compile(
+    r"highmem size specified|[Oo]nly \d{1,9}[MG]B will be used|trimmed|^(?:Truncating|Ignoring) RAM"
+)
+_NO_HIGHMEM = re.compile(r"[Uu]s(?:e|ing) a HIGHMEM(64G|4G)? enabled kernel")
 _TROUBLE: Final[tuple[tuple[FactName, re.Pattern[str]], ...]] = (
     ("vmap_failures", re.compile(r"vmap allocation for size|vmalloc_node_range for size")),
-    ("kmap_warnings", re.compile(r"kernel BUG at mm/highmem\.c|WARNING: .*mm/highmem\.c")),
+    ("kmap_warnings", re.compile(r"kernel BUG at mm/highmem\.c|WARNING: .{0,200}mm/highmem\.c")),
 )
 
 
 def parse(text: str, sheet: Sheet) -> None:
     """Write down what the kernel said when it booted.
 
-    Facts: those of :data:`_SIMPLE`, zone_ranges (tuple of (name, first pfn, pfn after the
-    last)), lowmem_end_pfn, max_pfn, ram (early memory nodes), layout_block (the "Virtual kernel
-    memory layout" lines of old kernels), freed_late (bytes of initrd and init sections, given back
-    after the watermarks were worked out), the size parameters of the command line,
-    highmem_complaints (what the kernel said about ``highmem=`` or trimmed RAM), vmap_failures,
-    kmap_warnings (number of lines).
+    Facts: those of :data:`_SIMPLE` and of :class:`collectors.facts.bootmemory.BootMemory`;
+    release, smp, machine_arch or arch (:func:`collectors.facts.arches.of_boot`), pae and
+    highmem_enabled where the kernel asks for another one, layout_block (the "Virtual kernel memory
+    layout" lines of old kernels), freed_late (bytes of initrd and init sections, given back after
+    the watermarks were worked out), the size parameters of the command line, highmem_complaints
+    (what the kernel said about ``highmem=`` or trimmed RAM), vmap_failures, kmap_warnings (number
+    of lines). The log may be in any form that :mod:`collectors.facts.loglines` knows; of several
+    boots in it the last one counts.
     """
-    zones: list[tuple[str, int, int]] = []
-    nodes: list[tuple[int, int]] = []
-    block: dict[str, tuple[int, int]] = {}
-    complaints: list[str] = []
-    trouble: dict[FactName, int] = {}
-    in_block = False
-    freed = zone_line = 0
-    for number, raw in enumerate(text.split("\n", _MAX_LINES)[:_MAX_LINES], 1):
-        line = _STAMP.sub("", raw.rstrip("\r"), count=1)[:2000]
-        for name, pattern, value in _SIMPLE:
-            if match := pattern.search(line):
+    lines = _last_boot(list(messages(text)), sheet)
+    memory = BootMemory()
+    others = _Others()
+    for number, line in lines:
+        for name, key, pattern, value in _SIMPLE:
+            if key in line and (match := pattern.search(line)):
                 sheet.add(name, value(match), line=number, detail=line)
-        if match := _ZONE.match(line):
-            zone_line = zone_line or number
-            if match[2] and (z := _zone(match)) not in zones:
-                zones.append(z)
-        elif match := _EARLY.match(line):
-            nodes.append((int(match[1], 16), int(match[2], 16) + 1))
-        elif "irtual kernel memory layout" in line or "ernel virtual memory layout" in line:
-            in_block = True
-        elif match := _FREED.match(line):
-            freed += int(match[2]) << 10
-        elif in_block and (match := _BLOCK.match(line)):
-            block.setdefault(match[1].strip(), (int(match[2], 16), int(match[3], 16)))
-        elif in_block and (match := _POWERPC.match(line)):
-            what = {"highmem PTEs": "pkmap"}.get(match[3], match[3])
-            block.setdefault(what, (int(match[1], 16), int(match[2], 16)))
-        elif _COMPLAINT.search(line):
-            complaints.append(line.strip()[:200])
+        version.tell(line, sheet, number)
+        if not memory.see(line, number):
+            others.see(line)
         for name, pattern in _TROUBLE:
             if pattern.search(line):
-                trouble[name] = trouble.get(name, 0) + 1
-    if not sheet.facts and not zones:
+                others.trouble[name] = others.trouble.get(name, 0) + 1
+    memory.tell(sheet)
+    others.tell(sheet)
+    if found := of_boot(lines):
+        arch, number, line = found
+        sheet.add("arch", arch, line=number, detail=line)
+    if not sheet.facts:
         sheet.note("has no line of the kernel's boot (the log has wrapped, or it is another file)")
-    _zones(zones, zone_line, sheet)
-    if nodes:
-        sheet.add("ram", merge(nodes), detail="Early memory node ranges")
-    if freed:
-        sheet.add("freed_late", freed, detail="Freeing initrd, unused kernel memory")
-    if block:
-        sheet.add("layout_block", block, detail="virtual kernel memory layout")
-    if complaints:
-        sheet.add("highmem_complaints", tuple(complaints[:20]))
-    for name, count in trouble.items():
-        sheet.add(name, count)
     _parameters(sheet)
 
 
-def _zone(match: re.Match[str]) -> tuple[str, int, int]:
-    return match[1], int(match[2], 16) >> 12, (int(match[3], 16) + 1) >> 12
+class _Others:
+    """What neither one line tells nor is of RAM and zones."""
+
+    def __init__(self) -> None:
+        self.trouble: dict[FactName, int] = {}
+        self._block: dict[str, tuple[int, int]] = {}
+        self._complaints: list[str] = []
+        self._in_block = False
+        self._freed = 0
+        self._wants: set[str] = set()
+
+    def see(self, line: str) -> None:
+        """Look at one message."""
+        if _LAYOUT.search(line):
+            self._in_block = True
+        elif match := _FREED.match(line):
+            self._freed += int(match[2]) << 10
+        elif self._in_block and (match := _BLOCK.match(line)):
+            self._block.setdefault(match[1].strip(), (int(match[2], 16), int(match[3], 16)))
+        elif self._in_block and (match := _STARRED.match(line)):
+            name = match[3].strip()
+            ends = int(match[1], 16), int(match[2], 16)
+            self._block.setdefault(_STARRED_NAMES.get(name, name), ends)
+        elif _COMPLAINT.search(line):
+            self._complaints.append(line[:200])
+        if match := _NO_HIGHMEM.search(line):
+            self._wants.add(match[1] or "")
+
+    def tell(self, sheet: Sheet) -> None:
+        """Write the facts down."""
+        if self._freed:
+            sheet.add("freed_late", self._freed, detail="Freeing initrd, unused kernel memory")
+        if self._block:
+            sheet.add("layout_block", self._block, detail="virtual kernel memory layout")
+        if self._complaints:
+            sheet.add("highmem_complaints", tuple(self._complaints[:20]))
+        if "64G" in self._wants:
+            sheet.add("pae", value=False, detail="Use a HIGHMEM64G enabled kernel")
+        if self._wants - {"64G"}:
+            sheet.add("highmem_enabled", value=False, detail="Use a HIGHMEM enabled kernel")
+        for name, count in self.trouble.items():
+            sheet.add(name, count)
 
 
-def _zones(zones: list[tuple[str, int, int]], line: int, sheet: Sheet) -> None:
-    if not zones:
-        return
-    sheet.add("zone_ranges", tuple(zones), line=line, detail="Zone ranges")
-    high = [z for z in zones if z[0] == "HighMem"]
-    if high:
-        sheet.add("lowmem_end_pfn", high[0][1], line=line, detail="Zone ranges: HighMem")
-    else:
-        sheet.add("lowmem_end_pfn", max(z[2] for z in zones), line=line, detail="Zone ranges")
-    sheet.add("max_pfn", max(z[2] for z in zones), line=line, detail="Zone ranges")
+def _last_boot(lines: list[tuple[int, str]], sheet: Sheet) -> list[tuple[int, str]]:
+    """The lines of the last boot where a log has several, as syslog's have."""
+    starts = [at for at, (_, line) in enumerate(lines) if version.PROC.match(line)]
+    if len(starts) < 2:
+        return lines
+    sheet.note(f"holds {len(starts)} boots; the last one is read")
+    return lines[starts[-1] :]
 
 
 def _parameters(sheet: Sheet) -> None:

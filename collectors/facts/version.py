@@ -1,16 +1,17 @@
-"""The kernel's name: version (/proc/version) or the output of uname -a."""
+"""The kernel's name: version (/proc/version), the output of uname -a, the boot log's first line."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from collectors.facts.arches import UNAME
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
-_PROC = re.compile(r"^Linux version (\S+) (.*)$", re.MULTILINE)
+PROC: Final = re.compile(r"^Linux version (\d\S*)(.*)$", re.MULTILINE)
+"""What /proc/version and the first line of a boot log say (init/version.c: linux_banner)."""
 _UNAME = re.compile(r"^Linux \S+ (\d\S*) (.*)$", re.MULTILINE)
 
 
@@ -20,7 +21,7 @@ def parse(text: str, sheet: Sheet) -> None:
     Facts: release (as ``uname -r``), smp, machine_arch (from ``uname -a`` only; a 64-bit name
     may be that of the kernel under a 32-bit user space, so it does not become `arch`).
     """
-    match = _PROC.search(text) or _UNAME.search(text)
+    match = PROC.search(text) or _UNAME.search(text)
     if match is None:
         sheet.note("names no kernel release")
         return
@@ -30,3 +31,12 @@ def parse(text: str, sheet: Sheet) -> None:
     machine = UNAME.search(match[2]) if match.re is _UNAME else None
     if machine is not None and machine.lastgroup is not None:
         sheet.add("machine_arch", machine.lastgroup, line=line, detail=machine[0])
+
+
+def tell(line: str, sheet: Sheet, number: int) -> None:
+    """Write down release and smp where a line of the boot log is the kernel's banner."""
+    match = PROC.match(line)
+    if match is not None:
+        sheet.add("release", match[1][:80], line=number, detail=line)
+        if " #" in match[2]:
+            sheet.add("smp", " SMP" in match[2].rpartition(" #")[2], line=number)

@@ -1,0 +1,86 @@
+"""The lines of a kernel's log without what stands before them, however it was written down.
+
+A message that is ``[    0.000000] x`` in the kernel's ring is ``<5>x``, ``[  +0.000000] x``,
+``kern  :notice: [Mon Nov 30 05:28:39 2026] x``, ``Nov 30 05:28:39 board kernel: [    0.000000] x``
+or nothing but ``x`` in what dmesg, syslog, the journal or a serial console made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_LINES: Final = 100_000
+"""Lines that are read: the boot stands in the first few hundred of a log."""
+MAX_LINE: Final = 2000
+"""Characters of a line that are looked at."""
+
+_MOST: Final = 6
+"""Prefixes that a line may have one before the other."""
+
+_TIME = r"\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?"
+_DAY = r"[A-Z][a-z]{2}"
+_PREFIXES: Final = (
+    r"\x1b\[[0-9;]{0,16}[mK]",  # colours of a terminal
+    r"<\d{1,3}>",  # level, dmesg -r and consoles
+    r"\d{1,4},\d{1,12},\d{1,16},[-c+](?:,\w{1,20}=\w{1,20})?;",  # /dev/kmsg
+    r"[a-z]\w{2,7} {0,6}:[a-z]{3,6} {0,6}:",  # facility and level, dmesg -x
+    # time since boot; with the time since the last line, dmesg -d; of a grabber of consoles, twice
+    r"\[ {0,12}\d{1,12}\.\d{1,9}(?: {1,4}<? {0,12}\d{1,12}\.\d{1,9}>?)?\]",
+    rf"\[{_DAY} {_DAY} [ \d]\d {_TIME} \d{{4}}(?: <[ +\d.]{{1,24}}>)?\]",  # dmesg -T, -T -d
+    rf"\[{_DAY} ?\d{{1,2}} \d\d:\d\d\]",  # dmesg -H, a new minute
+    r"\[ {0,8}\+\d{1,9}\.\d{1,9}\]",  # dmesg -H, time since the last line
+    r"\[<[ +\d.]{1,24}>\]",  # dmesg -d -t
+    r"\[ {0,8}[TC]\d{1,8}\]",  # CONFIG_PRINTK_CALLER
+    rf"\[?\d{{4}}-\d\d-\d\d[T ]{_TIME}(?:Z| ?[+-]\d\d:?\d\d)?\]?(?=[ \[])",  # ISO 8601
+    rf"{_DAY} \d{{4}}-\d\d-\d\d {_TIME} [A-Z]{{2,5}}(?= )",  # journalctl -o short-full
+    rf"(?:{_DAY} )?{_DAY} [ \d]\d {_TIME}(?: \d{{4}})?(?= )",  # syslog, logread
+    rf"\[?{_TIME}\]?(?=[ \[])",  # a terminal's own
+    r"\d{9,10}\.\d{6}(?= )",  # journalctl -o short-unix
+    # host and facility of syslog, or nothing of them
+    r"(?:[\w.:-]{1,64} ){0,2}kernel(?:\[\d{1,7}\])?:(?= |$)",
+    # CPU and task, as Android's vendors put them there
+    r"(?:<\d>)?[-.]? ?\(\d{1,2}\) ?\[\d{1,7}:[^\]\[]{1,30}\]",
+    r"\[\d{1,2}: {0,20}[^\]\[:]{1,30}: {0,8}\d{1,7}\]",
+    r"[cC]\d{1,2} {1,9}(?:\d{1,7} |\[ {0,20}[^\]\[]{1,30}\])(?=\S| )",
+)
+_PREFIX: Final = re.compile(rf"(?:{'|'.join(_PREFIXES)})[ \t]{{0,200}}")
+"""One thing that may stand before a message; every part of it is bounded."""
+
+
+def messages(text: str) -> Iterator[tuple[int, str]]:
+    r"""Number of a line, from 1 on, and the message in it.
+
+    Parameters
+    ----------
+    text
+        The log.
+
+    Yields
+    ------
+    tuple
+        Messages without the blanks before them; lines without any are left out.
+
+    Examples
+    --------
+    >>> list(messages("<6>[    0.000000][    T0] x\n\nNov  3 01:02:03 pc kernel: [ 0.1] y"))
+    [(1, 'x'), (3, 'y')]
+    """
+    for number, raw in enumerate(text.split("\n", MAX_LINES)[:MAX_LINES], 1):
+        if message := message_of(raw):
+            yield number, message
+
+
+def message_of(line: str) -> str:
+    """What the kernel said in a line."""
+    line = line[:MAX_LINE].strip("\r\0\t ")
+    at = 0
+    for _ in range(_MOST):
+        match = _PREFIX.match(line, at)
+        if match is None:
+            break
+        at = match.end()
+    return line[at:]
