@@ -69,8 +69,9 @@ class TaskTable(NamedTuple):
         Slot of the innermost open call, NONE.
     depth : int64
         Number of open calls.
-    before, before_seq : int64
-        Row and `seq` of the task's previous event, if that is a page call without a pfn call.
+    before, before_seq, before_vaddr : int64
+        Row and `seq` of the task's previous event, if that is a page call without a pfn call, or
+        the return of a pfn call, and then its address.
     host, host_row, host_seq : int64
         The task's last call of a function with a tracepoint, where no return shows its end.
     """
@@ -80,6 +81,7 @@ class TaskTable(NamedTuple):
     depth: Any
     before: Any
     before_seq: Any
+    before_vaddr: Any
     host: Any
     host_row: Any
     host_seq: Any

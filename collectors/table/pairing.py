@@ -110,6 +110,7 @@ def grow_tasks(old: TaskTable, new: TaskTable) -> None:
             new.depth[at] = old.depth[i]
             new.before[at] = old.before[i]
             new.before_seq[at] = old.before_seq[i]
+            new.before_vaddr[at] = old.before_vaddr[i]
             new.host[at] = old.host[i]
             new.host_row[at] = old.host_row[i]
             new.host_seq[at] = old.host_seq[i]
@@ -298,7 +299,7 @@ def _new_row(
         if known.row_seq[i] != seq:
             continue
         if known.what[i] == _RETURN:
-            _set_result(rows, at, known.raw[i], known.seq[i], kind + 1, plan)
+            _set_result(rows, at, known.raw[i], known.seq[i], kind | 1, plan)
         elif known.what[i] == _NOTE:
             _set_note(rows, at, known.raw[i], np.int64(known.raw[i].kind), plan)
         elif known.what[i] == STACKED and rows.stack[at] == 0:
@@ -394,6 +395,18 @@ def _close_same_context(
         steps += 1
 
 
+@piece
+def _vaddr(event: Any) -> Any:
+    """Address that a call of kmap_local returned, NONE if that was not traced."""
+    return np.int64(event.values[0]) if event.present & 1 else np.int64(NONE)
+
+
+@piece
+def _same_address(event: Any, vaddr: int) -> bool:
+    """Whether a call of kmap_local returned what another did."""
+    return vaddr != NONE and _vaddr(event) == vaddr
+
+
 @loop
 def pair(
     raw: Any,
@@ -435,9 +448,10 @@ def pair(
     Notes
     -----
     A call of __kmap_local_pfn_prot directly inside one of __kmap_local_page_prot is the same
-    operation (mm/highmem.c) and becomes no row of its own. Nor does the event of a tracepoint in a
-    call of its function; of several in one call (alloc_vmap_area has one per attempt) the first
-    tells what the call's probes did not.
+    operation (mm/highmem.c) and becomes no row of its own; nor does the return of a page call whose
+    entry was not traced, right behind the return of a pfn call that gave the same address. Nor does
+    the event of a tracepoint in a call of its function; of several in one call (alloc_vmap_area has
+    one per attempt) the first tells what the call's probes did not.
     """
     for i in range(cell[POSITION], raw.shape[0]):
         event = raw[i]
@@ -468,6 +482,7 @@ def pair(
         function = kind >> 1
         before = tasks.before[task]
         before_seq = tasks.before_seq[task]
+        before_vaddr = tasks.before_vaddr[task]
         tasks.before[task] = NONE
         if kind & 1:
             host = plan.host[function]
@@ -484,6 +499,10 @@ def pair(
             elif host >= 0 and tasks.host[task] == host:
                 row, row_seq = tasks.host_row[task], tasks.host_seq[task]
                 tasks.host[task] = NONE
+            elif function == _PAGE_CALL and before >= 0 and _same_address(event, before_vaddr):
+                # Its entry was not traced: its probe was set meanwhile, or the event was lost. The
+                # pfn call in it has just returned; no task has two mappings at one address.
+                row, row_seq = before, before_seq
             if row_seq < 0:
                 row = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
             elif row < 0:
@@ -499,6 +518,10 @@ def pair(
                 last.seq[event.cpu] = row_seq
             if host < 0 and is_open:
                 _pop_to(call, task, tasks, calls, cell)
+            if function == _PFN_CALL and has_return[_PAGE_CALL] and row >= 0:
+                tasks.before[task] = row
+                tasks.before_seq[task] = row_seq if row_seq >= 0 else seq
+                tasks.before_vaddr[task] = _vaddr(event)
             continue
         if has_return[function]:
             _close_same_context(task, kind, event.ctx, tasks, calls, cell)

@@ -134,11 +134,20 @@ def slow_table(raw):
                 if call["row"] is not None:
                     put_return(call["row"], event, seq, function)
                 last[cpu] = (call["row"], pid)
+                if code == PFN_CALL and PAGE_CALL in has_return:
+                    previous[task] = call["row"]
+                continue
+            given = int(event["values"][0]) if event["present"] & 1 else None
+            if code == PAGE_CALL and before and before.get("vaddr", 0) == given:
+                put_return(before, event, seq, function)
+                last[cpu] = (before, pid)
                 continue
             row["entry_traced"] = False
             put_return(row, event, seq, function)
             rows.append(row)
             last[cpu] = (row, pid)
+            if code == PFN_CALL and PAGE_CALL in has_return:
+                previous[task] = row
             continue
         if code in has_return:
             for at in range(1, min(len(stack), WALK) + 1):

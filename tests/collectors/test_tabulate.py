@@ -239,3 +239,30 @@ def test_names_of_callers_are_bounded(monkeypatch):
         found = [made.names[n] for n in made.values.tolist()]
         assert found == [f"f+{a:#x}" if a % 5 else "" for a in callers.tolist()]
         assert len(names._callers) <= 35
+
+
+PFN, PAGE = "__kmap_local_pfn_prot", "__kmap_local_page_prot"
+BOOTED = """\
+ ash-223 [000] ...11 9.909000: kmap_local_pfn_ret: (x+0x51/0x60 <- PFN) vaddr=0xfffbb000
+ ash-223 [000] ...11 9.910000: kunmap_local: (kunmap_local_indexed+0x0/0x110) vaddr=0xfffbb4a0
+ ash-223 [000] ...1. 9.911000: kmap_local_pfn: (PFN+0x0/0x180) pfn=0x36ffe
+ ash-223 [000] ...11 9.912000: kmap_local_pfn_ret: (x+0x51/0x60 <- PFN) vaddr=0xfffbb000
+ ash-223 [000] ...11 9.913000: kmap_local_page_ret: (get_pte+0xe7/0x180 <- PAGE) vaddr=0xfffbb000
+ ash-223 [000] ...11 9.914000: kmap_local_page_ret: (low+0xe7/0x180 <- PAGE) vaddr=0xc1000000
+ ash-223 [000] ...11 9.915000: kunmap_local: (kunmap_local_indexed+0x0/0x110) vaddr=0xfffbb4a0
+ ash-223 [000] ...1. 9.916000: kmap_local_page: (PAGE+0x0/0x60) page=0xf61bafb0
+ ash-223 [000] ...1. 9.917000: kmap_local_pfn: (PFN+0x0/0x180) pfn=0x36ffe
+ ash-223 [000] ...11 9.918000: kmap_local_pfn_ret: (x+0x51/0x60 <- PFN) vaddr=0xfffbb000
+ ash-223 [000] ...11 9.919000: kmap_local_page_ret: (get_pte+0xe7/0x180 <- PAGE) vaddr=0xfffbb000
+"""
+"""As a booted board recorded while its probes were set one by one; a lowmem page's added."""
+
+
+def test_return_of_a_page_call_without_entry_belongs_to_the_pfn_call_in_it(tmp_path):
+    trace = tmp_path / "trace.txt"
+    trace.write_text("# tracer: nop\n#\n" + BOOTED.replace("PFN", PFN).replace("PAGE", PAGE))
+    table = collectors.open_capture(trace).events.collect()
+    maps = table.filter(pl.col("op") == "kmap_local")
+    assert maps["vaddr"].to_list() == [0xFFFBB000, 0xFFFBB000, 0xC1000000, 0xFFFBB000]
+    assert maps["pfn"].to_list()[1:2] == [0x36FFE]
+    assert maps["site"].cast(pl.String).str.head(3).to_list() == ["x+0", "get", "low", "get"]
