@@ -242,6 +242,8 @@ class Snapshot:
         True where the kernel has kmap_atomic() of its own (the trace).
     seen_kmap_local
         True where the kernel has kmap_local (the trace).
+    seen_wide
+        An address of more than 32 bits, where most addresses have as many (the trace).
     """
 
     release: str | None = None
@@ -327,6 +329,7 @@ class Snapshot:
     seen_direct: Pair | None = None
     seen_atomic: bool = False
     seen_kmap_local: bool = False
+    seen_wide: int | None = None
 
 
 FactName = Literal[
@@ -413,5 +416,6 @@ FactName = Literal[
     "seen_direct",
     "seen_atomic",
     "seen_kmap_local",
+    "seen_wide",
 ]
 """The fields of a :class:`Snapshot`, for those who write facts down by name."""

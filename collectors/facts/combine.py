@@ -97,6 +97,8 @@ def _derive(facts: dict[FactName, Fact]) -> None:
     if block is not None and "vmalloc" in block.value:
         derive("vmalloc_start", block.value["vmalloc"][0], block.source, block.detail)
         derive("vmalloc_end", block.value["vmalloc"][1], block.source, block.detail)
+    if block is not None and "lowmem" in block.value:
+        derive("page_offset", block.value["lowmem"][0], block.source, "start of lowmem")
     _derive_mem_map(facts)
 
 

@@ -84,6 +84,10 @@ class Facts:
         known = {name: fact.value for name, fact in self.facts.items() if name in _NAMES}
         return Snapshot(**known)
 
+    def sources(self) -> dict[FactName, str]:
+        """Where each fact was said, by its name."""
+        return {name: fact.source for name, fact in self.facts.items()}
+
     def with_facts(self, more: Mapping[FactName, Fact]) -> Facts:
         """Add facts from elsewhere, such as the trace's header.
 

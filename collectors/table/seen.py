@@ -33,6 +33,9 @@ _RANGES: Final[dict[FactName, list[str]]] = {
 _KMAP_LOCAL: Final = {"__kmap_local_page_prot", "__kmap_local_pfn_prot"}
 _ERRORS: Final = 0xFFFF_F000
 """Addresses from here on are error codes (include/linux/err.h)."""
+_WIDE: Final = np.uint64(1 << 32)
+_WIDE_ERRORS: Final = np.uint64((1 << 64) - 4096)
+"""The same of a 64-bit kernel, whose addresses lie from `_WIDE` on."""
 
 
 class Seen:
@@ -43,13 +46,17 @@ class Seen:
     that areas were asked from), seen_flushes (tuple of (start, end) of flushes), seen_pfns
     (lowest and highest frame that was mapped), seen_direct ((pfn, address) of the lowest frame
     that kmap_local answered without a mapping, if there is one), seen_atomic (True where the
-    kernel has kmap_atomic() of its own), seen_kmap_local (True where it has kmap_local).
+    kernel has kmap_atomic() of its own), seen_kmap_local (True where it has kmap_local), seen_wide
+    (an address of more than 32 bits, where most have as many).
     """
 
     def __init__(self) -> None:
         self._pool = _Bounds()
         self._pfns = _Bounds()
         self._local: dict[int, int] = {}
+        self._wide_local: dict[int, int] = {}
+        self._wide: int | None = None
+        self._narrow_more = 0
         self._lowest: tuple[int, int] | None = None  # address, frame
         self._ranges = {name: _Counter() for name in _RANGES}
 
@@ -60,10 +67,11 @@ class Seen:
         kmap, local = (np.flatnonzero(op == OP_CODE[name]) for name in ("kmap", "kmap_local"))
         vaddr, pfn = part.columns["vaddr"], part.columns["pfn"]
         is_address = vaddr.has(part.rows)
+        self._add_wide(part, local)
         if vaddr.values is not None:
             is_address &= (vaddr.values > 0) & (vaddr.values < _ERRORS)
             self._pool.add(vaddr.values[kmap[is_address[kmap]]])
-            self._add_local(part, local[is_address[local]], vaddr.values)
+            self._add_local(part, local[is_address[local]], vaddr.values, self._local)
         if pfn.values is not None:
             has = pfn.has(part.rows)
             for rows in (kmap, local):
@@ -71,7 +79,30 @@ class Seen:
         for name, ops in _RANGES.items():
             self._add_ranges(self._ranges[name], part, np.isin(op, [OP_CODE[o] for o in ops]))
 
-    def _add_local(self, part: Part, rows: NDArray[np.intp], vaddr: NDArray[np.uint64]) -> None:
+    def _add_wide(self, part: Part, local: NDArray[np.intp]) -> None:
+        """Count addresses with more than 32 bits and others; an error code is neither."""
+        for name in ("vaddr", "start", "end"):
+            column = part.columns[name]
+            if column.values is None:
+                continue
+            values = column.values
+            known = column.has(part.rows) & (values > 0)
+            wide = known & (values >= _WIDE) & (values < _WIDE_ERRORS)
+            number = int(np.count_nonzero(wide))
+            self._narrow_more += int(np.count_nonzero(known & (values < _WIDE))) - number
+            if not number:
+                continue
+            self._wide = self._wide or int(values[wide].min())
+            if name == "vaddr":
+                self._add_local(part, local[wide[local]], values, self._wide_local)
+
+    def _add_local(
+        self,
+        part: Part,
+        rows: NDArray[np.intp],
+        vaddr: NDArray[np.uint64],
+        found_on: dict[int, int],
+    ) -> None:
         """Take the rows of kmap_local that got an address."""
         cpu = part.columns["cpu"].values
         assert cpu is not None  # is never null
@@ -79,9 +110,9 @@ class Seen:
         highest = np.zeros(int(cpus.max(initial=0)) + 1, np.uint64)
         np.maximum.at(highest, cpus, vaddr[rows])
         for number in np.flatnonzero(highest).tolist():
-            self._local[number] = max(self._local.get(number, 0), int(highest[number]))
+            found_on[number] = max(found_on.get(number, 0), int(highest[number]))
         pfn = part.columns["pfn"]
-        if pfn.values is None:
+        if pfn.values is None or found_on is self._wide_local:
             return
         rows = rows[pfn.has(part.rows)[rows]]
         if len(rows):
@@ -115,9 +146,11 @@ class Seen:
         dict
             Fact name to fact, for ``Facts.with_facts``; nothing for what does not occur.
         """
+        wide = self._wide if self._narrow_more < 0 else None
         found: dict[FactName, Any] = {
             "seen_pool": self._pool.both(),
-            "seen_local": tuple(sorted(self._local.items())),
+            "seen_local": tuple(sorted((self._wide_local if wide else self._local).items())),
+            "seen_wide": wide,
             "seen_direct": None if self._lowest is None else self._lowest[::-1],
             **{name: counter.most() for name, counter in self._ranges.items()},
             "seen_pfns": self._pfns.both(),

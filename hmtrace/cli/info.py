@@ -69,7 +69,7 @@ def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
     from replay.machine.from_facts import machine_from
 
     try:
-        machine, assumptions = machine_from(capture.facts.snapshot())
+        machine, assumptions = machine_from(capture.facts.snapshot(), capture.facts.sources())
         return machine_document(machine, layout.layout_of(machine)), tuple(assumptions)
     except HmtraceError as error:
         return {}, (f"no layout: {error.message}",)

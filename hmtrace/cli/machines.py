@@ -57,7 +57,7 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
     from replay.machine.costs import Costs
     from replay.machine.from_facts import machine_from
 
-    machine, assumptions = machine_from(capture.facts.snapshot())
+    machine, assumptions = machine_from(capture.facts.snapshot(), capture.facts.sources())
     if costs is not None:
         machine = dataclasses.replace(machine, costs=Costs.load(costs))
     return machine, tuple(assumptions)
@@ -170,14 +170,16 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     table = _read_toml(path)
     for word in _FOR_THE_READER:
         table.pop(word, None)
-    fields = {field.name: field for field in dataclasses.fields(Machine)}
+    fields = {f.name: f for f in dataclasses.fields(Machine) if f.name != "told"}
     _check_keys(table, fields, path)
     arch = table.get("arch", base.arch if base is not None else None)
     if not isinstance(arch, str):
         raise HmtraceError(
             "key 'arch' is missing", source=str(path), hint='arch = "arm", "i386", …', exit_code=2
         )
-    start = base if base is not None and base.arch == arch else None
+    start = None
+    if base is not None and base.arch == arch:
+        start = dataclasses.replace(base, told=None)
     if start is None:
         start = _distribution_machine(arch, str(path))
     changes: dict[str, Any] = {}

@@ -78,7 +78,7 @@ def _check(path: str) -> Checked:
         capture = read(path)
         values = capture.facts.snapshot()
         machine, _ = machine_from(values)
-        sources = {name: fact.source for name, fact in capture.facts.items()}
+        sources = capture.facts.sources()
         with ProgressBar("replaying") as progress:
             result = compare(
                 capture.events, machine,

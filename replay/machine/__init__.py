@@ -12,6 +12,7 @@
     costs, .toml     what operations cost, figure by figure, with sources
     from_addresses   a machine from the addresses in a trace
     from_facts       from a capture's files
+    fit, told        where those files know better than the rules: find why, or believe them
     options          from another machine: what-if
     presets          boards, as examples of machine files
     words            a machine in a few words

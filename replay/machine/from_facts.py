@@ -7,36 +7,45 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
+from replay.machine.fit import believe, fit_border
 from replay.machine.from_addresses import complete, switches
 from replay.machine.generations import DEFAULT, generation_for, was_observed
 from replay.machine.layout import layout_of
-from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB
+from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down
 from replay.machine.tlb import class_of
 
 if TYPE_CHECKING:
-    from collectors.snapshot import Snapshot
+    from collections.abc import Mapping
+
+    from collectors.snapshot import FactName, Snapshot, Zone
     from replay.machine.model import Arch
 
 
-def machine_from(snapshot: Snapshot) -> tuple[Machine, tuple[str, ...]]:
+def machine_from(
+    snapshot: Snapshot, sources: Mapping[FactName, str] | None = None
+) -> tuple[Machine, tuple[str, ...]]:
     """Describe the machine that a capture was made on.
 
     Parameters
     ----------
     snapshot
         ``Facts.snapshot()``; any of them may be missing.
+    sources
+        ``Facts.sources()``, for the words about what contradicts the rules.
 
     Returns
     -------
     machine
         With the distribution kernels' defaults where the facts say nothing.
     assumptions
-        In words, what was assumed for want of facts.
+        In words, what was assumed for want of facts, and where the machine's files contradict the
+        address map that hmtrace's rules give (:mod:`replay.machine.told`).
 
     Raises
     ------
     HmtraceError
-        If the facts name an architecture that hmtrace does not model.
+        If the facts name an architecture that hmtrace does not model, or the trace is of a 64-bit
+        kernel that they do not name.
     """
     snapshot, assumed = complete(snapshot)
     arch = _arch(snapshot, assumed)
@@ -89,10 +98,11 @@ def machine_from(snapshot: Snapshot) -> tuple[Machine, tuple[str, ...]]:
         dma_zone=dma_zone,
         huge_pages=_huge_pages(arch, config or arch.default_config, snapshot, pae=pae),
     )
-    if snapshot.cpus is None and snapshot.cpus_booted is None:
+    if snapshot.cpus is None and snapshot.cpus_booted is None and snapshot.smp is not False:
         assumed.append("one CPU: no file shows them")
     machine = _possible(machine, arch, assumed)
-    machine = _fit_border(machine, snapshot, assumed)
+    machine = fit_border(machine, snapshot, assumed)
+    machine = believe(machine, snapshot, sources, assumed)
     return machine, tuple(assumed)
 
 
@@ -135,6 +145,13 @@ _FROM_ZERO: Final = ("i386", "arm")
 
 def _arch(snapshot: Snapshot, assumed: list[str]) -> Arch:
     name = snapshot.arch
+    if name is None and snapshot.seen_wide is not None:
+        msg = (
+            f"the trace is of a 64-bit kernel: its addresses, such as {snapshot.seen_wide:#x}, "
+            "have more than 32 bits"
+        )
+        hint = "such a kernel has no highmem; the counts of info and convert work all the same"
+        raise HmtraceError(msg, hint=hint)
     if name is None:
         # only ARM has RAM that does not start near 0, and its modules below PAGE_OFFSET
         name = "arm" if snapshot.phys_pfn_offset else "i386"
@@ -175,11 +192,16 @@ def _ram(
     zones = snapshot.zones
     page = snapshot.page_size or arch.page_sizes[0]
     if zones:
+        return _ram_of_zones(zones, page, assumed)
+    if snapshot.zone_ranges:
         assumed.append("RAM without holes from the first zone to the last: there is no iomem")
-        start = min(zone[1] for zone in zones)
-        return ((start * page, max(z[1] + z[2] for z in zones) * page),)
+        first = min(zone[1] for zone in snapshot.zone_ranges)
+        end = max(zone[2] for zone in snapshot.zone_ranges)
+        return ((first * page, end * page),)
     size, why = GiB, "no file says"
-    if snapshot.mem_total:
+    if snapshot.ram_bytes:
+        size, why = snapshot.ram_bytes, "by the boot log, which does not say where; no iomem"
+    elif snapshot.mem_total:
         size = -(-snapshot.mem_total // (64 * MiB)) * (64 * MiB)
         why = "by MemTotal, there is no iomem"
     try:
@@ -188,14 +210,47 @@ def _ram(
         ranges = arch.ram_for(GiB, (), pae)
     if arch.name in _FROM_ZERO:
         ranges = ((0, size),)
-    shown = "1 GiB" if size == GiB else f"{size // MiB} MiB"
+    shown = f"{size // GiB} GiB" if size % GiB == 0 else f"{size // MiB} MiB"
     where = f"{ranges[0][0]:#x}" if ranges[0][0] else "0"
     assumed.append(f"{shown} of RAM from {where} on: {why}")
     return ranges
 
 
+def _ram_of_zones(
+    zones: tuple[Zone, ...], page: int, assumed: list[str]
+) -> tuple[tuple[int, int], ...]:
+    """RAM as the zones' sizes tell it, where no file has its ranges.
+
+    A hole in lowmem is put into its middle, one in highmem at its start: there the memory ends that
+    lowmem ended with, where the border is none of the kernel's making.
+    """
+    ranges: list[tuple[int, int]] = []
+    holes = 0
+    for zone in sorted(zones, key=lambda zone: zone.start_pfn):
+        end = zone.start_pfn + zone.spanned
+        hole = zone.spanned - zone.present
+        kept = 0
+        if 0 < hole < zone.spanned and zone.name != "HighMem":
+            kept = align_down(zone.present // 2, 2 * MiB // page)
+        hole = hole if 0 < hole < zone.spanned else 0
+        holes += hole
+        pieces = (zone.start_pfn, zone.start_pfn + kept), (zone.start_pfn + kept + hole, end)
+        for start, last in pieces if hole else ((zone.start_pfn, end),):
+            if last <= start:
+                continue
+            if ranges and ranges[-1][1] >= start:
+                ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
+            else:
+                ranges.append((start, last))
+    where = f"; where its {holes * page // MiB} MiB of holes lie, no file says" if holes else ""
+    assumed.append(f"RAM as the zones have it: there is no iomem{where}")
+    return tuple((start * page, end * page) for start, end in ranges)
+
+
 def _nr_cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
     known = snapshot.nr_cpus
+    if known is None and snapshot.smp is False:
+        known = 1
     if known is None:
         whose = "Debian's" if arch.name in ("i386", "arm") else "usual"
         assumed.append(f"NR_CPUS {arch.default_nr_cpus}, as in {whose} kernels: no file says")
@@ -254,27 +309,3 @@ def _has_erratum(cpu: tuple[int, int, int, int] | None) -> bool:
     if (implementer, part) == (0x41, 0xC0F):
         return (variant, revision) <= (3, 3)
     return (implementer, part) == (0x42, 0x0F0) and (variant, revision) <= (0, 2)
-
-
-def _fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Machine:
-    """Without a command line, find the ``vmalloc=`` that explains the observed border."""
-    observed = snapshot.lowmem_end_pfn
-    if observed is None or snapshot.cmdline is not None:
-        return machine
-    have = layout_of(machine)
-    if have.lowmem_end_pfn == observed or have.max_pfn <= observed:
-        return machine
-    delta = (have.lowmem_end_pfn - observed) * machine.page_size
-    for default in (machine.vmalloc or 0, 120 * MiB, 128 * MiB, 240 * MiB, 248 * MiB):
-        if default + delta < MiB:
-            continue
-        trial = replace(machine, vmalloc=default + delta)
-        try:
-            fits = layout_of(trial).lowmem_end_pfn == observed
-        except HmtraceError:
-            continue
-        if fits:
-            size = (default + delta) / MiB
-            assumed.append(f"vmalloc={size:g}M: the observed border of lowmem says so")
-            return trial
-    return machine

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.model import MAX_POOL, Layout, LayoutZone, Region
+from replay.machine.told import believing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,6 +22,7 @@ __all__ = [
     "LayoutZone",
     "Region",
     "check",
+    "derived_layout",
     "direct_address",
     "is_high",
     "layout_of",
@@ -76,7 +79,8 @@ def layout_of(machine: Machine) -> Layout:
     if machine.cache_colours & (machine.cache_colours - 1):
         msg = f"{machine.cache_colours} colours: cache ways are powers of two of pages"
         raise HmtraceError(msg, hint="cache_colours = 1 where there are no aliases", exit_code=2)
-    return arch.layout(machine)
+    layout = arch.layout(machine)
+    return layout if machine.told is None else believing(layout, machine, machine.told)
 
 
 def direct_address(layout: Layout, pfn: int) -> int:
@@ -132,6 +136,11 @@ class Check(NamedTuple):
     observed: Any
     source: str
     ok: bool
+
+
+def derived_layout(machine: Machine) -> Layout:
+    """The layout by the rules alone, whatever the machine's files say: what is to be checked."""
+    return layout_of(replace(machine, told=None))
 
 
 def check(

@@ -211,6 +211,26 @@ class Layout:
         return self.page_size.bit_length() - 1
 
 
+class Told(NamedTuple):
+    """What a machine's own files say of its address map where hmtrace's rules give something else.
+
+    Attributes
+    ----------
+    lowmem_end_pfn
+        First frame of ZONE_HIGHMEM.
+    vmalloc, modules, pkmap
+        [start, end) of the arena, of the modules' area and of the pool.
+    zones
+        Zones that are not empty, as (name, first frame, frame after the last).
+    """
+
+    lowmem_end_pfn: int | None = None
+    vmalloc: tuple[int, int] | None = None
+    modules: tuple[int, int] | None = None
+    pkmap: tuple[int, int] | None = None
+    zones: tuple[tuple[str, int, int], ...] = ()
+
+
 @dataclass(frozen=True)
 class Machine:
     """A 32-bit HIGHMEM machine and its kernel's configuration.
@@ -278,6 +298,9 @@ class Machine:
     cache_colours
         Colours of the data cache: its way size by the page size, where that is larger
         (xtensa, mips32).
+    told
+        Where the machine's own files know better than the rules; None: they agree, or say nothing.
+        No other machine has it.
     """
 
     arch: str
@@ -307,6 +330,7 @@ class Machine:
     cache_colours: int = 1
     dma_zone: int | None = None
     huge_pages: bool = False
+    told: Told | None = None
 
     @property
     def ram_bytes(self) -> int:

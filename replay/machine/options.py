@@ -104,6 +104,8 @@ def with_options(
     if costs is not None:
         changes["costs"] = costs
     changed = replace(machine, **changes)
+    if replace(changed, cpus=machine.cpus, costs=machine.costs) != machine:
+        changed = replace(changed, told=None)  # what its files say is of the captured machine
     _require_layout(changed)
     return changed
 

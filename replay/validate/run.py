@@ -17,7 +17,7 @@ from replay.arena.picture import arena_picture
 from replay.arena.replay import replay_arena
 from replay.arena.rows import ArenaRows
 from replay.local.stacks import LocalStacks, direct_of, reuses, switch_hook, takes_slot
-from replay.machine.layout import check
+from replay.machine.layout import check, derived_layout
 from replay.machine.words import kernel_words
 from replay.pool.picture import views_of
 from replay.pool.replay import window_of
@@ -160,7 +160,7 @@ def validate(
             assumed_free=order.assumed_free,
         ),
         first_divergence=_first_divergence(checks, walk.table),
-        layout=tuple(check(layout, values, sources)),
+        layout=tuple(check(derived_layout(machine), values, sources)),
         initial_state=pool.initial_state,
         generation=machine.generation,
         kernel=tuple(kernel_words(machine, layout)),

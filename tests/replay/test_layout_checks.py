@@ -8,7 +8,7 @@ import pytest
 from collectors.facts import read_folder
 from collectors.snapshot import Snapshot
 from replay.machine.from_facts import machine_from
-from replay.machine.layout import check, layout_of
+from replay.machine.layout import check, derived_layout, layout_of
 from replay.machine.model import Machine
 
 MACHINES = Path(__file__).parents[2] / "fixtures" / "machines"
@@ -60,7 +60,7 @@ def test_a_hole_in_lowmem_is_no_ram():
 def test_a_wrong_machine_is_found_out():
     facts = read_folder(MACHINES / "i386-61-pae-vmalloc256")
     machine, _ = machine_from(replace(facts.snapshot(), vmalloc=128 << 20))
-    wrong = {result.name: result for result in check(layout_of(machine), facts.snapshot())}
+    wrong = {result.name: result for result in check(derived_layout(machine), facts.snapshot())}
     assert not wrong["lowmem_end_pfn"].ok
     assert wrong["lowmem_end_pfn"].observed == 0x2E7FE
     assert wrong["areas outside the arena"].observed > 0

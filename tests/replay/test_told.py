@@ -1,0 +1,169 @@
+"""Where a machine's own files contradict the address map: they are believed, and it is said."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from collectors.errors import HmtraceError
+from collectors.facts import read_facts, read_folder
+from collectors.snapshot import Snapshot, Zone
+from hmtrace.cli import app
+from replay.machine.from_facts import machine_from
+from replay.machine.layout import check, derived_layout, layout_of
+from replay.machine.model import Told
+from replay.machine.options import with_options
+
+MiB = 1 << 20
+CASES = Path(__file__).parents[2] / "fixtures" / "cases"
+
+
+def machine_of(folder: Path):
+    facts = read_folder(folder)
+    machine, words = machine_from(facts.snapshot(), facts.sources())
+    return machine, layout_of(machine), words, facts.snapshot()
+
+
+@pytest.mark.parametrize(
+    ("case", "border", "low", "high", "arena"),
+    [
+        ("contradiction-zoneinfo", 0x40000, 448, 1491, (0xE0800000, 0xFF800000)),
+        ("dmesg-zone-pfn-ranges", 0x2EFFE, 751, 1295, (0xEF7FE000, 0xFF7FE000)),
+        ("dmesg-level-prefix", 0x2F800, 760, 1288, (0xF0000000, 0xFF000000)),
+        ("arch-dmesg-mips", 0x10000, 256, 256, None),
+        ("arch-dmesg-sparc", 0xC000, 192, 831, None),
+    ],
+)
+def test_the_machine_is_what_its_files_say(case, border, low, high, arena):
+    _, layout, _, _ = machine_of(CASES / case)
+    assert layout.lowmem_end_pfn == border
+    assert (layout.lowmem_bytes // MiB, layout.highmem_bytes // MiB) == (low, high)
+    assert arena in (None, (layout.vmalloc_start, layout.vmalloc_end))
+
+
+def log(text: str) -> Snapshot:
+    return read_facts({"dmesg": text.encode()}).snapshot()
+
+
+ARM = """CPU: ARMv7 Processor [410fc075] revision 5 (ARMv7), cr=30c5387d
+Linux version 6.1.0 (a@b) #1 SMP
+Zone ranges:
+  Normal   [mem 0x0000000040000000-0x0000000066bfffff]
+  HighMem  [mem 0x0000000066c00000-0x000000007fffffff]
+Early memory node ranges
+  node   0: [mem 0x0000000040000000-0x000000007fffffff]
+Kernel command line: console=ttyS0
+"""
+
+
+def test_a_border_that_no_rule_gives_is_told_with_both_values():
+    snapshot = log(ARM)
+    machine, words = machine_from(snapshot, {"lowmem_end_pfn": "dmesg, line 3"})
+    layout = layout_of(machine)
+    assert layout.lowmem_end_pfn == 0x66C00
+    assert layout.high_memory == 0xC000_0000 + 0x26C0_0000
+    assert layout.vmalloc_start == 0xE700_0000  # 8 MiB above it, rounded down to 8 MiB
+    assert layout.highmem_bytes == 0x7FFF_FFFF + 1 - 0x66C0_0000
+    assert words[-1] == (
+        "the border of lowmem: frame 0x70000 by the rules that hmtrace knows, frame 0x66c00 by "
+        "dmesg, line 3, which is believed"
+    )
+    regions = {region.name: (region.start, region.end) for region in layout.regions}
+    assert regions["lowmem"] == (0xC000_0000, layout.high_memory)
+    # what is checked are the rules, not what was put in their place
+    assert not all(one.ok for one in check(derived_layout(machine), snapshot))
+
+
+def test_pool_and_arena_of_the_layout_block():
+    block = (
+        "Virtual kernel memory layout:\n"
+        "    vmalloc : 0xe7000000 - 0xff000000   ( 384 MB)\n"
+        "    lowmem  : 0xc0000000 - 0xe6c00000   ( 620 MB)\n"
+        "    pkmap   : 0xbfa00000 - 0xbfe00000   (   4 MB)\n"
+        "    modules : 0xbf000000 - 0xbfa00000   (  10 MB)\n"
+    )
+    machine, words = machine_from(log(ARM + block))
+    layout = layout_of(machine)
+    assert (layout.vmalloc_start, layout.vmalloc_end) == (0xE7000000, 0xFF000000)
+    assert (layout.pkmap_base, layout.pkmap_slots) == (0xBFA00000, 1024)
+    assert (layout.modules_start, layout.modules_end) == (0xBF000000, 0xBFA00000)
+    assert sum("which is believed" in line for line in words) == 3
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "    vmalloc : 0xc1000000 - 0xff000000\n",  # runs into lowmem
+        "    vmalloc : 0xf0800000 - 0xfffff000\n",  # into the fixmap
+        "    pkmap   : 0xc0000000 - 0xc0200000\n",
+        "    pkmap   : 0x00001000 - 0xc0000000\n",
+    ],
+)
+def test_an_impossible_map_is_not_followed(block):
+    plain = ARM.replace("66bfffff", "6fffffff").replace("66c00000", "70000000")
+    rules, _ = machine_from(log(plain))
+    machine, words = machine_from(log(plain + "Virtual kernel memory layout:\n" + block))
+    assert machine.told is None
+    assert layout_of(machine) == layout_of(rules)
+    assert "which is not followed" in words[-1]
+
+
+def test_files_that_agree_say_nothing():
+    machine, words = machine_from(log(ARM.replace("66bfffff", "6fffffff").replace("66c0", "7000")))
+    assert machine.told is None
+    assert not any("by the rules" in line for line in words)
+
+
+def test_another_machine_has_its_own_border():
+    machine, _ = machine_from(log(ARM))
+    assert machine.told is not None
+    assert with_options(machine, cpus=2).told == machine.told
+    for changed in (with_options(machine, vmalloc=256 * MiB), with_options(machine, ram=1 << 29)):
+        assert changed.told is None
+    assert layout_of(replace(machine, told=Told())) == derived_layout(machine)
+
+
+def test_ram_of_zones():
+    zones = (
+        Zone("DMA", 0x20000, 0x20000, 0x1C000, 0x1B000),
+        Zone("HighMem", 0x40000, 0x60000, 0x5D300, 0x5D300),
+    )
+    machine, words = machine_from(Snapshot(arch="arm", zones=zones))
+    assert machine.ram == (
+        (0x20000000, 0x2E000000),
+        (0x32000000, 0x40000000),
+        (0x42D00000, 0xA0000000),
+    )
+    assert any("where its 109 MiB of holes lie" in line for line in words)
+    whole = (Zone("Normal", 0x40000, 0x40000, 0x40000, 0x3F000),)
+    assert machine_from(Snapshot(arch="arm", zones=whole))[0].ram == ((0x40000000, 0x80000000),)
+
+
+def test_ram_and_cpus_that_only_the_log_tells():
+    machine, _ = machine_from(Snapshot(arch="arm", ram_bytes=2 << 30, smp=False))
+    assert (machine.ram, machine.nr_cpus) == (((0, 2 << 30),), 1)
+
+
+def test_addresses_of_64_bits():
+    with pytest.raises(HmtraceError, match="of a 64-bit kernel"):
+        machine_from(Snapshot(seen_wide=0xFFFFC90000A30000))
+    machine, _ = machine_from(
+        Snapshot(seen_wide=0xFFFFFFFFFF57B000, seen_local=((0, 0xFFFFFFFFFF57B000),))
+    )
+    assert machine.arch == "x86_64"
+
+
+def test_a_trace_of_a_64_bit_kernel(tmp_path):
+    line = (
+        " modprobe-1100 [003] ..... 100.0001{n:02}: "
+        "alloc_vmap_area: va_start: 0xffffc90000a3{n:02}00"
+        " size=20480 align=4096 vstart=0xffffc90000000000 vend=0xffffe8ffffffffff failed=0\n"
+    )
+    trace = tmp_path / "trace.txt"
+    trace.write_text("# tracer: nop\n#\n" + "".join(line.format(n=n) for n in range(3)))
+    result = CliRunner().invoke(app, ["report", str(trace)])
+    assert result.exit_code == 3 or isinstance(result.exception, HmtraceError)
+    info = CliRunner().invoke(app, ["info", str(trace)])
+    assert info.exit_code == 0
+    assert "64-bit kernel" in info.stdout
