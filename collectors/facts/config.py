@@ -30,6 +30,8 @@ _MATTERS = """
     CPU_CACHE_VIVT CPU_CACHE_VIPT THUMB2_KERNEL ARM_MODULE_PLTS MODULES KALLSYMS_ALL
     64BIT PHYS_ADDR_T_64BIT MIPS_HUGE_TLB_SUPPORT BMIPS_GENERIC MACH_TX49XX PTE_64BIT
     PPC_85xx PPC_83xx PPC_8xx PPC_BOOK3S_32 44x LOWMEM_SIZE KERNEL_START
+    KASAN ARCH_OMAP2PLUS ARCH_OMAP2 ARCH_OMAP3 ARCH_OMAP4 ARCH_SHMOBILE ARCH_MXC ARCH_EXYNOS4
+    ARCH_TEGRA ARCH_VEXPRESS ARCH_REALVIEW ARCH_U8500 ARCH_MMP ARCH_KIRKWOOD ARCH_DOVE ARCH_MV78XX0
     ARC_HAS_PAE40 ARC_HUGEPAGE_2M ARC_HUGEPAGE_16M ARC_KVADDR_SIZE
     ARC_PAGE_SIZE_4K ARC_PAGE_SIZE_8K ARC_PAGE_SIZE_16K
     PAGE_SIZE_4KB PAGE_SIZE_8KB PAGE_SIZE_16KB PAGE_SIZE_32KB PAGE_SIZE_64KB PAGE_SIZE_256KB
@@ -88,8 +90,9 @@ def parse(text: str, sheet: Sheet) -> None:
     for option, split in _SPLITS.items():
         if config.get(option) == "y":
             add("split", split, option)
-    if (offset := _number(config.get("PAGE_OFFSET"))) is not None:
-        add("page_offset", offset, "PAGE_OFFSET")
+    for option in ("PAGE_OFFSET", "KERNEL_START"):  # the other name is microblaze's
+        if (offset := _number(config.get(option))) is not None:
+            add("page_offset", offset, option)
     if (count := _number(config.get("NR_CPUS"))) is not None:
         add("nr_cpus", count, "NR_CPUS")
     if config.get("SMP") != "y":

@@ -34,7 +34,10 @@ _SIZES: Final = (
     "page_size",
     "lowmem_limit",
     "dma_zone",
+    "page_offset",
+    "vmalloc_end",
 )
+_RANGES: Final = ("ram", "nomap")
 _FILE_LIMIT: Final = 1 << 20
 _FOR_THE_READER: Final = ("title", "source")
 
@@ -154,7 +157,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
 
     Keys are the fields of :class:`replay.machine.model.Machine`; sizes may be strings (``256M``),
     ``ram`` a size or a list of [first byte, byte after the last], ``[costs]`` a table; ``title``
-    and ``source`` are words for the reader. What the
+    and ``source`` are words for the reader. ``release`` decides ``generation``. What the
     file does not say comes from `base` where its architecture is the same, else from the
     defaults.
 
@@ -163,6 +166,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     HmtraceError
         Exit code 2.
     """
+    from replay.machine.generations import generation_for
     from replay.machine.model import Machine
     from replay.machine.options import with_options
 
@@ -187,8 +191,8 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     for name, value in table.items():
         if name == "ram" and isinstance(value, str | int):
             ram = _size(value, name, path)
-        elif name == "ram":
-            changes[name] = _ranges(value, path)
+        elif name in _RANGES:
+            changes[name] = _ranges(value, name, path)
         elif name == "costs":
             changes[name] = _costs(value, path)
         elif name == "config":
@@ -197,6 +201,9 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
             changes[name] = _size(value, name, path)
         else:
             changes[name] = _scalar(value, name, getattr(start, name), path)
+    if "release" in changes:
+        # it tells more than the name of a span of kernels does
+        changes["generation"] = generation_for(changes["release"])
     try:
         # with_options, even without a change, makes sure that such a machine can exist.
         return with_options(dataclasses.replace(start, **changes), ram=ram)
@@ -254,17 +261,17 @@ def _size(value: object, name: str, path: Path) -> int:
     raise _wrong(path, name, "a size such as 256M, or bytes")
 
 
-def _ranges(value: object, path: Path) -> tuple[tuple[int, int], ...]:
+def _ranges(value: object, name: str, path: Path) -> tuple[tuple[int, int], ...]:
     wanted = "a size, or a list of [first byte, byte after the last], ascending"
     if not isinstance(value, list) or not value:
-        raise _wrong(path, "ram", wanted)
+        raise _wrong(path, name, wanted)
     ranges, at = [], 0
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
-            raise _wrong(path, "ram", wanted)
-        start, end = (_size(edge, "ram", path) for edge in pair)
+            raise _wrong(path, name, wanted)
+        start, end = (_size(edge, name, path) for edge in pair)
         if not at <= start < end:
-            raise _wrong(path, "ram", wanted)
+            raise _wrong(path, name, wanted)
         ranges.append((start, end))
         at = end
     return tuple(ranges)

@@ -213,7 +213,8 @@ def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
     pool = f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"
     local = (
         f"depth {layout.km_usable_depth} per {'CPU' if layout.kmap_per_cpu else 'task'}, "
-        f"slots downwards from {address(layout.kmap_fix_top)}"
+        f"slots {'upwards' if layout.kmap_upwards else 'downwards'} from "
+        f"{address(layout.kmap_fix_top)}"
     )
     return [
         ("kernel", joined(kernel_words(machine, layout))),

@@ -86,8 +86,8 @@ class LocalPiece:
     ----------
     row, slot, depth, cpu, status : ndarray, shape (m,)
         Mappings that returned; see :class:`replay.local.loops.Locals`.
-    pages_down : ndarray of int64, shape (m,)
-        Their predicted places, in pages below the highest slot.
+    pages_in : ndarray of int64, shape (m,)
+        Their predicted places, in pages from slot 0 of CPU 0 on.
     vaddr : ndarray of int64, shape (m,)
         Address that the kernel returned, -1 unknown.
     ended, ended_by : ndarray of int64
@@ -110,7 +110,7 @@ class LocalPiece:
 
     row: NDArray[np.int64]
     slot: NDArray[np.int32]
-    pages_down: NDArray[np.int64]
+    pages_in: NDArray[np.int64]
     depth: NDArray[np.int32]
     cpu: NDArray[np.int32]
     status: NDArray[np.uint8]
@@ -391,7 +391,7 @@ def _piece(
     return LocalPiece(
         row=maps["row"],
         slot=maps["slot"],
-        pages_down=maps["slot"].astype(np.int64) * colours + maps["up"],
+        pages_in=maps["slot"].astype(np.int64) * colours + maps["up"],
         depth=maps["depth"],
         cpu=maps["cpu"],
         status=maps["status"],
@@ -462,7 +462,7 @@ def slot_of(layout: Layout) -> pl.Expr:
     """
     vaddr = pl.col("vaddr").cast(pl.Int64, strict=False)
     page = vaddr - vaddr % layout.page_size
-    slot = (layout.kmap_fix_top - page) // layout.page_size // layout.pkmap_colours
+    slot = (page - layout.kmap_fix_top) // layout.kmap_fix_step // layout.pkmap_colours
     inside = (slot >= 0) & (slot < layout.km_max_idx * layout.nr_cpus)
     return pl.when(inside).then(slot).when(vaddr.is_not_null()).then(-1)
 

@@ -198,11 +198,12 @@ def _score(layout: Layout, seen: _Seen, machine: Machine) -> int:
             continue  # only lowmem pages were mapped there
         if highest > layout.fixaddr_top:
             continue  # lowmem above the fixmap
-        step = layout.page_size * layout.pkmap_colours
-        first = layout.kmap_fix_top - layout.km_max_idx * cpu * step
-        if not first - layout.km_max_idx * step < highest <= first:
+        step = layout.kmap_fix_step * layout.pkmap_colours
+        first = layout.kmap_fix_top + layout.km_max_idx * cpu * step
+        slot = (highest - first) // step
+        if not 0 <= slot < layout.km_max_idx:
             return 0
-        score += 4 + (highest == first - (layout.km_step - 1) * step)
+        score += 4 + (slot == layout.km_step - 1 and not layout.kmap_upwards)
     ends = {end for _, end in seen.ranges}
     score += 4 * (layout.vmalloc_end in ends)
     modules = layout.modules_start, layout.modules_end

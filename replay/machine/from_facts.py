@@ -9,7 +9,7 @@ from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.fit import believe, fit_border
 from replay.machine.from_addresses import complete, switches
-from replay.machine.generations import DEFAULT, generation_for, was_observed
+from replay.machine.generations import DEFAULT, GENERATIONS, generation_for, is_older, was_observed
 from replay.machine.layout import layout_of
 from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down
 from replay.machine.tlb import class_of
@@ -58,10 +58,15 @@ def machine_from(
     if not snapshot.config:
         whose = "Debian's kernels" if arch.name in ("i386", "arm") else "a usual kernel"
         assumed.append(f"the configuration is that of {whose}: there is no config file")
-    config, dma_zone = _dma_zone(config, arch, snapshot, assumed)
+    config, dma_zone = _dma_zone(config, arch, snapshot, assumed, generation)
     release = snapshot.release or ""
     if release:
-        if not was_observed(release):
+        if is_older(release):
+            assumed.append(
+                f"kernel {release} is older than those that are modelled: before 2.6.37 callers of "
+                "kmap_atomic() chose the slots themselves"
+            )
+        elif not was_observed(release):
             assumed.append(
                 f"kernel {release} behaves as generation {generation}: hmtrace's model was not "
                 "compared with this series"
@@ -95,6 +100,8 @@ def machine_from(
         tlb_flush=class_of(arch.name, snapshot),
         page_size=_page_size(snapshot, arch, assumed),
         lowmem_limit=snapshot.lowmem_limit,
+        page_offset=snapshot.page_offset if "page_offset" in arch.takes else None,
+        vmalloc_end=_platforms_own(snapshot, arch, generation),
         dma_zone=dma_zone,
         huge_pages=_huge_pages(arch, config or arch.default_config, snapshot, pae=pae),
     )
@@ -118,7 +125,7 @@ def _possible(machine: Machine, arch: Arch, assumed: list[str]) -> Machine:
         (nothing, ""),
         (options, "the sizes on the command line are left out: they leave no room for lowmem"),
         (
-            {"nr_cpus": arch.default_nr_cpus, "lowmem_limit": None},
+            {"nr_cpus": arch.default_nr_cpus, "lowmem_limit": None, "page_offset": None},
             "NR_CPUS is left out: its fixmap has no room",
         ),
         (
@@ -263,8 +270,15 @@ def _phys_offset(snapshot: Snapshot) -> int | None:
     return None if pfn is None else int(pfn) << PAGE_SHIFT
 
 
+def _platforms_own(snapshot: Snapshot, arch: Arch, generation: str) -> int | None:
+    """VMALLOC_END where it is no number of the kernel's, and the boot log has it."""
+    if "vmalloc_end" not in arch.takes or GENERATIONS[generation].arm_vmalloc_end is not None:
+        return None
+    return snapshot.vmalloc_end
+
+
 def _dma_zone(
-    config: frozenset[str], arch: Arch, snapshot: Snapshot, assumed: list[str]
+    config: frozenset[str], arch: Arch, snapshot: Snapshot, assumed: list[str], generation: str
 ) -> tuple[frozenset[str], int | None]:
     """Switches with ZONE_DMA as the zones show it, and the size of that zone where it is limited.
 
@@ -282,7 +296,9 @@ def _dma_zone(
     if "DMA" not in zones:
         return (switches - {"ZONE_DMA"} if "ZONE_DMA" in switches else config), None
     limited = "Normal" in zones and zones["Normal"][1] > zones["Normal"][0]
-    size = (zones["DMA"][1] - zones["DMA"][0] + 1) << PAGE_SHIFT if limited else None
+    frames = zones["DMA"][1] - zones["DMA"][0]
+    frames += not GENERATIONS[generation].arm_dma_zone_exact
+    size = frames << PAGE_SHIFT if limited else None
     return (config if "ZONE_DMA" in switches else switches | {"ZONE_DMA"}), size
 
 

@@ -32,7 +32,7 @@ class Generation:
     name
         Key in :data:`GENERATIONS`.
     since
-        First release, as (major, minor).
+        First release, as (major, minor), and the third number of 2.6.
     local_per_cpu
         kmap_atomic() with a depth counter and slots per CPU, without context-switch handling
         (3e4d3af501cc, 2.6.37); else kmap_local with a stack per task.
@@ -69,6 +69,39 @@ class Generation:
     purge_by_pointer
         __purge_vmap_area_lazy() is given pointers to the range, and returns nothing: until
         0574ecd141df "mm: refactor __purge_vmap_area_lazy()" (4.10); observed on 4.4.
+    arm_vmalloc_end
+        VMALLOC_END on ARM: 0xff800000 since 6ff0966052c4 "ARM: 8432/1: move VMALLOC_END from
+        0xff000000 to 0xff800000" (4.4), before that 0xff000000 since the platforms lost their
+        mach/vmalloc.h (3.3). None: the platform's own
+        (:data:`replay.machine.arches.arm.PLATFORM_VMALLOC_ENDS`).
+    arm_remark
+        What to say of ARM's VMALLOC_END where a machine is of this generation and no release says
+        which kernel it has.
+    arm_default_vmalloc
+        Bytes that ARM keeps for the arena without ``vmalloc=``, its VMALLOC_OFFSET included: 240
+        MiB and 8 since static mappings lie in the arena (3.3), 128 MiB before.
+        arch/arm/mm/mmu.c: vmalloc_min.
+    arm_fixmap
+        Key in :data:`replay.machine.arches.arm.FIXMAPS`. From a05e54c103b0 "ARM: 8031/2: change
+        fixmap mapping region to support 32 CPUs" on (3.16) the map has 2 MiB; from 836a24183273
+        "ARM: expand fixmap region to 3MB" (3.19) 3 MiB and its slots go downwards; a5f4c561b3b1
+        (4.4) puts an entry for the early console before them; from 5.11 on it begins above the
+        device tree's mapping. Commits and directions are remembered, the addresses and their ages
+        are those of boot logs.
+    arm_skips_nomap
+        Banks that are not mapped (no-map of the device tree) do not count where the end of lowmem
+        is looked for: "ARM: 8904/1: skip nomap memblocks while finding the lowmem/highmem
+        boundary" (5.4).
+    arm_dma_zone_exact
+        ZONE_DMA ends where the board's limit says; later the last frame below it is left out:
+        until fa3354e4ea39 "mm: free_area_init: use maximal zone PFNs rather than zone sizes" (5.8).
+    mips_border_in_doubt
+        a94e4f24ec83 "MIPS: init: Drop boot_mem_map" (5.4) let lowmem end with the RAM below
+        HIGHMEM_START; 0f5cc249ff73 "mips: Fix incorrect max_low_pfn adjustment" (6.8, and 2024's
+        stable releases of all series between) ends it there again.
+    ppc_early_ioremap
+        The fixmap has pages for early ioremap(): GENERIC_EARLY_IOREMAP of powerpc (5.5, remembered;
+        boot logs of 5.0 to 5.4 are without, later ones with them).
     x86_highmem64g
         CONFIG_HIGHMEM64G exists; later kernels drop RAM above 4 GiB even with PAE.
     x86_cpu_entry_area
@@ -84,7 +117,7 @@ class Generation:
     """
 
     name: str
-    since: tuple[int, int]
+    since: tuple[int, ...]
     local_per_cpu: bool
     free_tree: bool
     search: str
@@ -93,21 +126,30 @@ class Generation:
     purger: str
     dirty_range_reset: bool
     arm_vmalloc_extra: bool
+    arm_vmalloc_end: int | None
+    arm_default_vmalloc: int
+    arm_fixmap: str
+    arm_skips_nomap: bool
+    arm_dma_zone_exact: bool
+    mips_border_in_doubt: bool
+    ppc_early_ioremap: bool
     purge_by_pointer: bool
     x86_highmem64g: bool
     x86_cpu_entry_area: bool
     x86_text_poke: bool
     fetch_faults_are_misses: bool
+    arm_remark: str = ""
 
 
-def _after(before: Generation, name: str, *, since: tuple[int, int], **changed: Any) -> Generation:
+def _after(before: Generation, name: str, *, since: tuple[int, ...], **changed: Any) -> Generation:
     """Generation that follows another one, and what it changed."""
-    return replace(before, name=name, since=since, **changed)
+    return replace(before, name=name, since=since, **{"arm_remark": "", **changed})
 
 
-_V4_4: Final = Generation(
-    "4.4",
-    since=(2, 6),
+# Of kernels before 4.4 only the layouts were compared, with boot logs (tests/replay/boards.toml).
+_V3_0: Final = Generation(
+    "3.0",
+    since=(2, 6, 37),
     local_per_cpu=True,
     free_tree=False,
     search="padded",
@@ -117,18 +159,42 @@ _V4_4: Final = Generation(
     purger="freeing-task",
     dirty_range_reset=False,
     arm_vmalloc_extra=False,
+    arm_vmalloc_end=None,
+    arm_default_vmalloc=128 << 20,
+    arm_fixmap="896K",
+    arm_skips_nomap=False,
+    arm_dma_zone_exact=True,
+    mips_border_in_doubt=False,
+    ppc_early_ioremap=False,
     purge_by_pointer=True,
     x86_highmem64g=True,
     x86_cpu_entry_area=False,
     x86_text_poke=True,
     fetch_faults_are_misses=True,
 )
+_V3_10: Final = _after(
+    _V3_0, "3.10", since=(3, 3), arm_vmalloc_end=0xFF00_0000, arm_default_vmalloc=248 << 20
+)
+_V3_16: Final = _after(_V3_10, "3.16", since=(3, 16), arm_fixmap="2M")
+_V4_1: Final = _after(_V3_16, "4.1", since=(3, 19), arm_fixmap="3M")
+_V4_4: Final = _after(
+    _V4_1,
+    "4.4",
+    since=(4, 4),
+    arm_vmalloc_end=0xFF80_0000,
+    arm_fixmap="3M with console",
+    arm_remark="this is a kernel from 4.4 on: 3.3 to 4.3 (generation 3.10) end the arena at "
+    "ff000000, older ones (generation 3.0) where the platform says; release tells",
+)
 # Not observed.
 _V4_12: Final = _after(
     _V4_4, "4.12", since=(4, 10), lazy_list="newest-first", purge_by_pointer=False
 )
 _V4_19: Final = _after(_V4_12, "4.19", since=(4, 14), x86_cpu_entry_area=True)
-_V5_10: Final = _after(_V4_19, "5.10", since=(5, 2), free_tree=True, x86_text_poke=False)
+_V5_3: Final = _after(_V4_19, "5.3", since=(5, 2), free_tree=True, x86_text_poke=False)
+_V5_4: Final = _after(_V5_3, "5.4", since=(5, 4), arm_skips_nomap=True, mips_border_in_doubt=True)
+_V5_7: Final = _after(_V5_4, "5.7", since=(5, 5), ppc_early_ioremap=True)
+_V5_10: Final = _after(_V5_7, "5.10", since=(5, 8), arm_dma_zone_exact=False)
 # The next three were read in patches, not observed. Between the first two only the ARM
 # arena changed, in 5.14 (remembered).
 _V5_11: Final = _after(
@@ -137,16 +203,43 @@ _V5_11: Final = _after(
     since=(5, 11),
     local_per_cpu=False,
     lazy_list="ascending",
+    arm_fixmap="2.5M",
     fetch_faults_are_misses=False,
 )
 _V5_15: Final = _after(_V5_11, "5.15", since=(5, 14), arm_vmalloc_extra=True)
 _V5_17: Final = _after(_V5_15, "5.17", since=(5, 16), search="exact", search_moves_vstart=True)
 _V6_1: Final = _after(_V5_17, "6.1", since=(5, 18), search="adjusted", purger="worker-loop")
 _V6_5: Final = _after(_V6_1, "6.5", since=(6, 2), dirty_range_reset=True)
-_V6_12: Final = _after(_V6_5, "6.12", since=(6, 9), lazy_list="descending", purger="worker-once")
+_V6_12: Final = _after(
+    _V6_5,
+    "6.12",
+    since=(6, 9),
+    lazy_list="descending",
+    purger="worker-once",
+    mips_border_in_doubt=False,
+)
 _V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False)
 
-_ALL: Final = (_V4_4, _V4_12, _V4_19, _V5_10, _V5_11, _V5_15, _V5_17, _V6_1, _V6_5, _V6_12, _V7_2)
+_ALL: Final = (
+    _V3_0,
+    _V3_10,
+    _V3_16,
+    _V4_1,
+    _V4_4,
+    _V4_12,
+    _V4_19,
+    _V5_3,
+    _V5_4,
+    _V5_7,
+    _V5_10,
+    _V5_11,
+    _V5_15,
+    _V5_17,
+    _V6_1,
+    _V6_5,
+    _V6_12,
+    _V7_2,
+)
 """The generations, oldest first, each named after the kernel that it is best known from."""
 
 GENERATIONS: Final = {generation.name: generation for generation in _ALL}
@@ -155,7 +248,7 @@ DEFAULT: Final = "6.1"
 """Generation of a machine whose kernel is not known."""
 
 _OBSERVED: Final = {(4, 4), (4, 15), (5, 0), (5, 4), (5, 10), (6, 1), (6, 5), (6, 12), (7, 2)}
-_RELEASE = re.compile(r"^v?(\d{1,3})\.(\d{1,4})")
+_RELEASE = re.compile(r"^v?(\d{1,3})\.(\d{1,4})(?:\.(\d{1,4}))?")
 
 
 def generation_for(release: str) -> str:
@@ -185,9 +278,23 @@ def generation_for(release: str) -> str:
 
 def was_observed(release: str) -> bool:
     """Whether the model was compared with this very series of kernels."""
-    return _version(release) in _OBSERVED
+    version = _version(release)
+    return version is not None and version[:2] in _OBSERVED
 
 
-def _version(release: str) -> tuple[int, int] | None:
+def is_older(release: str) -> bool:
+    """Whether a kernel is older than all that are modelled.
+
+    Before 2.6.37 callers of kmap_atomic() named the slot (KM_USER0 and others).
+    """
+    version = _version(release)
+    return version is not None and version < _ALL[0].since
+
+
+def _version(release: str) -> tuple[int, ...] | None:
+    """(major, minor), of 2.6 the third number too, for there it named the series."""
     match = _RELEASE.match(release)
-    return None if match is None else (int(match[1]), int(match[2]))
+    if match is None:
+        return None
+    version = int(match[1]), int(match[2])
+    return (*version, int(match[3] or 0)) if version == (2, 6) else version

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.model import MAX_POOL, Layout, LayoutZone, Region
+from replay.machine.generations import is_older
+from replay.machine.model import MAX_POOL, SPECIAL, Layout, LayoutZone, Region
 from replay.machine.told import believing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from collectors.snapshot import FactName, Snapshot
     from replay.machine.model import Machine
@@ -80,7 +81,18 @@ def layout_of(machine: Machine) -> Layout:
         msg = f"{machine.cache_colours} colours: cache ways are powers of two of pages"
         raise HmtraceError(msg, hint="cache_colours = 1 where there are no aliases", exit_code=2)
     layout = arch.layout(machine)
-    return layout if machine.told is None else believing(layout, machine, machine.told)
+    if machine.told is not None:
+        layout = believing(layout, machine, machine.told)
+    unused = [name for name in SPECIAL if getattr(machine, name) and name not in arch.takes]
+    remarks = [f"{name} means nothing on {arch.name}" for name in unused]
+    if is_older(machine.release):
+        remarks.append(f"kernel {machine.release} is older than those that are modelled (2.6.37)")
+    return _remarked(layout, remarks)
+
+
+def _remarked(layout: Layout, notes: Iterable[str]) -> Layout:
+    added = tuple(notes)
+    return replace(layout, notes=(*layout.notes, *added)) if added else layout
 
 
 def direct_address(layout: Layout, pfn: int) -> int:
@@ -107,7 +119,7 @@ def local_address(layout: Layout, cpu: int, depth: int, colour: int = 0) -> int:
     index = (depth + 1) * layout.km_step - 1 + layout.km_max_idx * cpu
     colours = layout.pkmap_colours
     slot = index * colours + colours - 1 - colour
-    return layout.kmap_fix_top - slot * layout.page_size
+    return layout.kmap_fix_top + slot * layout.kmap_fix_step
 
 
 def region_at(layout: Layout, address: int) -> Region:

@@ -79,8 +79,9 @@ class Layout:
     pkmap_base, pkmap_slots
         The kmap() pool: first address and LAST_PKMAP; 0 slots without HIGHMEM.
     kmap_fix_top
-        Address of slot 0 of CPU 0 of kmap_local; slots lie downwards. Without HIGHMEM there are
-        none. With colours a slot is a group of `pkmap_colours` pages, and this is the highest.
+        Address of slot 0 of CPU 0 of kmap_local; slots lie downwards, or upwards (`kmap_upwards`).
+        Without HIGHMEM there are none. With colours a slot is a group of `pkmap_colours` pages,
+        and this is the highest.
     km_max_idx
         Slots per CPU: KM_MAX_IDX, or KM_TYPE_NR of kmap_atomic().
     km_step
@@ -114,6 +115,8 @@ class Layout:
         kmap_local invalidates the slot's TLB entry when it maps, when it unmaps.
     mem_map_bytes
         Size of the page array, taken from lowmem (FLATMEM).
+    kmap_upwards
+        Slots of kmap_local lie upwards from `kmap_fix_top` (ARM before 3.18).
     kmap_high_get
         kmap_local reuses a mapping of the pool (ARM without SMP on v6 and without the erratum).
     kmap_force_map
@@ -174,6 +177,7 @@ class Layout:
     local_flush_on_map: bool
     local_flush_on_unmap: bool
     mem_map_bytes: int
+    kmap_upwards: bool = False
     kmap_high_get: bool = False
     kmap_force_map: bool = False
     pkmap_colours: int = 1
@@ -200,10 +204,15 @@ class Layout:
         return self.high_memory - self.page_offset
 
     @property
+    def kmap_fix_step(self) -> int:
+        """Bytes from a page of the kmap_local slots to the next: negative where they go down."""
+        return self.page_size if self.kmap_upwards else -self.page_size
+
+    @property
     def kmap_fix_bottom(self) -> int:
         """Lowest address of a kmap_local slot."""
         slots = self.km_max_idx * self.nr_cpus * self.pkmap_colours
-        return self.kmap_fix_top - (slots - 1) * self.page_size
+        return min(self.kmap_fix_top, self.kmap_fix_top + (slots - 1) * self.kmap_fix_step)
 
     @property
     def page_shift(self) -> int:
@@ -289,7 +298,14 @@ class Machine:
         Bytes per page.
     lowmem_limit
         Most lowmem in bytes where the configuration or the platform says: CONFIG_LOWMEM_SIZE
-        (powerpc32, microblaze), HIGHMEM_START (mips32); None: the default.
+        (powerpc32, microblaze), HIGHMEM_START (mips32); None: the default. More than the
+        architecture has is hypothetical, and the layout says so.
+    page_offset
+        Address that the configuration says: CONFIG_KERNEL_START (microblaze); None: the split's.
+    vmalloc_end
+        VMALLOC_END where the machine itself or its platform says (ARM); None: by its kernel's age.
+    nomap
+        Physical ranges of `ram` that the kernel does not map (no-map of the device tree; ARM).
     dma_zone
         Bytes from the start of RAM that ZONE_DMA ends after on ARM boards that limit it
         (``dma_zone_size``); None: it holds all of lowmem, where it exists.
@@ -331,11 +347,18 @@ class Machine:
     dma_zone: int | None = None
     huge_pages: bool = False
     told: Told | None = None
+    page_offset: int | None = None
+    vmalloc_end: int | None = None
+    nomap: Ranges = ()
 
     @property
     def ram_bytes(self) -> int:
         """Bytes of usable RAM."""
         return sum(end - start for start, end in self.ram)
+
+
+SPECIAL: Final = ("lowmem_limit", "page_offset", "vmalloc_end", "nomap", "dma_zone")
+"""Fields of :class:`Machine` that some architectures have no use for."""
 
 
 @dataclass(frozen=True)
@@ -373,6 +396,8 @@ class Arch:
     arena_option
         What sets the size of the arena: ``vmalloc=`` on the command line, an option of the
         configuration, or nothing.
+    takes
+        Those of :data:`SPECIAL` that mean something there.
     has_highmem
         The architecture has a pool and a highmem zone (x86-64 has neither).
     """
@@ -393,6 +418,7 @@ class Arch:
     default_page_struct: int = 32
     page_sizes: tuple[int, ...] = (PAGE,)
     arena_option: str = ""
+    takes: frozenset[str] = frozenset()
     has_highmem: bool = True
 
     @property

@@ -153,7 +153,7 @@ def _require_split(arch: Arch, split: str, pae: bool) -> None:  # noqa: FBT001
 def _require_layout(machine: Machine) -> None:
     """Fail now, with the option's name, rather than when the layout is asked for."""
     layout = layout_of(machine)
-    if layout.mem_map_bytes + 32 * MiB > layout.lowmem_bytes:
+    if layout.mem_map_bytes >= layout.lowmem_bytes:
         msg = (
             f"the page array of {machine.ram_bytes / GiB:.1f} GiB of RAM takes "
             f"{layout.mem_map_bytes // MiB} MiB of {layout.lowmem_bytes // MiB} MiB of lowmem"

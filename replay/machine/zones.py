@@ -172,12 +172,12 @@ def watermarks(zones: Sequence[Pages], min_free: int, page_size: int) -> tuple[W
         Zones without pages are left out.
     """
     pages_min = min_free // (page_size >> 10)
-    lowmem = sum(zone.managed for zone in zones if zone.zone != HIGHMEM) or 1
+    lowmem = sum(zone.managed for zone in zones if zone.zone != HIGHMEM)
     found = []
     for position, (name, managed) in enumerate(zones):
         if not managed:
             continue
-        share = pages_min * managed // lowmem
+        share = pages_min * managed // lowmem if lowmem else 0
         least = min(128, max(32, managed // 1024)) if name == HIGHMEM else share
         distance = max(share // 4, managed * SCALE // 10_000)
         reserve, above = {}, 0

@@ -305,7 +305,7 @@ class _LocalChecks:
     def feed(self, window: Window) -> None:
         layout = self._layout
         piece = self._stacks.feed(window.table, window.first_row, last=window.last)
-        address = layout.kmap_fix_top - piece.pages_down * layout.page_size
+        address = layout.kmap_fix_top + piece.pages_in * layout.kmap_fix_step
         told = local_result(piece.row, piece.vaddr, address, piece.status)
         self.verdicts.add(told, piece.depth)
         table = window.table.with_row_index("row", window.first_row)

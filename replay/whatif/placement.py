@@ -49,6 +49,12 @@ class Placing:
         self._keeps_frames = placement == "same-pfn"
         self._room = max(room, 0)
         self._pages = Numbering()
+        self._beyond = Numbering()
+
+    @property
+    def beyond(self) -> int:
+        """Frames that lie behind the end of RAM there, where pages keep their frames."""
+        return self._beyond.count
 
     @property
     def spilled(self) -> int:
@@ -73,6 +79,8 @@ class Placing:
         at, page, frames = (new.get_column(n).to_numpy() for n in ("row", "page", "frame"))
         if self._keeps_frames:
             local = np.where(frame >= 0, self._is_high(frame), was_high & self._some)
+            for touched in (frame, frames):
+                self._beyond.of(touched[touched >= self._layout.max_pfn])
         else:
             local = self._first_used(at, page, row, frame, was_high)
         if self._layout.kmap_force_map:

@@ -178,6 +178,7 @@ def serve(
         caveats=(
             *_caveats(before, layout, there, placement),
             *_memory_caveats(memory, layout, placing.spilled, values),
+            *_ram_caveats(target, layout, placing.beyond, values),
             *arena.caveats,
             *([LOST_END] if lost_end(values, machine, before) else ()),
             *rest.sites.remarks(),
@@ -341,6 +342,25 @@ def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapsh
     if spilled > memory.fallback_room:
         caveats.append(
             f"lowmem has room for {memory.fallback_room} of them before the kernel reclaims"
+        )
+    return caveats
+
+
+def _ram_caveats(target: Machine, layout: Layout, beyond: int, values: Snapshot) -> list[str]:
+    """What of the workload this machine has no RAM for."""
+    caveats = []
+    if beyond:
+        caveats.append(
+            f"{beyond} of the traced frames lie behind the end of this machine's RAM "
+            f"({layout.max_pfn * layout.page_size >> 20} MiB): mappings of them are left out"
+        )
+    page = values.page_size or layout.page_size
+    used = sum(zone.managed - zone.free for zone in values.zones if zone.free) * page
+    if used > target.ram_bytes:
+        caveats.append(
+            f"{used >> 20} MiB were in use when the capture began, and this machine has "
+            f"{target.ram_bytes >> 20} MiB of RAM: the workload would not have run there so, "
+            "but reclaimed and swapped, or failed"
         )
     return caveats
 

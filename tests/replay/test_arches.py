@@ -9,6 +9,7 @@ from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
 from replay.machine.arches import ARCHES
 from replay.machine.arches.x86_64 import fix_kmap_begin
+from replay.machine.generations import generation_for
 from replay.machine.layout import is_high, layout_of, local_address
 from replay.machine.model import Machine
 
@@ -48,6 +49,19 @@ def test_powerpc_as_booted_kernels_print_it(nr_cpus, ram, wide, fixmap, pool, ar
     assert (layout.pkmap_base, layout.pkmap_end) == pool
     assert (layout.vmalloc_start, layout.vmalloc_end) == arena
     assert layout.highmem_bytes == max(0, ram - 768 * MiB)
+
+
+@pytest.mark.parametrize(
+    ("release", "nr_cpus", "fixmap", "slots"),
+    # boot logs of 3.12 (UP), 3.2 (NR_CPUS 4), and of 5.x with early ioremap()
+    [("3.12.0", 1, 0xFFFCF000, 16), ("3.2.0", 4, 0xFFF9F000, 16), ("5.6.0", 1, 0xFFBCF000, 16)],
+)
+def test_powerpc_before_and_after_early_ioremap(release, nr_cpus, fixmap, slots):
+    ram = ((0, 1152 * MiB),)
+    generation = generation_for(release)
+    layout = laid_out("powerpc32", nr_cpus=nr_cpus, ram=ram, generation=generation)
+    assert (layout.fixaddr_start, layout.km_max_idx) == (fixmap, slots)
+    assert layout.pkmap_base == (0xFF400000 if fixmap == 0xFFBCF000 else 0xFF800000)
 
 
 def test_powerpc_pages_of_16k_have_512_slots():
@@ -129,6 +143,13 @@ def test_microblaze():
     assert not layout.range_flush
 
 
+def test_microblaze_elsewhere():
+    """CONFIG_KERNEL_START, as Analog Devices' boards have it."""
+    layout = laid_out("microblaze", page_offset=0x8000_0000, ram=((0x8000_0000, 0xFFFF_F000),))
+    assert (layout.page_offset, layout.user_end) == (0x8000_0000, 0x8000_0000)
+    assert (layout.vmalloc_start, layout.vmalloc_end) == (0xB0000000, 0xFF800000)
+
+
 def test_mips_mt7621():
     layout = laid_out("mips32", ram=((0, 0x1C00_0000), (0x2000_0000, 0x2400_0000)))
     # 17 pages of cache maps, 4 CPUs * 16 slots: FIXADDR_START = 0xfffe0000 - 81 * 4096
@@ -176,6 +197,38 @@ def test_sparc():
     assert layout.flush_ceiling_pages == 0
     banks = ((0, 64 * MiB), (128 * MiB, 160 * MiB), (256 * MiB, 320 * MiB))
     assert laid_out("sparc32", ram=banks).lowmem_end_pfn == 160 * MiB >> 12
+
+
+def test_more_lowmem_than_the_architecture_has_is_hypothetical():
+    sparc = laid_out("sparc32", ram=((GiB, 2 * GiB),), lowmem_limit=512 * MiB)
+    assert (sparc.page_offset, sparc.high_memory) == (0xDC00_0000, 0xFC00_0000)
+    assert (sparc.lowmem_bytes, sparc.highmem_bytes) == (512 * MiB, 512 * MiB)
+    assert "hypothetical" in sparc.notes[0]
+    mips = laid_out("mips32", ram=((0, 2 * GiB),), lowmem_limit=GiB)
+    assert (mips.page_offset, mips.lowmem_bytes) == (0x8000_0000, GiB)
+    assert "hypothetical" in mips.notes[0]
+    assert (
+        laid_out("mips32", ram=((0, 4 * GiB),), lowmem_limit=1536 * MiB).page_offset == 0x6000_0000
+    )
+    for name in ("sparc32", "mips32"):
+        with pytest.raises(HmtraceError, match="no addresses for user space"):
+            laid_out(name, ram=((0, 4 * GiB),), lowmem_limit=4 * GiB)
+    plain = laid_out("i386", lowmem_limit=GiB)
+    assert plain.notes == ("lowmem_limit means nothing on i386",)
+
+
+def test_leon_with_more_than_4_gib():
+    layout = laid_out("sparc32", ram=((0, 16 * GiB),))
+    assert layout.highmem_bytes == 16 * GiB - 192 * MiB
+    assert "hypothetical" in layout.notes[0]
+
+
+def test_options_that_are_not_modelled_are_said():
+    for name in ("powerpc32", "xtensa"):
+        config = ARCHES[name].default_config | {"KASAN", "SPARSEMEM"}
+        notes = " ".join(laid_out(name, config=config).notes)
+        assert "CONFIG_KASAN is not modelled" in notes
+        assert "CONFIG_SPARSEMEM is not modelled" in notes
 
 
 def test_xtensa():

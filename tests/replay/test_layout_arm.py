@@ -1,5 +1,7 @@
 """Layouts of ARM: computed by hand from mm/mmu.c, and of boards that were booted."""
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.errors import HmtraceError
@@ -63,9 +65,12 @@ def test_vmalloc_option(generation, vmalloc, low_pfn, vmalloc_start):
 
 
 def test_vmalloc_is_clamped():
-    assert layout_of(machine(vmalloc=MiB)) == layout_of(machine(vmalloc=16 * MiB))
+    least = layout_of(machine(vmalloc=MiB))
+    assert replace(least, notes=()) == layout_of(machine(vmalloc=16 * MiB))
+    assert least.notes == ("vmalloc= is taken for 16 MiB: the kernel wants at least 16 MiB",)
     most = layout_of(machine(vmalloc=4 * GiB))
     assert most.lowmem_bytes == 32 * MiB
+    assert "at most 976 MiB" in most.notes[0]
 
 
 def test_small_board_has_no_highmem_and_a_larger_arena():
@@ -107,7 +112,8 @@ def test_lpae_above_4_gib():
     assert without.notes == ("RAM above 4 GiB is not used by a kernel without LPAE",)
 
 
-def test_unaligned_banks_move_the_border():
+def test_unaligned_banks_end_early_memory_only():
+    """The zones end at arm_lowmem_limit; the first number of each pair."""
     limit = 0x7000_0000
     # a bank that ends in the middle of a section: what was found so far, rounded down
     assert border(((0, 0x1FF0_0000), (0x3000_0000, 0x4000_0000)), limit) == (
@@ -173,6 +179,19 @@ def test_dma_zone(config, dma_zone, split, expected):
     assert zones == expected
 
 
+def test_the_dma_zone_ends_at_the_limit_before_5_8():
+    """A20-OLinuXino, 3.4.67: 65536 pages of DMA zone, as the board's limit of 256 MiB says."""
+    board = machine(generation="3.10", dma_zone=256 * MiB, ram=((BASE, BASE + GiB),))
+    assert [zone[:3] for zone in layout_of(board).zones][:2] == [
+        ("DMA", 0x40000, 0x50000),
+        ("Normal", 0x50000, 0x6F800),
+    ]
+    zones = (("DMA", 0x40000, 0x50000), ("Normal", 0x50000, 0x6F800))
+    for release, size in (("3.4.67", 256 * MiB), ("6.1.0", 256 * MiB + 4096)):
+        told = Snapshot(arch="arm", release=release, ram=board.ram, zone_ranges=zones)
+        assert machine_from(told)[0].dma_zone == size
+
+
 def test_the_dma_zone_is_a_fact_where_zones_are_known():
     ram = ((0, 1 << 31),)
     both = (("DMA", 0, 0x3FFFF), ("Normal", 0x3FFFF, 0x70000), ("HighMem", 0x70000, 0x80000))
@@ -186,3 +205,98 @@ def test_the_dma_zone_is_a_fact_where_zones_are_known():
     assert [zone.name for zone in layout_of(machine).zones] == ["Normal", "HighMem"]
     machine, assumed = machine_from(Snapshot(arch="arm", ram=ram))
     assert any("DMA zone" in line for line in assumed)
+
+
+@pytest.mark.parametrize("mib", [511, 513, 767])
+def test_an_odd_end_makes_no_highmem(mib):
+    layout = layout_of(machine(ram=((0, mib * MiB),)))
+    assert (layout.lowmem_bytes, layout.highmem_bytes) == (mib * MiB, 0)
+
+
+NOMAP = ((0x4000_0000, 0x5C00_0000), (0x5C00_0000, 0x5E00_0000), (0x5E00_0000, 0x5EE0_0000))
+
+
+@pytest.mark.parametrize(
+    ("generation", "border"), [("5.3", 0x6000_0000), ("5.4", 0x5EE0_0000), ("6.1", 0x5EE0_0000)]
+)
+def test_banks_that_are_not_mapped_end_lowmem(generation, border):
+    """Banks that touch differ in their flags: the second and the fourth are no-map."""
+    listed = (*NOMAP, (0x5EE0_0000, 0x6000_0000))
+    layout = layout_of(machine(ram=listed, generation=generation))
+    assert layout.lowmem_end_pfn << 12 == border
+    told = machine(
+        ram=((0x4000_0000, 0x6000_0000),),
+        nomap=((0x5C00_0000, 0x5E00_0000), (0x5EE0_0000, 0x6000_0000)),
+        generation=generation,
+    )
+    assert layout_of(told).lowmem_end_pfn << 12 == border
+
+
+def test_no_map_in_the_middle_does_not_end_lowmem():
+    board = machine(ram=((BASE, BASE + 512 * MiB),), nomap=((BASE + MiB, BASE + 3 * MiB),))
+    assert layout_of(board).lowmem_end_pfn << 12 == BASE + 512 * MiB
+
+
+@pytest.mark.parametrize(
+    ("generation", "first", "second", "fixmap"),
+    [
+        ("3.0", 0xFFF0_0000, 0xFFF1_0000, 0xFFF0_0000),  # upwards, 16 slots for each CPU
+        ("3.16", 0xFFC0_0000, 0xFFC1_0000, 0xFFC0_0000),
+        ("4.1", 0xFFEF_F000, 0xFFEE_F000, 0xFFC0_0000),
+        ("4.4", 0xFFEF_E000, 0xFFEE_E000, 0xFFC0_0000),
+        ("5.10", 0xFFEF_E000, 0xFFEE_E000, 0xFFC0_0000),
+        ("5.11", 0xFFEF_E000, 0xFFEE_E000, 0xFFC8_0000),
+    ],
+)
+def test_fixmap_by_age(generation, first, second, fixmap):
+    layout = layout_of(machine(generation=generation))
+    assert [local_address(layout, cpu, 0) for cpu in (0, 1)] == [first, second]
+    assert layout.fixaddr_start == fixmap
+    slots = next(region for region in layout.regions if region.name == "kmap_local")
+    assert slots.start == layout.kmap_fix_bottom
+    assert slots.end - slots.start == 8 * 16 * 4096
+
+
+def test_arena_of_platforms_before_3_3():
+    omap = frozenset({"ARM", "HIGHMEM", "ARCH_OMAP2PLUS"})
+    board = machine(generation="3.0", config=omap, ram=((2 * GiB, 3 * GiB),), vmalloc=768 * MiB)
+    layout = layout_of(board)
+    assert (layout.lowmem_bytes, layout.vmalloc_end) == (128 * MiB, 0xF800_0000)
+    assert layout.notes == ()
+    # OMAP counts from PAGE_OFFSET on
+    moved = layout_of(machine(generation="3.0", config=omap, split="2g", ram=((0, 512 * MiB),)))
+    assert moved.vmalloc_end == 0xB800_0000
+    unknown = layout_of(machine(generation="3.0"))
+    assert "not modelled" in unknown.notes[0]
+    told = layout_of(machine(generation="3.0", vmalloc_end=0xF400_0000))
+    assert (told.vmalloc_end, told.notes) == (0xF400_0000, ())
+    # 128 MiB without vmalloc= then
+    assert told.high_memory == 0xF400_0000 - 128 * MiB
+
+
+def test_a_generation_of_which_the_release_is_not_known_says_what_differs():
+    assert "3.3 to 4.3" in layout_of(machine(generation="4.4")).notes[0]
+    assert layout_of(machine(generation="4.4", release="4.4.189")).notes == ()
+    assert layout_of(machine(generation="4.12")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("split", "shadow"),
+    [("3g", (0xB6E0_0000, 0xBF00_0000)), ("2g", (0x6EE0_0000, 0x7F00_0000))],
+)
+def test_kasan_takes_the_top_of_user_space(split, shadow):
+    plain = layout_of(machine(split=split, config=DEFAULT_CONFIG))
+    layout = layout_of(machine(split=split, config=DEFAULT_CONFIG | {"KASAN"}))
+    region = next(region for region in layout.regions if region.name == "kasan")
+    assert (region.start, region.end) == shadow
+    assert layout.user_end == shadow[0]
+    assert (layout.vmalloc_start, layout.pkmap_base) == (plain.vmalloc_start, plain.pkmap_base)
+
+
+def test_sparsemem_has_an_array_for_each_section():
+    holes = ((0, 128 * MiB), (GiB, GiB + 128 * MiB))
+    flat = layout_of(machine(ram=holes))
+    sparse = layout_of(machine(ram=holes, config=DEFAULT_CONFIG | {"SPARSEMEM"}))
+    assert flat.mem_map_bytes == (GiB + 128 * MiB >> 12) * 36
+    assert sparse.mem_map_bytes == 2 * (256 * MiB >> 12) * 36
+    assert "SPARSEMEM" in sparse.notes[0]

@@ -75,10 +75,15 @@ def test_every_layout(machine):
     assert is_high(layout, layout.lowmem_end_pfn) == (layout.highmem_bytes > 0)
     assert is_high(layout, layout.lowmem_end_pfn - 1) is False
     if machine.highmem_enabled and ARCHES[machine.arch].has_highmem:
-        assert layout.fixaddr_start <= layout.kmap_fix_bottom <= layout.kmap_fix_top
+        top = layout.kmap_fix_bottom + layout.page_size * (
+            layout.km_max_idx * machine.nr_cpus * layout.pkmap_colours - 1
+        )
+        assert layout.kmap_fix_top in (layout.kmap_fix_bottom, top)
+        assert layout.fixaddr_start <= layout.kmap_fix_bottom <= top <= layout.fixaddr_top
         last = local_address(layout, machine.nr_cpus - 1, layout.km_usable_depth - 1)
         first = local_address(layout, 0, 0, layout.pkmap_colours - 1)
-        assert layout.kmap_fix_bottom <= last <= first <= layout.kmap_fix_top
+        assert (last >= first) if layout.kmap_upwards else (last <= first)
+        assert layout.kmap_fix_bottom <= min(first, last) <= max(first, last) <= top
         assert layout.pkmap_slots == machine.pkmap_slots or machine.pkmap_slots is None
         assert pool_address(layout, layout.pkmap_slots) == layout.pkmap_end
     else:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replay.machine.generations import GENERATIONS, generation_for, was_observed
+from replay.machine.generations import GENERATIONS, generation_for, is_older, was_observed
 from replay.machine.model import lazy_max_pages, vmap_block_pages
 
 
@@ -26,11 +26,22 @@ def test_vmap_blocks(nr_cpus, pages):
     [
         ("5.10.0-32-686-pae", "5.10"),
         ("4.19.0-27-armmp", "4.19"),
-        ("2.6.39", "4.4"),
+        ("2.6.32-5-686", "3.0"),
+        ("2.6.39", "3.0"),
+        ("3.0.31-g1d2e3f4", "3.0"),
+        ("3.3.0", "3.10"),
+        ("3.4.103+", "3.10"),
+        ("3.16.0-4-armmp", "3.16"),
+        ("3.18.20", "3.16"),
+        ("3.19.0", "4.1"),
+        ("4.3.6", "4.1"),
         ("4.4.0-210-generic", "4.4"),
         ("4.12.14", "4.12"),
         ("4.15.0-213-lowlatency", "4.19"),
-        ("5.2.21", "5.10"),
+        ("5.2.21", "5.3"),
+        ("5.4.0-150-generic", "5.4"),
+        ("5.5.19", "5.7"),
+        ("5.8.0", "5.10"),
         ("5.11.22", "5.11"),
         ("5.15.0-imx", "5.15"),
         ("5.16.0", "5.17"),
@@ -46,6 +57,12 @@ def test_vmap_blocks(nr_cpus, pages):
 )
 def test_generation_for(release, generation):
     assert generation_for(release) == generation
+
+
+def test_kernels_older_than_the_model():
+    assert is_older("2.6.36.4")
+    assert not is_older("2.6.37")
+    assert not is_older("vendor-kernel")
 
 
 def test_observed_generations():

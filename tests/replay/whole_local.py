@@ -93,7 +93,7 @@ def replay_locals(
     hold_ns, partner = np.full((2, row.size), -1, np.int64)
     # The piece is in the order of returns, the table in the order of entries.
     where = np.searchsorted(row, piece.row)
-    vaddr[where] = layout.kmap_fix_top - piece.pages_down * layout.page_size
+    vaddr[where] = layout.kmap_fix_top + piece.pages_in * layout.kmap_fix_step
     status[where], depth[where], cpu[where] = piece.status, piece.depth, piece.cpu
     where = np.searchsorted(row, piece.ended)
     hold_ns[where], partner[where] = piece.hold_ns, piece.ended_by

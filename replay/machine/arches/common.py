@@ -34,7 +34,7 @@ from replay.machine.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from replay.machine.model import Machine
 
@@ -70,8 +70,8 @@ class AddressMap(NamedTuple):
         [start, end); no modules: they lie in the arena.
     pkmap, pkmap_slots
         The pool, where there is HIGHMEM.
-    kmap_top
-        Address of slot 0 of CPU 0 of kmap_local.
+    kmap_top, kmap_upwards
+        Address of slot 0 of CPU 0 of kmap_local, and whether the others follow above it.
     fixmap
         From the lowest address of the fixmap to the address after its highest page.
     zones
@@ -111,6 +111,7 @@ class AddressMap(NamedTuple):
     mem_map_bytes: int | None = None
     notes: Sequence[str] = ()
     bits: int = 32
+    kmap_upwards: bool = False
 
 
 def finish(
@@ -172,6 +173,7 @@ def finish(
         pkmap_base=space.pkmap if pool else 0,
         pkmap_slots=pool,
         kmap_fix_top=space.kmap_top,
+        kmap_upwards=space.kmap_upwards,
         km_max_idx=slots.per_cpu,
         km_step=slots.step,
         km_usable_depth=slots.depth,
@@ -190,9 +192,24 @@ def finish(
         pkmap_colours=space.colours,
         kmap_force_map=maps_lowmem(config),
         pti=pti,
-        notes=tuple(space.notes),
+        notes=(*space.notes, *_not_modelled(space, config)),
         **tlb._asdict(),
     )
+
+
+def _not_modelled(space: AddressMap, config: frozenset[str]) -> Iterator[str]:
+    """Options that move addresses or memory, and that this architecture's map leaves out."""
+    if "KASAN" in config and not any(region.name == "kasan" for region in space.regions):
+        yield "CONFIG_KASAN is not modelled: its shadow memory moves what is drawn here"
+    if space.bits != 32 or "SPARSEMEM" not in config:
+        return
+    if space.mem_map_bytes is None:
+        yield "CONFIG_SPARSEMEM is not modelled: mem_map is drawn as one array"
+    else:
+        yield (
+            "CONFIG_SPARSEMEM: page arrays are by section, so that no frame follows from the "
+            "address of its struct page alone"
+        )
 
 
 def _zones(space: AddressMap, page: int) -> tuple[LayoutZone, ...]:
@@ -226,7 +243,7 @@ def _regions(
     fix_start, fix_end = space.fixmap
     if has_slots:
         count = slots.per_cpu * machine.nr_cpus * space.colours
-        above = space.kmap_top + page
+        above = space.kmap_top + (count if space.kmap_upwards else 1) * page
         below = above - count * page
         regions += [
             Region("fixmap", fix_start, below, "fixed addresses"),
@@ -315,6 +332,29 @@ def usable_ram(
         msg = "the machine has no RAM that its kernel could use"
         raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
     return kept, notes
+
+
+def hypothetical(limit: int, usual: int) -> str:
+    """What to say of more lowmem than kernels of an architecture map."""
+    return (
+        f"{limit // MiB} MiB of lowmem are hypothetical: kernels of this architecture map "
+        f"{usual // MiB} MiB"
+    )
+
+
+def section_map_bytes(machine: Machine, ram: Ranges, section: int) -> int:
+    """Bytes of the page arrays with SPARSEMEM: one for each whole section that has any RAM.
+
+    mm/sparse.c: sparse_init, without SPARSEMEM_VMEMMAP, which no 32-bit architecture has.
+
+    Examples
+    --------
+    >>> from replay.machine.model import Machine
+    >>> section_map_bytes(Machine(arch="arm", page_struct=32), ((0, 1 << 20),), 1 << 28) >> 20
+    2
+    """
+    numbers = {n for a, b in ram for n in range(a // section, -(-b // section))}
+    return len(numbers) * (section // machine.page_size) * machine.page_struct
 
 
 def plain_zones(

@@ -16,6 +16,7 @@ from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
+    section_map_bytes,
     slots_of,
     usable_ram,
 )
@@ -243,6 +244,9 @@ def layout(machine: Machine) -> Layout:
         zones=_zones(first_pfn, limits, dma="ZONE_DMA" in config),
         regions=regions,
         ioremap_max_order=21 if machine.pae else 22,
+        mem_map_bytes=section_map_bytes(machine, ram, 512 * MiB if machine.pae else 64 * MiB)
+        if "SPARSEMEM" in config
+        else None,  # SECTION_SIZE_BITS 29 and 26 (asm/sparsemem.h)
         notes=(*notes, *limits.notes),
     )
     tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, x86_flush=full_flush_of(machine))

@@ -5,22 +5,25 @@ arena), mach-generic/spaces.h, bmips-spaces.h, mach-tx49xx/spaces.h, mach-malta/
 (segments, HIGHMEM_START); arch/mips/kernel/setup.c: bootmem_init (border); arch/mips/mm/init.c:
 paging_init (zones; highmem dropped with aliasing caches); asm/dma.h (MAX_DMA_ADDRESS);
 arch/mips/mm/tlb-r4k.c: local_flush_tlb_kernel_range; arch/mips/kernel/smp.c. Read in 6.1,
-compared with a Malta board's.
+compared with a Malta board's, and with boot logs (tests/replay/boards.toml).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from collectors.errors import HmtraceError
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
-    frames,
     grown,
+    hypothetical,
+    section_map_bytes,
     slots_of,
     usable_ram,
 )
+from replay.machine.generations import GENERATIONS
 from replay.machine.model import Arch, GiB, KiB, Layout, LayoutZone, MiB, Ranges, Region, align_down
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ KSEG1: Final = 0xA000_0000
 MAP_BASE: Final = 0xC000_0000
 HIGHMEM_START: Final = 512 * MiB
 """End of what KSEG0 reaches."""
+SECTION: Final = 256 * MiB
+"""SECTION_SIZE_BITS 28, 29 with huge pages (asm/sparsemem.h)."""
 FIXADDR_TOP: Final = 0xFFFE_0000
 FIXADDR_TOPS: Final = {"BMIPS_GENERIC": 0xFF00_0000, "MACH_TX49XX": 0xFEFE_0000}
 FIX_KMAP_BEGIN: Final = 17
@@ -47,7 +52,16 @@ CONFIG: Final = frozenset({"MIPS", "SMP", "HIGHMEM"})
 
 
 def layout(machine: Machine) -> Layout:
-    """Lay out a 32-bit MIPS machine."""
+    """Lay out a 32-bit MIPS machine.
+
+    More lowmem than KSEG0 has (`lowmem_limit`) takes the uncached window's addresses, then those
+    below KSEG0, as the segments of an EVA core could be set.
+
+    Raises
+    ------
+    HmtraceError
+        If lowmem leaves no addresses for user space.
+    """
     page, config = machine.page_size, machine.config or CONFIG
     wide = machine.pae or "MIPS_HUGE_TLB_SUPPORT" in config
     pool = machine.pkmap_slots or (512 if wide else 1024)
@@ -58,13 +72,26 @@ def layout(machine: Machine) -> Layout:
     fix_start = top - used * page
     pkmap = align_down(fix_start, pool * page) - pool * page
     ram, notes = usable_ram(machine, XPA if machine.pae else 4 * GiB, base=0)
-    low, high = _border(machine, frames(ram, page), notes)
+    limit = machine.lowmem_limit or HIGHMEM_START
+    page_offset = KSEG0
+    uncached: tuple[Region, ...] = (
+        Region("uncached", KSEG1, MAP_BASE, "the first 512 MiB, uncached"),
+    )
+    if limit > HIGHMEM_START:
+        page_offset = align_down(max(0, min(KSEG0, MAP_BASE - limit)), HIGHMEM_START)
+        uncached = ()
+        notes.append(hypothetical(limit, HIGHMEM_START))
+        if page_offset < HIGHMEM_START:
+            msg = f"{limit // MiB} MiB of lowmem leave no addresses for user space"
+            hint = f"lowmem_limit is at most {(MAP_BASE - HIGHMEM_START) // MiB}M"
+            raise HmtraceError(msg, hint=hint, exit_code=2)
+    low, high = _border(machine, ram, limit, notes)
     space = AddressMap(
         ram=ram,
-        page_offset=KSEG0,
+        page_offset=page_offset,
         phys_offset=0,
-        user_end=KSEG0,
-        high_memory=KSEG0 + low[1] * page,
+        user_end=page_offset,
+        high_memory=page_offset + low[1] * page,
         low_pfns=low,
         high_pfns=high,
         vmalloc=(MAP_BASE, (pkmap if enabled else fix_start) - 2 * page),
@@ -73,7 +100,10 @@ def layout(machine: Machine) -> Layout:
         kmap_top=top - FIX_KMAP_BEGIN * page,
         fixmap=(fix_start, top + page),
         zones=_zones(low, high, page, config),
-        regions=(Region("uncached", KSEG1, MAP_BASE, "the first 512 MiB, uncached"),),
+        regions=uncached,
+        mem_map_bytes=section_map_bytes(machine, ram, SECTION * (2 if wide else 1))
+        if "SPARSEMEM" in config
+        else None,
         notes=notes,
     )
     tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, local_flush_on_map=True, kmap_flush_each=True)
@@ -81,12 +111,22 @@ def layout(machine: Machine) -> Layout:
 
 
 def _border(
-    machine: Machine, ram: tuple[int, int], notes: list[str]
+    machine: Machine, ram: Ranges, limit: int, notes: list[str]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Frames of lowmem and of highmem; a hole below HIGHMEM_START counts as lowmem."""
-    end = ram[1]
-    border = min(machine.lowmem_limit or HIGHMEM_START, HIGHMEM_START) // machine.page_size
+    page = machine.page_size
+    banks = [(first // page, last // page) for first, last in ram]
+    end = banks[-1][1]
+    border = limit // page
     low_end = min(end, border)
+    below = max((min(last, border) for first, last in banks if first < border), default=border)
+    in_doubt = GENERATIONS[machine.generation].mips_border_in_doubt and machine.told is None
+    if end > border > below and in_doubt:
+        notes.append(
+            f"lowmem may end at {below * page:#x} already, with the RAM below the "
+            "border: kernels from 5.4 on do so until 0f5cc249ff73 (6.8, and stable releases of "
+            "2024); zoneinfo or the boot log tells"
+        )
     if end > border and not machine.highmem_enabled:
         notes.append("RAM that lowmem does not hold is not used: kernel without HIGHMEM")
         end = border
@@ -123,6 +163,7 @@ MIPS32: Final = Arch(
     pae_splits=frozenset({"2g"}),
     pae_name="XPA",
     max_nr_cpus=256,
+    takes=frozenset({"lowmem_limit"}),
     default_nr_cpus=4,
     max_phys_pae=XPA,
     default_config=CONFIG,

@@ -3,7 +3,8 @@
 Sources: arch/powerpc/include/asm/highmem.h (pool, flushes), fixmap.h, nohash/32/pgtable.h and
 book3s/32/pgtable.h (arena, modules); arch/powerpc/mm/init_32.c: MMU_init (border);
 arch/powerpc/mm/mem.c: paging_init (zones); arch/powerpc/mm/nohash/tlb.c: flush_tlb_kernel_range;
-arch/powerpc/Kconfig. Read in 6.1; not compared with a booted kernel.
+arch/powerpc/Kconfig. Read in 6.1, and compared with boot logs of boards from 3.2 to 6.x
+(tests/replay/boards.toml).
 
 Not in it: CPUs of the 85xx map lowmem by a few fixed entries, so a size of RAM that no few powers
 of four add up to loses a little of lowmem (adjust_total_lowmem); early ioremap() takes addresses
@@ -25,6 +26,7 @@ from replay.machine.arches.common import (
     slots_of,
     usable_ram,
 )
+from replay.machine.generations import GENERATIONS
 from replay.machine.model import (
     TOP,
     Arch,
@@ -67,14 +69,16 @@ def layout(machine: Machine) -> Layout:
         msg = f"{limit // MiB} MiB of lowmem from {page_offset:#x} on reach above 0xf0000000"
         hint = f"lowmem_limit is at most {(LOWMEM_CEILING - page_offset) // MiB}M"
         raise HmtraceError(msg, hint=hint, exit_code=2)
-    slots = slots_of(machine, config)
+    generation = GENERATIONS[machine.generation]
+    slots = slots_of(machine, config, type_nr=16, fenced=None)  # asm/kmap_types.h
     top = TOP - page
     begin = max(1, 128 * KiB // page)  # FIX_EARLY_DEBUG_TOP to _BASE, the first 128 KiB
     permanent = begin
     if machine.highmem_enabled:
         permanent += slots.per_cpu * machine.nr_cpus
     permanent = _with_registers(permanent, page, config)
-    fix_start = top - (permanent + 16 * max(1, 256 * KiB // page)) * page  # TOTAL_FIX_BTMAPS
+    boot_maps = 16 * max(1, 256 * KiB // page)  # TOTAL_FIX_BTMAPS
+    fix_start = top - (permanent + boot_maps * generation.ppc_early_ioremap) * page
     pool, pkmap = _pool(machine, page, fix_start)
 
     ram, notes = usable_ram(machine, FAR if machine.pae else TOP)
@@ -155,6 +159,7 @@ POWERPC32: Final = Arch(
     pae_splits=frozenset(SPLITS),
     pae_name="PHYS_64BIT",
     max_nr_cpus=8192,
+    takes=frozenset({"lowmem_limit"}),
     default_nr_cpus=4,
     max_phys_pae=FAR,
     default_config=CONFIG,

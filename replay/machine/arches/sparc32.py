@@ -3,24 +3,27 @@
 Sources: arch/sparc/include/asm/vaddrs.h (lowmem, fixmap), highmem.h (pool, flushes),
 pgtable_32.h (arena), tlbflush_32.h: flush_tlb_kernel_range is flush_tlb_all;
 arch/sparc/mm/init_32.c: bootmem_init, calc_max_low_pfn (border); arch/sparc/mm/srmmu.c:
-srmmu_paging_init (zones); arch/sparc/Kconfig. Read in 6.1; not compared with a booted kernel.
+srmmu_paging_init (zones); arch/sparc/Kconfig. Read in 6.1, and compared with boot logs
+(tests/replay/boards.toml).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from collectors.errors import HmtraceError
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
     frames,
     grown,
+    hypothetical,
     plain_zones,
     slots_of,
     usable_ram,
 )
-from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, Region
+from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, Region, align_down
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -37,15 +40,37 @@ VMALLOC: Final = (0xFE60_0000, 0xFFC0_0000)
 IO: Final = (0xFD00_0000, 0xFE60_0000)
 PROM: Final = (0xFFC0_0000, 0xFFF0_0000)
 DVMA: Final = (0xFFF0_0000, 0xFFFC_0000)
+FAR: Final = 64 * GiB
+"""36 bits of physical addresses, as the reference MMU (LEON) has them; phys_addr_t has 32."""
+LEAST_USER: Final = 256 * MiB
 CONFIG: Final = frozenset({"SPARC32", "SPARC_LEON", "SMP", "HIGHMEM", "ZONE_DMA"})
 """What a usual kernel has, for machines without a configuration. HIGHMEM is always on."""
 
 
 def layout(machine: Machine) -> Layout:
-    """Lay out a 32-bit SPARC machine."""
-    ram, notes = usable_ram(machine, 4 * GiB)
+    """Lay out a 32-bit SPARC machine.
+
+    Lowmem ends at a fixed address. More of it than kernels have (`lowmem_limit`) starts lower.
+
+    Raises
+    ------
+    HmtraceError
+        If lowmem leaves no addresses for user space.
+    """
+    ram, notes = usable_ram(machine, FAR)
+    if ram[-1][1] > 4 * GiB:
+        notes.append("RAM above 4 GiB is hypothetical: kernels count physical addresses in 32 bits")
     first, end = frames(ram)
-    low_end = _lowmem_end(ram)
+    limit = machine.lowmem_limit or MAX_LOWMEM
+    page_offset = PAGE_OFFSET
+    if limit > MAX_LOWMEM:
+        page_offset = align_down(max(0, NOCACHE - limit), 16 * MiB)
+        notes.append(hypothetical(limit, MAX_LOWMEM))
+        if page_offset < LEAST_USER:
+            msg = f"{limit // MiB} MiB of lowmem leave no addresses for user space"
+            hint = f"lowmem_limit is at most {(NOCACHE - LEAST_USER) // MiB}M"
+            raise HmtraceError(msg, hint=hint, exit_code=2)
+    low_end = _lowmem_end(ram, limit)
     if not machine.highmem_enabled:
         notes.append("no kernel of this architecture is built without HIGHMEM")
         end = low_end
@@ -54,10 +79,10 @@ def layout(machine: Machine) -> Layout:
     slots = slots_of(machine, config)
     space = AddressMap(
         ram=ram,
-        page_offset=PAGE_OFFSET,
+        page_offset=page_offset,
         phys_offset=first * PAGE,
-        user_end=PAGE_OFFSET,
-        high_memory=PAGE_OFFSET + (low_end - first) * PAGE,
+        user_end=page_offset,
+        high_memory=page_offset + (low_end - first) * PAGE,
         low_pfns=low,
         high_pfns=high,
         vmalloc=VMALLOC,
@@ -77,12 +102,12 @@ def layout(machine: Machine) -> Layout:
     return finish(machine, space, slots, Tlb(local_flush_on_map=True, local_flush_all=True), config)
 
 
-def _lowmem_end(ram: Ranges) -> int:
-    """Border in frames: 192 MiB above the first RAM, or the last bank that ends before it.
+def _lowmem_end(ram: Ranges, limit: int) -> int:
+    """Border in frames: `limit` bytes above the first RAM, or the last bank that ends before it.
 
     With a hole at the border lowmem ends where the bank before the hole does.
     """
-    border = ram[0][0] + MAX_LOWMEM
+    border = ram[0][0] + limit
     if ram[-1][1] <= border:
         return ram[-1][1] // PAGE
     last = ram[0][1]
@@ -95,7 +120,7 @@ def _lowmem_end(ram: Ranges) -> int:
 
 def ram_for(total: int, like: Ranges, pae: bool) -> Ranges:  # noqa: FBT001, ARG001
     """One bank from 1 GiB on, as LEON boards have it, or the captured board's."""
-    return grown(total, like, 4 * GiB, start=GiB)
+    return grown(total, like, FAR, start=GiB)
 
 
 SPARC32: Final = Arch(
@@ -103,6 +128,8 @@ SPARC32: Final = Arch(
     title="SPARC V8, LEON",
     splits={"3.75g": PAGE_OFFSET},
     max_nr_cpus=32,
+    max_phys=FAR,
+    takes=frozenset({"lowmem_limit"}),
     default_nr_cpus=32,
     default_config=CONFIG,
     ram_for=ram_for,
