@@ -11,6 +11,7 @@ from collectors.capture import Capture, Origin
 from collectors.errors import HmtraceError
 from collectors.events import empty
 from collectors.facts import Fact
+from collectors.facts.arches import of_machine
 from collectors.reading import AgainError
 from collectors.table.pages import PageMap
 from collectors.table.seen import Seen
@@ -248,6 +249,7 @@ def _capture(
         told["release"] = Fact(reading.release, source.trace, "header of the trace")
     if reading.cpus:
         told["cpus"] = Fact(reading.cpus, source.trace, "header of the trace")
+    told |= _told_by_header(source, reading)
     told |= seen.facts(source.trace, reading.raw.counts)
     notes = [*source.notes, *reading.notes, *_notes_of_stats(source.facts, reading)]
     if not has_mappings:
@@ -268,6 +270,19 @@ def _capture(
         markers=tuple(markers),
         spooled=spooled,
     )
+
+
+def _told_by_header(source: Source, reading: Reading) -> dict[FactName, Fact]:
+    """Architecture and RAM that the trace's header names; the files' own RAM is not doubted."""
+    told: dict[FactName, Fact] = {}
+    words = f"header of the trace: {reading.machine[:40]}"
+    if (arch := of_machine(reading.machine)) is not None:
+        told["arch"] = Fact(arch, source.trace, words)
+    if reading.release.endswith(("-pae", "-lpae")) and "pae" not in source.facts:
+        told["pae"] = Fact(value=True, source=source.trace, detail="guess by the kernel's name")
+    if reading.mem_total is not None and "mem_total" not in source.facts:
+        told["mem_total"] = Fact(reading.mem_total, source.trace, "header of the trace")
+    return told
 
 
 def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:

@@ -45,6 +45,10 @@ class Reading:
         Kernel release where the trace says it, else "".
     cpus
         Number of CPUs where the trace says it.
+    machine
+        The machine's name as ``uname -m`` has it, where the trace says it, else "".
+    mem_total
+        Its MemTotal in bytes where the trace says it.
     notes
         Remarks for the user.
     symbols
@@ -59,6 +63,8 @@ class Reading:
     lost: Lost = field(default_factory=Lost)
     release: str = ""
     cpus: int | None = None
+    machine: str = ""
+    mem_total: int | None = None
     notes: tuple[str, ...] = ()
     symbols: Symbols | None = None
 

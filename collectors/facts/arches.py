@@ -52,6 +52,34 @@ UNAME: Final = re.compile(
 )
 """Finds a machine name in the output of ``uname -a``; the group's name is the architecture."""
 
+WIDE: Final = {
+    **dict.fromkeys(("aarch64", "aarch64_be", "arm64"), "arm64"),
+    **dict.fromkeys(("ppc64", "ppc64le"), "powerpc64"),
+    **dict.fromkeys(("sparc64", "s390x", "alpha", "ia64", "riscv64", "loongarch64"), ""),
+}
+"""Machine names of 64-bit kernels that :data:`UNAME` leaves out; empty: as it is."""
+
+
+def of_machine(name: str) -> str | None:
+    """Architecture of the kernel that gave its machine name, None where it is of no known one.
+
+    Parameters
+    ----------
+    name
+        As ``uname -m`` on the machine itself has it; the kernel may have said it to a program in a
+        32-bit personality, but then it names a 32-bit machine.
+
+    Examples
+    --------
+    >>> of_machine("armv7l"), of_machine("aarch64"), of_machine("i686"), of_machine("")
+    ('arm', 'arm64', 'i386', None)
+    """
+    if name in WIDE:
+        return WIDE[name] or name
+    match = UNAME.fullmatch(name)
+    return match.lastgroup if match is not None else None
+
+
 CPUINFO: Final = {
     "IDENTITY": "arc",
     "C-SKY CPU model": "csky",

@@ -18,8 +18,7 @@ _UNAME = re.compile(r"^Linux \S+ (\d\S*) (.*)$", re.MULTILINE)
 def parse(text: str, sheet: Sheet) -> None:
     """Write down the release.
 
-    Facts: release (as ``uname -r``), smp, machine_arch (from ``uname -a`` only; a 64-bit name
-    may be that of the kernel under a 32-bit user space, so it does not become `arch`).
+    Facts: release (as ``uname -r``), smp, machine_arch (from ``uname -a`` only).
     """
     match = PROC.search(text) or _UNAME.search(text)
     if match is None:

@@ -141,6 +141,8 @@ class _Stream:
             lost=lost,
             release=file.features.release,
             cpus=file.features.cpus,
+            machine=file.features.arch,
+            mem_total=file.features.mem_total,
             notes=(*_notes(walk, file), *made.chains.notes),
             symbols=self.symbols.table,
         )

@@ -24,6 +24,8 @@ class Features:
         Of the traced machine.
     cpus
         CPUs that were online.
+    mem_total
+        Bytes: MemTotal of /proc/meminfo.
     meta
         Tracepoints and their descriptions; None: not in the file.
     names
@@ -37,6 +39,7 @@ class Features:
     release: str = ""
     arch: str = ""
     cpus: int | None = None
+    mem_total: int | None = None
     meta: Metadata | None = None
     names: dict[tuple[int, int], str] = field(default_factory=dict)
     ids: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -70,6 +73,9 @@ def read_feature(features: Features, number: int, cursor: Cursor) -> None:
         cursor.number(4, "number of available CPUs")
         online = cursor.number(4, "number of CPUs online")
         features.cpus = online if 0 < online <= 1 << 16 else None
+    elif number == Feature.TOTAL_MEM:
+        kib = cursor.number(8, "total memory")
+        features.mem_total = kib << 10 if 0 < kib < 1 << 40 else None
     elif number == Feature.EVENT_DESC:
         _read_events(features, cursor)
     elif number == Feature.DIR_FORMAT:

@@ -73,6 +73,7 @@ class Feature(IntEnum):
     OSRELEASE = 4
     ARCH = 6
     NRCPUS = 7
+    TOTAL_MEM = 10
     CMDLINE = 11
     EVENT_DESC = 12
     DIR_FORMAT = 24

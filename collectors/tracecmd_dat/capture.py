@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from collectors.capture import Lost
 from collectors.reading import Embedded, Reading, Stream
 from collectors.tracecmd_dat import latency
-from collectors.tracecmd_dat.container import open_container, release_of
+from collectors.tracecmd_dat.container import machine_of, open_container, release_of
 from collectors.tracecmd_dat.read import choose, stream_buffer
 from collectors.traceevent.meaning import probe_functions
 
@@ -67,6 +67,7 @@ def _reading(got: TraceDat) -> Reading:
         lost=Lost(got.lost),
         release=release_of(got.uname),
         cpus=got.cpus,
+        machine=machine_of(got.uname),
         notes=got.notes,
         symbols=got.symbols,
     )

@@ -369,6 +369,12 @@ def release_of(uname: str) -> str:
     return told[2] if len(told) > 3 else ""
 
 
+def machine_of(uname: str) -> str:
+    """``uname -m`` in the same; "" if not there."""
+    told = uname.split()
+    return told[-1] if len(told) > 3 else ""
+
+
 def _text(body: memoryview) -> str:
     return bytes(body).decode("utf-8", "replace").strip("\0 \n")
 

@@ -85,6 +85,8 @@ class FileSpec:
     kallsyms: str = ""
     release: str = "6.1.0-50-686-pae"
     cpus: int = 2
+    arch: str = ""
+    mem_total: int = 0  # KiB
     comms: dict[int, str] = field(default_factory=dict)
     tracing: bool = True
 
@@ -175,6 +177,10 @@ class _Writer:
             7: self.n(4, spec.cpus) + self.n(4, spec.cpus),
             12: self.event_desc(),
         }
+        if spec.arch:
+            found[6] = self.sized_string(spec.arch)
+        if spec.mem_total:
+            found[10] = self.n(8, spec.mem_total)
         if spec.tracing:
             found[1] = self.tracing_data()
         if spec.parts:

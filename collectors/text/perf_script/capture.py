@@ -196,6 +196,7 @@ def _reading(
 ) -> Reading:
     """Put together what is known once the whole text was read."""
     cpus = dialect.header.get("nrcpus online", "")
+    memory = re.match(r"(\d{1,12}) kB", dialect.header.get("total memory", ""), re.ASCII)
     return Reading(
         raw=raw,
         format="perf-script",
@@ -205,6 +206,8 @@ def _reading(
         lost=lost,
         release=dialect.header.get("os release", ""),
         cpus=int(cpus) if cpus.isascii() and cpus.isdigit() and len(cpus) < 6 else None,
+        machine=dialect.header.get("arch", ""),
+        mem_total=int(memory[1]) << 10 if memory else None,
         notes=(*_notes(source, dialect, stats), *names.addresses.notes),
     )
 
