@@ -16,6 +16,7 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from replay.pool.stream import PoolStream, is_pass
+from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,22 +202,18 @@ class LockOrder:
         ndarray of int64
             Number of each call's page.
         """
-        from replay.pool.loops import numbers as kernel
         from replay.pool.loops.placing import PAGE
 
         carry, old, of_calls = self._carry, self._pages, self._stream.calls["page"]
         live = np.concatenate([carry.pool.page, carry.limbo_page, carry.held[:, PAGE]])
         mapped = np.array(list(self._facts.pages.values()), np.uint64)
-        keys = np.concatenate([of_calls, old[live[live >= 0]], mapped])
-        fresh, number = np.empty(keys.size, np.uint64), np.empty(keys.size, np.int64)
-        table = kernel.new_keys(keys.size)
-        kernel.number_all(table, keys, number, fresh)
-        pages = fresh[: table.total[0]]
+        numbering = Numbering()
+        number = numbering.of(np.concatenate([of_calls, old[live[live >= 0]], mapped]))
+        pages = numbering.keys()
         ascending = np.argsort(pages)
         rank = np.empty(pages.size + 1, np.int64)
         rank[ascending], rank[-1] = np.arange(pages.size), -1
-        renamed = np.full(old.size + 1, -1, np.int64)  # -1 stays -1
-        kernel.find_all(table, old, renamed[:-1])
+        renamed = np.append(numbering.find(old), -1)  # -1 stays -1
         renamed = rank[renamed]
         carry.pool.page[:] = renamed[carry.pool.page]
         carry.limbo_page[:] = renamed[carry.limbo_page]

@@ -9,5 +9,6 @@
     losses       where events were lost
     sanitise     values within what the loops can count
     numbering    numbers for keys, over windows
+    numbers      its compiled loops
     spool        rows kept on the disk
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Numbering:
-    """Numbers keys; a key keeps its number.
+    """Numbers keys; a key keeps its number. Nothing is sorted for it.
 
     Attributes
     ----------
@@ -20,37 +20,52 @@ class Numbering:
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self._keys = np.zeros(0, np.int64)  # ascending
-        self._numbers = np.zeros(0, np.int64)
+        from replay.trace.numbers import new_keys
 
-    def of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        self._table = new_keys(0)
+        self._keys = np.zeros(0, np.uint64)  # by their numbers, with room for more
+
+    @property
+    def count(self) -> int:
+        """Keys that have a number."""
+        return int(self._table.total[0])
+
+    def of(self, keys: NDArray[Any]) -> NDArray[np.int64]:
         """Numbers of keys; one that is new gets the next number.
 
         Parameters
         ----------
-        keys
+        keys : ndarray of int64 or uint64, shape (n,)
             In the order in which they come up.
         """
-        fresh, first, number = np.unique(keys, return_index=True, return_inverse=True)
-        at, known = self._find(fresh)
-        new = np.flatnonzero(~known)
-        numbers = np.zeros(fresh.size, np.int64)
-        numbers[known] = self._numbers[at[known]]
-        numbers[new[np.argsort(first[new], kind="stable")]] = self.count + np.arange(new.size)
-        self.count += new.size
-        self._keys = np.insert(self._keys, at[new], fresh[new])
-        self._numbers = np.insert(self._numbers, at[new], numbers[new])
-        return numbers[number]
+        from replay.trace.numbers import number_all
 
-    def keys(self) -> NDArray[np.int64]:
+        self._make_room(keys.size)
+        numbers = np.empty(keys.size, np.int64)
+        number_all(self._table, keys.view(np.uint64), numbers, self._keys)
+        return numbers
+
+    def find(self, keys: NDArray[Any]) -> NDArray[np.int64]:
+        """Numbers of keys, -1 of those that have none."""
+        from replay.trace.numbers import find_all
+
+        numbers = np.empty(keys.size, np.int64)
+        find_all(self._table, keys.view(np.uint64), numbers)
+        return numbers
+
+    def keys(self) -> NDArray[np.uint64]:
         """The key of each number."""
-        keys = np.zeros(self.count, np.int64)
-        keys[self._numbers] = self._keys
-        return keys
+        return self._keys[: self.count]
 
-    def _find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        at = np.searchsorted(self._keys, keys)
-        known = at < self._keys.size
-        known[known] = self._keys[at[known]] == keys[known]
-        return at, known
+    def _make_room(self, more: int) -> None:
+        """Make room for so many new keys."""
+        from replay.trace.numbers import new_keys, number_all
+
+        have, need = self.count, self.count + more
+        if need > self._keys.size:
+            larger = np.empty(max(need, have + have // 2), np.uint64)
+            larger[:have] = self._keys[:have]
+            self._keys = larger
+        if 2 * need >= self._table.key.size:
+            known, self._table = self._keys[:have].copy(), new_keys(need)
+            number_all(self._table, known, np.empty(have, np.int64), self._keys)

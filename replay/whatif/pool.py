@@ -149,7 +149,7 @@ class PoolCallsThere:
         loop = kernel.new_loop(max(self._tasks.count, 1), gauges.start)
         done = kernel.new_done(min(AT_ONCE, self._calls.count + 1))
         tally = PoolTally(slots)
-        pids = self._tasks.keys()
+        pids = self._tasks.keys().view(np.int64)
         stuck, wake_ns = 0, int(target.costs.sleep)
         while not loop.reg[kernel.OVER]:
             number = kernel.run(pool, snapshot, load, loop, done, wake_ns, closed, gauges)

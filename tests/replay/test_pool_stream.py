@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from replay.pool import stream as pool_stream
-from replay.pool.loops import numbers
 from replay.pool.loops.output import split
 from replay.pool.loops.placing import (
     END_UNMAP,
@@ -137,23 +136,6 @@ def test_a_table_of_one_task_per_row_is_carried_on() -> None:
     pid = pl.int_range(pl.len(), dtype=pl.Int32)
     events = without_returns(events, 1).with_columns(pid=pid)
     assert streamed(events, (), 0, 300) == sorted_events(events, (), 0)
-
-
-def test_numbers_are_those_of_first_use() -> None:
-    rng = np.random.default_rng(4)
-    keys = rng.integers(0, 1 << 63, 700, np.uint64)[rng.integers(0, 700, 5_000)]
-    keys[:3] = 0, (1 << 64) - 1, 0
-    table = numbers.new_keys(keys.size)
-    number, fresh = np.empty(keys.size, np.int64), np.empty(keys.size, np.uint64)
-    numbers.number_all(table, keys, number, fresh)
-    expected: dict[int, int] = {}
-    for key in keys.tolist():
-        expected.setdefault(key, len(expected))
-    assert number.tolist() == [expected[key] for key in keys.tolist()]
-    assert fresh[: table.total[0]].tolist() == list(expected)
-    found = np.empty(3, np.int64)
-    numbers.find_all(table, np.array([0, 12345, keys[-1]], np.uint64), found)
-    assert found.tolist() == [0, -1, expected[int(keys[-1])]]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@
     highmem     kmap_high(), kunmap_high(), flush_all_zero_pkmaps() on one pool
     calls       from rows of the event table to calls
     stream      their entries and returns in the order of the trace
-    numbers     small numbers for pages
     sequence    operations in a known order
     placing     what the search for the order works on
     order       the loop over events that keeps what the order may still be

@@ -1,4 +1,4 @@
-"""Numbers for the pages of a piece of the trace, without sorting every call's."""
+"""The loops of :mod:`replay.trace.numbering`: a hash table of keys and their numbers."""
 
 from __future__ import annotations
 
