@@ -82,8 +82,10 @@ def convert_to_capture(path: str, target: Path, form: str) -> Capture:
 
 def _explain() -> None:
     from hmtrace.cli.compiling import explain_compiling
+    from hmtrace.memory import keep_freed_memory
     from hmtrace.shrinking import explain_bus_errors
 
+    keep_freed_memory()
     explain_bus_errors()
     explain_compiling(_command)
 
