@@ -18,9 +18,8 @@ from collectors.table.seen import Seen
 from collectors.table.tabulate import HOLD, WAIT, Learnt, Tabulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from collectors.capture import Marker
     from collectors.facts import Facts
     from collectors.input.source import Source
     from collectors.reading import Format, Reading
@@ -56,9 +55,7 @@ def build_capture(source: Source, reading: Reading) -> Capture:
         seen.add(part)
         frames.append(part.frame())
     events = pl.concat(frames)
-    return _capture(
-        source, reading, events.lazy(), seen, has_mappings=table.has_mappings, markers=table.markers
-    )
+    return _capture(source, reading, events.lazy(), seen, table)
 
 
 def spool_capture(
@@ -200,8 +197,7 @@ def _spool_once(
             stream.ending(),
             writer.events,
             seen,
-            has_mappings=table.has_mappings,
-            markers=table.markers,
+            table,
             spooled=True,
         )
         writer.finish(capture, rows)
@@ -238,9 +234,8 @@ def _capture(
     reading: Reading,
     events: pl.LazyFrame,
     seen: Seen,
+    table: Tabulator,
     *,
-    has_mappings: bool,
-    markers: Sequence[Marker],
     spooled: bool = False,
 ) -> Capture:
     """Put a reading, its table and the machine's facts together."""
@@ -250,9 +245,14 @@ def _capture(
     if reading.cpus:
         told["cpus"] = Fact(reading.cpus, source.trace, "header of the trace")
     told |= _told_by_header(source, reading)
-    told |= seen.facts(source.trace, reading.raw.counts)
+    told |= seen.facts(
+        source.trace,
+        reading.raw.counts,
+        probed=[probe.symbol for probe in source.facts.snapshot().probes],
+        verdicts=table.verdicts,
+    )
     notes = [*source.notes, *reading.notes, *_notes_of_stats(source.facts, reading)]
-    if not has_mappings:
+    if not table.has_mappings:
         notes.append(
             "the trace holds no mapping event (kmap, kmap_local, vmap and others): record with "
             "the probes that README.md gives under 'How to capture'"
@@ -267,7 +267,7 @@ def _capture(
         facts=source.facts.with_facts(told),
         lost=reading.lost,
         notes=tuple(notes),
-        markers=tuple(markers),
+        markers=tuple(table.markers),
         spooled=spooled,
     )
 

@@ -38,7 +38,10 @@ class Function:
     host
         For a tracepoint: the function that it is in. Its events are taken for returns, as they
         come at the end of the call; where the function itself is probed, the call's row takes
-        from them what the probes do not show. A fifth value is in the raw event's `caller`.
+        from them what the probes do not show. A fifth value is in the raw event's `caller`, a
+        sixth is none: not 0, it sets :data:`collectors.raw.FAULT`.
+    encloses
+        An allocation of address space is made for its calls, and what they return tells of it.
     """
 
     names: tuple[str, ...]
@@ -47,6 +50,7 @@ class Function:
     result: tuple[str, ...] = ()
     params: tuple[int, ...] = ()
     host: str = ""
+    encloses: bool = False
 
     @property
     def name(self) -> str:
@@ -85,9 +89,16 @@ FUNCTIONS: Final = (
         (1, 2, 0),
     ),
     Function(("flush_tlb_all", "local_flush_tlb_all"), "flush_all", ("caller",)),
-    Function(("vmap",), "vmap", ("array", "count", "flags"), ("vaddr",), (1, 2, 3)),
+    Function(("vmap",), "vmap", ("array", "count", "flags"), ("vaddr",), (1, 2, 3), encloses=True),
     Function(("vunmap",), "vunmap", ("vaddr",), (), (1,)),
-    Function(("vm_map_ram",), "vm_map_ram", ("array", "count", "node"), ("vaddr",), (1, 2, 3)),
+    Function(
+        ("vm_map_ram",),
+        "vm_map_ram",
+        ("array", "count", "node"),
+        ("vaddr",),
+        (1, 2, 3),
+        encloses=True,
+    ),
     Function(("vm_unmap_ram",), "vm_unmap_ram", ("vaddr", "pages"), (), (1, 2)),
     Function(
         ("__vmalloc_node_range", "__vmalloc_node_range_noprof"),
@@ -95,6 +106,7 @@ FUNCTIONS: Final = (
         ("size", "align", "start", "end"),
         ("vaddr",),
         (1, 2, 3, 4),
+        encloses=True,
     ),
     Function(("vfree",), "vfree", ("vaddr",), (), (1,)),
     Function(
@@ -115,7 +127,14 @@ FUNCTIONS: Final = (
         ("va", "va_start", "size"),
         (3, 4, 0),
     ),
-    # No operations of the table: counted only.
+    # No operations of the table: counted, and followed for what they return.
+    Function(("__get_vm_area_node",), None, ("size",), ("area",), (1,), encloses=True),
+    Function(("module_alloc", "execmem_alloc"), None, (), ("vaddr",), encloses=True),
+    Function(("vmalloc", "vmalloc_noprof"), None, ("size",), ("vaddr",), (1,), encloses=True),
+    Function(("vzalloc", "vzalloc_noprof"), None, ("size",), ("vaddr",), (1,), encloses=True),
+    Function(("__vmalloc", "__vmalloc_noprof"), None, ("size",), ("vaddr",), (1,), encloses=True),
+    Function(("__vmalloc_node", "__vmalloc_node_noprof"), None, (), ("vaddr",), encloses=True),
+    # Counted only.
     Function(("set_page_address",), None, ("page", "vaddr"), (), (1, 2)),
     Function(("free_vmap_block",), None, ("vb", "va_start"), (), (1, 0)),
     Function(("remove_vm_area",), None, ("vaddr",), (), (1,)),
@@ -132,7 +151,7 @@ FUNCTIONS: Final = (
     Function(
         ("alloc_vmap_area (tracepoint)",),
         "area_alloc",
-        result=("size", "align", "start", "end", "va_start"),
+        result=("size", "align", "start", "end", "va_start", "failed"),
         host="alloc_vmap_area",
     ),
     Function(
@@ -262,7 +281,7 @@ def function_of(symbol: str) -> int | None:
 
 
 def slot_of(function: int, argument: str, *, is_return: bool) -> int | None:
-    """Slot (0 to 3) of a raw event's value that an argument name stands for.
+    """Slot of a raw event's value that an argument name stands for.
 
     Parameters
     ----------
@@ -276,7 +295,8 @@ def slot_of(function: int, argument: str, *, is_return: bool) -> int | None:
     Returns
     -------
     int or None
-        None for an argument that hmtrace has no use for.
+        0 to 3, more for a tracepoint's fifth and sixth (:class:`Function`); None for an argument
+        that hmtrace has no use for.
     """
     f = FUNCTIONS[function]
     wanted = f.result if is_return else f.entry

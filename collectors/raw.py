@@ -32,11 +32,13 @@ RAW_DTYPE = np.dtype(
         ("kind", np.uint16),  # collectors.probes: 2 * function + is_return, or KIND_*
         ("cpu", np.uint16),
         ("ctx", np.uint8),  # collectors.events.Ctx
-        ("present", np.uint8),  # bit i: values[i] was in the trace
+        ("present", np.uint8),  # bit i: values[i] was in the trace; FAULT
     ],
     align=True,
 )
 
+FAULT: Final = 1 << 5
+"""Bit of `present`: a value could not be fetched, or the event itself says that the call failed."""
 
 ROW_WORDS: Final = RAW_DTYPE.itemsize // 8
 """Loops write rows as 64-bit words: ts, 4 values, caller, then the packed rest."""

@@ -244,6 +244,11 @@ class Snapshot:
         True where the kernel has kmap_local (the trace).
     seen_wide
         An address of more than 32 bits, where most addresses have as many (the trace).
+    seen_unsure
+        Allocations of address space of which nothing but the address behind a pointer tells that
+        they did not fail (the trace).
+    seen_found
+        Those that did not fail, with an address that is not told (the trace).
     """
 
     release: str | None = None
@@ -330,6 +335,8 @@ class Snapshot:
     seen_atomic: bool = False
     seen_kmap_local: bool = False
     seen_wide: int | None = None
+    seen_unsure: int = 0
+    seen_found: int = 0
 
 
 FactName = Literal[
@@ -417,5 +424,7 @@ FactName = Literal[
     "seen_atomic",
     "seen_kmap_local",
     "seen_wide",
+    "seen_unsure",
+    "seen_found",
 ]
 """The fields of a :class:`Snapshot`, for those who write facts down by name."""

@@ -33,6 +33,8 @@ _CPUS = 1 << 16
 _FUNCTIONS = len(probes.FUNCTIONS)
 _SWITCH = probes.KIND_SWITCH
 _TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]
+_ENCLOSES = {"area": 1, "vaddr": 2}
+"""Whether a call returns the area itself, or its address."""
 
 
 class KindTable(NamedTuple):
@@ -47,6 +49,9 @@ class KindTable(NamedTuple):
         address.
     fifth : ndarray of bool, shape (kinds,)
         Tracepoints whose last value, the address of an area, stands where others have a caller.
+    encloses : ndarray of uint8, shape (kinds,)
+        Calls that an allocation of address space is made for, entry and return: whether the result
+        tells of it (:mod:`collectors.table.areas`), 0 for others.
     host : ndarray of int64, shape (functions,)
         For a tracepoint: the function that it is in, -1 for functions.
     is_host : ndarray of bool, shape (functions,)
@@ -57,6 +62,7 @@ class KindTable(NamedTuple):
     column: Any
     is_area: Any
     fifth: Any
+    encloses: Any
     host: Any
     is_host: Any
 
@@ -74,6 +80,9 @@ class TaskTable(NamedTuple):
         the return of a pfn call, and then its address.
     host, host_row, host_seq : int64
         The task's last call of a function with a tracepoint, where no return shows its end.
+    tried, tried_row, tried_seq : int64
+        What its last allocation asked for (a number), where only the tracepoint tells of it and of
+        an attempt that failed: another one follows.
     """
 
     key: Any
@@ -85,6 +94,9 @@ class TaskTable(NamedTuple):
     host: Any
     host_row: Any
     host_seq: Any
+    tried: Any
+    tried_row: Any
+    tried_seq: Any
 
 
 class Last(NamedTuple):
@@ -113,6 +125,11 @@ class OpenCalls(NamedTuple):
     ctx : uint8
     inner : uint8
         Whether a pfn call was folded into it.
+    purged : uint8
+        Whether a purge ran in it (alloc_vmap_area).
+    area_row, area_seq, area_start : int64
+        The allocation that was made for it and of which its return can tell: row, `seq` (NONE:
+        there is none), and the area's start, 0 unknown.
     """
 
     row: Any
@@ -122,6 +139,10 @@ class OpenCalls(NamedTuple):
     kind: Any
     ctx: Any
     inner: Any
+    purged: Any
+    area_row: Any
+    area_seq: Any
+    area_start: Any
 
 
 class Late(NamedTuple):
@@ -132,7 +153,8 @@ class Late(NamedTuple):
     seq : int64
         `seq` of the raw event.
     what : uint8
-        The pfn call inside, the return, the tracepoint inside, or a stack trace.
+        The pfn call inside, the return, the tracepoint inside, a stack trace, or the return of
+        the call that an allocation was made for.
     raw : RAW_DTYPE
     """
 
@@ -195,9 +217,12 @@ def make_plan() -> KindTable:
     op = np.full(kinds, NO_OP, np.uint8)
     column = np.full((kinds, probes.SLOTS), NONE, np.int8)
     is_area, fifth = np.zeros(kinds, np.bool_), np.zeros(kinds, np.bool_)
+    encloses = np.zeros(kinds, np.uint8)
     host = np.full(_FUNCTIONS, NONE, np.int64)
     is_host = np.zeros(_FUNCTIONS, np.bool_)
     for code, function in enumerate(probes.FUNCTIONS):
+        if function.encloses:
+            encloses[2 * code : 2 * code + 2] = _ENCLOSES[function.result[0]]
         if function.op is None:
             continue
         op[2 * code : 2 * code + 2] = OP_CODE[function.op]
@@ -212,7 +237,7 @@ def make_plan() -> KindTable:
                 column[kind, slot] = _column(function.op, name)
     op[_SWITCH] = OP_CODE["switch"]
     column[_TLB_FLUSH] = NONE  # has a code, and a number that stands for all pages
-    return KindTable(op, column, is_area, fifth, host, is_host)
+    return KindTable(op, column, is_area, fifth, encloses, host, is_host)
 
 
 def _column(op: str, name: str) -> int:
@@ -237,10 +262,13 @@ def new_last() -> Last:
     return Last(row, seq, np.zeros(_CPUS, np.int32))
 
 
+_WIDE: Final = ("row", "seq", "inside", "below", "area_row", "area_seq", "area_start")
+
+
 def new_calls(size: int) -> OpenCalls:
     """Slots for open calls."""
-    wide = {name: np.empty(size, np.int64) for name in ("row", "seq", "inside", "below")}
-    small = {name: np.empty(size, np.uint8) for name in ("ctx", "inner")}
+    wide = {name: np.empty(size, np.int64) for name in _WIDE}
+    small = {name: np.empty(size, np.uint8) for name in ("ctx", "inner", "purged")}
     return OpenCalls(**wide, **small, kind=np.empty(size, np.uint16))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from collectors import probes
 from collectors.compiled import loop, piece
 from collectors.events import REASONS
+from collectors.table import areas
 from collectors.table.columns import (
     NO_OP,
     NONE,
@@ -52,8 +53,7 @@ _IDLE = 1 << 40
 _NEXT = 4  # bit of `present`: a switch tells the next task
 _IRQ_LEVELS = 14  # Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI
 _CTX_UNKNOWN = 128
-_FIRST_ERROR = 0xFFFF_F001
-"""ERR_PTR(-MAX_ERRNO): addresses from here on are error codes (include/linux/err.h)."""
+_ALLOC = probes.FUNCTION_OF["alloc_vmap_area"]
 
 # Bits of Rows.valid; the first are those of VALUE_COLUMNS.
 HAS_END = 1 << 16
@@ -61,9 +61,12 @@ HAS_PARENT = 1 << 17
 IS_SWITCH = 1 << 18
 ENTRY_TRACED = 1 << 19
 _LATE_STACK = 1 << 20  # known from an earlier pass: that of the return, unless the entry has one
+# 3 << areas.LEVEL_SHIFT: what told whether an allocation found an area
 
 # What a late event is.
 _INNER, _RETURN, _NOTE, STACKED = 0, 1, 2, 3
+_NOT_PURGED = False
+_PURGED_RETURN, _CALLER_RETURN = 4, 5  # a purge ran in the call; what its caller returned
 
 # Cells of the loop's state.
 POSITION = 0  # raw event of the piece to read next
@@ -114,6 +117,9 @@ def grow_tasks(old: TaskTable, new: TaskTable) -> None:
             new.host[at] = old.host[i]
             new.host_row[at] = old.host_row[i]
             new.host_seq[at] = old.host_seq[i]
+            new.tried[at] = old.tried[i]
+            new.tried_row[at] = old.tried_row[i]
+            new.tried_seq[at] = old.tried_seq[i]
 
 
 @loop
@@ -149,27 +155,27 @@ def _set_caller(rows: RowColumns, at: int, event: Any) -> None:
 
 @piece
 def _set_result(
-    rows: RowColumns, at: int, event: Any, seq: int, kind: int, plan: KindTable
+    rows: RowColumns,
+    at: int,
+    event: Any,
+    seq: int,
+    kind: int,
+    purged: bool,  # noqa: FBT001
+    plan: KindTable,
 ) -> None:
-    """Complete a row by its return."""
+    """Complete a row by its return; `purged`: a purge ran in the call."""
     rows.end_ts[at] = event.ts
     rows.end_seq[at] = seq
     rows.end_cpu[at] = event.cpu
     rows.valid[at] |= HAS_END
     if plan.is_area[kind]:
-        # The area's start, or 0 for an error pointer (of pcpu_get_vm_areas: none). A failed
-        # call's va_start is stale or 0 (the fetch faults): it is not believed.
-        result = event.values[0]
-        failed = event.present & 1 == 1 and (result >= _FIRST_ERROR or result == 0)
-        if failed or event.present & 2 == 2:
-            rows.values[_VADDR, at] = np.uint64(0) if failed else event.values[1]
-            rows.valid[at] |= 1 << _VADDR
-        if not failed:
+        failed = areas.set_returned(rows, at, event, kind, purged)
+        if not failed:  # what is behind an error pointer is not believed
             _set_values(rows, at, event, kind, plan)
     else:
         _set_values(rows, at, event, kind, plan)
     if plan.fifth[kind]:
-        _set_area(rows, at, event)
+        areas.set_attempt(rows, at, event)
     else:
         _set_caller(rows, at, event)
     if event.present & 8 and plan.column[kind, 3] == NONE:  # function_graph: its last value
@@ -181,27 +187,19 @@ def _set_result(
 
 
 @piece
-def _set_area(rows: RowColumns, at: int, event: Any) -> None:
-    """Take the area's start from the tracepoint of alloc_vmap_area; 0 where it found none.
-
-    A failed attempt shows the range's end, or an error code (mm/vmalloc.c of 6.12 and 7.2).
-    """
-    if event.caller != 0:
-        failed = event.present & 8 and event.caller >= event.values[3]
-        rows.values[_VADDR, at] = np.uint64(0) if failed else event.caller
-        rows.valid[at] |= 1 << _VADDR
-
-
-@piece
-def _set_note(rows: RowColumns, at: int, event: Any, kind: int, plan: KindTable) -> None:
+def _set_note(rows: RowColumns, at: int, event: Any, seq: int, kind: int, plan: KindTable) -> None:
     """Take from the tracepoint in a call what its probes do not show."""
     for slot in range(plan.column.shape[1]):
         column = plan.column[kind, slot]
         if column >= 0 and event.present >> slot & 1 and not rows.valid[at] >> column & 1:
             rows.values[column, at] = event.values[slot]
             rows.valid[at] |= 1 << column
-    if plan.fifth[kind] and not rows.valid[at] & (1 << _VADDR):
-        _set_area(rows, at, event)
+    if plan.fifth[kind]:
+        areas.set_attempt(rows, at, event)
+        if not rows.valid[at] & ENTRY_TRACED:  # the next attempt of a call that no probe shows
+            rows.end_ts[at] = event.ts
+            rows.end_seq[at] = seq
+            rows.end_cpu[at] = event.cpu
 
 
 @piece
@@ -283,7 +281,7 @@ def _new_row(
             rows.valid[at] |= IS_SWITCH
         _set_caller(rows, at, event)
     elif kind & 1:
-        _set_result(rows, at, event, seq, kind, plan)
+        _set_result(rows, at, event, seq, kind, _NOT_PURGED, plan)
     else:
         rows.valid[at] = ENTRY_TRACED
         if parent != NONE:
@@ -298,14 +296,19 @@ def _new_row(
         cell[KNOWN] += 1
         if known.row_seq[i] != seq:
             continue
-        if known.what[i] == _RETURN:
-            _set_result(rows, at, known.raw[i], known.seq[i], kind | 1, plan)
-        elif known.what[i] == _NOTE:
-            _set_note(rows, at, known.raw[i], np.int64(known.raw[i].kind), plan)
-        elif known.what[i] == STACKED and rows.stack[at] == 0:
+        what = known.what[i]
+        late_kind = np.int64(known.raw[i].kind)
+        if what in (_RETURN, _PURGED_RETURN):
+            purged = what == _PURGED_RETURN
+            _set_result(rows, at, known.raw[i], known.seq[i], kind | 1, purged, plan)
+        elif what == _NOTE:
+            _set_note(rows, at, known.raw[i], known.seq[i], late_kind, plan)
+        elif what == _CALLER_RETURN:
+            areas.set_caller_returned(rows, at, known.raw[i], plan.encloses[late_kind])
+        elif what == STACKED and rows.stack[at] == 0:
             rows.stack[at] = known.raw[i].values[0]
             rows.valid[at] |= _LATE_STACK
-        elif known.what[i] == _INNER:
+        elif what == _INNER:
             _set_inner(rows, at, known.raw[i])
     return row
 
@@ -369,9 +372,36 @@ def _push(
     calls.kind[at] = kind
     calls.ctx[at] = ctx
     calls.inner[at] = 0
+    calls.purged[at] = 0
+    calls.area_seq[at] = NONE
     calls.below[at] = tasks.top[task]
     tasks.top[task] = at
     tasks.depth[task] += 1
+
+
+@piece
+def _settle_inner(
+    rows: RowColumns,
+    cell: Any,
+    calls: OpenCalls,
+    call: int,
+    event: Any,
+    seq: int,
+    kind: int,
+    plan: KindTable,
+    late: Late,
+) -> None:
+    """Let what a call returns tell of the allocation that was made for it."""
+    row, row_seq = calls.area_row[call], calls.area_seq[call]
+    if row < cell[GONE]:
+        _tell_late(late, cell, row_seq, event, seq, _CALLER_RETURN)
+    else:
+        areas.set_caller_returned(rows, row & cell[MASK], event, plan.encloses[kind])
+    outer = calls.below[call]
+    told = plan.encloses[kind] == areas.ADDRESS_TELLS or event.values[0] == 0
+    if not told and outer != NONE and calls.area_seq[outer] == NONE:
+        calls.area_row[outer], calls.area_seq[outer] = row, row_seq
+        calls.area_start[outer] = calls.area_start[call]
 
 
 @piece
@@ -463,7 +493,7 @@ def pair(
         last.row[event.cpu] = NONE
         last.seq[event.cpu] = seq
         last.pid[event.cpu] = event.pid
-        if kind > _SWITCH or plan.op[kind] == NO_OP:
+        if kind > _SWITCH or (plan.op[kind] == NO_OP and plan.encloses[kind] == 0):
             continue
         if kind == _SWITCH:
             last.row[event.cpu] = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
@@ -494,6 +524,9 @@ def pair(
                 steps += 1
             row = row_seq = np.int64(NONE)
             is_open = call != NONE and calls.kind[call] >> 1 == wanted
+            tried = np.int64(NONE)  # what an attempt of which only the tracepoint tells asked for
+            if plan.fifth[kind]:
+                tried = areas.request_key(event)
             if is_open:
                 row, row_seq = calls.row[call], calls.seq[call]
             elif host >= 0 and tasks.host[task] == host:
@@ -503,20 +536,39 @@ def pair(
                 # Its entry was not traced: its probe was set meanwhile, or the event was lost. The
                 # pfn call in it has just returned; no task has two mappings at one address.
                 row, row_seq = before, before_seq
+            elif tried != NONE and tasks.tried[task] == tried:
+                row, row_seq = tasks.tried_row[task], tasks.tried_seq[task]
+                tasks.tried[task] = tried = np.int64(NONE)
+            elif plan.op[kind] == NO_OP:
+                continue
+            purged = is_open and calls.purged[call] == 1
             if row_seq < 0:
                 row = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
+                areas.see(calls, tasks.top[task], row, seq, event, kind, plan.op[kind])
             elif row < 0:
-                pass  # folded into another
+                pass  # folded into another, or of no operation
             elif row < cell[GONE]:
-                _tell_late(late, cell, row_seq, event, seq, _RETURN if host < 0 else _NOTE)
+                what = _NOTE if host >= 0 else _PURGED_RETURN if purged else _RETURN
+                _tell_late(late, cell, row_seq, event, seq, what)
             elif host >= 0:
-                _set_note(rows, row & cell[MASK], event, kind, plan)
+                _set_note(rows, row & cell[MASK], event, seq, kind, plan)
             else:
-                _set_result(rows, row & cell[MASK], event, seq, kind, plan)
+                _set_result(rows, row & cell[MASK], event, seq, kind, purged, plan)
+            own_seq = row_seq if row_seq >= 0 else seq
+            if wanted == _ALLOC:
+                top = calls.below[call] if is_open else tasks.top[task]
+                areas.hear(calls, top, own_seq, event, host >= 0)
+            if tried != NONE and not is_open:
+                failed = areas.attempt_failed(event)
+                tasks.tried[task] = tried if failed else NONE
+                tasks.tried_row[task] = row
+                tasks.tried_seq[task] = own_seq
             last.row[event.cpu] = row
             if row_seq >= 0:
                 last.seq[event.cpu] = row_seq
             if host < 0 and is_open:
+                if plan.encloses[kind] and calls.area_seq[call] != NONE and event.present & 1:
+                    _settle_inner(rows, cell, calls, call, event, seq, kind, plan, late)
                 _pop_to(call, task, tasks, calls, cell)
             if function == _PFN_CALL and has_return[_PAGE_CALL] and row >= 0:
                 tasks.before[task] = row
@@ -527,6 +579,8 @@ def pair(
             _close_same_context(task, kind, event.ctx, tasks, calls, cell)
         top = tasks.top[task]
         parent = calls.inside[top] if top != NONE else NONE
+        if function == _ALLOC:
+            tasks.tried[task] = NONE
         outer = np.int64(NONE)  # row that a pfn call is folded into
         outer_seq = np.int64(NONE)
         if function == _PFN_CALL:
@@ -538,15 +592,18 @@ def pair(
                 outer, outer_seq = before, before_seq
         row = np.int64(NONE)
         inside = parent
-        if outer == NONE:
+        if plan.op[kind] == NO_OP:
+            pass  # followed for what it returns
+        elif outer == NONE:
             row = _new_row(rows, cell, event, seq, kind, parent, known, plan)
+            areas.see(calls, top, row, seq, event, kind, plan.op[kind])
             inside = seq
         elif outer >= cell[GONE]:
             _set_inner(rows, outer & cell[MASK], event)
         else:
             _tell_late(late, cell, outer_seq, event, seq, _INNER)
         last.row[event.cpu] = row if row >= 0 else outer
-        if row < 0:
+        if row < 0 and outer != NONE:
             last.seq[event.cpu] = outer_seq
         if has_return[function]:
             _push(task, row, seq, inside, kind, event.ctx, tasks, calls, cell)

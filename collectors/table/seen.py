@@ -12,6 +12,7 @@ import numpy as np
 
 from collectors.events import OP_CODE
 from collectors.facts.model import Fact
+from collectors.probes import base_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.snapshot import FactName
+    from collectors.table.areas import Verdicts
     from collectors.table.part import Part
 
 MOST: Final = 16
@@ -31,6 +33,8 @@ _RANGES: Final[dict[FactName, list[str]]] = {
 }
 """Facts that are ranges, and the operations whose `start` and `end` they come from."""
 _KMAP_LOCAL: Final = {"__kmap_local_page_prot", "__kmap_local_pfn_prot"}
+_PURGES: Final = {"__purge_vmap_area_lazy", "purge_vmap_area_lazy"}
+"""A function, and a tracepoint."""
 _ERRORS: Final = 0xFFFF_F000
 """Addresses from here on are error codes (include/linux/err.h)."""
 _WIDE: Final = np.uint64(1 << 32)
@@ -47,7 +51,8 @@ class Seen:
     (lowest and highest frame that was mapped), seen_direct ((pfn, address) of the lowest frame
     that kmap_local answered without a mapping, if there is one), seen_atomic (True where the
     kernel has kmap_atomic() of its own), seen_kmap_local (True where it has kmap_local), seen_wide
-    (an address of more than 32 bits, where most have as many).
+    (an address of more than 32 bits, where most have as many), seen_unsure and seen_found (numbers
+    of allocations, :class:`collectors.table.areas.Verdicts`).
     """
 
     def __init__(self) -> None:
@@ -131,7 +136,14 @@ class Seen:
         if len(rows):
             counter.add(start.values[rows], end.values[rows])
 
-    def facts(self, source: str, raw_events: Iterable[str] = ()) -> dict[FactName, Fact]:
+    def facts(
+        self,
+        source: str,
+        raw_events: Iterable[str] = (),
+        *,
+        probed: Iterable[str] = (),
+        verdicts: Verdicts | None = None,
+    ) -> dict[FactName, Fact]:
         """Write down what was seen.
 
         Parameters
@@ -140,6 +152,10 @@ class Seen:
             Name of the trace, for the facts' sources.
         raw_events
             ``Capture.raw_events``: the functions of which there are events.
+        probed
+            Symbols that had a probe, with events or without.
+        verdicts
+            What the trace tells of allocations.
 
         Returns
         -------
@@ -165,6 +181,12 @@ class Seen:
             facts["seen_atomic"] = Fact(value=True, source=source, detail="kmap_atomic_high_prot")
         for name in sorted(functions & _KMAP_LOCAL):
             facts["seen_kmap_local"] = Fact(value=True, source=source, detail=name)
+        # alloc_vmap_area() does not fail without a purge: where one would be seen, none is proof.
+        functions |= {base_name(symbol) for symbol in probed}
+        if verdicts is not None and verdicts.unsure and not functions & _PURGES:
+            facts["seen_unsure"] = Fact(verdicts.unsure, source, "alloc_vmap_area without va")
+        if verdicts is not None and verdicts.found:
+            facts["seen_found"] = Fact(verdicts.found, source, "alloc_vmap_area without va_start")
         return facts
 
 

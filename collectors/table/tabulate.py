@@ -20,7 +20,7 @@ from collectors.capture import Marker
 from collectors.errors import HmtraceError
 from collectors.events import OPS, REASONS
 from collectors.raw import NO_TASK
-from collectors.table import columns, pairing
+from collectors.table import areas, columns, pairing
 from collectors.table.columns import VALUE_COLUMNS
 from collectors.table.naming import EARLIER, NameTable
 from collectors.table.pages import Frames, PageMap
@@ -142,6 +142,7 @@ class Tabulator:
         self._frames = Frames(page_map)
         self._names = NameTable(symbols)
         self.has_mappings = False
+        self.verdicts = areas.Verdicts()
         self.markers: list[Marker] = []
         self._has_return = np.zeros(len(probes.FUNCTIONS), bool)
         self._known_late = columns.new_late(0)
@@ -297,15 +298,16 @@ class Tabulator:
             self._rows = larger
             cell[pairing.MASK] = mask
         # Untouched memory costs nothing.
-        for name, used, make in (
-            ("_calls", int(cell[pairing.OPEN]), columns.new_calls),
-            ("_late", int(cell[pairing.LATES]), columns.new_late),
+        for name, used, new, make in (
+            ("_calls", int(cell[pairing.OPEN]), more, columns.new_calls),
+            # a return may tell of its own call and of one that was made for it
+            ("_late", int(cell[pairing.LATES]), 2 * more, columns.new_late),
         ):
             have = getattr(self, name)
-            if used + more > len(have.seq):
-                grown = make(used + 2 * more)
-                for old, new in zip(have, grown, strict=True):
-                    new[:used] = old[:used]
+            if used + new > len(have.seq):
+                grown = make(used + 2 * new)
+                for old, copy in zip(have, grown, strict=True):
+                    copy[:used] = old[:used]
                 setattr(self, name, grown)
 
     def _move(self, old: slice, larger: columns.RowColumns, new: slice) -> None:
@@ -360,6 +362,7 @@ class Tabulator:
         """Copy a part of the columns out: their room is used again."""
         r = columns.RowColumns(*(made[..., place] for made in self._rows))
         valid = r.valid.copy()
+        self.verdicts.add(r)
         values = dict(zip(VALUE_COLUMNS, r.values, strict=True))
         self._fill_frames(values, valid)
         none, every = int(np.bitwise_or.reduce(valid)), int(np.bitwise_and.reduce(valid))

@@ -8,6 +8,7 @@ import numpy as np
 
 from collectors.compiled import piece
 from collectors.probes import KIND_SWITCH, TRACEPOINTS
+from collectors.raw import FAULT
 from collectors.text import layout
 from collectors.text.layout import Arg, Cell, Head, Scan, Space
 from collectors.text.line import COMM_BEGIN, COMM_END, CPU, CTX, PID, TS, comm_words, skip_spaces
@@ -226,12 +227,17 @@ def arguments(s: Scan, p: int, end: int, head: int) -> bool:
         slot = s.args[first + found, Arg.SLOT]
         if slot < 0:
             continue
-        if good == 1:
+        if slot >= VALUES:  # a mark
+            if good == 1 and value != 0:
+                s.seen[0] |= FAULT
+        elif good == 1:
             if s.seen[0] >> slot & 1 == 0:
                 s.values[slot] = value
                 s.seen[0] |= 1 << slot
         else:
             s.seen[3 - good] += 1
+            if good == 2:
+                s.seen[0] |= FAULT
 
 
 @piece

@@ -269,7 +269,7 @@ def _of_tracepoint(event: EventFormat) -> tuple[str, RowPlan]:
         slot = slot_of(plan.kind >> 1, f.name, is_return=bool(plan.kind & 1))
         if f.is_number and slot is not None and slot < SLOTS:
             plan.values.setdefault(slot, (f, 0))
-        elif f.is_number and slot is not None:
+        elif f.is_number and slot == SLOTS:  # what follows it is in the others, too
             plan.caller = f
     return label_of(plan.kind), plan
 

@@ -6,12 +6,14 @@ Written apart from :mod:`collectors.table.pairing`: lists, one stack per task, n
 from __future__ import annotations
 
 from collectors import probes
-from collectors.events import OP_CODE, REASONS
+from collectors.events import OP_CODE, OPS, REASONS
 
 PAGE_CALL = probes.FUNCTION_OF["__kmap_local_page_prot"]
 PFN_CALL = probes.FUNCTION_OF["__kmap_local_pfn_prot"]
 HOSTS = {probes.FUNCTION_OF[f.host] for f in probes.FUNCTIONS if f.host}
 WALK = 64
+FAULT = 32
+ALLOC = probes.FUNCTION_OF["alloc_vmap_area"]
 
 
 def column_of(op, name):
@@ -36,18 +38,77 @@ def put_values(row, event, op, names, *, only_new=False):
             row[column] = int(event["values"][slot])
 
 
-def put_area(row, event):
-    """Fifth value of the tracepoint of alloc_vmap_area."""
+def is_error(pointer):
+    return pointer == 0 or pointer >= 0xFFFFF001
+
+
+def settle(row, weight, vaddr):
+    """Verdict on an allocation: its address, 0 failed, None unknown; the weightiest stands."""
+    if weight < row.get("weight", 0):
+        return
+    row.pop("vaddr", None)
+    row["weight"] = weight
+    if vaddr is not None:
+        row["vaddr"] = vaddr
+
+
+def no_room(event):
+    """Attempt that the tracepoint of alloc_vmap_area tells of."""
     address, end = int(event["caller"]), int(event["values"][3])
-    if address:
-        row["vaddr"] = 0 if event["present"] & 8 and address >= end else address
+    return bool(event["present"] & FAULT or (address and event["present"] & 8 and address >= end))
 
 
-def put_note(row, event, function):
-    is_new = "vaddr" not in row
+def put_attempt(row, event):
+    if no_room(event):
+        settle(row, 1, 0)
+    elif event["caller"]:
+        settle(row, 3, int(event["caller"]))
+
+
+def put_note(row, event, seq, function):
     put_values(row, event, function.op, function.result, only_new=True)
-    if len(function.result) > 4 and is_new:
-        put_area(row, event)
+    if len(function.result) > 4:
+        put_attempt(row, event)
+        if not row["entry_traced"]:
+            row |= {"end_ts": int(event["ts"]), "end_seq": seq, "end_cpu": int(event["cpu"])}
+
+
+def put_allocated(row, event, *, purged):
+    va, first, last = (int(v) for v in event["values"][:3])
+    has = [bool(event["present"] >> i & 1) for i in range(3)]
+    if has[0]:
+        if is_error(va) or has[1]:
+            settle(row, 3, 0 if is_error(va) else first)
+        elif not row.get("vaddr"):
+            settle(row, 3, None)
+        return
+    if event["present"] & FAULT:
+        settle(row, 3, 0)
+    elif has[1]:
+        asked = [row.get(n) for n in ("size", "start", "end")]
+        good = first > 0 and first % 4096 == 0 and not (has[2] and last <= first)
+        if good and None not in asked and 0 < asked[0] <= asked[2] - asked[1]:
+            size, start, end = asked
+            good = start <= first <= end - size and not (has[2] and last - first != size)
+            align = row.get("align", 0)
+            if bin(align).count("1") == 1 and first % align:
+                good = False
+        settle(row, 0, 0 if not good else None if purged else first)
+
+
+def put_outer(row, event, function):
+    """What the call returned that an allocation was made for."""
+    result = int(event["values"][0])
+    tells = function.result[0] == "vaddr"
+    if row.get("weight") == 3:
+        if not is_error(result) and tells and "vaddr" not in row:
+            row["vaddr"] = result
+    elif is_error(result):
+        settle(row, 2, 0)
+    elif tells:
+        settle(row, 2, result)
+    elif row.get("vaddr") == 0:
+        settle(row, 2, None)
 
 
 def put_caller(row, event):
@@ -57,18 +118,14 @@ def put_caller(row, event):
         row["site"] = int(event["site"])
 
 
-def put_return(row, event, seq, function):
+def put_return(row, event, seq, function, *, purged=False):
     row |= {"end_ts": int(event["ts"]), "end_seq": seq, "end_cpu": int(event["cpu"])}
     if function.op == "area_alloc" and not function.host:
-        values = [int(v) for v in event["values"]]
-        if event["present"] & 1 and values[0] >= 0xFFFFF001:
-            row["vaddr"] = 0
-        elif event["present"] & 2:
-            row["vaddr"] = values[1]
+        put_allocated(row, event, purged=purged)
     else:
         put_values(row, event, function.op, function.result)
     if len(function.result) > 4:
-        put_area(row, event)
+        put_attempt(row, event)
     else:
         put_caller(row, event)
     shown = {column_of(function.op, n) for n in function.result[3:4]} - {None}
@@ -76,6 +133,58 @@ def put_return(row, event, seq, function):
         row["duration"] = int(event["values"][3])
     if "purged" in row:
         row.setdefault("pages", int(row["purged"] > 0))
+
+
+def watcher_of(calls, row):
+    """The open call that an allocation was made for."""
+    return next((c for c in calls if c["area"] is row), None)
+
+
+def hear(calls, row, event, *, tracepoint):
+    """What an allocation's own events tell: is its caller's result still wanted?"""
+    call = watcher_of(calls, row)
+    if call is None:
+        return
+    has_va, has_start = event["present"] & 1, event["present"] & 2
+    if tracepoint:
+        sure = event["caller"] and not no_room(event)
+    else:
+        sure = event["present"] & FAULT and not has_va
+        sure = sure or (has_va and (has_start or is_error(int(event["values"][0]))))
+        if event["present"] & FAULT:
+            sure = True
+        if not sure and has_start and not has_va:
+            call["area_start"] = int(event["values"][1])
+    if sure:
+        call["area"] = None
+
+
+def see(calls, row, event, kind):
+    """Tell the open calls of a task, the innermost first, of a row."""
+    op = OPS[row["op"]]
+    if op in ("area_free", "vfree", "vunmap"):
+        slot = 1 if op == "area_free" and not kind & 1 else 0
+        known = event["present"] >> slot & 1
+        start = int(event["values"][slot]) if known else 0
+        if known and not start:
+            return
+        own = None
+        for call in calls:
+            if call["code"] == ALLOC:
+                own = call["row"]
+            other = call["area"] is not None and call["area"] is not own
+            if other and (not start or call["area_start"] in (0, start)):
+                call["area"] = None
+    elif op == "area_purge":
+        call = next((c for c in calls if c["code"] == ALLOC), None)
+        if call is not None:
+            call["purged"] = True
+    elif op == "area_alloc" and calls:
+        calls[0] |= {"area": row, "area_start": 0}
+
+
+def innermost(stack):
+    return stack[::-1][:WALK]
 
 
 def slow_table(raw):
@@ -87,6 +196,7 @@ def slow_table(raw):
     stacks = {}
     previous = {}
     hosts = {}
+    tried = {}
     last = {}
     for seq, (event, kind) in enumerate(zip(events, kinds, strict=True)):
         cpu, pid = int(event["cpu"]), int(event["pid"])
@@ -98,7 +208,8 @@ def slow_table(raw):
             continue
         last[cpu] = (None, pid)
         function = probes.FUNCTIONS[kind >> 1] if kind < probes.KIND_SWITCH else None
-        if kind > probes.KIND_SWITCH or (function and function.op is None):
+        silent = function is not None and function.op is None
+        if kind > probes.KIND_SWITCH or (silent and not function.encloses):
             continue
         row = {name: int(event[name]) for name in ("ts", "cpu", "pid", "ctx", "comm")}
         row |= {"seq": seq, "entry_traced": True}
@@ -111,7 +222,7 @@ def slow_table(raw):
             rows.append(row)
             last[cpu] = (row, pid)
             continue
-        row["op"] = OP_CODE[function.op]
+        row["op"] = None if silent else OP_CODE[function.op]
         task = ("idle", row["cpu"]) if row["pid"] == 0 else row["pid"]
         stack = stacks.setdefault(task, [])
         code = kind >> 1
@@ -119,20 +230,44 @@ def slow_table(raw):
         if function.host:
             host = probes.FUNCTION_OF[function.host]
             call = next((c for c in reversed(stack[-WALK - 1 :]) if c["code"] == host), None)
+            asked = tuple(int(v) for v in event["values"]) if len(function.result) > 4 else None
+            of = None if call is None else call["row"]
+            again = False
             if call is None and hosts.get(task, (None,))[0] == host:
-                call = {"row": hosts.pop(task)[1]}
-            if call is not None:
-                if call["row"] is not None:
-                    put_note(call["row"], event, function)
-                last[cpu] = (call["row"], pid)
-                continue
+                of = hosts.pop(task)[1]
+            elif call is None and asked and tried.get(task, (None,))[0] == asked:
+                of, again = tried.pop(task)[1], True
+            if of is None and call is None:
+                row["entry_traced"] = False
+                put_return(row, event, seq, function)
+                rows.append(row)
+                see(innermost(stack), row, event, kind)
+                of = row
+            elif of is not None:
+                put_note(of, event, seq, function)
+            if host == ALLOC:
+                above = stack if call is None else stack[: stack.index(call)]
+                hear(innermost(above), of, event, tracepoint=True)
+            if call is None and asked and not again:
+                tried.pop(task, None)
+                if no_room(event):
+                    tried[task] = (asked, of)
+            last[cpu] = (of, pid)
+            continue
         if kind & 1:
             at = next((i for i in range(1, len(stack) + 1) if stack[-i]["code"] == code), WALK + 2)
             if at <= WALK + 1:
                 call = stack[-at]
                 del stack[-at:]
                 if call["row"] is not None:
-                    put_return(call["row"], event, seq, function)
+                    put_return(call["row"], event, seq, function, purged=call["purged"])
+                if code == ALLOC:
+                    hear(innermost(stack), call["row"], event, tracepoint=False)
+                if function.encloses and call["area"] is not None and event["present"] & 1:
+                    put_outer(call["area"], event, function)
+                    passes_on = function.result[0] == "area" and event["values"][0]
+                    if passes_on and stack and stack[-1]["area"] is None:
+                        stack[-1] |= {n: call[n] for n in ("area", "area_start")}
                 last[cpu] = (call["row"], pid)
                 if code == PFN_CALL and PAGE_CALL in has_return:
                     previous[task] = call["row"]
@@ -142,9 +277,14 @@ def slow_table(raw):
                 put_return(before, event, seq, function)
                 last[cpu] = (before, pid)
                 continue
+            if silent:
+                continue
             row["entry_traced"] = False
             put_return(row, event, seq, function)
             rows.append(row)
+            see(innermost(stack), row, event, kind)
+            if code == ALLOC:
+                hear(innermost(stack), row, event, tracepoint=False)
             last[cpu] = (row, pid)
             if code == PFN_CALL and PAGE_CALL in has_return:
                 previous[task] = row
@@ -157,6 +297,8 @@ def slow_table(raw):
                     del stack[-at:]
                     break
         parent = stack[-1]["inside"] if stack else None
+        if code == ALLOC:
+            tried.pop(task, None)
         outer = None
         if code == PFN_CALL:
             if stack and stack[-1]["code"] == PAGE_CALL:
@@ -165,23 +307,28 @@ def slow_table(raw):
                     outer = stack[-1]["row"]
             elif PAGE_CALL not in has_return:
                 outer = before
-        if outer is None:
+        if outer is None and not silent:
             if parent is not None:
                 row["parent"] = parent
             put_values(row, event, function.op, function.entry)
             put_caller(row, event)
             rows.append(row)
-        elif event["present"] & 1:
+            see(innermost(stack), row, event, kind)
+        elif outer is not None and event["present"] & 1:
             outer["pfn"] = int(event["values"][0])
-        last[cpu] = (row if outer is None else outer, pid)
+        shown = None if silent else row
+        last[cpu] = (shown if outer is None else outer, pid)
         if code in has_return:
-            own = row if outer is None else None
+            own = shown if outer is None else None
             inside = parent if own is None else seq
             stack.append(
                 {"code": code, "ctx": row["ctx"], "row": own, "inside": inside, "inner": False}
+                | {"purged": False, "area": None, "area_start": 0}
             )
         elif code == PAGE_CALL:
             previous[task] = row
         elif code in HOSTS:
             hosts[task] = (code, row)
+    for row in rows:
+        row.pop("weight", None)
     return rows

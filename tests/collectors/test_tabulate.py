@@ -33,10 +33,13 @@ CODES = [
         "alloc_vmap_area",
         "flush_tlb_kernel_range",
         "set_page_address",
+        "vmap",
+        "__get_vm_area_node",
+        "module_alloc",
     )
 ]
 KINDS = [2 * code + r for code in CODES for r in (0, 1)]
-KINDS += [2 * probes.FUNCTION_OF["free_vmap_area_noflush"]]
+KINDS += [2 * probes.FUNCTION_OF[n] for n in ("free_vmap_area_noflush", "vfree")]
 KINDS += [*probes.TRACEPOINTS.values(), probes.KIND_STACK, probes.KIND_STACK]
 KINDS += [probes.KIND_SWITCH, probes.KIND_LOST]
 STACKS = ["", *(f"frame{i}" for i in range(1, 200))]
@@ -77,7 +80,7 @@ EVENTS = st.lists(
         st.sampled_from([0, 0, 5, 6, -1]),
         st.integers(0, 1),
         st.sampled_from([0, 0, 1, 2, 4, 128]),
-        st.integers(0, 15),
+        st.one_of(st.integers(0, 15), st.integers(32, 47)),
     ),
     max_size=120,
 )
@@ -86,7 +89,48 @@ EVENTS = st.lists(
 @settings(max_examples=400, deadline=None)
 @given(EVENTS, st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
 def test_pieces_give_what_plain_python_gives(events, sizes, hold):
-    raw = make(events)
+    compare(make(events), sizes, hold)
+
+
+ARENA = [
+    probes.FUNCTION_OF[name]
+    for name in (
+        "alloc_vmap_area",
+        "free_vmap_area_noflush",
+        "__purge_vmap_area_lazy",
+        "vmap",
+        "__vmalloc_node_range",
+        "__get_vm_area_node",
+        "vfree",
+    )
+]
+ADDRESSES = (0, 0x1000, 0x2000, 0xF800_0000, 0xF800_1000, 0xF801_0000, 0xFFFF_FFF0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*(2 * code + r for code in ARENA for r in (0, 1)),
+                             *probes.TRACEPOINTS.values()]),
+            st.sampled_from([5, 5, 5, 6]),
+            st.sampled_from([1, 2, 6, 6, 7, 8, 15, 15, 15, 38]),
+            st.lists(st.sampled_from(ADDRESSES), min_size=5, max_size=5),
+        ),
+        max_size=60,
+    ),
+    st.lists(st.integers(0, 30), max_size=12),
+    st.integers(1, 40),
+)  # fmt: skip
+def test_verdicts_on_allocations_are_those_of_plain_python(events, sizes, hold):
+    raw = np.zeros(len(events), RAW_DTYPE)
+    for i, (kind, pid, present, (*values, caller)) in enumerate(events):
+        raw[i] = (10 * i, values, caller, pid, 0, 0, kind, 0, 0, present)
+    compare(raw, sizes, hold)
+
+
+def compare(raw, sizes, hold):
+    """Check the table of a trace in pieces against that of plain Python."""
     table, _ = passes(raw, sizes, hold, page_map=None)
     assert table.schema == pl.Schema(SCHEMA)
     expected = slow_table(raw)
