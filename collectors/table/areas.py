@@ -27,8 +27,9 @@ _VADDR, _SIZE, _ALIGN, _START, _END = (
 )
 _HAS_VADDR = 1 << _VADDR
 _HAS_REQUEST = 1 << _SIZE | 1 << _START | 1 << _END
-_FIRST_ERROR = 0xFFFF_F001
-"""ERR_PTR(-MAX_ERRNO): addresses from here on are error codes (include/linux/err.h)."""
+_FIRST_ERROR, _LAST_ERROR = 0xFFFF_F001, 0xFFFF_FFFF
+"""ERR_PTR(-MAX_ERRNO) and on: addresses here are error codes (include/linux/err.h)."""
+_FIRST_WIDE_ERROR = np.uint64((1 << 64) - 4095)
 _PAGE_MASK = 0xFFF  # the smallest page of all architectures
 _ALLOC: Final = probes.FUNCTION_OF["alloc_vmap_area"]
 _OF_ALLOC, _OF_FREE, _OF_PURGE, _OF_VFREE, _OF_VUNMAP = (
@@ -43,6 +44,13 @@ TOLD_ADDRESS, TOLD_ATTEMPT, TOLD_CALLER, TOLD_SURE = 0, 1, 2, 3
 
 # KindTable.encloses
 NULL_TELLS, ADDRESS_TELLS = 1, 2
+
+
+@piece
+def _is_error(pointer: Any) -> bool:
+    """Whether a pointer that was returned is none: NULL, or an error code of 32 or 64 bits."""
+    wide = pointer >= _FIRST_WIDE_ERROR
+    return bool(pointer == 0 or (_FIRST_ERROR <= pointer <= _LAST_ERROR) or wide)
 
 
 @dataclass
@@ -134,8 +142,7 @@ def set_returned(rows: RowColumns, at: int, event: Any, kind: int, purged: bool)
         Whether it found none.
     """
     if event.present & 1 == 1:
-        result = event.values[0]
-        failed = result >= _FIRST_ERROR or result == 0
+        failed = _is_error(event.values[0])
         if failed:
             _settle(rows, at, TOLD_SURE, np.uint64(0))
         elif event.present & 2 == 2:
@@ -144,7 +151,7 @@ def set_returned(rows: RowColumns, at: int, event: Any, kind: int, purged: bool)
             told = rows.valid[at] & _HAS_VADDR and rows.values[_VADDR, at] != 0
             if not told:
                 _settle_unknown(rows, at, TOLD_SURE)
-        return bool(failed)
+        return failed
     if event.present & FAULT:
         _settle(rows, at, TOLD_SURE, np.uint64(0))
         return True
@@ -188,7 +195,7 @@ def set_caller_returned(rows: RowColumns, at: int, event: Any, encloses: int) ->
     have none for want of memory is not seen here: the area is given back before they return.
     """
     result = event.values[0]
-    failed = result == 0 or result >= _FIRST_ERROR
+    failed = _is_error(result)
     if rows.valid[at] >> LEVEL_SHIFT & 3 == TOLD_SURE:  # there, and the address was not told
         if not failed and encloses == ADDRESS_TELLS and not rows.valid[at] & _HAS_VADDR:
             _settle(rows, at, TOLD_SURE, result)
@@ -235,7 +242,7 @@ def hear(calls: OpenCalls, top: int, seq: int, event: Any, fifth: bool) -> None:
     elif event.present & FAULT:
         calls.area_seq[call] = NONE
     elif event.present & 1:
-        if event.present & 2 or event.values[0] == 0 or event.values[0] >= _FIRST_ERROR:
+        if event.present & 2 or _is_error(event.values[0]):
             calls.area_seq[call] = NONE
     elif event.present & 2:
         calls.area_start[call] = np.int64(event.values[1])

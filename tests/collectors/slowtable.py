@@ -39,7 +39,7 @@ def put_values(row, event, op, names, *, only_new=False):
 
 
 def is_error(pointer):
-    return pointer == 0 or pointer >= 0xFFFFF001
+    return pointer == 0 or 0xFFFFF001 <= pointer < 1 << 32 or pointer > (1 << 64) - 4096
 
 
 def settle(row, weight, vaddr):

@@ -104,7 +104,7 @@ ARENA = [
         "vfree",
     )
 ]
-ADDRESSES = (0, 0x1000, 0x2000, 0xF800_0000, 0xF800_1000, 0xF801_0000, 0xFFFF_FFF0)
+ADDRESSES = (0, 0x1000, 0x2000, 0xF800_0000, 0xF800_1000, 0xF801_0000, 0xFFFF_FFF0, (1 << 64) - 12)
 
 
 @settings(max_examples=300, deadline=None)
