@@ -10,7 +10,7 @@ import pytest
 
 from collectors.input.source import Source
 from collectors.probes import FUNCTION_OF, KIND_LOST, KIND_STARTED, KIND_SWITCH, TRACEPOINTS
-from collectors.raw import UNKNOWN_CPU
+from collectors.raw import FAULT, UNKNOWN_CPU
 from collectors.text import is_report
 from collectors.text.reader import read
 from tests.writers import ftracetext
@@ -84,7 +84,8 @@ def test_values(text: str, value: int, *, present: bool) -> None:
     row, _ = one(f"p: (__purge_vmap_area_lazy+0x0/0x1) start={text} end=0x77")
     assert row["values"][0] == value
     assert bool(row["present"] & 1) is present
-    assert (row["values"][1], row["present"] >> 1) == (0x77, 1)
+    assert (row["values"][1], row["present"] & ~(FAULT | 1)) == (0x77, 2)
+    assert bool(row["present"] & FAULT) is (text == "(fault)")
 
 
 def test_stale_values_of_a_failed_allocation_are_kept_for_the_assembler() -> None:
