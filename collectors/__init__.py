@@ -246,11 +246,12 @@ def write_arrow(
 ) -> Capture:
     """Write a capture as an Arrow IPC file, as :func:`write_parquet` writes a Parquet file.
 
-    It is larger than a Parquet file, and written and read in a fraction of the time.
+    It is larger than a Parquet file, and written and read for less.
     """
-    from collectors.arrow.writer import ArrowWriter
+    from collectors.arrow.form import ArrowForm
+    from collectors.parquet.writer import TableWriter
 
-    return _write(path, lambda: ArrowWriter(target), progress, counted)
+    return _write(path, lambda: TableWriter(target, ArrowForm()), progress, counted)
 
 
 def _write(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import mock
 
 import collectors
-from collectors import parquet
+from collectors import arrow, parquet
 from collectors.build import spool_capture
 from collectors.input.opening import open_source
 from collectors.parquet.writer import TableWriter
@@ -63,7 +63,7 @@ def in_windows(path: Path, target: Path, sizes: Sizes) -> Capture:
         As :func:`collectors.open_capture`.
     """
     source = open_source(path, collectors.FORMATS, None)
-    if parquet.sniff(source.head):
+    if parquet.sniff(source.head) or arrow.sniff(source.head):
         with (
             mock.patch("collectors.parquet.checked.BATCH_ROWS", sizes.piece),
             mock.patch("collectors.parquet.checked.SMALL", 0),

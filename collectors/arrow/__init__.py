@@ -1,8 +1,8 @@
-"""Arrow: the event table of a capture as an Arrow IPC file, with its facts in the metadata.
+"""Arrow: the event table of a capture as an Arrow IPC file, written and read by polars.
 
-What the files are is in :mod:`layout`, their headers in :mod:`flatbuffers` and :mod:`headers`; the
-document in their metadata is that of :mod:`collectors.parquet.metadata`. Importing this package is
-cheap.
+polars keeps no metadata of a file, so the document of :mod:`collectors.parquet.metadata` lies
+between the table and the footer (:mod:`document`), where other programs do not look. Importing this
+package is cheap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def sniff(head: bytes) -> bool:
 
 
 def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
-    """Read a file that hmtrace wrote; see :func:`collectors.arrow.reader.read_capture`."""
-    from collectors.arrow import reader
+    """Read a file that hmtrace wrote; see :func:`collectors.parquet.reader.read_table`."""
+    from collectors.arrow.form import ArrowForm
+    from collectors.parquet.reader import read_table
 
-    return reader.read_capture(source, progress)
+    return read_table(source, ArrowForm(), progress)

@@ -1,218 +1,132 @@
-"""Arrow's headers: schema, record batch, dictionary and footer (format/Schema.fbs, Message.fbs)."""
+"""What the headers of an Arrow IPC file claim, looked at before polars believes it.
+
+polars ends the process where a buffer under zstd claims more bytes than there is memory, and
+allocates whatever another one claims. So every message has to be under LZ4, as hmtrace writes it,
+or plain, and to stay within bounds. Headers are FlatBuffers (format/File.fbs, Message.fbs): a table
+begins with the distance back to its vtable, which holds the place of each field, 0 where it is
+missing; a vector begins with its length (https://flatbuffers.dev/internals).
+"""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, Final
 
-import polars as pl
-
-from collectors.arrow.flatbuffers import Later, Table, finished, structs, table, text, vector
-from collectors.arrow.layout import (
-    ALIGNED,
-    CONTINUED,
-    VERSION,
-    Buffer,
-    Kind,
-    Message,
-    MessageBlock,
-    Type,
-)
 from collectors.errors import HmtraceError
-from collectors.events import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-_BLOCK: Final = "qi4xq"
-_PAIR: Final = "qq"
-_ZSTD: Final = 1
-_NAMED: Final = tuple(n for n, t in SCHEMA.items() if isinstance(t, (pl.Enum, pl.Categorical)))
-"""Columns of names; the position is the number of the dictionary."""
-
-
-def _kind_of(name: str, dtype: pl.DataType) -> Kind:
-    if name in _NAMED:
-        return Kind(
-            8 if isinstance(dtype, pl.Enum) else 32,
-            is_signed=False,
-            dictionary=_NAMED.index(name),
-        )
-    if dtype == pl.Boolean:
-        return Kind(1, is_signed=False)
-    values = pl.Series([], dtype=dtype).to_numpy()
-    return Kind(8 * values.itemsize, values.dtype.kind == "i")
-
-
-KINDS: Final = {name: _kind_of(name, dtype) for name, dtype in SCHEMA.items()}
-"""Columns of the event table, as they are in a file."""
+MOST_ROWS: Final = 1 << 22
+"""Of a batch, or names of a dictionary."""
+MOST_BYTES: Final = 1 << 30
+"""Of a message, decompressed."""
+_DICTIONARIES, _BATCHES = 2, 3  # fields of Footer: vectors of structures
+_BLOCK: Final = struct.Struct("<qi4xq")
+"""Block: where a message is, and the lengths of its header and its body."""
+_HEADER_TYPE, _HEADER = 1, 2  # fields of Message
+_DICTIONARY: Final = 2  # value of MessageHeader; a record batch is 3
+_DATA: Final = 1  # field of DictionaryBatch: a RecordBatch
+_NODES, _BUFFERS, _COMPRESSION = 1, 2, 3  # fields of RecordBatch; two vectors of structures
+_PAIR: Final = struct.Struct("<qq")
+"""FieldNode: values and nulls; Buffer: place in the body, and length."""
+_CODEC: Final = 0  # field of BodyCompression; LZ4 is 0, and missing where it is 0
+_MARKER: Final = b"\xff" * 4
+_FRAMED: Final = 8
+"""Bytes before a header: the marker, and its length."""
 
 
-def _integer(bits: int, *, is_signed: bool) -> Later:
-    return table(("i", bits), ("?", is_signed))
+class _HeaderTable:
+    """A table in a header; whoever uses it has to expect :class:`struct.error`."""
+
+    def __init__(self, data: memoryview, at: int) -> None:
+        self._data, self._at = data, at
+        self._vtable = at - self._read("<i", at)
+
+    @classmethod
+    def root(cls, data: memoryview) -> _HeaderTable:
+        return cls(data, struct.unpack_from("<I", data)[0])
+
+    def _read(self, form: str, at: int) -> int:
+        if at < 0:
+            raise struct.error
+        return int(struct.unpack_from(form, self._data, at)[0])
+
+    def _place(self, field: int) -> int:
+        slot = 4 + 2 * field
+        size = self._read("<H", self._vtable)
+        offset = self._read("<H", self._vtable + slot) if slot < size else 0
+        return self._at + offset if offset else 0
+
+    def byte(self, field: int) -> int:
+        place = self._place(field)
+        return self._read("<B", place) if place else 0
+
+    def table(self, field: int) -> _HeaderTable | None:
+        place = self._place(field)
+        return _HeaderTable(self._data, place + self._read("<I", place)) if place else None
+
+    def structures(self, field: int, form: struct.Struct) -> Iterator[tuple[int, ...]]:
+        place = self._place(field)
+        if not place:
+            return iter(())
+        at = place + self._read("<I", place)
+        length = self._read("<I", at) * form.size
+        if length > len(self._data) - at - 4:
+            raise struct.error
+        return form.iter_unpack(self._data[at + 4 : at + 4 + length])
 
 
-def _field(name: str, kind: Kind) -> Later:
-    """Field: name, nullable, type_type, type, dictionary, children."""
-    if kind.dictionary >= 0:
-        index = _integer(kind.bits, is_signed=False)
-        of_names = table(("q", kind.dictionary), index, ("?", False))
-        return table(text(name), ("?", True), ("B", Type.UTF8), table(), of_names, vector([]))
-    if kind.bits == 1:
-        return table(text(name), ("?", True), ("B", Type.BOOL), table(), None, vector([]))
-    made = _integer(kind.bits, is_signed=kind.is_signed)
-    return table(text(name), ("?", True), ("B", Type.INT), made, None, vector([]))
-
-
-def _schema(metadata: dict[str, str]) -> Later:
-    """Schema: endianness, fields, custom_metadata."""
-    pairs = [table(text(key), text(value)) for key, value in metadata.items()]
-    fields = vector([_field(name, kind) for name, kind in KINDS.items()])
-    return table(None, fields, vector(pairs) if pairs else None)
-
-
-def _message(kind: int, header: Later, body: int) -> bytes:
-    """Message: version, header_type, header, bodyLength; behind its marker and length."""
-    made = finished(table(("h", VERSION), ("B", kind), header, ("q", body)))
-    return struct.pack("<II", CONTINUED, len(made)) + made
-
-
-def schema_message() -> bytes:
-    """The first message."""
-    return _message(Message.SCHEMA, _schema({}), 0)
-
-
-def _batch(rows: int, nulls: Sequence[int], buffers: Sequence[Buffer], *, packed: bool) -> Later:
-    """RecordBatch: length, nodes, buffers, compression."""
-    nodes = structs(_PAIR, [(rows, n) for n in nulls])
-    compression = table(("b", _ZSTD), ("b", 0)) if packed else None
-    return table(("q", rows), nodes, structs(_PAIR, [tuple(b) for b in buffers]), compression)
-
-
-def batch_message(rows: int, nulls: Sequence[int], buffers: Sequence[Buffer], body: int) -> bytes:
-    """Header of a record batch.
+def check(data: memoryview, footer: slice) -> None:
+    """Check that what a file claims can be read in bounded memory.
 
     Parameters
     ----------
-    rows, nulls
-        Its rows, and for each column those without a value.
-    buffers
-        For each column where its bitmap and its values are.
-    body
-        Length of the body.
+    data
+        The file.
+    footer
+        Where its footer is.
+
+    Raises
+    ------
+    HmtraceError
+        If not, or if it is damaged so that this cannot be told.
     """
-    return _message(Message.BATCH, _batch(rows, nulls, buffers, packed=True), body)
+    at = footer.start
+    try:
+        top = _HeaderTable.root(data[footer])
+        for field in (_DICTIONARIES, _BATCHES):
+            for at, header, body in top.structures(field, _BLOCK):
+                if min(at, header, body) < 0 or at + header + body > footer.start:
+                    raise HmtraceError("damaged Arrow file: a batch beyond its end", offset=at)
+                if data[at : at + len(_MARKER)] != _MARKER:
+                    raise HmtraceError("damaged Arrow file: no batch at its place", offset=at)
+                _check_message(data[at + _FRAMED : at + header], data[at + header :][:body], at)
+    except struct.error:
+        raise HmtraceError("damaged Arrow file: a header that cannot be read", offset=at) from None
 
 
-def dictionary_message(number: int, names: int, buffers: Sequence[Buffer], body: int) -> bytes:
-    """Header of a dictionary: DictionaryBatch: id, data, isDelta."""
-    data = _batch(names, [0], buffers, packed=False)
-    return _message(Message.DICTIONARY, table(("q", number), data, ("?", False)), body)
-
-
-def footer(
-    metadata: dict[str, str], dictionaries: list[MessageBlock], batches: list[MessageBlock]
-) -> bytes:
-    """Footer: version, schema, dictionaries, recordBatches."""
-    blocks = (structs(_BLOCK, [tuple(b) for b in some]) for some in (dictionaries, batches))
-    return finished(table(("h", VERSION), _schema(metadata), *blocks))
-
-
-class Footer:
-    """What the footer of a file says, checked.
-
-    Attributes
-    ----------
-    metadata
-        Texts by key.
-    dictionaries, batches
-        Where they are, not checked.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        top = Table.root(data)
-        schema = top.table(1)
-        if schema is None:
-            raise HmtraceError("damaged Arrow file: no schema")
-        self._schema = schema
-        self.metadata = {pair.text(0): pair.text(1) for pair in schema.tables(2)}
-        self.dictionaries, self.batches = (
-            [MessageBlock(*block) for block in top.structs(field, _BLOCK)] for field in (2, 3)
+def _check_message(header: memoryview, body: memoryview, at: int) -> None:
+    message = _HeaderTable.root(header)
+    batch = message.table(_HEADER)
+    if batch is not None and message.byte(_HEADER_TYPE) == _DICTIONARY:
+        batch = batch.table(_DATA)
+    if batch is None:
+        raise struct.error
+    if any(values > MOST_ROWS for values, _ in batch.structures(_NODES, _PAIR)):
+        raise HmtraceError(f"an Arrow file with batches of over {MOST_ROWS} rows", offset=at)
+    compression = batch.table(_COMPRESSION)
+    if compression is None:
+        return
+    if compression.byte(_CODEC):
+        raise HmtraceError(
+            "an Arrow file that is compressed otherwise than by LZ4",
+            offset=at,
+            hint="hmtrace reads what `hmtrace convert` writes",
         )
-
-    def require_events(self) -> None:
-        """Check that the columns are those of the event table, as hmtrace writes them.
-
-        Raises
-        ------
-        HmtraceError
-            If they are not.
-        """
-        fields = self._schema.tables(1)
-        have = {field.text(0): _kind_in(field) for field in fields}
-        if have != KINDS or len(fields) != len(KINDS) or self._schema.number(0, "h"):
-            wrong = sorted(name for name in KINDS if have.get(name) != KINDS[name])
-            raise HmtraceError(
-                "not an event table as hmtrace writes it"
-                + (f": column {wrong[0]!r} is missing or of another type" if wrong else "")
-            )
-
-
-def _kind_in(field: Table) -> Kind | None:
-    what, made, names = field.number(2, "B"), field.table(3), field.table(4)
-    if names is not None:
-        index = names.table(1)
-        if what != Type.UTF8 or index is None or index.number(1, "?"):
-            return None
-        return Kind(index.number(0, "i"), is_signed=False, dictionary=names.number(0, "q"))
-    if what == Type.BOOL:
-        return Kind(1, is_signed=False)
-    if what != Type.INT or made is None:
-        return None
-    return Kind(made.number(0, "i"), is_signed=bool(made.number(1, "?")))
-
-
-class Batch:
-    """What the header of a record batch or a dictionary says, checked.
-
-    Attributes
-    ----------
-    number
-        Of a dictionary, else -1.
-    rows
-    nulls
-        Rows without a value, by column.
-    buffers
-        Inside the body.
-    packed
-        Whether each buffer stands behind its length.
-    """
-
-    def __init__(self, data: bytes, body: int) -> None:
-        top = Table.root(_unframed(data))
-        kind, batch = top.number(1, "B"), top.table(2)
-        self.number = -1
-        if kind == Message.DICTIONARY and batch is not None:
-            self.number = batch.number(0, "q")
-            batch = None if batch.number(2, "?") else batch.table(1)
-        elif kind != Message.BATCH:
-            batch = None
-        if batch is None:
-            raise HmtraceError("damaged Arrow file: a message is not what the footer says")
-        self.rows = batch.number(0, "q")
-        self.nulls = [nulls for _, nulls in batch.structs(1, _PAIR)]
-        self.buffers = [Buffer(*buffer) for buffer in batch.structs(2, _PAIR)]
-        compression = batch.table(3)
-        self.packed = compression is not None
-        if compression is not None and compression.number(0, "b") != _ZSTD:
-            raise HmtraceError("an Arrow file that is compressed otherwise than hmtrace does it")
-        for at, length in self.buffers:
-            if at < 0 or length < 0 or at + length > body or at % ALIGNED:
-                raise HmtraceError("damaged Arrow file: a buffer lies beyond its message")
-
-
-def _unframed(data: bytes) -> bytes:
-    """A message's flatbuffer, without its marker and length."""
-    if len(data) < 8 or struct.unpack_from("<I", data)[0] != CONTINUED:
-        raise HmtraceError("damaged Arrow file: no message where the footer says")
-    return data[8:]
+    claimed = 0
+    for place, length in batch.structures(_BUFFERS, _PAIR):
+        if length > 0 and place >= 0:
+            claimed += max(0, struct.unpack_from("<q", body, place)[0])
+    if claimed > MOST_BYTES:
+        raise HmtraceError(f"an Arrow file with batches of {claimed} bytes: refused", offset=at)

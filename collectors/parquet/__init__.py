@@ -1,7 +1,8 @@
 """Parquet: the event table of a capture, with its facts in the metadata, written and read.
 
-What the files are is in :mod:`layout`, the document in their metadata in :mod:`metadata`.
-Importing this package is cheap.
+What the files are is in :mod:`layout`, the document in their metadata in :mod:`metadata`. Reader
+and writer serve every form of file that polars writes (:mod:`form`; :mod:`collectors.arrow` is
+another). Importing this package is cheap.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def sniff(head: bytes) -> bool:
 
 
 def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
-    """Read a file that hmtrace wrote; see :func:`collectors.parquet.reader.read_capture`."""
-    from collectors.parquet import reader
+    """Read a file that hmtrace wrote; see :func:`collectors.parquet.reader.read_table`."""
+    from collectors.parquet.form import ParquetForm
+    from collectors.parquet.reader import read_table
 
-    return reader.read_capture(source, progress)
+    return read_table(source, ParquetForm(), progress)

@@ -1,4 +1,4 @@
-"""Reading hmtrace's own Parquet files as captures."""
+"""Reading hmtrace's own files as captures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import polars as pl
 
 from collectors.errors import HmtraceError
 from collectors.events import OPS, SCHEMA, require_events
-from collectors.input.magic import PARQUET
 from collectors.input.spool import spool_file
 from collectors.parquet.checked import captured
-from collectors.parquet.layout import KEY
 from collectors.parquet.metadata import Document
 
 if TYPE_CHECKING:
@@ -20,10 +18,13 @@ if TYPE_CHECKING:
 
     from collectors.capture import Capture
     from collectors.input.source import Source
+    from collectors.parquet.form import TableForm
 
 
-def read_capture(source: Source, progress: Callable[[int, int], None] | None = None) -> Capture:
-    """Read an event table that hmtrace wrote, with the facts in its metadata.
+def read_table(
+    source: Source, form: TableForm, progress: Callable[[int, int], None] | None = None
+) -> Capture:
+    """Read an event table that hmtrace wrote, with the facts in its document.
 
     Every value is decoded once, so that no damage can show later; the file's statistics are not
     believed.
@@ -32,6 +33,8 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
     ----------
     source
         The file.
+    form
+        Its form.
     progress
         Called with (bytes done, bytes in all), estimated from the rows.
 
@@ -44,34 +47,25 @@ def read_capture(source: Source, progress: Callable[[int, int], None] | None = N
     HmtraceError
         If the file is damaged, is not one of hmtrace, or contradicts itself.
     """
-    size = len(source.data)
-    if size < 12 or source.data[-4:].tobytes() != PARQUET:
-        raise HmtraceError("the Parquet file ends early: it is truncated", source=source.trace)
     path = source.file or _copied(source)
     try:
-        document, events, rows = _read(source, path)
-        return captured(source, document, "hmtrace-parquet", events, rows, progress)
+        text = form.document(source.data, path)
+        if text is None:
+            raise HmtraceError(
+                f"this {form.name} file is none that hmtrace wrote",
+                hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
+            )
+        document = Document(text, source.trace)
+        events = _with_all_ops(form.scan(path).select(list(SCHEMA)))
+        require_events(events)
+        rows = events.select(pl.len()).collect().item()
+        return captured(source, document, form.origin, events, rows, progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
-        raise HmtraceError(f"damaged Parquet file: {reason}", source=source.trace) from None
+        raise HmtraceError(f"damaged {form.name} file: {reason}", source=source.trace) from None
     except HmtraceError as error:
         error.source = error.source or source.trace
         raise
-
-
-def _read(source: Source, path: Path) -> tuple[Document, pl.LazyFrame, int]:
-    """Read the metadata, and the table's schema and length."""
-    text = pl.read_parquet_metadata(path).get(KEY)
-    if text is None:
-        raise HmtraceError(
-            "a Parquet file, but none that hmtrace wrote",
-            source=source.trace,
-            hint="hmtrace reads what `hmtrace convert` and `hmtrace synth` write",
-        )
-    events = pl.scan_parquet(path, glob=False, use_statistics=False).select(list(SCHEMA))
-    events = _with_all_ops(events)
-    require_events(events)
-    return Document(text, source.trace), events, events.select(pl.len()).collect().item()
 
 
 def _with_all_ops(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -86,7 +80,7 @@ def _with_all_ops(events: pl.LazyFrame) -> pl.LazyFrame:
 
 def _copied(source: Source) -> Path:
     """Put a file that has no name (stdin, decompressed) where polars can read it."""
-    path = spool_file("input.parquet")
+    path = spool_file("input")
     with path.open("wb") as file:
         file.write(source.data.data)
     return path

@@ -1,15 +1,14 @@
-"""Writing an event table to Parquet while it is made."""
+"""Writing an event table to a file while it is made."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from collectors.capture import BATCH_ROWS
 from collectors.events import SCHEMA
-from collectors.parquet.layout import KEY
+from collectors.parquet.form import ParquetForm, TableForm
 from collectors.parquet.metadata import encode
 from collectors.table.writer import PartWriter
 
@@ -18,40 +17,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_LEVEL: Final = 1
-"""zstd level: of 3 and 1, the file differs by 5 %."""
-
-
 class TableWriter(PartWriter):
-    """Writes parts of the event table to a Parquet file.
+    """Writes parts of the event table to a file.
 
     Parameters
     ----------
     path
         File to write, replaced where it exists.
+    form
+        Its form; without one Parquet.
     """
 
-    name: ClassVar = "hmtrace-parquet"
+    name: ClassVar = "hmtrace-table"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: TableForm | None = None) -> None:
         super().__init__(path.parent)
         self._path = path
+        self._form = form or ParquetForm()
 
     @property
     def events(self) -> pl.LazyFrame:
         """The table in the file."""
-        return pl.scan_parquet(self._path, glob=False)
+        return self._form.scan(self._path)
 
     def _run(self) -> None:
-        source = register_io_source(self._pull, schema=SCHEMA)
-        source.sink_parquet(
-            self._path,
-            compression="zstd",
-            compression_level=_LEVEL,
-            row_group_size=BATCH_ROWS,
-            statistics=False,  # a tenth of the time; the reader believes none
-            metadata=lambda _: {KEY: encode(*self._whole) if self._whole else ""},
-        )
+        table = register_io_source(self._pull, schema=SCHEMA)
+        self._form.write(table, self._path, self._document)
+
+    def _document(self) -> str:
+        return encode(*self._whole) if self._whole else ""
 
     def _pull(self, columns: list[str] | None, *_: Any) -> Iterator[pl.DataFrame]:
         """What polars calls for rows, in a thread of its own."""

@@ -289,7 +289,7 @@ def test_a_writer_that_is_left_leaves_no_thread(tmp_path):
 
     with pytest.raises(KeyboardInterrupt), TableWriter(tmp_path / "f") as writer:
         fail(writer)
-    assert not any(t.name == "hmtrace-parquet" for t in threading.enumerate())
+    assert not any(t.name == "hmtrace-table" for t in threading.enumerate())
 
 
 def test_a_file_that_cannot_be_written(tmp_path):

@@ -11,7 +11,9 @@ import io
 import random
 import re
 import tarfile
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.fuzz.mutate import INTERESTING, mutate
@@ -360,11 +362,7 @@ def parquet(rng: random.Random, data: bytes, metadata: dict[str, str]) -> bytes:
     """A Parquet file of hmtrace's with other cells, columns, types or facts."""
     import polars as pl
 
-    frame = pl.read_parquet(io.BytesIO(data))
-    changes = rng.choice((0, 1, 1, 2, 3))
-    for _ in range(changes if frame.height else 0):
-        name = rng.choice(frame.columns)
-        frame = _odd_column(rng, frame, name)
+    frame = _odd_table(rng, pl.read_parquet(io.BytesIO(data)), rng.choice((0, 1, 1, 2, 3)))
     texts = {
         key: _odd_numbers(rng, text) if rng.random() < 0.6 and key != "ARROW:schema" else text
         for key, text in metadata.items()
@@ -374,6 +372,32 @@ def parquet(rng: random.Random, data: bytes, metadata: dict[str, str]) -> bytes:
     compression = rng.choice(("zstd", "snappy", "uncompressed"))
     frame.write_parquet(out, metadata=texts, compression=compression)
     return out.getvalue()
+
+
+def arrow(
+    rng: random.Random, data: bytes, metadata: dict[str, str], *, compression: str, changes: int
+) -> bytes:
+    """An Arrow IPC file of what is in a Parquet file, with that many other cells and columns."""
+    import polars as pl
+
+    from collectors.arrow.ending import put_document
+    from collectors.parquet.layout import KEY
+
+    frame = _odd_table(rng, pl.read_parquet(io.BytesIO(data)), changes)
+    text = metadata[KEY]
+    if changes and rng.random() < 0.4:
+        text = _odd_numbers(rng, text)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made.arrow"
+        frame.write_ipc(path, compression=compression, record_batch_size=rng.choice((100, 1 << 18)))
+        put_document(path, text.encode("ascii", "replace").decode())
+        return path.read_bytes()
+
+
+def _odd_table(rng: random.Random, frame: pl.DataFrame, changes: int) -> pl.DataFrame:
+    for _ in range(changes if frame.height else 0):
+        frame = _odd_column(rng, frame, rng.choice(frame.columns))
+    return frame
 
 
 def _odd_column(rng: random.Random, frame: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -371,6 +371,22 @@ def make_parquet(rng: random.Random) -> Case:
     )
 
 
+def arrow_seeds() -> list[Case]:
+    rng = random.Random(4)
+    return single(
+        "hmtrace-arrow",
+        [liars.arrow(rng, *made, compression="lz4", changes=0) for made in _written_parquet()],
+    )
+
+
+def make_arrow(rng: random.Random) -> Case:
+    compression = rng.choice(("lz4", "lz4", "uncompressed", "zstd"))
+    made = liars.arrow(
+        rng, *rng.choice(_written_parquet()), compression=compression, changes=rng.choice((1, 2, 3))
+    )
+    return Case("hmtrace-arrow", {"input": made}, "input")
+
+
 # Wrappers ---------------------------------------------------------------------------------
 
 
@@ -578,6 +594,7 @@ READERS: Final = (
     ),
     Reader("perf.data", perf_seeds, text=False, made=make_perf),
     Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet),
+    Reader("hmtrace-arrow", arrow_seeds, text=False, made=make_arrow),
     Reader("gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped, ways=(OPEN, "info", "stdin")),
     Reader("tar", tar_seeds, text=False, made=make_tar, ways=(OPEN, "info", "stdin")),
     Reader(
