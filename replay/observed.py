@@ -6,11 +6,16 @@ and the different stack traces, not with the trace.
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from replay.outcome import CallTime, Observed, StackCount, UserFlush
+from replay.trace.told import moment
+
+if TYPE_CHECKING:
+    from replay.trace.told import Told
 
 BINS: Final = 16
 """Bins per doubling of a time: a quantile is right within 2.2 %."""
@@ -35,16 +40,16 @@ class ObservedTally:
         self._clock_is_ns = clock_is_ns
         self._bins = pl.DataFrame(
             schema={"op": pl.String, "bin": pl.Int64, "n": pl.UInt32, "total": pl.Float64,
-                    "longest": pl.Int64}
+                    "longest": pl.Int64, "row": pl.Int64}
         )  # fmt: skip
         self._flushes = pl.DataFrame(
             schema={"reason": pl.String, "n": pl.UInt32, "full": pl.UInt32, "pages": pl.UInt64}
         )
         self._stacks = pl.DataFrame(schema={"op": pl.String, "stack": pl.String, "n": pl.UInt32})
 
-    def feed(self, events: pl.DataFrame) -> None:
-        """Count a piece of the event table, behind everything before."""
-        self._feed_times(events)
+    def feed(self, events: pl.DataFrame, first_row: int) -> None:
+        """Count a piece of the event table, which begins with this row."""
+        self._feed_times(events, first_row)
         flushes = events.filter(pl.col("op") == "tlb_flush")
         if flushes.height:
             new = flushes.group_by(reason=pl.col("reason").cast(pl.String).fill_null(_UNKNOWN)).agg(
@@ -64,28 +69,49 @@ class ObservedTally:
                 .agg(pl.col("n").sum())
             )
 
-    def _feed_times(self, events: pl.DataFrame) -> None:
+    def _feed_times(self, events: pl.DataFrame, first_row: int) -> None:
         ended = pl.col("end_ts") - pl.col("ts")
         took = pl.coalesce("duration", ended) if self._clock_is_ns else pl.col("duration")
         new = (
             events.lazy()
+            .select("op", ns=took, row=pl.int_range(pl.len(), dtype=pl.Int64) + first_row)
             .filter(~pl.col("op").is_in(_TIMED))
-            .select("op", ns=took)
             .filter(pl.col("ns") >= 0)
             .with_columns(bin=(pl.col("ns").clip(1).log(2) * BINS).floor())
             .group_by("op", "bin")
-            .agg(n=pl.len(), total=pl.col("ns").cast(pl.Float64).sum(), longest=pl.col("ns").max())
+            .agg(
+                n=pl.len(),
+                total=pl.col("ns").cast(pl.Float64).sum(),
+                longest=pl.col("ns").max(),
+                row=pl.col("row").get(pl.col("ns").arg_max()),
+            )
             .collect()
         )
         self._bins = (
             pl.concat([self._bins, new.cast(self._bins.schema)])
             .group_by("op", "bin", maintain_order=True)
-            .agg(pl.col("n", "total").sum(), pl.col("longest").max())
+            .agg(
+                pl.col("n", "total").sum(),
+                pl.col("longest").max(),
+                pl.col("row").get(pl.col("longest").arg_max()),
+            )
         )
 
-    def result(self) -> Observed:
-        """What was counted so far."""
-        times = [_call_time(op, bins.sort("bin")) for (op,), bins in self._bins.group_by("op")]
+    def rows(self) -> set[int]:
+        """Rows that :meth:`result` needs to name tasks: of each operation the longest call."""
+        return set(self._slowest().values())
+
+    def _slowest(self) -> dict[str, int]:
+        by_op = self._bins.group_by("op").agg(pl.col("row").get(pl.col("longest").arg_max()))
+        return dict(by_op.iter_rows())
+
+    def result(self, told: Told) -> Observed:
+        """What was counted so far; `told` is what the rows of :meth:`rows` tell."""
+        slowest = self._slowest()
+        times = [
+            replace(_call_time(op, bins.sort("bin")), slowest=moment(told, slowest[str(op)]))
+            for (op,), bins in self._bins.group_by("op")
+        ]
         flushes = self._flushes.sort(["n", "reason"], descending=[True, False])
         stacks = self._stacks.sort(["n", "op", "stack"], descending=[True, False, False])
         return Observed(

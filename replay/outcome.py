@@ -7,11 +7,14 @@ the trace clock, addresses are integers, shares are 0 to 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+
+NAMED: Final = 16
+"""Tasks, holders and the like that an outcome names."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,48 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """When something happened, and who did it; None where the trace does not tell.
+
+    `site` is where the call came from.
+    """
+
+    ts: int
+    cpu: int | None = None
+    pid: int | None = None
+    comm: str | None = None
+    site: str | None = None
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A task that slept in kmap() for a slot: how often, how long, and its longest wait.
+
+    `asleep`: it still did when the trace ended, and its times are the least that they can be.
+    """
+
+    pid: int
+    waits: int
+    wait_ns: int
+    longest_ns: int
+    asleep: bool = False
+    longest: Moment | None = None
+
+
+@dataclass(frozen=True)
+class SlotHolder:
+    """A task that held slots of the pool, from one call site.
+
+    `first` is its earliest kmap() of them; None: they were held since before the trace, by nobody
+    knows whom. `asleep`: it slept in kmap() for one more when the trace ended.
+    """
+
+    slots: int
+    first: Moment | None = None
+    asleep: bool = False
+
+
+@dataclass(frozen=True)
 class PoolOutcome:
     """The pkmap pool (kmap, kunmap).
 
@@ -41,6 +86,14 @@ class PoolOutcome:
     flush_all_zero_pkmaps that may lead to one, `wraps` those passes that kmap() itself caused and
     `unused_passes` those of kmap_flush_unused(). `share_above` maps "50", "75", "90", "100" to
     the share of the time in which at least that percentage of the slots was in use.
+
+    `asleep` counts tasks that still slept when the trace ended: then `wait_ns` and
+    `longest_wait_ns` are the least that they can be. `waiters` are the tasks that slept, those that
+    waited longest first, `first_wait` is where the first of all fell asleep; `holders` had the
+    slots when the worst of it began, most slots first. `held` have the slots that are in use at
+    the end, `held_by_asleep` counts those of tasks that are asleep. Of each list the first
+    :data:`NAMED` are given. `first_flush` and `first_unused_pass` are when the window's TLB entries
+    were first flushed, and when kmap_flush_unused() first ran.
     """
 
     slots: int = 0
@@ -65,6 +118,14 @@ class PoolOutcome:
     used: Series | None = None
     stale: Series | None = None
     still_used: int = 0
+    asleep: int = 0
+    first_wait: Moment | None = None
+    first_flush: Moment | None = None
+    first_unused_pass: Moment | None = None
+    waiters: tuple[Waiter, ...] = ()
+    holders: tuple[SlotHolder, ...] = ()
+    held: tuple[SlotHolder, ...] = ()
+    held_by_asleep: int = 0
 
     @property
     def pages_unknown(self) -> bool:
@@ -80,7 +141,9 @@ class LocalOutcome:
     `reused` those that found a mapping of the pool (kmap_high_get), `unknown` those among `maps`
     of which the trace tells neither page nor address, so that they may be of lowmem.
     `depth_by_cpu` holds per CPU the number of mappings made at each depth (index 0: the first).
-    `tlb_single` counts single-entry flushes on the local CPU.
+    `tlb_single` counts single-entry flushes on the local CPU. `longest_hold` is the mapping that
+    was held longest of those that were given back, `deepest` the first of the deepest ones,
+    `first_switch` the first context switch that found mappings held.
     """
 
     maps: int = 0
@@ -94,6 +157,10 @@ class LocalOutcome:
     tlb_single: int = 0
     reused: int = 0
     unknown: int = 0
+    longest_hold_ns: int | None = None
+    longest_hold: Moment | None = None
+    deepest: Moment | None = None
+    first_switch: Moment | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +241,7 @@ class CallTime:
     """Time from entry to return of one operation's calls, probes included.
 
     Median and 99th percentile are right within 2.2 %. A call that another one made counts in both.
+    `slowest` is the one that took `max_ns`.
     """
 
     op: str
@@ -182,6 +250,7 @@ class CallTime:
     median_ns: float
     p99_ns: float
     max_ns: int
+    slowest: Moment | None = None
 
 
 @dataclass(frozen=True)
@@ -231,14 +300,14 @@ class Finding:
     count
         How often it happened.
     first
-        Time, CPU and task of the first time, where that is known.
+        When it happened first, or most, and who did it, where that is known.
     """
 
     rule: str
     severity: str
     figures: object
     count: int = 1
-    first: dict[str, Any] | None = None
+    first: Moment | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from replay.trace.columns import of_ops
 from replay.trace.losses import gaps_of
 from replay.trace.online import OnlineCpus, mean_online
 from replay.trace.sanitise import narrow_events, narrowed
+from replay.trace.told import tell
 from replay.trace.windows import WINDOW_ROWS, windows
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from replay.pool.tally import PoolTally
     from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
+    from replay.trace.told import Told
     from replay.trace.windows import Window
 
 _FLUSHES: Final = ("flush_range", "flush_all")
@@ -102,16 +104,17 @@ def replay(
 
     def feed_others(window: Window) -> None:
         rest.feed(window)
-        observed.feed(window.table)
+        observed.feed(window.table, window.first_row)
 
     with Beside(feed_others) as others:
         for window in walk.windows():
             others.give(window)
             pool.feed(window)
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
-    figures = rest.figures(found, pool)
+    told = walk.tell(pool.rows() | rest.rows() | observed.rows())
+    figures = rest.figures(found, pool, told)
     outcome = outcome_from(figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns)
-    return _replace(outcome, observed=observed.result())
+    return _replace(outcome, observed=observed.result(told))
 
 
 class _Fed(Protocol):
@@ -183,6 +186,10 @@ class TraceWalk:
         return windows(
             self._events, self.found.rows, self._rows, self.shown, self._progress, self._unused
         )
+
+    def tell(self, rows: Iterable[int]) -> Told:
+        """Look rows up, numbered as the windows have them (:func:`replay.trace.told.tell`)."""
+        return tell(self._events, rows, self.found.rows, self._rows)
 
     def better(self, pool: _AnyPool, without: Callable[[], _AnyPool]) -> _AnyPool:
         """The replay of the pool, or another where the trace explains itself better so.
@@ -283,9 +290,13 @@ class PoolPart:
         """State of the pool behind the last window's piece."""
         return self._run.at
 
-    def outcome(self) -> PoolOutcome:
-        """The figures."""
-        return self._run.outcome()
+    def rows(self) -> set[int]:
+        """Rows that :meth:`outcome` needs to name tasks."""
+        return self._run.rows()
+
+    def outcome(self, told: Told | None = None) -> PoolOutcome:
+        """The figures; see :meth:`replay.pool.replay.PoolRun.outcome`."""
+        return self._run.outcome(told)
 
     def final(self) -> FinalPool | None:
         """The pool that the model ends with; None where nothing was replayed."""
@@ -324,6 +335,7 @@ class Rest:
         self.beyond += beyond
         local = self._stacks.feed(table, first_row, last=last, spared=spared)
         self._local.add(local.depth, local.cpu, local.switches)
+        self._local.note(local)
         self._local.unmaps += local.unmaps
         self._local.lowmem += local.lowmem
         self._local.reused += local.reused
@@ -336,13 +348,25 @@ class Rest:
             self._online.add(flushes.get_column("ts").to_numpy())
         return local
 
-    def figures(self, found: Survey, pool: PoolPart) -> Figures:
-        """What was counted, when all windows have been fed."""
+    def rows(self) -> set[int]:
+        """Rows that :meth:`figures` needs to name tasks."""
+        return self._local.rows()
+
+    def figures(self, found: Survey, pool: PoolPart, told: Told) -> Figures:
+        """What was counted, when all windows have been fed.
+
+        Parameters
+        ----------
+        found, pool
+            Facts of the whole trace; the pool.
+        told
+            What the rows of both parts tell.
+        """
         return Figures(
             survey=found,
             tally=pool.tally,
-            pool=pool.outcome(),
-            local=self._local.outcome(self._layout),
+            pool=pool.outcome(told),
+            local=self._local.outcome(self._layout, told),
             work=self.work,
             arena=self._use.outcome(),
             sites=self._sites.sites(),

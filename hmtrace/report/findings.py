@@ -14,20 +14,35 @@ from rich.text import Text
 
 from hmtrace.report.parts import heading, indented
 from hmtrace.report.plain import plain
-from hmtrace.report.text import GLUE, clean, clock, count, duration, plural, share, size, unglued
+from hmtrace.report.text import (
+    GLUE,
+    clean,
+    clock,
+    count,
+    duration,
+    plural,
+    share,
+    size,
+    symbol,
+    unglued,
+)
 from replay.rules import figures as rules
-from replay.rules import machine, trace
+from replay.rules import machine, trace, waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from replay.outcome import Finding
+    from replay.outcome import Finding, Moment, SlotHolder, Waiter
 
 _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
 _TEXT_LIMIT = 1000
+_NAMED: Final = 4
+"""Tasks that a finding names."""
+_TELLING: Final = (waits.SlowCalls, waits.LongHold)
+"""Findings whose first event is what they are about: they name it themselves."""
 _MIB: Final = 1 << 20
 
 
@@ -51,25 +66,19 @@ def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
         word = finding.severity.upper() if finding.severity == "problem" else finding.severity
         words = _words(finding.figures)
         body = Text(clean(words.message, _TEXT_LIMIT))
-        if words.evidence:
-            body.append("\n" + clean(words.evidence, _TEXT_LIMIT), style="dim")
-        if finding.first:
+        for line in (*words.who, words.evidence):
+            body.append("\n" + clean(line, _TEXT_LIMIT), style="dim")
+        if finding.first and not words.who and not isinstance(finding.figures, _TELLING):
             body.append("\n" + first_in_words(finding.first), style="dim")
         grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
     yield indented(grid)
 
 
-def first_in_words(first: dict[str, object]) -> str:
+def first_in_words(first: Moment) -> str:
     """Time, CPU and task of a finding's first event."""
-    parts = []
-    ts = first.get("ts")
-    if isinstance(ts, int | float):
-        parts.append(f"at {clock(ts)}")
-    if first.get("cpu") is not None:
-        parts.append(f"on CPU {clean(first['cpu'])}")
-    if first.get("comm") is not None or first.get("pid") is not None:
-        parts.append(f"by {clean(first.get('comm') or '?')}[{clean(first.get('pid', '?'))}]")
-    return "first " + " ".join(parts)
+    where = "" if first.cpu is None else f" on CPU {first.cpu}"
+    by = "" if first.pid is None else f" by {task_in_words(first)}"
+    return f"first at {clock(first.ts)}{where}{by}"
 
 
 def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:
@@ -92,15 +101,17 @@ def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:
 
 
 class Words(NamedTuple):
-    """What a finding says, and what that rests on."""
+    """What a finding says, what that rests on, and who it was, line by line."""
 
     message: str
     evidence: str
+    who: tuple[str, ...] = ()
 
 
 def in_words(finding: Finding) -> Words:
     """A finding in words, by the record of its figures, with ordinary blanks."""
-    return Words(*map(unglued, _words(finding.figures)))
+    words = _words(finding.figures)
+    return Words(unglued(words.message), unglued(words.evidence), tuple(map(unglued, words.who)))
 
 
 def times(value: int) -> str:
@@ -110,10 +121,12 @@ def times(value: int) -> str:
 
 def finding_document(finding: Finding) -> dict[str, Any]:
     """A finding as the JSON documents have it."""
+    words = in_words(finding)
     return {
         "rule": finding.rule,
         "severity": finding.severity,
-        **in_words(finding)._asdict(),
+        "message": words.message,
+        "evidence": "; ".join(filter(None, (*words.who, words.evidence))),
         "count": finding.count,
         "first": plain(finding.first),
     }
@@ -122,17 +135,6 @@ def finding_document(finding: Finding) -> dict[str, Any]:
 @singledispatch
 def _words(figures: object) -> Words:
     raise TypeError(f"there are no words for findings of {type(figures).__name__}")
-
-
-@_words.register(rules.PoolExhausted)
-def _(f: rules.PoolExhausted) -> Words:
-    full = "" if f.full is None else f"pool full for {share(f.full)} of the time; "
-    return Words(
-        f"kmap() slept {times(f.waits)} because all {count(f.slots)} slots were in use: "
-        f"{plural(f.tasks, 'task')} waited {duration(f.wait_ns)} in all, the longest "
-        f"{duration(f.longest_ns)}",
-        f"{full}every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)",
-    )
 
 
 @_words.register(rules.PoolNearFull)
@@ -145,15 +147,144 @@ def _(f: rules.PoolNearFull) -> Words:
     )
 
 
-@_words.register(rules.KmapHeld)
-def _(f: rules.KmapHeld) -> Words:
+@_words.register(waits.Deadlock)
+def _(f: waits.Deadlock) -> Words:
+    return Words(
+        f"deadlock by nesting: all {count(f.slots)} slots are held by {plural(f.tasks, 'task')} "
+        "that sleep in kmap() themselves, each for one slot more",
+        "only a kunmap() of one of them could wake the others; kmap_local_page() has no such "
+        "limit, and neither has one kmap() at a time",
+        (holders_in_words("held by", f.holders, f.slots, told=False),),
+    )
+
+
+@_words.register(waits.PoolExhausted)
+def _(f: waits.PoolExhausted) -> Words:
+    least = "≥" if f.asleep else ""
+    asleep = ""
+    if f.asleep:
+        of = "" if f.asleep == f.tasks else f" {count(f.asleep)} of them"
+        asleep = f";{of} still asleep at the end of the trace"
+    who = []
+    if f.waiters:
+        who.append(waiters_in_words(f.waiters, f.tasks))
+    if f.holders:
+        who.append(holders_in_words("slots were held by", f.holders, f.slots))
+    since = "" if f.since is None else f" from {clock(f.since.ts)} on"
+    full = "" if f.full is None else f"pool full for {share(f.full)} of the time; "
+    return Words(
+        f"kmap() slept {times(f.waits)}{since} because all {count(f.slots)} slots were in use: "
+        f"{plural(f.tasks, 'task')} waited {least}{duration(f.wait_ns)} in all, the longest "
+        f"{least}{duration(f.longest_ns)}{asleep}",
+        f"{full}every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)",
+        tuple(who),
+    )
+
+
+@_words.register(waits.KmapHeld)
+def _(f: waits.KmapHeld) -> Words:
     why = ": suspect a leaked kmap()" if f.leak else ", as calls in flight would explain"
+    if f.asleep:
+        why = f", {count(f.asleep)} of them by tasks that wait for another slot" + (
+            "; suspect a leaked kmap() of the others" if f.leak else ""
+        )
     return Words(
         f"{plural(f.held, 'slot')} of the pool {'is' if f.held == 1 else 'are'} still held at "
         f"the end of the capture{why}",
         f"{count(f.maps)} kmap, {count(f.unmaps)} kunmap; slots that are never given back "
         "make every search longer and the pool full sooner",
+        (holders_in_words("held by", f.holders, f.held),) if f.holders else (),
     )
+
+
+@_words.register(waits.SlowCalls)
+def _(f: waits.SlowCalls) -> Words:
+    worst, *others = f.calls
+    evidence = (
+        "no slot was missing: its task was preempted meanwhile, or its CPU stood still"
+        if worst.op == "kmap"
+        else "its task was preempted meanwhile, or waited for a lock"
+    )
+    more = tuple(f"{call.op} {duration(call.max_ns)}{_by(call.slowest)}" for call in others)
+    return Words(
+        f"one {worst.op} took {duration(worst.max_ns)}, where {duration(worst.median_ns)} are "
+        f"usual:{_by(worst.slowest)}",
+        f"{evidence}; the events of sched_switch tell which",
+        (f"and one {'; one '.join(more)}",) if more else (),
+    )
+
+
+@_words.register(waits.LongHold)
+def _(f: waits.LongHold) -> Words:
+    meanwhile = "is not preempted" if f.per_cpu else "cannot migrate"
+    return Words(
+        f"a local mapping was held for {duration(f.hold_ns)}{_by(f.by)}",
+        f"its task {meanwhile} meanwhile; a mapping held over a context switch is taken down and "
+        "put back",
+    )
+
+
+def _by(moment: Moment | None) -> str:
+    """Who did it, from where, when."""
+    if moment is None:
+        return ""
+    site = "" if moment.site is None else f" from {symbol(moment.site)}"
+    return f" by {task_in_words(moment)}{site} at {clock(moment.ts)}"
+
+
+def task_in_words(moment: Moment) -> str:
+    """Name and pid of a task, as sched_switch prints them."""
+    pid = "?" if moment.pid is None else moment.pid
+    return f"{clean(moment.comm or '?')}[{pid}]"
+
+
+def waiters_in_words(waiters: Sequence[Waiter], tasks: int) -> str:
+    """Who waited, how long, and from where; those that waited longest."""
+    shown = [
+        f"{task_in_words(w.longest) if w.longest else f'[{w.pid}]'} "
+        f"{'≥' if w.asleep else ''}{duration(w.wait_ns)}"
+        for w in waiters[:_NAMED]
+    ]
+    sites = {w.longest.site for w in waiters if w.longest and w.longest.site}
+    where = f", from {symbol(sites.pop())}" if len(sites) == 1 else ""
+    if tasks > len(shown):
+        shown.append(f"{count(tasks - len(shown))} more")
+    return f"waited: {'; '.join(shown)}{where}"
+
+
+def holders_in_words(
+    word: str, holders: Sequence[SlotHolder], slots: int, *, told: bool = True
+) -> str:
+    """Who held how many slots, from where, since when; those that held most.
+
+    Parameters
+    ----------
+    word
+        What the list begins with.
+    holders
+        Those that hold most first.
+    slots
+        That are held in all.
+    told
+        Say which of them sleep for another slot.
+    """
+    sites = {h.first.site for h in holders if h.first}
+    one_site = sites.pop() if len(sites) == 1 and len(holders) > 1 else None
+    shown, left = [], slots
+    for holder in holders[:_NAMED]:
+        left -= holder.slots
+        if holder.first is None:
+            shown.append(f"{count(holder.slots)} since before the trace, nobody knows by whom")
+            continue
+        first = holder.first
+        where = f" from {symbol(first.site)}" if first.site and one_site is None else ""
+        asleep = ", asleep itself" if holder.asleep and told else ""
+        shown.append(
+            f"{task_in_words(first)} {count(holder.slots)}{where} since {clock(first.ts)}{asleep}"
+        )
+    if left > 0:
+        shown.append(f"others {count(left)}")
+    return f"{word}: {'; '.join(shown)}" + (f", from {symbol(one_site)}" if one_site else "")
 
 
 @_words.register(rules.FlushStorm)

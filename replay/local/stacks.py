@@ -102,6 +102,8 @@ class LocalPiece:
         Unmaps that gave a slot back.
     switches : ndarray of int32
         Mappings held at each context switch that held any.
+    switch_rows : ndarray of int64
+        Their rows.
     strays, misfits
         Unmaps on an empty stack; unmaps that were not of the newest mapping.
     elsewhere
@@ -120,6 +122,7 @@ class LocalPiece:
     hold_ns: NDArray[np.int64]
     unmaps: int
     switches: NDArray[np.int32]
+    switch_rows: NDArray[np.int64]
     elsewhere: Elsewhere
     lowmem: int = 0
     reused: int = 0
@@ -401,6 +404,7 @@ def _piece(
         hold_ns=stream["ts"][by] - stream["ts"][of],
         unmaps=unmaps,
         switches=held[held > 0],
+        switch_rows=out["row"][held > 0],
         elsewhere=elsewhere,
     )
 

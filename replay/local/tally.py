@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from replay.outcome import LocalOutcome
+from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from replay.local.stacks import LocalPiece
     from replay.machine.model import Layout
+    from replay.trace.told import Told
 
 
 @dataclass
@@ -37,6 +40,9 @@ class LocalTally:
     turned
         Mappings that the trace has none of, since they need a slot on another machine only; their
         depth is not known.
+    hold, deep, switched
+        Time and row of the mapping that was held longest, depth and row of the first of the deepest
+        ones, and the row of the first switch that found mappings held; NO_ROW none.
     """
 
     lowmem: int = 0
@@ -47,6 +53,9 @@ class LocalTally:
     saved: int = 0
     depths: Counter[tuple[int, int]] = field(default_factory=Counter)
     turned: int = 0
+    hold: tuple[int, int] = (-1, NO_ROW)
+    deep: tuple[int, int] = (-1, NO_ROW)
+    switched: int = NO_ROW
 
     def add(
         self, depth: NDArray[np.int32], cpu: NDArray[np.int32], switches: NDArray[np.int32]
@@ -60,8 +69,35 @@ class LocalTally:
         self.switches += switches.size
         self.saved += int(switches.sum(dtype=np.int64))
 
-    def outcome(self, layout: Layout) -> LocalOutcome:
-        """The figures, with the flushes that the machine makes for them."""
+    def note(self, piece: LocalPiece) -> None:
+        """Keep the rows of what is worth naming."""
+        if piece.hold_ns.size:
+            longest = int(np.argmax(piece.hold_ns))
+            self.hold = max(
+                self.hold, (int(piece.hold_ns[longest]), int(piece.ended[longest])), key=_figure
+            )
+        if piece.depth.size:
+            deepest = int(np.argmax(piece.depth))
+            self.deep = max(
+                self.deep, (int(piece.depth[deepest]), int(piece.row[deepest])), key=_figure
+            )
+        if piece.switch_rows.size and self.switched == NO_ROW:
+            self.switched = int(piece.switch_rows[0])
+
+    def rows(self) -> set[int]:
+        """Rows that :meth:`outcome` needs to name tasks."""
+        return {self.hold[1], self.deep[1], self.switched}
+
+    def outcome(self, layout: Layout, told: Told | None = None) -> LocalOutcome:
+        """The figures, with the flushes that the machine makes for them.
+
+        Parameters
+        ----------
+        layout
+            Of the machine.
+        told
+            What the rows of :meth:`rows` tell; None: of another machine, where nobody is named.
+        """
         maps = self.depths.total() + self.turned
         single = self.saved  # taking mappings down at a switch always flushes
         if layout.local_flush_on_map:
@@ -85,4 +121,12 @@ class LocalTally:
             saved_on_switch=self.switches,
             mappings_saved=self.saved,
             tlb_single=single,
+            longest_hold_ns=self.hold[0] if told is not None and self.hold[0] >= 0 else None,
+            longest_hold=None if told is None else moment(told, self.hold[1]),
+            deepest=None if told is None else moment(told, self.deep[1]),
+            first_switch=None if told is None else moment(told, self.switched),
         )
+
+
+def _figure(noted: tuple[int, int]) -> int:
+    return noted[0]

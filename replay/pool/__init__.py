@@ -8,6 +8,7 @@
     lock_order    the order in which they took the lock
     replay        the calls in that order on the model
     tally         the figures
+    users         who has the slots, and who waits for them
     picture       what lies around a first divergence
     loops         the compiled loops
 """

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from collectors.events import OP_CODE
-from replay.pool.calls import is_anonymous
+from replay.pool.calls import NEVER, is_anonymous
 from replay.pool.lock_order import over_pages
 from replay.pool.tally import BINS, PoolTally
+from replay.pool.users import PoolUsers
 from replay.survey import PoolState, PoolWindow
 from replay.trace.columns import op_codes
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
     from replay.pool.loops.highmem import Pool
+    from replay.trace.told import Told
 
 MISFITS = 4
 """Contradictions from which a snapshot is suspected to be of another run, and how many times
@@ -96,6 +98,8 @@ class PoolRun:
         self.tally = PoolTally(window.slots)
         self.at = PoolAt(window.pool(), np.zeros(0, np.uint64))
         self._gauges = new_gauges(window.slots, *span, BINS)
+        self._users = PoolUsers(window.slots)
+        self._end = span[1]
         self._nameless = {"kmap": 0, "kunmap": 0}
         self._started = False
 
@@ -127,14 +131,22 @@ class PoolRun:
         self.tally.add(piece.operations[:, 0], result, scanned, freed)
         self.tally.most_used = max(self.tally.most_used, int(most_used))
         self.tally.most_stale = max(self.tally.most_stale, int(most_stale))
-        _write_down(piece, result)
+        self._users.take(piece, result, scanned, freed)
         return result, scanned, freed
 
     def finish(self, calls: CallTable) -> None:
-        """Count calls that are over."""
+        """Count calls that are over, or that nothing comes behind.
+
+        One whose return never comes, and that has no slot, waits until the trace ends.
+        """
+        from replay.pool.loops.highmem import ASLEEP
+
         slept = calls[calls["sleeps"] > 0]
-        waited = slept["last_try"] - slept["first_try"]
+        is_open = (slept["predicted"] == ASLEEP) & (slept["end"] == NEVER)
+        until = np.where(is_open, self._end, slept["last_try"])
+        waited = np.maximum(until - slept["first_try"], 0)
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
+        self._users.add_waits(slept, waited, is_open)
 
     def count_nameless(self, events: pl.DataFrame) -> None:
         """Count the calls of which the trace has no argument (function tracer), no more."""
@@ -148,12 +160,17 @@ class PoolRun:
         """Calls of kmap() and kunmap() that :meth:`count_nameless` found."""
         return self._nameless["kmap"], self._nameless["kunmap"]
 
-    def outcome(self) -> PoolOutcome:
-        """The figures."""
+    def rows(self) -> set[int]:
+        """Rows of the event table that tell who waits and who holds."""
+        return self._users.rows(self.at.pool)
+
+    def outcome(self, told: Told | None = None) -> PoolOutcome:
+        """The figures, with who waits and who holds by what :meth:`rows` tell."""
         from replay.pool.loops.highmem import USED
 
         used = int(self.at.pool.reg[USED])
-        return self.tally.outcome(self._gauges, still_used=used, nameless=self.nameless)
+        outcome = self.tally.outcome(self._gauges, still_used=used, nameless=self.nameless)
+        return outcome if told is None else self._users.named(outcome, self.at.pool, told)
 
     def final(self) -> FinalPool | None:
         """The pool behind the last piece; None without operations, or with calls of no argument."""
@@ -192,12 +209,3 @@ def is_of_another_run(misfits: int, without: int) -> bool:
 def not_used(misfits: int) -> str:
     """Words for a snapshot that was left aside."""
     return f"inferred: the snapshot contradicts the trace in {misfits} calls"
-
-
-def _write_down(piece: Piece, result: NDArray[np.int32]) -> None:
-    """Note in the calls which slot they got, when, and how often they slept."""
-    from replay.pool.loops import tally as kernel
-
-    calls = piece.calls
-    tries = kernel.Tries(*(calls[name] for name in kernel.Tries._fields))
-    kernel.note(tries, piece.operations[:, 0], piece.call, piece.time, result)

@@ -4,8 +4,7 @@ One function per rule, each a pure function of the figures, and one record of wh
 :mod:`hmtrace.report.findings` puts into words; :func:`findings` calls them in the order of
 :data:`RULES`, where a new one gets a line. Thresholds are constants with their reasons.
 The pathologies are those of mm/highmem.c, mm/vmalloc.c and arch/x86/mm/tlb.c; rules that need
-single events (deadlock by nesting, LIFO order) belong to the checks over the event table, not
-here.
+single events (LIFO order) belong to the checks over the event table, not here.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from replay.machine.options import with_options
 from replay.outcome import Finding
 from replay.rules.machine import machine_findings
 from replay.rules.trace import trace_findings
+from replay.rules.waits import task_findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,8 +34,6 @@ SEVERITIES: Final = ("problem", "warning", "info")
 
 NEAR_FULL: Final = 0.75
 """Share of slots in use from which a burst as large again would exhaust the pool."""
-FEW_HELD: Final = 4
-"""Kmaps held at the end that are no more than calls in flight on a few CPUs."""
 STORM_PER_S: Final = 10.0
 """Pool flushes per second from which they show up in latency traces."""
 UNUSED_PER_S: Final = 50.0
@@ -82,33 +80,6 @@ def findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None = None) -> 
     return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
 
-class PoolExhausted(NamedTuple):
-    """Sleeps of kmap() on a full pool; `full`: share of the time that it was."""
-
-    waits: int
-    slots: int
-    tasks: int
-    wait_ns: float
-    longest_ns: float
-    full: float | None
-
-
-def _pool_exhausted(case: _Case) -> Iterator[Finding]:
-    """All slots in use: kmap() sleeps uninterruptibly (mm/highmem.c: map_new_virtual)."""
-    pool = case.outcome.pool
-    if not pool.waits:
-        return
-    found = PoolExhausted(
-        pool.waits,
-        pool.slots,
-        pool.waiting_tasks,
-        pool.wait_ns,
-        pool.longest_wait_ns,
-        pool.share_above.get("100"),
-    )
-    yield Finding("pool-exhausted", "problem", found, pool.waits)
-
-
 class PoolNearFull(NamedTuple):
     """Most slots in use; `above`: share of the time at or above 75 % of them."""
 
@@ -124,27 +95,6 @@ def _pool_near_full(case: _Case) -> Iterator[Finding]:
         return
     found = PoolNearFull(pool.max_used, pool.slots, pool.share_above.get("75", 0.0), pool.mean_used)
     yield Finding("pool-near-full", "warning", found, pool.max_used)
-
-
-class KmapHeld(NamedTuple):
-    """Slots held at the end; `leak`: more than calls in flight explain."""
-
-    held: int
-    leak: bool
-    maps: int
-    unmaps: int
-
-
-def _still_held(case: _Case) -> Iterator[Finding]:
-    """A leaked kmap() takes its slot away for good; the pool only shrinks."""
-    pool = case.outcome.pool
-    if not pool.still_used:
-        return
-    leak = pool.still_used > FEW_HELD
-    grave = pool.slots > 0 and pool.still_used * 8 >= pool.slots
-    severity = "problem" if grave else "warning" if leak else "info"
-    found = KmapHeld(pool.still_used, leak, pool.maps, pool.unmaps)
-    yield Finding("kmap-held", severity, found, pool.still_used)
 
 
 class FlushStorm(NamedTuple):
@@ -164,7 +114,7 @@ def _flush_storm(case: _Case) -> Iterator[Finding]:
     if rate is None or rate < STORM_PER_S or pool.flushes < STORM_PER_S:
         return
     found = FlushStorm(pool.flushes, rate, case.outcome.cpus, pool.wraps, pool.unused_passes)
-    yield Finding("flush-storm", "warning", found, pool.flushes)
+    yield Finding("flush-storm", "warning", found, pool.flushes, pool.first_flush)
 
 
 class PurgeHull(NamedTuple):
@@ -215,7 +165,9 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
     rate = _per_second(pool.unused_passes, case.outcome)
     storm = rate is not None and rate >= UNUSED_PER_S
     found = UnusedPasses(pool.unused_passes, rate, idle, pool.passes, pool.slots)
-    yield Finding("flush-unused-idle", "warning" if storm else "info", found, pool.unused_passes)
+    severity = "warning" if storm else "info"
+    first = pool.first_unused_pass
+    yield Finding("flush-unused-idle", severity, found, pool.unused_passes, first)
 
 
 class LocalDepth(NamedTuple):
@@ -232,7 +184,7 @@ def _depth(case: _Case) -> Iterator[Finding]:
         return
     severity = "problem" if local.max_depth >= local.limit else "warning"
     found = LocalDepth(local.max_depth, local.limit)
-    yield Finding("local-depth", severity, found, local.max_depth)
+    yield Finding("local-depth", severity, found, local.max_depth, local.deepest)
 
 
 class HeldOverSwitch(NamedTuple):
@@ -252,7 +204,8 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
     part = local.mappings_saved / local.maps if local.maps else 0.0
     found = HeldOverSwitch(local.saved_on_switch, local.mappings_saved, part, local.maps)
     severity = "warning" if part >= SWITCH_SHARE else "info"
-    yield Finding("local-over-switch", severity, found, local.saved_on_switch)
+    first = local.first_switch
+    yield Finding("local-over-switch", severity, found, local.saved_on_switch, first)
 
 
 class ArenaExhausted(NamedTuple):
@@ -290,6 +243,11 @@ def _cost(case: _Case) -> Iterator[Finding]:
     found = MappingCost(cost.share_of_span, cost.total_ns, causes)
     severity = "problem" if cost.share_of_span >= COST_PROBLEM else "warning"
     yield Finding("mapping-cost", severity, found)
+
+
+def _tasks(case: _Case) -> Iterator[Finding]:
+    """What holds of the tasks that map."""
+    return task_findings(case.outcome)
 
 
 def _trace(case: _Case) -> Iterator[Finding]:
@@ -413,8 +371,7 @@ def _per_second(number: int, outcome: Outcome) -> float | None:
 
 
 RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
-    _pool_exhausted,
-    _still_held,
+    _tasks,
     _arena,
     _depth,
     _cost,

@@ -173,7 +173,7 @@ def distil(
     parts.drop("other" if pool.name == "pool" else "pool")
     parts.put("arena", arena.table(walk.table.collect_schema()))
     return Workload(
-        figures=rest.figures(found, pool),
+        figures=rest.figures(found, pool, walk.tell(pool.rows() | rest.rows())),
         losses=losses,
         nameless=pool.nameless,
         pool=pool.name,

@@ -11,7 +11,17 @@ import numpy as np
 
 from replay.arena.tally import ArenaTally
 from replay.figures import Figures
-from replay.outcome import ArenaOutcome, Holder, LocalOutcome, PoolOutcome, Series, Site
+from replay.outcome import (
+    ArenaOutcome,
+    Holder,
+    LocalOutcome,
+    Moment,
+    PoolOutcome,
+    Series,
+    Site,
+    SlotHolder,
+    Waiter,
+)
 from replay.pool.tally import PoolTally
 from replay.survey import PoolFacts, Survey
 from replay.whatif.parts import Parts
@@ -23,8 +33,8 @@ if TYPE_CHECKING:
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (
-        ArenaOutcome, ArenaTally, Figures, Holder, LocalOutcome, PoolFacts, PoolOutcome, PoolTally,
-        Series, Site, Survey,
+        ArenaOutcome, ArenaTally, Figures, Holder, LocalOutcome, Moment, PoolFacts, PoolOutcome,
+        PoolTally, Series, Site, SlotHolder, Survey, Waiter,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from replay.compiled import loop
-from replay.pool.loops.sequence import ASLEEP, GET, MAP, UNMAP
+from replay.pool.loops.sequence import MAP, UNMAP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +19,6 @@ NEW_SCANNED = 3
 SCANNED = 4
 SCAN_MAX = 5
 FIGURES = 6
-
-UNSET = -(1 << 63)
-"""As replay.pool.calls.UNSET."""
 
 
 @loop
@@ -61,39 +58,3 @@ def count(
                 freed_by_wraps[freed[i]] += 1
             else:
                 freed_by_unused[freed[i]] += 1
-
-
-class Tries(NamedTuple):
-    """What became of calls, one element each; columns of :class:`replay.pool.calls.CallColumns`."""
-
-    predicted: NDArray[np.int32]
-    sleeps: NDArray[np.int32]
-    first_try: NDArray[np.int64]
-    last_try: NDArray[np.int64]
-
-
-@loop
-def note(
-    tries: Tries,
-    code: NDArray[np.int64],
-    call: NDArray[np.int64],
-    time: NDArray[np.int64],
-    result: NDArray[np.int32],
-) -> None:
-    """Note in the calls which slot they got, when, and how often they slept.
-
-    Parameters
-    ----------
-    tries
-        Changed in place; the last attempt stays.
-    code, call, time, result : ndarray, shape (n,)
-        Per operation: its code, its call, when it took the lock, and its slot or ASLEEP.
-    """
-    for i in range(code.shape[0]):
-        if code[i] == MAP or code[i] == GET:
-            who = call[i]
-            tries.predicted[who] = result[i]
-            tries.sleeps[who] += result[i] == ASLEEP
-            if tries.first_try[who] == UNSET:
-                tries.first_try[who] = time[i]
-            tries.last_try[who] = time[i]

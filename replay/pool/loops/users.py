@@ -1,0 +1,195 @@
+"""Who uses which slot, and what became of calls: followed through the operations in lock order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from replay.compiled import loop, piece
+from replay.pool.loops.highmem import ASLEEP
+from replay.pool.loops.sequence import GET, MAP, PLACE, RELEASE, RESET, SNAPSHOT, UNMAP
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNSET = -(1 << 63)
+"""As replay.pool.calls.UNSET."""
+NOBODY = -1
+"""In place of an entry."""
+PER_SLOT = 4
+"""Entries for each slot: more users of shared mappings at once are not told apart."""
+
+# Columns of Users.entries and of Users.then and Users.worst, which lack the last
+ROW, PID, SINCE, BELOW = range(4)
+
+# Positions in Users.reg
+UNTAKEN = 0  # first entry of the list of those that are free
+SLEEPERS = 1  # calls that sleep
+WAITED = 2  # time waited by those that woke since somebody fell asleep on a pool of no sleepers
+MOST_WAITED = 3  # the most of that
+REGISTERS = 4
+
+
+class Users(NamedTuple):
+    """Who uses which slot.
+
+    Attributes
+    ----------
+    newest : ndarray of int64, shape (slots,)
+        Entry of each slot's newest user; NOBODY: none is known.
+    entries : ndarray of int64, shape (PER_SLOT * slots, 4)
+        Users: row of the kmap(), its task, when it got the slot, the entry of the user before.
+    then : ndarray of int64, shape (slots, 3)
+        The newest users when somebody last fell asleep while nobody slept; row NOBODY: not known.
+    worst : ndarray of int64, shape (slots, 3)
+        The same for the time in which most was waited.
+    reg : ndarray of int64, shape (REGISTERS,)
+    """
+
+    newest: NDArray[np.int64]
+    entries: NDArray[np.int64]
+    then: NDArray[np.int64]
+    worst: NDArray[np.int64]
+    reg: NDArray[np.int64]
+
+
+class Tries(NamedTuple):
+    """What became of calls, one element each; columns of :class:`replay.pool.calls.CallColumns`."""
+
+    predicted: NDArray[np.int32]
+    sleeps: NDArray[np.int32]
+    first_try: NDArray[np.int64]
+    last_try: NDArray[np.int64]
+    row: NDArray[np.int64]
+    pid: NDArray[np.int32]
+
+
+@piece
+def _forget(users: Users, slot: int) -> None:
+    """Give the entries of a slot back."""
+    entry = users.newest[slot]
+    while entry != NOBODY:
+        below = users.entries[entry, BELOW]
+        users.entries[entry, BELOW] = users.reg[UNTAKEN]
+        users.reg[UNTAKEN] = entry
+        entry = below
+    users.newest[slot] = NOBODY
+
+
+@piece
+def _add(users: Users, slot: int, row: int, pid: int, since: int) -> None:
+    """Note a user, if there is room."""
+    entry = users.reg[UNTAKEN]
+    if entry == NOBODY:
+        return
+    users.reg[UNTAKEN] = users.entries[entry, BELOW]
+    users.entries[entry, ROW] = row
+    users.entries[entry, PID] = pid
+    users.entries[entry, SINCE] = since
+    users.entries[entry, BELOW] = users.newest[slot]
+    users.newest[slot] = entry
+
+
+@piece
+def _remove(users: Users, slot: int, pid: int) -> None:
+    """Take a user off: the newest of this task, for another task's mapping the newest of all."""
+    before, entry = NOBODY, users.newest[slot]
+    while entry != NOBODY and users.entries[entry, PID] != pid:
+        before, entry = entry, users.entries[entry, BELOW]
+    if entry == NOBODY:
+        before, entry = NOBODY, users.newest[slot]
+    if entry == NOBODY:
+        return
+    if before == NOBODY:
+        users.newest[slot] = users.entries[entry, BELOW]
+    else:
+        users.entries[before, BELOW] = users.entries[entry, BELOW]
+    users.entries[entry, BELOW] = users.reg[UNTAKEN]
+    users.reg[UNTAKEN] = entry
+
+
+@piece
+def _fall_asleep(users: Users) -> None:
+    """Somebody sleeps: where nobody did, note who uses the slots."""
+    users.reg[SLEEPERS] += 1
+    if users.reg[SLEEPERS] > 1:
+        return
+    users.reg[WAITED] = 0
+    for slot in range(users.newest.shape[0]):
+        entry = users.newest[slot]
+        for column in range(3):
+            users.then[slot, column] = NOBODY if entry == NOBODY else users.entries[entry, column]
+
+
+@piece
+def _wake(users: Users, waited: int) -> None:
+    """Somebody sleeps no more."""
+    users.reg[WAITED] += waited
+    users.reg[SLEEPERS] = max(users.reg[SLEEPERS] - 1, 0)
+    if users.reg[SLEEPERS] or users.reg[WAITED] < users.reg[MOST_WAITED]:
+        return
+    users.reg[MOST_WAITED] = users.reg[WAITED]
+    for slot in range(users.newest.shape[0]):
+        for column in range(3):
+            users.worst[slot, column] = users.then[slot, column]
+
+
+@loop
+def follow(
+    users: Users,
+    tries: Tries,
+    operations: NDArray[np.int64],
+    call: NDArray[np.int64],
+    time: NDArray[np.int64],
+    result: NDArray[np.int32],
+    scanned: NDArray[np.int32],
+) -> None:
+    """Note who uses the slots, and which slot calls got, when, and how often they slept.
+
+    Parameters
+    ----------
+    users, tries
+        Changed in place; of a call the last attempt stays.
+    operations : ndarray of int64, shape (n, 4)
+        As of :func:`replay.pool.loops.sequence.run`.
+    call, time, result, scanned : ndarray, shape (n,)
+        Per operation: its call, when it took the lock, its slot or ASLEEP, slots visited.
+    """
+    for i in range(call.shape[0]):
+        code, slot, who = operations[i, 0], np.int64(result[i]), call[i]
+        if code in (MAP, GET):
+            tries.predicted[who] = slot
+            if tries.first_try[who] == UNSET:
+                tries.first_try[who] = time[i]
+            if slot >= 0:
+                if scanned[i] > 0:  # a new mapping: nobody can have it yet
+                    _forget(users, slot)
+                _add(users, slot, tries.row[who], np.int64(tries.pid[who]), time[i])
+                if tries.sleeps[who]:
+                    _wake(users, time[i] - tries.first_try[who])
+            elif slot == ASLEEP:
+                if tries.sleeps[who] == 0:
+                    _fall_asleep(users)
+                tries.sleeps[who] += 1
+            tries.last_try[who] = time[i]
+        elif code == UNMAP:
+            if slot >= 0:
+                _remove(users, slot, np.int64(tries.pid[who]) if who >= 0 else NOBODY)
+        elif code in (PLACE, RELEASE):
+            _forget(users, operations[i, 2])
+        elif code in (RESET, SNAPSHOT):
+            for every in range(users.newest.shape[0]):
+                _forget(users, every)
+            users.reg[SLEEPERS] = 0
+
+
+def new_users(slots: int) -> Users:
+    """Nobody uses any of so many slots."""
+    room = PER_SLOT * slots
+    entries = np.full((room, 4), NOBODY, np.int64)
+    entries[:-1, BELOW] = np.arange(1, room)
+    reg = np.zeros(REGISTERS, np.int64)
+    reg[UNTAKEN] = 0 if room else NOBODY
+    then, worst = np.full((2, slots, 3), NOBODY, np.int64)
+    return Users(np.full(slots, NOBODY, np.int64), entries, then, worst, reg)

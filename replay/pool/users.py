@@ -1,0 +1,198 @@
+"""Who waits for slots of the pool, and who has them.
+
+Kept are a few users for each slot and the tasks that slept, as rows of the event table; what those
+tell is looked up at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from replay.outcome import NAMED, Moment, SlotHolder, Waiter
+from replay.trace.told import NO_ROW, moment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.outcome import PoolOutcome
+    from replay.pool.calls import CallTable
+    from replay.pool.lock_order import Piece
+    from replay.pool.loops.highmem import Pool
+    from replay.trace.told import Told
+
+
+_NEVER: Final = (1 << 63) - 1
+
+
+class _Slept(NamedTuple):
+    """What a task slept: how often, how long, the longest, the row of that call."""
+
+    waits: int
+    wait_ns: int
+    longest_ns: int
+    row: int
+
+
+class PoolUsers:
+    """Follows users and sleepers through the operations of the pool.
+
+    Parameters
+    ----------
+    slots
+        Size of the pool.
+    """
+
+    def __init__(self, slots: int) -> None:
+        from replay.pool.loops.users import new_users
+
+        self._users = new_users(slots)
+        self._slept: dict[int, _Slept] = {}
+        self._asleep: set[int] = set()
+        # Time and row of the first sleep, flush of the window, pass of kmap_flush_unused().
+        self._first, self._flushed, self._unused = ((_NEVER, NO_ROW),) * 3
+        self._open_ns = 0
+
+    def take(
+        self,
+        piece: Piece,
+        result: NDArray[np.int32],
+        scanned: NDArray[np.int32],
+        freed: NDArray[np.int32],
+    ) -> None:
+        """Follow a piece, and write into its calls which slot they got, when, and their sleeps."""
+        from replay.pool.loops.sequence import FLUSH_UNUSED
+        from replay.pool.loops.users import Tries, follow
+
+        if self._flushed[0] == _NEVER:
+            self._flushed = _first_of(piece, freed > 0)
+        if self._unused[0] == _NEVER:
+            self._unused = _first_of(piece, piece.operations[:, 0] == FLUSH_UNUSED)
+
+        tries = Tries(*(piece.calls[name] for name in Tries._fields))
+        follow(self._users, tries, piece.operations, piece.call, piece.time, result, scanned)
+
+    def add_waits(
+        self, slept: CallTable, waited: NDArray[np.int64], is_open: NDArray[np.bool_]
+    ) -> None:
+        """Note calls that slept, how long (ns), and which of them still do at the end."""
+        if not slept.size:
+            return
+        rows, tries = slept["row"], slept["first_try"]
+        earliest = int(np.argmin(tries))
+        self._first = min(self._first, (int(tries[earliest]), int(rows[earliest])))
+        pids, which = np.unique(slept["pid"], return_inverse=True)
+        waits, times = np.zeros((2, pids.size), np.int64)
+        np.add.at(waits, which, slept["sleeps"])
+        np.add.at(times, which, waited)
+        by_time = np.argsort(waited, kind="stable")
+        longest = np.zeros(pids.size, np.int64)
+        longest[which[by_time]] = by_time  # the last of each task stays
+        for pid, more, ns, at in zip(
+            pids.tolist(), waits.tolist(), times.tolist(), longest.tolist(), strict=True
+        ):
+            new = _Slept(more, ns, int(waited[at]), int(rows[at]))
+            old = self._slept.get(pid, new._replace(waits=0, wait_ns=0))
+            worst = max(old, new, key=lambda slept: slept.longest_ns)
+            self._slept[pid] = worst._replace(
+                waits=old.waits + new.waits, wait_ns=old.wait_ns + new.wait_ns
+            )
+        self._asleep.update(slept["pid"][is_open].tolist())
+        self._open_ns += int(waited[is_open].sum())
+
+    def rows(self, pool: Pool) -> set[int]:
+        """Rows that :meth:`named` needs, for a pool that ends so."""
+        rows = {slept.row for _, slept in self._waiters()}
+        rows |= {row for row, _, _ in (*self._then(), *self._held(pool))}
+        return rows | {self._first[1], self._flushed[1], self._unused[1]}
+
+    def named(self, outcome: PoolOutcome, pool: Pool, told: Told) -> PoolOutcome:
+        """The figures of the pool with who waits and who holds.
+
+        Parameters
+        ----------
+        outcome
+            Without them.
+        pool
+            State at the end.
+        told
+            What the rows of :meth:`rows` tell.
+        """
+        held = self._held(pool)
+        return replace(
+            outcome,
+            asleep=len(self._asleep),
+            first_wait=_at(self._first, told),
+            first_flush=_at(self._flushed, told),
+            first_unused_pass=_at(self._unused, told),
+            waiters=tuple(
+                Waiter(
+                    pid,
+                    slept.waits,
+                    slept.wait_ns,
+                    slept.longest_ns,
+                    pid in self._asleep,
+                    moment(told, slept.row),
+                )
+                for pid, slept in self._waiters()
+            ),
+            holders=self._grouped(self._then(), told),
+            held=self._grouped(held, told),
+            held_by_asleep=sum(pid in self._asleep for row, pid, _ in held if row != NO_ROW),
+        )
+
+    def _waiters(self) -> list[tuple[int, _Slept]]:
+        """The tasks that waited longest."""
+        waiters = sorted(self._slept.items(), key=lambda task: (-task[1].wait_ns, task[0]))
+        return waiters[:NAMED]
+
+    def _then(self) -> list[tuple[int, int, int]]:
+        """Row, task and time of the slots' users when the worst wait began."""
+        from replay.pool.loops.users import MOST_WAITED, WAITED
+
+        users = self._users
+        if not self._slept:
+            return []
+        is_last = users.reg[WAITED] + self._open_ns >= users.reg[MOST_WAITED]
+        table = users.then if self._asleep and is_last else users.worst
+        return [(row, pid, since) for row, pid, since in table.tolist()]
+
+    def _held(self, pool: Pool) -> list[tuple[int, int, int]]:
+        """The same of the slots in use at the end: the newest user of each."""
+        users = self._users
+        entry = users.newest[np.flatnonzero(pool.counts >= 2)]
+        known = users.entries[np.maximum(entry, 0), :3].copy()
+        known[entry < 0] = -1
+        return [(row, pid, since) for row, pid, since in known.tolist()]
+
+    def _grouped(self, users: list[tuple[int, int, int]], told: Told) -> tuple[SlotHolder, ...]:
+        """Users by task and call site, most slots first."""
+        groups: dict[tuple[int, str | None], list[tuple[int, int]]] = {}
+        for row, pid, since in users:
+            site = None if row == NO_ROW else told[row].site
+            groups.setdefault((pid, site), []).append((since, row))
+        holders = []
+        for (pid, _), group in groups.items():
+            since, row = min(group)
+            asleep = row != NO_ROW and pid in self._asleep
+            holders.append(SlotHolder(len(group), moment(told, row, since), asleep))
+        return tuple(sorted(holders, key=lambda holder: -holder.slots)[:NAMED])
+
+
+def _at(first: tuple[int, int], told: Told) -> Moment | None:
+    """Time and row as a moment; None where it never came."""
+    ts, row = first
+    if ts == _NEVER:
+        return None
+    return Moment(ts) if row == NO_ROW else moment(told, row, ts)
+
+
+def _first_of(piece: Piece, which: NDArray[np.bool_]) -> tuple[int, int]:
+    """Time of the first of these operations, and the row of its call."""
+    at = int(np.argmax(which)) if which.any() else -1
+    if at < 0:
+        return _NEVER, NO_ROW
+    call = piece.call[at]
+    return int(piece.time[at]), int(piece.calls["row"][call]) if call >= 0 else NO_ROW

@@ -1,0 +1,69 @@
+"""What single rows of an event table tell of who made them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from collectors.events import batches
+from replay.outcome import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Told = Mapping[int, Moment]
+
+NO_ROW: Final = -1
+_COLUMNS: Final = ("ts", "cpu", "pid", "comm", "site", "caller")
+
+
+def tell(events: pl.LazyFrame, rows: Iterable[int], total: int, at_once: int) -> Told:
+    """Look rows up.
+
+    Parameters
+    ----------
+    events
+        Event table.
+    rows
+        Numbers of rows, in the order in which windows have them
+        (:func:`replay.trace.windows.windows`), less than `total`; NO_ROW is passed over.
+    total, at_once
+        Rows of the table, and of a window.
+
+    Returns
+    -------
+    mapping
+        Row to what it tells. A caller without a symbol is its address.
+    """
+    wanted = np.unique(np.fromiter(rows, np.int64))
+    wanted = wanted[wanted >= 0]
+    told: dict[int, Moment] = {}
+    if not wanted.size:
+        return told
+    if total <= at_once:
+        pieces = iter((events.select("seq", *_COLUMNS).collect().sort("seq").drop("seq"),))
+    else:
+        pieces = batches(events, list(_COLUMNS), at_once)
+    first = 0
+    for piece in pieces:
+        start, stop = np.searchsorted(wanted, (first, first + piece.height))
+        here = piece[wanted[start:stop] - first]
+        here = here.with_columns(pl.col("comm", "site").cast(pl.String))
+        numbers = wanted[start:stop].tolist()
+        for row, (ts, cpu, pid, comm, site, caller) in zip(numbers, here.iter_rows(), strict=True):
+            address = None if caller is None else f"{caller:#010x}"
+            told[row] = Moment(ts, cpu, pid, comm, address if site is None else site)
+        first += piece.height
+        if len(told) == wanted.size:
+            break
+    return told
+
+
+def moment(told: Told, row: int, ts: int | None = None) -> Moment | None:
+    """What a row tells, at another time than its own if one is given; None for NO_ROW."""
+    if row == NO_ROW:
+        return None
+    return told[row] if ts is None else replace(told[row], ts=ts)
