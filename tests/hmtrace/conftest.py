@@ -18,6 +18,7 @@ from replay.outcome import (
     CostOutcome,
     Finding,
     LocalOutcome,
+    Moment,
     Observed,
     Outcome,
     PoolOutcome,
@@ -27,7 +28,8 @@ from replay.outcome import (
     TlbOutcome,
     UserFlush,
 )
-from replay.rules.figures import PoolExhausted, SplitWithoutHighmem
+from replay.rules.figures import SplitWithoutHighmem
+from replay.rules.waits import PoolExhausted
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -120,7 +122,7 @@ def busy_outcome(**changes: object) -> Outcome:
                 "problem",
                 PoolExhausted(61, 512, 14, 812_000_000, 90_000_000, 0.3),
                 61,
-                {"ts": 1_200_000_000, "cpu": 1, "pid": 77, "comm": "perl"},
+                Moment(1_200_000_000, 1, 77, "perl"),
             ),
             Finding(
                 "split",

@@ -465,15 +465,13 @@ def test_the_whole_way_without_any_file_of_the_machine(trace: Path) -> None:
 def test_hostile_names_reach_no_terminal(
     trace: Path, replayed: SimpleNamespace, outcomes: ModuleType
 ) -> None:
-    from replay.outcome import Finding, Site
+    from replay.outcome import Finding, Moment, Site
     from replay.rules.trace import ProbeMisses
 
     evil = outcomes.HOSTILE
     replayed.outcome = outcomes.busy_outcome(
         sites=(Site(evil, evil, 1, 1, 1.0),),
-        findings=(
-            Finding(evil, evil, ProbeMisses(2, ((evil, 2),)), 1, {"ts": 1, "comm": evil, "pid": 1}),
-        ),
+        findings=(Finding(evil, evil, ProbeMisses(2, ((evil, 2),)), 1, Moment(1, 0, 1, evil)),),
         caveats=(evil,),
     )
     replayed.outcome.cost.by_cause[evil] = {"count": 1, "ns": 1.0, "share": 0.1}
@@ -498,7 +496,9 @@ def test_report_tells_times_user_flushes_and_stacks(tmp_path: Path) -> None:
     document = json.loads(run.stdout)
     assert document["durations"] == [
         {"op": "kmap", "calls": 1, "total_ns": 1000, "median_ns": 1000.0, "p99_ns": 1000.0,
-         "max_ns": 1000}
+         "max_ns": 1000,
+         "slowest": {"ts": 100_000_001_000, "cpu": 1, "pid": 77, "comm": "perl",
+                     "site": "f+0x1/0x2"}}
     ]  # fmt: skip
     assert document["user_flushes"] == [
         {"reason": "local mm shootdown", "count": 1, "full": 0, "pages": 33},

@@ -11,6 +11,7 @@ import pytest
 
 from collectors.events import SCHEMA
 from replay.observed import ObservedTally
+from replay.trace.told import tell
 
 REASONS = ("task switch", "local mm shootdown", None)
 
@@ -40,8 +41,8 @@ def test_pieces_of_any_size_give_the_figures_of_a_loop(rows: int, *, clock_is_ns
     events = table(5000 if rows > 1 else 300, seed=rows)
     tally = ObservedTally(clock_is_ns=clock_is_ns)
     for first in range(0, events.height, rows):
-        tally.feed(events[first : first + rows])
-    got = tally.result()
+        tally.feed(events[first : first + rows], first)
+    got = tally.result(tell(events.lazy(), tally.rows(), events.height, 1000))
     times: dict[str, list[int]] = {}
     flushes: dict[str, list[int | None]] = {}
     stacks: Counter[tuple[str, str]] = Counter()
@@ -62,6 +63,11 @@ def test_pieces_of_any_size_give_the_figures_of_a_loop(rows: int, *, clock_is_ns
         exact = np.quantile(times[call.op], (0.5, 0.99), method="inverted_cdf")
         for ours, theirs in zip((call.median_ns, call.p99_ns), exact.tolist(), strict=True):
             assert ours == pytest.approx(theirs, rel=0.023, abs=1.1)
+        assert call.slowest is not None
+        slowest = events.filter(pl.col("op") == call.op, ts=call.slowest.ts)
+        assert call.max_ns in [
+            *(slowest["end_ts"] - slowest["ts"]).to_list(), *slowest["duration"].to_list()
+        ]  # fmt: skip
     totals = [t.total_ns for t in got.durations]
     assert totals == sorted(totals, reverse=True)
     assert {f.reason: (f.count, f.full, f.pages) for f in got.user_flushes} == {
@@ -74,6 +80,6 @@ def test_pieces_of_any_size_give_the_figures_of_a_loop(rows: int, *, clock_is_ns
 
 def test_without_events_there_is_nothing() -> None:
     tally = ObservedTally(clock_is_ns=True)
-    tally.feed(pl.DataFrame(schema=SCHEMA))
-    got = tally.result()
+    tally.feed(pl.DataFrame(schema=SCHEMA), 0)
+    got = tally.result({})
     assert (got.durations, got.user_flushes, got.stacks, got.stacked) == ((), (), (), 0)

@@ -1,0 +1,160 @@
+"""Who has slots of the pool, and who waits for them."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from collectors import open_capture
+from hmtrace.cli import app
+from hmtrace.report.findings import in_words
+from replay.machine.from_facts import machine_from
+from replay.pool.loops.sequence import GET, MAP, PLACE, RESET, UNMAP
+from replay.pool.loops.users import UNSET, Tries, follow, new_users
+from replay.walk import replay
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.outcome import Finding, Outcome
+
+FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
+
+
+@cache
+def report(name: str, rows: int = 1 << 18) -> Outcome:
+    capture = open_capture(FIXTURES / name if not Path(name).is_absolute() else Path(name))
+    values = capture.facts.snapshot()
+    machine, _ = machine_from(values)
+    return replay(capture.events, machine, values=values, lost=capture.lost, rows=rows)
+
+
+def finding(outcome: Outcome, rule: str) -> Finding:
+    return next(found for found in outcome.findings if found.rule == rule)
+
+
+@pytest.mark.parametrize("rows", [1 << 18, 500])
+def test_waiters_and_the_holder_of_all_slots_are_named(rows: int) -> None:
+    """One insmod holds all 512 slots, eight threads of its module want one each."""
+    pool = report("i386-hog-a-waiters-pae-smp2", rows).pool
+    assert (pool.waits, pool.waiting_tasks, pool.asleep) == (36, 8, 0)
+    (holder,) = pool.holders
+    assert holder.first is not None
+    assert (holder.slots, holder.first.comm, holder.first.pid) == (512, "insmod", 150)
+    assert {w.longest.comm for w in pool.waiters if w.longest} == {f"hogw/{n}" for n in range(8)}
+    assert sum(w.waits for w in pool.waiters) == 36
+    assert sum(w.wait_ns for w in pool.waiters) == pool.wait_ns
+    assert max(w.longest_ns for w in pool.waiters) == pool.longest_wait_ns
+    assert pool.held == ()
+    found = finding(report("i386-hog-a-waiters-pae-smp2", rows), "pool-exhausted")
+    assert found.first is not None
+    assert (found.first.ts, found.first.comm) == (13_637_689_318, "hogw/0")
+    assert any("insmod[150] 512" in line for line in in_words(found).who)
+
+
+@pytest.mark.parametrize("rows", [1 << 18, 500])
+def test_a_leak_is_told_by_task_call_site_and_time(rows: int) -> None:
+    outcome = report("cases/i386-leak100", rows)
+    (held,) = outcome.pool.held
+    assert (held.slots, outcome.pool.still_used) == (100, 100)
+    found = finding(outcome, "kmap-held")
+    assert found.severity == "problem"
+    assert found.first == held.first
+    assert in_words(found).who == ("held by: insmod[146] 100 from kmap+0x40 [hog] since 15.177908",)
+
+
+@pytest.fixture(scope="module")
+def deadlock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synth") / "dead"
+    run = CliRunner().invoke(app, ["synth", "kmap-deadlock", "--events", "3000", "-o", str(folder)])
+    assert run.exit_code == 0, run.output
+    return folder
+
+
+def test_who_sleeps_for_ever_waits_until_the_trace_ends(deadlock: Path) -> None:
+    truth = json.loads((deadlock / "truth.json").read_text())
+    outcome = report(str(deadlock))
+    pool = outcome.pool
+    assert pool.asleep == pool.waiting_tasks == len(truth["at_end"]["asleep_for_ever"]) == 48
+    assert {w.pid for w in pool.waiters} <= {
+        task["pid"] for task in truth["at_end"]["asleep_for_ever"]
+    }
+    # Counted from the trace's own lines: 48 entries of kmap_high without a return.
+    assert (pool.wait_ns, pool.longest_wait_ns) == (1_816_171_000, 37_874_000)
+    assert pool.held_by_asleep == pool.slots == 512
+    rules = [found.rule for found in outcome.findings]
+    assert "kmap-held" not in rules, "no leak: those that have the slots sleep"
+    assert rules.index("kmap-deadlock") < rules.index("pool-exhausted")
+    words = in_words(finding(outcome, "kmap-deadlock"))
+    assert "all 512 slots are held by 48 tasks that sleep in kmap()" in words.message
+    assert "≥1.8 s" in in_words(finding(outcome, "pool-exhausted")).message
+
+
+def test_one_task_that_runs_is_no_deadlock(deadlock: Path, tmp_path: Path) -> None:
+    """The last of the sleepers is taken out of the trace: its task may yet give a slot back."""
+    lines = (deadlock / "trace.txt").read_text().splitlines(keepends=True)
+    mapped = [n for n, line in enumerate(lines) if ": kmap_high: " in line]
+    del lines[mapped[-1]]
+    for file in deadlock.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "trace.txt").write_text("".join(lines))
+    outcome = report(str(tmp_path))
+    assert outcome.pool.asleep == 47
+    assert not [found for found in outcome.findings if found.rule == "kmap-deadlock"]
+    held = in_words(finding(outcome, "kmap-held")).message
+    assert "by tasks that wait for another slot" in held
+
+
+def test_slots_have_the_users_that_a_list_per_slot_has() -> None:
+    """Random calls of few tasks on few slots, against lists."""
+    draw = random.Random(4)
+    slots, calls = 8, 4000
+    lists: dict[int, list[tuple[int, int]]] = {slot: [] for slot in range(slots)}
+    pid = np.array([draw.randrange(5) for _ in range(calls)], np.int32)
+    code, slot_of, scanned = np.empty((3, calls), np.int64)
+    for n in range(calls):
+        slot = draw.randrange(slots)
+        users = lists[slot]
+        code[n] = draw.choices((MAP, GET, UNMAP, PLACE, RESET), (40, 5, 50, 2, 1))[0]
+        if len(users) >= 3 and code[n] in (MAP, GET):
+            code[n] = UNMAP
+        scanned[n] = code[n] == MAP and not users
+        slot_of[n] = slot
+        if code[n] in (MAP, GET):
+            users.append((n, int(pid[n])))
+        elif code[n] == UNMAP and users:
+            own = [user for user in users if user[1] == pid[n]]
+            users.remove(own[-1] if own else users[-1])
+        elif code[n] == PLACE:
+            users.clear()
+        elif code[n] == RESET:
+            for every in lists.values():
+                every.clear()
+    operations = np.zeros((calls, 4), np.int64)
+    operations[:, 0], operations[:, 2] = code, slot_of
+    users_of = new_users(slots)
+    number = np.arange(calls)
+    tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid)
+    follow(
+        users_of, tries, operations, number, number, slot_of.astype(np.int32),
+        scanned.astype(np.int32),
+    )  # fmt: skip
+    assert {slot: found(users_of.newest, users_of.entries, slot) for slot in range(slots)} == {
+        slot: [n for n, _ in reversed(users)] for slot, users in lists.items()
+    }
+
+
+def found(newest: NDArray[np.int64], entries: NDArray[np.int64], slot: int) -> list[int]:
+    """Rows of a slot's users, the newest first."""
+    rows, entry = [], int(newest[slot])
+    while entry >= 0:
+        rows.append(int(entries[entry, 0]))
+        entry = int(entries[entry, 3])
+    return rows
