@@ -114,6 +114,8 @@ class Snapshot:
         Bytes: sizeof(struct page) (config).
     smp
         SMP kernel (version).
+    realtime
+        Kernel with PREEMPT_RT (version).
     cpus
         CPUs online when cpuinfo was read (cpuinfo).
     cpus_booted
@@ -267,6 +269,7 @@ class Snapshot:
     nr_cpu_ids: int | None = None
     page_struct: int | None = None
     smp: bool | None = None
+    realtime: bool | None = None
     cpus: int | None = None
     cpus_booted: int | None = None
     cpu_changes: tuple[tuple[int, int, bool], ...] | None = None
@@ -356,6 +359,7 @@ FactName = Literal[
     "nr_cpu_ids",
     "page_struct",
     "smp",
+    "realtime",
     "cpus",
     "cpus_booted",
     "cpu_changes",

@@ -90,7 +90,7 @@ def parse(text: str, sheet: Sheet) -> None:
     """Write down what the kernel said when it booted.
 
     Facts: those of :data:`_SIMPLE` and of :class:`collectors.facts.bootmemory.BootMemory`;
-    release, smp, machine_arch or arch (:func:`collectors.facts.arches.of_boot`), pae and
+    release, smp, realtime, machine_arch or arch (:func:`collectors.facts.arches.of_boot`), pae and
     highmem_enabled where the kernel asks for another one, layout_block (the "Virtual kernel memory
     layout" lines of old kernels), freed_late (bytes of initrd and init sections, given back after
     the watermarks were worked out), the size parameters of the command line, highmem_complaints

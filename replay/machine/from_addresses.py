@@ -109,9 +109,9 @@ def complete(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
 def switches(snapshot: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
     """Options of the kernel that are set; empty where there is no config file.
 
-    Without one, the functions in the trace still tell a kernel with PREEMPT_RT that brought
-    kmap_local along (:func:`replay.machine.kconfig.has_kmap_atomic`): then usual ones, and
-    KMAP_LOCAL.
+    Without one, the kernel's version still tells PREEMPT_RT, and the functions in the trace one
+    that brought kmap_local along (:func:`replay.machine.kconfig.has_kmap_atomic`): then usual
+    ones, and PREEMPT_RT, KMAP_LOCAL.
 
     Parameters
     ----------
@@ -121,9 +121,13 @@ def switches(snapshot: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
         Of the machine.
     """
     config = frozenset(name for name, value in snapshot.config.items() if value == "y")
-    if not config and snapshot.seen_kmap_local and GENERATIONS[generation].local_per_cpu:
-        return arch.default_config | {"KMAP_LOCAL"}
-    return config
+    if config:
+        return config
+    if snapshot.realtime:
+        config |= {"PREEMPT_RT"}
+    if snapshot.seen_kmap_local and GENERATIONS[generation].local_per_cpu:
+        config |= {"KMAP_LOCAL"}
+    return arch.default_config | config if config else config
 
 
 def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[Machine, Layout]]:

@@ -16,8 +16,10 @@ from collectors import open_capture
 from hmtrace.cli import app
 from hmtrace.report.findings import in_words
 from replay.machine.from_facts import machine_from
+from replay.machine.kconfig import is_realtime
 from replay.pool.loops.sequence import GET, MAP, PLACE, RESET, UNMAP
 from replay.pool.loops.users import UNSET, Tries, follow, new_users
+from replay.validate.run import validate
 from replay.walk import replay
 
 if TYPE_CHECKING:
@@ -110,6 +112,30 @@ def test_one_task_that_runs_is_no_deadlock(deadlock: Path, tmp_path: Path) -> No
     assert not [found for found in outcome.findings if found.rule == "kmap-deadlock"]
     held = in_words(finding(outcome, "kmap-held")).message
     assert "by tasks that wait for another slot" in held
+
+
+@pytest.mark.parametrize(
+    ("version", "realtime"),
+    [
+        ("#1 SMP PREEMPT_RT Debian 5.10.223-1 (2024-08-10)", True),
+        ("#1 SMP PREEMPT RT Debian 4.19.67-2 (2019-08-28)", True),
+        ("#1 SMP PREEMPT Debian 5.10.223-1 (2024-08-10)", False),
+    ],
+)
+def test_a_version_tells_preempt_rt_where_no_config_does(
+    tmp_path: Path, version: str, *, realtime: bool
+) -> None:
+    """Blocked on kmap_lock, which is an rtmutex there, is no wait for a slot: nobody can count."""
+    for file in (FIXTURES / "i386-510rt-minix-pae-smp2").iterdir():
+        if not file.name.startswith(("config", "dmesg")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "version").write_text(f"Linux version 5.10.0 (a@b) (gcc 10) {version}\n")
+    capture = open_capture(tmp_path)
+    values = capture.facts.snapshot()
+    machine, _ = machine_from(values)
+    assert is_realtime(machine.config) is realtime
+    waits = validate(capture.events, machine, values=values).waits_observed
+    assert (waits is None) is realtime
 
 
 def test_slots_have_the_users_that_a_list_per_slot_has() -> None:
