@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LIMIT = 256 << 20
 """Bytes that the folder may hold; beyond it what was not used for longest goes."""
 _HEAD = b"hmtrace compiled loop 2\n"
-_FILE = re.compile(r"[\w.]+-[0-9a-f]{24}\.loop(\.\d+)?")
+_FILE = re.compile(r"[\w.]{1,200}-[0-9a-f]{24}\.loop(\.\d+)?")
 _PAUSE = 0.02
 _PATIENCE = 120.0
 """Seconds for which another process that compiles the same loop is waited for."""

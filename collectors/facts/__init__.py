@@ -26,7 +26,7 @@ from collectors.facts import (
 )
 from collectors.facts.combine import combine
 from collectors.facts.model import Fact, Facts, Sheet
-from collectors.facts.reading import read_text
+from collectors.facts.reading import JSON_LIMIT, read_lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -147,11 +147,15 @@ def kinds() -> Iterable[str]:
 
 def _read_one(name: str, content: Content, parse: Callable[[str, Sheet], None]) -> Sheet:
     sheet = Sheet(name)
-    text, trouble = read_text(content)
-    if trouble is not None:
+    if parse is pkmap.parse_state:
+        text, trouble = read_text(content, JSON_LIMIT)
+        troubles = [] if trouble is None else [trouble]
+    else:
+        text, troubles = read_lines(content)
+    for trouble in troubles:
         sheet.note(trouble)
     if not text:
-        if trouble is None:
+        if not troubles:
             sheet.note("empty")
         return sheet
     parse(text, sheet)

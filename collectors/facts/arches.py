@@ -103,7 +103,7 @@ BOOT: Final = tuple(
     (arch, re.compile(pattern))
     for arch, pattern in (
         # what 64-bit kernels say comes before what they have in common with 32-bit ones
-        ("i386", r"\d+MB LOWMEM available|(?:mapped )?low ram: 0"),
+        ("i386", r"\d{1,9}MB LOWMEM available|(?:mapped )?low ram: 0"),
         ("x86_64", r"Command line: "),
         ("arm64", r"CPU: AArch64|Boot CPU: AArch64|Booting Linux on physical CPU 0x\w{10}"),
         ("mips64", r"CPU\d? ?revision is: \w+ \((?:Cavium|SGI|ICT Loongson)"),
@@ -112,7 +112,10 @@ BOOT: Final = tuple(
         ("arm", r"CPU: ARM|Booting Linux on physical CPU|Memory policy: "),
         ("mips32", r"CPU\d? ?revision is: \w+ \(|MIPS: machine is|Determined physical RAM map"),
         ("sparc32", r"PROMLIB: |ARCH: (?:SUN4[CDM]|LEON)"),
-        ("powerpc32", r"Using .{1,60} machine description|Total memory = \d+MB; using|Memory CAM "),
+        (
+            "powerpc32",
+            r"Using .{1,60} machine description|Total memory = \d{1,9}MB; using|Memory CAM ",
+        ),
         ("microblaze", r"setup_cpuinfo: |setup_memory: max_mapnr"),
         ("arc", r"IDENTITY\s*: ARC"),
         ("csky", r"C-SKY: "),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collectors.facts.model import Sheet
     from collectors.snapshot import FactName
 
-_CPU = re.compile(r"^(?:==|#|CPU:?)\s*\S*?(\d{1,4})\s*:?\s*$")
+_CPU = re.compile(r"^(?:==|#|CPU:?)\s{0,40}+\S{0,80}?(\d{1,4})\s{0,40}+:?\s{0,40}+$")
 _FIELD = re.compile(r"^(entries|overrun|commit overrun|dropped events): (\d{1,19})$")
 _CLOCK = re.compile(r"\[([\w-]+)\]")
 

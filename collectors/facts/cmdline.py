@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.facts.numbers import memparse
+from collectors.facts.numbers import decimal, memparse
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
@@ -44,8 +44,8 @@ def parse(text: str, sheet: Sheet) -> None:
         name = SIZES.get(key)
         if key == "nokaslr":
             sheet.add("nokaslr", True, line=1, detail=word)  # noqa: FBT003
-        elif key in ("maxcpus", "nr_cpus") and value.isdigit():
-            sheet.add("cpus_opt", int(value[:6]), line=1, detail=word)
+        elif key in ("maxcpus", "nr_cpus") and (number := decimal(value)) is not None:
+            sheet.add("cpus_opt", number, line=1, detail=word)
         elif name is not None and equals:
             size = memparse(value)
             if size is None or "@" in value:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from collectors.facts.arches import ARCHES, of_config
+from collectors.facts.numbers import whole
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
@@ -54,7 +55,7 @@ _SPLITS = {
     "XTENSA_KSEG_256M": "256m",
     "XTENSA_KSEG_512M": "512m",
 }
-_PAGE_SIZE = re.compile(r"(?:ARC_)?PAGE_SIZE_(\d+)KB?")
+_PAGE_SIZE = re.compile(r"(?:ARC_)?PAGE_SIZE_(\d{1,4})KB?")
 
 
 def parse(text: str, sheet: Sheet) -> None:
@@ -132,8 +133,5 @@ def page_struct(config: dict[str, str]) -> tuple[int, str]:
 
 
 def _number(text: str | None) -> int | None:
-    try:
-        value = int(text or "", 0)
-    except ValueError:
-        return None
-    return value if 0 < value < 1 << 32 else None
+    value = whole(text or "")
+    return value if value is not None and 0 < value < 1 << 32 else None

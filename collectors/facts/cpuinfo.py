@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from collectors.facts.arches import CPUINFO
+from collectors.facts.numbers import decimal, whole
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
-_FIELD = re.compile(r"^([A-Za-z][\w -]*?)\s*:\s*(.*)$")
+_KEY = re.compile(r"[A-Za-z][\w -]{0,60}")
 _NUMBERED = re.compile(r"^processor \[\d{1,4}\]\s*:(?! *Offline)")  # ARC
 _COUNTS = ("CPU count", "ncpus active")  # xtensa, sparc
 
@@ -26,20 +27,20 @@ def parse(text: str, sheet: Sheet) -> None:
     fields: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         cpus += _NUMBERED.match(line) is not None
-        match = _FIELD.match(line)
-        if match is None:
+        before, colon, value = line.partition(":")
+        key, value = before.rstrip(), value.strip()
+        if not colon or not _KEY.fullmatch(key):
             continue
-        key = match[1]
         # "processor : 0" counts; ARM kernels before 3.8 have "Processor : ARMv7 …" as the model
-        if key == "processor" and match[2].strip().isdigit():
+        if key == "processor" and decimal(value) is not None:
             cpus += 1
-        fields.setdefault(key, (match[2].strip(), number))
+        fields.setdefault(key, (value, number))
     if not fields:
         sheet.note("holds no field")
         return
     for key in _COUNTS:
-        if not cpus and fields.get(key, ("", 0))[0].isdigit():
-            cpus = int(fields[key][0][:4])
+        if not cpus:
+            cpus = decimal(fields.get(key, ("", 0))[0]) or 0
     if cpus:
         sheet.add("cpus", cpus, detail=f"{cpus} processor lines")
     for key in ("model name", "Processor", "Hardware", "cpu model", "cpu", "model"):
@@ -55,8 +56,8 @@ def parse(text: str, sheet: Sheet) -> None:
             break
     names = ("CPU implementer", "CPU part", "CPU variant", "CPU revision")
     if all(name in fields for name in names):
-        try:
-            values = tuple(int(fields[name][0], 0) for name in names)
-        except ValueError:
-            return
-        sheet.add("arm_cpu", values, line=fields["CPU part"][1])
+        values = tuple(whole(fields[name][0]) for name in names)
+        if all(value is not None and 0 <= value < 1 << 16 for value in values):
+            sheet.add("arm_cpu", values, line=fields["CPU part"][1])
+        else:
+            sheet.note(f"line {fields['CPU part'][1]}: the numbers of the CPU are not understood")

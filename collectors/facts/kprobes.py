@@ -10,7 +10,7 @@ from collectors.snapshot import Probe
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
-_EVENT = re.compile(r"^([pr])(\d*)(?::(?:(\w+)/)?(\w+))?\s+(\S+)(.*)$")
+_EVENT = re.compile(r"^([pr])(\d{0,9})(?::(?:(\w+)/)?(\w+))?\s+(\S+)(.*)$")
 _PROFILE = re.compile(r"^\s*(\S+)\s+(\d{1,19})\s+(\d{1,19})\s*$")
 
 
@@ -29,7 +29,7 @@ def parse_events(text: str, sheet: Sheet) -> None:
                 event or symbol,
                 symbol,
                 tuple(rest.split()),
-                int(active[:9]) if active else None,
+                int(active) if active else None,
             )
         )
     if probes:

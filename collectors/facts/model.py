@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from collectors.facts.ranges import beyond
 from collectors.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collectors.snapshot import FactName
 
 _NAMES: Final = frozenset(field.name for field in fields(Snapshot))
+_MOST_NOTES: Final = 20
+"""Remarks about one file."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,20 @@ class Sheet:
         self.notes: list[str] = []
 
     def add(self, name: FactName, value: Any, *, line: int | None = None, detail: str = "") -> None:
-        """Write a fact down; the first of a name stays."""
+        """Write a fact down; the first of a name stays, and none that cannot be."""
         where = self.source if line is None else f"{self.source}, line {line}"
+        if wrong := beyond(name, value):
+            at = "" if line is None else f"line {line}: "
+            self.note(f"{at}{name} is not understood and ignored: {wrong}")
+            return
         self.facts.setdefault(name, Fact(value, where, detail.strip()[:200]))
 
     def note(self, text: str) -> None:
-        """Remark about the file."""
-        self.notes.append(f"{self.source}: {text}")
+        """Remark about the file; of very many the last are left out."""
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(f"{self.source}: {text}")
+        elif len(self.notes) == _MOST_NOTES:
+            self.notes.append(f"{self.source}: more of it is not understood")
 
 
 def disagreement(name: str, believed: Fact, other: Fact) -> str:

@@ -10,6 +10,16 @@ from pathlib import Path
 LIMIT = 64 << 20
 """Bytes that a machine file may have after decompression; a kallsyms file has 2 to 10 million."""
 
+TEXT_LIMIT = 32 << 20
+"""Bytes of a file that is read line by line: a boot log has at most as many (LOG_BUF_SHIFT
+25)."""
+MOST_LINES = 1 << 18
+"""Lines of such a file: the areas of a large arena are some 30 000, a boot log has 100 000."""
+WIDEST = 1 << 12
+"""Characters of a line."""
+JSON_LIMIT = 8 << 20
+"""Bytes of a JSON document; one of 100 000 areas has half as many."""
+
 Content = bytes | bytearray | memoryview | Path
 
 
@@ -54,6 +64,33 @@ def read_text(content: Content, limit: int = LIMIT) -> tuple[str, str | None]:
     """Read as :func:`read_bytes`, as text; bytes that are no UTF-8 become U+FFFD."""
     data, trouble = read_bytes(content, limit)
     return data.decode("utf-8", "replace"), trouble
+
+
+def read_lines(content: Content) -> tuple[str, list[str]]:
+    """Read a machine's file as text of bounded size: so many lines, none of them very long.
+
+    Returns
+    -------
+    text
+        As :func:`read_text`.
+    troubles
+        In words, what was left out and why; none: all of it was read.
+    """
+    text, trouble = read_text(content, TEXT_LIMIT)
+    troubles = [] if trouble is None else [trouble]
+    if text.count("\n") > MOST_LINES:
+        text = "\n".join(text.split("\n", MOST_LINES)[:MOST_LINES])
+        troubles.append(f"more than {MOST_LINES} lines; the rest is ignored")
+    if len(text) > WIDEST:
+        lines = text.split("\n")
+        long = [number for number, line in enumerate(lines) if len(line) > WIDEST]
+        for number in long:
+            lines[number] = lines[number][:WIDEST]
+        if long:
+            text = "\n".join(lines)
+            more = f" and {len(long) - 1} more are" if len(long) > 1 else " is"
+            troubles.append(f"line {long[0] + 1}{more} longer than {WIDEST} characters and cut")
+    return text, troubles
 
 
 def _decompressed(raw: bytes, limit: int) -> tuple[bytes, str | None]:

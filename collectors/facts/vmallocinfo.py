@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from collectors.facts.numbers import decimal, whole
 from collectors.snapshot import Area
 
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
-_LINE = re.compile(r"^0x([0-9a-f]{8,16})-0x([0-9a-f]{8,16})\s+(\d+)(?: (.*))?$")
+_LINE = re.compile(r"^0x([0-9a-f]{8,16})-0x([0-9a-f]{8,16})\s{1,20}(\d{1,20})(?: (.*))?$")
 KINDS: Final = ("ioremap", "vmalloc", "vmap", "user", "dma-coherent", "vm_map_ram", "unpurged")
 """Words that /proc/vmallocinfo ends a line with (mm/vmalloc.c: s_show, show_purge_info)."""
 
@@ -35,7 +36,7 @@ def parse(text: str, sheet: Sheet) -> None:
             hidden += "ptrval" in line
             continue
         start, end = int(match[1], 16), int(match[2], 16)
-        if end - start != int(match[3][:20]):
+        if end - start != int(match[3]):
             hidden += 1
             continue
         areas.append(_area(start, end, (match[4] or "").split()))
@@ -61,8 +62,8 @@ def _area(start: int, end: int, words: list[str]) -> Area:
             kind = word
         elif index == 0 and word != "vm_area":
             caller = word
-        elif key == "pages" and value.isdigit():
-            pages = int(value[:12])
-        elif key == "phys" and re.fullmatch(r"0x[0-9a-f]{1,16}", value):
-            phys = int(value, 16)
+        elif key == "pages":
+            pages = decimal(value)
+        elif key == "phys" and value.startswith("0x"):
+            phys = whole(value)
     return Area(start, end, kind, caller, pages, phys)

@@ -10,7 +10,7 @@ from collectors.snapshot import Zone
 if TYPE_CHECKING:
     from collectors.facts.model import Sheet
 
-_ZONE = re.compile(r"^Node (\d+), zone\s+(\w+)\s*$")
+_ZONE = re.compile(r"^Node (\d{1,6}), zone\s{1,40}(\w{1,40})\s{0,40}$")
 _FIELD = re.compile(
     r"^\s+(pages free|min|low|high|spanned|present|managed|start_pfn:)\s+(\d{1,19})\s*$"
 )
@@ -55,7 +55,7 @@ def parse(text: str, sheet: Sheet) -> None:
             finish()
             fields.clear()
             protection = ()
-            node, name = int(match[1][:6]), match[2]
+            node, name = int(match[1]), match[2]
         elif name and (match := _FIELD.match(line)):
             key = match[1].rstrip(":")
             # per-CPU lists further down have a "high:" of their own

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from collectors.errors import HmtraceError
+from collectors.input.source import no_room
 from collectors.input.unpack import MAX_BYTES, PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_MEMBERS: Final = 4096
+MAX_PAX: Final = 1 << 16
+"""Bytes of a pax header; names, times and attributes of a file take some hundred."""
+_RECORD: Final = re.compile(rb"([0-9]{1,6}) ")
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{100}")
+_LONGEST_WORDS: Final = 200
 _MAGIC_AT: Final = 257
 
 
@@ -53,7 +60,8 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
     refused: list[str] = []
     written = 0
     try:
-        with tarfile.open(fileobj=cast("BinaryIO", _Bounded(file)), mode="r:") as archive:
+        bounded = cast("BinaryIO", _Bounded(file))
+        with tarfile.open(fileobj=bounded, mode="r:", tarinfo=_Member) as archive:
             for member in _members(archive, shown):
                 if member.isdir():
                     continue
@@ -70,14 +78,56 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
                             msg = f"the archive holds more than {MAX_BYTES >> 30} GiB"
                             raise HmtraceError(msg, source=shown)
                         out.write(piece)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+    except (HmtraceError, MemoryError):
+        raise
+    except OSError as error:
+        raise no_room(error, shown, "extracted") from None
+    except Exception as error:  # whatever the library stumbles over is the archive's
+        words = str(error)[:_LONGEST_WORDS] or type(error).__name__
         raise HmtraceError(
-            f"damaged tar archive ({error})", source=shown, offset=_position(file)
+            f"damaged tar archive ({words})", source=shown, offset=_position(file)
         ) from None
     if not refused:
         return []
     shown_names = ", ".join(ascii(name) for name in refused[:3])
     return [f"{len(refused)} members of the archive were passed over: {shown_names}"]
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended header is looked at before the library takes it apart.
+
+    Its patterns take time with the square of a run of digits or of blanks, and its records may
+    overlap: 400 bytes of .tar.xz would keep it busy for hours.
+    """
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        assert archive.fileobj is not None
+        begin = archive.fileobj.tell()
+        if self.size > MAX_PAX:
+            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        check_pax(archive.fileobj.read(self.size))
+        archive.fileobj.seek(begin)
+        return cast("tarfile.TarInfo", super()._proc_pax(archive))  # type: ignore[misc]
+
+
+def check_pax(header: bytes) -> None:
+    r"""Refuse an extended header that is not one record ``LENGTH KEY=VALUE\n`` behind the other.
+
+    Raises
+    ------
+    tarfile.ReadError
+    """
+    at = 0
+    while at < len(header):
+        match = _RECORD.match(header, at)
+        end = at + int(match[1]) if match else 0
+        if match is None or not match.end() < end <= len(header) or header[end - 1] != 10:
+            raise tarfile.ReadError(f"an extended header that is none, at its byte {at}")
+        if b"=" not in header[match.end() : end]:
+            raise tarfile.ReadError(f"a record without a value in an extended header, byte {at}")
+        at = end
+    if _LONG_NUMBER.search(header):
+        raise tarfile.ReadError("a number of very many digits in an extended header")
 
 
 class _Bounded:
@@ -110,7 +160,11 @@ def _target(member: tarfile.TarInfo, root: Path) -> Path | None:
     parts = [part for part in name.parts if part != "."]
     # Sparse members may claim any number of zeros that the archive does not hold.
     bad = member.issparse() or name.is_absolute() or ".." in parts or not parts or len(parts) > 8
-    if bad or not member.isreg() or any("\0" in part or len(part) > 200 for part in parts):
+    if (
+        bad
+        or not member.isreg()
+        or any("\0" in part or len(os.fsencode(part)) > 200 for part in parts)
+    ):
         return None
     target = root.joinpath(*parts)
     blocked = any(parent.is_file() for parent in target.parents if parent != root)

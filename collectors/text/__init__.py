@@ -27,7 +27,7 @@ def is_report(head: bytes) -> bool:
     for line in head[:_FIRST_LINES].splitlines()[:70]:
         if re.fullmatch(rb"(?:[^\n]{0,200}: )?cpus=\d{1,6}", line.strip()):
             return True
-        if not re.match(rb"version|CPU \d+ is empty|\s*$", line):
+        if not re.match(rb"version|CPU \d+ is empty|\s*+$", line):
             return False
     return False
 

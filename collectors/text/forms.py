@@ -16,16 +16,19 @@ ABSTIME, RELTIME, CPU, TASK, FLAGS, TIMES = 1, 2, 4, 8, 16, 32
 
 _HEADLINE: Final = re.compile(r"^#(.*) FUNCTION CALLS\s*$")
 _GRAPH: Final = re.compile(
-    r"^(?P<abs>\s*\d+\.\d{6} \|  )?(?P<rel>\s*\d+ us \|  )?(?P<cpu>\s*\d+\) )?"
-    r"(?P<task>\s*\S.{0,20}-\d+\s*\| )?(?P<flags>\s*[^\s|]{4,8} \| )?"
-    r"(?P<times>[ $@*#!+]*(?:\d+(?:\.\d+)? us)?\s*\|  )?"
-    r"\s*(?:[\w.]+(?: \[\w+\])?\(.*\)(?: \{|;)|\}|/\*)"
+    r"^(?P<abs>\s{0,40}+\d{1,20}\.\d{6} \|  )?(?P<rel>\s{0,40}+\d{1,20} us \|  )?"
+    r"(?P<cpu>\s{0,40}+\d{1,6}\) )?"
+    r"(?P<task>\s{0,40}+\S.{0,20}-\d{1,10}\s{0,40}+\| )?(?P<flags>\s{0,40}+[^\s|]{4,8} \| )?"
+    r"(?P<times>[ $@*#!+]{0,40}(?:\d{1,20}(?:\.\d{1,9})? us)?\s{0,40}\|  )?"
+    r"\s*+(?:[\w.]++(?: \[\w+\])?\(.*\)(?: \{|;)|\}|/\*)"
 )
 _BITS: Final = (
     ("abs", ABSTIME), ("rel", RELTIME), ("cpu", CPU),
     ("task", TASK), ("flags", FLAGS), ("times", TIMES),
 )  # fmt: skip
-_BETWEEN: Final = re.compile(r"^(?:#| -{8,}$| *\d+\) .*-\d+ +=> .*-\d+ *$)")
+_BETWEEN: Final = re.compile(
+    r"^(?:#| -{8,}+$| {0,40}\d{1,6}\) .{1,40}-\d{1,10} {1,40}=> .{1,40}-\d{1,10} {0,40}$)"
+)
 _NAMELESS: Final = re.compile(r"^(?:[A-Za-z_][\w.+/-]*:(?: |$)|[A-Za-z_][\w.]*(?: \[\w+\])? <-)")
 _NUMBERED: Final = (
     (

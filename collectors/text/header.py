@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _COLUMNS: Final = {4: (2, 3), 5: (2, 3), 7: (3, 4)}
 
 _ENTRIES: Final = re.compile(r"entries-in-buffer/entries-written: (\d+)/(\d+)\s+#P:(\d+)")
-_LATENCY: Final = re.compile(r"^# latency: .*#(\d+)/(\d+), CPU#\d+ \|.*?#P:(\d+)")
+_LATENCY: Final = re.compile(
+    r"^# latency: .{0,200}#(\d{1,18})/(\d{1,18}), CPU#\d{1,6} \|.{0,200}?#P:(\d{1,6})"
+)
 _RELEASE: Final = re.compile(r"latency trace v\S+ on (\S+)")
 _FLAG: Final = re.compile(r"^#[ |/]*_-+=> (\S+)")
 _CPUS: Final = re.compile(r"^(?:.*: )?cpus=(\d+)$")

@@ -8,7 +8,10 @@ from typing import Final
 # (pattern of a line, what it is, what helps)
 _KNOWN: Final = (
     (
-        re.compile(rb"^\s*\S.*?\s+\d+(?:/\d+)?\s+(?:\[\d+\]\s+)?\d+\.\d+:\s+(?:\d+\s+)?[\w:.-]+:"),
+        re.compile(
+            rb"^\s{0,120}+\S.{0,120}?\s{1,40}+\d{1,10}(?:/\d{1,10})?\s{1,40}+(?:\[\d{1,6}\]\s{1,40}+)?"
+            rb"\d{1,12}\.\d{1,20}:\s{1,40}+(?:\d{1,20}\s{1,40}+)?[\w:.-]{1,400}:"
+        ),
         "output of perf script in a form that hmtrace does not know",
         "give the perf.data itself, or the output of perf script with its default fields",
     ),

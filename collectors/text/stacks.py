@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1 << 16
 """Bytes of a block that are looked at; the kernel's deepest stacks have a tenth of it."""
 _FRAME: Final = re.compile(rb"^[ \t]*=> ?([^\n]*)", re.MULTILINE)
-_CHAIN: Final = re.compile(rb"^\t[ \t]*[0-9a-f]+ ([^\n]*) \((\[?)([^\n]*?)\]?\)\s*$", re.MULTILINE)
+_CHAIN: Final = re.compile(
+    # The name ends at the last " (" of the line, come what may.
+    rb"^\t[ \t]*+[0-9a-f]++ (?>([^\n]*) \()(\[?)([^\n]*?)\]?\)[ \t\r]*+$",
+    re.MULTILINE,
+)
 _USER: Final = ("vdso", "vdso32", "vsyscall", "vectors", "sigpage", "uprobes", "heap", "stack")
 _NAMELESS: Final = "[unknown]"
 _KERNEL: Final = ("kernel.kallsyms", "guest.kernel.kallsyms", "unknown")
-_ADDRESS: Final = re.compile(r"\s*(?:<[0-9a-f]+>|\([0-9a-f]+\))$")
+_ADDRESS: Final = re.compile(r"(?:<[0-9a-f]{1,16}>|\([0-9a-f]{1,16}\))$")
 
 
 def frames_of(block: bytes) -> str:
@@ -44,7 +48,7 @@ def frames_of(block: bytes) -> str:
         frames.pop()
     for match in _FRAME.finditer(block):
         frame = match[1].decode("utf-8", "replace").strip()
-        frames.append(_ADDRESS.sub("", frame) or frame)
+        frames.append(_ADDRESS.sub("", frame).rstrip() or frame)
     return "<-".join(frames)
 
 

@@ -197,7 +197,7 @@ def read_tsc(cursor: Cursor, clock: Clock) -> None:
 
 def read_ascii(data: memoryview) -> int:
     """Read an option that is a number in text, as C's strtoll(…, 0) does; 0 where it is none."""
-    match = re.match(rb"\s*([+-]?)(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})", bytes(data[:64]))
+    match = re.match(rb"\s*+([+-]?)(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})", bytes(data[:64]))
     if not match:
         return 0
     digits = match[2].decode()

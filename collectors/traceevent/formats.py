@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIELD: Final = re.compile(
-    r"field(?: special)?:([^;]*);\s*offset:(\d{1,9});\s*size:(\d{1,9});(?:\s*signed:(\d))?"
+    r"field(?: special)?:([^;]{0,400});\s*offset:(\d{1,9});\s*size:(\d{1,9});(?:\s*signed:(\d))?"
 )
-_DECLARATION: Final = re.compile(r"^(.*?)(\w+)\s*((?:\[[^\]]*\]\s*)*)$", re.DOTALL)
+_DECLARATION: Final = re.compile(
+    r"^(.{0,400}?)(\w{1,400}+)\s{0,40}+((?:\[[^\]]{0,200}\]\s{0,8}+){0,8})$", re.DOTALL
+)
 _HEAD: Final = re.compile(rb"name:[ \t]*([^\n]{1,256})\nID:[ \t]*(\d{1,9})\b")
 _WIDTHS: Final = {
     "char": 1, "signed char": 1, "unsigned char": 1, "u8": 1, "__u8": 1, "s8": 1, "__s8": 1,

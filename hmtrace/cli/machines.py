@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.presets import machine_file
 from hmtrace.cli.sizes import parse_size
+from hmtrace.cli.toml import read_toml
 from hmtrace.cli.words import arch_name, meant, split_name
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ _SIZES: Final = (
     "vmalloc_end",
 )
 _RANGES: Final = ("ram", "nomap")
-_FILE_LIMIT: Final = 1 << 20
 _FOR_THE_READER: Final = ("title", "source")
 
 
@@ -62,7 +61,10 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
 
     machine, assumptions = machine_from(capture.facts.snapshot(), capture.facts.sources())
     if costs is not None:
-        machine = dataclasses.replace(machine, costs=Costs.load(costs))
+        table = read_toml(costs, "lines look like  invlpg = 140")
+        machine = dataclasses.replace(
+            machine, costs=Costs.default().with_values(table, source=str(costs))
+        )
     return machine, tuple(assumptions)
 
 
@@ -171,7 +173,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     from replay.machine.options import with_options
 
     path = machine_file(path)
-    table = _read_toml(path)
+    table = read_toml(path, "lines look like  cpus = 4")
     for word in _FOR_THE_READER:
         table.pop(word, None)
     fields = {f.name: f for f in dataclasses.fields(Machine) if f.name != "told"}
@@ -218,23 +220,6 @@ def _costs(table: object, path: Path) -> Costs:
     if not isinstance(table, dict):
         raise _wrong(path, "costs", "a table")
     return Costs.default().with_values(table, source=str(path))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:  # a FIFO or a device does not tell its size
-            content = file.read(_FILE_LIMIT + 1)
-        if len(content) > _FILE_LIMIT:
-            raise HmtraceError("is too large for a description", source=str(path), exit_code=2)
-        return tomllib.loads(content.decode())
-    except OSError as error:
-        raise HmtraceError(
-            f"cannot be read: {error.strerror}", source=str(path), exit_code=2
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HmtraceError(
-            f"is no TOML: {error}", source=str(path), hint="key = value, one a line", exit_code=2
-        ) from error
 
 
 def _check_keys(table: Iterable[str], known: Iterable[str], path: Path) -> None:
@@ -286,7 +271,7 @@ def _names(value: object, path: Path) -> frozenset[str]:
 def _scalar(value: object, name: str, like: object, path: Path) -> object:
     """Value of the kind that the field has; a field that may be None takes whole numbers."""
     wanted: type = int if like is None else type(like)
-    if type(value) is wanted and (wanted is not int or 0 <= int(str(value)) < 1 << 40):
+    if type(value) is wanted and (not isinstance(value, int) or 0 <= value < 1 << 40):
         return value
     names = {bool: "true or false", int: "a whole number", str: "a string"}
     raise _wrong(path, name, names.get(wanted, wanted.__name__))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -105,8 +104,8 @@ class Output:
                 for renderable in renderables:
                     console.print(renderable)
         # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
-        text = unglued(captured.get())
-        self._write(re.sub(r" +$", "", text, flags=re.MULTILINE))
+        lines = unglued(captured.get()).split("\n")
+        self._write("\n".join(line.rstrip(" ") for line in lines))
 
     def _write(self, text: str) -> None:
         if self.path is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.words import meant
@@ -11,7 +11,9 @@ from replay.machine.presets import presets
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIST = "list"
+_WORD: Final = 60
+"""Characters of a name that messages show."""
+LIST: Final = "list"
 """Word that stands for all presets, in place of a name."""
 
 
@@ -23,13 +25,17 @@ def machine_file(word: Path) -> Path:
     HmtraceError
         Exit code 2: a bare name that is neither.
     """
-    if word.is_file() or len(word.parts) != 1 or word.suffix:
+    try:
+        is_file = word.is_file()
+    except (OSError, ValueError):  # too long a name is none of a file
+        is_file = False
+    if is_file or len(word.parts) != 1 or word.suffix:
         return word
     known = {preset.name: preset.path for preset in presets()}
     if word.name in known:
         return known[word.name]
     raise HmtraceError(
-        f"--machine {word}: neither a preset nor a file",
+        f"--machine {str(word)[:_WORD]}: neither a preset nor a file",
         hint=f"{meant(word.name, known)} 'hmtrace layout --machine list' shows them".lstrip(),
         exit_code=2,
     )

@@ -7,20 +7,16 @@ most are assumptions. What is worked out of them is in :mod:`replay.cost.formula
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from collectors.errors import HmtraceError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_LIMIT = 1 << 20
-"""Bytes that a costs file may have."""
+_MOST: Final = 1e15
+"""Nanoseconds that nothing takes."""
 
 
 @dataclass(frozen=True)
@@ -75,30 +71,21 @@ class Costs:
         """The figures of ``costs.toml``."""
         return cls(**{name: value for name, (value, _) in _defaults().items()})
 
-    @classmethod
-    def load(cls, path: Path) -> Costs:
-        """Override figures from a TOML file.
+    def with_values(self, values: dict[str, Any], *, source: str | None = None) -> Costs:
+        """Override figures by name.
 
         Parameters
         ----------
-        path
-            Lines ``name = number``, or tables ``[name]`` with a ``value``, as in costs.toml.
-
-        Returns
-        -------
-        Costs
-            The defaults where the file says nothing.
+        values
+            Name to number, or to a table with a ``value``, as in costs.toml.
+        source
+            File that they are from, for errors.
 
         Raises
         ------
         HmtraceError
-            Exit code 3 if the file cannot be read; 2 if it is no TOML, names an unknown figure
-            or one that is no finite number of at least 0.
+            Exit code 2: an unknown figure, or one that is no finite number of at least 0.
         """
-        return cls.default().with_values(_read_toml(path), source=str(path))
-
-    def with_values(self, values: dict[str, Any], *, source: str | None = None) -> Costs:
-        """Override figures by name; errors as :meth:`load`."""
         known = [f.name for f in fields(self)]
         changed: dict[str, float] = {}
         for name, entry in values.items():
@@ -109,7 +96,7 @@ class Costs:
                 raise HmtraceError(msg, source=source, hint=hint, exit_code=2)
             value = entry.get("value") if isinstance(entry, dict) else entry
             if not _is_cost(value):
-                msg = f"cost {name!r} is {value!r}, not a number of at least 0"
+                msg = f"cost {name!r} is no number from 0 to {_MOST:g}"
                 hint = f"write  {name} = 100"
                 raise HmtraceError(msg, source=source, hint=hint, exit_code=2)
             changed[name] = float(value)
@@ -124,7 +111,7 @@ class Costs:
 def _is_cost(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return math.isfinite(value) and 0 <= value <= 1e15
+    return 0 <= value <= _MOST
 
 
 @lru_cache(maxsize=1)
@@ -135,21 +122,3 @@ def _defaults() -> dict[str, tuple[float, CostNote]]:
         note = CostNote(entry["unit"], entry["what"], entry["source"], entry["trust"])
         out[name] = (float(entry["value"]), note)
     return out
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LIMIT + 1)
-    except OSError as error:
-        msg = f"cannot be read ({error.strerror or error})"
-        raise HmtraceError(msg, source=str(path)) from error
-    hint = "lines look like  invlpg = 140"
-    if len(data) > _LIMIT:
-        msg = "too large for a costs file"
-        raise HmtraceError(msg, source=str(path), hint=hint, exit_code=2)
-    try:
-        return tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        msg = f"is no TOML ({error})"
-        raise HmtraceError(msg, source=str(path), hint=hint, exit_code=2) from error

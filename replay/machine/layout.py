@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.generations import is_older
+from replay.machine.generations import GENERATIONS, is_older
 from replay.machine.model import MAX_POOL, SPECIAL, Layout, LayoutZone, Region
 from replay.machine.told import believing
 
@@ -72,6 +72,9 @@ def layout_of(machine: Machine) -> Layout:
         sizes = ", ".join(f"{size >> 10}K" for size in arch.page_sizes)
         msg = f"{arch.name} has no pages of {machine.page_size / 1024:g} KiB"
         raise HmtraceError(msg, hint=f"known: {sizes}", exit_code=2)
+    if machine.generation not in GENERATIONS:
+        msg = f"unknown kernel generation {machine.generation!r}"
+        raise HmtraceError(msg, hint=f"known: {', '.join(GENERATIONS)}", exit_code=2)
     for name, (least, most) in LIMITS.items():
         value = getattr(machine, name)
         if value is not None and not least <= value <= most:

@@ -156,3 +156,56 @@ def test_archive_in_an_archive() -> None:
         info.size = len(TRACE + END)
         archive.addfile(info, io.BytesIO(TRACE + END))
     check(gzip.compress(out.getvalue()))
+
+
+def pax(records: bytes, size: int | None = None) -> bytes:
+    """An archive of a trace behind an extended header with these bytes."""
+    head = tarfile.TarInfo("x")
+    head.type, head.size = tarfile.XHDTYPE, len(records) if size is None else size
+    out = head.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+    member = tarfile.TarInfo("c/trace")
+    member.size = len(TEXT)
+    return out + member.tobuf(tarfile.USTAR_FORMAT) + TEXT + bytes(-len(TEXT) % 512 + 1024)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"1" * 300_000,
+        b"1" * 60_000,
+        b"2 " * 30_000 + b"=",
+        b"20000 a=" + b"1" * 19_991 + b"\n",
+        b"3 =\n",
+        b"0 a=b\n",
+        b"9 a=b\n",
+        b"99999999999999999999 a=b\n",
+        b"5 ab\n",
+        b"\xff",
+        b"20 size=9999999999\n\n",
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_extended_headers(records: bytes, packed: bool) -> None:  # noqa: FBT001
+    data = pax(records)
+    assert "tar" in refused(lzma.compress(data) if packed else data)
+
+
+def test_an_extended_header_that_is_one() -> None:
+    check(pax(b"13 comment=a\n"))
+    check(pax(b"13 comment=a\n", size=1 << 32))
+    check(pax(b"17 path=c/trace2\n"))
+    check(pax(b"22 GNU.sparse.size=7\n\n"))
+
+
+class Stumbling(tarfile.TarFile):
+    """A library that meets something that it did not expect."""
+
+    def next(self) -> tarfile.TarInfo:
+        raise AttributeError
+
+
+def test_whatever_the_library_raises_is_an_error_of_the_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tarfile.TarFile, "next", Stumbling.next)
+    assert "damaged tar archive (AttributeError)" in refused(pax(b"13 comment=a\n"))

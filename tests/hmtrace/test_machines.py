@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from collectors.errors import HmtraceError
-from hmtrace.cli.machines import default_machine, read_machine, target_machine
+from collectors.facts import Facts
+from hmtrace.cli.machines import captured_machine, default_machine, read_machine, target_machine
 from hmtrace.cli.output import write_atomically
 from hmtrace.cli.sizes import human, parse_size
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
 GIB = 1 << 30
@@ -85,7 +88,17 @@ def test_a_machine_file_changes_the_captured_machine(tmp_path: Path, outcomes: M
         ('arch = "powerpc32"\nlowmem_limit = "1G"', "at most 768M"),
         ("arch = ", "TOML"),
         ("\x00\xff", "TOML"),
-        ("a." * 5000 + "b = 1", "unknown key"),
+        ("a." * 5000 + "b = 1", "line 1: this line is none of a description"),
+        ("\n[" + ".".join("a" * 600) + "]", "line 2: this line is none"),
+        (("a." * 90 + "b = 1\n") * 1000, "TOML"),
+        ("a = " + "[" * 4000, "TOML"),
+        ('arch = "arm"\ncpus = ' + "9" * 4095, "line 2"),
+        ('arch = "arm"\ncpus = ' + "9" * 4000, "whole number"),
+        ('arch = "arm"\ncpus = 0x' + "f" * 4000, "whole number"),
+        ('arch = "arm"\nram = 0x' + "f" * 4000, "a size"),
+        ('arch = "arm"\n[costs]\ninvlpg = 0x' + "f" * 4000, "invlpg"),
+        ('arch = "i386"\nram = "2G"\ngeneration = "9g"', "unknown kernel generation '9g'"),
+        ("#" * (1 << 18) + "\n", "too large"),
     ],
 )
 def test_wrong_machine_files(text: str, words: str, tmp_path: Path) -> None:
@@ -140,3 +153,42 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     write_atomically(tmp_path / "ours", b"x", force=False)
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("text", ["a." * 50_000 + "b = 1", "'a'.\"b\"." * 50 + "c = 1\n"])
+def test_dotted_keys_take_no_memory(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "machine.toml"
+    file.write_text(text * 300)
+    tracemalloc.start()
+    try:
+        with pytest.raises(HmtraceError):
+            read_machine(file)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(HmtraceError, match="neither a preset nor a file") as caught:
+        read_machine(Path("a" * 300))
+    assert caught.value.exit_code == 2
+    with pytest.raises(HmtraceError, match="cannot be read") as caught:
+        read_machine(Path("a" * 300 + ".toml"))
+    assert caught.value.exit_code == 2
+
+
+def test_a_costs_file(tmp_path: Path) -> None:
+    file = tmp_path / "costs.toml"
+    capture = SimpleNamespace(facts=Facts())
+    for text, words in (("= =", "lines look like"), ("\udcff", "lines look like"), (None, "None")):
+        if text is None:
+            file.unlink()
+        else:
+            file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(HmtraceError) as caught:
+            captured_machine(capture, file)  # type: ignore[arg-type]
+        assert (caught.value.exit_code, caught.value.source) == (2, str(file))
+        assert words in str(caught.value.hint)
+    file.write_text("invlpg = 140\n[walk]\nvalue = 30.5\n")
+    costs = captured_machine(capture, file)[0].costs  # type: ignore[arg-type]
+    assert (costs.invlpg, costs.walk) == (140, 30.5)

@@ -14,8 +14,9 @@ from typing import Final
 _LINES: Final = 400
 """Lines that are looked at, without those of the header."""
 _LEFT: Final = re.compile(
-    rb"^\s*(?P<comm>\S.*?(?=\s|$))?(?P<tid>(?:(?:^|\s+)-?\d+(?:/-?\d+\s*)?)(?=\s|$))?"
-    rb"(?:\s+(?P<cpu>\[\d{3,6}\]))?(?:\s+[A-Za-z]{1,4})?\s*$"
+    rb"^\s{0,120}+(?P<comm>\S.{0,120}?(?=\s|$))?"
+    rb"(?P<tid>(?:(?:^|\s{1,120}+)-?\d{1,10}(?:/-?\d{1,10}\s{0,40})?)(?=\s|$))?"
+    rb"(?:\s{1,120}+(?P<cpu>\[\d{3,6}\]))?(?:\s{1,120}+[A-Za-z]{1,4})?\s{0,120}+$"
 )
 _TIME: Final = rb"(?:^|\s)\s*(?P<time>\d{1,10}\.\d{6,20}):\s+(?P<rest>\S.*)$"
 _TIMED: Final = (
@@ -28,7 +29,7 @@ _SIDE: Final = re.compile(rb"^PERF_RECORD_[A-Z_0-9]+\b")
 _UNTIMED: Final = re.compile(
     rb"^(?P<left>.{0,120}?)\s+(?:\d+\s+)?(?P<event>[A-Za-z_][\w.-]*:[\w.:-]+):(?:\s|$)"
 )
-_HEADER: Final = re.compile(r"^# ([a-z ]+?)\s*: (.*)$")
+_HEADER: Final = re.compile(r"^# ([a-z](?:[a-z ]{0,40}[a-z])?)\s{0,40}: (.*)$")
 
 
 @dataclass(frozen=True)
