@@ -19,6 +19,7 @@ lines                    of                                                     
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from collectors.facts.iomem import merge
@@ -58,6 +59,22 @@ _MEMORY_FACTS: Final[dict[FactName, re.Pattern[str]]] = {
     "highmem_bytes": _HIGH,
 }
 """Numbers in KiB of the line ``Memory:``."""
+
+
+def _as_listed(ranges: list[Pair]) -> tuple[Pair, ...]:
+    """The kernel's own ranges, ascending.
+
+    The kernel merges ranges that touch unless something about them differs (mm/memblock.c:
+    memblock_merge_regions), no-map above all: so they stay apart here.
+
+    Examples
+    --------
+    >>> _as_listed([(4, 8), (0, 4)]), _as_listed([(0, 4), (2, 8)])
+    (((0, 4), (4, 8)), ((0, 8),))
+    """
+    known = sorted(set(ranges))
+    apart = all(before[1] <= after[0] for before, after in pairwise(known))
+    return tuple(known) if apart else merge(known)
 
 
 class BootMemory:
@@ -183,7 +200,8 @@ class BootMemory:
     def _tell_ram(self, sheet: Sheet) -> None:
         """The kernel's own ranges before the firmware's, and of those what the user changed."""
         if self._nodes:
-            sheet.add("ram", merge(self._nodes[:_MAX_RANGES]), detail="Early memory node ranges")
+            listed = _as_listed(self._nodes[:_MAX_RANGES])
+            sheet.add("ram", listed, detail="Early memory node ranges")
             return
         for name in ("user", "modified", "BIOS-e820", "MIPS"):
             if ranges := self._maps.get(name):

@@ -177,6 +177,7 @@ def serve(
         sites=rest.sites.sites(),
         caveats=(
             *_caveats(before, layout, there, placement),
+            *(note for note in layout.notes if note not in shown.notes),
             *_memory_caveats(memory, layout, placing.spilled, values),
             *_ram_caveats(target, layout, placing.beyond, values),
             *arena.caveats,

@@ -67,10 +67,10 @@ def test_vmalloc_option(generation, vmalloc, low_pfn, vmalloc_start):
 def test_vmalloc_is_clamped():
     least = layout_of(machine(vmalloc=MiB))
     assert replace(least, notes=()) == layout_of(machine(vmalloc=16 * MiB))
-    assert least.notes == ("vmalloc= is taken for 16 MiB: the kernel wants at least 16 MiB",)
+    assert least.notes == ("vmalloc=1M is clamped to 16M as the kernel does, its least",)
     most = layout_of(machine(vmalloc=4 * GiB))
     assert most.lowmem_bytes == 32 * MiB
-    assert "at most 976 MiB" in most.notes[0]
+    assert "clamped to 976M" in most.notes[0]
 
 
 def test_small_board_has_no_highmem_and_a_larger_arena():
@@ -230,6 +230,30 @@ def test_banks_that_are_not_mapped_end_lowmem(generation, border):
         generation=generation,
     )
     assert layout_of(told).lowmem_end_pfn << 12 == border
+
+
+def test_no_map_regions_are_facts():
+    """The boot log of a board lists its banks apart where they differ, or names the regions."""
+    listed = (*NOMAP, (0x5EE0_0000, 0x6000_0000))
+    told = Snapshot(arch="arm", release="5.16.0-rc6", ram=listed)
+    assert layout_of(machine_from(told)[0]).lowmem_end_pfn == 0x5EE00
+    named = Snapshot(
+        arch="arm",
+        release="5.16.0-rc6",
+        ram=((0x4000_0000, 0x6000_0000),),
+        no_map=((0x5EE0_0000, 0x6000_0000),),
+    )
+    assert layout_of(machine_from(named)[0]).lowmem_end_pfn == 0x5EE00
+
+
+def test_the_boot_log_tells_the_end_of_an_arena_that_the_platform_chose():
+    told = Snapshot(arch="arm", release="3.0.31", vmalloc_end=0xF800_0000, vmalloc=384 * MiB)
+    layout = layout_of(machine_from(told)[0])
+    assert (layout.vmalloc_end, layout.high_memory) == (0xF800_0000, 0xE000_0000)
+    assert not layout.notes
+    # a kernel of which it is known derives it
+    later = replace(told, release="4.14.0", vmalloc=None)
+    assert machine_from(later)[0].vmalloc_end is None
 
 
 def test_no_map_in_the_middle_does_not_end_lowmem():

@@ -183,6 +183,24 @@ def test_a_pc_workload_on_every_preset(name: str) -> None:
     assert bool(words) == (after.layout.page_size != 4096)
 
 
+def test_less_ram_than_the_workload_touched_is_said() -> None:
+    behind = replayed(MINIX, ram=960 << 20, placement="same-pfn")
+    assert any("2111 of the traced frames lie behind the end" in told for told in behind.caveats)
+    values = opened(MINIX)[0].facts.snapshot()
+    used = sum(zone.managed - zone.free for zone in values.zones if zone.free) >> 8
+    assert 16 < used < 128
+    small = replayed(MINIX, ram=(used - 4) << 20)
+    words = (
+        f"{used} MiB were in use when the capture began, and this machine has {used - 4 - 1} MiB"
+    )
+    assert any(words in told for told in small.caveats)
+    assert not any("in use when the capture began" in told for told in captured(MINIX).caveats)
+
+
+def test_what_the_kernel_would_say_of_the_other_machine_is_said() -> None:
+    assert any("clamped to 976M" in told for told in replayed(ARM, vmalloc=1 << 30).caveats)
+
+
 def test_forced_mappings_map_lowmem_too() -> None:
     before = captured(MINIX)
     _, after = both(MINIX, default_machine("x86_64", None))

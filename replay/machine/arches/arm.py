@@ -164,8 +164,9 @@ def arena(machine: Machine) -> VmallocRoom:
     most = end - (page_offset + 32 * MiB) - extra
     size = max(MIN_VMALLOC, min(machine.vmalloc, most))
     if size != machine.vmalloc:
-        words = "at least 16" if size > machine.vmalloc else f"at most {most // MiB}"
-        notes += (f"vmalloc= is taken for {size // MiB} MiB: the kernel wants {words} MiB",)
+        why = "its least" if size > machine.vmalloc else "for 32 MiB of lowmem must remain"
+        asked = f"{machine.vmalloc / MiB:g}"
+        notes += (f"vmalloc={asked}M is clamped to {size // MiB}M as the kernel does, {why}",)
     return VmallocRoom(end, size + extra, notes)
 
 
