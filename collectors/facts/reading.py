@@ -96,6 +96,8 @@ def read_lines(content: Content) -> tuple[str, list[str]]:
 def _decompressed(raw: bytes, limit: int) -> tuple[bytes, str | None]:
     if raw.startswith(b"\x1f\x8b"):
         return _gunzip(raw, limit)
+    if raw.startswith(b"TRACE:\n\x78"):  # atrace -z, as collectors.input.magic has it
+        return _gunzip(raw[7:], limit, zlib.MAX_WBITS)
     if raw.startswith(b"\xfd7zXZ\x00"):
         return _unxz(raw, limit)
     if raw.startswith(b"\x28\xb5\x2f\xfd"):
@@ -103,13 +105,13 @@ def _decompressed(raw: bytes, limit: int) -> tuple[bytes, str | None]:
     return raw, None
 
 
-def _gunzip(raw: bytes, limit: int) -> tuple[bytes, str | None]:
+def _gunzip(raw: bytes, limit: int, wbits: int = zlib.MAX_WBITS | 16) -> tuple[bytes, str | None]:
     parts: list[bytes] = []
     size = 0
     try:
         # gzip files may consist of several members
         while raw and size <= limit:
-            engine = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            engine = zlib.decompressobj(wbits=wbits)
             parts.append(engine.decompress(raw, limit + 1 - size))
             size += len(parts[-1])
             if not engine.eof:

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from collectors.errors import HmtraceError
-from collectors.input.magic import PACKED
+from collectors.input.magic import ATRACE, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,10 @@ MAX_RATIO: Final = 2000
 FREE_BYTES: Final = 1 << 30
 
 
+_ZLIB: Final = {"gzip": zlib.MAX_WBITS | 16, "atrace": zlib.MAX_WBITS}
+"""What zlib reads: a gzip file; and the plain stream behind the first line of atrace -z."""
+
+
 def compression(head: bytes) -> str | None:
     """Name of the compression that the first bytes of a file show, None if none."""
     return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
@@ -29,8 +33,8 @@ def compression(head: bytes) -> str | None:
 
 def _engine(name: str) -> tuple[Any, Callable[[bytes], bytes]]:
     """Start a decompressor; the second is its step from input to output, bounded in size."""
-    if name == "gzip":
-        gz = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    if name in _ZLIB:
+        gz = zlib.decompressobj(wbits=_ZLIB[name])
         return gz, lambda new: gz.decompress(gz.unconsumed_tail + new, PIECE)
     if name == "xz":
         xz = lzma.LZMADecompressor(memlimit=1 << 30)
@@ -55,7 +59,7 @@ def decompress(
     Parameters
     ----------
     name
-        ``gzip``, ``xz`` or ``zstd``.
+        ``gzip``, ``xz``, ``zstd`` or ``atrace``.
     file
         Compressed input.
     write
@@ -84,6 +88,8 @@ def decompress(
     # zstd gives all output of its input at once, 128 KiB for a block of 4 bytes at worst: small
     # pieces bound the memory.
     size = PIECE if name != "zstd" else 1 << 10
+    if name == "atrace":
+        read = len(file.read(len(ATRACE)))
     try:
         while True:
             if engine is None:
@@ -112,6 +118,8 @@ def decompress(
                 pending = engine.unused_data
                 read -= len(pending)
                 engine = None
+                if name == "atrace":  # it is one stream; adb may add an end of line
+                    break
     except (zlib.error, lzma.LZMAError, _zstd_error(name)) as error:
         msg = f"damaged {name} data; {written} bytes could be decompressed before it"
         raise HmtraceError(msg, source=source, offset=read, hint=f"decompressor: {error}") from None
@@ -119,7 +127,7 @@ def decompress(
 
 
 def _wants_input(name: str, engine: Any) -> bool:
-    if name == "gzip":
+    if name in _ZLIB:
         return not engine.unconsumed_tail
     return bool(engine.needs_input) if name == "xz" else True
 

@@ -48,6 +48,7 @@ from collectors.text.words import (
 )
 
 _POINTS = LOW * np.uint64(46)
+_BRACKET = 93
 _COLON = 58
 _SECOND = 1_000_000_000
 _NOT_KNOWN = np.int64(-1)
@@ -90,6 +91,8 @@ def recall(s: Scan, begin: int, end: int) -> Any:
         return _NOT_KNOWN
     lefts[left, Left.REF] = begin  # the latest is the likeliest to be in the cache
     p = begin + width
+    if is_digit(load_byte(buf, p)) and load_byte(buf, p - 1) != _BRACKET:
+        return _NOT_KNOWN  # flags and time run into each other
     if not _same_second(buf, p, end, s.work, out) and not _any_second(buf, p, end, s.work, out):
         return _NOT_KNOWN
     out[PID] = lefts[left, Left.PID]

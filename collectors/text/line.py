@@ -146,7 +146,8 @@ def time_stamp(buf: Any, p: int, n: int, out: Any) -> bool:
             if places > 9:
                 return False
             c = byte_at(buf, p, n)
-        if places == 0 or value > _MAX_SECONDS:
+        # Android's recorder ends its files with a line of its own, "dummy-0000 [000] 0.0: 0: …"
+        if places < 3 or value > _MAX_SECONDS:
             return False
         out[TS] = value * 1_000_000_000 + fraction * _POWERS[9 - places]
         out[UNIT] = NS if places > 6 else US

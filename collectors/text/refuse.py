@@ -18,6 +18,12 @@ _KNOWN: Final = (
 )
 
 
+_SAMPLE: Final = re.compile(
+    rb"\S.{0,40}? +\d{1,10}(?:/\d{1,10})? +(?:\[\d+\] +)?[\w:./-]{1,60}: *$"
+)
+_CHAIN: Final = re.compile(rb"\s+[0-9a-f]{8,16} \S")
+
+
 def explain(lines: list[bytes]) -> tuple[str, str | None]:
     """Say what a text is of which no line could be read.
 
@@ -33,6 +39,12 @@ def explain(lines: list[bytes]) -> tuple[str, str | None]:
     for pattern, what, hint in _KNOWN:
         if any(pattern.match(line) for line in lines):
             return f"this is {what}", hint
+    if any(map(_SAMPLE.match, lines)) and any(map(_CHAIN.match, lines)):
+        return (
+            "this is output of perf script without times: samples and call chains, no values",
+            "record probes or tracepoints (perf record -e 'probe:*'), and give the perf.data "
+            "itself, or the output of perf script with its default fields",
+        )
     sample = b"\n".join(lines)
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "this is UTF-16 text", "convert it to UTF-8: iconv -f UTF-16 -t UTF-8"

@@ -42,7 +42,7 @@ LEFTS: Final = 4096
 """Left halves that are kept, a power of two: tasks times contexts that they run in."""
 MAX_COMMS: Final = 1 << 20
 _ODD_HEADS: Final = 64
-_PLACE: Final = re.compile(r"(0x[0-9a-f]{1,16}|[^ ]+(?: \[[^ ]*\])?)(?: \(-?\d+\))?")
+_PLACE: Final = re.compile(r"(?:(0x[0-9a-f]{1,16})|([^ ]+(?: \[[^ ]*\])?))(?: \(-?\d+\))?")
 _MASK: Final = (1 << 64) - 1
 _K: Final = 0x9E3779B97F4A7C15
 
@@ -82,8 +82,8 @@ class SharedNames:
         if found is None:
             return place
         number = found[1]
-        if not number.startswith("0x"):
-            return number
+        if number is None:
+            return found[2]
         return self.addresses.symbols.lookup(int(number, 16)) or number
 
     @property

@@ -169,3 +169,21 @@ def test_numbers_of_a_word(text: bytes) -> None:
         assert found[1] == int(decimals[0])
     if hexes.end():
         assert found[3] == int(hexes[0], 16)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        # the blank between flags and time is missing
+        ("    bash-112       0...11 3070875us!: ", "    bash-112       0...113070875us!: "),
+        # the name of an event is no number
+        ("    bash-112 [000] ...1.    14.644878: ", "    bash-112 [000] ...1.    14.644878:0x "),
+    ],
+)
+def test_lines_that_are_nearly_the_same(left: str, right: str) -> None:
+    body = "kmap_local_pfn: (__kmap_local_pfn_prot+0x0/0x180) pfn=0x3fabe\n"
+    lines = "".join(start + body for start in (left,) * 5 + (right,) + (left,) * 3)
+    text = (
+        "# tracer: nop\n#\n" + lines + "# far from the end of the text, which is slow\n" * 6
+    ).encode()
+    assert read(text, 4) == read(text, 0)

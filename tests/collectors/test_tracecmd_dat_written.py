@@ -693,3 +693,14 @@ def test_return_addresses_of_function_graph_are_sites() -> None:
     sites = [got.raw.sites[r["site"]] for r in got.raw.rows]
     assert sites == ["dir_get_page+0x10 [minix]", "other"]
     assert not got.raw.rows["caller"].any()
+
+
+@pytest.mark.parametrize("version", [6, 7])
+def test_options_of_later_versions_are_skipped_by_size(version: int) -> None:
+    options = [(77, b"\xff" * 300), (5, b"Linux board 6.1 armv7l"), (0x7FFF, b"")]
+    s = scene(version=version, options=options)
+    s.spec.buffers = [BufferSpec({0: four_events(s)})]
+    got = read(s.spec)
+    assert got.uname == "Linux board 6.1 armv7l"
+    assert got.events == 4
+    assert "options that hmtrace does not know were skipped: 77, 32767" in got.notes

@@ -1,0 +1,52 @@
+"""What other tools make of a trace: Android's recorders, perf script with few fields."""
+
+import zlib
+from pathlib import Path
+
+import pytest
+
+from collectors import open_capture
+from collectors.errors import HmtraceError
+
+CASES = Path(__file__).parents[2] / "fixtures" / "cases"
+ATRACE = CASES / "atrace-z" / "atrace.ctrace"
+LINE = b"   sh-361   [000] ...1   992.990670: kmap_high: (kmap_high+0x0/0x100) page=0xc1200000\n"
+
+
+def test_the_last_line_of_a_systrace_is_no_event():
+    capture = open_capture(str(CASES / "systrace-dummy-line"))
+    assert capture.raw_events == {"sched_switch": 1, "kmap_high": 1, "kunmap_high": 1}
+    assert capture.span_ns == 34_000
+    assert any("1 of 8 lines could not be read" in note for note in capture.notes)
+
+
+def test_perf_script_without_times_is_named():
+    with pytest.raises(HmtraceError, match="perf script without times") as caught:
+        open_capture(str(CASES / "perf-script-without-time" / "perf.txt"))
+    assert "default fields" in (caught.value.hint or "")
+
+
+def test_atrace_with_compression():
+    capture = open_capture(str(ATRACE))
+    assert capture.raw_events == {"kmap_high": 1}
+    assert capture.origin.format == "ftrace-text"
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n", b"\0\0"])
+@pytest.mark.parametrize("level", [1, 6, 9])
+def test_atrace_of_any_level(tmp_path, level, tail):
+    text = b"# tracer: nop\n#\n" + LINE * 40_000  # several pieces of output
+    path = tmp_path / "trace.txt"
+    path.write_bytes(b"TRACE:\n" + zlib.compress(text, level) + tail)
+    assert open_capture(str(path)).raw_events == {"kmap_high": 40_000}
+    assert open_capture(str(tmp_path)).raw_events == {"kmap_high": 40_000}
+
+
+def test_atrace_that_is_damaged_or_a_bomb(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(ATRACE.read_bytes()[:60])
+    with pytest.raises(HmtraceError, match="the atrace data ends early"):
+        open_capture(str(path))
+    path.write_bytes(ATRACE.read_bytes()[:40] + b"\xff" * 40)
+    with pytest.raises(HmtraceError, match="damaged atrace data"):
+        open_capture(str(path))
