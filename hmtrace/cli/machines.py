@@ -159,9 +159,10 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
 
     Keys are the fields of :class:`replay.machine.model.Machine`; sizes may be strings (``256M``),
     ``ram`` a size or a list of [first byte, byte after the last], ``[costs]`` a table; ``title``
-    and ``source`` are words for the reader. ``release`` decides ``generation``. What the
-    file does not say comes from `base` where its architecture is the same, else from the
-    defaults.
+    and ``source`` are words for the reader. ``release`` decides ``generation``. A file
+    that says ``arch`` and ``ram`` describes a machine: what it leaves out is the default of its
+    architecture, so that it is the same machine whatever `base` is. Any other file changes `base`,
+    where its architecture is the same. Costs come from `base` either way.
 
     Raises
     ------
@@ -183,11 +184,12 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
         raise HmtraceError(
             "key 'arch' is missing", source=str(path), hint='arch = "arm", "i386", …', exit_code=2
         )
-    start = None
-    if base is not None and base.arch == arch:
-        start = dataclasses.replace(base, told=None)
-    if start is None:
+    same = base if base is not None and base.arch == arch else None
+    if same is None or {"arch", "ram"} <= table.keys():
         start = _distribution_machine(arch, str(path))
+        start = start if same is None else dataclasses.replace(start, costs=same.costs)
+    else:
+        start = dataclasses.replace(same, told=None)
     changes: dict[str, Any] = {}
     ram: int | None = None
     for name, value in table.items():

@@ -1,14 +1,21 @@
 """Presets: every one loads and lays out as arithmetic, or the board's boot log, says."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
-from hmtrace.cli.machines import default_machine, read_machine
+from hmtrace.cli.machines import (
+    captured_machine,
+    default_machine,
+    read_machine,
+    target_machine,
+)
 from hmtrace.cli.presets import machine_file
 from replay.machine.layout import layout_of
 from replay.machine.presets import presets
@@ -62,10 +69,44 @@ def test_every_preset_says_where_it_is_from():
         assert all(isinstance(line, str) and line for line in preset.source)
 
 
-def test_a_preset_changes_the_captured_machine():
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+
+
+@pytest.mark.parametrize(
+    "capture", sorted(path.name for path in FIXTURES.iterdir() if (path / "version").exists())
+)
+def test_a_preset_is_the_same_machine_beside_every_capture(capture):
+    """What `replay --machine` takes is what `layout --machine` draws."""
+    captured, _ = captured_machine(open_capture(FIXTURES / capture), None)
+    for preset in presets():
+        alone = default_machine(None, Path(preset.name))
+        beside = target_machine(captured, Path(preset.name))
+        assert beside == alone, preset.name
+        assert layout_of(beside) == layout_of(alone)
+
+
+@pytest.mark.parametrize("name", ["imx6q-wandboard-2g", "sama7d65-1g"])
+def test_replay_and_layout_say_the_same_of_a_preset(name):
+    arguments = ["--machine", name, "--format", "json"]
+    capture = str(FIXTURES / "arm-61-1g-minix")
+    replayed = CliRunner().invoke(app, ["replay", capture, *arguments])
+    drawn = CliRunner().invoke(app, ["layout", *arguments])
+    assert json.loads(replayed.stdout)["machine"] == json.loads(drawn.stdout)["machine"]
+
+
+def test_a_file_without_ram_changes_the_captured_machine(tmp_path):
+    base = dataclasses.replace(default_machine("arm", None), vmalloc=512 * MIB, cpus=4)
+    file = tmp_path / "more.toml"
+    file.write_text('arch = "arm"\ncpus = 2\n')
+    assert read_machine(file, base) == dataclasses.replace(base, cpus=2)
+    file.write_text('arch = "arm"\ncpus = 2\nram = "2G"\n')
+    assert read_machine(file, base) == default_machine(None, file)
+
+
+def test_costs_of_the_capture_stay():
     base = default_machine("arm", None)
-    machine = read_machine(Path("turris-omnia-2g"), base)
-    assert (machine.ram, machine.cpus) == (((0, 2 << 30),), 2)
+    base = dataclasses.replace(base, costs=base.costs.with_values({"sleep": 77.0}, source="here"))
+    assert read_machine(Path("turris-omnia-2g"), base).costs == base.costs
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
