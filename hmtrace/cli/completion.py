@@ -64,6 +64,14 @@ def kernels(incomplete: str) -> list[tuple[str, str]]:
     return _starting(incomplete, ((name, "") for name in KERNELS))
 
 
+def generations(incomplete: str) -> list[tuple[str, str]]:
+    """Values of ``--kernel`` of `layout` and `replay`: kernels whose rules differ."""
+    from replay.machine.generations import GENERATIONS
+
+    words = ((name, f"since {_version(g.since)}") for name, g in GENERATIONS.items())
+    return _starting(incomplete, words)
+
+
 def machines(incomplete: str) -> list[tuple[str, str]]:
     """Values of ``--machine`` that are names; shells offer files where none fits."""
     names = [(preset.name, preset.title) for preset in presets()]
@@ -79,3 +87,7 @@ def scenarios(incomplete: str) -> list[tuple[str, str]]:
 
 def _starting(incomplete: str, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [pair for pair in known if pair[0].startswith(incomplete)]
+
+
+def _version(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))

@@ -14,7 +14,10 @@ from hmtrace.cli.options import (
     CpusOption,
     ForceOption,
     FormatOption,
+    HighmemOption,
+    KernelOption,
     MachineOption,
+    NrCpusOption,
     OutputOption,
     PaeOption,
     PkmapOption,
@@ -28,6 +31,7 @@ EXAMPLES = (
     "hmtrace layout",
     "hmtrace layout --arch arm --ram 2G --split 2g",
     "hmtrace layout --ram 8G --pae --vmalloc 256M",
+    "hmtrace layout --arch arm --ram 1G --kernel 4.1 --nr-cpus 2 --no-highmem",
     "hmtrace layout --machine list",
     "hmtrace layout --machine turris-omnia-2g --split 2g",
     "hmtrace layout --arch mips32 --page-size 16K --format json",
@@ -52,6 +56,9 @@ def layout(
     pkmap: PkmapOption = None,
     vmalloc: VmallocOption = None,
     cpus: CpusOption = None,
+    nr_cpus: NrCpusOption = None,
+    highmem: HighmemOption = None,
+    kernel: KernelOption = None,
     page_size: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +100,9 @@ def layout(
         pkmap=pkmap,
         vmalloc=vmalloc,
         cpus=cpus,
+        nr_cpus=nr_cpus,
+        highmem=highmem,
+        kernel=kernel,
         page_size=page_size,
     )
     derived = layout_of(wanted)

@@ -104,6 +104,9 @@ def target_machine(
     pkmap: int | None = None,
     vmalloc: str | None = None,
     cpus: int | None = None,
+    nr_cpus: int | None = None,
+    highmem: bool | None = None,
+    kernel: str | None = None,
     page_size: str | None = None,
 ) -> Machine:
     """Machine of ``--machine`` (else `base`), changed by the options that were given.
@@ -119,8 +122,15 @@ def target_machine(
             hint="the kernel uses LAST_PKMAP as a mask: 512, 1024",
             exit_code=2,
         )
+    from replay.machine.generations import GENERATIONS, is_release
     from replay.machine.options import with_options
 
+    if kernel is not None and not is_release(kernel):
+        raise HmtraceError(
+            f"--kernel: {kernel!r} is no version of a kernel",
+            hint=f"such as {', '.join(GENERATIONS)}, or what uname -r prints",
+            exit_code=2,
+        )
     machine = base if file is None else read_machine(file, base)
     return with_options(
         machine,
@@ -132,6 +142,9 @@ def target_machine(
         if vmalloc is None
         else parse_size(vmalloc, "--vmalloc", low=_MIB, high=4 * _GIB),
         cpus=cpus,
+        nr_cpus=nr_cpus,
+        highmem=highmem,
+        release=kernel,
         page_size=None
         if page_size is None
         else parse_size(page_size, "--page-size", low=_PAGE, high=64 * _PAGE),

@@ -64,6 +64,32 @@ VmallocOption = Annotated[
 CpusOption = Annotated[
     int | None, typer.Option("--cpus", metavar="N", help="Online CPUs.", show_default=False)
 ]
+NrCpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--nr-cpus",
+        metavar="N",
+        help="CPUs that the kernel is built for (CONFIG_NR_CPUS): they take room in the fixmap.",
+        show_default=False,
+    ),
+]
+HighmemOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--highmem/--no-highmem", help="CONFIG_HIGHMEM of the kernel.", show_default=False
+    ),
+]
+KernelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kernel",
+        "--generation",
+        metavar="VERSION",
+        help="Version of the kernel, whose rules hold then: 4.19, 5.10, 6.12.",
+        autocompletion=completion.generations,
+        show_default=False,
+    ),
+]
 MachineOption = Annotated[
     Path | None,
     typer.Option(

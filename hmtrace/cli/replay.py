@@ -19,7 +19,10 @@ from hmtrace.cli.options import (
     CpusOption,
     ForceOption,
     FormatOption,
+    HighmemOption,
+    KernelOption,
     MachineOption,
+    NrCpusOption,
     OutputOption,
     PaeOption,
     PkmapOption,
@@ -55,6 +58,7 @@ EXAMPLES = (
     "hmtrace replay captures/board-7 --split 2g",
     "hmtrace replay captures/board-7 --ram 4G --pae --vmalloc 256M",
     "hmtrace replay captures/board-7 --pkmap 128 --cpus 4 --timing fixed",
+    "hmtrace replay captures/board-7 --kernel 6.12 --no-highmem",
     "hmtrace replay captures/board-7 --machine turris-omnia-2g",
     "hmtrace replay captures/board-7 --machine my-board.toml --format json",
 )
@@ -68,6 +72,9 @@ def replay(
     pkmap: PkmapOption = None,
     vmalloc: VmallocOption = None,
     cpus: CpusOption = None,
+    nr_cpus: NrCpusOption = None,
+    highmem: HighmemOption = None,
+    kernel: KernelOption = None,
     machine: MachineOption = None,
     costs: CostsOption = None,
     calibrate: CalibrateOption = False,
@@ -106,6 +113,9 @@ def replay(
         pkmap=pkmap,
         vmalloc=vmalloc,
         cpus=cpus,
+        nr_cpus=nr_cpus,
+        highmem=highmem,
+        kernel=kernel,
     )
     calibration = calibration_of(opened, captured) if calibrate else None
     if calibration is not None:

@@ -477,6 +477,14 @@ def _(f: machine.RamDropped) -> Words:
     )
 
 
+@_words.register(machine.RamUnmapped)
+def _(f: machine.RamUnmapped) -> Words:
+    return Words(
+        f"{size(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
+        f"lowmem holds {size(f.lowmem)}; a split with more lowmem would hold more of it",
+    )
+
+
 @_words.register(machine.VmallocOption)
 def _(f: machine.VmallocOption) -> Words:
     return Words(

@@ -282,6 +282,17 @@ def was_observed(release: str) -> bool:
     return version is not None and version[:2] in _OBSERVED
 
 
+def is_release(word: str) -> bool:
+    """Whether a word is a kernel's version, as ``uname -r`` prints it or shorter.
+
+    Examples
+    --------
+    >>> is_release("4.19"), is_release("6.1.0-50-686-pae"), is_release("bookworm")
+    (True, True, False)
+    """
+    return _version(word) is not None
+
+
 def is_older(release: str) -> bool:
     """Whether a kernel is older than all that are modelled.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.generations import GENERATIONS
+from replay.machine.generations import GENERATIONS, generation_for
 from replay.machine.layout import layout_of
 from replay.machine.model import MAX_POOL, GiB, MiB
 
@@ -26,8 +26,11 @@ def with_options(
     pkmap: int | None = None,
     vmalloc: int | None = None,
     cpus: int | None = None,
+    nr_cpus: int | None = None,
+    highmem: bool | None = None,
     page_size: int | None = None,
     generation: str | None = None,
+    release: str | None = None,
     costs: Costs | None = None,
 ) -> Machine:
     """The same machine with something else: the what-if questions.
@@ -42,6 +45,12 @@ def with_options(
         Bytes of RAM; the ranges are made as the firmware of such a machine lays them out.
     pkmap
         Slots of the kmap() pool.
+    nr_cpus
+        CPUs that the kernel is built for; it leaves those beyond them off.
+    highmem
+        Whether it is built with CONFIG_HIGHMEM.
+    release
+        Version of the kernel, as ``uname -r`` prints it or shorter; decides `generation`.
     page_size
         Bytes per page.
 
@@ -90,10 +99,19 @@ def with_options(
             hint = "give a size such as --vmalloc 256M"
             raise HmtraceError(msg, hint=hint, exit_code=2)
         changes["vmalloc"] = vmalloc
+    if highmem and not arch.has_highmem:
+        msg = f"{arch.name} has no HIGHMEM"
+        raise HmtraceError(msg, hint="leave --highmem out", exit_code=2)
+    if highmem is not None:
+        changes["highmem_enabled"] = highmem
+    built_for = machine.nr_cpus if nr_cpus is None else nr_cpus
+    if nr_cpus is not None:
+        changes |= {"nr_cpus": nr_cpus, "cpus": max(1, min(machine.cpus, nr_cpus))}
     if cpus is not None:
-        if not 1 <= cpus <= machine.nr_cpus:
-            msg = f"{cpus} CPUs: the kernel is built for 1 to {machine.nr_cpus} (NR_CPUS)"
-            raise HmtraceError(msg, hint=f"give --cpus up to {machine.nr_cpus}", exit_code=2)
+        if not 1 <= cpus <= built_for:
+            msg = f"{cpus} CPUs: the kernel is built for 1 to {built_for} (NR_CPUS)"
+            hint = f"give --cpus up to {built_for}, or --nr-cpus as well"
+            raise HmtraceError(msg, hint=hint, exit_code=2)
         changes["cpus"] = cpus
     if generation is not None:
         if generation not in GENERATIONS:
@@ -101,6 +119,8 @@ def with_options(
             hint = _did_you_mean(generation, list(GENERATIONS))
             raise HmtraceError(msg, hint=hint, exit_code=2)
         changes["generation"] = generation
+    if release is not None:
+        changes |= {"release": release, "generation": generation_for(release)}
     if costs is not None:
         changes["costs"] = costs
     changed = replace(machine, **changes)

@@ -33,6 +33,7 @@ def machine_findings(machine: Machine, layout: Layout) -> Iterator[Finding]:
     yield from _mem_map(machine, layout)
     yield from _much_ram(machine, layout)
     yield from _ram_dropped(machine)
+    yield from _ram_unmapped(machine, layout)
     yield from _vmalloc_small(machine)
 
 
@@ -100,6 +101,22 @@ def _ram_dropped(machine: Machine) -> Iterator[Finding]:
     if lost:
         found = RamDropped(lost, limit, arch.pae_name if machine.pae else "", series)
         yield Finding("ram-dropped", "problem", found)
+
+
+class RamUnmapped(NamedTuple):
+    """Bytes of RAM that lowmem does not hold, and of lowmem."""
+
+    lost: int
+    lowmem: int
+
+
+def _ram_unmapped(machine: Machine, layout: Layout) -> Iterator[Finding]:
+    """Without HIGHMEM the kernel uses what lowmem holds, and leaves the rest of RAM alone."""
+    if machine.highmem_enabled or not ARCHES[machine.arch].has_highmem or machine.mem is not None:
+        return
+    lost = machine.ram_bytes - layout.lowmem_bytes
+    if lost >= MIB:
+        yield Finding("ram-unmapped", "problem", RamUnmapped(lost, layout.lowmem_bytes))
 
 
 class VmallocOption(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from collectors.facts import Facts
 from hmtrace.cli.machines import captured_machine, default_machine, read_machine, target_machine
 from hmtrace.cli.output import write_atomically
 from hmtrace.cli.sizes import human, parse_size
+from replay.machine.layout import layout_of
+from replay.rules.machine import RamUnmapped, machine_findings
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -192,3 +195,37 @@ def test_a_costs_file(tmp_path: Path) -> None:
     file.write_text("invlpg = 140\n[walk]\nvalue = 30.5\n")
     costs = captured_machine(capture, file)[0].costs  # type: ignore[arg-type]
     assert (costs.invlpg, costs.walk) == (140, 30.5)
+
+
+def test_a_kernel_is_asked_for_by_its_version() -> None:
+    base = default_machine("arm", None)
+    for version, generation in (("4.19", "4.19"), ("4.1.52-v7", "4.1"), ("6.12.107", "6.12")):
+        machine = target_machine(base, None, kernel=version)
+        assert (machine.generation, machine.release) == (generation, version)
+    with pytest.raises(HmtraceError, match="no version of a kernel") as caught:
+        target_machine(base, None, kernel="bookworm")
+    assert caught.value.exit_code == 2
+
+
+def test_a_kernel_for_fewer_cpus_leaves_the_others_off() -> None:
+    base = replace(default_machine("i386", None), cpus=4)
+    assert target_machine(base, None, nr_cpus=2).cpus == 2
+    machine = target_machine(base, None, nr_cpus=64, cpus=48)
+    assert (machine.nr_cpus, machine.cpus) == (64, 48)
+    below = layout_of(base).kmap_fix_bottom
+    assert layout_of(machine).kmap_fix_bottom == below - 32 * 16 * 4096, "16 slots for each CPU"
+    with pytest.raises(HmtraceError, match="built for 1 to 2") as caught:
+        target_machine(base, None, nr_cpus=2, cpus=4)
+    assert "--nr-cpus" in str(caught.value.hint)
+
+
+def test_a_kernel_without_highmem_leaves_ram_alone() -> None:
+    base = default_machine("arm", None)
+    machine = target_machine(base, None, highmem=False)
+    layout = layout_of(machine)
+    assert (layout.highmem_bytes, layout.pkmap_slots) == (0, 0)
+    (found,) = (f for f in machine_findings(machine, layout) if f.rule == "ram-unmapped")
+    assert found.figures == RamUnmapped(256 << 20, 768 << 20)
+    assert not [f for f in machine_findings(base, layout_of(base)) if f.rule == "ram-unmapped"]
+    with pytest.raises(HmtraceError, match="has no HIGHMEM"):
+        target_machine(default_machine("x86_64", None), None, highmem=True)
