@@ -231,6 +231,7 @@ def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.
     Yields
     ------
     polars.DataFrame
+        Its columns in the order in which they are named.
     """
     pieces = vars(events).get(_PIECES)
     if pieces is None:
@@ -238,4 +239,4 @@ def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.
         yield from wanted.collect_batches(chunk_size=rows, maintain_order=True)
         return
     for piece in pieces(columns):
-        yield from piece.iter_slices(rows)
+        yield from piece.select(columns).iter_slices(rows)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import collectors
 from collectors import HmtraceError, open_capture
-from collectors.events import OPS, SCHEMA
+from collectors.events import OPS, SCHEMA, batches
 from collectors.table import spool
 from collectors.table.packed import Packer
 from collectors.table.part import Column, Part, part_of
@@ -81,6 +81,14 @@ def test_any_table_comes_back(frames: list[pl.DataFrame], memory: int) -> None:
         events, whole = kept(frames), pl.concat(frames)
         assert events.collect().equals(whole)
         assert events.select("parent", "site").collect().equals(whole.select("parent", "site"))
+
+
+def test_pieces_have_their_columns_as_they_are_named() -> None:
+    whole = waiters().events.collect()
+    names = ["ts", "pid", "comm", "site", "cpu", "seq"]
+    pieces = list(batches(kept([whole[:1000], whole[1000:]]), names, 300))
+    assert pl.concat(pieces).equals(whole.select(names))
+    assert max(piece.height for piece in pieces) == 300
 
 
 def test_what_is_asked_of_it_is_pushed_down(monkeypatch: pytest.MonkeyPatch) -> None:
