@@ -2,7 +2,8 @@
 
 Exit codes: 0 fine; 1 a check found something or a threshold failed; 2 wrong usage; 3 unreadable
 or damaged input. Beside these, as a shell would have them: 130 for Ctrl-C, 141 where the reader
-of a pipe went away, 143 for SIGTERM, and 70 (EX_SOFTWARE) for a bug in hmtrace itself.
+of a pipe went away, 128 and its number for a signal (143 for SIGTERM), and 70 (EX_SOFTWARE) for a
+bug in hmtrace itself.
 
 Nearly everything is imported where a Ctrl-C ends in silence, too.
 """
@@ -31,6 +32,12 @@ EXIT_READER_GONE = 141
 _MESSAGE_LIMIT = 2000
 _AGAIN = 0.02
 """Seconds after which a lost signal is sent again."""
+_ENDS = (
+    signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGALRM,
+    signal.SIGVTALRM, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""Signals that end the program as somebody wishes: a closed terminal or a lost ssh, timeout(1), a
+limit of a batch system. They unwind it, so that nothing half-written is left."""
 _lost: list[int] = []
 """Signals that were lost: what a library stumbles over after one is nobody's fault."""
 
@@ -46,10 +53,12 @@ def main() -> NoReturn:
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a bar still works
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in _ENDS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _terminated)
     sys.unraisablehook = _unraisable
     code = run()
-    for number in (signal.SIGINT, signal.SIGTERM):  # what is left is to tidy up, and quick
+    for number in (signal.SIGINT, *_ENDS):  # what is left is to tidy up, and quick
         signal.signal(number, signal.SIG_IGN)
     if sys.getprofile() is not None:  # who measures wants to say so at the end
         sys.exit(code)
@@ -160,10 +169,12 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG0
 
 def _unraisable(what: sys.UnraisableHookArgs) -> None:
     """Send a signal again that came while a library was calling back, as LLVM does: it was lost."""
-    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
-    if what.exc_type in numbers:
-        _lost.append(numbers[what.exc_type])
-        threading.Timer(_AGAIN, os.kill, (os.getpid(), numbers[what.exc_type])).start()
+    number = signal.SIGINT if what.exc_type is KeyboardInterrupt else None
+    if isinstance(what.exc_value, SystemExit):
+        number = next((n for n in _ENDS if what.exc_value.code == 128 + n), signal.SIGTERM)
+    if number is not None:
+        _lost.append(number)
+        threading.Timer(_AGAIN, os.kill, (os.getpid(), number)).start()
     else:
         sys.__unraisablehook__(what)
 

@@ -13,6 +13,8 @@ import signal
 import sys
 from typing import Final, NoReturn
 
+from hmtrace import leftovers
+
 EXIT_DAMAGED: Final = 3
 MESSAGE: Final = (
     b"hmtrace: the file became shorter while it was read, or its disk failed\n"
@@ -40,7 +42,9 @@ def explain_bus_errors() -> None:
 
 
 def _leave(_number: int) -> NoReturn:
-    try:  # descriptor 2 may be closed to a library's own words (hmtrace.cli.quiet)
+    try:
+        # Descriptor 2 may be closed to a library's own words (hmtrace.cli.quiet).
         os.write(sys.stderr.fileno(), MESSAGE)
+        leftovers.remove()
     finally:
         os._exit(EXIT_DAMAGED)

@@ -7,6 +7,8 @@ import lzma
 import zlib
 from pathlib import Path
 
+from collectors.opened import opened
+
 LIMIT = 64 << 20
 """Bytes that a machine file may have after decompression; a kallsyms file has 2 to 10 million."""
 
@@ -48,7 +50,7 @@ def read_bytes(content: Content, limit: int = LIMIT) -> tuple[bytes, str | None]
         try:
             if content.exists() and not content.is_file():
                 return b"", "is no file"  # a pipe nobody writes to would be waited for
-            with content.open("rb") as file:
+            with opened(content) as file:
                 raw = file.read(limit + 1)
         except OSError as error:
             return b"", f"cannot be read ({error.strerror or error})"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from collectors.errors import HmtraceError
+from collectors.facts import kind_of
 from collectors.input.archive import extract, is_tar
 from collectors.input.magic import ARROW, PARQUET
 from collectors.input.source import (
@@ -25,6 +26,7 @@ from collectors.input.source import (
     temporary,
 )
 from collectors.input.unpack import MAX_BYTES, PIECE, compression, decompress
+from collectors.opened import note, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +47,8 @@ _PREFERRED: Final = (
 )
 """Names of traces in a capture folder, the richest first."""
 _ENDINGS: Final = (".txt", ".dat", ".data")
+_BESIDE: Final = ("kallsyms", "saved_cmdlines")
+"""Names of files whose readers are no readers of facts."""
 _PERF_MAIN: Final = "data"
 """Main file of a perf.data in its directory form."""
 _PERF_PART: Final = re.compile(r"data\.\d{1,6}")
@@ -121,14 +125,44 @@ def _open(
     if shown == "-":
         if sys.stdin is None:  # closed by the caller
             raise HmtraceError("is closed: there is nothing to read", source="<stdin>")
+        _note_stdin()
         return _from_stream(sys.stdin.buffer, shown, formats, progress)
     where = Path(shown)
     if where.is_dir():
         return _from_folder(where, shown, formats, progress)
     if where.exists() and not where.is_file():  # a fifo, a device
-        with where.open("rb") as stream:
+        with opened(where) as stream:
             return _from_stream(stream, shown, formats, progress)
     return _from_file(where, shown, formats, progress)
+
+
+def _note_stdin() -> None:
+    try:
+        note(sys.stdin.fileno(), "<stdin>")
+    except (OSError, ValueError):  # of no file, in tests
+        return
+
+
+def inputs_of(shown: str) -> Iterator[Path]:
+    """Files that reading a capture may open, as far as can be told beforehand; none of stdin.
+
+    Parameters
+    ----------
+    shown
+        As of :func:`open_source`.
+    """
+    where = Path(_split(shown)[0])
+    if shown == "-" or not where.exists():
+        return
+    folder = where if where.is_dir() else where.parent
+    if where.is_dir():
+        yield from trace_files(folder)
+    elif where.is_file():
+        yield where
+    for path in folder.iterdir():
+        is_known = kind_of(path.name) is not None or path.name.startswith(_BESIDE)
+        if is_known and path.is_file():
+            yield path
 
 
 def _os_error(error: OSError, shown: str) -> HmtraceError:
@@ -151,7 +185,7 @@ def _from_file(
         raise HmtraceError(
             "this file is a judge of tests, not a trace of what users can record", source=shown
         )
-    with path.open("rb") as file:
+    with opened(path) as file:
         if not os.fstat(file.fileno()).st_size:  # tracefs and procfs do not tell sizes
             streamed = _from_stream(file, shown, formats, progress)
             return replace(streamed, folder=path.parent, facts=facts_of(path.parent))
@@ -180,7 +214,7 @@ def _perf_directory(folder: Path, shown: str) -> tuple[Path, tuple[NDArray[np.ui
     found.sort(key=lambda p: int(p.name.rpartition(".")[2]))
     parts = []
     for part in found:
-        with part.open("rb") as file:
+        with opened(part) as file:
             if os.fstat(file.fileno()).st_size:
                 parts.append(map_file(file, f"{shown}: {part.name}")[1])
     alone = all(p.name.startswith(("data", "kcore_dir")) for p in folder.iterdir())
@@ -320,7 +354,7 @@ def _peek(path: Path) -> bytes:
     """First decompressed bytes of a file; a damaged one gives what there is."""
     from collectors.facts.reading import read_bytes
 
-    with path.open("rb") as file:
+    with opened(path) as file:
         return read_bytes(file.read(HEAD), HEAD)[0]
 
 

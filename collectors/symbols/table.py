@@ -14,6 +14,7 @@ import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.facts.reading import read_bytes
+from collectors.opened import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +104,7 @@ class Symbols:
         from elftools.elf.elffile import ELFFile
 
         try:
-            with path.open("rb") as file:
+            with opened(path) as file:
                 elf = ELFFile(file)
                 section = elf.get_section_by_name(".symtab")
                 if section is None:

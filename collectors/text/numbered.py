@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
 from collectors.facts.reading import read_bytes
+from collectors.opened import opened
 from collectors.probes import (
     FUNCTION_OF,
     KIND_MARK,
@@ -113,7 +114,7 @@ def _metadata(path: Path) -> Metadata | None:
     from collectors.tracecmd_dat import sniff as is_dat
 
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         data = memoryview(mapped)
         if not (is_dat(mapped[:16]) or is_perf(mapped[:16])):

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from collectors.opened import forget, opened
 from hmtrace.cli.progress import ProgressBar
 from hmtrace.cli.quiet import native_stderr_dropped
 from hmtrace.report.text import unglued
@@ -26,6 +27,7 @@ def note_command(name: str) -> None:
     """Remember which command the captures are opened for."""
     global _command  # noqa: PLW0603  (set once, when the command line is read)
     _command = name
+    forget()
 
 
 def read(path: str, *, described: bool = False) -> Capture:
@@ -126,7 +128,7 @@ def digest(origin: Origin) -> str | None:
     for candidate in (path / origin.trace, Path(origin.trace), path):
         try:
             if candidate.is_file():
-                with candidate.open("rb") as file:
+                with opened(candidate) as file:
                     return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             continue

@@ -1,6 +1,6 @@
 """`hmtrace convert`: the event table of a capture as a file for other programs."""
 
-# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+# ruff: noqa: FBT002, TC001, TC003  (typer reads annotations and defaults at run time)
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ import typer
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import convert_to_capture, read
 from hmtrace.cli.options import CaptureArgument, ForceOption
-from hmtrace.cli.output import check_target, complete_file, refuse_same, stdout_errors
-from hmtrace.report.text import clean, unglued
+from hmtrace.cli.output import (
+    check_stdout,
+    check_target,
+    complete_file,
+    refuse_stdout,
+    stdout_errors,
+)
+from hmtrace.report.text import ascii_json, clean, inert, unglued
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
@@ -74,9 +80,11 @@ def convert(
                 exit_code=2,
                 hint="give a file with -o, or --format csv or ndjson",
             )
+        check_stdout([capture])
         opened = read(capture)
+        refuse_stdout()
         with stdout_errors():
-            _write_text(opened, form, sys.stdout.buffer)
+            _write_text(opened, form, sys.stdout.buffer, is_terminal=sys.stdout.isatty())
             sys.stdout.buffer.flush()
         _tell(opened, None)
         return
@@ -88,7 +96,6 @@ def convert(
             opened = read(capture)
             with temporary.open("wb") as file:
                 _write_text(opened, form, file)
-        refuse_same(Path(opened.origin.trace), output)
     _tell(opened, output)
 
 
@@ -112,8 +119,14 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
     return _ENDINGS[output.suffix]
 
 
-def _write_text(capture: Capture, form: TableFormat, file: BinaryIO) -> None:
-    """Write the table as text, batch by batch."""
+def _write_text(
+    capture: Capture, form: TableFormat, file: BinaryIO, *, is_terminal: bool = False
+) -> None:
+    """Write the table as text, batch by batch.
+
+    Names are foreign: NDJSON is ASCII, so that none of them reaches a terminal raw. CSV holds them
+    as they are for other programs; a terminal gets what it might act on in words.
+    """
     from collectors.events import empty
 
     if form is TableFormat.CSV:
@@ -121,8 +134,9 @@ def _write_text(capture: Capture, form: TableFormat, file: BinaryIO) -> None:
     for frame in capture.batches(_ROWS):
         if form is TableFormat.CSV:
             text = frame.write_csv(include_header=False)
+            text = inert(text) if is_terminal else text
         else:
-            text = frame.write_ndjson()
+            text = ascii_json(frame.write_ndjson())
         file.write(text.encode())
 
 

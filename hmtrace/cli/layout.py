@@ -76,7 +76,7 @@ def layout(
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Draw the address space and the zones of a machine."""
-    target = Output.create(output_format, color, output, force=force)
+    target = Output.create(output_format, color, output, force=force, files=[machine])
     from hmtrace.cli.presets import LIST
     from replay.machine.presets import presets
 

@@ -7,13 +7,15 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from collectors.errors import HmtraceError
+from collectors.opened import name_of, note
+from hmtrace.leftovers import unfinished
 from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
@@ -68,10 +70,11 @@ class Output:
         *,
         force: bool,
         captures: Iterable[str] = (),
+        files: Iterable[Path | None] = (),
     ) -> Output:
         """Check the options before any slow work is done.
 
-        `captures` are what the command reads.
+        `captures` and `files` are what the command reads.
 
         Raises
         ------
@@ -79,9 +82,10 @@ class Output:
             Exit code 2: the file exists and ``--force`` is not given, or it cannot be written.
         """
         if path is not None and str(path) != "-":
-            check_target(path, force=force, captures=captures)
+            check_target(path, force=force, captures=captures, files=files)
         else:
             path = None
+            check_stdout(captures, files)
         return cls(output_format, color, path, force)
 
     @property
@@ -109,6 +113,7 @@ class Output:
 
     def _write(self, text: str) -> None:
         if self.path is None:
+            refuse_stdout()
             with stdout_errors():
                 sys.stdout.write(text)
                 sys.stdout.flush()
@@ -172,7 +177,13 @@ def make_console(file: TextIO, color: Color) -> Console:
     return console
 
 
-def check_target(path: Path, *, force: bool, captures: Iterable[str] = ()) -> None:
+def check_target(
+    path: Path,
+    *,
+    force: bool,
+    captures: Iterable[str] = (),
+    files: Iterable[Path | None] = (),
+) -> None:
     """Check that a file can be written, before any slow work is done.
 
     Parameters
@@ -181,7 +192,7 @@ def check_target(path: Path, *, force: bool, captures: Iterable[str] = ()) -> No
         Target.
     force
         An existing file may be replaced.
-    captures
+    captures, files
         What is read, as the user named it: never replaced.
 
     Raises
@@ -191,8 +202,8 @@ def check_target(path: Path, *, force: bool, captures: Iterable[str] = ()) -> No
         written.
     """
     try:
-        for capture in captures:
-            refuse_same(Path(capture), path)
+        _note(captures, files)
+        refuse_read(path, str(path))
         if path.is_dir():
             raise HmtraceError("is a folder, not a file", source=str(path), exit_code=2)
         if path.is_file() and not force:
@@ -207,27 +218,71 @@ def check_target(path: Path, *, force: bool, captures: Iterable[str] = ()) -> No
         raise _cannot_write(path, error) from error
 
 
-def refuse_same(source: Path, output: Path) -> None:
-    """Keep a trace from being replaced by what was made of it.
+def _note(captures: Iterable[str], files: Iterable[Path | None]) -> None:
+    """Remember what is going to be read, so that it is refused before any slow work."""
+    for capture in captures:
+        if capture == "-":
+            with suppress(OSError, ValueError, AttributeError):
+                note(sys.stdin.fileno(), "<stdin>")
+            continue
+        from collectors.input.opening import inputs_of
+
+        with suppress(OSError):  # its reader will tell
+            for path in inputs_of(capture):
+                note(path, str(path))
+    for file in files:
+        with suppress(OSError, ValueError):  # a preset, or what is no file: its reader tells
+            if file is not None:
+                note(file, str(file))
+
+
+def refuse_read(file: int | Path, shown: str) -> None:
+    """Keep a file that this run reads from being replaced by what was made of it.
 
     Parameters
     ----------
-    source
-        A trace, or the folder of one.
-    output
-        What is to be written.
+    file
+        Path or descriptor of what is to be written.
+    shown
+        Its name, for the error.
 
     Raises
     ------
     HmtraceError
-        Exit code 2: both are the same file, or the one a trace in the other.
+        Exit code 2: it was read, under whatever name.
     """
-    from collectors.input.opening import trace_files
+    name = name_of(file)
+    if name is not None:
+        what = (
+            "this very file is read" if name == shown else f"this is {clean(name)}, which is read"
+        )
+        raise HmtraceError(
+            f"{what}: it is never replaced",
+            source=shown,
+            hint="give another name with -o",
+            exit_code=2,
+        )
 
-    if not output.is_file() or not source.exists():
+
+def check_stdout(captures: Iterable[str] = (), files: Iterable[Path | None] = ()) -> None:
+    """Check that stdout is no file that is read, as of ``report trace.txt >> trace.txt``.
+
+    Raises
+    ------
+    HmtraceError
+        As :func:`refuse_read`.
+    """
+    _note(captures, files)
+    refuse_stdout()
+
+
+def refuse_stdout() -> None:
+    """Refuse to write into what was read, where stdout is that; errors as :func:`refuse_read`."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):  # of no file
         return
-    if any(map(output.samefile, trace_files(source) if source.is_dir() else (source,))):
-        raise HmtraceError("this is the trace itself", source=str(output), exit_code=2)
+    refuse_read(descriptor, "<stdout>")
 
 
 def write_atomically(path: Path, content: bytes, *, force: bool) -> None:
@@ -283,7 +338,9 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
             delete=False,
         ) as file:
             temporary = Path(file.name)
+            unfinished.add(temporary)
             yield temporary
+        refuse_read(path, str(path))
         if special:
             with temporary.open("rb") as content, path.open("wb") as target:
                 shutil.copyfileobj(content, target, 1 << 20)
@@ -297,6 +354,7 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
             temporary.replace(path)
         else:
             _rename_to_new(temporary, path)
+        unfinished.discard(temporary)
         temporary = None
     except FileExistsError as error:
         raise HmtraceError(
@@ -307,6 +365,7 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+            unfinished.discard(temporary)
 
 
 def _cannot_write(path: Path, error: OSError) -> HmtraceError:

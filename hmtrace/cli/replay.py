@@ -94,7 +94,9 @@ def replay(
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Replay a workload on another machine, beside the captured one."""
-    target = Output.create(output_format, color, output, force=force, captures=[capture])
+    target = Output.create(
+        output_format, color, output, force=force, captures=[capture], files=[costs, machine]
+    )
     from hmtrace.cli.machines import captured_machine, target_machine
     from hmtrace.cli.workloads import Place
 

@@ -43,7 +43,9 @@ def report(
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Report what temporary mappings cost, where they come from, and who waits or leaks."""
-    target = Output.create(output_format, color, output, force=force, captures=[capture])
+    target = Output.create(
+        output_format, color, output, force=force, captures=[capture], files=[costs]
+    )
     from hmtrace.cli.machines import captured_machine
 
     opened = read(capture, described=True)

@@ -6,6 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
+from collectors.opened import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def read_toml(path: Path, example: str) -> dict[str, Any]:
         return HmtraceError(message, source=str(path), line=line, hint=hint, exit_code=2)
 
     try:
-        with path.open("rb") as file:  # a FIFO or a device does not tell its size
+        with opened(path) as file:  # a FIFO or a device does not tell its size
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise wrong(f"cannot be read: {error.strerror or error}") from error

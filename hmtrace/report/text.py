@@ -24,6 +24,8 @@ _SIZES = (
     ("KiB", 1 << 10, 1 << 10),
 )
 """Suffix, its bytes, and the size from which it is used even if something is left over."""
+_ACTED_ON = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 _SYMBOL_SIZE = re.compile(r"(?<=[0-9a-f])/0x[0-9a-f]+(?=\s|$)")
 
 
@@ -58,6 +60,35 @@ def clean(text: object, limit: int = 200) -> str:
     if len(raw) > limit or len(shown) > limit:
         return shown[: max(limit - 1, 0)] + "…"
     return shown
+
+
+def inert(text: str) -> str:
+    r"""Text of many lines in which a terminal acts on nothing but the ends of lines.
+
+    Examples
+    --------
+    >>> inert("1,\x1b[31m\u202e,µ\n")
+    '1,\\x1b[31m\\u202e,µ\n'
+    """
+    if text.isascii() and not _ACTED_ON.search(text):
+        return text
+    return "".join(char if char == "\n" else _escaped(char) for char in text)
+
+
+def ascii_json(text: str) -> str:
+    r"""JSON as it is, with ASCII alone.
+
+    Examples
+    --------
+    >>> ascii_json('{"comm":"\u202e\x7fé\U0001f600"}')
+    '{"comm":"\\u202e\\u007f\\u00e9\\ud83d\\ude00"}'
+    """
+    return _NOT_ASCII.sub(_json_escape, text)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
 
 
 def _escaped(char: str) -> str:

@@ -172,7 +172,7 @@ def test_no_command_replaces_what_it_reads(tmp_path: Path, command: str) -> None
         form = ("--format", "csv") if command == "convert" else ()
         done = hmtrace(command, capture, "-o", output, "--force", *form)
         assert done.returncode == 2
-        assert b"this is the trace itself" in done.stderr
+        assert b"it is never replaced" in done.stderr
         assert output.read_text() == TEXT
 
 

@@ -118,7 +118,7 @@ def test_the_trace_itself_is_not_overwritten(tmp_path):
     for name in (trace, tmp_path / "link.parquet"):
         if name != trace:
             name.symlink_to(trace)
-        with pytest.raises(HmtraceError, match="trace itself"):
+        with pytest.raises(HmtraceError, match="never replaced"):
             run("convert", trace, "-o", name, "--force")
     assert trace.read_bytes() == before
 
@@ -227,3 +227,46 @@ def test_damage_is_told_in_one_line(tmp_path):
         assert done.returncode in (0, 3)
         assert "panicked" not in done.stderr
         assert done.returncode == 0 or done.stderr.startswith(f"hmtrace: {path}: ")
+
+
+def hostile(tmp_path):
+    """A capture whose task has a name that a terminal would act on."""
+    name = "\x1b[31m\x9b1m\u202ex\x7f\u00e9"
+    text = ftracetext.tracefs(
+        [Event(name, 7, 0, 10**9, "p: (kmap_high+0x0/0x260) page=0xf6000000")]
+    )
+    trace = tmp_path / "trace.txt"
+    trace.write_text(text)
+    return name, trace
+
+
+def test_names_as_json_are_ascii(tmp_path):
+    name, trace = hostile(tmp_path)
+    line = run("convert", trace, "--format", "ndjson", "-o", "-").stdout_bytes
+    assert all(32 <= char < 127 for char in line.strip())
+    assert json.loads(line)["comm"] == name
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_a_terminal_acts_on_no_name(form, tmp_path):
+    _, trace = hostile(tmp_path)
+    master, slave = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "hmtrace", "convert", trace, "--format", form, "-o", "-"],
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        timeout=300,
+        check=True,
+    )
+    os.close(slave)
+    shown = os.read(master, 65536).decode().replace("\r\n", "")
+    os.close(master)
+    assert done.stderr == b""
+    assert shown.isprintable()
+    assert "\\u202e" in shown
+
+
+def test_a_pipe_gets_names_as_they_are(tmp_path):
+    name, trace = hostile(tmp_path)
+    assert name.encode() in run("convert", trace, "--format", "csv", "-o", "-").stdout_bytes

@@ -95,3 +95,62 @@ def test_a_reader_that_is_gone_before_the_last_flush() -> None:
         "return 0"
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+UNFINISHED = (
+    "import os, signal, sys, time\n"
+    "from pathlib import Path\n"
+    "from collectors.input.spool import spool_file\n"
+    "from hmtrace.cli.output import complete_file\n"
+    "spool = spool_file('x')\n"
+    "spool.write_text('rows')\n"
+    "print(spool.parent, flush=True)\n"
+    "with complete_file(Path({target!r}), force=False) as part:\n"
+    "    part.write_text('half')\n"
+    "    {end}\n"
+    "    time.sleep(20)\n"
+    "return 0"
+)
+"""A command that is ended while it writes."""
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "QUIT", "XCPU", "ALRM", "VTALRM", "USR1", "USR2"])
+def test_a_signal_leaves_nothing_half_written(name: str, tmp_path: Path) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    end = f"os.kill(os.getpid(), {int(number)})"
+    done = ended(UNFINISHED.format(target=str(tmp_path / "out"), end=end))
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(done.stdout.strip()).exists()
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As under nohup."""
+    end = "os.kill(os.getpid(), signal.SIGHUP); time.sleep = print"
+    code = UNFINISHED.format(target=str(tmp_path / "out"), end=end)
+    before = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    before += "import hmtrace.__main__ as m\ndef run():\n"
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    done = subprocess.run(
+        [sys.executable, "-c", f"{before}{body}m.run = run\nm.main()\n"],
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_text() == "half"
+
+
+def test_a_file_that_is_cut_while_it_is_read_leaves_nothing_half_written(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.write_bytes(bytes(1 << 20))
+    end = (
+        "import mmap; from hmtrace.shrinking import explain_bus_errors; explain_bus_errors(); "
+        f"file = open({str(trace)!r}, 'r+b'); mapped = mmap.mmap(file.fileno(), 0); "
+        "file.truncate(0); mapped[1 << 19]"
+    )
+    done = ended(UNFINISHED.format(target=str(tmp_path / "out"), end=end))
+    assert done.returncode == 3
+    assert "became shorter while it was read" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["trace"]
+    assert not Path(done.stdout.strip()).exists()

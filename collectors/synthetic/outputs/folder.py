@@ -53,6 +53,11 @@ def check_target(target: Path, *, force: bool) -> None:
             raise _refused("output exists", place, "--force replaces it")
         if not (place.is_file() if is_file(target) else place.is_dir()):
             raise _refused("is of another kind than the output", place)
+        if place.is_dir() and any(place.iterdir()) and not (place / TRUTH).exists():
+            raise _refused(
+                f"holds files but no {TRUTH}: hmtrace synth has not made it", place,
+                "--force replaces only folders that hmtrace synth has made",
+            )  # fmt: skip
         if place.is_dir() and (strange := _strangers(place)):
             raise _refused(
                 f"holds {strange[0]}, which is not of a synthetic capture", place,
