@@ -140,6 +140,8 @@ class Snapshot:
         Bytes of RAM present, holes not counted (dmesg).
     no_map
         Reserved regions that the kernel does not map, as `ram` (dmesg).
+    acpi_tables
+        ACPI's tables in RAM that the firmware keeps, as `ram` (iomem, dmesg).
     pci_hole
         Address: first PCI window above RAM (iomem).
     zones
@@ -282,6 +284,7 @@ class Snapshot:
     ram: tuple[Pair, ...] = ()
     ram_bytes: int | None = None
     no_map: tuple[Pair, ...] = ()
+    acpi_tables: tuple[Pair, ...] = ()
     pci_hole: int | None = None
     zones: tuple[Zone, ...] = ()
     zone_ranges: tuple[tuple[str, int, int], ...] = ()
@@ -372,6 +375,7 @@ FactName = Literal[
     "ram",
     "ram_bytes",
     "no_map",
+    "acpi_tables",
     "pci_hole",
     "zones",
     "zone_ranges",

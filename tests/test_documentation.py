@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 from collectors.probes import function_of, slot_of
 from hmtrace import __version__
 from hmtrace.cli import app
+from replay.machine.generations import generation_for, is_older
 from tests.expected import VALIDATIONS
 from tests.readme import PAGES, README, REST, ROOT, Command, Workshop, blocks, commands
 
@@ -218,6 +221,38 @@ def test_the_table_of_what_was_proven_has_the_figures_of_the_tests() -> None:
         for cell, kind in zip(cells.split(" | "), kinds, strict=False):
             shown = f"{kind['exact']:,} of {kind['total']:,}".replace(",", " ")
             assert cell == (shown if kind["total"] else "–"), f"{name} in docs/support.md"
+
+
+def test_the_table_of_boards_counts_them() -> None:
+    """A row for each generation, from its first release on, a column for each kind of machine."""
+    boards = tomllib.loads((ROOT / "tests/replay/boards.toml").read_text())["board"]
+    text = TEXTS["docs/support.md"]
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text[text.index("| kernel | i386 PAE | i386 | ARM | ARM LPAE | MIPS32 | P") :]
+        .split("\n\n")[0]
+        .splitlines()
+    )
+    arches = {"MIPS32": "mips32", "PowerPC": "powerpc32", "MicroBlaze": "microblaze"}
+    arches |= {"SPARC": "sparc32"}
+    counted: Counter[tuple[str, str]] = Counter()
+    for board in boards:
+        machine, release = board["machine"], board["machine"]["release"]
+        name = "older" if is_older(release) else generation_for(release)
+        kind = next((k for k, arch in arches.items() if arch == machine["arch"]), "")
+        wide = machine.get("pae", False)
+        if machine["arch"] == "i386":
+            kind = "i386 PAE" if wide else "i386"
+        elif machine["arch"] == "arm":
+            kind = "ARM LPAE" if wide else "ARM"
+        counted[name, kind] += 1
+    told: Counter[tuple[str, str]] = Counter()
+    for span, *cells in rows:
+        first = span.split()[0]
+        name = "older" if is_older(first) else generation_for(first)
+        for kind, cell in zip(head[1:], cells, strict=True):
+            told[name, kind] += int(cell or 0)
+    assert +told == counted
 
 
 def test_renewing_keeps_the_length_of_what_is_shown() -> None:

@@ -37,6 +37,7 @@ _ZONE_PFN: Final = re.compile(rf"{_NAME} +{_PFN} -> +{_PFN}$")
 _NODE: Final = re.compile(rf"node +\d{{1,4}}: {_MEM}")
 _NODE_PFN: Final = re.compile(rf"\d{{1,4}}: +{_PFN} -> +{_PFN}$")
 _E820: Final = re.compile(rf"(BIOS-e820|user|modified): {_MEM}[ \t]+(?:usable|System RAM)")
+_ACPI: Final = re.compile(rf"BIOS-e820: {_MEM}[ \t]+ACPI data")
 _E820_OLD: Final = re.compile(
     r"(BIOS-e820|user|modified): ([0-9a-f]{16}) - ([0-9a-f]{16}) \(usable\)"
 )
@@ -149,6 +150,8 @@ class BootMemory:
             found = match[1], int(match[2], 16), int(match[3], 16) + 1
         elif match := _E820_OLD.match(line):
             found = match[1], int(match[2], 16), int(match[3], 16)
+        elif match := _ACPI.match(line):
+            found = "ACPI data", int(match[1], 16), int(match[2], 16) + 1
         elif match := _MIPS.match(line):
             found = "MIPS", int(match[2], 16), int(match[2], 16) + int(match[1], 16)
         elif line.startswith("User-defined physical RAM map"):
@@ -199,6 +202,9 @@ class BootMemory:
 
     def _tell_ram(self, sheet: Sheet) -> None:
         """The kernel's own ranges before the firmware's, and of those what the user changed."""
+        if tables := self._maps.get("ACPI data"):
+            words = "BIOS-e820 map: ACPI data"
+            sheet.add("acpi_tables", merge(tables[:_MAX_RANGES]), detail=words)
         if self._nodes:
             listed = _as_listed(self._nodes[:_MAX_RANGES])
             sheet.add("ram", listed, detail="Early memory node ranges")

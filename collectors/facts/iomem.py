@@ -15,12 +15,13 @@ def parse(text: str, sheet: Sheet) -> None:
     """Write down the RAM ranges.
 
     Facts: ram (tuple of (first byte, byte after the last), ascending and merged), pci_hole
-    (first byte of the first PCI window above the last RAM below 4 GiB).
+    (first byte of the first PCI window above the last RAM below 4 GiB), acpi_tables (as ram).
 
     /proc/iomem shows zeros without CAP_SYS_ADMIN (kernel/resource.c: r_show): such a file is
     noted and not believed.
     """
     ram: list[tuple[int, int]] = []
+    acpi: list[tuple[int, int]] = []
     pci: list[int] = []
     lines = zeros = 0
     for match in _LINE.finditer(text):
@@ -30,6 +31,8 @@ def parse(text: str, sheet: Sheet) -> None:
             zeros += 1
         elif match[4] == "System RAM" and last > start:
             ram.append((start, last + 1))
+        elif match[4] == "ACPI Tables" and last > start:
+            acpi.append((start, last + 1))
         elif not match[1] and match[4].startswith("PCI Bus"):
             pci.append(start)
     if not lines:
@@ -41,6 +44,8 @@ def parse(text: str, sheet: Sheet) -> None:
     else:
         merged = merge(ram)
         sheet.add("ram", merged, detail=f"{len(merged)} ranges of System RAM")
+        if acpi:
+            sheet.add("acpi_tables", merge(acpi), detail="ACPI Tables")
         below = [end for _, end in merged if end <= 1 << 32]
         if below and (windows := [p for p in pci if below[-1] <= p < 1 << 32]):
             sheet.add("pci_hole", min(windows), detail="PCI Bus")

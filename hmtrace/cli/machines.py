@@ -37,7 +37,7 @@ _SIZES: Final = (
     "page_offset",
     "vmalloc_end",
 )
-_RANGES: Final = ("ram", "nomap")
+_RANGES: Final = ("ram", "nomap", "acpi")
 _FOR_THE_READER: Final = ("title", "source")
 
 
@@ -218,6 +218,8 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
             changes[name] = _size(value, name, path)
         else:
             changes[name] = _scalar(value, name, getattr(start, name), path)
+    if "ram" in table:
+        changes = {"nomap": (), "acpi": ()} | changes
     if "release" in changes:
         # it tells more than the name of a span of kernels does
         changes["generation"] = generation_for(changes["release"])

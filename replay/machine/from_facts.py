@@ -103,6 +103,7 @@ def machine_from(
         page_offset=snapshot.page_offset if "page_offset" in arch.takes else None,
         vmalloc_end=_platforms_own(snapshot, arch, generation),
         nomap=snapshot.no_map if "nomap" in arch.takes else (),
+        acpi=snapshot.acpi_tables if "acpi" in arch.takes else (),
         dma_zone=dma_zone,
         huge_pages=_huge_pages(arch, config or arch.default_config, snapshot, pae=pae),
     )

@@ -104,6 +104,9 @@ class Generation:
         boot logs of 5.0 to 5.4 are without, later ones with them).
     x86_highmem64g
         CONFIG_HIGHMEM64G exists; later kernels drop RAM above 4 GiB even with PAE.
+    x86_acpi_ends_ram
+        ACPI's tables behind the last RAM count as its end, and with it as the end of the last zone:
+        since 6.11 (a boot log of 6.11-rc1; arch/x86/kernel/e820.c: e820__end_of_ram_pfn).
     x86_cpu_entry_area
         The areas of cpu_entry_area and of the remapped descriptor tables lie between the fixmap
         and the pool: 92a0f81d8957 "x86/cpu_entry_area: Move it out of the fixmap" (4.15, also
@@ -135,6 +138,7 @@ class Generation:
     ppc_early_ioremap: bool
     purge_by_pointer: bool
     x86_highmem64g: bool
+    x86_acpi_ends_ram: bool
     x86_cpu_entry_area: bool
     x86_text_poke: bool
     fetch_faults_are_misses: bool
@@ -168,6 +172,7 @@ _V3_0: Final = Generation(
     ppc_early_ioremap=False,
     purge_by_pointer=True,
     x86_highmem64g=True,
+    x86_acpi_ends_ram=False,
     x86_cpu_entry_area=False,
     x86_text_poke=True,
     fetch_faults_are_misses=True,
@@ -210,14 +215,15 @@ _V5_15: Final = _after(_V5_11, "5.15", since=(5, 14), arm_vmalloc_extra=True)
 _V5_17: Final = _after(_V5_15, "5.17", since=(5, 16), search="exact", search_moves_vstart=True)
 _V6_1: Final = _after(_V5_17, "6.1", since=(5, 18), search="adjusted", purger="worker-loop")
 _V6_5: Final = _after(_V6_1, "6.5", since=(6, 2), dirty_range_reset=True)
-_V6_12: Final = _after(
+_V6_10: Final = _after(
     _V6_5,
-    "6.12",
+    "6.10",
     since=(6, 9),
     lazy_list="descending",
     purger="worker-once",
     mips_border_in_doubt=False,
 )
+_V6_12: Final = _after(_V6_10, "6.12", since=(6, 11), x86_acpi_ends_ram=True)
 _V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False)
 
 _ALL: Final = (
@@ -237,6 +243,7 @@ _ALL: Final = (
     _V5_17,
     _V6_1,
     _V6_5,
+    _V6_10,
     _V6_12,
     _V7_2,
 )

@@ -304,6 +304,8 @@ class Machine:
         Address that the configuration says: CONFIG_KERNEL_START (microblaze); None: the split's.
     vmalloc_end
         VMALLOC_END where the machine itself or its platform says (ARM); None: by its kernel's age.
+    acpi
+        Physical ranges of ACPI's tables (i386): the kernel counts them in where RAM ends.
     nomap
         Physical ranges of `ram` that the kernel does not map (no-map of the device tree; ARM).
     dma_zone
@@ -350,6 +352,7 @@ class Machine:
     page_offset: int | None = None
     vmalloc_end: int | None = None
     nomap: Ranges = ()
+    acpi: Ranges = ()
 
     @property
     def ram_bytes(self) -> int:
@@ -357,7 +360,7 @@ class Machine:
         return sum(end - start for start, end in self.ram)
 
 
-SPECIAL: Final = ("lowmem_limit", "page_offset", "vmalloc_end", "nomap", "dma_zone")
+SPECIAL: Final = ("lowmem_limit", "page_offset", "vmalloc_end", "nomap", "dma_zone", "acpi")
 """Fields of :class:`Machine` that some architectures have no use for."""
 
 

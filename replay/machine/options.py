@@ -143,7 +143,10 @@ def _ram_changes(machine: Machine, arch: Arch, ram: int, pae: bool) -> dict[str,
     # the firmware keeps a little of RAM for itself; a nominal size means the same machine
     nominal = -(-machine.ram_bytes // (32 * MiB)) * (32 * MiB)
     ranges: Ranges = machine.ram if ram == nominal else arch.ram_for(ram, machine.ram, pae)
-    return {"ram": ranges, "mem": None, "mem_map": machine.mem_map if ram == nominal else None}
+    if ram == nominal:
+        return {"ram": ranges, "mem": None}
+    # what was told of the captured machine's frames is not of these
+    return {"ram": ranges, "mem": None, "mem_map": None, "nomap": (), "acpi": ()}
 
 
 def _arch(name: str) -> Arch:

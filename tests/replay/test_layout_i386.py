@@ -232,3 +232,13 @@ def test_ram_above_4_gib():
         layout = layout_of(machine(ram=ram, **changes))
         assert layout.max_pfn == 3 << 18
         assert layout.notes == ("RAM above 4 GiB is not used by this kernel",)
+
+
+@pytest.mark.parametrize(("generation", "end"), [("6.10", 0x1FF00), ("6.12", 0x20000)])
+def test_acpi_tables_behind_the_last_ram_are_its_end(generation, end):
+    small = ((0x1000, 0x9FC00), (MiB, 0x1FF0_0000))
+    tables = ((0x1FF0_0000, 0x2000_0000),)
+    layout = layout_of(machine(ram=small, acpi=tables, generation=generation))
+    assert (layout.lowmem_end_pfn, layout.high_memory) == (end, 0xC000_0000 + end * 4096)
+    assert layout.lowmem_bytes == 0x1FF0_0000 - MiB + 0x9FC00 - 0x1000
+    assert layout.highmem_bytes == 0

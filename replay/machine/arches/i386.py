@@ -35,6 +35,7 @@ from replay.machine.model import (
     Region,
     align_down,
     align_up,
+    clip,
 )
 from replay.machine.tlb import full_flush_of
 
@@ -221,7 +222,7 @@ def layout(machine: Machine) -> Layout:
 
     ram, notes = _kept_ram(machine)
     limits = border(
-        ram[-1][1] >> PAGE_SHIFT,
+        _end_of_ram(machine, ram) >> PAGE_SHIFT,
         maxmem >> PAGE_SHIFT,
         machine.highmem,
         enabled=machine.highmem_enabled,
@@ -275,14 +276,26 @@ def _above_pool(machine: Machine, fix_start: int, pmd: int) -> tuple[int, int, t
     )
 
 
+def _end_of_ram(machine: Machine, ram: Ranges) -> int:
+    """Address that the last frame is counted from. arch/x86/kernel/e820.c: e820__end_of_ram_pfn."""
+    if not GENERATIONS[machine.generation].x86_acpi_ends_ram:
+        return ram[-1][1]
+    tables = clip(machine.acpi, _limit(machine))
+    return max(end for _, end in (*ram, *tables))
+
+
+def _limit(machine: Machine) -> int:
+    """What the kernel can address: 64 GiB with PAE, 4 GiB without it or without HIGHMEM64G."""
+    far = machine.pae and GENERATIONS[machine.generation].x86_highmem64g
+    return 64 * GiB if far else 4 * GiB
+
+
 def _kept_ram(machine: Machine) -> tuple[Ranges, list[str]]:
     """RAM ranges that the kernel keeps: below ``mem=`` and below what it can address.
 
-    arch/x86/kernel/e820.c: parse_memopt, e820__end_of_ram_pfn. With PAE up to 64 GiB; without
-    it, and in kernels without HIGHMEM64G, up to 4 GiB.
+    arch/x86/kernel/e820.c: parse_memopt, e820__end_of_ram_pfn.
     """
-    far = machine.pae and GENERATIONS[machine.generation].x86_highmem64g
-    ram, notes = usable_ram(machine, 64 * GiB if far else 4 * GiB, base=0)
+    ram, notes = usable_ram(machine, _limit(machine), base=0)
     if ram[-1][1] < DMA_END_PFN * PAGE:
         msg = "the machine has less than 16 MiB of RAM"
         raise HmtraceError(msg, hint="give --ram, or a larger mem=", exit_code=2)
@@ -344,4 +357,5 @@ I386: Final = Arch(
     ram_for=ram_for,
     layout=layout,
     arena_option="vmalloc=",
+    takes=frozenset({"acpi"}),
 )
