@@ -195,13 +195,15 @@ class ArenaOutcome:
 class TlbOutcome:
     """TLB flushes of kernel addresses: full, ranged, single, and the IPIs they send.
 
-    `range_pages` counts the pages of all ranged flushes, `range_pages_max` those of the largest.
+    `range_pages` counts the pages of all ranged flushes, `range_pages_max` those of the largest;
+    `across` counts ranged flushes of more pages than are mapped directly: they go over all of RAM.
     """
 
     full: int = 0
     range: int = 0
     range_pages: int = 0
     range_pages_max: int = 0
+    across: int = 0
     single: int = 0
     ipis: int = 0
 

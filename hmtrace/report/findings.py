@@ -27,7 +27,7 @@ from hmtrace.report.text import (
     unglued,
 )
 from replay.rules import figures as rules
-from replay.rules import machine, trace, waits
+from replay.rules import machine, splits, trace, waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -355,15 +355,52 @@ def _(f: rules.MappingCost) -> Words:
     )
 
 
-@_words.register(rules.SplitWithoutHighmem)
-def _(f: rules.SplitWithoutHighmem) -> Words:
+@_words.register(splits.OtherSplits)
+def _(f: splits.OtherSplits) -> Words:
+    best = f.without_highmem
+    fewer = [split for split in f.splits if split.highmem < f.highmem]
+    nearest = next((split for split in fewer if not split.without), None)
+    if best is not None and best == nearest:
+        message = (
+            f"split {best.name} would make all RAM lowmem: {size(f.highmem)} of highmem and every "
+            "mapping of it would be gone"
+        )
+        if best.cost_ns > f.cost_ns:
+            message += (
+                f", but hulls of purges reach over more RAM: {duration(best.cost_ns)} instead of "
+                f"{duration(f.cost_ns)}"
+            )
+        if fewer[0] != best and not fewer[0].highmem:
+            message += f"; {_split_name(fewer[0])} does so too"
+    else:
+        left = ", ".join(
+            f"{_split_name(split)} {size(split.highmem) if split.highmem else 'none'}"
+            for split in fewer
+        )
+        message = f"other splits would leave less than the {size(f.highmem)} of highmem: {left}"
     return Words(
-        f"split {f.split} would make all RAM lowmem: {size(f.highmem)} of highmem and every "
-        "mapping of it would be gone",
-        f"user space would be {size(f.user)} instead of {size(f.user_now)}: compare it with the "
-        "largest process"
-        + ("; a small highmem zone also runs out first" if f.scarce else "")
-        + (f"; this split is {f.proposed}" if f.proposed else ""),
+        message,
+        "compare user space with the largest process"
+        + ("; a small highmem zone also runs out first" if f.scarce else ""),
+        (
+            f"{f.now} now: {size(f.user)} user space, {size(f.highmem)} highmem, mappings cost "
+            f"{duration(f.cost_ns)}",
+            *map(_split_words, f.splits),
+        ),
+    )
+
+
+def _split_name(split: splits.Split) -> str:
+    return f"{split.name} without {split.without}" if split.without else split.name
+
+
+def _split_words(split: splits.Split) -> str:
+    """What one split leaves and costs."""
+    highmem = size(split.highmem) if split.highmem else "no"
+    bound = "" if split.bound == "=" else split.bound
+    return (
+        f"{_split_name(split)}: {size(split.user)} user space, {highmem} highmem, "
+        f"{bound}{duration(split.cost_ns)}" + (f"; {split.proposed}" if split.proposed else "")
     )
 
 

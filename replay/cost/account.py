@@ -180,6 +180,9 @@ def _tlb(work: CountedWork, layout: Layout, cpus: float) -> TlbOutcome:
         range=ranged,
         range_pages=range_pages,
         range_pages_max=max(ranges, default=0),
+        across=sum(
+            times for n, times in ranges.items() if n * layout.page_size > layout.direct_bytes
+        ),
         single=single,
         ipis=round(everywhere * (cpus - 1)) if interrupts else 0,
     )

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.errors import HmtraceError
-from replay.machine.arches import ARCHES
-from replay.machine.layout import layout_of
-from replay.machine.options import with_options
 from replay.outcome import Finding
 from replay.rules.machine import machine_findings
+from replay.rules.splits import split_findings
 from replay.rules.trace import trace_findings
 from replay.rules.waits import task_findings
 
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from collectors.snapshot import Snapshot
-    from replay.machine.layout import Layout
-    from replay.machine.model import Machine
     from replay.outcome import Outcome
     from replay.trace.losses import Loss
 
@@ -260,65 +255,9 @@ def _machine(case: _Case) -> Iterator[Finding]:
     return machine_findings(case.outcome.machine, case.outcome.layout)
 
 
-class SplitWithoutHighmem(NamedTuple):
-    """A split under which all RAM is lowmem.
-
-    Attributes
-    ----------
-    split
-        Its name.
-    highmem
-        Bytes that would be lowmem.
-    user, user_now
-        Bytes of user space, then and now.
-    scarce
-        There is so little highmem that it runs out first.
-    proposed
-        Where no released kernel has it, the state of things.
-    """
-
-    split: str
-    highmem: int
-    user: int
-    user_now: int
-    scarce: bool
-    proposed: str | None
-
-
-def _highmem_avoidable(case: _Case) -> Iterator[Finding]:
-    """A split under which all RAM is lowmem makes every figure here vanish."""
-    machine, layout = case.outcome.machine, case.outcome.layout
-    if not layout.highmem_bytes or not machine.highmem_enabled:
-        return
-    if not (case.snapshot.ram or case.snapshot.zones) and case.snapshot.mem_total is None:
-        return  # the RAM is a guess
-    better = _split_without_highmem(machine, layout)
-    if better is None:
-        return
-    split, other = better
-    found = SplitWithoutHighmem(
-        split,
-        layout.highmem_bytes,
-        other.user_end,
-        layout.user_end,
-        layout.max_pfn * layout.page_size - layout.phys_offset <= 1 << 30,
-        ARCHES[machine.arch].proposed_splits.get(split),
-    )
-    yield Finding("split", "info", found)
-
-
-def _split_without_highmem(machine: Machine, layout: Layout) -> tuple[str, Layout] | None:
-    """The split nearest to the present one that leaves no highmem, and its layout."""
-    splits = ARCHES[machine.arch].splits
-    lower = [name for name, offset in splits.items() if offset < layout.page_offset]
-    for name in sorted(lower, key=lambda n: -splits[n]):
-        try:
-            other = layout_of(with_options(machine, split=name))
-        except HmtraceError:
-            continue  # no such split with PAE
-        if not other.highmem_bytes:
-            return name, other
-    return None
+def _splits(case: _Case) -> Iterator[Finding]:
+    """What another split would do."""
+    return split_findings(case.outcome, case.snapshot)
 
 
 class NothingTraced(NamedTuple):
@@ -382,6 +321,6 @@ RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
     _held_over_switch,
     _trace,
     _machine,
-    _highmem_avoidable,
+    _splits,
 )
 """Every rule; among findings of one severity this order stays."""

@@ -28,7 +28,7 @@ from replay.outcome import (
     TlbOutcome,
     UserFlush,
 )
-from replay.rules.figures import SplitWithoutHighmem
+from replay.rules.splits import OtherSplits, Split
 from replay.rules.waits import PoolExhausted
 
 if TYPE_CHECKING:
@@ -127,7 +127,17 @@ def busy_outcome(**changes: object) -> Outcome:
             Finding(
                 "split",
                 "info",
-                SplitWithoutHighmem("2g", 1 << 28, 2 << 30, 3 << 30, scarce=False, proposed=None),
+                OtherSplits(
+                    "3g",
+                    1 << 28,
+                    3 << 30,
+                    98_000_000,
+                    (
+                        Split("2g", "", 1 << 30, 0, 2 << 30, 8_100_000, "=", None),
+                        Split("1g", "", 1 << 30, 0, 1 << 30, 8_100_000, "=", None),
+                    ),
+                    scarce=False,
+                ),
             ),
         ),
         "caveats": ("costs are assumptions, not measured on this machine",),

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from collectors import open_capture
 from collectors.capture import Lost, LostInterval
 from collectors.snapshot import Snapshot
+from hmtrace.cli import app
 from hmtrace.report.findings import in_words
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
+from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.outcome import LocalOutcome, TlbOutcome
+from replay.outcome import Finding, LocalOutcome, TlbOutcome
 from replay.rules.figures import SEVERITIES, findings
+from replay.rules.splits import OtherSplits
+from replay.walk import replay
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
-    from replay.outcome import Finding, Outcome
+    from replay.outcome import Outcome
 
 
 def found(outcome: Outcome, rule: str, **values: Any) -> Finding | None:
@@ -146,16 +156,83 @@ def test_probe_misses_of_old_kernels_may_be_faults(outcomes: ModuleType) -> None
     assert need(old, "probe-misses", probe_misses=misses | {"x": 1}).severity == "warning"
 
 
+def splits_of(outcomes: ModuleType, **changes: Any) -> tuple[OtherSplits, str]:
+    """Advice over the splits of a machine, and its message."""
+    machine = outcomes.machine(**changes)
+    outcome = replace(outcomes.busy_outcome(), machine=machine, layout=layout_of(machine))
+    finding = need(outcome, "split", ram=machine.ram)
+    assert isinstance(finding.figures, OtherSplits)
+    return finding.figures, in_words(finding).message
+
+
+def left(found: OtherSplits) -> dict[str, int]:
+    """MiB of highmem under each split, without PAE in brackets."""
+    return {f"({s.name})" if s.without else s.name: s.highmem // (1 << 20) for s in found.splits}
+
+
 def test_splits_that_make_highmem_vanish(outcomes: ModuleType) -> None:
-    busy = outcomes.busy_outcome()
-    found_there = in_words(need(busy, "split", ram=busy.machine.ram)).message
-    assert "split 2g " in found_there, "3g_opt does not exist with PAE"
-    arm = outcomes.machine(arch="arm", pae=False, ram=((1 << 30, 2 << 30),), nr_cpus=8)
-    board = replace(busy, machine=arm, layout=layout_of(arm))
-    assert "split 3g_opt " in in_words(need(board, "split", ram=busy.machine.ram)).message
-    large = outcomes.machine(ram=((0x1000, 8 << 30),))
-    none = replace(busy, machine=large, layout=layout_of(large))
-    assert found(none, "split", ram=busy.machine.ram) is None
+    found_there, message = splits_of(outcomes)
+    assert message.startswith("split 2g would make all RAM lowmem")
+    assert "3g_opt without PAE does so too" in message
+    assert left(found_there) == {"(3g_opt)": 0, "2g": 0, "(2g_opt)": 0, "1g": 0}
+    arm = {"arch": "arm", "pae": False, "ram": ((1 << 30, 2 << 30),), "nr_cpus": 8}
+    assert splits_of(outcomes, **arm)[1].startswith("split 3g_opt would make all RAM lowmem")
+    found_there, message = splits_of(outcomes, **arm, generation="4.1")
+    assert "3g_opt" not in left(found_there), "kernels have it from 4.4 on"
+    assert message.startswith("split 2g ")
+
+
+def test_splits_that_leave_a_little_highmem(outcomes: ModuleType) -> None:
+    """2 GiB as booted kernels have them: 1171 MiB of highmem without PAE, 1167 with it."""
+    ram = ((0x1000, 0x9F000), (0x100000, 0x7FFE0000))
+    found_there, message = splits_of(outcomes, pae=False, ram=ram)
+    assert left(found_there) == {"3g_opt": 915, "2g": 147, "2g_opt": 19, "1g": 0}
+    assert "2g 147 MiB, 2g_opt 19.8 MiB, 1g none" in message
+    found_there, message = splits_of(outcomes, ram=ram)
+    assert left(found_there) == {"(3g_opt)": 915, "2g": 143, "(2g_opt)": 19, "1g": 0}
+    assert "3g_opt without PAE 915 MiB, 2g 143 MiB" in message
+
+
+def test_no_split_is_advised_where_none_leaves_less(outcomes: ModuleType) -> None:
+    board = outcomes.machine(arch="microblaze", pae=False, ram=((0, 1 << 30),), nr_cpus=1)
+    outcome = replace(outcomes.busy_outcome(), machine=board, layout=layout_of(board))
+    assert found(outcome, "split", ram=board.ram) is None
+
+
+@pytest.mark.parametrize("split", ["3g_opt", "2g", "1g"])
+def test_the_cost_of_a_split_is_that_of_its_replay(split: str, modules: Path) -> None:
+    """Unloading modules on ARM flushes the hull from modules to arena, over all of lowmem."""
+    advised = next(s for s in advice(modules).splits if s.name == split)
+    run = CliRunner().invoke(app, ["replay", str(modules), "--split", split, "--format", "json"])
+    document = json.loads(run.stdout)
+    assert document["machine"]["highmem_bytes"] == advised.highmem == 0
+    assert advised.cost_ns == pytest.approx(document["cost"]["total_ns"], rel=0.01)
+    assert advised.cost_ns > document["baseline"]["cost"]["total_ns"] * 1.1
+    assert advised.bound == "="
+
+
+def test_a_dearer_split_is_called_one(modules: Path) -> None:
+    found_there = advice(modules)
+    message = in_words(Finding("split", "info", found_there)).message
+    assert "but hulls of purges reach over more RAM" in message
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synth") / "modules"
+    synth = ["synth", "module-storm", "--arch", "arm", "--events", "4000", "-o", str(folder)]
+    assert CliRunner().invoke(app, synth).exit_code == 0
+    return folder
+
+
+@cache
+def advice(folder: Path) -> OtherSplits:
+    capture = open_capture(folder)
+    values = capture.facts.snapshot()
+    outcome = replay(capture.events, machine_from(values)[0], values=values)
+    figures = next(f.figures for f in outcome.findings if f.rule == "split")
+    assert isinstance(figures, OtherSplits)
+    return figures
 
 
 def test_mem_map_eats_lowmem(outcomes: ModuleType) -> None:

@@ -1,0 +1,167 @@
+"""Advice over the user/kernel splits that a kernel has: what each leaves, and what it costs.
+
+The more lowmem a split gives, the less highmem is left to be mapped, and the less room a process
+has. What mappings cost under each is worked out from what was counted: without highmem they are
+gone, all but the purges of the arena, whose hulls on ARM reach across a direct mapping that has
+become larger.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collectors.errors import HmtraceError
+from replay.cost.formulas import range_flush_ns
+from replay.machine.arches import ARCHES
+from replay.machine.generations import GENERATIONS
+from replay.machine.layout import layout_of
+from replay.machine.options import with_options
+from replay.outcome import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collectors.snapshot import Snapshot
+    from replay.machine.layout import Layout
+    from replay.machine.model import Arch, Machine
+    from replay.outcome import Outcome
+
+OF_ARENA: Final = ("vmap and vmalloc", "lazy purge flush", "other range flush", "flush_tlb_all")
+"""Causes of cost that stay where there is no highmem."""
+SCARCE: Final = 1 << 30
+"""RAM up to which what is highmem is so little that it runs out first."""
+
+
+class Split(NamedTuple):
+    """A split, and what it leaves.
+
+    Attributes
+    ----------
+    name
+        Key in the architecture's table.
+    without
+        What the kernel has to be built without for it: ``PAE``; empty: nothing.
+    lowmem, highmem, user
+        Bytes of RAM, and of a process's address space.
+    cost_ns
+        What the counted work costs there.
+    bound
+        ``=``: so much; ``≤``: at most, if no page that is highmem now becomes lowmem; ``≥``: at
+        least, for a trace does not show the pages that are lowmem now.
+    proposed
+        Where no released kernel has it, the state of things.
+    """
+
+    name: str
+    without: str
+    lowmem: int
+    highmem: int
+    user: int
+    cost_ns: float
+    bound: str
+    proposed: str | None
+
+
+class OtherSplits(NamedTuple):
+    """The splits of a kernel beside the present one, those with most room for a process first.
+
+    Attributes
+    ----------
+    now
+        Name of the present one.
+    highmem, user, cost_ns
+        As of :class:`Split`, as they are.
+    splits
+        The others.
+    scarce
+        There is so little highmem that it runs out first.
+    """
+
+    now: str
+    highmem: int
+    user: int
+    cost_ns: float
+    splits: tuple[Split, ...]
+    scarce: bool
+
+    @property
+    def without_highmem(self) -> Split | None:
+        """The one that leaves no highmem and most room for a process, the kernel built alike."""
+        fitting = (s for s in self.splits if not s.highmem and not s.without and not s.proposed)
+        return next(fitting, None)
+
+
+def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
+    """Whether another split would be worth a thought.
+
+    Yields
+    ------
+    Finding
+        None where there is no highmem, where RAM is a guess, or where no split leaves less.
+    """
+    machine, layout = outcome.machine, outcome.layout
+    if not layout.highmem_bytes or not machine.highmem_enabled:
+        return
+    if not (snapshot.ram or snapshot.zones) and snapshot.mem_total is None:
+        return
+    splits = tuple(_splits(outcome))
+    if not any(split.highmem < layout.highmem_bytes for split in splits):
+        return
+    scarce = layout.max_pfn * layout.page_size - layout.phys_offset <= SCARCE
+    found = OtherSplits(
+        machine.split, layout.highmem_bytes, layout.user_end, outcome.cost.total_ns, splits, scarce
+    )
+    yield Finding("split", "info", found)
+
+
+def _splits(outcome: Outcome) -> Iterator[Split]:
+    """Every other split that the kernel's age has, if need be without PAE."""
+    machine = outcome.machine
+    arch = ARCHES[machine.arch]
+    for name in sorted(arch.splits, key=lambda name: -arch.splits[name]):
+        if name == machine.split or not _is_there(arch, name, machine):
+            continue
+        drops = machine.pae and name not in arch.pae_splits
+        try:
+            other = with_options(machine, split=name, pae=False if drops else None)
+            layout = layout_of(other)
+        except HmtraceError:
+            continue  # RAM that only PAE reaches, or too little lowmem for its page array
+        cost_ns, bound = _cost(outcome, layout)
+        yield Split(
+            name,
+            arch.pae_name if drops else "",
+            layout.lowmem_bytes,
+            layout.highmem_bytes,
+            layout.user_end,
+            cost_ns,
+            bound,
+            arch.proposed_splits.get(name),
+        )
+
+
+def _is_there(arch: Arch, name: str, machine: Machine) -> bool:
+    """Whether kernels of this age can be built so."""
+    return (arch.name, name) != ("arm", "3g_opt") or GENERATIONS[machine.generation].arm_3g_opt
+
+
+def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:
+    """What the counted work costs under another split, and in which sense."""
+    here, tlb, costs = outcome.layout, outcome.tlb, outcome.machine.costs
+    arena = sum(cause["ns"] for name, cause in outcome.cost.by_cause.items() if name in OF_ARENA)
+    more = _direct_pages(layout) - _direct_pages(here)
+    pages = tlb.range_pages_max
+    grown = range_flush_ns(costs, layout, pages + more, outcome.cpus) - range_flush_ns(
+        costs, here, pages, outcome.cpus
+    )
+    arena += tlb.across * float(grown)
+    if not layout.highmem_bytes:
+        return arena + (outcome.local.maps + outcome.local.lowmem) * costs.low_map, "="
+    mappings = outcome.cost.total_ns - (arena - tlb.across * float(grown))
+    bound = "≤" if layout.highmem_bytes < here.highmem_bytes else "≥"
+    return arena + mappings, bound
+
+
+def _direct_pages(layout: Layout) -> int:
+    """Pages from where RAM is mapped directly to where the arena begins."""
+    return (layout.vmalloc_start - layout.page_offset) // layout.page_size
