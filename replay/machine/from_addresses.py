@@ -31,6 +31,9 @@ NR_CPUS: Final = (32, 8, 4, 64, 16, 2, 1)
 _BEFORE_LOCAL: Final = "5.10"
 """Generation of kernels with kmap_atomic() of its own."""
 
+_OLDER: Final = (_BEFORE_LOCAL, "4.4", "4.1", "3.16", "3.10")
+"""Generations with kmap_atomic() whose address maps differ on some architecture, newest first."""
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -137,7 +140,7 @@ def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[M
     if release:
         generations = (generation_for(release),)
     elif snapshot.seen_atomic:
-        generations = (_BEFORE_LOCAL,)
+        generations = _OLDER
     else:
         generations = (DEFAULT, _BEFORE_LOCAL)
     for arch in (ARCHES[name] for name in arches):

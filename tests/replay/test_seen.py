@@ -39,6 +39,34 @@ ARM_LOCAL = ((0, 0xFFEFE000), (1, 0xFFEEE000))
             {"seen_pool": (0x7FE01000, 0x7FF00000), "seen_local": ARM_LOCAL},
             ("arm", False, "2g", 8, "6.1"),
         ),
+        # kmap_atomic of ARM before 3.19: slots from the bottom of the fixmap upwards
+        (
+            {
+                "seen_atomic": True,
+                "seen_pool": (0xBFE01000, 0xBFFFF000),
+                "seen_local": ((0, 0xFFC01000), (1, 0xFFC10000)),
+            },
+            ("arm", False, "3g", 8, "3.16"),
+        ),
+        (
+            {
+                "seen_atomic": True,
+                "seen_pool": (0xBFE01000, 0xBFFFF000),
+                "seen_local": ((0, 0xFFF00000), (1, 0xFFF11000)),
+                "seen_ranges": ((0xF0000000, 0xFF000000),),
+            },
+            ("arm", False, "3g", 8, "3.10"),
+        ),
+        # i386 before 4.14: the pool follows the fixmap
+        (
+            {
+                "seen_atomic": True,
+                "seen_pool": (0xFFA01000, 0xFFAFF000),
+                "seen_flushes": ((0xFFA00000, 0xFFC00000),),
+                "seen_local": ((0, 0xFFFBA000), (1, 0xFFFA6000)),
+            },
+            ("i386", True, "3g", 32, "4.4"),
+        ),
         # frames above 4 GiB
         (
             {"seen_pool": (0xBFE01000, 0xBFF00000), "seen_pfns": (0x100000, 0x130000)},
