@@ -106,7 +106,7 @@ def outcome_from(
         cpus=machine.cpus,
         pool=figures.pool,
         local=figures.local,
-        arena=_arena(figures, machine),
+        arena=_arena(figures, machine, values),
         tlb=tlb,
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
@@ -115,9 +115,14 @@ def outcome_from(
     return replace(outcome, findings=findings(outcome, values, lost))
 
 
-def _arena(figures: Figures, machine: Machine) -> ArenaOutcome:
-    """The arena's figures; purges that do not return what they found count by their flushes."""
-    if not GENERATIONS[machine.generation].purge_by_pointer:
+_FLUSHES = {"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"}
+
+
+def _arena(figures: Figures, machine: Machine, values: Snapshot) -> ArenaOutcome:
+    """The arena's figures; purges that found something count by their flushes, where traced."""
+    probed = any(probe.symbol in _FLUSHES for probe in values.probes)
+    told = figures.work.flushes_told or probed or GENERATIONS[machine.generation].purge_by_pointer
+    if not told:
         return figures.arena
     return replace(figures.arena, lazy_purges=figures.work.purges.total())
 

@@ -173,12 +173,39 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class ModulesOutcome:
+    """An area of addresses that only modules are given from, apart from the arena. Bytes.
+
+    `allocs` and `failures` are among the arena's. `held` is what was in use at the first failure,
+    where there was none at the end, by `holders`, `peak` the most; `complete` where what was there
+    before the trace is among it. `smallest_failed` is the least that was asked for in vain, `first`
+    the first time.
+    """
+
+    size: int = 0
+    allocs: int = 0
+    failures: int = 0
+    held: int = 0
+    peak: int = 0
+    complete: bool = False
+    holders: tuple[Holder, ...] = ()
+    smallest_failed: int | None = None
+    first: Moment | None = None
+
+
+@dataclass(frozen=True)
 class ArenaOutcome:
     """The vmap/vmalloc arena, as the trace shows it. Bytes; None where unknown.
 
+    `allocs` and `failures` count `modules` in. `untold` counts those among `allocs` of which the
+    trace does not tell whether they failed, `derived` is set where the calls are those of vmap()
+    and vmalloc(), since alloc_vmap_area() was not traced. `peak_used` counts what waits for a
+    purge, `peak_live` does not. `purge_runs` counts calls of the purge, `lazy_purges` those that
+    found something to give back, and flushed it. `smallest_failed` is the least that was asked for
+    in vain.
     `holders` are those of the areas at the start, guard pages included, largest first.
     `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
-    is one of several possible ones.
+    is one of several possible ones. `first` is the first failure outside of the modules' area.
     """
 
     size: int = 0
@@ -186,9 +213,16 @@ class ArenaOutcome:
     failures: int = 0
     peak_used: int | None = None
     largest_hole_min: int | None = None
-    lazy_purges: int = 0
+    lazy_purges: int | None = 0
     holders: tuple[Holder, ...] = ()
     ambiguous: int = 0
+    untold: int = 0
+    derived: bool = False
+    peak_live: int | None = None
+    purge_runs: int | None = None
+    smallest_failed: int | None = None
+    modules: ModulesOutcome | None = None
+    first: Moment | None = None
 
 
 @dataclass(frozen=True)

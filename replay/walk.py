@@ -342,7 +342,7 @@ class Rest:
         self._local.unknown += local.unknown
         self._sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows)
         self.work.add(table, window_of(self._layout), self._layout.page_size)
-        self._use.feed(table, last=last)
+        self._use.feed(table, first_row, last=last)
         if self._online is not None:
             flushes = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
             self._online.add(flushes.get_column("ts").to_numpy())
@@ -350,7 +350,7 @@ class Rest:
 
     def rows(self) -> set[int]:
         """Rows that :meth:`figures` needs to name tasks."""
-        return self._local.rows()
+        return self._local.rows() | self._use.rows()
 
     def figures(self, found: Survey, pool: PoolPart, told: Told) -> Figures:
         """What was counted, when all windows have been fed.
@@ -368,7 +368,7 @@ class Rest:
             pool=pool.outcome(told),
             local=self._local.outcome(self._layout, told),
             work=self.work,
-            arena=self._use.outcome(),
+            arena=self._use.outcome(told),
             sites=self._sites.sites(),
             initial_state=pool.initial_state,
             beyond=self.beyond,

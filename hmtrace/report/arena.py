@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import ArenaOutcome, Site
+    from replay.outcome import ArenaOutcome, ModulesOutcome, Site
 
 
 _SHOWN = 4
@@ -38,25 +38,17 @@ def arena_section(arena: ArenaOutcome, sites: Sequence[Site] = ()) -> Iterator[R
     yield heading("Arena", f"vmap(), vmalloc(), vm_map_ram() · {size(arena.size)}")
     at_start = [(clean(h.caller, 60), h.bytes, plural(h.areas, "area")) for h in arena.holders]
     start_row = [("at start", _who(at_start))] if at_start else []
-    if not (arena.allocs or arena.failures or arena.lazy_purges):
+    if not (arena.allocs or arena.failures or arena.lazy_purges or arena.purge_runs):
         yield indented(Text("no allocation in this capture"))
         if start_row:
             yield labelled(start_row)
         return
-    rows = [
-        (
-            "calls",
-            joined(
-                [
-                    plural(arena.allocs, "allocation"),
-                    f"{count(arena.failures)} failed" if arena.failures else "none failed",
-                ]
-            ),
-        ),
-        ("purges", plural(arena.lazy_purges, "lazy purge")),
-    ]
+    rows = [("calls", calls_in_words(arena)), ("purges", _purges(arena))]
+    if arena.modules is not None and (arena.modules.allocs or arena.modules.failures):
+        rows.append(("modules", _modules(arena.modules)))
     if arena.peak_used is not None or arena.largest_hole_min is not None:
         used = share(arena.peak_used / arena.size) if arena.peak_used and arena.size else "n/a"
+        live = [] if arena.peak_live is None else [f"{size(arena.peak_live)} without what is freed"]
         rows.insert(
             1,
             (
@@ -64,6 +56,7 @@ def arena_section(arena: ArenaOutcome, sites: Sequence[Site] = ()) -> Iterator[R
                 joined(
                     [
                         f"peak use {size(arena.peak_used)} ({used})",
+                        *live,
                         f"largest hole never below {size(arena.largest_hole_min)}",
                     ]
                 ),
@@ -77,6 +70,37 @@ def arena_section(arena: ArenaOutcome, sites: Sequence[Site] = ()) -> Iterator[R
     rows += start_row
     rows += [("asked for", _who(in_trace))] if in_trace else []
     yield labelled(rows)
+
+
+def calls_in_words(arena: ArenaOutcome) -> str:
+    """Allocations, and how many of them failed, as far as the trace tells."""
+    what = ("call of vmap() or vmalloc()", "calls of vmap() or vmalloc()")
+    parts = [plural(arena.allocs, *(what if arena.derived else ("allocation", None)))]
+    if arena.failures:
+        parts.append(f"{count(arena.failures)} failed")
+    elif not arena.untold:
+        parts.append("none failed")
+    if arena.untold:
+        whole = arena.untold == arena.allocs and not arena.failures
+        who = "which of them" if whole else f"whether {count(arena.untold)} more"
+        parts.append(f"{who} failed is not traced")
+    return joined(parts)
+
+
+def _purges(arena: ArenaOutcome) -> str:
+    """Purges by one meaning: runs, and those that gave something back and flushed it."""
+    runs = [] if arena.purge_runs is None else [plural(arena.purge_runs, "run")]
+    gave = "not known how many flushed"
+    if arena.lazy_purges is not None:
+        gave = f"{count(arena.lazy_purges)} flushed"
+    return joined([*runs, gave])
+
+
+def _modules(modules: ModulesOutcome) -> str:
+    """The area that only modules are given from."""
+    failed = f"{count(modules.failures)} failed" if modules.failures else "none failed"
+    parts = [f"{size(modules.size)} of their own", plural(modules.allocs, "allocation"), failed]
+    return joined(parts)
 
 
 def _who(users: Sequence[tuple[str, int, str]]) -> str:

@@ -26,8 +26,8 @@ from hmtrace.report.text import (
     symbol,
     unglued,
 )
+from replay.rules import arena, machine, splits, trace, waits
 from replay.rules import figures as rules
-from replay.rules import machine, splits, trace, waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -336,13 +336,58 @@ def _(f: rules.HeldOverSwitch) -> Words:
     )
 
 
-@_words.register(rules.ArenaExhausted)
-def _(f: rules.ArenaExhausted) -> Words:
-    hole = "" if f.hole is None else f", largest hole down to {size(f.hole)}"
+@_words.register(arena.ArenaExhausted)
+def _(f: arena.ArenaExhausted) -> Words:
+    least = "" if f.smallest is None else f", the smallest of {size(f.smallest)}"
+    why = "; NULL is returned for want of memory as well" if f.callers else ""
+    parts = [f"{count(f.allocs)} found room"]
+    if f.hole is not None:
+        parts.append(f"largest hole down to {size(f.hole)}")
+    if f.option:
+        parts.append(f"a larger {f.option} costs as much lowmem")
+    what = plural(f.failures, "allocation") + " of virtual address space"
+    if f.callers:
+        what = plural(f.failures, "call") + " of vmap() or vmalloc()"
     return Words(
-        f"{plural(f.failures, 'allocation')} of virtual address space failed in an arena of "
-        f"{size(f.size)}",
-        f"{plural(f.allocs, 'allocation')}{hole}; a larger vmalloc= costs as much lowmem",
+        f"{what} failed in an arena of {size(f.size)}{least}",
+        "; ".join(parts) + why,
+    )
+
+
+@_words.register(arena.ModulesExhausted)
+def _(f: arena.ModulesExhausted) -> Words:
+    least = "" if f.smallest is None else f", the smallest of {size(f.smallest)}"
+    who = ", ".join(f"{_mib(held)} by {name}()" for name, held in f.holders)
+    held = f"{'at least ' if f.more else ''}{_mib(f.held)} of it in use"
+    helps = ["vmalloc= does not enlarge it, whatever the kernel's log says"]
+    if f.spills:
+        helps.append("CONFIG_ARM_MODULE_PLTS is set: what finds no room goes to the arena instead")
+    else:
+        helps.append("CONFIG_ARM_MODULE_PLTS lets modules spill over into the arena")
+    if f.without_highmem is not None:
+        helps.append(f"without HIGHMEM it has {size(f.without_highmem)}")
+    helps.append(
+        "fewer BPF programs (net.core.bpf_jit_enable=0 compiles none) and drivers that are built "
+        "in leave more"
+    )
+    return Words(
+        f"{plural(f.failures, 'allocation')} failed in the modules area of {size(f.size)}{least}: "
+        f"{held}" + (f" ({who})" if who else ""),
+        "; ".join(helps),
+    )
+
+
+def _mib(bytes_: int) -> str:
+    return f"{bytes_ / _MIB:.2f} MiB"
+
+
+@_words.register(arena.ArenaUntold)
+def _(f: arena.ArenaUntold) -> Words:
+    return Words(
+        f"whether {count(f.untold)} of {plural(f.calls, 'allocation')} of virtual address space "
+        "failed is not in this trace",
+        "a return probe on alloc_vmap_area with va=$retval tells it, so does a vmap() or vmalloc() "
+        "that returns NULL, and since 6.2 the tracepoint vmalloc:alloc_vmap_area (docs/capture.md)",
     )
 
 

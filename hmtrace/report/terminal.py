@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from hmtrace.report.arena import arena_section
+from hmtrace.report.arena import arena_section, calls_in_words
 from hmtrace.report.calibration import calibration_section
 from hmtrace.report.cost import cost_in_words, cost_section
 from hmtrace.report.findings import caveats_section, findings_section
@@ -97,6 +97,5 @@ def key_figures(outcome: Outcome) -> RenderableType:
             ("local", joined([f"{count(local.maps)} mappings", f"depth {depth_in_words(local)}"]))
         )
     if arena.allocs or arena.failures:
-        failed = f"{count(arena.failures)} failed" if arena.failures else "none failed"
-        rows.append(("arena", joined([plural(arena.allocs, "allocation"), failed])))
+        rows.append(("arena", calls_in_words(arena)))
     return labelled(rows)

@@ -12,7 +12,8 @@
     lazy, late  the lazy list: which purge took which areas, and which frees came too late for it
     blocks      vm_map_ram(), address by address
     use         the arena as the trace shows it: bookkeeping, not prediction
-    holders     who held it before the trace began
+    modules     the same of the modules' own area, where there is one
+    holders     who holds areas
     picture     what lies around a first divergence
     tally       work and TLB flushes, for the cost
     loops       the compiled loops

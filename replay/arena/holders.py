@@ -1,4 +1,4 @@
-"""Who held the arena before the trace began, by /proc/vmallocinfo."""
+"""Who holds areas: before the trace began, by /proc/vmallocinfo, and since."""
 
 from __future__ import annotations
 
@@ -9,23 +9,42 @@ from typing import TYPE_CHECKING, Final
 from replay.outcome import Holder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from collectors.snapshot import Snapshot
-    from replay.machine.layout import Layout
 
 MOST: Final = 32
 """Holders that an outcome names."""
-_PLACE: Final = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?")
+_PLACE: Final = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?( \[.*)?$")
 
 
-def holders(values: Snapshot, layout: Layout) -> tuple[Holder, ...]:
-    """Functions that asked for the areas in use at the start, the most address space first.
+def function_in(place: str) -> str:
+    """The function of a call site.
+
+    Examples
+    --------
+    >>> function_in("load_module+0x3b2/0x19d0")
+    'load_module'
+    """
+    return _PLACE.sub("", place)
+
+
+def at_start(values: Snapshot, start: int, end: int) -> list[tuple[int, int, str]]:
+    """Areas that /proc/vmallocinfo had between two addresses: first, end, and who asked for it."""
+    return [
+        (area.start, area.end, function_in(area.caller) or f"({area.kind})")
+        for area in values.areas
+        if start <= area.start < area.end <= end
+    ]
+
+
+def holders(held: Iterable[tuple[str, int]]) -> tuple[Holder, ...]:
+    """Functions that asked for areas, the most address space first.
 
     Parameters
     ----------
-    values
-        Facts; ``areas`` are those of vmallocinfo.start.
-    layout
-        For the arena's bounds.
+    held
+        Of each area who asked for it, and bytes.
 
     Returns
     -------
@@ -34,10 +53,8 @@ def holders(values: Snapshot, layout: Layout) -> tuple[Holder, ...]:
     """
     areas: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for area in values.areas:
-        if layout.vmalloc_start <= area.start < area.end <= layout.vmalloc_end:
-            name = _PLACE.sub("", area.caller) or f"({area.kind})"
-            areas[name] += 1
-            sizes[name] += area.end - area.start
+    for name, size in held:
+        areas[name] += 1
+        sizes[name] += size
     ranked = sorted(sizes, key=lambda name: (-sizes[name], name))
     return tuple(Holder(name, areas[name], sizes[name]) for name in ranked[:MOST])

@@ -38,6 +38,8 @@ class ArenaTally:
         Calls, and bytes of address space, failed calls included.
     full
         flush_tlb_all() calls.
+    flushes_told
+        Whether there are ranged flushes at all of which the trace tells the range.
     purges, others
         flush_tlb_kernel_range() calls that are not the pool's, by the number of pages: those of
         lazy purges, and the others.
@@ -48,6 +50,7 @@ class ArenaTally:
     frees: int = 0
     free_bytes: int = 0
     full: int = 0
+    flushes_told: bool = False
     purges: Counter[int] = field(default_factory=Counter)
     others: Counter[int] = field(default_factory=Counter)
     _open: pl.DataFrame = field(
@@ -70,6 +73,8 @@ class ArenaTally:
             Bytes.
         """
         of_pool = is_window_flush(window).fill_null(value=False)
+        flushes = of_ops(events, ("flush_range",))
+        self.flushes_told |= flushes.height > flushes.get_column("end").null_count()
         arena = of_ops(events, ARENA_OPS).filter(~of_pool)
         if not arena.height:
             return
@@ -90,8 +95,9 @@ class ArenaTally:
         """
         is_purge = pl.col("op") == "area_purge"
         purges = pl.concat([self._open, arena.filter(is_purge).select("seq", "end_seq", "pid")])
+        unreturned = is_purge & pl.col("end_seq").is_null()
         arena = arena.with_columns(
-            purges_before=is_purge.shift(1)
+            purges_before=unreturned.shift(1)
             .over("pid")
             .fill_null(pl.col("pid").is_in(self._after_purge.implode()))
         )
@@ -117,7 +123,7 @@ class ArenaTally:
         )
         for pages, purge, number in counted.iter_rows():
             (self.purges if purge else self.others)[pages] += number
-        latest = arena.group_by("pid").agg(is_purge.last().alias("purge"))
+        latest = arena.group_by("pid").agg(unreturned.last().alias("purge"))
         self._after_purge = pl.concat(
             [
                 self._after_purge.filter(~self._after_purge.is_in(latest["pid"].implode())),

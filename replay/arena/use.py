@@ -7,12 +7,13 @@ available either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 
-from replay.arena.holders import holders
+from replay.arena.holders import at_start, holders
+from replay.arena.modules import ModulesUse, asked_elsewhere, modules_area
 from replay.arena.tally import ALLOC_OPS
 from replay.outcome import ArenaOutcome
 from replay.trace.columns import of_ops
@@ -23,7 +24,47 @@ if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
     from replay.machine.model import Layout
 
+CALLERS: Final = ("vmap", "vmalloc")
+"""Calls that an allocation is made for each."""
+MOST_MISSING: Final = 0.01
+"""Share of allocations without an address, up to which use and holes are figures at all."""
 _STEP: Final = np.dtype([("at", "u8"), ("code", "u1"), ("start", "i8"), ("end", "i8")])
+
+
+class _Calls:
+    """Allocations, as calls of some operations show them.
+
+    Attributes
+    ----------
+    number, failures, untold
+        All; those that failed; those of which no result is known.
+    smallest, first
+        Least that was asked for in vain, and the first time, outside of the modules' own area.
+    """
+
+    def __init__(self, layout: Layout, ops: tuple[str, ...]) -> None:
+        self.ops = ops
+        self.number = self.failures = self.untold = 0
+        self.smallest: int | None = None
+        self.first: dict[str, Any] | None = None
+        self._elsewhere = asked_elsewhere(layout)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Count the operations among some rows."""
+        calls = rows.filter(pl.col("op").is_in(self.ops))
+        failed = calls.filter(pl.col("vaddr") == 0)
+        self.number += calls.height
+        self.failures += failed.height
+        self.untold += calls.get_column("vaddr").null_count()
+        failed = failed.filter(~self._elsewhere)
+        if not failed.height:
+            return
+        if self.first is None:
+            self.first = failed.select("ts", "cpu", "pid").row(0, named=True)
+        sizes = failed.get_column("size").drop_nulls().to_list()
+        self.smallest = min(
+            [*sizes, *([] if self.smallest is None else [self.smallest])], default=None
+        )
 
 
 class ArenaUse:
@@ -42,17 +83,23 @@ class ArenaUse:
         from replay.arena.loops.use import new_arena
 
         self._layout = layout
-        self._holders = holders(values, layout)
-        self._allocs = self._failures = self._purges = 0
+        areas = at_start(values, layout.vmalloc_start, layout.vmalloc_end)
+        self._holders = holders((name, end - start) for start, end, name in areas)
+        # By alloc_vmap_area(), and by its callers, which count where it was not traced
+        self._found = _Calls(layout, ALLOC_OPS), _Calls(layout, CALLERS)
+        self._unsure = values.seen_unsure - values.seen_found
+        self._runs = self._returned = self._gave = 0
         self._coming = np.zeros(0, _STEP)  # steps behind the last piece
-        areas = [
-            (a.start, a.end)
-            for a in values.areas
-            if layout.vmalloc_start <= a.start < a.end <= layout.vmalloc_end
-        ]
+        own = modules_area(layout, values)
+        self._modules = (
+            []
+            if own is None
+            else [ModulesUse(own, op, layout, values) for op in ("area_alloc", "vmalloc")]
+        )
         self._arena = None
         if areas:
-            pages = (np.array(sorted(areas), np.int64) - layout.vmalloc_start) // layout.page_size
+            bounds = np.array(sorted((start, end) for start, end, _ in areas), np.int64)
+            pages = (bounds - layout.vmalloc_start) // layout.page_size
             size = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
             self._arena = new_arena(size, pages)
 
@@ -66,13 +113,16 @@ class ArenaUse:
         last
             Nothing comes behind it.
         """
-        here = of_ops(events, (*ALLOC_OPS, "area_free", "area_purge"))
-        allocs = here.filter(pl.col("op").is_in(ALLOC_OPS))
-        failed = allocs.filter(pl.col("vaddr") == 0).height
-        purges = here.filter((pl.col("op") == "area_purge") & (pl.col("pages").fill_null(1) > 0))
-        self._failures += failed
-        self._allocs += allocs.height - failed
-        self._purges += purges.height
+        here = of_ops(events, (*ALLOC_OPS, *CALLERS, "area_free", "area_purge", "vfree"))
+        if here.height:
+            for calls in self._found:
+                calls.add(here)
+            for modules in self._modules:
+                modules.feed(here)
+            purges = here.filter(pl.col("op") == "area_purge").get_column("pages")
+            self._runs += len(purges)
+            self._returned += len(purges) - purges.null_count()
+            self._gave += int((purges > 0).sum())
         if self._arena is None:
             return
         from replay.arena.loops.use import run
@@ -85,21 +135,36 @@ class ArenaUse:
         run(self._arena, *(now[name].copy() for name in ("code", "start", "end")))
 
     def outcome(self) -> ArenaOutcome:
-        """The figures; `peak_used` and `largest_hole_min` are None without the initial areas."""
-        peak = hole = None
-        if self._arena is not None:
-            from replay.arena.loops.use import HOLE, PEAK
+        """The figures; those that need to know the initial areas are None without them.
 
-            peak = int(self._arena.reg[PEAK]) * self._layout.page_size
-            hole = int(self._arena.reg[HOLE]) * self._layout.page_size
+        `lazy_purges` is by what the purges returned; None where no return was traced.
+        """
+        by_area, by_caller = self._found
+        derived = not by_area.number and by_caller.number > 0
+        calls = by_caller if derived else by_area
+        peak = live = hole = None
+        # Areas whose addresses are not known are missing from the map.
+        if self._arena is not None and not derived and calls.untold <= MOST_MISSING * calls.number:
+            from replay.arena.loops.use import HOLE, PEAK, PEAK_LIVE
+
+            peak, live, hole = (
+                int(self._arena.reg[n]) * self._layout.page_size for n in (PEAK, PEAK_LIVE, HOLE)
+            )
         return ArenaOutcome(
             size=self._layout.vmalloc_end - self._layout.vmalloc_start,
-            allocs=self._allocs,
-            failures=self._failures,
+            allocs=calls.number - calls.failures,
+            failures=calls.failures,
+            untold=max(calls.untold + (0 if derived else self._unsure), 0),
+            derived=derived,
+            smallest_failed=calls.smallest,
+            first=calls.first,
             peak_used=peak,
+            peak_live=live,
             largest_hole_min=hole,
-            lazy_purges=self._purges,
+            lazy_purges=self._gave if self._returned or not self._runs else None,
+            purge_runs=self._runs,
             holders=self._holders,
+            modules=self._modules[derived].outcome() if self._modules else None,
         )
 
     def _steps(self, events: pl.DataFrame) -> NDArray[np.void]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
+from replay.rules.arena import arena_findings
 from replay.rules.machine import machine_findings
 from replay.rules.splits import split_findings
 from replay.rules.trace import trace_findings
@@ -203,22 +204,10 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
     yield Finding("local-over-switch", severity, found, local.saved_on_switch, first)
 
 
-class ArenaExhausted(NamedTuple):
-    """Failed allocations in an arena of `size` bytes; `hole`: the largest, at its least."""
-
-    failures: int
-    size: int
-    allocs: int
-    hole: int | None
-
-
 def _arena(case: _Case) -> Iterator[Finding]:
-    """mm/vmalloc.c: alloc_vmap_area gives up after one purge."""
-    arena = case.outcome.arena
-    if not arena.failures:
-        return
-    found = ArenaExhausted(arena.failures, arena.size, arena.allocs, arena.largest_hole_min)
-    yield Finding("arena-exhausted", "problem", found, arena.failures)
+    """What holds of the arena."""
+    outcome = case.outcome
+    return arena_findings(outcome.arena, outcome.machine, outcome.layout)
 
 
 class MappingCost(NamedTuple):
@@ -267,7 +256,8 @@ class NothingTraced(NamedTuple):
 def _has_calls(outcome: Outcome) -> bool:
     pool, local, arena = outcome.pool, outcome.local, outcome.arena
     calls = pool.maps + pool.unmaps + pool.passes + local.maps + local.lowmem + local.reused
-    return bool(calls + local.unmaps + arena.allocs + arena.failures + arena.lazy_purges)
+    calls += local.unmaps + arena.allocs + arena.failures
+    return bool(calls + (arena.lazy_purges or 0) + (arena.purge_runs or 0))
 
 
 class Fine(NamedTuple):
@@ -282,7 +272,7 @@ class Fine(NamedTuple):
     depth
         Of local mappings, and how deep they can be.
     allocs
-        In the arena, of which none failed.
+        In the arena, of which none failed, as far as the trace tells.
     """
 
     share: float | None
@@ -297,7 +287,7 @@ def _fine(outcome: Outcome) -> Finding:
         outcome.cost.share_of_span,
         (pool.max_used, pool.slots) if pool.maps and pool.slots else None,
         (local.max_depth, local.limit) if local.limit and local.maps else None,
-        outcome.arena.allocs,
+        outcome.arena.allocs - outcome.arena.untold,
     )
     return Finding("fine", "info", found)
 

@@ -63,9 +63,12 @@ class ArenaForecast:
         Purges by the number of pages that they flush.
     causes
         Purges by cause: ``asked``, ``limit``, ``full``.
-    peak_lazy, peak_used, largest_hole_min
-        Bytes: most waiting for a purge, most in use or waiting, smallest that the largest hole
+    peak_lazy, peak_live, peak_used, largest_hole_min
+        Bytes: most waiting for a purge, most in use, most of both, smallest that the largest hole
         ever was.
+    failures_of_modules, smallest_failed
+        Failures of those that asked for addresses outside of the arena; least that the others asked
+        for in vain.
     unplaced
         Areas of the start that found no room.
     borrowed
@@ -90,11 +93,14 @@ class ArenaForecast:
     purges: Counter[int]
     causes: dict[str, int]
     peak_lazy: int
+    peak_live: int
     peak_used: int
     largest_hole_min: int
     unplaced: int
     borrowed: int
     lost_frees: int
+    failures_of_modules: int = 0
+    smallest_failed: int | None = None
     shapes: int = 1
     ambiguous: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     failures_between: tuple[int, int] = (0, 0)
@@ -162,7 +168,7 @@ def forecast(
     limit = after.lazy_max_pages * after.page_size
     done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
                       limit, delays)  # fmt: skip
-    found = _result(calls, table, done, lazy, in_use, after, unplaced)
+    found = _result(calls, table, done, lazy, in_use, (before, after), unplaced)
     shaped = _others(moved, len(table), rule)
     served = [
         _run(other, table, areas, moved, len(state.busy), generation.lazy_list, limit, delays)[0]
@@ -459,20 +465,26 @@ def _result(
     done: Forward,
     lazy: Any,
     in_use: NDArray[np.int64],
-    layout: Layout,
+    layouts: tuple[Layout, Layout],
     unplaced: int,
 ) -> ArenaForecast:
     from replay.arena.loops import forward as kernel
     from replay.arena.loops.lazy import PEAK
 
+    before, layout = layouts
     is_alloc = table[:, kernel.KIND] == kernel.ALLOC
     first = len(in_use)  # areas of the start have the first numbers
     by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
     address = done.result[is_alloc][by_call]
     failed_there = calls.allocs.get_column("seen").to_numpy() == FAILED
+    failed = address < 0
+    elsewhere = calls.allocs.select(
+        (pl.col("vend") <= before.vmalloc_start) | (pl.col("vstart") >= before.vmalloc_end)
+    ).to_series().to_numpy()  # fmt: skip
+    sizes = calls.allocs.get_column("size").to_numpy()[failed & ~elsewhere]
     purge = done.purge[: done.counts[0]]
     pages = (purge[:, 3] - purge[:, 2] + layout.page_size - 1) // layout.page_size
-    peak, hole = _use(table, done, in_use, address, first, layout)
+    peak, live, hole = _use(table, done, in_use, address, first, layout)
     number = Counter(purge[:, 1].tolist())
     names = {"asked": kernel.ASKED, "limit": kernel.LIMIT, "full": kernel.FULL}
     never = int((failed_there & (address < 0)).sum())  # given back without having been there
@@ -485,11 +497,14 @@ def _result(
         purges=Counter(pages.tolist()),
         causes={name: number[cause] for name, cause in names.items()},
         peak_lazy=int(lazy.reg[PEAK]),
+        peak_live=live,
         peak_used=peak,
         largest_hole_min=hole,
         unplaced=unplaced,
         borrowed=int((failed_there & (address >= 0)).sum()),
         lost_frees=int(done.counts[1]) - never,
+        failures_of_modules=int((failed & elsewhere).sum()),
+        smallest_failed=int(sizes.min()) if sizes.size else None,
     )
 
 
@@ -500,8 +515,8 @@ def _use(
     address: NDArray[np.int64],
     first: int,
     layout: Layout,
-) -> tuple[int, int]:
-    """Most bytes in use, and the smallest that the largest hole ever was."""
+) -> tuple[int, int, int]:
+    """Most bytes in use or waiting, most in use, and the smallest that the largest hole was."""
     from replay.arena.loops import forward as kernel
     from replay.arena.loops import use
 
@@ -538,5 +553,7 @@ def _use(
         page(in_use[inside][np.argsort(in_use[inside][:, 0])]),
     )
     use.run(arena, code[by].astype(np.uint8), page(start[by]), page(end[by]))
-    peak, hole = arena.reg[use.PEAK], arena.reg[use.HOLE]
-    return int(peak) * layout.page_size, int(hole) * layout.page_size
+    peak, live, hole = (
+        int(arena.reg[n]) * layout.page_size for n in (use.PEAK, use.PEAK_LIVE, use.HOLE)
+    )
+    return peak, live, hole

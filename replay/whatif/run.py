@@ -27,7 +27,7 @@ from replay.local.stacks import LocalStacks, nameless, switch_hook
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
 from replay.machine.zones import HIGHMEM, memory_of
-from replay.outcome import ArenaOutcome, Outcome
+from replay.outcome import ArenaOutcome, ModulesOutcome, Outcome
 from replay.pool.replay import state_from
 from replay.rules.figures import findings
 from replay.sites.tally import SiteTally
@@ -280,13 +280,35 @@ def _arena_part(
         allocs=found.address.size - found.failures,
         failures=found.failures,
         peak_used=found.peak_used,
+        peak_live=found.peak_live,
         largest_hole_min=found.largest_hole_min,
         lazy_purges=found.purges.total(),
         holders=figures.holders,
         ambiguous=int(found.ambiguous.sum()),
+        untold=figures.untold,
+        derived=figures.derived,
+        smallest_failed=found.smallest_failed,
+        modules=_modules_there(figures, found, layout),
     )
     changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
     return _ArenaPart(outcome, changed, tuple(_forecast_caveats(found)))
+
+
+def _modules_there(
+    figures: ArenaOutcome, found: ArenaForecast, layout: Layout
+) -> ModulesOutcome | None:
+    """The modules' own area, of which the model foretells failures only."""
+    here = figures.modules
+    if here is None:
+        return None
+    calls = here.allocs + here.failures
+    return ModulesOutcome(
+        size=layout.modules_end - layout.modules_start,
+        allocs=calls - found.failures_of_modules,
+        failures=found.failures_of_modules,
+        holders=here.holders,
+        smallest_failed=here.smallest_failed,
+    )
 
 
 def _forecast_caveats(found: ArenaForecast) -> list[str]:

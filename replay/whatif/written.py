@@ -15,6 +15,7 @@ from replay.outcome import (
     ArenaOutcome,
     Holder,
     LocalOutcome,
+    ModulesOutcome,
     Moment,
     PoolOutcome,
     Series,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (
-        ArenaOutcome, ArenaTally, Figures, Holder, LocalOutcome, Moment, PoolFacts, PoolOutcome,
-        PoolTally, Series, Site, SlotHolder, Survey, Waiter,
+        ArenaOutcome, ArenaTally, Figures, Holder, LocalOutcome, ModulesOutcome, Moment, PoolFacts,
+        PoolOutcome, PoolTally, Series, Site, SlotHolder, Survey, Waiter,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""

@@ -147,6 +147,20 @@ def test_arena_bookkeeping() -> None:
     assert figures.largest_hole_min == figures.size - 25 * page
     unknown = arena_figures(table(rows), layout_of(I386), Snapshot())
     assert unknown.peak_used is None
+    assert (figures.purge_runs, figures.peak_live) == (2, 20 * page)
+    assert (figures.smallest_failed, figures.first) == (page, {"ts": 100, "cpu": 0, "pid": 1})
+
+
+def test_what_the_probes_do_not_tell_of_allocations() -> None:
+    start = layout_of(I386).vmalloc_start
+    rows = [{"op": "area_alloc", "size": 4096}] * 2 + [{"op": "area_alloc", "vaddr": start}]
+    some = arena_figures(table(rows), layout_of(I386), Snapshot(seen_unsure=1))
+    assert (some.allocs, some.failures, some.untold, some.derived) == (3, 0, 3, False)
+    rows = [{"op": "vmap", "vaddr": 0}, {"op": "vmalloc", "vaddr": start, "size": 8192}]
+    callers = arena_figures(table(rows), layout_of(I386), Snapshot())
+    assert (callers.allocs, callers.failures, callers.untold, callers.derived) == (1, 1, 0, True)
+    purges: list[dict[str, Any]] = [{"op": "area_purge"}] * 3
+    assert arena_figures(table(purges), layout_of(I386), Snapshot()).lazy_purges is None
 
 
 def test_largest_hole_against_a_plain_map() -> None:
@@ -157,7 +171,7 @@ def test_largest_hole_against_a_plain_map() -> None:
     code, start, end = [], [], []
     live: list[tuple[int, int]] = []
     lazy: list[tuple[int, int]] = []
-    worst, peak = pages, 0
+    worst, peak, most_live = pages, 0, 0
     for _ in range(steps):
         what = rng.choice([0, 0, 1, 2], p=[0.3, 0.25, 0.4, 0.05])
         size = int(rng.integers(1, 12))
@@ -183,8 +197,10 @@ def test_largest_hole_against_a_plain_map() -> None:
         runs = "".join(map(str, state)).split("1")
         worst = min(worst, max(map(len, runs)))
         peak = max(peak, int(state.sum()))
+        most_live = max(most_live, sum(b - a for a, b in live))
     arena = arena_use.new_arena(pages, np.zeros((0, 2), np.int64))
     arena_use.run(
         arena, np.array(code, np.uint8), np.array(start, np.int64), np.array(end, np.int64)
     )
     assert (arena.reg[arena_use.PEAK], arena.reg[arena_use.HOLE]) == (peak, worst)
+    assert arena.reg[arena_use.PEAK_LIVE] == most_live

@@ -34,7 +34,8 @@ def test_the_pool_of_the_twin(one: str, other: str) -> None:
     ):  # fmt: skip
         assert getattr(predicted.pool, key) == getattr(captured.pool, key), key
     assert (captured.pool.maps, captured.pool.flushes, captured.pool.max_used) == (14000, 4, 2)
-    assert replace(predicted.arena, holders=()) == replace(captured.arena, holders=())
+    apart = {"holders": (), "purge_runs": None}  # purges without an effect are not foretold
+    assert replace(predicted.arena, **apart) == replace(captured.arena, **apart)
 
 
 def test_failures_and_purges_of_the_arena_of_the_twin() -> None:

@@ -26,7 +26,9 @@ LENGTH = 4
 OTHERS = 5  # a bound on all other holes: only when it does not tell is the map searched
 LAZY_START = 6  # the pages freed since the last purge lie between these
 LAZY_END = 7
-REGISTERS = 8
+LIVE = 8  # pages in use
+PEAK_LIVE = 9  # most of them ever
+REGISTERS = 10
 
 
 class Arena(NamedTuple):
@@ -75,7 +77,7 @@ def new_arena(pages: int, areas: NDArray[np.int64]) -> Arena:
     for start, end in areas:
         state[start:end] = _USED
     reg = np.zeros(REGISTERS, np.int64)
-    reg[IN_USE] = reg[PEAK] = np.count_nonzero(state)
+    reg[IN_USE] = reg[PEAK] = reg[LIVE] = reg[PEAK_LIVE] = np.count_nonzero(state)
     reg[FIRST], reg[LENGTH], reg[OTHERS] = _two_largest_holes(state)
     reg[HOLE] = reg[LENGTH]
     reg[LAZY_START] = pages
@@ -87,7 +89,9 @@ def _alloc(state: NDArray[np.uint8], reg: NDArray[np.int64], start: int, end: in
     """Take pages, and see what is left of the largest hole."""
     for page in range(start, end):
         reg[IN_USE] += state[page] == _FREE
+        reg[LIVE] += state[page] != _USED
         state[page] = _USED
+    reg[PEAK_LIVE] = max(reg[PEAK_LIVE], reg[LIVE])
     reg[PEAK] = max(reg[PEAK], reg[IN_USE])
     first, length = reg[FIRST], reg[LENGTH]
     if start >= first + length or end <= first:
@@ -124,6 +128,7 @@ def run(
             for page in range(start[i], end[i]):
                 if state[page] == _USED:
                     state[page] = _LAZY
+                    reg[LIVE] -= 1
             reg[LAZY_START] = min(reg[LAZY_START], start[i])
             reg[LAZY_END] = max(reg[LAZY_END], end[i])
         else:

@@ -1,0 +1,91 @@
+"""Reports of failed allocations, from captures that were recorded in several ways."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hmtrace.cli import app
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+HOG = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
+
+
+def report(*arguments: object) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["report", "--format", "json", *map(str, arguments)])
+    assert result.exit_code in (0, 1), result.output
+    return json.loads(result.stdout)
+
+
+def findings(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {finding["rule"]: finding for finding in document["findings"]}
+
+
+def test_a_full_modules_area_is_no_full_arena() -> None:
+    """14 MiB between the pool and user space: no vmalloc= moves them."""
+    document = report(FIXTURES / "cases" / "modules-area-advice")
+    arena, found = document["arena"], findings(document)
+    assert (arena["allocs"], arena["failures"], arena["size"]) == (398, 2, 240 << 20)
+    modules = arena["modules"]
+    assert (modules["size"], modules["allocs"], modules["failures"]) == (14 << 20, 398, 2)
+    assert modules["holders"] == [{"caller": "module_alloc", "areas": 398, "bytes": 398 * 0x9000}]
+    assert "arena-exhausted" not in found
+    message, evidence = (
+        found["modules-exhausted"]["message"],
+        found["modules-exhausted"]["evidence"],
+    )
+    assert "2 allocations failed in the modules area of 14 MiB" in message
+    assert "13.99 MiB by module_alloc()" in message
+    for words in ("vmalloc= does not enlarge it", "CONFIG_ARM_MODULE_PLTS", "has 16 MiB"):
+        assert words in evidence
+    assert found["modules-exhausted"]["first"] == {
+        "ts": 857900811930000, "cpu": 0, "pid": 23622,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["recipe-failure-x86", "recipe-failure-arm-fault"])
+def test_one_failure_by_the_recipe_of_old(name: str) -> None:
+    document = report(FIXTURES / "cases" / name / "trace.txt")
+    assert (document["arena"]["allocs"], document["arena"]["failures"]) == (1, 1)
+    assert findings(document)["arena-exhausted"]["severity"] == "problem"
+    assert "fine" not in findings(document)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "allocs", "failures", "untold"),
+    [
+        (" va=0x[0-9a-f]+(?= va_start)", 1323, 40, 0),
+        # An address that fits, behind a purge in the call: the second attempt may have failed.
+        (r" va=0x[0-9a-f]+(?= va_start)|[^\n]*(vmap|vmalloc)_ret:[^\n]*\n", 1323, 40, 5),
+        (r"[^\n]*alloc_vmap_area_ret:[^\n]*\n", 1323, 40, 0),
+        (r"[^\n]*vmap_area[^\n]*\n", 1323, 40, 0),  # vmap() and vmalloc() alone
+        (r"[^\n]*_ret:[^\n]*\n", 1363, 0, 1363),
+    ],
+)
+def test_what_is_left_of_the_evidence(
+    tmp_path: Path, left_out: str, allocs: int, failures: int, untold: int
+) -> None:
+    text = gzip.decompress((HOG / "trace.txt.gz").read_bytes()).decode()
+    (tmp_path / "trace.txt").write_text(re.sub(left_out, "", text))
+    for name in ("cmdline", "config.gz", "cpuinfo", "iomem", "zoneinfo", "version"):
+        (tmp_path / name).write_bytes((HOG / name).read_bytes())
+    document = report(tmp_path)
+    arena, found = document["arena"], findings(document)
+    assert (arena["allocs"], arena["failures"], arena["untold"]) == (allocs, failures, untold)
+    assert ("arena-exhausted" in found) == bool(failures)
+    assert ("arena-untold" in found) == bool(untold)
+    assert "fine" not in found
+
+
+def test_purges_have_one_meaning() -> None:
+    """66 runs of the purge, 32 of which found something: as many flushes as the cost counts."""
+    document = report(HOG)
+    arena, causes = document["arena"], document["cost"]["by_cause"]
+    assert (arena["purge_runs"], arena["lazy_purges"]) == (66, 32)
+    assert causes["lazy purge flush"]["count"] == 32
