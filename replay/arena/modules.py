@@ -14,14 +14,16 @@ import polars as pl
 
 from replay.arena.holders import at_start, function_in, holders
 from replay.outcome import ModulesOutcome
+from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
     from replay.machine.model import Layout
+    from replay.trace.told import Told
 
 _MOST_OPEN = 1 << 12
 """Calls of vmalloc() that are remembered for the allocations in them."""
-_COLUMNS = ("op", "seq", "parent", "vaddr", "size", "end", "start", "site", "ts", "cpu", "pid")
+_COLUMNS = ("op", "seq", "parent", "vaddr", "size", "end", "start", "site")
 
 
 def modules_area(layout: Layout, values: Snapshot) -> tuple[int, int] | None:
@@ -42,8 +44,18 @@ def asked_elsewhere(layout: Layout) -> pl.Expr:
     return (outside & (pl.col("start") < pl.col("end"))).fill_null(value=False)
 
 
+def row_of(events: pl.DataFrame, seq: int) -> int:
+    """Number of a row in a piece of the event table."""
+    return int(events.get_column("seq").search_sorted(seq))
+
+
 class ModulesUse:
     """Counts what happens in the modules' area, piece by piece.
+
+    Attributes
+    ----------
+    first_row
+        Number of the row of the first failure, NO_ROW.
 
     Parameters
     ----------
@@ -66,23 +78,28 @@ class ModulesUse:
         self._askers: dict[int, str] = {}
         self._allocs = self._failures = 0
         self._smallest: int | None = None
-        self._first: dict[str, Any] | None = None
+        self.first_row = NO_ROW
 
-    def feed(self, rows: pl.DataFrame) -> None:
-        """Take rows of the operations that allocate and give back, behind everything before."""
+    def feed(self, rows: pl.DataFrame, events: pl.DataFrame, first_row: int) -> None:
+        """Take rows of the operations that allocate and give back, behind everything before.
+
+        `events` is the piece that they are of, and `first_row` the number of its first row.
+        """
         inside = pl.col("vaddr").is_between(self._start, self._end - 1)
         of_alloc = pl.col("op").cast(pl.String).is_in(("area_alloc", "vmalloc"))
         here = rows.filter((of_alloc & self._elsewhere) | (~of_alloc & inside)).select(_COLUMNS)
         for row in here.iter_rows(named=True):
             if row["op"] == self._op:
                 self._alloc(row)
+                if row["vaddr"] == 0 and self.first_row == NO_ROW:
+                    self.first_row = first_row + row_of(events, row["seq"])
             elif row["op"] == "vmalloc":
                 self._remember(row)
             elif row["op"] != "area_alloc":
                 self._held -= self._live.pop(row["vaddr"], (0, ""))[0]
 
-    def outcome(self) -> ModulesOutcome:
-        """The figures."""
+    def outcome(self, told: Told | None = None) -> ModulesOutcome:
+        """The figures; `told` is what the row of the first failure tells."""
         held = list(self._live.values()) if self._then is None else self._then
         return ModulesOutcome(
             size=self._end - self._start,
@@ -93,7 +110,7 @@ class ModulesUse:
             complete=self._complete,
             holders=holders((name, size) for size, name in held),
             smallest_failed=self._smallest,
-            first=self._first,
+            first=None if told is None else moment(told, self.first_row),
         )
 
     def _remember(self, row: dict[str, Any]) -> None:
@@ -108,8 +125,7 @@ class ModulesUse:
         if row["vaddr"] == 0:
             self._failures += 1
             self._smallest = size if self._smallest is None else min(size, self._smallest)
-            if self._first is None:
-                self._first = {key: row[key] for key in ("ts", "cpu", "pid")}
+            if self._then is None:
                 self._then = list(self._live.values())
             return
         self._allocs += 1

@@ -7,22 +7,24 @@ available either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
 from replay.arena.holders import at_start, holders
-from replay.arena.modules import ModulesUse, asked_elsewhere, modules_area
+from replay.arena.modules import ModulesUse, asked_elsewhere, modules_area, row_of
 from replay.arena.tally import ALLOC_OPS
 from replay.outcome import ArenaOutcome
 from replay.trace.columns import of_ops
+from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
     from replay.machine.model import Layout
+    from replay.trace.told import Told
 
 CALLERS: Final = ("vmap", "vmalloc")
 """Calls that an allocation is made for each."""
@@ -38,19 +40,19 @@ class _Calls:
     ----------
     number, failures, untold
         All; those that failed; those of which no result is known.
-    smallest, first
-        Least that was asked for in vain, and the first time, outside of the modules' own area.
+    smallest, first_row
+        Least that was asked for in vain, and row of the first time, outside of the modules' area.
     """
 
     def __init__(self, layout: Layout, ops: tuple[str, ...]) -> None:
         self.ops = ops
         self.number = self.failures = self.untold = 0
         self.smallest: int | None = None
-        self.first: dict[str, Any] | None = None
+        self.first_row = NO_ROW
         self._elsewhere = asked_elsewhere(layout)
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Count the operations among some rows."""
+    def add(self, rows: pl.DataFrame, events: pl.DataFrame, first_row: int) -> None:
+        """Count the operations among some rows of a piece, whose first row has a number."""
         calls = rows.filter(pl.col("op").is_in(self.ops))
         failed = calls.filter(pl.col("vaddr") == 0)
         self.number += calls.height
@@ -59,8 +61,8 @@ class _Calls:
         failed = failed.filter(~self._elsewhere)
         if not failed.height:
             return
-        if self.first is None:
-            self.first = failed.select("ts", "cpu", "pid").row(0, named=True)
+        if self.first_row == NO_ROW:
+            self.first_row = first_row + row_of(events, failed["seq"][0])
         sizes = failed.get_column("size").drop_nulls().to_list()
         self.smallest = min(
             [*sizes, *([] if self.smallest is None else [self.smallest])], default=None
@@ -103,22 +105,24 @@ class ArenaUse:
             size = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
             self._arena = new_arena(size, pages)
 
-    def feed(self, events: pl.DataFrame, *, last: bool) -> None:
+    def feed(self, events: pl.DataFrame, first_row: int = 0, *, last: bool) -> None:
         """Count a piece of the event table.
 
         Parameters
         ----------
         events
             Sorted by `seq`, behind everything before.
+        first_row
+            Number of its first row in the whole table.
         last
             Nothing comes behind it.
         """
         here = of_ops(events, (*ALLOC_OPS, *CALLERS, "area_free", "area_purge", "vfree"))
         if here.height:
             for calls in self._found:
-                calls.add(here)
+                calls.add(here, events, first_row)
             for modules in self._modules:
-                modules.feed(here)
+                modules.feed(here, events, first_row)
             purges = here.filter(pl.col("op") == "area_purge").get_column("pages")
             self._runs += len(purges)
             self._returned += len(purges) - purges.null_count()
@@ -134,10 +138,16 @@ class ArenaUse:
         now, self._coming = steps[:settled], steps[settled:]
         run(self._arena, *(now[name].copy() for name in ("code", "start", "end")))
 
-    def outcome(self) -> ArenaOutcome:
+    def rows(self) -> set[int]:
+        """Rows that :meth:`outcome` needs to name tasks."""
+        rows = {calls.first_row for calls in self._found}
+        return (rows | {modules.first_row for modules in self._modules}) - {NO_ROW}
+
+    def outcome(self, told: Told | None = None) -> ArenaOutcome:
         """The figures; those that need to know the initial areas are None without them.
 
-        `lazy_purges` is by what the purges returned; None where no return was traced.
+        `lazy_purges` is by what the purges returned; None where no return was traced. `told` is
+        what :meth:`rows` tell.
         """
         by_area, by_caller = self._found
         derived = not by_area.number and by_caller.number > 0
@@ -157,14 +167,14 @@ class ArenaUse:
             untold=max(calls.untold + (0 if derived else self._unsure), 0),
             derived=derived,
             smallest_failed=calls.smallest,
-            first=calls.first,
+            first=None if told is None else moment(told, calls.first_row),
             peak_used=peak,
             peak_live=live,
             largest_hole_min=hole,
             lazy_purges=self._gave if self._returned or not self._runs else None,
             purge_runs=self._runs,
             holders=self._holders,
-            modules=self._modules[derived].outcome() if self._modules else None,
+            modules=self._modules[derived].outcome(told) if self._modules else None,
         )
 
     def _steps(self, events: pl.DataFrame) -> NDArray[np.void]:
