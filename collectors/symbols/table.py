@@ -35,6 +35,7 @@ for _digit in range(16):
     _HEX[ord(f"{_digit:x}")] = _digit
     _HEX[ord(f"{_digit:X}")] = _digit
 _TEXT_TYPES = np.frombuffer(b"tTwW", np.uint8)
+_MAPPING = ord("$")
 _STT_FUNC = 2
 _STT_NOTYPE = 0
 
@@ -71,7 +72,8 @@ class Symbols:
     def from_kallsyms(cls, content: Content, source: str = "kallsyms") -> Symbols:
         """Read /proc/kallsyms, compressed or not.
 
-        Only code symbols (types t, T, w, W) are kept. Lines that are no symbol are skipped.
+        Only code symbols (types t, T, w, W) are kept, without ARM's mapping symbols. Lines that are
+        no symbol are skipped.
         A table of zeros, as kptr_restrict leaves it, is an empty one.
 
         Parameters
@@ -148,6 +150,7 @@ class Symbols:
             & (raw[starts + width] == ord(" "))
             & (raw[starts + width + 2] == ord(" "))
             & np.isin(kinds, _TEXT_TYPES)
+            & (raw[starts + width + 3] != _MAPPING)  # $a, $d, $t, $x: ARM's marks for code and data
         )
         starts, ends, digits = starts[good], ends[good], digits[good]
         shifts = np.arange(4 * (width - 1), -1, -4, dtype=np.uint64)
@@ -183,7 +186,7 @@ class Symbols:
         ends = zeros[np.searchsorted(zeros, starts)].astype(np.int64)
         # mapping symbols ($a, $d, $t) and compiler labels say nothing
         first = np.frombuffer(names + b"\0", np.uint8)[starts]
-        named = (ends > starts) & (first != ord("$")) & (first != ord("."))
+        named = (ends > starts) & (first != _MAPPING) & (first != ord("."))
         addresses = rows["value"].astype(np.uint64) + np.uint64(slide)
         return cls._sorted(addresses[named], starts[named], ends[named], names, source)
 

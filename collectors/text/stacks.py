@@ -27,6 +27,20 @@ _KERNEL: Final = ("kernel.kallsyms", "guest.kernel.kallsyms", "unknown")
 _ADDRESS: Final = re.compile(r"(?:<[0-9a-f]{1,16}>|\([0-9a-f]{1,16}\))$")
 
 
+_SIZE: Final = re.compile(r"(\+0x[0-9a-f]{1,16})/0x[0-9a-f]{1,16}")
+
+
+def without_size(place: str) -> str:
+    """Leave the function's size out of a place: binary traces of the same buffer have none.
+
+    Examples
+    --------
+    >>> without_size("dir_get_page+0x5/0x60 [minix]")
+    'dir_get_page+0x5 [minix]'
+    """
+    return _SIZE.sub(r"\1", place)
+
+
 def frames_of(block: bytes) -> str:
     r"""Write a block as ``innermost<-caller<-caller``, without addresses beside symbols.
 
@@ -36,7 +50,7 @@ def frames_of(block: bytes) -> str:
     Examples
     --------
     >>> frames_of(b" => kmap_high\n => dir_get_page+0x5/0x60 [minix] <f7888797>\n")
-    'kmap_high<-dir_get_page+0x5/0x60 [minix]'
+    'kmap_high<-dir_get_page+0x5 [minix]'
     """
     frames = []
     for match in _CHAIN.finditer(block) if block.startswith(b"\t") else ():
@@ -48,7 +62,7 @@ def frames_of(block: bytes) -> str:
         frames.pop()
     for match in _FRAME.finditer(block):
         frame = match[1].decode("utf-8", "replace").strip()
-        frames.append(_ADDRESS.sub("", frame).rstrip() or frame)
+        frames.append(without_size(_ADDRESS.sub("", frame).rstrip() or frame))
     return "<-".join(frames)
 
 

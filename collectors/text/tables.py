@@ -28,7 +28,7 @@ from collectors.text.layout import (
     Space,
     Status,
 )
-from collectors.text.stacks import frames_of
+from collectors.text.stacks import frames_of, without_size
 from collectors.traceevent.stacks import MAX_STACKS
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class SharedNames:
             return self.comms.setdefault(name, len(self.comms))
 
     def site(self, name: str) -> int:
-        """Number of a call site."""
+        """Number of a call site, as binary traces have it: without the function's size."""
         with self._lock:
-            return self.sites.setdefault(name, len(self.sites))
+            return self.sites.setdefault(without_size(name), len(self.sites))
 
     def shown(self, place: str) -> str:
         """Place as ``symbol+0x12``, where option ``fields`` has its address, or both."""

@@ -2,12 +2,17 @@
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.symbols.table import Symbols
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 TEXT = b"""c1000000 T startup_32
 c1000000 T _text
@@ -149,3 +154,33 @@ def test_a_module_loaded_later_is_nobody_elses():
     assert symbols.lookup(0xF79199C0) == "mbcache_exit+0xe [mbcache]"
     assert symbols.lookup(0xF791E040) == ""
     assert symbols.lookup(0xC1002000) == "kernel_text+0x2000"
+
+
+def test_mapping_symbols_of_arm_are_no_functions():
+    table = Symbols.from_kallsyms(
+        b"bf000000 t $a\t[minix]\nbf000000 t dir_get_page\t[minix]\nbf000070 t $d\t[minix]\n"
+        b"bf000078 t $a.12\t[minix]\nbf000080 t $x\t[minix]\nbf000090 t $t\t[minix]\n"
+        b"bf000100 t minix_add_link\t[minix]\n"
+    )
+    assert table.lookup(0xBF000070) == "dir_get_page+0x70 [minix]"
+    assert table.lookup(0xBF000094) == "dir_get_page+0x94 [minix]"
+    assert len(table) == 2
+
+
+def sites(path: Path) -> dict[str, int]:
+    events = open_capture(str(path)).events
+    found = events.group_by(pl.col("site").cast(pl.String)).len().collect()
+    return {site: number for site, number in found.rows() if site is not None}
+
+
+def test_text_and_trace_dat_of_one_buffer_name_the_same_sites():
+    folder = FIXTURES / "i386-hog-a-waiters-pae-smp2"
+    binary = sites(folder / "trace.dat")
+    assert len(binary) == 28
+    assert sites(folder / "trace.txt.gz") == sites(folder / "report.txt.gz") == binary
+
+
+def test_sites_of_an_arm_capture():
+    found = sites(FIXTURES / "arm-61-1g-minix" / "trace.dat")
+    assert found["dir_get_page+0x70 [minix]"] == 10134
+    assert not any("$" in site for site in found)

@@ -109,7 +109,7 @@ def test_a_stack_goes_to_the_last_event_of_its_cpu(tmp_path: Path) -> None:
         cpus=(0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
     )  # fmt: skip
     assert [row["stack"] for row in rows] == [
-        "kprobe_trace_func<-kmap_high+0x1/0x2<-minix_lookup",
+        "kprobe_trace_func<-kmap_high+0x1<-minix_lookup",
         None,
     ]
     assert rows[0]["site"] == "minix_lookup"
