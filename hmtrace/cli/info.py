@@ -19,6 +19,7 @@ from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
+    from hmtrace.report.answers import Answer
     from hmtrace.report.contents import Contents
     from hmtrace.report.source import InputSummary
 
@@ -41,21 +42,23 @@ def info(
     """Show what a capture holds and what it can and cannot answer."""
     target = Output.create(output_format, color, output, force=force, captures=[capture])
     opened = read(capture, described=True)
+    from hmtrace.report.answers import answers
     from hmtrace.report.contents import contents_sections, facts_section, survey
     from hmtrace.report.findings import caveats_section
     from hmtrace.report.source import reproducibility, title_lines
 
     source = describe(opened)
     contents = survey(opened.events)
+    found = answers(contents, opened.facts.snapshot(), clock_is_ns=opened.clock_is_ns)
     machine, remarks = _machine(opened)
     if target.is_json:
         warn_of_loss(source)
-        target.document(_document(opened, source, contents, machine, remarks))
+        target.document(_document(opened, source, contents, found, machine, remarks))
         return
     target.table(
         *title_lines("info", source),
         *facts_section(opened.facts),
-        *contents_sections(contents, opened.raw_events, clock_is_ns=opened.clock_is_ns),
+        *contents_sections(contents, opened.raw_events, found),
         *caveats_section((*source.notes, *remarks)),
         "",
         reproducibility(source),
@@ -79,10 +82,10 @@ def _document(
     capture: Capture,
     source: InputSummary,
     contents: Contents,
+    answers: tuple[Answer, ...],
     machine: dict[str, Any],
     remarks: tuple[str, ...],
 ) -> dict[str, Any]:
-    from hmtrace.report.contents import answers
     from hmtrace.report.document import schema, source_document
     from hmtrace.report.plain import plain
 
@@ -100,7 +103,7 @@ def _document(
             for name, fact in facts.items()
             if name not in _BULKY
         },
-        "answers": [a._asdict() for a in answers(contents, clock_is_ns=capture.clock_is_ns)],
+        "answers": [answer._asdict() for answer in answers],
         "assumptions": list(remarks),
     }
 

@@ -1,9 +1,9 @@
-"""What a capture holds, and which questions it can therefore answer."""
+"""What a capture holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -11,23 +11,16 @@ from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.text import address, clean, count, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import polars as pl
     from rich.console import RenderableType
 
     from collectors.facts import Facts
     from collectors.snapshot import FactName
+    from hmtrace.report.answers import Answer
 
 _RAW_SHOWN = 16
-
-
-class Answer(NamedTuple):
-    """Whether a question can be answered, and what that rests on."""
-
-    question: str
-    answered: bool
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,88 +74,19 @@ def survey(events: pl.LazyFrame) -> Contents:
     return Contents({op: row.pop("rows") for op, row in counted.items()}, counted)
 
 
-def answers(contents: Contents, *, clock_is_ns: bool) -> tuple[Answer, ...]:
-    """What can and cannot be answered from a capture.
+def contents_sections(
+    contents: Contents, raw_events: Mapping[str, int], answers: Sequence[Answer]
+) -> Iterator[RenderableType]:
+    """Events by kind, raw events, and what can be answered.
 
     Parameters
     ----------
     contents
         From :func:`survey`.
-    clock_is_ns
-        Whether the trace clock is a time.
-
-    Returns
-    -------
-    tuple of Answer
-    """
-    has = contents.has
-    local = has("kmap_local")
-    pages = has("kmap", "page") + has("kmap", "pfn")
-    flushes = has("pool_flush") + has("flush_range") + has("flush_all")
-    placed = has("kmap", "pfn") + has("kmap_local", "pfn")
-    sites = sum(known.get("site", 0) for known in contents.known.values())
-    areas = has("area_alloc")
-    return (
-        Answer(
-            "pool pressure, hits, flushes",
-            bool(pages),
-            "kmap with its page"
-            if pages
-            else "kmap was traced without its page"
-            if has("kmap")
-            else "no kmap of a highmem page was traced",
-        ),
-        Answer(
-            "exact check of kmap addresses",
-            bool(pages and has("kmap", "vaddr")),
-            f"{count(has('kmap', 'vaddr'))} calls with the address returned"
-            if has("kmap", "vaddr")
-            else "no return address of kmap_high was traced",
-        ),
-        Answer(
-            "who waited, and how long",
-            bool(has("kmap", "end_ts") and clock_is_ns),
-            "returns are traced" if has("kmap", "end_ts") else "needs a return probe on kmap_high",
-        ),
-        Answer(
-            "depth of local stacks",
-            bool(local and has("kunmap_local")),
-            "maps and unmaps are traced"
-            if local and has("kunmap_local")
-            else "needs maps and unmaps of local mappings",
-        ),
-        Answer(
-            "arena use and fragmentation",
-            bool(areas),
-            "alloc_vmap_area is traced" if areas else "needs probes on alloc_vmap_area",
-        ),
-        Answer(
-            "flushes seen beside predicted",
-            bool(flushes),
-            f"{count(flushes)} flush events" if flushes else "no flush function was traced",
-        ),
-        Answer(
-            "call sites",
-            bool(sites),
-            f"{count(sites)} events with a caller" if sites else "no caller was recorded",
-        ),
-        Answer(
-            "the workload on another machine",
-            bool(placed),
-            "frame numbers are known" if placed else "needs page or frame numbers",
-        ),
-        Answer(
-            "durations and shares of time",
-            clock_is_ns,
-            "the clock is a time" if clock_is_ns else "the trace clock is a counter",
-        ),
-    )
-
-
-def contents_sections(
-    contents: Contents, raw_events: Mapping[str, int], *, clock_is_ns: bool
-) -> Iterator[RenderableType]:
-    """Events by kind, raw events, and what can be answered.
+    raw_events
+        ``Capture.raw_events``.
+    answers
+        From :func:`hmtrace.report.answers.answers`.
 
     Yields
     ------
@@ -192,7 +116,7 @@ def contents_sections(
     yield heading("What it can answer")
     grid = plain_table(("", "left"), ("", "left"), ("", "left"))
     grid.show_header = False
-    for answer in answers(contents, clock_is_ns=clock_is_ns):
+    for answer in answers:
         style = "green" if answer.answered else "yellow"
         grid.add_row(
             Text("yes" if answer.answered else "no", style=style),

@@ -285,13 +285,13 @@ class _PoolChecks(PoolPart):
         index = np.full(at.size, -1, np.int64)
         index[at] = np.arange(flushed.size)
         more, sofar = vars(passes_result(flushed, index, freed, 0)), vars(self._passes)
-        self._passes = Passes(**{name: sofar[name] + max(more[name], 0) for name in more})
+        self._passes = Passes(**{name: sofar[name] + (more[name] or 0) for name in more})
 
     def passes(self) -> Passes:
         passes = replace(self._passes, ordered=self.order.told_passes)
         if "flush_range" in self._found.ops and passes.observed:
             return passes
-        return replace(passes, tlb_observed=-1, tlb_matched=-1)
+        return replace(passes, tlb_observed=None, tlb_matched=None)
 
 
 class _LocalChecks:

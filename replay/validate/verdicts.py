@@ -35,7 +35,7 @@ class Passes:
     A run is matched if the model makes it at the same point and flushes the TLB there exactly
     if the kernel did (where flush_tlb_kernel_range() was traced). `ordered` of them are matched
     because the kernel's own TLB flush, or its absence, told whether an overlapping kunmap() came
-    before: no evidence for the model. The `tlb_` figures count the TLB flushes alone; -1 where
+    before: no evidence for the model. The `tlb_` figures count the TLB flushes alone; None where
     they were not traced.
     """
 
@@ -43,9 +43,9 @@ class Passes:
     predicted: int = 0
     matched: int = 0
     ordered: int = 0
-    tlb_observed: int = -1
+    tlb_observed: int | None = None
     tlb_predicted: int = 0
-    tlb_matched: int = -1
+    tlb_matched: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def passes_result(
         predicted=int((freed >= 0).sum()),
         matched=int(((here >= 0) & agrees).sum()),
         ordered=ordered,
-        tlb_observed=int((flushed > 0).sum()) if traced else -1,
+        tlb_observed=int((flushed > 0).sum()) if traced else None,
         tlb_predicted=int((freed > 0).sum()),
-        tlb_matched=int(((here > 0) & (flushed[index] > 0)).sum()) if traced else -1,
+        tlb_matched=int(((here > 0) & (flushed[index] > 0)).sum()) if traced else None,
     )

@@ -1,0 +1,158 @@
+"""Which questions a capture can answer, and what the others need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hmtrace.report.text import plural
+
+if TYPE_CHECKING:
+    from collectors.snapshot import Snapshot
+    from hmtrace.report.contents import Contents
+
+_FLUSHES: Final = ("pool_flush", "flush_range", "flush_all")
+_FLUSH_FUNCTIONS: Final = (
+    "flush_tlb_kernel_range",
+    "local_flush_tlb_kernel_range",
+    "flush_all_zero_pkmaps",
+    "flush_tlb_all",
+)
+_LOCAL_FUNCTIONS: Final = (
+    "__kmap_local_page_prot",
+    "__kmap_local_pfn_prot",
+    "kunmap_local_indexed",
+    "kmap_atomic_high_prot",
+)
+
+
+class Answer(NamedTuple):
+    """Whether a question can be answered, and what that rests on."""
+
+    question: str
+    answered: bool
+    reason: str
+
+
+def answers(contents: Contents, snapshot: Snapshot, *, clock_is_ns: bool) -> tuple[Answer, ...]:
+    """What can and cannot be answered from a capture.
+
+    Parameters
+    ----------
+    contents
+        From :func:`hmtrace.report.contents.survey`.
+    snapshot
+        Its ``probes`` and ``probe_hits`` tell a probe that is missing from one that had no hit.
+    clock_is_ns
+        Whether the trace clock is a time.
+
+    Returns
+    -------
+    tuple of Answer
+    """
+    has = contents.has
+    mapped = has("kmap", "page") + has("kmap", "pfn")
+    addresses = has("kmap", "vaddr")
+    returns = has("kmap", "end_ts")
+    both = has("kmap_local") and has("kunmap_local")
+    areas = has("area_alloc")
+    flushes = sum(map(has, _FLUSHES))
+    sites = sum(known.get("site", 0) for known in contents.known.values())
+    back = _wanting(
+        snapshot, ("kmap_high",), "return probe on kmap_high", "a return probe on kmap_high"
+    )
+    return (
+        Answer(
+            "pool pressure, hits, flushes",
+            bool(mapped),
+            "kmap with its page"
+            if mapped
+            else "kmap was traced without its page"
+            if has("kmap")
+            else _wanting(snapshot, ("kmap_high",), "probes on kmap_high", "a probe on kmap_high"),
+        ),
+        Answer(
+            "exact check of kmap addresses",
+            bool(mapped and addresses),
+            f"{plural(addresses, 'call')} with the address returned" if addresses else back,
+        ),
+        Answer(
+            "who waited, and how long",
+            bool(returns and clock_is_ns),
+            "returns are traced" if returns else back,
+        ),
+        Answer(
+            "depth of local stacks",
+            bool(both),
+            "maps and unmaps are traced"
+            if both
+            else _wanting(
+                snapshot,
+                _LOCAL_FUNCTIONS,
+                "probes on local mappings",
+                "maps and unmaps of local mappings",
+            ),
+        ),
+        Answer(
+            "arena use and fragmentation",
+            bool(areas),
+            "alloc_vmap_area is traced"
+            if areas
+            else _wanting(
+                snapshot,
+                ("alloc_vmap_area",),
+                "probes on alloc_vmap_area",
+                "probes on alloc_vmap_area",
+            ),
+        ),
+        Answer(
+            "flushes seen beside predicted",
+            bool(flushes),
+            plural(flushes, "flush event")
+            if flushes
+            else _wanting(
+                snapshot,
+                _FLUSH_FUNCTIONS,
+                "probes on flushes",
+                "probes on the functions that flush",
+            ),
+        ),
+        Answer(
+            "call sites",
+            bool(sites),
+            f"{plural(sites, 'event')} with a caller" if sites else "no caller was recorded",
+        ),
+        _elsewhere(has("kmap", "pfn") + has("kmap_local", "pfn"), mapped, areas),
+        Answer(
+            "durations and shares of time",
+            clock_is_ns,
+            "the clock is a time" if clock_is_ns else "the trace clock is a counter",
+        ),
+    )
+
+
+def _elsewhere(placed: int, mapped: int, areas: int) -> Answer:
+    """Whether `replay` has something to take to another machine."""
+    if placed:
+        reason = "frame numbers are known"
+    elif mapped and areas:
+        reason = "pool or arena; RAM and split need frames"
+    elif mapped:
+        reason = "pool; RAM and split need frame numbers"
+    elif areas:
+        reason = "arena; the pool needs pages or frames"
+    else:
+        reason = "needs pages or frame numbers, or areas"
+    return Answer("the workload on another machine", bool(placed or mapped or areas), reason)
+
+
+def _wanting(snapshot: Snapshot, functions: tuple[str, ...], probes: str, what: str) -> str:
+    """In words, that probes are missing; or, where they are set, that they had no hit."""
+    events = [
+        probe.event
+        for probe in snapshot.probes
+        if probe.symbol.partition("+")[0] in functions
+        and (probe.is_return or not probes.startswith("return"))
+    ]
+    if events and not any(snapshot.probe_hits.get(event) for event in events):
+        return f"the {probes} had no hit"
+    return f"needs {what}"

@@ -1,0 +1,78 @@
+"""Which questions `info` says that a capture can answer."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from collectors.snapshot import Probe, Snapshot
+from hmtrace.cli import app
+from hmtrace.report.answers import answers
+from hmtrace.report.contents import Contents
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+BACK = Probe(
+    is_return=True,
+    group="hm",
+    event="kmap_high_ret",
+    symbol="kmap_high",
+    arguments=("vaddr=$retval",),
+    maxactive=None,
+)
+
+
+def asked(question: str, snapshot: Snapshot = Snapshot(), **known: dict[str, int]):  # noqa: B008
+    contents = Contents({op: found.get("rows", 1) for op, found in known.items()}, known)
+    found = {a.question: a for a in answers(contents, snapshot, clock_is_ns=True)}
+    return found[question].answered, found[question].reason
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "reason"),
+    [
+        (Snapshot(), "needs a return probe on kmap_high"),
+        (Snapshot(probes=(BACK,)), "the return probe on kmap_high had no hit"),
+        (
+            Snapshot(probes=(BACK,), probe_hits={"kmap_high_ret": 0}),
+            "the return probe on kmap_high had no hit",
+        ),
+        # it fired, but not in this trace: its buffer has wrapped
+        (
+            Snapshot(probes=(BACK,), probe_hits={"kmap_high_ret": 9}),
+            "needs a return probe on kmap_high",
+        ),
+        # an entry probe is none
+        (Snapshot(probes=(BACK._replace(is_return=False),)), "needs a return probe on kmap_high"),
+    ],
+)
+def test_a_probe_that_is_missing_and_one_without_a_hit(snapshot, reason):
+    assert asked("who waited, and how long", snapshot) == (False, reason)
+
+
+@pytest.mark.parametrize(
+    ("known", "answer"),
+    [
+        ({}, (False, "needs pages or frame numbers, or areas")),
+        ({"kmap": {"pfn": 1}}, (True, "frame numbers are known")),
+        ({"kmap_local": {"pfn": 1}}, (True, "frame numbers are known")),
+        ({"kmap": {"page": 1}}, (True, "pool; RAM and split need frame numbers")),
+        ({"area_alloc": {}}, (True, "arena; the pool needs pages or frames")),
+        (
+            {"kmap": {"page": 1}, "area_alloc": {}},
+            (True, "pool or arena; RAM and split need frames"),
+        ),
+    ],
+)
+def test_what_can_be_taken_to_another_machine(known, answer):
+    assert asked("the workload on another machine", **known) == answer
+
+
+def test_a_capture_of_the_arena_alone_is_replayed_as_info_says():
+    folder = str(FIXTURES / "arm-612-percpu-lpae-smp2")
+    info = json.loads(CliRunner().invoke(app, ["info", "--format", "json", folder]).stdout)
+    found = {a["question"]: a for a in info["answers"]}
+    assert found["the workload on another machine"]["answered"]
+    assert found["who waited, and how long"]["reason"] == "the return probe on kmap_high had no hit"
+    replay = CliRunner().invoke(app, ["replay", "--vmalloc", "400M", "--format", "json", folder])
+    assert json.loads(replay.stdout)["arena"]["allocs"] > 0
