@@ -47,7 +47,8 @@ _PAGES: Final = re.compile(
     rf"{_NAME} zone: (\d{{1,10}}) pages( used for memmap| reserved|, LIFO|$)"
 )
 _BANKS: Final = re.compile(r"Memory: (?:\d{1,6}MB ){1,16}= (\d{1,6})MB total")
-_MEMORY: Final = re.compile(r"Memory: \d{1,12}K/(\d{1,12})K available")
+_MEMORY: Final = re.compile(r"Memory: {1,4}\d{1,12}K/(\d{1,12})K available")
+_LISTED: Final = re.compile(r"Built \d{1,4} zonelists.{0,60}  ?Total pages: (\d{1,10})")
 _HIGH: Final = re.compile(r"(\d{1,12})[kK] highmem\)?")
 _CMA: Final = re.compile(r"(?:cma|CMA): (?:CMA: )?[Rr]eserved (\d{1,6}) MiB at")
 _CMA_POOL: Final = re.compile(r"created CMA memory pool at \S{1,24}, size (\d{1,6}) MiB")
@@ -84,6 +85,8 @@ class BootMemory:
     def __init__(self) -> None:
         self._zones: list[tuple[str, int, int]] = []
         self._zone_line = 0
+        self._zone_names: set[str] = set()
+        self._whole = False
         self._frames = False
         self._nodes: list[Pair] = []
         self._maps: dict[str, list[Pair]] = {}
@@ -121,6 +124,9 @@ class BootMemory:
 
     def _zone(self, line: str, number: int) -> bool:
         found: tuple[str, int, int] | None = None
+        if line.startswith(("Movable zone start", "early_node_map[")):  # what follows the zones
+            self._whole = self._whole or bool(self._zone_names)
+            return line.startswith("Movable")
         if match := _ZONE.match(line):
             if match[2]:
                 found = match[1], int(match[2], 16) >> 12, (int(match[3], 16) + 1) >> 12
@@ -129,6 +135,7 @@ class BootMemory:
         else:
             return False
         self._zone_line = self._zone_line or number
+        self._zone_names.add(match[1])
         if found and found[2] > found[1] and found not in self._zones and len(self._zones) < 64:
             self._zones.append(found)
         return True
@@ -171,6 +178,8 @@ class BootMemory:
             self._pages.setdefault(match[1], {}).setdefault(what, int(match[2]))
         elif match := _BANKS.match(line):
             self._said.setdefault("ram_bytes", (int(match[1]) << 20, number, line))
+        elif match := _LISTED.match(line):
+            self._said.setdefault("mem_total", (int(match[1]) << 12, number, line))
         elif line.startswith("Memory: "):
             for name, pattern in _MEMORY_FACTS.items():
                 if match := pattern.search(line):
@@ -193,6 +202,12 @@ class BootMemory:
         if not zones:
             return
         sheet.add("zone_ranges", tuple(zones), line=self._zone_line, detail="Zone ranges")
+        if self._whole and "HighMem" not in self._zone_names:
+            # a kernel with HIGHMEM lists the zone where it is empty, too
+            words = "Zone ranges without HighMem"
+            sheet.add("highmem_enabled", value=False, line=self._zone_line, detail=words)
+        if "DMA32" in self._zone_names:
+            return  # a 64-bit kernel, whose zones went up to what it can address
         high = [z for z in zones if z[0] == "HighMem"]
         border = high[0][1] if high else max(z[2] for z in zones)
         words = "Zone ranges: HighMem" if high else "Zone ranges"

@@ -24,7 +24,7 @@ ORDER: Final[dict[FactName, tuple[str, ...]]] = {
 """Whom to believe first, where it is not the order in which the files are read."""
 
 QUIET: Final[frozenset[FactName]] = frozenset(
-    {"ram", "pool_state", "cmdline", "cpus", "clock", "highmem_bytes", "cma_total"}
+    {"ram", "pool_state", "cmdline", "cpus", "clock", "highmem_bytes", "cma_total", "mem_total"}
 )
 """Facts whose sources may differ without a contradiction (rounding, other moment, spacing)."""
 
@@ -123,9 +123,13 @@ def _derive_pae(facts: dict[FactName, Fact]) -> None:
     """PAE without a configuration: what the boot log or the pool's size give away."""
     if "pae" in facts:
         return
-    pfns, slots, release = (facts.get(n) for n in ("max_arch_pfn", "pkmap_slots", "release"))
+    pfns, slots, release, top = (
+        facts.get(n) for n in ("max_arch_pfn", "pkmap_slots", "release", "max_pfn")
+    )
     if pfns is not None:  # arch/x86/kernel/e820.c: MAX_ARCH_PFN is 2^24 with PAE, else 2^20
         facts["pae"] = Fact(pfns.value > 1 << 20, pfns.source, pfns.detail)
+    elif top is not None and top.value > 1 << 20:
+        facts["pae"] = Fact(value=True, source=top.source, detail="RAM above 4 GiB is in use")
     elif slots is not None and facts.get("arch", Fact("", "")).value == "i386":
         facts["pae"] = Fact(slots.value == 512, slots.source, "LAST_PKMAP")
     elif release is not None and release.value.endswith(("-pae", "-lpae")):

@@ -58,6 +58,13 @@ _SIMPLE: Final = (
     _words("board", "DMI: ", r"^DMI: (.{1,120})"),
     _words("board", "MIPS: machine", r"^MIPS: machine is (.{1,120})"),
     _words("board", "Machine: ", r"^Machine: (.{1,120})"),
+    # arch/arm/mm/proc-v7-3level.S sets AFE in the control register, proc-v7-2level.S does not
+    _Rule(
+        "pae",
+        ", cr=",
+        re.compile(r"^CPU: ARM.{0,120}, cr=([0-9a-f]{8})\b"),
+        lambda m: bool(int(m[1], 16) >> 29 & 1),
+    ),
     _words("arm_cache", "data cache", r"^CPU: (.{1,40}data cache, .{1,60})"),
     _words("cmdline", "Kernel command line:", r"^Kernel command line: (.*)$"),
 )
