@@ -223,6 +223,8 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     if "release" in changes:
         # it tells more than the name of a span of kernels does
         changes["generation"] = generation_for(changes["release"])
+    if changes.get("generation", start.generation) != start.generation:
+        changes = {"vmalloc_end": None} | changes
     try:
         # with_options, even without a change, makes sure that such a machine can exist.
         return with_options(dataclasses.replace(start, **changes), ram=ram)

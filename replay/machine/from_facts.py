@@ -100,7 +100,7 @@ def machine_from(
         tlb_flush=class_of(arch.name, snapshot),
         page_size=_page_size(snapshot, arch, assumed),
         lowmem_limit=snapshot.lowmem_limit,
-        page_offset=snapshot.page_offset if "page_offset" in arch.takes else None,
+        page_offset=_odd_offset(snapshot, arch),
         vmalloc_end=_platforms_own(snapshot, arch, generation),
         nomap=snapshot.no_map if "nomap" in arch.takes else (),
         acpi=snapshot.acpi_tables if "acpi" in arch.takes else (),
@@ -178,7 +178,7 @@ def _split(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> str:
     for name in (snapshot.split, by_offset.get(snapshot.page_offset or 0)):
         if name in arch.splits:
             return str(name)
-    if len(arch.splits) > 1:
+    if len(arch.splits) > 1 and _odd_offset(snapshot, arch) is None:
         assumed.append(f"the {arch.default_split} split: no file says")
     return arch.default_split
 
@@ -270,6 +270,13 @@ def _nr_cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
 def _phys_offset(snapshot: Snapshot) -> int | None:
     pfn = snapshot.phys_pfn_offset
     return None if pfn is None else int(pfn) << PAGE_SHIFT
+
+
+def _odd_offset(snapshot: Snapshot, arch: Arch) -> int | None:
+    """PAGE_OFFSET where the configuration has a number of its own, which no split has."""
+    if "page_offset" not in arch.takes or snapshot.page_offset in arch.splits.values():
+        return None
+    return snapshot.page_offset
 
 
 def _platforms_own(snapshot: Snapshot, arch: Arch, generation: str) -> int | None:

@@ -301,7 +301,8 @@ class Machine:
         (powerpc32, microblaze), HIGHMEM_START (mips32); None: the default. More than the
         architecture has is hypothetical, and the layout says so.
     page_offset
-        Address that the configuration says: CONFIG_KERNEL_START (microblaze); None: the split's.
+        Address that the configuration says: CONFIG_KERNEL_START (microblaze), CONFIG_PAGE_OFFSET
+        (powerpc32); None: the split's.
     vmalloc_end
         VMALLOC_END where the machine itself or its platform says (ARM); None: by its kernel's age.
     acpi

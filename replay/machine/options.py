@@ -75,6 +75,8 @@ def with_options(
     name = machine.split if split is None else split.lower().replace("/", "_")
     _require_split(arch, name, wide)
     changes["split"] = name
+    if split is not None:
+        changes["page_offset"] = None  # the configuration's own number is that of another split
     if ram is not None:
         changes |= _ram_changes(machine, arch, ram, wide)
     elif machine.ram and machine.ram[-1][1] > (limit := _max_phys(arch, wide)):
@@ -121,6 +123,8 @@ def with_options(
         changes["generation"] = generation
     if release is not None:
         changes |= {"release": release, "generation": generation_for(release)}
+    if changes.get("generation", machine.generation) != machine.generation:
+        changes["vmalloc_end"] = None  # a number of the platform's in the other kernel
     if costs is not None:
         changes["costs"] = costs
     changed = replace(machine, **changes)

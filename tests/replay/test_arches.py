@@ -3,15 +3,20 @@
 Where a booted kernel has printed its layout, that is the judge.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.errors import HmtraceError
+from collectors.snapshot import Snapshot
 from hmtrace.cli.machines import default_machine, target_machine
 from replay.machine.arches import ARCHES
 from replay.machine.arches.x86_64 import fix_kmap_begin
+from replay.machine.from_facts import machine_from
 from replay.machine.generations import generation_for
 from replay.machine.layout import is_high, layout_of, local_address
 from replay.machine.model import Machine
+from replay.machine.options import with_options
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -62,6 +67,22 @@ def test_powerpc_before_and_after_early_ioremap(release, nr_cpus, fixmap, slots)
     layout = laid_out("powerpc32", nr_cpus=nr_cpus, ram=ram, generation=generation)
     assert (layout.fixaddr_start, layout.km_max_idx) == (fixmap, slots)
     assert layout.pkmap_base == (0xFF400000 if fixmap == 0xFFBCF000 else 0xFF800000)
+
+
+def test_powerpc_with_a_page_offset_of_its_own():
+    told = Snapshot(
+        arch="powerpc32", page_offset=0xA000_0000, lowmem_limit=GiB, ram=((0, 2 * GiB),)
+    )
+    machine, assumed = machine_from(told)
+    layout = layout_of(machine)
+    assert (layout.page_offset, layout.high_memory) == (0xA000_0000, 0xE000_0000)
+    assert not any("split" in words for words in assumed)
+    usual = machine_from(Snapshot(arch="powerpc32", page_offset=0xC000_0000))[0]
+    assert (usual.split, usual.page_offset) == ("3g", None)
+    assert (
+        layout_of(with_options(replace(machine, lowmem_limit=None), split="2g")).page_offset
+        == 2 * GiB
+    )
 
 
 def test_powerpc_pages_of_16k_have_512_slots():

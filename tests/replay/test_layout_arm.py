@@ -10,6 +10,7 @@ from replay.machine.arches.arm import DEFAULT_CONFIG, border
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of, local_address
 from replay.machine.model import Machine
+from replay.machine.options import with_options
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -251,6 +252,9 @@ def test_the_boot_log_tells_the_end_of_an_arena_that_the_platform_chose():
     layout = layout_of(machine_from(told)[0])
     assert (layout.vmalloc_end, layout.high_memory) == (0xF800_0000, 0xE000_0000)
     assert not layout.notes
+    # another kernel on the same board has a number of its own
+    newer = with_options(machine_from(told)[0], release="6.1.0")
+    assert layout_of(newer).vmalloc_end == 0xFF80_0000
     # a kernel of which it is known derives it
     later = replace(told, release="4.14.0", vmalloc=None)
     assert machine_from(later)[0].vmalloc_end is None

@@ -63,7 +63,7 @@ def layout(machine: Machine) -> Layout:
         If lowmem reaches into the addresses above it.
     """
     page, config = machine.page_size, machine.config or CONFIG
-    page_offset = SPLITS[machine.split]
+    page_offset = SPLITS[machine.split] if machine.page_offset is None else machine.page_offset
     limit = machine.lowmem_limit or LOWMEM_CEILING - page_offset
     if page_offset + limit > LOWMEM_CEILING:
         msg = f"{limit // MiB} MiB of lowmem from {page_offset:#x} on reach above 0xf0000000"
@@ -159,7 +159,7 @@ POWERPC32: Final = Arch(
     pae_splits=frozenset(SPLITS),
     pae_name="PHYS_64BIT",
     max_nr_cpus=8192,
-    takes=frozenset({"lowmem_limit"}),
+    takes=frozenset({"lowmem_limit", "page_offset"}),
     default_nr_cpus=4,
     max_phys_pae=FAR,
     default_config=CONFIG,
