@@ -7,6 +7,7 @@ where it was said, too.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from collectors.facts import (
@@ -67,6 +68,11 @@ tells of CPUs that went or came.
 EXCLUSIVE: Final = (("vmallocinfo.start", "vmallocinfo"), ("version", "uname"))
 """Of these, the second is read only where the first is missing."""
 
+_BOOT_LOG: Final = re.compile(
+    r"dmesg(?:[-_][\w.+-]{1,100})?(?:\.log)?|(?:kern|boot|console|serial)\.log|boot-?log"
+    r"|(?:last_)?kmsg(?:\.log)?"
+)
+"""Other names that boot logs have; one that is called by its own name goes before."""
 _COMPRESSED = (".gz", ".xz", ".zst")
 
 
@@ -85,7 +91,7 @@ def read_facts(files: Mapping[str, Content]) -> Facts:
         Empty where no file is known.
     """
     chosen: dict[str, tuple[str, Content]] = {}
-    for name in sorted(files, key=lambda n: (len(n), n)):
+    for name in sorted(files, key=lambda n: (_stem(n) not in PARSERS, len(n), n)):
         kind = kind_of(name)
         if kind is not None:
             chosen.setdefault(kind, (name.rsplit("/", 1)[-1], files[name]))
@@ -119,7 +125,8 @@ def read_folder(folder: Path) -> Facts:
         sheet = Sheet(str(folder))
         sheet.note(f"cannot be listed ({error.strerror or error})")
         return combine([sheet])
-    return read_facts({name: folder / name for name in names if kind_of(name) is not None})
+    known = (folder / name for name in names if kind_of(name) is not None)
+    return read_facts({path.name: path for path in known if not path.is_dir()})
 
 
 def kind_of(name: str) -> str | None:
@@ -129,15 +136,23 @@ def kind_of(name: str) -> str | None:
     --------
     >>> kind_of("config.gz"), kind_of("dmesg.end.gz"), kind_of("config-6.1.0-50-686-pae")
     ('config', 'dmesg.end', 'config')
+    >>> kind_of("boot.log"), kind_of("dmesg.log.xz"), kind_of("dmesg-5.4.txt"), kind_of("x.log")
+    ('dmesg', 'dmesg', 'dmesg', None)
     """
+    stem = _stem(name)
+    if stem in PARSERS:
+        return stem
+    if _BOOT_LOG.fullmatch(stem):
+        return "dmesg"
+    return "config" if stem.startswith("config-") or stem == ".config" else None
+
+
+def _stem(name: str) -> str:
+    """Name of a file without its folder, and without what tells its form."""
     base = name.rsplit("/", 1)[-1]
-    for suffix in _COMPRESSED:
+    for suffix in (*_COMPRESSED, ".txt"):
         base = base.removesuffix(suffix)
-    if base in PARSERS:
-        return base
-    if base.removesuffix(".txt") in PARSERS:
-        return base.removesuffix(".txt")
-    return "config" if base.startswith("config-") else None
+    return base
 
 
 def kinds() -> Iterable[str]:

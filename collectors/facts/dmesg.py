@@ -51,7 +51,9 @@ _SIMPLE: Final = (
     _Rule(
         "high_pfns",
         "Initializing HighMem",
-        re.compile(r"^Initializing HighMem for node \d{1,4} \(([0-9a-f]{1,9}):([0-9a-f]{1,9})\)"),
+        re.compile(
+            r"^Initializing HighMem for node \d{1,4} \((?!0+:)([0-9a-f]{1,9}):([0-9a-f]{1,9})\)"
+        ),
         lambda m: (int(m[1], 16), int(m[2], 16)),
     ),
     _words("board", "achine model: ", r"Machine model: (.{1,120})"),

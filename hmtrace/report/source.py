@@ -66,7 +66,9 @@ class InputSummary:
             span_ns=capture.span_ns,
             raw_events=sum(capture.raw_events.values()),
             lost=capture.lost,
-            notes=tuple(dict.fromkeys((*capture.notes, *capture.facts.contradictions))),
+            notes=tuple(
+                dict.fromkeys((*capture.notes, *capture.facts.notes, *capture.facts.contradictions))
+            ),
         )
 
 

@@ -1,12 +1,15 @@
 """The boot log in all forms that it is written down in, and of kernels of all ages."""
 
+import gzip
 import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from collectors.facts import read_facts, read_folder
+from collectors.facts import kind_of, read_facts, read_folder
 from collectors.facts.loglines import message_of
+from hmtrace.cli import app
 
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
 BANNER = "Linux version 6.1.0-50-686 (a@b) (gcc 12) #1 SMP"
@@ -285,3 +288,34 @@ def test_boards_of_others():
     assert dict(sun7i.get("zone_pages")) == {"DMA": 65536, "Normal": 129024, "HighMem": 329728}
     assert read_folder(CASES / "arch-dmesg-mips").get("arch") == "mips32"
     assert read_folder(CASES / "arch-dmesg-sparc").get("arch") == "sparc32"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dmesg.txt", "dmesg.log", "dmesg-5.4.txt.gz", "kern.log", "boot.log", "bootlog", "kmsg"],
+)
+def test_names_of_boot_logs(name):
+    assert kind_of(name) == "dmesg"
+    text = b"Linux version 5.4.1 (x) #1\n"
+    content = gzip.compress(text) if name.endswith(".gz") else text
+    assert read_facts({name: content}).get("release") == "5.4.1"
+    own = {name: content, "dmesg": b"Linux version 6.1.0 (x) #1\n"}
+    if name != "dmesg.txt":
+        assert read_facts(own).get("release") == "6.1.0"
+
+
+@pytest.mark.parametrize("name", ["messages", "boot", "x.log", "dmesg.c", "journal.log"])
+def test_other_names(name):
+    assert kind_of(name) is None
+
+
+def test_a_file_that_is_not_understood_is_named(tmp_path):
+    (tmp_path / "trace").write_text(
+        "# tracer: nop\n#\n"
+        "  bash-7  [000] .....  1.000100: kunmap_high: (kunmap_high+0x0/0x90) page=0xf6000000\n"
+    )
+    (tmp_path / "zoneinfo").write_text("Node 0, zoo\n")
+    (tmp_path / "dmesg").write_text("nothing of the kind\n")
+    result = CliRunner().invoke(app, ["info", str(tmp_path)])
+    assert "zoneinfo: holds no populated zone with a start_pfn" in " ".join(result.stdout.split())
+    assert "dmesg: has no line of the kernel's boot" in " ".join(result.stdout.split())
