@@ -109,6 +109,9 @@ class Generation:
     x86_acpi_ends_ram
         ACPI's tables behind the last RAM count as its end, and with it as the end of the last zone:
         since 6.11 (a boot log of 6.11-rc1; arch/x86/kernel/e820.c: e820__end_of_ram_pfn).
+    x86_gdt_remap
+        The fixmap has a page for each CPU's descriptor table: 69218e47994d "x86: Remap GDT tables
+        in the fixmap section" (4.12) until cpu_entry_area took them (remembered).
     x86_cpu_entry_area
         The areas of cpu_entry_area and of the remapped descriptor tables lie between the fixmap
         and the pool: 92a0f81d8957 "x86/cpu_entry_area: Move it out of the fixmap" (4.15, also
@@ -142,6 +145,7 @@ class Generation:
     purge_by_pointer: bool
     x86_highmem64g: bool
     x86_acpi_ends_ram: bool
+    x86_gdt_remap: bool
     x86_cpu_entry_area: bool
     x86_text_poke: bool
     fetch_faults_are_misses: bool
@@ -177,6 +181,7 @@ _V3_0: Final = Generation(
     purge_by_pointer=True,
     x86_highmem64g=True,
     x86_acpi_ends_ram=False,
+    x86_gdt_remap=False,
     x86_cpu_entry_area=False,
     x86_text_poke=True,
     fetch_faults_are_misses=True,
@@ -197,10 +202,11 @@ _V4_4: Final = _after(
     "ff000000, older ones (generation 3.0) where the platform says; release tells",
 )
 # Not observed.
-_V4_12: Final = _after(
-    _V4_4, "4.12", since=(4, 10), lazy_list="newest-first", purge_by_pointer=False
+_V4_11: Final = _after(
+    _V4_4, "4.11", since=(4, 10), lazy_list="newest-first", purge_by_pointer=False
 )
-_V4_19: Final = _after(_V4_12, "4.19", since=(4, 14), x86_cpu_entry_area=True)
+_V4_12: Final = _after(_V4_11, "4.12", since=(4, 12), x86_gdt_remap=True)
+_V4_19: Final = _after(_V4_12, "4.19", since=(4, 14), x86_gdt_remap=False, x86_cpu_entry_area=True)
 _V5_3: Final = _after(_V4_19, "5.3", since=(5, 2), free_tree=True, x86_text_poke=False)
 _V5_4: Final = _after(_V5_3, "5.4", since=(5, 4), arm_skips_nomap=True, mips_border_in_doubt=True)
 _V5_7: Final = _after(_V5_4, "5.7", since=(5, 5), ppc_early_ioremap=True)
@@ -237,6 +243,7 @@ _ALL: Final = (
     _V3_16,
     _V4_1,
     _V4_4,
+    _V4_11,
     _V4_12,
     _V4_19,
     _V5_3,

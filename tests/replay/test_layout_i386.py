@@ -234,6 +234,14 @@ def test_ram_above_4_gib():
         assert layout.notes == ("RAM above 4 GiB is not used by this kernel",)
 
 
+@pytest.mark.parametrize(("generation", "entries"), [("4.11", 712), ("4.12", 744)])
+def test_descriptor_tables_are_in_the_fixmap_before_cpu_entry_area(generation, entries):
+    # hole, debug port, console 3, local APIC 1, I/O APICs 64, interrupt table 1, 32 CPUs of 20
+    # slots 640, PCI's configuration space 1, patching 2; from 4.12 on one for each CPU
+    layout = layout_of(machine(generation=generation))
+    assert (layout.fixaddr_top - layout.fixaddr_start) // 4096 == entries
+
+
 @pytest.mark.parametrize(("generation", "end"), [("6.10", 0x1FF00), ("6.12", 0x20000)])
 def test_acpi_tables_behind_the_last_ram_are_its_end(generation, end):
     small = ((0x1000, 0x9FC00), (MiB, 0x1FF0_0000))

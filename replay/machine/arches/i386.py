@@ -111,6 +111,7 @@ def fixmap(machine: Machine) -> Fixmap:
     index += "PARAVIRT_XXL" in config or (old and "PARAVIRT" in config)
     index += 2 * old  # FIX_TEXT_POKE1, FIX_TEXT_POKE0
     index += generation.local_per_cpu and "X86_INTEL_MID" in config  # FIX_LNW_VRTC
+    index += machine.nr_cpus * generation.x86_gdt_remap
     index += 2 * (generation.x86_cpu_entry_area and "ACPI_APEI_GHES" in config)
     permanent = index
     if not generation.x86_cpu_entry_area:
