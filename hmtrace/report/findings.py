@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
 _TEXT_LIMIT = 1000
+_INSTANCES: Final = 256
+"""Instances of a return probe that were always enough, in captures of up to 4 CPUs."""
+_MOST_INSTANCES: Final = 4096
+"""KRETPROBE_MAXACTIVE_MAX (kernel/trace/trace_kprobe.c)."""
 _NAMED: Final = 4
 """Tasks that a finding names."""
 _TELLING: Final = (waits.SlowCalls, waits.LongHold)
@@ -505,11 +509,36 @@ def _(f: trace.MissesExplained) -> Words:
 
 @_words.register(trace.ProbeMisses)
 def _(f: trace.ProbeMisses) -> Words:
-    worst = ", ".join(f"{name}: {number}" for name, number in f.worst)
+    absent, unreturned = sum(m.absent for m in f.missed), sum(m.unreturned for m in f.missed)
+    said, why = [], []
+    if absent:
+        names = [f"{count(m.absent)} of {m.function}()" for m in f.missed if m.absent]
+        said.append(
+            f"{plural(absent, 'call')} {'is' if absent == 1 else 'are'} not in the trace "
+            f"at all ({_some(names)})"
+        )
+        why.append(
+            "a probe that is hit while another one's handler runs on that CPU is passed over, at "
+            "entry and return alike, and more instances of return probes do not change it"
+        )
+    if unreturned:
+        names = [f"{count(m.unreturned)} of {m.function}()" for m in f.missed if m.unreturned]
+        verb = "has" if unreturned == 1 else "have"
+        said.append(f"{plural(unreturned, 'call')} {verb} no return ({_some(names)})")
+        now = [m.instances for m in f.missed if m.unreturned and m.instances]
+        more = min(2 * max(now, default=_INSTANCES // 2), _MOST_INSTANCES)
+        has = f", it has r{max(now)} now" if now else ""
+        why.append(f"a return probe wants more instances (r{more}:group/event{has})")
     return Words(
-        f"probes missed {times(f.misses)}: those calls have no return value",
-        f"{worst}; return probes want more instances (r64:group/event)",
+        "probes missed calls: " + "; ".join(said),
+        "; ".join(why) + "; kprobe_profile counts from when the probes were set, not only in the "
+        "traced time",
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {plural(len(names) - 3, 'other function')}" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _logged(lines: int, what: str) -> Words:

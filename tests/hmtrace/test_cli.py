@@ -466,12 +466,16 @@ def test_hostile_names_reach_no_terminal(
     trace: Path, replayed: SimpleNamespace, outcomes: ModuleType
 ) -> None:
     from replay.outcome import Finding, Moment, Site
-    from replay.rules.trace import ProbeMisses
+    from replay.rules.trace import Missed, ProbeMisses
 
     evil = outcomes.HOSTILE
     replayed.outcome = outcomes.busy_outcome(
         sites=(Site(evil, evil, 1, 1, 1.0),),
-        findings=(Finding(evil, evil, ProbeMisses(2, ((evil, 2),)), 1, Moment(1, 0, 1, evil)),),
+        findings=(
+            Finding(
+                evil, evil, ProbeMisses((Missed(evil, 1, 1, 2, None),)), 1, Moment(1, 0, 1, evil)
+            ),
+        ),
         caveats=(evil,),
     )
     replayed.outcome.cost.by_cause[evil] = {"count": 1, "ns": 1.0, "share": 0.1}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from collectors import open_capture
 from collectors.capture import Lost, LostInterval
-from collectors.snapshot import Snapshot
+from collectors.snapshot import Probe, Snapshot
 from hmtrace.cli import app
 from hmtrace.report.findings import in_words
 from hmtrace.report.terminal import key_figures
@@ -154,6 +154,33 @@ def test_probe_misses_of_old_kernels_may_be_faults(outcomes: ModuleType) -> None
     finding = need(old, "probe-misses", probe_misses=misses)
     assert finding.severity == "info", "40 failures, two misses each"
     assert need(old, "probe-misses", probe_misses=misses | {"x": 1}).severity == "warning"
+
+
+def test_what_probes_missed(outcomes: ModuleType) -> None:
+    """i386-xfs16k-pae-m1024-smp2: 9 mappings that are not there, by three of their probes."""
+    no, yes = False, True
+    page, unmap = "__kmap_local_page_prot", "kunmap_local_indexed"
+    probes = (
+        Probe(no, "hm", "kmap_local_page", page, (), None),
+        Probe(yes, "hm", "kmap_local_page_ret", page, (), 256),
+        Probe(no, "hm", "kunmap_local", unmap, (), None),
+    )
+    hits = {"kmap_local_page": 93496, "kmap_local_page_ret": 93498, "kunmap_local": 93505}
+    told: dict[str, Any] = {"probes": probes, "probe_hits": hits}
+    nine = dict.fromkeys(hits, 9)
+    finding = need(outcomes.busy_outcome(), "probe-misses", probe_misses=nine, **told)
+    assert (finding.count, finding.severity) == (18, "info")
+    message, evidence = in_words(finding)[:2]
+    assert f"18 calls are not in the trace at all (9 of {page}(), 9 of {unmap}())" in message
+    assert "more instances of return probes do not change it" in evidence
+    full = {"kmap_local_page": 9, "kmap_local_page_ret": 509}
+    finding = need(outcomes.busy_outcome(), "probe-misses", probe_misses=full, **told)
+    assert (finding.count, finding.severity) == (509, "warning")
+    message, evidence = in_words(finding)[:2]
+    assert f"500 calls have no return (500 of {page}())" in message
+    assert "r512:group/event, it has r256 now" in evidence
+    entry = need(outcomes.busy_outcome(), "probe-misses", probe_misses={"vfree": 1})
+    assert "wants more instances" not in in_words(entry).evidence
 
 
 def splits_of(outcomes: ModuleType, **changes: Any) -> tuple[OtherSplits, str]:
