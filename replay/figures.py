@@ -70,6 +70,7 @@ def outcome_from(
     lost: Loss | None,
     *,
     clock_is_ns: bool,
+    span_ns: int | None = None,
 ) -> Outcome:
     """The outcome of a replay on the captured machine.
 
@@ -79,9 +80,10 @@ def outcome_from(
         What the parts counted.
     machine, layout
         The machine and its address map.
-    values, lost, clock_is_ns
+    values, lost, clock_is_ns, span_ns
         As for :func:`replay.walk.replay`.
     """
+    span = span_of(figures.survey, span_ns)
     work = CountedWork(
         pool=figures.pool,
         local=figures.local,
@@ -92,8 +94,7 @@ def outcome_from(
         arena=figures.work,
         online=figures.online,
     )
-    first, last = figures.survey.span
-    cost, tlb = cost_of(work, machine, layout, last - first if clock_is_ns else None)
+    cost, tlb = cost_of(work, machine, layout, span if clock_is_ns else None)
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(
         figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
@@ -102,7 +103,7 @@ def outcome_from(
     outcome = Outcome(
         machine=machine,
         layout=layout,
-        span_ns=last - first,
+        span_ns=span,
         cpus=machine.cpus,
         pool=figures.pool,
         local=figures.local,
@@ -113,6 +114,12 @@ def outcome_from(
         caveats=(*remarks, *([LOST_END] if ended else []), *caveats),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def span_of(survey: Survey, span_ns: int | None) -> int:
+    """Time of a trace: of all its events, of which the table may have but some."""
+    first, last = survey.span
+    return max(last - first, span_ns or 0)
 
 
 _FLUSHES = {"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"}

@@ -15,6 +15,7 @@ from collectors.events import require_events
 from collectors.snapshot import Snapshot
 from replay.arena.tally import IS_FLUSH, ArenaTally
 from replay.arena.use import ArenaUse
+from replay.cost.account import with_measured
 from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
@@ -64,6 +65,7 @@ def replay(
     values: Snapshot | None = None,
     lost: Loss | None = None,
     clock_is_ns: bool = True,
+    span_ns: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
 ) -> Outcome:
@@ -81,6 +83,8 @@ def replay(
         What tracing lost.
     clock_is_ns
         False where the trace clock counts something else than time.
+    span_ns
+        Time between the trace's first and last event of any kind; None: those of the table.
     progress
         Called with the rows done and the rows in all.
     rows
@@ -113,8 +117,12 @@ def replay(
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
     told = walk.tell(pool.rows() | rest.rows() | observed.rows())
     figures = rest.figures(found, pool, told)
-    outcome = outcome_from(figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns)
-    return _replace(outcome, observed=observed.result(told))
+    outcome = outcome_from(
+        figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns, span_ns=span_ns
+    )
+    seen = observed.result(told)
+    cost = with_measured(outcome.cost, seen.durations, outcome.pool.wait_ns)
+    return _replace(outcome, observed=seen, cost=cost)
 
 
 class _Fed(Protocol):

@@ -166,6 +166,7 @@ class Question(NamedTuple):
             values=opened.facts.snapshot(),
             lost=opened.lost,
             clock_is_ns=opened.clock_is_ns,
+            span_ns=opened.span_ns,
             placement=self.placement,
             timing=self.timing,
         )

@@ -95,5 +95,6 @@ def figures(capture: Capture, machine: Machine) -> Outcome:
             values=capture.facts.snapshot(),
             lost=capture.lost,
             clock_is_ns=capture.clock_is_ns,
+            span_ns=capture.span_ns,
             progress=progress,
         )

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
-from hmtrace.report.charts import bar
 from hmtrace.report.machine import flush_words
 from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import clean, count, duration, plural, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
     from replay.outcome import CostOutcome, Outcome, TlbOutcome
 
-_BAR_WIDTH = 8
+_MEASURED = "measured_ns"
+_FAR = 3
+"""Times the estimate from which it is not the probes alone that make a call longer."""
 
 
 def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
@@ -34,40 +33,63 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
     RenderableType
         Heading, figures, one row per cause.
     """
-    yield heading("Flushes and cost", "estimate from the cost model, CPU time on all CPUs")
+    yield heading("Flushes and cost", "CPU time on all CPUs, shares are of the capture")
+    causes = sorted(
+        outcome.cost.by_cause.items(), key=lambda item: (-item[1].get("ns", 0), item[0])
+    )
+    remark = _beyond_estimate(causes)
     yield labelled(
         [
             ("TLB", tlb_in_words(outcome.tlb)),
             ("flush", flush_words(outcome.layout)),
             ("cost", cost_in_words(outcome.cost, outcome)),
+            *([("measured", remark)] if remark else []),
         ]
-    )
-    causes = sorted(
-        outcome.cost.by_cause.items(), key=lambda item: (-item[1].get("ns", 0), item[0])
     )
     if not causes:
         return
     available = outcome.span_ns * outcome.cpus
     known = outcome.cost.share_of_span is not None and available > 0
+    measured = any(_MEASURED in figures for _, figures in causes)
+
+    def of_capture(ns: float | None) -> str:
+        return share(ns / available if known and ns is not None else None)
+
     table = plain_table(
         ("cause", "left"),
         ("count", "right"),
-        ("time", "right"),
-        ("of cost", "right"),
-        ("of capture", "right"),
-        ("", "left"),
+        ("estimated", "right"),
+        ("share", "right"),
+        *((("measured", "right"), ("share", "right")) if measured else ()),
     )
     for cause, figures in causes:
-        ns, part = figures.get("ns", 0.0), figures.get("share", 0.0)
+        told = figures.get(_MEASURED)
+        beside = ("", "") if told is None else (duration(told), of_capture(told))
         table.add_row(
             Elided(clean(cause, 60).replace("_", " "), 0),
             count(figures.get("count")),
-            duration(ns),
-            share(part),
-            share(ns / available if known else None),
-            Text(bar(part, _BAR_WIDTH), style="magenta"),
+            duration(figures.get("ns", 0.0)),
+            of_capture(figures.get("ns", 0.0)),
+            *(beside if measured else ()),
         )
     yield indented(table)
+
+
+def _beyond_estimate(causes: Sequence[tuple[str, dict[str, float]]]) -> str:
+    """Where the trace's own times are far above the estimate, in words; "" nowhere."""
+    beyond = [
+        (figures[_MEASURED] - figures["ns"], cause, figures)
+        for cause, figures in causes
+        if figures.get(_MEASURED, 0) > _FAR * figures.get("ns", 0) > 0
+    ]
+    if not beyond:
+        return ""
+    _, cause, figures = max(beyond, key=lambda one: one[0])
+    ratio = figures[_MEASURED] / figures["ns"]
+    return (
+        f"{clean(cause, 60)} took {ratio:.0f} times the estimate; entry to return, with probes, "
+        "interrupts and inner calls; --calibrate takes costs from the trace"
+    )
 
 
 def tlb_in_words(tlb: TlbOutcome) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 from hmtrace.report.charts import bar
 from hmtrace.report.findings import findings_section
 from hmtrace.report.parts import heading, indented, joined, labelled
-from hmtrace.report.text import address, clean, count, plural, share, size
+from hmtrace.report.text import GLUE, address, clean, count, plural, share, size
 from replay.machine.arches import ARCHES
 from replay.machine.tlb import flush_class
 from replay.machine.words import kernel_words
@@ -58,15 +58,21 @@ def machine_rows(machine: Machine, layout: Layout) -> tuple[tuple[str, str], ...
     """Name and value of what sets machines apart, in a fixed order."""
     return (
         ("split", clean(machine.split)),
-        ("RAM", size(machine.ram_bytes)),
-        ("  lowmem", size(layout.lowmem_bytes)),
-        ("  highmem", size(layout.highmem_bytes) if layout.highmem_bytes else "none"),
+        ("RAM", _exact(machine.ram_bytes)),
+        ("  lowmem", _exact(layout.lowmem_bytes)),
+        ("  highmem", _exact(layout.highmem_bytes) if layout.highmem_bytes else "none"),
         ("user space", size(layout.user_end)),
         ("CPUs", count(machine.cpus)),
         ("TLB flush", flush_class(layout, machine.cpus).words),
         ("pool slots", count(layout.pkmap_slots)),
         ("kernel", clean(machine.generation)),
     )
+
+
+def _exact(bytes_: int) -> str:
+    """MiB with two places, so that lowmem and highmem add up to the RAM."""
+    whole, rest = divmod(bytes_, _MIB)
+    return size(bytes_) if not rest else f"{whole}.{rest * 100 // _MIB:02d}{GLUE}MiB"
 
 
 def machine_section(
@@ -90,7 +96,7 @@ def machine_section(
         "Address space", f"PAGE_OFFSET {address(layout.page_offset)}, split {clean(machine.split)}"
     )
     yield indented(_boxes(layout) if tall else _column(layout))
-    yield heading("RAM", size(machine.ram_bytes))
+    yield heading("RAM", _exact(machine.ram_bytes))
     yield from zones_picture(machine, layout)
 
 
@@ -188,13 +194,13 @@ def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
             picture.append(shade if has_ram else "·", style=style)
         first, last = (address(pfn * layout.page_size) for pfn in (zone.start_pfn, zone.end_pfn))
         hole = (pages - zone.present) * layout.page_size
-        extent = size(zone.present * layout.page_size)
+        extent = _exact(zone.present * layout.page_size)
         holes = f", {size(hole)} of that a hole" if hole >= _MIB else ""
-        legend.append((f"{shade} {clean(zone.name)}", f"{extent:>8}  {first}-{last}{holes}"))
+        legend.append((f"{shade} {clean(zone.name)}", f"{extent:>11}  {first}-{last}{holes}"))
     yield indented(picture)
     if layout.mem_map_bytes and layout.lowmem_bytes:
         part = share(layout.mem_map_bytes / layout.lowmem_bytes)
-        legend.append(("mem_map", f"{size(layout.mem_map_bytes):>8}  {part} of lowmem"))
+        legend.append(("mem_map", f"{_exact(layout.mem_map_bytes):>11}  {part} of lowmem"))
     yield labelled(legend)
     for note in layout.notes:
         yield indented(Text(f"- {clean(note, 500)}"))

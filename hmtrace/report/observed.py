@@ -25,15 +25,13 @@ _FRAMES: Final = 12
 _OFFSET: Final = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?")
 
 
-def durations_section(observed: Observed | None, cpu_ns: int) -> Iterator[RenderableType]:
+def durations_section(observed: Observed | None) -> Iterator[RenderableType]:
     """How long calls took, where their returns were traced.
 
     Parameters
     ----------
     observed
         None for another machine than the captured one.
-    cpu_ns
-        Time of the capture, times its CPUs; 0 where the clock is no time.
 
     Yields
     ------
@@ -50,7 +48,6 @@ def durations_section(observed: Observed | None, cpu_ns: int) -> Iterator[Render
         ("99 %", "right"),
         ("longest", "right"),
         ("in all", "right"),
-        ("of capture", "right"),
     )
     for call in observed.durations:
         table.add_row(
@@ -60,7 +57,6 @@ def durations_section(observed: Observed | None, cpu_ns: int) -> Iterator[Render
             duration(call.p99_ns),
             duration(call.max_ns),
             duration(call.total_ns),
-            share(call.total_ns / cpu_ns if cpu_ns else None),
         )
     yield indented(table)
 

@@ -62,8 +62,7 @@ def report_renderables(
     yield from local_section(outcome.local)
     yield from arena_section(outcome.arena, outcome.sites)
     yield from cost_section(outcome)
-    cpu_ns = outcome.span_ns * outcome.cpus if source.clock_is_ns else 0
-    yield from durations_section(outcome.observed, cpu_ns)
+    yield from durations_section(outcome.observed)
     yield from calibration_section(calibration)
     yield from user_flushes_section(outcome.observed)
     yield from sites_section(outcome.sites)

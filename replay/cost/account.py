@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from replay.outcome import CostOutcome, LocalOutcome, PoolOutcome, TlbOutcome
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from replay.machine.model import Layout, Machine
+    from replay.outcome import CallTime
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,46 @@ def cost_of(
     share = total / (span_ns * cpus) if span_ns else None
     cost = CostOutcome(total_ns=round(total), share_of_span=share, by_cause=by_cause)
     return cost, _tlb(work, layout, flushed)
+
+
+MEASURED: Final = {
+    "kmap": ("kmap",),
+    "kunmap": ("kunmap",),
+    "kmap_local": ("kmap_local",),
+    "kunmap_local": ("kunmap_local",),
+    "vmap and vmalloc": ("area_alloc", "area_free"),
+    "lazy purge flush": ("area_purge",),
+    "pool flush (kmap_flush_unused)": ("flush_unused",),
+    "flush_tlb_all": ("flush_all",),
+}
+"""Operations whose calls do the work of a cause, and what is inside of them."""
+
+
+def with_measured(cost: CostOutcome, durations: Iterable[CallTime], wait_ns: int) -> CostOutcome:
+    """Put the times of calls, where the trace has their returns, beside the estimates.
+
+    Parameters
+    ----------
+    cost
+        Estimates.
+    durations
+        Times from entry to return.
+    wait_ns
+        What kmap() slept for want of a slot: no work, and not counted.
+
+    Returns
+    -------
+    CostOutcome
+        Causes with returns have ``measured_ns``.
+    """
+    times = {call.op: call.total_ns for call in durations}
+    if "kmap" in times:
+        times["kmap"] = max(times["kmap"] - wait_ns, 0)
+    by_cause = {}
+    for cause, figures in cost.by_cause.items():
+        known = [times[op] for op in MEASURED.get(cause, ()) if op in times]
+        by_cause[cause] = figures | ({"measured_ns": sum(known)} if known else {})
+    return replace(cost, by_cause=by_cause)
 
 
 def _passes(

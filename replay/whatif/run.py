@@ -22,7 +22,7 @@ from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
 from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
-from replay.figures import common_caveats, outcome_from
+from replay.figures import common_caveats, outcome_from, span_of
 from replay.local.stacks import LocalStacks, nameless, switch_hook
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
@@ -63,6 +63,7 @@ def what_if(
     values: Snapshot | None = None,
     lost: Loss | None = None,
     clock_is_ns: bool = True,
+    span_ns: int | None = None,
     placement: str = "class",
     timing: str = "closed",
     progress: Callable[[int, int], None] | None = None,
@@ -72,7 +73,7 @@ def what_if(
 
     Parameters
     ----------
-    events, machine, values, lost, clock_is_ns, progress, rows
+    events, machine, values, lost, clock_is_ns, span_ns, progress, rows
         As for :func:`replay.walk.replay`.
     target, placement, timing
         As for :func:`serve`.
@@ -90,7 +91,7 @@ def what_if(
     workload = distil(events, machine, values=values, lost=lost, progress=progress, rows=rows)
     return serve(
         workload, machine, target, values=values, lost=lost, clock_is_ns=clock_is_ns,
-        placement=placement, timing=timing,
+        span_ns=span_ns, placement=placement, timing=timing,
     )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def serve(
     values: Snapshot | None = None,
     lost: Loss | None = None,
     clock_is_ns: bool = True,
+    span_ns: int | None = None,
     placement: str = "class",
     timing: str = "closed",
 ) -> tuple[Outcome, Outcome]:
@@ -111,7 +113,7 @@ def serve(
     ----------
     workload
         The trace (:func:`replay.whatif.workload.distil`).
-    machine, values, lost, clock_is_ns
+    machine, values, lost, clock_is_ns, span_ns
         As for :func:`replay.walk.replay`; the machine that the workload was distilled on, though
         its costs may be others.
     target
@@ -150,7 +152,9 @@ def serve(
         rest.feed(stretch, high)
     there = pool.replay(target, layout, closed=timing == "closed")
     local = rest.local.outcome(layout)
-    baseline = outcome_from(figures, machine, shown, values, lost, clock_is_ns=clock_is_ns)
+    baseline = outcome_from(
+        figures, machine, shown, values, lost, clock_is_ns=clock_is_ns, span_ns=span_ns
+    )
     arena = _arena_part(workload, baseline.arena, (machine, before), (target, layout), values)
     work = CountedWork(
         pool=there.outcome,
@@ -162,12 +166,12 @@ def serve(
         arena=arena.tally,
         online=figures.online if target.cpus == machine.cpus else None,
     )
-    span_ns = found.span[1] - found.span[0]
-    cost, tlb = cost_of(work, target, layout, span_ns if clock_is_ns else None)
+    span = span_of(found, span_ns)
+    cost, tlb = cost_of(work, target, layout, span if clock_is_ns else None)
     outcome = Outcome(
         machine=target,
         layout=layout,
-        span_ns=span_ns,
+        span_ns=span,
         cpus=target.cpus,
         pool=there.outcome,
         local=local,
