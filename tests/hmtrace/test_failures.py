@@ -89,3 +89,24 @@ def test_purges_have_one_meaning() -> None:
     arena, causes = document["arena"], document["cost"]["by_cause"]
     assert (arena["purge_runs"], arena["lazy_purges"]) == (66, 32)
     assert causes["lazy purge flush"]["count"] == 32
+
+
+def test_one_span_for_title_and_cost() -> None:
+    """The table has 145.2 s of it: events of other kinds came before."""
+    document = report(FIXTURES / "i386-arena-pae-m2048-smp2")
+    info = CliRunner().invoke(
+        app, ["info", "--format", "json", str(FIXTURES / "i386-arena-pae-m2048-smp2")]
+    )
+    assert document["span_ns"] == json.loads(info.stdout)["span_ns"] == 157_695_802_000
+    cost = document["cost"]
+    assert cost["share_of_span"] == pytest.approx(cost["total_ns"] / 157_695_802_000 / 2)
+
+
+def test_measured_times_stand_beside_the_estimates() -> None:
+    """Sleeps for a slot are no work: 4.9 s of kmap(), 4.8 s of them asleep."""
+    document = report(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    kmap = document["cost"]["by_cause"]["kmap"]
+    calls = {call["op"]: call["total_ns"] for call in document["durations"]}
+    assert kmap["measured_ns"] == calls["kmap"] - document["pool"]["wait_ns"]
+    assert kmap["measured_ns"] < document["span_ns"] * document["cpus"]
+    assert "measured_ns" not in document["cost"]["by_cause"]["kunmap_local"]
