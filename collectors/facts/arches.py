@@ -99,6 +99,23 @@ arch/*/kernel/setup.c, proc.c, cpu.c, cpu-probe.c: show_cpuinfo. ``x86`` may be 
 """
 
 
+HEADERS: Final = {
+    "i386": "i386",
+    "x86_64": "x86_64",
+    "arm": "arm",
+    "arm64": "arm64",
+    "sparc64": "sparc64",
+    "riscv": "riscv",
+    "s390": "s390",
+    "ia64": "ia64",
+    "alpha": "alpha",
+    "m68k": "m68k",
+    "parisc": "parisc",
+    "loongarch": "loongarch64",
+}
+"""Architecture by the name in a configuration's header, ``# Linux/arm 5.4.1 Kernel Configuration``,
+where it can be but one; for configurations without the switches that :data:`ARCHES` knows."""
+
 BOOT: Final = tuple(
     (arch, re.compile(pattern))
     for arch, pattern in (

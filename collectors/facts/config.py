@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from collectors.facts.arches import ARCHES, of_config
+from collectors.facts.arches import ARCHES, HEADERS, of_config
 from collectors.facts.numbers import whole
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def parse(text: str, sheet: Sheet) -> None:
     arch = of_config(config)
     if arch is not None:
         add("arch", arch, ARCHES[arch].switch)
-        if pae := ARCHES[arch].pae:
-            add("pae", config.get(pae) == "y", pae)
+    elif header and (named := HEADERS.get(header[1])):
+        sheet.add("arch", named, detail=header[0])
+    if arch is not None and (pae := ARCHES[arch].pae):
+        add("pae", config.get(pae) == "y", pae)
     for option, split in _SPLITS.items():
         if config.get(option) == "y":
             add("split", split, option)

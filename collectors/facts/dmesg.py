@@ -43,6 +43,7 @@ _SIMPLE: Final = (
     _number("nr_cpu_ids", "HWalign", r"^SLUB: .{0,80}\bCPUs=(\d{1,5}), Nodes="),
     _number("cpus_booted", "Brought up", r"Brought up \d{1,4} nodes?, (\d{1,5}) CPU"),
     _number("cpus_booted", "Brought up", r"Brought up (\d{1,5}) CPU"),
+    _number("cpus_booted", "Booted up", r"x86: Booted up \d{1,4} nodes?, (\d{1,5}) CPU"),
     _number("cpus_booted", "Total of", r"Total of (\d{1,5}) processors activated"),
     _number("low_ram_end", "low ram: 0", r"^low ram: 0 - ([0-9a-f]{1,16})", 16),
     _number("highmem_mib", "HIGHMEM avail", r"^(\d{1,6})MB HIGHMEM available"),

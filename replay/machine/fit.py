@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Machine:
     """Find what explains a border of lowmem that the rules do not give.
 
-    A limit of the platform, or ``vmalloc=`` where there is no command line.
+    A limit of the platform, or ``vmalloc=``: where there is no command line, or where it also gives
+    the observed arena, for a kernel that was built with another reserve.
 
     Parameters
     ----------
@@ -44,13 +45,27 @@ def fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Mach
         return machine
     for trial, words in _explanations(machine, have.lowmem_end_pfn, observed, snapshot):
         try:
-            fits = layout_of(trial).lowmem_end_pfn == observed
+            fits = _explains(layout_of(trial), snapshot, built="vmalloc" in words)
         except HmtraceError:
             continue
         if fits:
             assumed.append(f"{words}: the observed border of lowmem says so")
             return trial
     return machine
+
+
+def _explains(layout: Layout, snapshot: Snapshot, *, built: bool) -> bool:
+    """Whether a layout has the observed border.
+
+    A reserve for the arena that the command line does not name (`built`: the kernel may have been
+    built so) has to explain an observed arena, too: a border alone has many reasons.
+    """
+    if layout.lowmem_end_pfn != snapshot.lowmem_end_pfn:
+        return False
+    if not built or snapshot.cmdline is None:
+        return True
+    arena = layout.vmalloc_start, layout.vmalloc_end
+    return arena == (snapshot.vmalloc_start, snapshot.vmalloc_end)
 
 
 _LIMITED: Final = ("mips32", "powerpc32", "microblaze")
@@ -65,7 +80,7 @@ def _explanations(
     if machine.arch in _LIMITED and machine.lowmem_limit is None and observed < have:
         limit = observed * page - (machine.ram[0][0] if machine.arch != "mips32" else 0)
         yield replace(machine, lowmem_limit=limit), f"lowmem of {limit // MiB} MiB"
-    if snapshot.cmdline is not None:
+    if snapshot.cmdline is not None and snapshot.vmalloc is not None:
         return
     delta = (have - observed) * page
     for default in (machine.vmalloc or 0, 120 * MiB, 128 * MiB, 240 * MiB, 248 * MiB):

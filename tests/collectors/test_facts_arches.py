@@ -162,3 +162,12 @@ def test_a_pool_alone_does_not_make_it_another_architecture():
     machine, assumed = machine_from(Snapshot(seen_pool=(0xFF801000, 0xFFBFF000)))
     assert machine.arch == "i386"
     assert "architecture i386: no file names it" in assumed
+
+
+@pytest.mark.parametrize(
+    ("header", "arch"),
+    [("arm 3.0.8", "arm"), ("i386 3.2.0-29", "i386"), ("riscv 5.4", "riscv"), ("mips 3.0", None)],
+)
+def test_the_header_of_a_configuration(header, arch):
+    text = f"#\n# Linux/{header} Kernel Configuration\n#\nCONFIG_HIGHMEM=y\n"
+    assert read_facts({"config": text.encode()}).get("arch") == arch
