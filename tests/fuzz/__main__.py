@@ -23,7 +23,7 @@ def main() -> int:
     try:
         fuzzer.run(options.seconds, options.inputs)
     except KeyboardInterrupt:
-        fuzzer.child.close()
+        fuzzer.close()
     for line in fuzzer.table():
         _tell(line)
     _tell(f"seed {options.seed}, {time.monotonic() - started:.0f} s, {len(fuzzer.found)} findings")

@@ -189,7 +189,7 @@ class Tally:
 
 
 class Fuzzer:
-    """Readers in turns, one child for all.
+    """Readers in turns, each with a child of its own that stays warm.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ class Fuzzer:
         self.tell = tell
         self.random = {r.name: random.Random(f"{seed}/{r.name}") for r in readers}
         self.tallies = {r.name: Tally() for r in readers}
-        self.child = Child([case for r in readers for case in self._first(r)])
+        self.children = {r.name: Child(self._first(r)) for r in readers}
         for reader in readers:
             self.tallies[reader.name].corpus = [*reader.seeds(), *self._saved(reader)]
 
@@ -233,13 +233,24 @@ class Fuzzer:
             tally = self.tallies[reader.name]
             seeds = list(tally.corpus)
             for case in seeds:
-                self._take(case, self.child.run(case), tally, keep=False)
-        rounds = 1 if inputs is not None else max(1, round(seconds / len(self.readers) / 20))
+                self._take(case, self.children[reader.name].run(case), tally, keep=False)
+            if inputs is not None:  # one process at a time
+                self._turn(reader, 0, inputs)
+                self.children[reader.name].close()
+                self.tell(self.table()[1 + self.readers.index(reader)])
+        if inputs is not None:
+            return
+        rounds = max(1, round(seconds / len(self.readers) / 20))
         share = seconds / len(self.readers) / rounds
         for _ in range(rounds):
             for reader in self.readers:
-                self._turn(reader, share, inputs)
-        self.child.close()
+                self._turn(reader, share, None)
+        self.close()
+
+    def close(self) -> None:
+        """End the children."""
+        for child in self.children.values():
+            child.close()
 
     def _turn(self, reader: Reader, seconds: float, inputs: int | None) -> None:
         tally = self.tallies[reader.name]
@@ -247,7 +258,7 @@ class Fuzzer:
         done = 0
         while done < inputs if inputs is not None else time.monotonic() - started < seconds:
             case = reader.draw(self.random[reader.name], tally.corpus)
-            self._take(case, self.child.run(case), tally)
+            self._take(case, self.children[reader.name].run(case), tally)
             done += 1
         tally.seconds += time.monotonic() - started
 
@@ -257,7 +268,7 @@ class Fuzzer:
         tally.slowest = max(tally.slowest, verdict.seconds)
         tally.largest = max(tally.largest, verdict.grown)
         if verdict.trouble:
-            self._find(case, verdict, tally, again=self.child.run(case))
+            self._find(case, verdict, tally, again=self.children[case.reader].run(case))
             return
         new = set(verdict.lines) - tally.lines
         if new:

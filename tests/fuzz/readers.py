@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from tests.fuzz import liars, streams
+from tests.fuzz import liars, streams, surfaces
 from tests.fuzz.case import CONVERTED, OPEN, SPOOLED, WINDOWS, Case
 from tests.fuzz.mutate import mutate
 from tests.writers import ftracetext, graphtext, perfdata, tracedat
@@ -582,6 +582,49 @@ def stream_seeds() -> list[Case]:
     return [make_stream(rng) for _ in range(10)]
 
 
+_FACT_WORDS: Final = (
+    b"0x" + b"f" * 40, b"9" * 25, b"-1", "²".encode(), b"System RAM", b"HighMem", b"Normal",
+    b"[    0.000000] ", b"<6>", b"CONFIG_", b"0-ffffffff", b"4096M", b"@0x80000000", b"\r",
+)  # fmt: skip
+"""What matters to the readers of machine files."""
+
+
+def make_facts(rng: random.Random) -> Case:
+    """Files of a machine alone, of several together, with numbers and words that matter."""
+    case = make_folder(rng)
+    files = {name: content for name, content in case.files.items() if name != "trace"}
+    name = rng.choice(list(files))
+    content = bytearray(files[name])
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(content) + 1)
+        content[at : at + rng.randrange(12)] = rng.choice(_FACT_WORDS)
+    files[name] = bytes(content)
+    return Case("facts", files, "", "facts")
+
+
+def facts_seeds() -> list[Case]:
+    return [
+        Case("facts", {n: data for n, data in case.files.items() if n != "trace"}, "", "facts")
+        for case in folder_seeds()
+    ]
+
+
+def _under(name: str, seeds: Callable[[], Sequence[Case]]) -> Callable[[], list[Case]]:
+    """The same seeds for a reader of another name."""
+    return lambda: [replace(case, reader=name) for case in seeds()]
+
+
+def _made_under(name: str, make: Callable[[random.Random], Case]) -> Callable[..., Case]:
+    return lambda rng: replace(make(rng), reader=name)
+
+
+def cost_seeds() -> list[Case]:
+    return [
+        Case("costs", {"costs.toml": case.files["costs.toml"]}, "costs.toml")
+        for case in costs_seeds()
+    ]
+
+
 READERS: Final = (
     Reader("ftrace-text", ftrace_seeds),
     Reader("function-graph", graph_seeds),
@@ -612,5 +655,18 @@ READERS: Final = (
         "events", stream_seeds, made=make_stream,
         ways=("report-json", *(c for c in COMMANDS if not c.startswith("info"))),
     ),
+    # One reader each and nothing behind it: a hundred thousand inputs take minutes.
+    Reader("facts", facts_seeds, made=make_facts, ways=("facts",)),
+    Reader("machine", _under("machine", toml_seeds), ways=("machine",)),
+    Reader("costs", cost_seeds, ways=("costs",)),
+    Reader("archive", _under("archive", tar_seeds), text=False,
+           made=_made_under("archive", make_tar), ways=("unpacked",)),
+    Reader("packed", _under("packed", wrapped_seeds), text=False,
+           made=_made_under("packed", make_wrapped), ways=("unpacked",)),
+    Reader("workload", surfaces.workload_seeds, text=False, made=surfaces.make_workload,
+           ways=("kept",)),
+    Reader("loop", surfaces.loop_seeds, text=False, ways=("loop",), still=frozenset({"whole"})),
+    Reader("options", surfaces.option_seeds, made=surfaces.make_options, ways=("options",),
+           still=frozenset({"trace"})),
 )  # fmt: skip
 """Every reader, in the order in which they take their turns."""

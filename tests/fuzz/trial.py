@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.fuzz import direct
 from tests.fuzz.case import CONVERTED, OPEN, SPOOLED, WAYS, WINDOWS, Case, Verdict
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _run(case: Case, path: Path, verdict: Verdict) -> None:
         _open_in_windows(path, verdict, random.Random(case.digest))
     elif case.way == CONVERTED:
         _convert(path, verdict)
+    elif case.way in direct.WAYS:
+        direct.WAYS[case.way](path, verdict)
     else:
         verdict.trouble, verdict.ended = command(case, path)
 

@@ -1,0 +1,38 @@
+"""What is no trace: machine files, descriptions, archives, caches and command lines.
+
+A few inputs of each reader that the fuzzer takes no further than that reader; ``make fuzz`` draws
+as many as there is time for.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fuzz import direct
+from tests.fuzz.readers import READERS, Reader
+from tests.fuzz.trial import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIRECT = [reader for reader in READERS if reader.ways[0] in direct.WAYS]
+
+
+@pytest.mark.parametrize("reader", DIRECT, ids=lambda reader: reader.name)
+def test_seeds_and_some_inputs(reader: Reader, tmp_path: Path) -> None:
+    rng = random.Random(7)
+    seeds = list(reader.seeds())
+    cases = [case.with_way(reader.ways[0]) for case in seeds[:8]]
+    cases += [reader.draw(rng, seeds) for _ in range(8 if reader.name == "options" else 25)]
+    for number, case in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        verdict = run(case, folder)
+        assert verdict.trouble == "", verdict.ended
+
+
+def test_every_way_has_a_reader() -> None:
+    assert {reader.ways[0] for reader in DIRECT} == set(direct.WAYS)
