@@ -18,7 +18,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -121,12 +121,26 @@ def _run() -> int:
     from hmtrace.cli.output import ReaderGoneError
 
     try:
-        app(prog_name="hmtrace")
+        code = app(prog_name="hmtrace", standalone_mode=False)
     except HmtraceError as error:
         return _explain(error)
     except ReaderGoneError:
         return EXIT_READER_GONE
-    return 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # of typer's
+            raise
+        return _misused(error)
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: Any) -> int:
+    """Wrong usage; without any word the help is the answer."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        _say(f"{error.format_message()}\n")
+        return 2
+    from hmtrace.cli.usage import as_error
+
+    return _explain(as_error(error))
 
 
 def _explain(error: HmtraceError) -> int:

@@ -1,0 +1,55 @@
+"""Wrong usage is told as all other errors are: one line, and a hint."""
+
+from __future__ import annotations
+
+import pytest
+
+from hmtrace.__main__ import run
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("report --split 2g x", ("report: no option --split", "'hmtrace replay', ", " have it")),
+        ("--split 2g", ("no option --split", "'hmtrace layout'")),
+        ("report --min-exact 9 x", ("report: no option --min-exact", "'hmtrace validate' has it")),
+        ("layout --fromat json", ("layout: no option --fromat", "did you mean '--format'?")),
+        ("report --zzzz x", ("report: no option --zzzz", "'hmtrace report --help'")),
+        ("repot x", ("no command repot", "did you mean 'report'?")),
+        ("info", ("info: missing argument 'CAPTURE'", "'hmtrace info --help'")),
+        ("info --format yaml x", ("info: invalid value for '--format': 'yaml'", "hint")),
+        ("layout --ram", ("option '--ram' requires", "hint")),
+        ("layout --pkmap 3", ("--pkmap: 3 is no power of 2", "hint")),
+        ("info \x1b[2J --\u202e", ("info: no option --\\u202e", "hint")),
+    ],
+)
+def test_one_style(
+    words: str,
+    told: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hmtrace", *words.split(" ")])
+    assert run() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second = err.splitlines()
+    assert first.startswith("hmtrace: ")
+    assert second.startswith("  hint: ")
+    for words_told in told:
+        assert words_told in err
+    assert err.replace("\n", "").isprintable()
+
+
+def test_without_a_word_the_help_is_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hmtrace"])
+    assert run() == 2
+    assert "First steps:" in capsys.readouterr().err
+
+
+def test_words_end_and_codes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for words, code in (("--help", 0), ("--version", 0), ("layout --help", 0), ("layout", 0)):
+        monkeypatch.setattr("sys.argv", ["hmtrace", *words.split()])
+        assert run() == code
