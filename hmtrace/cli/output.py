@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from collectors.errors import HmtraceError
 from collectors.opened import name_of, note
 from hmtrace.leftovers import unfinished
-from hmtrace.report.text import clean, unglued
+from hmtrace.report import signs
+from hmtrace.report.text import clean, group_digits, unglued
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,6 +87,7 @@ class Output:
         else:
             path = None
             check_stdout(captures, files)
+        group_digits(wanted=path is None and sys.stdout.isatty())
         return cls(output_format, color, path, force)
 
     @property
@@ -108,8 +110,10 @@ class Output:
                 for renderable in renderables:
                     console.print(renderable)
         # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
-        lines = unglued(captured.get()).split("\n")
-        self._write("\n".join(line.rstrip(" ") for line in lines))
+        text = unglued(captured.get())
+        if self.path is None and signs.is_plain(sys.stdout):
+            text = signs.plain(text)
+        self._write("\n".join(line.rstrip(" ") for line in text.split("\n")))
 
     def _write(self, text: str) -> None:
         if self.path is None:

@@ -105,15 +105,25 @@ def unglued(text: str) -> str:
     return text.replace(GLUE, " ")
 
 
+_group = ""
+"""What stands between groups of three digits."""
+
+
+def group_digits(*, wanted: bool) -> None:
+    """Choose whether digits are grouped: for people they are, for awk they must not be."""
+    global _group  # noqa: PLW0603  (set once, when it is known where the result goes)
+    _group = GLUE if wanted else ""
+
+
 def count(value: float | None) -> str:
-    r"""Whole number with an unbreakable blank between groups of three digits.
+    r"""Whole number, with an unbreakable blank between groups of three digits if they are grouped.
 
     Examples
     --------
     >>> count(24271)
-    '24\u2800271'
+    '24271'
     """
-    return NA if value is None else f"{value:,.0f}".replace(",", GLUE)
+    return NA if value is None else f"{value:,.0f}".replace(",", _group)
 
 
 def plural(value: int, one: str, many: str | None = None) -> str:
