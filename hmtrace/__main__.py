@@ -93,6 +93,10 @@ def _flushed(code: int) -> int:
 
 def _say(words: str) -> None:
     """Write to stderr; where that cannot take it, the exit code has to do."""
+    if not words.isascii():
+        from hmtrace.report import signs
+
+        words = signs.plain(words) if signs.is_plain(sys.stderr) else words
     with suppress(OSError, ValueError):
         sys.stderr.write(words)
 
@@ -184,8 +188,9 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG0
 def _unraisable(what: sys.UnraisableHookArgs) -> None:
     """Send a signal again that came while a library was calling back, as LLVM does: it was lost."""
     number = signal.SIGINT if what.exc_type is KeyboardInterrupt else None
-    if isinstance(what.exc_value, SystemExit):
-        number = next((n for n in _ENDS if what.exc_value.code == 128 + n), signal.SIGTERM)
+    if what.exc_type is SystemExit:
+        code = getattr(getattr(what, "exc_value", None), "code", None)
+        number = next((n for n in _ENDS if code == 128 + n), signal.SIGTERM)
     if number is not None:
         _lost.append(number)
         threading.Timer(_AGAIN, os.kill, (os.getpid(), number)).start()

@@ -35,10 +35,10 @@ def test_clean_cuts_long_names() -> None:
 
 
 def test_large_and_small_figures() -> None:
-    assert unglued(count(1_234_567)) == "1 234 567"
+    assert unglued(count(1_234_567)) == "1234567"
     assert unglued(duration(999_999)) == "1.0 ms"
     assert unglued(duration(999.7)) == "1.0 µs"
-    assert unglued(duration(20_000_000_000_000)) == "20 000 s"
+    assert unglued(duration(20_000_000_000_000)) == "20000 s"
     assert unglued(share(0.0009)) == "<0.1 %"
     assert unglued(size(64 << 30)) == "64 GiB"
     assert unglued(size(2816 << 20)) == "2816 MiB"
