@@ -422,7 +422,7 @@ def test_replay_table_marks_lower_bounds(
 
     replayed.other = outcomes.busy_outcome(machine=less)
     output = run("replay", trace, "--vmalloc", "512M").output
-    assert f"≥ {baseline.pool.maps} " in output
+    assert f"≥ {baseline.pool.maps}\n" in output
     assert "lower bound" in output
 
 
