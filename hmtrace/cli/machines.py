@@ -38,6 +38,8 @@ _SIZES: Final = (
     "vmalloc_end",
 )
 _RANGES: Final = ("ram", "nomap", "acpi")
+_BY_FILES: Final = frozenset({"told", "border_told"})
+"""What only a captured machine's own files say."""
 _FOR_THE_READER: Final = ("title", "source")
 
 
@@ -190,7 +192,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     table = read_toml(path, "lines look like  cpus = 4")
     for word in _FOR_THE_READER:
         table.pop(word, None)
-    fields = {f.name: f for f in dataclasses.fields(Machine) if f.name != "told"}
+    fields = {f.name: f for f in dataclasses.fields(Machine) if f.name not in _BY_FILES}
     _check_keys(table, fields, path)
     arch = table.get("arch", base.arch if base is not None else None)
     if not isinstance(arch, str):
@@ -202,7 +204,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
         start = _distribution_machine(arch, str(path))
         start = start if same is None else dataclasses.replace(start, costs=same.costs)
     else:
-        start = dataclasses.replace(same, told=None)
+        start = dataclasses.replace(same, told=None, border_told=False)
     changes: dict[str, Any] = {}
     ram: int | None = None
     for name, value in table.items():

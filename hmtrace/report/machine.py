@@ -85,7 +85,7 @@ def machine_section(
     machine, layout
         The machine and what follows from it.
     tall
-        Draw every region as a box of its own, gaps included.
+        Draw every region as a box of its own, gaps included, and give the layout's notes.
 
     Yields
     ------
@@ -98,6 +98,9 @@ def machine_section(
     yield indented(_boxes(layout) if tall else _column(layout))
     yield heading("RAM", _exact(machine.ram_bytes))
     yield from zones_picture(machine, layout)
+    if tall:  # where there is no capture whose caveats have them
+        for note in layout.notes:
+            yield indented(Text(f"- {clean(note, 500)}"))
 
 
 def _column(layout: Layout) -> RenderableType:
@@ -180,7 +183,7 @@ def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
     Yields
     ------
     RenderableType
-        Bar, legend, notes of the kernel.
+        Bar, legend.
     """
     total = sum(zone.end_pfn - zone.start_pfn for zone in layout.zones)
     if not total:
@@ -202,8 +205,6 @@ def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
         part = share(layout.mem_map_bytes / layout.lowmem_bytes)
         legend.append(("mem_map", f"{_exact(layout.mem_map_bytes):>11}  {part} of lowmem"))
     yield labelled(legend)
-    for note in layout.notes:
-        yield indented(Text(f"- {clean(note, 500)}"))
 
 
 def _cells(machine: Machine, layout: Layout, zone: LayoutZone, width: int) -> Iterator[bool]:

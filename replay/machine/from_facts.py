@@ -38,8 +38,9 @@ def machine_from(
     machine
         With the distribution kernels' defaults where the facts say nothing.
     assumptions
-        In words, what was assumed for want of facts, and where the machine's files contradict the
-        address map that hmtrace's rules give (:mod:`replay.machine.told`).
+        In words, what was assumed for want of facts, what its kernel would say or the model leaves
+        out (:attr:`~replay.machine.model.Layout.notes`), and where the machine's files contradict
+        the address map that hmtrace's rules give (:mod:`replay.machine.told`).
 
     Raises
     ------
@@ -61,12 +62,7 @@ def machine_from(
     config, dma_zone = _dma_zone(config, arch, snapshot, assumed, generation)
     release = snapshot.release or ""
     if release:
-        if is_older(release):
-            assumed.append(
-                f"kernel {release} is older than those that are modelled: before 2.6.37 callers of "
-                "kmap_atomic() chose the slots themselves"
-            )
-        elif not was_observed(release):
+        if not was_observed(release) and not is_older(release):  # the layout says that it is older
             assumed.append(
                 f"kernel {release} behaves as generation {generation}: hmtrace's model was not "
                 "compared with this series"
@@ -105,6 +101,7 @@ def machine_from(
         nomap=snapshot.no_map if "nomap" in arch.takes else (),
         acpi=snapshot.acpi_tables if "acpi" in arch.takes else (),
         dma_zone=dma_zone,
+        border_told=snapshot.lowmem_end_pfn is not None,
         huge_pages=_huge_pages(arch, config or arch.default_config, snapshot, pae=pae),
     )
     if snapshot.cpus is None and snapshot.cpus_booted is None and snapshot.smp is not False:
@@ -112,6 +109,7 @@ def machine_from(
     machine = _possible(machine, arch, assumed)
     machine = fit_border(machine, snapshot, assumed)
     machine = believe(machine, snapshot, sources, assumed)
+    assumed += layout_of(machine).notes
     return machine, tuple(assumed)
 
 

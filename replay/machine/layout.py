@@ -89,7 +89,10 @@ def layout_of(machine: Machine) -> Layout:
     unused = [name for name in SPECIAL if getattr(machine, name) and name not in arch.takes]
     remarks = [f"{name} means nothing on {arch.name}" for name in unused]
     if is_older(machine.release):
-        remarks.append(f"kernel {machine.release} is older than those that are modelled (2.6.37)")
+        remarks.append(
+            f"kernel {machine.release} is older than those that are modelled: before 2.6.37 "
+            "callers of kmap_atomic() chose the slots themselves, and the map had other parts"
+        )
     return _remarked(layout, remarks)
 
 

@@ -140,7 +140,7 @@ class Layout:
         How an x86 CPU drops its whole TLB (:data:`replay.machine.tlb.X86_FULL_FLUSH`); empty on
         others.
     notes
-        What the kernel would say: options ignored, RAM dropped.
+        What the kernel would say, options ignored, RAM dropped; and what the model leaves out.
     """
 
     page_size: int
@@ -307,6 +307,9 @@ class Machine:
         VMALLOC_END where the machine itself or its platform says (ARM); None: by its kernel's age.
     acpi
         Physical ranges of ACPI's tables (i386): the kernel counts them in where RAM ends.
+    border_told
+        The machine's own files tell where lowmem ends, so that no rule's doubt matters. No other
+        machine has it.
     nomap
         Physical ranges of `ram` that the kernel does not map (no-map of the device tree; ARM).
     dma_zone
@@ -354,6 +357,7 @@ class Machine:
     vmalloc_end: int | None = None
     nomap: Ranges = ()
     acpi: Ranges = ()
+    border_told: bool = False
 
     @property
     def ram_bytes(self) -> int:

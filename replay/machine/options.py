@@ -129,7 +129,8 @@ def with_options(
         changes["costs"] = costs
     changed = replace(machine, **changes)
     if replace(changed, cpus=machine.cpus, costs=machine.costs) != machine:
-        changed = replace(changed, told=None)  # what its files say is of the captured machine
+        # what its files say is of the captured machine
+        changed = replace(changed, told=None, border_told=False)
     _require_layout(changed)
     return changed
 

@@ -193,6 +193,23 @@ def test_mips_zone_of_isa_dma():
     assert [zone.name for zone in indy.zones] == ["Normal", "HighMem"]
 
 
+def test_mips_with_a_hole_below_the_border_between_5_4_and_6_7():
+    """0f5cc249ff73: whose border depends on the stable release, unless a file tells it."""
+    ram = ((0, 0x1000_0000), (0x9000_0000, 0xC000_0000))
+    doubtful = laid_out("mips32", ram=ram, generation="6.1")
+    assert "may end at 0x10000000 already" in doubtful.notes[0]
+    assert not laid_out("mips32", ram=ram, generation="6.12").notes
+    zones = (("Normal", 0, 0x20000), ("HighMem", 0x20000, 0xC0000))
+    told = Snapshot(
+        arch="mips32", release="6.1.0", ram=ram, zone_ranges=zones, lowmem_end_pfn=0x20000
+    )
+    machine, assumed = machine_from(told)
+    assert not layout_of(machine).notes
+    assert not any("may end" in words for words in assumed)
+    untold = machine_from(replace(told, zone_ranges=(), lowmem_end_pfn=None))[1]
+    assert any("may end" in words for words in untold)
+
+
 def test_mips_variants():
     wide = laid_out("mips32", pae=True, ram=((0, 6 * GiB),))
     assert (wide.pkmap_slots, wide.pkmap_base) == (512, 0xFFC00000)

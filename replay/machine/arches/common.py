@@ -201,7 +201,11 @@ def _not_modelled(space: AddressMap, config: frozenset[str]) -> Iterator[str]:
     """Options that move addresses or memory, and that this architecture's map leaves out."""
     if "KASAN" in config and not any(region.name == "kasan" for region in space.regions):
         yield "CONFIG_KASAN is not modelled: its shadow memory moves what is drawn here"
-    if space.bits != 32 or "SPARSEMEM" not in config:
+    if space.bits != 32:
+        return
+    if "DISCONTIGMEM" in config and space.mem_map_bytes is None:
+        yield "CONFIG_DISCONTIGMEM is not modelled: mem_map is drawn as one array"
+    if "SPARSEMEM" not in config:
         return
     if space.mem_map_bytes is None:
         yield "CONFIG_SPARSEMEM is not modelled: mem_map is drawn as one array"

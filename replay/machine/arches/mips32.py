@@ -120,7 +120,7 @@ def _border(
     border = limit // page
     low_end = min(end, border)
     below = max((min(last, border) for first, last in banks if first < border), default=border)
-    in_doubt = GENERATIONS[machine.generation].mips_border_in_doubt and machine.told is None
+    in_doubt = GENERATIONS[machine.generation].mips_border_in_doubt and not machine.border_told
     if end > border > below and in_doubt:
         notes.append(
             f"lowmem may end at {below * page:#x} already, with the RAM below the "
