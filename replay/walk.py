@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from replay.local.stacks import LocalPiece
+    from replay.local.stacks import LocalPiece, NewMaps
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome, PoolOutcome
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.pool.replay import FinalPool, PoolAt
     from replay.pool.tally import PoolTally
+    from replay.sites.tally import SitePiece
     from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
     from replay.trace.told import Told
@@ -311,8 +312,32 @@ class PoolPart:
         return self._run.final()
 
 
+class RestPiece(NamedTuple):
+    """What a window told of local mappings and of call sites."""
+
+    local: LocalPiece
+    sites: SitePiece
+
+
 class Rest:
-    """Everything but the pool."""
+    """Everything but the pool.
+
+    Parameters
+    ----------
+    layout, found, values, losses, online
+        As for :class:`PoolPart`.
+    wants_held
+        As for :class:`replay.local.stacks.LocalStacks`.
+
+    Attributes
+    ----------
+    sites
+        The call sites.
+    work
+        Work of the arena.
+    beyond
+        Values that no machine has.
+    """
 
     def __init__(
         self,
@@ -321,13 +346,16 @@ class Rest:
         values: Snapshot,
         losses: tuple[int, ...],
         online: OnlineCpus | None = None,
+        *,
+        wants_held: bool = False,
     ) -> None:
         self._layout = layout
         self._online = online
         self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
-        self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)
+        hook = switch_hook(found.ops)
+        self._stacks = LocalStacks(layout, hook, losses, wants_held=wants_held)
         self._local = LocalTally()
-        self._sites = SiteTally(layout.page_size)
+        self.sites = SiteTally(layout.page_size)
         self.work = ArenaTally()
         self._use = ArenaUse(layout, values)
         self.beyond = 0
@@ -337,24 +365,36 @@ class Rest:
         """Rows of the local mappings that are open at the end of the last window."""
         return self._stacks.open_rows
 
-    def feed(self, window: Window, spared: NDArray[np.bool_] | None = None) -> LocalPiece:
-        """Take a window; `spared` as for :meth:`replay.local.stacks.LocalStacks.feed`."""
+    def feed(
+        self, window: Window, numbered: Callable[[NewMaps], NDArray[np.int32]] | None = None
+    ) -> RestPiece:
+        """Take a window.
+
+        Parameters
+        ----------
+        window
+            The window.
+        numbered
+            Numbers the page of each row, once it is known which mappings are new; see
+            :meth:`replay.sites.tally.SiteTally.feed`.
+        """
         table, first_row, last, beyond = window
         self.beyond += beyond
-        local = self._stacks.feed(table, first_row, last=last, spared=spared)
+        local = self._stacks.feed(table, first_row, last=last)
         self._local.add(local.depth, local.cpu, local.switches)
         self._local.note(local)
         self._local.unmaps += local.unmaps
         self._local.lowmem += local.lowmem
         self._local.reused += local.reused
         self._local.unknown += local.unknown
-        self._sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows)
+        pages = None if numbered is None else numbered(local.new)
+        sites = self.sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows, pages)
         self.work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, first_row, last=last)
         if self._online is not None:
             flushes = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
             self._online.add(flushes.get_column("ts").to_numpy())
-        return local
+        return RestPiece(local, sites)
 
     def rows(self) -> set[int]:
         """Rows that :meth:`figures` needs to name tasks."""
@@ -377,9 +417,9 @@ class Rest:
             local=self._local.outcome(self._layout, told),
             work=self.work,
             arena=self._use.outcome(told),
-            sites=self._sites.sites(),
+            sites=self.sites.sites(),
             initial_state=pool.initial_state,
             beyond=self.beyond,
             online=mean_online(self._online, pool.online),
-            remarks=self._sites.remarks(),
+            remarks=self.sites.remarks(),
         )

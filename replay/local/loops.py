@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from replay.compiled import loop, piece
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 # Kinds of events
@@ -60,10 +61,6 @@ class Locals(NamedTuple):
         Filled for unmaps: the event of the mapping that ends; -1 unknown.
     pushed : ndarray of bool, shape (n,)
         Filled: mappings that are on their stack before their return.
-    spared : ndarray of bool, shape (n,)
-        Mappings that another machine does not need.
-    below : ndarray of int32, shape (n,)
-        Filled: spared ones below a mapping, or held at a switch.
     """
 
     kind: NDArray[np.uint8]
@@ -76,8 +73,6 @@ class Locals(NamedTuple):
     status: NDArray[np.uint8]
     partner: NDArray[np.int32]
     pushed: NDArray[np.bool_]
-    spared: NDArray[np.bool_]
-    below: NDArray[np.int32]
 
 
 class Stacks(NamedTuple):
@@ -103,20 +98,55 @@ class Stacks(NamedTuple):
     above: NDArray[np.int32]
 
 
+class Notes(NamedTuple):
+    """Which mappings were held where others came to lie, and at switches.
+
+    Attributes
+    ----------
+    who : ndarray of int64, shape (n,)
+        Event of the mapping or the switch; of length 0: nothing is noted.
+    stop : ndarray of int64, shape (n,)
+        Where in `event` those that it found end.
+    event : ndarray of int32, shape (n * (KM_MAX_IDX + 1),)
+        Events of the mappings below it.
+    used : ndarray of int64, shape (2,)
+        How many elements of `who` and of `event` are filled.
+    """
+
+    who: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    event: NDArray[np.int32]
+    used: NDArray[np.int64]
+
+
+def new_notes(events: int, per_cpu: int) -> Notes:
+    """Room for what so many events find; what is never filled takes no memory."""
+    room = 2 * events  # a mapping may be pushed by one that interrupted it
+    who, stop = np.empty((2, room), np.int64)
+    return Notes(who, stop, np.empty(room * (per_cpu + 1), np.int32), np.zeros(2, np.int64))
+
+
 @piece
-def _spared(events: Locals, stacks: Stacks, stack: int) -> int:
-    """Mappings on a stack that another machine does not need."""
-    number = 0
+def _note(notes: Notes, stacks: Stacks, event: int, stack: int) -> None:
+    """Note the mappings that are held on a stack."""
+    if notes.who.shape[0] == 0:
+        return
+    known = notes.used[1]
     for level in range(min(stacks.depth[stack], stacks.held.shape[1])):
-        event = stacks.held[stack, level]
-        number += event >= 0 and events.spared[event]
-    return number
+        if stacks.held[stack, level] >= 0:
+            notes.event[known] = stacks.held[stack, level]
+            known += 1
+    notes.who[notes.used[0]] = event
+    notes.stop[notes.used[0]] = known
+    notes.used[0] += 1
+    notes.used[1] = known
 
 
 @loop
 def run(
     events: Locals,
     stacks: Stacks,
+    notes: Notes,
     start: int,
     stop: int,
     per_cpu: int,
@@ -137,6 +167,8 @@ def run(
         In trace order; filled in place.
     stacks
         State, changed in place.
+    notes
+        Filled.
     start, stop
         Events to replay. Those before are mappings still held, those behind are only looked at
         by the interrupts that came in them.
@@ -180,7 +212,7 @@ def run(
                 # The interrupt came after the interrupted task's push, before its return.
                 events.slot[outer] = slot
                 events.depth[outer] = depth[stack]
-                events.below[outer] = _spared(events, stacks, stack)
+                _note(notes, stacks, outer, stack)
                 events.status[outer] = ORDERED
                 pushed[outer] = True
                 held[stack, min(depth[stack], per_cpu)] = outer
@@ -204,7 +236,7 @@ def run(
                 depth[stack] = below if 0 <= below < per_cpu else 0
                 above[stack] = pushes = 0
             events.depth[i] = depth[stack]
-            events.below[i] = _spared(events, stacks, stack)
+            _note(notes, stacks, i, stack)
             held[stack, min(depth[stack], per_cpu)] = i
             depth[stack] += 1
             above[stack] += pushes
@@ -235,5 +267,5 @@ def run(
             events.depth[i] = depth[stack]
             if hook and depth[stack] == 0 and last[stack] == PREEMPTED:
                 events.depth[i] = 1
-            events.below[i] = _spared(events, stacks, stack)
+            _note(notes, stacks, i, stack)
     return strays, misfits

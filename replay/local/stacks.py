@@ -7,7 +7,7 @@ known, the mappings on them, and mappings that have not returned yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,37 +16,16 @@ from collectors.events import IN_INTERRUPT
 from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
 from replay.trace.columns import of_ops
+from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from replay.local.loops import Stacks
+    from replay.local.loops import Notes, Stacks
     from replay.machine.model import Layout
 
-_EVENT: Final = np.dtype(
-    [
-        ("row", "i8"),  # of the event table
-        ("at", "u8"),  # position of a mapping's return, else of the entry
-        ("ts", "i8"),
-        ("seq", "u8"),
-        ("stack", "i8"),  # the task's number, the CPU's below zero
-        ("cpu", "i4"),
-        ("seen", "i4"),  # slot, -1 unknown
-        ("up", "i4"),  # pages of the slot's group above the mapping's own: its colour's place
-        ("vaddr", "i8"),  # -1 unknown
-        ("parent", "u8"),  # `seq` of the call that an interrupt's mapping came in
-        ("is_nested", "?"),
-        ("kind", "u1"),
-        ("slot", "i4"),
-        ("depth", "i4"),
-        ("status", "u1"),
-        ("pushed", "?"),
-        ("spared", "?"),  # another machine does not need it
-        ("below", "i4"),  # such ones below it
-    ]
-)
 _COLUMNS: Final = (
     "seq", "ts", "end_ts", "end_seq", "cpu", "end_cpu", "pid", "ctx", "op", "page", "pfn", "vaddr",
     "parent",
@@ -58,24 +37,94 @@ _STACK: Final = np.dtype(
 )
 
 
-@dataclass(frozen=True)
-class Elsewhere:
-    """What of a piece is left on a machine that does not need some of the mappings.
+class _Rows(NamedTuple):
+    """Events of local mappings, a column each; see :class:`replay.local.loops.Locals` for others.
 
     Attributes
     ----------
-    depth, cpu : ndarray of int32
-        Of the mappings that it needs.
-    ended
-        Those that were taken back.
-    switches : ndarray of int32
-        Mappings held at each context switch that held any.
+    row
+        Of the event table.
+    at
+        Position of a mapping's return, else of the entry.
+    ts, seq
+        Time of the same; position of the entry.
+    stack
+        The task's number, the CPU's below zero.
+    up
+        Pages of the slot's group above the mapping's own: its colour's place.
+    vaddr
+        -1 unknown.
+    parent, is_nested
+        `seq` of the call that an interrupt's mapping came in, and whether it came in one.
     """
 
+    row: NDArray[np.int64]
+    at: NDArray[np.uint64]
+    ts: NDArray[np.int64]
+    seq: NDArray[np.uint64]
+    stack: NDArray[np.int64]
+    cpu: NDArray[np.int32]
+    seen: NDArray[np.int32]
+    up: NDArray[np.int32]
+    vaddr: NDArray[np.int64]
+    parent: NDArray[np.uint64]
+    is_nested: NDArray[np.bool_]
+    kind: NDArray[np.uint8]
+    slot: NDArray[np.int32]
+    depth: NDArray[np.int32]
+    status: NDArray[np.uint8]
+    pushed: NDArray[np.bool_]
+
+    def some(self, which: NDArray[Any] | slice) -> _Rows:
+        """Some of them, copied."""
+        columns: list[Any] = [column[which].copy() for column in self]
+        return _Rows(*columns)
+
+
+_TYPES: Final = (
+    "i8", "u8", "i8", "u8", "i8", "i4", "i4", "i4", "i8", "u8", "?", "u1", "i4", "i4", "u1", "?",
+)  # fmt: skip
+
+
+class HeldPiece(NamedTuple):
+    """What was held where a piece's mappings came to lie, and at its switches.
+
+    Attributes
+    ----------
+    row : ndarray of int64, shape (k,)
+        The mapping, -1 for a switch.
+    depth, cpu : ndarray of int32, shape (k,)
+        Its depth; mappings held at a switch.
+    below : ndarray of int64, shape (k,)
+        How many of those below it, or held, are known.
+    rows : ndarray of int64, shape (sum of `below`,)
+        They, one element's behind the other's.
+    """
+
+    row: NDArray[np.int64]
     depth: NDArray[np.int32]
     cpu: NDArray[np.int32]
-    ended: int
-    switches: NDArray[np.int32]
+    below: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+class NewMaps(NamedTuple):
+    """Calls that map, in the order of the table.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+    frame : ndarray of int64
+        -1 unknown.
+    needs_slot : ndarray of bool
+    """
+
+    row: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    needs_slot: NDArray[np.bool_]
+
+
+_NO_MAPS: Final = NewMaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True)
@@ -106,8 +155,10 @@ class LocalPiece:
         Their rows.
     strays, misfits
         Unmaps on an empty stack; unmaps that were not of the newest mapping.
-    elsewhere
-        The same without the mappings that were named as needless.
+    new
+        Calls of the piece.
+    held
+        What was held; None where it is not wanted.
     """
 
     row: NDArray[np.int64]
@@ -123,7 +174,8 @@ class LocalPiece:
     unmaps: int
     switches: NDArray[np.int32]
     switch_rows: NDArray[np.int64]
-    elsewhere: Elsewhere
+    new: NewMaps
+    held: HeldPiece | None = None
     lowmem: int = 0
     reused: int = 0
     unknown: int = 0
@@ -143,36 +195,40 @@ class LocalStacks:
         traced anywhere in the trace, else ``switch``.
     losses
         `seq` of the first event after each loss of events.
+    wants_held
+        Whether the pieces are to tell what was held.
     """
 
-    def __init__(self, layout: Layout, hook: str, losses: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        hook: str,
+        losses: Sequence[int] = (),
+        *,
+        wants_held: bool = False,
+    ) -> None:
         from replay.local.loops import LOSS
 
         self._layout = layout
         self._hook = hook
+        self._wants_held = wants_held
+        self._expressions = _expressions(layout, hook)
         self._held = np.zeros(0, _HELD)
-        self._mapped = np.zeros(0, _EVENT)  # the events of the mappings held
+        self._mapped = _blank(0)  # the events of the mappings held
         self._stacks = np.zeros(0, _STACK)
-        self._coming = np.zeros(len(losses), _EVENT)
-        self._coming["at"] = self._coming["seq"] = sorted(losses)
-        self._coming["kind"], self._coming["seen"] = LOSS, -1
+        self._coming = _blank(len(losses))
+        self._coming.at[:] = self._coming.seq[:] = sorted(losses)
+        self._coming.kind[:], self._coming.seen[:] = LOSS, -1
 
     @property
     def open_rows(self) -> NDArray[np.int64]:
         """Rows of the mappings that are held or have not returned yet."""
         from replay.local.loops import MAP
 
-        coming = self._coming["row"][self._coming["kind"] == MAP]
-        return np.concatenate([self._mapped["row"], coming])
+        coming = self._coming.row[self._coming.kind == MAP]
+        return np.concatenate([self._mapped.row, coming])
 
-    def feed(
-        self,
-        events: pl.DataFrame,
-        first_row: int,
-        *,
-        last: bool,
-        spared: NDArray[np.bool_] | None = None,
-    ) -> LocalPiece:
+    def feed(self, events: pl.DataFrame, first_row: int, *, last: bool) -> LocalPiece:
         """Follow the stacks through a piece of the event table.
 
         Parameters
@@ -183,88 +239,81 @@ class LocalStacks:
             Number of its first row.
         last
             Nothing comes behind it.
-        spared
-            Per row: a mapping that another machine does not need; None: it needs all.
         """
         from replay.local import loops as kernel
 
-        here = ("kmap_local", "kunmap_local", self._hook)
-        table = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), here)
-        maps = table.filter(pl.col("op") == "kmap_local")
-        high = maps.filter(takes_slot(maps, self._layout))
-        new = self._events_of(table, high)
-        if spared is not None:
-            new["spared"] = spared[new["row"] - first_row]
-        coming = _joined(self._coming, new)
+        told = self._told(events, first_row)
+        coming = _joined(self._coming, told.rows)
         # Of events at one position (a loss and what comes after it) the loss comes first.
-        coming = _taken(coming, _in_order(coming["at"].copy(), coming["kind"]))
+        coming = coming.some(_in_order(coming.at, coming.kind))
         end = int(events["seq"][-1]) if events.height else 0
-        settled = np.searchsorted(coming["at"], end, side="right") if not last else coming.size
-        start = self._mapped.size
+        settled = coming.at.size if last else int(np.searchsorted(coming.at, end, side="right"))
+        start = self._mapped.at.size
         stream = _joined(self._mapped, coming)
-        keys, stack = np.unique(stream["stack"].copy(), return_inverse=True)
+        keys = Numbering()
+        stack = keys.of(stream.stack)
         stacks = self._state(stream, keys)
         done = kernel.Locals(
-            kind=stream["kind"].copy(),
+            kind=stream.kind,
             stack=stack.astype(np.int32),
-            cpu=stream["cpu"].copy(),
-            seen=stream["seen"].copy(),
+            cpu=stream.cpu,
+            seen=stream.seen,
             outer=_outer(stream),
-            slot=stream["slot"].copy(),
-            depth=stream["depth"].copy(),
-            status=stream["status"].copy(),
-            partner=np.full(stream.size, -1, np.int32),
-            pushed=stream["pushed"].copy(),
-            spared=stream["spared"].copy(),
-            below=stream["below"].copy(),
+            slot=stream.slot,
+            depth=stream.depth,
+            status=stream.status,
+            partner=np.full(stream.at.size, -1, np.int32),
+            pushed=stream.pushed,
         )
-        stop = start + int(settled)
+        stop = start + settled
         layout = self._layout
+        notes = kernel.new_notes((stop - start) * self._wants_held, layout.km_max_idx)
         strays, misfits = kernel.run(
-            done, stacks, start, stop, layout.km_max_idx, layout.km_step,
+            done, stacks, notes, start, stop, layout.km_max_idx, layout.km_step,
             not layout.kmap_per_cpu, self._hook == "sched_out",
         )  # fmt: skip
-        for name in ("slot", "depth", "status", "pushed", "below"):
-            stream[name] = getattr(done, name)
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
         self._keep(stream, keys, stacks, stop, lost=lost)
         piece = _piece(stream, done.partner, start, stop, layout.pkmap_colours)
-        reused = maps.filter(reuses(layout)).height
         return replace(
             piece,
-            lowmem=maps.height - high.height - reused,
-            reused=reused,
-            unknown=nameless(high),
+            new=told.new,
+            held=_held(stream, notes) if self._wants_held else None,
+            lowmem=told.new.row.size - int(told.new.needs_slot.sum()) - told.reused,
+            reused=told.reused,
+            unknown=told.unknown,
             strays=int(strays),
             misfits=int(misfits),
         )
 
-    def _state(self, stream: NDArray[np.void], keys: NDArray[np.int64]) -> Stacks:
-        """State of the stacks `keys` before the stream."""
+    def _state(self, stream: _Rows, keys: Numbering) -> Stacks:
+        """State of the stacks that have a number before the stream."""
         from replay.local import loops as kernel
 
         state = kernel.Stacks(
-            np.zeros(keys.size, np.int64),
-            np.zeros(keys.size, np.bool_),
-            np.full((keys.size, self._layout.km_max_idx + 1), kernel.FREE, np.int32),
-            np.full(keys.size, kernel.POPPED, np.uint8),
-            np.zeros(keys.size, np.int32),
+            np.zeros(keys.count, np.int64),
+            np.zeros(keys.count, np.bool_),
+            np.full((keys.count, self._layout.km_max_idx + 1), kernel.FREE, np.int32),
+            np.full(keys.count, kernel.POPPED, np.uint8),
+            np.zeros(keys.count, np.int32),
         )
-        at = np.searchsorted(keys, self._stacks["key"])
-        here = at < keys.size
-        here[here] = keys[at[here]] == self._stacks["key"][here]
+        at = keys.find(np.ascontiguousarray(self._stacks["key"]))
+        here = at >= 0
         for name in ("depth", "certain", "last", "above"):
             getattr(state, name)[at[here]] = self._stacks[name][here]
-        maps = np.flatnonzero(stream["kind"] == kernel.MAP)
-        maps = maps[np.argsort(stream["seq"][maps], kind="stable")]
-        event = maps[np.searchsorted(stream["seq"][maps], self._held["seq"])]
-        state.held[np.searchsorted(keys, self._held["stack"]), self._held["level"]] = event
+        # They come first in the stream, but for those that were pushed and have not returned.
+        start = self._mapped.at.size
+        there = np.append(np.arange(start), start + np.flatnonzero(stream.pushed[start:]))
+        there = there[np.argsort(stream.seq[there], kind="stable")]
+        event = there[np.searchsorted(stream.seq[there], self._held["seq"])]
+        stack = keys.find(np.ascontiguousarray(self._held["stack"]))
+        state.held[stack, self._held["level"]] = event
         return state
 
     def _keep(
         self,
-        stream: NDArray[np.void],
-        keys: NDArray[np.int64],
+        stream: _Rows,
+        keys: Numbering,
         stacks: Stacks,
         stop: int,
         *,
@@ -275,71 +324,123 @@ class LocalStacks:
 
         stack, level = np.nonzero(stacks.held >= 0)
         event = stacks.held[stack, level]
+        tasks = keys.keys().view(np.int64)
         self._held = np.zeros(event.size, _HELD)
-        self._held["stack"], self._held["level"] = keys[stack], level
-        self._held["seq"] = stream["seq"][event]
-        self._mapped = stream[np.unique(event[event < stop])]
-        self._coming = stream[stop:].copy()  # a view would keep all of it
-        others = self._stacks[~np.isin(self._stacks["key"], keys)]
+        self._held["stack"], self._held["level"] = tasks[stack], level
+        self._held["seq"] = stream.seq[event]
+        self._mapped = stream.some(np.unique(event[event < stop]))
+        self._coming = stream.some(slice(stop, None))
+        others = self._stacks[keys.find(np.ascontiguousarray(self._stacks["key"])) < 0]
         if lost:
             others["certain"], others["above"], others["last"] = False, 0, POPPED
-        here = np.zeros(keys.size, _STACK)
-        here["key"] = keys
+        here = np.zeros(tasks.size, _STACK)
+        here["key"] = tasks
         for name in ("depth", "certain", "last", "above"):
             here[name] = getattr(stacks, name)
         self._stacks = np.concatenate([others, here])
         self._stacks = self._stacks[(self._stacks["depth"] > 0) | self._stacks["certain"]]
 
-    def _events_of(self, table: pl.DataFrame, maps: pl.DataFrame) -> NDArray[np.void]:
-        """Mappings that take a slot, unmaps of slots, and switches, in this order."""
+    def _told(self, events: pl.DataFrame, first_row: int) -> _Told:
+        """What a piece of the event table tells of local mappings."""
         from replay.local import loops as kernel
 
-        unmaps = table.filter(
-            (pl.col("op") == "kunmap_local") & (slot_of(self._layout).fill_null(0) >= 0)
-        )
-        switches = table.filter(pl.col("op") == self._hook)
-        return np.concatenate(
-            [
-                self._rows(maps, kernel.MAP, ended=True),
-                self._rows(unmaps, kernel.UNMAP),
-                self._rows(switches, kernel.SWITCH_OUT),
-            ]
+        here = ("kmap_local", "kunmap_local", self._hook)
+        rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), here)
+        if not rows.height:
+            none = np.zeros(0, np.int64)
+            return _Told(_blank(0), NewMaps(none, none, none.astype(bool)), 0, 0)
+        told = {c.name: c.to_numpy() for c in rows.select(self._expressions)}
+        kind, takes = told["kind"], told["takes"]
+        is_map = kind == kernel.MAP
+        # Mappings, unmaps and switches, each in the order of the table.
+        kinds = (kernel.MAP, kernel.UNMAP, kernel.SWITCH_OUT)
+        index = np.concatenate([np.flatnonzero((kind == k) & takes) for k in kinds])
+        blank = _blank(index.size)
+        found = {n: told[n][index].astype(getattr(blank, n).dtype) for n in _NAMED}
+        return _Told(
+            blank._replace(**found),
+            NewMaps(told["row"][is_map].astype(np.int64), told["pfn"][is_map], takes[is_map]),
+            reused=int(told["reused"].sum()),
+            unknown=int(told["nameless"].sum()),
         )
 
-    def _rows(self, rows: pl.DataFrame, kind: int, *, ended: bool = False) -> NDArray[np.void]:
-        """Rows as events: at their return (`ended`) or at their entry."""
-        layout = self._layout
-        if ended:
-            rows = rows.with_columns(
-                # A return is behind its entry, whatever the table says.
-                at=pl.max_horizontal("end_seq", "seq"),
-                ts=pl.coalesce("end_ts", "ts"),
-                cpu=pl.coalesce("end_cpu", "cpu"),
-            )
-        else:
-            rows = rows.with_columns(at="seq")
-        cpu, pid = pl.col("cpu").cast(pl.Int64), pl.col("pid").cast(pl.Int64)
-        # An idle task (pid 0) is its CPU's own; up to 5.10 every stack is a CPU's.
-        stack = cpu if layout.kmap_per_cpu else pl.when(pid == 0).then(-2 - cpu).otherwise(pid)
-        nested = (pl.col("ctx") & IN_INTERRUPT != 0) & pl.col("parent").is_not_null()
-        rows = rows.select(
-            "row", "at", "ts", "seq",
-            stack=stack.fill_null(-1),  # the trace does not tell the task
-            cpu=cpu,
-            seen=slot_of(layout).fill_null(-1),
-            # asm/highmem.h of xtensa, kmap_local_map_idx: the highest colour lies highest
-            up=layout.pkmap_colours
-            - 1
-            - (pl.col("pfn").fill_null(0) % layout.pkmap_colours).cast(pl.Int64),
-            vaddr=pl.col("vaddr").cast(pl.Int64, strict=False).fill_null(-1),
-            parent=pl.col("parent").fill_null(0),
-            is_nested=nested.fill_null(value=False),
-        )  # fmt: skip
-        out = np.zeros(rows.height, _EVENT)
-        for name in rows.columns:
-            out[name] = rows.get_column(name).to_numpy()
-        out["kind"], out["slot"], out["depth"] = kind, -1, -1
-        return out
+
+_NAMED: Final = (
+    "row", "at", "ts", "seq", "stack", "cpu", "seen", "up", "vaddr", "parent", "is_nested", "kind",
+)  # fmt: skip
+
+
+class _Told(NamedTuple):
+    """Events of a piece: mappings that take a slot, unmaps of slots, switches, in this order.
+
+    Attributes
+    ----------
+    rows
+        The events.
+    new
+        Calls that map.
+    reused, unknown
+        As of :class:`LocalPiece`.
+    """
+
+    rows: _Rows
+    new: NewMaps
+    reused: int
+    unknown: int
+
+
+def _expressions(layout: Layout, hook: str) -> list[pl.Expr]:
+    """Columns of :class:`_Rows` for rows of local mappings: of these at their return.
+
+    With them `takes`: whether it takes a slot, gives one back, or is a switch; and `pfn` (-1
+    unknown), `reused` and `nameless` of mappings.
+    """
+    from replay.local import loops as kernel
+
+    op = pl.col("op")
+    is_map = op == "kmap_local"
+    kind = pl.when(is_map).then(kernel.MAP).when(op == hook).then(kernel.SWITCH_OUT)
+    cpu = pl.when(is_map).then(pl.coalesce("end_cpu", "cpu")).otherwise("cpu").cast(pl.Int64)
+    pid = pl.col("pid").cast(pl.Int64)
+    # An idle task (pid 0) is its CPU's own; up to 5.10 every stack is a CPU's.
+    stack = cpu if layout.kmap_per_cpu else pl.when(pid == 0).then(-2 - cpu).otherwise(pid)
+    nested = (pl.col("ctx") & IN_INTERRUPT != 0) & pl.col("parent").is_not_null()
+    slot = slot_of(layout)
+    takes = (
+        pl.when(is_map).then(_takes_slot(layout)).otherwise((op == hook) | (slot.fill_null(0) >= 0))
+    )
+    columns = {
+        "row": pl.col("row"),
+        # A return is behind its entry, whatever the table says.
+        "at": pl.when(is_map).then(pl.max_horizontal("end_seq", "seq")).otherwise("seq"),
+        "ts": pl.when(is_map).then(pl.coalesce("end_ts", "ts")).otherwise("ts"),
+        "seq": pl.col("seq"),
+        "stack": stack.fill_null(-1),  # the trace does not tell the task
+        "cpu": cpu,
+        "seen": slot.fill_null(-1),
+        # asm/highmem.h of xtensa, kmap_local_map_idx: the highest colour lies highest
+        "up": layout.pkmap_colours
+        - 1
+        - (pl.col("pfn").fill_null(0) % layout.pkmap_colours).cast(pl.Int64),
+        "vaddr": pl.col("vaddr").cast(pl.Int64, strict=False).fill_null(-1),
+        "parent": pl.col("parent").fill_null(0),
+        "is_nested": nested.fill_null(value=False),
+        "kind": kind.otherwise(kernel.UNMAP).cast(pl.UInt8),
+        "takes": takes,
+        "pfn": pl.col("pfn").cast(pl.Int64).fill_null(-1),
+        "reused": is_map & reuses(layout),
+        "nameless": is_map
+        & _takes_slot(layout)
+        & pl.all_horizontal(pl.col("page", "pfn", "vaddr").is_null()),
+    }
+    return [expression.alias(name) for name, expression in columns.items()]
+
+
+def _blank(events: int) -> _Rows:
+    """So many events of which nothing is known."""
+    rows = _Rows(*(np.zeros(events, kind) for kind in _TYPES))
+    rows.slot[:] = rows.depth[:] = -1
+    return rows
 
 
 def _in_order(at: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -354,21 +455,14 @@ def _in_order(at: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.int
     return np.lexsort((-kind.astype(np.int16), at))
 
 
-def _taken(rows: NDArray[np.void], which: NDArray[Any]) -> NDArray[np.void]:
-    """Some of the rows, copied as they lie: numpy copies structures field by field."""
-    plain = np.dtype((np.void, rows.dtype.itemsize))
-    taken: NDArray[np.void] = rows.view(plain)[which].view(rows.dtype)
-    return taken
-
-
-def _joined(one: NDArray[np.void], two: NDArray[np.void]) -> NDArray[np.void]:
-    """Rows one behind the other, copied as they lie."""
-    plain = np.dtype((np.void, one.dtype.itemsize))
-    return np.concatenate([one.view(plain), two.view(plain)]).view(one.dtype)
+def _joined(one: _Rows, two: _Rows) -> _Rows:
+    """Events one behind the other."""
+    pairs: Any = zip(one, two, strict=True)
+    return _Rows(*(np.concatenate(both) for both in pairs))
 
 
 def _piece(
-    stream: NDArray[np.void],
+    stream: _Rows,
     partner: NDArray[np.int32],
     start: int,
     stop: int,
@@ -377,48 +471,57 @@ def _piece(
     """What the events from `start` to `stop` came to."""
     from replay.local import loops as kernel
 
-    here = stream[start:stop]
-    maps = _taken(here, here["kind"] == kernel.MAP)
+    kind = stream.kind[start:stop]
+    maps = start + np.flatnonzero(kind == kernel.MAP)
     by = np.flatnonzero(partner >= 0)
     of = partner[by]
-    out = _taken(here, here["kind"] == kernel.SWITCH_OUT)
-    held, needed = out["depth"], out["depth"] - out["below"]
-    unmaps = int(((here["kind"] == kernel.UNMAP) & (here["slot"] >= 0)).sum())
-    kept = _taken(maps, ~maps["spared"])
-    elsewhere = Elsewhere(
-        depth=kept["depth"] - kept["below"],
-        cpu=kept["cpu"],
-        ended=unmaps - int(stream["spared"][of].sum()),
-        switches=needed[needed > 0],
-    )
+    out = start + np.flatnonzero(kind == kernel.SWITCH_OUT)
+    held = stream.depth[out]
+    slot = stream.slot[maps]
     return LocalPiece(
-        row=maps["row"],
-        slot=maps["slot"],
-        pages_in=maps["slot"].astype(np.int64) * colours + maps["up"],
-        depth=maps["depth"],
-        cpu=maps["cpu"],
-        status=maps["status"],
-        vaddr=maps["vaddr"],
-        ended=stream["row"][of],
-        ended_by=stream["row"][by],
-        hold_ns=stream["ts"][by] - stream["ts"][of],
-        unmaps=unmaps,
+        row=stream.row[maps],
+        slot=slot,
+        pages_in=slot.astype(np.int64) * colours + stream.up[maps],
+        depth=stream.depth[maps],
+        cpu=stream.cpu[maps],
+        status=stream.status[maps],
+        vaddr=stream.vaddr[maps],
+        ended=stream.row[of],
+        ended_by=stream.row[by],
+        hold_ns=stream.ts[by] - stream.ts[of],
+        unmaps=int(((kind == kernel.UNMAP) & (stream.slot[start:stop] >= 0)).sum()),
         switches=held[held > 0],
-        switch_rows=out["row"][held > 0],
-        elsewhere=elsewhere,
+        switch_rows=stream.row[out[held > 0]],
+        new=_NO_MAPS,
     )
 
 
-def _outer(stream: NDArray[np.void]) -> NDArray[np.int32]:
+def _held(stream: _Rows, notes: Notes) -> HeldPiece:
+    """What the loop noted."""
+    from replay.local.loops import MAP
+
+    number, known = notes.used.tolist()
+    who = notes.who[:number]
+    stop = notes.stop[:number]
+    return HeldPiece(
+        row=np.where(stream.kind[who] == MAP, stream.row[who], -1),
+        depth=stream.depth[who],
+        cpu=stream.cpu[who],
+        below=np.diff(stop, prepend=0),
+        rows=stream.row[notes.event[:known]],
+    )
+
+
+def _outer(stream: _Rows) -> NDArray[np.int32]:
     """For a mapping made by an interrupt: the event of the mapping it interrupted."""
     from replay.local.loops import MAP
 
-    outer = np.full(stream.size, -1, np.int32)
-    nested = np.flatnonzero((stream["kind"] == MAP) & stream["is_nested"])
+    outer = np.full(stream.at.size, -1, np.int32)
+    nested = np.flatnonzero((stream.kind == MAP) & stream.is_nested)
     if nested.size:
-        maps = np.flatnonzero(stream["kind"] == MAP)
-        maps = maps[np.argsort(stream["seq"][maps], kind="stable")]
-        seq, parent = stream["seq"][maps], stream["parent"][nested]
+        maps = np.flatnonzero(stream.kind == MAP)
+        maps = maps[np.argsort(stream.seq[maps], kind="stable")]
+        seq, parent = stream.seq[maps], stream.parent[nested]
         at = np.minimum(np.searchsorted(seq, parent), maps.size - 1)
         found = seq[at] == parent
         outer[nested[found]] = maps[at[found]]
@@ -435,18 +538,22 @@ def takes_slot(maps: pl.DataFrame, layout: Layout) -> pl.Series:
     page (20b271dfe9f0 made the inline test for lowmem): there too the direct mapping's address
     tells (observed on 5.0).
     """
+    return maps.select(_takes_slot(layout)).to_series()
+
+
+def _takes_slot(layout: Layout) -> pl.Expr:
     direct = pl.col("vaddr").is_between(layout.page_offset, layout.high_memory, closed="left")
     low_atomic = direct.fill_null(value=False) & pl.lit(layout.kmap_per_cpu)
     by_page = pl.col("page").is_not_null()
     high = pl.col("pfn") >= layout.lowmem_end_pfn
     in_window = slot_of(layout) >= 0
-    return maps.select(
+    return (
         pl.when(reuses(layout) | (by_page & low_atomic & pl.lit(not layout.kmap_force_map)))
         .then(pl.lit(value=False))
         .when(~by_page | pl.lit(layout.kmap_per_cpu or layout.kmap_force_map))
         .then(pl.lit(value=True))
         .otherwise(pl.coalesce(high, in_window, pl.lit(value=True)))
-    ).to_series()
+    )
 
 
 def nameless(maps: pl.DataFrame) -> int:

@@ -8,9 +8,12 @@ import numpy as np
 
 from collectors.events import OP_CODE, OPS
 from replay.compiled import loop, piece
+from replay.trace.numbers import add, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from replay.trace.numbers import Keys
 
 FREE: Final = -1
 NEVER: Final = -(1 << 63)
@@ -39,6 +42,8 @@ class Rows(NamedTuple):
     has_page : bool
     seq, ts, end_seq, end_ts : int64
         Position and time of the entry and of the return; NEVER where none is known.
+    page_number : int32
+        Number of the page, which is handed on with a holding time.
     asked : float64, told : bool
         Bytes, and whether the call told them; of length 0 where none did.
     """
@@ -52,6 +57,7 @@ class Rows(NamedTuple):
     ts: Any
     end_seq: Any
     end_ts: Any
+    page_number: Any
     asked: Any
     told: Any
 
@@ -81,7 +87,9 @@ class Waiting(NamedTuple):
 
     pid : int32
     page, at, since : int64
-    key : int32
+    key, page_number : int32
+    hold : int64
+        Filled when it is gone: how long it was held.
     below : int32
         The next one in the same bucket, FREE at its end; GONE: it waits no more.
     heads : int32, shape (a power of 2,)
@@ -93,6 +101,8 @@ class Waiting(NamedTuple):
     at: Any
     since: Any
     key: Any
+    page_number: Any
+    hold: Any
     below: Any
     heads: Any
 
@@ -167,26 +177,16 @@ def put_in_buckets(waiting: Waiting, until: int) -> None:
 
 
 @loop
-def move_members(old: NDArray[np.int64], new: NDArray[np.int64]) -> None:
-    """Put the members of a set into a larger one."""
-    mask = new.shape[0] - 1
-    for i in range(old.shape[0]):
-        if old[i] != FREE:
-            at = mixed(old[i], mask)
-            while new[at] != FREE:
-                at = (at + 1) & mask
-            new[at] = old[i]
-
-
-@loop
 def count_calls(
     rows: Rows,
     counts: Counts,
     waiting: Waiting,
     until: int,
-    tasks: NDArray[np.int64],
+    members: Keys,
+    fresh: NDArray[np.uint64],
     keys: NDArray[np.int32],
-) -> tuple[int, int]:
+    member: NDArray[np.int32],
+) -> int:
     """Count a window.
 
     Parameters
@@ -197,27 +197,24 @@ def count_calls(
         Changed.
     waiting, until
         The calls that wait, and how many; there is room for all of the window.
-    tasks
-        Set of keys with their tasks, FREE where there is none; room for twice what may come.
-    keys
-        Filled with the key of each row, -1 where nobody asked.
+    members, fresh
+        Numbers of the keys with their tasks, to which new ones are added, and those by number.
+    keys, member
+        Filled with the key of each row, and with the number of its key with its task; -1 where
+        nobody asked.
 
     Returns
     -------
-    until : int
+    int
         Calls in `waiting`, those among them that are gone.
-    new : int
-        Members that the set has got.
     """
-    new = 0
-    mask = tasks.shape[0] - 1
     measured = rows.told.shape[0] > 0
     for i in range(rows.op.shape[0]):
         api = np.int64(_API[rows.op[i]])
-        keys[i] = -1
+        keys[i] = member[i] = -1
         if api < 0:
             if api == _KUNMAP and rows.has_page[i] and rows.pid[i] != NO_TASK:
-                end_holds(rows, i, counts, waiting)
+                end_holds(rows, i, waiting)
             continue
         key = np.int64(rows.site[i]) * len(APIS) + api
         keys[i] = key
@@ -225,31 +222,29 @@ def count_calls(
         if measured and rows.told[i]:
             counts.told[key] += 1
             counts.asked[key] += rows.asked[i]
-        member = (key << 32) | (np.int64(rows.pid[i]) & 0xFFFF_FFFF)
-        at = mixed(member, mask)
-        while tasks[at] not in (FREE, member):
-            at = (at + 1) & mask
-        if tasks[at] == FREE:
-            tasks[at] = member
+        of_task = np.uint64((key << 32) | (np.int64(rows.pid[i]) & 0xFFFF_FFFF))
+        at = place(members, of_task)
+        if members.number[at] < 0:
+            add(members, at, of_task, fresh)
             counts.tasks[key] += 1
-            new += 1
+        member[i] = members.number[at]
         if api == _KMAP and rows.has_page[i]:
             waiting.pid[until] = rows.pid[i]
             waiting.page[until] = rows.page[i]
             waiting.at[until] = max(rows.seq[i], rows.end_seq[i])
             waiting.since[until] = rows.ts[i] if rows.end_ts[i] == NEVER else rows.end_ts[i]
-            waiting.key[until] = key
+            waiting.key[until], waiting.page_number[until] = key, rows.page_number[i]
             waiting.below[until] = FREE
             if rows.pid[i] != NO_TASK:
                 bucket = bucket_of(np.int64(rows.pid[i]), rows.page[i], waiting.heads)
                 waiting.below[until] = waiting.heads[bucket]
                 waiting.heads[bucket] = until
             until += 1
-    return until, new
+    return until
 
 
 @piece
-def end_holds(rows: Rows, i: int, counts: Counts, waiting: Waiting) -> None:
+def end_holds(rows: Rows, i: int, waiting: Waiting) -> None:
     """Take the calls that a kunmap() ends: those of its page by its task that have returned."""
     pid, page = np.int64(rows.pid[i]), rows.page[i]
     bucket = bucket_of(pid, page, waiting.heads)
@@ -259,7 +254,7 @@ def end_holds(rows: Rows, i: int, counts: Counts, waiting: Waiting) -> None:
         below = np.int64(waiting.below[n])
         is_its = waiting.pid[n] == pid and waiting.page[n] == page
         if is_its and waiting.at[n] <= rows.seq[i]:
-            add_hold(counts, np.int64(waiting.key[n]), rows.ts[i] - waiting.since[n])
+            waiting.hold[n] = rows.ts[i] - waiting.since[n]
             waiting.below[n] = GONE
             if before == FREE:
                 waiting.heads[bucket] = below
@@ -270,18 +265,14 @@ def end_holds(rows: Rows, i: int, counts: Counts, waiting: Waiting) -> None:
         n = below
 
 
-@piece
-def add_hold(counts: Counts, key: int, hold: int) -> None:
-    """Count a holding time."""
-    if counts.held[key] == 0 or hold > counts.longest[key]:
-        counts.longest[key] = hold
-    counts.held[key] += 1
-    counts.total[key] += np.float64(hold)
-
-
 @loop
 def count_holds(counts: Counts, key: NDArray[np.int32], hold: NDArray[np.int64]) -> None:
-    """Count holding times of keys; those of no key, or below 0, are left out."""
+    """Count holding times of keys; those of no key are left out."""
     for i in range(key.shape[0]):
-        if key[i] >= 0 and hold[i] >= 0:
-            add_hold(counts, np.int64(key[i]), hold[i])
+        k = np.int64(key[i])
+        if k < 0:
+            continue
+        if counts.held[k] == 0 or hold[i] > counts.longest[k]:
+            counts.longest[k] = hold[i]
+        counts.held[k] += 1
+        counts.total[k] += np.float64(hold[i])

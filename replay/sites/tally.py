@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from collectors.events import OP_CODE
 from replay.outcome import Site
-from replay.trace.columns import op_codes, whole
+from replay.trace.carried import CarriedRows
+from replay.trace.columns import NO_OP, op_codes, whole
+from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from replay.sites.loops import Counts, Rows, Waiting
@@ -19,6 +23,35 @@ if TYPE_CHECKING:
 UNKNOWN_SITE: Final = "(not traced)"
 MOST_OPEN: Final = 1 << 18
 """kmap() calls that are remembered until their own task calls kunmap() for the page."""
+
+
+class SitePiece(NamedTuple):
+    """What a piece told of sites.
+
+    Attributes
+    ----------
+    member : ndarray of int32
+        Per row the number of its key with its task, -1 where nobody asked.
+    key, page_number : ndarray of int32
+    hold : ndarray of int64
+        Key, page and holding time of each kmap() whose kunmap() came.
+    local_key : ndarray of int32
+        Key of each local mapping that ended; -1: without a holding time.
+    """
+
+    member: NDArray[np.int32]
+    key: NDArray[np.int32]
+    page_number: NDArray[np.int32]
+    hold: NDArray[np.int64]
+    local_key: NDArray[np.int32]
+
+
+class _Gone(NamedTuple):
+    """kmap() calls whose kunmap() came."""
+
+    key: NDArray[np.int32]
+    page_number: NDArray[np.int32]
+    hold: NDArray[np.int64]
 
 
 class SiteTally:
@@ -40,11 +73,9 @@ class SiteTally:
         self._page_size = page_size
         self._names = _Names()
         self._counts = _no_counts(0)
-        self._tasks = np.zeros(0, np.int64)
-        self._members = 0
+        self._members = Numbering()  # keys with their tasks
         self._waiting: Waiting | None = None
-        self._open_rows = np.zeros(0, np.int64)  # ascending
-        self._open_keys = np.zeros(0, np.int32)
+        self._local_keys = CarriedRows()
 
     def feed(
         self,
@@ -53,7 +84,8 @@ class SiteTally:
         ended: NDArray[np.int64],
         hold_ns: NDArray[np.int64],
         open_rows: NDArray[np.int64],
-    ) -> None:
+        page_numbers: NDArray[np.int32] | None = None,
+    ) -> SitePiece:
         """Count a piece of the event table.
 
         Parameters
@@ -64,32 +96,42 @@ class SiteTally:
             Number of its first row.
         ended, hold_ns
             Rows of the local mappings that ended in it, of this piece or earlier ones, and how
-            long they were held.
+            long they were held; a time below 0 is none.
         open_rows
             Rows of the local mappings that are open at its end.
+        page_numbers
+            Number of each row's page, to be told with the holding times of kmap() calls.
         """
         from replay.sites.loops import count_calls, count_holds
 
-        rows = self._rows(events)
-        op = rows.op
-        self._make_room(len(op))
+        op = op_codes(events)
+        calls = _IS_CALL[op]
+        if page_numbers is None:
+            page_numbers = np.zeros(len(op), np.int32)
+        rows = self._rows(events, op, page_numbers)
+        self._make_room()
         waiting, until = self._with_room(int((op == OP_CODE["kmap"]).sum()))
-        keys = np.empty(len(op), np.int32)
-        until, new = count_calls(rows, self._counts, waiting, until, self._tasks, keys)
-        self._members += new
-        self._keep_waiting(waiting, until)
+        members, fresh = self._members.with_room(int(calls.sum()))
+        keys, member = np.empty((2, len(op)), np.int32)
+        until = count_calls(rows, self._counts, waiting, until, members, fresh, keys, member)
+        gone = self._keep_waiting(waiting, until)
         keys[op != OP_CODE["kmap_local"]] = -1
-        count_holds(self._counts, self._keys_of(ended, first_row, keys), hold_ns)
-        still = np.sort(open_rows)
-        self._open_rows, self._open_keys = still, self._keys_of(still, first_row, keys)
+        self._local_keys.take(keys, first_row)
+        local = np.where(hold_ns >= 0, self._local_keys.of(ended), -1)
+        count_holds(self._counts, gone.key, gone.hold)
+        count_holds(self._counts, local, hold_ns)
+        self._local_keys.keep(open_rows)
+        return SitePiece(member, gone.key, gone.page_number, gone.hold, local)
 
-    def _rows(self, events: pl.DataFrame) -> Rows:
+    def _rows(
+        self, events: pl.DataFrame, op: NDArray[np.uint8], page_numbers: NDArray[np.int32]
+    ) -> Rows:
         """The columns that are counted."""
         from replay.sites.loops import NEVER, NO_TASK, Rows
 
         asked, told = self._asked(events)
         return Rows(
-            op=op_codes(events),
+            op=op,
             site=self._names.numbers(events),
             pid=whole(events, "pid", NO_TASK),
             page=whole(events, "page", 0),
@@ -98,6 +140,7 @@ class SiteTally:
             ts=whole(events, "ts", 0),
             end_seq=whole(events, "end_seq", 0),
             end_ts=whole(events, "end_ts", NEVER),
+            page_number=page_numbers,
             asked=asked,
             told=told,
         )
@@ -111,9 +154,9 @@ class SiteTally:
         told = asked.is_not_null().to_numpy()
         return asked.fill_null(0).cast(pl.Float64).to_numpy(), told
 
-    def _make_room(self, calls: int) -> None:
-        """Make room for the sites there are, and for the tasks of so many calls."""
-        from replay.sites.loops import APIS, FREE, Counts, move_members
+    def _make_room(self) -> None:
+        """Make room for the sites there are."""
+        from replay.sites.loops import APIS, Counts
 
         keys = len(self._names) * len(APIS)
         have = len(self._counts.calls)
@@ -121,11 +164,6 @@ class SiteTally:
             more = _no_counts(2 * keys - have)
             joined = zip(self._counts, more, strict=True)
             self._counts = Counts(*(np.concatenate(both) for both in joined))
-        need = 2 * (self._members + calls) + 1
-        if need > len(self._tasks):
-            larger = np.full(1 << need.bit_length(), FREE, np.int64)
-            move_members(self._tasks, larger)
-            self._tasks = larger
 
     def _with_room(self, more: int) -> tuple[Waiting, int]:
         """The calls that wait, with room for `more`, and how many there are."""
@@ -134,45 +172,28 @@ class SiteTally:
         until = 0 if self._waiting is None else len(self._waiting.pid)
         room = until + more
         columns = {name: np.empty(room, dtype) for name, dtype in _WAITING.items()}
+        hold = np.empty(room, np.int64)
         if self._waiting is not None:
             for name, column in columns.items():
                 column[:until] = getattr(self._waiting, name)
         heads = np.full(1 << (2 * room).bit_length(), FREE, np.int32)
-        waiting = Waiting(**columns, below=np.full(room, FREE, np.int32), heads=heads)
+        below = np.full(room, FREE, np.int32)
+        waiting = Waiting(**columns, hold=hold, below=below, heads=heads)
         put_in_buckets(waiting, until)
         return waiting, until
 
-    def _keep_waiting(self, waiting: Waiting, until: int) -> None:
-        """Keep the calls that still wait, the last ones if they are too many."""
+    def _keep_waiting(self, waiting: Waiting, until: int) -> _Gone:
+        """Keep the calls that still wait, the last ones if they are too many; return the others."""
         from replay.sites.loops import GONE
 
-        left = np.flatnonzero(waiting.below[:until] != GONE)
+        is_gone = waiting.below[:until] == GONE
+        left, gone = np.flatnonzero(~is_gone), np.flatnonzero(is_gone)
         if len(left) > MOST_OPEN:
             self.forgotten += len(left) - MOST_OPEN
             left = left[np.argsort(waiting.at[left], kind="stable")[-MOST_OPEN:]]
         kept = {name: getattr(waiting, name)[left] for name in _WAITING}
         self._waiting = waiting._replace(**kept)
-
-    def _keys_of(
-        self, rows: NDArray[np.int64], first_row: int, local: NDArray[np.int32]
-    ) -> NDArray[np.int32]:
-        """Keys of the local mappings of these rows, -1 of others.
-
-        Parameters
-        ----------
-        rows
-            Numbers of rows, of this piece or earlier ones.
-        first_row, local
-            The piece's first row, and the key of each of its rows.
-        """
-        keys = np.full(len(rows), -1, np.int32)
-        new = rows >= first_row
-        keys[new] = local[rows[new] - first_row]
-        at = np.searchsorted(self._open_rows, rows[~new])
-        known = at < len(self._open_rows)
-        known[known] = self._open_rows[at[known]] == rows[~new][known]
-        keys[np.flatnonzero(~new)[known]] = self._open_keys[at[known]]
-        return keys
+        return _Gone(waiting.key[gone], waiting.page_number[gone], waiting.hold[gone])
 
     def remarks(self) -> tuple[str, ...]:
         """What was left out, in words."""
@@ -183,27 +204,47 @@ class SiteTally:
             "holding times are left out",
         )
 
+    @property
+    def counts(self) -> Counts:
+        """Figures by key."""
+        return self._counts
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites by their numbers."""
+        return self._names.all()
+
+    @property
+    def member_keys(self) -> NDArray[np.int32]:
+        """Key of each member."""
+        keys = self._members.keys() >> np.uint64(32)
+        return keys.astype(np.int32)
+
     def sites(self) -> tuple[Site, ...]:
         """The sites, most calls first."""
-        from replay.sites.loops import APIS
+        return sites_of(self._counts, self.names)
 
-        counts = self._counts
-        total = int(counts.calls.sum())
-        rows = [
-            Site(
-                site=self._names.text(key // len(APIS)),
-                op=APIS[key % len(APIS)],
-                count=int(counts.calls[key]),
-                tasks=int(counts.tasks[key]),
-                share=int(counts.calls[key]) / total,
-                hold_ns_mean=float(counts.total[key]) / held if held else None,
-                hold_ns_max=int(counts.longest[key]) if held else None,
-                bytes=int(counts.asked[key]) if counts.told[key] else None,
-            )
-            for key in np.flatnonzero(counts.calls).tolist()
-            for held in (int(counts.held[key]),)
-        ]
-        return tuple(sorted(rows, key=lambda row: (-row.count, row.site, row.op)))
+
+def sites_of(counts: Counts, names: Sequence[str]) -> tuple[Site, ...]:
+    """Figures by key as sites, most calls first; `names` are those of the sites by number."""
+    from replay.sites.loops import APIS
+
+    total = int(counts.calls.sum())
+    rows = [
+        Site(
+            site=names[key // len(APIS)],
+            op=APIS[key % len(APIS)],
+            count=int(counts.calls[key]),
+            tasks=int(counts.tasks[key]),
+            share=int(counts.calls[key]) / total,
+            hold_ns_mean=float(counts.total[key]) / held if held else None,
+            hold_ns_max=int(counts.longest[key]) if held else None,
+            bytes=int(counts.asked[key]) if counts.told[key] else None,
+        )
+        for key in np.flatnonzero(counts.calls).tolist()
+        for held in (int(counts.held[key]),)
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.count, row.site, row.op)))
 
 
 class _Names:
@@ -218,9 +259,9 @@ class _Names:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def text(self, number: int) -> str:
-        """Site of a number."""
-        return self._texts[number]
+    def all(self) -> tuple[str, ...]:
+        """Sites by their numbers."""
+        return tuple(self._texts)
 
     def numbers(self, events: pl.DataFrame) -> NDArray[np.int32]:
         """Number of the site of each row.
@@ -278,12 +319,15 @@ class _Names:
 
 
 _NO_CODE: Final = (1 << 32) - 1
+_IS_CALL: Final = np.zeros(NO_OP + 1, np.bool_)
+_IS_CALL[[OP_CODE[op] for op in ("kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc")]] = True
 _WAITING: Final = {
     "pid": np.int32,
     "page": np.int64,
     "at": np.int64,
     "since": np.int64,
     "key": np.int32,
+    "page_number": np.int32,
 }
 """What is known of a kmap() that waits: columns of :class:`replay.sites.loops.Waiting`."""
 

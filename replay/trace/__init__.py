@@ -11,4 +11,5 @@
     numbering    numbers for keys, over windows
     numbers      its compiled loops
     spool        rows kept on the disk
+    carried      numbers of rows that are still open
 """

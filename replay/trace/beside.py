@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
-
-    from replay.trace.windows import Window
 
 _Made = TypeVar("_Made")
 _AHEAD: Final = 1
@@ -24,7 +22,19 @@ _POLL: Final = 0.1
 """Seconds between two looks at whether the other thread lives; signals are taken meanwhile."""
 
 
-class Beside:
+class HasLast(Protocol):
+    """A window, or something with one."""
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes behind it."""
+        ...
+
+
+_Window = TypeVar("_Window", bound=HasLast)
+
+
+class Beside(Generic[_Window]):
     """Gives windows to a function, in their order, in a thread that the first large one starts.
 
     To be used in a ``with`` statement: leaving it waits for the last window, after an error only
@@ -36,14 +46,14 @@ class Beside:
         What takes the windows. Nothing else may use what it changes until the end.
     """
 
-    def __init__(self, feed: Callable[[Window], object]) -> None:
+    def __init__(self, feed: Callable[[_Window], object]) -> None:
         self._feed = feed
-        self._waiting: Queue[Window | None] = Queue(_AHEAD)
+        self._waiting: Queue[_Window | None] = Queue(_AHEAD)
         self._error: BaseException | None = None
         self._given_up = False
         self._thread: Thread | None = None
 
-    def give(self, window: Window) -> None:
+    def give(self, window: _Window) -> None:
         """Give the next window: at once where it is the only one, for a thread costs more then.
 
         Raises
@@ -59,7 +69,7 @@ class Beside:
             self._thread.start()
         self._put(window)
 
-    def _put(self, window: Window | None) -> None:
+    def _put(self, window: _Window | None) -> None:
         while self._thread is not None and self._thread.is_alive():
             try:
                 self._waiting.put(window, timeout=_POLL)

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from replay.trace.numbers import Keys
+
 
 class Numbering:
     """Numbers keys; a key keeps its number. Nothing is sorted for it.
@@ -52,6 +54,11 @@ class Numbering:
         numbers = np.empty(keys.size, np.int64)
         find_all(self._table, keys.view(np.uint64), numbers)
         return numbers
+
+    def with_room(self, more: int) -> tuple[Keys, NDArray[np.uint64]]:
+        """Keys and their numbers, and the key of each number, for a loop that adds so many."""
+        self._make_room(more)
+        return self._table, self._keys
 
     def keys(self) -> NDArray[np.uint64]:
         """The key of each number."""

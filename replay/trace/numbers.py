@@ -36,7 +36,7 @@ def new_keys(keys: int) -> Keys:
 
 
 @piece
-def _place(table: Keys, key: int) -> int:
+def place(table: Keys, key: int) -> int:
     """Where a key stands, or would stand."""
     mask = table.number.shape[0] - 1
     mixed = key * np.uint64(0x9E3779B97F4A7C15)
@@ -44,6 +44,15 @@ def _place(table: Keys, key: int) -> int:
     while table.number[i] >= 0 and table.key[i] != key:
         i = (i + 1) & mask
     return i
+
+
+@piece
+def add(table: Keys, at: int, key: int, fresh: NDArray[np.uint64]) -> None:
+    """Give the next number to a key that would stand at `at`."""
+    table.key[at] = key
+    table.number[at] = table.total[0]
+    fresh[table.total[0]] = key
+    table.total[0] += 1
 
 
 @loop
@@ -62,12 +71,9 @@ def number_all(
         Filled with the key of each number.
     """
     for k in range(keys.shape[0]):
-        i = _place(table, keys[k])
+        i = place(table, keys[k])
         if table.number[i] < 0:
-            table.key[i] = keys[k]
-            table.number[i] = table.total[0]
-            fresh[table.total[0]] = keys[k]
-            table.total[0] += 1
+            add(table, i, keys[k], fresh)
         number[k] = table.number[i]
 
 
@@ -75,4 +81,4 @@ def number_all(
 def find_all(table: Keys, keys: NDArray[np.uint64], number: NDArray[np.int64]) -> None:
     """Numbers of keys, -1 for those that have none."""
     for k in range(keys.shape[0]):
-        number[k] = table.number[_place(table, keys[k])]
+        number[k] = table.number[place(table, keys[k])]

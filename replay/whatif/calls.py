@@ -1,16 +1,19 @@
-"""The pool's calls of a trace in the order in which they took its lock, written down."""
+"""The pool's calls of a trace in the order in which they took its lock."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from replay.pool.calls import UNKNOWN_PAGE
+from replay.trace.numbering import Numbering
 from replay.walk import PoolPart
+from replay.whatif.pages import page_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
@@ -20,27 +23,58 @@ if TYPE_CHECKING:
     from replay.trace.online import OnlineCpus
     from replay.trace.windows import Window
     from replay.walk import PoolPiece
+    from replay.whatif.pages import PageNumbers
     from replay.whatif.parts import Parts
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
+COLUMNS: Final = {"code": "u1", "page": "i4", "task": "i4", "time": "i8"}
+"""Columns of the calls and their types."""
+
+
+class Served(NamedTuple):
+    """What a window told of the pool's calls.
+
+    Attributes
+    ----------
+    row, key : ndarray of int64
+        Rows of the calls that came in, and the keys of their pages
+        (:func:`replay.whatif.pages.page_keys`).
+    code : ndarray of uint8
+        Calls that were served, in the order of the lock (:mod:`replay.pool.loops.sequence`); the
+        first attempt of a kmap() is where it comes in.
+    time : ndarray of int64
+        When each was served.
+    is_call : ndarray of bool
+        Else nobody's: a flush of unused slots, the snapshot.
+    keys : ndarray of int64
+        Keys of the pages of those that are calls.
+    pid : ndarray of int64
+        Of all of them; -1 where there is none.
+    """
+
+    row: NDArray[np.int64]
+    key: NDArray[np.int64]
+    code: NDArray[np.uint8]
+    time: NDArray[np.int64]
+    is_call: NDArray[np.bool_]
+    keys: NDArray[np.int64]
+    pid: NDArray[np.int64]
 
 
 class PoolCalls(PoolPart):
-    """The captured pool, whose calls are written down for other machines.
+    """The captured pool, which hands on what it served.
 
     Parameters
     ----------
     layout, found, state, losses, online
         As for :class:`replay.walk.PoolPart`.
-    parts
-        Where to write. Per window a table ``new``: `row`, `page` (:func:`page_keys`) and `frame`
-        (-1 unknown) of the calls that come in; and a table ``calls`` of those that were served, in
-        the order of the lock: `code` (:mod:`replay.pool.loops.sequence`), `time`, `is_call` (else
-        nobody's: a flush of unused slots, the snapshot), `page`, `frame`, `pid`. The first attempt
-        of a kmap() is where it comes in. ``waits``: how long (`waited`, ns) the calls at the
-        places `at` of all tables together slept.
-    name
-        What the tables' names begin with.
+    take
+        Takes each window with what it told.
+
+    Attributes
+    ----------
+    waits
+        Places of calls that slept among all that were served, and how long (ns).
     """
 
     def __init__(
@@ -49,65 +83,55 @@ class PoolCalls(PoolPart):
         found: Survey,
         state: PoolState | None,
         losses: tuple[int, ...],
-        parts: Parts,
-        name: str,
+        take: Callable[[Window, Served], None],
         online: OnlineCpus | None = None,
     ) -> None:
         super().__init__(layout, found, state, losses, online)
-        self.name = name
-        self._parts = parts
-        self._windows = self._written = 0
+        self.waits: list[pl.DataFrame] = []
+        self._take = take
+        self._served = 0
         self._open = np.zeros(0, _OPEN)  # kmap() calls that were tried, and where they stand
-        self._waits: list[pl.DataFrame] = []
 
     def feed(self, window: Window) -> PoolPiece:
         """As :meth:`replay.walk.PoolPart.feed`."""
         told = super().feed(window)
         calls = told.piece.calls
-        new = calls[calls["row"] >= window.first_row]
-        self._put("new", {"row": new["row"], "page": page_keys(new), "frame": new["pfn"]})
-        self._write_down(told.piece)
+        new = calls[np.flatnonzero(calls["row"] >= window.first_row)]
+        self._take(window, self._of_piece(told.piece, new))
         self._note_waits(told.over)
-        self._windows += 1
-        if window.last:
-            none = pl.DataFrame(schema={"at": pl.Int64, "waited": pl.Int64})
-            self._parts.put(f"{self.name}-waits", pl.concat([none, *self._waits]).sort("at"))
         return told
 
-    def _put(self, what: str, columns: dict[str, NDArray[np.generic]]) -> None:
-        table = pl.DataFrame({key: np.ascontiguousarray(value) for key, value in columns.items()})
-        self._parts.put(f"{self.name}-{what}-{self._windows}", table)
-
-    def _write_down(self, piece: Piece) -> None:
+    def _of_piece(self, piece: Piece, new: CallTable) -> Served:
         from replay.pool.loops.sequence import FLUSH_UNUSED, GET, MAP, SNAPSHOT, UNMAP
 
         code, call = piece.operations[:, 0], piece.call
-        is_call = np.isin(code, (MAP, UNMAP, GET)) & (call >= 0)
+        is_call = ((code == MAP) | (code == UNMAP) | (code == GET)) & (call >= 0)
         maps = np.flatnonzero(is_call & (code == MAP))
-        _, first = np.unique(call[maps], return_index=True)
-        again = np.ones(maps.size, bool)
-        again[first] = np.isin(piece.calls["row"][call[maps[first]]], self._open["row"])
+        again = self._are_repeated(piece.calls, call[maps])
         is_call[maps[again]] = False
-        index = np.flatnonzero(is_call | np.isin(code, (FLUSH_UNUSED, SNAPSHOT)))
-        of_task = is_call[index]
-        page, frame, pid = np.zeros(index.size, np.int64), *np.full((2, index.size), -1, np.int64)
+        index = np.flatnonzero(is_call | (code == FLUSH_UNUSED) | (code == SNAPSHOT))
+        of_task, code = is_call[index], code[index]
         calls = piece.calls[call[index[of_task]]]
-        page[of_task], frame[of_task] = page_keys(calls), calls["pfn"]
+        pid = np.full(index.size, -1, np.int64)
         pid[of_task] = calls["pid"]
-        code = code[index].astype(np.uint8)
-        self._put(
-            "calls",
-            {
-                "code": code, "time": piece.time[index], "is_call": of_task,
-                "page": page, "frame": frame, "pid": pid,
-            },
-        )  # fmt: skip
         tried = np.flatnonzero(of_task & (code == MAP))
         opened = np.zeros(tried.size, _OPEN)
         opened["row"] = piece.calls["row"][call[index[tried]]]
-        opened["at"] = self._written + tried
+        opened["at"] = self._served + tried
         self._open = np.concatenate([self._open, opened])
-        self._written += index.size
+        self._served += index.size
+        return Served(
+            np.ascontiguousarray(new["row"]), page_keys(new),
+            code.astype(np.uint8), piece.time[index], of_task, page_keys(calls), pid,
+        )  # fmt: skip
+
+    def _are_repeated(self, calls: CallTable, maps: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these calls of kmap() were tried before: behind their first attempt."""
+        before = np.zeros(calls.size, bool)
+        before[np.isin(calls["row"], self._open["row"])] = True
+        first = np.full(calls.size, -1, np.int64)
+        first[maps[::-1]] = np.arange(maps.size)[::-1]  # the earliest place stays
+        return np.asarray(before[maps] | (first[maps] != np.arange(maps.size)), bool)
 
     def _note_waits(self, over: CallTable) -> None:
         """How long the calls that are over slept in the capture."""
@@ -120,13 +144,69 @@ class PoolCalls(PoolPart):
         some = waited > 0
         if some.any():
             told = {"at": self._open["at"][done][some], "waited": waited[some]}
-            self._waits.append(pl.DataFrame(told))
+            self.waits.append(pl.DataFrame(told))
         self._open = self._open[~done]
 
 
-def page_keys(calls: CallTable) -> NDArray[np.int64]:
-    """A key for each call's page: its frame, else what the trace knows it by."""
-    page = calls["page"]
-    named = -2 - (page & np.uint64(UNKNOWN_PAGE - 1)).astype(np.int64)
-    named[page >= UNKNOWN_PAGE] -= 1 << 62
-    return np.where(calls["pfn"] >= 0, calls["pfn"], named)
+class ServedColumns:
+    """The calls that were served, as columns of numbers.
+
+    Parameters
+    ----------
+    parts
+        Where they are written: columns `code`, `page` (its number, -1 for what is nobody's), `task`
+        and `time`.
+    name
+        What the columns' names begin with.
+    """
+
+    def __init__(self, parts: Parts, name: str) -> None:
+        self.name = name
+        self._parts = parts
+        self._columns = {
+            column: parts.column(f"{name}-{column}", np.dtype(kind))
+            for column, kind in COLUMNS.items()
+        }
+        self._tasks = Numbering()
+        self._seen = np.zeros(0, bool)  # by the number of a page
+        self._order: list[NDArray[np.int32]] = []
+
+    def add(self, served: Served, numbers: PageNumbers) -> None:
+        """Add those of a window, whose pages have numbers."""
+        page = np.full(served.code.size, -1, np.int32)
+        page[served.is_call] = numbers.pages.of(served.keys)
+        self._note_first(page[served.is_call], numbers.pages.count)
+        task = self._tasks.of(served.pid).astype(np.int32)
+        told: dict[str, NDArray[Any]] = {
+            "code": served.code,
+            "page": page,
+            "task": task,
+            "time": served.time,
+        }
+        for name, column in self._columns.items():
+            column.append(told[name])
+
+    def _note_first(self, pages: NDArray[np.int32], number: int) -> None:
+        """Note pages that are served for the first time, in this order."""
+        more = np.zeros(max(number - self._seen.size, 0), bool)
+        self._seen = np.concatenate([self._seen, more])
+        new = pages[~self._seen[pages]]
+        if new.size:
+            fresh, first = np.unique(new, return_index=True)
+            self._order.append(new[np.sort(first)])
+            self._seen[fresh] = True
+
+    def finish(self, waits: list[pl.DataFrame]) -> None:
+        """Write down what belongs to them.
+
+        Parameters
+        ----------
+        waits
+            As of :class:`PoolCalls`.
+        """
+        none = pl.DataFrame(schema={"at": pl.Int64, "waited": pl.Int64})
+        order = np.concatenate([np.zeros(0, np.int32), *self._order])
+        pids = self._tasks.keys().view(np.int64)
+        self._parts.put(f"{self.name}-waits", pl.concat([none, *waits]).sort("at"))
+        self._parts.put(f"{self.name}-first", pl.DataFrame({"page": order}))
+        self._parts.put(f"{self.name}-tasks", pl.DataFrame({"pid": pids}))

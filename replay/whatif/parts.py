@@ -1,21 +1,27 @@
-"""Tables of a workload: in memory while they are small, else as Arrow files in a folder."""
+"""Tables of a workload: in memory while they are small, else as files in a folder."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from collectors.errors import HmtraceError
+from replay.trace.spool import SpooledRows
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IN_MEMORY: Final = 1 << 25
 """Bytes of tables that are kept in memory where no folder is given."""
 
 
 class Parts:
-    """Tables by name.
+    """Tables by name, and columns that are too long for one.
+
+    Tables are Arrow files; columns are plain numbers, to be mapped.
 
     Parameters
     ----------
@@ -37,14 +43,40 @@ class Parts:
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._here: dict[str, pl.DataFrame] = {}
+        self._columns: dict[str, SpooledRows] = {}
         self._bytes = 0
 
     @classmethod
-    def of(cls, folder: Path, names: list[str]) -> Parts:
-        """Tables that were written before."""
+    def of(cls, folder: Path, files: list[str]) -> Parts:
+        """Tables and columns that were written before, in files of these names."""
         parts = cls(folder)
-        parts.files = {name: folder / f"{name}.arrow" for name in names}
+        parts.files = {Path(name).stem: folder / Path(name).name for name in files}
         return parts
+
+    def column(self, name: str, dtype: np.dtype[Any]) -> SpooledRows:
+        """A column: a new one to be filled, or one that was written before.
+
+        Raises
+        ------
+        OSError
+            If that cannot be read.
+        """
+        if name not in self._columns:
+            if name in self.files:
+                self._columns[name] = SpooledRows.of(self.files[name], dtype)
+            else:
+                path = None if self._folder is None else self._folder / f"{name}.bin"
+                self._columns[name] = SpooledRows(dtype, path=path)
+        return self._columns[name]
+
+    def finish(self) -> None:
+        """Write what of the columns is not in the folder yet."""
+        for name, column in self._columns.items():
+            column.finish()
+            if column.path is None:
+                self.is_whole = False
+            else:
+                self.files[name] = column.path
 
     def put(self, name: str, table: pl.DataFrame) -> None:
         """Add a table.
@@ -78,7 +110,7 @@ class Parts:
     def _write(self, folder: Path, name: str, table: pl.DataFrame) -> None:
         path = folder / f"{name}.arrow"
         with path.open("wb") as file:  # polars raises no OSError where it opens files itself
-            table.write_ipc(file, compression="zstd")
+            table.write_ipc(file, compression="lz4")
         self.files[name] = path
 
     def get(self, name: str) -> pl.DataFrame:
@@ -88,7 +120,11 @@ class Parts:
         return pl.read_ipc(self.files[name])
 
     def drop(self, prefix: str) -> None:
-        """Forget the tables whose names begin so."""
+        """Forget the tables and columns whose names begin so."""
+        for name in [n for n in self._columns if n.startswith(prefix)]:
+            path = self._columns.pop(name).path
+            if path is not None:
+                path.unlink(missing_ok=True)
         for name in [n for n in (*self._here, *self.files) if n.startswith(prefix)]:
             self._here.pop(name, None)
             path = self.files.pop(name, None)

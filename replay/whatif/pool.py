@@ -1,7 +1,7 @@
 """The calls of a workload on another machine's pool.
 
-They are taken in lock order, without those that need nothing there, and then served. A task that
-waits less or more than it did makes its next calls at other times, so what is needed next may lie
+They are taken in lock order, without those that need nothing there, and served. A task that waits
+less or more than it did makes its next calls at other times, so what is needed next may lie
 anywhere behind: the calls stay on disk where they are many.
 """
 
@@ -14,11 +14,9 @@ import numpy as np
 
 from replay.pool.tally import BINS, PoolTally
 from replay.survey import PoolWindow
-from replay.trace.numbering import Numbering
 from replay.trace.spool import SpooledRows
 
 if TYPE_CHECKING:
-    import polars as pl
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.closed import Done, Load, Loop
     from replay.pool.loops.sequence import Gauges
     from replay.survey import PoolState
-    from replay.whatif.placement import Placing
+    from replay.whatif.placement import Placed
     from replay.whatif.workload import Workload
 
 AT_ONCE: Final = 1 << 18
@@ -50,14 +48,14 @@ class PoolThere(NamedTuple):
     stuck: int
 
 
-class PoolCallsThere:
-    """The calls of a workload on another machine's pool.
+class PoolThereRun:
+    """Serves the calls of a workload on another machine's pool.
 
     Parameters
     ----------
     workload
         The workload.
-    placing
+    placed
         Which pages are highmem there.
     state
         State in which the pool begins; None: as it is after boot.
@@ -70,94 +68,108 @@ class PoolCallsThere:
     def __init__(
         self,
         workload: Workload,
-        placing: Placing,
+        placed: Placed,
         state: PoolState | None,
         *,
         same_kernel: bool,
         same_pool: bool,
     ) -> None:
-        from replay.pool.loops import closed as kernel
         from replay.pool.loops import sequence
 
         self._span = workload.found.span
-        self._placing = placing
         self._state = state
         self._nameless = workload.nameless
         self._frames_of_state = workload.found.pool.pages
-        self._waits = workload.waits()
-        kept = (sequence.FLUSH_UNUSED,) * same_kernel + (sequence.SNAPSHOT,) * same_pool
-        self._of_nobody = np.array(kept, np.int64)
-        self._calls = SpooledRows(kernel.CALL)
-        self._pages, self._tasks = Numbering(), Numbering()
-        self._frames = np.zeros(0, np.int64)  # of each page, -1 unknown
-        self._seen = 0  # calls of the workload so far
-
-    def feed(self, calls: pl.DataFrame) -> None:
-        """Take the calls of a window that was placed (:class:`replay.whatif.calls.PoolCalls`)."""
-        from replay.pool.loops import closed as kernel
-
-        code, time, is_call, page, frame, pid = (
-            calls.get_column(name).to_numpy()
-            for name in ("code", "time", "is_call", "page", "frame", "pid")
-        )
-        waited = self._waited(calls.height)
-        kept = np.isin(code, self._of_nobody)
-        kept[is_call] = self._placing.of_calls(page[is_call], frame[is_call])
-        is_call = is_call[kept]
-        rows = np.zeros(is_call.size, kernel.CALL)
-        rows["code"], rows["time"], rows["waited"] = code[kept], time[kept], waited[kept]
-        rows["page"][is_call] = self._number(page[kept][is_call], frame[kept][is_call])
-        rows["task"] = self._tasks.of(pid[kept])
-        self._calls.append(rows)
-
-    def _waited(self, number: int) -> NDArray[np.int64]:
-        """How long each of the next calls slept in the capture."""
-        at, waited = self._waits
-        start, stop = np.searchsorted(at, (self._seen, self._seen + number))
-        out = np.zeros(number, np.int64)
-        out[at[start:stop] - self._seen] = waited[start:stop]
-        self._seen += number
-        return out
-
-    def _number(self, page: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of each call's page."""
-        pages = self._pages.of(page)
-        new = self._pages.count - self._frames.size
-        self._frames = np.concatenate([self._frames, np.full(new, -1, np.int64)])
-        self._frames[pages] = frame
-        return pages
+        self._calls = workload.calls()
+        self._count = self._calls["code"].count
+        self._slept = (workload.of_calls("waits", "at"), workload.of_calls("waits", "waited"))
+        self._pids = workload.of_calls("tasks", "pid")
+        self._happens = np.zeros(sequence.SNAPSHOT + 1, bool)
+        self._happens[sequence.FLUSH_UNUSED] = same_kernel
+        self._happens[sequence.SNAPSHOT] = same_pool
+        keys = workload.column("pages", "key")
+        # Pages that are mapped there, in the order in which they are first served.
+        order = workload.of_calls("first", "page")
+        self._served = order[placed.high[order]]
+        self._there = np.full(keys.size, -1, np.int64)
+        self._there[self._served] = np.arange(self._served.size)
+        self._frames = keys[self._served]
 
     def replay(self, target: Machine, layout: Layout, *, closed: bool) -> PoolThere:
-        """Serve the calls on the other machine's pool, once all were fed."""
+        """Serve the calls."""
         from replay.pool.loops import closed as kernel
         from replay.pool.loops.highmem import USED
         from replay.pool.loops.sequence import new_gauges
 
-        load = self._load()
         slots, colours = max(layout.pkmap_slots, 1), layout.pkmap_colours
-        frames = np.array(sorted(self._frames_of_state), np.int64)
-        numbers = dict(zip(frames.tolist(), self._pages.of(frames).tolist(), strict=True))
-        more = np.full(self._pages.count - self._frames.size, -1, np.int64)
-        self._frames = np.concatenate([self._frames, more])
-        pages = np.arange(self._frames.size)
+        frames = self._all_frames()
+        pages = np.arange(frames.size)
         # Of unknown frames: spread.
-        colour = np.where(self._frames >= 0, self._frames, pages) % colours
+        colour = np.where(frames >= 0, frames, pages) % colours
         window = PoolWindow(layout.pkmap_base, slots, layout.page_size, colours)
         pool = window.pool(pages.size, colour)
+        numbers = {int(f): n for n, f in enumerate(frames.tolist()) if f in self._frames_of_state}
         snapshot = window.pool_of(self._state, numbers, pages.size, colour)
-        gauges = new_gauges(slots, *self._span, BINS if self._calls.count else 0)
-        loop = kernel.new_loop(max(self._tasks.count, 1), gauges.start)
-        done = kernel.new_done(min(AT_ONCE, self._calls.count + 1))
+        gauges = new_gauges(slots, *self._span, BINS if self._makes_any() else 0)
+        loop = kernel.new_loop(max(self._pids.size, 1), gauges.start)
+        done = kernel.new_done(min(AT_ONCE, self._count + 1))
         tally = PoolTally(slots)
-        pids = self._tasks.keys().view(np.int64)
+        followers = SpooledRows(np.dtype(np.int64))
+        load = self._load(followers)
         stuck, wake_ns = 0, int(target.costs.sleep)
         while not loop.reg[kernel.OVER]:
             number = kernel.run(pool, snapshot, load, loop, done, wake_ns, closed, gauges)
-            self._calls.release()
-            stuck += _count(tally, done, number, pids)
-        return self._there(tally, loop, gauges, layout, int(pool.reg[USED]), stuck * closed)
+            if loop.reg[kernel.UNLINKED]:
+                load = self._linked(followers)
+            self._release(followers)
+            stuck += _count(tally, done, number, self._pids)
+        return self._there_told(tally, loop, gauges, layout, int(pool.reg[USED]), stuck * closed)
 
-    def _there(
+    def _all_frames(self) -> NDArray[np.int64]:
+        """Frame of each page in the pool, below zero unknown; behind them those of the snapshot."""
+        known = set(self._frames.tolist())
+        more = [frame for frame in sorted(self._frames_of_state) if frame not in known]
+        return np.concatenate([self._frames, np.array(more, np.int64)])
+
+    def _makes_any(self) -> bool:
+        """Whether anything at all happens there."""
+        if self._served.size:
+            return True
+        code = self._calls["code"].view()
+        at_once = range(0, code.size, AT_ONCE)
+        page = self._calls["page"].view()
+        return any(
+            bool(self._happens[code[at : at + AT_ONCE][page[at : at + AT_ONCE] < 0]].any())
+            for at in at_once
+        )
+
+    def _load(self, followers: SpooledRows) -> Load:
+        from replay.pool.loops.closed import Load
+
+        columns = {name: column.view() for name, column in self._calls.items()}
+        return Load(
+            **columns, there=self._there, happens=self._happens, slept_at=self._slept[0],
+            slept_ns=self._slept[1], follower=followers.view(),
+        )  # fmt: skip
+
+    def _linked(self, followers: SpooledRows) -> Load:
+        """The calls with their followers."""
+        from replay.pool.loops.closed import link
+
+        for at in range(0, self._count, AT_ONCE):
+            followers.append(np.empty(min(AT_ONCE, self._count - at), np.int64))
+        load = self._load(followers)
+        later = np.full(max(self._pids.size, 1), -1, np.int64)
+        for stop in range(self._count, 0, -AT_ONCE):
+            link(load, max(stop - AT_ONCE, 0), stop, later)
+            self._release(followers)
+        return load
+
+    def _release(self, followers: SpooledRows) -> None:
+        for column in (*self._calls.values(), followers):
+            column.release()
+
+    def _there_told(
         self,
         tally: PoolTally,
         loop: Loop,
@@ -178,17 +190,6 @@ class PoolCallsThere:
         nameless = self._nameless if layout.highmem_bytes else (0, 0)
         outcome = tally.outcome(gauges, still_used=still_used, nameless=nameless)
         return PoolThere(replace(outcome, slots=layout.pkmap_slots), tally, stuck)
-
-    def _load(self) -> Load:
-        """The calls with their followers."""
-        from replay.pool.loops import closed as kernel
-
-        load = kernel.load_of(self._calls.view())
-        later = np.full(max(self._tasks.count, 1), -1, np.int64)
-        for stop in range(self._calls.count, 0, -AT_ONCE):
-            kernel.link(load, max(stop - AT_ONCE, 0), stop, later)
-            self._calls.release()
-        return load
 
 
 def _count(tally: PoolTally, done: Done, number: int, pids: NDArray[np.int64]) -> int:

@@ -16,30 +16,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import polars as pl
-
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
 from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
 from replay.figures import common_caveats, outcome_from, span_of
-from replay.local.stacks import LocalStacks, nameless, switch_hook
-from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
 from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, ModulesOutcome, Outcome
 from replay.pool.replay import state_from
 from replay.rules.figures import findings
-from replay.sites.tally import SiteTally
 from replay.trace.sanitise import narrowed
 from replay.trace.windows import WINDOW_ROWS
 from replay.whatif.arena import forecast, same_arena
-from replay.whatif.placement import Placing
-from replay.whatif.pool import PoolCallsThere
+from replay.whatif.placement import place
+from replay.whatif.pool import PoolThereRun
+from replay.whatif.rest import RestThere
 from replay.whatif.workload import distil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import polars as pl
 
     from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
@@ -47,9 +45,8 @@ if TYPE_CHECKING:
     from replay.machine.zones import Memory
     from replay.trace.losses import Loss
     from replay.whatif.arena import ArenaForecast
-    from replay.whatif.placement import High
     from replay.whatif.pool import PoolThere
-    from replay.whatif.workload import Stretch, Workload
+    from replay.whatif.workload import Workload
 
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
@@ -138,18 +135,19 @@ def serve(
     shown = layout_of(machine)
     before, layout = narrowed(shown), layout_of(target)
     memory = memory_of(target, layout, values)
-    placing = Placing(before, layout, placement, memory.highmem_room)
+    placed = place(
+        workload.column("pages", "key"), workload.column("lows", "frame"),
+        layout, placement, memory.highmem_room,
+    )  # fmt: skip
     same_pool = _same_pool(machine, target, before, layout)
     has_snapshot = figures.initial_state == "snapshot" and same_pool
-    pool = PoolCallsThere(
-        workload, placing, state_from(values) if has_snapshot else None,
+    pool = PoolThereRun(
+        workload, placed, state_from(values) if has_snapshot else None,
         same_kernel=target.arch == machine.arch, same_pool=same_pool,
     )  # fmt: skip
-    rest = _RestThere(workload, before, target, layout)
+    rest = RestThere(workload, placed, target.cpus)
     for stretch in workload.stretches():
-        high = placing.feed(stretch.events, stretch.new)
-        pool.feed(stretch.calls)
-        rest.feed(stretch, high)
+        rest.feed(stretch)
     there = pool.replay(target, layout, closed=timing == "closed")
     local = rest.local.outcome(layout)
     baseline = outcome_from(
@@ -178,15 +176,15 @@ def serve(
         arena=arena.outcome,
         tlb=tlb,
         cost=cost,
-        sites=rest.sites.sites(),
+        sites=rest.sites((before.page_size, layout.page_size)),
         caveats=(
             *_caveats(before, layout, there, placement),
             *(note for note in layout.notes if note not in shown.notes),
-            *_memory_caveats(memory, layout, placing.spilled, values),
-            *_ram_caveats(target, layout, placing.beyond, values),
+            *_memory_caveats(memory, layout, placed.spilled, values),
+            *_ram_caveats(target, layout, placed.beyond, values),
             *arena.caveats,
             *([LOST_END] if lost_end(values, machine, before) else ()),
-            *rest.sites.remarks(),
+            *figures.remarks,
             *common_caveats(
                 found,
                 figures.initial_state,
@@ -214,37 +212,6 @@ def _same_pool(one: Machine, other: Machine, before: Layout, after: Layout) -> b
         and (before.pkmap_slots, before.pkmap_colours) == (after.pkmap_slots, after.pkmap_colours)
         and after.highmem_bytes > 0
     )
-
-
-class _RestThere:
-    """Everything but the pool on the other machine.
-
-    Attributes
-    ----------
-    local, sites
-        Local mappings and call sites.
-    """
-
-    def __init__(self, workload: Workload, before: Layout, target: Machine, layout: Layout) -> None:
-        self.local = LocalTally()
-        self.sites = SiteTally(layout.page_size)
-        self._target = target
-        hook = switch_hook(workload.found.ops)
-        self._stacks = LocalStacks(before, hook, workload.losses)
-
-    def feed(self, stretch: Stretch, high: High) -> None:
-        """Take a window, and what it maps there."""
-        events, first_row, stacks = stretch.events, stretch.first_row, self._stacks
-        piece = stacks.feed(events, first_row, last=stretch.last, spared=high.gone)
-        there, tally = piece.elsewhere, self.local
-        tally.add(there.depth, there.cpu % self._target.cpus, there.switches)
-        tally.turned += high.turned
-        tally.unmaps += there.ended + high.turned
-        tally.lowmem += piece.lowmem + piece.row.size - there.depth.size - high.turned
-        tally.reused += piece.reused
-        needed = _needed(events, high)
-        tally.unknown += nameless(needed.filter(pl.col("op") == "kmap_local"))
-        self.sites.feed(needed, first_row, piece.ended, piece.hold_ns, stacks.open_rows)
 
 
 class _ArenaPart(NamedTuple):
@@ -343,13 +310,6 @@ def _forecast_caveats(found: ArenaForecast) -> list[str]:
             "arena: the machine would not have come so far"
         )
     return caveats
-
-
-def _needed(table: pl.DataFrame, high: High) -> pl.DataFrame:
-    """Event rows in which calls that need no mapping on the other machine are nobody's."""
-    is_gone = pl.Series(high.gone) & pl.col("op").is_in(("kmap", "kmap_local"))
-    nobodys = pl.lit("switch", dtype=table.schema["op"])
-    return table.with_columns(op=pl.when(is_gone).then(nobodys).otherwise("op"))
 
 
 def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapshot) -> list[str]:

@@ -1,9 +1,10 @@
 """What a trace asks of a machine, distilled once and served to every target machine.
 
 Reading a trace, and finding the order in which its calls took the pool's lock, has nothing to do
-with the machines that a what-if asks about. What has is kept here, window by window: the pool's
-calls in lock order with their pages, the rows that local mappings and call sites are counted by,
-the requests of the arena; and the figures on the trace's own machine.
+with the machines that a what-if asks about, nor has who held which local mapping for how long. What
+has is only which pages are highmem. So kept here are the pool's calls in lock order, and window by
+window what call sites and local mappings are counted by, each with its page's number; the requests
+of the arena; and the figures on the trace's own machine.
 """
 
 from __future__ import annotations
@@ -14,59 +15,64 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from collectors.events import OP_CODE
 from collectors.snapshot import Snapshot
 from replay.arena.rows import ArenaRows
-from replay.local.stacks import switch_hook
+from replay.trace.beside import Beside
+from replay.trace.carried import CarriedRows
+from replay.trace.columns import op_codes
 from replay.trace.windows import WINDOW_ROWS
 from replay.walk import Rest, TraceWalk
-from replay.whatif.calls import PoolCalls
+from replay.whatif.calls import COLUMNS, PoolCalls, ServedColumns
+from replay.whatif.pages import PageNumbers
 from replay.whatif.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Any
 
     from numpy.typing import NDArray
 
     from replay.figures import Figures
     from replay.machine.model import Machine
-    from replay.survey import Survey
+    from replay.sites.loops import Counts
+    from replay.survey import PoolState, Survey
     from replay.trace.losses import Loss
+    from replay.trace.spool import SpooledRows
     from replay.trace.windows import Window
+    from replay.walk import RestPiece
+    from replay.whatif.calls import Served
 
 _UNUSED: Final = ("comm",)
-_ROWS: Final = (
-    "kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local", "vmap", "vm_map_ram", "vmalloc",
-)  # fmt: skip
-_COLUMNS: Final = (
-    "seq", "ts", "end_ts", "cpu", "pid", "ctx", "op", "page", "pfn", "vaddr", "pages", "size",
-    "caller", "site", "end_seq", "end_cpu", "parent",
-)  # fmt: skip
-"""Rows and columns that local mappings, call sites and placement look at; with them the switches
-that show a task losing its CPU."""
+_MAPS: Final = (OP_CODE["kmap"], OP_CODE["kmap_local"])
 
 
 class Stretch(NamedTuple):
-    """A window of a workload.
+    """A window of a workload: tables with the numbers of pages (:class:`PageNumbers`).
 
     Attributes
     ----------
-    events
-        Rows of the event table that matter.
-    first_row
-        Number of its first row among those of the workload.
-    last
-        Whether nothing comes behind it.
-    new, calls
-        Of the pool, see :class:`replay.whatif.calls.PoolCalls`; `row` of `new` counts from the
-        first of `events`.
+    calls
+        `member` (call site with its task) and `page` of kmap() and kmap_local() calls; which of
+        them `is_local`.
+    holds
+        `key` (call site), `page` and `hold` (ns) of mappings that were taken back; which of them
+        are `is_local`. Without a key the time is not known.
+    held
+        `page` of local mappings that returned, `depth`, `cpu`, and how many known ones were
+        `below`; switches with what they found held, where `is_map` is false.
+    below
+        `page` of the mappings below each of them, one element's behind the other's.
     """
 
-    events: pl.DataFrame
-    first_row: int
-    last: bool
-    new: pl.DataFrame
     calls: pl.DataFrame
+    holds: pl.DataFrame
+    held: pl.DataFrame
+    below: pl.DataFrame
+
+
+_STRETCH: Final = Stretch._fields
 
 
 @dataclass(frozen=True)
@@ -77,23 +83,23 @@ class Workload:
     ----------
     figures
         Those on its own machine, the facts of the whole trace among them.
-    losses
-        `seq` of the first event after each loss of events.
     nameless
         Calls of kmap() and kunmap() without arguments.
     pool
-        What the names of the pool's tables begin with.
-    first_rows
-        Number of the first row of each window; and of all rows.
+        What the names of the pool's tables and columns begin with.
+    windows
+        How many there are.
+    site_names
+        Call sites by their numbers.
     parts
         The tables.
     """
 
     figures: Figures
-    losses: tuple[int, ...]
     nameless: tuple[int, int]
     pool: str
-    first_rows: tuple[int, ...]
+    windows: int
+    site_names: tuple[str, ...]
     parts: Parts
 
     @property
@@ -103,27 +109,47 @@ class Workload:
 
     def stretches(self) -> Iterator[Stretch]:
         """The workload window by window."""
-        windows = len(self.first_rows) - 1
-        for number in range(windows):
-            events = self.parts.get(f"events-{number}")
-            new = self.parts.get(f"{self.pool}-new-{number}")
-            rows, here = (table.get_column("row").to_numpy() for table in (events, new))
-            yield Stretch(
-                events.drop("row"),
-                self.first_rows[number],
-                number == windows - 1,
-                new.with_columns(row=pl.Series(np.searchsorted(rows, here), dtype=pl.Int64)),
-                self.parts.get(f"{self.pool}-calls-{number}"),
-            )
+        for number in range(self.windows):
+            yield Stretch(*(self.parts.get(f"{name}-{number}") for name in _STRETCH))
 
-    def waits(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Places of calls that slept among all calls of the pool, ascending, and how long (ns)."""
-        waits = self.parts.get(f"{self.pool}-waits")
-        return waits.get_column("at").to_numpy(), waits.get_column("waited").to_numpy()
+    def calls(self) -> dict[str, SpooledRows]:
+        """The pool's calls in lock order; see :class:`replay.whatif.calls.ServedColumns`."""
+        return {
+            name: self.parts.column(f"{self.pool}-{name}", np.dtype(kind))
+            for name, kind in COLUMNS.items()
+        }
+
+    def of_calls(self, what: str, column: str) -> NDArray[Any]:
+        """A column of one of the tables that belong to the calls."""
+        return self.column(f"{self.pool}-{what}", column)
+
+    def column(self, table: str, column: str) -> NDArray[Any]:
+        """A column of a table."""
+        values: NDArray[Any] = self.parts.get(table).get_column(column).to_numpy()
+        return values
+
+    def site_counts(self) -> Counts:
+        """What was counted by call site on the trace's own machine."""
+        from replay.sites.loops import Counts
+
+        table = self.parts.get("sites")
+        return Counts(*(table.get_column(name).to_numpy().copy() for name in Counts._fields))
 
     def arena_events(self) -> pl.DataFrame:
         """Events of the arena."""
         return self.parts.get("arena")
+
+
+class _ServedWindow(NamedTuple):
+    """A window with what the pool's part told of it."""
+
+    window: Window
+    served: Served
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes behind it."""
+        return self.window.last
 
 
 def distil(
@@ -158,47 +184,123 @@ def distil(
     values = values or Snapshot()
     walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
-    pool = PoolCalls(layout, found, walk.state, losses, parts, "pool", walk.online())
-    rest = Rest(layout, found, values, losses, walk.online())
+    rest = Rest(layout, found, values, losses, walk.online(), wants_held=True)
     arena = ArenaRows(layout)
-    kept = _KeptRows(parts, switch_hook(found.ops))
-    for window in walk.windows():
-        pool.feed(window)
-        rest.feed(window)
+    kept = _KeptWindows(parts)
+    columns = ServedColumns(parts, "pool")
+
+    def feed_others(told: _ServedWindow) -> None:
+        window, served = told
+        numbers: list[NDArray[np.int32]] = []
+
+        def numbered(maps: Any) -> NDArray[np.int32]:
+            calls = served.row, served.key
+            height = window.table.height
+            numbers.append(kept.numbers.of_window(height, window.first_row, calls, maps))
+            return numbers[0]
+
+        kept.feed(window, rest.feed(window, numbered), numbers[0], rest.open_rows)
+        columns.add(served, kept.numbers)
         arena.feed(window)
-        kept.feed(window)
-    pool = walk.better(
-        pool, lambda: PoolCalls(layout, found, None, losses, parts, "other", walk.online())
+
+    def new_pool(state: PoolState | None, take: Callable[[Window, Served], None]) -> PoolCalls:
+        return PoolCalls(layout, found, state, losses, take, walk.online())
+
+    with Beside(feed_others) as others:
+        pool = new_pool(
+            walk.state, lambda window, served: others.give(_ServedWindow(window, served))
+        )
+        for window in walk.windows():
+            pool.feed(window)
+    other = ServedColumns(parts, "other")
+    found_better = walk.better(
+        pool, lambda: new_pool(None, lambda _, served: other.add(served, kept.numbers))
     )
-    parts.drop("other" if pool.name == "pool" else "pool")
+    if found_better is not pool:
+        columns, other = other, columns
+    parts.drop(other.name)
+    columns.finish(found_better.waits)
+    kept.finish(rest)
     parts.put("arena", arena.table(walk.table.collect_schema()))
+    parts.finish()
     return Workload(
-        figures=rest.figures(found, pool, walk.tell(pool.rows() | rest.rows())),
-        losses=losses,
-        nameless=pool.nameless,
-        pool=pool.name,
-        first_rows=tuple(kept.first_rows),
+        figures=rest.figures(found, found_better, walk.tell(found_better.rows() | rest.rows())),
+        nameless=found_better.nameless,
+        pool=columns.name,
+        windows=kept.windows,
+        site_names=rest.sites.names,
         parts=parts,
     )
 
 
-class _KeptRows:
-    """Rows that matter.
+class _KeptWindows:
+    """What is kept of the windows but the pool's calls.
 
     Attributes
     ----------
-    first_rows
-        As of :class:`Workload`.
+    numbers
+        Numbers of pages.
+    windows
+        Windows so far.
     """
 
-    def __init__(self, parts: Parts, hook: str) -> None:
-        self.first_rows = [0]
+    def __init__(self, parts: Parts) -> None:
+        self.numbers = PageNumbers()
+        self.windows = 0
         self._parts = parts
-        self._wanted = pl.col("op").is_in((*_ROWS, hook))
+        self._pages = CarriedRows()
 
-    def feed(self, window: Window) -> None:
-        """Write down a window's rows."""
-        number = len(self.first_rows) - 1
-        table = window.table.with_row_index("row", window.first_row).filter(self._wanted)
-        self._parts.put(f"events-{number}", table.select("row", *_COLUMNS))
-        self.first_rows.append(self.first_rows[-1] + table.height)
+    def feed(
+        self,
+        window: Window,
+        told: RestPiece,
+        numbers: NDArray[np.int32],
+        open_rows: NDArray[np.int64],
+    ) -> None:
+        """Write down a window.
+
+        Parameters
+        ----------
+        window, told
+            The window, and what was counted in it.
+        numbers
+            Number of each row's page.
+        open_rows
+            Rows of local mappings that are open at its end.
+        """
+        local, sites = told
+        op = op_codes(window.table)
+        pages = self._pages
+        pages.take(numbers, window.first_row)
+        index = np.flatnonzero((op == _MAPS[0]) | (op == _MAPS[1]))
+        self._put(
+            "calls", member=sites.member[index], page=numbers[index], is_local=op[index] == _MAPS[1]
+        )
+        self._put(
+            "holds",
+            key=np.concatenate([sites.key, sites.local_key]),
+            page=np.concatenate([sites.page_number, pages.of(local.ended)]),
+            hold=np.concatenate([sites.hold, local.hold_ns]),
+            is_local=np.repeat([False, True], [sites.key.size, local.ended.size]),
+        )
+        held = local.held
+        assert held is not None  # it was asked for
+        self._put(
+            "held", page=pages.of(held.row), depth=held.depth, cpu=held.cpu,
+            below=held.below.astype(np.uint16), is_map=held.row >= 0,
+        )  # fmt: skip
+        self._put("below", page=pages.of(held.rows))
+        pages.keep(open_rows)
+        self.windows += 1
+
+    def _put(self, what: str, **columns: NDArray[Any]) -> None:
+        self._parts.put(f"{what}-{self.windows}", pl.DataFrame(columns))
+
+    def finish(self, rest: Rest) -> None:
+        """Write down what the windows' numbers stand for."""
+        pages = self.numbers.pages.keys().view(np.int64)
+        lows = self.numbers.lows.keys().view(np.int64)
+        self._parts.put("pages", pl.DataFrame({"key": pages}))
+        self._parts.put("lows", pl.DataFrame({"frame": lows}))
+        self._parts.put("members", pl.DataFrame({"key": rest.sites.member_keys}))
+        self._parts.put("sites", pl.DataFrame(rest.sites.counts._asdict()))

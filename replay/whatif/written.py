@@ -39,14 +39,14 @@ _KINDS: Final = {
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""
-_FIELDS: Final = ("figures", "losses", "nameless", "pool", "first_rows")
+_FIELDS: Final = ("figures", "nameless", "pool", "windows", "site_names")
 _COUNTING: Final = (ArenaTally, PoolTally)
 
 
 def record_of(workload: Workload) -> dict[str, Any]:
-    """A workload without its tables, as JSON has it; key ``tables`` names those."""
+    """A workload without its tables, as JSON has it; key ``files`` names theirs."""
     told = {name: encode(getattr(workload, name)) for name in _FIELDS}
-    return told | {"tables": sorted(workload.parts.files)}
+    return told | {"files": sorted(path.name for path in workload.parts.files.values())}
 
 
 def workload_from(record: dict[str, Any], folder: Path) -> Workload:
@@ -61,8 +61,8 @@ def workload_from(record: dict[str, Any], folder: Path) -> Workload:
     if not isinstance(told["figures"], Figures):
         msg = "no figures"
         raise TypeError(msg)
-    names = [str(name) for name in record["tables"]]
-    return Workload(**told, parts=Parts.of(folder, names))
+    files = [str(name) for name in record["files"]]
+    return Workload(**told, parts=Parts.of(folder, files))
 
 
 def encode(value: Any) -> Any:

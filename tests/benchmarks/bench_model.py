@@ -46,13 +46,14 @@ def local_stacks(events: int) -> Case:
         done = kernel.Locals(
             kind, task, cpu, cpu * 16 + deep, np.full(n, -1, np.int32),
             *np.full((2, n), -1, np.int32), np.zeros(n, np.uint8), np.full(n, -1, np.int32),
-            *np.zeros((2, n), np.bool_), np.zeros(n, np.int32),
+            np.zeros(n, np.bool_),
         )  # fmt: skip
         stacks = kernel.Stacks(
             np.zeros(40, np.int64), np.ones(40, np.bool_), np.full((40, 17), -1, np.int32),
             np.zeros(40, np.uint8), np.zeros(40, np.int32),
         )  # fmt: skip
-        strays, misfits = kernel.run(done, stacks, 0, n, 16, 1, True, False)  # noqa: FBT003
+        notes = kernel.new_notes(0, 16)
+        strays, misfits = kernel.run(done, stacks, notes, 0, n, 16, 1, True, False)  # noqa: FBT003
         return [int(strays), int(misfits), int(done.slot.sum()), int(done.status.sum())]
 
     return Case(once, n * (1 + 4 * 4))
@@ -73,10 +74,11 @@ def waiting(events: int) -> Case:
     both[2][1::2] += 30_000
     by = np.argsort(both[2], kind="stable")
     n = 2 * pairs
-    rows = np.zeros(n, kernel.CALL)
-    for name, column in zip(("code", "page", "task", "time"), (code, *both), strict=True):
-        rows[name] = column[by]
-    load = kernel.load_of(rows)
+    none = np.zeros(0, np.int64)
+    load = kernel.Load(
+        code[by].astype(np.uint8), both[0][by].astype(np.int32), both[1][by].astype(np.int32),
+        both[2][by], np.arange(4096), np.ones(9, np.bool_), none, none, np.zeros(n, np.int64),
+    )  # fmt: skip
     kernel.link(load, 0, n, np.full(40, -1, np.int64))
 
     def once() -> list[int]:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ def test_another_trace_or_machine_is_read(capture: Path, shelf: Path, reads: lis
     assert len(kept(shelf)) == 4
 
 
-@pytest.mark.parametrize("name", ["workload.json", "events-0.arrow", "pool-calls-0.arrow"])
+@pytest.mark.parametrize("name", ["workload.json", "calls-0.arrow", "pool-page.bin"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
 def test_what_is_damaged_is_made_anew(
     name: str, damage: str, capture: Path, shelf: Path, reads: list[str]
@@ -136,21 +137,35 @@ def test_a_folder_that_is_a_file(capture: Path, shelf: Path, reads: list[str]) -
     assert shelf.read_text() == "not ours"
 
 
+@pytest.mark.parametrize("what", ["table", "column", "end of a column"])
 def test_a_disk_that_fills_up(
-    capture: Path, shelf: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+    what: str, capture: Path, shelf: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from replay.trace import spool
     from replay.whatif.parts import Parts
 
     expected = replayed(capture, *TARGETS[0])
     shutil.rmtree(shelf)
-    real = Parts._write
+    real, real_write, written = Parts._write, spool._write_all, Counter[str]()
 
     def full(parts: Parts, folder: Path, name: str, table: Any) -> None:
-        if name.startswith("events") and folder.parent == shelf:
+        if name.startswith("calls") and folder.parent == shelf:
             raise OSError(28, "No space left on device")
         real(parts, folder, name, table)
 
-    monkeypatch.setattr(Parts, "_write", full)
+    def write_all(file: Any, rows: Any) -> None:
+        name = str(file.name)
+        written[name] += 1
+        if str(shelf) in name and written[name] > (what != "column"):
+            file.write(b"half of a row")
+            raise OSError(28, "No space left on device")
+        real_write(file, rows)
+
+    if what == "table":
+        monkeypatch.setattr(Parts, "_write", full)
+    else:
+        monkeypatch.setattr(spool, "IN_MEMORY", 1 << 10)
+        monkeypatch.setattr(spool, "_write_all", write_all)
     assert replayed(capture, *TARGETS[0]) == expected
     assert kept(shelf) == []
     assert len(reads) == 2

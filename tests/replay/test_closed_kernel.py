@@ -18,28 +18,36 @@ def run(
     loop: bool = True,
     waited: int = 0,
     room: int = 3,
+    spared: tuple[int, ...] = (),
 ) -> tuple[closed.Done, tuple[int, int, int, int]]:
     """Replay (time, task, code, page) calls on an empty pool, `room` at a time.
 
+    Pages that are `spared` need no slot.
     What becomes of each call, in the given order; most slots used and stale, tasks that sleep
     for ever, and flushes of failed attempts that freed nothing.
     """
     n = len(calls)
-    rows = np.zeros(n, closed.CALL)
-    for name, column in zip(
-        ("time", "task", "code", "page"), zip(*calls, strict=True), strict=True
-    ):
-        rows[name] = column
-    rows["waited"] = waited
-    load = closed.load_of(rows)
-    later = np.full(8, -1, np.int64)
-    for stop in range(n, 0, -room):
-        closed.link(load, max(stop - room, 0), stop, later)
+    time, task, code, page = (np.array(column) for column in zip(*calls, strict=True))
+    load = closed.Load(
+        code=code.astype(np.uint8),
+        page=page.astype(np.int32),
+        task=task.astype(np.int32),
+        time=time.astype(np.int64),
+        there=np.where(np.isin(np.arange(64), spared), -1, np.arange(64)),
+        happens=np.ones(9, bool),
+        slept_at=np.arange(n),
+        slept_ns=np.full(n, waited),
+        follower=np.zeros(0, np.int64),
+    )
     pool, gauges = new_pool(slots, 64), new_gauges(slots, 0, 1, 0)
     state, out, some = closed.new_loop(8, 0), closed.new_done(n), closed.new_done(room)
     stuck = 0
     while not state.reg[closed.OVER]:
         number = closed.run(pool, pool, load, state, some, WAKE, loop, gauges)
+        if state.reg[closed.UNLINKED]:
+            load, later = load._replace(follower=np.zeros(n, np.int64)), np.full(8, -1, np.int64)
+            for stop in range(n, 0, -room):
+                closed.link(load, max(stop - room, 0), stop, later)
         at = some.call[:number]
         stuck += int(((some.result[:number] == ASLEEP) & (some.code[:number] == MAP)).sum())
         for column, part in zip(out, some, strict=True):
@@ -74,6 +82,21 @@ def test_what_a_late_task_does_next_is_late_too() -> None:
     assert out[2] == 0
     fixed, _ = run(1, calls, loop=False)
     assert fixed.sleeps.tolist() == [0, 1, 0, 0, 0, 0]  # captured times: the slot is free at 25
+
+
+def test_calls_of_pages_that_need_no_slot_are_none() -> None:
+    """As if they were not there, in step and out of step."""
+    calls = [
+        (1, 0, MAP, 1), (2, 1, MAP, 2), (3, 1, MAP, 9), (10, 0, UNMAP, 1), (11, 1, UNMAP, 9),
+        (20, 1, UNMAP, 2), (25, 2, MAP, 3), (26, 2, MAP, 9), (40, 2, UNMAP, 3),
+    ]  # fmt: skip
+    some, out = run(1, calls, spared=(9,))
+    left = [call for call in calls if call[3] != 9]
+    expected, told = run(1, left)
+    at = [n for n, call in enumerate(calls) if call[3] != 9]
+    for name in ("result", "scanned", "freed", "sleeps", "wait"):
+        assert getattr(some, name)[at].tolist() == getattr(expected, name).tolist(), name
+    assert out == told
 
 
 def test_a_task_that_slept_in_the_capture_runs_ahead() -> None:

@@ -8,7 +8,7 @@ memory holds (a mapped file): each is looked at when its task has come so far.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,43 +35,41 @@ QUIET = 7
 IN_VAIN = 8  # slots that they visited
 MOST_SCANNED = 9  # by one attempt of a kmap()
 OVER = 10  # every call was served, or will never be
-REGISTERS = 11
-
-
-CALL: Final = np.dtype(
-    [
-        ("time", "i8"),
-        ("waited", "i8"),
-        ("follower", "i8"),
-        ("page", "i4"),
-        ("task", "i4"),
-        ("code", "i4"),
-        ("unused", "i4"),  # keeps the others aligned
-    ]
-)
-"""A call as it is written down; see :class:`Load`."""
+UNLINKED = 11  # call whose follower is asked for while they are not known, counted from 1
+REGISTERS = 12
 
 
 class Load(NamedTuple):
-    """The calls, one element each, in captured lock order.
+    """The calls, one element each, in captured lock order, and what is made of them there.
 
     Attributes
     ----------
-    code, page, task : ndarray of int32
-        Operation (MAP, UNMAP, FLUSH_UNUSED, GET, SNAPSHOT), dense page and task numbers.
+    code : ndarray of uint8
+        Operation: MAP, UNMAP, FLUSH_UNUSED, GET, SNAPSHOT.
+    page, task : ndarray of int32
+        Numbers of pages (-1: nobody's operation) and tasks.
     time : ndarray of int64
         When the call first took the lock.
-    waited : ndarray of int64
-        How long it slept in the capture.
+    there : ndarray of int64
+        By number of a page its number in the pool, -1 if it needs no slot there: then its calls
+        are none.
+    happens : ndarray of bool
+        By code whether operations of nobody happen there, too.
+    slept_at, slept_ns : ndarray of int64
+        Calls that slept in the capture, ascending, and how long.
     follower : ndarray of int64
-        The task's next call, -1 none; :func:`link` fills it.
+        The task's next call, -1 none; :func:`link` fills it. Of length 0 as long as nobody is out
+        of step.
     """
 
-    code: NDArray[np.int32]
+    code: NDArray[np.uint8]
     page: NDArray[np.int32]
     task: NDArray[np.int32]
     time: NDArray[np.int64]
-    waited: NDArray[np.int64]
+    there: NDArray[np.int64]
+    happens: NDArray[np.bool_]
+    slept_at: NDArray[np.int64]
+    slept_ns: NDArray[np.int64]
     follower: NDArray[np.int64]
 
 
@@ -189,6 +187,49 @@ def link(load: Load, start: int, stop: int, later: NDArray[np.int64]) -> None:
         later[load.task[i]] = i
 
 
+@part
+def _is_made(load: Load, call: int) -> bool:
+    """Whether a call is made there."""
+    page = load.page[call]
+    if page < 0:
+        return bool(load.happens[load.code[call]])
+    return bool(load.there[page] >= 0)
+
+
+@part
+def _slept(load: Load, call: int) -> int:
+    """How long a call slept in the capture."""
+    first, stop = 0, load.slept_at.shape[0]
+    while first < stop:
+        middle = (first + stop) // 2
+        if load.slept_at[middle] < call:
+            first = middle + 1
+        else:
+            stop = middle
+    if first < load.slept_at.shape[0] and load.slept_at[first] == call:
+        return int(load.slept_ns[first])
+    return 0
+
+
+@part
+def _go_on(load: Load, loop: Loop, call: int) -> None:
+    """The task of a call is out of step: put its next call into the queue."""
+    task = load.task[call]
+    loop.state[task] = SHIFTED
+    follower = load.follower[call]
+    while follower >= 0 and not _is_made(load, follower):
+        follower = load.follower[follower]
+    if follower >= 0:
+        when = load.time[follower] + loop.delay[task]
+        loop.reg[QUEUED] = _push(loop.queue, loop.reg[QUEUED], when, follower)
+
+
+@part
+def _colour(pool: Pool, load: Load, call: int) -> int:
+    """Colour of the page of a call."""
+    return int(colour_of(pool, load.there[load.page[call]]))
+
+
 @piece
 def _finish(loop: Loop, load: Load, done: Done, at: int, call: int, result: int, wait: int) -> None:
     """Write down a call that is over, and with it its failed attempts."""
@@ -210,7 +251,7 @@ def _wake(pool: Pool, load: Load, loop: Loop, page: int, when: int) -> None:
     colour = colour_of(pool, page)
     kept = 0
     for i in range(reg[SLEEPERS] - 1, -1, -1):
-        if colour_of(pool, load.page[sleepers[i]]) == colour:
+        if _colour(pool, load, sleepers[i]) == colour:
             reg[QUEUED] = _push(loop.queue, reg[QUEUED], when, sleepers[i])
             sleepers[i] = -1
     for i in range(reg[SLEEPERS]):
@@ -232,6 +273,9 @@ def run(
     gauges: Gauges,
 ) -> int:
     """Replay calls until `done` is full, or all are over; call it again for the others.
+
+    It stops before, too, when it first needs the followers of calls: then reg[UNLINKED] is set, and
+    it goes on with a load that has them.
 
     Parameters
     ----------
@@ -258,8 +302,13 @@ def run(
     n = load.code.shape[0]
     reg, state, delay = loop.reg, loop.state, loop.delay
     upcoming, now, finished = reg[UPCOMING], reg[NOW], 0
+    if reg[UNLINKED] > 0:
+        _go_on(load, loop, reg[UNLINKED] - 1)
+        reg[UNLINKED] = 0
     while finished < done.call.shape[0]:
-        while upcoming < n and state[load.task[upcoming]] != IN_STEP:
+        while upcoming < n and (
+            state[load.task[upcoming]] != IN_STEP or not _is_made(load, upcoming)
+        ):
             upcoming += 1
         if upcoming == n and reg[QUEUED] == 0:
             if reg[SLEEPERS]:  # for ever
@@ -286,7 +335,10 @@ def run(
         if when > now:
             observe(gauges, pool.reg[USED], pool.reg[STALE], now, when)
             now = when
-        task, code, page = load.task[call], load.code[call], load.page[call]
+        task, code = load.task[call], np.int64(load.code[call])
+        page = np.int64(-1)
+        if load.page[call] >= 0:
+            page = load.there[load.page[call]]
         result = step(pool, snapshot, code, page, -1, 0)
         reg[MOST_USED] = max(reg[MOST_USED], pool.reg[USED])
         reg[MOST_STALE] = max(reg[MOST_STALE], pool.reg[STALE])
@@ -311,7 +363,7 @@ def run(
             if loop.sleeps[task]:
                 wait = now - loop.since[task]
             if closed:
-                delay[task] += wait - load.waited[call]
+                delay[task] += wait - _slept(load, call)
         elif code == UNMAP and result >= 0 and pool.counts[result] == 1:
             _wake(pool, load, loop, page, now + wake_ns)
         _finish(loop, load, done, finished, call, result, wait)
@@ -319,18 +371,12 @@ def run(
         finished += 1
         if state[task] == IN_STEP and delay[task] == 0:
             continue
-        state[task] = SHIFTED
-        follower = load.follower[call]
-        if follower >= 0:
-            when = load.time[follower] + delay[task]
-            reg[QUEUED] = _push(loop.queue, reg[QUEUED], when, follower)
+        if load.follower.shape[0] == 0:
+            reg[UNLINKED] = call + 1
+            break
+        _go_on(load, loop, call)
     reg[UPCOMING], reg[NOW] = upcoming, now
     return finished
-
-
-def load_of(rows: NDArray[np.void]) -> Load:
-    """Rows of :data:`CALL` as the loop takes them."""
-    return Load(*(rows[name] for name in Load._fields))
 
 
 def new_loop(tasks: int, start: int) -> Loop:
