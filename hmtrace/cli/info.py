@@ -88,6 +88,7 @@ def _document(
 ) -> dict[str, Any]:
     from hmtrace.report.document import schema, source_document
     from hmtrace.report.plain import plain
+    from hmtrace.report.text import unglued
 
     facts = capture.facts
     return {
@@ -103,7 +104,7 @@ def _document(
             for name, fact in facts.items()
             if name not in _BULKY
         },
-        "answers": [answer._asdict() for answer in answers],
+        "answers": [answer._replace(reason=unglued(answer.reason))._asdict() for answer in answers],
         "assumptions": list(remarks),
     }
 

@@ -73,6 +73,7 @@ def test_a_capture_of_the_arena_alone_is_replayed_as_info_says():
     info = json.loads(CliRunner().invoke(app, ["info", "--format", "json", folder]).stdout)
     found = {a["question"]: a for a in info["answers"]}
     assert found["the workload on another machine"]["answered"]
+    assert found["call sites"]["reason"] == "1 826 events with a caller"
     assert found["who waited, and how long"]["reason"] == "the return probe on kmap_high had no hit"
     replay = CliRunner().invoke(app, ["replay", "--vmalloc", "400M", "--format", "json", folder])
     assert json.loads(replay.stdout)["arena"]["allocs"] > 0
