@@ -141,13 +141,19 @@ def _raw_table(raw_events: Mapping[str, int]) -> RenderableType:
 _ADDRESSES = frozenset(
     {"page_offset", "vmalloc_start", "vmalloc_end", "high_memory", "mem_map", "pci_hole"}
 )
-_SIZES = frozenset({"mem_total", "lowmem_bytes", "highmem_bytes", "vmalloc", "vmalloc_total"})
+_INSTEAD = {"cpus_booted": "cpus", "ram_bytes": "ram"}
+"""Facts that are of interest only where the other one is not known."""
+_SIZES = frozenset(
+    {"mem_total", "ram_bytes", "lowmem_bytes", "highmem_bytes", "vmalloc", "vmalloc_total"}
+)
 _LABELS = {
     "pae": "PAE",
     "page_offset": "PAGE_OFFSET",
     "cpus": "CPUs",
     "nr_cpus": "NR_CPUS",
     "ram": "RAM",
+    "cpus_booted": "CPUs",
+    "ram_bytes": "RAM",
     "lowmem_bytes": "LowTotal",
     "highmem_bytes": "HighTotal",
     "vmalloc": "vmalloc=",
@@ -161,8 +167,10 @@ _SHOWN: tuple[FactName, ...] = (
     "split",
     "page_offset",
     "cpus",
+    "cpus_booted",
     "nr_cpus",
     "ram",
+    "ram_bytes",
     "lowmem_bytes",
     "highmem_bytes",
     "vmalloc",
@@ -191,7 +199,7 @@ def facts_section(facts: Facts) -> Iterator[RenderableType]:
     yield heading("Machine", "as its own files say")
     rows = []
     for name in _SHOWN:
-        if name in facts:
+        if name in facts and _INSTEAD.get(name) not in facts:
             fact = facts[name]
             text = Text(fact_in_words(name, fact.value))
             text.append(f"  ({clean(fact.source)})", style="dim")

@@ -148,7 +148,7 @@ def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[M
             continue
         sizes = (arch.default_nr_cpus, *(n for n in NR_CPUS if n != arch.default_nr_cpus))
         known = snapshot.nr_cpus
-        for split in arch.splits if snapshot.split is None else (snapshot.split,):
+        for split in _splits(snapshot, arch):
             for pae in (snapshot.pae,) if snapshot.pae is not None else (False, True):
                 if split not in (arch.pae_splits if pae else arch.splits):
                     continue
@@ -168,6 +168,14 @@ def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[M
                             yield machine, layout_of(machine)
                         except HmtraceError:
                             continue
+
+
+def _splits(snapshot: Snapshot, arch: Arch) -> tuple[str, ...]:
+    """Splits that the files allow: the one that they name, or that has their PAGE_OFFSET."""
+    if snapshot.split is not None:
+        return (snapshot.split,)
+    told = tuple(name for name, at in arch.splits.items() if at == snapshot.page_offset)
+    return told or tuple(arch.splits)
 
 
 def _two_windows(layout: Layout, seen: _Seen) -> bool:

@@ -73,7 +73,19 @@ def test_a_capture_of_the_arena_alone_is_replayed_as_info_says():
     info = json.loads(CliRunner().invoke(app, ["info", "--format", "json", folder]).stdout)
     found = {a["question"]: a for a in info["answers"]}
     assert found["the workload on another machine"]["answered"]
-    assert found["call sites"]["reason"] == "1 826 events with a caller"
+    assert found["call sites"]["reason"] == "1826 events with a caller"
     assert found["who waited, and how long"]["reason"] == "the return probe on kmap_high had no hit"
     replay = CliRunner().invoke(app, ["replay", "--vmalloc", "400M", "--format", "json", folder])
     assert json.loads(replay.stdout)["arena"]["allocs"] > 0
+
+
+def test_info_shows_what_only_a_boot_log_says():
+    told = CliRunner().invoke(app, ["info", str(FIXTURES / "cases" / "dmesg-level-prefix")]).stdout
+    for line in (
+        "release        3.4.103+  (dmesg, line 2)",
+        "arch           arm  (dmesg, line 1)",
+        "CPUs           2  (dmesg, line 25)",
+        "RAM            2 GiB  (dmesg, line 15)",
+        "vmalloc start  f0000000  (dmesg)",
+    ):
+        assert line in told

@@ -127,3 +127,10 @@ def test_addresses_that_fit_no_kernel():
     machine, assumed = machine_from(Snapshot(seen_pool=(0x12340000, 0x56780000)))
     assert machine.arch == "i386"
     assert "architecture i386: no file names it" in assumed
+
+
+def test_page_offset_of_a_boot_log_goes_before_addresses():
+    machine, _ = machine_from(
+        Snapshot(seen_pool=(0xBFE01000, 0xBFFFF000), arch="arm", page_offset=0xB0000000)
+    )
+    assert machine.split == "3g_opt"
