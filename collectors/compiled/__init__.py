@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
@@ -30,16 +31,18 @@ from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
+from numba.extending import intrinsic
 
 from collectors import compiling
 from collectors.compiled import store
 from collectors.compiled.digest import CodeDigest, describe
 from collectors.compiled.linked import PartCompiler
+from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["loop", "part", "piece"]
+__all__ = ["instruction", "loop", "part", "piece"]
 
 # numba is annotated in part only.
 _TYPES: Any = types
@@ -50,6 +53,8 @@ _dumps: Any = serialize.dumps
 _LOOP: dict[str, Any] = {"nopython": True, "nogil": True, "boundscheck": None}
 # The wrappers, for calls from Python and from C, would take a third of the compile time.
 _PART: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_LOOP}
+if _CONFIG.DISABLE_JIT:  # numbers wrap where they are compiled; Python's numpy would remark on it
+    warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)
 _digest = CodeDigest()
 _in_python: list[Any] = []
 """Loops that are run as plain Python now, and their parts with them."""
@@ -226,3 +231,20 @@ def part(
 def piece(function: Callable[..., Any]) -> Any:
     """Decorator of parts that every record runs through: inlined."""
     return part(function, inlined=True)
+
+
+def instruction(function: Callable[..., Any]) -> Any:
+    """Decorator of what makes machine instructions, as numba's `intrinsic` takes it.
+
+    Python has nothing in their place: under NUMBA_DISABLE_JIT whoever calls one is told so.
+    """
+    return _only_compiled if _CONFIG.DISABLE_JIT else intrinsic(function)
+
+
+def _only_compiled(*_: Any) -> Any:
+    raise HmtraceError(
+        "traces are read by compiled loops only, and NUMBA_DISABLE_JIT forbids to compile",
+        hint="unset NUMBA_DISABLE_JIT, or give a Parquet or Arrow file: any loop of a replay can "
+        "be run by Python",
+        exit_code=2,
+    )

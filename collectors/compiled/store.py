@@ -20,12 +20,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collectors.compiled.former import remove_former
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIMIT = 256 << 20
 """Bytes that the folder may hold; beyond it what was not used for longest goes."""
 _HEAD = b"hmtrace compiled loop 2\n"
+_FOLDER = "loops"
 _FILE = re.compile(r"[\w.]{1,200}-[0-9a-f]{24}\.loop(\.\d+)?")
 _PAUSE = 0.02
 _PATIENCE = 120.0
@@ -37,7 +40,7 @@ def load(name: str) -> bytes | None:
     for folder in folders(make=False):
         path = folder / f"{name}.loop"
         try:
-            content = path.read_bytes()
+            content = _read(path)
         except OSError:
             continue
         size = len(_HEAD) + hashlib.sha256().digest_size
@@ -45,6 +48,14 @@ def load(name: str) -> bytes | None:
             _touch(path)
             return content[size:]
     return None
+
+
+def _read(path: Path) -> bytes:
+    """What a file of ours holds: the folder may have been exchanged since it was looked at."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_uid != os.getuid():
+            raise PermissionError
+        return file.read()
 
 
 def keep(name: str, content: bytes) -> bool:
@@ -59,6 +70,8 @@ def keep(name: str, content: bytes) -> bool:
             _remove(new)
             continue
         _make_room(folder)
+        if folder.name == _FOLDER:
+            remove_former(folder.parent)
         return True
     return False
 
@@ -111,12 +124,12 @@ def folders(*, make: bool = True) -> Iterator[Path]:
         return
     for base in (cache_home() / "hmtrace", Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}"):
         if (make or base.is_dir()) and _is_usable(base):
-            yield base / "loops"
+            yield base / _FOLDER
 
 
 @functools.cache
 def _is_usable(base: Path) -> bool:
-    return is_ours(base) and is_ours(base / "loops")
+    return is_ours(base) and is_ours(base / _FOLDER)
 
 
 @functools.cache

@@ -1,9 +1,9 @@
 """Parts of the event table in few bytes: what a value adds to the least of its column, or to `seq`.
 
 A row of the table takes some 90 bytes as plain arrays, and 35 so, for no more time than writing
-the 90 takes. Arrow IPC by polars was measured in its place, with 2.7 M rows of a trace of 4 M events:
-0.31 s of CPU to pack and to unpack a dozen columns here, 0.59 s plain at 174 bytes a row, 1.08 s
-under LZ4 at 31, while the whole report takes 3 s. Import only to read or write a trace.
+the 90 takes. Arrow IPC by polars was measured in its place, with 2.7 M rows of a trace of 4 M
+events: 0.31 s of CPU to pack and to unpack a dozen columns here, 0.59 s plain at 174 bytes a row,
+1.08 s under LZ4 at 31, while the whole report takes 3 s. Import only to read or write a trace.
 """
 
 from __future__ import annotations

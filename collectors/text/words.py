@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
-from collectors.compiled import part, piece
+from collectors.compiled import instruction, part, piece
 
 LOW = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)
@@ -36,7 +35,7 @@ FACTORS = tuple((0x9E3779B97F4A7C15 * (2 * k + 1)) % (1 << 64) for k in range(8)
 _LANE_0 = ir.Constant(ir.IntType(32), 0)
 
 
-@intrinsic
+@instruction
 def _load_word(_typing: Any, base: Any, index: Any) -> Any:
     """Load 8 bytes at an address plus an index, unchecked."""
 
@@ -49,7 +48,7 @@ def _load_word(_typing: Any, base: Any, index: Any) -> Any:
     return types.uint64(types.intp, types.intp), generate
 
 
-@intrinsic
+@instruction
 def _load_byte(_typing: Any, base: Any, index: Any) -> Any:
     """Load the byte at an address plus an index, unchecked."""
 
@@ -69,7 +68,7 @@ def _block_at(builder: Any, base: Any, index: Any) -> Any:
     return block
 
 
-@intrinsic
+@instruction
 def _equal_in_block(_typing: Any, base: Any, index: Any, byte: Any) -> Any:
     """Mark which of 64 bytes equal a byte: bit i for the one at the index plus i."""
 
@@ -84,7 +83,7 @@ def _equal_in_block(_typing: Any, base: Any, index: Any, byte: Any) -> Any:
     return types.uint64(types.intp, types.intp, types.uint64), generate
 
 
-@intrinsic
+@instruction
 def _differ_in_block(_typing: Any, base: Any, one: Any, two: Any) -> Any:
     """Mark which of 64 bytes at two indices differ."""
 
@@ -98,7 +97,7 @@ def _differ_in_block(_typing: Any, base: Any, one: Any, two: Any) -> Any:
     return types.uint64(types.intp, types.intp, types.intp), generate
 
 
-@intrinsic
+@instruction
 def _sum_of_block(_typing: Any, base: Any, index: Any, bytes_: Any) -> Any:
     """Add up the 8 words of 64 bytes, each times its factor; bytes not marked count as zero."""
 
@@ -115,7 +114,7 @@ def _sum_of_block(_typing: Any, base: Any, index: Any, bytes_: Any) -> Any:
     return types.uint64(types.intp, types.intp, types.uint64), generate
 
 
-@intrinsic
+@instruction
 def _trailing_zeros(_typing: Any, word: Any) -> Any:
     """Count the zero bits below the lowest set bit of a 64-bit word (64 for 0)."""
 

@@ -11,15 +11,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
-from collectors.compiled import piece
+from collectors.compiled import instruction, piece
 
 
 def _loader(bits: int) -> Any:
     """Make the loading of a number of so many bits at an address plus an index, unchecked."""
 
-    @intrinsic
+    @instruction
     def load_bits(_typing: Any, base: Any, index: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             address = builder.add(arguments[0], arguments[1])

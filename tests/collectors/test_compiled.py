@@ -6,7 +6,9 @@ import os
 import stat
 import subprocess
 import sys
+import time
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,6 @@ from collectors.compiled.digest import CodeDigest, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -198,6 +199,53 @@ def test_links_and_folders_of_others_are_not_used(home: Path, tmp_path: Path) ->
     store._is_usable.cache_clear()
     base.chmod(0o700)
     assert list(store.folders()) == [base / "loops"]
+
+
+def test_folders_of_former_versions_go(home: Path, tmp_path: Path) -> None:
+    """Only what is theirs without a doubt, and was not used for a week."""
+
+    def folder(name: str, *, age: float = 8, mode: int = 0o700, file: str = "loop-9.nbi") -> Path:
+        made = home / name
+        (made / "pool_1f").mkdir(parents=True)
+        (made / "pool_1f" / file).write_text("x")
+        made.chmod(mode)
+        os.utime(made, (time.time() - age * 86400,) * 2)
+        return made
+
+    home.mkdir(parents=True, mode=0o700)
+    old, oldest = folder("0123456789abcdef"), folder("f" * 16, age=400, file="loop-9.1.nbc")
+    stay = [
+        folder("0" * 16, age=6),
+        folder("1" * 16, mode=0o755),
+        folder("2" * 16, file="thesis.txt"),
+        folder("3" * 15),
+        folder("workload-0123456"),
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "loop.nbi").write_text("mine")
+    (home / ("4" * 16)).symlink_to(tmp_path / "elsewhere")
+    within = folder("5" * 16)
+    (within / "link.nbi").symlink_to(tmp_path / "elsewhere")
+    os.utime(within, (0, 0))
+    assert store.keep(f"m.loop-{1:024x}", b"x")
+    assert not old.exists()
+    assert not oldest.exists()
+    assert all((place / "pool_1f").exists() for place in (*stay, within))
+    assert (tmp_path / "elsewhere" / "loop.nbi").exists()
+
+
+def test_without_a_compiler_traces_are_refused(home: Path, tmp_path: Path) -> None:
+    def run(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hmtrace", *map(str, words)]
+        return subprocess.run(
+            command, env=os.environ | more, capture_output=True, text=True, check=False
+        )
+
+    waiters = Path(__file__).parents[2] / "fixtures" / "i386-hog-a-waiters-pae-smp2"
+    refused = run("info", waiters, NUMBA_DISABLE_JIT="1")
+    assert refused.returncode == 2
+    assert "NUMBA_DISABLE_JIT forbids to compile" in refused.stderr
+    assert "unset NUMBA_DISABLE_JIT" in refused.stderr
 
 
 def test_the_folder_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
