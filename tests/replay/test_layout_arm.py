@@ -6,7 +6,7 @@ import pytest
 
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
-from replay.machine.arches.arm import DEFAULT_CONFIG, border
+from replay.machine.arches.arm import DEFAULT_CONFIG, border, unmapped_banks
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of, local_address
 from replay.machine.model import Machine
@@ -231,6 +231,18 @@ def test_banks_that_are_not_mapped_end_lowmem(generation, border):
         generation=generation,
     )
     assert layout_of(told).lowmem_end_pfn << 12 == border
+
+
+def test_many_no_map_regions_take_no_time():
+    """As many as a machine file of 1 MiB can hold."""
+    step = 64 << 10
+    banks = tuple((BASE + n * step, BASE + (n + 1) * step - 4096) for n in range(30_000))
+    regions = tuple((start + 4096, start + 8192) for start, _ in banks)
+    pieces, unmapped = unmapped_banks(banks, regions)
+    assert len(pieces) == 3 * len(banks)
+    assert unmapped == frozenset(regions)
+    board = machine(ram=banks, nomap=regions)
+    assert layout_of(board).high_memory == 0xF000_0000 - 4096
 
 
 def test_no_map_regions_are_facts():

@@ -9,6 +9,7 @@ of boards from 3.0 to 5.16 (tests/replay/boards.toml).
 
 from __future__ import annotations
 
+from bisect import bisect, bisect_left
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -40,7 +41,7 @@ from replay.machine.model import (
 from replay.machine.tlb import is_broadcast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container
 
     from replay.machine.model import Machine
 
@@ -192,7 +193,9 @@ def _vmalloc_end(machine: Machine) -> tuple[int, tuple[str, ...]]:
     )
 
 
-def border(ram: Ranges, limit: int, nomap: Ranges = ()) -> LowmemBounds:
+def border(
+    ram: Ranges, limit: int, nomap: Container[tuple[int, int]] = frozenset()
+) -> LowmemBounds:
     """Where lowmem ends. arch/arm/mm/mmu.c: adjust_lowmem_bounds.
 
     Parameters
@@ -224,29 +227,34 @@ def border(ram: Ranges, limit: int, nomap: Ranges = ()) -> LowmemBounds:
     return LowmemBounds(lowmem, align_down(memblock or lowmem, PMD_SIZE))
 
 
-def unmapped_banks(ram: Ranges, nomap: Ranges) -> tuple[Ranges, Ranges]:
+def unmapped_banks(ram: Ranges, nomap: Ranges) -> tuple[Ranges, frozenset[tuple[int, int]]]:
     """RAM cut at the ends of what is not mapped, and those of its ranges that are not.
 
     Besides `nomap`, what the list itself tells: the kernel merges banks that touch unless their
     flags differ (mm/memblock.c: memblock_merge_regions), and the first bank, with the kernel in
     it, is mapped. So of banks that touch every second one is not.
     """
-    if nomap:
-        pieces = tuple(piece for bank in ram for piece in _cut(bank, nomap))
-        return pieces, tuple(p for p in pieces if any(a <= p[0] and p[1] <= b for a, b in nomap))
-    mapped = True
-    found = []
-    for before, bank in pairwise(ram):
-        mapped = not mapped if before[1] == bank[0] else True
-        if not mapped:
-            found.append(bank)
-    return ram, tuple(found)
-
-
-def _cut(bank: tuple[int, int], nomap: Ranges) -> Iterator[tuple[int, int]]:
-    """Pieces of a bank between the edges of what is not mapped."""
-    edges = sorted({edge for pair in nomap for edge in pair if bank[0] < edge < bank[1]})
-    yield from pairwise((bank[0], *edges, bank[1]))
+    if not nomap:
+        mapped = True
+        found = []
+        for before, bank in pairwise(ram):
+            mapped = not mapped if before[1] == bank[0] else True
+            if not mapped:
+                found.append(bank)
+        return ram, frozenset(found)
+    regions = sorted(nomap)
+    edges = sorted({edge for region in regions for edge in region})
+    pieces = tuple(
+        piece
+        for start, end in ram
+        for piece in pairwise((start, *edges[bisect(edges, start) : bisect_left(edges, end)], end))
+    )
+    inside = (regions[max(0, bisect(regions, (start, TOP << 32)) - 1)] for start, _ in pieces)
+    return pieces, frozenset(
+        piece
+        for piece, region in zip(pieces, inside, strict=True)
+        if region[0] <= piece[0] and piece[1] <= region[1]
+    )
 
 
 def reuses_pool(config: frozenset[str]) -> bool:
@@ -280,7 +288,7 @@ def layout(machine: Machine) -> Layout:
     notes += room.notes
     banks, nomap = unmapped_banks(ram, machine.nomap)
     if not generation.arm_skips_nomap:
-        nomap = ()
+        nomap = frozenset()
     limits = border(banks, room.end - room.reserved - page_offset + phys_offset, nomap)
     if (limits.lowmem_limit if enabled else limits.memblock_limit) < phys_offset + PAGE:
         msg = "no RAM below the border of lowmem"
