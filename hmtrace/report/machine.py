@@ -203,7 +203,7 @@ def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
     yield indented(picture)
     if layout.mem_map_bytes and layout.lowmem_bytes:
         part = share(layout.mem_map_bytes / layout.lowmem_bytes)
-        legend.append(("mem_map", f"{_exact(layout.mem_map_bytes):>11}  {part} of lowmem"))
+        legend.append(("mem_map", f"{size(layout.mem_map_bytes):>11}  {part} of lowmem"))
     yield labelled(legend)
 
 
