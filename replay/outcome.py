@@ -199,10 +199,11 @@ class ArenaOutcome:
 
     `allocs` and `failures` count `modules` in. `untold` counts those among `allocs` of which the
     trace does not tell whether they failed, `derived` is set where the calls are those of vmap()
-    and vmalloc(), since alloc_vmap_area() was not traced. `peak_used` counts what waits for a
-    purge, `peak_live` does not. `purge_runs` counts calls of the purge, `lazy_purges` those that
-    found something to give back, and flushed it. `smallest_failed` is the least that was asked for
-    in vain.
+    and vmalloc(), since alloc_vmap_area() was not traced; where it was, `null_calls` counts such
+    calls that returned NULL without a failure of their allocation.
+    `peak_used` counts what waits for a purge, `peak_live` does not. `purge_runs` counts calls of
+    the purge, `lazy_purges` those that found something to give back, and flushed it.
+    `smallest_failed` is the least that was asked for in vain.
     `holders` are those of the areas at the start, guard pages included, largest first.
     `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
     is one of several possible ones. `first` is the first failure outside of the modules' area.
@@ -218,6 +219,7 @@ class ArenaOutcome:
     ambiguous: int = 0
     untold: int = 0
     derived: bool = False
+    null_calls: int = 0
     peak_live: int | None = None
     purge_runs: int | None = None
     smallest_failed: int | None = None

@@ -385,6 +385,15 @@ def _mib(bytes_: int) -> str:
     return f"{bytes_ / _MIB:.2f} MiB"
 
 
+@_words.register(arena.NullCalls)
+def _(f: arena.NullCalls) -> Words:
+    return Words(
+        f"{plural(f.calls, 'call')} of vmap() or vmalloc() returned NULL, and the trace shows no "
+        "failed allocation of address space in them",
+        "then memory was missing, for the pages or for page tables; the kernel's log tells",
+    )
+
+
 @_words.register(arena.ArenaUntold)
 def _(f: arena.ArenaUntold) -> Words:
     return Words(

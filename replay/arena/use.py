@@ -38,15 +38,15 @@ class _Calls:
 
     Attributes
     ----------
-    number, failures, untold
-        All; those that failed; those of which no result is known.
+    number, failures, untold, outermost
+        All; those that failed; those of which no result is known; failures in no other call.
     smallest, first_row
         Least that was asked for in vain, and row of the first time, outside of the modules' area.
     """
 
     def __init__(self, layout: Layout, ops: tuple[str, ...]) -> None:
         self.ops = ops
-        self.number = self.failures = self.untold = 0
+        self.number = self.failures = self.untold = self.outermost = 0
         self.smallest: int | None = None
         self.first_row = NO_ROW
         self._elsewhere = asked_elsewhere(layout)
@@ -57,6 +57,7 @@ class _Calls:
         failed = calls.filter(pl.col("vaddr") == 0)
         self.number += calls.height
         self.failures += failed.height
+        self.outermost += failed.get_column("parent").null_count()
         self.untold += calls.get_column("vaddr").null_count()
         failed = failed.filter(~self._elsewhere)
         if not failed.height:
@@ -166,6 +167,7 @@ class ArenaUse:
             failures=calls.failures,
             untold=max(calls.untold + (0 if derived else self._unsure), 0),
             derived=derived,
+            null_calls=0 if derived else max(by_caller.outermost - by_area.failures, 0),
             smallest_failed=calls.smallest,
             first=None if told is None else moment(told, calls.first_row),
             peak_used=peak,

@@ -29,6 +29,7 @@ def arena_findings(arena: ArenaOutcome, machine: Machine, layout: Layout) -> Ite
     yield from _exhausted(arena, machine)
     if arena.modules is not None:
         yield from _modules(arena.modules, machine, layout)
+    yield from _null_calls(arena)
     yield from _untold(arena)
 
 
@@ -124,6 +125,18 @@ def _modules(modules: ModulesOutcome, machine: Machine, layout: Layout) -> Itera
     )
     severity = "warning" if spills else "problem"
     yield Finding("modules-exhausted", severity, found, modules.failures, modules.first)
+
+
+class NullCalls(NamedTuple):
+    """Calls of vmap() and vmalloc() that returned NULL for another reason."""
+
+    calls: int
+
+
+def _null_calls(arena: ArenaOutcome) -> Iterator[Finding]:
+    """mm/vmalloc.c: __vmalloc_area_node, vmap: no memory for the pages or their tables."""
+    if arena.null_calls:
+        yield Finding("vmalloc-null", "problem", NullCalls(arena.null_calls), arena.null_calls)
 
 
 class ArenaUntold(NamedTuple):

@@ -258,6 +258,7 @@ def _arena_part(
         ambiguous=int(found.ambiguous.sum()),
         untold=figures.untold,
         derived=figures.derived,
+        null_calls=figures.null_calls,
         smallest_failed=found.smallest_failed,
         modules=_modules_there(figures, found, layout),
     )

@@ -110,3 +110,25 @@ def test_measured_times_stand_beside_the_estimates() -> None:
     assert kmap["measured_ns"] == calls["kmap"] - document["pool"]["wait_ns"]
     assert kmap["measured_ns"] < document["span_ns"] * document["cpus"]
     assert "measured_ns" not in document["cost"]["by_cause"]["kunmap_local"]
+
+
+def test_a_vmalloc_without_memory_is_a_failure_too(tmp_path: Path) -> None:
+    """The area was found, and given back before NULL was returned."""
+    lines = (
+        "vmalloc: (__vmalloc_node_range+0x0/0x294) size=0x22000 align=0x1 start=0xf77fe000 "
+        "end=0xfeffe000",
+        "alloc_vmap_area: (alloc_vmap_area+0x0/0x7b0) size=0x23000 align=0x1 vstart=0xf77fe000 "
+        "vend=0xfeffe000",
+        "alloc_vmap_area_ret: (__get_vm_area_node+0x8c/0x120 <- alloc_vmap_area) "
+        "va_start=0xfa493000 va_end=0xfa4b6000",
+        "free_vmap_area_noflush: (free_vmap_area_noflush+0x0/0x1e0) va_start=0xfa493000 "
+        "va_end=0xfa4b6000",
+        "vmalloc_ret: (vmalloc+0x44/0x50 <- __vmalloc_node_range) vaddr=0x0",
+    )
+    text = "".join(
+        f"  insmod-142     [000] .....    11.4681{i:02d}: {line}\n" for i, line in enumerate(lines)
+    )
+    (tmp_path / "trace.txt").write_text(f"# tracer: nop\n#\n{text}")
+    document = report(tmp_path / "trace.txt")
+    assert (document["arena"]["failures"], document["arena"]["null_calls"]) == (0, 1)
+    assert findings(document)["vmalloc-null"]["severity"] == "problem"

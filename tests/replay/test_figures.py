@@ -159,6 +159,8 @@ def test_what_the_probes_do_not_tell_of_allocations() -> None:
     rows = [{"op": "vmap", "vaddr": 0}, {"op": "vmalloc", "vaddr": start, "size": 8192}]
     callers = arena_figures(table(rows), layout_of(I386), Snapshot())
     assert (callers.allocs, callers.failures, callers.untold, callers.derived) == (1, 1, 0, True)
+    rows += [{"op": "area_alloc", "vaddr": start, "size": 8192}]
+    assert arena_figures(table(rows), layout_of(I386), Snapshot()).null_calls == 1
     purges: list[dict[str, Any]] = [{"op": "area_purge"}] * 3
     assert arena_figures(table(purges), layout_of(I386), Snapshot()).lazy_purges is None
 
