@@ -115,6 +115,8 @@ def _zones_of(snapshot: Snapshot) -> tuple[tuple[str, int, int], ...]:
 
 def _arena_of(layout: Layout, snapshot: Snapshot) -> tuple[int, int] | None:
     start, end = snapshot.vmalloc_start, snapshot.vmalloc_end
+    if start is None and end is None and snapshot.vmalloc_total is not None:
+        start = layout.vmalloc_end - snapshot.vmalloc_total  # its end moves least
     if start is None and end is None:
         return None
     return start or layout.vmalloc_start, end or layout.vmalloc_end
@@ -277,6 +279,8 @@ def _value(name: str, value: Any) -> str:
         return "-".join(f"{part:#x}" for part in value)
     if name in _FRAMES:
         return f"frame {value:#x}"
+    if name == "vmalloc_total":
+        return f"{value // MiB} MiB"
     if name.endswith(("_mib", "_slots")):
         return f"{value}{' MiB' if name.endswith('_mib') else ' slots'}"
     return f"{value:#x}"

@@ -91,6 +91,19 @@ def test_pool_and_arena_of_the_layout_block():
     assert sum("which is believed" in line for line in words) == 3
 
 
+def test_the_size_of_the_arena_alone():
+    plain = log(ARM.replace("66bfffff", "6fffffff").replace("66c0", "7000"))
+    machine, words = machine_from(replace(plain, vmalloc_total=200 * MiB))
+    layout = layout_of(machine)
+    assert (layout.vmalloc_start, layout.vmalloc_end) == (0xFF800000 - 200 * MiB, 0xFF800000)
+    assert words[-1] == (
+        "the arena: 240 MiB by the rules that hmtrace knows, 200 MiB by vmalloc_total, "
+        "which is believed"
+    )
+    assert machine_from(replace(plain, vmalloc_total=240 * MiB))[0].told is None
+    assert machine_from(replace(plain, vmalloc_total=3 << 30))[0].told is None
+
+
 @pytest.mark.parametrize(
     "block",
     [
