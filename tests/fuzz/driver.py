@@ -31,7 +31,7 @@ STUCK: Final = 60.0
 """Seconds by the clock after which it does, whatever the processor did."""
 _COMPILING: Final = "/numba/core/"
 """Part of a stack that compiles a loop, which no seed needed; the result is kept."""
-INPUTS_PER_CHILD: Final = 4000
+INPUTS_PER_CHILD: Final = 20_000
 WARM_UP: Final = 600.0
 """Seconds that a child may take for the first seeds: loops may have to be compiled."""
 KEPT: Final = 400

@@ -587,26 +587,49 @@ _FACT_WORDS: Final = (
     b"[    0.000000] ", b"<6>", b"CONFIG_", b"0-ffffffff", b"4096M", b"@0x80000000", b"\r",
 )  # fmt: skip
 """What matters to the readers of machine files."""
+_MOST_LINES: Final = 120
+
+
+def _shortened(name: str, data: bytes) -> bytes:
+    """First, middle and last lines of a long file; JSON is left whole."""
+    lines = data.splitlines(keepends=True)
+    if name == "state.json" or len(lines) <= _MOST_LINES:
+        return data
+    part = _MOST_LINES // 3
+    middle = len(lines) // 2
+    return b"".join(lines[:part] + lines[middle : middle + part] + lines[-part:])
+
+
+@functools.cache
+def facts_seeds() -> list[Case]:
+    """Machine files alone; of long ones a hundred lines."""
+    return [
+        Case(
+            "facts",
+            {n: _shortened(n, d) for n, d in case.files.items() if n not in ("trace", "kallsyms")},
+            "",
+            "facts",
+        )
+        for case in folder_seeds()
+    ]
 
 
 def make_facts(rng: random.Random) -> Case:
-    """Files of a machine alone, of several together, with numbers and words that matter."""
-    case = make_folder(rng)
-    files = {name: content for name, content in case.files.items() if name != "trace"}
-    name = rng.choice(list(files))
-    content = bytearray(files[name])
-    for _ in range(rng.randrange(4)):
-        at = rng.randrange(len(content) + 1)
-        content[at : at + rng.randrange(12)] = rng.choice(_FACT_WORDS)
-    files[name] = bytes(content)
+    """Files of several machines together, with numbers and words that matter, some packed."""
+    seeds = facts_seeds()
+    files = dict(rng.choice(seeds).files)
+    for _ in range(rng.randrange(1, 4)):
+        name, content = rng.choice(list(rng.choice(seeds).files.items()))
+        made = bytearray(mutate(rng, content, (), text=True) if rng.random() < 0.6 else content)
+        for _ in range(rng.randrange(4)):
+            at = rng.randrange(len(made) + 1)
+            made[at : at + rng.randrange(12)] = rng.choice(_FACT_WORDS)
+        files[name] = bytes(made)
+        if rng.random() < 0.1:
+            packed = pack(rng.randrange(3), files.pop(name))
+            cut = len(packed) if rng.random() < 0.5 else rng.randrange(len(packed))
+            files[name + rng.choice((".gz", ".xz", ".zst"))] = packed[:cut]
     return Case("facts", files, "", "facts")
-
-
-def facts_seeds() -> list[Case]:
-    return [
-        Case("facts", {n: data for n, data in case.files.items() if n != "trace"}, "", "facts")
-        for case in folder_seeds()
-    ]
 
 
 def _under(name: str, seeds: Callable[[], Sequence[Case]]) -> Callable[[], list[Case]]:
