@@ -249,6 +249,8 @@ _NICKNAMES: Final = {
     "vm_unmap_aliases_part": "_vm_unmap_aliases",
     "purge_fragmented_blocks": "purge_fragmented_blocks_allcpus",
 }
+_NO_OFFSET: Final = re.compile(r"(?:0x)?0{1,16}(?:/.{0,40})?")
+_POSITION: Final = re.compile(r"arg[0-9]{1,3}")
 _RETURN_SUFFIX: Final = re.compile(r"(_ret|_return|_exit|__return|_r)$")
 _SUFFIX: Final = re.compile(r"\.(isra|constprop|part|cold|llvm)\b.*$")
 
@@ -273,9 +275,10 @@ def function_of(symbol: str) -> int | None:
     'kmap'
     >>> function_of("kmap_high+0x65/0x120") is None  # a probe inside the function
     True
+    >>> function_of("kmap_high+zz")  # nor is this its beginning
     """
     name, _, rest = symbol.partition("+")
-    if rest and int(rest.partition("/")[0], 0):
+    if rest and not _NO_OFFSET.fullmatch(rest):
         return None
     return FUNCTION_OF.get(base_name(name))
 
@@ -308,7 +311,7 @@ def slot_of(function: int, argument: str, *, is_return: bool) -> int | None:
             return slot
     if is_return:
         return 0 if wanted and argument in RESULT_ALIASES else None
-    if argument.startswith("arg") and argument[3:].isdigit():
+    if _POSITION.fullmatch(argument):
         position = int(argument[3:])
         return f.params.index(position) if position in f.params else None
     return None

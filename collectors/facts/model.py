@@ -94,7 +94,8 @@ class Facts:
     def with_facts(self, more: Mapping[FactName, Fact]) -> Facts:
         """Add facts from elsewhere, such as the trace's header.
 
-        A fact that is known already stays; where the two differ, that is a contradiction.
+        A fact that is known already stays; where the two differ, that is a contradiction. One that
+        cannot be is left out with a note.
 
         Parameters
         ----------
@@ -107,11 +108,15 @@ class Facts:
         """
         facts = dict(self.facts)
         contradictions = list(self.contradictions)
+        notes = list(self.notes)
         for name, fact in more.items():
+            if wrong := beyond(name, fact.value):
+                notes.append(f"{fact.source}: {name} is not understood and ignored: {wrong}")
+                continue
             have = facts.setdefault(name, fact)
             if have.value != fact.value:
                 contradictions.append(disagreement(name, have, fact))
-        return Facts(MappingProxyType(facts), tuple(contradictions), self.notes)
+        return Facts(MappingProxyType(facts), tuple(contradictions), tuple(notes))
 
 
 class Sheet:

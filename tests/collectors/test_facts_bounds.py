@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from collectors.facts import PARSERS, read_facts
+from collectors.facts import PARSERS, Fact, Facts, read_facts
 from collectors.facts.numbers import decimal, memparse, whole
 from collectors.facts.ranges import ENTRIES, RANGES, beyond
 from collectors.facts.reading import MOST_LINES, WIDEST
@@ -83,6 +83,15 @@ def test_what_is_out_of_range_is_said() -> None:
     )
 
 
+def test_facts_from_elsewhere_have_ranges_too() -> None:
+    more = {"cpus": Fact(0, "header"), "mem_total": Fact(1 << 30, "header")}
+    facts = Facts().with_facts(more)
+    assert list(facts) == ["mem_total"]
+    assert facts.notes == (
+        "header: cpus is not understood and ignored: 0 is not between 1 and 8192",
+    )
+
+
 def test_long_lines_are_cut_and_said() -> None:
     facts = read_facts({"cmdline": b"quiet " * 10_000})
     assert len(facts["cmdline"].value) <= WIDEST
@@ -94,9 +103,13 @@ def test_notes_are_bounded() -> None:
     assert len(facts.notes) == 21
 
 
-def test_ranges_are_of_facts() -> None:
-    whole_numbers = {field.name for field in fields(Snapshot) if field.type == "int | None"}
-    assert set(RANGES) <= whole_numbers
+def test_every_number_of_a_machine_has_a_range() -> None:
+    whole_numbers = {
+        field.name
+        for field in fields(Snapshot)
+        if field.type == "int | None" and not field.name.startswith("seen_")  # the trace's own
+    }
+    assert whole_numbers == set(RANGES)
     assert set(ENTRIES) <= {field.name for field in fields(Snapshot)}
 
 
