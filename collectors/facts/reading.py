@@ -19,6 +19,8 @@ MOST_LINES = 1 << 18
 """Lines of such a file: the areas of a large arena are some 30 000, a boot log has 100 000."""
 WIDEST = 1 << 12
 """Characters of a line."""
+_FIRST = 1 << 12
+"""Bytes of a packed member that are looked at first: what is behind its end is copied."""
 JSON_LIMIT = 8 << 20
 """Bytes of a JSON document; one of 100 000 areas has half as many."""
 
@@ -108,20 +110,36 @@ def _decompressed(raw: bytes, limit: int) -> tuple[bytes, str | None]:
 
 
 def _gunzip(raw: bytes, limit: int, wbits: int = zlib.MAX_WBITS | 16) -> tuple[bytes, str | None]:
+    """Members of a gzip file, of which there may be very many short ones."""
     parts: list[bytes] = []
-    size = 0
+    size = at = 0
     try:
-        # gzip files may consist of several members
-        while raw and size <= limit:
+        while at < len(raw) and size <= limit:
             engine = zlib.decompressobj(wbits=wbits)
-            parts.append(engine.decompress(raw, limit + 1 - size))
-            size += len(parts[-1])
+            share = _FIRST
+            while not engine.eof and at < len(raw) and size <= limit:
+                piece = raw[at : at + share]
+                at += len(piece)
+                share *= 2
+                parts.append(engine.decompress(piece, limit + 1 - size))
+                size += len(parts[-1])
             if not engine.eof:
                 return b"".join(parts), None if size > limit else "truncated gzip data"
-            raw = engine.unused_data.lstrip(b"\0")
+            at = _behind_zeros(raw, at - len(engine.unused_data))
     except zlib.error:
         return b"".join(parts), "damaged gzip data"
     return b"".join(parts), None
+
+
+def _behind_zeros(raw: bytes, at: int) -> int:
+    """Position of the next byte that is not zero."""
+    while at < len(raw):
+        piece = raw[at : at + _FIRST]
+        left = len(piece.lstrip(b"\0"))
+        at += len(piece) - left
+        if left:
+            break
+    return at
 
 
 def _unxz(raw: bytes, limit: int) -> tuple[bytes, str | None]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PIECE: Final = 1 << 20
 """Bytes that are read or written at a time."""
+FIRST: Final = 1 << 12
+"""Of a new member: a file may consist of very many short ones."""
 MAX_BYTES: Final = 64 << 30
 """No input is decompressed to more than this."""
 MAX_RATIO: Final = 2000
@@ -84,7 +86,7 @@ def decompress(
     read = written = 0
     engine: Any = None
     step: Callable[[bytes], bytes]
-    pending = b""
+    piece, at = b"", 0
     # zstd gives all output of its input at once, 128 KiB for a block of 4 bytes at worst: small
     # pieces bound the memory.
     size = PIECE if name != "zstd" else 1 << 10
@@ -92,22 +94,25 @@ def decompress(
         read = len(file.read(len(ATRACE)))
     try:
         while True:
-            if engine is None:
-                if not pending and not (pending := file.read(size)):
+            wants = engine is None or _wants_input(name, engine)
+            if wants and at == len(piece):
+                piece, at = file.read(size), 0
+                if not piece and engine is None:
                     break
-                if pending[:1] == b"\0" and not pending.strip(b"\0"):  # padding after the end
-                    pending = b""
+                if not piece:
+                    raise _early_end(name, source, read, written)
+            if engine is None:
+                if piece[at] == 0 and not piece[at:].strip(b"\0"):  # padding after the end
+                    at = len(piece)
                     continue
                 engine, step = _engine(name)
-                read += len(pending)
-                data, pending = pending, b""
-            elif _wants_input(name, engine):
-                data = file.read(size)
+                share = min(FIRST, size)
+            data = b""
+            if wants:  # little of a new member: what is behind its end is copied
+                data = piece[at : at + share]
+                at += len(data)
                 read += len(data)
-                if not data:
-                    raise _early_end(name, source, read, written)
-            else:
-                data = b""
+                share = min(2 * share, size)
             output = step(data)
             written += len(output)
             _check_bounds(written, read, max_bytes, source)
@@ -115,8 +120,9 @@ def decompress(
             if progress is not None:
                 progress(read)
             if engine.eof:
-                pending = engine.unused_data
-                read -= len(pending)
+                behind = len(engine.unused_data)
+                at -= behind
+                read -= behind
                 engine = None
                 if name == "atrace":  # it is one stream; adb may add an end of line
                     break

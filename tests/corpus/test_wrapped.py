@@ -7,12 +7,14 @@ import io
 import lzma
 import os
 import tarfile
+import time
 import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
 
+from collectors.facts.reading import read_bytes
 from collectors.input import unpack
 from tests.corpus.damage import check, cuts, refused
 from tests.writers import ftracetext
@@ -209,3 +211,24 @@ def test_whatever_the_library_raises_is_an_error_of_the_input(
 ) -> None:
     monkeypatch.setattr(tarfile.TarFile, "next", Stumbling.next)
     assert "damaged tar archive (AttributeError)" in refused(pax(b"13 comment=a\n"))
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])
+def test_very_many_short_members(kind: str) -> None:
+    count = 30_000 if kind == "gz" else 3000
+    packed = PACKERS[kind](b"") * count + PACKERS[kind](TEXT)
+    pieces: list[bytes] = []
+    started = time.process_time()
+    name = {"gz": "gzip"}.get(kind, kind)
+    unpack.decompress(name, io.BytesIO(packed), pieces.append, source="x")
+    assert b"".join(pieces) == TEXT
+    assert time.process_time() - started < 5
+
+
+def test_very_many_short_members_of_a_machine_file() -> None:
+    packed = gzip.compress(b"") * 50_000 + bytes(1 << 20) + gzip.compress(b"vmalloc=192M")
+    started = time.process_time()
+    assert read_bytes(packed) == (b"vmalloc=192M", None)
+    assert time.process_time() - started < 5
+    assert read_bytes(packed[:-4]) == (b"vmalloc=192M", "truncated gzip data")
+    assert read_bytes(packed + b"xx") == (b"vmalloc=192M", "damaged gzip data")
