@@ -9,7 +9,7 @@ from collectors.facts import read_facts
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 
-LOGS = Path(__file__).parents[2] / "fixtures" / "bootlogs"
+LOGS = Path(__file__).parent / "bootlogs"
 MIB = 1 << 20
 
 # log: architecture, release, MiB of RAM, frame of the border (None: not said)
