@@ -353,7 +353,8 @@ class Finding:
 class Outcome:
     """Result of replaying one capture on one machine.
 
-    `observed` is what no model predicts: None for another machine than the captured one.
+    `observed` is what no model predicts: None for another machine than the captured one. `bound`
+    says in which sense figures of highmem hold there: ``least``, ``most``, or as they stand (None).
     """
 
     machine: Machine
@@ -369,3 +370,4 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     caveats: tuple[str, ...] = ()
     observed: Observed | None = None
+    bound: str | None = None

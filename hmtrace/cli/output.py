@@ -102,8 +102,11 @@ class Output:
     def table(self, *renderables: RenderableType) -> None:
         """Write rich renderables one below the other.
 
-        A file is as wide as a pipe would be, and gets no colour unless it is asked for.
+        A file is as wide as a pipe would be, and gets no colour unless it is asked for. What does
+        not fit on a terminal is shown page by page.
         """
+        from hmtrace.cli import pager
+
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             console = make_console(sys.stdout if self.path is None else nowhere, self.color)
             with stdout_errors(), console.capture() as captured:
@@ -113,7 +116,9 @@ class Output:
         text = unglued(captured.get())
         if self.path is None and signs.is_plain(sys.stdout):
             text = signs.plain(text)
-        self._write("\n".join(line.rstrip(" ") for line in text.split("\n")))
+        text = "\n".join(line.rstrip(" ") for line in text.split("\n"))
+        if self.path is not None or not pager.show(text):
+            self._write(text)
 
     def _write(self, text: str) -> None:
         if self.path is None:

@@ -131,9 +131,11 @@ def replay(
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     if target.is_json:
         from hmtrace.report.document import outcome_document, schema, source_document
+        from hmtrace.report.sidebyside import is_changed
 
         warn_of_loss(source)
         document = {**schema("replay"), **source_document(source), **outcome_document(outcome)}
+        document |= {"bound": outcome.bound, "changed": is_changed(baseline, outcome)}
         document |= {"placement": placement.value, "timing": timing.value}
         document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
         if calibration is not None:

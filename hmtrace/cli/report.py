@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from collectors.errors import HmtraceError
 from hmtrace.cli.captures import calibration_of, describe, read, warn_of_loss
 from hmtrace.cli.options import (
     CalibrateOption,
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "hmtrace report captures/board-7",
-    "hmtrace report --color always trace.txt.zst | less -R",
+    "hmtrace report --brief captures/board-7",
+    "hmtrace report --all --color always trace.txt.zst | less -R",
     "hmtrace report --format json -o report.json captures/board-7",
     "hmtrace report --costs cortex-a15.toml captures/board-7",
 )
@@ -37,6 +41,12 @@ def report(
     capture: CaptureArgument,
     costs: CostsOption = None,
     calibrate: CalibrateOption = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Key figures and findings, no more.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With the address space and RAM as pictures.")
+    ] = False,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
@@ -48,6 +58,8 @@ def report(
     )
     from hmtrace.cli.machines import captured_machine
 
+    if brief and everything:
+        raise HmtraceError("--brief and --all contradict each other", exit_code=2)
     opened = read(capture, described=True)
     machine, assumptions = captured_machine(opened, costs)
     calibration = calibration_of(opened, machine) if calibrate else None
@@ -80,7 +92,8 @@ def report(
         return
     from hmtrace.report.terminal import report_renderables
 
-    target.table(*report_renderables(source, outcome, assumptions, calibration))
+    detail = "brief" if brief else "all" if everything else "usual"
+    target.table(*report_renderables(source, outcome, assumptions, calibration, detail=detail))
 
 
 def figures(capture: Capture, machine: Machine) -> Outcome:

@@ -50,10 +50,13 @@ _TELLING: Final = (waits.SlowCalls, waits.LongHold)
 _MIB: Final = 1 << 20
 
 
-def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+def findings_section(
+    findings: Sequence[Finding], *, brief: bool = False
+) -> Iterator[RenderableType]:
     """What a kernel engineer should act on, worst first, each with its evidence.
 
-    The severity is a word in front, so that nothing depends on colour.
+    The severity is a word in front, so that nothing depends on colour. In brief only what is a
+    problem or a warning has its evidence.
 
     Yields
     ------
@@ -70,6 +73,9 @@ def findings_section(findings: Sequence[Finding]) -> Iterator[RenderableType]:
         word = finding.severity.upper() if finding.severity == "problem" else finding.severity
         words = _words(finding.figures)
         body = Text(clean(words.message, _TEXT_LIMIT))
+        if brief and finding.severity == "info":
+            grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
+            continue
         for line in (*words.who, words.evidence):
             body.append("\n" + clean(line, _TEXT_LIMIT), style="dim")
         if finding.first and not words.who and not isinstance(finding.figures, _TELLING):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
@@ -11,7 +12,7 @@ from hmtrace.report.findings import caveats_section, findings_section
 from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.text import count, duration, number, share, size
+from hmtrace.report.text import count, duration, number, plural, share, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
-MARK = "≥ marks lower bounds, and a fall beside one is the largest that it can be"
-LOWER_BOUND = (
-    "lower bound: the other machine has less lowmem, and a trace shows kmap() only of pages that "
-    "were highmem where it was captured; for the full count, boot the captured board with a larger "
-    "vmalloc=, so that its border is as low as the other machine has it"
+SIGNS = {"least": "≥", "most": "≤", None: ""}
+"""Of :attr:`replay.outcome.Outcome.bound`."""
+MARKS = {
+    "≥": "≥ marks what is at least so much there: figures, and how they change",
+    "≤": "≤ marks what is at most so much there: figures, and how they change",
+}
+UNCHANGED = (
+    "nothing was changed, so the model's figures of the captured machine stand beside each other: "
+    "--split, --ram, --pkmap, --vmalloc, --cpus, --kernel, --machine and others change it"
 )
 
 
@@ -42,8 +47,8 @@ class Row(NamedTuple):
     shown
         How it is written.
     bound
-        Whether it only grows with highmem, so that it is a lower bound on a machine with less
-        lowmem.
+        Whether it only grows with the pages that are highmem, so that it is a bound where the
+        trace does not tell all of them.
     """
 
     name: str
@@ -52,12 +57,13 @@ class Row(NamedTuple):
     bound: bool = False
 
 
+SHARE = "  share of CPU time"
 ROWS = (
     Row("kmap of highmem", lambda o: o.pool.maps, count, bound=True),
     Row("  new mappings", lambda o: o.pool.new_mappings, count, bound=True),
     Row("  pool flushes", lambda o: o.pool.flushes, count, bound=True),
     Row("  slots in use, most", lambda o: o.pool.max_used, count, bound=True),
-    Row("  slots visited, mean", lambda o: o.pool.scan_mean, number),
+    Row("  slots visited, mean", lambda o: o.pool.scan_mean or None, number),
     Row("  waits", lambda o: o.pool.waits, count, bound=True),
     Row("  time waited", lambda o: o.pool.wait_ns, duration, bound=True),
     Row("local mappings", lambda o: o.local.maps, count, bound=True),
@@ -73,7 +79,7 @@ ROWS = (
     Row("  single", lambda o: o.tlb.single, count, bound=True),
     Row("  IPIs", lambda o: o.tlb.ipis, count, bound=True),
     Row("cost", lambda o: o.cost.total_ns, duration, bound=True),
-    Row("  share of CPU time", lambda o: o.cost.share_of_span, share, bound=True),
+    Row(SHARE, lambda o: o.cost.share_of_span, share, bound=True),
 )
 
 
@@ -106,13 +112,19 @@ def replay_renderables(
     """
     yield from title_lines("replay", source)
     yield Text()
+    changed = is_changed(baseline, outcome)
     yield labelled(
         [
             ("captured", machine_in_words(baseline.machine, baseline.layout)),
-            ("what if", machine_in_words(outcome.machine, outcome.layout)),
+            (
+                "what if",
+                machine_in_words(outcome.machine, outcome.layout)
+                if changed
+                else "the same machine: nothing was changed",
+            ),
         ]
     )
-    bounded = is_lower_bound(baseline, outcome)
+    sign = SIGNS[outcome.bound]
     yield heading("Captured and what if")
     table = plain_table(
         ("", "left"), ("captured", "right"), ("what if", "right"), ("difference", "right")
@@ -128,60 +140,64 @@ def replay_renderables(
         before_value, after_value = row.value(baseline), row.value(outcome)
         if not before_value and not after_value and row.name.startswith("  "):
             continue
-        uncertain = bounded and row.bound and after_value is not None
+        exact = after_value is None or (outcome.bound == "most" and not after_value)
+        bound = sign if row.bound and not exact else ""
+        change = difference(before_value, after_value, bound)
+        if row.name == SHARE and baseline.cpus != outcome.cpus:
+            change = f"of {plural(outcome.cpus, 'CPU')}"  # of another whole: no change of cost
         table.add_row(
             row.name,
             row.shown(before_value),
-            ("≥ " if uncertain else "") + row.shown(after_value),
-            difference(before_value, after_value, bounded=uncertain),
+            f"{bound} {row.shown(after_value)}" if bound else row.shown(after_value),
+            change,
         )
     yield indented(table)
     yield from findings_section(outcome.findings)
     caveats = [*outcome.caveats, *assumptions, *source.notes]
-    if bounded:
-        if not any("lower bound" in caveat for caveat in outcome.caveats):
-            caveats.insert(0, LOWER_BOUND)
-        caveats.insert(0, MARK)
+    if sign:
+        caveats.insert(0, MARKS[sign])
+    if not changed:
+        caveats.insert(0, UNCHANGED)
     yield from calibration_section(calibration)
     yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(source)
 
 
-def is_lower_bound(baseline: Outcome, outcome: Outcome) -> bool:
-    """Whether the other machine has less lowmem than the captured one.
-
-    Pages that would be highmem there only were never seen by kmap_high() (include/linux/
-    highmem-internal.h: kmap returns the direct address of a lowmem page).
-    """
-    return outcome.layout.lowmem_bytes < baseline.layout.lowmem_bytes
+def is_changed(baseline: Outcome, outcome: Outcome) -> bool:
+    """Whether anything but costs is another machine's."""
+    return replace(outcome.machine, costs=baseline.machine.costs, told=None) != replace(
+        baseline.machine, told=None
+    )
 
 
-def difference(before: float | None, after: float | None, *, bounded: bool = False) -> str:
+def difference(before: float | None, after: float | None, bound: str = "") -> str:
     """Change in words: ``+12 %``, ``-88 %``, ``×5.2``, ``gone``, ``new``, empty for none.
 
     Parameters
     ----------
     before, after
         The two figures.
-    bounded
-        `after` is a lower bound: a rise is the least, a fall the most that can be.
+    bound
+        ``≥`` or ``≤`` where `after` is one; then the change is too.
 
     Examples
     --------
     >>> difference(200, 100), difference(100, 520), difference(3, 0), difference(0, 3)
     ('-50 %', '×5.2', 'gone', 'new')
+    >>> difference(200, 0, "≥"), difference(200, 150, "≤"), difference(0, 3, "≥")
+    ('≥ -100 %', '≤ -25 %', 'new')
     """
     if before is None or after is None or before == after:
         return ""
-    if bounded and after < before:
-        return "none seen" if not after else "≤ " + difference(before, after)
+    if bound and before:
+        return f"{bound} {'-100 %' if not after else difference(before, after)}"
     if not after:
         return "gone"
     if not before:
         return "new"
     if after >= 2 * before:
-        return f"{'≥ ' if bounded else ''}×{after / before:.1f}"
+        return f"×{after / before:.1f}"
     percent = (after - before) / before * 100
     if abs(percent) < 0.05:
         return "+<0.1 %" if percent > 0 else "-<0.1 %"

@@ -35,6 +35,8 @@ def report_renderables(
     outcome: Outcome,
     assumptions: Sequence[str] = (),
     calibration: Calibration | None = None,
+    *,
+    detail: str = "usual",
 ) -> Iterator[RenderableType]:
     """Lines and sections of `report`, what to act on first.
 
@@ -48,16 +50,28 @@ def report_renderables(
         What the machine's files did not say.
     calibration
         Costs measured from the trace, with ``--calibrate``.
+    detail
+        ``brief``, ``usual`` or ``all``.
 
     Yields
     ------
     RenderableType
-        Title, losses, key figures, findings, then the sections behind them.
+        Title, losses, key figures, findings; if it is not brief the sections behind them, and last
+        pictures of the machine if all is wanted.
     """
     yield from title_lines("report", source)
     yield Text()
     yield key_figures(outcome)
-    yield from findings_section(outcome.findings)
+    yield from findings_section(outcome.findings, brief=detail == "brief")
+    caveats = (*outcome.caveats, *assumptions, *source.notes)
+    if detail == "brief":
+        yield Text()
+        yield Text(
+            f"{plural(len(dict.fromkeys(caveats)), 'caveat')}, and what is behind these "
+            "figures: without --brief",
+            style="dim",
+        )
+        return
     yield from pool_section(outcome.pool)
     yield from local_section(outcome.local)
     yield from arena_section(outcome.arena, outcome.sites)
@@ -67,8 +81,9 @@ def report_renderables(
     yield from user_flushes_section(outcome.observed)
     yield from sites_section(outcome.sites)
     yield from stacks_section(outcome.observed)
-    yield from machine_section(outcome.machine, outcome.layout)
-    yield from caveats_section((*outcome.caveats, *assumptions, *source.notes))
+    if detail == "all":
+        yield from machine_section(outcome.machine, outcome.layout)
+    yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(source)
 

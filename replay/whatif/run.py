@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from replay.whatif.pool import PoolThere
     from replay.whatif.workload import Workload
 
+LEAST, MOST = "least", "most"
+"""Values of :attr:`replay.outcome.Outcome.bound`."""
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
 
@@ -177,6 +179,7 @@ def serve(
         tlb=tlb,
         cost=cost,
         sites=rest.sites((before.page_size, layout.page_size)),
+        bound=bound_of(before, layout, placement),
         caveats=(
             *_caveats(before, layout, there, placement),
             *(note for note in layout.notes if note not in shown.notes),
@@ -196,6 +199,27 @@ def serve(
         ),
     )
     return baseline, replace(outcome, findings=findings(outcome, values, lost))
+
+
+def bound_of(before: Layout, layout: Layout, placement: str) -> str | None:
+    """In which sense the figures of highmem hold on another machine.
+
+    A trace shows kmap() of pages only that are highmem where it was taken (include/linux/
+    highmem-internal.h: kmap returns the direct address of a lowmem page). With less lowmem there
+    would be more of them; with more lowmem some would be lowmem, where it is not their frames that
+    say which. Without any highmem there is nothing that could be mapped: figures are exact.
+    """
+    if layout.max_pfn <= layout.lowmem_end_pfn:
+        return None
+    here, there = _lowmem_end(before), _lowmem_end(layout)
+    if there < here:
+        return LEAST
+    return MOST if there > here and placement == "class" else None
+
+
+def _lowmem_end(layout: Layout) -> int:
+    """Bytes from the start of RAM to the end of lowmem."""
+    return layout.lowmem_end_pfn * layout.page_size - layout.phys_offset
 
 
 def _check(placement: str, timing: str) -> None:
@@ -356,21 +380,24 @@ def _ram_caveats(target: Machine, layout: Layout, beyond: int, values: Snapshot)
 def _caveats(before: Layout, layout: Layout, pool: PoolThere, placement: str) -> list[str]:
     """What limits the answer."""
     caveats = []
-    border, captured = layout.lowmem_end_pfn, before.lowmem_end_pfn
-    if border - layout.phys_offset // layout.page_size < captured - (
-        before.phys_offset // before.page_size
-    ):
+    bound = bound_of(before, layout, placement)
+    if bound == LEAST:
         caveats.append(
             "lower bound: this machine has less lowmem than the captured one, and a trace shows "
             "kmap() of pages only that were highmem there; capture on a machine (or with "
             "vmalloc=) whose lowmem is no larger to see the others"
+        )
+    elif bound == MOST:
+        caveats.append(
+            "upper bound: this machine has more lowmem than the captured one, and every page that "
+            "was highmem is taken for highmem while there is room"
         )
     if layout.page_size != before.page_size:
         caveats.append(
             f"pages of {layout.page_size >> 10} KiB: each is taken for one of the "
             f"{before.page_size >> 10} KiB pages of the capture, of which it holds more"
         )
-    if placement == "class" and layout.max_pfn > border:
+    if placement == "class" and layout.max_pfn > layout.lowmem_end_pfn:
         caveats.append(
             "frames keep their class: pages that were highmem stay highmem while there is room, "
             "in the order of first use; what else fills highmem is not known"

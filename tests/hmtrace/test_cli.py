@@ -420,10 +420,30 @@ def test_replay_table_marks_lower_bounds(
     baseline = replayed.outcome
     less = with_options(outcomes.machine(), vmalloc=512 << 20)
 
-    replayed.other = outcomes.busy_outcome(machine=less)
+    replayed.other = outcomes.busy_outcome(machine=less, bound="least")
     output = run("replay", trace, "--vmalloc", "512M").output
     assert f"≥ {baseline.pool.maps}\n" in output
-    assert "lower bound" in output
+    assert "≥ marks what is at least so much" in output
+    replayed.other = outcomes.busy_outcome(machine=less, bound="most")
+    output = run("replay", trace, "--vmalloc", "64M").output
+    assert f"≤ {baseline.pool.maps}\n" in output
+
+
+def test_replay_says_that_nothing_was_changed(trace: Path, replayed: SimpleNamespace) -> None:
+    assert "nothing was changed" in run("replay", trace).output
+    assert json.loads(run("replay", trace, "--format", "json").output)["changed"] is False
+
+
+def test_a_share_of_more_cpus_is_no_fall(
+    trace: Path, replayed: SimpleNamespace, outcomes: ModuleType
+) -> None:
+    replayed.other = outcomes.busy_outcome(cpus=8, machine=outcomes.machine(cpus=8))
+    (line,) = (
+        line
+        for line in run("replay", trace, "--cpus", "8").output.splitlines()
+        if "share of CPU time" in line
+    )
+    assert line.endswith("of 8 CPUs")
 
 
 def test_validate_goes_on_after_a_capture_that_cannot_be_read(
@@ -527,5 +547,5 @@ def test_what_a_lost_signal_leaves_behind_is_no_bug(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("threading.Timer", lambda *_: SimpleNamespace(start=lambda: None))
     monkeypatch.setattr("hmtrace.cli.app", stumble)
     assert program.run() == 70
-    program._unraisable(SimpleNamespace(exc_type=SystemExit))  # type: ignore[arg-type]
+    program._unraisable(SimpleNamespace(exc_type=SystemExit, exc_value=SystemExit(143)))  # type: ignore[arg-type]
     assert program.run() == 143

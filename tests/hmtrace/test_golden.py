@@ -87,6 +87,7 @@ def validation() -> Iterable[RenderableType]:
 
 CASES = (
     "busy",
+    "brief",
     "observed",
     "lost",
     "quiet",
@@ -105,7 +106,9 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
     if name == "busy":
         outcome = outcomes.busy_outcome()
         found = findings(outcome, Snapshot(ram=outcome.machine.ram), Lost())
-        return report_renderables(source(), outcomes.busy_outcome(findings=found))
+        return report_renderables(source(), outcomes.busy_outcome(findings=found), detail="all")
+    if name == "brief":
+        return report_renderables(source(), outcomes.busy_outcome(), detail="brief")
     if name == "observed":
         return report_renderables(source(), outcomes.busy_outcome(observed=outcomes.observed()))
     if name == "lost":
@@ -118,7 +121,7 @@ def picture(outcomes: ModuleType, request: pytest.FixtureRequest) -> Iterable[Re
         return replay_renderables(
             source(),
             outcomes.busy_outcome(),
-            outcomes.busy_outcome(machine=other, pool=calmer),
+            outcomes.busy_outcome(machine=other, pool=calmer, bound="least"),
             ("no file says how many CPUs there are",),
         )
     if name == "validate":

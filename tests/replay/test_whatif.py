@@ -110,6 +110,28 @@ def test_without_highmem_nothing_is_mapped(name: str) -> None:
     assert after.cost.total_ns < before.cost.total_ns
 
 
+@pytest.mark.parametrize(
+    ("asked", "placement", "bound"),
+    [
+        ({"vmalloc": 256 << 20}, "class", "least"),
+        ({"vmalloc": 256 << 20}, "same-pfn", "least"),
+        ({"vmalloc": 64 << 20}, "class", "most"),
+        ({"vmalloc": 64 << 20}, "same-pfn", None),
+        ({"split": "2g"}, "class", None),
+        ({"ram": 512 << 20}, "class", None),
+        ({"cpus": 1}, "class", None),
+    ],
+)
+def test_figures_are_bounds_where_the_trace_lacks_pages(
+    asked: dict[str, Any], placement: str, bound: str | None
+) -> None:
+    """Nothing is highmem under 2g and with 512 MiB: 0 is 0 there, though lowmem is smaller."""
+    after = replayed(MINIX, placement=placement, **asked)
+    assert after.bound == bound
+    assert any(c.startswith("lower bound") for c in after.caveats) is (bound == "least")
+    assert any(c.startswith("upper bound") for c in after.caveats) is (bound == "most")
+
+
 def test_a_larger_pool_spares_the_sleepers() -> None:
     before = captured(HOG)
     assert before.pool.waits == 36
