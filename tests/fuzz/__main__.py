@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ def main() -> int:
     wanted = [r for r in READERS if not options.reader or r.name in options.reader]
     fuzzer = Fuzzer(wanted, options.seed, options.folder, _tell)
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done so far is told
     try:
         fuzzer.run(options.seconds, options.inputs)
     except KeyboardInterrupt:
