@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 UNUSED: Final = 7 * 86400
 """Seconds since its last run after which a version is not used any more: each run touched it."""
 _FOLDER: Final = re.compile(r"[0-9a-f]{16}")
-_FILE: Final = re.compile(r"[^/]{1,255}\.(nbi|nbc)")
+_FILE: Final = re.compile(r"[^/]{1,200}\.(nbi|nbc)(\.tmp\.[0-9a-f]{1,32})?")
 
 
 @functools.cache

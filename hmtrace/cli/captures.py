@@ -49,7 +49,7 @@ def read(path: str, *, described: bool = False) -> Capture:
     from collectors import open_capture
 
     _explain()
-    with native_stderr_dropped(), ProgressBar("reading") as progress:
+    with native_stderr_dropped(), ProgressBar("reading", in_bytes=True) as progress:
         capture = open_capture(path, progress=progress, counted=progress.count)
     if described:
         _begun[capture.origin] = _Digest(capture.origin)
@@ -78,7 +78,7 @@ def convert_to_capture(path: str, target: Path, form: str) -> Capture:
 
     write = write_arrow if form == "arrow" else write_parquet
     _explain()
-    with native_stderr_dropped(), ProgressBar("converting") as progress:
+    with native_stderr_dropped(), ProgressBar("converting", in_bytes=True) as progress:
         return write(path, target, progress=progress, counted=progress.count)
 
 

@@ -41,8 +41,7 @@ class FirstRun:
         if not self._has_begun:
             self._has_begun = True
             self._begin()
-        number = f"{len(compiling.ready) + 1} of {len(compiling.loops)}"
-        progress.aside(f"compiling loop {number}: {name.rpartition('.')[0]}")
+        progress.aside(f"compiling loop {len(compiling.ready) + 1}: {name.rpartition('.')[0]}")
 
     def _begin(self) -> None:
         from collectors.compiled.store import folders

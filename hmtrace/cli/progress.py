@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, Task, TaskID
 
 PATIENCE = 0.5
 """Seconds of silence before a bar appears."""
@@ -36,17 +36,20 @@ def aside(words: str) -> None:
 class ProgressBar:
     """Says how far some work is: silent for half a second, and for good without a terminal.
 
-    Call it with ``(bytes done, bytes in all)``, or :meth:`count` with the number of events so far.
+    Call it with ``(done, in all)``, or :meth:`count` with the number of events so far.
     Both are cheap. A timer opens the bar, so it appears even in the middle of a long step.
 
     Parameters
     ----------
     label
         What is going on: ``reading``.
+    in_bytes
+        Whether it is counted in bytes; else only the share is said.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, in_bytes: bool = False) -> None:
         self._label = label
+        self._in_bytes = in_bytes
         self._aside = ""
         self._done: tuple[int, int | None] = (0, None)
         self._events = 0
@@ -54,7 +57,7 @@ class ProgressBar:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._tasks: tuple[TaskID, TaskID]  # the work, and what stands for it while it waits
 
     def __call__(self, done: int, total: int) -> None:
         """Say how far the work is."""
@@ -79,46 +82,50 @@ class ProgressBar:
                 self._bar.console.print(words, end="", markup=False, highlight=False)
 
     def _show(self) -> None:
-        if self._bar is not None and self._task is not None:
-            done, total = self._done
-            speed = ""
-            if self._events:
-                rate = self._events / max(time.monotonic() - self._began, 1e-3)
-                speed = f"{rate / 1e6:.1f} M events/s"
-            self._bar.update(
-                self._task,
-                completed=done,
-                total=total,
-                description=self._aside or self._label,
-                speed=speed,
-            )
+        """Put down how far the work is: a bar, or while that says nothing, that it goes on.
+
+        A bar stands still while the work waits, and is full while what was read is put in order.
+        """
+        if self._bar is None:
+            return
+        done, total = self._done
+        goes_on = bool(self._aside) or total is None or done >= total
+        speed = ""
+        if self._events:
+            rate = self._events / max(time.monotonic() - self._began, 1e-3)
+            speed = f"{rate / 1e6:.1f} M events/s"
+        work, wait = self._tasks
+        if not goes_on:
+            self._bar.update(work, completed=done, total=total, figures=speed)
+        self._bar.update(work, visible=not goes_on)
+        self._bar.update(
+            wait,
+            visible=goes_on,
+            description=self._aside or self._label,
+            figures="" if self._aside else speed,
+        )
 
     def _open(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         with self._lock:
             if self._timer is None:  # the work is done
                 return
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=20),
-                DownloadColumn(),
-                TextColumn("{task.fields[speed]}", markup=False),
+                _left_column(in_bytes=self._in_bytes),
+                TextColumn("{task.fields[figures]}", markup=False),
                 TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task(self._label, total=None, speed="")
+            self._tasks = (
+                self._bar.add_task(self._label, visible=False, figures=""),
+                self._bar.add_task(self._label, total=None, figures=""),
+            )
             self._bar.start()
         self._show()
 
@@ -144,3 +151,26 @@ class ProgressBar:
             if self._bar is not None:
                 self._bar.stop()
                 self._bar = None
+
+
+def _left_column(*, in_bytes: bool) -> ProgressColumn:
+    """Column of how much of how much is done, and for how long it still goes on like that."""
+    from rich.filesize import decimal
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class LeftColumn(ProgressColumn):
+        """Empty where there is no bar."""
+
+        max_refresh = 0.5
+
+        def render(self, task: Task) -> Text:
+            if task.total is None:
+                return Text()
+            words = f"{task.percentage:.0f} %"
+            if in_bytes:
+                words = f"{decimal(int(task.completed))} of {decimal(int(task.total))}"
+            left = task.time_remaining
+            return Text(words if left is None else f"{words}, {left:.0f} s left")
+
+    return LeftColumn()

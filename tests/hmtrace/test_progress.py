@@ -1,0 +1,88 @@
+"""What a terminal shows while something takes long."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORK = """
+import time
+from hmtrace.cli import progress
+progress.PATIENCE = 0.0
+with progress.ProgressBar("reading", in_bytes=True) as bar:
+    time.sleep(0.3)
+    bar(500, 2000)
+    time.sleep(0.8)
+    progress.aside("compiling loop 1: some.where")
+    time.sleep(0.5)
+    progress.line("a line above\\n")
+    progress.aside("")
+    bar(2000, 2000)
+    time.sleep(1.5)
+with progress.ProgressBar("replaying") as bar:
+    time.sleep(0.3)
+    bar(1, 4)
+    time.sleep(0.8)
+"""
+
+
+def shown(*command: str, until: bytes = b"", **environment: str) -> list[str]:
+    """Lines that a command writes to a terminal, each state of one that is written over.
+
+    With `until`, Ctrl-C is pressed when it is seen.
+    """
+    ours, theirs = pty.openpty()
+    more = {"TERM": "xterm", "COLUMNS": "100", **environment}
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, env=os.environ | more
+    ) as process:
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                piece = os.read(ours, 1 << 16)
+            except OSError:  # Linux says the end so
+                break
+            if not piece:
+                break
+            written += piece
+            if until and until in written:
+                process.send_signal(signal.SIGINT)
+                until = b""
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.decode())
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def test_a_bar_says_what_is_done_and_no_more() -> None:
+    lines = shown(sys.executable, "-c", WORK)
+    reading = [line for line in lines if line.startswith("reading")]
+    waiting = [line for line in lines if line.startswith("compiling loop 1: some.where")]
+    assert any("500 bytes of 2.0 kB" in line for line in reading)
+    assert waiting
+    assert not any("of 2.0 kB" in line or "left" in line for line in waiting)
+    assert not any("2.0 kB of 2.0 kB" in line for line in reading), "a full bar stands still"
+    assert re.search(r"0:00:0[23]$", reading[-1]), "its clock goes on"
+    assert "a line above" in lines
+    assert any(line.startswith("replaying") and "25 %" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_a_first_run_says_what_it_compiles_and_so_does_the_next(tmp_path: Path) -> None:
+    """After a Ctrl-C, too: what is not there yet is told again."""
+    trace = str(ROOT / "fixtures" / "i386-hog-a-waiters-pae-smp2")
+    command = [sys.executable, "-m", "hmtrace", "info", trace]
+    first = shown(*command, until=b"compiling loop", XDG_CACHE_HOME=str(tmp_path))
+    again = shown(*command, XDG_CACHE_HOME=str(tmp_path))
+    for lines in (first, again):
+        assert "hmtrace: compiling for this machine, once; this takes some 20 seconds" in lines
+        assert any(line.startswith("compiling loop ") for line in lines)
+    assert not any("compiling" in line for line in shown(*command, XDG_CACHE_HOME=str(tmp_path)))
