@@ -87,11 +87,12 @@ class PoolOutcome:
     `unused_passes` those of kmap_flush_unused(). `share_above` maps "50", "75", "90", "100" to
     the share of the time in which at least that percentage of the slots was in use.
 
-    `asleep` counts tasks that still slept when the trace ended: then `wait_ns` and
-    `longest_wait_ns` are the least that they can be. `waiters` are the tasks that slept, those that
-    waited longest first, `first_wait` is where the first of all fell asleep; `holders` had the
-    slots when the worst of it began, most slots first. `held` have the slots that are in use at
-    the end, `held_by_asleep` counts those of tasks that are asleep. Of each list the first
+    `asleep` counts tasks that still slept when the trace ended (on another machine: for ever): then
+    `wait_ns` and `longest_wait_ns` are the least that they can be. `waiters` are the tasks that
+    slept, those that waited longest first, `first_wait` is where the first of all fell asleep;
+    `holders` had the slots when the worst of it began, most slots first. `held` have the slots that
+    are in use at the end, `held_by_asleep` counts those of tasks that are asleep. Of each list the
+    first
     :data:`NAMED` are given. `first_flush` and `first_unused_pass` are when the window's TLB entries
     were first flushed, and when kmap_flush_unused() first ran.
     """

@@ -194,6 +194,8 @@ def _(f: waits.PoolExhausted) -> Words:
 @_words.register(waits.KmapHeld)
 def _(f: waits.KmapHeld) -> Words:
     why = ": suspect a leaked kmap()" if f.leak else ", as calls in flight would explain"
+    if f.sleepers and not f.holders:
+        why = f", while {plural(f.sleepers, 'task')} wait for one"
     if f.asleep:
         why = f", {count(f.asleep)} of them by tasks that wait for another slot" + (
             "; suspect a leaked kmap() of the others" if f.leak else ""

@@ -120,11 +120,13 @@ def waits_in_words(pool: PoolOutcome) -> str:
     """Who slept for a slot and for how long, in one line."""
     if not pool.waits:
         return "none"
+    least = "≥" if pool.asleep else ""
     return joined(
         [
             f"{plural(pool.waits, 'wait')} of {plural(pool.waiting_tasks, 'task')}",
-            f"{duration(pool.wait_ns)} in all",
-            f"longest {duration(pool.longest_wait_ns)}",
+            f"{least}{duration(pool.wait_ns)} in all",
+            f"longest {least}{duration(pool.longest_wait_ns)}",
+            f"{count(pool.asleep)} still asleep at the end" if pool.asleep else "",
         ]
     )
 

@@ -122,7 +122,7 @@ def _pool_exhausted(outcome: Outcome) -> Iterator[Finding]:
 class KmapHeld(NamedTuple):
     """Slots held at the end, and by whom; `leak`: more than calls in flight explain.
 
-    `asleep` of them are those of tasks that wait for another slot.
+    `asleep` of them are those of tasks that wait for another slot; `sleepers` tasks wait.
     """
 
     held: int
@@ -131,6 +131,7 @@ class KmapHeld(NamedTuple):
     unmaps: int
     holders: tuple[SlotHolder, ...] = ()
     asleep: int = 0
+    sleepers: int = 0
 
 
 def _still_held(outcome: Outcome) -> Iterator[Finding]:
@@ -139,10 +140,13 @@ def _still_held(outcome: Outcome) -> Iterator[Finding]:
     if not pool.still_used or is_deadlocked(outcome):
         return
     idle = pool.still_used - pool.held_by_asleep
-    leak = idle > FEW_HELD
+    # Where nobody tells who holds them, those that wait for ever may be it.
+    leak = idle > FEW_HELD and not (pool.asleep and not pool.held)
     grave = pool.slots > 0 and idle * 8 >= pool.slots
     severity = "problem" if grave else "warning" if leak else "info"
-    found = KmapHeld(pool.still_used, leak, pool.maps, pool.unmaps, pool.held, pool.held_by_asleep)
+    found = KmapHeld(
+        pool.still_used, leak, pool.maps, pool.unmaps, pool.held, pool.held_by_asleep, pool.asleep
+    )
     earliest = min((h.first for h in pool.held if h.first), key=lambda m: m.ts, default=None)
     yield Finding("kmap-held", severity, found, pool.still_used, earliest)
 

@@ -189,7 +189,7 @@ class PoolThereRun:
         tally.most_stale = int(loop.reg[kernel.MOST_STALE])
         nameless = self._nameless if layout.highmem_bytes else (0, 0)
         outcome = tally.outcome(gauges, still_used=still_used, nameless=nameless)
-        return PoolThere(replace(outcome, slots=layout.pkmap_slots), tally, stuck)
+        return PoolThere(replace(outcome, slots=layout.pkmap_slots, asleep=stuck), tally, stuck)
 
 
 def _count(tally: PoolTally, done: Done, number: int, pids: NDArray[np.int64]) -> int:

@@ -99,6 +99,18 @@ def test_who_sleeps_for_ever_waits_until_the_trace_ends(deadlock: Path) -> None:
     assert "≥1.8 s" in in_words(finding(outcome, "pool-exhausted")).message
 
 
+def test_who_sleeps_for_ever_on_another_machine_waits_too(deadlock: Path) -> None:
+    """With half of the slots the same tasks sleep, and sooner."""
+    asked = ["replay", str(deadlock), "--pkmap", "256", "--format", "json"]
+    document = json.loads(CliRunner().invoke(app, asked).stdout)
+    pool, before = document["pool"], document["baseline"]["pool"]
+    assert (pool["asleep"], before["asleep"]) == (48, 48)
+    assert pool["wait_ns"] > before["wait_ns"] == 1_816_171_000
+    (held,) = (f for f in document["findings"] if f["rule"] == "kmap-held")
+    assert "while 48 tasks wait for one" in held["message"]
+    assert "leak" not in held["message"]
+
+
 def test_one_task_that_runs_is_no_deadlock(deadlock: Path, tmp_path: Path) -> None:
     """The last of the sleepers is taken out of the trace: its task may yet give a slot back."""
     lines = (deadlock / "trace.txt").read_text().splitlines(keepends=True)

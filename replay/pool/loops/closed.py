@@ -114,7 +114,7 @@ class Done(NamedTuple):
     sleeps : ndarray of int32
         Failed attempts.
     wait : ndarray of int64
-        How long it slept.
+        How long it slept; of one that is never served up to the end of the measured time.
     """
 
     call: NDArray[np.int64]
@@ -314,7 +314,8 @@ def run(
             if reg[SLEEPERS]:  # for ever
                 reg[SLEEPERS] -= 1
                 call = loop.sleepers[reg[SLEEPERS]]
-                _finish(loop, load, done, finished, call, ASLEEP, 0)
+                asleep = max(gauges.end - loop.since[load.task[call]], 0)
+                _finish(loop, load, done, finished, call, ASLEEP, asleep)
                 finished += 1
                 continue
             if not reg[OVER]:
