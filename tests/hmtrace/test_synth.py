@@ -145,3 +145,14 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.count("\n") == 3
+
+
+def test_a_real_capture_is_not_replaced(tmp_path: Path) -> None:
+    """Its files have the same names, but no synthetic truth is beside them."""
+    folder = tmp_path / "board"
+    folder.mkdir()
+    for name in ("trace.txt", "iomem", "config"):
+        (folder / name).write_text("real")
+    told = str(refused("minix-walk", "-o", folder, "--force"))
+    assert "hmtrace synth has not made it" in told
+    assert sorted(path.name for path in folder.iterdir()) == ["config", "iomem", "trace.txt"]
