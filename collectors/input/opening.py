@@ -139,7 +139,7 @@ def _open(
 def _note_stdin() -> None:
     try:
         note(sys.stdin.fileno(), "<stdin>")
-    except (OSError, ValueError):  # of no file, in tests
+    except (OSError, ValueError, AttributeError):  # of no file, in tests
         return
 
 

@@ -16,7 +16,9 @@ FULL = Path("/dev/full")
 
 def ended(code: str) -> subprocess.CompletedProcess[str]:
     """A process whose command is `code`, and then leaves as every command does."""
-    before = "import hmtrace.__main__ as m\ndef run():\n"
+    # A shell has background processes ignore SIGINT and SIGQUIT, and so would this one.
+    before = "import signal\nsignal.signal(signal.SIGQUIT, signal.SIG_DFL)\n"
+    before += "import hmtrace.__main__ as m\ndef run():\n"
     body = "".join(f"    {line}\n" for line in code.splitlines())
     return subprocess.run(
         [sys.executable, "-c", f"{before}{body}m.run = run\nm.main()\n"],
