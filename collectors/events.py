@@ -18,6 +18,12 @@ from collectors.errors import HmtraceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+    Piece = tuple[int, pl.DataFrame]
+
 __all__ = [
     "IN_INTERRUPT",
     "OPS",
@@ -28,6 +34,7 @@ __all__ = [
     "HmtraceError",
     "batches",
     "empty",
+    "pieces_with",
     "reads_itself",
     "require_events",
 ]
@@ -196,7 +203,7 @@ _PIECES: Final = "hmtrace_pieces"
 
 
 def reads_itself(
-    events: pl.LazyFrame, pieces: Callable[[list[str]], Iterator[pl.DataFrame]]
+    events: pl.LazyFrame, pieces: Callable[[list[str], Rows | None], Iterator[Piece]]
 ) -> pl.LazyFrame:
     """Note how a table is read piece by piece without polars, which would read far ahead.
 
@@ -205,7 +212,8 @@ def reads_itself(
     events
         The table.
     pieces
-        Gives its rows with the columns that are named.
+        Gives its rows with the columns that are named, piece by piece with the number of the first;
+        where rows are given, ascending, only the pieces that hold one of them.
 
     Returns
     -------
@@ -238,5 +246,35 @@ def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.
         wanted = events.select(columns)
         yield from wanted.collect_batches(chunk_size=rows, maintain_order=True)
         return
-    for piece in pieces(columns):
+    for _, piece in pieces(columns, None):
         yield from piece.select(columns).iter_slices(rows)
+
+
+def pieces_with(
+    events: pl.LazyFrame, columns: list[str], wanted: Rows, rows: int
+) -> Iterator[Piece]:
+    """Pieces of a table that hold some of its rows.
+
+    Parameters
+    ----------
+    events, columns, rows
+        As for :func:`batches`.
+    wanted
+        Numbers of rows, ascending.
+
+    Yields
+    ------
+    first_row : int
+        Number of the piece's first row.
+    polars.DataFrame
+        All of its rows; pieces that hold none of those wanted may come, too.
+    """
+    pieces = vars(events).get(_PIECES)
+    if pieces is not None:
+        for first_row, piece in pieces(columns, wanted):
+            yield first_row, piece.select(columns)
+        return
+    first_row = 0
+    for piece in batches(events, columns, rows):
+        yield first_row, piece
+        first_row += piece.height

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from replay.cost.calibrate import Calibration
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
-    from replay.survey import PoolState, Survey
+    from replay.pool.window import PoolState
+    from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.windows import Window
     from replay.walk import PoolPiece

@@ -2,130 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from collectors.events import OPS, batches
+from replay.pool.calls import POOL_CALLS, is_anonymous, is_window_flush
+from replay.pool.window import PoolFacts
+from replay.trace.columns import op_codes
+from replay.trace.windows import WINDOW_ROWS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
-    from replay.pool.loops.highmem import Pool
-
-
-@dataclass(frozen=True)
-class PoolWindow:
-    """Where the pool lies: first address, number of slots, bytes per slot, colours.
-
-    Slots count by address outside the compiled loops, and lane after lane inside them, where a
-    colour's slots stand together.
-    """
-
-    base: int
-    slots: int
-    page_size: int = 4096
-    colours: int = 1
-
-    @property
-    def end(self) -> int:
-        """Address behind the last slot."""
-        return self.base + self.slots * self.page_size
-
-    def inside(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number inside the loops of slots by address; negative ones stay."""
-        lanes = slot % self.colours * (self.slots // self.colours) + slot // self.colours
-        return np.where(slot >= 0, lanes, slot)
-
-    def by_address(self, slot: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The reverse of :meth:`inside`."""
-        length = max(self.slots // self.colours, 1)
-        return np.where(slot >= 0, slot % length * self.colours + slot // length, slot)
-
-    def pool(self, pages: int = 0, colour: NDArray[np.int64] | None = None) -> Pool:
-        """An empty pool for pages of these colours."""
-        from replay.pool.loops.highmem import new_pool
-
-        if colour is None:
-            colour = np.zeros(pages, np.int64)
-        return new_pool(self.slots, pages, self.colours, colour)
-
-    def pool_of(
-        self,
-        state: PoolState | None,
-        number: Mapping[int, int],
-        pages: int,
-        colour: NDArray[np.int64],
-    ) -> Pool:
-        """The recorder's snapshot as a pool over page numbers; empty without one.
-
-        Parameters
-        ----------
-        state
-            Snapshot.
-        number
-            Page number of its frames, as far as they have one.
-        pages, colour
-            How many pages have numbers, and the colour of each.
-        """
-        from replay.pool.loops.highmem import LAST, place
-
-        pool = self.pool(pages, colour)
-        if state is None:
-            return pool
-        for slot, count, pfn in state.slots:
-            if 0 <= slot < self.slots and count > 0:
-                here = int(self.inside(np.array([slot], np.int64))[0])
-                place(pool, number.get(pfn, -1), here, count)
-        if self.colours == 1:  # with colours the recorder's last_pkmap_nr is only one of them
-            pool.reg[LAST] = min(max(state.last, 0), self.slots - 1)
-        return pool
-
-
-@dataclass(frozen=True)
-class PoolState:
-    """State of the pool at one moment, as the recorder's snapshot has it.
-
-    Attributes
-    ----------
-    last
-        last_pkmap_nr.
-    slots
-        (slot, pkmap_count, page frame number or -1) of every slot that is not free.
-    seq
-        Position in the trace at which it was taken (0: before the first event).
-    """
-
-    last: int
-    slots: tuple[tuple[int, int, int], ...] = ()
-    seq: int = 0
-
-
-@dataclass(frozen=True)
-class PoolFacts:
-    """Facts of a whole trace.
-
-    Attributes
-    ----------
-    start
-        Time of the earliest call on the pool, ns of the trace clock; 0 without any.
-    passes_traced
-        Whether flush_all_zero_pkmaps() was probed, as far as the trace shows.
-    flushes_traced
-        Whether a TLB flush of the whole window shows: then flushes without one freed nothing.
-    gets_traced
-        Whether kmap_high_get() was. Else kmap_local() shows what it found.
-    pages
-        Frame number to address of struct page, of the snapshot's frames that the trace maps.
-    """
-
-    start: int = 0
-    passes_traced: bool = False
-    flushes_traced: bool = False
-    gets_traced: bool = False
-    pages: Mapping[int, int] = field(default_factory=dict)
+    from replay.pool.window import PoolState, PoolWindow
 
 
 @dataclass(frozen=True)
@@ -157,7 +49,10 @@ class Survey:
 
 
 def survey(
-    events: pl.LazyFrame | pl.DataFrame, state: PoolState | None, window: PoolWindow
+    events: pl.LazyFrame | pl.DataFrame,
+    state: PoolState | None,
+    window: PoolWindow,
+    rows: int = WINDOW_ROWS,
 ) -> Survey:
     """Look through a trace once, in bounded memory.
 
@@ -169,37 +64,47 @@ def survey(
         The pool's snapshot.
     window
         The pool.
+    rows
+        Rows that are looked at together.
 
     Returns
     -------
     Survey
     """
-    from replay.pool.calls import POOL_CALLS, is_anonymous, is_window_flush
-
-    table = events.lazy()
+    frames = sorted({pfn for _, _, pfn in state.slots if pfn >= 0}) if state is not None else []
     of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()
     is_kmap = pl.col("op") == "kmap"
-    figures = table.select(
-        first=pl.col("ts").min().fill_null(0),
-        last=pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).fill_null(0),
-        start=pl.col("ts").filter(of_pool).min().fill_null(0),
-        flushed=is_window_flush(window).any().fill_null(value=False),
-        pageless=(is_kmap & pl.col("page").is_null()).sum(),
-        returned=(is_kmap & pl.col("end_seq").is_not_null()).sum(),
+    figures = (
+        pl.col("ts").min().alias("first"),
+        pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).alias("last"),
+        pl.col("ts").filter(of_pool).min().alias("start"),
+        is_window_flush(window).any().fill_null(value=False).alias("flushed"),
+        (is_kmap & pl.col("page").is_null()).sum().alias("pageless"),
+        (is_kmap & pl.col("end_seq").is_not_null()).sum().alias("returned"),
     )
-    frames = sorted({pfn for _, _, pfn in state.slots if pfn >= 0}) if state is not None else []
-    pages = (
-        table.filter(of_pool & pl.col("pfn").is_in(frames) & pl.col("page").is_not_null())
-        .group_by("pfn")
-        .agg(pl.col("page").max())
-    )
-    ops = table.group_by("op").len().with_columns(pl.col("op").cast(pl.String))
-    queries = [figures, ops, *([pages] if frames else [])]
-    told, counts, *mapped = pl.collect_all(queries, engine="streaming")
-    number = dict(counts.rows())
-    row = told.row(0, named=True)
+    columns = ["ts", "end_ts", "end_seq", "op", "page", "vaddr", "start", "end"]
+    codes = np.zeros(len(OPS) + 1, np.int64)
+    told: list[pl.DataFrame] = []
+    pages: dict[int, int] = {}
+    for piece in batches(events.lazy(), columns + ["pfn"] * bool(frames), rows):
+        codes += np.bincount(op_codes(piece), minlength=codes.size)
+        told.append(piece.select(figures))
+        if frames:
+            named = piece.filter(
+                of_pool & pl.col("pfn").is_in(frames) & pl.col("page").is_not_null()
+            )
+            for pfn, page in named.group_by("pfn").agg(pl.col("page").max()).iter_rows():
+                pages[pfn] = max(page, pages.get(pfn, 0))
+    whole = pl.concat([pl.DataFrame(schema=events.collect_schema()).select(figures), *told])
+    row = whole.select(
+        pl.col("first", "start").min().fill_null(0),
+        pl.col("last").max().fill_null(0),
+        pl.col("flushed").any(),
+        pl.col("pageless", "returned").sum(),
+    ).row(0, named=True)
+    number = {op: int(codes[code]) for code, op in enumerate(OPS) if codes[code]}
     return Survey(
-        rows=sum(number.values()),
+        rows=int(codes.sum()),
         span=(row["first"], row["last"]),
         ops=number,
         pageless=row["pageless"],
@@ -209,6 +114,6 @@ def survey(
             passes_traced="pool_flush" in number,
             flushes_traced=row["flushed"],
             gets_traced="kmap_get" in number,
-            pages=dict(mapped[0].rows()) if mapped else {},
+            pages=pages,
         ),
     )

@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.pool.replay import FinalPool, PoolAt
     from replay.pool.tally import PoolTally
+    from replay.pool.window import PoolState
     from replay.sites.tally import SitePiece
-    from replay.survey import PoolState, Survey
+    from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.told import Told
     from replay.trace.windows import Window
@@ -179,7 +180,7 @@ class TraceWalk:
         self.layout, self.state = narrowed(self.shown), state_from(values)
         self._events = events.lazy()
         narrow = narrow_events(self._events, self.shown)
-        self.found = survey(narrow, self.state, window_of(self.layout))
+        self.found = survey(narrow, self.state, window_of(self.layout), rows)
         self.losses = gaps_of(lost)
         self.table = narrow if self.found.rows > rows else narrow.sort("seq")
         self._progress, self._rows, self._unused = progress, rows, tuple(unused)

@@ -27,10 +27,7 @@ HEAVY = ("polars", "numba", "numpy", "rich", "elftools", "zstandard")
 
 BACK: dict[str, set[Arrow]] = {
     "collectors": set(),
-    "replay": {
-        # replay.survey imports replay.pool's calls and loops.highmem
-        ("replay.survey", "replay.pool"),
-    },
+    "replay": set(),
     "hmtrace": set(),
 }
 """Arrows between rooms that still close a circle, to be taken out one by one; none is added."""

@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from collectors.events import Rows
     from collectors.table.part import Part
 
 
-def scan_parts(parts: Callable[[Collection[str]], Iterator[Part]]) -> pl.LazyFrame:
+def scan_parts(
+    parts: Callable[[Collection[str], Rows | None], Iterator[tuple[int, Part]]],
+) -> pl.LazyFrame:
     """Make a lazy table.
 
     Parameters
     ----------
     parts
-        Gives the parts with the columns that are named, in the order of the names.
+        Gives the parts with the columns that are named, in the order of the names, each with the
+        number of its first row; where rows are given, only the parts that hold one of them.
 
     Returns
     -------
@@ -37,7 +41,7 @@ def scan_parts(parts: Callable[[Collection[str]], Iterator[Part]]) -> pl.LazyFra
         _batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         left = n_rows
-        for part in parts(list(SCHEMA) if columns is None else columns):
+        for _, part in parts(list(SCHEMA) if columns is None else columns, None):
             frame = part.frame()
             if left is not None:
                 frame = frame.head(left)
@@ -47,4 +51,7 @@ def scan_parts(parts: Callable[[Collection[str]], Iterator[Part]]) -> pl.LazyFra
                 return
 
     events = register_io_source(read, schema=SCHEMA, is_pure=True)
-    return reads_itself(events, lambda columns: (part.frame() for part in parts(columns)))
+    return reads_itself(
+        events,
+        lambda columns, rows: ((first, part.frame()) for first, part in parts(columns, rows)),
+    )

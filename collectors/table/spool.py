@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from collectors.events import Rows
     from collectors.table.packed import PackedPart
     from collectors.table.part import Part
 
@@ -86,10 +87,19 @@ class _Kept:
         self._parts.append(_Placed(part, self._written, None))
         self._written += part.size
 
-    def parts(self, wanted: Collection[str]) -> Iterator[Part]:
-        """The parts, with these columns."""
+    def parts(
+        self, wanted: Collection[str], rows: Rows | None = None
+    ) -> Iterator[tuple[int, Part]]:
+        """The parts, with these columns and the numbers of their first rows.
+
+        Of `rows`, ascending, each part that is given holds one.
+        """
+        first_row = 0
         for placed in self._parts:
-            yield placed.part.unpacked(wanted, partial(self._read, placed))
+            stop = first_row + placed.part.rows
+            if rows is None or np.diff(np.searchsorted(rows, (first_row, stop)))[0]:
+                yield first_row, placed.part.unpacked(wanted, partial(self._read, placed))
+            first_row = stop
 
     def _read(self, placed: _Placed, at: int, end: int) -> NDArray[np.uint8]:
         if placed.held is not None:

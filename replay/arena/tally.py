@@ -15,7 +15,7 @@ from replay.trace.columns import of_ops
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.survey import PoolWindow
+    from replay.pool.window import PoolWindow
 
 _NEVER = (1 << 64) - 1
 ALLOC_OPS = ("area_alloc", "percpu_alloc")

@@ -2,6 +2,7 @@
 
 ::
 
+    window        where it lies, what is known of it before a replay
     calls         the pool's calls, from the event table
     rows          what their loops read of a piece of it
     stream        their entries and returns as one stream, piece by piece

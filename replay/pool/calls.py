@@ -10,7 +10,7 @@ import polars as pl
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.survey import PoolWindow
+    from replay.pool.window import PoolWindow
 
 POOL_CALLS: Final = ("kmap", "kunmap", "kmap_get")
 GET_CODE: Final = 2

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.placing import Calls, Work
     from replay.pool.loops.search import Checkpoint
     from replay.pool.stream import Known
-    from replay.survey import PoolFacts, PoolState, PoolWindow
+    from replay.pool.window import PoolFacts, PoolState, PoolWindow
 
 _ROWS_PER_EVENT: Final = 64
 _FEW_ROWS: Final = 1 << 22

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.pool.loops.highmem import Pool
     from replay.pool.replay import PoolAt
-    from replay.survey import PoolWindow
+    from replay.pool.window import PoolWindow
 
 AROUND: Final = 3
 """Slots on each side of a place of interest."""

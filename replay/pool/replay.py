@@ -11,7 +11,7 @@ from replay.pool.calls import NEVER, is_anonymous
 from replay.pool.lock_order import over_pages
 from replay.pool.tally import BINS, PoolTally
 from replay.pool.users import PoolUsers
-from replay.survey import PoolState, PoolWindow
+from replay.pool.window import PoolState, PoolWindow
 from replay.trace.columns import op_codes
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.pool.loops.calls import PoolRows
-    from replay.survey import PoolFacts, PoolWindow
+    from replay.pool.window import PoolFacts, PoolWindow
 
 _NONE: Final = (1 << 64) - 1  # -1 as an unsigned number
 _POSITIONS: Final = ("end_seq", "parent")

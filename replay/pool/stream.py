@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from replay.pool.loops.placing import Calls
     from replay.pool.loops.stream import Events, Flow, Marks, Tasks
-    from replay.survey import PoolFacts, PoolWindow
+    from replay.pool.window import PoolFacts, PoolWindow
 
 UNMAP_EVENTS: Final = 1 << 14
 """Positions of the trace after which a kunmap() without a return has certainly happened. Its

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from collectors.events import batches
+from collectors.events import pieces_with
 from replay.outcome import Moment
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def tell(events: pl.LazyFrame, rows: Iterable[int], total: int, at_once: int) ->
     if not wanted.size:
         return told
     if total <= at_once:
-        pieces = iter((events.select("seq", *_COLUMNS).collect().sort("seq").drop("seq"),))
+        whole = events.select("seq", *_COLUMNS).collect().sort("seq").drop("seq")
+        pieces = iter(((0, whole),))
     else:
-        pieces = batches(events, list(_COLUMNS), at_once)
-    first = 0
-    for piece in pieces:
+        pieces = pieces_with(events, list(_COLUMNS), wanted, at_once)
+    for first, piece in pieces:
         start, stop = np.searchsorted(wanted, (first, first + piece.height))
         here = piece[wanted[start:stop] - first]
         here = here.with_columns(pl.col("comm", "site").cast(pl.String))
@@ -56,7 +56,6 @@ def tell(events: pl.LazyFrame, rows: Iterable[int], total: int, at_once: int) ->
         for row, (ts, cpu, pid, comm, site, caller) in zip(numbers, here.iter_rows(), strict=True):
             address = None if caller is None else f"{caller:#010x}"
             told[row] = Moment(ts, cpu, pid, comm, address if site is None else site)
-        first += piece.height
         if len(told) == wanted.size:
             break
     return told

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.pool.picture import PoolView
     from replay.pool.replay import PoolAt
-    from replay.survey import PoolState, Survey
+    from replay.pool.window import PoolState
+    from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.windows import Window
     from replay.walk import PoolPiece

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
-    from replay.survey import PoolState, Survey
+    from replay.pool.window import PoolState
+    from replay.survey import Survey
     from replay.trace.online import OnlineCpus
     from replay.trace.windows import Window
     from replay.walk import PoolPiece

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from replay.pool.tally import BINS, PoolTally
-from replay.survey import PoolWindow
+from replay.pool.window import PoolWindow
 from replay.trace.spool import SpooledRows
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replay.outcome import PoolOutcome
     from replay.pool.loops.closed import Done, Load, Loop
     from replay.pool.loops.sequence import Gauges
-    from replay.survey import PoolState
+    from replay.pool.window import PoolState
     from replay.whatif.placement import Placed
     from replay.whatif.workload import Workload
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from replay.figures import Figures
     from replay.machine.model import Machine
+    from replay.pool.window import PoolState
     from replay.sites.loops import Counts
-    from replay.survey import PoolState, Survey
+    from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.spool import SpooledRows
     from replay.trace.windows import Window

@@ -24,7 +24,8 @@ from replay.outcome import (
     Waiter,
 )
 from replay.pool.tally import PoolTally
-from replay.survey import PoolFacts, Survey
+from replay.pool.window import PoolFacts
+from replay.survey import Survey
 from replay.whatif.parts import Parts
 from replay.whatif.workload import Workload
 

@@ -12,7 +12,8 @@ from replay.pool import stream as pool_stream
 from replay.pool.lock_order import LockOrder
 from replay.pool.loops.placing import DIVERGED
 from replay.pool.replay import PoolRun
-from replay.survey import PoolState, PoolWindow, survey
+from replay.pool.window import PoolState, PoolWindow
+from replay.survey import survey
 from tests.replay.oracle import BASE, simulate
 
 if TYPE_CHECKING:

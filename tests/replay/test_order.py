@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.pool.loops.placing import DIVERGED, INITIAL, ORDERED
-from replay.survey import PoolState, PoolWindow
+from replay.pool.window import PoolState, PoolWindow
 from tests.replay.oracle import BASE, PAGE, Run, simulate
 from tests.replay.whole_pool import PoolReplay, linearise, replay_sequence
 

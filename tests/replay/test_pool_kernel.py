@@ -7,7 +7,7 @@ import pytest
 
 from replay.pool.loops import highmem as k
 from replay.pool.loops import sequence
-from replay.survey import PoolWindow
+from replay.pool.window import PoolWindow
 
 A, B, C, D, E, X = range(6)
 

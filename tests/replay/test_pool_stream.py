@@ -21,7 +21,7 @@ from replay.pool.loops.placing import (
     SNAP,
 )
 from replay.pool.stream import PoolStream
-from replay.survey import PoolFacts, PoolWindow
+from replay.pool.window import PoolFacts, PoolWindow
 from replay.trace.tasks import finished_by
 from tests.replay.oracle import BASE, simulate
 

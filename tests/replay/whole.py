@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
-    from replay.survey import PoolWindow, Survey
+    from replay.pool.window import PoolWindow
+    from replay.survey import Survey
     from replay.trace.losses import Loss
 
 

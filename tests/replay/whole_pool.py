@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replay.outcome import PoolOutcome
     from replay.pool.lock_order import Piece
     from replay.pool.tally import PoolTally
-    from replay.survey import PoolFacts, PoolState, PoolWindow
+    from replay.pool.window import PoolFacts, PoolState, PoolWindow
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ other; here a bitmap of free slots gives the same slot and the same number of vi
 
 A pool with colours (asm/highmem.h of xtensa) is a lane of slots per colour, each with a cursor of
 its own; only the flush goes over all. Slots are numbered lane after lane here, where the kernel
-interleaves them (:class:`replay.survey.PoolWindow`).
+interleaves them (:class:`replay.pool.window.PoolWindow`).
 """
 
 from __future__ import annotations
