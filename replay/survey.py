@@ -11,6 +11,7 @@ import polars as pl
 from collectors.events import OPS, batches
 from replay.pool.calls import POOL_CALLS, is_anonymous, is_window_flush
 from replay.pool.window import PoolFacts
+from replay.trace.beside import ahead
 from replay.trace.columns import op_codes
 from replay.trace.windows import WINDOW_ROWS
 
@@ -86,7 +87,7 @@ def survey(
     codes = np.zeros(len(OPS) + 1, np.int64)
     told: list[pl.DataFrame] = []
     pages: dict[int, int] = {}
-    for piece in batches(events.lazy(), columns + ["pfn"] * bool(frames), rows):
+    for piece in ahead(batches(events.lazy(), columns + ["pfn"] * bool(frames), rows)):
         codes += np.bincount(op_codes(piece), minlength=codes.size)
         told.append(piece.select(figures))
         if frames:

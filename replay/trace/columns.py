@@ -20,7 +20,7 @@ NO_OP: Final = len(OP_CODE)
 
 def op_codes(events: pl.DataFrame) -> NDArray[np.uint8]:
     """Code of each row's operation, NO_OP where it has none."""
-    codes: NDArray[np.uint8] = events.get_column("op").to_physical().fill_null(NO_OP).to_numpy()
+    codes: NDArray[np.uint8] = _filled(events.get_column("op").to_physical(), NO_OP).to_numpy()
     return codes
 
 
@@ -51,5 +51,10 @@ def whole(events: pl.DataFrame, name: str, empty: int) -> NDArray[np.signedinteg
     ndarray
         Of the column's width, signed: the replay cuts what is too large for that.
     """
-    values = events.get_column(name).fill_null(empty).to_numpy()
+    values = _filled(events.get_column(name), empty).to_numpy()
     return values.view(f"i{values.itemsize}")
+
+
+def _filled(column: pl.Series, empty: int) -> pl.Series:
+    """The column without nulls; polars would make a plan even where it has none."""
+    return column.fill_null(empty) if column.null_count() else column
