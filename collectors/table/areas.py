@@ -1,4 +1,4 @@
-"""Whether an allocation of virtual address space found an area (compiled pieces of pairing).
+"""Whether an allocation of virtual address space found an area (compiled parts of pairing).
 
 alloc_vmap_area() returns a pointer to the area, or an error pointer. A probe that only follows the
 pointer cannot tell: the fetch of a failed call's fields faults, and the event shows 0 (up to 5.10)
@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from collectors import probes
-from collectors.compiled import piece
+from collectors.compiled import part, piece
 from collectors.events import OP_CODE
 from collectors.raw import FAULT
 from collectors.table.columns import NONE, VALUE_COLUMNS, OpenCalls, RowColumns
@@ -121,7 +121,7 @@ def _fits(rows: RowColumns, at: int, event: Any) -> bool:
     return bool(start <= first <= end - size)
 
 
-@piece
+@part
 def set_returned(rows: RowColumns, at: int, event: Any, kind: int, purged: bool) -> bool:  # noqa: FBT001
     """Take what the return of alloc_vmap_area() or pcpu_get_vm_areas() shows.
 
@@ -178,7 +178,7 @@ def attempt_failed(event: Any) -> bool:
     return bool(event.present & FAULT or (event.caller != 0 and beyond))
 
 
-@piece
+@part
 def set_attempt(rows: RowColumns, at: int, event: Any) -> None:
     """Take the area's start from the tracepoint of alloc_vmap_area(); 0 where it found none."""
     if attempt_failed(event):
@@ -187,7 +187,7 @@ def set_attempt(rows: RowColumns, at: int, event: Any) -> None:
         _settle(rows, at, TOLD_SURE, event.caller)
 
 
-@piece
+@part
 def set_caller_returned(rows: RowColumns, at: int, event: Any, encloses: int) -> None:
     """Take what the call that the allocation was made for returned.
 
@@ -216,7 +216,7 @@ def watch(calls: OpenCalls, call: int, row: int, seq: int) -> None:
         calls.area_start[call] = 0
 
 
-@piece
+@part
 def hear(calls: OpenCalls, top: int, seq: int, event: Any, fifth: bool) -> None:  # noqa: FBT001
     """Go on watching an allocation only as long as its caller's return can tell more of it.
 
@@ -248,7 +248,7 @@ def hear(calls: OpenCalls, top: int, seq: int, event: Any, fifth: bool) -> None:
         calls.area_start[call] = np.int64(event.values[1])
 
 
-@piece
+@part
 def forget_freed(calls: OpenCalls, top: int, event: Any, slot: int) -> None:
     """An area that is given back was there: its caller returns NULL for another reason.
 
@@ -272,7 +272,7 @@ def forget_freed(calls: OpenCalls, top: int, event: Any, slot: int) -> None:
         call = calls.below[call]
 
 
-@piece
+@part
 def note_purge(calls: OpenCalls, top: int) -> None:
     """A purge in alloc_vmap_area() is made where its first attempt failed (mm/vmalloc.c)."""
     call = top
@@ -285,7 +285,7 @@ def note_purge(calls: OpenCalls, top: int) -> None:
         call = calls.below[call]
 
 
-@piece
+@part
 def request_key(event: Any) -> int:
     """A number for what an attempt asks for: the next attempt of the same call has the same."""
     key = np.uint64(0)
@@ -294,7 +294,7 @@ def request_key(event: Any) -> int:
     return int(key >> np.uint64(1))
 
 
-@piece
+@part
 def see(calls: OpenCalls, top: int, row: int, seq: int, event: Any, kind: int, op: int) -> None:
     """Tell the open calls of a task of a new row that is made by an event of its own."""
     if op == _OF_FREE:

@@ -33,6 +33,7 @@ _CPUS = 1 << 16
 _FUNCTIONS = len(probes.FUNCTIONS)
 _SWITCH = probes.KIND_SWITCH
 _TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]
+_WATCHED = ("area_alloc", "area_free", "area_purge", "vfree", "vunmap")
 _ENCLOSES = {"area": 1, "vaddr": 2}
 """Whether a call returns the area itself, or its address."""
 
@@ -52,6 +53,8 @@ class KindTable(NamedTuple):
     encloses : ndarray of uint8, shape (kinds,)
         Calls that an allocation of address space is made for, entry and return: whether the result
         tells of it (:mod:`collectors.table.areas`), 0 for others.
+    watched : ndarray of bool, shape (kinds,)
+        Operations that such calls are watched for: allocations, frees, purges.
     host : ndarray of int64, shape (functions,)
         For a tracepoint: the function that it is in, -1 for functions.
     is_host : ndarray of bool, shape (functions,)
@@ -63,6 +66,7 @@ class KindTable(NamedTuple):
     is_area: Any
     fifth: Any
     encloses: Any
+    watched: Any
     host: Any
     is_host: Any
 
@@ -237,7 +241,8 @@ def make_plan() -> KindTable:
                 column[kind, slot] = _column(function.op, name)
     op[_SWITCH] = OP_CODE["switch"]
     column[_TLB_FLUSH] = NONE  # has a code, and a number that stands for all pages
-    return KindTable(op, column, is_area, fifth, encloses, host, is_host)
+    watched = np.isin(op, [OP_CODE[name] for name in _WATCHED])
+    return KindTable(op, column, is_area, fifth, encloses, watched, host, is_host)
 
 
 def _column(op: str, name: str) -> int:

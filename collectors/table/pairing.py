@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from collectors import probes
-from collectors.compiled import loop, piece
+from collectors.compiled import loop, part, piece
 from collectors.events import REASONS
 from collectors.table import areas
 from collectors.table.columns import (
@@ -379,7 +379,7 @@ def _push(
     tasks.depth[task] += 1
 
 
-@piece
+@part
 def _settle_inner(
     rows: RowColumns,
     cell: Any,
@@ -544,7 +544,8 @@ def pair(
             purged = is_open and calls.purged[call] == 1
             if row_seq < 0:
                 row = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
-                areas.see(calls, tasks.top[task], row, seq, event, kind, plan.op[kind])
+                if plan.watched[kind]:
+                    areas.see(calls, tasks.top[task], row, seq, event, kind, plan.op[kind])
             elif row < 0:
                 pass  # folded into another, or of no operation
             elif row < cell[GONE]:
@@ -596,7 +597,8 @@ def pair(
             pass  # followed for what it returns
         elif outer == NONE:
             row = _new_row(rows, cell, event, seq, kind, parent, known, plan)
-            areas.see(calls, top, row, seq, event, kind, plan.op[kind])
+            if plan.watched[kind]:
+                areas.see(calls, top, row, seq, event, kind, plan.op[kind])
             inside = seq
         elif outer >= cell[GONE]:
             _set_inner(rows, outer & cell[MASK], event)
