@@ -103,7 +103,7 @@ def complete(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
     ]
     if arch.pae_name and any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
         words.append(f"no {arch.pae_name}: the addresses in the trace fit both")
-    if not (snapshot.ram or snapshot.zones):
+    if not (snapshot.ram or snapshot.zones or snapshot.zone_ranges):
         out, more = _with_memory(out, seen, layout)
         words += more
     return out, words
@@ -241,12 +241,14 @@ def _with_memory(told: Snapshot, seen: _Seen, layout: Layout) -> tuple[Snapshot,
         step, top = GiB >> PAGE_SHIFT, phys + lowmem + 1
     else:
         step, top = 128 * MiB >> PAGE_SHIFT, max(seen.pfns[1], phys + lowmem) + 1
-    top = phys + -(-(top - phys) // step) * step
+    size = (told.ram_bytes or 0) >> PAGE_SHIFT
+    if size and (seen.pfns is None or seen.pfns[1] < phys + size):
+        top, why = phys + size, "by the boot log's size and the trace's frames, there is no iomem"
+    else:
+        top = phys + -(-(top - phys) // step) * step
+        why = "the frames in the trace need it, there is no iomem"
     told = replace(told, ram=((phys << PAGE_SHIFT, top << PAGE_SHIFT),))
-    words = [
-        f"RAM from {phys << PAGE_SHIFT:#x} to {top << PAGE_SHIFT:#x}: "
-        "the frames in the trace need it, there is no iomem"
-    ]
+    words = [f"RAM from {phys << PAGE_SHIFT:#x} to {top << PAGE_SHIFT:#x}: {why}"]
     if starts:
         if told.lowmem_end_pfn is None:
             told = replace(told, lowmem_end_pfn=phys + lowmem)

@@ -134,3 +134,22 @@ def test_page_offset_of_a_boot_log_goes_before_addresses():
         Snapshot(seen_pool=(0xBFE01000, 0xBFFFF000), arch="arm", page_offset=0xB0000000)
     )
     assert machine.split == "3g_opt"
+
+
+def test_size_of_ram_of_a_boot_log():
+    seen = {"arch": "arm", "seen_pool": (0xBFE01000, 0xBFFFF000)}
+    machine, words = machine_from(Snapshot(**seen, ram_bytes=2 << 30))
+    assert machine.ram == ((0, 2 << 30),)
+    assert any("by the boot log's size" in line for line in words)
+    high = Snapshot(**seen, ram_bytes=2 << 30, seen_pfns=(0x70000, 0x7FFFF))
+    assert machine_from(high)[0].ram == ((0x40000000, 0xC0000000),)
+    # the trace has frames behind it: there are holes that no file tells
+    beyond = Snapshot(**seen, ram_bytes=1 << 29, seen_pfns=(0x70000, 0x7FFFF))
+    assert machine_from(beyond)[0].ram_bytes == 1 << 30
+
+
+def test_ranges_of_zones_go_before_frames():
+    ranges = (("Normal", 0x40000, 0x70000), ("HighMem", 0x70000, 0xC0000))
+    seen = {"arch": "arm", "seen_pool": (0xBFE01000, 0xBFFFF000), "seen_pfns": (0x70000, 0x70010)}
+    machine, _ = machine_from(Snapshot(**seen, zone_ranges=ranges, lowmem_end_pfn=0x70000))
+    assert machine.ram == ((0x40000000, 0xC0000000),)

@@ -42,6 +42,11 @@ def test_the_machine_is_what_its_files_say(case, border, low, high, arena):
     assert arena in (None, (layout.vmalloc_start, layout.vmalloc_end))
 
 
+def test_the_trace_beside_a_boot_log_does_not_shrink_its_ram():
+    run = CliRunner().invoke(app, ["report", str(CASES / "dmesg-level-prefix")])
+    assert "760 MiB lowmem + 1288 MiB highmem" in run.stdout
+
+
 def log(text: str) -> Snapshot:
     return read_facts({"dmesg": text.encode()}).snapshot()
 
