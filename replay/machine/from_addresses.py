@@ -241,9 +241,13 @@ def _with_memory(told: Snapshot, seen: _Seen, layout: Layout) -> tuple[Snapshot,
         step, top = GiB >> PAGE_SHIFT, phys + lowmem + 1
     else:
         step, top = 128 * MiB >> PAGE_SHIFT, max(seen.pfns[1], phys + lowmem) + 1
-    size = (told.ram_bytes or 0) >> PAGE_SHIFT
+    unit = 64 * MiB
+    size = (told.ram_bytes or -(-(told.mem_total or 0) // unit) * unit) >> PAGE_SHIFT
     if size and (seen.pfns is None or seen.pfns[1] < phys + size):
-        top, why = phys + size, "by the boot log's size and the trace's frames, there is no iomem"
+        top, why = (
+            phys + size,
+            "by the size that files name and the trace's frames, there is no iomem",
+        )
     else:
         top = phys + -(-(top - phys) // step) * step
         why = "the frames in the trace need it, there is no iomem"

@@ -140,7 +140,9 @@ def test_size_of_ram_of_a_boot_log():
     seen = {"arch": "arm", "seen_pool": (0xBFE01000, 0xBFFFF000)}
     machine, words = machine_from(Snapshot(**seen, ram_bytes=2 << 30))
     assert machine.ram == ((0, 2 << 30),)
-    assert any("by the boot log's size" in line for line in words)
+    assert any("by the size that files name" in line for line in words)
+    of_header = Snapshot(**seen, mem_total=2067704 << 10)
+    assert machine_from(of_header)[0].ram_bytes == 2 << 30
     high = Snapshot(**seen, ram_bytes=2 << 30, seen_pfns=(0x70000, 0x7FFFF))
     assert machine_from(high)[0].ram == ((0x40000000, 0xC0000000),)
     # the trace has frames behind it: there are holes that no file tells
