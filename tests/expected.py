@@ -368,7 +368,7 @@ AREAS_IN_DOUBT: Final = {
     "i386-44-mix-pae-smp2": 235,  # all: the search of before 5.2 is not modelled
     "i386-510-hog-e-vmapfail-pae-smp1": 4,
     # of 1546, before the shape of the free tree is known, and while purges give areas back
-    "arm-612-percpu-lpae-smp2": 75,
+    "arm-612-percpu-lpae-smp2": 80,
 }
 """How many addresses of areas may be uncertain; 3 in captures not named."""
 

@@ -4,6 +4,8 @@
 
     calls       the arena's calls and purges, from the event table
     rows        what the replay looks at, picked out window by window
+    pieces      its calls in pieces, cut where nothing is under way
+    firsts      what happens first to each area, which corrects the snapshot
     state       what is in use and free at the start, and in which tree
     replay      every address, failure and purge beside the prediction
     items       the calls as the loop that finds their order takes them

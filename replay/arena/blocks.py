@@ -1,9 +1,9 @@
-"""vm_map_ram(): every address beside the prediction."""
+"""vm_map_ram(): every address beside the prediction, piece by piece."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -11,28 +11,35 @@ import polars as pl
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
     from replay.arena.loops.blocks import Blocks
     from replay.machine.layout import Layout
 
-MAX_PIECE = 32
+MAX_PIECE: Final = 32
 """VMAP_MAX_ALLOC: above so many pages vm_map_ram() takes an area of its own."""
 
 
+_OPS: Final = ("vm_map_ram", "vm_unmap_ram", "area_free", "area_purge")
+_COLUMNS: Final = (
+    "row", "seq", "end_seq", "cpu", "end_cpu", "pid", "op", "vaddr", "pages", "start", "end",
+    "parent",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
-class BlockReplay:
-    """Result of :func:`replay_blocks`.
+class BlockTally:
+    """What came of vm_map_ram().
 
     Attributes
     ----------
-    row : ndarray of int64
-        Row of the event table of each vm_map_ram() whose address was traced.
-    predicted, seen : ndarray of int64
-        Addresses; predicted is -2 where the model has no answer.
-    initial : ndarray of bool
-        The address told of a block that was there at the start: no prediction.
+    total, exact
+        Calls whose address was traced, and those that were predicted.
+    initial
+        Those whose address told of a block that was there at the start: no prediction.
     ordering
         Calls whose queue or place an observed address decided.
     released, released_predicted
@@ -41,93 +48,94 @@ class BlockReplay:
         Ranges that vm_unmap_aliases() handed to a purge, and those predicted.
     """
 
-    row: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    seen: NDArray[np.int64]
-    initial: NDArray[np.bool_]
+    total: int = 0
+    exact: int = 0
+    initial: int = 0
     ordering: int = 0
     released: int = 0
     released_predicted: int = 0
     aliases: int = 0
     aliases_matched: int = 0
 
-    @property
-    def exact(self) -> NDArray[np.bool_]:
-        """Calls whose address was predicted."""
-        return np.asarray((self.predicted == self.seen) & ~self.initial, bool)
+    def __add__(self, other: BlockTally) -> BlockTally:
+        return BlockTally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def replay_blocks(
-    events: pl.DataFrame,
-    layout: Layout,
-    values: Snapshot,
-    areas: pl.DataFrame,
-    *,
-    forget: bool,
-) -> BlockReplay:
-    """Replay vm_map_ram() and vm_unmap_ram().
+class BlockRun:
+    """Replays vm_map_ram() and vm_unmap_ram(), piece by piece.
 
     Parameters
     ----------
-    events
-        Event table, sorted by `seq`.
     layout
         For the size of a block.
     values
         Facts: the blocks in ``areas``.
-    areas
-        Allocations of the arena: `parent`, `seq` and `end` (Int64, of entry and return), `size`,
-        `align`, `seen`, `predicted`, `end_cpu`.
     forget
         ``Generation.dirty_range_reset``.
-
-    Returns
-    -------
-    BlockReplay
     """
-    from replay.arena.loops import blocks as kernel
 
-    bits = layout.vmap_block_pages
-    size = bits * layout.page_size
-    table = events.with_row_index("row").filter(
-        pl.col("op").is_in(("vm_map_ram", "vm_unmap_ram", "area_free", "area_purge"))
-    )
-    if not table.filter(pl.col("op") == "vm_map_ram").height:
-        none = np.zeros(0, np.int64)
-        return BlockReplay(none, none, none, none.astype(bool))
-    calls = _calls(table, areas)
-    small = calls.filter(pl.col("pages").is_between(1, MAX_PIECE))
-    is_block = ((pl.col("size") == size) & (pl.col("align") == size)).fill_null(value=False)
-    plain = small.filter(~is_block)
-    fresh = small.filter(is_block)
-    aliases = (
-        _aliases(table, layout)
-        .join(_own_before(events), on="seq", how="left")
-        .with_columns(since=pl.min_horizontal(pl.col("before").fill_null(0), "at"))
-    )
-    parts = [
-        _part(kernel.MAP, plain, at="done", address="seen", units="units",
-              cpu2="end_cpu", end=pl.col("done") - pl.col("seq")),
-        _part(kernel.TRY, fresh, at="area_seq", units="units"),
-        _part(kernel.NEW, fresh, at="area_end", address="block", units="units", cpu="area_cpu"),
-        _part(kernel.UNMAP, _pieces(table, "vm_unmap_ram"), at="seq", address="vaddr",
-              units="units"),
-        _part(kernel.RELEASE, _pieces(table, "area_free"), at="seq", address="vaddr"),
-        _part(kernel.ALIAS, aliases, at="at", address="start", end="end"),
-        _part(kernel.OPEN, aliases, at="since"),
-    ]  # fmt: skip
-    stream = _linked(pl.concat(parts).sort("at", maintain_order=True))
-    event = np.ascontiguousarray(
-        stream.select("kind", "address", "units", "cpu", "cpu2", "lo", "end")
-        .fill_null(-1).to_numpy().astype(np.int64)
-    )  # fmt: skip
-    known = [
-        a.start for a in values.areas
-        if a.kind == "vm_map_ram" and a.end - a.start == size and a.start % size == 0
-    ]  # fmt: skip
-    blocks = kernel.new_blocks(len(event), np.array(known, np.int64), layout.page_size)
-    kernel.run(blocks, event, bits, int(forget))
-    return _result(calls, stream, event, blocks)
+    def __init__(self, layout: Layout, values: Snapshot, *, forget: bool) -> None:
+        from replay.arena.loops.blocks import new_blocks
+
+        self._layout, self._forget = layout, forget
+        size = layout.vmap_block_pages * layout.page_size
+        known = [
+            a.start for a in values.areas
+            if a.kind == "vm_map_ram" and a.end - a.start == size and a.start % size == 0
+        ]  # fmt: skip
+        self._blocks = new_blocks(0, np.array(known, np.int64), layout.page_size)
+
+    def take(self, table: pl.DataFrame, areas: pl.DataFrame, begin: int) -> BlockTally:
+        """Go on.
+
+        Parameters
+        ----------
+        table
+            Of :func:`block_rows`.
+        areas
+            Allocations of the arena in this piece: `parent`, `seq` and `end` (Int64, of entry and
+            return), `size`, `align`, `seen`, `predicted`, `end_cpu`.
+        begin
+            `seq` from which on events are in this piece.
+        """
+        from replay.arena.loops import blocks as kernel
+
+        if not table.height:
+            return BlockTally()
+        bits = self._layout.vmap_block_pages
+        size = bits * self._layout.page_size
+        calls = _calls(table, areas)
+        small = calls.filter(pl.col("pages").is_between(1, MAX_PIECE))
+        is_block = ((pl.col("size") == size) & (pl.col("align") == size)).fill_null(value=False)
+        plain = small.filter(~is_block)
+        fresh = small.filter(is_block)
+        # What an earlier piece held of a call is not looked at again.
+        aliases = _aliases(table, self._layout).with_columns(
+            at=pl.max_horizontal("at", pl.lit(begin - 1)),
+            since=pl.max_horizontal(
+                pl.min_horizontal(pl.col("before").fill_null(0), "at"), pl.lit(begin - 1)
+            ),
+        )
+        parts = [
+            _part(kernel.MAP, plain, at="done", address="seen", units="units",
+                  cpu2="end_cpu", end=pl.col("done") - pl.col("seq")),
+            _part(kernel.TRY, fresh, at="area_seq", units="units"),
+            _part(kernel.NEW, fresh, at="area_end", address="block", units="units",
+                  cpu="area_cpu"),
+            _part(kernel.UNMAP, _pieces(table, "vm_unmap_ram"), at="seq", address="vaddr",
+                  units="units"),
+            _part(kernel.RELEASE, _pieces(table, "area_free"), at="seq", address="vaddr"),
+            _part(kernel.ALIAS, aliases, at="at", address="start", end="end"),
+            _part(kernel.OPEN, aliases, at="since"),
+        ]  # fmt: skip
+        stream = _linked(pl.concat(parts).sort("at", maintain_order=True))
+        event = np.ascontiguousarray(
+            stream.select("kind", "address", "units", "cpu", "cpu2", "lo", "end")
+            .fill_null(-1).to_numpy().astype(np.int64)
+        )  # fmt: skip
+        self._blocks = kernel.continued(self._blocks, len(event))
+        kernel.run(self._blocks, event, bits, int(self._forget))
+        return _result(calls, stream, event, self._blocks)
 
 
 def _linked(stream: pl.DataFrame) -> pl.DataFrame:
@@ -147,6 +155,28 @@ def _linked(stream: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def block_rows(events: pl.DataFrame, ops: Collection[str]) -> pl.DataFrame:
+    """What the replay of vm_map_ram() looks at: nothing where it was not called.
+
+    Parameters
+    ----------
+    events
+        Event table, sorted by `seq`, with a column `row`; a part of the trace is enough.
+    ops
+        Operations of the whole trace.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the event table, with `before` (:func:`_own_before`) of purges.
+    """
+    wanted = _OPS if "vm_map_ram" in ops else ()
+    table = events.filter(pl.col("op").is_in(wanted)).select(*_COLUMNS)
+    if not table.height:
+        return table.with_columns(before=pl.lit(None, pl.Int64))
+    return table.join(_own_before(events), on="seq", how="left", maintain_order="left")
+
+
 def _own_before(events: pl.DataFrame) -> pl.DataFrame:
     """Position of what each purge's task was traced to do before, but for frees of areas.
 
@@ -158,14 +188,14 @@ def _own_before(events: pl.DataFrame) -> pl.DataFrame:
     return (
         own.select("seq", "op", before=pl.coalesce(done, "seq").shift(1).over("pid"))
         .filter(pl.col("op") == "area_purge")
-        .select(pl.col("seq", "before").cast(pl.Int64))
+        .select("seq", pl.col("before").cast(pl.Int64))
         .collect()
     )
 
 
 def _result(
     calls: pl.DataFrame, stream: pl.DataFrame, event: NDArray[np.int64], blocks: Blocks
-) -> BlockReplay:
+) -> BlockTally:
     """Put the predictions of pieces, blocks and large areas together."""
     from replay.arena.loops import blocks as kernel
 
@@ -194,11 +224,12 @@ def _result(
     same = (blocks.predicted[alias] == event[alias, kernel.ADDRESS]) & (
         blocks.predicted_end[alias] == event[alias, kernel.END]
     )
-    return BlockReplay(
-        row=rows.get_column("row").to_numpy(),
-        predicted=predicted.to_numpy(),
-        seen=rows.get_column("seen").to_numpy(),
-        initial=status == kernel.LEARNT,
+    initial = status == kernel.LEARNT
+    right = (predicted == rows.get_column("seen")).to_numpy()
+    return BlockTally(
+        total=rows.height,
+        exact=int((right & ~initial).sum()),
+        initial=int(initial.sum()),
         ordering=int((status == kernel.ORDERED).sum()),
         released=int((releases >= 0).sum()),
         released_predicted=int((releases == 1).sum()),
@@ -216,7 +247,7 @@ def _calls(table: pl.DataFrame, areas: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     return (
         _pieces(table, "vm_map_ram")
-        .drop("parent", "size", "align")
+        .drop("parent")
         .with_columns(
             done=pl.coalesce("end_seq", "seq"),
             end_cpu=pl.coalesce("end_cpu", "cpu"),

@@ -2,12 +2,13 @@
 
 The compiled loops of :mod:`replay.arena.loops.lazy` and :mod:`replay.arena.loops.order` need
 numbers only: allocations, frees and purges with their intervals, in positions of the trace
-(twice `seq`, so that a moment just before an event has a number too).
+(twice `seq`, so that a moment just before an event has a number too). A part of a trace is
+enough where what came before it is told (:class:`Before`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -15,6 +16,8 @@ import polars as pl
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
 
@@ -23,13 +26,15 @@ NEVER = 1 << 61
 """Position behind every event."""
 FAILED = -2
 UNSEEN = -1
+POINTS: Final = pl.Schema({"pid": pl.Int32, "at": pl.Int64})
+_ENDS: Final = pl.Schema({"start": pl.Int64, "lo": pl.Int64, "known_end": pl.Int64})
 _PURGE_FUNCTION = "__purge_vmap_area_lazy"
 _FLUSH_FUNCTIONS = {"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"}
 
 
 @dataclass(frozen=True)
 class ArenaCalls:
-    """Calls on the arena, one frame each; positions are Int64, addresses too.
+    """Calls on the arena, one frame each; positions are Int64, addresses and times too.
 
     Attributes
     ----------
@@ -37,21 +42,22 @@ class ArenaCalls:
         `row`, `seq`, `lo`, `hi`, `at` (default place), `size`, `align` (negative: from the top
         down, a percpu chunk; mm/vmalloc.c: pcpu_get_vm_areas), `vstart`, `vend`,
         `seen` (address, FAILED, or UNSEEN where no return was traced), `cpu`, `end_cpu`,
-        `parent` (seq), `order` (position of the return).
+        `parent` (seq), `end_ts` (time of its return).
     frees
-        `row`, `lo`, `hi`, `start`, `end`, `nr_lazy` (pages on the list after it, as the
-        tracepoint tells; -1 unknown).
+        `row`, `pid`, `lo`, `hi`, `start`, `end`, `nr_lazy` (pages on the list after it, as the
+        tracepoint tells; -1 unknown), `ts`.
     purges
-        `row`, `seq`, `lo`, `hi`, `at`, `detach`, `start`, `end`, `seen_start`, `seen_end`
-        (0: no flush; -1: not traced), `parent`, `purged` (areas given back, as the tracepoint
-        tells; -1 unknown), `gave` (it returned that it gave some back).
+        `row`, `seq`, `since` (nothing of it comes before), `lo`, `hi`, `at`, `entry`, `detach`,
+        `start`, `end`, `seen_start`, `seen_end` (0: no flush; -1: not traced), `parent`, `purged`
+        (areas given back, as the tracepoint tells; -1 unknown), `gave` (it returned that it gave
+        some back), `ts`, `detach_ts`, `end_ts`.
     away
         `purge` (row of `purges`), `lo`, `hi`: the task of a purge is on no CPU, and gives nothing
         back. Empty where switches are not traced.
     flushes
         `row`, `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
     unusable
-        Allocations and frees of which the trace does not tell size or address.
+        `at`: allocations and frees of which the trace does not tell size or address.
     derived
         True where alloc_vmap_area() was not probed and the calls are those of vmap() and the
         vmalloc family: ioremap, percpu and others are not seen then.
@@ -64,9 +70,28 @@ class ArenaCalls:
     purges: pl.DataFrame
     away: pl.DataFrame
     flushes: pl.DataFrame
-    unusable: int
+    unusable: pl.DataFrame
     derived: bool
     purges_traced: bool
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a part of a trace has to know of what came before it.
+
+    Attributes
+    ----------
+    points
+        Returns (`pid`, `at`) of tasks' own calls that began before.
+    purge
+        Position of the last purge.
+    ends
+        Areas by `start`: `lo` and `known_end` of the last allocation of each.
+    """
+
+    points: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=POINTS))
+    purge: int = 0
+    ends: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_ENDS))
 
 
 def arena_calls(
@@ -75,13 +100,15 @@ def arena_calls(
     values: Snapshot,
     *,
     by_pointer: bool = False,
+    ops: Collection[str] | None = None,
+    before: Before | None = None,
 ) -> ArenaCalls:
     """Pick the calls on the arena out of a trace.
 
     Parameters
     ----------
     events
-        Event table, sorted by `seq`.
+        Event table, sorted by `seq`; with a column `row` where its rows have other numbers.
     layout
         For the arena's bounds and the pool's window, whose flushes are not the arena's.
     values
@@ -89,19 +116,28 @@ def arena_calls(
         probed.
     by_pointer
         ``Generation.purge_by_pointer``: what purges were given and returned is not the range.
+    ops
+        Operations of the whole trace; None: `events` is the whole.
+    before
+        Of a part that is not the first.
 
     Returns
     -------
     ArenaCalls
     """
     probed = {probe.symbol.partition(".")[0] for probe in values.probes}
-    table = _with_counters(events).with_row_index("row")
-    ops = set(table.get_column("op").unique().cast(pl.String))
-    derived = "area_alloc" not in ops and bool(ops & {"vmap", "vmalloc"})
-    arena = _rows_of_the_arena(table, ops, derived=derived)
+    before = before or Before()
+    table = _with_counters(events)
+    if "row" not in table.columns:
+        table = table.with_row_index("row")
+    if ops is None:
+        ops = set(table.get_column("op").unique().cast(pl.String))
+    derived = "area_alloc" not in ops and not {"vmap", "vmalloc"}.isdisjoint(ops)
+    own = own_points(table, before.points)
+    arena = _rows_of_the_arena(table, own, ops, derived=derived)
     all_allocs = _allocs(arena, layout, derived=derived)
     allocs = all_allocs.filter(_SANE_ALLOC)
-    all_frees = _frees(arena, allocs, values)
+    all_frees = _frees(arena, allocs, values, before.ends, has_frees="area_free" in ops)
     frees = all_frees.filter(_SANE_FREE)
     purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
     flushes_traced = "flush_range" in ops or bool(_FLUSH_FUNCTIONS & probed)
@@ -110,14 +146,19 @@ def arena_calls(
         told = pl.when(pl.col("op") != "area_purge")
         arena = arena.with_columns(told.then(n).alias(n) for n in ("start", "end", "pages"))
     switches = _switches(table)
-    purges = _purges(arena, _own_points(table), switches, layout, flushes_traced=flushes_traced)
+    purges = _purges(arena, own, switches, layout, flushes_traced=flushes_traced, last=before.purge)
     return ArenaCalls(
         allocs=allocs,
         frees=frees,
         purges=purges.drop("pid"),
         away=_away(purges, switches),
         flushes=flushes[:0] if purges_traced else flushes,
-        unusable=all_allocs.height - allocs.height + all_frees.height - frees.height,
+        unusable=pl.concat(
+            [
+                all_allocs.join(allocs, on="row", how="anti").select(at="lo"),
+                all_frees.join(frees, on="row", how="anti").select(at="lo"),
+            ]
+        ),
         derived=derived,
         purges_traced=purges_traced,
     )
@@ -137,7 +178,9 @@ _SANE_FREE: Final = (
 ).fill_null(value=False)
 
 
-def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> pl.DataFrame:
+def _rows_of_the_arena(
+    table: pl.DataFrame, own: pl.DataFrame, ops: Collection[str], *, derived: bool
+) -> pl.DataFrame:
     """Rows that take, give back, purge or flush, each with what its task does next."""
     tasks = own_events(table.lazy()).select(
         "row",
@@ -145,6 +188,7 @@ def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> 
         next_seq=pl.col("seq").shift(-1).over("pid"),
         next_start=pl.col("start").shift(-1).over("pid"),
         next_end=pl.col("end").shift(-1).over("pid"),
+        next_ts=pl.col("ts").shift(-1).over("pid"),
     )
     wanted = ["area_alloc", "percpu_alloc", "area_free", "area_purge", "flush_range"]
     if derived:
@@ -167,17 +211,20 @@ def _rows_of_the_arena(table: pl.DataFrame, ops: set[str], *, derived: bool) -> 
         )
         .collect()
     )  # fmt: skip
-    return rows.with_columns(bound=_first_after(rows, "position", _own_points(table)) - 1)
+    return rows.with_columns(bound=first_after(rows, "position", own) - 1)
 
 
-def _own_points(table: pl.DataFrame) -> pl.DataFrame:
-    """Positions (`at`) at which each task (`pid`) was traced to enter or to leave a call."""
+def own_points(table: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
+    """Positions (`at`) at which each task (`pid`) was traced to enter or to leave a call.
+
+    `more` are those of calls that are not in the table.
+    """
     own = own_events(table.lazy())
     points = [own.select("pid", at=pl.col(name).cast(pl.Int64) * 2) for name in ("seq", "end_seq")]
-    return pl.concat(points).drop_nulls().sort("at").collect()
+    return pl.concat([more.lazy(), *points]).drop_nulls().sort("at").collect()
 
 
-def _first_after(rows: pl.DataFrame, after: str, points: pl.DataFrame) -> pl.Series:
+def first_after(rows: pl.DataFrame, after: str, points: pl.DataFrame) -> pl.Series:
     """The first of `points` of each row's task behind one of its positions; null: there is none."""
     keys = rows.select(pl.col("pid").cast(pl.Int32), at=pl.col(after)).with_row_index("number")
     return (
@@ -271,37 +318,45 @@ def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFra
         cpu="cpu",
         end_cpu=pl.coalesce("end_cpu", "cpu"),
         parent="parent",
+        end_ts=pl.coalesce("end_ts", "ts"),
     )
 
 
-def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Snapshot) -> pl.DataFrame:
+def _frees(
+    arena: pl.DataFrame,
+    allocs: pl.DataFrame,
+    values: Snapshot,
+    ends: pl.DataFrame,
+    *,
+    has_frees: bool,
+) -> pl.DataFrame:
     """Lazily freed areas; the end of one that the trace does not tell is that of its allocation.
 
-    Without area_free rows, vunmap() and vfree() tell the addresses.
+    Without area_free rows, vunmap() and vfree() tell the addresses. `ends` are those of the
+    allocations of earlier parts of the trace.
     """
-    has_frees = bool(arena.filter(pl.col("op") == "area_free").height)
     rows = (
         arena.filter(pl.col("op").is_in(("area_free",) if has_frees else ("vunmap", "vfree")))
         .filter(pl.col("vaddr").fill_null(1) != 0)  # vfree(NULL) does nothing
         .select(
             "row",
+            pl.col("pid").cast(pl.Int32),
             lo="position",
             hi=pl.coalesce("bound", pl.lit(NEVER)),
             start="vaddr",
             end=pl.col("end") if has_frees else pl.lit(None, pl.Int64),
             nr_lazy=pl.col("nr_lazy").fill_null(-1),
+            ts="ts",
         )
     )
     if not rows.get_column("end").null_count():
         return rows
     known = pl.concat([
         pl.DataFrame(
-            [(a.start, -1, a.end) for a in values.areas],
-            schema={"start": pl.Int64, "lo": pl.Int64, "known_end": pl.Int64}, orient="row",
+            [(a.start, -1, a.end) for a in values.areas], schema=_ENDS, orient="row",
         ),
-        allocs.filter(pl.col("seen") > 0).select(
-            start="seen", lo="lo", known_end=pl.col("seen") + pl.col("size")
-        ),
+        ends,
+        known_ends(allocs),
     ]).sort("lo")  # fmt: skip
     return (
         rows.sort("lo")
@@ -309,6 +364,12 @@ def _frees(arena: pl.DataFrame, allocs: pl.DataFrame, values: Snapshot) -> pl.Da
         .with_columns(pl.coalesce("end", "known_end").alias("end"))
         .drop("known_end")
     )
+
+
+def known_ends(allocs: pl.DataFrame) -> pl.DataFrame:
+    """Where allocated areas end, as :class:`Before` has it."""
+    told = allocs.filter(pl.col("seen") > 0)
+    return told.select(start="seen", lo="lo", known_end=pl.col("seen") + pl.col("size"))
 
 
 def _kernel_flushes(arena: pl.DataFrame, layout: Layout) -> pl.DataFrame:
@@ -331,8 +392,9 @@ def _purges(
     layout: Layout,
     *,
     flushes_traced: bool,
+    last: int,
 ) -> pl.DataFrame:
-    """Purges with what they flushed.
+    """Purges with what they flushed; `last` is the position of the one before the first.
 
     The flush belongs to the purge that it was called from; where purges have no return probe, a
     flush that is the task's next event does. Areas go back one after another from the flush on,
@@ -349,6 +411,7 @@ def _purges(
             pl.col("position").first().alias("flush"),
             pl.col("start").first().alias("flush_start"),
             pl.col("end").first().alias("flush_end"),
+            pl.col("ts").first().alias("flush_ts"),
         )
         .rename({"parent": "seq"})
     )
@@ -357,6 +420,7 @@ def _purges(
     follows = pl.col("end_position").is_null() & is_next
     rows = rows.with_columns(
         flush=pl.when(follows).then("next_seq").otherwise("flush"),
+        flush_ts=pl.when(follows).then("next_ts").otherwise("flush_ts"),
         flush_start=pl.when(follows).then("next_start").otherwise("flush_start"),
         flush_end=pl.when(follows).then("next_end").otherwise("flush_end"),
     )
@@ -365,10 +429,13 @@ def _purges(
     told = pl.col("purged").is_not_null() & ~pl.col("entry_traced")
     some = pl.col("purged") > 0
     rows = rows.with_columns(
-        entry=pl.when(told).then(pl.col("position").shift(1, fill_value=0)).otherwise("position"),
+        entry=pl.when(told)
+        .then(pl.col("position").shift(1, fill_value=last))
+        .otherwise("position"),
         flush=pl.when(told & some).then("position").otherwise("flush"),
         flush_start=pl.when(told).then("start").otherwise("flush_start"),
         flush_end=pl.when(told).then("end").otherwise("flush_end"),
+        flush_ts=pl.when(told & some).then("ts").otherwise("flush_ts"),
         start=pl.when(told).then(_TOP - 1).otherwise("start"),
         end=pl.when(told).then(0).otherwise("end"),
     )
@@ -379,8 +446,8 @@ def _purges(
     rows = rows.with_columns(detach=detach)
     rows = rows.with_columns(
         next_purge=pl.col("position").shift(-1),
-        own=_first_after(rows, "detach", own),
-        asleep=_first_after(rows, "detach", switches.filter("sleeps").select("pid", "at")),
+        own=first_after(rows, "detach", own),
+        asleep=first_after(rows, "detach", switches.filter("sleeps").select("pid", "at")),
     )
     # Where only the tracepoint shows it, it stands at the end.
     over = pl.min_horizontal("next_purge", "own", "asleep").fill_null(NEVER + 1) - 1
@@ -389,6 +456,7 @@ def _purges(
         "row",
         "seq",
         "pid",
+        since=pl.when(told).then(pl.col("entry") + 1).otherwise("position"),
         lo=pl.when(told).then("entry").otherwise("detach"),
         hi=pl.max_horizontal(hi, "detach"),
         at=pl.max_horizontal(hi, "detach"),
@@ -401,6 +469,9 @@ def _purges(
         parent="parent",
         purged=pl.col("purged").fill_null(-1),
         gave=(pl.col("pages") > 0).fill_null(value=False),
+        ts="ts",
+        detach_ts=pl.coalesce("flush_ts", "ts"),
+        end_ts=pl.coalesce("end_ts", "ts"),
     ).with_columns(
         pl.col("start").clip(0, _TOP), pl.col("end").clip(0, _TOP),
         pl.col("seen_start").fill_null(-1), pl.col("seen_end").fill_null(-1),

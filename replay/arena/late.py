@@ -54,7 +54,9 @@ class Replayed(Protocol):
 R = TypeVar("R", bound=Replayed)
 
 
-def find_late(play: Callable[[NDArray[np.int64]], R], stream: NDArray[np.int64]) -> R:
+def find_late(
+    play: Callable[[NDArray[np.int64]], R], stream: NDArray[np.int64], most_rows: int = ROUND_ROWS
+) -> tuple[R, int]:
     """Replay, and again with frees that came late, while that explains more.
 
     Many wrong predictions are explained at once where that makes fewer of them and the first one
@@ -66,14 +68,18 @@ def find_late(play: Callable[[NDArray[np.int64]], R], stream: NDArray[np.int64])
         Replays a stream of frees and purges, and the allocations with it.
     stream
         For :func:`replay.arena.loops.lazy.run`.
+    most_rows
+        Rows that further replays may go through; one of them always may.
 
     Returns
     -------
     R
         The best replay.
+    int
+        Rows that are left of `most_rows`.
     """
     best = play(stream)
-    rounds = min(MAX_ROUNDS, 1 + ROUND_ROWS // (1 + len(stream)))
+    rounds = allowed = min(MAX_ROUNDS, 1 + most_rows // (1 + len(stream)))
     too_many = FEW + len(stream) // 8  # something else is wrong with this trace
     given_up = -1  # no free explains wrong predictions up to this position
     seen: set[bytes] = {stream.tobytes()}
@@ -98,7 +104,7 @@ def find_late(play: Callable[[NDArray[np.int64]], R], stream: NDArray[np.int64])
             given_up = int(ahead[0, -1])
         else:
             best = found
-    return best
+    return best, max(0, most_rows - (allowed - rounds) * (1 + len(stream)))
 
 
 def hold_for_hulls(

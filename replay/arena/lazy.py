@@ -1,13 +1,14 @@
-"""The lazy list of the arena over a trace: which purge took which areas."""
+"""The lazy list of the arena over a trace, piece by piece: which purge took which areas."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import polars as pl
     from numpy.typing import NDArray
 
     from replay.arena.calls import ArenaCalls
@@ -31,10 +32,42 @@ class LazyCount:
     exact: int = 0
     initial_state: int = 0
 
+    def __add__(self, other: LazyCount) -> LazyCount:
+        return LazyCount(
+            self.total + other.total,
+            self.exact + other.exact,
+            self.initial_state + other.initial_state,
+        )
+
+
+class ListBefore(NamedTuple):
+    """The list where a piece begins, oldest first.
+
+    Attributes
+    ----------
+    initial : ndarray of int64, shape (n, 2)
+        Areas that have been on it since before the trace.
+    freed : ndarray of int64, shape (m, 6)
+        Frees in the trace: start, end, the free's interval, row, and 1 where it is supposed to
+        have come too late for a purge.
+    """
+
+    initial: NDArray[np.int64]
+    freed: NDArray[np.int64]
+
+    def with_bounds(self, bounds: pl.DataFrame) -> ListBefore:
+        """The same where ends of intervals (`row`, `hi`) have become known."""
+        if not bounds.height or not len(self.freed):
+            return self
+        told = dict(bounds.iter_rows())
+        freed = self.freed.copy()
+        freed[:, 3] = [told.get(row, hi) for row, hi in freed[:, [4, 3]].tolist()]
+        return ListBefore(self.initial, freed)
+
 
 @dataclass(frozen=True)
 class LazyReplay:
-    """Frees and purges as one stream, and what the model makes of it.
+    """Frees and purges of a piece as one stream, and what the model makes of it.
 
     Attributes
     ----------
@@ -58,6 +91,39 @@ class LazyReplay:
     purges: int
     lazy: Lazy
     whole: bool
+
+    def waiting(self, before: ListBefore, rows: NDArray[np.int64]) -> ListBefore:
+        """The list behind the piece.
+
+        Parameters
+        ----------
+        before
+            The list where it began.
+        rows
+            Of its frees.
+        """
+        from replay.arena.loops.lazy import END, HI, HOLD, LO, N_LAZY, START
+
+        left = self.lazy.waiting[: self.lazy.reg[N_LAZY]]
+        more = np.zeros((len(self.stream), 2), np.int64)
+        more[: len(before.freed)] = before.freed[:, 4:]
+        more[self.of_free, 0] = rows
+        more[:, 1] |= self.stream[:, HOLD] > 0
+        event = left[left[:, 3] >= 0, 3]
+        freed = np.column_stack([self.stream[event][:, [START, END, LO, HI]], more[event]])
+        return ListBefore(left[left[:, 3] < 0, :2].copy(), freed)
+
+    def crossings(self, limit: int) -> int:
+        """Frees of this piece after which more than `limit` bytes waited."""
+        return int((self.lazy.nr_lazy[self.of_free] > limit).sum())
+
+    def held(self, before: ListBefore) -> int:
+        """Frees that are supposed here, and not before, to have come too late for a purge."""
+        from replay.arena.loops.lazy import HOLD
+
+        held = self.stream[:, HOLD] > 0
+        held[: len(before.freed)] &= before.freed[:, 5] == 0
+        return int(held.sum())
 
     def hulls(self, gave: NDArray[np.bool_]) -> tuple[int, int, int]:
         """Purges that flushed a hull: observed, predicted, and equal.
@@ -90,42 +156,55 @@ class LazyReplay:
         return self.lazy.purge[where, 2:], self.stream[where][:, SEEN_START : SEEN_END + 1]
 
 
-def counters(replay: LazyReplay, calls: ArenaCalls, page_size: int) -> tuple[LazyCount, LazyCount]:
-    """The model's counters beside those of the vmalloc tracepoints.
+class Counters:
+    """The model's counters beside those of the vmalloc tracepoints, piece by piece.
 
-    Returns
-    -------
+    Where more waited at the first free than the snapshot lists, areas were freed between the
+    snapshot and the trace: so many pages are added until the first purge takes them, and that
+    number counts as inferred.
+
+    Attributes
+    ----------
     nr_lazy, purged
         Frees after which as many pages waited as the kernel says (mm/vmalloc.c: vmap_lazy_nr);
-        purges that gave back as many areas (merged ones count once). Where more waited at the
-        first free than the snapshot lists, areas were freed between the snapshot and the trace:
-        so many pages are added until the first purge takes them, and that number counts as
-        inferred.
+        purges that gave back as many areas (merged ones count once).
     """
-    lazy = replay.lazy
-    seen = calls.frees.get_column("nr_lazy").to_numpy()
-    told = seen >= 0
-    event = replay.of_free[told]
-    here = lazy.nr_lazy[event] // page_size
-    emptied = _first_purge(replay)
-    unlisted = 0
-    if event.size and event[0] < emptied:
-        unlisted = max(0, int(seen[told][0] - here[0]))
-    here = here + np.where(event < emptied, unlisted, 0)
-    here = here + _being_given_back(
-        replay, calls, seen[told] - here, page_size, told=told, unlisted=unlisted
-    )
-    right = here == seen[told]
-    if unlisted:
-        right[0] = False
-    purged = calls.purges.get_column("purged").to_numpy()
-    counted = purged >= 0
-    given = lazy.purge[replay.of_purge[: replay.purges]]
-    areas = given[counted, 1] - given[counted, 0]
-    return (
-        LazyCount(int(told.sum()), int(right.sum()), int(unlisted > 0)),
-        LazyCount(int(counted.sum()), int((areas == purged[counted]).sum())),
-    )
+
+    def __init__(self, page_size: int) -> None:
+        self.nr_lazy = self.purged = LazyCount()
+        self._page_size = page_size
+        self._unlisted = 0
+        self._begun = self._emptied = False
+
+    def add(self, replay: LazyReplay, calls: ArenaCalls) -> None:
+        """Take a piece."""
+        lazy, page_size = replay.lazy, self._page_size
+        seen = calls.frees.get_column("nr_lazy").to_numpy()
+        told = seen >= 0
+        event = replay.of_free[told]
+        here = lazy.nr_lazy[event] // page_size
+        emptied = -1 if self._emptied else _first_purge(replay)
+        first = not self._begun and event.size > 0
+        if first:
+            self._begun = True
+            if event[0] < emptied:
+                self._unlisted = max(0, int(seen[told][0] - here[0]))
+        here = here + np.where(event < emptied, self._unlisted, 0)
+        here = here + _being_given_back(
+            replay, calls, seen[told] - here, page_size, emptied, told=told,
+            unlisted=self._unlisted,
+        )  # fmt: skip
+        right = here == seen[told]
+        learnt = first and self._unlisted > 0
+        if learnt:
+            right[0] = False
+        self._emptied |= emptied < len(replay.stream)
+        purged = calls.purges.get_column("purged").to_numpy()
+        counted = purged >= 0
+        given = lazy.purge[replay.of_purge[: replay.purges]]
+        areas = given[counted, 1] - given[counted, 0]
+        self.nr_lazy += LazyCount(int(told.sum()), int(right.sum()), int(learnt))
+        self.purged += LazyCount(int(counted.sum()), int((areas == purged[counted]).sum()))
 
 
 def _first_purge(replay: LazyReplay) -> int:
@@ -140,6 +219,7 @@ def _being_given_back(
     calls: ArenaCalls,
     more: NDArray[np.int64],
     page_size: int,
+    first_purge: int,
     *,
     told: NDArray[np.bool_],
     unlisted: int,
@@ -149,13 +229,12 @@ def _being_given_back(
     A purge takes its areas off the counter as it gives them back, from 6.9 on all at its end
     (mm/vmalloc.c: __purge_vmap_area_lazy, purge_vmap_node). Only what explains `more`, the pages
     that the kernel counted beyond the model's list, is returned; else 0. `unlisted` pages are
-    also in what the first purge took.
+    also in what the first purge took, if that is in this piece (`first_purge`).
     """
     lazy = replay.lazy
     out = np.zeros(more.size, np.int64)
     detach, end = calls.purges.select("detach", "hi").to_numpy().reshape(-1, 2).T
     entered = calls.frees.get_column("lo").to_numpy()[told]
-    first_purge = _first_purge(replay)
     for number in np.flatnonzero(more > 0).tolist():
         left = int(more[number])
         under_way = np.flatnonzero((detach < entered[number]) & (entered[number] <= end))
@@ -174,12 +253,19 @@ def _being_given_back(
 
 
 def lazy_stream(
-    calls: ArenaCalls,
+    calls: ArenaCalls, freed: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Frees and purges of a trace in the order of their default places.
+    """Frees and purges of a piece in the order of their default places.
 
     A free reaches the list at its entry, a purge takes it at its flush, or at its entry where it
     flushed nothing.
+
+    Parameters
+    ----------
+    calls
+        The piece.
+    freed
+        Of :class:`ListBefore`: these come first.
 
     Returns
     -------
@@ -212,7 +298,11 @@ def lazy_stream(
     by = np.argsort(at, kind="stable")
     place = np.empty_like(by)
     place[by] = np.arange(by.size)
-    return np.ascontiguousarray(stream[by]), place[n_free:], place[:n_free]
+    before = np.zeros((len(freed), kernel.COLUMNS), np.int64)
+    before[:, kernel.KIND] = kernel.FREE
+    before[:, kernel.START : kernel.HI + 1] = freed[:, :4]
+    place += len(freed)
+    return np.concatenate([before, stream[by]]), place[n_free:], place[:n_free]
 
 
 def replay_lazy(

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from replay.arena.calls import arena_calls
 from replay.arena.state import initial_state
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from collectors.snapshot import Snapshot
+    from replay.arena.calls import ArenaCalls
+    from replay.arena.pieces import ArenaPiece
+    from replay.arena.state import ArenaState
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
 
@@ -20,7 +24,7 @@ AROUND: Final = 3
 
 
 def arena_picture(
-    events: pl.DataFrame,
+    pieces: Iterable[ArenaPiece],
     machine: Machine,
     layout: Layout,
     values: Snapshot,
@@ -32,12 +36,12 @@ def arena_picture(
 
     Parameters
     ----------
-    events
-        Events of the arena.
+    pieces
+        Calls of the arena; gone through twice.
     machine, layout, values
         The machine, its address map, and its facts: what was in use at the start.
     row
-        Row of `events` that is the allocation that diverges.
+        Row of the event table that is the allocation that diverges.
     predicted, observed
         Addresses; negative ones have no place.
 
@@ -47,12 +51,9 @@ def arena_picture(
         ``kind`` "arena"; ``rows``: start, end, state ("busy", "lazy", "free") and ``marks`` of
         "model" and "kernel", by address.
     """
-    generation = GENERATIONS[machine.generation]
-    calls = arena_calls(events, layout, values, by_pointer=generation.purge_by_pointer)
-    order = generation.lazy_list
-    state = initial_state(calls, values, order)
-    at = int(calls.allocs.filter(pl.col("row") == row)["at"][0])
-    areas = _areas_at(calls.allocs, calls.frees, calls.purges, state.busy, state.lazy, at)
+    order = GENERATIONS[machine.generation].lazy_list
+    state = initial_state((piece.calls for piece in pieces), values, order)
+    areas = _areas_at(pieces, state, row)
     marks = {"model": predicted, "kernel": observed}
     wanted = [address for address in marks.values() if address >= 0]
     tiles = _with_holes(areas, layout.vmalloc_start, layout.vmalloc_end)
@@ -73,35 +74,51 @@ def arena_picture(
     return {"kind": "arena", "rows": rows}
 
 
+_LIVES: Final = {"start": pl.Int64, "end": pl.Int64, "born": pl.Int64, "freed": pl.Int64}
+
+
 def _areas_at(
-    allocs: pl.DataFrame,
-    frees: pl.DataFrame,
-    purges: pl.DataFrame,
-    busy: Any,
-    lazy: Any,
-    at: int,
+    pieces: Iterable[ArenaPiece], state: ArenaState, row: int
 ) -> list[tuple[int, int, str]]:
-    """Areas that are in use or wait for a purge at a position of the trace, by address."""
-    start = pl.DataFrame(
-        {"start": busy[:, 0], "end": busy[:, 1]}, schema={"start": pl.Int64, "end": pl.Int64}
-    ).with_columns(born=pl.lit(-1, pl.Int64))
-    later = allocs.filter((pl.col("at") < at) & (pl.col("seen") > 0)).select(
-        start="seen", end=pl.col("seen") + pl.col("size"), born="at"
-    )
-    gone = frees.filter(pl.col("lo") < at).select("start", freed="lo", key="lo").sort("key")
-    born = pl.concat([start, later]).with_columns(key=pl.col("born")).sort("key")
-    last = purges.filter(pl.col("at") < at)["detach"].max()
-    purged = last if isinstance(last, int) else -1
-    lives = born.join_asof(gone, on="key", by="start", strategy="forward", check_sortedness=False)
-    out = []
-    for first, end, freed in lives.select("start", "end", "freed").iter_rows():
-        if freed is None:
-            out.append((first, end, "busy"))
-        elif freed > purged:
-            out.append((first, end, "lazy"))
+    """Areas that are in use or wait for a purge when a call is served, by address."""
+    lives = pl.DataFrame(
+        {"start": state.busy[:, 0], "end": state.busy[:, 1]},
+        schema={"start": pl.Int64, "end": pl.Int64},
+    ).with_columns(born=pl.lit(-1, pl.Int64), freed=pl.lit(None, pl.Int64))
+    purged = -1
+    for piece in pieces:
+        calls = piece.calls
+        here = calls.allocs.filter(pl.col("row") == row)
+        at = int(here["at"][0]) if here.height else piece.end
+        lives, purged = _lives_at(lives, calls, at, purged)
+        if here.height:
+            break
+    out = [
+        (start, end, "busy" if freed is None else "lazy")
+        for start, end, freed in lives.select("start", "end", "freed").iter_rows()
+    ]
     if purged < 0:
-        out += [(int(a), int(b), "lazy") for a, b in lazy]
+        out += [(int(a), int(b), "lazy") for a, b in state.lazy]
     return sorted(out)
+
+
+def _lives_at(
+    lives: pl.DataFrame, calls: ArenaCalls, at: int, purged: int
+) -> tuple[pl.DataFrame, int]:
+    """Areas that are in use or wait at a position of a piece, and where the last purge began."""
+    later = calls.allocs.filter((pl.col("at") < at) & (pl.col("seen") > 0)).select(
+        start="seen", end=pl.col("seen") + pl.col("size"), born="at", freed=pl.lit(None, pl.Int64)
+    )
+    gone = calls.frees.filter(pl.col("lo") < at).select("start", gone="lo", key="lo").sort("key")
+    known = pl.concat([lives, later.select(*_LIVES)]).sort("born", maintain_order=True)
+    last = calls.purges.filter(pl.col("at") < at)["detach"].max()
+    purged = last if isinstance(last, int) else purged
+    found = known.join_asof(
+        gone, left_on="born", right_on="key", by="start", strategy="forward",
+        check_sortedness=False,
+    )  # fmt: skip
+    told = found.with_columns(freed=pl.coalesce("freed", "gone")).select(*_LIVES)
+    return told.filter(pl.col("freed").is_null() | (pl.col("freed") > purged)), purged
 
 
 def _with_holes(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from collectors.snapshot import Snapshot
-from replay.arena.blocks import replay_blocks
-from replay.arena.calls import UNSEEN, arena_calls
+from replay.arena.blocks import BlockRun, BlockTally
+from replay.arena.calls import UNSEEN
 from replay.arena.items import ordering_items
-from replay.arena.late import find_late, hold_for_hulls
-from replay.arena.lazy import counters, lazy_stream, replay_lazy
+from replay.arena.late import ROUND_ROWS, find_late, hold_for_hulls
+from replay.arena.lazy import Counters, ListBefore, lazy_stream, replay_lazy
 from replay.arena.result import (
     AMBIGUOUS,
     CERTAIN,
@@ -21,22 +20,24 @@ from replay.arena.result import (
     INITIAL,
     NOT_SEEN,
     WRONG,
+    Answers,
     ArenaReplay,
     Tally,
 )
-from replay.arena.ruling import rule_on
+from replay.arena.ruling import Judge
 from replay.arena.state import LOST_END, TREES, forest_of, initial_state, lost_end, rule_of
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from replay.arena.blocks import BlockReplay
+    from collectors.snapshot import Snapshot
     from replay.arena.calls import ArenaCalls
     from replay.arena.lazy import LazyReplay
-    from replay.arena.loops.freetree import Rule
+    from replay.arena.loops.freetree import Forest
+    from replay.arena.pieces import ArenaPiece
     from replay.arena.ruling import Ruled
     from replay.arena.state import ArenaState
     from replay.machine.generations import Generation
@@ -50,19 +51,20 @@ _MAX_NODES: Final = 1 << 22
 _MAX_ROOM: Final = 1 << 20
 
 
-def replay_arena(
-    events: pl.DataFrame,
+def replay_pieces(
+    pieces: Iterable[ArenaPiece],
     machine: Machine,
     layout: Layout,
-    values: Snapshot | None = None,
-    losses: Sequence[int] = (),
+    values: Snapshot,
+    losses: Sequence[int],
+    each: Callable[[Answers], None],
 ) -> ArenaReplay:
-    """Replay the arena's calls and compare them with what the kernel did.
+    """Replay the arena's calls piece by piece.
 
     Parameters
     ----------
-    events
-        Event table, sorted by `seq`.
+    pieces
+        The trace; gone through twice.
     machine
         For its kernel generation's behaviours.
     layout
@@ -71,48 +73,25 @@ def replay_arena(
         Facts; the state at the start among them.
     losses
         `seq` of the first event after each loss of events: nothing is certain from there on.
+    each
+        Called with the answers to the allocations of every piece.
 
     Returns
     -------
     ArenaReplay
     """
-    values = values or Snapshot()
     generation = GENERATIONS[machine.generation]
-    calls = arena_calls(events, layout, values, by_pointer=generation.purge_by_pointer)
+    calls = (piece.calls for piece in pieces)
     tail = lost_end(values, machine, layout)
     state = initial_state(calls, values, generation.lazy_list, tail)
     if not generation.free_tree:
         text = f"{state.text}; the arena's search before 5.2 is not modelled"
         state = replace(state, known=False, text=text)
-    run, held = _play(calls, state, layout, generation)
-    blocks = replay_blocks(events, layout, values, run.areas(), forget=generation.dirty_range_reset)
-    found = run.result(state, blocks, losses, held)
-    nr_lazy, purged = counters(run.lazy, calls, layout.page_size)
-    return replace(found, nr_lazy=nr_lazy, purged=purged)
-
-
-def _play(
-    calls: ArenaCalls, state: ArenaState, layout: Layout, generation: Generation
-) -> tuple[_Run, int]:
-    """Replay; also how many frees are supposed to have come too late for a purge."""
-    from replay.arena.loops.lazy import HOLD
-
-    stream, of_purge, of_free = lazy_stream(calls)
-    rule = rule_of(generation, layout)
-    purges, limit = calls.purges.height, layout.lazy_max_pages * layout.page_size
-
-    def follow(stream: NDArray[np.int64]) -> LazyReplay:
-        return replay_lazy(
-            stream, of_purge, of_free, purges, state.lazy, generation.lazy_list, limit
-        )
-
-    def play(stream: NDArray[np.int64]) -> _Run:
-        run = _Run(calls, state, follow(stream), rule)
-        run.play()
-        return run
-
-    best = find_late(play, hold_for_hulls(follow, stream))
-    return best, int((best.lazy.stream[:, HOLD] > 0).sum())
+    verdicts = _Rulings(state, layout, values, losses, generation)
+    player = ArenaPlayer(state, layout, generation)
+    for piece in pieces:
+        each(verdicts.take(piece, player.take(piece)))
+    return verdicts.result(player)
 
 
 class Places(NamedTuple):
@@ -132,48 +111,112 @@ class Places(NamedTuple):
     turn: NDArray[np.int64]
 
 
-def served_order(
-    calls: ArenaCalls, state: ArenaState, layout: Layout, generation: Generation
-) -> Places:
-    """The order of overlapping calls that explains the addresses.
+class ArenaPlayer:
+    """Puts the calls of the arena into an order that explains their addresses, piece by piece.
 
     Parameters
     ----------
-    calls, state
-        The trace, and the state before it.
+    state
+        Before the trace.
     layout, generation
         Of the machine that it was captured on.
 
-    Returns
-    -------
-    Places
+    Attributes
+    ----------
+    rule
+        How the kernel searches.
+    forest, reg
+        The trees of free blocks, and the registers of :mod:`replay.arena.loops.items`, behind the
+        last piece.
+    waiting
+        The lazy list there.
+    shapes
+        Trees at the start.
+    peak_lazy, moved, held, crossings
+        Most bytes that waited; frees put behind a purge by its hull, and by later ones or by
+        addresses; frees after which too much waited.
     """
-    return _play(calls, state, layout, generation)[0].places()
+
+    def __init__(self, state: ArenaState, layout: Layout, generation: Generation) -> None:
+        self.rule = rule_of(generation, layout)
+        needs_shape = self.rule.shape_decides(state.align)
+        self.forest = forest_of(state, self.rule, trees=TREES if needs_shape else 1)
+        self.reg: NDArray[np.int64] | None = None
+        self.shapes = int(self.forest.alive.sum())
+        self.waiting = ListBefore(state.lazy, np.zeros((0, 6), np.int64))
+        self.peak_lazy = self.moved = self.held = self.crossings = 0
+        self._state = state
+        self._lazy_list = generation.lazy_list
+        self._limit = layout.lazy_max_pages * layout.page_size
+        self._late_rows = ROUND_ROWS
+
+    def take(self, piece: ArenaPiece) -> Played:
+        """Replay a piece."""
+        from replay.arena.loops import lazy as kernel
+
+        calls, waiting = piece.calls, self.waiting.with_bounds(piece.bounds)
+        stream, of_purge, of_free = lazy_stream(calls, waiting.freed)
+
+        def follow(stream: NDArray[np.int64]) -> LazyReplay:
+            return replay_lazy(
+                stream, of_purge, of_free, calls.purges.height, waiting.initial,
+                self._lazy_list, self._limit,
+            )  # fmt: skip
+
+        def play(stream: NDArray[np.int64]) -> Played:
+            run = Played(calls, follow(stream), waiting)
+            run.play(self.forest, self.reg, self._state, last=piece.last)
+            return run
+
+        best, self._late_rows = find_late(play, hold_for_hulls(follow, stream), self._late_rows)
+        lazy = best.lazy
+        self.forest, self.reg = best.forest, best.work.reg
+        rows = calls.frees.get_column("row").to_numpy().astype(np.int64)
+        self.waiting = lazy.waiting(waiting, rows)
+        self.peak_lazy = max(self.peak_lazy, int(lazy.lazy.reg[kernel.PEAK]))
+        self.moved += int(lazy.lazy.reg[kernel.MOVED])
+        self.held += lazy.held(waiting)
+        self.crossings += lazy.crossings(self._limit)
+        return best
 
 
-class _Run:
-    """A run of the ordering loop over its items, and what came of them."""
+class Played:
+    """A run of the ordering loop over the items of a piece, and what came of them.
 
-    def __init__(self, calls: ArenaCalls, state: ArenaState, lazy: LazyReplay, rule: Rule) -> None:
-        self.calls, self.state, self.lazy, self.rule = calls, state, lazy, rule
-        self.items, self.place = ordering_items(calls, lazy)
-        self.allocs = calls.allocs.height
+    Attributes
+    ----------
+    calls, lazy, before
+        The piece, the lazy list over it, and where it begins.
+    items, at
+        Of :func:`replay.arena.items.ordering_items`: the items, and that of each allocation.
+    work, forest
+        What the loop found, and the trees behind it.
+    """
 
-    def play(self) -> None:
+    def __init__(self, calls: ArenaCalls, lazy: LazyReplay, before: ListBefore) -> None:
+        self.calls, self.lazy, self.before = calls, lazy, before
+        self.items, self._place = ordering_items(calls, lazy)
+        self.at = self._place[: calls.allocs.height]
+
+    def play(
+        self,
+        forest: Forest,
+        reg: NDArray[np.int64] | None,
+        state: ArenaState,
+        *,
+        last: bool,
+    ) -> None:
         """Run the ordering loop over all items."""
         from collectors.errors import HmtraceError
         from replay.arena.loops import freetree as tree
         from replay.arena.loops import items as kernel
         from replay.arena.loops import order, overlaps
 
-        rule, whole = self.rule, self.lazy.whole
-        aligned = self.items[self.items[:, kernel.KIND] == kernel.ALLOC, kernel.ALIGN]
-        needs_shape = rule.shape_decides(int(aligned.max(initial=1)))
-        forest = forest_of(self.state, rule, trees=TREES if needs_shape else 1)
-        self.shapes = int(forest.alive.sum())
-        trees, known = len(forest.root), self.state.shape is not None
+        whole = self.lazy.whole
+        forest = tree.copied(forest)
+        trees, known = len(forest.root), state.shape is not None
         work = kernel.new_work(
-            self.items, self.lazy.lazy.given, trees, known=known, supposes=self.state.known
+            self.items, self.lazy.lazy.given, trees, known=known, supposes=state.known, reg=reg
         )
         orders = overlaps.new_orders()
         at = 0
@@ -181,7 +224,7 @@ class _Run:
             saved, spare = tree.like(forest), tree.like(forest)
             blocks = 1 + int(forest.reg[tree.HIGH]) // max(1, int(forest.alive.sum()))
             room = overlaps.room_for(forest, blocks, _MAX_ROOM)
-            at = order.run(forest, saved, spare, room, work, orders, self.items, at, whole)
+            at = order.run(forest, saved, spare, room, work, orders, self.items, at, whole, last)
             if at == len(self.items):
                 break
             if len(forest.node) > _MAX_NODES:
@@ -195,19 +238,20 @@ class _Run:
 
     def places(self) -> Places:
         """The order that explains the trace."""
-        given = self.place[self.allocs : self.allocs + self.lazy.purges]
+        allocs = self.calls.allocs.height
+        given = self._place[allocs : allocs + self.lazy.purges]
         default = np.concatenate([
             self.calls.allocs.get_column("at").to_numpy(),
             self.calls.purges.get_column("detach").to_numpy(),
         ]).astype(np.int64)  # fmt: skip
-        item = np.concatenate([self.place[: self.allocs], given])
+        item = np.concatenate([self.at, given])
         turn = np.where(item >= 0, self.work.turn[item], -1)
         # What was served before something else stands no later than that.
         served = np.flatnonzero(item >= 0)
         served = served[np.argsort(turn[served], kind="stable")]
         at = default.copy()
         at[served] = np.minimum.accumulate(default[served][::-1])[::-1]
-        return Places(at[: self.allocs], at[self.allocs :], self._listed(), turn)
+        return Places(at[:allocs], at[allocs:], self._listed(), turn)
 
     def _listed(self) -> NDArray[np.int64]:
         """Position at which each free had reached the list: behind the purges that missed it."""
@@ -234,47 +278,70 @@ class _Run:
         return np.stack([self.work.predicted[wrong], *columns], axis=1)
 
     def areas(self) -> pl.DataFrame:
-        """Allocations with their predictions, as :func:`replay.arena.blocks.replay_blocks` asks."""
+        """Allocations with their predictions, as :class:`replay.arena.blocks.BlockRun` asks."""
         return self.calls.allocs.select(
             "parent", "seq", "size", "align", "seen", "end_cpu", end=pl.col("hi") // 2
-        ).with_columns(predicted=pl.Series(self.work.predicted[self.place[: self.allocs]]))
+        ).with_columns(predicted=pl.Series(self.work.predicted[self.at]))
 
-    def result(
-        self, state: ArenaState, blocks: BlockReplay, losses: Sequence[int], held: int
-    ) -> ArenaReplay:
-        """Verdicts and counts."""
-        from replay.arena.loops import freetree as tree
+
+class _Rulings:
+    """Verdicts on what was played, and counts."""
+
+    def __init__(
+        self,
+        state: ArenaState,
+        layout: Layout,
+        values: Snapshot,
+        losses: Sequence[int],
+        generation: Generation,
+    ) -> None:
+        self._state = state
+        self._lost_from = 2 * min(losses) if len(losses) else None
+        self._blocks = BlockRun(layout, values, forget=generation.dirty_range_reset)
+        self._judge = Judge(state, rule_of(generation, layout))
+        self._trust = _Trust(known=state.shape is not None)
+        self._counters = Counters(layout.page_size)
+        self._number = np.zeros(NOT_SEEN + 1, np.int64)
+        self._ambiguous_right = self._ordering = self._unusable = 0
+        self._failures = self._overflows = self._purges = Tally()
+        self._block_tally = BlockTally()
+        self._learnt = self._forced = False
+
+    def take(self, piece: ArenaPiece, run: Played) -> Answers:
+        """Rule on a piece."""
         from replay.arena.loops import items as arena_items
-        from replay.arena.loops import lazy as arena_lazy
 
-        calls, work, lazy = self.calls, self.work, self.lazy.lazy
-        at = self.place[: self.allocs]
+        calls, work, state = piece.calls, run.work, self._state
+        at = run.at
         seen = calls.allocs.get_column("seen").to_numpy()
+        row = calls.allocs.get_column("row").to_numpy().astype(np.int64)
         predicted, status = work.predicted[at], work.status[at]
-        ruled = rule_on(calls, state, self.lazy, self.items, at, work.turn, self.rule)
-        shaped, known = status & arena_items.SHAPED > 0, state.shape is not None
+        ruled = self._judge.rule_on(
+            calls, run.lazy, run.items, at, work.turn, piece.next_purge, piece.end
+        )
+        shaped = status & arena_items.SHAPED > 0
         predicted = np.where(ruled.sure & ~shaped, ruled.answer, predicted)
         right = predicted == seen
-        sure = _trusted(status, work.trees[at], self.items, at, known=known)
+        sure = self._trust.take(status, work.trees[at], run.items, at)
         sure &= ruled.sure & state.known
-        if not calls.purges_traced and calls.frees.height:
-            sure[:] = False  # what became free again is not told
-        if calls.derived:
-            sure[:] = False
-        if len(losses):
-            first_loss = 2 * min(losses)
-            sure &= calls.allocs.get_column("lo").to_numpy() < first_loss
+        if calls.derived or (not calls.purges_traced and state.frees):
+            sure[:] = False  # of the latter what became free again is not told
+        if self._lost_from is not None:
+            sure &= calls.allocs.get_column("lo").to_numpy() < self._lost_from
         verdict = np.where(sure, np.where(right, CERTAIN, WRONG), AMBIGUOUS).astype(np.uint8)
-        excused = state.excused & ~right | ruled.learnt & state.known
+        excused = np.isin(row, state.excused) & ~right | ruled.learnt & state.known
         verdict[excused] = INITIAL
         verdict[seen == UNSEEN] = NOT_SEEN
-        compared = seen != UNSEEN
-        failed = compared & (seen == FAILED)
-        foretold = compared & (predicted == FAILED)
-        overflows, matched = int(ruled.purged.sum()), int(ruled.foretold.sum())
         ordered = status & arena_items.ORDERED > 0
-        return ArenaReplay(
-            row=calls.allocs.get_column("row").to_numpy().astype(np.int64),
+        self._count(piece, run, ruled, predicted, seen)
+        self._number += np.bincount(verdict, minlength=NOT_SEEN + 1)
+        self._ambiguous_right += int((right & (verdict == AMBIGUOUS)).sum())
+        self._ordering += int(ordered.sum())
+        if piece.forced:
+            self._forced = True
+            self._judge.give_up()
+        return Answers(
+            row=row,
             predicted=predicted,
             seen=seen,
             verdict=verdict,
@@ -282,75 +349,135 @@ class _Run:
             trees=work.trees[at],
             size=calls.allocs.get_column("size").to_numpy(),
             align=calls.allocs.get_column("align").to_numpy(),
-            ambiguous_right=int((right & (verdict == AMBIGUOUS)).sum()),
-            failures=Tally(int(failed.sum()), int(foretold.sum()), int((failed & foretold).sum())),
-            overflows=Tally(overflows, matched, matched),
-            purges=Tally(*self.lazy.hulls(self.calls.purges.get_column("gave").to_numpy())),
+        )
+
+    def _count(
+        self,
+        piece: ArenaPiece,
+        run: Played,
+        ruled: Ruled,
+        predicted: NDArray[np.int64],
+        seen: NDArray[np.int64],
+    ) -> None:
+        """Count what does not rest on verdicts."""
+        calls = piece.calls
+        compared = seen != UNSEEN
+        failed = compared & (seen == FAILED)
+        foretold = compared & (predicted == FAILED)
+        both = int((failed & foretold).sum())
+        matched = int(ruled.foretold.sum())
+        self._failures += Tally(int(failed.sum()), int(foretold.sum()), both)
+        self._overflows += Tally(int(ruled.purged.sum()), matched, matched)
+        self._purges += Tally(*run.lazy.hulls(calls.purges.get_column("gave").to_numpy()))
+        self._unusable += calls.unusable.height
+        self._learnt |= bool(ruled.learnt.any())
+        begin = (piece.begin + 1) // 2
+        self._block_tally += self._blocks.take(piece.blocks, run.areas(), begin)
+        self._counters.add(run.lazy, calls)
+
+    def result(self, player: ArenaPlayer) -> ArenaReplay:
+        """The figures of the whole trace, which `player` has been through."""
+        from replay.arena.loops import freetree as tree
+        from replay.arena.loops import items as arena_items
+
+        state, blocks, number = self._state, self._block_tally, self._number.tolist()
+        reg = np.zeros(arena_items.REGISTERS, np.int64) if player.reg is None else player.reg
+        return ArenaReplay(
+            certain=number[CERTAIN],
+            ambiguous=number[AMBIGUOUS],
+            ambiguous_right=self._ambiguous_right,
+            wrong=number[WRONG],
+            initial=number[INITIAL],
+            failures=self._failures,
+            overflows=self._overflows,
+            purges=self._purges,
             blocks=blocks,
-            ordering=int(ordered.sum()) + held + int(lazy.reg[arena_lazy.MOVED]) + blocks.ordering,
-            shapes=self.shapes + int(work.reg[arena_items.RESHAPED]),
-            shapes_dropped=int(work.reg[arena_items.DROPPED]),
-            overlap_shapes=int(work.reg[arena_items.FORKED]),
-            orders_left_out=int(work.reg[arena_items.LEFT_OUT]),
+            ordering=self._ordering + player.held + player.moved + blocks.ordering,
+            shapes=player.shapes + int(reg[arena_items.RESHAPED]),
+            shapes_dropped=int(reg[arena_items.DROPPED]),
+            overlap_shapes=int(reg[arena_items.FORKED]),
+            orders_left_out=int(reg[arena_items.LEFT_OUT]),
             areas_added=state.added,
             areas_removed=state.removed,
-            peak_lazy=int(lazy.reg[arena_lazy.PEAK]),
-            limit_crossings=int(lazy.reg[arena_lazy.CROSSINGS]),
-            contradictions=int(self.forest.reg[tree.CONTRADICTIONS]),
-            unusable=calls.unusable,
+            peak_lazy=player.peak_lazy,
+            limit_crossings=player.crossings,
+            contradictions=int(player.forest.reg[tree.CONTRADICTIONS]),
+            unusable=self._unusable,
             text=state.text,
-            caveats=_caveats(state, ruled),
+            caveats=self._caveats(),
+            nr_lazy=self._counters.nr_lazy,
+            purged=self._counters.purged,
         )
 
+    def _caveats(self) -> tuple[str, ...]:
+        """Why less is certain than the trace would allow."""
+        state = self._state
+        if not state.known:
+            return ()
+        caveats = [LOST_END] if state.tail else []
+        if self._learnt:
+            caveats.append(
+                "an address above the lowest place that fits shows that /proc/vmallocinfo lacks "
+                "areas: from there on only what the trace itself gave back counts as free"
+            )
+        if self._forced:
+            caveats.append(
+                "a call on the arena is under way for so long that its return must have been "
+                "missed, and what it did is not known: nothing behind it is certain; probe returns "
+                "with a larger maxactive"
+            )
+        elif self._judge.lost:
+            caveats.append(
+                "an address contradicts what was known to be free, and no other order explains "
+                "it: nothing behind it is certain"
+            )
+        return tuple(caveats)
 
-def _caveats(state: ArenaState, ruled: Ruled) -> tuple[str, ...]:
-    """Why less is certain than the trace would allow."""
-    if not state.known:
-        return ()
-    caveats = [LOST_END] if state.tail else []
-    if ruled.learnt.any():
-        caveats.append(
-            "an address above the lowest place that fits shows that /proc/vmallocinfo lacks areas: "
-            "from there on only what the trace itself gave back counts as free"
-        )
-    if ruled.lost:
-        caveats.append(
-            "an address contradicts what was known to be free, and no other order explains it: "
-            "nothing behind it is certain"
-        )
-    return tuple(caveats)
 
-
-def _trusted(
-    status: NDArray[np.uint8],
-    trees: NDArray[np.int32],
-    items: NDArray[np.int64],
-    at: NDArray[np.int64],
-    *,
-    known: bool,
-) -> NDArray[np.bool_]:
+class _Trust:
     """Predictions that the state at their time makes certain.
 
     One possible answer is certain. Where the shape of the tree decides, all trees must agree, no
     order of overlapping calls that may have led to another tree may have been left out, and since
     the trees were last wrong, so many answers must have been right that they can be believed again.
-    """
-    from replay.arena.loops import items as arena_items
 
-    shaped = status & arena_items.SHAPED > 0
-    left = (status & arena_items.LEFT > 0) & (known | (trees == 1))
-    sure = ~shaped | (status & arena_items.AGREED > 0) & ~left
-    by = np.argsort(at, kind="stable")
-    matters = by[shaped[by] & (items[at[by], arena_items.SEEN] != UNSEEN)]
-    if known:
-        missed = status[matters] & arena_items.DIVERGED > 0
-    else:
-        missed = status[matters] & arena_items.RIGHT == 0
-    number = np.arange(matters.size)
-    last = np.maximum.accumulate(np.where(missed, number, -1))
-    before = np.concatenate([[-1], last[:-1]]) if last.size else last
-    times = np.concatenate([[0], np.cumsum(missed)[:-1]]) if last.size else last
-    wait = np.inf if known else TRUST_AFTER * times
-    doubted = (before >= 0) & (number - before <= wait)
-    sure[matters[doubted]] = False
-    return sure
+    Parameters
+    ----------
+    known
+        Whether the shape of the tree at the start is.
+    """
+
+    def __init__(self, *, known: bool) -> None:
+        self._known = known
+        self._compared = self._times = 0
+        self._last = -1  # of the answers that were compared, the last one that was wrong
+
+    def take(
+        self,
+        status: NDArray[np.uint8],
+        trees: NDArray[np.int32],
+        items: NDArray[np.int64],
+        at: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Which predictions of a piece are certain."""
+        from replay.arena.loops import items as arena_items
+
+        known = self._known
+        shaped = status & arena_items.SHAPED > 0
+        left = (status & arena_items.LEFT > 0) & (known | (trees == 1))
+        sure = ~shaped | (status & arena_items.AGREED > 0) & ~left
+        by = np.argsort(at, kind="stable")
+        matters = by[shaped[by] & (items[at[by], arena_items.SEEN] != UNSEEN)]
+        if known:
+            missed = status[matters] & arena_items.DIVERGED > 0
+        else:
+            missed = status[matters] & arena_items.RIGHT == 0
+        number = self._compared + np.arange(matters.size)
+        last = np.maximum.accumulate(np.concatenate([[self._last], np.where(missed, number, -1)]))
+        times = self._times + np.concatenate([[0], np.cumsum(missed)])
+        wait = np.inf if known else TRUST_AFTER * times[:-1]
+        doubted = (last[:-1] >= 0) & (number - last[:-1] <= wait)
+        sure[matters[doubted]] = False
+        self._compared += matters.size
+        self._last, self._times = int(last[-1]), int(times[-1])
+        return sure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from replay.arena.lazy import LazyCount
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from replay.arena.blocks import BlockReplay
+    from replay.arena.blocks import BlockTally
 
 # Verdicts
 CERTAIN: Final = 0  # every possible tree gives this answer
@@ -32,10 +32,16 @@ class Tally:
     predicted: int = 0
     matched: int = 0
 
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.observed + other.observed,
+            self.predicted + other.predicted,
+            self.matched + other.matched,
+        )
 
-@dataclass(frozen=True)
-class ArenaReplay:
-    """Result for one capture; arrays have one element per usable allocation, in `row` order.
+
+class Answers(NamedTuple):
+    """What was answered to the usable allocations of a piece or of a trace, in `row` order.
 
     Attributes
     ----------
@@ -51,8 +57,53 @@ class ArenaReplay:
         Trees that the prediction rests on.
     size, align : ndarray of int64
         What was asked for, in bytes; `align` is negative for a percpu chunk.
+    """
+
+    row: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    verdict: NDArray[np.uint8]
+    ordered: NDArray[np.bool_]
+    trees: NDArray[np.int32]
+    size: NDArray[np.int64]
+    align: NDArray[np.int64]
+
+    def only(self, index: int) -> Answers:
+        """That of one allocation."""
+        row, predicted, seen, verdict, ordered, trees, size, align = self
+        at = slice(index, index + 1)
+        return Answers(
+            row[at].copy(), predicted[at].copy(), seen[at].copy(), verdict[at].copy(),
+            ordered[at].copy(), trees[at].copy(), size[at].copy(), align[at].copy(),
+        )  # fmt: skip
+
+    def number(self, verdict: int) -> int:
+        """How many got a verdict."""
+        return int((self.verdict == verdict).sum())
+
+    def around(self, index: int, text: str) -> str:
+        """The state at an allocation, in words, for the report of a divergence.
+
+        `text` is that of the whole replay.
+        """
+        trees = int(self.trees[index])
+        align = int(self.align[index])
+        where = "" if align > 0 else ", from the top down"
+        return (
+            f"{self.size[index]} bytes aligned to {abs(align)}{where}, "
+            f"{trees} {'tree' if trees == 1 else 'trees'} of free blocks; {text}"
+        )
+
+
+@dataclass(frozen=True)
+class ArenaReplay:
+    """Result for one capture.
+
+    Attributes
+    ----------
     certain, ambiguous, ambiguous_right, wrong, initial
-        Number of allocations by verdict.
+        Number of allocations by verdict: called certain and right, called ambiguous, and right
+        all the same, called certain and wrong, told of the state at the start.
     failures
         Failed calls.
     overflows
@@ -86,19 +137,15 @@ class ArenaReplay:
         Counters of the vmalloc tracepoints (from 6.2 on) that the model has too.
     """
 
-    row: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    seen: NDArray[np.int64]
-    verdict: NDArray[np.uint8]
-    ordered: NDArray[np.bool_]
-    trees: NDArray[np.int32]
-    size: NDArray[np.int64]
-    align: NDArray[np.int64]
+    certain: int
+    ambiguous: int
     ambiguous_right: int
+    wrong: int
+    initial: int
     failures: Tally
     overflows: Tally
     purges: Tally
-    blocks: BlockReplay
+    blocks: BlockTally
     ordering: int
     shapes: int
     shapes_dropped: int
@@ -116,40 +163,9 @@ class ArenaReplay:
     purged: LazyCount = field(default_factory=LazyCount)
 
     @property
-    def certain(self) -> int:
-        """Predictions called certain that are right."""
-        return int((self.verdict == CERTAIN).sum())
-
-    @property
-    def ambiguous(self) -> int:
-        """Predictions called ambiguous."""
-        return int((self.verdict == AMBIGUOUS).sum())
-
-    @property
-    def wrong(self) -> int:
-        """Predictions called certain that are wrong."""
-        return int((self.verdict == WRONG).sum())
-
-    @property
-    def initial(self) -> int:
-        """Calls whose address told something of the state at the start."""
-        return int((self.verdict == INITIAL).sum())
-
-    @property
     def inferred_initial(self) -> int:
         """Addresses and areas that served to find the state at the start."""
-        corrected = self.areas_added + self.areas_removed
-        return self.initial + corrected + int(self.blocks.initial.sum())
-
-    def around(self, index: int) -> str:
-        """The state at an allocation, in words, for the report of a divergence."""
-        trees = int(self.trees[index])
-        align = int(self.align[index])
-        where = "" if align > 0 else ", from the top down"
-        return (
-            f"{self.size[index]} bytes aligned to {abs(align)}{where}, "
-            f"{trees} {'tree' if trees == 1 else 'trees'} of free blocks; {self.text}"
-        )
+        return self.initial + self.areas_added + self.areas_removed + self.blocks.initial
 
     def as_json(self) -> dict[str, Any]:
         """Key ``arena`` of the JSON document."""
@@ -163,9 +179,9 @@ class ArenaReplay:
             "overflow_purges": vars(self.overflows),
             "purges": vars(self.purges),
             "vm_map_ram": {
-                "total": self.blocks.row.size,
-                "exact": int(self.blocks.exact.sum()),
-                "initial_state": int(self.blocks.initial.sum()),
+                "total": self.blocks.total,
+                "exact": self.blocks.exact,
+                "initial_state": self.blocks.initial,
             },
             "blocks_released": {
                 "observed": self.blocks.released, "predicted": self.blocks.released_predicted,

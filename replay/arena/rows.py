@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import polars as pl
 
 from replay.pool.calls import is_window_flush
@@ -39,21 +38,22 @@ class ArenaRows:
     without a return is over), calls around others (their returns show it too), and the switches of
     tasks that may be in a purge.
 
-    Attributes
+    Parameters
     ----------
-    rows : ndarray of int64
-        Rows of the whole table that are kept.
+    layout
+        For the pool's window, whose flushes are not the arena's.
     """
 
     def __init__(self, layout: Layout) -> None:
-        self.rows = np.zeros(0, np.int64)
         self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
-        self._parts: list[pl.DataFrame] = []
         self._waiting = pl.Series("pid", [], pl.Int32)
         self._purging = pl.DataFrame(schema=_PURGING)
 
-    def feed(self, window: Window) -> None:
-        """Take a window."""
+    def feed(self, window: Window) -> pl.DataFrame:
+        """The events of a window that are looked at.
+
+        With their `row` in the whole table, and whether each is `wanted` as the arena's own.
+        """
         table = (
             window.table.drop(_IDLE, strict=False)
             .with_row_index("row", window.first_row)
@@ -89,8 +89,6 @@ class ArenaRows:
         beside = table.get_column("row").is_in(kept_for_tasks.implode())
         history = pl.concat([self._purging, own.select(*_PURGING)])
         kept = table.filter(pl.col("wanted") | beside | _of_purgers(table, history))
-        self.rows = np.concatenate([self.rows, kept.get_column("row").to_numpy().astype(np.int64)])
-        self._parts.append(kept.drop("row", "wanted"))
         latest = tasks.group_by("pid").agg(pl.col("wanted").last())
         still = self._waiting.filter(~self._waiting.is_in(latest.get_column("pid").implode()))
         self._waiting = pl.concat([still, latest.filter("wanted").get_column("pid")])
@@ -101,11 +99,7 @@ class ArenaRows:
             .filter(pl.col("purging") | (pl.col("until") > last))
             .select(*_PURGING)
         )
-
-    def table(self, schema: pl.Schema) -> pl.DataFrame:
-        """The events kept, as an event table of their own; `schema` is that of the whole one."""
-        empty = pl.DataFrame(schema=schema)
-        return pl.concat([*self._parts, empty.drop(_IDLE)])
+        return kept
 
 
 def _of_purgers(table: pl.DataFrame, history: pl.DataFrame) -> pl.Series:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from replay.arena.calls import NEVER
+from replay.arena.pieces import NextPurge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,12 +18,34 @@ if TYPE_CHECKING:
     from replay.arena.calls import ArenaCalls
     from replay.arena.lazy import LazyReplay
     from replay.arena.loops.evidence import Given, Ruling
-    from replay.arena.loops.freetree import Rule
+    from replay.arena.loops.freetree import Forest, Rule
     from replay.arena.state import ArenaState
 
 STEPS: Final = 100_000_000
 """Free blocks and areas that comparisons of states may go through."""
 _MARGIN: Final = 1 << 10
+_GOES_ON: Final = NEVER - 1
+"""In the place of the end of a purge that had not ended with its piece: the next one's entry is."""
+
+
+class _Known(NamedTuple):
+    """What is known of the free areas, as far as the trace was ruled on.
+
+    Attributes
+    ----------
+    full, known
+        Trees of :func:`replay.arena.loops.judge.run`.
+    late : ndarray of int64, shape (areas, 4)
+        As of :class:`replay.arena.loops.evidence.Given`.
+    piece, reg : ndarray of int64
+        As of :class:`replay.arena.loops.evidence.Ruling`.
+    """
+
+    full: Forest
+    known: Forest
+    late: NDArray[np.int64]
+    piece: NDArray[np.int64]
+    reg: NDArray[np.int64]
 
 
 class Ruled(NamedTuple):
@@ -30,8 +53,6 @@ class Ruled(NamedTuple):
 
     Attributes
     ----------
-    lost
-        An answer contradicted what was known to be free, and others followed.
     sure, learnt : ndarray of bool
         Per allocation: no other state gives another answer; its answer showed first that the
         snapshot lacks an area.
@@ -41,7 +62,6 @@ class Ruled(NamedTuple):
         Per allocation: it purged, as its first attempt failed; the model's fails too.
     """
 
-    lost: bool
     sure: NDArray[np.bool_]
     learnt: NDArray[np.bool_]
     answer: NDArray[np.int64]
@@ -49,104 +69,174 @@ class Ruled(NamedTuple):
     foretold: NDArray[np.bool_]
 
 
-def rule_on(
-    calls: ArenaCalls,
-    state: ArenaState,
-    lazy: LazyReplay,
-    items: NDArray[np.int64],
-    at: NDArray[np.int64],
-    turn: NDArray[np.int64],
-    rule: Rule,
-) -> Ruled:
-    """Tell which answers are certain.
+class Judge:
+    """Tells which answers are certain, piece by piece.
+
+    What later calls show of how far purges had come bounds what earlier ones may have met, so
+    where that matters a piece is ruled on twice; what both ways know is carried on.
 
     Parameters
     ----------
-    calls, state, lazy
-        The trace, the state before it, and what its purges took.
-    items, at
-        Of :func:`replay.arena.items.ordering_items`: the items, and that of each allocation.
-    turn
-        Number of the step that served each item.
+    state
+        Before the trace.
     rule
         How the kernel searches.
 
-    Returns
-    -------
-    Ruled
+    Attributes
+    ----------
+    lost
+        An answer contradicted what was known to be free, and others followed.
     """
+
+    def __init__(self, state: ArenaState, rule: Rule) -> None:
+        self._rule = rule
+        self._first = _begin(state, rule)
+        self._second: _Known | None = None  # None: the same
+        self._purged = self.lost = False
+
+    def give_up(self) -> None:
+        """What is free is not known from here on."""
+        from replay.arena.loops import evidence
+
+        for known in (self._first, self._second):
+            if known is not None:
+                known.reg[evidence.PHASE] = evidence.LOST
+
+    def rule_on(
+        self,
+        calls: ArenaCalls,
+        lazy: LazyReplay,
+        items: NDArray[np.int64],
+        at: NDArray[np.int64],
+        turn: NDArray[np.int64],
+        following: NextPurge | None,
+        end: int,
+    ) -> Ruled:
+        """Rule on a piece.
+
+        Parameters
+        ----------
+        calls, lazy
+            The piece, and what its purges took.
+        items, at
+            Of :func:`replay.arena.items.ordering_items`: the items, and that of each allocation.
+        turn
+            Number of the step that served each item.
+        following, end
+            The purge behind the piece; its last position.
+        """
+        from replay.arena.loops import evidence
+
+        event, of_alloc, of_try, owners = _events(calls, items, at, turn)
+        given = _given(calls, lazy, following)
+        first = _first_purge(lazy, following)
+        clean = None
+        if not self._purged and calls.purges.height:
+            clean, self._purged = int(calls.purges.get_column("hi")[0]), True
+        begin, one = self._first, self._second is None
+        free = np.full(len(event), NEVER)
+        ruling, self._first = self._judged(begin, event, given, first, free, clean, end)
+        again = begin
+        if not one or (ruling.found & evidence.OPEN).any():
+            lo = np.argsort(event[:, evidence.LO], kind="stable")
+            least = np.append(np.minimum.accumulate(ruling.most[lo][::-1])[::-1], NEVER)
+            behind = np.searchsorted(event[lo, evidence.LO], event[:, evidence.HI], side="right")
+            again = begin if self._second is None else self._second
+            ruling, self._second = self._judged(
+                again, event, given, first, least[behind], clean, end
+            )
+        self._leave_open(calls, lazy)
+        was_lost = again.reg[evidence.PHASE] == evidence.LOST and len(event) > 0
+        self.lost |= bool(was_lost or ruling.reg[evidence.LOST_AT])
+        found = ruling.found[of_alloc]
+        purged, foretold = np.zeros((2, len(at)), bool)
+        purged[owners] = True
+        foretold[owners] = ruling.found[of_try] & evidence.SURE > 0
+        return Ruled(
+            sure=found & evidence.SURE > 0,
+            learnt=found & evidence.LEARNT > 0,
+            answer=ruling.answer[of_alloc],
+            purged=purged,
+            foretold=foretold,
+        )
+
+    def _leave_open(self, calls: ArenaCalls, lazy: LazyReplay) -> None:
+        """What purges that go on behind the piece took may be back, or may not."""
+        goes_on = calls.purges.get_column("open").to_numpy()
+        taken = lazy.lazy.purge[lazy.of_purge[: lazy.purges][goes_on], :2]
+        areas = [lazy.lazy.given[first:last] for first, last in taken.tolist()]
+        if not areas:
+            return
+        area = np.concatenate(areas)
+        rows = np.column_stack([area, np.full(len(area), -1), np.full(len(area), _GOES_ON)])
+        self._first = self._first._replace(late=np.concatenate([rows, self._first.late]))
+        if self._second is not None:
+            self._second = self._second._replace(late=np.concatenate([rows, self._second.late]))
+
+    def _judged(
+        self,
+        begin: _Known,
+        event: NDArray[np.int64],
+        given: Given,
+        first: NextPurge,
+        cap: NDArray[np.int64],
+        clean: int | None,
+        end: int,
+    ) -> tuple[Ruling, _Known]:
+        """Run the loop; `cap` as in :class:`replay.arena.loops.evidence.Ruling`."""
+        from replay.arena.loops import evidence, judge
+        from replay.arena.loops.freetree import HIGH, grown, new_forest
+
+        n = len(event)
+        given = given._replace(late=_still_late(begin.late, given.late, first))
+        more = n + len(given.area) + len(given.late) + int(begin.reg[evidence.PIECES]) + _MARGIN
+        full, known = (
+            grown(f, len(f.node) + max(0, int(f.reg[HIGH]) + more - len(f.node)))._replace(
+                root=f.root.copy(), reg=f.reg.copy()
+            )
+            for f in (begin.full, begin.known)
+        )
+        ruling = evidence.Ruling(
+            np.zeros(n, np.uint8),
+            np.zeros(n, np.int64),
+            cap,
+            np.full(n, NEVER, np.int64),
+            begin.piece.copy(),
+            np.zeros((evidence.MAX_PENDING, 2), np.int64),
+            begin.reg.copy(),
+        )
+        for register, value in ((evidence.GIVEN, 0), (evidence.PENDING, 0), (evidence.LATE, 0),
+                                (evidence.PIN, -1), (evidence.LOST_AT, 0)):  # fmt: skip
+            ruling.reg[register] = value
+        if clean is not None:
+            ruling.reg[evidence.CLEAN] = clean
+        spare = new_forest(1, max(len(full.node), len(known.node)), self._rule)
+        judge.run(full, known, spare, given, ruling, event)
+        late = given.late[given.late[:, evidence.UNTIL] >= end]
+        return ruling, _Known(full, known, late, ruling.piece, ruling.reg)
+
+
+def _begin(state: ArenaState, rule: Rule) -> _Known:
+    """What is in doubt before the trace, and until when."""
     from replay.arena.loops import evidence
-
-    event, of_alloc, of_try, owners = _events(calls, items, at, turn)
-    given = _given(calls, lazy)
-    judged = given._replace(late=given.late.copy())
-    ruling = _judged(calls, state, rule, event, judged, np.full(len(event), NEVER))
-    if (ruling.found & evidence.OPEN).any():
-        lo = np.argsort(event[:, evidence.LO], kind="stable")
-        least = np.append(np.minimum.accumulate(ruling.most[lo][::-1])[::-1], NEVER)
-        behind = np.searchsorted(event[lo, evidence.LO], event[:, evidence.HI], side="right")
-        ruling = _judged(calls, state, rule, event, given, least[behind])
-    found = ruling.found[of_alloc]
-    purged, foretold = np.zeros((2, len(at)), bool)
-    purged[owners] = True
-    foretold[owners] = ruling.found[of_try] & evidence.SURE > 0
-    return Ruled(
-        lost=bool(ruling.reg[evidence.LOST_AT]),
-        sure=found & evidence.SURE > 0,
-        learnt=found & evidence.LEARNT > 0,
-        answer=ruling.answer[of_alloc],
-        purged=purged,
-        foretold=foretold,
-    )
-
-
-def _judged(
-    calls: ArenaCalls,
-    state: ArenaState,
-    rule: Rule,
-    event: NDArray[np.int64],
-    given: Given,
-    cap: NDArray[np.int64],
-) -> Ruling:
-    """Run the loop; `cap` as in :class:`replay.arena.loops.evidence.Ruling`."""
-    from replay.arena.loops import evidence, judge
     from replay.arena.loops.freetree import new_forest
     from replay.arena.loops.shapes import plant
 
-    n = len(event)
-    ruling = evidence.Ruling(
-        np.zeros(n, np.uint8),
-        np.zeros(n, np.int64),
-        cap,
-        np.full(n, NEVER, np.int64),
-        np.zeros((evidence.MAX_PIECES, 3), np.int64),
-        np.zeros((evidence.MAX_PENDING, 2), np.int64),
-        np.zeros(evidence.REGISTERS, np.int64),
-    )
-    _begin(ruling, calls, state, rule)
-    room = len(state.free) + n + len(given.area) + _MARGIN
-    full, known, spare = (new_forest(1, room, rule) for _ in range(3))
-    plant(full, 0, np.ascontiguousarray(state.free), np.zeros(0, np.int64))
-    judge.run(full, known, spare, given, ruling, event)
-    return ruling
-
-
-def _begin(ruling: Ruling, calls: ArenaCalls, state: ArenaState, rule: Rule) -> None:
-    """What is in doubt, and until when."""
-    from replay.arena.loops import evidence
-
-    purges = calls.purges.get_column("hi")
-    first = purges[0] if purges.len() else NEVER
-    ruling.reg[evidence.BUDGET] = STEPS
-    ruling.reg[evidence.PIN] = -1
-    ruling.reg[evidence.CLEAN] = first
-    ruling.reg[evidence.PAGE] = rule.page_size
-    ruling.reg[evidence.TAIL] = state.tail
-    ruling.reg[evidence.PHASE] = evidence.DOUBT if state.tail else evidence.TRUSTED
+    reg = np.zeros(evidence.REGISTERS, np.int64)
+    piece = np.zeros((evidence.MAX_PIECES, 3), np.int64)
+    reg[evidence.BUDGET] = STEPS
+    reg[evidence.CLEAN] = NEVER
+    reg[evidence.PAGE] = rule.page_size
+    reg[evidence.TAIL] = state.tail
+    reg[evidence.PHASE] = evidence.DOUBT if state.tail else evidence.TRUSTED
     if len(state.free) < evidence.MAX_PIECES:
-        ruling.piece[: len(state.free), :2] = state.free
-        ruling.piece[: len(state.free), 2] = evidence.NO_LIMIT
-        ruling.reg[evidence.PIECES] = len(state.free)
+        piece[: len(state.free), :2] = state.free
+        piece[: len(state.free), 2] = evidence.NO_LIMIT
+        reg[evidence.PIECES] = len(state.free)
+    full, known = new_forest(1, len(state.free) + _MARGIN, rule), new_forest(1, _MARGIN, rule)
+    plant(full, 0, np.ascontiguousarray(state.free), np.zeros(0, np.int64))
+    none = np.zeros((0, 4), np.int64)
+    return _Known(full, known, none, piece, reg)
 
 
 def _events(
@@ -208,10 +298,11 @@ def _alone(event: NDArray[np.int64]) -> NDArray[np.bool_]:
     return out
 
 
-def _late(lazy: LazyReplay) -> NDArray[np.int64]:
+def _late(lazy: LazyReplay, next_purge: NextPurge | None) -> NDArray[np.int64]:
     """Areas that were being freed when a purge took the list: it may have missed them.
 
     Not where the flushed hull ends with the area, nor where the next purge's does not reach it.
+    `next_purge` is the one behind the piece.
     """
     from replay.arena.loops import lazy as kernel
 
@@ -219,20 +310,24 @@ def _late(lazy: LazyReplay) -> NDArray[np.int64]:
     frees = np.flatnonzero(taken >= 0)
     frees = frees[stream[frees, kernel.HI] > stream[taken[frees], kernel.LO]]
     purges = np.sort(lazy.of_purge[: lazy.purges])
-    over = np.append(stream[purges, kernel.HI], NEVER)
+    behind = next_purge or NextPurge()
+    over = np.append(stream[purges, kernel.HI], behind.hi)
     following = np.searchsorted(purges, taken[frees], side="right")
     area, end = stream[frees, kernel.START], stream[frees, kernel.END]
     here = stream[taken[frees]]
     told = here[:, kernel.SEEN_END] > 0
     edge = told & ((area == here[:, kernel.SEEN_START]) | (end == here[:, kernel.SEEN_END]))
-    after = stream[np.append(purges, 0)[following]]
-    flushed = (following < purges.size) & (after[:, kernel.SEEN_END] >= 0)
-    beyond = flushed & ((area < after[:, kernel.SEEN_START]) | (end > after[:, kernel.SEEN_END]))
+    first, last = (
+        np.append(stream[purges, column], value)[following]
+        for column, value in ((kernel.SEEN_START, behind.seen_start),
+                              (kernel.SEEN_END, behind.seen_end))
+    )  # fmt: skip
+    beyond = (last >= 0) & ((area < first) | (end > last))
     late = np.stack([area, end, here[:, kernel.LO], over[following]], axis=1)[~edge & ~beyond]
     return np.ascontiguousarray(late[np.argsort(late[:, 2], kind="stable")])
 
 
-def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
+def _given(calls: ArenaCalls, lazy: LazyReplay, next_purge: NextPurge | None) -> Given:
     """The areas that purges give back, in their order."""
     from replay.arena.loops import evidence
 
@@ -252,5 +347,34 @@ def _given(calls: ArenaCalls, lazy: LazyReplay) -> Given:
     areas = int(taken[:, 1].max(initial=0))
     whole = int(lazy.whole)
     return evidence.Given(
-        lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]), _late(lazy), whole
+        lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]),
+        _late(lazy, next_purge), whole,
+    )  # fmt: skip
+
+
+def _first_purge(lazy: LazyReplay, following: NextPurge | None) -> NextPurge:
+    """The first purge of a piece, or behind it where it has none."""
+    from replay.arena.loops import lazy as kernel
+
+    purges = lazy.of_purge[: lazy.purges]
+    if not purges.size:
+        return following or NextPurge()
+    columns = [kernel.SEEN_START, kernel.SEEN_END, kernel.LO, kernel.HI]
+    return NextPurge(*lazy.stream[purges.min(), columns].tolist())
+
+
+def _still_late(
+    before: NDArray[np.int64], here: NDArray[np.int64], first: NextPurge
+) -> NDArray[np.int64]:
+    """Areas that a purge may have missed, with those of earlier pieces (`before`)."""
+    from replay.arena.loops import evidence
+
+    area, end = before[:, evidence.AREA], before[:, evidence.AREA_END]
+    beyond = (first.seen_end >= 0) & ((area < first.seen_start) | (end > first.seen_end))
+    beyond &= before[:, evidence.UNTIL] == NEVER  # else it is known to be no such area
+    left = before[~beyond].copy()
+    until = left[:, evidence.UNTIL]
+    left[:, evidence.UNTIL] = np.select(
+        [until == NEVER, until == _GOES_ON], [first.hi, min(first.lo, _GOES_ON)], until
     )
+    return np.ascontiguousarray(np.concatenate([left, here]))

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import polars as pl
+
+from replay.arena.firsts import MAX_AREAS, Firsts, areas_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -33,9 +34,7 @@ TREES: Final = 64
 OVERLAPS: Final = 16
 """Trees that are kept where the true one is known at the start: overlapping calls may have had
 several orders, each with its shape."""
-MAX_AREAS: Final = 1 << 16
 _MARGIN: Final = 1 << 12
-NEVER: Final = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class ArenaState:
         The free tree as preorder (start, end, red, parent row, side) where it is known.
     known
         Whether the areas at the start are known at all.
-    excused : ndarray of bool
-        Per allocation: its address told that an area of the snapshot was not there.
+    excused : ndarray of int64
+        Rows of allocations whose address told that an area of the snapshot was not there.
     added, removed
         Areas that later frees showed to be in use at the start though the snapshot has them
         not; areas of the snapshot that allocations showed to be gone.
@@ -61,6 +60,8 @@ class ArenaState:
         Where the end of the snapshot is missing: end of the last area in use that it lists; else 0.
     text
         In words, for reports.
+    align, frees
+        Largest alignment that the trace asks for; whether it frees anything.
     """
 
     busy: NDArray[np.int64]
@@ -68,11 +69,13 @@ class ArenaState:
     free: NDArray[np.int64]
     shape: NDArray[np.int64] | None
     known: bool
-    excused: NDArray[np.bool_]
+    excused: NDArray[np.int64]
     added: int
     removed: int
     tail: int
     text: str
+    align: int = 1
+    frees: bool = False
 
 
 LOST_END: Final = (
@@ -97,12 +100,14 @@ def lost_end(values: Snapshot, machine: Machine, layout: Layout) -> int:
     return 0 if max(used) >= layout.vmalloc_end else max(used)
 
 
-def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str, tail: int = 0) -> ArenaState:
+def initial_state(
+    pieces: Iterable[ArenaCalls], values: Snapshot, lazy_list: str, tail: int = 0
+) -> ArenaState:
     """Find the state before the first event.
 
     Parameters
     ----------
-    calls
+    pieces
         The trace. A snapshot is taken a moment before or after tracing starts; where the first
         thing that happens to an area contradicts the snapshot, the trace is believed.
     values
@@ -125,16 +130,19 @@ def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str, tail: int
         source = "state.json"
     if shape is None:
         areas = values.areas[:MAX_AREAS]
-        busy = _array([(a.start, a.end) for a in areas if a.kind != "unpurged"])
-        lazy = _array([(a.start, a.end) for a in areas if a.kind == "unpurged"])
+        busy = areas_of([(a.start, a.end) for a in areas if a.kind != "unpurged"])
+        lazy = areas_of([(a.start, a.end) for a in areas if a.kind == "unpurged"])
         source = "/proc/vmallocinfo"
     if lazy_list == "newest-first":
         lazy = lazy[::-1].copy()
     known = shape is not None or bool(busy.size)
-    keep_busy, keep_lazy, excused = _gone(calls, busy, lazy)
+    firsts = Firsts(busy, lazy)
+    for calls in pieces:
+        firsts.look(calls)
+    keep_busy, keep_lazy, excused = firsts.gone()
     removed = int((~keep_busy).sum() + (~keep_lazy).sum())
     busy, lazy = busy[keep_busy], lazy[keep_lazy]
-    more = _unlisted(calls, busy)
+    more = firsts.unlisted(busy)
     busy = np.concatenate([busy, more])
     free = complement(np.concatenate([busy, lazy]))
     if removed or more.size:
@@ -147,13 +155,10 @@ def initial_state(calls: ArenaCalls, values: Snapshot, lazy_list: str, tail: int
         text = f"areas and tree of {source}"
     else:
         text = f"areas of {source}, shape of the free tree unknown"
-    return ArenaState(busy, lazy, free, shape, known, excused, len(more), removed, tail, text)
-
-
-def _array(pairs: list[tuple[int, int]]) -> NDArray[np.int64]:
-    out = np.array(pairs, np.int64).reshape(-1, 2)
-    good = (out[:, 0] >= 0) & (out[:, 0] < out[:, 1]) & (out[:, 1] <= 1 << 32)
-    return out[good]
+    return ArenaState(
+        busy, lazy, free, shape, known, excused, len(more), removed, tail, text,
+        firsts.align, firsts.frees,
+    )  # fmt: skip
 
 
 def _ranges(shape: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -180,67 +185,6 @@ def _preorder(tree: Any) -> NDArray[np.int64] | None:
     return np.array(rows, np.int64) if rows else None
 
 
-def _gone(
-    calls: ArenaCalls, busy: NDArray[np.int64], lazy: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Areas of a snapshot that were not there, and the allocations that tell so.
-
-    An area in use cannot be allocated again before it is freed, nor a lazily freed one before a
-    purge.
-    """
-    allocs = calls.allocs.select("seen", "size", "hi")
-    seen, size, done = (allocs.get_column(c).to_numpy() for c in ("seen", "size", "hi"))
-    excused = np.zeros(seen.size, bool)
-    frees = calls.frees.group_by("start").agg(pl.col("lo").min())
-    first_free = dict(frees.iter_rows())
-    positions = [
-        frame.get_column(name).min()
-        for frame, name in ((calls.purges, "lo"), (calls.flushes, "at"))
-        if frame.height
-    ]
-    first_purge = min((int(p) for p in positions if isinstance(p, int)), default=NEVER)
-    by = np.argsort(seen, kind="stable")
-    by = by[np.searchsorted(seen[by], 0) :]
-    starts, ends, when = seen[by], seen[by] + size[by], done[by]
-    # ends so far: an allocation that starts below an area reaches into it only if it is large
-    reach = int(size[by].max(initial=0))
-    keep = []
-    for areas, is_lazy in ((busy, False), (lazy, True)):
-        kept = np.ones(len(areas), bool)
-        for index, (start, end) in enumerate(areas.tolist()):
-            until = first_purge if is_lazy else first_free.get(start, NEVER)
-            low, high = np.searchsorted(starts, (start - reach, end))
-            inside = (ends[low:high] > start) & (when[low:high] < until)
-            if inside.any():
-                kept[index] = False
-                first = low + np.flatnonzero(inside)
-                excused[by[first[np.argmin(when[first])]]] = True
-        keep.append(kept)
-    return keep[0], keep[1], excused
-
-
-def _unlisted(calls: ArenaCalls, busy: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Areas that are freed without having been allocated or listed: in use at the start."""
-    allocs = calls.allocs.filter(pl.col("seen") > 0)
-    first_alloc = dict(allocs.group_by("seen").agg(pl.col("lo").min()).iter_rows())
-    listed = set(busy[:, 0].tolist())
-    first = calls.frees.group_by("start").agg(pl.col("lo").min(), pl.col("end").first())
-    found = [
-        (start, end)
-        for start, lo, end in first.sort("start").iter_rows()
-        if start not in listed and lo < first_alloc.get(start, NEVER)
-    ]
-    out: list[tuple[int, int]] = []
-    starts = np.sort(busy[:, 0])
-    ends = np.sort(busy[:, 1])
-    for start, end in found[:MAX_AREAS]:
-        # areas never overlap: as many must have ended at `start` as have begun before `end`
-        clear = np.searchsorted(ends, start, "right") == np.searchsorted(starts, end, "left")
-        if clear and (not out or out[-1][1] <= start):
-            out.append((start, end))
-    return _array(out)
-
-
 def complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
     """What such areas leave free of the address space, ascending."""
     low, high = SPACE
@@ -251,7 +195,7 @@ def complement(areas: NDArray[np.int64]) -> NDArray[np.int64]:
         low = max(low, end)
     if low < high:
         free.append((low, high))
-    return _array(free)
+    return areas_of(free)
 
 
 def rule_of(generation: Generation, layout: Layout) -> Rule:

@@ -11,5 +11,6 @@
     numbering    numbers for keys, over windows
     numbers      its compiled loops
     spool        rows kept on the disk
+    parts        tables, in memory or in files, and columns that are too long for one
     carried      numbers of rows that are still open
 """

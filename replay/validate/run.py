@@ -1,7 +1,6 @@
 """The model against the kernel in bounded memory: the event table window by window.
 
-Events of the arena are kept, for its replay goes over them several times; they are few beside
-those of the pool and the local mappings.
+The arena's calls are written down in pieces, for what is known of its start rests on all of them.
 """
 
 from __future__ import annotations
@@ -14,14 +13,16 @@ import polars as pl
 
 from collectors.snapshot import FactName, Snapshot
 from replay.arena.picture import arena_picture
-from replay.arena.replay import replay_arena
-from replay.arena.rows import ArenaRows
+from replay.arena.pieces import ArenaCutter, ArenaPieces
+from replay.arena.replay import replay_pieces
 from replay.local.stacks import LocalStacks, direct_of, reuses, switch_hook, takes_slot
+from replay.machine.generations import GENERATIONS
 from replay.machine.layout import check, derived_layout
 from replay.machine.words import kernel_words
 from replay.pool.picture import views_of
 from replay.pool.replay import window_of
 from replay.trace.beside import Beside
+from replay.trace.parts import Parts
 from replay.trace.windows import WINDOW_ROWS
 from replay.validate.sleeps import Sleeps
 from replay.validate.verdicts import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.arena.result import Answers
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.pool.lock_order import Piece
@@ -131,12 +133,16 @@ def validate(
     layout, found, losses = walk.layout, walk.found, walk.losses
     pool = _PoolChecks(layout, found, walk.state, losses)
     local = _LocalChecks(layout, found, losses)
-    kept = ArenaRows(layout)
+    pieces = ArenaPieces(Parts())
+    cutter = ArenaCutter(
+        layout, values, found.ops, pieces,
+        by_pointer=GENERATIONS[machine.generation].purge_by_pointer,
+    )  # fmt: skip
     sleeps = Sleeps(found, machine)
 
     def feed_others(window: Window) -> None:
         local.feed(window)
-        kept.feed(window)
+        cutter.feed(window)
         sleeps.feed(window.table)
 
     with Beside(feed_others) as others:
@@ -144,7 +150,7 @@ def validate(
             others.give(window)
             pool.feed(window)
     pool = walk.better(pool, lambda: _PoolChecks(layout, found, None, losses))
-    areas = _ArenaChecks(kept, walk.table, machine, layout, values, losses)
+    areas = _ArenaChecks(pieces, machine, layout, values, losses)
     checks = (pool, local, areas)
     order = pool.order
     return Validation(
@@ -332,18 +338,15 @@ class _ArenaChecks:
 
     Parameters
     ----------
-    kept
-        Events of the arena.
-    events
-        The whole table.
+    pieces
+        Calls of the arena.
     machine, layout, values, losses
-        As for :func:`replay.arena.replay.replay_arena`.
+        As for :func:`replay.arena.replay.replay_pieces`.
     """
 
     def __init__(
         self,
-        kept: ArenaRows,
-        events: pl.LazyFrame,
+        pieces: ArenaPieces,
         machine: Machine,
         layout: Layout,
         values: Snapshot,
@@ -351,16 +354,24 @@ class _ArenaChecks:
     ) -> None:
         self.verdicts = _Verdicts()
         self._machine, self._layout, self._values = machine, layout, values
-        self._events, self._rows = kept.table(events.collect_schema()), kept.rows
-        self.replayed = replay_arena(self._events, machine, layout, values, losses)
-        result = arena_result(self.replayed)
-        self.verdicts.add(replace(result, row=kept.rows[result.row]))
-        self._wrong = result.wrong
+        self._pieces = pieces
+        self._first: Answers | None = None
+        self.replayed = replay_pieces(pieces, machine, layout, values, losses, self._add)
+        self.verdicts.initial = self.replayed.inferred_initial
+        self.verdicts.ordering = self.replayed.ordering
+
+    def _add(self, answers: Answers) -> None:
+        """Add what a piece told."""
+        result = arena_result(answers)
+        self.verdicts.add(result)
+        if self._first is None and result.wrong.size:
+            self._first = answers.only(int(result.wrong[0]))
 
     def around(self, wrong: _Wrong, _: pl.LazyFrame) -> tuple[str, dict[str, Any]]:
         """The areas and holes around the two addresses."""
         picture = arena_picture(
-            self._events, self._machine, self._layout, self._values,
-            int(np.searchsorted(self._rows, wrong.row)), wrong.predicted, wrong.observed,
+            self._pieces, self._machine, self._layout, self._values,
+            wrong.row, wrong.predicted, wrong.observed,
         )  # fmt: skip
-        return self.replayed.around(int(self._wrong[0])), picture
+        words = "" if self._first is None else self._first.around(0, self.replayed.text)
+        return words, picture

@@ -14,7 +14,7 @@ from replay.pool.replay import window_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.arena.result import ArenaReplay
+    from replay.arena.result import Answers, ArenaReplay
     from replay.machine.layout import Check, Layout
     from replay.pool.calls import CallTable
     from replay.pool.replay import FinalPool
@@ -190,18 +190,21 @@ def local_result(
     )
 
 
-def arena_result(arena: ArenaReplay) -> Result:
-    """Addresses of areas; exact are those that were called certain and are right."""
-    counted = arena.seen >= 0
+def arena_result(answers: Answers) -> Result:
+    """Addresses of areas; exact are those that were called certain and are right.
+
+    What was inferred is counted for the whole trace (:class:`replay.arena.result.ArenaReplay`).
+    """
+    counted = answers.seen >= 0
     return Result(
-        row=arena.row,
-        seen=arena.seen,
-        predicted=arena.predicted,
+        row=answers.row,
+        seen=answers.seen,
+        predicted=answers.predicted,
         counted=counted,
-        exact=counted & (arena.verdict == CERTAIN),
-        excused=arena.verdict != WRONG,
-        initial=arena.inferred_initial,
-        ordering=arena.ordering,
+        exact=counted & (answers.verdict == CERTAIN),
+        excused=answers.verdict != WRONG,
+        initial=0,
+        ordering=0,
     )
 
 

@@ -5,11 +5,11 @@
     workload     a trace, read and ordered once for all target machines
     calls        the pool's calls in lock order, as columns
     pages        numbers for the pages that are mapped
-    parts        the tables of a workload, in memory or in files, and its columns
     written      the figures of a workload, written down
     run          a workload on a target machine
     placement    which page lies in which zone there
     pool         kmap() there
     rest         kmap_local() and the call sites there
     arena        the arena there
+    requests     what it is asked there, from the arena's calls here
 """

@@ -3,34 +3,35 @@
 Every allocation is placed by the model, every purge is the model's own: when more waits than the
 other machine lets wait, when an allocation finds no room, or when the kernel asked for it
 (vm_unmap_aliases() after set_memory() or a freed module). The trace tells who asks for what, in
-which order, and what is freed; its addresses tell only which allocation a free belongs to.
+which order, and what is freed (:mod:`replay.whatif.requests`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from replay.arena.calls import FAILED, UNSEEN, arena_calls
-from replay.arena.lazy import LISTS, lazy_stream, replay_lazy
-from replay.arena.replay import served_order
+from replay.arena.lazy import LISTS
+from replay.arena.replay import ArenaPlayer
 from replay.arena.state import SPACE, complement, forest_of, histories, initial_state, rule_of
 from replay.machine.generations import GENERATIONS
+from replay.trace.parts import Parts
+from replay.whatif.requests import Asked, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
-    from replay.arena.calls import ArenaCalls
     from replay.arena.loops.forward import Forward
     from replay.arena.loops.freetree import Forest, Rule
-    from replay.arena.replay import Places
+    from replay.arena.loops.use import Arena
+    from replay.arena.pieces import ArenaPiece
     from replay.arena.state import ArenaState
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
@@ -41,8 +42,8 @@ FIXED: Final = ("pci_reserve_io", "iotable_init", "pmd_empty_section_gap", "debu
 """Callers of ARM's static mappings, whose addresses are written in the source."""
 SHAPES: Final = 12
 """Other shapes of the free tree that are tried where the true one is not known."""
-SOON_NS: Final = 1
-"""From the free that passes the limit to the worker's purge, where the capture shows none."""
+_MARGIN: Final = 1 << 12
+_OF_ALLOCS: Final = ("row", "size", "failed", "elsewhere")
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,8 @@ class ArenaForecast:
 
     Attributes
     ----------
-    row : ndarray of int64
-        Row of the event table of each allocation.
-    address : ndarray of int64
-        Where the model places it; FAILED where there is no room.
-    start, end : ndarray of int64, shape (areas, )
-        Areas in use at the start, as the model moved them.
-    failures
-        Allocations that fail.
+    allocs, failures
+        Allocations, and those that fail.
     purges
         Purges by the number of pages that they flush.
     causes
@@ -79,16 +74,13 @@ class ArenaForecast:
     shapes
         Shapes of the free tree that the calls were served with; 1: it is known, or does not matter.
         The figures are those of the first.
-    ambiguous : ndarray of bool
-        Per allocation: another shape places it elsewhere.
+    ambiguous
+        Allocations that another shape places elsewhere.
     failures_between, purges_between
         Fewest and most under all shapes.
     """
 
-    row: NDArray[np.int64]
-    address: NDArray[np.int64]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
+    allocs: int
     failures: int
     purges: Counter[int]
     causes: dict[str, int]
@@ -102,9 +94,27 @@ class ArenaForecast:
     failures_of_modules: int = 0
     smallest_failed: int | None = None
     shapes: int = 1
-    ambiguous: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    ambiguous: int = 0
     failures_between: tuple[int, int] = (0, 0)
     purges_between: tuple[int, int] = (0, 0)
+
+
+class ArenaPlaces(NamedTuple):
+    """Where the model places the allocations of a piece.
+
+    Attributes
+    ----------
+    row : ndarray of int64
+        Row of the event table of each.
+    address : ndarray of int64
+        FAILED where there is no room.
+    ambiguous : ndarray of bool
+        Another shape of the free tree places it elsewhere.
+    """
+
+    row: NDArray[np.int64]
+    address: NDArray[np.int64]
+    ambiguous: NDArray[np.bool_]
 
 
 def same_arena(one: Machine, other: Machine, before: Layout, after: Layout) -> bool:
@@ -118,25 +128,28 @@ def same_arena(one: Machine, other: Machine, before: Layout, after: Layout) -> b
 
 
 def forecast(
-    events: pl.DataFrame,
+    pieces: Iterable[ArenaPiece],
     captured: Machine,
     before: Layout,
     target: Machine,
     after: Layout,
     values: Snapshot,
+    each: Callable[[ArenaPlaces], None] | None = None,
 ) -> ArenaForecast | None:
-    """Serve the captured calls in another arena.
+    """Serve the captured calls in another arena, in bounded memory.
 
     Parameters
     ----------
-    events
-        Event table, sorted by `seq`.
+    pieces
+        Calls of the arena; gone through twice.
     captured, before
         The machine that the trace is from.
     target, after
         The other one.
     values
         Facts of the capture: the areas in use at the start.
+    each
+        Called with what became of every piece.
 
     Returns
     -------
@@ -144,79 +157,263 @@ def forecast(
         None where the areas at the start are not known, or the other machine has other pages or
         a 64-bit address space.
     """
-    rules = GENERATIONS[captured.generation]
-    calls = arena_calls(events, before, values, by_pointer=rules.purge_by_pointer)
-    state = initial_state(calls, values, rules.lazy_list)
+    rules, generation = GENERATIONS[captured.generation], GENERATIONS[target.generation]
+    state = initial_state((piece.calls for piece in pieces), values, rules.lazy_list)
     comparable = before.page_size == after.page_size and after.vmalloc_end <= SPACE[1]
     if not state.known or not comparable:
         return None
+    asked = Asked(state, rules, before, after)
+    player = ArenaPlayer(state, before, rules)
+    parts, number = Parts(), 0
+    for piece in pieces:
+        _write(parts, number, asked.take(piece, player.take(piece).places()))
+        number += 1
+    by_worker = generation.purger != "freeing-task"
+    delays = asked.delays() if by_worker else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+    limit = after.lazy_max_pages * after.page_size
+    rule = rule_of(generation, after)
     anchors = {a.start: a.caller.partition("+")[0] for a in values.areas}
     moved = _moved(state, anchors, before, after)
-    generation = GENERATIONS[target.generation]
-    places = served_order(calls, state, before, rules)
-    table, areas = _calls(events, calls, state, captured, before, after, places)
-    rule = rule_of(generation, after)
     stays = state.shape is not None and np.array_equal(moved[:, 0], _starts(state))
     if stays:
-        forest, unplaced = _as_captured(state, len(table), rule), 0
+        forest, unplaced = forest_of(state, rule, trees=1), 0
     else:
-        forest, unplaced = _planted(moved, len(table), rule, after)
-    in_use = moved[: len(state.busy)].copy()
-    by_worker = generation.purger != "freeing-task"
-    at_once = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    delays = _delays(events, calls, state, captured, before) if by_worker else at_once
-    limit = after.lazy_max_pages * after.page_size
-    done, lazy = _run(forest, table, areas, moved, len(state.busy), generation.lazy_list,
-                      limit, delays)  # fmt: skip
-    found = _result(calls, table, done, lazy, in_use, (before, after), unplaced)
-    shaped = _others(moved, len(table), rule)
-    served = [
-        _run(other, table, areas, moved, len(state.busy), generation.lazy_list, limit, delays)[0]
-        for other in (shaped if not stays and _needs_shape(calls, rule) else ())
+        forest, unplaced = _planted(moved, rule, after)
+    shaped = [] if stays or not rule.shape_decides(state.align) else list(_others(moved, rule))
+    worlds = [
+        _World(tree, moved, len(state.busy), generation.lazy_list, limit, delays)
+        for tree in (forest, *shaped)
     ]
-    return _with_shapes(found, table, served)
+    tally = _Tally(moved[: len(state.busy)], after)
+    for index in range(number):
+        requests = _read(parts, index)
+        places = [world.serve(requests) for world in worlds]
+        placed = tally.add(requests, worlds[0], places)
+        if each is not None:
+            each(placed)
+    return tally.result(worlds, unplaced)
 
 
-def _needs_shape(calls: ArenaCalls, rule: Rule) -> bool:
-    """Whether the shape of the free tree decides where an area comes to lie (mm/vmalloc.c)."""
-    aligned = calls.allocs.get_column("align").max()
-    return isinstance(aligned, int) and rule.shape_decides(aligned)
+def _write(parts: Parts, number: int, requests: Requests) -> None:
+    """Write the requests of a piece down."""
+    from replay.arena.loops import forward as kernel
+
+    names = [f"c{column}" for column in range(kernel.COLUMNS)]
+    parts.put(f"table-{number}", pl.DataFrame(requests.table, schema=names))
+    parts.put(f"kept-{number}", pl.DataFrame({"kept": requests.kept}))
+    allocs = {name: getattr(requests, name) for name in _OF_ALLOCS}
+    parts.put(f"allocs-{number}", pl.DataFrame(allocs))
 
 
-def _others(areas: NDArray[np.int64], calls: int, rule: Rule) -> Iterator[Forest]:
-    """The blocks that areas leave free in trees of several shapes, each with room for more."""
+def _read(parts: Parts, number: int) -> Requests:
+    """The requests that were written down."""
+    allocs = parts.get(f"allocs-{number}")
+    return Requests(
+        np.ascontiguousarray(parts.get(f"table-{number}").to_numpy(), np.int64),
+        parts.get(f"kept-{number}").get_column("kept").to_numpy(),
+        *(allocs.get_column(name).to_numpy() for name in _OF_ALLOCS),
+    )
+
+
+class _World:
+    """An arena in which the requests are served, piece by piece.
+
+    Attributes
+    ----------
+    done
+        What became of the last piece's calls.
+    failures, purges, peak_lazy, lost
+        So far: allocations without room, purges that flushed, most bytes waiting, frees of areas
+        that were not in use.
+    """
+
+    def __init__(
+        self,
+        forest: Forest,
+        areas: NDArray[np.int64],
+        busy: int,
+        lazy_list: str,
+        limit: int,
+        delays: tuple[NDArray[np.int64], NDArray[np.int64]],
+    ) -> None:
+        from replay.arena.loops import forward as kernel
+
+        waiting = areas[busy:]
+        self._forest, self._area = forest, areas[:busy].copy()
+        self._waiting = np.ascontiguousarray(waiting[waiting[:, 0] >= 0])
+        self._order, self._limit, self._delays = LISTS[lazy_list], limit, delays
+        self._reg = kernel.registers()
+        self._taken = np.zeros((0, 2), np.int64)  # by a purge that has not given back yet
+        self.failures = self.purges = self.lost = 0
+        self.peak_lazy = 0
+        self.done: Forward
+
+    def serve(self, requests: Requests) -> NDArray[np.int64]:
+        """Serve the requests of a piece; the address of each allocation, or FAILED."""
+        from replay.arena.loops import forward as kernel
+        from replay.arena.loops.freetree import HIGH, grown
+        from replay.arena.loops.lazy import N_GIVEN, N_LAZY, PEAK, new_lazy
+
+        table = requests.table
+        here, more = len(self._waiting) + len(self._taken), 2 * len(table) + _MARGIN
+        need = int(self._forest.reg[HIGH]) + here + more
+        if need > len(self._forest.node):
+            self._forest = grown(self._forest, need)
+        lazy = new_lazy(len(table) + len(self._taken) + 1, self._waiting)
+        lazy.given[: len(self._taken)] = self._taken
+        lazy.reg[N_GIVEN] = len(self._taken)
+        area = np.full((len(requests.kept) + len(requests.row), 2), -1, np.int64)
+        area[: len(requests.kept)] = self._area[requests.kept]
+        done = kernel.Forward(
+            area,
+            np.zeros(len(table), np.int64),
+            np.zeros((len(table) + 1, 4), np.int64),
+            np.zeros(2, np.int64),
+            self._reg,
+        )
+        kernel.run(self._forest, lazy, done, table, self._order, self._limit, *self._delays)
+        self.done, self._area = done, area
+        self._waiting = lazy.waiting[: lazy.reg[N_LAZY], :2].copy()
+        first = self._reg[kernel.TAKEN] if self._reg[kernel.BACK] != kernel.NEVER else None
+        self._taken = lazy.given[: 0 if first is None else lazy.reg[N_GIVEN]][first:].copy()
+        self._reg[kernel.TAKEN] = 0
+        is_alloc = table[:, kernel.KIND] == kernel.ALLOC
+        by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
+        address = done.result[is_alloc][by_call]
+        self.failures += int((address < 0).sum())
+        self.purges += int(done.counts[0])
+        self.lost += int(done.counts[1])
+        self.peak_lazy = max(self.peak_lazy, int(lazy.reg[PEAK]))
+        return address
+
+
+class _Tally:
+    """Sums up what becomes of the requests.
+
+    Parameters
+    ----------
+    in_use : ndarray of int64, shape (n, 2)
+        Areas at the start.
+    layout
+        For the arena's bounds.
+    """
+
+    def __init__(self, in_use: NDArray[np.int64], layout: Layout) -> None:
+        from replay.arena.loops.use import new_arena
+
+        self._layout = layout
+        self._allocs = self._ambiguous = self._borrowed = self._never = self._elsewhere = 0
+        self._smallest: int | None = None
+        self._purges: Counter[int] = Counter()
+        self._causes: Counter[int] = Counter()
+        self._spans = in_use.copy()  # by number of area
+        inside = (in_use[:, 0] >= layout.vmalloc_start) & (in_use[:, 1] <= layout.vmalloc_end)
+        self._use: Arena = new_arena(
+            (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size,
+            self._page(in_use[inside][np.argsort(in_use[inside][:, 0])]),
+        )
+
+    def _page(self, address: NDArray[np.int64]) -> NDArray[np.int64]:
+        layout = self._layout
+        clipped = np.clip(address, layout.vmalloc_start, layout.vmalloc_end)
+        return np.asarray((clipped - layout.vmalloc_start) // layout.page_size, np.int64)
+
+    def add(
+        self, requests: Requests, world: _World, places: list[NDArray[np.int64]]
+    ) -> ArenaPlaces:
+        """Take a piece: as the first world served it, and where all of them placed it."""
+        layout, address = self._layout, places[0]
+        purge = world.done.purge[: world.done.counts[0]]
+        pages = (purge[:, 3] - purge[:, 2] + layout.page_size - 1) // layout.page_size
+        self._purges.update(pages.tolist())
+        self._causes.update(purge[:, 1].tolist())
+        ambiguous = np.zeros(address.size, bool)
+        for other in places[1:]:
+            ambiguous |= other != address
+        self._allocs += address.size
+        self._ambiguous += int(ambiguous.sum())
+        self._borrowed += int((requests.failed & (address >= 0)).sum())
+        in_vain = requests.size[(address < 0) & ~requests.elsewhere]
+        if in_vain.size:
+            least = int(in_vain.min())
+            self._smallest = least if self._smallest is None else min(self._smallest, least)
+        self._elsewhere += int(((address < 0) & requests.elsewhere).sum())
+        # given back without having been there
+        self._never += int((requests.failed & (address < 0)).sum())
+        self._follow_use(requests, world.done, address)
+        return ArenaPlaces(requests.row, address, ambiguous)
+
+    def _follow_use(self, requests: Requests, done: Forward, address: NDArray[np.int64]) -> None:
+        """Follow which pages are in use."""
+        from replay.arena.loops import forward as kernel
+        from replay.arena.loops import use
+
+        table, layout = requests.table, self._layout
+        first = len(requests.kept)
+        spans = np.full((first + address.size, 2), -1, np.int64)
+        spans[:first] = self._spans[requests.kept]
+        is_alloc = table[:, kernel.KIND] == kernel.ALLOC
+        sizes = np.zeros(len(spans), np.int64)
+        sizes[table[is_alloc, kernel.AREA]] = table[is_alloc, kernel.SIZE]
+        spans[first:, 0] = address
+        spans[first:, 1] = address + sizes[first:]
+        self._spans = spans
+        moves = table[:, kernel.KIND] != kernel.PURGE
+        area = table[moves, kernel.AREA]
+        purges = done.purge[: done.counts[0], 0]
+        # A purge runs inside its call: before an allocation's own place, after a free.
+        order = np.concatenate([np.flatnonzero(moves) * 2 + 1, purges * 2])
+        order[moves.sum() :] += 2 * (table[purges, kernel.KIND] == kernel.FREE)
+        code = np.concatenate([
+            np.where(table[moves, kernel.KIND] == kernel.ALLOC, use.ALLOC, use.FREE),
+            np.full(purges.size, use.PURGE),
+        ])  # fmt: skip
+        none = np.zeros(purges.size, np.int64)
+        start, end = (np.concatenate([spans[area, side], none]) for side in (0, 1))
+        here = (start >= layout.vmalloc_start) & (end <= layout.vmalloc_end) | (code == use.PURGE)
+        by = np.argsort(order, kind="stable")
+        by = by[here[by]]
+        use.run(self._use, code[by].astype(np.uint8), self._page(start[by]), self._page(end[by]))
+
+    def result(self, worlds: list[_World], unplaced: int) -> ArenaForecast:
+        """The figures."""
+        from replay.arena.loops import forward as kernel
+        from replay.arena.loops import use
+
+        page = self._layout.page_size
+        names = {"asked": kernel.ASKED, "limit": kernel.LIMIT, "full": kernel.FULL}
+        failures, purges = ([getattr(w, name) for w in worlds] for name in ("failures", "purges"))
+        return ArenaForecast(
+            allocs=self._allocs,
+            failures=failures[0],
+            purges=self._purges,
+            causes={name: self._causes[cause] for name, cause in names.items()},
+            peak_lazy=worlds[0].peak_lazy,
+            peak_live=int(self._use.reg[use.PEAK_LIVE]) * page,
+            peak_used=int(self._use.reg[use.PEAK]) * page,
+            largest_hole_min=int(self._use.reg[use.HOLE]) * page,
+            unplaced=unplaced,
+            borrowed=self._borrowed,
+            lost_frees=worlds[0].lost - self._never,
+            failures_of_modules=self._elsewhere,
+            smallest_failed=self._smallest,
+            shapes=len(worlds),
+            ambiguous=self._ambiguous,
+            failures_between=(min(failures), max(failures)),
+            purges_between=(min(purges), max(purges)),
+        )
+
+
+def _others(areas: NDArray[np.int64], rule: Rule) -> Iterator[Forest]:
+    """The blocks that areas leave free in trees of several shapes."""
     from replay.arena.loops.freetree import new_forest
     from replay.arena.loops.shapes import plant
 
     blocks = complement(areas[areas[:, 0] >= 0])
     for history in histories(blocks, SHAPES):
-        room = 3 * len(blocks) + 2 * calls + (1 << 12)
-        forest = new_forest(1, room, rule)
+        forest = new_forest(1, 3 * len(blocks) + _MARGIN, rule)
         plant(forest, 0, *history)
         yield forest
-
-
-def _with_shapes(
-    found: ArenaForecast, table: NDArray[np.int64], served: list[Forward]
-) -> ArenaForecast:
-    """Mark what other shapes of the free tree would have made otherwise."""
-    from replay.arena.loops import forward as kernel
-
-    is_alloc = table[:, kernel.KIND] == kernel.ALLOC
-    by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
-    places = [done.result[is_alloc][by_call] for done in served]
-    failures = [found.failures, *(int((place < 0).sum()) for place in places)]
-    purges = [found.purges.total(), *(int(done.counts[0]) for done in served)]
-    ambiguous = np.zeros(found.address.size, bool)
-    for place in places:
-        ambiguous |= place != found.address
-    return replace(
-        found,
-        shapes=1 + len(served),
-        ambiguous=ambiguous,
-        failures_between=(min(failures), max(failures)),
-        purges_between=(min(purges), max(purges)),
-    )
 
 
 def _moved(
@@ -245,24 +442,14 @@ def _starts(state: ArenaState) -> NDArray[np.int64]:
     return np.concatenate([state.busy, state.lazy])[:, 0]
 
 
-def _as_captured(state: ArenaState, calls: int, rule: Rule) -> Forest:
-    """The free tree of the capture, whose shape is known, with room for more."""
-    from replay.arena.loops.freetree import grown
-
-    forest = forest_of(state, rule, trees=1)
-    return grown(forest, len(forest.node) + 2 * calls)
-
-
-def _planted(
-    areas: NDArray[np.int64], calls: int, rule: Rule, layout: Layout
-) -> tuple[Forest, int]:
+def _planted(areas: NDArray[np.int64], rule: Rule, layout: Layout) -> tuple[Forest, int]:
     """The free tree around these areas; one that has no room there goes where there is some.
 
     `areas` is corrected in place. The second value is the number of areas without any room.
     """
     from replay.arena.loops import freetree as tree
 
-    capacity = 2 * len(areas) + calls + (1 << 12)
+    capacity = 2 * len(areas) + _MARGIN
     forest = tree.new_forest(1, capacity, rule)
     tree.insert(forest, 0, *SPACE)
     again = []
@@ -283,277 +470,3 @@ def _planted(
             tree.take(forest, 0, start, start + size)
             areas[number] = start, start + size
     return forest, unplaced
-
-
-def _calls(
-    events: pl.DataFrame,
-    calls: ArenaCalls,
-    state: ArenaState,
-    captured: Machine,
-    before: Layout,
-    after: Layout,
-    places: Places,
-) -> tuple[NDArray[np.int64], int]:
-    """The calls as :mod:`replay.arena.loops.forward` has them, and the number of areas.
-
-    Areas are numbered: those of the start first, then the allocations.
-    """
-    from replay.arena.loops import forward as kernel
-
-    ts = events.get_column("ts").to_numpy()
-    end_ts = events.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()
-    old, n = len(state.busy), calls.allocs.height
-    a = calls.allocs.select("row", "at", "size", "align", "vstart", "vend", "seen").to_numpy()
-    a = a.astype(np.int64)
-    alloc = np.zeros((n, kernel.COLUMNS), np.int64)
-    alloc[:, kernel.KIND] = kernel.ALLOC
-    alloc[:, kernel.TIME] = end_ts[a[:, 0]]
-    alloc[:, kernel.AREA] = old + np.arange(n)
-    alloc[:, kernel.SIZE : kernel.ALIGN + 1] = a[:, 2:4]
-    alloc[:, kernel.START] = _bound(a[:, 4], before, after)
-    alloc[:, kernel.END] = _bound(a[:, 5], before, after)
-    births = pl.DataFrame(
-        {
-            "start": np.concatenate([state.busy[:, 0], a[:, 6]]),
-            "lo": np.concatenate([np.full(old, -1, np.int64), a[:, 1]]),
-            "area": np.arange(old + n),
-        }
-    )
-    born = births.filter(pl.col("start") > 0).sort("lo")
-    frees = (
-        calls.frees.select("row", "lo", "start", listed=pl.Series(places.frees))
-        .sort("lo")
-        .join_asof(born, on="lo", by="start", strategy="backward", check_sortedness=False)
-        .drop_nulls("area")
-    )
-    free = np.zeros((frees.height, kernel.COLUMNS), np.int64)
-    free[:, kernel.KIND] = kernel.FREE
-    free[:, kernel.TIME] = ts[frees.get_column("row").to_numpy()]
-    free[:, kernel.AREA] = frees.get_column("area").to_numpy()
-    # What failed there and may succeed here is given back at once: no free of it is traced.
-    failed = np.flatnonzero((a[:, 6] == FAILED) | (a[:, 6] == UNSEEN))
-    back = alloc[failed].copy()
-    back[:, kernel.KIND] = kernel.FREE
-    is_asked = ~_own_purges(calls, state, captured, before)
-    asked = calls.purges.filter(pl.Series(is_asked))
-    purge = np.zeros((asked.height, kernel.COLUMNS), np.int64)
-    purge[:, kernel.KIND] = kernel.PURGE
-    purge[:, kernel.TIME] = ts[asked.get_column("row").to_numpy()]
-    for column, name in ((kernel.START, "start"), (kernel.END, "end")):
-        purge[:, column] = _bound(asked.get_column(name).to_numpy(), before, after)
-    table = np.concatenate([alloc, back, free, purge])
-    at = np.concatenate([
-        places.allocs, places.allocs[failed], frees.get_column("listed").to_numpy(),
-        places.purges[is_asked],
-    ])  # fmt: skip
-    turn = np.concatenate([
-        places.turn[:n], places.turn[failed], np.full(frees.height, -1, np.int64),
-        places.turn[n:][is_asked],
-    ])  # fmt: skip
-    table = table[np.lexsort((np.arange(len(table)), turn, at))]
-    table[:, kernel.TIME] = np.maximum.accumulate(table[:, kernel.TIME])
-    return np.ascontiguousarray(table), old + n
-
-
-def _bound(address: NDArray[np.int64], before: Layout, after: Layout) -> NDArray[np.int64]:
-    """Limits of a request, or of a purge: the other arena's for the captured one's."""
-    by = after.vmalloc_start - before.vmalloc_start
-    inside = (address >= before.vmalloc_start) & (address < before.vmalloc_end)
-    out = np.where(inside, np.minimum(address + by, after.vmalloc_end), address)
-    for old, new in (
-        (before.modules_start, after.modules_start),
-        (before.modules_end, after.modules_end),
-        (before.vmalloc_start, after.vmalloc_start),
-        (before.vmalloc_end, after.vmalloc_end),
-    ):
-        out[address == old] = new
-    return out
-
-
-def _purge_bytes(
-    calls: ArenaCalls, state: ArenaState, machine: Machine, layout: Layout
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Bytes that waited when each captured purge came; and the stream event of each, all bytes."""
-    stream, of_purge, of_free = lazy_stream(calls)
-    limit = layout.lazy_max_pages * layout.page_size
-    order = GENERATIONS[machine.generation].lazy_list
-    purges = calls.purges.height
-    lazy = replay_lazy(stream, of_purge, of_free, purges, state.lazy, order, limit).lazy
-    of_purge = of_purge[: calls.purges.height]
-    waiting = np.concatenate([[0], lazy.nr_lazy])[of_purge] if of_purge.size else of_purge
-    return waiting, of_purge, lazy.nr_lazy
-
-
-def _own_purges(
-    calls: ArenaCalls, state: ArenaState, machine: Machine, layout: Layout
-) -> NDArray[np.bool_]:
-    """Captured purges that the arena made for itself: an allocation's, or above the limit."""
-    waiting, _, _ = _purge_bytes(calls, state, machine, layout)
-    of_alloc = calls.purges.get_column("parent").is_in(calls.allocs.get_column("seq").implode())
-    over = waiting > layout.lazy_max_pages * layout.page_size
-    return np.asarray(over | of_alloc.fill_null(value=False).to_numpy(), bool)
-
-
-def _delays(
-    events: pl.DataFrame,
-    calls: ArenaCalls,
-    state: ArenaState,
-    machine: Machine,
-    layout: Layout,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """From the free that passed the limit to the purge, and until its areas were back, in ns.
-
-    Of each purge that the capture shows, and the median for all that follow.
-    """
-    from replay.arena.loops import lazy as kernel
-
-    waiting, of_purge, nr_lazy = _purge_bytes(calls, state, machine, layout)
-    limit = layout.lazy_max_pages * layout.page_size
-    above = nr_lazy > limit
-    begins = np.flatnonzero(above & ~np.concatenate([[False], above[:-1]]))
-    late = np.flatnonzero(waiting > limit)
-    if not late.size or not begins.size:
-        return np.array([SOON_NS]), np.zeros(1, np.int64)
-    ts, seq = events.get_column("ts").to_numpy(), events.get_column("seq").to_numpy()
-    stream, _, _ = lazy_stream(calls)
-    frees = calls.frees.select("lo", "row").sort("lo")
-    crossing = begins[np.maximum(np.searchsorted(begins, of_purge[late]) - 1, 0)]
-    at = np.searchsorted(frees.get_column("lo").to_numpy(), stream[crossing, kernel.LO])
-    passed = ts[frees.get_column("row").to_numpy()[np.minimum(at, frees.height - 1)]]
-    rows = calls.purges.get_column("row").to_numpy()[late]
-    detach = calls.purges.get_column("detach").to_numpy()[late] // 2
-    taken = ts[np.minimum(np.searchsorted(seq, detach), seq.size - 1)]
-    end = events.select(pl.coalesce("end_ts", "ts")).to_series().to_numpy()[rows]
-    delay, spell = np.maximum(taken - passed, SOON_NS), np.maximum(end - taken, 0)
-    return _with_median(delay), _with_median(spell)
-
-
-def _with_median(times: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.append(times, int(np.median(times))).astype(np.int64)
-
-
-def _run(
-    forest: Forest,
-    table: NDArray[np.int64],
-    areas: int,
-    moved: NDArray[np.int64],
-    busy: int,
-    lazy_list: str,
-    limit: int,
-    delays: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> tuple[Forward, Any]:
-    from replay.arena.loops import forward as kernel
-    from replay.arena.loops.lazy import new_lazy
-
-    waiting = moved[busy:]
-    lazy = new_lazy(len(table) + 1, np.ascontiguousarray(waiting[waiting[:, 0] >= 0]))
-    area = np.full((areas, 2), -1, np.int64)
-    area[:busy] = moved[:busy]
-    done = kernel.Forward(
-        area,
-        np.zeros(len(table), np.int64),
-        np.zeros((len(table) + 1, 4), np.int64),
-        np.zeros(2, np.int64),
-    )
-    kernel.run(forest, lazy, done, table, LISTS[lazy_list], limit, *delays)
-    return done, lazy
-
-
-def _result(
-    calls: ArenaCalls,
-    table: NDArray[np.int64],
-    done: Forward,
-    lazy: Any,
-    in_use: NDArray[np.int64],
-    layouts: tuple[Layout, Layout],
-    unplaced: int,
-) -> ArenaForecast:
-    from replay.arena.loops import forward as kernel
-    from replay.arena.loops.lazy import PEAK
-
-    before, layout = layouts
-    is_alloc = table[:, kernel.KIND] == kernel.ALLOC
-    first = len(in_use)  # areas of the start have the first numbers
-    by_call = np.argsort(table[is_alloc, kernel.AREA], kind="stable")
-    address = done.result[is_alloc][by_call]
-    failed_there = calls.allocs.get_column("seen").to_numpy() == FAILED
-    failed = address < 0
-    elsewhere = calls.allocs.select(
-        (pl.col("vend") <= before.vmalloc_start) | (pl.col("vstart") >= before.vmalloc_end)
-    ).to_series().to_numpy()  # fmt: skip
-    sizes = calls.allocs.get_column("size").to_numpy()[failed & ~elsewhere]
-    purge = done.purge[: done.counts[0]]
-    pages = (purge[:, 3] - purge[:, 2] + layout.page_size - 1) // layout.page_size
-    peak, live, hole = _use(table, done, in_use, address, first, layout)
-    number = Counter(purge[:, 1].tolist())
-    names = {"asked": kernel.ASKED, "limit": kernel.LIMIT, "full": kernel.FULL}
-    never = int((failed_there & (address < 0)).sum())  # given back without having been there
-    return ArenaForecast(
-        row=calls.allocs.get_column("row").to_numpy().astype(np.int64),
-        address=address,
-        start=in_use[:, 0],
-        end=in_use[:, 1],
-        failures=int((address < 0).sum()),
-        purges=Counter(pages.tolist()),
-        causes={name: number[cause] for name, cause in names.items()},
-        peak_lazy=int(lazy.reg[PEAK]),
-        peak_live=live,
-        peak_used=peak,
-        largest_hole_min=hole,
-        unplaced=unplaced,
-        borrowed=int((failed_there & (address >= 0)).sum()),
-        lost_frees=int(done.counts[1]) - never,
-        failures_of_modules=int((failed & elsewhere).sum()),
-        smallest_failed=int(sizes.min()) if sizes.size else None,
-    )
-
-
-def _use(
-    table: NDArray[np.int64],
-    done: Forward,
-    in_use: NDArray[np.int64],
-    address: NDArray[np.int64],
-    first: int,
-    layout: Layout,
-) -> tuple[int, int, int]:
-    """Most bytes in use or waiting, most in use, and the smallest that the largest hole was."""
-    from replay.arena.loops import forward as kernel
-    from replay.arena.loops import use
-
-    sizes = np.zeros(first + address.size, np.int64)
-    where = np.full(first + address.size, -1, np.int64)
-    where[:first], sizes[:first] = in_use[:, 0], in_use[:, 1] - in_use[:, 0]
-    is_alloc = table[:, kernel.KIND] == kernel.ALLOC
-    where[first:] = address
-    sizes[table[is_alloc, kernel.AREA]] = table[is_alloc, kernel.SIZE]
-    moves = table[:, kernel.KIND] != kernel.PURGE
-    area = table[moves, kernel.AREA]
-    purges = done.purge[: done.counts[0], 0]
-    # A purge runs inside its call: before an allocation's own place, after a free.
-    order = np.concatenate([np.flatnonzero(moves) * 2 + 1, purges * 2 + 2 * 0])
-    order[moves.sum() :] += 2 * (table[purges, kernel.KIND] == kernel.FREE)
-    code = np.concatenate([
-        np.where(table[moves, kernel.KIND] == kernel.ALLOC, use.ALLOC, use.FREE),
-        np.full(purges.size, use.PURGE),
-    ])  # fmt: skip
-    none = np.zeros(purges.size, np.int64)
-    start = np.concatenate([where[area], none])
-    end = np.concatenate([where[area] + sizes[area], none])
-    here = (start >= layout.vmalloc_start) & (end <= layout.vmalloc_end) | (code == use.PURGE)
-    by = np.argsort(order, kind="stable")
-    by = by[here[by]]
-
-    def page(values: NDArray[np.int64]) -> NDArray[np.int64]:
-        clipped = np.clip(values, layout.vmalloc_start, layout.vmalloc_end)
-        return np.asarray((clipped - layout.vmalloc_start) // layout.page_size, np.int64)
-
-    inside = (in_use[:, 0] >= layout.vmalloc_start) & (in_use[:, 1] <= layout.vmalloc_end)
-    arena = use.new_arena(
-        (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size,
-        page(in_use[inside][np.argsort(in_use[inside][:, 0])]),
-    )
-    use.run(arena, code[by].astype(np.uint8), page(start[by]), page(end[by]))
-    peak, live, hole = (
-        int(arena.reg[n]) * layout.page_size for n in (use.PEAK, use.PEAK_LIVE, use.HOLE)
-    )
-    return peak, live, hole

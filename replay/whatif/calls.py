@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from replay.pool.window import PoolState
     from replay.survey import Survey
     from replay.trace.online import OnlineCpus
+    from replay.trace.parts import Parts
     from replay.trace.windows import Window
     from replay.walk import PoolPiece
     from replay.whatif.pages import PageNumbers
-    from replay.whatif.parts import Parts
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
 COLUMNS: Final = {"code": "u1", "page": "i4", "task": "i4", "time": "i8"}

@@ -259,7 +259,7 @@ def _arena_part(
     captured = _ArenaPart(replace(figures, size=size), tally, ())
     if same_arena(here[0], there[0], here[1], layout):
         return captured
-    found = forecast(workload.arena_events(), *here, *there, values)
+    found = forecast(workload.arena(), *here, *there, values)
     if found is None and not tally.allocs:
         return captured
     if found is None:
@@ -272,14 +272,14 @@ def _arena_part(
         )
     outcome = ArenaOutcome(
         size=size,
-        allocs=found.address.size - found.failures,
+        allocs=found.allocs - found.failures,
         failures=found.failures,
         peak_used=found.peak_used,
         peak_live=found.peak_live,
         largest_hole_min=found.largest_hole_min,
         lazy_purges=found.purges.total(),
         holders=figures.holders,
-        ambiguous=int(found.ambiguous.sum()),
+        ambiguous=found.ambiguous,
         untold=figures.untold,
         derived=figures.derived,
         null_calls=figures.null_calls,
@@ -310,12 +310,12 @@ def _modules_there(
 def _forecast_caveats(found: ArenaForecast) -> list[str]:
     """What the trace does not tell of the arena's workload there."""
     caveats = []
-    if found.ambiguous.any():
+    if found.ambiguous:
         few, most = found.failures_between
         purges = found.purges_between
         caveats.append(
             f"the shape of the arena's free tree at the start is not known: "
-            f"{found.ambiguous.sum()} of {found.address.size} allocations lie elsewhere under "
+            f"{found.ambiguous} of {found.allocs} allocations lie elsewhere under "
             f"some of {found.shapes} shapes; failures {few} to {most}, purges {purges[0]} to "
             f"{purges[1]}"
         )

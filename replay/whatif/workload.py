@@ -17,15 +17,16 @@ import polars as pl
 
 from collectors.events import OP_CODE
 from collectors.snapshot import Snapshot
-from replay.arena.rows import ArenaRows
+from replay.arena.pieces import ArenaCutter, ArenaPieces
+from replay.machine.generations import GENERATIONS
 from replay.trace.beside import Beside
 from replay.trace.carried import CarriedRows
 from replay.trace.columns import op_codes
+from replay.trace.parts import Parts
 from replay.trace.windows import WINDOW_ROWS
 from replay.walk import Rest, TraceWalk
 from replay.whatif.calls import COLUMNS, PoolCalls, ServedColumns
 from replay.whatif.pages import PageNumbers
-from replay.whatif.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,9 +137,9 @@ class Workload:
         table = self.parts.get("sites")
         return Counts(*(table.get_column(name).to_numpy().copy() for name in Counts._fields))
 
-    def arena_events(self) -> pl.DataFrame:
-        """Events of the arena."""
-        return self.parts.get("arena")
+    def arena(self) -> ArenaPieces:
+        """The calls on the arena."""
+        return ArenaPieces(self.parts)
 
 
 class _ServedWindow(NamedTuple):
@@ -170,7 +171,7 @@ def distil(
     events, machine, values, lost, progress, rows
         As for :func:`replay.walk.replay`.
     folder
-        Where to write the tables; see :class:`replay.whatif.parts.Parts`.
+        Where to write the tables; see :class:`replay.trace.parts.Parts`.
 
     Returns
     -------
@@ -186,7 +187,10 @@ def distil(
     walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
     rest = Rest(layout, found, values, losses, walk.online(), wants_held=True)
-    arena = ArenaRows(layout)
+    arena = ArenaCutter(
+        layout, values, found.ops, ArenaPieces(parts),
+        by_pointer=GENERATIONS[machine.generation].purge_by_pointer,
+    )  # fmt: skip
     kept = _KeptWindows(parts)
     columns = ServedColumns(parts, "pool")
 
@@ -222,7 +226,6 @@ def distil(
     parts.drop(other.name)
     columns.finish(found_better.waits)
     kept.finish(rest)
-    parts.put("arena", arena.table(walk.table.collect_schema()))
     parts.finish()
     return Workload(
         figures=rest.figures(found, found_better, walk.tell(found_better.rows() | rest.rows())),

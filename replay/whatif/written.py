@@ -26,7 +26,7 @@ from replay.outcome import (
 from replay.pool.tally import PoolTally
 from replay.pool.window import PoolFacts
 from replay.survey import Survey
-from replay.whatif.parts import Parts
+from replay.trace.parts import Parts
 from replay.whatif.workload import Workload
 
 if TYPE_CHECKING:

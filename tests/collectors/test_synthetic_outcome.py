@@ -8,12 +8,12 @@ import pytest
 
 from collectors import open_capture
 from collectors.synthetic.scenarios import SCENARIOS
-from replay.arena.replay import replay_arena
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.validate.run import validate
 from replay.walk import replay
 from tests.collectors.synthetic_captures import board_of, simulate
+from tests.replay.whole_arena import replay_arena
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def test_one_cpu_is_predicted_completely(
     assert checked.arena.wrong == 0
     assert checked.vmap.exact == checked.vmap.total - checked.arena.ambiguous
     # A task may lose its CPU behind the entry of its free, which a purge then may have missed.
-    assert checked.arena.ambiguous <= 0.01 * checked.vmap.total
+    assert checked.arena.ambiguous <= 0.03 * checked.vmap.total
     addresses = {op: told["count"] for op, told in truth["addresses"].items()}
     assert checked.kmap.total == addresses.get("kmap", 0)
     assert checked.kmap_local.total == addresses.get("kmap_local", 0)
@@ -91,8 +91,8 @@ def test_one_cpu_is_predicted_completely(
     assert arena is not None
     assert arena.purges.matched == arena.purges.observed == truth["arena"]["hulls"]
     assert arena.failures.matched == arena.failures.observed == truth["arena"]["failures"]
-    assert bool(arena.blocks.exact.all())
-    assert len(arena.blocks.row) == addresses.get("vm_map_ram", 0)
+    assert arena.blocks.exact == arena.blocks.total
+    assert arena.blocks.total == addresses.get("vm_map_ram", 0)
     assert arena.blocks.released == arena.blocks.released_predicted
     assert arena.blocks.aliases == arena.blocks.aliases_matched
     assert all(one.ok for one in checked.layout)

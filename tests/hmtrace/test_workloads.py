@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up(
     what: str, capture: Path, shelf: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from replay.trace import spool
-    from replay.whatif.parts import Parts
+    from replay.trace.parts import Parts
 
     expected = replayed(capture, *TARGETS[0])
     shutil.rmtree(shelf)

@@ -12,13 +12,13 @@ import pytest
 
 from collectors import open_capture
 from collectors.facts import read_facts
-from replay.arena.replay import replay_arena
 from replay.arena.result import AMBIGUOUS, CERTAIN, INITIAL, WRONG, ArenaReplay
 from replay.arena.state import LOST_END, lost_end
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from tests.replay import arena_simulator as sim
 from tests.replay.test_arena_replay import P, _alloc, replayed, small
+from tests.replay.whole_arena import replay_arena
 
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
 A = 0xF7800000

@@ -34,6 +34,7 @@ def serve(
     done = k.Forward(
         np.full((16, 2), -1, np.int64), np.zeros(len(calls), np.int64),
         np.zeros((len(calls) + 1, 4), np.int64), np.zeros(2, np.int64),
+        k.registers(),
     )  # fmt: skip
     k.run(forest, lazy, done, table, LISTS[order], limit, np.array([delay]), np.array([spell]))
     return done, lazy

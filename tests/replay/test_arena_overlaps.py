@@ -182,7 +182,7 @@ def run(case: Case, more: list[list[int]]) -> tuple[k.RunState, tree.Forest]:
     room = overlaps.room_for(f, 20, 1 << 20)
     big = tree.grown(f, 1 << 16)
     done = order.run(
-        big, copied(big), copied(big), room, w, overlaps.new_orders(), items, 0, False,  # noqa: FBT003
+        big, copied(big), copied(big), room, w, overlaps.new_orders(), items, 0, False, True,  # noqa: FBT003
     )  # fmt: skip
     assert done == len(items)
     return w, big

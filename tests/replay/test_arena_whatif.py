@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,14 +14,15 @@ import pytest
 from collectors import open_capture
 from collectors.snapshot import Snapshot
 from replay.arena.calls import arena_calls
-from replay.arena.replay import replay_arena
+from replay.arena.pieces import ROWS
 from replay.arena.state import ArenaState
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.whatif.arena import ArenaForecast, _moved, forecast
+from replay.whatif.arena import ArenaForecast, ArenaPlaces, _moved, forecast
 from tests.replay import arena_simulator as sim
 from tests.replay.whole import arena_figures
+from tests.replay.whole_arena import pieces_of, replay_arena
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout
@@ -51,13 +52,30 @@ def captured(name: str) -> Captured:
     return Captured(capture.events.collect().sort("seq"), machine, layout_of(machine), values)
 
 
-def predicted(name: str, other: str) -> ArenaForecast:
-    here, there = captured(name), captured(other)
+class Foretold:
+    """The figures, each by its name, and where each allocation lies."""
+
+    def __init__(self, found: ArenaForecast, placed: list[ArenaPlaces]) -> None:
+        self.found = found
+        every = (np.concatenate(column) for column in zip(*placed, strict=True))
+        _, self.address, self.ambiguous = every
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.found, name)
+
+
+def foretold(here: Captured, there: Captured, rows: int = ROWS) -> Foretold:
+    placed: list[ArenaPlaces] = []
     found = forecast(
-        here.events, here.machine, here.layout, there.machine, there.layout, here.values
-    )
+        pieces_of(here.events, here.machine, here.layout, here.values, rows),
+        here.machine, here.layout, there.machine, there.layout, here.values, placed.append,
+    )  # fmt: skip
     assert found is not None
-    return found
+    return Foretold(found, placed)
+
+
+def predicted(name: str, other: str) -> Foretold:
+    return foretold(captured(name), captured(other))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +96,20 @@ def test_the_model_alone_does_what_the_kernel_did(
     assert (found.borrowed, found.lost_frees, found.unplaced) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("rows", [30, 170])
+@pytest.mark.parametrize(
+    ("name", "other"), [("i386-510-hog-e-vmapfail-pae-smp1", SMALL), (LARGE, SMALL), (SMALL, LARGE)]
+)
+def test_pieces_of_any_length_come_to_the_same(name: str, other: str, rows: int) -> None:
+    here, there = captured(name), captured(other)
+    events = here.events.filter(pl.col("op").is_in(("switch", "kmap_local", "kunmap_local")).not_())
+    here = here._replace(events=events[: 1500 if rows > 30 else 400])
+    whole, found = foretold(here, there), foretold(here, there, rows)
+    assert found.found == whole.found
+    assert found.address.tolist() == whole.address.tolist()
+    assert found.ambiguous.tolist() == whole.ambiguous.tolist()
+
+
 @pytest.mark.parametrize("kib", [8, 16, 64])
 def test_pages_of_other_sizes(kib: int) -> None:
     """A simulated machine: an alignment of one of its pages costs nothing."""
@@ -87,8 +119,8 @@ def test_pages_of_other_sizes(kib: int) -> None:
     machine = Machine(arch, split, generation="6.1", page_size=page, nr_cpus=4,
                       ram=((0x8000_0000, 0xC000_0000) if kib == 8 else (0, 1 << 30),))  # fmt: skip
     layout = layout_of(machine)
-    found = forecast(events, machine, layout, machine, layout, Snapshot(areas=areas))
-    assert found is not None
+    here = Captured(events, machine, layout, Snapshot(areas=areas))
+    found = foretold(here, here)
     seen = events.filter(pl.col("op") == "area_alloc").get_column("vaddr")
     assert found.address.tolist() == seen.to_list()
     assert (found.shapes, found.failures) == (1, 0)
@@ -167,7 +199,7 @@ def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:
         [low, low + 0x2000], [high - 0x42000, high], [low + 0x4000, low + 0x6000], [0x1000, 0x2000],
     ])  # fmt: skip
     none = np.zeros((0, 2), np.int64)
-    state = ArenaState(busy, none, none, None, True, np.zeros(0, bool), 0, 0, 0, "")  # noqa: FBT003
+    state = ArenaState(busy, none, none, None, True, np.zeros(0, np.int64), 0, 0, 0, "")  # noqa: FBT003
     callers = {high - 0x42000: "pcpu_get_vm_areas", low + 0x4000: "pci_reserve_io"}
     moved = _moved(state, callers, small, large)
     shift = large.vmalloc_start - low
@@ -178,5 +210,6 @@ def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:
 def test_nothing_is_foretold_of_an_unknown_arena() -> None:
     here, there = captured(LARGE), captured(SMALL)
     values = replace(here.values, areas=())
-    args = here.events, here.machine, here.layout, there.machine, there.layout
-    assert forecast(*args, values) is None
+    pieces = pieces_of(here.events, here.machine, here.layout, values)
+    args = here.machine, here.layout, there.machine, there.layout
+    assert forecast(pieces, *args, values) is None

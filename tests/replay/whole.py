@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from collectors.snapshot import Snapshot
-from replay.arena.replay import replay_arena
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
@@ -33,6 +32,7 @@ from replay.validate.verdicts import (
     passes_result,
     pool_result,
 )
+from tests.replay.whole_arena import replay_arena
 from tests.replay.whole_local import LocalReplay, replay_locals
 from tests.replay.whole_pool import PoolReplay, replay_pool
 
@@ -180,7 +180,7 @@ def validate(
     seen = np.where(done.local.reused, -1, vaddr)  # the pool's are compared there
     local = local_result(done.local.row, seen, done.local.vaddr, done.local.status)
     arena = replay_arena(done.events, machine, done.layout, values, done.losses)
-    areas = arena_result(arena)
+    areas = arena_result(arena.answers)
     return Validation(
         kmap=Share(int(pool.counted.sum()), int(pool.exact.sum())),
         kmap_local=Share(int(local.counted.sum()), int(local.exact.sum())),
@@ -190,10 +190,10 @@ def validate(
         waits_observed=observed_waits(done),
         waits_predicted=done.pool.outcome.waits,
         vmap=Share(int(areas.counted.sum()), int(areas.exact.sum())),
-        arena=arena,
+        arena=arena.found,
         inferred=Inferred(
-            initial_state=pool.initial + local.initial + areas.initial,
-            ordering=pool.ordering + sequence.moved_unmaps + local.ordering + areas.ordering,
+            initial_state=pool.initial + local.initial + arena.inferred_initial,
+            ordering=pool.ordering + sequence.moved_unmaps + local.ordering + arena.ordering,
             assumed_free=sequence.assumed_free,
         ),
         layout=tuple(check(done.layout, values)),

@@ -107,6 +107,16 @@ def new_blocks(events: int, initial: NDArray[np.int64], page_size: int) -> Block
     )
 
 
+def continued(blocks: Blocks, events: int) -> Blocks:
+    """The same blocks, with room for what so many more events tell."""
+    count = int(blocks.reg[COUNT])
+    more = new_blocks(events, blocks.block[:0, START], int(blocks.reg[PAGE_SIZE]))
+    block = np.zeros((events + count + 1, BLOCK_COLUMNS), np.int64)
+    block[:count] = blocks.block[:count]
+    more.reg[COUNT] = count
+    return more._replace(block=block)
+
+
 @part
 def _size(b: Blocks, bits: int) -> int:
     """VMAP_BLOCK_SIZE."""

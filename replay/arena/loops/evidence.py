@@ -224,9 +224,15 @@ def any_late(g: Given, r: Ruling, e: NDArray[np.int64]) -> bool:
 
 
 @part
-def in_time(g: Given, r: Ruling, start: int, end: int) -> None:
-    """What was handed out had been given back, so the purge had found it."""
+def in_time(g: Given, r: Ruling, e: NDArray[np.int64]) -> None:
+    """What was handed out had been given back, so the purge had found it.
+
+    That tells nothing of a later purge, which came when the area had been freed again.
+    """
+    start, end = e[SEEN], e[SEEN] + e[SIZE]
     for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, SINCE_ENTRY] > e[HI]:
+            return
         if g.late[k, AREA] < end and g.late[k, AREA_END] > start:
             g.late[k, UNTIL] = -1
 

@@ -30,6 +30,13 @@ ASKED = 0
 LIMIT = 1  # more was waiting than lazy_max_pages()
 FULL = 2  # an allocation found no room
 
+# Positions in Forward.reg
+DUE = 0  # when the worker will purge
+BACK = 1  # when the areas of its last purge will be back
+NUMBER = 2  # its purges so far
+TAKEN = 3  # where those areas begin in `given`
+REGISTERS = 4
+
 NEVER = 1 << 62
 NOTHING = 1 << 40
 """Start of an empty range."""
@@ -48,12 +55,22 @@ class Forward(NamedTuple):
         Call at which each ran, its cause, and the range that it flushed.
     counts : ndarray of int64, shape (2,)
         Purges that flushed something; frees of areas that were not in use.
+    reg : ndarray of int64, shape (REGISTERS,)
+        What is under way; of earlier calls at the start.
     """
 
     area: NDArray[np.int64]
     result: NDArray[np.int64]
     purge: NDArray[np.int64]
     counts: NDArray[np.int64]
+    reg: NDArray[np.int64]
+
+
+def registers() -> NDArray[np.int64]:
+    """Registers before the first call."""
+    reg = np.zeros(REGISTERS, np.int64)
+    reg[DUE] = reg[BACK] = NEVER
+    return reg
 
 
 @part(allocates=True)
@@ -118,8 +135,8 @@ def run(
         back, of the first, the second, … such purge, the last one for all that follow; 0 where
         the freeing task purges.
     """
-    due = back = NEVER
-    number, taken = 0, 0  # purges above the limit; where the areas of the last one begin
+    due, back = out.reg[DUE], out.reg[BACK]
+    number, taken = out.reg[NUMBER], out.reg[TAKEN]
     for i in range(call.shape[0]):
         kind = call[i, KIND]
         if call[i, TIME] >= due:
@@ -164,3 +181,4 @@ def run(
         else:
             start, end = call[i, START], call[i, END]
             _give(f, lazy, _flush(lazy, out, order, i, ASKED, start, end))
+    out.reg[DUE], out.reg[BACK], out.reg[NUMBER], out.reg[TAKEN] = due, back, number, taken

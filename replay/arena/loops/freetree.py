@@ -120,6 +120,11 @@ def like(forest: Forest) -> Forest:
     )
 
 
+def copied(forest: Forest) -> Forest:
+    """The same trees, in memory of their own."""
+    return Forest(forest.node.copy(), forest.root.copy(), forest.alive.copy(), forest.reg.copy())
+
+
 def grown(forest: Forest, capacity: int) -> Forest:
     """The same trees with room for `capacity` nodes."""
     node = np.zeros((capacity, COLUMNS), np.int64)

@@ -50,7 +50,8 @@ LEFT_OUT = 13  # orders of overlapping calls that were not followed
 TURN = 14  # steps so far
 GIVING = 15  # position in RunState.give of the purge that gives areas back next
 SUPPOSES = 16  # 1: where the kernel passed over a place, an area is supposed to be
-REGISTERS = 17
+SINCE = 17  # times that nothing could be undone any more: trees are compared now and then
+REGISTERS = 18
 
 MAX_LOG = 1024
 
@@ -101,6 +102,7 @@ def new_work(
     *,
     known: bool,
     supposes: bool = True,
+    reg: NDArray[np.int64] | None = None,
 ) -> RunState:
     """State before the first item.
 
@@ -116,13 +118,20 @@ def new_work(
         Whether the shape of the tree at the start is.
     supposes
         Where the kernel passed over a place, an area that nobody saw is supposed to be.
+    reg
+        Registers behind the items before these; None: these are the first.
     """
     items = len(item)
     give = np.flatnonzero(item[:, KIND] == GIVE)
-    reg = np.zeros(REGISTERS, np.int64)
-    reg[BUDGET] = 1_000_000 // (1 if known else min(10, trees)) + 2 * items
-    reg[UNSURE] = not known
-    reg[SUPPOSES] = supposes
+    if reg is None:
+        reg = np.zeros(REGISTERS, np.int64)
+        reg[BUDGET] = 1_000_000 // (1 if known else min(10, trees))
+        reg[UNSURE] = not known
+        reg[SUPPOSES] = supposes
+    else:
+        reg = reg.copy()
+        reg[GIVING] = 0
+    reg[BUDGET] += 2 * items
     return RunState(
         given,
         give[np.argsort(item[give, FIRST], kind="stable")],

@@ -230,7 +230,7 @@ def _rule(
         r.reg[PIN], r.reg[PINNED] = span, most
     remember(r, e[HI], need)
     if e[SEEN] >= 0 and any_late(g, r, e):
-        in_time(g, r, e[SEEN], e[SEEN] + e[SIZE])
+        in_time(g, r, e)
     _serve(full, known, r, e, e[SEEN])
 
 
@@ -243,7 +243,7 @@ def _may_have_missed(
     if not any_late(g, r, e):
         return False
     tree = full if r.reg[PHASE] == TRUSTED else known
-    steps = count(tree, 0)
+    steps = count(tree, 0) + g.late.shape[0] - r.reg[LATE]
     if r.reg[BUDGET] < steps:
         return True
     r.reg[BUDGET] -= steps
@@ -303,7 +303,7 @@ def run(
     r
         Filled.
     event : ndarray of int64, shape (n, COLUMNS)
-        Calls in the order in which they were served.
+        Calls in the order in which they were served. Behind them all purges are over.
     """
     for i in range(event.shape[0]):
         while r.reg[LATE] < g.late.shape[0] and g.late[r.reg[LATE], UNTIL] < event[i, LO]:
@@ -316,3 +316,4 @@ def run(
             r.reg[LOST_AT] = i
             return
         _rule(full, known, room, g, r, event, i)
+    give_up_to(full, known, g, r, g.area.shape[0])

@@ -57,6 +57,7 @@ from replay.arena.loops.items import (
     SEED,
     SEEN,
     SHAPED,
+    SINCE,
     SIZE,
     STREAK,
     SUPPOSES,
@@ -482,6 +483,7 @@ def run(
     items: NDArray[np.int64],
     start: int,
     whole: bool,  # noqa: FBT001
+    last: bool,  # noqa: FBT001
 ) -> int:
     """Place all items.
 
@@ -501,6 +503,8 @@ def run(
         Item to go on with.
     whole
         True where a purge gives all its areas back under one lock.
+    last
+        No items come behind these; none that do overlap with them.
 
     Returns
     -------
@@ -509,7 +513,6 @@ def run(
     """
     trees = f.root.shape[0]
     group = np.int64(NIL)
-    since = 0
     w.reg[N_LOG] = 0
     i = start
     while i < items.shape[0]:
@@ -527,9 +530,10 @@ def run(
         if w.reg[N_LOG] == 0:
             blocks = 0 if group == NIL or trees == 1 else _blocks(f)
             if f.reg[HIGH] + trees * (blocks + 2 * MAX_LOG + units) > f.node.shape[0]:
+                w.reg[SINCE] = 0
                 return i
-            since += 1
-            if since % SINCE_MERGE == 1 or w.reg[AGAIN]:
+            w.reg[SINCE] += 1
+            if w.reg[SINCE] % SINCE_MERGE == 1 or w.reg[AGAIN]:
                 _merge_trees(f, w)
                 if trees > 1 and w.reg[UNSURE] and w.reg[STREAK] < SETTLED:
                     _refill(f, w)
@@ -565,5 +569,8 @@ def run(
             if w.reg[N_LOG] == MAX_LOG:
                 w.reg[N_LOG] = 0  # the log may have lost steps: nothing before can be undone
         i += 1
-    _merge_trees(f, w)
+    if last:
+        _merge_trees(f, w)
+    elif group != NIL:
+        explore(f, saved, room, w, o, items, w.log, w.reg[N_LOG], whole)
     return i

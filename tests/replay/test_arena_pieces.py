@@ -1,0 +1,217 @@
+"""The arena in pieces: the same as in one, wherever windows and pieces end, in flat memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from collectors import open_capture
+from collectors.snapshot import Snapshot
+from replay.arena import pieces as arena_pieces
+from replay.arena.pieces import LONGEST
+from replay.arena.result import AMBIGUOUS, CERTAIN, WRONG
+from replay.machine.from_facts import machine_from
+from replay.machine.layout import layout_of
+from replay.trace.sanitise import within_bounds
+from tests.replay import arena_simulator as sim
+from tests.replay import test_windows_random as random_tables
+from tests.replay.test_arena_replay import PC, PURGES_PROBED, P, _alloc
+from tests.replay.whole_arena import pieces_of, replay_arena
+
+if TYPE_CHECKING:
+    from tests.replay.whole_arena import Replayed
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+A = 0xF7800000
+
+
+def same(found: Replayed, expected: Replayed) -> None:
+    """All figures and all answers."""
+    for name in (f.name for f in fields(expected.found)):
+        assert getattr(found.found, name) == getattr(expected.found, name), name
+    for name, values in expected.answers._asdict().items():
+        assert np.array_equal(getattr(found.answers, name), values), name
+
+
+def opened(name: str) -> tuple[Any, ...]:
+    capture = open_capture(str(FIXTURES / name))
+    values = capture.facts.snapshot()
+    machine, _ = machine_from(values)
+    return capture.events.collect().sort("seq"), machine, layout_of(machine), values
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("i386-arena-pae-m2048-smp2", 100),
+        ("i386-hog-e-vmapfail-pae-smp1", 500),
+        ("i386-510-hog-e-vmapfail-pae-smp1", 700),
+        ("arm-612-percpu-lpae-smp2", 100),
+        ("i386-44-mix-pae-smp2", 100),
+        ("i386-twin-vmap-vmalloc128", 1000),
+        ("cases/i386-open-purge", 1),
+        ("cases/i386-open-purge", 7),
+        ("cases/i386-overflow-behind-purge", 100),
+        ("cases/arm-vmallocinfo-end-lost", 1),
+        ("cases/arm-vmallocinfo-end-lost", 7),
+    ],
+)
+def test_pieces_come_to_the_same_as_the_whole(
+    name: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arena_pieces, "LONGEST", 1_000)  # a purge may be open for longer
+    same(replay_arena(*opened(name), rows=rows), replay_arena(*opened(name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "rows"),
+    [
+        ("i386-arena-pae-m2048-smp2", 777, 100),
+        ("i386-510-hog-e-vmapfail-pae-smp1", 100, 300),
+        ("arm-612-percpu-lpae-smp2", 100, 100),
+        ("arm-612-percpu-lpae-smp2", 100, 100_000),
+        ("cases/i386-open-purge", 1, 10),
+        ("cases/i386-open-purge", 7, 1),
+        ("cases/i386-overflow-behind-purge", 1, 20),
+        ("cases/i386-overflow-behind-purge", 7, 1_000),
+        ("cases/arm-vmallocinfo-end-lost", 1, 1_000),
+        ("cases/arm-vmallocinfo-end-lost", 7, 5),
+    ],
+)
+def test_where_windows_end_changes_nothing(name: str, window: int, rows: int) -> None:
+    one = replay_arena(*opened(name), rows=rows)
+    same(replay_arena(*opened(name), rows=rows, window=window), one)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("window", "rows"), [(1, 1_000), (7, 40), (100, 15)])
+def test_random_tables_in_any_windows(seed: int, window: int, rows: int) -> None:
+    """Nonsense included: what is under way may never end."""
+    events, _ = within_bounds(random_tables.table(seed, 500 if window > 1 else 150))
+    machine = random_tables.OLD if seed % 2 else random_tables.I386
+    values = random_tables.VALUES if seed % 3 else Snapshot()
+    args = events, machine, layout_of(machine), values
+    same(replay_arena(*args, rows=rows, window=window), replay_arena(*args, rows=rows))
+
+
+@pytest.mark.parametrize("generation", ["5.10", "6.1", "6.12"])
+@pytest.mark.parametrize("seed", range(3))
+def test_races_in_pieces(generation: str, seed: int) -> None:
+    """Calls on several CPUs overlap: no cut parts them."""
+    events, areas = sim.simulate(seed, 500, 3, generation, (1, P))
+    machine = replace(PC, generation=generation)
+    values = Snapshot(areas=areas, probes=(PURGES_PROBED,))
+    args = events, machine, layout_of(machine), values
+    whole, found = replay_arena(*args), replay_arena(*args, rows=60)
+    assert found.wrong == whole.wrong == 0
+    assert (found.predicted == whole.predicted).mean() > 0.99
+    assert found.certain > 0.9 * whole.certain
+    assert found.purges == whole.purges
+
+
+def test_pieces_end_where_nothing_is_under_way() -> None:
+    events, machine, layout, values = opened("i386-arena-pae-m2048-smp2")
+    pieces = list(pieces_of(events, machine, layout, values, rows=100))
+    assert len(pieces) > 5
+    assert [p.begin for p in pieces[1:]] == [p.end for p in pieces[:-1]]
+    assert [p.last for p in pieces] == [False] * (len(pieces) - 1) + [True]
+    for piece in pieces:
+        calls = piece.calls
+        for frame in (calls.allocs, calls.purges):
+            assert frame["hi"].max() is None or frame["hi"].max() < piece.end
+        assert not piece.forced
+
+
+def forever(rows: int) -> tuple[Replayed, list[bool]]:
+    """A call that never returns, and pairs of calls that do."""
+    lost = {**_alloc(2, 3, P, None), "pid": 77, "end_seq": None}
+    pairs = [
+        row
+        for n in range(40)
+        for row in (
+            _alloc(10 + 4 * n, 11 + 4 * n, 2 * P, A + P + 2 * P * n),
+            {"seq": 12 + 4 * n, "op": "area_free", "pid": 3, "vaddr": A + P + 2 * P * n,
+             "end": A + 3 * P + 2 * P * n},
+        )
+    ]  # fmt: skip
+    from collectors.events import SCHEMA
+
+    table = pl.DataFrame([lost, *pairs], schema_overrides=SCHEMA)
+    table = pl.concat([pl.DataFrame(schema=SCHEMA), table], how="diagonal_relaxed").select(*SCHEMA)
+    table = table.cast(SCHEMA).with_columns(pl.col("ctx", "cpu", "ts").fill_null(0))
+    below = sim.Area(A - 2 * P, A, "vmalloc", "")
+    values = Snapshot(areas=(below,), probes=(PURGES_PROBED,))
+    args = table, PC, layout_of(PC), values
+    forced = [piece.forced for piece in pieces_of(*args, rows=rows)]
+    return replay_arena(*args, rows=rows), forced
+
+
+def test_a_call_that_never_returns_holds_nothing_for_ever() -> None:
+    rows = 5
+    found, forced = forever(rows)
+    assert forced[0]
+    assert len(forced) > 2
+    verdict = found.verdict[1:]
+    assert found.wrong == 0
+    assert (verdict[rows * LONGEST // 2 :] == AMBIGUOUS).all()
+    assert any("returns with a larger maxactive" in caveat for caveat in found.caveats)
+    whole, forced = forever(1_000)
+    assert forced == [False]
+    assert not any("maxactive" in caveat for caveat in whole.caveats)
+    assert WRONG not in whole.verdict
+    assert CERTAIN in whole.verdict[1:]
+
+
+_CHILD = """
+import re, sys
+from pathlib import Path
+from replay.arena import pieces
+pieces.ROWS = 2_000
+from collectors import open_capture
+from replay.machine.from_facts import machine_from
+from replay.machine.options import with_options
+from replay.validate.run import validate
+from replay.whatif.run import what_if
+import polars as pl
+capture = open_capture(sys.argv[1])
+values = capture.facts.snapshot()
+machine = machine_from(values)[0]
+events = pl.scan_parquet(sys.argv[1])
+if sys.argv[2] == "validate":
+    done = validate(events, machine, values=values, rows=10_000).vmap.total
+else:
+    there = with_options(machine, vmalloc=200 << 20)
+    done = what_if(events, machine, there, values=values, rows=10_000)[1].arena.allocs
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print(done, peak)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["validate", "replay"])
+def test_memory_does_not_grow_with_the_arenas_events(command: str, tmp_path: Path) -> None:
+    """Four times as many areas asked for, freed and purged take no more memory."""
+    peaks, totals = [], []
+    for number in (60_000, 240_000):
+        path = tmp_path / f"{number}.parquet"
+        subprocess.run(
+            [sys.executable, "-m", "hmtrace", "synth", "purge-storm", "--events", str(number),
+             "--cpus", "1", "-o", str(path)],
+            check=True, capture_output=True, cwd=FIXTURES.parent,
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, str(path), command],
+            capture_output=True, text=True, check=True, cwd=FIXTURES.parent,
+        )  # fmt: skip
+        total, peak = map(int, done.stdout.split())
+        totals.append(total)
+        peaks.append(peak)
+    assert totals[1] > 3.5 * totals[0] > 20_000
+    assert peaks[1] < peaks[0] + 25_000  # kB
