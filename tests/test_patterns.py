@@ -102,7 +102,7 @@ def _member(items: list[Any]) -> str:
     """A character of a set."""
     if items and items[0][0] is codes.NEGATE:
         fits = re.compile(_spelled(items))
-        return next(c for c in "a 0:-\t" + "".join(map(chr, range(33, 127))) if fits.match(c))
+        return next(c for c in "a 0:-\té" + "".join(map(chr, range(33, 127))) if fits.match(c))
     for op, value in items:
         if op is codes.LITERAL:
             return chr(value)

@@ -21,7 +21,7 @@ _KNOWN: Final = (
 _SAMPLE: Final = re.compile(
     rb"\S.{0,40}? +\d{1,10}(?:/\d{1,10})? +(?:\[\d+\] +)?[\w:./-]{1,60}: *$"
 )
-_CHAIN: Final = re.compile(rb"\s+[0-9a-f]{8,16} \S")
+_CHAIN: Final = re.compile(rb"\s{1,80}+[0-9a-f]{8,16} \S")
 
 
 def explain(lines: list[bytes]) -> tuple[str, str | None]:
