@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
-    from replay.outcome import ArenaOutcome, LocalOutcome, PoolOutcome, Site
+    from replay.outcome import ArenaOutcome, LocalOutcome, Moment, PoolOutcome, Site
     from replay.pool.tally import PoolTally
     from replay.survey import Survey
     from replay.trace.losses import Loss
@@ -45,6 +45,8 @@ class Figures:
         Number of values that no such machine has.
     online
         CPUs that were online at a flush, on average; None where no CPU is known to have gone.
+    largest_flush
+        The largest ranged flush, where the kernel makes no full one of it.
     remarks
         What was left out, in words.
     """
@@ -59,6 +61,7 @@ class Figures:
     initial_state: str
     beyond: int
     online: float | None = None
+    largest_flush: Moment | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -108,7 +111,7 @@ def outcome_from(
         pool=figures.pool,
         local=figures.local,
         arena=_arena(figures, machine, values),
-        tlb=tlb,
+        tlb=replace(tlb, largest=figures.largest_flush),
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
         caveats=(*remarks, *([LOST_END] if ended else []), *caveats),

@@ -234,6 +234,7 @@ class TlbOutcome:
 
     `range_pages` counts the pages of all ranged flushes, `range_pages_max` those of the largest;
     `across` counts ranged flushes of more pages than are mapped directly: they go over all of RAM.
+    `largest` is that largest one, where the kernel makes no full flush of it.
     """
 
     full: int = 0
@@ -241,6 +242,7 @@ class TlbOutcome:
     range_pages: int = 0
     range_pages_max: int = 0
     across: int = 0
+    largest: Moment | None = None
     single: int = 0
     ipis: int = 0
 

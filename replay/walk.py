@@ -11,8 +11,11 @@ from __future__ import annotations
 from dataclasses import replace as _replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+import polars as pl
+
 from collectors.events import require_events
 from collectors.snapshot import Snapshot
+from replay.arena.modules import row_of
 from replay.arena.tally import IS_FLUSH, ArenaTally
 from replay.arena.use import ArenaUse
 from replay.cost.account import with_measured
@@ -31,14 +34,13 @@ from replay.trace.columns import of_ops
 from replay.trace.losses import gaps_of
 from replay.trace.online import OnlineCpus, mean_online
 from replay.trace.sanitise import narrow_events, narrowed
-from replay.trace.told import tell
+from replay.trace.told import NO_ROW, moment, tell
 from replay.trace.windows import WINDOW_ROWS, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
-    import polars as pl
     from numpy.typing import NDArray
 
     from replay.local.stacks import LocalPiece, NewMaps
@@ -359,6 +361,7 @@ class Rest:
         self.sites = SiteTally(layout.page_size)
         self.work = ArenaTally()
         self._use = ArenaUse(layout, values)
+        self._largest_flush = (0, NO_ROW)  # bytes and row
         self.beyond = 0
 
     @property
@@ -392,14 +395,25 @@ class Rest:
         sites = self.sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows, pages)
         self.work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, first_row, last=last)
+        self._note_flush(table, first_row)
         if self._online is not None:
             flushes = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
             self._online.add(flushes.get_column("ts").to_numpy())
         return RestPiece(local, sites)
 
+    def _note_flush(self, table: pl.DataFrame, first_row: int) -> None:
+        """Keep the largest ranged flush, where the kernel makes no full one of it."""
+        if self._layout.flush_ceiling_pages is not None:
+            return
+        flushes = of_ops(table, ("flush_range",)).filter(IS_FLUSH)
+        flushes = flushes.select("seq", size=pl.col("end") - pl.col("start"))
+        at = flushes.get_column("size").arg_max()
+        if at is not None and (size := int(flushes["size"][at])) > self._largest_flush[0]:
+            self._largest_flush = size, first_row + row_of(table, flushes["seq"][at])
+
     def rows(self) -> set[int]:
         """Rows that :meth:`figures` needs to name tasks."""
-        return self._local.rows() | self._use.rows()
+        return self._local.rows() | self._use.rows() | {self._largest_flush[1]}
 
     def figures(self, found: Survey, pool: PoolPart, told: Told) -> Figures:
         """What was counted, when all windows have been fed.
@@ -422,5 +436,6 @@ class Rest:
             initial_state=pool.initial_state,
             beyond=self.beyond,
             online=mean_online(self._online, pool.online),
+            largest_flush=moment(told, self._largest_flush[1]),
             remarks=self.sites.remarks(),
         )

@@ -45,6 +45,8 @@ _MOST_INSTANCES: Final = 4096
 """KRETPROBE_MAXACTIVE_MAX (kernel/trace/trace_kprobe.c)."""
 _NAMED: Final = 4
 """Tasks that a finding names."""
+_FIRST: Final = {rules.PurgeHull: "largest", rules.LocalDepth: "deepest"}
+"""What the event of a finding is where it is not the first one."""
 _TELLING: Final = (waits.SlowCalls, waits.LongHold)
 """Findings whose first event is what they are about: they name it themselves."""
 _MIB: Final = 1 << 20
@@ -79,16 +81,19 @@ def findings_section(
         for line in (*words.who, words.evidence):
             body.append("\n" + clean(line, _TEXT_LIMIT), style="dim")
         if finding.first and not words.who and not isinstance(finding.figures, _TELLING):
-            body.append("\n" + first_in_words(finding.first), style="dim")
+            body.append(
+                "\n" + first_in_words(finding.first, _FIRST.get(type(finding.figures), "first")),
+                style="dim",
+            )
         grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
     yield indented(grid)
 
 
-def first_in_words(first: Moment) -> str:
-    """Time, CPU and task of a finding's first event."""
+def first_in_words(first: Moment, word: str = "first") -> str:
+    """Time, CPU and task of the event that a finding gives; `word` says which one that is."""
     where = "" if first.cpu is None else f" on CPU {first.cpu}"
     by = "" if first.pid is None else f" by {task_in_words(first)}"
-    return f"first at {clock(first.ts)}{where}{by}"
+    return f"{word} at {clock(first.ts)}{where}{by}"
 
 
 def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:

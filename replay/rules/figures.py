@@ -135,7 +135,7 @@ def _purge_hull(case: _Case) -> Iterator[Finding]:
     found = PurgeHull(
         tlb.range_pages_max, tlb.range, tlb.range_pages, cost["share"] if cost else None
     )
-    yield Finding("purge-hull", "warning", found, tlb.range)
+    yield Finding("purge-hull", "warning", found, tlb.range, tlb.largest)
 
 
 class UnusedPasses(NamedTuple):

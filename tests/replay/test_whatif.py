@@ -97,7 +97,7 @@ def test_the_same_machine_gives_the_same(name: str, placement: str) -> None:
     named = {"longest_hold_ns": None, "longest_hold": None, "deepest": None, "first_switch": None}
     assert after.local == replace(before.local, **named)
     assert after.cost.total_ns == pytest.approx(before.cost.total_ns, rel=1e-9)
-    assert after.tlb == before.tlb
+    assert after.tlb == replace(before.tlb, largest=None)
 
 
 @pytest.mark.parametrize("name", [HOG, MINIX, ARM])

@@ -70,6 +70,7 @@ def figures(document: dict[str, Any]) -> dict[str, Any]:
     told = {
         "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "waiters", "holders",
                  "held", "held_by_asleep"),
+        "tlb": ("largest",),
         "local": ("longest_hold_ns", "longest_hold", "deepest", "first_switch"),
     }  # fmt: skip
     left = {key: value for key, value in document.items() if key != "findings"}
