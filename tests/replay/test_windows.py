@@ -71,11 +71,15 @@ def figures(document: dict[str, Any]) -> dict[str, Any]:
         "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "waiters", "holders",
                  "held", "held_by_asleep"),
         "tlb": ("largest",),
+        "arena": ("first",),
         "local": ("longest_hold_ns", "longest_hold", "deepest", "first_switch"),
     }  # fmt: skip
     left = {key: value for key, value in document.items() if key != "findings"}
     for part, names in told.items():
         left[part] = {k: v for k, v in document[part].items() if k not in names}
+    causes = document["cost"]["by_cause"].items()
+    estimated = {name: {k: c[k] for k in ("count", "ns", "share")} for name, c in causes}
+    left["cost"] = document["cost"] | {"by_cause": estimated}
     return left
 
 
