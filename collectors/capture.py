@@ -163,4 +163,6 @@ class Capture:
         ------
         polars.DataFrame
         """
-        yield from self.events.collect_batches(chunk_size=rows, maintain_order=True)
+        from collectors.events import SCHEMA, batches
+
+        yield from batches(self.events, list(SCHEMA), rows)

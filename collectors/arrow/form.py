@@ -26,6 +26,7 @@ class ArrowForm(TableForm):
 
     name = "Arrow"
     origin = "hmtrace-arrow"
+    is_mapped = True
 
     def document(self, data: NDArray[np.uint8], path: Path) -> str | None:  # noqa: ARG002
         """The document, once the headers are known to be bounded."""

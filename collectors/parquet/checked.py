@@ -8,7 +8,7 @@ import polars as pl
 
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
-from collectors.events import SCHEMA
+from collectors.events import SCHEMA, batches, reads_itself
 from collectors.parquet.layout import SYNTHETIC
 
 if TYPE_CHECKING:
@@ -86,6 +86,20 @@ def captured(
     )
 
 
+def in_slices(events: pl.LazyFrame, rows: int) -> pl.LazyFrame:
+    """The same table, of so many rows; its pieces are asked for one by one.
+
+    Each is a query of its own, behind which its file is no longer mapped.
+    """
+
+    def pieces(columns: list[str]) -> Iterator[pl.DataFrame]:
+        wanted = events.select(columns)
+        for at in range(0, rows, BATCH_ROWS):
+            yield wanted.slice(at, BATCH_ROWS).collect()
+
+    return reads_itself(events.select(pl.all()), pieces)
+
+
 def _tell(progress: Callable[[int, int], None] | None, done: int, of: int, size: int) -> None:
     if progress is not None:
         progress(done // max(of, 1), size)
@@ -103,7 +117,7 @@ def _checked(
     """
     seq = pl.col("seq")
     last, done = -1, 0
-    for batch in events.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+    for batch in batches(events, list(SCHEMA), BATCH_ROWS):
         if batch.is_empty():
             continue
         nulls = [name for name in _FULL if batch.get_column(name).null_count()]

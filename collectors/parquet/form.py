@@ -30,6 +30,8 @@ class TableForm(ABC):
     """In words."""
     origin: ClassVar[str]
     """Of captures that are read from such a file: :attr:`collectors.capture.Origin.format`."""
+    is_mapped: ClassVar[bool]
+    """Whether polars maps a file, so that all that was read of it counts as memory to its end."""
 
     @abstractmethod
     def document(self, data: NDArray[np.uint8], path: Path) -> str | None:
@@ -55,6 +57,7 @@ class ParquetForm(TableForm):
 
     name = "Parquet"
     origin = "hmtrace-parquet"
+    is_mapped = False
 
     def document(self, data: NDArray[np.uint8], path: Path) -> str | None:
         """The document among the metadata."""

@@ -9,7 +9,7 @@ import polars as pl
 from collectors.errors import HmtraceError
 from collectors.events import OPS, SCHEMA, require_events
 from collectors.input.spool import spool_file
-from collectors.parquet.checked import captured
+from collectors.parquet.checked import captured, in_slices
 from collectors.parquet.metadata import Document
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def read_table(
         events = _with_all_ops(form.scan(path).select(list(SCHEMA)))
         require_events(events)
         rows = events.select(pl.len()).collect().item()
+        if form.is_mapped:
+            events = in_slices(events, rows)
         return captured(source, document, form.origin, events, rows, progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
