@@ -12,8 +12,9 @@ from collectors.events import SCHEMA, batches, reads_itself
 from collectors.parquet.layout import SYNTHETIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from collectors.events import Piece, Rows
     from collectors.input.source import Source
     from collectors.parquet.metadata import Document
 
@@ -92,10 +93,13 @@ def in_slices(events: pl.LazyFrame, rows: int) -> pl.LazyFrame:
     Each is a query of its own, behind which its file is no longer mapped.
     """
 
-    def pieces(columns: list[str]) -> Iterator[pl.DataFrame]:
+    def pieces(columns: list[str], asked: Rows | None) -> Iterator[Piece]:
         wanted = events.select(columns)
-        for at in range(0, rows, BATCH_ROWS):
-            yield wanted.slice(at, BATCH_ROWS).collect()
+        starts: Iterable[int] = range(0, rows, BATCH_ROWS)
+        if asked is not None:
+            starts = sorted({at // BATCH_ROWS * BATCH_ROWS for at in asked.tolist()})
+        for at in starts:
+            yield at, wanted.slice(at, BATCH_ROWS).collect()
 
     return reads_itself(events.select(pl.all()), pieces)
 
