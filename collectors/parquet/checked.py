@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
@@ -97,7 +98,7 @@ def in_slices(events: pl.LazyFrame, rows: int) -> pl.LazyFrame:
         wanted = events.select(columns)
         starts: Iterable[int] = range(0, rows, BATCH_ROWS)
         if asked is not None:
-            starts = sorted({at // BATCH_ROWS * BATCH_ROWS for at in asked.tolist()})
+            starts = (np.unique(asked // BATCH_ROWS) * BATCH_ROWS).tolist()
         for at in starts:
             yield at, wanted.slice(at, BATCH_ROWS).collect()
 
