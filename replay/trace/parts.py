@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from collectors.errors import HmtraceError
-from replay.trace.spool import SpooledRows
+from replay.trace import spool
 
 if TYPE_CHECKING:
     import numpy as np
 
 IN_MEMORY: Final = 1 << 25
 """Bytes of tables that are kept in memory where no folder is given."""
+
+_SHARES: Final = 8
+"""Columns that share what is kept in memory of them."""
 
 
 class Parts:
@@ -43,7 +46,7 @@ class Parts:
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._here: dict[str, pl.DataFrame] = {}
-        self._columns: dict[str, SpooledRows] = {}
+        self._columns: dict[str, spool.SpooledRows] = {}
         self._bytes = 0
 
     @classmethod
@@ -53,7 +56,7 @@ class Parts:
         parts.files = {Path(name).stem: folder / Path(name).name for name in files}
         return parts
 
-    def column(self, name: str, dtype: np.dtype[Any]) -> SpooledRows:
+    def column(self, name: str, dtype: np.dtype[Any]) -> spool.SpooledRows:
         """A column: a new one to be filled, or one that was written before.
 
         Raises
@@ -63,10 +66,11 @@ class Parts:
         """
         if name not in self._columns:
             if name in self.files:
-                self._columns[name] = SpooledRows.of(self.files[name], dtype)
+                self._columns[name] = spool.SpooledRows.of(self.files[name], dtype)
             else:
                 path = None if self._folder is None else self._folder / f"{name}.bin"
-                self._columns[name] = SpooledRows(dtype, path=path)
+                few = spool.IN_MEMORY // _SHARES
+                self._columns[name] = spool.SpooledRows(dtype, few, path)
         return self._columns[name]
 
     def finish(self) -> None:
