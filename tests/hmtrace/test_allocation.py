@@ -8,10 +8,11 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys, threading
+import ctypes, resource, sys, threading
 import numpy as np
 from hmtrace.memory import keep_freed_memory
 
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: one fault a page
 if sys.argv[1] == "kept":
     keep_freed_memory()
 

@@ -102,7 +102,7 @@ def parse(line: str) -> dict[str, Any] | None:
     if re.fullmatch(r"0x[0-9a-f]+", site):
         row["caller"] = int(site, 16)
     else:
-        row["site"] = site
+        row["site"] = re.sub(r"(?<=.\+)(0x[0-9a-f]+)/0x[0-9a-f]+", r"\1", site, count=1)
     rest = re.sub(r"\{[^}]*\}|\"[^\"]*\"", "-", probe["rest"])
     for name, text in _ARGUMENT.findall(rest):
         slot = slot_of(function, name, is_return=bool(arrow))
