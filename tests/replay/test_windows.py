@@ -187,7 +187,7 @@ def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> 
     events = events.filter(pl.col("op").is_in(("area_alloc", "area_free")).not_())
     length, span = int(events["seq"].max()) + 8, int(events["end_ts"].max()) + 1000
     peaks = []
-    for copies in (6, 24):  # what is under way at once is full behind some ten windows
+    for copies in (1, 6, 24):  # what is under way at once is full behind some ten windows
         path = tmp_path / f"{copies}.parquet"
         moved = (
             events.with_columns(
@@ -203,7 +203,8 @@ def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> 
         maps, flushes, peak = map(int, done.stdout.split())
         assert (maps, flushes) == (7905 * copies, 50 * copies)
         peaks.append(peak)
-    assert peaks[1] < peaks[0] + 40_000  # kB
+    # The first may have compiled loops, which takes memory, too.
+    assert peaks[2] < peaks[1] + 40_000  # kB
 
 
 @pytest.mark.filterwarnings("error")
