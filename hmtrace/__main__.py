@@ -48,6 +48,8 @@ def main() -> NoReturn:
     gc.set_threshold(_GC_THRESHOLD)
     # numpy would start a thread for every CPU, for linear algebra that nothing here needs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # polars would read 128 row groups of a Parquet file ahead: memory that grows with the file.
+    os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "2")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115

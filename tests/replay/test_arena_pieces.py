@@ -170,7 +170,8 @@ def test_a_call_that_never_returns_holds_nothing_for_ever() -> None:
 
 
 _CHILD = """
-import re, sys
+import os, re, sys
+os.environ["POLARS_ROW_GROUP_PREFETCH_SIZE"] = "2"  # as the program
 from pathlib import Path
 from replay.arena import pieces
 from replay.trace import parts

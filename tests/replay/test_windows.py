@@ -164,7 +164,8 @@ def test_a_snapshot_of_another_run_is_left_aside_window_by_window() -> None:
 
 
 _CHILD = """
-import re, sys
+import os, re, sys
+os.environ["POLARS_ROW_GROUP_PREFETCH_SIZE"] = "2"  # as the program: what is read ahead is no trace
 from pathlib import Path
 import polars as pl
 from collectors import open_capture
