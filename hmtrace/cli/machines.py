@@ -58,15 +58,12 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
     HmtraceError
         The facts do not make a machine, or the costs file is wrong.
     """
-    from replay.machine.costs import Costs
     from replay.machine.from_facts import machine_from
 
     machine, assumptions = machine_from(capture.facts.snapshot(), capture.facts.sources())
     if costs is not None:
         table = read_toml(costs, "lines look like  invlpg = 140")
-        machine = dataclasses.replace(
-            machine, costs=Costs.default().with_values(table, source=str(costs))
-        )
+        machine = dataclasses.replace(machine, costs=_costs(table, costs))
     return machine, tuple(assumptions)
 
 

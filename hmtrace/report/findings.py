@@ -75,18 +75,19 @@ def findings_section(
         word = finding.severity.upper() if finding.severity == "problem" else finding.severity
         words = _words(finding.figures)
         body = Text(clean(words.message, _TEXT_LIMIT))
-        if brief and finding.severity == "info":
-            grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
-            continue
-        for line in (*words.who, words.evidence):
-            body.append("\n" + clean(line, _TEXT_LIMIT), style="dim")
-        if finding.first and not words.who and not isinstance(finding.figures, _TELLING):
-            body.append(
-                "\n" + first_in_words(finding.first, _FIRST.get(type(finding.figures), "first")),
-                style="dim",
-            )
+        if not (brief and finding.severity == "info"):
+            for line in _evidence(finding, words):
+                body.append("\n" + line, style="dim")
         grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
     yield indented(grid)
+
+
+def _evidence(finding: Finding, words: Words) -> Iterator[str]:
+    """Lines below a finding: who it was, what it rests on, and the event where neither has it."""
+    for line in (*words.who, words.evidence):
+        yield clean(line, _TEXT_LIMIT)
+    if finding.first and not words.who and not isinstance(finding.figures, _TELLING):
+        yield first_in_words(finding.first, _FIRST.get(type(finding.figures), "first"))
 
 
 def first_in_words(first: Moment, word: str = "first") -> str:
