@@ -58,7 +58,11 @@ def answers(contents: Contents, snapshot: Snapshot, *, clock_is_ns: bool) -> tup
     flushes = sum(map(has, _FLUSHES))
     sites = sum(known.get("site", 0) for known in contents.known.values())
     back = _wanting(
-        snapshot, ("kmap_high",), "return probe on kmap_high", "a return probe on kmap_high"
+        snapshot,
+        ("kmap_high",),
+        "return probe on kmap_high",
+        "a return probe on kmap_high",
+        of_returns=True,
     )
     return (
         Answer(
@@ -97,12 +101,7 @@ def answers(contents: Contents, snapshot: Snapshot, *, clock_is_ns: bool) -> tup
             bool(areas),
             "alloc_vmap_area is traced"
             if areas
-            else _wanting(
-                snapshot,
-                ("alloc_vmap_area",),
-                "probes on alloc_vmap_area",
-                "probes on alloc_vmap_area",
-            ),
+            else _wanting(snapshot, ("alloc_vmap_area",), "probes on alloc_vmap_area"),
         ),
         Answer(
             "flushes seen beside predicted",
@@ -145,14 +144,20 @@ def _elsewhere(placed: int, mapped: int, areas: int) -> Answer:
     return Answer("the workload on another machine", bool(placed or mapped or areas), reason)
 
 
-def _wanting(snapshot: Snapshot, functions: tuple[str, ...], probes: str, what: str) -> str:
-    """In words, that probes are missing; or, where they are set, that they had no hit."""
+def _wanting(
+    snapshot: Snapshot,
+    functions: tuple[str, ...],
+    probes: str,
+    what: str | None = None,
+    *,
+    of_returns: bool = False,
+) -> str:
+    """In words, that probes are missing (`what` is, else they); where they are set, had no hit."""
     events = [
         probe.event
         for probe in snapshot.probes
-        if probe.symbol.partition("+")[0] in functions
-        and (probe.is_return or not probes.startswith("return"))
+        if probe.symbol.partition("+")[0] in functions and (probe.is_return or not of_returns)
     ]
     if events and not any(snapshot.probe_hits.get(event) for event in events):
         return f"the {probes} had no hit"
-    return f"needs {what}"
+    return f"needs {what or probes}"
