@@ -41,7 +41,7 @@ for name, function, module, summary in (
     ("replay", replay.replay, replay, "the same workload on another machine, beside the captured"),
     ("validate", validate.validate, validate, "the model's predictions against the traced kernel"),
     ("layout", layout.layout, layout, "the address space and the zones of a machine, drawn"),
-    ("convert", convert.convert, convert, "a capture as Parquet, CSV or NDJSON"),
+    ("convert", convert.convert, convert, "a capture as Parquet, Arrow, CSV or NDJSON"),
     ("synth", synth.synth, synth, "synthetic traces, with the true outcome beside them"),
 ):
     app.command(name=name, short_help=summary, epilog=_examples(module.EXAMPLES))(function)

@@ -14,8 +14,8 @@ CaptureArgument = Annotated[
     str,
     typer.Argument(
         metavar="CAPTURE",
-        help="Trace file (plain, gz, xz or zst), capture folder, a file in one, or - for stdin; "
-        "FILE:NAME reads the trace buffer (instance) NAME of a trace.dat.",
+        help="Trace file, capture folder, a file in one, tar archive of one (plain, gz, xz or "
+        "zst), or - for stdin; FILE:NAME reads the trace buffer (instance) NAME of a trace.dat.",
         show_default=False,
     ),
 ]

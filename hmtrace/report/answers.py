@@ -152,7 +152,7 @@ def _wanting(
     *,
     of_returns: bool = False,
 ) -> str:
-    """In words, that probes are missing (`what` is, else they); where they are set, had no hit."""
+    """In words, that `what` is needed (else the probes); or where they are set, had no hit."""
     events = [
         probe.event
         for probe in snapshot.probes
