@@ -22,6 +22,7 @@ from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 from hmtrace.cli import app
 from hmtrace.cli.quiet import native_stderr_dropped
+from tests.hmtrace.terminals import pieces
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
 
@@ -260,8 +261,7 @@ def test_a_terminal_acts_on_no_name(form, tmp_path):
         check=True,
     )
     os.close(slave)
-    shown = os.read(master, 65536).decode().replace("\r\n", "")
-    os.close(master)
+    shown = b"".join(pieces(master)).decode().replace("\r\n", "")
     assert done.stderr == b""
     assert shown.isprintable()
     assert "\\u202e" in shown

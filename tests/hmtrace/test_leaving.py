@@ -14,10 +14,15 @@ PROGRAM = (sys.executable, "-m", "hmtrace")
 FULL = Path("/dev/full")
 
 
-def ended(code: str) -> subprocess.CompletedProcess[str]:
-    """A process whose command is `code`, and then leaves as every command does."""
+def ended(code: str, ignored: str = "") -> subprocess.CompletedProcess[str]:
+    """A process whose command is `code`, and then leaves as every command does.
+
+    `ignored` is the name of a signal that it is started with as ignored.
+    """
     # A shell has background processes ignore SIGINT and SIGQUIT, and so would this one.
     before = "import signal\nsignal.signal(signal.SIGQUIT, signal.SIG_DFL)\n"
+    if ignored:
+        before += f"signal.signal(signal.{ignored}, signal.SIG_IGN)\n"
     before += "import hmtrace.__main__ as m\ndef run():\n"
     body = "".join(f"    {line}\n" for line in code.splitlines())
     return subprocess.run(
@@ -130,15 +135,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     """As under nohup."""
     end = "os.kill(os.getpid(), signal.SIGHUP); time.sleep = print"
     code = UNFINISHED.format(target=str(tmp_path / "out"), end=end)
-    before = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    before += "import hmtrace.__main__ as m\ndef run():\n"
-    body = "".join(f"    {line}\n" for line in code.splitlines())
-    done = subprocess.run(
-        [sys.executable, "-c", f"{before}{body}m.run = run\nm.main()\n"],
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
+    done = ended(code, ignored="SIGHUP")
     assert done.returncode == 0
     assert (tmp_path / "out").read_text() == "half"
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
+from tests.hmtrace.terminals import pieces
 
 FIXTURE = str(Path(__file__).parents[2] / "fixtures/cases/i386-leak100")
 
@@ -31,16 +32,7 @@ def on_terminal(arguments: list[str], lines: int, **variables: str) -> str:
         stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     os.close(slave)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(master, 1 << 16)
-        except OSError:  # Linux: the terminal was closed
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(master)
+    shown = b"".join(pieces(master))
     assert child.wait(timeout=300) == 0
     return shown.decode()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hmtrace.terminals import pieces
+
 ROOT = Path(__file__).parents[2]
 WORK = """
 import time
@@ -46,18 +48,11 @@ def shown(*command: str, until: bytes = b"", **environment: str) -> list[str]:
     ) as process:
         os.close(theirs)
         written = b""
-        while True:
-            try:
-                piece = os.read(ours, 1 << 16)
-            except OSError:  # Linux says the end so
-                break
-            if not piece:
-                break
+        for piece in pieces(ours):
             written += piece
             if until and until in written:
                 process.send_signal(signal.SIGINT)
                 until = b""
-    os.close(ours)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.decode())
     return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hmtrace.report import signs, text
+from tests.hmtrace.terminals import pieces
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
@@ -92,13 +93,7 @@ def test_a_pipe_and_a_terminal() -> None:
     environment = {**os.environ, "TERM": "dumb", "LC_ALL": "C"}
     with subprocess.Popen(command, stdout=slave, stderr=subprocess.DEVNULL, env=environment) as run:
         os.close(slave)
-        shown = b""
-        try:
-            while piece := os.read(master, 65536):
-                shown += piece
-        except OSError:  # the other end is closed
-            pass
-    os.close(master)
+        shown = b"".join(pieces(master))
     assert run.returncode == 0
     assert shown.isascii()
     assert re.search(rb"\d \d{3}\b", shown)
