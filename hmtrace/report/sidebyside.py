@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 SIGNS = {"least": "≥", "most": "≤", None: ""}
 """Of :attr:`replay.outcome.Outcome.bound`."""
-MARKS = {
-    "≥": "≥ marks what is at least so much there: figures, and how they change",
-    "≤": "≤ marks what is at most so much there: figures, and how they change",
-}
 UNCHANGED = (
     "nothing was changed, so the model's figures of the captured machine stand beside each other: "
     "--split, --ram, --pkmap, --vmalloc, --cpus, --kernel, --machine and others change it"
@@ -155,7 +151,8 @@ def replay_renderables(
     yield from findings_section(outcome.findings)
     caveats = [*outcome.caveats, *assumptions, *source.notes]
     if sign:
-        caveats.insert(0, MARKS[sign])
+        marked = f"{sign} marks what is at {outcome.bound} so much there"
+        caveats.insert(0, f"{marked}: figures, and how they change")
     if not changed:
         caveats.insert(0, UNCHANGED)
     yield from calibration_section(calibration)
