@@ -8,7 +8,7 @@ import numpy as np
 
 from collectors.events import OP_CODE, OPS
 from replay.compiled import loop, piece
-from replay.trace.numbers import add, place
+from replay.trace.numbers import add, mixed, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,9 +24,10 @@ APIS: Final = ("kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc")
 """Operations that somebody asks for; the others happen inside them. A key is the number of a site
 times their number, and the position in here."""
 _NO_API, _KUNMAP = -1, -2
-_API = np.full(len(OPS) + 1, _NO_API, np.int8)
-_API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
-_API[OP_CODE["kunmap"]] = _KUNMAP
+API: Final = np.full(len(OPS) + 1, _NO_API, np.int8)
+"""By code of an operation its position in :data:`APIS`; below 0: nobody asks for it."""
+API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
+API[OP_CODE["kunmap"]] = _KUNMAP
 _KMAP = APIS.index("kmap")
 
 
@@ -111,59 +112,9 @@ GONE: Final = -2
 
 
 @piece
-def mixed(value: int, mask: int) -> int:
-    """Bucket of a number."""
-    hashed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
-    bucket: int = np.int64(hashed >> np.uint64(33)) & np.int64(mask)  # type: ignore[assignment]
-    return bucket
-
-
-@piece
 def bucket_of(pid: int, page: int, heads: Any) -> int:
     """Bucket of a task's mapping of a page."""
     return mixed(page ^ (pid << 40), heads.shape[0] - 1)
-
-
-@loop
-def number_callers(
-    caller: NDArray[np.int64],
-    wanted: NDArray[np.bool_],
-    slots: NDArray[np.int32],
-    keys: NDArray[np.int64],
-    numbers: NDArray[np.int32],
-) -> int:
-    """Number the different addresses of callers in the order in which they come.
-
-    Parameters
-    ----------
-    caller, wanted
-        Addresses, and which of them are to be numbered.
-    slots
-        All FREE, a power of 2 of them and more than `keys`.
-    keys
-        Filled with the addresses by their numbers; room for all that are wanted.
-    numbers
-        Filled where wanted.
-
-    Returns
-    -------
-    int
-        Different addresses.
-    """
-    used = 0
-    mask = slots.shape[0] - 1
-    for i in range(caller.shape[0]):
-        if not wanted[i]:
-            continue
-        at = mixed(caller[i], mask)
-        while slots[at] != FREE and keys[slots[at]] != caller[i]:
-            at = (at + 1) & mask
-        if slots[at] == FREE:
-            slots[at] = used
-            keys[used] = caller[i]
-            used += 1
-        numbers[i] = slots[at]
-    return used
 
 
 @loop
@@ -210,7 +161,7 @@ def count_calls(
     """
     measured = rows.told.shape[0] > 0
     for i in range(rows.op.shape[0]):
-        api = np.int64(_API[rows.op[i]])
+        api = np.int64(API[rows.op[i]])
         keys[i] = member[i] = -1
         if api < 0:
             if api == _KUNMAP and rows.has_page[i] and rows.pid[i] != NO_TASK:

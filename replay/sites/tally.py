@@ -10,7 +10,7 @@ import polars as pl
 from collectors.events import OP_CODE
 from replay.outcome import Site
 from replay.trace.carried import CarriedRows
-from replay.trace.columns import NO_OP, op_codes, whole
+from replay.trace.columns import op_codes, whole
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -102,16 +102,15 @@ class SiteTally:
         page_numbers
             Number of each row's page, to be told with the holding times of kmap() calls.
         """
-        from replay.sites.loops import count_calls, count_holds
+        from replay.sites.loops import API, count_calls, count_holds
 
         op = op_codes(events)
-        calls = _IS_CALL[op]
         if page_numbers is None:
             page_numbers = np.zeros(len(op), np.int32)
         rows = self._rows(events, op, page_numbers)
         self._make_room()
         waiting, until = self._with_room(int((op == OP_CODE["kmap"]).sum()))
-        members, fresh = self._members.with_room(int(calls.sum()))
+        members, fresh = self._members.with_room(int((API[op] >= 0).sum()))
         keys, member = np.empty((2, len(op)), np.int32)
         until = count_calls(rows, self._counts, waiting, until, members, fresh, keys, member)
         gone = self._keep_waiting(waiting, until)
@@ -277,7 +276,7 @@ class _Names:
             return numbers
         wanted = (site.is_null() & caller.is_not_null()).to_numpy()
         if wanted.any():
-            self._of_callers(whole(events, "caller", 0), wanted, numbers)
+            numbers[wanted] = self._of_callers(whole(events, "caller", 0)[wanted])
         return numbers
 
     def _of_codes(self, site: pl.Series) -> NDArray[np.int32]:
@@ -297,19 +296,12 @@ class _Names:
             numbers = known[np.minimum(codes, len(known) - 1)]
         return np.maximum(numbers, 0)
 
-    def _of_callers(
-        self, caller: NDArray[np.int64], wanted: NDArray[np.bool_], numbers: NDArray[np.int32]
-    ) -> None:
-        """Put the numbers of addresses where they are wanted."""
-        from replay.sites.loops import FREE, number_callers
-
-        most = int(wanted.sum())
-        slots = np.full(1 << (2 * most).bit_length(), FREE, np.int32)
-        keys, own = np.zeros(most, np.int64), np.zeros(len(caller), np.int32)
-        different = number_callers(caller, wanted, slots, keys, own)
-        addresses = keys[:different].view(np.uint64).tolist()
-        named = np.array([self._number(f"{address:#010x}") for address in addresses], np.int32)
-        numbers[wanted] = named[own[wanted]]
+    def _of_callers(self, caller: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Numbers of addresses."""
+        numbering = Numbering()
+        own = numbering.of(caller)
+        texts = (f"{address:#010x}" for address in numbering.keys().tolist())
+        return np.array([self._number(text) for text in texts], np.int32)[own]
 
     def _number(self, text: str) -> int:
         number = self._numbers.setdefault(text, len(self._texts))
@@ -319,8 +311,6 @@ class _Names:
 
 
 _NO_CODE: Final = (1 << 32) - 1
-_IS_CALL: Final = np.zeros(NO_OP + 1, np.bool_)
-_IS_CALL[[OP_CODE[op] for op in ("kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc")]] = True
 _WAITING: Final = {
     "pid": np.int32,
     "page": np.int64,

@@ -36,11 +36,18 @@ def new_keys(keys: int) -> Keys:
 
 
 @piece
+def mixed(value: int, mask: int) -> int:
+    """Bucket of a number, of a power of two of them."""
+    hashed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
+    bucket: int = np.int64(hashed >> np.uint64(33)) & np.int64(mask)  # type: ignore[assignment]
+    return bucket
+
+
+@piece
 def place(table: Keys, key: int) -> int:
     """Where a key stands, or would stand."""
     mask = table.number.shape[0] - 1
-    mixed = key * np.uint64(0x9E3779B97F4A7C15)
-    i = np.int64(mixed >> np.uint64(33)) & mask
+    i = mixed(key, mask)
     while table.number[i] >= 0 and table.key[i] != key:
         i = (i + 1) & mask
     return i
