@@ -26,6 +26,7 @@ from replay.machine.model import (
     MiB,
     Ranges,
     Region,
+    align_down,
     clip,
     lazy_max_pages,
     mem_map_bytes,
@@ -338,9 +339,33 @@ def usable_ram(
     return kept, notes
 
 
-def hypothetical(limit: int, usual: int) -> str:
-    """What to say of more lowmem than kernels of an architecture map."""
-    return (
+def hypothetical_offset(
+    limit: int, usual: int, end: int, *, unit: int, least: int
+) -> tuple[int, str]:
+    """PAGE_OFFSET of more lowmem than kernels of an architecture map, and what to say of it.
+
+    Parameters
+    ----------
+    limit, usual
+        Bytes of lowmem, and those that kernels map.
+    end
+        Address that lowmem must not reach above.
+    unit
+        PAGE_OFFSET is a multiple of it, a power of two.
+    least
+        Bytes that user space needs.
+
+    Raises
+    ------
+    HmtraceError
+        If it has fewer.
+    """
+    page_offset = align_down(max(0, end - limit), unit)
+    if page_offset < least:
+        msg = f"{limit // MiB} MiB of lowmem leave no addresses for user space"
+        hint = f"lowmem_limit is at most {(end - least) // MiB}M"
+        raise HmtraceError(msg, hint=hint, exit_code=2)
+    return page_offset, (
         f"{limit // MiB} MiB of lowmem are hypothetical: kernels of this architecture map "
         f"{usual // MiB} MiB"
     )

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.errors import HmtraceError
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
     grown,
-    hypothetical,
+    hypothetical_offset,
     section_map_bytes,
     slots_of,
     usable_ram,
@@ -78,13 +77,11 @@ def layout(machine: Machine) -> Layout:
         Region("uncached", KSEG1, MAP_BASE, "the first 512 MiB, uncached"),
     )
     if limit > HIGHMEM_START:
-        page_offset = align_down(max(0, min(KSEG0, MAP_BASE - limit)), HIGHMEM_START)
         uncached = ()
-        notes.append(hypothetical(limit, HIGHMEM_START))
-        if page_offset < HIGHMEM_START:
-            msg = f"{limit // MiB} MiB of lowmem leave no addresses for user space"
-            hint = f"lowmem_limit is at most {(MAP_BASE - HIGHMEM_START) // MiB}M"
-            raise HmtraceError(msg, hint=hint, exit_code=2)
+        page_offset, note = hypothetical_offset(
+            limit, HIGHMEM_START, MAP_BASE, unit=HIGHMEM_START, least=HIGHMEM_START
+        )
+        notes.append(note)
     low, high = _border(machine, ram, limit, notes)
     space = AddressMap(
         ram=ram,

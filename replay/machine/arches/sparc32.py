@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.errors import HmtraceError
 from replay.machine.arches.common import (
     AddressMap,
     Tlb,
     finish,
     frames,
     grown,
-    hypothetical,
+    hypothetical_offset,
     plain_zones,
     slots_of,
     usable_ram,
 )
-from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, Region, align_down
+from replay.machine.model import PAGE, Arch, GiB, Layout, MiB, Ranges, Region
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
@@ -64,12 +63,10 @@ def layout(machine: Machine) -> Layout:
     limit = machine.lowmem_limit or MAX_LOWMEM
     page_offset = PAGE_OFFSET
     if limit > MAX_LOWMEM:
-        page_offset = align_down(max(0, NOCACHE - limit), 16 * MiB)
-        notes.append(hypothetical(limit, MAX_LOWMEM))
-        if page_offset < LEAST_USER:
-            msg = f"{limit // MiB} MiB of lowmem leave no addresses for user space"
-            hint = f"lowmem_limit is at most {(NOCACHE - LEAST_USER) // MiB}M"
-            raise HmtraceError(msg, hint=hint, exit_code=2)
+        page_offset, note = hypothetical_offset(
+            limit, MAX_LOWMEM, NOCACHE, unit=16 * MiB, least=LEAST_USER
+        )
+        notes.append(note)
     low_end = _lowmem_end(ram, limit)
     if not machine.highmem_enabled:
         notes.append("no kernel of this architecture is built without HIGHMEM")
