@@ -45,7 +45,7 @@ def fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Mach
         return machine
     for trial, words in _explanations(machine, have.lowmem_end_pfn, observed, snapshot):
         try:
-            fits = _explains(layout_of(trial), snapshot, built="vmalloc" in words)
+            fits = _explains(layout_of(trial), snapshot, built=trial.vmalloc != machine.vmalloc)
         except HmtraceError:
             continue
         if fits:

@@ -75,16 +75,20 @@ def told_by(layout: Layout, snapshot: Snapshot) -> Told | None:
     told = Told(
         lowmem_end_pfn=None if border == layout.lowmem_end_pfn else border,
         vmalloc=None if arena == (layout.vmalloc_start, layout.vmalloc_end) else arena,
-        modules=modules if apart and modules != layout_modules(layout) else None,
+        modules=modules if apart and modules != _modules_of(layout) else None,
         pkmap=None if not layout.pkmap_slots or _same_pool(layout, pool) else pool,
         zones=() if not zones or zones == tuple(z[:3] for z in layout.zones) else zones,
     )
     return None if told == Told() else told
 
 
-def layout_modules(layout: Layout) -> tuple[int, int]:
+def _modules_of(layout: Layout) -> tuple[int, int]:
     """Where modules are loaded, [start, end)."""
     return layout.modules_start, layout.modules_end
+
+
+def _first_frame(layout: Layout) -> int:
+    return min((zone.start_pfn for zone in layout.zones), default=0)
 
 
 def _border_of(layout: Layout, snapshot: Snapshot) -> int | None:
@@ -94,7 +98,7 @@ def _border_of(layout: Layout, snapshot: Snapshot) -> int | None:
     if snapshot.high_pfns is not None:
         return snapshot.high_pfns[0]
     pages = dict(snapshot.zone_pages)
-    first = min((zone.start_pfn for zone in layout.zones), default=0)
+    first = _first_frame(layout)
     holes = layout.max_pfn - first - sum(pages.values())
     if pages.get("HighMem") and abs(holes) < _FIRST:
         # no holes, so that sizes tell places
@@ -160,7 +164,7 @@ def believing(layout: Layout, machine: Machine, told: Told) -> Layout:
     slots = -(-(pool_end - pool) // page)
     slots = 1 << (slots - 1).bit_length() if told.pkmap and slots > 0 else slots
     in_arena = layout.modules_start == layout.vmalloc_start
-    modules = (start, end) if in_arena else told.modules or layout_modules(layout)
+    modules = (start, end) if in_arena else told.modules or _modules_of(layout)
     moved = {
         "lowmem": (layout.page_offset, high_memory),
         "vmalloc": (start, end),
@@ -174,7 +178,7 @@ def believing(layout: Layout, machine: Machine, told: Told) -> Layout:
         for region in layout.regions
         if region.name != "gap"
     ]
-    first = min((zone.start_pfn for zone in layout.zones), default=0)
+    first = _first_frame(layout)
     return replace(
         layout,
         lowmem_end_pfn=border,
@@ -210,7 +214,7 @@ def _zones(layout: Layout, machine: Machine, told: Told, border: int) -> tuple[L
     zones: Iterable[tuple[str, int, int]] = told.zones
     if not zones:
         zones = [
-            (name, max(start, border) if name == "HighMem" else start, end)
+            (name, max(start, border), end)
             if name == "HighMem"
             else (name, start, min(end, border))
             for name, start, end, _ in layout.zones
@@ -281,8 +285,9 @@ def _value(name: str, value: Any) -> str:
         return f"frame {value:#x}"
     if name == "vmalloc_total":
         return f"{value // MiB} MiB"
-    if name.endswith(("_mib", "_slots")):
-        return f"{value}{' MiB' if name.endswith('_mib') else ' slots'}"
+    for ending, unit in (("_mib", "MiB"), ("_slots", "slots")):
+        if name.endswith(ending):
+            return f"{value} {unit}"
     return f"{value:#x}"
 
 
@@ -290,7 +295,7 @@ def is_possible(layout: Layout, told: Told) -> bool:
     """Whether what the files say can be a map at all: they can be damaged, or of two machines."""
     page = layout.page_size
     border, pool = told.lowmem_end_pfn, told.pkmap
-    first = min((zone.start_pfn for zone in layout.zones), default=0)
+    first = _first_frame(layout)
     if border is not None and not first < border <= layout.max_pfn:
         return False
     for area in (told.vmalloc, told.modules, pool):
