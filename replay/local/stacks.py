@@ -556,11 +556,6 @@ def _takes_slot(layout: Layout) -> pl.Expr:
     )
 
 
-def nameless(maps: pl.DataFrame) -> int:
-    """Number of mappings of which neither page nor address is known."""
-    return maps.filter(pl.all_horizontal(pl.col("page", "pfn", "vaddr").is_null())).height
-
-
 def reuses(layout: Layout) -> pl.Expr:
     """Mappings that are the pool's: kmap_high_get() found one (:func:`is_reuse`)."""
     return is_reuse(window_of(layout))

@@ -12,7 +12,6 @@ from collectors.snapshot import Snapshot
 from replay.arena.tally import ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
-from replay.local.stacks import nameless
 from replay.local.tally import LocalTally
 from replay.machine.kconfig import is_realtime
 from replay.machine.layout import check, layout_of
@@ -139,7 +138,8 @@ def local_figures(done: Replayed) -> LocalOutcome:
     tally.add(local.depth[slots], local.cpu[slots], local.switches)
     tally.unmaps, tally.reused = local.unmaps, int(local.reused.sum())
     tally.lowmem = int((~slots & ~local.reused).sum())
-    tally.unknown = nameless(done.events.filter(pl.col("op") == "kmap_local"))
+    maps = done.events.filter(pl.col("op") == "kmap_local")
+    tally.unknown = maps.filter(pl.all_horizontal(pl.col("page", "pfn", "vaddr").is_null())).height
     return tally.outcome(done.layout)
 
 
