@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replay.arena.state import LOST_END, lost_end
+from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
 from replay.cost.account import CountedWork, cost_of
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
@@ -14,7 +15,6 @@ from replay.rules.figures import findings
 
 if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
-    from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import ArenaOutcome, LocalOutcome, Moment, PoolOutcome, Site
@@ -125,12 +125,9 @@ def span_of(survey: Survey, span_ns: int | None) -> int:
     return max(last - first, span_ns or 0)
 
 
-_FLUSHES = {"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"}
-
-
 def _arena(figures: Figures, machine: Machine, values: Snapshot) -> ArenaOutcome:
     """The arena's figures; purges that found something count by their flushes, where traced."""
-    probed = any(probe.symbol in _FLUSHES for probe in values.probes)
+    probed = any(probe.symbol in FLUSH_FUNCTIONS for probe in values.probes)
     told = figures.work.flushes_told or probed or GENERATIONS[machine.generation].purge_by_pointer
     if not told:
         return figures.arena

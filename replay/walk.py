@@ -16,7 +16,7 @@ import polars as pl
 from collectors.events import require_events
 from collectors.snapshot import Snapshot
 from replay.arena.modules import row_of
-from replay.arena.tally import IS_FLUSH, ArenaTally
+from replay.arena.tally import IS_FLUSH, IS_RANGE_FLUSH, ArenaTally
 from replay.arena.use import ArenaUse
 from replay.cost.account import with_measured
 from replay.figures import Figures, outcome_from
@@ -405,7 +405,7 @@ class Rest:
         """Keep the largest ranged flush, where the kernel makes no full one of it."""
         if self._layout.flush_ceiling_pages is not None:
             return
-        flushes = of_ops(table, ("flush_range",)).filter(IS_FLUSH)
+        flushes = of_ops(table, ("flush_range",)).filter(IS_RANGE_FLUSH)
         flushes = flushes.select("seq", size=pl.col("end") - pl.col("start"))
         at = flushes.get_column("size").arg_max()
         if at is not None and (size := int(flushes["size"][at])) > self._largest_flush[0]:

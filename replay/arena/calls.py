@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from replay.arena.tally import FLUSH_FUNCTIONS
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ UNSEEN = -1
 POINTS: Final = pl.Schema({"pid": pl.Int32, "at": pl.Int64})
 _ENDS: Final = pl.Schema({"start": pl.Int64, "lo": pl.Int64, "known_end": pl.Int64})
 _PURGE_FUNCTION = "__purge_vmap_area_lazy"
-_FLUSH_FUNCTIONS = {"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def arena_calls(
     all_frees = _frees(arena, allocs, values, before.ends, has_frees="area_free" in ops)
     frees = all_frees.filter(_SANE_FREE)
     purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
-    flushes_traced = "flush_range" in ops or bool(_FLUSH_FUNCTIONS & probed)
+    flushes_traced = "flush_range" in ops or bool(FLUSH_FUNCTIONS & probed)
     flushes = _kernel_flushes(arena, layout)
     if by_pointer:
         told = pl.when(pl.col("op") != "area_purge")

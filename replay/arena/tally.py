@@ -22,10 +22,11 @@ ALLOC_OPS = ("area_alloc", "percpu_alloc")
 ARENA_OPS = (*ALLOC_OPS, "area_free", "area_purge", "flush_range", "flush_all")
 
 
-IS_FLUSH = (pl.col("op") == "flush_all") | (
-    (pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start"))
-)
+IS_RANGE_FLUSH = (pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start"))
+IS_FLUSH = (pl.col("op") == "flush_all") | IS_RANGE_FLUSH
 """Rows of flushes; one of an empty range does nothing."""
+FLUSH_FUNCTIONS = frozenset({"flush_tlb_kernel_range", "local_flush_tlb_kernel_range"})
+"""What makes ranged ones, where it is probed."""
 
 
 @dataclass
@@ -113,7 +114,7 @@ class ArenaTally:
         )
         inside = (pl.col("parent") < pl.col("seq")) & (pl.col("seq") < pl.col("over"))
         counted = (
-            arena.filter((pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start")))
+            arena.filter(IS_RANGE_FLUSH)
             .join(over, on="parent", how="left")
             .group_by(
                 pages=((pl.col("end") - pl.col("start") + page_size - 1) // page_size),
