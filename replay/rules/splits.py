@@ -148,18 +148,19 @@ def _is_there(arch: Arch, name: str, machine: Machine) -> bool:
 def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:
     """What the counted work costs under another split, and in which sense."""
     here, tlb, costs = outcome.layout, outcome.tlb, outcome.machine.costs
-    arena = sum(cause["ns"] for name, cause in outcome.cost.by_cause.items() if name in OF_ARENA)
     more = _direct_pages(layout) - _direct_pages(here)
     pages = tlb.range_pages_max
     grown = range_flush_ns(costs, layout, pages + more, outcome.cpus) - range_flush_ns(
         costs, here, pages, outcome.cpus
     )
-    arena += tlb.across * float(grown)
+    hulls = tlb.across * float(grown)
     if not layout.highmem_bytes:
-        return arena + (outcome.local.maps + outcome.local.lowmem) * costs.low_map, "="
-    mappings = outcome.cost.total_ns - (arena - tlb.across * float(grown))
+        arena = sum(
+            cause["ns"] for name, cause in outcome.cost.by_cause.items() if name in OF_ARENA
+        )
+        return arena + hulls + (outcome.local.maps + outcome.local.lowmem) * costs.low_map, "="
     bound = "≤" if layout.highmem_bytes < here.highmem_bytes else "≥"
-    return arena + mappings, bound
+    return outcome.cost.total_ns + hulls, bound
 
 
 def _direct_pages(layout: Layout) -> int:
