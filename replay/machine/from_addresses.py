@@ -14,7 +14,7 @@ from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.generations import DEFAULT, GENERATIONS, generation_for
 from replay.machine.layout import layout_of
-from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB
+from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,8 +241,7 @@ def _with_memory(told: Snapshot, seen: _Seen, layout: Layout) -> tuple[Snapshot,
         step, top = GiB >> PAGE_SHIFT, phys + lowmem + 1
     else:
         step, top = 128 * MiB >> PAGE_SHIFT, max(seen.pfns[1], phys + lowmem) + 1
-    unit = 64 * MiB
-    size = (told.ram_bytes or -(-(told.mem_total or 0) // unit) * unit) >> PAGE_SHIFT
+    size = (told.ram_bytes or align_up(told.mem_total or 0, 64 * MiB)) >> PAGE_SHIFT
     if size and (seen.pfns is None or seen.pfns[1] < phys + size):
         top, why = (
             phys + size,

@@ -11,7 +11,7 @@ from replay.machine.fit import believe, fit_border
 from replay.machine.from_addresses import complete, switches
 from replay.machine.generations import DEFAULT, GENERATIONS, generation_for, is_older, was_observed
 from replay.machine.layout import layout_of
-from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down
+from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down, align_up
 from replay.machine.tlb import class_of
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _ram(
     if snapshot.ram_bytes:
         size, why = snapshot.ram_bytes, "by the boot log, which does not say where; no iomem"
     elif snapshot.mem_total:
-        size = -(-snapshot.mem_total // (64 * MiB)) * (64 * MiB)
+        size = align_up(snapshot.mem_total, 64 * MiB)
         why = "by MemTotal, there is no iomem"
     try:
         ranges = arch.ram_for(size, (), pae)
