@@ -28,7 +28,9 @@ _PREFIXES: Final = (
     r"<\d{1,3}>",  # level, dmesg -r and consoles
     r"\d{1,4},\d{1,12},\d{1,16},[-c+](?:,\w{1,20}=\w{1,20})?;",  # /dev/kmsg
     r"[a-z]\w{2,7} {0,6}:[a-z]{3,6} {0,6}:",  # facility and level, dmesg -x
-    # time since boot; with the time since the last line, dmesg -d; of a grabber of consoles, twice
+    # time since boot; with the time since the last line, dmesg -d
+    r"\[ {0,12}(?P<since>\d{1,9}\.\d{6})(?: {1,4}< {0,12}\d{1,12}\.\d{1,9}>)?\]",
+    # as others write it; of a grabber of consoles, twice
     r"\[ {0,12}\d{1,12}\.\d{1,9}(?: {1,4}<? {0,12}\d{1,12}\.\d{1,9}>?)?\]",
     rf"\[{_DAY} {_DAY} [ \d]\d {_TIME} \d{{4}}(?: <[ +\d.]{{1,24}}>)?\]",  # dmesg -T, -T -d
     rf"\[{_DAY} ?\d{{1,2}} \d\d:\d\d\]",  # dmesg -H, a new minute
@@ -69,18 +71,43 @@ def messages(text: str) -> Iterator[tuple[int, str]]:
     >>> list(messages("<6>[    0.000000][    T0] x\n\nNov  3 01:02:03 pc kernel: [ 0.1] y"))
     [(1, 'x'), (3, 'y')]
     """
-    for number, raw in enumerate(text.split("\n", MAX_LINES)[:MAX_LINES], 1):
+    for number, raw in enumerate(_lines(text), 1):
         if message := message_of(raw):
             yield number, message
 
 
+def since_boot(text: str) -> Iterator[tuple[int, str]]:
+    r"""Time of a message in ns since boot, and the message; lines without both are left out.
+
+    Examples
+    --------
+    >>> list(since_boot("[   47.865263][    T1] x\n[Nov30 05:28] y\npc kernel: [    1.5] z"))
+    [(47865263000, 'x')]
+    """
+    for raw in _lines(text):
+        since, message = _split(raw)
+        if since and message:
+            yield int(since.replace(".", "")) * 1000, message
+
+
 def message_of(line: str) -> str:
     """What the kernel said in a line."""
+    return _split(line)[1]
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n", MAX_LINES)[:MAX_LINES]
+
+
+def _split(line: str) -> tuple[str, str]:
+    """The kernel's time before a message, in seconds with six places or empty; and the message."""
     line = line[:MAX_LINE].strip("\r\0\t ")
     at = 0
+    since = ""
     for _ in range(_MOST):
         match = _PREFIX.match(line, at)
         if match is None:
             break
         at = match.end()
-    return line[at:]
+        since = match["since"] or since  # of a terminal's own and the kernel's the latter
+    return since, line[at:]

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from collectors.facts import kind_of, read_facts, read_folder
-from collectors.facts.loglines import message_of
+from collectors.facts.loglines import message_of, since_boot
 from hmtrace.cli import app
 
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
@@ -235,6 +235,26 @@ def test_sizes_of_zones(text, sizes):
 def test_one_line(line, name, value):
     facts = read_facts({"dmesg": f"[    0.000000] {line}\n".encode()})
     assert facts.get(name) == value
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_time_since_boot(form):
+    """Of the forms that have it; the rest tell no time."""
+    has_time = "[    0.000000" in FORMS[form] or form == "collapsed blanks"
+    text = f"{FORMS[form]}CPU1: shutdown\r\n".replace(" 0.000000", " 7.000001")
+    expected = [(7_000_001_000, "CPU1: shutdown")] if has_time else []
+    assert list(since_boot(text)) == expected
+    assert read_facts({"dmesg.end": text.encode()}).get("cpu_changes", ()) == tuple(
+        (ns, 1, False) for ns, _ in expected
+    )
+
+
+def test_changes_of_the_last_boot_count():
+    log = b"".join(
+        b"[    0.000000] Linux version 6.1.0 (x) #1 SMP\n[    %d.000000] CPU1: shutdown\n" % n
+        for n in (5, 4)
+    )
+    assert read_facts({"dmesg.end": log}).get("cpu_changes") == ((4_000_000_000, 1, False),)
 
 
 def test_the_last_of_several_boots_counts():
