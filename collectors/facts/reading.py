@@ -7,6 +7,7 @@ import lzma
 import zlib
 from pathlib import Path
 
+from collectors.compressed import ATRACE, FIRST, ZLIB, compression
 from collectors.opened import opened
 
 LIMIT = 64 << 20
@@ -19,8 +20,6 @@ MOST_LINES = 1 << 18
 """Lines of such a file: the areas of a large arena are some 30 000, a boot log has 100 000."""
 WIDEST = 1 << 12
 """Characters of a line."""
-_FIRST = 1 << 12
-"""Bytes of a packed member that are looked at first: what is behind its end is copied."""
 JSON_LIMIT = 8 << 20
 """Bytes of a JSON document; one of 100 000 areas has half as many."""
 
@@ -98,25 +97,22 @@ def read_lines(content: Content) -> tuple[str, list[str]]:
 
 
 def _decompressed(raw: bytes, limit: int) -> tuple[bytes, str | None]:
-    if raw.startswith(b"\x1f\x8b"):
-        return _gunzip(raw, limit)
-    if raw.startswith(b"TRACE:\n\x78"):  # atrace -z, as collectors.input.magic has it
-        return _gunzip(raw[7:], limit, zlib.MAX_WBITS)
-    if raw.startswith(b"\xfd7zXZ\x00"):
-        return _unxz(raw, limit)
-    if raw.startswith(b"\x28\xb5\x2f\xfd"):
-        return _unzstd(raw, limit)
-    return raw, None
+    name = compression(raw)
+    if name is None:
+        return raw, None
+    if name in ZLIB:
+        return _inflate(raw[len(ATRACE) :] if name == "atrace" else raw, limit, ZLIB[name])
+    return _unxz(raw, limit) if name == "xz" else _unzstd(raw, limit)
 
 
-def _gunzip(raw: bytes, limit: int, wbits: int = zlib.MAX_WBITS | 16) -> tuple[bytes, str | None]:
-    """Members of a gzip file, of which there may be very many short ones."""
+def _inflate(raw: bytes, limit: int, wbits: int) -> tuple[bytes, str | None]:
+    """What zlib packed; a gzip file may have very many short members."""
     parts: list[bytes] = []
     size = at = 0
     try:
         while at < len(raw) and size <= limit:
             engine = zlib.decompressobj(wbits=wbits)
-            share = _FIRST
+            share = FIRST
             while not engine.eof and at < len(raw) and size <= limit:
                 piece = raw[at : at + share]
                 at += len(piece)
@@ -134,7 +130,7 @@ def _gunzip(raw: bytes, limit: int, wbits: int = zlib.MAX_WBITS | 16) -> tuple[b
 def _behind_zeros(raw: bytes, at: int) -> int:
     """Position of the next byte that is not zero."""
     while at < len(raw):
-        piece = raw[at : at + _FIRST]
+        piece = raw[at : at + FIRST]
         left = len(piece.lstrip(b"\0"))
         at += len(piece) - left
         if left:

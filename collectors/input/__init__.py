@@ -6,7 +6,7 @@
     source      a trace's bytes and the files beside them
     magic       how the files begin
     archive     tar archives, read once
-    unpack      gzip, xz and zstd, as streams of bounded memory
+    unpack      gzip, xz, zstd and atrace -z, as streams of bounded memory
     mapped      giving back the memory of what was read of a mapped file
     threads     how many threads to read with
     spool       the folder for tables too large for memory, which ends with the process

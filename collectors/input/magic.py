@@ -14,12 +14,3 @@ PARQUET: Final = b"PAR1"
 """Also the last bytes of a Parquet file."""
 ARROW: Final = b"ARROW1\0\0"
 """Without its two zeros also the last bytes of an Arrow IPC file."""
-ATRACE: Final = b"TRACE:\n"
-"""First line of what Android's atrace gives; with -z a zlib stream follows."""
-PACKED: Final = {
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    ATRACE + b"\x78": "atrace",
-}
-"""Compressed files, with the name of the compression."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
+from collectors.compressed import compression
 from collectors.errors import HmtraceError
 from collectors.facts import kind_of
 from collectors.input.archive import extract, is_tar
@@ -25,7 +26,7 @@ from collectors.input.source import (
     no_room,
     temporary,
 )
-from collectors.input.unpack import MAX_BYTES, PIECE, compression, decompress
+from collectors.input.unpack import MAX_BYTES, PIECE, decompress
 from collectors.opened import note, opened
 
 if TYPE_CHECKING:

@@ -6,16 +6,14 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from collectors.compressed import ATRACE, FIRST, ZLIB
 from collectors.errors import HmtraceError
-from collectors.input.magic import ATRACE, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PIECE: Final = 1 << 20
 """Bytes that are read or written at a time."""
-FIRST: Final = 1 << 12
-"""Of a new member: a file may consist of very many short ones."""
 MAX_BYTES: Final = 64 << 30
 """No input is decompressed to more than this."""
 MAX_RATIO: Final = 2000
@@ -24,19 +22,10 @@ MAX_RATIO: Final = 2000
 FREE_BYTES: Final = 1 << 30
 
 
-_ZLIB: Final = {"gzip": zlib.MAX_WBITS | 16, "atrace": zlib.MAX_WBITS}
-"""What zlib reads: a gzip file; and the plain stream behind the first line of atrace -z."""
-
-
-def compression(head: bytes) -> str | None:
-    """Name of the compression that the first bytes of a file show, None if none."""
-    return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
-
-
 def _engine(name: str) -> tuple[Any, Callable[[bytes], bytes]]:
     """Start a decompressor; the second is its step from input to output, bounded in size."""
-    if name in _ZLIB:
-        gz = zlib.decompressobj(wbits=_ZLIB[name])
+    if name in ZLIB:
+        gz = zlib.decompressobj(wbits=ZLIB[name])
         return gz, lambda new: gz.decompress(gz.unconsumed_tail + new, PIECE)
     if name == "xz":
         xz = lzma.LZMADecompressor(memlimit=1 << 30)
@@ -133,7 +122,7 @@ def decompress(
 
 
 def _wants_input(name: str, engine: Any) -> bool:
-    if name in _ZLIB:
+    if name in ZLIB:
         return not engine.unconsumed_tail
     return bool(engine.needs_input) if name == "xz" else True
 
