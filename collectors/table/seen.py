@@ -76,7 +76,9 @@ class Seen:
         if vaddr.values is not None:
             is_address &= (vaddr.values > 0) & (vaddr.values < _ERRORS)
             self._pool.add(vaddr.values[kmap[is_address[kmap]]])
-            self._add_local(part, local[is_address[local]], vaddr.values, self._local)
+            rows = local[is_address[local]]
+            _raise_highest(self._local, part, rows, vaddr.values)
+            self._add_direct(part, rows, vaddr.values)
         if pfn.values is not None:
             has = pfn.has(part.rows)
             for rows in (kmap, local):
@@ -99,25 +101,12 @@ class Seen:
                 continue
             self._wide = self._wide or int(values[wide].min())
             if name == "vaddr":
-                self._add_local(part, local[wide[local]], values, self._wide_local)
+                _raise_highest(self._wide_local, part, local[wide[local]], values)
 
-    def _add_local(
-        self,
-        part: Part,
-        rows: NDArray[np.intp],
-        vaddr: NDArray[np.uint64],
-        found_on: dict[int, int],
-    ) -> None:
-        """Take the rows of kmap_local that got an address."""
-        cpu = part.columns["cpu"].values
-        assert cpu is not None  # is never null
-        cpus = cpu[rows]
-        highest = np.zeros(int(cpus.max(initial=0)) + 1, np.uint64)
-        np.maximum.at(highest, cpus, vaddr[rows])
-        for number in np.flatnonzero(highest).tolist():
-            found_on[number] = max(found_on.get(number, 0), int(highest[number]))
+    def _add_direct(self, part: Part, rows: NDArray[np.intp], vaddr: NDArray[np.uint64]) -> None:
+        """Take the lowest address that kmap_local gave, and its frame."""
         pfn = part.columns["pfn"]
-        if pfn.values is None or found_on is self._wide_local:
+        if pfn.values is None:
             return
         rows = rows[pfn.has(part.rows)[rows]]
         if len(rows):
@@ -188,6 +177,19 @@ class Seen:
         if verdicts is not None and verdicts.found:
             facts["seen_found"] = Fact(verdicts.found, source, "alloc_vmap_area without va_start")
         return facts
+
+
+def _raise_highest(
+    highest_on: dict[int, int], part: Part, rows: NDArray[np.intp], vaddr: NDArray[np.uint64]
+) -> None:
+    """Take the rows of kmap_local that got an address: the highest on each CPU."""
+    cpu = part.columns["cpu"].values
+    assert cpu is not None  # is never null
+    cpus = cpu[rows]
+    highest = np.zeros(int(cpus.max(initial=0)) + 1, np.uint64)
+    np.maximum.at(highest, cpus, vaddr[rows])
+    for number in np.flatnonzero(highest).tolist():
+        highest_on[number] = max(highest_on.get(number, 0), int(highest[number]))
 
 
 class _Bounds:
