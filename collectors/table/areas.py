@@ -20,7 +20,15 @@ from collectors import probes
 from collectors.compiled import part, piece
 from collectors.events import OP_CODE
 from collectors.raw import FAULT
-from collectors.table.columns import NONE, VALUE_COLUMNS, OpenCalls, RowColumns
+from collectors.table.columns import (
+    ADDRESS_TELLS,
+    NONE,
+    VALUE_COLUMNS,
+    WALK,
+    WATCHED,
+    OpenCalls,
+    RowColumns,
+)
 
 _VADDR, _SIZE, _ALIGN, _START, _END = (
     VALUE_COLUMNS.index(name) for name in ("vaddr", "size", "align", "start", "end")
@@ -32,18 +40,12 @@ _FIRST_ERROR, _LAST_ERROR = 0xFFFF_F001, 0xFFFF_FFFF
 _FIRST_WIDE_ERROR = np.uint64((1 << 64) - 4095)
 _PAGE_MASK = 0xFFF  # the smallest page of all architectures
 _ALLOC: Final = probes.FUNCTION_OF["alloc_vmap_area"]
-_OF_ALLOC, _OF_FREE, _OF_PURGE, _OF_VFREE, _OF_VUNMAP = (
-    OP_CODE[op] for op in ("area_alloc", "area_free", "area_purge", "vfree", "vunmap")
-)
+_OF_ALLOC, _OF_FREE, _OF_PURGE, _OF_VFREE, _OF_VUNMAP = (OP_CODE[op] for op in WATCHED)
 _OF_PERCPU = OP_CODE["percpu_alloc"]
-_WALK = 64
 
 # What told the verdict, in two bits of Rows.valid: of less weight does not overrule it.
 LEVEL_SHIFT = 21
 TOLD_ADDRESS, TOLD_ATTEMPT, TOLD_CALLER, TOLD_SURE = 0, 1, 2, 3
-
-# KindTable.encloses
-NULL_TELLS, ADDRESS_TELLS = 1, 2
 
 
 @piece
@@ -230,7 +232,7 @@ def hear(calls: OpenCalls, top: int, seq: int, event: Any, fifth: bool) -> None:
         Its return, or its tracepoint.
     """
     call = top
-    for _ in range(_WALK):
+    for _ in range(WALK):
         if call == NONE or calls.area_seq[call] == seq:
             break
         call = calls.below[call]
@@ -260,7 +262,7 @@ def forget_freed(calls: OpenCalls, top: int, event: Any, slot: int) -> None:
         return
     call = top
     own = np.int64(NONE)
-    for _ in range(_WALK):
+    for _ in range(WALK):
         if call == NONE:
             return
         if calls.kind[call] >> 1 == _ALLOC:
@@ -276,7 +278,7 @@ def forget_freed(calls: OpenCalls, top: int, event: Any, slot: int) -> None:
 def note_purge(calls: OpenCalls, top: int) -> None:
     """A purge in alloc_vmap_area() is made where its first attempt failed (mm/vmalloc.c)."""
     call = top
-    for _ in range(_WALK):
+    for _ in range(WALK):
         if call == NONE:
             return
         if calls.kind[call] >> 1 == _ALLOC:

@@ -33,9 +33,13 @@ _CPUS = 1 << 16
 _FUNCTIONS = len(probes.FUNCTIONS)
 _SWITCH = probes.KIND_SWITCH
 _TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]
-_WATCHED = ("area_alloc", "area_free", "area_purge", "vfree", "vunmap")
-_ENCLOSES = {"area": 1, "vaddr": 2}
-"""Whether a call returns the area itself, or its address."""
+WALK = 64
+"""How many open calls of a task a return looks through: nesting in the kernel is far below."""
+WATCHED = ("area_alloc", "area_free", "area_purge", "vfree", "vunmap")
+"""Operations of :attr:`KindTable.watched`."""
+NULL_TELLS, ADDRESS_TELLS = 1, 2
+"""Values of :attr:`KindTable.encloses`: whether a call returns the area itself, or its address."""
+_ENCLOSES = {"area": NULL_TELLS, "vaddr": ADDRESS_TELLS}
 
 
 class KindTable(NamedTuple):
@@ -241,7 +245,7 @@ def make_plan() -> KindTable:
                 column[kind, slot] = _column(function.op, name)
     op[_SWITCH] = OP_CODE["switch"]
     column[_TLB_FLUSH] = NONE  # has a code, and a number that stands for all pages
-    watched = np.isin(op, [OP_CODE[name] for name in _WATCHED])
+    watched = np.isin(op, [OP_CODE[name] for name in WATCHED])
     return KindTable(op, column, is_area, fifth, encloses, watched, host, is_host)
 
 

@@ -20,9 +20,11 @@ from collectors.compiled import loop, part, piece
 from collectors.events import REASONS
 from collectors.table import areas
 from collectors.table.columns import (
+    ADDRESS_TELLS,
     NO_OP,
     NONE,
     VALUE_COLUMNS,
+    WALK,
     KindTable,
     Last,
     Late,
@@ -31,16 +33,14 @@ from collectors.table.columns import (
     TaskTable,
 )
 
-WALK = 64
-"""How many open calls of a task a return looks through: nesting in the kernel is far below."""
 DEEPEST = 512
 """Open calls that a task can have; beyond, those that are the oldest half are forgotten."""
 
 _SWITCH = probes.KIND_SWITCH
 _PAGE_CALL = probes.FUNCTION_OF["__kmap_local_page_prot"]
 _PFN_CALL = probes.FUNCTION_OF["__kmap_local_pfn_prot"]
-_PFN, _VADDR, _PAGES, _CALLER, _PURGED = (
-    VALUE_COLUMNS.index(name) for name in ("pfn", "vaddr", "pages", "caller", "purged")
+_PFN, _PAGES, _CALLER, _PURGED = (
+    VALUE_COLUMNS.index(name) for name in ("pfn", "pages", "caller", "purged")
 )
 _STACK = probes.KIND_STACK
 _TLB_FLUSH = probes.TRACEPOINTS["tlb_flush"]
@@ -398,7 +398,7 @@ def _settle_inner(
     else:
         areas.set_caller_returned(rows, row & cell[MASK], event, plan.encloses[kind])
     outer = calls.below[call]
-    told = plan.encloses[kind] == areas.ADDRESS_TELLS or event.values[0] == 0
+    told = plan.encloses[kind] == ADDRESS_TELLS or event.values[0] == 0
     if not told and outer != NONE and calls.area_seq[outer] == NONE:
         calls.area_row[outer], calls.area_seq[outer] = row, row_seq
         calls.area_start[outer] = calls.area_start[call]
