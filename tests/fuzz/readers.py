@@ -500,6 +500,13 @@ def folder_seeds() -> list[Case]:
     return seeds
 
 
+def _pack_one(rng: random.Random, files: dict[str, bytes], name: str) -> None:
+    """Put a file in compressed, whole or cut, under the name of any compression."""
+    packed = pack(rng.randrange(3), files.pop(name))
+    cut = len(packed) if rng.random() < 0.5 else rng.randrange(len(packed))
+    files[name + rng.choice((".gz", ".xz", ".zst"))] = packed[:cut]
+
+
 def make_folder(rng: random.Random) -> Case:
     """Files of several machines together, some compressed, some cut."""
     seeds = folder_seeds()
@@ -511,10 +518,7 @@ def make_folder(rng: random.Random) -> Case:
             content = mutate(rng, content, (), text=True)
         files[name] = content
         if rng.random() < 0.2:
-            packed = pack(rng.randrange(3), files.pop(name))
-            files[name + rng.choice((".gz", ".xz", ".zst"))] = (
-                packed if rng.random() < 0.5 else packed[: rng.randrange(len(packed))]
-            )
+            _pack_one(rng, files, name)
         if rng.random() < 0.1:
             files[name + rng.choice((".start", ".end", ".txt", ".gz"))] = content
     return Case("folder", files)
@@ -626,9 +630,7 @@ def make_facts(rng: random.Random) -> Case:
             made[at : at + rng.randrange(12)] = rng.choice(_FACT_WORDS)
         files[name] = bytes(made)
         if rng.random() < 0.1:
-            packed = pack(rng.randrange(3), files.pop(name))
-            cut = len(packed) if rng.random() < 0.5 else rng.randrange(len(packed))
-            files[name + rng.choice((".gz", ".xz", ".zst"))] = packed[:cut]
+            _pack_one(rng, files, name)
     return Case("facts", files, "", "facts")
 
 
