@@ -56,7 +56,8 @@ def _with_option(context: Any, option: str) -> str:
 
 
 def _options(command: Any) -> Iterable[str]:
-    return [name for parameter in command.params for name in parameter.opts if name[:1] == "-"]
+    names = (name for p in command.params for name in (*p.opts, *p.secondary_opts))
+    return [name for name in names if name[:1] == "-"]
 
 
 def _quoted(words: str) -> str:

@@ -13,6 +13,7 @@ from hmtrace.__main__ import run
         ("report --split 2g x", ("report: no option --split", "'hmtrace replay', ", " have it")),
         ("--split 2g", ("no option --split", "'hmtrace layout'")),
         ("report --min-exact 9 x", ("report: no option --min-exact", "'hmtrace validate' has it")),
+        ("info --no-pae x", ("info: no option --no-pae", "'hmtrace replay', ", " have it")),
         ("layout --fromat json", ("layout: no option --fromat", "did you mean '--format'?")),
         ("report --zzzz x", ("report: no option --zzzz", "'hmtrace report --help'")),
         ("repot x", ("no command repot", "did you mean 'report'?")),
