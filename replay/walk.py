@@ -385,12 +385,7 @@ class Rest:
         table, first_row, last, beyond = window
         self.beyond += beyond
         local = self._stacks.feed(table, first_row, last=last)
-        self._local.add(local.depth, local.cpu, local.switches)
-        self._local.note(local)
-        self._local.unmaps += local.unmaps
-        self._local.lowmem += local.lowmem
-        self._local.reused += local.reused
-        self._local.unknown += local.unknown
+        self._local.take(local)
         pages = None if numbered is None else numbered(local.new)
         sites = self.sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows, pages)
         self.work.add(table, window_of(self._layout), self._layout.page_size)

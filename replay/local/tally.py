@@ -57,6 +57,15 @@ class LocalTally:
     deep: tuple[int, int] = (-1, NO_ROW)
     switched: int = NO_ROW
 
+    def take(self, piece: LocalPiece) -> None:
+        """Count what happened in a piece of the trace, and keep the rows of what to name."""
+        self.add(piece.depth, piece.cpu, piece.switches)
+        self.unmaps += piece.unmaps
+        self.lowmem += piece.lowmem
+        self.reused += piece.reused
+        self.unknown += piece.unknown
+        self._note(piece)
+
     def add(
         self, depth: NDArray[np.int32], cpu: NDArray[np.int32], switches: NDArray[np.int32]
     ) -> None:
@@ -69,7 +78,7 @@ class LocalTally:
         self.switches += switches.size
         self.saved += int(switches.sum(dtype=np.int64))
 
-    def note(self, piece: LocalPiece) -> None:
+    def _note(self, piece: LocalPiece) -> None:
         """Keep the rows of what is worth naming."""
         if piece.hold_ns.size:
             longest = int(np.argmax(piece.hold_ns))
