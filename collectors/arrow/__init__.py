@@ -1,7 +1,7 @@
 """Arrow: the event table of a capture as an Arrow IPC file, written and read by polars.
 
 polars keeps no metadata of a file, so the document of :mod:`collectors.parquet.metadata` lies
-between the table and the footer (:mod:`document`), where other programs do not look. Importing this
+between the table and the footer (:mod:`ending`), where other programs do not look. Importing this
 package is cheap.
 """
 
