@@ -55,9 +55,9 @@ UNAME: Final = re.compile(
 WIDE: Final = {
     **dict.fromkeys(("aarch64", "aarch64_be", "arm64"), "arm64"),
     **dict.fromkeys(("ppc64", "ppc64le"), "powerpc64"),
-    **dict.fromkeys(("sparc64", "s390x", "alpha", "ia64", "riscv64", "loongarch64"), ""),
+    **{n: n for n in ("sparc64", "s390x", "alpha", "ia64", "riscv64", "loongarch64")},
 }
-"""Machine names of 64-bit kernels that :data:`UNAME` leaves out; empty: as it is."""
+"""Architecture by the machine names of 64-bit kernels that :data:`UNAME` leaves out."""
 
 
 def of_machine(name: str) -> str | None:
@@ -75,7 +75,7 @@ def of_machine(name: str) -> str | None:
     ('arm', 'arm64', 'i386', None)
     """
     if name in WIDE:
-        return WIDE[name] or name
+        return WIDE[name]
     match = UNAME.fullmatch(name)
     return match.lastgroup if match is not None else None
 
@@ -205,12 +205,12 @@ def of_boot(lines: Sequence[tuple[int, str]]) -> tuple[str, int, str] | None:
     for arch, _ in BOOT:
         if arch in found:
             name = {"x86": "i386"}.get(arch, arch)
-            return (_WIDE[name] if wide and name in _WIDE else name), *found[arch]
+            return (_WITH_DMA32.get(name, name) if wide else name), *found[arch]
     return banner
 
 
 _BOOT_LINES: Final = 2000
-_WIDE: Final = {"i386": "x86_64", "arm": "arm64", "mips32": "mips64"}
+_WITH_DMA32: Final = {"i386": "x86_64", "arm": "arm64", "mips32": "mips64"}
 """What an architecture is called where its kernel has a zone DMA32, which 32-bit ones have not."""
 
 
