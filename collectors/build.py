@@ -12,6 +12,7 @@ from collectors.errors import HmtraceError
 from collectors.events import empty
 from collectors.facts import Fact
 from collectors.facts.arches import of_machine
+from collectors.facts.combine import pae_by_name
 from collectors.reading import AgainError
 from collectors.table.pages import PageMap
 from collectors.table.seen import Seen
@@ -239,12 +240,7 @@ def _capture(
     spooled: bool = False,
 ) -> Capture:
     """Put a reading, its table and the machine's facts together."""
-    told: dict[FactName, Fact] = {}
-    if reading.release:
-        told["release"] = Fact(reading.release, source.trace, "header of the trace")
-    if reading.cpus:
-        told["cpus"] = Fact(reading.cpus, source.trace, "header of the trace")
-    told |= _told_by_header(source, reading)
+    told = _told_by_header(source, reading)
     told |= seen.facts(
         source.trace,
         reading.raw.counts,
@@ -273,15 +269,20 @@ def _capture(
 
 
 def _told_by_header(source: Source, reading: Reading) -> dict[FactName, Fact]:
-    """Architecture and RAM that the trace's header names; the files' own RAM is not doubted."""
+    """What the trace's header names; what the files say of RAM and PAE is not doubted."""
     told: dict[FactName, Fact] = {}
-    words = f"header of the trace: {reading.machine[:40]}"
+    words = "header of the trace"
+    release = Fact(reading.release, source.trace, words)
+    if reading.release:
+        told["release"] = release
+    if reading.cpus:
+        told["cpus"] = Fact(reading.cpus, source.trace, words)
     if (arch := of_machine(reading.machine)) is not None:
-        told["arch"] = Fact(arch, source.trace, words)
-    if reading.release.endswith(("-pae", "-lpae")) and "pae" not in source.facts:
-        told["pae"] = Fact(value=True, source=source.trace, detail="guess by the kernel's name")
+        told["arch"] = Fact(arch, source.trace, f"{words}: {reading.machine[:40]}")
+    if "pae" not in source.facts and (pae := pae_by_name(release)) is not None:
+        told["pae"] = pae
     if reading.mem_total is not None and "mem_total" not in source.facts:
-        told["mem_total"] = Fact(reading.mem_total, source.trace, "header of the trace")
+        told["mem_total"] = Fact(reading.mem_total, source.trace, words)
     return told
 
 

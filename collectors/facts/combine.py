@@ -132,8 +132,15 @@ def _derive_pae(facts: dict[FactName, Fact]) -> None:
         facts["pae"] = Fact(value=True, source=top.source, detail="RAM above 4 GiB is in use")
     elif slots is not None and facts.get("arch", Fact("", "")).value == "i386":
         facts["pae"] = Fact(slots.value == 512, slots.source, "LAST_PKMAP")
-    elif release is not None and release.value.endswith(("-pae", "-lpae")):
-        facts["pae"] = Fact(value=True, source=release.source, detail="guess by the kernel's name")
+    elif release is not None and (named := pae_by_name(release)) is not None:
+        facts["pae"] = named
+
+
+def pae_by_name(release: Fact) -> Fact | None:
+    """PAE, where a distribution calls its kernel by it."""
+    if not release.value.endswith(("-pae", "-lpae")):
+        return None
+    return Fact(value=True, source=release.source, detail="guess by the kernel's name")
 
 
 def _derive_mem_map(facts: dict[FactName, Fact]) -> None:
