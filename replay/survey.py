@@ -79,7 +79,7 @@ def survey(
         pl.col("ts").min().alias("first"),
         pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).alias("last"),
         pl.col("ts").filter(of_pool).min().alias("start"),
-        is_window_flush(window).any().fill_null(value=False).alias("flushed"),
+        is_window_flush(window).any().alias("flushed"),
         (is_kmap & pl.col("page").is_null()).sum().alias("pageless"),
         (is_kmap & pl.col("end_seq").is_not_null()).sum().alias("returned"),
     )

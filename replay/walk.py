@@ -354,7 +354,7 @@ class Rest:
     ) -> None:
         self._layout = layout
         self._online = online
-        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
+        self._of_pool = is_window_flush(window_of(layout))
         hook = switch_hook(found.ops)
         self._stacks = LocalStacks(layout, hook, losses, wants_held=wants_held)
         self._local = LocalTally()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from replay.arena.tally import FLUSH_FUNCTIONS
+from replay.pool.calls import is_window_flush
+from replay.pool.replay import window_of
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
@@ -134,19 +136,21 @@ def arena_calls(
         ops = set(table.get_column("op").unique().cast(pl.String))
     derived = "area_alloc" not in ops and not {"vmap", "vmalloc"}.isdisjoint(ops)
     own = own_points(table, before.points)
-    arena = _rows_of_the_arena(table, own, ops, derived=derived)
+    arena = _rows_of_the_arena(table, own, ops, layout, derived=derived)
     all_allocs = _allocs(arena, layout, derived=derived)
     allocs = all_allocs.filter(_SANE_ALLOC)
     all_frees = _frees(arena, allocs, values, before.ends, has_frees="area_free" in ops)
     frees = all_frees.filter(_SANE_FREE)
     purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
     flushes_traced = "flush_range" in ops or bool(FLUSH_FUNCTIONS & probed)
-    flushes = _kernel_flushes(arena, layout)
+    flushes = arena.filter(pl.col("op") == "flush_range").select(
+        "row", at="position", start="start", end="end"
+    )
     if by_pointer:
         told = pl.when(pl.col("op") != "area_purge")
         arena = arena.with_columns(told.then(n).alias(n) for n in ("start", "end", "pages"))
     switches = _switches(table)
-    purges = _purges(arena, own, switches, layout, flushes_traced=flushes_traced, last=before.purge)
+    purges = _purges(arena, own, switches, flushes_traced=flushes_traced, last=before.purge)
     return ArenaCalls(
         allocs=allocs,
         frees=frees,
@@ -179,12 +183,22 @@ _SANE_FREE: Final = (
 
 
 def _rows_of_the_arena(
-    table: pl.DataFrame, own: pl.DataFrame, ops: Collection[str], *, derived: bool
+    table: pl.DataFrame,
+    own: pl.DataFrame,
+    ops: Collection[str],
+    layout: Layout,
+    *,
+    derived: bool,
 ) -> pl.DataFrame:
-    """Rows that take, give back, purge or flush, each with what its task does next."""
+    """Rows that take, give back, purge or flush, each with what its task does next.
+
+    Flushes of the kmap() pool are none of them.
+    """
+    of_pool = is_window_flush(window_of(layout))
+    flushes = (pl.col("op") == "flush_range") & ~of_pool
     tasks = own_events(table.lazy()).select(
         "row",
-        next_op=pl.col("op").cast(pl.String).shift(-1).over("pid"),
+        flush_next=flushes.shift(-1).over("pid"),
         next_seq=pl.col("seq").shift(-1).over("pid"),
         next_start=pl.col("start").shift(-1).over("pid"),
         next_end=pl.col("end").shift(-1).over("pid"),
@@ -197,7 +211,7 @@ def _rows_of_the_arena(
         wanted += ["vfree", "vunmap"]
     rows = (
         table.lazy()
-        .filter(pl.col("op").is_in(wanted))
+        .filter(pl.col("op").is_in(wanted) & ~of_pool)
         .join(tasks, on="row", how="left", maintain_order="left")
         .with_columns(
             (pl.col("seq").cast(pl.Int64) * 2).alias("position"),
@@ -372,24 +386,10 @@ def known_ends(allocs: pl.DataFrame) -> pl.DataFrame:
     return told.select(start="seen", lo="lo", known_end=pl.col("seen") + pl.col("size"))
 
 
-def _kernel_flushes(arena: pl.DataFrame, layout: Layout) -> pl.DataFrame:
-    """Ranged flushes of other addresses than the kmap() pool's."""
-    return arena.filter((pl.col("op") == "flush_range") & ~_is_pool("start", "end", layout)).select(
-        "row", at="position", start="start", end="end"
-    )
-
-
-def _is_pool(start: str, end: str, layout: Layout) -> pl.Expr:
-    """Whether a range is that of the kmap() pool."""
-    whole = (pl.col(start) == layout.pkmap_base) & (pl.col(end) == layout.pkmap_end)
-    return whole.fill_null(value=False)
-
-
 def _purges(
     arena: pl.DataFrame,
     own: pl.DataFrame,
     switches: pl.DataFrame,
-    layout: Layout,
     *,
     flushes_traced: bool,
     last: int,
@@ -405,7 +405,6 @@ def _purges(
     rows = arena.filter(pl.col("op") == "area_purge")
     inner = (
         arena.filter((pl.col("op") == "flush_range") & pl.col("parent").is_not_null())
-        .filter(~_is_pool("start", "end", layout))
         .group_by("parent", maintain_order=True)
         .agg(
             pl.col("position").first().alias("flush"),
@@ -416,8 +415,7 @@ def _purges(
         .rename({"parent": "seq"})
     )
     rows = rows.join(inner, on="seq", how="left", maintain_order="left")
-    is_next = (pl.col("next_op") == "flush_range") & ~_is_pool("next_start", "next_end", layout)
-    follows = pl.col("end_position").is_null() & is_next
+    follows = pl.col("end_position").is_null() & pl.col("flush_next")
     rows = rows.with_columns(
         flush=pl.when(follows).then("next_seq").otherwise("flush"),
         flush_ts=pl.when(follows).then("next_ts").otherwise("flush_ts"),

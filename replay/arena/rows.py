@@ -45,7 +45,7 @@ class ArenaRows:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
+        self._of_pool = is_window_flush(window_of(layout))
         self._waiting = pl.Series("pid", [], pl.Int32)
         self._purging = pl.DataFrame(schema=_PURGING)
 

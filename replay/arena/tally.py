@@ -73,10 +73,9 @@ class ArenaTally:
         page_size
             Bytes.
         """
-        of_pool = is_window_flush(window).fill_null(value=False)
         flushes = of_ops(events, ("flush_range",))
         self.flushes_told |= flushes.height > flushes.get_column("end").null_count()
-        arena = of_ops(events, ARENA_OPS).filter(~of_pool)
+        arena = of_ops(events, ARENA_OPS).filter(~is_window_flush(window))
         if not arena.height:
             return
         allocs = arena.filter(pl.col("op").is_in(ALLOC_OPS))

@@ -91,7 +91,7 @@ class EventTimes:
         self.idle, self.local, self.area, self.purging = (Samples() for _ in range(4))
         self.vmap, self.vm_map_ram, self.purge = (Samples() for _ in range(3))
         self._layout = layout
-        self._of_pool = is_window_flush(window_of(layout)).fill_null(value=False)
+        self._of_pool = is_window_flush(window_of(layout))
         self._allocs = pl.DataFrame(schema={"seq": pl.UInt64, "end_seq": pl.UInt64, "ns": pl.Int64})
         self._parents = pl.Series("parent", [], pl.UInt64)
         self._stamps = self._step = 0

@@ -175,11 +175,8 @@ def is_reuse(window: PoolWindow) -> pl.Expr:
 
 def is_window_flush(window: PoolWindow) -> pl.Expr:
     """Rows that are the TLB flush of the whole pool (mm/highmem.c: flush_all_zero_pkmaps)."""
-    return (
-        (pl.col("op") == "flush_range")
-        & (pl.col("start") == window.base)
-        & (pl.col("end") == window.end)
-    )
+    whole = (pl.col("start") == window.base) & (pl.col("end") == window.end)
+    return ((pl.col("op") == "flush_range") & whole).fill_null(value=False)
 
 
 def pass_flushed(passes: NDArray[np.int64], flushes: NDArray[np.int64]) -> NDArray[np.bool_]:
