@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from replay.arena.calls import ArenaCalls
     from replay.arena.loops.lazy import Lazy
+    from replay.arena.pieces import ArenaPiece
 
 _MAX_UNDER_WAY: Final = 2
 """Purges that can count at once: vmap_purge_lock lets one in, another may be about to end."""
@@ -92,22 +93,22 @@ class LazyReplay:
     lazy: Lazy
     whole: bool
 
-    def waiting(self, before: ListBefore, rows: NDArray[np.int64]) -> ListBefore:
+    def waiting(self, before: ListBefore, frees: pl.DataFrame) -> ListBefore:
         """The list behind the piece.
 
         Parameters
         ----------
         before
             The list where it began.
-        rows
-            Of its frees.
+        frees
+            Those of the piece.
         """
         from replay.arena.loops.lazy import END, HI, HOLD, LO, N_LAZY, START
 
         left = self.lazy.waiting[: self.lazy.reg[N_LAZY]]
         more = np.zeros((len(self.stream), 2), np.int64)
         more[: len(before.freed)] = before.freed[:, 4:]
-        more[self.of_free, 0] = rows
+        more[self.of_free, 0] = frees.get_column("row").to_numpy()
         more[:, 1] |= self.stream[:, HOLD] > 0
         event = left[left[:, 3] >= 0, 3]
         freed = np.column_stack([self.stream[event][:, [START, END, LO, HI]], more[event]])
@@ -205,6 +206,53 @@ class Counters:
         areas = given[counted, 1] - given[counted, 0]
         self.nr_lazy += LazyCount(int(told.sum()), int(right.sum()), int(learnt))
         self.purged += LazyCount(int(counted.sum()), int((areas == purged[counted]).sum()))
+
+
+class LazyRun:
+    """Follows the list of a trace, piece by piece.
+
+    Parameters
+    ----------
+    initial : ndarray of int64, shape (n, 2)
+        The list before the trace, oldest first.
+    lazy_list
+        ``Generation.lazy_list``.
+    limit
+        lazy_max_pages() in bytes.
+
+    Attributes
+    ----------
+    before
+        The list where the piece begins.
+    limit
+        As given.
+    """
+
+    def __init__(self, initial: NDArray[np.int64], lazy_list: str, limit: int) -> None:
+        self.before = ListBefore(initial, np.zeros((0, 6), np.int64))
+        self.limit = limit
+        self._lazy_list = lazy_list
+        self._calls: ArenaCalls
+        self._of_purge: NDArray[np.int64]
+        self._of_free: NDArray[np.int64]
+
+    def begin(self, piece: ArenaPiece) -> NDArray[np.int64]:
+        """The frees and purges of the next piece as a stream (:func:`lazy_stream`)."""
+        self._calls = piece.calls
+        self.before = self.before.with_bounds(piece.bounds)
+        stream, self._of_purge, self._of_free = lazy_stream(piece.calls, self.before.freed)
+        return stream
+
+    def follow(self, stream: NDArray[np.int64]) -> LazyReplay:
+        """What the model makes of the stream, or of one like it with others in HOLD."""
+        return replay_lazy(
+            stream, self._of_purge, self._of_free, self._calls.purges.height,
+            self.before.initial, self._lazy_list, self.limit,
+        )  # fmt: skip
+
+    def end(self, replay: LazyReplay) -> None:
+        """Go on behind the piece, of which this is the replay to believe."""
+        self.before = replay.waiting(self.before, self._calls.frees)
 
 
 def _first_purge(replay: LazyReplay) -> int:

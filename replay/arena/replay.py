@@ -12,7 +12,7 @@ from replay.arena.blocks import BlockRun, BlockTally
 from replay.arena.calls import UNSEEN
 from replay.arena.items import ordering_items
 from replay.arena.late import ROUND_ROWS, find_late, hold_for_hulls
-from replay.arena.lazy import Counters, ListBefore, lazy_stream, replay_lazy
+from replay.arena.lazy import Counters, LazyRun
 from replay.arena.result import (
     AMBIGUOUS,
     CERTAIN,
@@ -128,8 +128,6 @@ class ArenaPlayer:
     forest, reg
         The trees of free blocks, and the registers of :mod:`replay.arena.loops.items`, behind the
         last piece.
-    waiting
-        The lazy list there.
     shapes
         Trees at the start.
     peak_lazy, moved, held, crossings
@@ -143,40 +141,32 @@ class ArenaPlayer:
         self.forest = forest_of(state, self.rule, trees=TREES if needs_shape else 1)
         self.reg: NDArray[np.int64] | None = None
         self.shapes = int(self.forest.alive.sum())
-        self.waiting = ListBefore(state.lazy, np.zeros((0, 6), np.int64))
         self.peak_lazy = self.moved = self.held = self.crossings = 0
         self._state = state
-        self._lazy_list = generation.lazy_list
-        self._limit = layout.lazy_max_pages * layout.page_size
+        limit = layout.lazy_max_pages * layout.page_size
+        self._list = LazyRun(state.lazy, generation.lazy_list, limit)
         self._late_rows = ROUND_ROWS
 
     def take(self, piece: ArenaPiece) -> Played:
         """Replay a piece."""
         from replay.arena.loops import lazy as kernel
 
-        calls, waiting = piece.calls, self.waiting.with_bounds(piece.bounds)
-        stream, of_purge, of_free = lazy_stream(calls, waiting.freed)
-
-        def follow(stream: NDArray[np.int64]) -> LazyReplay:
-            return replay_lazy(
-                stream, of_purge, of_free, calls.purges.height, waiting.initial,
-                self._lazy_list, self._limit,
-            )  # fmt: skip
+        follow = self._list.follow
 
         def play(stream: NDArray[np.int64]) -> Played:
-            run = Played(calls, follow(stream), waiting)
+            run = Played(piece.calls, follow(stream))
             run.play(self.forest, self.reg, self._state, last=piece.last)
             return run
 
-        best, self._late_rows = find_late(play, hold_for_hulls(follow, stream), self._late_rows)
+        stream = hold_for_hulls(follow, self._list.begin(piece))
+        best, self._late_rows = find_late(play, stream, self._late_rows)
         lazy = best.lazy
         self.forest, self.reg = best.forest, best.work.reg
-        rows = calls.frees.get_column("row").to_numpy().astype(np.int64)
-        self.waiting = lazy.waiting(waiting, rows)
         self.peak_lazy = max(self.peak_lazy, int(lazy.lazy.reg[kernel.PEAK]))
         self.moved += int(lazy.lazy.reg[kernel.MOVED])
-        self.held += lazy.held(waiting)
-        self.crossings += lazy.crossings(self._limit)
+        self.held += lazy.held(self._list.before)
+        self.crossings += lazy.crossings(self._list.limit)
+        self._list.end(lazy)
         return best
 
 
@@ -185,16 +175,16 @@ class Played:
 
     Attributes
     ----------
-    calls, lazy, before
-        The piece, the lazy list over it, and where it begins.
+    calls, lazy
+        The piece, and the lazy list over it.
     items, at
         Of :func:`replay.arena.items.ordering_items`: the items, and that of each allocation.
     work, forest
         What the loop found, and the trees behind it.
     """
 
-    def __init__(self, calls: ArenaCalls, lazy: LazyReplay, before: ListBefore) -> None:
-        self.calls, self.lazy, self.before = calls, lazy, before
+    def __init__(self, calls: ArenaCalls, lazy: LazyReplay) -> None:
+        self.calls, self.lazy = calls, lazy
         self.items, self._place = ordering_items(calls, lazy)
         self.at = self._place[: calls.allocs.height]
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from replay.arena.calls import FAILED, UNSEEN
-from replay.arena.lazy import ListBefore, lazy_stream, replay_lazy
+from replay.arena.lazy import LazyRun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,9 +76,8 @@ class Asked:
         self, state: ArenaState, generation: Generation, before: Layout, after: Layout
     ) -> None:
         self._before, self._after = before, after
-        self._lazy_list = generation.lazy_list
-        self._limit = before.lazy_max_pages * before.page_size
-        self._waiting = ListBefore(state.lazy, np.zeros((0, 6), np.int64))
+        limit = before.lazy_max_pages * before.page_size
+        self._list = LazyRun(state.lazy, generation.lazy_list, limit)
         self._bytes = 0
         start = state.busy[:, 0]
         self._born = pl.DataFrame(
@@ -163,19 +162,15 @@ class Asked:
 
     def _own_purges(self, piece: ArenaPiece) -> NDArray[np.bool_]:
         """Captured purges that the arena made for itself: an allocation's, or above the limit."""
-        calls, waiting = piece.calls, self._waiting.with_bounds(piece.bounds)
-        stream, of_purge, of_free = lazy_stream(calls, waiting.freed)
-        number = calls.purges.height
-        done = replay_lazy(
-            stream, of_purge, of_free, number, waiting.initial, self._lazy_list, self._limit
-        )
-        of_purge = of_purge[:number]
+        calls = piece.calls
+        done = self._list.follow(self._list.begin(piece))
+        of_purge = done.of_purge[: done.purges]
         count = np.concatenate([[self._bytes], done.lazy.nr_lazy])
-        late = count[of_purge] > self._limit
-        self._note_delays(calls, count, len(waiting.freed), of_free, of_purge[late], late)
+        late = count[of_purge] > self._list.limit
+        carried = len(self._list.before.freed)
+        self._note_delays(calls, count, carried, done.of_free, of_purge[late], late)
         self._bytes = int(count[-1])
-        rows = calls.frees.get_column("row").to_numpy().astype(np.int64)
-        self._waiting = done.waiting(waiting, rows)
+        self._list.end(done)
         of_alloc = calls.purges.get_column("parent").is_in(calls.allocs.get_column("seq").implode())
         return np.asarray(late | of_alloc.fill_null(value=False).to_numpy(), bool)
 
@@ -193,7 +188,7 @@ class Asked:
         `count`: bytes that waited before each event of the list and behind the last one; of the
         events the first `carried` are of earlier pieces.
         """
-        above = count > self._limit
+        above = count > self._list.limit
         begins = np.flatnonzero(above[1:] & ~above[:-1])
         begins = begins[begins >= carried]
         ts = np.zeros(len(count), np.int64)
