@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
+from replay.arena.result import Summed
 from replay.trace.tasks import own_events
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class BlockTally:
+class BlockTally(Summed):
     """What came of vm_map_ram().
 
     Attributes
@@ -56,9 +57,6 @@ class BlockTally:
     released_predicted: int = 0
     aliases: int = 0
     aliases_matched: int = 0
-
-    def __add__(self, other: BlockTally) -> BlockTally:
-        return BlockTally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 class BlockRun:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from replay.arena.result import LazyCount
+
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
@@ -20,25 +22,6 @@ _MAX_UNDER_WAY: Final = 2
 
 LISTS: Final = {"newest-first": 0, "ascending": 1, "descending": 2}
 """``Generation.lazy_list`` as :mod:`replay.arena.loops.lazy` numbers it."""
-
-
-@dataclass(frozen=True)
-class LazyCount:
-    """Numbers that the kernel told, and those of them that the model has too.
-
-    `initial_state`: those that told something of the start instead.
-    """
-
-    total: int = 0
-    exact: int = 0
-    initial_state: int = 0
-
-    def __add__(self, other: LazyCount) -> LazyCount:
-        return LazyCount(
-            self.total + other.total,
-            self.exact + other.exact,
-            self.initial_state + other.initial_state,
-        )
 
 
 class ListBefore(NamedTuple):

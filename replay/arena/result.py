@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from replay.arena.lazy import LazyCount
-
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,19 +25,32 @@ FAILED: Final = -2
 
 
 @dataclass(frozen=True)
-class Tally:
+class Summed:
+    """Numbers that are added up, each for itself."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class Tally(Summed):
     """Things that the kernel did, that the model predicted, and those where both agree."""
 
     observed: int = 0
     predicted: int = 0
     matched: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.observed + other.observed,
-            self.predicted + other.predicted,
-            self.matched + other.matched,
-        )
+
+@dataclass(frozen=True)
+class LazyCount(Summed):
+    """Numbers that the kernel told, and those of them that the model has too.
+
+    `initial_state`: those that told something of the start instead.
+    """
+
+    total: int = 0
+    exact: int = 0
+    initial_state: int = 0
 
 
 class Answers(NamedTuple):
@@ -76,10 +89,6 @@ class Answers(NamedTuple):
             row[at].copy(), predicted[at].copy(), seen[at].copy(), verdict[at].copy(),
             ordered[at].copy(), trees[at].copy(), size[at].copy(), align[at].copy(),
         )  # fmt: skip
-
-    def number(self, verdict: int) -> int:
-        """How many got a verdict."""
-        return int((self.verdict == verdict).sum())
 
     def around(self, index: int, text: str) -> str:
         """The state at an allocation, in words, for the report of a divergence.
