@@ -43,13 +43,13 @@ class ArenaCalls:
     allocs
         `row`, `seq`, `lo`, `hi`, `at` (default place), `size`, `align` (negative: from the top
         down, a percpu chunk; mm/vmalloc.c: pcpu_get_vm_areas), `vstart`, `vend`,
-        `seen` (address, FAILED, or UNSEEN where no return was traced), `cpu`, `end_cpu`,
-        `parent` (seq), `end_ts` (time of its return).
+        `seen` (address, FAILED, or UNSEEN where no return was traced), `end_cpu`, `parent` (seq),
+        `end_ts` (time of its return).
     frees
         `row`, `pid`, `lo`, `hi`, `start`, `end`, `nr_lazy` (pages on the list after it, as the
         tracepoint tells; -1 unknown), `ts`.
     purges
-        `row`, `seq`, `since` (nothing of it comes before), `lo`, `hi`, `at`, `entry`, `detach`,
+        `seq`, `since` (nothing of it comes before), `lo`, `hi`, `at`, `entry`, `detach`,
         `start`, `end`, `seen_start`, `seen_end` (0: no flush; -1: not traced), `parent`, `purged`
         (areas given back, as the tracepoint tells; -1 unknown), `gave` (it returned that it gave
         some back), `ts`, `detach_ts`, `end_ts`.
@@ -57,7 +57,7 @@ class ArenaCalls:
         `purge` (row of `purges`), `lo`, `hi`: the task of a purge is on no CPU, and gives nothing
         back. Empty where switches are not traced.
     flushes
-        `row`, `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
+        `at`, `start`, `end`: ranged flushes, where purges themselves are not traced.
     unusable
         `at`: allocations and frees of which the trace does not tell size or address.
     derived
@@ -144,7 +144,7 @@ def arena_calls(
     purges_traced = "area_purge" in ops or _PURGE_FUNCTION in probed
     flushes_traced = "flush_range" in ops or bool(FLUSH_FUNCTIONS & probed)
     flushes = arena.filter(pl.col("op") == "flush_range").select(
-        "row", at="position", start="start", end="end"
+        at="position", start="start", end="end"
     )
     if by_pointer:
         told = pl.when(pl.col("op") != "area_purge")
@@ -329,7 +329,6 @@ def _allocs(arena: pl.DataFrame, layout: Layout, *, derived: bool) -> pl.DataFra
         .when(pl.col("vaddr") == 0)
         .then(FAILED)
         .otherwise(pl.col("vaddr")),
-        cpu="cpu",
         end_cpu=pl.coalesce("end_cpu", "cpu"),
         parent="parent",
         end_ts=pl.coalesce("end_ts", "ts"),
@@ -451,7 +450,6 @@ def _purges(
     over = pl.min_horizontal("next_purge", "own", "asleep").fill_null(NEVER + 1) - 1
     hi = pl.when(told).then("detach").otherwise(pl.coalesce(pl.col("end_position") - 1, over))
     return rows.select(
-        "row",
         "seq",
         "pid",
         since=pl.when(told).then(pl.col("entry") + 1).otherwise("position"),

@@ -52,7 +52,7 @@ def arena_picture(
         "model" and "kernel", by address.
     """
     order = GENERATIONS[machine.generation].lazy_list
-    state = initial_state((piece.calls for piece in pieces), values, order)
+    state = initial_state(pieces, values, order)
     areas = _areas_at(pieces, state, row)
     marks = {"model": predicted, "kernel": observed}
     wanted = [address for address in marks.values() if address >= 0]

@@ -9,14 +9,13 @@ import numpy as np
 import polars as pl
 
 from replay.arena.blocks import BlockRun, BlockTally
-from replay.arena.calls import UNSEEN
+from replay.arena.calls import FAILED, UNSEEN
 from replay.arena.items import ordering_items
 from replay.arena.late import ROUND_ROWS, find_late, hold_for_hulls
 from replay.arena.lazy import Counters, LazyRun
 from replay.arena.result import (
     AMBIGUOUS,
     CERTAIN,
-    FAILED,
     INITIAL,
     NOT_SEEN,
     WRONG,
@@ -81,9 +80,8 @@ def replay_pieces(
     ArenaReplay
     """
     generation = GENERATIONS[machine.generation]
-    calls = (piece.calls for piece in pieces)
     tail = lost_end(values, machine, layout)
-    state = initial_state(calls, values, generation.lazy_list, tail)
+    state = initial_state(pieces, values, generation.lazy_list, tail)
     if not generation.free_tree:
         text = f"{state.text}; the arena's search before 5.2 is not modelled"
         state = replace(state, known=False, text=text)

@@ -20,9 +20,6 @@ WRONG: Final = 2  # called certain, and not what the kernel did
 INITIAL: Final = 3  # the address itself told something of the state at the start
 NOT_SEEN: Final = 4  # no return was traced: nothing to compare
 
-FAILED: Final = -2
-"""Predicted or seen: the kernel has no room."""
-
 
 @dataclass(frozen=True)
 class Summed:
@@ -61,7 +58,7 @@ class Answers(NamedTuple):
     row : ndarray of int64
         Row of the event table.
     predicted, seen : ndarray of int64
-        Address, or FAILED; -1 unknown.
+        Address, or :data:`replay.arena.calls.FAILED`; -1 unknown.
     verdict : ndarray of uint8
         CERTAIN (and right), AMBIGUOUS, WRONG, INITIAL, NOT_SEEN.
     ordered : ndarray of bool

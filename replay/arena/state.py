@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
-    from replay.arena.calls import ArenaCalls
     from replay.arena.loops.freetree import Forest, Rule
+    from replay.arena.pieces import ArenaPiece
     from replay.machine.generations import Generation
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
@@ -101,7 +101,7 @@ def lost_end(values: Snapshot, machine: Machine, layout: Layout) -> int:
 
 
 def initial_state(
-    pieces: Iterable[ArenaCalls], values: Snapshot, lazy_list: str, tail: int = 0
+    pieces: Iterable[ArenaPiece], values: Snapshot, lazy_list: str, tail: int = 0
 ) -> ArenaState:
     """Find the state before the first event.
 
@@ -137,8 +137,8 @@ def initial_state(
         lazy = lazy[::-1].copy()
     known = shape is not None or bool(busy.size)
     firsts = Firsts(busy, lazy)
-    for calls in pieces:
-        firsts.look(calls)
+    for piece in pieces:
+        firsts.look(piece.calls)
     keep_busy, keep_lazy, excused = firsts.gone()
     removed = int((~keep_busy).sum() + (~keep_lazy).sum())
     busy, lazy = busy[keep_busy], lazy[keep_lazy]

@@ -158,7 +158,7 @@ def forecast(
         a 64-bit address space.
     """
     rules, generation = GENERATIONS[captured.generation], GENERATIONS[target.generation]
-    state = initial_state((piece.calls for piece in pieces), values, rules.lazy_list)
+    state = initial_state(pieces, values, rules.lazy_list)
     comparable = before.page_size == after.page_size and after.vmalloc_end <= SPACE[1]
     if not state.known or not comparable:
         return None

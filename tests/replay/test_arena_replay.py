@@ -12,14 +12,8 @@ import pytest
 
 from collectors import open_capture
 from collectors.snapshot import Probe, Snapshot
-from replay.arena.result import (
-    AMBIGUOUS,
-    CERTAIN,
-    FAILED,
-    INITIAL,
-    NOT_SEEN,
-    ArenaReplay,
-)
+from replay.arena.calls import FAILED
+from replay.arena.result import AMBIGUOUS, CERTAIN, INITIAL, NOT_SEEN, ArenaReplay
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
