@@ -101,10 +101,12 @@ class ArenaUse:
         )
         self._arena = None
         if areas:
-            bounds = np.array(sorted((start, end) for start, end, _ in areas), np.int64)
+            freed = {area.start for area in values.areas if area.kind == "unpurged"}
+            bounds = np.array([(start, end) for start, end, _ in areas], np.int64)
             pages = (bounds - layout.vmalloc_start) // layout.page_size
             size = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
-            self._arena = new_arena(size, pages)
+            waiting = np.array([start in freed for start, _, _ in areas])
+            self._arena = new_arena(size, pages[~waiting], pages[waiting])
 
     def feed(self, events: pl.DataFrame, first_row: int = 0, *, last: bool) -> None:
         """Count a piece of the event table.

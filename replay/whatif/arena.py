@@ -184,7 +184,7 @@ def forecast(
         _World(tree, moved, len(state.busy), generation.lazy_list, limit, delays)
         for tree in (forest, *shaped)
     ]
-    tally = _Tally(moved[: len(state.busy)], after)
+    tally = _Tally(moved, len(state.busy), after)
     for index in range(number):
         requests = _read(parts, index)
         places = [world.serve(requests) for world in worlds]
@@ -292,13 +292,13 @@ class _Tally:
 
     Parameters
     ----------
-    in_use : ndarray of int64, shape (n, 2)
-        Areas at the start.
+    areas : ndarray of int64, shape (n, 2)
+        Areas at the start: `busy` of them in use, behind those the lazily freed ones.
     layout
         For the arena's bounds.
     """
 
-    def __init__(self, in_use: NDArray[np.int64], layout: Layout) -> None:
+    def __init__(self, areas: NDArray[np.int64], busy: int, layout: Layout) -> None:
         from replay.arena.loops.use import new_arena
 
         self._layout = layout
@@ -306,12 +306,13 @@ class _Tally:
         self._smallest: int | None = None
         self._purges: Counter[int] = Counter()
         self._causes: Counter[int] = Counter()
-        self._spans = in_use.copy()  # by number of area
-        inside = (in_use[:, 0] >= layout.vmalloc_start) & (in_use[:, 1] <= layout.vmalloc_end)
-        self._use: Arena = new_arena(
-            (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size,
-            self._page(in_use[inside][np.argsort(in_use[inside][:, 0])]),
+        self._spans = areas[:busy].copy()  # by number of area
+        inside = (areas[:, 0] >= layout.vmalloc_start) & (areas[:, 1] <= layout.vmalloc_end)
+        in_use, freed = (
+            self._page(areas[part][inside[part]]) for part in (slice(busy), slice(busy, None))
         )
+        pages = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
+        self._use: Arena = new_arena(pages, in_use, freed)
 
     def _page(self, address: NDArray[np.int64]) -> NDArray[np.int64]:
         layout = self._layout

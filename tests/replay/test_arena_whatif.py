@@ -191,6 +191,18 @@ def test_an_arena_without_calls_has_its_holes() -> None:
     assert found.peak_used == theirs.peak_used
 
 
+def test_what_waits_for_a_purge_at_the_start_takes_room_there_too() -> None:
+    """36 areas are unpurged when this trace begins, and no purge comes."""
+    here = captured("arm-61-1g-minix")
+    target = replace(here.machine, vmalloc=384 << 20)
+    pieces = pieces_of(here.events, here.machine, here.layout, here.values)
+    found = forecast(pieces, here.machine, here.layout, target, layout_of(target), here.values)
+    mine = arena_figures(here.events, here.layout, here.values)
+    assert found is not None
+    assert (found.peak_used, found.peak_live) == (mine.peak_used, mine.peak_live)
+    assert found.peak_used >= found.peak_live + 36 * 12288
+
+
 def test_areas_of_the_start_move_with_the_ends_of_the_arena() -> None:
     """From the bottom up those of boot, from the top down percpu chunks, ARM's own not at all."""
     small, large = captured(SMALL).layout, captured(LARGE).layout

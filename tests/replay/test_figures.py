@@ -139,15 +139,23 @@ def test_arena_bookkeeping() -> None:
         {"op": "area_purge", "start": 0, "end": 0, "pages": 0},  # had nothing to do
         area("area_alloc", 10, 5),
     ]
-    values = Snapshot(areas=(Area(start, start + 10 * page),))
+    values = Snapshot(areas=(Area(start, start + 10 * page, "vmap"),))
     figures = arena_figures(table(rows), layout_of(I386), values)
     assert (figures.allocs, figures.failures, figures.lazy_purges) == (3, 1, 1)
     assert figures.peak_used == 20 * page
-    assert figures.holders == (Holder("(unpurged)", 1, 10 * page),)
+    assert figures.holders == (Holder("(vmap)", 1, 10 * page),)
     assert figures.largest_hole_min == figures.size - 25 * page
     unknown = arena_figures(table(rows), layout_of(I386), Snapshot())
     assert unknown.peak_used is None
     assert (figures.purge_runs, figures.peak_live) == (2, 20 * page)
+    waiting = Snapshot(areas=(*values.areas, Area(start + 40 * page, start + 70 * page)))
+    figures = arena_figures(table(rows), layout_of(I386), waiting)
+    assert (figures.peak_used, figures.peak_live) == (50 * page, 20 * page)
+    assert figures.holders[0] == Holder("(unpurged)", 1, 30 * page)
+    big = start + 50 * page  # where an area lay that only waited for the purge
+    rows.append({"op": "area_alloc", "vaddr": big, "size": 25 * page})
+    again = arena_figures(table(rows), layout_of(I386), waiting)
+    assert (again.peak_used, again.peak_live) == (50 * page, 45 * page)
     assert figures.smallest_failed == page
 
 
@@ -171,9 +179,13 @@ def test_largest_hole_against_a_plain_map() -> None:
     pages, steps = 200, 400
     state = np.zeros(pages, int)
     code, start, end = [], [], []
-    live: list[tuple[int, int]] = []
-    lazy: list[tuple[int, int]] = []
-    worst, peak, most_live = pages, 0, 0
+    live: list[tuple[int, int]] = [(3, 9), (150, 155)]
+    lazy: list[tuple[int, int]] = [(40, 52), (60, 61)]
+    for first, behind in (*live, *lazy):
+        state[first:behind] = 1
+    in_use, freed = np.array(live), np.array(lazy)
+    peak, most_live = int(state.sum()), 11
+    worst = max(map(len, "".join(map(str, state)).split("1")))
     for _ in range(steps):
         what = rng.choice([0, 0, 1, 2], p=[0.3, 0.25, 0.4, 0.05])
         size = int(rng.integers(1, 12))
@@ -200,7 +212,7 @@ def test_largest_hole_against_a_plain_map() -> None:
         worst = min(worst, max(map(len, runs)))
         peak = max(peak, int(state.sum()))
         most_live = max(most_live, sum(b - a for a, b in live))
-    arena = arena_use.new_arena(pages, np.zeros((0, 2), np.int64))
+    arena = arena_use.new_arena(pages, in_use, freed)
     arena_use.run(
         arena, np.array(code, np.uint8), np.array(start, np.int64), np.array(end, np.int64)
     )

@@ -63,24 +63,28 @@ def _two_largest_holes(state: NDArray[np.uint8]) -> tuple[int, int, int]:
     return start, best, second
 
 
-def new_arena(pages: int, areas: NDArray[np.int64]) -> Arena:
+def new_arena(pages: int, areas: NDArray[np.int64], freed: NDArray[np.int64]) -> Arena:
     """Arena of `pages` pages at the start of a capture.
 
     Parameters
     ----------
     pages
         Size.
-    areas : ndarray of int64, shape (a, 2)
-        First page and page after the last of the areas in use.
+    areas, freed : ndarray of int64, shape (a, 2)
+        First page and page after the last of the areas in use, and of those that were freed
+        lazily and wait for a purge.
     """
     state = np.full(pages, _FREE, np.uint8)
-    for start, end in areas:
-        state[start:end] = _USED
+    for code, spans in ((_LAZY, freed), (_USED, areas)):
+        for start, end in spans:
+            state[start:end] = code
     reg = np.zeros(REGISTERS, np.int64)
-    reg[IN_USE] = reg[PEAK] = reg[LIVE] = reg[PEAK_LIVE] = np.count_nonzero(state)
+    reg[IN_USE] = reg[PEAK] = np.count_nonzero(state)
+    reg[LIVE] = reg[PEAK_LIVE] = np.count_nonzero(state == _USED)
     reg[FIRST], reg[LENGTH], reg[OTHERS] = _two_largest_holes(state)
     reg[HOLE] = reg[LENGTH]
-    reg[LAZY_START] = pages
+    lazy = np.flatnonzero(state == _LAZY)
+    reg[LAZY_START], reg[LAZY_END] = (lazy[0], lazy[-1] + 1) if lazy.size else (pages, 0)
     return Arena(state, reg)
 
 
