@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replay.arena.state import LOST_END, lost_end
 from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
-from replay.cost.account import CountedWork, cost_of
+from replay.cost.account import CountedWork, cost_of, with_measured
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
 from replay.outcome import Outcome
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
-    from replay.outcome import ArenaOutcome, LocalOutcome, Moment, PoolOutcome, Site
+    from replay.outcome import ArenaOutcome, LocalOutcome, Moment, Observed, PoolOutcome, Site
     from replay.pool.tally import PoolTally
     from replay.survey import Survey
     from replay.trace.losses import Loss
@@ -74,6 +74,7 @@ def outcome_from(
     *,
     clock_is_ns: bool,
     span_ns: int | None = None,
+    observed: Observed | None = None,
 ) -> Outcome:
     """The outcome of a replay on the captured machine.
 
@@ -85,6 +86,8 @@ def outcome_from(
         The machine and its address map.
     values, lost, clock_is_ns, span_ns
         As for :func:`replay.walk.replay`.
+    observed
+        What the kernel itself told beside the calls; the rules look at it, too.
     """
     span = span_of(figures.survey, span_ns)
     work = CountedWork(
@@ -98,6 +101,8 @@ def outcome_from(
         online=figures.online,
     )
     cost, tlb = cost_of(work, machine, layout, span if clock_is_ns else None)
+    if observed is not None:
+        cost = with_measured(cost, observed.durations, figures.pool.wait_ns)
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(
         figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
@@ -115,6 +120,7 @@ def outcome_from(
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
         caveats=(*remarks, *([LOST_END] if ended else []), *caveats),
+        observed=observed,
     )
     return replace(outcome, findings=findings(outcome, values, lost))
 

@@ -85,7 +85,8 @@ class PoolOutcome:
     `flushes` counts TLB flushes of the pool's window, `passes` the runs of
     flush_all_zero_pkmaps that may lead to one, `wraps` those passes that kmap() itself caused and
     `unused_passes` those of kmap_flush_unused(). `share_above` maps "50", "75", "90", "100" to
-    the share of the time in which at least that percentage of the slots was in use.
+    the share of the time in which at least that percentage of the slots was in use. `scan_mean` is
+    the slots visited per new mapping, by attempts that found none too; `scan_max` those of one.
 
     `asleep` counts tasks that still slept when the trace ended (on another machine: for ever): then
     `wait_ns` and `longest_wait_ns` are the least that they can be. `waiters` are the tasks that

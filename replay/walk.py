@@ -8,7 +8,6 @@ sites) and with what is under way, not with the trace.
 
 from __future__ import annotations
 
-from dataclasses import replace as _replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 import polars as pl
@@ -18,7 +17,6 @@ from collectors.snapshot import Snapshot
 from replay.arena.modules import row_of
 from replay.arena.tally import IS_FLUSH, IS_RANGE_FLUSH, ArenaTally
 from replay.arena.use import ArenaUse
-from replay.cost.account import with_measured
 from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
@@ -121,12 +119,16 @@ def replay(
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
     told = walk.tell(pool.rows() | rest.rows() | observed.rows())
     figures = rest.figures(found, pool, told)
-    outcome = outcome_from(
-        figures, machine, walk.shown, values, lost, clock_is_ns=clock_is_ns, span_ns=span_ns
+    return outcome_from(
+        figures,
+        machine,
+        walk.shown,
+        values,
+        lost,
+        clock_is_ns=clock_is_ns,
+        span_ns=span_ns,
+        observed=observed.result(told),
     )
-    seen = observed.result(told)
-    cost = with_measured(outcome.cost, seen.durations, outcome.pool.wait_ns)
-    return _replace(outcome, observed=seen, cost=cost)
 
 
 class _Fed(Protocol):

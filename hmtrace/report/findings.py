@@ -50,6 +50,20 @@ _FIRST: Final = {rules.PurgeHull: "largest", rules.LocalDepth: "deepest"}
 _TELLING: Final = (waits.SlowCalls, waits.LongHold)
 """Findings whose first event is what they are about: they name it themselves."""
 _MIB: Final = 1 << 20
+_WHY_SLOW_POOL: Final = (
+    "its task was preempted meanwhile, waited for kmap_lock, or its CPU stood still"
+)
+_WHY_SLOW_AREA: Final = "its task was preempted meanwhile, or waited for a lock or a purge"
+_WHY_SLOW_LOCAL: Final = "no lock is taken there: its task was preempted, or its CPU stood still"
+_WHY_SLOW: Final = {
+    "kmap": f"no slot was missing: {_WHY_SLOW_POOL}",
+    "kunmap": _WHY_SLOW_POOL,
+    "kmap_get": _WHY_SLOW_POOL,
+    "area_alloc": _WHY_SLOW_AREA,
+    "area_free": _WHY_SLOW_AREA,
+    "area_purge": _WHY_SLOW_AREA,
+}
+"""By operation, why a call may take long that has little to do."""
 
 
 def findings_section(
@@ -218,16 +232,11 @@ def _(f: waits.KmapHeld) -> Words:
 @_words.register(waits.SlowCalls)
 def _(f: waits.SlowCalls) -> Words:
     worst, *others = f.calls
-    evidence = (
-        "no slot was missing: its task was preempted meanwhile, or its CPU stood still"
-        if worst.op == "kmap"
-        else "its task was preempted meanwhile, or waited for a lock"
-    )
     more = tuple(f"{call.op} {duration(call.max_ns)}{_by(call.slowest)}" for call in others)
     return Words(
         f"one {worst.op} took {duration(worst.max_ns)}, where {duration(worst.median_ns)} are "
         f"usual:{_by(worst.slowest)}",
-        f"{evidence}; the events of sched_switch tell which",
+        f"{_WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)}; sched_switch tells which, where traced",
         (f"and one {'; one '.join(more)}",) if more else (),
     )
 
@@ -346,10 +355,11 @@ def _(f: rules.LocalDepth) -> Words:
 
 @_words.register(rules.HeldOverSwitch)
 def _(f: rules.HeldOverSwitch) -> Words:
+    each = "<0.01" if f.per_map < 0.005 else f"{f.per_map:.2f}"  # a mapping may be held over many
     return Words(
         f"{plural(f.switches, 'context switch', 'context switches')} found local mappings held: "
         f"{plural(f.mappings, 'mapping')} taken out and put back",
-        f"{share(f.share)} of {count(f.maps)} local mappings; one TLB entry is flushed per "
+        f"{each} for each of the {count(f.maps)} that were made; one TLB entry is flushed per "
         "mapping held, and the task cannot migrate meanwhile",
     )
 

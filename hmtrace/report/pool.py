@@ -99,7 +99,11 @@ def _pressure(pool: PoolOutcome) -> str:
 def _search(pool: PoolOutcome) -> str:
     if not pool.new_mappings:
         return "none"
-    return f"{number(pool.scan_mean)} slots visited per new mapping, {count(pool.scan_max)} at most"
+    vain = ", attempts that found none included" if pool.waits else ""
+    return (
+        f"{number(pool.scan_mean)} slots visited per new mapping, {count(pool.scan_max)} at most"
+        f" by one attempt{vain}"
+    )
 
 
 def _flushes(pool: PoolOutcome) -> str:

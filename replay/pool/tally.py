@@ -28,11 +28,10 @@ class PoolTally:
     ----------
     slots
         Size of the pool.
-    maps, unmaps, new, calls_scanned
-        kmap() calls that got a slot, kunmap() calls, new mappings, slots that the new mappings
-        visited.
+    maps, unmaps, new
+        kmap() calls that got a slot, kunmap() calls, new mappings.
     scanned, scan_max
-        Slots visited in all, and at most by one attempt.
+        Slots visited in all, attempts that found none included, and at most by one attempt.
     freed_by_wraps, freed_by_unused : ndarray of int64, shape (slots + 1,)
         Number of flush passes by the number of slots that they freed, and by who caused them.
     sleeps, wait_ns, longest_wait_ns
@@ -47,7 +46,6 @@ class PoolTally:
     maps: int = 0
     unmaps: int = 0
     new: int = 0
-    new_scanned: int = 0
     scanned: int = 0
     scan_max: int = 0
     freed_by_wraps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -82,7 +80,6 @@ class PoolTally:
         self.maps += int(figures[kernel.MAPS])
         self.unmaps += int(figures[kernel.UNMAPS])
         self.new += int(figures[kernel.NEW])
-        self.new_scanned += int(figures[kernel.NEW_SCANNED])
         self.scanned += int(figures[kernel.SCANNED])
         self.scan_max = int(figures[kernel.SCAN_MAX])
 
@@ -133,7 +130,7 @@ class PoolTally:
             max_used=self.most_used,
             mean_used=float(held) / total if total else 0.0,
             max_stale=self.most_stale,
-            scan_mean=self.new_scanned / self.new if self.new else 0.0,
+            scan_mean=self.scanned / self.new if self.new else 0.0,
             scan_max=self.scan_max,
             share_above=share,
             used=_series(gauges.used, gauges),

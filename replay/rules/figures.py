@@ -39,7 +39,7 @@ HULL_PAGES: Final = 10_000
 COST_WARNING: Final = 0.01
 COST_PROBLEM: Final = 0.05
 SPARE_DEPTH: Final = 3
-SWITCH_SHARE: Final = 0.01
+SWITCHED_PER_MAP: Final = 0.01
 
 
 class _Case(NamedTuple):
@@ -184,11 +184,11 @@ def _depth(case: _Case) -> Iterator[Finding]:
 
 
 class HeldOverSwitch(NamedTuple):
-    """Context switches with local mappings held; `share`: theirs of all mappings."""
+    """Context switches with local mappings held; `per_map`: mappings taken out, per one made."""
 
     switches: int
     mappings: int
-    share: float
+    per_map: float
     maps: int
 
 
@@ -197,9 +197,9 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
     local = case.outcome.local
     if not local.saved_on_switch:
         return
-    part = local.mappings_saved / local.maps if local.maps else 0.0
-    found = HeldOverSwitch(local.saved_on_switch, local.mappings_saved, part, local.maps)
-    severity = "warning" if part >= SWITCH_SHARE else "info"
+    per_map = local.mappings_saved / local.maps if local.maps else 0.0
+    found = HeldOverSwitch(local.saved_on_switch, local.mappings_saved, per_map, local.maps)
+    severity = "warning" if per_map >= SWITCHED_PER_MAP else "info"
     first = local.first_switch
     yield Finding("local-over-switch", severity, found, local.saved_on_switch, first)
 

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,10 +29,11 @@ from replay.rules.splits import OtherSplits
 from replay.walk import replay
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
     from replay.outcome import Outcome
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def found(outcome: Outcome, rule: str, **values: Any) -> Finding | None:
@@ -291,3 +293,31 @@ def test_a_purge_hull_over_the_direct_mapping(outcomes: ModuleType) -> None:
     assert found(small, "purge-hull") is None
     i386 = outcomes.quiet_outcome()
     assert found(replace(i386, tlb=tlb), "purge-hull") is None  # x86 has a ceiling
+
+
+@cache
+def found_in(fixture: str) -> list[dict[str, Any]]:
+    """Findings of `report` on a real capture."""
+    result = CliRunner().invoke(app, ["report", str(FIXTURES / fixture), "--format", "json"])
+    assert result.exit_code == 0, result.output
+    findings: list[dict[str, Any]] = json.loads(result.stdout)["findings"]
+    return findings
+
+
+def test_slow_calls_of_a_real_trace_are_a_finding() -> None:
+    """hogh/6-171 left kmap_high at 23.589501, by the trace's text, and entered 558.4 ms before."""
+    slow = next(f for f in found_in("i386-hog-h-race-pae-smp4") if f["rule"] == "slow-calls")
+    assert slow["severity"] == "warning"
+    assert slow["message"].startswith("one kmap took 558.4 ms")
+    assert slow["first"]["comm"] == "hogh/6"
+    assert slow["first"]["ts"] // 1000 == 23_589_501 - 558_436
+    assert "kmap_lock" in slow["evidence"]
+
+
+def test_mappings_taken_out_at_switches_are_no_share() -> None:
+    """2563 hits of __kmap_local_sched_out; a mapping may be held over several of them."""
+    held = next(
+        f for f in found_in("i386-hog-d-local-pae-smp2") if f["rule"] == "local-over-switch"
+    )
+    assert held["message"].startswith("2563 context switches found local mappings held")
+    assert held["evidence"].startswith("0.48 for each of the 15162 that were made;")

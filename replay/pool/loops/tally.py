@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 MAPS = 0
 UNMAPS = 1
 NEW = 2
-NEW_SCANNED = 3
-SCANNED = 4
-SCAN_MAX = 5
-FIGURES = 6
+SCANNED = 3
+SCAN_MAX = 4
+FIGURES = 5
 
 
 @loop
@@ -50,9 +49,7 @@ def count(
             figures[SCAN_MAX] = max(figures[SCAN_MAX], scanned[i])
             if result[i] >= 0:
                 figures[MAPS] += 1
-                if scanned[i] > 0:
-                    figures[NEW] += 1
-                    figures[NEW_SCANNED] += scanned[i]
+                figures[NEW] += scanned[i] > 0
         if freed[i] >= 0:
             if code[i] == MAP:
                 freed_by_wraps[freed[i]] += 1
