@@ -8,6 +8,7 @@ sites) and with what is under way, not with the trace.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 import polars as pl
@@ -364,6 +365,7 @@ class Rest:
         self.work = ArenaTally()
         self._use = ArenaUse(layout, values)
         self._largest_flush = (0, NO_ROW)  # bytes and row
+        self._first_unused = NO_ROW
         self.beyond = 0
 
     @property
@@ -393,6 +395,7 @@ class Rest:
         self.work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, first_row, last=last)
         self._note_flush(table, first_row)
+        self._note_unused(table, first_row)
         if self._online is not None:
             flushes = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
             self._online.add(flushes.get_column("ts").to_numpy())
@@ -408,9 +411,17 @@ class Rest:
         if at is not None and (size := int(flushes["size"][at])) > self._largest_flush[0]:
             self._largest_flush = size, first_row + row_of(table, flushes["seq"][at])
 
+    def _note_unused(self, table: pl.DataFrame, first_row: int) -> None:
+        """Keep the first call of kmap_flush_unused(): its pass over the pool has no row."""
+        if self._first_unused == NO_ROW:
+            at = (table.get_column("op") == "flush_unused").arg_max()
+            if at is not None and table.get_column("op")[at] == "flush_unused":
+                self._first_unused = first_row + at
+
     def rows(self) -> set[int]:
         """Rows that :meth:`figures` needs to name tasks."""
-        return self._local.rows() | self._use.rows() | {self._largest_flush[1]}
+        own = {self._largest_flush[1], self._first_unused}
+        return self._local.rows() | self._use.rows() | own
 
     def figures(self, found: Survey, pool: PoolPart, told: Told) -> Figures:
         """What was counted, when all windows have been fed.
@@ -422,10 +433,13 @@ class Rest:
         told
             What the rows of both parts tell.
         """
+        of_pool = pool.outcome(told)
+        if self._first_unused != NO_ROW and of_pool.first_unused_pass is not None:
+            of_pool = replace(of_pool, first_unused_pass=moment(told, self._first_unused))
         return Figures(
             survey=found,
             tally=pool.tally,
-            pool=pool.outcome(told),
+            pool=of_pool,
             local=self._local.outcome(self._layout, told),
             work=self.work,
             arena=self._use.outcome(told),

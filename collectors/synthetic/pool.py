@@ -116,6 +116,7 @@ class SimulatedPool:
                 yield from self._flush(task)
                 slot, rest = self._free_from(0)
                 visited += rest
+            self.truth.scanned += visited
             yield -(20 + 2 * visited)
             if slot >= 0:
                 break
@@ -132,7 +133,6 @@ class SimulatedPool:
                 self.truth.hits += 1
                 return
         self.truth.new += 1
-        self.truth.scanned += visited
         self.last = slot
         self.counts[slot] = 1
         self.page_at[slot] = pfn

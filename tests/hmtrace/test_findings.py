@@ -321,3 +321,13 @@ def test_mappings_taken_out_at_switches_are_no_share() -> None:
     )
     assert held["message"].startswith("2563 context switches found local mappings held")
     assert held["evidence"].startswith("0.48 for each of the 15162 that were made;")
+
+
+def test_the_first_pass_over_unused_slots_names_its_task() -> None:
+    """insmod-150 on CPU 1 entered __kmap_flush_unused at 16.545662, by the trace's text."""
+    idle = next(
+        f for f in found_in("i386-hog-d-local-pae-smp2") if f["rule"] == "flush-unused-idle"
+    )
+    first = idle["first"]
+    assert (first["ts"] // 1000, first["cpu"], first["pid"]) == (16_545_662, 1, 150)
+    assert first["comm"] == "insmod"
