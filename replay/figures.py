@@ -108,6 +108,7 @@ def outcome_from(
         figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
     )
     ended = lost_end(values, machine, layout)
+    arena = _arena(figures, machine, values)
     outcome = Outcome(
         machine=machine,
         layout=layout,
@@ -115,11 +116,16 @@ def outcome_from(
         cpus=machine.cpus,
         pool=figures.pool,
         local=figures.local,
-        arena=_arena(figures, machine, values),
+        arena=arena,
         tlb=replace(tlb, largest=figures.largest_flush),
         cost=cost,
         sites=figures.sites if clock_is_ns else tuple(map(_without_times, figures.sites)),
-        caveats=(*remarks, *([LOST_END] if ended else []), *caveats),
+        caveats=(
+            *remarks,
+            *([LOST_END] if ended else []),
+            *unseen_flushes(arena, figures.work, layout, kmaps=figures.pool.maps),
+            *caveats,
+        ),
         observed=observed,
     )
     return replace(outcome, findings=findings(outcome, values, lost))
@@ -151,6 +157,36 @@ def _gone_cpus(figures: Figures, machine: Machine) -> tuple[str, ...]:
 
 def _without_times(site: Site) -> Site:
     return replace(site, hold_ns_mean=None, hold_ns_max=None)
+
+
+def unseen_flushes(
+    arena: ArenaOutcome, work: ArenaTally, layout: Layout, *, kmaps: int
+) -> list[str]:
+    """TLB flushes that a trace does not show, in words.
+
+    Parameters
+    ----------
+    arena, work
+        Of the captured machine.
+    layout
+        Of the machine that is told of.
+    kmaps
+        Calls of kmap() that it serves.
+    """
+    caveats = []
+    purges = arena.lazy_purges or 0
+    if purges and not work.purges:
+        caveats.append(
+            f"{purges} lazy purge{'s' * (purges > 1)} flushed, and the trace has no flush of "
+            "theirs: how many pages they invalidated is not known, and TLB flushes and cost of "
+            "the captured machine are without them"
+        )
+    if kmaps and layout.kmap_flush_each:
+        caveats.append(
+            "kmap() of a lowmem page flushes a TLB entry here too, and no trace shows such a call: "
+            "there are more flushes than these"
+        )
+    return caveats
 
 
 def common_caveats(

@@ -547,8 +547,8 @@ def _(f: trace.ProbeMisses) -> Words:
     if absent:
         names = [f"{count(m.absent)} of {m.function}()" for m in f.missed if m.absent]
         said.append(
-            f"{plural(absent, 'call')} {'is' if absent == 1 else 'are'} not in the trace "
-            f"at all ({_some(names)})"
+            f"{plural(absent, 'call')} {'has' if absent == 1 else 'have'} no event at all "
+            f"({_some(names)})"
         )
         why.append(
             "a probe that is hit while another one's handler runs on that CPU is passed over, at "
@@ -563,9 +563,8 @@ def _(f: trace.ProbeMisses) -> Words:
         has = f", it has r{max(now)} now" if now else ""
         why.append(f"a return probe wants more instances (r{more}:group/event{has})")
     return Words(
-        "probes missed calls: " + "; ".join(said),
-        "; ".join(why) + "; kprobe_profile counts from when the probes were set, not only in the "
-        "traced time",
+        "probes missed calls since they were set: " + "; ".join(said),
+        "; ".join(why) + "; kprobe_profile does not say which of them came while tracing was on",
     )
 
 
@@ -596,8 +595,9 @@ def _(f: machine.MemMap) -> Words:
     return Words(
         f"describing RAM takes {share(f.mem_map / f.lowmem)} of lowmem: mem_map is "
         f"{size(f.mem_map)} of {size(f.lowmem)}",
-        f"{f.page_struct} bytes for each of {f.frames} frames; a split with more lowmem, or less "
-        "RAM, relieves it",
+        f"{f.page_struct} bytes for each of {f.frames} frames; "
+        + ("a split with more lowmem, or less RAM," if f.more else "only less RAM")
+        + " relieves it",
     )
 
 
@@ -625,7 +625,12 @@ def _(f: machine.RamDropped) -> Words:
 def _(f: machine.RamUnmapped) -> Words:
     return Words(
         f"{size(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
-        f"lowmem holds {size(f.lowmem)}; a split with more lowmem would hold more of it",
+        f"lowmem holds {size(f.lowmem)}; "
+        + (
+            "a split with more lowmem would hold more of it"
+            if f.more
+            else "only a kernel with HIGHMEM uses more, for no split has more lowmem"
+        ),
     )
 
 

@@ -74,8 +74,6 @@ class Generation:
         0xff000000 to 0xff800000" (4.4), before that 0xff000000 since the platforms lost their
         mach/vmalloc.h (3.3). None: the platform's own
         (:data:`replay.machine.arches.arm.PLATFORM_VMALLOC_ENDS`).
-    arm_3g_opt
-        ARM kernels can be built with VMSPLIT_3G_OPT: from 4.4 on (raspberrypi/linux issue 5245).
     arm_remark
         What to say of ARM's VMALLOC_END where a machine is of this generation and no release says
         which kernel it has.
@@ -139,7 +137,6 @@ class Generation:
     arm_fixmap: str
     arm_skips_nomap: bool
     arm_dma_zone_exact: bool
-    arm_3g_opt: bool
     mips_border_in_doubt: bool
     ppc_early_ioremap: bool
     purge_by_pointer: bool
@@ -175,7 +172,6 @@ _V3_0: Final = Generation(
     arm_fixmap="896K",
     arm_skips_nomap=False,
     arm_dma_zone_exact=True,
-    arm_3g_opt=False,
     mips_border_in_doubt=False,
     ppc_early_ioremap=False,
     purge_by_pointer=True,
@@ -197,7 +193,6 @@ _V4_4: Final = _after(
     since=(4, 4),
     arm_vmalloc_end=0xFF80_0000,
     arm_fixmap="3M with console",
-    arm_3g_opt=True,
     arm_remark="this is a kernel from 4.4 on: 3.3 to 4.3 (generation 3.10) end the arena at "
     "ff000000, older ones (generation 3.0) where the platform says; release tells",
 )

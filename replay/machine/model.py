@@ -385,6 +385,8 @@ class Arch:
         Splits that exist with PAE.
     proposed_splits
         Splits that no released kernel has, with the state of things in words.
+    younger_splits
+        Splits that older kernels cannot be built with, and the first release that can.
     pae_name
         What PAE is called: ``PAE``, ``LPAE``; empty where there is none.
     max_nr_cpus, default_nr_cpus
@@ -420,6 +422,7 @@ class Arch:
     layout: Callable[[Machine], Layout]
     pae_splits: frozenset[str] = frozenset()
     proposed_splits: Mapping[str, str] = field(default_factory=dict)
+    younger_splits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pae_name: str = ""
     max_phys: int = 4 * GiB
     max_phys_pae: int = 0

@@ -38,12 +38,22 @@ def machine_findings(machine: Machine, layout: Layout) -> Iterator[Finding]:
 
 
 class MemMap(NamedTuple):
-    """Bytes of the page array and of lowmem, which it is taken from."""
+    """Bytes of the page array and of lowmem, which it is taken from.
+
+    `more`: another split of the architecture has more lowmem.
+    """
 
     mem_map: int
     lowmem: int
     page_struct: int
     frames: int
+    more: bool
+
+
+def _more_lowmem(machine: Machine) -> bool:
+    """Whether another split of the architecture has more lowmem."""
+    splits = ARCHES[machine.arch].splits
+    return min(splits.values()) < splits[machine.split]
 
 
 def _mem_map(machine: Machine, layout: Layout) -> Iterator[Finding]:
@@ -54,7 +64,10 @@ def _mem_map(machine: Machine, layout: Layout) -> Iterator[Finding]:
     if part < MEM_MAP_WARNING:
         return
     severity = "problem" if part >= MEM_MAP_PROBLEM else "warning"
-    found = MemMap(layout.mem_map_bytes, layout.lowmem_bytes, machine.page_struct, layout.max_pfn)
+    found = MemMap(
+        layout.mem_map_bytes, layout.lowmem_bytes, machine.page_struct, layout.max_pfn,
+        _more_lowmem(machine),
+    )  # fmt: skip
     yield Finding("mem-map", severity, found)
 
 
@@ -104,10 +117,11 @@ def _ram_dropped(machine: Machine) -> Iterator[Finding]:
 
 
 class RamUnmapped(NamedTuple):
-    """Bytes of RAM that lowmem does not hold, and of lowmem."""
+    """Bytes of RAM that lowmem does not hold, and of lowmem; `more` as of :class:`MemMap`."""
 
     lost: int
     lowmem: int
+    more: bool
 
 
 def _ram_unmapped(machine: Machine, layout: Layout) -> Iterator[Finding]:
@@ -116,7 +130,8 @@ def _ram_unmapped(machine: Machine, layout: Layout) -> Iterator[Finding]:
         return
     lost = machine.ram_bytes - layout.lowmem_bytes
     if lost >= MIB:
-        yield Finding("ram-unmapped", "problem", RamUnmapped(lost, layout.lowmem_bytes))
+        found = RamUnmapped(lost, layout.lowmem_bytes, _more_lowmem(machine))
+        yield Finding("ram-unmapped", "problem", found)
 
 
 class VmallocOption(NamedTuple):

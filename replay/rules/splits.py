@@ -142,7 +142,7 @@ def _splits(outcome: Outcome) -> Iterator[Split]:
 
 def _is_there(arch: Arch, name: str, machine: Machine) -> bool:
     """Whether kernels of this age can be built so."""
-    return (arch.name, name) != ("arm", "3g_opt") or GENERATIONS[machine.generation].arm_3g_opt
+    return GENERATIONS[machine.generation].since >= arch.younger_splits.get(name, (0, 0))
 
 
 def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:

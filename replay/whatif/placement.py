@@ -18,7 +18,8 @@ class Placed(NamedTuple):
     Attributes
     ----------
     high : ndarray of bool, shape (pages + 1,)
-        Of each page whether kmap() of it needs a slot; the last stands for calls of unknown pages.
+        Of each page whether kmap() of it needs a slot; the last stands for calls of unknown pages,
+        which need none where there is no highmem.
     local : ndarray of bool, shape (pages + 1,)
         The same for kmap_local().
     lows : ndarray of bool, shape (lows,)
@@ -67,8 +68,8 @@ def place(
         Pages that ZONE_HIGHMEM gives out before its low watermark.
     """
     spilled = beyond = 0
+    some = layout.max_pfn > layout.lowmem_end_pfn
     if placement == "same-pfn":
-        some = layout.max_pfn > layout.lowmem_end_pfn
         high = np.where(keys >= 0, _is_high(keys, layout), some)
         low = _is_high(lows, layout)
         touched = np.concatenate([keys, lows])
@@ -78,7 +79,7 @@ def place(
         high = np.arange(keys.size) < room
         low = np.zeros(lows.size, bool)
         spilled = max(keys.size - room, 0)
-    high = np.append(high, True)
+    high = np.append(high, some)
     if layout.kmap_force_map:
         return Placed(high, np.ones_like(high), np.ones_like(low), spilled, beyond)
     return Placed(high, high, low, spilled, beyond)

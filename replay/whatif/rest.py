@@ -88,7 +88,8 @@ class RestThere:
         upto = np.append(0, np.cumsum(gone))
         depth = (depth - (upto[stop] - upto[stop - below])).astype(np.int32)
         needed = is_map & self._placed.local[page]
-        switches = depth[~is_map]
+        # what a switch found held may be of a mapping that the trace does not show
+        switches = depth[~is_map] if self._placed.local[-1] else depth[:0]
         self.local.add(depth[needed], cpu[needed] % self._cpus, switches[switches > 0])
         self.local.lowmem += int((is_map & ~needed).sum())
 

@@ -20,7 +20,7 @@ from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
 from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
-from replay.figures import common_caveats, outcome_from, span_of
+from replay.figures import common_caveats, outcome_from, span_of, unseen_flushes
 from replay.machine.layout import layout_of
 from replay.machine.zones import HIGHMEM, memory_of
 from replay.outcome import ArenaOutcome, ModulesOutcome, Outcome
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
+    from replay.outcome import PoolOutcome
     from replay.trace.losses import Loss
     from replay.whatif.arena import ArenaForecast
     from replay.whatif.pool import PoolThere
@@ -186,6 +187,8 @@ def serve(
             *_memory_caveats(memory, layout, placed.spilled, values),
             *_ram_caveats(target, layout, placed.beyond, values),
             *arena.caveats,
+            *([] if has_snapshot else _empty_pool(baseline.pool, there.outcome)),
+            *unseen_flushes(baseline.arena, figures.work, layout, kmaps=there.outcome.maps),
             *([LOST_END] if lost_end(values, machine, before) else ()),
             *figures.remarks,
             *common_caveats(
@@ -335,6 +338,16 @@ def _forecast_caveats(found: ArenaForecast) -> list[str]:
             "arena: the machine would not have come so far"
         )
     return caveats
+
+
+def _empty_pool(here: PoolOutcome, there: PoolOutcome) -> list[str]:
+    """What it means that the pool begins empty there, where it means something."""
+    if not there.maps or here.pages_unknown or here.new_mappings == there.new_mappings:
+        return []
+    return [
+        "the pool begins empty there, as after boot, and began here with what was mapped before "
+        "the trace: new mappings and all that follows from them differ by that, too"
+    ]
 
 
 def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapshot) -> list[str]:

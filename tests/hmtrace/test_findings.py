@@ -173,7 +173,7 @@ def test_what_probes_missed(outcomes: ModuleType) -> None:
     finding = need(outcomes.busy_outcome(), "probe-misses", probe_misses=nine, **told)
     assert (finding.count, finding.severity) == (18, "info")
     message, evidence = in_words(finding)[:2]
-    assert f"18 calls are not in the trace at all (9 of {page}(), 9 of {unmap}())" in message
+    assert f"18 calls have no event at all (9 of {page}(), 9 of {unmap}())" in message
     assert "more instances of return probes do not change it" in evidence
     full = {"kmap_local_page": 9, "kmap_local_page_ret": 509}
     finding = need(outcomes.busy_outcome(), "probe-misses", probe_misses=full, **told)
@@ -271,6 +271,19 @@ def test_mem_map_eats_lowmem(outcomes: ModuleType) -> None:
         outcome = replace(busy, machine=machine, layout=layout_of(machine))
         finding = found(outcome, "mem-map")
         assert (finding and finding.severity) == severity
+
+
+def test_no_split_is_advised_that_the_architecture_has_not(outcomes: ModuleType) -> None:
+    """MIPS has one split: neither for the page array nor without HIGHMEM does another help."""
+    ram = (0, 256 << 20), (0x9000_0000, 1 << 32)
+    for arch, highmem, rule, helps in (
+        ("mips32", True, "mem-map", "; only less RAM relieves it"),
+        ("mips32", False, "ram-unmapped", "; only a kernel with HIGHMEM uses more, for no split"),
+        ("arm", False, "ram-unmapped", "; a split with more lowmem would hold more"),
+    ):
+        machine = Machine(arch=arch, ram=ram, highmem_enabled=highmem)
+        outcome = replace(outcomes.quiet_outcome(), machine=machine, layout=layout_of(machine))
+        assert helps in in_words(need(outcome, rule)).evidence
 
 
 def test_vmalloc_128_is_more_than_the_default(outcomes: ModuleType) -> None:

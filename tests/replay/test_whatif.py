@@ -23,6 +23,8 @@ from tests.expected import REPORTS
 from tests.replay.test_windows import same
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from collectors.capture import Capture
     from replay.machine.model import Machine
     from replay.outcome import Outcome
@@ -32,6 +34,8 @@ HOG = "i386-hog-a-waiters-pae-smp2"
 MINIX = "i386-minix-pae-smp2"
 ARM = "arm-61-1g-minix"
 OLD = "i386-510-twin-vmalloc128"
+MIPS = "mips32-61-minix"
+ARENA = "i386-arena-pae-m2048-smp2"
 
 
 @cache
@@ -228,6 +232,52 @@ def test_forced_mappings_map_lowmem_too() -> None:
     _, after = both(MINIX, default_machine("x86_64", None))
     assert after.pool.maps == 0
     assert after.local.maps == before.local.maps + before.local.lowmem
+
+
+PREEMPTED = """\
+mkdir-90 [000] d.... 1.612451: kmap_local_pfn: (__kmap_local_pfn_prot+0x0/0x1fc) pfn=0x7f605
+mkdir-90 [000] d.... 1.612468: kmap_local_pfn_ret: (a+0x1/0x2 <- __kmap_local_pfn_prot) vaddr=0xffefe000
+mkdir-90 [000] d.... 1.612479: kunmap_local: (kunmap_local_indexed+0x0/0x2c4) vaddr=0xffefe000
+mkdir-90 [000] d..2. 1.612788: sched_switch: prev_comm=mkdir prev_pid=90 prev_prio=120 prev_state=R+ ==> next_comm=mkdir next_pid=89 next_prio=120
+mkdir-90 [000] d..2. 1.612798: kmap_local_sched_out: (__kmap_local_sched_out+0x0/0x214)
+mkdir-90 [000] d..2. 1.622798: kmap_local_sched_in: (__kmap_local_sched_in+0x0/0x214)
+kworker/0:1-9 [000] d.... 1.700000: purge_vmap_area_lazy: (__purge_vmap_area_lazy+0x0/0x9) start=0xffffffff end=0x0
+kworker/0:1-9 [000] d.... 1.700300: purge_vmap_area_lazy_ret: (b+0x1/0x2 <- __purge_vmap_area_lazy) purged=0x1
+"""  # noqa: E501
+"""A task is preempted in kunmap_local(), and a purge whose flush is not traced."""
+
+
+def preempted(folder: Path) -> tuple[pl.LazyFrame, Machine]:
+    (folder / "trace").write_text(PREEMPTED)
+    machine = replace(default_machine("arm", None), ram=((0x4000_0000, 0x8000_0000),))
+    return open_capture(folder / "trace").events, machine
+
+
+def test_no_switch_finds_a_mapping_where_there_is_no_highmem(tmp_path: Path) -> None:
+    events, machine = preempted(tmp_path)
+    for to in ({"split": "2g"}, {"highmem": False}):
+        here, there = what_if(events, machine, with_options(machine, **to))
+        assert (here.local.saved_on_switch, there.local.saved_on_switch) == (1, 0), to
+        assert there.local.tlb_single == there.local.maps == 0
+
+
+def test_flushes_that_a_trace_does_not_show_are_said(tmp_path: Path) -> None:
+    events, machine = preempted(tmp_path)
+    here, there = what_if(events, machine, with_options(machine, cpus=2))
+    assert here.arena.lazy_purges == 1
+    for outcome in (here, there):
+        assert any(caveat.startswith("1 lazy purge flushed") for caveat in outcome.caveats)
+    told = [any("kmap() of a lowmem page" in c for c in captured(n).caveats) for n in (ARM, MIPS)]
+    assert told == [False, True], "MIPS flushes at every kmap()"
+    assert captured(ARENA).arena.lazy_purges
+    assert not any("flushed, and the trace" in caveat for caveat in captured(ARENA).caveats)
+
+
+def test_a_pool_that_begins_empty_there_is_said() -> None:
+    """Where it makes a difference: with another pool not even a snapshot of this one holds."""
+    words = "the pool begins empty there"
+    assert any(caveat.startswith(words) for caveat in replayed(OLD, pkmap=1024).caveats)
+    assert not any(caveat.startswith(words) for caveat in replayed(OLD, cpus=2).caveats)
 
 
 def test_unknown_words_are_refused() -> None:

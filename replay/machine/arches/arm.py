@@ -53,6 +53,8 @@ SPLITS: Final = {
     "1g": 0x4000_0000,
 }
 PROPOSED: Final = {"2g_opt": "proposed on linux-mm in December 2025, not in kernels up to 7.2"}
+YOUNGER: Final = {"3g_opt": (4, 4)}
+"""raspberrypi/linux issue 5245."""
 LPAE_SPLITS: Final = frozenset({"3g", "2g", "1g"})
 
 VMALLOC_OFFSET: Final = 8 * MiB
@@ -428,6 +430,7 @@ ARM: Final = Arch(
     splits=SPLITS,
     pae_splits=LPAE_SPLITS,
     proposed_splits=PROPOSED,
+    younger_splits=YOUNGER,
     pae_name="LPAE",
     max_nr_cpus=32,
     takes=frozenset({"vmalloc_end", "nomap", "dma_zone"}),
