@@ -138,6 +138,8 @@ class Snapshot:
         (first byte, byte after the last), ascending (iomem, dmesg).
     ram_bytes
         Bytes of RAM present, holes not counted (dmesg).
+    banks
+        Bytes of each bank of RAM, in the order of the addresses that they begin at (dmesg).
     no_map
         Reserved regions that the kernel does not map, as `ram` (dmesg).
     acpi_tables
@@ -283,6 +285,7 @@ class Snapshot:
     board: str | None = None
     ram: tuple[Pair, ...] = ()
     ram_bytes: int | None = None
+    banks: tuple[int, ...] = ()
     no_map: tuple[Pair, ...] = ()
     acpi_tables: tuple[Pair, ...] = ()
     pci_hole: int | None = None
@@ -374,6 +377,7 @@ FactName = Literal[
     "board",
     "ram",
     "ram_bytes",
+    "banks",
     "no_map",
     "acpi_tables",
     "pci_hole",

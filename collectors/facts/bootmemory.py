@@ -46,7 +46,7 @@ _TOTAL: Final = re.compile(r"On node \d{1,4} totalpages: (\d{1,10})")
 _PAGES: Final = re.compile(
     rf"{_NAME} zone: (\d{{1,10}}) pages( used for memmap| reserved|, LIFO|$)"
 )
-_BANKS: Final = re.compile(r"Memory: (?:\d{1,6}MB ){1,16}= (\d{1,6})MB total")
+_BANKS: Final = re.compile(r"Memory: ((?:\d{1,6}MB ){1,16})= (\d{1,6})MB total")
 _MEMORY: Final = re.compile(r"Memory: {1,4}\d{1,12}K/(\d{1,12})K available")
 _LISTED: Final = re.compile(r"Built \d{1,4} zonelists.{0,60}  ?Total pages: (\d{1,10})")
 _HIGH: Final = re.compile(r"(\d{1,12})[kK] highmem\)?")
@@ -93,6 +93,7 @@ class BootMemory:
         self._pages: dict[str, dict[str, int]] = {}
         self._total = 0
         self._cma = 0
+        self._banks: tuple[int, ...] = ()
         self._no_map: list[Pair] = []
         self._said: dict[FactName, tuple[int, int, str]] = {}
 
@@ -117,6 +118,8 @@ class BootMemory:
             sheet.add(name, value, line=number, detail=line)
         if self._total:
             sheet.add("ram_bytes", self._total << 12, detail="On node … totalpages")
+        if self._banks:
+            sheet.add("banks", self._banks, detail="Memory: banks")
         if self._cma:
             sheet.add("cma_total", self._cma, detail="CMA pools that were reserved")
         if self._no_map:
@@ -177,7 +180,8 @@ class BootMemory:
             what = match[3].split()[-1] if match[3] else "LIFO"
             self._pages.setdefault(match[1], {}).setdefault(what, int(match[2]))
         elif match := _BANKS.match(line):
-            self._said.setdefault("ram_bytes", (int(match[1]) << 20, number, line))
+            self._said.setdefault("ram_bytes", (int(match[2]) << 20, number, line))
+            self._banks = tuple(int(bank[:-2]) << 20 for bank in match[1].split())
         elif match := _LISTED.match(line):
             self._said.setdefault("mem_total", (int(match[1]) << 12, number, line))
         elif line.startswith("Memory: "):

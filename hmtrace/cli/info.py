@@ -42,7 +42,7 @@ def info(
     """Show what a capture holds and what it can and cannot answer."""
     target = Output.create(output_format, color, output, force=force, captures=[capture])
     opened = read(capture, described=True)
-    from hmtrace.report.answers import answers
+    from hmtrace.report.answers import answers, without_model
     from hmtrace.report.contents import contents_sections, facts_section, survey
     from hmtrace.report.findings import caveats_section
     from hmtrace.report.source import reproducibility, title_lines
@@ -51,6 +51,7 @@ def info(
     contents = survey(opened.events)
     found = answers(contents, opened.facts.snapshot(), clock_is_ns=opened.clock_is_ns)
     machine, remarks = _machine(opened)
+    found = found if machine else without_model(found)
     if target.is_json:
         warn_of_loss(source)
         target.document(_document(opened, source, contents, found, machine, remarks))

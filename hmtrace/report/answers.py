@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from hmtrace.report.text import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collectors.snapshot import Snapshot
     from hmtrace.report.contents import Contents
 
@@ -126,6 +128,16 @@ def answers(contents: Contents, snapshot: Snapshot, *, clock_is_ns: bool) -> tup
             clock_is_ns,
             "the clock is a time" if clock_is_ns else "the trace clock is a counter",
         ),
+    )
+
+
+def without_model(found: Sequence[Answer]) -> tuple[Answer, ...]:
+    """The answers for a capture of a machine that hmtrace has no model of: none but the counts."""
+    return tuple(
+        answer._replace(answered=False, reason="hmtrace has no model of this machine")
+        if answer.answered
+        else answer
+        for answer in found
     )
 
 

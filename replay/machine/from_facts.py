@@ -74,7 +74,7 @@ def machine_from(
         split=_split(snapshot, arch, assumed),
         ram=_ram(snapshot, arch, assumed, pae=pae),
         pae=pae,
-        cpus=max(1, min(snapshot.cpus or snapshot.cpus_booted or 1, 4096)),
+        cpus=_cpus(snapshot, arch, assumed),
         nr_cpus=_nr_cpus(snapshot, arch, assumed),
         vmalloc=snapshot.vmalloc,
         highmem=snapshot.highmem_opt if arch.name == "i386" else None,
@@ -104,8 +104,6 @@ def machine_from(
         border_told=snapshot.lowmem_end_pfn is not None,
         huge_pages=_huge_pages(arch, config or arch.default_config, snapshot, pae=pae),
     )
-    if snapshot.cpus is None and snapshot.cpus_booted is None and snapshot.smp is not False:
-        assumed.append("one CPU: no file shows them")
     machine = _possible(machine, arch, assumed)
     machine = fit_border(machine, snapshot, assumed)
     machine = believe(machine, snapshot, sources, assumed)
@@ -205,6 +203,12 @@ def _ram(
         first = min(zone[1] for zone in snapshot.zone_ranges)
         end = max(zone[2] for zone in snapshot.zone_ranges)
         return ((first * page, end * page),)
+    if arch.name == "arm" and (banks := _two_banks(snapshot)):
+        assumed.append(
+            "RAM in two banks from 0 on, the second up to the end of highmem: by the boot log, "
+            "which does not say where; no iomem"
+        )
+        return banks
     size, why = GiB, "no file says"
     if snapshot.ram_bytes:
         size, why = snapshot.ram_bytes, "by the boot log, which does not say where; no iomem"
@@ -221,6 +225,23 @@ def _ram(
     where = f"{ranges[0][0]:#x}" if ranges[0][0] else "0"
     assumed.append(f"{shown} of RAM from {where} on: {why}")
     return ranges
+
+
+def _two_banks(snapshot: Snapshot) -> tuple[tuple[int, int], ...]:
+    """Two banks with a hole between them, where a boot log tells it; else nothing.
+
+    The line ``Memory:`` has their sizes and that of highmem, which begins where the lowmem of the
+    layout block ends: so the end of the second is known. A part of highmem that is not free then
+    makes no whole number of MiB of it.
+    """
+    lowmem = snapshot.layout_block.get("lowmem")
+    if len(snapshot.banks) != 2 or lowmem is None or not snapshot.highmem_bytes:
+        return ()
+    first, second = snapshot.banks
+    end = lowmem[1] - lowmem[0] + snapshot.highmem_bytes
+    if end % MiB or end - second <= first:
+        return ()
+    return (0, first), (end - second, end)
 
 
 def _ram_of_zones(
@@ -252,6 +273,20 @@ def _ram_of_zones(
     where = f"; where its {holes * page // MiB} MiB of holes lie, no file says" if holes else ""
     assumed.append(f"RAM as the zones have it: there is no iomem{where}")
     return tuple((start * page, end * page) for start, end in ranges)
+
+
+def _cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
+    """CPUs, by what was brought up, or by the numbers that the kernel has for them.
+
+    The latter come from the firmware; of a PC they count empty sockets, too.
+    """
+    known = snapshot.cpus or snapshot.cpus_booted
+    if known is None and snapshot.smp is not False:
+        known = None if arch.name in ("i386", "x86_64") else snapshot.nr_cpu_ids
+        shown = "one CPU" if known in (None, 1) else f"{known} CPUs"
+        why = "as many as the boot log has numbers for" if known else "no file shows them"
+        assumed.append(f"{shown}: {why}")
+    return max(1, min(known or 1, 4096))
 
 
 def _nr_cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:

@@ -89,3 +89,19 @@ def test_info_shows_what_only_a_boot_log_says():
         "vmalloc start  f0000000  (dmesg)",
     ):
         assert line in told
+
+
+def test_nothing_is_promised_of_a_machine_without_a_model(tmp_path):
+    """A trace of a 64-bit kernel: report, replay and validate refuse it."""
+    trace = tmp_path / "trace"
+    line = " cp-1 [000] d... 1.000100: alloc_vmap_area: va_start: {} size=8192 align=4096 "
+    line += "vstart=0x{:x} vend=0x{:x} failed=0\n"
+    for start, answered in ((0xFFFFC90000000000, False), (0xF0800000, True)):
+        trace.write_text(line.format(start + 0x1000, start, start + (1 << 24)))
+        result = CliRunner().invoke(app, ["info", str(trace), "--format", "json"])
+        document = json.loads(result.stdout)
+        by_question = {a["question"]: a for a in document["answers"]}
+        assert by_question["arena use and fragmentation"]["answered"] is answered
+        assert any(a["answered"] for a in document["answers"]) is answered
+        refused = CliRunner().invoke(app, ["report", str(trace)]).exit_code != 0
+        assert refused is not answered

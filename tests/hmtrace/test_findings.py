@@ -20,6 +20,7 @@ from hmtrace.cli import app
 from hmtrace.report.findings import in_words
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
+from replay.machine.arches import ARCHES
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -281,7 +282,8 @@ def test_no_split_is_advised_that_the_architecture_has_not(outcomes: ModuleType)
         ("mips32", False, "ram-unmapped", "; only a kernel with HIGHMEM uses more, for no split"),
         ("arm", False, "ram-unmapped", "; a split with more lowmem would hold more"),
     ):
-        machine = Machine(arch=arch, ram=ram, highmem_enabled=highmem)
+        split = ARCHES[arch].default_split
+        machine = Machine(arch=arch, split=split, ram=ram, highmem_enabled=highmem)
         outcome = replace(outcomes.quiet_outcome(), machine=machine, layout=layout_of(machine))
         assert helps in in_words(need(outcome, rule)).evidence
 

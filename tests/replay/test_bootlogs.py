@@ -60,7 +60,7 @@ LAID_OUT = {
     "sun8i-34": (760, 264, (0xF0000000, 0xFF000000), 0xBFE00000),
     "sun8i-34-vmalloc384": (624, 400, (0xE7800000, 0xFF000000), 0xBFE00000),
     "nexell-34-2g": (1024, 0, (0xC0800000, 0xFEE00000), 0x7FE00000),
-    "sun6i-33-two-banks": (760, 200, (0xF0000000, 0xFF000000), 0xBFE00000),
+    "sun6i-33-two-banks": (696, 264, (0xF0000000, 0xFF000000), 0xBFE00000),
     "imx6-314-2g": (1784, 264, (0xF0000000, 0xFF000000), 0x7FE00000),
     "imx6-319-4g": (760, 3079, (0xF0000000, 0xFF000000), 0xBFE00000),
     "am335x-49": (512, 0, (0xE0800000, 0xFF800000), 0xBFE00000),
@@ -75,8 +75,7 @@ LAID_OUT = {
     "ppc-powerbook-32": (640, 0, (0xE9000000, 0xFDE72000), 0xFF800000),
     "ppc-csvg4-2620": (128, 0, None, 0),
 }
-"""lowmem and highmem without the holes; sun6i has 64 MiB less lowmem and more highmem, for
-its first bank has a hole behind it that no line shows."""
+"""lowmem and highmem without the holes."""
 
 
 def facts_of(name: str):
@@ -111,6 +110,19 @@ def test_the_machine(name):
     assert (layout.lowmem_bytes // MIB, layout.highmem_bytes // MIB) == (low, high)
     assert arena in (None, (layout.vmalloc_start, layout.vmalloc_end))
     assert pool in (None, layout.pkmap_base)
+
+
+def test_cpus_that_the_kernel_has_numbers_for():
+    """SLUB's line, where none says what was brought up; a PC has numbers for empty sockets."""
+    machine, assumed = machine_from(facts_of("sun6i-33-two-banks").snapshot())
+    assert machine.cpus == 2
+    assert "2 CPUs: as many as the boot log has numbers for" in assumed
+    slub = b"SLUB: HWalign=64, Order=0-3, MinObjects=0, CPUs=%d, Nodes=1\n"
+    for said, arch, cpus in ((1, b"CPU: ARMv7 Processor", 1), (4, b"BIOS-e820: x", 1)):
+        dmesg = b"Linux version 5.4.0 (a@b) #1 SMP\n" + arch + b"\n" + slub % said
+        machine, assumed = machine_from(read_facts({"dmesg": dmesg}).snapshot())
+        assert machine.cpus == cpus
+        assert ("one CPU: no file shows them" in assumed) is (arch == b"BIOS-e820: x")
 
 
 def test_a_64_bit_kernel_is_no_machine_with_highmem():
