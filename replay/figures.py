@@ -123,6 +123,7 @@ def outcome_from(
         caveats=(
             *remarks,
             *([LOST_END] if ended else []),
+            *_of_no_highmem(figures, layout),
             *unseen_flushes(arena, figures.work, layout, kmaps=figures.pool.maps),
             *caveats,
         ),
@@ -157,6 +158,16 @@ def _gone_cpus(figures: Figures, machine: Machine) -> tuple[str, ...]:
 
 def _without_times(site: Site) -> Site:
     return replace(site, hold_ns_mean=None, hold_ns_max=None)
+
+
+def _of_no_highmem(figures: Figures, layout: Layout) -> list[str]:
+    """kmap_high() is called of pages of highmem alone (linux/highmem-internal.h: kmap)."""
+    if layout.highmem_bytes or not figures.pool.maps:
+        return []
+    return [
+        "the trace has kmap() of highmem pages, and by what is known of the machine it has no "
+        "highmem: its files are of another boot, or RAM is taken for less than it is"
+    ]
 
 
 def unseen_flushes(

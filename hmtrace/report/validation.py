@@ -139,7 +139,7 @@ def _percent(total: int, exact: int) -> str:
 
 def _sums(entries: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]) -> tuple[int, ...]:
     """Sums over entries; what was not observable (None, or below 0) counts nothing."""
-    return tuple(sum(max(e.get(key, {}).get(name) or 0, 0) for e in entries) for name in names)
+    return tuple(sum(max((e.get(key) or {}).get(name) or 0, 0) for e in entries) for name in names)
 
 
 def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
@@ -182,6 +182,13 @@ def _counts(entries: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
         )
     if unpredicted:
         yield Text(f"{', '.join(unpredicted)}: the model predicted no address", style="dim")
+    left_open, guessed, wrong = _sums(entries, "arena", ("ambiguous", "ambiguous_right", "wrong"))
+    if left_open or wrong:
+        yield Text(
+            f"vmap left open by the files: {count(left_open)} (guessed right: {count(guessed)})"
+            f" · certain and wrong: {count(wrong)}",
+            style="dim",
+        )
     if fed:
         yield Text("observations used: " + ", ".join(fed), style="dim")
 

@@ -102,7 +102,8 @@ def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
     machine, layout = outcome.machine, outcome.layout
     if not layout.highmem_bytes or not machine.highmem_enabled:
         return
-    if not (snapshot.ram or snapshot.zones) and snapshot.mem_total is None:
+    told = (snapshot.ram, snapshot.zones, snapshot.zone_ranges, snapshot.ram_bytes)
+    if not any(told) and snapshot.mem_total is None:
         return
     splits = tuple(_splits(outcome))
     if not any(split.highmem < layout.highmem_bytes for split in splits):

@@ -223,6 +223,15 @@ def test_splits_that_leave_a_little_highmem(outcomes: ModuleType) -> None:
     assert "3g_opt without PAE 915 MiB, 2g 143 MiB" in message
 
 
+def test_splits_are_weighed_wherever_ram_is_known(outcomes: ModuleType) -> None:
+    """Boot logs have its size, or its zones; without either it would be a guess."""
+    outcome = replace(outcomes.busy_outcome(), machine=outcomes.machine())
+    outcome = replace(outcome, layout=layout_of(outcome.machine))
+    assert found(outcome, "split", ram=()) is None
+    assert found(outcome, "split", ram=(), ram_bytes=1 << 30)
+    assert found(outcome, "split", ram=(), zone_ranges=(("HighMem", 0x36FFE, 0x40000),))
+
+
 def test_no_split_is_advised_where_none_leaves_less(outcomes: ModuleType) -> None:
     board = outcomes.machine(arch="microblaze", pae=False, ram=((0, 1 << 30),), nr_cpus=1)
     outcome = replace(outcomes.busy_outcome(), machine=board, layout=layout_of(board))

@@ -273,6 +273,17 @@ def test_flushes_that_a_trace_does_not_show_are_said(tmp_path: Path) -> None:
     assert not any("flushed, and the trace" in caveat for caveat in captured(ARENA).caveats)
 
 
+def test_kmap_of_highmem_on_a_machine_without_is_said(tmp_path: Path) -> None:
+    kmap = "cp-7 [000] d..1 1.000100: kmap_high: (kmap_high+0x0/0x1a0) page=0xeef80000\n"
+    (tmp_path / "trace").write_text(kmap)
+    events = open_capture(tmp_path / "trace").events
+    for end, said in ((0x6000_0000, True), (0x8000_0000, False)):
+        machine = replace(default_machine("arm", None), ram=((0x4000_0000, end),))
+        here, there = what_if(events, machine, with_options(machine, split="2g"))
+        assert any("by what is known of the machine" in c for c in here.caveats) is said
+        assert not any("by what is known of the machine" in c for c in there.caveats)
+
+
 def test_a_pool_that_begins_empty_there_is_said() -> None:
     """Where it makes a difference: with another pool not even a snapshot of this one holds."""
     words = "the pool begins empty there"
