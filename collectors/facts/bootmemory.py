@@ -5,6 +5,8 @@ lines                    of                                                     
 ======================== ======================================================= ============
 ``BIOS-e820:``           firmware's map, x86 (arch/x86/kernel/e820.c)            [mem since 3.5
 ``memory: … @ …``        firmware's map, MIPS (arch/mips/kernel/setup.c)         up to 5.0
+``Memory @ … […M]``      banks, ARC (arch/arc/mm/init.c); what is not used is   all
+                         highmem of a kernel without HIGHMEM
 ``Zone ranges``          zones (mm/page_alloc.c: free_area_init)                 since 3.5
 ``Zone PFN ranges``      the same in frames, decimal up to 2.6.26                up to 3.4
 ``Early memory node``    RAM as the kernel uses it                               since 3.5
@@ -42,12 +44,18 @@ _E820_OLD: Final = re.compile(
     r"(BIOS-e820|user|modified): ([0-9a-f]{16}) - ([0-9a-f]{16}) \(usable\)"
 )
 _MIPS: Final = re.compile(r"memory: ([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(usable\)")
+_ARC: Final = re.compile(r"Memory @ ([0-9a-f]{1,16}) \[(\d{1,6})M\][ \t]{0,9}(Not used)?$")
 _TOTAL: Final = re.compile(r"On node \d{1,4} totalpages: (\d{1,10})")
 _PAGES: Final = re.compile(
     rf"{_NAME} zone: (\d{{1,10}}) pages( used for memmap| reserved|, LIFO|$)"
 )
 _BANKS: Final = re.compile(r"Memory: ((?:\d{1,6}MB ){1,16})= (\d{1,6})MB total")
 _MEMORY: Final = re.compile(r"Memory: {1,4}\d{1,12}K/(\d{1,12})K available")
+_TOLD_IN_FULL: Final = re.compile(
+    r"Memory: \d{1,12}K/\d{1,12}K available \(\d{1,9}K kernel code,.{0,300}reserved\)$"
+)
+"""Since 7ee3d4e8cd56 "mm: introduce helper function mem_init_print_info() to simplify mem_init()"
+(3.11) highmem ends this line in every kernel that is built for it, also where there is none."""
 _LISTED: Final = re.compile(r"Built \d{1,4} zonelists.{0,60}  ?Total pages: (\d{1,10})")
 _HIGH: Final = re.compile(r"(\d{1,12})[kK] highmem\)?")
 _CMA: Final = re.compile(r"(?:cma|CMA): (?:CMA: )?[Rr]eserved (\d{1,6}) MiB at")
@@ -56,6 +64,7 @@ _NO_MAP: Final = re.compile(
     r"reserved mem: 0x([0-9a-f]{1,16})\.\.0x([0-9a-f]{1,16}) \(\d{1,12} KiB\) nomap "
 )
 _MAX_RANGES: Final = 4096
+_OF_X86: Final = ("user", "modified", "BIOS-e820")
 _MEMORY_FACTS: Final[dict[FactName, re.Pattern[str]]] = {
     "ram_bytes": _MEMORY,
     "highmem_bytes": _HIGH,
@@ -102,7 +111,7 @@ class BootMemory:
         return (
             self._zone(line, number)
             or self._node(line)
-            or self._firmware(line)
+            or self._firmware(line, number)
             or self._sizes(line, number)
             or self._kept(line)
         )
@@ -155,7 +164,7 @@ class BootMemory:
             return False
         return True
 
-    def _firmware(self, line: str) -> bool:
+    def _firmware(self, line: str, number: int) -> bool:
         if match := _E820.match(line):
             found = match[1], int(match[2], 16), int(match[3], 16) + 1
         elif match := _E820_OLD.match(line):
@@ -164,6 +173,11 @@ class BootMemory:
             found = "ACPI data", int(match[1], 16), int(match[2], 16) + 1
         elif match := _MIPS.match(line):
             found = "MIPS", int(match[2], 16), int(match[2], 16) + int(match[1], 16)
+        elif (match := _ARC.match(line)) and match[3]:
+            self._said.setdefault("highmem_enabled", (False, number, line))
+            return True
+        elif match:
+            found = "ARC", int(match[1], 16), int(match[1], 16) + (int(match[2]) << 20)
         elif line.startswith("User-defined physical RAM map"):
             self._maps.pop("MIPS", None)  # what follows replaces it
             return True
@@ -188,6 +202,8 @@ class BootMemory:
             for name, pattern in _MEMORY_FACTS.items():
                 if match := pattern.search(line):
                     self._said.setdefault(name, (int(match[1]) << 10, number, line))
+            if _TOLD_IN_FULL.match(line):
+                self._said.setdefault("highmem_enabled", (False, number, line))
         else:
             return False
         return True
@@ -228,9 +244,9 @@ class BootMemory:
             listed = _as_listed(self._nodes[:_MAX_RANGES])
             sheet.add("ram", listed, detail="Early memory node ranges")
             return
-        for name in ("user", "modified", "BIOS-e820", "MIPS"):
+        for name in ("user", "modified", "BIOS-e820", "MIPS", "ARC"):
             if ranges := self._maps.get(name):
-                words = "physical RAM map" if name == "MIPS" else f"{name} map"
+                words = f"{name} map" if name in _OF_X86 else "physical RAM map"
                 sheet.add("ram", merge(ranges[:_MAX_RANGES]), detail=words)
                 return
 

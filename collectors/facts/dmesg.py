@@ -68,6 +68,19 @@ _SIMPLE: Final = (
         re.compile(r"^CPU: ARM.{0,120}, cr=([0-9a-f]{8})\b"),
         lambda m: bool(int(m[1], 16) >> 29 & 1),
     ),
+    # arch/arc/mm/tlb.c: arc_mmu_mumbojumbo
+    _Rule(
+        "page_size",
+        "MMU [v",
+        re.compile(r"^MMU \[v\d\][ \t]{0,9}: {0,4}(\d{1,2})k"),
+        lambda m: int(m[1]) << 10,
+    ),
+    _Rule(
+        "pae",
+        "MMU [v",
+        re.compile(r"^MMU \[v\d\][ \t]{0,9}: (.{0,300})"),
+        lambda m: "PAE40" in m[1] and "PAE40 (not used)" not in m[1],
+    ),
     _words("arm_cache", "data cache", r"^CPU: (.{1,40}data cache, .{1,60})"),
     _words("cmdline", "Kernel command line:", r"^Kernel command line: (.*)$"),
 )
@@ -171,8 +184,21 @@ class _Others:
             sheet.add("pae", value=False, detail="Use a HIGHMEM64G enabled kernel")
         if self._wants - {"64G"}:
             sheet.add("highmem_enabled", value=False, detail="Use a HIGHMEM enabled kernel")
+        elif self._is_without_pool():
+            words = "virtual kernel memory layout without a pool (pkmap)"
+            sheet.add("highmem_enabled", value=False, detail=words)
         for name, count in self.trouble.items():
             sheet.add(name, count)
+
+    def _is_without_pool(self) -> bool:
+        """Whether the layout is told, and the line that only kernels with HIGHMEM print is not.
+
+        It stands between two that are there: behind the fixmap's on i386 and PowerPC (arch/*/mm:
+        mem_init), behind that of lowmem on ARM (arch/arm/mm/init.c: mem_init).
+        """
+        block = self._block
+        after = "text" in block or "modules" in block if "vector" in block else "vmalloc" in block
+        return "fixmap" in block and "pkmap" not in block and after
 
 
 def _last_boot(lines: list[tuple[int, str]], sheet: Sheet) -> list[tuple[int, str]]:

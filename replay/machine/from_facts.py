@@ -209,6 +209,8 @@ def _ram(
             "which does not say where; no iomem"
         )
         return banks
+    if snapshot.ram_bytes and (ranges := _ram_of_lowmem(snapshot, arch, page, assumed)):
+        return ranges
     size, why = GiB, "no file says"
     if snapshot.ram_bytes:
         size, why = snapshot.ram_bytes, "by the boot log, which does not say where; no iomem"
@@ -242,6 +244,32 @@ def _two_banks(snapshot: Snapshot) -> tuple[tuple[int, int], ...]:
     if end % MiB or end - second <= first:
         return ()
     return (0, first), (end - second, end)
+
+
+def _ram_of_lowmem(
+    snapshot: Snapshot, arch: Arch, page: int, assumed: list[str]
+) -> tuple[tuple[int, int], ...]:
+    """RAM where the boot log has its size, and that of lowmem, which then has holes; else empty.
+
+    The hole is put into the middle of lowmem, and highmem where lowmem ends.
+    """
+    start, end = snapshot.layout_block.get("lowmem", (0, 0))
+    pages = dict(snapshot.zone_pages)
+    high = pages.get("HighMem", 0) * page if pages else snapshot.highmem_bytes
+    if high is None or arch.name not in _FROM_ZERO:
+        return ()
+    low = sum(count for zone, count in pages.items() if zone != "HighMem") * page
+    low = low if pages else int(snapshot.ram_bytes or 0) - high
+    span = end - start
+    if not 2 * MiB < low <= span - page:
+        return ()
+    kept = align_down(low // 2, 2 * MiB)
+    hole = (span - low) // page * page
+    assumed.append(
+        f"RAM from 0 on, {(low + high) // MiB} MiB, as the boot log has its size; where the "
+        f"{hole / MiB:.0f} MiB of holes below the end of lowmem lie, it does not say"
+    )
+    return tuple(r for r in ((0, kept), (kept + hole, span), (span, span + high)) if r[1] > r[0])
 
 
 def _ram_of_zones(

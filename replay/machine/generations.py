@@ -110,11 +110,38 @@ class Generation:
     x86_gdt_remap
         The fixmap has a page for each CPU's descriptor table: 69218e47994d "x86: Remap GDT tables
         in the fixmap section" (4.12) until cpu_entry_area took them (remembered).
+    x86_vdso_page
+        The fixmap's second page is the vDSO's (FIX_VDSO): until b0b49f2673f0 "x86, vdso: Remove
+        compat vdso support" (3.15, remembered; the counts of boot logs of 2.6.38, 3.2, 3.11 and
+        3.14 need it, those of 3.16 and later do not).
+    x86_ro_idt
+        The fixmap has a page of the interrupt table (FIX_RO_IDT), whatever the CPU: from 3.10
+        (4eefbe792bae, remembered) until cpu_entry_area took it. Before, only CONFIG_X86_F00F_BUG
+        had one.
+    x86_boot_maps
+        TOTAL_FIX_BTMAPS, pages for early ioremap() below the fixmap: 64 in 4 slots in boot logs up
+        to 3.11, in 8 from 3.16 on; the kernels between were not compared.
+    x86_below_boot_maps
+        What follows the fixmap lies below the boot maps (FIXADDR_BOOT_START, since 4.16
+        FIXADDR_TOT_START), not below the permanent entries (FIXADDR_START): up to 3.18 (boot log
+        of 3.18-rc6; one of 3.19-rc5 is without), and again since 55f49fcb879f "x86/mm: Fix
+        overlap of i386 CPU_ENTRY_AREA with FIX_BTMAP" (4.16; boot log of 4.17-rc5).
     x86_cpu_entry_area
-        The areas of cpu_entry_area and of the remapped descriptor tables lie between the fixmap
-        and the pool: 92a0f81d8957 "x86/cpu_entry_area: Move it out of the fixmap" (4.15, also
-        in 4.14.11). Before, PKMAP_BASE followed the fixmap's permanent entries, whose first
-        include the interrupt table's (FIX_RO_IDT): observed on 4.4.
+        The area of cpu_entry_area lies between the fixmap and the pool: 92a0f81d8957
+        "x86/cpu_entry_area: Move it out of the fixmap" (4.15; boot log of 4.15-rc8). Before,
+        PKMAP_BASE followed the fixmap: observed on 4.4.
+    x86_entry_pages
+        CPU_ENTRY_AREA_PAGES for each CPU where it is a number: 40 (boot logs print areas of 38
+        and 39 pages there), 39 in stable releases of 5.4 (05b042a19443 "x86/pti/32: Calculate the
+        various PTI cpu_entry_area sizes correctly"). None: the size of the structure, since
+        186525bd6b83 "mm, x86/mm: Untangle address space layout definitions from basic pgtable
+        type definitions" (5.6).
+    x86_ldt_remap
+        The descriptor tables are mapped once more between cpu_entry_area and pool: LDT_BASE_ADDR,
+        "x86/ldt: Reserve address space range on 32 bit for the LDT" (4.19; boot logs of 4.17-rc5
+        and 5.1-rc2).
+    x86_remark
+        What to say of the address map of an i386 kernel of this generation.
     x86_text_poke
         The fixmap has two entries for patching code and one for PARAVIRT: until 5.1 (remembered;
         counts of 4.4, 4.15 and 5.4 agree).
@@ -143,15 +170,30 @@ class Generation:
     x86_highmem64g: bool
     x86_acpi_ends_ram: bool
     x86_gdt_remap: bool
+    x86_vdso_page: bool
+    x86_ro_idt: bool
+    x86_boot_maps: int
+    x86_below_boot_maps: bool
     x86_cpu_entry_area: bool
+    x86_entry_pages: int | None
+    x86_ldt_remap: bool
     x86_text_poke: bool
     fetch_faults_are_misses: bool
     arm_remark: str = ""
+    x86_remark: str = ""
+
+
+_NO_REMARKS: Final = {"arm_remark": "", "x86_remark": ""}
+_MOVED: Final = (
+    "4.14.9 to 4.14.19 and 4.15.0 to 4.15.3 moved cpu_entry_area out of the fixmap and below the "
+    "boot maps, in releases that hmtrace does not know exactly: pool, arena and border may be one "
+    "or two page tables higher or lower (the boot log tells)"
+)
 
 
 def _after(before: Generation, name: str, *, since: tuple[int, ...], **changed: Any) -> Generation:
     """Generation that follows another one, and what it changed."""
-    return replace(before, name=name, since=since, **{"arm_remark": "", **changed})
+    return replace(before, name=name, since=since, **(_NO_REMARKS | changed))
 
 
 # Of kernels before 4.4 only the layouts were compared, with boot logs (tests/replay/boards.toml).
@@ -178,15 +220,23 @@ _V3_0: Final = Generation(
     x86_highmem64g=True,
     x86_acpi_ends_ram=False,
     x86_gdt_remap=False,
+    x86_vdso_page=True,
+    x86_ro_idt=False,
+    x86_boot_maps=256,
+    x86_below_boot_maps=True,
     x86_cpu_entry_area=False,
+    x86_entry_pages=40,
+    x86_ldt_remap=False,
     x86_text_poke=True,
     fetch_faults_are_misses=True,
 )
-_V3_10: Final = _after(
-    _V3_0, "3.10", since=(3, 3), arm_vmalloc_end=0xFF00_0000, arm_default_vmalloc=248 << 20
+_V3_8: Final = _after(
+    _V3_0, "3.8", since=(3, 3), arm_vmalloc_end=0xFF00_0000, arm_default_vmalloc=248 << 20
 )
-_V3_16: Final = _after(_V3_10, "3.16", since=(3, 16), arm_fixmap="2M")
-_V4_1: Final = _after(_V3_16, "4.1", since=(3, 19), arm_fixmap="3M")
+_V3_10: Final = _after(_V3_8, "3.10", since=(3, 10), x86_ro_idt=True)
+_V3_15: Final = _after(_V3_10, "3.15", since=(3, 15), x86_vdso_page=False, x86_boot_maps=512)
+_V3_16: Final = _after(_V3_15, "3.16", since=(3, 16), arm_fixmap="2M")
+_V4_1: Final = _after(_V3_16, "4.1", since=(3, 19), arm_fixmap="3M", x86_below_boot_maps=False)
 _V4_4: Final = _after(
     _V4_1,
     "4.4",
@@ -201,10 +251,31 @@ _V4_11: Final = _after(
     _V4_4, "4.11", since=(4, 10), lazy_list="newest-first", purge_by_pointer=False
 )
 _V4_12: Final = _after(_V4_11, "4.12", since=(4, 12), x86_gdt_remap=True)
-_V4_19: Final = _after(_V4_12, "4.19", since=(4, 14), x86_gdt_remap=False, x86_cpu_entry_area=True)
+_V4_14: Final = _after(
+    _V4_12,
+    "4.14.9",
+    since=(4, 14, 9),
+    x86_gdt_remap=False,
+    x86_ro_idt=False,
+    x86_cpu_entry_area=True,
+    x86_remark=_MOVED,
+)
+_V4_14_20: Final = _after(_V4_14, "4.14", since=(4, 14, 20), x86_below_boot_maps=True)
+_V4_15: Final = _after(
+    _V4_14_20, "4.15.0", since=(4, 15), x86_below_boot_maps=False, x86_remark=_MOVED
+)
+_V4_16: Final = _after(_V4_15, "4.16", since=(4, 15, 4), x86_below_boot_maps=True)
+_V4_19: Final = _after(_V4_16, "4.19", since=(4, 19), x86_ldt_remap=True)
 _V5_3: Final = _after(_V4_19, "5.3", since=(5, 2), free_tree=True, x86_text_poke=False)
-_V5_4: Final = _after(_V5_3, "5.4", since=(5, 4), arm_skips_nomap=True, mips_border_in_doubt=True)
-_V5_7: Final = _after(_V5_4, "5.7", since=(5, 5), ppc_early_ioremap=True)
+_V5_4: Final = _after(
+    _V5_3,
+    "5.4",
+    since=(5, 4),
+    arm_skips_nomap=True,
+    mips_border_in_doubt=True,
+    x86_entry_pages=39,
+)
+_V5_7: Final = _after(_V5_4, "5.7", since=(5, 5), ppc_early_ioremap=True, x86_entry_pages=None)
 _V5_10: Final = _after(_V5_7, "5.10", since=(5, 8), arm_dma_zone_exact=False)
 # The next three were read in patches, not observed. Between the first two only the ARM
 # arena changed, in 5.14 (remembered).
@@ -234,12 +305,18 @@ _V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False)
 
 _ALL: Final = (
     _V3_0,
+    _V3_8,
     _V3_10,
+    _V3_15,
     _V3_16,
     _V4_1,
     _V4_4,
     _V4_11,
     _V4_12,
+    _V4_14,
+    _V4_14_20,
+    _V4_15,
+    _V4_16,
     _V4_19,
     _V5_3,
     _V5_4,
@@ -263,6 +340,14 @@ DEFAULT: Final = "6.1"
 
 _OBSERVED: Final = {(4, 4), (4, 15), (5, 0), (5, 4), (5, 10), (6, 1), (6, 5), (6, 12), (7, 2)}
 _RELEASE = re.compile(r"^v?(\d{1,3})\.(\d{1,4})(?:\.(\d{1,4}))?")
+_DISTRIBUTION = re.compile(r"v?\d{1,3}\.\d{1,4}\.0-\d{1,5}[-.]")
+_LAST: Final = 9999
+_BACKPORTED: Final = (
+    (re.compile(r"4\.15\.0-\d{2,3}-"), (4, 19)),
+    (re.compile(r"4\.13\.0-(?:2[6-9]|[3-9]\d)-"), (4, 14, 9)),
+)
+"""Ubuntu's kernels whose address map is a later kernel's, for page-table isolation came with it:
+observed on 4.15.0-213, in a boot log of 4.13.0-26 (earlier ones of 4.15 were not seen)."""
 
 
 def generation_for(release: str) -> str:
@@ -317,9 +402,21 @@ def is_older(release: str) -> bool:
 
 
 def _version(release: str) -> tuple[int, ...] | None:
-    """(major, minor), of 2.6 the third number too, for there it named the series."""
+    """(major, minor, patch) of a release.
+
+    Where no patch is named, or a distribution counts its own (``4.15.0-213-generic``), the last of
+    the series is meant; linux-next is what the next series becomes.
+    """
     match = _RELEASE.match(release)
     if match is None:
         return None
-    version = int(match[1]), int(match[2])
-    return (*version, int(match[3] or 0)) if version == (2, 6) else version
+    for pattern, like in _BACKPORTED:
+        if pattern.match(release):
+            return like
+    major, minor = int(match[1]), int(match[2])
+    if (major, minor) == (2, 6):  # there the third number named the series
+        return major, minor, int(match[3] or 0)
+    if "-next-" in release:
+        return major, minor + 1, 0
+    patch = _LAST if match[3] is None or _DISTRIBUTION.match(release) else int(match[3])
+    return major, minor, patch

@@ -68,13 +68,16 @@ def told_by(layout: Layout, snapshot: Snapshot) -> Told | None:
         Only what differs; None where nothing does.
     """
     border = _border_of(layout, snapshot)
+    border = None if border == layout.lowmem_end_pfn else border
     zones = _zones_of(snapshot)
     arena, pool = _arena_of(layout, snapshot), snapshot.layout_block.get("pkmap")
     modules = snapshot.layout_block.get("modules")
     apart = layout.modules_start != layout.vmalloc_start
+    # with the border the arena would move, too
+    same = border is None and arena == (layout.vmalloc_start, layout.vmalloc_end)
     told = Told(
-        lowmem_end_pfn=None if border == layout.lowmem_end_pfn else border,
-        vmalloc=None if arena == (layout.vmalloc_start, layout.vmalloc_end) else arena,
+        lowmem_end_pfn=border,
+        vmalloc=None if same else arena,
         modules=modules if apart and modules != _modules_of(layout) else None,
         pkmap=None if not layout.pkmap_slots or _same_pool(layout, pool) else pool,
         zones=() if not zones or zones == tuple(z[:3] for z in layout.zones) else zones,
@@ -97,15 +100,15 @@ def _border_of(layout: Layout, snapshot: Snapshot) -> int | None:
         return snapshot.lowmem_end_pfn
     if snapshot.high_pfns is not None:
         return snapshot.high_pfns[0]
+    if "lowmem" in snapshot.layout_block:
+        start, end = snapshot.layout_block["lowmem"]
+        return (layout.phys_offset + end - start) // layout.page_size
     pages = dict(snapshot.zone_pages)
     first = _first_frame(layout)
     holes = layout.max_pfn - first - sum(pages.values())
     if pages.get("HighMem") and abs(holes) < _FIRST:
         # no holes, so that sizes tell places
         return layout.max_pfn - pages["HighMem"]
-    if "lowmem" in snapshot.layout_block:
-        start, end = snapshot.layout_block["lowmem"]
-        return (layout.phys_offset + end - start) // layout.page_size
     return None
 
 

@@ -32,11 +32,18 @@ READ = {
     "imx6-314-2g": ("arm", "3.14.52", 2048, None),
     "imx6-319-4g": ("arm", "3.19.0", 3839, None),
     "am335x-49": ("arm", "4.9.33", 512, None),
+    "mt85xx-49-2g": ("arm", "4.9.134", 502, None),
+    "beaglebone-38": ("arm", "3.8.13-xenomai-r83", 511, None),
+    "odroid-c1-310": ("arm", "3.10.107", 827, None),
+    "cubox-314": ("arm", "3.14.4", 760, None),
     "bmc-53-journal": ("arm", "5.3.10-7b61b9e", 492, None),
     "bcm7216-512-lpae": ("arm", "5.12.0", 4096, 0x70000),
     "imx6q-65": ("arm", "6.5.0", 2048, 0x40000),
     "zynq-66-notimes": ("arm", "6.6.10", 1024, 0x30000),
     "arm64-419": ("arm64", "4.19.67", None, None),
+    "arc-hsdk-517": ("arc", "5.17.0-rc4", 1024, None),
+    "arc-zebu-516": ("arc", "5.16.0", 1024, None),
+    "sh-dreamcast-71": ("sh", "7.1.3", 16, 0xD000),
     "microblaze-44-64m": ("microblaze", "4.4.0", 64, 0xA8000),
     "microblaze-61": ("microblaze", "6.1.70-35308-ge2e62cc28c80", 2047, 0xB0000),
     "mips-bcm63xx-2630": ("mips32", "2.6.30", 62, 0x3ECE),
@@ -64,6 +71,10 @@ LAID_OUT = {
     "imx6-314-2g": (1784, 264, (0xF0000000, 0xFF000000), 0x7FE00000),
     "imx6-319-4g": (760, 3079, (0xF0000000, 0xFF000000), 0xBFE00000),
     "am335x-49": (512, 0, (0xE0800000, 0xFF800000), 0xBFE00000),
+    "mt85xx-49-2g": (502, 0, (0xA0800000, 0xFF800000), 0x7FE00000),
+    "beaglebone-38": (511, 0, (0xE0800000, 0xFF000000), 0xBFE00000),
+    "odroid-c1-310": (614, 213, (0xF0000000, 0xFF000000), 0xBFE00000),
+    "cubox-314": (760, 0, (0xF0000000, 0xFF000000), 0),
     "bmc-53-journal": (512, 0, None, None),
     "bcm7216-512-lpae": (768, 3328, None, None),
     "imx6q-65": (768, 1280, None, None),
@@ -125,9 +136,36 @@ def test_cpus_that_the_kernel_has_numbers_for():
         assert ("one CPU: no file shows them" in assumed) is (arch == b"BIOS-e820: x")
 
 
-def test_a_64_bit_kernel_is_no_machine_with_highmem():
-    with pytest.raises(HmtraceError, match="of architecture arm64"):
-        machine_from(facts_of("arm64-419").snapshot())
+@pytest.mark.parametrize(
+    ("name", "arch"), [("arm64-419", "arm64"), ("sh-dreamcast-71", "sh")], ids=["arm64", "sh"]
+)
+def test_what_has_no_model_is_refused(name, arch):
+    with pytest.raises(HmtraceError, match=f"of architecture {arch}"):
+        machine_from(facts_of(name).snapshot())
+
+
+def test_of_arc_pages_and_highmem_are_read():
+    hsdk, zebu = facts_of("arc-hsdk-517"), facts_of("arc-zebu-516")
+    assert (hsdk.get("page_size"), hsdk.get("pae"), hsdk.get("highmem_enabled")) == (
+        8192,
+        False,
+        None,
+    )
+    # its bank above 4 GiB is "Not used": a kernel with HIGHMEM would use it
+    assert (zebu.get("page_size"), zebu.get("pae"), zebu.get("highmem_enabled")) == (
+        8192,
+        False,
+        False,
+    )
+
+
+def test_a_kernel_that_prints_no_highmem_has_none():
+    line = "Memory: 765004K/778240K available (4365K kernel code, 13236K reserved{})"
+    assert read_facts({"dmesg": line.format("").encode()}).get("highmem_enabled") is False
+    assert (
+        read_facts({"dmesg": line.format(", 0K highmem").encode()}).get("highmem_enabled") is None
+    )
+    assert read_facts({"dmesg": line.format(", 0K cm").encode()}).get("highmem_enabled") is None
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,11 @@ def test_vmap_blocks(nr_cpus, pages):
         ("2.6.32-5-686", "3.0"),
         ("2.6.39", "3.0"),
         ("3.0.31-g1d2e3f4", "3.0"),
-        ("3.3.0", "3.10"),
-        ("3.4.103+", "3.10"),
+        ("3.3.0", "3.8"),
+        ("3.4.103+", "3.8"),
+        ("3.10.107", "3.10"),
+        ("3.14.44-desktop", "3.10"),
+        ("3.15", "3.15"),
         ("3.16.0-4-armmp", "3.16"),
         ("3.18.20", "3.16"),
         ("3.19.0", "4.1"),
@@ -38,7 +41,18 @@ def test_vmap_blocks(nr_cpus, pages):
         ("4.4.0-210-generic", "4.4"),
         ("4.11.12", "4.11"),
         ("4.12.14", "4.12"),
+        ("4.13.0-25-generic", "4.12"),
+        ("4.13.0-26-generic", "4.14.9"),  # with page-table isolation
+        ("4.14.8", "4.12"),
+        ("4.14.11-300.fc27.i686", "4.14.9"),
+        ("4.14.94", "4.14"),
+        ("4.14", "4.14"),
+        ("4.15.0-rc8", "4.15.0"),
+        ("4.15.0-3-686-pae", "4.16"),
         ("4.15.0-213-lowlatency", "4.19"),
+        ("4.15.18", "4.16"),
+        ("4.18.0", "4.16"),
+        ("5.13.0-rc7-next-20210628+", "5.15"),
         ("5.2.21", "5.3"),
         ("5.4.0-150-generic", "5.4"),
         ("5.5.19", "5.7"),
@@ -72,6 +86,7 @@ def test_observed_generations():
     assert was_observed("6.1.176")
     assert not was_observed("5.15.3")
     assert GENERATIONS["5.10"].lazy_list == "newest-first"
+    assert [generation_for(name) for name in GENERATIONS] == list(GENERATIONS)
     assert [GENERATIONS[name].search for name in ("5.15", "5.17", "6.1")] == [
         "padded",
         "exact",

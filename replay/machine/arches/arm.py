@@ -62,7 +62,6 @@ MIN_VMALLOC: Final = 16 * MiB
 PLATFORM_VMALLOC_ENDS: Final = {
     "ARCH_MXC": 0xF400_0000,
     "ARCH_EXYNOS4": 0xF600_0000,
-    "ARCH_TEGRA": 0xFE00_0000,
     "ARCH_VEXPRESS": 0xF800_0000,
     "ARCH_REALVIEW": 0xF800_0000,
     "ARCH_U8500": 0xF000_0000,
@@ -72,7 +71,8 @@ PLATFORM_VMALLOC_ENDS: Final = {
     "ARCH_MV78XX0": 0xFE00_0000,
 }
 """VMALLOC_END of kernels before 3.3, by the switch of the platform: mach/vmalloc.h of each, in
-mainline. Platforms whose number changed (msm) are left out."""
+mainline. Platforms whose number changed (msm), or is another in the kernels that
+their boards came with (tegra: 0xfe000000 in mainline, 0xf8000000 in boot logs), are left out."""
 PLATFORM_VMALLOC_ROOMS: Final = {
     "ARCH_OMAP2PLUS": 0x3800_0000,
     "ARCH_OMAP2": 0x3800_0000,

@@ -56,9 +56,6 @@ VMALLOC_OFFSET: Final = 8 * MiB
 DEFAULT_RESERVE: Final = 128 * MiB
 """VMALLOC_RESERVE without ``vmalloc=``, which adds VMALLOC_OFFSET to its size."""
 
-BOOT_MAPS: Final = 512
-"""TOTAL_FIX_BTMAPS: 64 pages in 8 slots."""
-
 DMA_END_PFN: Final = 4096
 MIN_LOWMEM: Final = 64 * MiB
 """Less lowmem than this is refused by highmem= (lowmem_pfn_init), and here altogether."""
@@ -88,9 +85,13 @@ DEFAULT_CONFIG: Final = frozenset(
 
 
 class Fixmap(NamedTuple):
-    """Where the fixmap puts things, as indices (index 0 is the highest page)."""
+    """Where the fixmap puts things, as indices (index 0 is the highest page).
+
+    `permanent` and `total` are numbers of pages: without and with the boot maps.
+    """
 
     kmap_begin: int
+    permanent: int
     total: int
 
 
@@ -99,40 +100,45 @@ def fixmap(machine: Machine) -> Fixmap:
     config = config_of(machine)
     generation = GENERATIONS[machine.generation]
     index = 3  # FIX_HOLE, FIX_DBGP_BASE, FIX_EARLYCON_MEM_BASE
+    index += generation.x86_vdso_page
     index += "PROVIDE_OHCI1394_DMA_INIT" in config
     index += "X86_LOCAL_APIC" in config
     index += 64 * ("X86_IO_APIC" in config)  # MAX_IO_APICS
-    index += not generation.x86_cpu_entry_area  # FIX_RO_IDT
+    index += 4 * ("X86_VISWS_APIC" in config)
+    index += generation.x86_ro_idt or (generation.x86_vdso_page and "X86_F00F_BUG" in config)
+    index += "X86_CYCLONE_TIMER" in config
     kmap_begin = index
-    if machine.highmem_enabled or maps_lowmem(config):
+    # before kmap_local the slots were there without HIGHMEM, too
+    if machine.highmem_enabled or maps_lowmem(config) or generation.local_per_cpu:
         index += slots_of(machine, config).per_cpu * machine.nr_cpus
         index += "PCI_MMCONFIG" in config
     old = generation.x86_text_poke
     index += "PARAVIRT_XXL" in config or (old and "PARAVIRT" in config)
     index += 2 * old  # FIX_TEXT_POKE1, FIX_TEXT_POKE0
-    index += generation.local_per_cpu and "X86_INTEL_MID" in config  # FIX_LNW_VRTC
+    index += generation.local_per_cpu and bool(config & {"X86_INTEL_MID", "X86_MRST"})
     index += machine.nr_cpus * generation.x86_gdt_remap
     index += 2 * (generation.x86_cpu_entry_area and "ACPI_APEI_GHES" in config)
     permanent = index
-    if not generation.x86_cpu_entry_area:
-        # what the map is laid out around: the boot maps lie where the pool comes to lie later
-        return Fixmap(kmap_begin, permanent)
     # FIX_BTMAP_END: the boot-time maps must share one page table
     entries = 512 if machine.pae else 1024
-    if (permanent ^ (permanent + BOOT_MAPS - 1)) & -entries:
-        index = permanent + BOOT_MAPS - (permanent & (BOOT_MAPS - 1))
-    total = index + BOOT_MAPS + 1 + ("INTEL_TXT" in config)  # FIX_WP_TEST, FIX_TBOOT_BASE
-    return Fixmap(kmap_begin, total)
+    maps = generation.x86_boot_maps
+    if (permanent ^ (permanent + maps - 1)) & -entries:
+        index = permanent + maps - (permanent & (maps - 1))
+    total = index + maps + 1 + ("INTEL_TXT" in config)  # FIX_WP_TEST, FIX_TBOOT_BASE
+    return Fixmap(kmap_begin, permanent, total)
 
 
-def cpu_entry_pages(config: frozenset[str]) -> int:
-    """Pages of struct cpu_entry_area: 43 in distribution kernels, 39 before 5.5.
+def cpu_entry_pages(machine: Machine) -> int:
+    """Pages of each CPU in cpu_entry_area: 43 in distribution kernels.
 
     asm/cpu_entry_area.h: descriptor table, guard, entry stack, guard, double-fault stack, TSS
     (5 pages with its I/O bitmap, else 1), debug store (1) and its buffers (32) of Intel CPUs.
-    Before 5.5, where no X86_IOPL_IOPERM is, the sum is the same as without it now: 3 pages of
-    TSS, no double-fault stack (4.15 and 5.4 print an area of 39 * NR_CPUS + 1 pages).
+    Up to 5.5 a number (asm/pgtable_32_types.h: CPU_ENTRY_AREA_PAGES).
     """
+    number = GENERATIONS[machine.generation].x86_entry_pages
+    if number is not None:
+        return number
+    config = config_of(machine)
     tss = 5 if "X86_IOPL_IOPERM" in config else 1
     debug_store = 33 if "CPU_SUP_INTEL" in config else 0
     return 5 + tss + debug_store
@@ -211,8 +217,10 @@ def layout(machine: Machine) -> Layout:
     top = TOP - PAGE
     if machine.reservetop:
         top = align_down(TOP - machine.reservetop, pmd) - PAGE
-    fix_start = top - fix.total * PAGE
-    pool_end, above, regions = _above_pool(machine, fix_start, pmd)
+    generation = GENERATIONS[machine.generation]
+    below = top - (fix.total if generation.x86_below_boot_maps else fix.permanent) * PAGE
+    fix_start = below if generation.x86_cpu_entry_area else top - fix.permanent * PAGE
+    pool_end, above, regions = _above_pool(machine, fix_start, below, pmd)
     # one page table holds the pool; a pool that is larger than any real one takes more of them
     pkmap = pool_end - align_up(slots * PAGE, pmd)
     vmalloc_end = (pkmap if machine.highmem_enabled else above) - 2 * PAGE
@@ -222,6 +230,7 @@ def layout(machine: Machine) -> Layout:
         raise _no_room(machine, vmalloc_end - page_offset - VMALLOC_OFFSET - MIN_LOWMEM)
 
     ram, notes = _kept_ram(machine)
+    notes += [generation.x86_remark] if generation.x86_remark else []
     limits = border(
         _end_of_ram(machine, ram) >> PAGE_SHIFT,
         maxmem >> PAGE_SHIFT,
@@ -256,25 +265,25 @@ def layout(machine: Machine) -> Layout:
     return finish(machine, space, slots_of(machine, config), tlb, config, pti=pti)
 
 
-def _above_pool(machine: Machine, fix_start: int, pmd: int) -> tuple[int, int, tuple[Region, ...]]:
+def _above_pool(
+    machine: Machine, fix_start: int, below: int, pmd: int
+) -> tuple[int, int, tuple[Region, ...]]:
     """End of the pool's page table, what an arena without a pool ends below, regions above them.
 
-    Before cpu_entry_area both follow the fixmap's permanent entries, with LAST_PKMAP + 1 pages
-    for the pool (asm/pgtable_32_types.h of 4.4: PKMAP_BASE, VMALLOC_END).
+    `below` is where the fixmap, or the boot maps below it, begin. Before cpu_entry_area the pool
+    has LAST_PKMAP + 1 pages below that, and an arena without a pool ends below FIXADDR_START
+    (asm/pgtable_32_types.h of 3.18, 4.4: PKMAP_BASE, VMALLOC_END).
     """
-    if not GENERATIONS[machine.generation].x86_cpu_entry_area:
-        return align_down(fix_start - PAGE, pmd), fix_start, ()
-    areas = machine.nr_cpus * cpu_entry_pages(config_of(machine)) + 1
-    cpu_entry = align_down(fix_start - PAGE * areas, pmd)
+    generation = GENERATIONS[machine.generation]
+    if not generation.x86_cpu_entry_area:
+        return align_down(below - PAGE, pmd), fix_start, ()
+    areas = machine.nr_cpus * cpu_entry_pages(machine) + 1
+    cpu_entry = align_down(below - PAGE * areas, pmd)
+    entry = Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU")
+    if not generation.x86_ldt_remap:
+        return cpu_entry, cpu_entry, (entry,)
     ldt = align_down(cpu_entry - PAGE, pmd)
-    return (
-        ldt,
-        ldt,
-        (
-            Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"),
-            Region("cpu entry", cpu_entry, fix_start, "entry stacks and TSS of each CPU"),
-        ),
-    )
+    return ldt, ldt, (Region("ldt", ldt, cpu_entry, "remap of local descriptor tables"), entry)
 
 
 def _end_of_ram(machine: Machine, ram: Ranges) -> int:

@@ -112,7 +112,7 @@ def _border(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Frames of lowmem and of highmem; a hole below HIGHMEM_START counts as lowmem."""
     page = machine.page_size
-    banks = [(first // page, last // page) for first, last in ram]
+    banks = [(-(-first // page), last // page) for first, last in ram]
     end = banks[-1][1]
     border = limit // page
     low_end = min(end, border)
@@ -130,7 +130,7 @@ def _border(
     elif end > border and machine.cache_colours > 1:
         notes.append("This processor doesn't support highmem: its data cache has aliases")
         end = border
-    return (0, low_end), (low_end, end)
+    return (min(banks[0][0], low_end), low_end), (low_end, end)
 
 
 def _zones(
@@ -139,7 +139,7 @@ def _zones(
     """Zones: with CONFIG_ZONE_DMA the first 16 MiB are for ISA's DMA (none of them on SGI IP22)."""
     border = low[0]
     if "ZONE_DMA" in config and not config & NO_ISA:
-        border = min(low[1], DMA_END // page)
+        border = max(border, min(low[1], DMA_END // page))
     zones = (
         LayoutZone("DMA", low[0], border),
         LayoutZone("Normal", border, low[1]),
