@@ -17,6 +17,8 @@ from replay.trace.told import moment
 if TYPE_CHECKING:
     from replay.trace.told import Told
 
+NO_TIME: Final = -1.0
+"""Bin of calls that were over before the trace clock moved."""
 BINS: Final = 16
 """Bins per doubling of a time: a quantile is right within 2.2 %."""
 STACKS: Final = 256
@@ -77,7 +79,11 @@ class ObservedTally:
             .select("op", ns=took, row=pl.int_range(pl.len(), dtype=pl.Int64) + first_row)
             .filter(~pl.col("op").is_in(_TIMED))
             .filter(pl.col("ns") >= 0)
-            .with_columns(bin=(pl.col("ns").clip(1).log(2) * BINS).floor())
+            .with_columns(
+                bin=pl.when(pl.col("ns") == 0)
+                .then(NO_TIME)
+                .otherwise((pl.col("ns").clip(1).log(2) * BINS).floor())
+            )
             .group_by("op", "bin")
             .agg(
                 n=pl.len(),
@@ -130,6 +136,8 @@ def _call_time(op: object, bins: pl.DataFrame) -> CallTime:
     def quantile(share: float) -> float:
         # The bin that holds the call of this rank; its middle, but never more than was seen.
         at = int((upto < share * calls).sum())
+        if bins.get_column("bin")[at] == NO_TIME:
+            return 0.0
         middle: float = 2 ** ((bins.get_column("bin")[at] + 0.5) / BINS)
         return min(middle, float(longest))
 

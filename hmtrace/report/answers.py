@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmtrace.report.text import plural
@@ -24,7 +25,27 @@ _LOCAL_FUNCTIONS: Final = (
     "__kmap_local_pfn_prot",
     "kunmap_local_indexed",
     "kmap_atomic_high_prot",
+    "kmap_atomic_prot",
+    "kmap_atomic",
+    "kmap_atomic_prot_pfn",
+    "kmap_atomic_pfn",
 )
+
+
+_OF_POOL: Final = ("kmap_high",)
+_OF_ARENA: Final = ("alloc_vmap_area", "vmap", "__vmalloc_node_range", "vm_map_ram")
+_NONE: Final = {
+    "pool": ("no kmap() of a highmem page", "kmap_high()", _OF_POOL),
+    "local": ("no local mapping", "local mappings", _LOCAL_FUNCTIONS),
+    "arena": ("no allocation", "alloc_vmap_area()", _OF_ARENA),
+}
+
+
+class Absence(NamedTuple):
+    """Why a trace has no call of a kind, in words, and whether because none was traced."""
+
+    words: str
+    untraced: bool = False
 
 
 class Answer(NamedTuple):
@@ -139,6 +160,39 @@ def without_model(found: Sequence[Answer]) -> tuple[Answer, ...]:
         else answer
         for answer in found
     )
+
+
+def absences(snapshot: Snapshot) -> dict[str, Absence]:
+    """Why a trace may have no call of a kind: none was made, or none was traced.
+
+    Returns
+    -------
+    dict
+        Of ``pool``, ``local`` and ``arena``, for a trace that has no call of theirs.
+    """
+    return {kind: _absence(snapshot, *told) for kind, told in _NONE.items()}
+
+
+def _absence(snapshot: Snapshot, none: str, probed: str, functions: tuple[str, ...]) -> Absence:
+    events = _events_of(snapshot, functions)
+    hits = [snapshot.probe_hits[event] for event in events if event in snapshot.probe_hits]
+    if not snapshot.probes:
+        words = f"{none} in this trace; whether it was traced, the capture's files do not tell"
+        return Absence(words)
+    if not events:
+        words = f"not traced: no probe was set on {probed}; hmtrace info tells what is needed"
+        return Absence(words, untraced=True)
+    if not hits:
+        return Absence(f"{none} in this trace, though probes were set")
+    if not any(hits):
+        return Absence(f"{none} in this capture: its probes had no hit")
+    return Absence(f"{none} in this trace: its probes had hits, but at other times")
+
+
+def _events_of(snapshot: Snapshot, functions: tuple[str, ...]) -> list[str]:
+    """Events of probes on functions, of whichever variant of them."""
+    named = ((p.event, re.split(r"[+.]", p.symbol, maxsplit=1)[0]) for p in snapshot.probes)
+    return [event for event, symbol in named if symbol in functions]
 
 
 def _elsewhere(placed: int, mapped: int, areas: int) -> Answer:

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 _SHOWN = 4
 
 
-def arena_section(arena: ArenaOutcome, sites: Sequence[Site] = ()) -> Iterator[RenderableType]:
+def arena_section(
+    arena: ArenaOutcome, absent: str, sites: Sequence[Site] = ()
+) -> Iterator[RenderableType]:
     """Allocations, failures, room left, lazy purges, and who fills it.
 
     Parameters
     ----------
     arena
         Figures of the arena.
+    absent
+        What to say where no allocation is in the trace.
     sites
         Call sites, those of the arena among them.
 
@@ -39,7 +43,7 @@ def arena_section(arena: ArenaOutcome, sites: Sequence[Site] = ()) -> Iterator[R
     at_start = [(clean(h.caller, 60), h.bytes, plural(h.areas, "area")) for h in arena.holders]
     start_row = [("at start", _who(at_start))] if at_start else []
     if not (arena.allocs or arena.failures or arena.lazy_purges or arena.purge_runs):
-        yield indented(Text("no allocation in this capture"))
+        yield indented(Text(absent))
         if start_row:
             yield labelled(start_row)
         return

@@ -66,7 +66,7 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
         told = figures.get(_MEASURED)
         beside = ("", "") if told is None else (duration(told), of_capture(told))
         table.add_row(
-            Elided(clean(cause, 60).replace("_", " "), 0),
+            Elided(clean(cause, 60), 0),
             count(figures.get("count")),
             duration(figures.get("ns", 0.0)),
             of_capture(figures.get("ns", 0.0)),

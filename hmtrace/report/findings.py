@@ -21,6 +21,7 @@ from hmtrace.report.text import (
     count,
     duration,
     plural,
+    ram,
     share,
     size,
     symbol,
@@ -67,12 +68,12 @@ _WHY_SLOW: Final = {
 
 
 def findings_section(
-    findings: Sequence[Finding], *, brief: bool = False
+    findings: Sequence[Finding], *, brief: bool = False, aside: str = ""
 ) -> Iterator[RenderableType]:
     """What a kernel engineer should act on, worst first, each with its evidence.
 
     The severity is a word in front, so that nothing depends on colour. In brief only what is a
-    problem or a warning has its evidence.
+    problem or a warning has its evidence. `aside` says what to know of their figures.
 
     Yields
     ------
@@ -81,7 +82,7 @@ def findings_section(
     """
     if not findings:
         return
-    yield heading("Findings")
+    yield heading("Findings", aside)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, min_width=7)
     grid.add_column(overflow="fold")
@@ -233,9 +234,11 @@ def _(f: waits.KmapHeld) -> Words:
 def _(f: waits.SlowCalls) -> Words:
     worst, *others = f.calls
     more = tuple(f"{call.op} {duration(call.max_ns)}{_by(call.slowest)}" for call in others)
+    usual = f"{duration(worst.median_ns)} are usual"
+    if not worst.median_ns:
+        usual = "most are over before the trace clock moves"
     return Words(
-        f"one {worst.op} took {duration(worst.max_ns)}, where {duration(worst.median_ns)} are "
-        f"usual:{_by(worst.slowest)}",
+        f"one {worst.op} took {duration(worst.max_ns)}, where {usual}:{_by(worst.slowest)}",
         f"{_WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)}; sched_switch tells which, where traced",
         (f"and one {'; one '.join(more)}",) if more else (),
     )
@@ -372,7 +375,10 @@ def _(f: arena.ArenaExhausted) -> Words:
     if f.hole is not None:
         parts.append(f"largest hole down to {size(f.hole)}")
     if f.option:
-        parts.append(f"a larger {f.option} costs as much lowmem")
+        parts.append(
+            f"a larger {f.option} costs as much lowmem (what would be enough: hmtrace replay "
+            "--vmalloc)"
+        )
     what = plural(f.failures, "allocation") + " of virtual address space"
     if f.callers:
         what = plural(f.failures, "call") + " of vmap() or vmalloc()"
@@ -430,7 +436,7 @@ def _(f: arena.ArenaUntold) -> Words:
 
 @_words.register(rules.MappingCost)
 def _(f: rules.MappingCost) -> Words:
-    causes = (f"{name.replace('_', ' ')} {share(of)} of it" for name, of in f.causes)
+    causes = (f"{name} {share(of)} of it" for name, of in f.causes)
     return Words(
         f"temporary mappings cost {share(f.share)} of all CPU time ({duration(f.ns)}, estimated)",
         "; ".join(causes),
@@ -444,7 +450,7 @@ def _(f: splits.OtherSplits) -> Words:
     nearest = next((split for split in fewer if not split.without), None)
     if best is not None and best == nearest:
         message = (
-            f"split {best.name} would make all RAM lowmem: {size(f.highmem)} of highmem and every "
+            f"split {best.name} would make all RAM lowmem: {ram(f.highmem)} of highmem and every "
             "mapping of it would be gone"
         )
         if best.cost_ns > f.cost_ns:
@@ -456,17 +462,17 @@ def _(f: splits.OtherSplits) -> Words:
             message += f"; {_split_name(fewer[0])} does so too"
     else:
         left = ", ".join(
-            f"{_split_name(split)} {size(split.highmem) if split.highmem else 'none'}"
+            f"{_split_name(split)} {ram(split.highmem) if split.highmem else 'none'}"
             for split in fewer
         )
-        message = f"other splits would leave less than the {size(f.highmem)} of highmem: {left}"
+        message = f"other splits would leave less than the {ram(f.highmem)} of highmem: {left}"
     return Words(
         message,
         "compare user space with the largest process"
-        + ("; a small highmem zone also runs out first" if f.scarce else ""),
+        + ("; so small a highmem zone is the first to run out of pages" if f.scarce else ""),
         (
-            f"{f.now} now: {size(f.user)} user space, {size(f.highmem)} highmem, mappings cost "
-            f"{duration(f.cost_ns)}",
+            f"{f.now} now: {size(f.user)} user space, {ram(f.highmem)} highmem, mappings cost "
+            f"{_bound(f.bound)}{duration(f.cost_ns)}",
             *map(_split_words, f.splits),
         ),
     )
@@ -476,13 +482,17 @@ def _split_name(split: splits.Split) -> str:
     return f"{split.name} without {split.without}" if split.without else split.name
 
 
+def _bound(bound: str) -> str:
+    return "" if bound == "=" else bound
+
+
 def _split_words(split: splits.Split) -> str:
     """What one split leaves and costs."""
-    highmem = size(split.highmem) if split.highmem else "no"
-    bound = "" if split.bound == "=" else split.bound
+    highmem = ram(split.highmem) if split.highmem else "no"
     return (
         f"{_split_name(split)}: {size(split.user)} user space, {highmem} highmem, "
-        f"{bound}{duration(split.cost_ns)}" + (f"; {split.proposed}" if split.proposed else "")
+        f"{_bound(split.bound)}{duration(split.cost_ns)}"
+        + (f"; {split.proposed}" if split.proposed else "")
     )
 
 
@@ -594,7 +604,7 @@ def _(f: trace.KmapWarningsLogged) -> Words:
 def _(f: machine.MemMap) -> Words:
     return Words(
         f"describing RAM takes {share(f.mem_map / f.lowmem)} of lowmem: mem_map is "
-        f"{size(f.mem_map)} of {size(f.lowmem)}",
+        f"{size(f.mem_map)} of {ram(f.lowmem)}",
         f"{f.page_struct} bytes for each of {f.frames} frames; "
         + ("a split with more lowmem, or less RAM," if f.more else "only less RAM")
         + " relieves it",
@@ -604,7 +614,7 @@ def _(f: machine.MemMap) -> Words:
 @_words.register(machine.MuchRam)
 def _(f: machine.MuchRam) -> Words:
     return Words(
-        f"{size(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
+        f"{ram(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
         f"Documentation/mm/highmem.rst; for each page of lowmem there are {f.high_per_low:.0f} of "
         "highmem, whose page tables and inodes must fit into lowmem",
     )
@@ -616,7 +626,7 @@ def _(f: machine.RamDropped) -> Words:
     if f.series:
         why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
     return Words(
-        f"{size(f.lost)} of RAM are not used by this kernel",
+        f"{ram(f.lost)} of RAM are not used by this kernel",
         f"a kernel {why} ends at {size(f.limit)}",
     )
 
@@ -624,8 +634,8 @@ def _(f: machine.RamDropped) -> Words:
 @_words.register(machine.RamUnmapped)
 def _(f: machine.RamUnmapped) -> Words:
     return Words(
-        f"{size(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
-        f"lowmem holds {size(f.lowmem)}; "
+        f"{ram(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
+        f"lowmem holds {ram(f.lowmem)}; "
         + (
             "a split with more lowmem would hold more of it"
             if f.more

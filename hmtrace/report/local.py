@@ -23,13 +23,15 @@ _DEPTHS_SHOWN = 4
 _BAR_WIDTH = 16
 
 
-def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
+def local_section(local: LocalOutcome, absent: str) -> Iterator[RenderableType]:
     """Everything about kmap_local_page() and kmap_atomic().
 
     Parameters
     ----------
     local
         Figures of the stacks.
+    absent
+        What to say where no local mapping is in the trace.
 
     Yields
     ------
@@ -38,7 +40,7 @@ def local_section(local: LocalOutcome) -> Iterator[RenderableType]:
     """
     yield heading("Local stacks", "kmap_local_page(), kmap_atomic()")
     if not local.maps and not local.lowmem:
-        yield indented(Text("no local mapping in this capture"))
+        yield indented(Text(absent))
         return
     yield labelled(
         [
@@ -70,7 +72,7 @@ def _pages_in_words(local: LocalOutcome) -> list[str]:
         return [f"{plural(local.maps, 'mapping')}, of highmem or lowmem: the trace has no pages"]
     shown = [
         f"{plural(local.maps - local.unknown, 'mapping')} of highmem pages",
-        f"{count(local.lowmem)} of lowmem pages, at no cost",
+        f"{count(local.lowmem)} of lowmem pages, without a slot",
     ]
     return [*shown, *([f"{count(local.unknown)} of unknown pages"] if local.unknown else [])]
 

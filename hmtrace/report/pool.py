@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from replay.outcome import PoolOutcome
 
 
-def pool_section(pool: PoolOutcome) -> Iterator[RenderableType]:
+def pool_section(pool: PoolOutcome, absent: str) -> Iterator[RenderableType]:
     """Everything about kmap().
 
     Parameters
     ----------
     pool
         Figures of the pool.
+    absent
+        What to say where no kmap() is in the trace.
 
     Yields
     ------
@@ -33,7 +35,7 @@ def pool_section(pool: PoolOutcome) -> Iterator[RenderableType]:
     """
     yield heading("Pool", f"kmap(), {count(pool.slots)} slots")
     if not pool.maps:
-        yield indented(Text("no kmap() of a highmem page in this capture"))
+        yield indented(Text(absent))
         return
     if pool.pages_unknown:
         yield labelled([("calls", _calls(pool))])  # nothing else is known without pages

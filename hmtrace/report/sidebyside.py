@@ -13,6 +13,7 @@ from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, duration, number, plural, share, size
+from replay.rules.splits import sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
-SIGNS = {"least": "≥", "most": "≤", None: ""}
-"""Of :attr:`replay.outcome.Outcome.bound`."""
+_OTHER_WAY = {"≥": "≤", "≤": "≥"}
+_ABOUT = "≈"
 UNCHANGED = (
     "nothing was changed, so the model's figures of the captured machine stand beside each other: "
     "--split, --ram, --pkmap, --vmalloc, --cpus, --kernel, --machine and others change it"
@@ -43,39 +44,40 @@ class Row(NamedTuple):
     shown
         How it is written.
     bound
-        Whether it only grows with the pages that are highmem, so that it is a bound where the
-        trace does not tell all of them.
+        How it goes with the pages that are highmem, of which the trace may not tell all: ``up``,
+        then it is the same bound as their number, ``down``, then it is the other one, ``about``,
+        neither; empty: not at all.
     """
 
     name: str
     value: Callable[[Outcome], float | None]
     shown: Callable[[float | None], str]
-    bound: bool = False
+    bound: str = ""
 
 
 SHARE = "  share of CPU time"
 ROWS = (
-    Row("kmap of highmem", lambda o: o.pool.maps, count, bound=True),
-    Row("  new mappings", lambda o: o.pool.new_mappings, count, bound=True),
-    Row("  pool flushes", lambda o: o.pool.flushes, count, bound=True),
-    Row("  slots in use, most", lambda o: o.pool.max_used, count, bound=True),
-    Row("  slots visited, mean", lambda o: o.pool.scan_mean or None, number),
-    Row("  waits", lambda o: o.pool.waits, count, bound=True),
-    Row("  time waited", lambda o: o.pool.wait_ns, duration, bound=True),
-    Row("local mappings", lambda o: o.local.maps, count, bound=True),
-    Row("  of lowmem pages", lambda o: o.local.lowmem, count),
-    Row("  depth, most", lambda o: o.local.max_depth, count),
+    Row("kmap of highmem", lambda o: o.pool.maps, count, bound="up"),
+    Row("  new mappings", lambda o: o.pool.new_mappings, count, bound="up"),
+    Row("  pool flushes", lambda o: o.pool.flushes, count, bound="up"),
+    Row("  slots in use, most", lambda o: o.pool.max_used, count, bound="up"),
+    Row("  slots visited, mean", lambda o: o.pool.scan_mean or None, number, bound="about"),
+    Row("  waits", lambda o: o.pool.waits, count, bound="up"),
+    Row("  time waited", lambda o: o.pool.wait_ns, duration, bound="up"),
+    Row("local mappings", lambda o: o.local.maps, count, bound="up"),
+    Row("  of lowmem pages", lambda o: o.local.lowmem, count, bound="down"),
+    Row("  depth, most", lambda o: o.local.max_depth, count, bound="up"),
     Row("arena size", lambda o: o.arena.size, size),
     Row("  failures", lambda o: o.arena.failures, count),
     Row("  purges that flushed", lambda o: o.arena.lazy_purges, count),
     Row("  in use, most", lambda o: o.arena.peak_live, size),
     Row("  largest hole, least", lambda o: o.arena.largest_hole_min, size),
-    Row("TLB flushes, full", lambda o: o.tlb.full, count, bound=True),
-    Row("  ranged", lambda o: o.tlb.range, count, bound=True),
-    Row("  single", lambda o: o.tlb.single, count, bound=True),
-    Row("  IPIs", lambda o: o.tlb.ipis, count, bound=True),
-    Row("cost", lambda o: o.cost.total_ns, duration, bound=True),
-    Row(SHARE, lambda o: o.cost.share_of_span, share, bound=True),
+    Row("TLB flushes, full", lambda o: o.tlb.full, count, bound="up"),
+    Row("  ranged", lambda o: o.tlb.range, count, bound="up"),
+    Row("  single", lambda o: o.tlb.single, count, bound="up"),
+    Row("  IPIs", lambda o: o.tlb.ipis, count, bound="up"),
+    Row("cost", lambda o: o.cost.total_ns, duration, bound="up"),
+    Row(SHARE, lambda o: o.cost.share_of_span, share, bound="up"),
 )
 
 
@@ -120,7 +122,6 @@ def replay_renderables(
             ),
         ]
     )
-    sign = SIGNS[outcome.bound]
     yield heading("Captured and what if")
     table = plain_table(
         ("", "left"), ("captured", "right"), ("what if", "right"), ("difference", "right")
@@ -136,8 +137,7 @@ def replay_renderables(
         before_value, after_value = row.value(baseline), row.value(outcome)
         if not before_value and not after_value and row.name.startswith("  "):
             continue
-        exact = after_value is None or (outcome.bound == "most" and not after_value)
-        bound = sign if row.bound and not exact else ""
+        bound = _sign(row, outcome, after_value)
         change = difference(before_value, after_value, bound)
         if row.name == SHARE and baseline.cpus != outcome.cpus:
             change = f"of {plural(outcome.cpus, 'CPU')}"  # of another whole: no change of cost
@@ -148,17 +148,41 @@ def replay_renderables(
             change,
         )
     yield indented(table)
-    yield from findings_section(outcome.findings)
+    bounds = f"; figures of highmem are at {outcome.bound} so much" if outcome.bound else ""
+    yield from findings_section(outcome.findings, aside=f"of the what-if{bounds}")
     caveats = [*outcome.caveats, *assumptions, *source.notes]
-    if sign:
-        marked = f"{sign} marks what is at {outcome.bound} so much there"
-        caveats.insert(0, f"{marked}: figures, and how they change")
+    if outcome.bound:
+        caveats.insert(0, _signs_in_words(outcome))
     if not changed:
         caveats.insert(0, UNCHANGED)
     yield from calibration_section(calibration)
     yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(source)
+
+
+def _sign(row: Row, outcome: Outcome, value: float | None) -> str:
+    """In which sense a figure holds; "" as it stands."""
+    sign = sign_of(outcome)
+    if not row.bound or outcome.bound is None or value is None:
+        return ""
+    if row.bound == "about":
+        return _ABOUT
+    bound = sign if row.bound == "up" else _OTHER_WAY[sign]
+    return "" if bound == "≤" and not value else bound
+
+
+def _signs_in_words(outcome: Outcome) -> str:
+    """What the signs of a table mean."""
+    sign = sign_of(outcome)
+    other = {"least": "most", "most": "least"}[outcome.bound or "least"]
+    words = f"{sign} marks what is at {outcome.bound} so much there: figures, and how they change"
+    of_other = any(row.bound == "down" and _sign(row, outcome, row.value(outcome)) for row in ROWS)
+    if of_other:
+        words += f"; {_OTHER_WAY[sign]} what is at {other} so much"
+    if any(row.bound == "about" and row.value(outcome) for row in ROWS):
+        words += f"; {_ABOUT} what may be more or less"
+    return words
 
 
 def is_changed(baseline: Outcome, outcome: Outcome) -> bool:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
+from collectors.snapshot import Snapshot
 from hmtrace import __version__
+from hmtrace.report.answers import absences
 from hmtrace.report.parts import joined
 from hmtrace.report.text import clean, count, duration, plural, share, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import RenderableType
 
     from collectors.capture import Capture, Lost, LostInterval, Origin
+    from hmtrace.report.answers import Absence
 
 _INTERVALS_SHOWN = 3
 
@@ -42,6 +45,9 @@ class InputSummary:
         What tracing lost.
     notes
         Remarks of the readers, contradictions of the machine's files included.
+    absent
+        Why there may be no call of the pool, of local mappings, of the arena
+        (:func:`hmtrace.report.answers.absences`).
     """
 
     origin: Origin
@@ -53,6 +59,7 @@ class InputSummary:
     raw_events: int
     lost: Lost
     notes: tuple[str, ...] = field(default=())
+    absent: Mapping[str, Absence] = field(default_factory=lambda: absences(Snapshot()))
 
     @classmethod
     def of(cls, capture: Capture, sha256: str | None) -> InputSummary:
@@ -69,6 +76,7 @@ class InputSummary:
             notes=tuple(
                 dict.fromkeys((*capture.notes, *capture.facts.notes, *capture.facts.contradictions))
             ),
+            absent=absences(capture.facts.snapshot()),
         )
 
 

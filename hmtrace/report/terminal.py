@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
@@ -21,13 +21,16 @@ from hmtrace.report.text import count, plural, share
 from replay.machine.words import kernel_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
+    from hmtrace.report.answers import Absence
     from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
+
+_UNTRACED: Final = "not traced"
 
 
 def report_renderables(
@@ -61,7 +64,7 @@ def report_renderables(
     """
     yield from title_lines("report", source)
     yield Text()
-    yield key_figures(outcome)
+    yield key_figures(outcome, source.absent)
     yield from findings_section(outcome.findings, brief=detail == "brief")
     caveats = (*outcome.caveats, *assumptions, *source.notes)
     if detail == "brief":
@@ -72,9 +75,10 @@ def report_renderables(
             style="dim",
         )
         return
-    yield from pool_section(outcome.pool)
-    yield from local_section(outcome.local)
-    yield from arena_section(outcome.arena, outcome.sites)
+    absent = source.absent
+    yield from pool_section(outcome.pool, absent["pool"].words)
+    yield from local_section(outcome.local, absent["local"].words)
+    yield from arena_section(outcome.arena, absent["arena"].words, outcome.sites)
     yield from cost_section(outcome)
     yield from durations_section(outcome.observed)
     yield from calibration_section(calibration)
@@ -88,8 +92,8 @@ def report_renderables(
     yield reproducibility(source)
 
 
-def key_figures(outcome: Outcome) -> RenderableType:
-    """The handful of lines that most readers want."""
+def key_figures(outcome: Outcome, absent: Mapping[str, Absence]) -> RenderableType:
+    """The handful of lines that most readers want; of what was not traced that it was not."""
     pool, local, arena = outcome.pool, outcome.local, outcome.arena
     rows: list[tuple[str, str]] = [
         ("machine", machine_in_words(outcome.machine, outcome.layout)),
@@ -106,10 +110,16 @@ def key_figures(outcome: Outcome) -> RenderableType:
             ("pool", joined([f"{count(pool.maps)} kmap", used, flushes])),
             ("waits", waits_in_words(pool)),
         ]
+    elif absent["pool"].untraced:
+        rows.append(("pool", _UNTRACED))
     if local.maps or local.lowmem:
         rows.append(
             ("local", joined([f"{count(local.maps)} mappings", f"depth {depth_in_words(local)}"]))
         )
+    elif absent["local"].untraced:
+        rows.append(("local", _UNTRACED))
     if arena.allocs or arena.failures:
         rows.append(("arena", calls_in_words(arena)))
+    elif absent["arena"].untraced:
+        rows.append(("arena", _UNTRACED))
     return labelled(rows)

@@ -212,6 +212,20 @@ def size(value: float | None) -> str:
     return f"{whole}{GLUE}B"
 
 
+def ram(bytes_: int) -> str:
+    r"""Bytes of RAM: MiB with two places where they are not whole, so that its parts add up.
+
+    Examples
+    --------
+    >>> ram(0x36FFE000 - 0x9000), ram(1024 << 20), ram(512 << 10)
+    ('879.95\u2800MiB', '1024\u2800MiB', '512\u2800KiB')
+    """
+    whole, rest = divmod(bytes_, 1 << 20)
+    if not rest or not whole:
+        return size(bytes_)
+    return f"{whole}.{rest * 100 >> 20:02d}{GLUE}MiB"
+
+
 def number(value: float | None, digits: int = 1) -> str:
     """Plain number with a fixed number of digits after the point."""
     return NA if value is None else f"{value:.{digits}f}"

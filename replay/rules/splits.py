@@ -2,8 +2,8 @@
 
 The more lowmem a split gives, the less highmem is left to be mapped, and the less room a process
 has. What mappings cost under each is worked out from what was counted: without highmem they are
-gone, all but the purges of the arena, whose hulls on ARM reach across a direct mapping that has
-become larger.
+gone, all but the walks of kmap_flush_unused() over an empty pool and the purges of the arena, whose
+hulls on ARM reach across a direct mapping that has become larger.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.errors import HmtraceError
-from replay.cost.formulas import range_flush_ns
+from replay.cost.formulas import pool_pass_ns, range_flush_ns
 from replay.machine.arches import ARCHES
 from replay.machine.generations import GENERATIONS
 from replay.machine.layout import layout_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OF_ARENA: Final = ("vmap and vmalloc", "lazy purge flush", "other range flush", "flush_tlb_all")
 """Causes of cost that stay where there is no highmem."""
+_SIGNS: Final = {"least": "≥", "most": "≤", None: "="}
 SCARCE: Final = 1 << 30
 """RAM up to which what is highmem is so little that it runs out first."""
 
@@ -47,7 +48,8 @@ class Split(NamedTuple):
         What the counted work costs there.
     bound
         ``=``: so much; ``≤``: at most, if no page that is highmem now becomes lowmem; ``≥``: at
-        least, for a trace does not show the pages that are lowmem now.
+        least, for a trace does not show the pages that are lowmem now; ``≈``: neither, for what the
+        counted work costs now is itself a bound (:attr:`replay.outcome.Outcome.bound`).
     proposed
         Where no released kernel has it, the state of things.
     """
@@ -69,7 +71,7 @@ class OtherSplits(NamedTuple):
     ----------
     now
         Name of the present one.
-    highmem, user, cost_ns
+    highmem, user, cost_ns, bound
         As of :class:`Split`, as they are.
     splits
         The others.
@@ -81,6 +83,7 @@ class OtherSplits(NamedTuple):
     highmem: int
     user: int
     cost_ns: float
+    bound: str
     splits: tuple[Split, ...]
     scarce: bool
 
@@ -89,6 +92,11 @@ class OtherSplits(NamedTuple):
         """The one that leaves no highmem and most room for a process, the kernel built alike."""
         fitting = (s for s in self.splits if not s.highmem and not s.without and not s.proposed)
         return next(fitting, None)
+
+
+def sign_of(outcome: Outcome) -> str:
+    """``≥`` or ``≤`` where figures of highmem are bounds (:attr:`Outcome.bound`), else ``=``."""
+    return _SIGNS[outcome.bound]
 
 
 def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
@@ -110,7 +118,13 @@ def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
         return
     scarce = layout.max_pfn * layout.page_size - layout.phys_offset <= SCARCE
     found = OtherSplits(
-        machine.split, layout.highmem_bytes, layout.user_end, outcome.cost.total_ns, splits, scarce
+        machine.split,
+        layout.highmem_bytes,
+        layout.user_end,
+        outcome.cost.total_ns,
+        sign_of(outcome),
+        splits,
+        scarce,
     )
     yield Finding("split", "info", found)
 
@@ -159,8 +173,13 @@ def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:
         arena = sum(
             cause["ns"] for name, cause in outcome.cost.by_cause.items() if name in OF_ARENA
         )
-        return arena + hulls + (outcome.local.maps + outcome.local.lowmem) * costs.low_map, "="
+        # A kernel with HIGHMEM walks its empty pool all the same (mm/highmem.c).
+        passes = outcome.pool.unused_passes * float(pool_pass_ns(costs, layout, 0, outcome.cpus))
+        low = (outcome.local.maps + outcome.local.lowmem) * costs.low_map
+        return arena + hulls + passes + low, "="
     bound = "≤" if layout.highmem_bytes < here.highmem_bytes else "≥"
+    if outcome.bound is not None and bound != sign_of(outcome):
+        bound = "≈"  # the one bound, of the other one
     return outcome.cost.total_ns + hulls, bound
 
 

@@ -17,6 +17,7 @@ from collectors import open_capture
 from collectors.capture import Lost, LostInterval
 from collectors.snapshot import Probe, Snapshot
 from hmtrace.cli import app
+from hmtrace.report.answers import absences
 from hmtrace.report.findings import in_words
 from hmtrace.report.terminal import key_figures
 from hmtrace.report.text import unglued
@@ -134,7 +135,7 @@ def test_traces_without_pages(outcomes: ModuleType) -> None:
     assert outcome.pool.pages_unknown
     console = Console(width=100, file=io.StringIO(), color_system=None)
     with console.capture() as captured:
-        console.print(key_figures(outcome))
+        console.print(key_figures(outcome, absences(Snapshot())))
     text = unglued(captured.get())
     assert "kmap, pages unknown: so are use, flushes, waits" in text
     assert "at least" in text
@@ -217,10 +218,10 @@ def test_splits_that_leave_a_little_highmem(outcomes: ModuleType) -> None:
     ram = ((0x1000, 0x9F000), (0x100000, 0x7FFE0000))
     found_there, message = splits_of(outcomes, pae=False, ram=ram)
     assert left(found_there) == {"3g_opt": 915, "2g": 147, "2g_opt": 19, "1g": 0}
-    assert "2g 147 MiB, 2g_opt 19.8 MiB, 1g none" in message
+    assert "2g 147.88 MiB, 2g_opt 19.88 MiB, 1g none" in message
     found_there, message = splits_of(outcomes, ram=ram)
     assert left(found_there) == {"(3g_opt)": 915, "2g": 143, "(2g_opt)": 19, "1g": 0}
-    assert "3g_opt without PAE 915 MiB, 2g 143 MiB" in message
+    assert "3g_opt without PAE 915.88 MiB, 2g 143.88 MiB" in message
 
 
 def test_splits_are_weighed_wherever_ram_is_known(outcomes: ModuleType) -> None:
@@ -248,6 +249,18 @@ def test_the_cost_of_a_split_is_that_of_its_replay(split: str, modules: Path) ->
     assert advised.cost_ns == pytest.approx(document["cost"]["total_ns"], rel=0.01)
     assert advised.cost_ns > document["baseline"]["cost"]["total_ns"] * 1.1
     assert advised.bound == "="
+
+
+@pytest.mark.parametrize("fixture", ["i386-hog-a-waiters-pae-smp2", "i386-hog-d-local-pae-smp2"])
+def test_the_cost_of_a_split_counts_the_walks_over_an_empty_pool(fixture: str) -> None:
+    """kmap_flush_unused() walks the pool of a kernel with HIGHMEM whether it has any or not."""
+    advised = next(s for s in advice(FIXTURES / fixture).splits if s.name == "2g")
+    run = CliRunner().invoke(
+        app, ["replay", str(FIXTURES / fixture), "--split", "2g", "--format", "json"]
+    )
+    document = json.loads(run.stdout)
+    assert document["pool"]["unused_passes"] > 0
+    assert advised.cost_ns == pytest.approx(document["cost"]["total_ns"], abs=1)
 
 
 def test_a_dearer_split_is_called_one(modules: Path) -> None:

@@ -171,3 +171,46 @@ def test_who_fills_the_arena_is_told() -> None:
     text = printed("report", capture)
     assert "at start" in text
     assert "asked for" in text
+
+
+def test_one_amount_of_ram_is_rounded_in_one_way() -> None:
+    text = printed("replay", FIXTURES / "i386-hog-a-waiters-pae-smp2", "--pkmap", "1024")
+    assert "split 3g: 879.61 MiB lowmem + 143.84 MiB highmem" in text
+    assert "highmem 143.84 MiB 145.84 MiB changed" in text
+    assert not re.search(r"\b14[35] MiB", text)
+
+
+def test_a_bound_is_marked_whichever_way_it_goes() -> None:
+    """A page that was lowmem may be highmem there, so fewer stay lowmem."""
+    text = printed("replay", FIXTURES / "i386-hog-a-waiters-pae-smp2", "--vmalloc", "240M")
+    assert "local mappings 7723 ≥ 7723 of lowmem pages 247 ≤ 247 depth, most 2 ≥ 2" in text
+    assert "slots visited, mean 44.3 ≈ 44.3" in text
+    assert "mappings cost ≥1.5 ms" in text
+
+
+def test_what_was_not_traced_is_not_called_none() -> None:
+    """No probe on kmap_atomic in one; probes on alloc_vmap_area without a hit in the other."""
+    text = printed("report", FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
+    assert "not traced: no probe was set on local mappings" in text
+    assert "local not traced" in text
+    text = printed("report", FIXTURES / "i386-lost-overrun-pae-smp2")
+    assert "no allocation in this capture: its probes had no hit" in text
+    text = printed("report", FIXTURES / "i386-arena-pae-m2048-smp2")
+    assert "no local mapping in this trace: its probes had hits, but at other times" in text
+
+
+def test_a_clock_that_stands_still_has_no_usual_time(tmp_path: Path) -> None:
+    """As the global clock of a machine whose CPUs went offline: most calls take no time."""
+    lines = [
+        f"perl-12 [000] ...1. {at:.6f}: kmap_high: (kmap_high+0x0/0x260) page=0xf62cd4c0\n"
+        f"perl-12 [000] ...1. {at + took:.6f}: kmap_high_ret: (f+0x50/0x60 <- kmap_high) "
+        "vaddr=0xff001000\n"
+        f"perl-12 [000] ...1. {at + took:.6f}: kunmap_high: (kunmap_high+0x0/0xb0) "
+        "page=0xf62cd4c0\n"
+        for at, took in ((100.0, 0), (101.0, 0), (102.0, 0.04), (103.0, 0))
+    ]
+    trace = tmp_path / "trace"
+    trace.write_text(HEADER + "".join(lines))
+    text = printed("report", trace)
+    assert "one kmap took 40.0 ms, where most are over before the trace clock moves" in text
+    assert "kmap 4 0 ns" in text
