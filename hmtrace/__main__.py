@@ -1,9 +1,9 @@
 """Entry point: runs a command, and turns every error into words and an exit code.
 
-Exit codes: 0 fine; 1 a check found something or a threshold failed; 2 wrong usage; 3 unreadable
-or damaged input. Beside these, as a shell would have them: 130 for Ctrl-C, 141 where the reader
-of a pipe went away, 128 and its number for a signal (143 for SIGTERM), and 70 (EX_SOFTWARE) for a
-bug in hmtrace itself.
+Exit codes: 0 fine; 1 a check found something or a threshold failed; 2 wrong usage, or an output
+that cannot be written; 3 unreadable or damaged input. Beside these, as a shell would have them:
+130 for Ctrl-C, 141 where the reader of a pipe went away, 128 and its number for a signal (143 for
+SIGTERM), and 70 (EX_SOFTWARE) for a bug in hmtrace itself.
 
 Nearly everything is imported where a Ctrl-C ends in silence, too.
 """
@@ -11,6 +11,7 @@ Nearly everything is imported where a Ctrl-C ends in silence, too.
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import signal
@@ -30,6 +31,8 @@ _GC_THRESHOLD = 200_000
 """New objects between two searches for cycles; Python's 700 are a seventh of all imports' time, and
 20 000 still a twentieth of a short report's."""
 EXIT_READER_GONE = 141
+EXIT_UNWRITABLE = 2
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MESSAGE_LIMIT = 2000
 _AGAIN = 0.02
 """Seconds after which a lost signal is sent again."""
@@ -87,7 +90,7 @@ def _flushed(code: int) -> int:
         code = code or EXIT_READER_GONE
     except (OSError, ValueError) as error:
         if code == 0:
-            code = 3
+            code = EXIT_UNWRITABLE
             _say(f"hmtrace: cannot write to stdout: {error}\n")
     with suppress(OSError, ValueError):
         sys.stderr.flush()
@@ -165,6 +168,9 @@ def _confess(error: Exception) -> int:
     from hmtrace.report.text import clean
 
     if isinstance(error, OSError):
+        if error.errno in _NO_ROOM:
+            _say(f"hmtrace: cannot be written: {clean(error.strerror)}\n")
+            return EXIT_UNWRITABLE
         where = clean(error.filename) + ": " if error.filename is not None else ""
         _say(f"hmtrace: {where}{clean(error.strerror or error)}\n")
         return 3

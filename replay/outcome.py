@@ -95,7 +95,8 @@ class PoolOutcome:
     are in use at the end, `held_by_asleep` counts those of tasks that are asleep. Of each list the
     first
     :data:`NAMED` are given. `first_flush` and `first_unused_pass` are when the window's TLB entries
-    were first flushed, and when kmap_flush_unused() first ran.
+    were first flushed, and when kmap_flush_unused() first ran; `fullest` is when `max_used` slots
+    were first in use.
     """
 
     slots: int = 0
@@ -124,6 +125,7 @@ class PoolOutcome:
     first_wait: Moment | None = None
     first_flush: Moment | None = None
     first_unused_pass: Moment | None = None
+    fullest: Moment | None = None
     waiters: tuple[Waiter, ...] = ()
     holders: tuple[SlotHolder, ...] = ()
     held: tuple[SlotHolder, ...] = ()

@@ -46,7 +46,11 @@ _MOST_INSTANCES: Final = 4096
 """KRETPROBE_MAXACTIVE_MAX (kernel/trace/trace_kprobe.c)."""
 _NAMED: Final = 4
 """Tasks that a finding names."""
-_FIRST: Final = {rules.PurgeHull: "largest", rules.LocalDepth: "deepest"}
+_FIRST: Final = {
+    rules.PurgeHull: "largest",
+    rules.LocalDepth: "deepest",
+    rules.PoolNearFull: "so many first",
+}
 """What the event of a finding is where it is not the first one."""
 _TELLING: Final = (waits.SlowCalls, waits.LongHold)
 """Findings whose first event is what they are about: they name it themselves."""
@@ -181,8 +185,9 @@ def _(f: rules.PoolNearFull) -> Words:
 @_words.register(waits.Deadlock)
 def _(f: waits.Deadlock) -> Words:
     return Words(
-        f"deadlock by nesting: all {count(f.slots)} slots are held by {plural(f.tasks, 'task')} "
-        "that sleep in kmap() themselves, each for one slot more",
+        f"deadlock by nesting: all {count(f.slots)} slots are held by tasks that sleep in kmap() "
+        f"themselves, each for one slot more; {plural(f.tasks, 'task')} "
+        f"{'sleeps' if f.tasks == 1 else 'sleep'} for ever",
         "only a kunmap() of one of them could wake the others; kmap_local_page() has no such "
         "limit, and neither has one kmap() at a time",
         (holders_in_words("held by", f.holders, f.slots, told=False),),
@@ -203,10 +208,15 @@ def _(f: waits.PoolExhausted) -> Words:
         who.append(holders_in_words("slots were held by", f.holders, f.slots))
     since = "" if f.since is None else f" from {clock(f.since.ts)} on"
     full = "" if f.full is None else f"pool full for {share(f.full)} of the time; "
+    waited = "; with --timing fixed nobody waits, so for how long is not known"
+    if f.wait_ns or f.asleep:
+        waited = (
+            f" waited {least}{duration(f.wait_ns)} in all, the longest {least}"
+            f"{duration(f.longest_ns)}{asleep}"
+        )
     return Words(
         f"kmap() slept {times(f.waits)}{since} because all {count(f.slots)} slots were in use: "
-        f"{plural(f.tasks, 'task')} waited {least}{duration(f.wait_ns)} in all, the longest "
-        f"{least}{duration(f.longest_ns)}{asleep}",
+        f"{plural(f.tasks, 'task')}{waited}",
         f"{full}every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)",
         tuple(who),
     )
@@ -271,8 +281,8 @@ def task_in_words(moment: Moment) -> str:
 def waiters_in_words(waiters: Sequence[Waiter], tasks: int) -> str:
     """Who waited, how long, and from where; those that waited longest."""
     shown = [
-        f"{task_in_words(w.longest) if w.longest else f'[{w.pid}]'} "
-        f"{'≥' if w.asleep else ''}{duration(w.wait_ns)}"
+        (task_in_words(w.longest) if w.longest else f"[{w.pid}]")
+        + (f" {'≥' if w.asleep else ''}{duration(w.wait_ns)}" if w.wait_ns or w.asleep else "")
         for w in waiters[:_NAMED]
     ]
     sites = {w.longest.site for w in waiters if w.longest and w.longest.site}

@@ -123,13 +123,15 @@ class PoolRun:
         until = int(time[-1]) if time.size else gauges.since
         gauges = gauges._replace(until=gauges.end if last and self._started else until)
         pool = self.at.over(piece)
-        most_used, most_stale = kernel.run(
+        most_used, most_stale, fullest = kernel.run(
             pool, piece.snapshot, piece.operations, time, result, scanned, freed, gauges
         )
         self.at = PoolAt(pool, piece.pages)
         self._gauges = gauges._replace(since=until)
         self.tally.add(piece.operations[:, 0], result, scanned, freed)
-        self.tally.most_used = max(self.tally.most_used, int(most_used))
+        if most_used > self.tally.most_used:
+            self.tally.most_used = int(most_used)
+            self._users.note_fullest(piece, int(fullest))
         self.tally.most_stale = max(self.tally.most_stale, int(most_stale))
         self._users.take(piece, result, scanned, freed)
         return result, scanned, freed

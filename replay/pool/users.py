@@ -51,8 +51,9 @@ class PoolUsers:
         self._users = new_users(slots)
         self._slept: dict[int, _Slept] = {}
         self._asleep: set[int] = set()
-        # Time and row of the first sleep, flush of the window, pass of kmap_flush_unused().
-        self._first, self._flushed, self._unused = ((_NEVER, NO_ROW),) * 3
+        # Time and row of the first sleep, flush of the window, pass of kmap_flush_unused(), and of
+        # the call since which most slots were in use.
+        self._first, self._flushed, self._unused, self._fullest = ((_NEVER, NO_ROW),) * 4
         self._open_ns = 0
 
     def take(
@@ -73,6 +74,10 @@ class PoolUsers:
 
         tries = Tries(*(piece.calls[name] for name in Tries._fields))
         follow(self._users, tries, piece.operations, piece.call, piece.time, result, scanned)
+
+    def note_fullest(self, piece: Piece, at: int) -> None:
+        """Note the operation since which more slots are in use than ever before; -1: before it."""
+        self._fullest = _time_and_row(piece, at) if at >= 0 else (_NEVER, NO_ROW)
 
     def add_waits(
         self, slept: CallTable, waited: NDArray[np.int64], is_open: NDArray[np.bool_]
@@ -106,7 +111,7 @@ class PoolUsers:
         """Rows that :meth:`named` needs, for a pool that ends so."""
         rows = {slept.row for _, slept in self._waiters()}
         rows |= {row for row, _, _ in (*self._then(), *self._held(pool))}
-        return rows | {self._first[1], self._flushed[1], self._unused[1]}
+        return rows | {self._first[1], self._flushed[1], self._unused[1], self._fullest[1]}
 
     def named(self, outcome: PoolOutcome, pool: Pool, told: Told) -> PoolOutcome:
         """The figures of the pool with who waits and who holds.
@@ -127,6 +132,7 @@ class PoolUsers:
             first_wait=_at(self._first, told),
             first_flush=_at(self._flushed, told),
             first_unused_pass=_at(self._unused, told),
+            fullest=_at(self._fullest, told),
             waiters=tuple(
                 Waiter(
                     pid,
@@ -192,7 +198,10 @@ def _at(first: tuple[int, int], told: Told) -> Moment | None:
 def _first_of(piece: Piece, which: NDArray[np.bool_]) -> tuple[int, int]:
     """Time of the first of these operations, and the row of its call."""
     at = int(np.argmax(which)) if which.any() else -1
-    if at < 0:
-        return _NEVER, NO_ROW
+    return (_NEVER, NO_ROW) if at < 0 else _time_and_row(piece, at)
+
+
+def _time_and_row(piece: Piece, at: int) -> tuple[int, int]:
+    """Time of an operation, and the row of its call."""
     call = piece.call[at]
     return int(piece.time[at]), int(piece.calls["row"][call]) if call >= 0 else NO_ROW

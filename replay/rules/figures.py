@@ -48,9 +48,15 @@ class _Case(NamedTuple):
     outcome: Outcome
     snapshot: Snapshot
     lost: Loss | None
+    captured: Outcome
 
 
-def findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None = None) -> tuple[Finding, ...]:
+def findings(
+    outcome: Outcome,
+    snapshot: Snapshot,
+    lost: Loss | None = None,
+    captured: Outcome | None = None,
+) -> tuple[Finding, ...]:
     """Everything that a kernel engineer should know about an outcome.
 
     Parameters
@@ -61,13 +67,15 @@ def findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None = None) -> 
         Facts of the machine (:mod:`collectors.facts`), name to value.
     lost
         What tracing lost; None: not known here.
+    captured
+        For a what-if the outcome on the captured machine: what holds of the trace follows from it.
 
     Returns
     -------
     tuple of Finding
         Worst severity first. Never empty: that there is nothing to complain about is said too.
     """
-    case = _Case(outcome, snapshot, lost)
+    case = _Case(outcome, snapshot, lost, captured or outcome)
     found = [finding for rule in RULES for finding in rule(case)]
     if not _has_calls(outcome):
         found.insert(0, Finding("nothing-traced", "warning", NothingTraced()))
@@ -90,7 +98,7 @@ def _pool_near_full(case: _Case) -> Iterator[Finding]:
     if pool.waits or not pool.slots or pool.max_used < NEAR_FULL * pool.slots:
         return
     found = PoolNearFull(pool.max_used, pool.slots, pool.share_above.get("75", 0.0), pool.mean_used)
-    yield Finding("pool-near-full", "warning", found, pool.max_used)
+    yield Finding("pool-near-full", "warning", found, pool.max_used, pool.fullest)
 
 
 class FlushStorm(NamedTuple):
@@ -236,7 +244,8 @@ def _tasks(case: _Case) -> Iterator[Finding]:
 
 def _trace(case: _Case) -> Iterator[Finding]:
     """What holds of the trace itself."""
-    return trace_findings(case.outcome, case.snapshot, case.lost)
+    is_whatif = case.captured is not case.outcome
+    return trace_findings(case.captured, case.snapshot, case.lost, is_whatif=is_whatif)
 
 
 def _machine(case: _Case) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.machine.generations import GENERATIONS
-from replay.outcome import Finding
+from replay.outcome import Finding, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from replay.trace.losses import Loss
 
 
-def trace_findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None) -> Iterator[Finding]:
+def trace_findings(
+    outcome: Outcome, snapshot: Snapshot, lost: Loss | None, *, is_whatif: bool = False
+) -> Iterator[Finding]:
     """What is worth knowing of a trace whatever the machine did.
 
     Parameters
     ----------
     outcome, snapshot, lost
-        As of :func:`replay.rules.figures.findings`.
+        As of :func:`replay.rules.figures.findings`; the outcome on the captured machine.
+    is_whatif
+        Another machine's kernel did not say what this one's log has.
 
     Yields
     ------
@@ -33,7 +37,8 @@ def trace_findings(outcome: Outcome, snapshot: Snapshot, lost: Loss | None) -> I
     yield from _pages_unknown(outcome.pool)
     yield from _losses(lost)
     yield from _probe_misses(outcome, snapshot)
-    yield from _kernel_log(snapshot)
+    if not is_whatif:
+        yield from _kernel_log(snapshot)
 
 
 class PagesUnknown(NamedTuple):
@@ -59,7 +64,20 @@ def _losses(lost: Loss | None) -> Iterator[Finding]:
     if lost is None or not lost.intervals:
         return
     found = EventsLost(lost.events, bool(lost.unknown), len(lost.intervals))
-    yield Finding("events-lost", "warning", found, max(lost.events, 1))
+    yield Finding("events-lost", "warning", found, max(lost.events, 1), _first_gap(lost))
+
+
+def _first_gap(lost: Loss) -> Moment | None:
+    """Where the first gap begins; of one that begins before all events, where it ends."""
+    times = [
+        (gap.start_ts if gap.start_ts is not None else gap.end_ts, gap.cpu)
+        for gap in lost.intervals
+    ]
+    known = [(ts, cpu) for ts, cpu in times if ts is not None]
+    if not known:
+        return None
+    ts, cpu = min(known, key=lambda gap: gap[0])
+    return Moment(ts, cpu)
 
 
 class MissesExplained(NamedTuple):

@@ -16,6 +16,21 @@ class Gap(Protocol):
         """The first event after the gap has this `seq` or a higher one."""
         ...
 
+    @property
+    def cpu(self) -> int | None:
+        """The CPU whose events are missing; None where it is not one alone."""
+        ...
+
+    @property
+    def start_ts(self) -> int | None:
+        """Time of the last event before the gap; None where there is none."""
+        ...
+
+    @property
+    def end_ts(self) -> int | None:
+        """Time of the first event after it; None where there is none."""
+        ...
+
 
 class Loss(Protocol):
     """Everything that tracing lost; :class:`collectors.capture.Lost` is one."""

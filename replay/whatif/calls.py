@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from replay.trace.numbering import Numbering
+from replay.trace.told import NO_ROW
 from replay.walk import PoolPart
 from replay.whatif.pages import page_keys
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from replay.survey import Survey
     from replay.trace.online import OnlineCpus
     from replay.trace.parts import Parts
+    from replay.trace.told import Told
     from replay.trace.windows import Window
     from replay.walk import PoolPiece
     from replay.whatif.pages import PageNumbers
@@ -51,6 +53,8 @@ class Served(NamedTuple):
         Keys of the pages of those that are calls.
     pid : ndarray of int64
         Of all of them; -1 where there is none.
+    call_rows : ndarray of int64
+        Rows of those that are calls.
     """
 
     row: NDArray[np.int64]
@@ -60,6 +64,7 @@ class Served(NamedTuple):
     is_call: NDArray[np.bool_]
     keys: NDArray[np.int64]
     pid: NDArray[np.int64]
+    call_rows: NDArray[np.int64]
 
 
 class PoolCalls(PoolPart):
@@ -124,6 +129,7 @@ class PoolCalls(PoolPart):
         return Served(
             np.ascontiguousarray(new["row"]), page_keys(new),
             code.astype(np.uint8), piece.time[index], of_task, page_keys(calls), pid,
+            np.ascontiguousarray(calls["row"]),
         )  # fmt: skip
 
     def _are_repeated(self, calls: CallTable, maps: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -171,6 +177,12 @@ class ServedColumns:
         self._tasks = Numbering()
         self._seen = np.zeros(0, bool)  # by the number of a page
         self._order: list[NDArray[np.int32]] = []
+        self._row_of_task = np.zeros(0, np.int64)  # of its first call, NO_ROW: of nobody
+
+    @property
+    def rows(self) -> set[int]:
+        """Rows that :meth:`finish` needs to name tasks."""
+        return set(self._row_of_task.tolist())
 
     def add(self, served: Served, numbers: PageNumbers) -> None:
         """Add those of a window, whose pages have numbers."""
@@ -178,6 +190,7 @@ class ServedColumns:
         page[served.is_call] = numbers.pages.of(served.keys)
         self._note_first(page[served.is_call], numbers.pages.count)
         task = self._tasks.of(served.pid).astype(np.int32)
+        self._note_tasks(task[served.is_call], served.call_rows)
         told: dict[str, NDArray[Any]] = {
             "code": served.code,
             "page": page,
@@ -186,6 +199,16 @@ class ServedColumns:
         }
         for name, column in self._columns.items():
             column.append(told[name])
+
+    def _note_tasks(self, tasks: NDArray[np.int32], rows: NDArray[np.int64]) -> None:
+        """Note the first call of each task that comes up."""
+        known = self._row_of_task
+        new = np.full(self._tasks.count, NO_ROW, np.int64)
+        new[: known.size] = known
+        found, first = np.unique(tasks, return_index=True)
+        unknown = new[found] == NO_ROW
+        new[found[unknown]] = rows[first[unknown]]
+        self._row_of_task = new
 
     def _note_first(self, pages: NDArray[np.int32], number: int) -> None:
         """Note pages that are served for the first time, in this order."""
@@ -197,17 +220,21 @@ class ServedColumns:
             self._order.append(new[np.sort(first)])
             self._seen[fresh] = True
 
-    def finish(self, waits: list[pl.DataFrame]) -> None:
+    def finish(self, waits: list[pl.DataFrame], told: Told) -> None:
         """Write down what belongs to them.
 
         Parameters
         ----------
         waits
             As of :class:`PoolCalls`.
+        told
+            What the rows of :attr:`rows` tell.
         """
         none = pl.DataFrame(schema={"at": pl.Int64, "waited": pl.Int64})
         order = np.concatenate([np.zeros(0, np.int32), *self._order])
         pids = self._tasks.keys().view(np.int64)
         self._parts.put(f"{self.name}-waits", pl.concat([none, *waits]).sort("at"))
         self._parts.put(f"{self.name}-first", pl.DataFrame({"page": order}))
-        self._parts.put(f"{self.name}-tasks", pl.DataFrame({"pid": pids}))
+        comms = [None if row == NO_ROW else told[row].comm for row in self._row_of_task.tolist()]
+        tasks = pl.DataFrame({"pid": pids, "comm": pl.Series(comms, dtype=pl.String)})
+        self._parts.put(f"{self.name}-tasks", tasks)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from replay.outcome import NAMED, Moment, SlotHolder, Waiter
 from replay.pool.tally import BINS, PoolTally
 from replay.pool.window import PoolWindow
 from replay.trace.spool import SpooledRows
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.outcome import PoolOutcome
     from replay.pool.loops.closed import Done, Load, Loop
+    from replay.pool.loops.highmem import Pool
     from replay.pool.loops.sequence import Gauges
     from replay.pool.window import PoolState
     from replay.whatif.placement import Placed
     from replay.whatif.workload import Workload
 
+USERS: Final = 2
+"""Count of a slot from which somebody uses it."""
 AT_ONCE: Final = 1 << 18
 """Calls that are served between two looks at the memory that they take."""
 
@@ -60,7 +64,8 @@ class PoolThereRun:
     state
         State in which the pool begins; None: as it is after boot.
     same_kernel
-        Whether the other machine's kernel calls kmap_flush_unused() where this one did.
+        Whether the other machine's kernel calls kmap_flush_unused() where this one did: without
+        HIGHMEM it is empty (include/linux/highmem-internal.h).
     same_pool
         Whether it has the same pool, so that a snapshot of this one holds there too.
     """
@@ -84,6 +89,7 @@ class PoolThereRun:
         self._count = self._calls["code"].count
         self._slept = (workload.of_calls("waits", "at"), workload.of_calls("waits", "waited"))
         self._pids = workload.of_calls("tasks", "pid")
+        self._comms = workload.of_calls("tasks", "comm")
         self._happens = np.zeros(sequence.SNAPSHOT + 1, bool)
         self._happens[sequence.FLUSH_UNUSED] = same_kernel
         self._happens[sequence.SNAPSHOT] = same_pool
@@ -116,6 +122,7 @@ class PoolThereRun:
         tally = PoolTally(slots)
         followers = SpooledRows(np.dtype(np.int64))
         load = self._load(followers)
+        users = UsersThere(self._pids, self._comms, slots)
         stuck, wake_ns = 0, int(target.costs.sleep)
         while not loop.reg[kernel.OVER]:
             number = kernel.run(pool, snapshot, load, loop, done, wake_ns, closed, gauges)
@@ -123,7 +130,9 @@ class PoolThereRun:
                 load = self._linked(followers)
             self._release(followers)
             stuck += _count(tally, done, number, self._pids)
-        return self._there_told(tally, loop, gauges, layout, int(pool.reg[USED]), stuck * closed)
+            users.take(done, number)
+        there = self._there_told(tally, loop, gauges, layout, int(pool.reg[USED]), stuck * closed)
+        return there._replace(outcome=users.named(there.outcome, pool))
 
     def _all_frames(self) -> NDArray[np.int64]:
         """Frame of each page in the pool, below zero unknown; behind them those of the snapshot."""
@@ -190,6 +199,92 @@ class PoolThereRun:
         nameless = self._nameless if layout.highmem_bytes else (0, 0)
         outcome = tally.outcome(gauges, still_used=still_used, nameless=nameless)
         return PoolThere(replace(outcome, slots=layout.pkmap_slots, asleep=stuck), tally, stuck)
+
+
+class UsersThere:
+    """Which tasks wait for slots there, and which have them.
+
+    Parameters
+    ----------
+    pids, comms : ndarray, shape (tasks,)
+        Of the tasks by their numbers.
+    slots
+        Size of the pool.
+    """
+
+    def __init__(self, pids: NDArray[np.int64], comms: NDArray[np.object_], slots: int) -> None:
+        self._pids, self._comms = pids, comms
+        self._sleeps, self._wait, self._longest, self._since = np.zeros((4, pids.size), np.int64)
+        self._asleep = np.zeros(pids.size, bool)
+        self._first = (0, -1)  # when, and which task
+        # Task that mapped a slot and has it, -1 where that is not known, and since when.
+        self._newest = np.full((slots, 2), -1, np.int64)
+
+    def take(self, done: Done, number: int) -> None:
+        """Take calls that are over."""
+        from replay.pool.loops.highmem import ASLEEP
+        from replay.pool.loops.sequence import UNMAP
+
+        code, task, result = done.code[:number], done.task[:number], done.result[:number]
+        served = np.flatnonzero(result >= 0)
+        user = np.where(code == UNMAP, -1, task)[served]  # whose slot it is then, is not followed
+        got = done.since[served] + done.wait[served]
+        self._newest[result[served]] = np.column_stack([user, got])  # the last one stays
+        slept = np.flatnonzero(done.sleeps[:number] > 0)
+        if not slept.size:
+            return
+        task, wait, since = task[slept], done.wait[slept], done.since[slept]
+        by = np.argsort(wait, kind="stable")  # of each task the longest comes last, and stays
+        longer = by[(wait[by] > self._longest[task[by]]) | (self._sleeps[task[by]] == 0)]
+        self._longest[task[longer]], self._since[task[longer]] = wait[longer], since[longer]
+        np.add.at(self._sleeps, task, done.sleeps[slept])
+        np.add.at(self._wait, task, wait)
+        self._asleep[task[result[slept] == ASLEEP]] = True
+        earliest = int(np.argmin(since))
+        if self._first[1] < 0 or since[earliest] < self._first[0]:
+            self._first = int(since[earliest]), int(task[earliest])
+
+    def named(self, outcome: PoolOutcome, pool: Pool) -> PoolOutcome:
+        """The figures with who waits and who holds, for a pool that ends so."""
+        if not outcome.asleep:
+            self._asleep[:] = False  # no more than calls that were dropped
+        when, task = self._first
+        held = self._newest[(pool.counts >= USERS) & (self._newest[:, 0] >= 0)]
+        return replace(
+            outcome,
+            first_wait=None if task < 0 else self._moment(task, when),
+            waiters=self._waiters(),
+            held=self._holders(held),
+            held_by_asleep=int(self._asleep[held[:, 0]].sum()),
+        )
+
+    def _waiters(self) -> tuple[Waiter, ...]:
+        """Those that waited longest."""
+        waited = np.flatnonzero(self._sleeps)
+        order = np.lexsort((self._pids[waited], -self._wait[waited]))
+        return tuple(
+            Waiter(
+                int(self._pids[task]),
+                int(self._sleeps[task]),
+                int(self._wait[task]),
+                int(self._longest[task]),
+                bool(self._asleep[task]),
+                self._moment(task, int(self._since[task])),
+            )
+            for task in waited[order][:NAMED].tolist()
+        )
+
+    def _holders(self, held: NDArray[np.int64]) -> tuple[SlotHolder, ...]:
+        """Tasks by the slots that they have, most first."""
+        holders = []
+        for task in np.unique(held[:, 0]).tolist():
+            times = held[held[:, 0] == task, 1]
+            first = self._moment(task, int(times.min()))
+            holders.append(SlotHolder(times.size, first, bool(self._asleep[task])))
+        return tuple(sorted(holders, key=lambda holder: -holder.slots)[:NAMED])
+
+    def _moment(self, task: int, ts: int) -> Moment:
+        return Moment(ts, None, int(self._pids[task]), self._comms[task])
 
 
 def _count(tally: PoolTally, done: Done, number: int, pids: NDArray[np.int64]) -> int:

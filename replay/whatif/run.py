@@ -146,7 +146,7 @@ def serve(
     has_snapshot = figures.initial_state == "snapshot" and same_pool
     pool = PoolThereRun(
         workload, placed, state_from(values) if has_snapshot else None,
-        same_kernel=target.arch == machine.arch, same_pool=same_pool,
+        same_kernel=target.arch == machine.arch and target.highmem_enabled, same_pool=same_pool,
     )  # fmt: skip
     rest = RestThere(workload, placed, target.cpus)
     for stretch in workload.stretches():
@@ -201,7 +201,7 @@ def serve(
             ),
         ),
     )
-    return baseline, replace(outcome, findings=findings(outcome, values, lost))
+    return baseline, replace(outcome, findings=findings(outcome, values, lost, baseline))
 
 
 def bound_of(before: Layout, layout: Layout, placement: str) -> str | None:
@@ -310,6 +310,10 @@ def _modules_there(
     )
 
 
+def _between(few: int, most: int) -> str:
+    return f"{few}" if few == most else f"{few} to {most}"
+
+
 def _forecast_caveats(found: ArenaForecast) -> list[str]:
     """What the trace does not tell of the arena's workload there."""
     caveats = []
@@ -319,8 +323,8 @@ def _forecast_caveats(found: ArenaForecast) -> list[str]:
         caveats.append(
             f"the shape of the arena's free tree at the start is not known: "
             f"{found.ambiguous} of {found.allocs} allocations lie elsewhere under "
-            f"some of {found.shapes} shapes; failures {few} to {most}, purges {purges[0]} to "
-            f"{purges[1]}"
+            f"some of {found.shapes} shapes; failures {_between(few, most)}, purges "
+            f"{_between(*purges)}"
         )
     if found.borrowed:
         caveats.append(
@@ -360,7 +364,7 @@ def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapsh
         "become lowmem"
     )
     if not layout.highmem_bytes:
-        words = f"all {spilled} traced pages of highmem become lowmem: there is no highmem"
+        words = f"every traced page of highmem ({spilled}) becomes lowmem: there is no highmem"
     elif used:
         words += f"; {used} pages of highmem were in use already when the capture began"
     caveats = [words, *memory.assumptions]

@@ -224,11 +224,12 @@ def distil(
     if found_better is not pool:
         columns, other = other, columns
     parts.drop(other.name)
-    columns.finish(found_better.waits)
+    told = walk.tell(found_better.rows() | rest.rows() | columns.rows)
+    columns.finish(found_better.waits, told)
     kept.finish(rest)
     parts.finish()
     return Workload(
-        figures=rest.figures(found, found_better, walk.tell(found_better.rows() | rest.rows())),
+        figures=rest.figures(found, found_better, told),
         nameless=found_better.nameless,
         pool=columns.name,
         windows=kept.windows,

@@ -368,3 +368,72 @@ def test_the_first_pass_over_unused_slots_names_its_task() -> None:
     first = idle["first"]
     assert (first["ts"] // 1000, first["cpu"], first["pid"]) == (16_545_662, 1, 150)
     assert first["comm"] == "insmod"
+
+
+def test_a_what_if_names_who_waits_there() -> None:
+    """hogw/0 fell asleep first, at 13.637766 by the in-lock trace; nobody waits longer than he."""
+    folder = str(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    run = CliRunner().invoke(app, ["replay", folder, "--ram", "2G", "--format", "json"])
+    document = json.loads(run.stdout)
+    waits = next(f for f in document["findings"] if f["rule"] == "pool-exhausted")
+    assert waits["first"]["comm"] == "hogw/0"
+    assert 0 <= 13_637_766_000 - waits["first"]["ts"] < 1_000_000
+    waiters = document["pool"]["waiters"]
+    assert sum(w["waits"] for w in waiters) == document["pool"]["waits"] == 36
+    assert sum(w["wait_ns"] for w in waiters) == document["pool"]["wait_ns"]
+    assert {w["longest"]["comm"] for w in waiters} == {f"hogw/{n}" for n in range(8)}
+    assert "hogw/2[154]" in waits["evidence"]
+    fixed = ["replay", folder, "--ram", "2G", "--timing", "fixed"]
+    text = " ".join(unglued(CliRunner().invoke(app, fixed).stdout).split())
+    assert "8 tasks; with --timing fixed nobody waits, so for how long is not known" in text
+    assert "waited 0 ns" not in text
+
+
+def test_when_most_slots_were_in_use_first() -> None:
+    """insmod-150 got the 512th slot at 13.636170, and the one before at 13.636074 (in the lock)."""
+    folder = str(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    run = CliRunner().invoke(app, ["report", folder, "--format", "json"])
+    fullest = json.loads(run.stdout)["pool"]["fullest"]
+    assert 13_636_074_000 < fullest["ts"] < 13_636_170_000
+    assert (fullest["pid"], fullest["comm"]) == (150, "insmod")
+
+
+def test_where_the_first_gap_is() -> None:
+    """The first event that is left of CPU 1 is older than that of CPU 0, by the trace's text."""
+    lost = next(f for f in found_in("i386-lost-overrun-pae-smp2") if f["rule"] == "events-lost")
+    assert (lost["first"]["ts"] // 1000, lost["first"]["cpu"]) == (19_801_254, 1)
+
+
+def test_a_kernel_without_highmem_walks_no_pool() -> None:
+    """Its kmap_flush_unused() is empty (include/linux/highmem-internal.h)."""
+    folder = str(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    run = CliRunner().invoke(app, ["replay", folder, "--no-highmem", "--format", "json"])
+    document = json.loads(run.stdout)
+    assert document["baseline"]["pool"]["unused_passes"] == 16
+    assert document["pool"]["passes"] == 0
+    assert not any(f["rule"] == "flush-unused-idle" for f in document["findings"])
+
+
+def test_a_what_if_names_a_deadlock_and_its_holder() -> None:
+    """insmod-150 maps 512 pages before it gives any back: with 128 slots it waits for itself."""
+    folder = str(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    run = CliRunner().invoke(app, ["replay", folder, "--pkmap", "128", "--format", "json"])
+    document = json.loads(run.stdout)
+    assert document["pool"]["asleep"] == 9
+    assert document["pool"]["held_by_asleep"] == document["pool"]["slots"] == 128
+    (held,) = document["pool"]["held"]
+    assert (held["slots"], held["asleep"], held["first"]["comm"]) == (128, True, "insmod")
+    deadlock = next(f for f in document["findings"] if f["rule"] == "kmap-deadlock")
+    assert deadlock["message"].startswith("deadlock by nesting: all 128 slots are held by tasks")
+    assert deadlock["message"].endswith("9 tasks sleep for ever")
+
+
+def test_a_what_if_reads_the_trace_as_its_report_does() -> None:
+    """80 misses are the 40 failures of the capture, whatever fails there."""
+    folder = str(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
+    run = CliRunner().invoke(app, ["replay", folder, "--vmalloc", "240M", "--format", "json"])
+    document = json.loads(run.stdout)
+    assert document["arena"]["failures"] == 0
+    missed = next(f for f in document["findings"] if f["rule"] == "probe-misses")
+    assert missed["severity"] == "info"
+    assert missed == next(f for f in found_in(Path(folder).name) if f["rule"] == "probe-misses")

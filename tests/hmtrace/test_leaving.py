@@ -68,7 +68,16 @@ def test_who_measures_is_not_cut_short() -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 @pytest.mark.parametrize(
-    ("words", "code"), [(("--help",), 3), (("--version",), 3), (("report", "/none"), 3)]
+    ("words", "code"),
+    [
+        (("--help",), 2),
+        (("--version",), 2),
+        (("report", "--help"), 2),
+        (("layout",), 2),
+        (("synth", "--list"), 2),
+        (("layout", "--format", "json"), 2),
+        (("report", "/none"), 3),
+    ],
 )
 def test_full_outputs_keep_the_code(words: tuple[str, ...], code: int) -> None:
     with FULL.open("w") as full:
@@ -89,7 +98,7 @@ def test_a_full_output_is_said_in_one_line() -> None:
             timeout=300,
             check=False,
         )
-    assert done.stderr == "hmtrace: No space left on device\n"
+    assert done.stderr == "hmtrace: cannot be written: No space left on device\n"
 
 
 def test_a_reader_that_is_gone_before_the_last_flush() -> None:

@@ -68,8 +68,8 @@ def windowed(name: str, rows: int, events: pl.LazyFrame | None = None) -> dict[s
 def figures(document: dict[str, Any]) -> dict[str, Any]:
     """What was counted, without who it was."""
     told = {
-        "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "waiters", "holders",
-                 "held", "held_by_asleep"),
+        "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "fullest", "waiters",
+                 "holders", "held", "held_by_asleep"),
         "tlb": ("largest",),
         "arena": ("first",),
         "local": ("longest_hold_ns", "longest_hold", "deepest", "first_switch"),

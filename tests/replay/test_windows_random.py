@@ -27,6 +27,9 @@ OLD = Machine(arch="i386", pae=True, nr_cpus=4, cpus=4, ram=((0, 1 << 30),), gen
 
 class Gap(NamedTuple):
     after_seq: int
+    cpu: int | None = None
+    start_ts: int | None = None
+    end_ts: int | None = None
 
 
 class Lost(NamedTuple):

@@ -113,8 +113,9 @@ class Done(NamedTuple):
         freed (-1: no flush). Those that failed are counted in Loop.reg.
     sleeps : ndarray of int32
         Failed attempts.
-    wait : ndarray of int64
-        How long it slept; of one that is never served up to the end of the measured time.
+    wait, since : ndarray of int64
+        How long a kmap() slept, and from when on (if it did not: when it was served); of one that
+        is never served up to the end of the measured time.
     """
 
     call: NDArray[np.int64]
@@ -125,6 +126,7 @@ class Done(NamedTuple):
     freed: NDArray[np.int32]
     sleeps: NDArray[np.int32]
     wait: NDArray[np.int64]
+    since: NDArray[np.int64]
 
 
 @part
@@ -235,7 +237,7 @@ def _finish(loop: Loop, load: Load, done: Done, at: int, call: int, result: int,
     """Write down a call that is over, and with it its failed attempts."""
     task = load.task[call]
     done.call[at], done.code[at], done.task[at] = call, load.code[call], task
-    done.result[at], done.wait[at] = result, wait
+    done.result[at], done.wait[at], done.since[at] = result, wait, loop.since[task]
     done.scanned[at], done.freed[at], done.sleeps[at] = 0, -1, loop.sleeps[task]
     loop.sleeps[task] = 0
 
@@ -350,9 +352,9 @@ def run(
             reg[FREEING if pool.reg[FREED] > 0 else QUIET] += 1
             reg[IN_VAIN] += pool.reg[SCANNED]
             loop.sleeps[task] += 1
+            if loop.sleeps[task] == 1:
+                loop.since[task] = now
             if closed:
-                if loop.sleeps[task] == 1:
-                    loop.since[task] = now
                 state[task] = SLEEPING
                 loop.sleepers[reg[SLEEPERS]] = call
                 reg[SLEEPERS] += 1
@@ -363,6 +365,8 @@ def run(
         if code == MAP:
             if loop.sleeps[task]:
                 wait = now - loop.since[task]
+            else:
+                loop.since[task] = now
             if closed:
                 delay[task] += wait - _slept(load, call)
         elif code == UNMAP and result >= 0 and pool.counts[result] == 1:
@@ -392,6 +396,6 @@ def new_loop(tasks: int, start: int) -> Loop:
 
 def new_done(calls: int) -> Done:
     """Room for so many calls."""
-    call, code, task, wait = np.zeros((4, calls), np.int64)
+    call, code, task, wait, since = np.zeros((5, calls), np.int64)
     result, scanned, freed, sleeps = np.zeros((4, calls), np.int32)
-    return Done(call, code, task, result, scanned, freed, sleeps, wait)
+    return Done(call, code, task, result, scanned, freed, sleeps, wait, since)

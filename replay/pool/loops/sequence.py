@@ -152,7 +152,7 @@ def run(
     scanned: NDArray[np.int32],
     freed: NDArray[np.int32],
     gauges: Gauges,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Replay a sequence.
 
     Parameters
@@ -173,7 +173,10 @@ def run(
     -------
     most_used, most_stale : int
         Highest number of slots in use and stale.
+    fullest : int
+        Operation that first made it so many in use, -1 if as many were at the start.
     """
+    fullest = -1
     most_used = pool.reg[USED]
     most_stale = pool.reg[STALE]
     before = gauges.since
@@ -186,10 +189,12 @@ def run(
         )
         scanned[i] = pool.reg[SCANNED]
         freed[i] = pool.reg[FREED]
-        most_used = max(most_used, pool.reg[USED])
+        if pool.reg[USED] > most_used:
+            most_used = pool.reg[USED]
+            fullest = i
         most_stale = max(most_stale, pool.reg[STALE])
     observe(gauges, pool.reg[USED], pool.reg[STALE], before, gauges.until)
-    return most_used, most_stale
+    return most_used, most_stale, fullest
 
 
 def new_gauges(slots: int, start: int, end: int, bins: int) -> Gauges:
