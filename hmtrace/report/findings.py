@@ -479,7 +479,8 @@ def _(f: splits.OtherSplits) -> Words:
     return Words(
         message,
         "compare user space with the largest process"
-        + ("; so small a highmem zone is the first to run out of pages" if f.scarce else ""),
+        + ("; so small a highmem zone is the first to run out of pages" if f.scarce else "")
+        + ("; laid out by rules that this machine's files contradict" if f.doubted else ""),
         (
             f"{f.now} now: {size(f.user)} user space, {ram(f.highmem)} highmem, mappings cost "
             f"{_bound(f.bound)}{duration(f.cost_ns)}",

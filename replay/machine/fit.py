@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from collectors.errors import HmtraceError
 from replay.machine.layout import check, layout_of
 from replay.machine.model import MiB, Told
-from replay.machine.told import contradictions, is_possible, told_by
+from replay.machine.told import border_of, contradictions, is_possible, told_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ def fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Mach
     machine
         By the rest of the facts.
     snapshot
-        Its ``lowmem_end_pfn`` is the border.
+        Its zones, or else its printed map, have the border.
     assumed
         Gets the words.
 
@@ -37,15 +37,16 @@ def fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Mach
     Machine
         The same, or one whose border is the observed one.
     """
-    observed = snapshot.lowmem_end_pfn
+    have = layout_of(machine)
+    observed = border_of(have, snapshot)
     if observed is None:
         return machine
-    have = layout_of(machine)
     if have.lowmem_end_pfn == observed or have.max_pfn <= observed:
         return machine
     for trial, words in _explanations(machine, have.lowmem_end_pfn, observed, snapshot):
         try:
-            fits = _explains(layout_of(trial), snapshot, built=trial.vmalloc != machine.vmalloc)
+            built = trial.vmalloc != machine.vmalloc
+            fits = _explains(layout_of(trial), observed, snapshot, built=built)
         except HmtraceError:
             continue
         if fits:
@@ -54,13 +55,13 @@ def fit_border(machine: Machine, snapshot: Snapshot, assumed: list[str]) -> Mach
     return machine
 
 
-def _explains(layout: Layout, snapshot: Snapshot, *, built: bool) -> bool:
+def _explains(layout: Layout, observed: int, snapshot: Snapshot, *, built: bool) -> bool:
     """Whether a layout has the observed border.
 
     A reserve for the arena that the command line does not name (`built`: the kernel may have been
     built so) has to explain an observed arena, too: a border alone has many reasons.
     """
-    if layout.lowmem_end_pfn != snapshot.lowmem_end_pfn:
+    if layout.lowmem_end_pfn != observed:
         return False
     if not built or snapshot.cmdline is None:
         return True

@@ -67,7 +67,7 @@ def told_by(layout: Layout, snapshot: Snapshot) -> Told | None:
     Told or None
         Only what differs; None where nothing does.
     """
-    border = _border_of(layout, snapshot)
+    border = border_of(layout, snapshot)
     border = None if border == layout.lowmem_end_pfn else border
     zones = _zones_of(snapshot)
     arena, pool = _arena_of(layout, snapshot), snapshot.layout_block.get("pkmap")
@@ -94,7 +94,7 @@ def _first_frame(layout: Layout) -> int:
     return min((zone.start_pfn for zone in layout.zones), default=0)
 
 
-def _border_of(layout: Layout, snapshot: Snapshot) -> int | None:
+def border_of(layout: Layout, snapshot: Snapshot) -> int | None:
     """First frame above lowmem, by whichever file says it; the zones know best."""
     if snapshot.lowmem_end_pfn is not None:
         return snapshot.lowmem_end_pfn
@@ -217,7 +217,8 @@ def _zones(layout: Layout, machine: Machine, told: Told, border: int) -> tuple[L
     zones: Iterable[tuple[str, int, int]] = told.zones
     if not zones:
         zones = [
-            (name, max(start, border), end)
+            # behind a hole at the border it begins there in any case
+            (name, border if start == layout.lowmem_end_pfn else max(start, border), end)
             if name == "HighMem"
             else (name, start, min(end, border))
             for name, start, end, _ in layout.zones

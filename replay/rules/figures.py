@@ -68,7 +68,8 @@ def findings(
     lost
         What tracing lost; None: not known here.
     captured
-        For a what-if the outcome on the captured machine: what holds of the trace follows from it.
+        For a what-if the outcome on the captured machine: what holds of the trace follows from it,
+        and calls that are all gone on the other were traced.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def findings(
     """
     case = _Case(outcome, snapshot, lost, captured or outcome)
     found = [finding for rule in RULES for finding in rule(case)]
-    if not _has_calls(outcome):
+    if not _has_calls(captured or outcome):
         found.insert(0, Finding("nothing-traced", "warning", NothingTraced()))
     elif all(f.severity == "info" for f in found):
         found.insert(0, _fine(outcome))

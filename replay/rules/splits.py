@@ -77,6 +77,8 @@ class OtherSplits(NamedTuple):
         The others.
     scarce
         There is so little highmem that it runs out first.
+    doubted
+        The machine's own files contradict the rules that the others are laid out by.
     """
 
     now: str
@@ -86,6 +88,7 @@ class OtherSplits(NamedTuple):
     bound: str
     splits: tuple[Split, ...]
     scarce: bool
+    doubted: bool = False
 
     @property
     def without_highmem(self) -> Split | None:
@@ -125,6 +128,7 @@ def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
         sign_of(outcome),
         splits,
         scarce,
+        machine.told is not None,
     )
     yield Finding("split", "info", found)
 

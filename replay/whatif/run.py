@@ -183,6 +183,7 @@ def serve(
         bound=bound_of(before, layout, placement),
         caveats=(
             *_caveats(before, layout, there, placement),
+            *_rules_in_doubt(machine, target),
             *(note for note in layout.notes if note not in shown.notes),
             *_memory_caveats(memory, layout, placed.spilled, values),
             *_ram_caveats(target, layout, placed.beyond, values),
@@ -342,6 +343,17 @@ def _forecast_caveats(found: ArenaForecast) -> list[str]:
             "arena: the machine would not have come so far"
         )
     return caveats
+
+
+def _rules_in_doubt(machine: Machine, target: Machine) -> list[str]:
+    """What is derived by rules that the captured machine's kernel does not follow."""
+    alike = (machine.arch, machine.generation) == (target.arch, target.generation)
+    if machine.told is None or target.told is not None or not alike:
+        return []
+    return [
+        "the captured machine's files contradict the address map that hmtrace's rules give it (see "
+        "below): this machine is laid out by the rules all the same"
+    ]
 
 
 def _empty_pool(here: PoolOutcome, there: PoolOutcome) -> list[str]:

@@ -142,6 +142,37 @@ def test_another_machine_has_its_own_border():
     assert layout_of(replace(machine, told=Told())) == derived_layout(machine)
 
 
+VENDOR = """Linux version 3.0.36+ (a@b) #1 SMP PREEMPT
+CPU: ARMv7 Processor [413fc090] revision 0 (ARMv7), cr=10c53c7d
+Memory: 1024MB = 1024MB total
+Memory: 953260k/953260k available, 95316k reserved, 270336K highmem
+Virtual kernel memory layout:
+    vmalloc : 0xf0000000 - 0xfec00000   ( 236 MB)
+    lowmem  : 0xc0000000 - 0xef800000   ( 760 MB)
+    pkmap   : 0xbfe00000 - 0xc0000000   (   2 MB)
+    modules : 0xbf000000 - 0xbfe00000   (  14 MB)
+"""
+
+
+def test_a_kernel_built_with_another_reserve_keeps_it_with_more_ram():
+    """A vendor's 3.0 whose reserve is 240 MiB: the printed map tells it as zones would."""
+    machine, words = machine_from(log(VENDOR))
+    assert machine.told is None
+    assert "vmalloc=244M: the observed border of lowmem says so" in words
+    for ram, high in ((1 << 30, 264), (2 << 30, 1288)):
+        layout = layout_of(with_options(machine, ram=ram))
+        assert (layout.lowmem_bytes // MiB, layout.highmem_bytes // MiB) == (760, high)
+
+
+def test_zones_leave_no_gap_where_the_border_is_believed():
+    """The printed lowmem ends where no reserve of a kernel would end it."""
+    odd = VENDOR.replace("0xf0000000 - 0xfec", "0xf0400000 - 0xfec")
+    machine, _ = machine_from(log(odd + "Kernel command line: console=ttyS0\n"))
+    assert machine.told is not None
+    low, high = (zone for zone in layout_of(machine).zones if zone.end_pfn > zone.start_pfn)
+    assert (low.end_pfn, high.start_pfn, high.end_pfn) == (0x2F800, 0x2F800, 0x40000)
+
+
 def test_ram_of_zones():
     zones = (
         Zone("DMA", 0x20000, 0x20000, 0x1C000, 0x1B000),

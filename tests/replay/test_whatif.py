@@ -13,7 +13,9 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
 from hmtrace.report.document import outcome_document
+from hmtrace.report.findings import in_words
 from replay.machine.from_facts import machine_from
+from replay.machine.model import Told
 from replay.machine.options import with_options
 from replay.machine.presets import presets
 from replay.trace import spool as spooled_rows
@@ -282,6 +284,31 @@ def test_kmap_of_highmem_on_a_machine_without_is_said(tmp_path: Path) -> None:
         here, there = what_if(events, machine, with_options(machine, split="2g"))
         assert any("by what is known of the machine" in c for c in here.caveats) is said
         assert not any("by what is known of the machine" in c for c in there.caveats)
+
+
+def test_calls_that_are_gone_there_are_no_missing_probes(tmp_path: Path) -> None:
+    """kmap() of one page, which is lowmem there: the trace still has it."""
+    kmap = "cp-7 [000] d..1 1.000100: kmap_high: (kmap_high+0x0/0x1a0) page=0xeef80000\n"
+    (tmp_path / "trace").write_text(kmap)
+    events = open_capture(tmp_path / "trace").events
+    machine = replace(default_machine("arm", None), ram=((0x4000_0000, 0x8000_0000),))
+    _, there = what_if(events, machine, with_options(machine, split="2g"))
+    assert not there.pool.maps
+    assert "nothing-traced" not in {finding.rule for finding in there.findings}
+
+
+def test_rules_that_the_captured_machine_contradicts_are_doubted_elsewhere() -> None:
+    told = Told(lowmem_end_pfn=0x6F000)
+    machine = replace(opened(ARM)[1], told=told)
+    capture, values = opened(ARM)[0], opened(ARM)[0].facts.snapshot()
+    for to, doubted in (({"split": "1g"}, True), ({"cpus": 1}, False)):
+        target = with_options(machine, **to)
+        here, there = what_if(capture.events, machine, target, values=values, lost=capture.lost)
+        assert any("laid out by the rules all the same" in c for c in there.caveats) is doubted
+        (split,) = (f for f in here.findings if f.rule == "split")
+        assert "rules that this machine's files contradict" in in_words(split).evidence
+    (split,) = (f for f in captured(ARM).findings if f.rule == "split")
+    assert "contradict" not in in_words(split).evidence
 
 
 def test_a_pool_that_begins_empty_there_is_said() -> None:
