@@ -6,8 +6,7 @@ words, which terminal and JSON documents share.
 
 from __future__ import annotations
 
-from functools import singledispatch
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +26,9 @@ from hmtrace.report.text import (
     symbol,
     unglued,
 )
-from replay.rules import arena, machine, splits, trace, waits
+from hmtrace.report.wording import Words
+from hmtrace.report.wording import words_of as _words
+from replay.rules import arena, splits, trace, waits
 from replay.rules import figures as rules
 
 if TYPE_CHECKING:
@@ -135,14 +136,6 @@ def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:
     yield indented(grid)
 
 
-class Words(NamedTuple):
-    """What a finding says, what that rests on, and who it was, line by line."""
-
-    message: str
-    evidence: str
-    who: tuple[str, ...] = ()
-
-
 def in_words(finding: Finding) -> Words:
     """A finding in words, by the record of its figures, with ordinary blanks."""
     words = _words(finding.figures)
@@ -165,11 +158,6 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "first": plain(finding.first),
     }
-
-
-@singledispatch
-def _words(figures: object) -> Words:
-    raise TypeError(f"there are no words for findings of {type(figures).__name__}")
 
 
 @_words.register(rules.PoolNearFull)
@@ -609,56 +597,3 @@ def _(f: trace.VmapFailuresLogged) -> Words:
 @_words.register(trace.KmapWarningsLogged)
 def _(f: trace.KmapWarningsLogged) -> Words:
     return _logged(f.lines, "warnings about kmap")
-
-
-@_words.register(machine.MemMap)
-def _(f: machine.MemMap) -> Words:
-    return Words(
-        f"describing RAM takes {share(f.mem_map / f.lowmem)} of lowmem: mem_map is "
-        f"{size(f.mem_map)} of {ram(f.lowmem)}",
-        f"{f.page_struct} bytes for each of {f.frames} frames; "
-        + ("a split with more lowmem, or less RAM," if f.more else "only less RAM")
-        + " relieves it",
-    )
-
-
-@_words.register(machine.MuchRam)
-def _(f: machine.MuchRam) -> Words:
-    return Words(
-        f"{ram(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
-        f"Documentation/mm/highmem.rst; for each page of lowmem there are {f.high_per_low:.0f} of "
-        "highmem, whose page tables and inodes must fit into lowmem",
-    )
-
-
-@_words.register(machine.RamDropped)
-def _(f: machine.RamDropped) -> Words:
-    why = f"with {f.pae}" if f.pae else "without PAE"
-    if f.series:
-        why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
-    return Words(
-        f"{ram(f.lost)} of RAM are not used by this kernel",
-        f"a kernel {why} ends at {size(f.limit)}",
-    )
-
-
-@_words.register(machine.RamUnmapped)
-def _(f: machine.RamUnmapped) -> Words:
-    return Words(
-        f"{ram(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
-        f"lowmem holds {ram(f.lowmem)}; "
-        + (
-            "a split with more lowmem would hold more of it"
-            if f.more
-            else "only a kernel with HIGHMEM uses more, for no split has more lowmem"
-        ),
-    )
-
-
-@_words.register(machine.VmallocOption)
-def _(f: machine.VmallocOption) -> Words:
-    return Words(
-        f"vmalloc={f.vmalloc // _MIB}M is more than the default: it takes {size(f.taken)} of "
-        "lowmem",
-        "the default arena is 120 MiB, not 128: its reserve includes an 8 MiB gap",
-    )

@@ -327,6 +327,6 @@ def test_unknown_words_are_refused() -> None:
 def test_a_machine_without_highmem() -> None:
     after = replayed(MINIX, split="2g")
     assert not after.layout.highmem_bytes
-    (words,) = (caveat for caveat in after.caveats if "become lowmem" in caveat)
-    assert words.startswith("all ")
+    (words,) = (caveat for caveat in after.caveats if "becomes lowmem" in caveat)
+    assert words.startswith("every traced page of highmem (")
     assert words.endswith("there is no highmem")

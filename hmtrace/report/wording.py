@@ -1,0 +1,78 @@
+"""Words of findings, by the record of figures: the dispatcher, and those about a machine itself."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Final, NamedTuple
+
+from hmtrace.report.text import ram, share, size
+from replay.rules import machine
+
+_MIB: Final = 1 << 20
+
+
+class Words(NamedTuple):
+    """What a finding says, what that rests on, and who it was, line by line."""
+
+    message: str
+    evidence: str
+    who: tuple[str, ...] = ()
+
+
+@singledispatch
+def words_of(figures: object) -> Words:
+    """A finding in words, by the record of its figures."""
+    raise TypeError(f"there are no words for findings of {type(figures).__name__}")
+
+
+@words_of.register(machine.MemMap)
+def _(f: machine.MemMap) -> Words:
+    return Words(
+        f"describing RAM takes {share(f.mem_map / f.lowmem)} of lowmem: mem_map is "
+        f"{size(f.mem_map)} of {ram(f.lowmem)}",
+        f"{f.page_struct} bytes for each of {f.frames} frames; "
+        + ("a split with more lowmem, or less RAM," if f.more else "only less RAM")
+        + " relieves it",
+    )
+
+
+@words_of.register(machine.MuchRam)
+def _(f: machine.MuchRam) -> Words:
+    return Words(
+        f"{ram(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
+        f"Documentation/mm/highmem.rst; for each page of lowmem there are {f.high_per_low:.0f} of "
+        "highmem, whose page tables and inodes must fit into lowmem",
+    )
+
+
+@words_of.register(machine.RamDropped)
+def _(f: machine.RamDropped) -> Words:
+    why = f"with {f.pae}" if f.pae else "without PAE"
+    if f.series:
+        why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
+    return Words(
+        f"{ram(f.lost)} of RAM are not used by this kernel",
+        f"a kernel {why} ends at {size(f.limit)}",
+    )
+
+
+@words_of.register(machine.RamUnmapped)
+def _(f: machine.RamUnmapped) -> Words:
+    return Words(
+        f"{ram(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
+        f"lowmem holds {ram(f.lowmem)}; "
+        + (
+            "a split with more lowmem would hold more of it"
+            if f.more
+            else "only a kernel with HIGHMEM uses more, for no split has more lowmem"
+        ),
+    )
+
+
+@words_of.register(machine.VmallocOption)
+def _(f: machine.VmallocOption) -> Words:
+    return Words(
+        f"vmalloc={f.vmalloc // _MIB}M is more than the default: it takes {size(f.taken)} of "
+        "lowmem",
+        "the default arena is 120 MiB, not 128: its reserve includes an 8 MiB gap",
+    )
