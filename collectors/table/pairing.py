@@ -164,6 +164,8 @@ def _set_result(
     plan: KindTable,
 ) -> None:
     """Complete a row by its return; `purged`: a purge ran in the call."""
+    if rows.valid[at] & HAS_END and rows.end_seq[at] > seq:
+        return  # of a further return an earlier pass told, which came when the row was gone
     rows.end_ts[at] = event.ts
     rows.end_seq[at] = seq
     rows.end_cpu[at] = event.cpu
@@ -571,7 +573,8 @@ def pair(
                 if plan.encloses[kind] and calls.area_seq[call] != NONE and event.present & 1:
                     _settle_inner(rows, cell, calls, call, event, seq, kind, plan, late)
                 _pop_to(call, task, tasks, calls, cell)
-            if function == _PFN_CALL and has_return[_PAGE_CALL] and row >= 0:
+            # Whether page calls return may be seen only behind this piece.
+            if function == _PFN_CALL and row >= 0 and _vaddr(event) != NONE:
                 tasks.before[task] = row
                 tasks.before_seq[task] = row_seq if row_seq >= 0 else seq
                 tasks.before_vaddr[task] = _vaddr(event)
@@ -589,7 +592,7 @@ def pair(
                 if calls.inner[top] == 0:
                     calls.inner[top] = 1
                     outer, outer_seq = calls.row[top], calls.seq[top]
-            elif not has_return[_PAGE_CALL]:
+            elif not has_return[_PAGE_CALL] and before_vaddr == NONE:
                 outer, outer_seq = before, before_seq
         row = np.int64(NONE)
         inside = parent
@@ -612,6 +615,7 @@ def pair(
         elif function == _PAGE_CALL:
             tasks.before[task] = row
             tasks.before_seq[task] = seq
+            tasks.before_vaddr[task] = NONE
         elif plan.is_host[function]:
             tasks.host[task] = function
             tasks.host_row[task] = row

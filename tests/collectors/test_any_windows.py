@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from tests.fuzz.case import Case
 
+PAGE_CALL = "kmap_local_page: (__kmap_local_page_prot+0x0/0x60) page=0xf6000028"
+PFN_CALL = "kmap_local_pfn: (__kmap_local_pfn_prot+0x0/0x180) pfn=0x3faae"
+PFN_RETURN = (
+    "kmap_local_pfn_ret: (__kmap_local_page_prot+0x51/0x60 <- __kmap_local_pfn_prot) "
+    "vaddr=0xfffbb000"
+)
+PAGE_RETURN = "kmap_local_page_ret: (clear+0x45/0x90 <- __kmap_local_page_prot) vaddr=0xfffbb000"
+UNMAP = "kunmap_local: (kunmap_local_indexed+0x0/0x110) vaddr=0xfffbb000"
 NAMES = ("ftrace-text", "trace-cmd-report", "perf-script", "trace.dat", "perf.data")
 
 
@@ -50,3 +58,25 @@ def test_whole_and_in_windows(reader: str, data: st.DataObject) -> None:
             assert str(whole) == str(pieces)
         else:
             assert difference(whole, pieces) == ""
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        (PFN_CALL, PFN_RETURN, PAGE_RETURN),
+        (UNMAP, PFN_RETURN, PAGE_RETURN, PAGE_CALL),
+        (UNMAP, PFN_RETURN, PFN_CALL, PFN_RETURN, PAGE_RETURN),
+        (PAGE_CALL, PFN_CALL, PFN_RETURN, PAGE_RETURN, UNMAP),
+        (PAGE_CALL, PFN_CALL, PAGE_CALL, PFN_CALL, UNMAP),
+    ],
+)
+@pytest.mark.parametrize("window", [1, 150, 5000])
+@pytest.mark.parametrize("hold", [1, 2, 5000])
+def test_returns_that_share_a_row(
+    bodies: tuple[str, ...], window: int, hold: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace"
+    left = f"{'a':>16}-7       [000] .....     "
+    path.write_text("".join(f"{left}1.{n:06d}: {body}\n" for n, body in enumerate(bodies)))
+    pieces = in_windows(path, tmp_path / "table", Sizes(window, 1, hold))
+    assert difference(open_capture(path), pieces) == ""
