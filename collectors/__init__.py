@@ -40,7 +40,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collectors import arrow, parquet, perf_data, text, tracecmd_dat
-from collectors.errors import HmtraceError
+from collectors.errors import KNOWN, HmtraceError
 from collectors.reading import Embedded, Format, Reading, Stream
 from collectors.text import perf_script
 
@@ -299,4 +299,4 @@ def _format_of(source: Source) -> Format:
     for fmt in FORMATS:
         if fmt.sniff(head):
             return fmt
-    raise HmtraceError("this is no trace of a known format", source=source.trace)
+    raise HmtraceError("this is no trace of a known format", source=source.trace, hint=KNOWN)

@@ -158,7 +158,11 @@ def _pass_by_pass(source: Source, one_pass: Callable[[Learnt | None], _Made | Le
         if not isinstance(made, Learnt):
             return made
         known = made
-    raise HmtraceError("the trace changes while it is read", source=source.trace)
+    raise HmtraceError(
+        "the trace changes while it is read",
+        source=source.trace,
+        hint="stop the tracer, or copy the trace first",
+    )
 
 
 def _spool_once(

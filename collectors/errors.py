@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+TRUNCATED: Final = "the file is damaged or was cut off; copy it again from the board"
+"""Hint where a binary file says what cannot be."""
+KNOWN: Final = "give a tracefs text, a trace.dat, a perf.data, or what `hmtrace convert` wrote"
+"""Hint where a file is of no known format."""
+
 
 class HmtraceError(Exception):
     """Something the user can mend: a damaged file, a wrong option, a missing fact.
@@ -20,7 +27,7 @@ class HmtraceError(Exception):
     line
         Line number in a text file, counted from 1.
     hint
-        What the user can do about it.
+        What the user can do about it; None where `offset` is given: :data:`TRUNCATED`.
     exit_code
         1 a check failed; 2 wrong usage; 3 unreadable or damaged input.
     """
@@ -40,7 +47,7 @@ class HmtraceError(Exception):
         self.source = source
         self.offset = offset
         self.line = line
-        self.hint = hint
+        self.hint = TRUNCATED if hint is None and offset is not None else hint
         self.exit_code = exit_code
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.input.source import no_room
 from collectors.input.unpack import MAX_BYTES, PIECE
 
@@ -21,6 +21,7 @@ MAX_PAX: Final = 1 << 16
 _RECORD: Final = re.compile(rb"([0-9]{1,6}) ")
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{100}")
 _LONGEST_WORDS: Final = 200
+_UNPACK: Final = "unpack it, and give hmtrace the folder or the trace"
 _MAGIC_AT: Final = 257
 
 
@@ -76,7 +77,7 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
                         written += len(piece)
                         if written > MAX_BYTES:
                             msg = f"the archive holds more than {MAX_BYTES >> 30} GiB"
-                            raise HmtraceError(msg, source=shown)
+                            raise HmtraceError(msg, source=shown, hint=_UNPACK)
                         out.write(piece)
     except (HmtraceError, MemoryError):
         raise
@@ -84,9 +85,8 @@ def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:
         raise no_room(error, shown, "extracted") from None
     except Exception as error:  # whatever the library stumbles over is the archive's
         words = str(error)[:_LONGEST_WORDS] or type(error).__name__
-        raise HmtraceError(
-            f"damaged tar archive ({words})", source=shown, offset=_position(file)
-        ) from None
+        msg = f"damaged tar archive ({words})"
+        raise HmtraceError(msg, source=shown, offset=_position(file), hint=TRUNCATED) from None
     if not refused:
         return []
     shown_names = ", ".join(ascii(name) for name in refused[:3])
@@ -150,7 +150,7 @@ def _members(archive: tarfile.TarFile, shown: str) -> Iterator[tarfile.TarInfo]:
     for count, member in enumerate(archive):
         if count >= MAX_MEMBERS:
             msg = f"the archive has more than {MAX_MEMBERS} members"
-            raise HmtraceError(msg, source=shown)
+            raise HmtraceError(msg, source=shown, hint=_UNPACK)
         yield member
 
 

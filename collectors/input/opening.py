@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from collectors.compressed import compression
-from collectors.errors import HmtraceError
+from collectors.errors import KNOWN, HmtraceError
 from collectors.facts import kind_of
 from collectors.input.archive import extract, is_tar
 from collectors.input.magic import ARROW, PARQUET
@@ -237,7 +237,11 @@ def _from_stream(
                 _refuse_noise(piece, formats, name)
             size += len(piece)
             if size > MAX_BYTES:
-                raise HmtraceError(f"more than {MAX_BYTES >> 30} GiB", source=name)
+                raise HmtraceError(
+                    f"more than {MAX_BYTES >> 30} GiB",
+                    source=name,
+                    hint="give hmtrace the file itself",
+                )
             _put(spool, piece, name)
         spool.seek(0)
         data_file, _ = _plain(spool, name, progress)
@@ -257,7 +261,9 @@ def _refuse_noise(piece: bytes, formats: Sequence[Sniffer], name: str) -> None:
         return
     odd = len(piece) - len(piece.translate(None, _CONTROLS))
     if len(piece) == PIECE and odd * 20 > len(piece):
-        raise HmtraceError("this is binary data of no format that hmtrace knows", source=name)
+        raise HmtraceError(
+            "this is binary data of no format that hmtrace knows", source=name, hint=KNOWN
+        )
 
 
 def _from_tar(

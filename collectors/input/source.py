@@ -101,6 +101,10 @@ class Source:
         """Position of `what` from `begin` on, -1 if it is not there."""
         return self._map.find(what, begin)
 
+    def end_of_lines(self) -> int:
+        """Position behind the last line that ends; 0 if none does."""
+        return self._map.rfind(b"\n") + 1
+
     def forget(self, end: int) -> None:
         """Let the system take back the memory of what was read, up to byte `end`.
 
@@ -154,7 +158,11 @@ def map_file(file: BinaryIO, shown: str) -> tuple[mmap.mmap, NDArray[np.uint8]]:
 
     file.flush()
     if os.fstat(file.fileno()).st_size == 0:
-        raise HmtraceError("the file is empty", source=shown)
+        raise HmtraceError(
+            "the file is empty",
+            source=shown,
+            hint="copy it again; a tracefs file has to be read as a stream (cat trace > file)",
+        )
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return mapped, np.frombuffer(mapped, np.uint8)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from collectors.input.source import Source
     from collectors.parquet.form import TableForm
+
+_AGAIN: Final = "copy the file again, or convert the trace again"
 
 
 def read_table(
@@ -64,9 +66,11 @@ def read_table(
         return captured(source, document, form.origin, events, rows, progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
-        raise HmtraceError(f"damaged {form.name} file: {reason}", source=source.trace) from None
+        msg = f"damaged {form.name} file: {reason}"
+        raise HmtraceError(msg, source=source.trace, hint=_AGAIN) from None
     except HmtraceError as error:
         error.source = error.source or source.trace
+        error.hint = error.hint or _AGAIN
         raise
 
 

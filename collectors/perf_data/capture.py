@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.capture import Lost, LostInterval
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.perf_data import layout
 from collectors.perf_data.container import PerfFile, open_container
 from collectors.perf_data.expand import expand
@@ -98,7 +98,9 @@ class _Stream:
             self._rows += len(rows)
             yield RawEvents(rows, made.comms, stacks=made.chains.stacks)
         if not walk.totals().samples and not walk.types.any():
-            raise HmtraceError("the file holds no records", source=self._source.trace)
+            raise HmtraceError(
+                "the file holds no records", source=self._source.trace, hint=TRUNCATED
+            )
 
     def _open(self) -> tuple[Walk, bool]:
         """Begin to list; records that lie in several files, or compressed, are expanded first."""

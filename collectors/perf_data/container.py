@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.input.magic import PERF_DATA, PERF_DATA_OLD
 from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.features import Features, key_of, read_feature
 from collectors.perf_data.layout import Feature, RecordType
-from collectors.traceevent.cursor import TRUNCATED, Cursor, Order
+from collectors.traceevent.cursor import Cursor, Order
 from collectors.traceevent.metadata import read_tracing_data
 
 KILLED = (
@@ -99,7 +99,9 @@ def open_container(data: memoryview, *, name: str) -> PerfFile:
             hint="give hmtrace the output of perf script of that perf",
         )
     if magic not in (PERF_DATA, PERF_DATA[::-1]):
-        raise HmtraceError("not a perf.data: the magic number is missing", source=name)
+        raise HmtraceError(
+            "not a perf.data: the magic number is missing", source=name, hint=TRUNCATED
+        )
     order: Order = "little" if magic == PERF_DATA else "big"
     cursor = Cursor(data, name=name, order=order, offset=8)
     size = cursor.number(8, "size of the header")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.perf_data import layout
 from collectors.perf_data.layout import RecordType
-from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ class _Spool:
         self.size += len(data)
         if self.size > self._limit:
             msg = f"the compressed records expand to more than {self._limit >> 20} MiB: refused"
-            raise HmtraceError(msg, source=self._source)
+            raise HmtraceError(msg, source=self._source, hint=TRUNCATED)
         try:
             self.file.write(data)
         except OSError as error:
@@ -131,7 +131,9 @@ def _write_whole(data: bytes, source: str, order: Order, spool: _Spool) -> bytes
     while len(data) - at >= layout.RECORD_HEADER:
         size = int.from_bytes(data[at + 6 : at + 8], order)
         if size < layout.RECORD_HEADER:
-            raise HmtraceError("a compressed record holds no records", source=source)
+            raise HmtraceError(
+                "a compressed record holds no records", source=source, hint=TRUNCATED
+            )
         if size > len(data) - at:
             break
         at += size

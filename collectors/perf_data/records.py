@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.perf_data.attrs import A_CHAIN, attr_table, id_table
 from collectors.perf_data.container import take_record
 from collectors.perf_data.features import key_of
 from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, RecordType
 from collectors.probes import KIND_LOST
-from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import Cursor
 from collectors.traceevent.meaning import Interpreter, RowPlan
 
 if TYPE_CHECKING:

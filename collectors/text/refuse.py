@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from collectors.errors import KNOWN
+
 # (pattern of a line, what it is, what helps)
 _KNOWN: Final = (
     (
@@ -24,7 +26,7 @@ _SAMPLE: Final = re.compile(
 _CHAIN: Final = re.compile(rb"\s{1,80}+[0-9a-f]{8,16} \S")
 
 
-def explain(lines: list[bytes]) -> tuple[str, str | None]:
+def explain(lines: list[bytes]) -> tuple[str, str]:
     """Say what a text is of which no line could be read.
 
     Parameters
@@ -49,7 +51,7 @@ def explain(lines: list[bytes]) -> tuple[str, str | None]:
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "this is UTF-16 text", "convert it to UTF-8: iconv -f UTF-16 -t UTF-8"
     if b"\0" in sample or sum(c < 9 or 13 < c < 32 for c in sample) * 20 > len(sample):
-        return "this is binary data of no format that hmtrace knows", None
+        return "this is binary data of no format that hmtrace knows", KNOWN
     return (
         "no line of this text is a trace event",
         "expected the tracefs file 'trace' or 'trace_pipe', or 'trace-cmd report'",

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 
 def of_lines(source: Source, stats: NDArray[np.int64]) -> list[str]:
-    """How many lines could not be read, and the first of them."""
+    """How many lines could not be read, and the first of them; whether the last one ends."""
+    notes = []
+    if source.end_of_lines() < len(source.data):
+        notes.append("the text ends within a line: it was cut off, that line was not read")
     if not (unread := int(stats[Stat.UNREAD])):
-        return []
+        return notes
     sample = source.lines(int(stats[Stat.FIRST_UNREAD_AT]), 1)[0][:60]
     text = sample.decode("utf-8", "replace").encode("unicode_escape").decode("ascii")
-    return [
+    notes.append(
         f"{unread} of {int(stats[Stat.LINES])} lines could not be read; the first is "
         f"line {int(stats[Stat.FIRST_UNREAD]) + 1}: '{text}'"
-    ]
+    )
+    return notes
 
 
 def of_values(stats: NDArray[np.int64]) -> list[str]:

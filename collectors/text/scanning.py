@@ -280,8 +280,11 @@ def _with_returns(counts: dict[str, int], returns: dict[str, int]) -> dict[str, 
 
 
 def _split(source: Source, chunk: int) -> Iterator[tuple[int, int]]:
-    """Cut the text after newlines into pieces of at least `chunk` bytes."""
-    begin, size = 0, len(source.data)
+    """Cut the text after newlines into pieces of at least `chunk` bytes.
+
+    A last line that does not end is left out: of a text that was cut off, its values may be cut.
+    """
+    begin, size = 0, source.end_of_lines()
     while begin < size:
         end = begin + chunk
         if end < size:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from collectors.errors import TRUNCATED
 from collectors.tracecmd_dat import clocks, layout, unpack
 from collectors.tracecmd_dat.layout import OptionId
 from collectors.traceevent import metadata
-from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import Cursor
 from collectors.traceevent.metadata import MAX_PAGE, Metadata, Preamble
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.spans import feed_of
-from collectors.traceevent.cursor import TRUNCATED
 from collectors.traceevent.formats import FUNCTION_FIELDS
 
 if TYPE_CHECKING:

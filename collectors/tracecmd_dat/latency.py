@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from collectors.errors import TRUNCATED
 from collectors.reading import Embedded
 from collectors.tracecmd_dat import layout, unpack
 from collectors.tracecmd_dat.container import release_of
-from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

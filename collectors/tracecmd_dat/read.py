@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 from collectors.raw import RawEvents, join
 from collectors.symbols.table import Symbols
 from collectors.tracecmd_dat import layout
@@ -279,7 +279,7 @@ def choose(file: DatFile, wanted: str | None) -> tuple[TraceBuffer, list[str]]:
         filled = [b for b in file.buffers if b.cpus or b.text]
         chosen = filled[0] if filled else next(iter(file.buffers), None)  # type: ignore[assignment]
         if chosen is None:
-            raise HmtraceError("the file holds no trace data", source=file.name)
+            raise HmtraceError("the file holds no trace data", source=file.name, hint=TRUNCATED)
     notes = []
     others = [
         b.name or "the top buffer" for b in file.buffers if b is not chosen and (b.cpus or b.text)

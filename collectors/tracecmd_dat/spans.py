@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from collectors.errors import TRUNCATED
 from collectors.tracecmd_dat import unpack
-from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import Cursor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

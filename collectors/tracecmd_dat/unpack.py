@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from threading import local
 from typing import TYPE_CHECKING, Final
 
+from collectors.errors import TRUNCATED
 from collectors.tracecmd_dat import layout
-from collectors.traceevent.cursor import TRUNCATED, Cursor
+from collectors.traceevent.cursor import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from collectors.errors import HmtraceError
+from collectors.errors import TRUNCATED, HmtraceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Cursor:
     def error(self, message: str, *, hint: str | None = None) -> HmtraceError:
         """Build an error at the present position."""
         where = None if self.base is None else self.base + self.offset
-        return HmtraceError(message, source=self.name, offset=where, hint=hint)
+        return HmtraceError(message, source=self.name, offset=where, hint=hint or TRUNCATED)
 
     def seek(self, offset: int, what: str) -> None:
         """Go to an offset that the file gave.
@@ -122,9 +122,6 @@ class Cursor:
             msg = f"{number} {what} do not fit into the {self.left} bytes that are left"
             raise self.error(msg, hint=TRUNCATED)
         return number
-
-
-TRUNCATED = "the file is damaged or was cut off; copy it again from the board"
 
 
 def numbers(cursor: Cursor, count: int, width: int, what: str, *, signed: bool) -> list[int]:

@@ -273,15 +273,29 @@ def test_raw_stamps_of_a_nanosecond_clock_are_times(tmp_path: Path) -> None:
 def test_many_different_heads_arguments_and_tasks() -> None:
     lines = [
         f"{f't{i}':>16}-{i:<7d} [000] d..1. 1.000000: r{i % 5}: "
-        f"(site{i}+0x1/0x2 <- kmap_high) a{i}=1 ret={i:#x}"
+        f"(site{i}+0x1/0x2 <- kmap_high) a{i}=1 ret={i:#x}\n"
         for i in range(3000)
     ]
-    result = reading("\n".join(lines))
+    result = reading("".join(lines))
     rows = result.raw.rows
     assert len(rows) == 3000
     assert rows["values"][:, 0].tolist() == list(range(3000))
     assert [result.raw.comms[c] for c in rows["comm"]] == [f"t{i}" for i in range(3000)]
     assert result.raw.sites[rows["site"][2999]] == "site2999+0x1"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\0" * 5000])
+def test_a_line_that_is_cut_off_gives_no_value_and_is_told(end: str) -> None:
+    line = f"{LEFT}p: (kmap_high+0x0/0x1) page=0xf6000028"
+    for cut in (1, 40, len(line) - 2, len(line)):
+        result = reading(line + "\n" + line[:cut] + end)
+        whole = end.endswith("\n")
+        told = [note for note in result.notes if "ends within a line" in note]
+        assert len(told) == (not whole)
+        if not whole:
+            assert result.raw.rows["values"][:, 0].tolist() == [0xF6000028]
+        elif cut == len(line):
+            assert result.raw.rows["values"][:, 0].tolist() == [0xF6000028] * 2
 
 
 def test_a_damaged_first_line_does_not_hide_the_probe_of_its_name() -> None:

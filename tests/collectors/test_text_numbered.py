@@ -124,6 +124,7 @@ def test_every_kind_of_line(tmp_path: Path) -> None:
         "0 0 1000000008 type: 370",
         "5 1 1000000009 type: 4",
         "5 1 99999999999999999999 type: 4",
+        "",
     ]
     source = beside(
         tmp_path,
