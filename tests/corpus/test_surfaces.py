@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fuzz import direct
+from tests.fuzz.case import CUT
 from tests.fuzz.readers import READERS, Reader
 from tests.fuzz.trial import run
 
@@ -31,6 +32,17 @@ def test_seeds_and_some_inputs(reader: Reader, tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         verdict = run(case, folder)
+        assert verdict.trouble == "", verdict.ended
+
+
+@pytest.mark.parametrize(
+    "reader", [reader for reader in READERS if CUT in reader.ways], ids=lambda reader: reader.name
+)
+def test_an_end_that_is_missing_is_told(reader: Reader, tmp_path: Path) -> None:
+    for number, case in enumerate(list(reader.seeds())[:6]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        verdict = run(case.with_way(CUT), folder)
         assert verdict.trouble == "", verdict.ended
 
 

@@ -19,7 +19,7 @@ def main() -> int:
     if options.replay is not None:
         return again(options.replay)
     wanted = [r for r in READERS if not options.reader or r.name in options.reader]
-    fuzzer = Fuzzer(wanted, options.seed, options.folder, _tell)
+    fuzzer = Fuzzer(wanted, options.seed, options.folder, _tell, options.counts)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done so far is told
     try:
@@ -58,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=Path(".fuzz"), help="keeps corpus and findings (.fuzz)"
     )
+    parser.add_argument("--counts", type=Path, help="adds inputs and findings of readers to it")
     parser.add_argument("--replay", type=Path, help="run a kept input again")
     return parser.parse_args()
 

@@ -16,7 +16,9 @@ WINDOWS: Final = "windows"
 """The same in windows whose sizes follow from the content, some of them tiny."""
 CONVERTED: Final = "converted"
 """``convert`` to Parquet, and the file compared with the capture."""
-IN_PROCESS: Final = (OPEN, SPOOLED, WINDOWS, CONVERTED)
+CUT: Final = "cut"
+"""Opened, then again when it has lost its end: what is missing is told."""
+IN_PROCESS: Final = (OPEN, SPOOLED, WINDOWS, CONVERTED, CUT)
 """Ways through the library, whose native parts may write to stderr."""
 
 WAYS: Final[dict[str, tuple[str, ...]]] = {
@@ -139,7 +141,8 @@ class Verdict:
     ended
         ``read`` or the error that the user was told.
     lines
-        Source lines that ran for the first time in this process, as ``file:line``.
+        Source lines that ran for the first time in this process, as ``file:line``, and what was
+        said, without numbers: the compiled loops have no lines.
     grown
         Bytes by which the peak of the resident memory lay above its state before the case.
     seconds

@@ -8,6 +8,7 @@ stdout or stderr goes to a log that the parent reads.
 from __future__ import annotations
 
 import faulthandler
+import functools
 import json
 import os
 import pickle
@@ -33,6 +34,8 @@ are reserved but not used count here; what is really used is bounded by trial.MA
 WATCHED: Final = 8
 """Of so many inputs that go to one reader and no further, one is watched for new lines."""
 PACKAGES: Final = ("collectors", "hmtrace", "replay")
+MEMORY: Final = Path("/dev/shm")
+"""Where inputs lie, if it is there: a disk would be waited for."""
 
 
 def main() -> None:
@@ -42,10 +45,13 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     import polars  # noqa: F401
+    import typer.main
 
     root = Path(__file__).parents[2]
     lines = Lines(tuple(f"{root / name}/" for name in PACKAGES))
     warnings.simplefilter("always", RuntimeWarning)  # each time, not once a line
+    typer.main.get_command = functools.cache(typer.main.get_command)  # made for every run else
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
     bounded = False
     number = 0
     with os.fdopen(requests, "rb") as source, os.fdopen(answers, "wb") as sink:
@@ -56,7 +62,7 @@ def main() -> None:
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
                 bounded = True
                 continue
-            with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-") as folder:
+            with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-", dir=place) as folder:
                 # Watching lines doubles the time of a reader that takes milliseconds.
                 watched = number % WATCHED == 0 or case.way not in direct.WAYS
                 verdict = run(case, Path(folder), lines if watched else None)

@@ -37,6 +37,8 @@ WARM_UP: Final = 600.0
 KEPT: Final = 400
 """Inputs of a reader that the saved corpus keeps."""
 FINDINGS_PER_READER: Final = 20
+COUNTED: Final = 250
+"""Inputs after which their number is written down."""
 
 
 class Child:
@@ -201,12 +203,21 @@ class Fuzzer:
         ``corpus/`` and ``findings/`` are kept below it.
     tell
         Takes a line for the user.
+    counts
+        File to which a line of reader, seed, inputs and findings is added every now and then.
     """
 
     def __init__(
-        self, readers: Sequence[Reader], seed: int, folder: Path, tell: Callable[[str], object]
+        self,
+        readers: Sequence[Reader],
+        seed: int,
+        folder: Path,
+        tell: Callable[[str], object],
+        counts: Path | None = None,
     ) -> None:
         self.readers = readers
+        self.seed = seed
+        self.counts = counts
         self.folder = folder
         self.tell = tell
         self.random = {r.name: random.Random(f"{seed}/{r.name}") for r in readers}
@@ -218,7 +229,8 @@ class Fuzzer:
     def _first(self, reader: Reader) -> list[Case]:
         """Seeds that load what the reader needs, each way once."""
         seeds = reader.seeds()
-        return [seeds[n % len(seeds)].with_way(way) for n, way in enumerate(reader.ways)]
+        ways = dict.fromkeys(reader.ways)
+        return [seeds[n % len(seeds)].with_way(way) for n, way in enumerate(ways)]
 
     def _saved(self, reader: Reader) -> list[Case]:
         place = self.folder / "corpus" / reader.name
@@ -255,12 +267,24 @@ class Fuzzer:
     def _turn(self, reader: Reader, seconds: float, inputs: int | None) -> None:
         tally = self.tallies[reader.name]
         started = time.monotonic()
-        done = 0
-        while done < inputs if inputs is not None else time.monotonic() - started < seconds:
-            case = reader.draw(self.random[reader.name], tally.corpus)
-            self._take(case, self.children[reader.name].run(case), tally)
-            done += 1
-        tally.seconds += time.monotonic() - started
+        done, counted, found = 0, 0, len(tally.findings)
+        try:
+            while done < inputs if inputs is not None else time.monotonic() - started < seconds:
+                case = reader.draw(self.random[reader.name], tally.corpus)
+                self._take(case, self.children[reader.name].run(case), tally)
+                done += 1
+                if done - counted == COUNTED:
+                    self._count(reader, COUNTED, len(tally.findings) - found)
+                    counted, found = done, len(tally.findings)
+        finally:
+            self._count(reader, done - counted, len(tally.findings) - found)
+            tally.seconds += time.monotonic() - started
+
+    def _count(self, reader: Reader, inputs: int, findings: int) -> None:
+        """Write down how many inputs were drawn and run since the last time."""
+        if self.counts is not None and inputs:
+            with self.counts.open("a") as file:
+                file.write(f"{reader.name}\t{self.seed}\t{inputs}\t{findings}\n")
 
     def _take(self, case: Case, verdict: Verdict, tally: Tally, *, keep: bool = True) -> None:
         tally.tried += 1

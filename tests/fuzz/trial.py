@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.fuzz import direct
-from tests.fuzz.case import CONVERTED, OPEN, SPOOLED, WAYS, WINDOWS, Case, Verdict
+from tests.fuzz.case import CONVERTED, CUT, OPEN, SPOOLED, WAYS, WINDOWS, Case, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from collectors.capture import Capture
     from tests.fuzz.lines import Lines
 
-MAX_GROWN: Final = 1 << 30
-"""Bytes of resident memory that an input of at most 3 MiB may need beside the program itself."""
+MAX_GROWN: Final = 1 << 28
+"""Bytes of resident memory that an input may need beside the program itself, and for each of its
+own bytes :data:`GROWN_PER_BYTE`: bombs are packed a thousandfold."""
+GROWN_PER_BYTE: Final = 256
+MAX_OPEN: Final = 200
+"""Descriptors that a process may have open after an input."""
 
 CODES: Final = {
     "validate": (0, 1, 3),
@@ -49,10 +53,17 @@ CODES: Final = {
 }
 """Exit codes that a way may end with; others: 0 or 3."""
 
+WRITING: Final = ("kept", "loop", "options", CUT)
+"""Ways that may write where the input lies: caches, ``-o``, and the fuzzer itself."""
+
+_WINDOWS: Final = 300
+"""Windows that an input is cut into at most, by its bytes."""
+
 TABLES: Final = ("csv", "lines")
 """Ways that print the event table."""
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[^\s\w.,:;()'-]\S*")
 
 
 def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
@@ -71,27 +82,51 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
     -------
     Verdict
     """
-    path = case.lay_out(folder)
+    place = folder / "input"
+    place.mkdir()
+    path = case.lay_out(place)
+    temporary = folder / "temporary"
+    temporary.mkdir()
     verdict = Verdict()
     before = _fresh_peak()
     started = time.process_time()
+    tempfile.tempdir = str(temporary)
     try:
         if lines is None:
             _run(case, path, verdict)
         else:
             with lines:
                 _run(case, path, verdict)
-            verdict.lines = lines.new
+            verdict.lines += lines.new
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # polars' panics are no Exceptions
         verdict.trouble = f"{type(error).__name__}: {str(error)[:300]}"
         verdict.ended = "".join(traceback.format_exception(error))[-6000:]
+    finally:
+        tempfile.tempdir = None
     verdict.seconds = time.process_time() - started
     verdict.grown = max(0, _peak() - before)
-    if verdict.grown > MAX_GROWN and not verdict.trouble:
+    if verdict.grown > MAX_GROWN + GROWN_PER_BYTE * case.size and not verdict.trouble:
         verdict.trouble = f"memory grew by {verdict.grown >> 20} MiB"
+    if not verdict.trouble:
+        verdict.trouble = _left_behind(case, place, temporary)
     return verdict
+
+
+def _left_behind(case: Case, place: Path, temporary: Path) -> str:
+    """What a case left that was not there before; "" if nothing."""
+    if left := sorted(path.name for path in temporary.iterdir()):
+        return f"temporary files are left: {left[:5]}"
+    if case.way not in WRITING:
+        found = {str(p.relative_to(place)): p for p in place.rglob("*") if p.is_file()}
+        if found.keys() != case.files.keys():
+            return f"files appeared or vanished: {sorted(found.keys() ^ case.files.keys())[:5]}"
+        if changed := [name for name, p in found.items() if p.read_bytes() != case.files[name]]:
+            return f"the input was changed: {changed[:5]}"
+    listed = Path("/proc/self/fd")
+    number = sum(1 for _ in listed.iterdir()) if listed.is_dir() else 0
+    return f"{number} descriptors are open" if number > MAX_OPEN else ""
 
 
 def _run(case: Case, path: Path, verdict: Verdict) -> None:
@@ -103,6 +138,8 @@ def _run(case: Case, path: Path, verdict: Verdict) -> None:
         _open_in_windows(path, verdict, random.Random(case.digest))
     elif case.way == CONVERTED:
         _convert(path, verdict)
+    elif case.way == CUT:
+        _open_cut(path, verdict, random.Random(case.digest))
     elif case.way in direct.WAYS:
         direct.WAYS[case.way](path, verdict)
     else:
@@ -116,13 +153,22 @@ def _open(path: Path, verdict: Verdict) -> Capture | None:
     try:
         capture = open_capture(path)
         verdict.trouble = contradiction(capture)
+        verdict.lines += map(_words, capture.notes)
     except HmtraceError as error:
         verdict.ended = f"{type(error).__name__}: {error} ({error.hint})"
+        verdict.lines.append(_words(error.message))
         if error.exit_code != 3:
             verdict.trouble = f"exit code {error.exit_code} for damaged input"
         elif not error.message or error.source is None:
             verdict.trouble = "the error does not say which file it is about"
+        elif not error.hint:
+            verdict.trouble = f"no hint: {error.message}"
     return capture
+
+
+def _words(said: str) -> str:
+    """The first words of what was said, without what is the input's own."""
+    return "said: " + " ".join(re.findall(r"[a-z]{2,}", _QUOTED.sub("", said))[:6])
 
 
 def _open_twice(path: Path, verdict: Verdict) -> None:
@@ -150,8 +196,9 @@ def _open_in_windows(path: Path, verdict: Verdict, rng: random.Random) -> None:
     whole = _open(path, verdict)
     if verdict.trouble:
         return
-    large = (1, 7, 64, 1000, 5000)
-    sizes = Sizes(rng.choice(large), rng.choice(large), rng.choice(large))
+    # Windows that are small beside the trace: each costs a millisecond.
+    least = sum(p.stat().st_size for p in (path, *path.rglob("*")) if p.is_file()) // _WINDOWS
+    sizes = Sizes(*(max(least, rng.choice((1, 7, 64, 1000, 5000))) for _ in range(3)))
     with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-") as folder:
         try:
             pieces = in_windows(path, Path(folder) / "table", sizes)
@@ -161,6 +208,32 @@ def _open_in_windows(path: Path, verdict: Verdict, rng: random.Random) -> None:
         except HmtraceError as error:
             if whole is not None:
                 verdict.trouble = f"readable as a whole, not in windows of {sizes}: {error}"
+
+
+def _open_cut(path: Path, verdict: Verdict, rng: random.Random) -> None:
+    """Read, cut the trace off somewhere, and read again: what is missing now is told.
+
+    A text that ends with a whole line is a shorter text; nothing shows that it was longer.
+    """
+    whole = _open(path, verdict)
+    if verdict.trouble or whole is None:
+        return
+    trace = path / "trace" if path.is_dir() else path
+    data = trace.read_bytes()
+    at = rng.randrange(1, max(len(data), 2))
+    trace.write_bytes(data[:at])
+    if b"\n" in data[at - 1 : at + 1]:
+        return
+    short = _open(path, verdict)
+    if verdict.trouble or short is None:
+        return
+    told = set(short.notes) - set(whole.notes) or short.lost.as_json() != whole.lost.as_json()
+    if told or any("ends within a line" in note for note in short.notes):
+        return
+    rows = [capture.events.collect() for capture in (whole, short)]
+    if not rows[0].equals(rows[1]):
+        verdict.trouble = "an end that is missing is not told"
+        verdict.ended = f"cut at {at} of {len(data)}: {rows[0].height} rows, {rows[1].height} left"
 
 
 def _convert(path: Path, verdict: Verdict) -> None:
