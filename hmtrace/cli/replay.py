@@ -159,19 +159,18 @@ class Question(NamedTuple):
 
     def answer(self, workload: Workload, opened: Capture) -> tuple[Outcome, Outcome]:
         """Serve a workload."""
-        from replay.whatif.run import serve
+        from replay.whatif.run import Server
 
-        return serve(
+        server = Server(
             workload,
             self.captured,
-            self.wanted,
             values=opened.facts.snapshot(),
             lost=opened.lost,
             clock_is_ns=opened.clock_is_ns,
             span_ns=opened.span_ns,
-            placement=self.placement,
-            timing=self.timing,
         )
+        other = server.on(self.wanted, placement=self.placement, timing=self.timing)
+        return server.baseline, other
 
 
 def _served(

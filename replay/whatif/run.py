@@ -1,6 +1,6 @@
-"""The same workload on another machine.
+"""The same workload on other machines.
 
-The calls of the capture are replayed against the other machine's pool and stacks. Which of its
+The calls of the capture are replayed against another machine's pool and stacks. Which of its
 pages would be highmem there is a matter of placement:
 
 ``class``
@@ -9,11 +9,15 @@ pages would be highmem there is a matter of placement:
     get_page_from_freelist). Room ends at the zone's low watermark (:mod:`replay.machine.zones`).
 ``same-pfn``
     Pages keep their frame numbers; the other machine's border decides.
+
+Of many machines most share a pool, an arena or a border, so what was found for one serves all that
+do not differ in what it rests on.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from collectors.errors import HmtraceError
@@ -22,35 +26,42 @@ from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
 from replay.figures import common_caveats, outcome_from, span_of, unseen_flushes
 from replay.machine.layout import layout_of
-from replay.machine.zones import HIGHMEM, memory_of
-from replay.outcome import ArenaOutcome, ModulesOutcome, Outcome
+from replay.machine.zones import memory_of
+from replay.outcome import Outcome
 from replay.pool.replay import state_from
 from replay.rules.figures import findings
 from replay.trace.sanitise import narrowed
 from replay.trace.windows import WINDOW_ROWS
-from replay.whatif.arena import forecast, same_arena
+from replay.whatif.arena_there import arena_there
+from replay.whatif.caveats import (
+    border_caveats,
+    bound_of,
+    doubtful_rules,
+    memory_caveats,
+    pool_caveats,
+    ram_caveats,
+)
 from replay.whatif.placement import place
 from replay.whatif.pool import PoolThereRun
 from replay.whatif.rest import RestThere
 from replay.whatif.workload import distil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     import polars as pl
 
-    from replay.arena.tally import ArenaTally
+    from replay.local.tally import LocalTally
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
-    from replay.outcome import PoolOutcome
+    from replay.outcome import Site
     from replay.trace.losses import Loss
-    from replay.whatif.arena import ArenaForecast
+    from replay.whatif.arena_there import ArenaThere
+    from replay.whatif.placement import Placed
     from replay.whatif.pool import PoolThere
     from replay.whatif.workload import Workload
 
-LEAST, MOST = "least", "most"
-"""Values of :attr:`replay.outcome.Outcome.bound`."""
 PLACEMENTS = ("class", "same-pfn")
 TIMINGS = ("closed", "fixed")
 
@@ -76,7 +87,7 @@ def what_if(
     events, machine, values, lost, clock_is_ns, span_ns, progress, rows
         As for :func:`replay.walk.replay`.
     target, placement, timing
-        As for :func:`serve`.
+        As for :meth:`Server.on`.
 
     Returns
     -------
@@ -89,25 +100,21 @@ def what_if(
     """
     _check(placement, timing)
     workload = distil(events, machine, values=values, lost=lost, progress=progress, rows=rows)
-    return serve(
-        workload, machine, target, values=values, lost=lost, clock_is_ns=clock_is_ns,
-        span_ns=span_ns, placement=placement, timing=timing,
-    )  # fmt: skip
+    server = Server(
+        workload, machine, values=values, lost=lost, clock_is_ns=clock_is_ns, span_ns=span_ns
+    )
+    return server.baseline, server.on(target, placement=placement, timing=timing)
 
 
-def serve(
-    workload: Workload,
-    machine: Machine,
-    target: Machine,
-    *,
-    values: Snapshot | None = None,
-    lost: Loss | None = None,
-    clock_is_ns: bool = True,
-    span_ns: int | None = None,
-    placement: str = "class",
-    timing: str = "closed",
-) -> tuple[Outcome, Outcome]:
-    """Serve a workload on another machine, beside the one that it is from.
+class _RestAt(NamedTuple):
+    """What one placement makes of local mappings and call sites."""
+
+    local: LocalTally
+    sites: tuple[Site, ...]
+
+
+class Server:
+    """Serves a workload on machines that it is not from, beside the one that it is from.
 
     Parameters
     ----------
@@ -116,114 +123,187 @@ def serve(
     machine, values, lost, clock_is_ns, span_ns
         As for :func:`replay.walk.replay`; the machine that the workload was distilled on, though
         its costs may be others.
-    target
-        The other machine.
-    placement, timing
-        One of :data:`PLACEMENTS` and :data:`TIMINGS`. ``closed``: a task that has to wait does
-        everything later; ``fixed``: the captured times stay, and a kmap() without a slot is
-        counted and dropped.
-
-    Returns
-    -------
-    captured, other : Outcome
-
-    Raises
-    ------
-    HmtraceError
-        For an unknown placement or timing (exit code 2).
     """
-    _check(placement, timing)
-    values = values or Snapshot()
-    found, figures = workload.found, workload.figures
-    shown = layout_of(machine)
-    before, layout = narrowed(shown), layout_of(target)
-    memory = memory_of(target, layout, values)
-    placed = place(
-        workload.column("pages", "key"), workload.column("lows", "frame"),
-        layout, placement, memory.highmem_room,
-    )  # fmt: skip
-    same_pool = _same_pool(machine, target, before, layout)
-    has_snapshot = figures.initial_state == "snapshot" and same_pool
-    pool = PoolThereRun(
-        workload, placed, state_from(values) if has_snapshot else None,
-        same_kernel=target.arch == machine.arch and target.highmem_enabled, same_pool=same_pool,
-    )  # fmt: skip
-    rest = RestThere(workload, placed, target.cpus)
-    for stretch in workload.stretches():
-        rest.feed(stretch)
-    there = pool.replay(target, layout, closed=timing == "closed")
-    local = rest.local.outcome(layout)
-    baseline = outcome_from(
-        figures, machine, shown, values, lost, clock_is_ns=clock_is_ns, span_ns=span_ns
-    )
-    arena = _arena_part(workload, baseline.arena, (machine, before), (target, layout), values)
-    work = CountedWork(
-        pool=there.outcome,
-        local=local,
-        scanned=there.tally.scanned,
-        freed_by_wraps=there.tally.freed_by_wraps,
-        freed_by_unused=there.tally.freed_by_unused,
-        held_at_switches=local.mappings_saved,
-        arena=arena.tally,
-        online=figures.online if target.cpus == machine.cpus else None,
-    )
-    span = span_of(found, span_ns)
-    cost, tlb = cost_of(work, target, layout, span if clock_is_ns else None)
-    outcome = Outcome(
-        machine=target,
-        layout=layout,
-        span_ns=span,
-        cpus=target.cpus,
-        pool=there.outcome,
-        local=local,
-        arena=arena.outcome,
-        tlb=tlb,
-        cost=cost,
-        sites=rest.sites((before.page_size, layout.page_size)),
-        bound=bound_of(before, layout, placement),
-        caveats=(
-            *_caveats(before, layout, there, placement),
-            *_rules_in_doubt(machine, target),
-            *(note for note in layout.notes if note not in shown.notes),
-            *_memory_caveats(memory, layout, placed.spilled, values),
-            *_ram_caveats(target, layout, placed.beyond, values),
-            *arena.caveats,
-            *([] if has_snapshot else _empty_pool(baseline.pool, there.outcome)),
-            *unseen_flushes(baseline.arena, figures.work, layout, kmaps=there.outcome.maps),
-            *([LOST_END] if lost_end(values, machine, before) else ()),
+
+    def __init__(
+        self,
+        workload: Workload,
+        machine: Machine,
+        *,
+        values: Snapshot | None = None,
+        lost: Loss | None = None,
+        clock_is_ns: bool = True,
+        span_ns: int | None = None,
+    ) -> None:
+        self._workload, self._machine = workload, machine
+        self._values, self._lost = values or Snapshot(), lost
+        self._clock_is_ns, self._span_ns = clock_is_ns, span_ns
+        self._shown = layout_of(machine)
+        self._before = narrowed(self._shown)
+        self._places: dict[Hashable, Placed] = {}
+        self._pools: dict[Hashable, PoolThere] = {}
+        self._rests: dict[Hashable, _RestAt] = {}
+        self._arenas: dict[Hashable, ArenaThere] = {}
+
+    @cached_property
+    def baseline(self) -> Outcome:
+        """The outcome on the machine that the trace is from."""
+        return outcome_from(
+            self._workload.figures, self._machine, self._shown, self._values, self._lost,
+            clock_is_ns=self._clock_is_ns, span_ns=self._span_ns,
+        )  # fmt: skip
+
+    def on(self, target: Machine, *, placement: str = "class", timing: str = "closed") -> Outcome:
+        """The outcome on another machine.
+
+        Parameters
+        ----------
+        target
+            The other machine.
+        placement, timing
+            One of :data:`PLACEMENTS` and :data:`TIMINGS`. ``closed``: a task that has to wait does
+            everything later; ``fixed``: the captured times stay, and a kmap() without a slot is
+            counted and dropped.
+
+        Raises
+        ------
+        HmtraceError
+            For an unknown placement or timing (exit code 2).
+        """
+        _check(placement, timing)
+        figures = self._workload.figures
+        layout = layout_of(target)
+        memory = memory_of(target, layout, self._values)
+        at, placed = self._placed(layout, placement, memory.highmem_room)
+        there = self._pool(target, layout, at, closed=timing == "closed")
+        rest = self._rest(target.cpus, layout.page_size, at)
+        local = rest.local.outcome(layout)
+        arena = self._arena(target, layout)
+        work = CountedWork(
+            pool=there.outcome,
+            local=local,
+            scanned=there.tally.scanned,
+            freed_by_wraps=there.tally.freed_by_wraps,
+            freed_by_unused=there.tally.freed_by_unused,
+            held_at_switches=local.mappings_saved,
+            arena=arena.tally,
+            online=figures.online if target.cpus == self._machine.cpus else None,
+        )
+        span = span_of(figures.survey, self._span_ns)
+        cost, tlb = cost_of(work, target, layout, span if self._clock_is_ns else None)
+        outcome = Outcome(
+            machine=target,
+            layout=layout,
+            span_ns=span,
+            cpus=target.cpus,
+            pool=there.outcome,
+            local=local,
+            arena=arena.outcome,
+            tlb=tlb,
+            cost=cost,
+            sites=rest.sites,
+            bound=bound_of(self._before, layout, placement),
+            caveats=(
+                *border_caveats(self._before, layout, there.stuck, placement),
+                *doubtful_rules(self._machine, target),
+                *(note for note in layout.notes if note not in self._shown.notes),
+                *self._memory_caveats(target, layout, memory, placed),
+                *arena.caveats,
+                *self._pool_caveats(target, layout, there),
+                *self._own_caveats(),
+            ),
+        )
+        return replace(outcome, findings=findings(outcome, self._values, self._lost, self.baseline))
+
+    def _placed(self, layout: Layout, placement: str, room: int) -> tuple[Hashable, Placed]:
+        """Which pages are highmem there, and what that rests on."""
+        keys = self._workload.column("pages", "key")
+        border: tuple[int, ...] = (min(room, keys.size),)
+        if placement == "same-pfn":
+            border = (layout.lowmem_end_pfn, layout.max_pfn)
+        some = layout.max_pfn > layout.lowmem_end_pfn
+        at = placement, border, some, max(keys.size - room, 0), layout.kmap_force_map
+        if at not in self._places:
+            lows = self._workload.column("lows", "frame")
+            self._places[at] = place(keys, lows, layout, placement, room)
+        return at, self._places[at]
+
+    def _pool(self, target: Machine, layout: Layout, at: Hashable, *, closed: bool) -> PoolThere:
+        machine = self._machine
+        same_pool = _same_pool(machine, target, self._before, layout)
+        same_kernel = target.arch == machine.arch and target.highmem_enabled
+        key = (
+            at, layout.pkmap_slots, layout.pkmap_colours, layout.pkmap_base, layout.page_size,
+            layout.highmem_bytes > 0, same_pool, same_kernel, target.costs.sleep, closed,
+        )  # fmt: skip
+        if key not in self._pools:
+            has_snapshot = self._has_snapshot(target, layout)
+            state = state_from(self._values) if has_snapshot else None
+            run = PoolThereRun(
+                self._workload, self._places[at], state,
+                same_kernel=same_kernel, same_pool=same_pool,
+            )  # fmt: skip
+            self._pools[key] = run.replay(target, layout, closed=closed)
+        return self._pools[key]
+
+    def _has_snapshot(self, target: Machine, layout: Layout) -> bool:
+        """Whether the pool begins there with what was in it here."""
+        same_pool = _same_pool(self._machine, target, self._before, layout)
+        return self._workload.figures.initial_state == "snapshot" and same_pool
+
+    def _rest(self, cpus: int, page_size: int, at: Hashable) -> _RestAt:
+        key = at, cpus, page_size
+        if key not in self._rests:
+            rest = RestThere(self._workload, self._places[at], cpus)
+            for stretch in self._workload.stretches():
+                rest.feed(stretch)
+            self._rests[key] = _RestAt(rest.local, rest.sites((self._before.page_size, page_size)))
+        return self._rests[key]
+
+    def _arena(self, target: Machine, layout: Layout) -> ArenaThere:
+        key = (
+            target.generation, layout.lazy_max_pages, layout.page_size, layout.vmalloc_start,
+            layout.vmalloc_end, layout.modules_start, layout.modules_end,
+        )  # fmt: skip
+        if key not in self._arenas:
+            self._arenas[key] = arena_there(
+                self._workload, self.baseline.arena, (self._machine, self._before),
+                (target, layout), self._values,
+            )  # fmt: skip
+        return self._arenas[key]
+
+    def _memory_caveats(
+        self, target: Machine, layout: Layout, memory: Memory, placed: Placed
+    ) -> tuple[str, ...]:
+        return (
+            *memory_caveats(memory, layout, placed.spilled, self._values),
+            *ram_caveats(target, layout, placed.beyond, self._values),
+        )
+
+    def _pool_caveats(self, target: Machine, layout: Layout, there: PoolThere) -> list[str]:
+        pool, baseline = there.outcome, self.baseline
+        begins_empty = not self._has_snapshot(target, layout)
+        work = self._workload.figures.work
+        return [
+            *(pool_caveats(baseline.pool, pool) if begins_empty else ()),
+            *unseen_flushes(baseline.arena, work, layout, kmaps=pool.maps),
+        ]
+
+    def _own_caveats(self) -> tuple[str, ...]:
+        """What limits any answer from this trace."""
+        figures = self._workload.figures
+        return (
+            *([LOST_END] if lost_end(self._values, self._machine, self._before) else ()),
             *figures.remarks,
             *common_caveats(
-                found,
+                figures.survey,
                 figures.initial_state,
                 figures.beyond,
-                values,
-                lost,
-                clock_is_ns=clock_is_ns,
+                self._values,
+                self._lost,
+                clock_is_ns=self._clock_is_ns,
             ),
-        ),
-    )
-    return baseline, replace(outcome, findings=findings(outcome, values, lost, baseline))
-
-
-def bound_of(before: Layout, layout: Layout, placement: str) -> str | None:
-    """In which sense the figures of highmem hold on another machine.
-
-    A trace shows kmap() of pages only that are highmem where it was taken (include/linux/
-    highmem-internal.h: kmap returns the direct address of a lowmem page). With less lowmem there
-    would be more of them; with more lowmem some would be lowmem, where it is not their frames that
-    say which. Without any highmem there is nothing that could be mapped: figures are exact.
-    """
-    if layout.max_pfn <= layout.lowmem_end_pfn:
-        return None
-    here, there = _lowmem_end(before), _lowmem_end(layout)
-    if there < here:
-        return LEAST
-    return MOST if there > here and placement == "class" else None
-
-
-def _lowmem_end(layout: Layout) -> int:
-    """Bytes from the start of RAM to the end of lowmem."""
-    return layout.lowmem_end_pfn * layout.page_size - layout.phys_offset
+        )
 
 
 def _check(placement: str, timing: str) -> None:
@@ -240,200 +320,3 @@ def _same_pool(one: Machine, other: Machine, before: Layout, after: Layout) -> b
         and (before.pkmap_slots, before.pkmap_colours) == (after.pkmap_slots, after.pkmap_colours)
         and after.highmem_bytes > 0
     )
-
-
-class _ArenaPart(NamedTuple):
-    """Figures of the arena, its work, and what limits them."""
-
-    outcome: ArenaOutcome
-    tally: ArenaTally
-    caveats: tuple[str, ...]
-
-
-def _arena_part(
-    workload: Workload,
-    figures: ArenaOutcome,
-    here: tuple[Machine, Layout],
-    there: tuple[Machine, Layout],
-    values: Snapshot,
-) -> _ArenaPart:
-    """The captured arena where the other machine's is the same, else the model's forecast."""
-    tally, layout = workload.figures.work, there[1]
-    size = layout.vmalloc_end - layout.vmalloc_start
-    captured = _ArenaPart(replace(figures, size=size), tally, ())
-    if same_arena(here[0], there[0], here[1], layout):
-        return captured
-    found = forecast(workload.arena(), *here, *there, values)
-    if found is None and not tally.allocs:
-        return captured
-    if found is None:
-        return captured._replace(
-            caveats=(
-                "the arena's addresses are those of the capture, for /proc/vmallocinfo does not "
-                "tell what was in use: failures and purges under the other machine's arena are "
-                "not predicted",
-            )
-        )
-    outcome = ArenaOutcome(
-        size=size,
-        allocs=found.allocs - found.failures,
-        failures=found.failures,
-        peak_used=found.peak_used,
-        peak_live=found.peak_live,
-        largest_hole_min=found.largest_hole_min,
-        lazy_purges=found.purges.total(),
-        holders=figures.holders,
-        ambiguous=found.ambiguous,
-        untold=figures.untold,
-        derived=figures.derived,
-        null_calls=figures.null_calls,
-        smallest_failed=found.smallest_failed,
-        modules=_modules_there(figures, found, layout),
-    )
-    changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
-    return _ArenaPart(outcome, changed, tuple(_forecast_caveats(found)))
-
-
-def _modules_there(
-    figures: ArenaOutcome, found: ArenaForecast, layout: Layout
-) -> ModulesOutcome | None:
-    """The modules' own area, of which the model foretells failures only."""
-    here = figures.modules
-    if here is None:
-        return None
-    calls = here.allocs + here.failures
-    return ModulesOutcome(
-        size=layout.modules_end - layout.modules_start,
-        allocs=calls - found.failures_of_modules,
-        failures=found.failures_of_modules,
-        holders=here.holders,
-        smallest_failed=here.smallest_failed,
-    )
-
-
-def _between(few: int, most: int) -> str:
-    return f"{few}" if few == most else f"{few} to {most}"
-
-
-def _forecast_caveats(found: ArenaForecast) -> list[str]:
-    """What the trace does not tell of the arena's workload there."""
-    caveats = []
-    if found.ambiguous:
-        few, most = found.failures_between
-        purges = found.purges_between
-        caveats.append(
-            f"the shape of the arena's free tree at the start is not known: "
-            f"{found.ambiguous} of {found.allocs} allocations lie elsewhere under "
-            f"some of {found.shapes} shapes; failures {_between(few, most)}, purges "
-            f"{_between(*purges)}"
-        )
-    if found.borrowed:
-        caveats.append(
-            f"{found.borrowed} allocations failed when they were captured and do not here: what "
-            "would have become of them is not in the trace, they are given back at once"
-        )
-    if found.lost_frees:
-        caveats.append(
-            f"{found.lost_frees} areas of the capture find no room here: what their callers would "
-            "have done instead is not in the trace"
-        )
-    if found.unplaced:
-        caveats.append(
-            f"{found.unplaced} areas that were in use when tracing began find no room in this "
-            "arena: the machine would not have come so far"
-        )
-    return caveats
-
-
-def _rules_in_doubt(machine: Machine, target: Machine) -> list[str]:
-    """What is derived by rules that the captured machine's kernel does not follow."""
-    alike = (machine.arch, machine.generation) == (target.arch, target.generation)
-    if machine.told is None or target.told is not None or not alike:
-        return []
-    return [
-        "the captured machine's files contradict the address map that hmtrace's rules give it (see "
-        "below): this machine is laid out by the rules all the same"
-    ]
-
-
-def _empty_pool(here: PoolOutcome, there: PoolOutcome) -> list[str]:
-    """What it means that the pool begins empty there, where it means something."""
-    if not there.maps or here.pages_unknown or here.new_mappings == there.new_mappings:
-        return []
-    return [
-        "the pool begins empty there, as after boot, and began here with what was mapped before "
-        "the trace: new mappings and all that follows from them differ by that, too"
-    ]
-
-
-def _memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapshot) -> list[str]:
-    """What the zones of the other machine mean for the answer."""
-    if not spilled:
-        return []
-    used = sum(z.managed - z.free for z in values.zones if z.name == HIGHMEM and z.free)
-    words = (
-        f"{spilled} of the traced pages find no room in highmem above its low watermark and "
-        "become lowmem"
-    )
-    if not layout.highmem_bytes:
-        words = f"every traced page of highmem ({spilled}) becomes lowmem: there is no highmem"
-    elif used:
-        words += f"; {used} pages of highmem were in use already when the capture began"
-    caveats = [words, *memory.assumptions]
-    if spilled > memory.fallback_room:
-        caveats.append(
-            f"lowmem has room for {memory.fallback_room} of them before the kernel reclaims"
-        )
-    return caveats
-
-
-def _ram_caveats(target: Machine, layout: Layout, beyond: int, values: Snapshot) -> list[str]:
-    """What of the workload this machine has no RAM for."""
-    caveats = []
-    if beyond:
-        caveats.append(
-            f"{beyond} of the traced frames lie behind the end of this machine's RAM "
-            f"({layout.max_pfn * layout.page_size >> 20} MiB): mappings of them are left out"
-        )
-    page = values.page_size or layout.page_size
-    used = sum(zone.managed - zone.free for zone in values.zones if zone.free) * page
-    if used > target.ram_bytes:
-        caveats.append(
-            f"{used >> 20} MiB were in use when the capture began, and this machine has "
-            f"{target.ram_bytes >> 20} MiB of RAM: the workload would not have run there so, "
-            "but reclaimed and swapped, or failed"
-        )
-    return caveats
-
-
-def _caveats(before: Layout, layout: Layout, pool: PoolThere, placement: str) -> list[str]:
-    """What limits the answer."""
-    caveats = []
-    bound = bound_of(before, layout, placement)
-    if bound == LEAST:
-        caveats.append(
-            "lower bound: this machine has less lowmem than the captured one, and a trace shows "
-            "kmap() of pages only that were highmem there; capture on a machine (or with "
-            "vmalloc=) whose lowmem is no larger to see the others"
-        )
-    elif bound == MOST:
-        caveats.append(
-            "upper bound: this machine has more lowmem than the captured one, and every page that "
-            "was highmem is taken for highmem while there is room"
-        )
-    if layout.page_size != before.page_size:
-        caveats.append(
-            f"pages of {layout.page_size >> 10} KiB: each is taken for one of the "
-            f"{before.page_size >> 10} KiB pages of the capture, of which it holds more"
-        )
-    if placement == "class" and layout.max_pfn > layout.lowmem_end_pfn:
-        caveats.append(
-            "frames keep their class: pages that were highmem stay highmem while there is room, "
-            "in the order of first use; what else fills highmem is not known"
-        )
-    if pool.stuck:
-        caveats.append(
-            f"{pool.stuck} tasks sleep for ever on this machine's pool: everything that they "
-            "would have done later is missing"
-        )
-    return caveats

@@ -94,15 +94,20 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
         what_if=[], outcome=outcomes.busy_outcome(), other=None, validation=Result()
     )
 
-    def serve(*machines: object, **options: object) -> tuple[Outcome, Outcome]:
-        calls.what_if.append((machines[-1], options))
-        return calls.outcome, calls.other or calls.outcome
+    class Server:
+        baseline = calls.outcome
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def on(self, target: object, **options: object) -> Outcome:
+            calls.what_if.append((target, options))
+            return calls.other or calls.outcome
 
     fake: Any = ModuleType("replay.walk")
     fake.replay = lambda *_, **__: calls.outcome
     monkeypatch.setitem(sys.modules, "replay.walk", fake)
     fake = ModuleType("replay.whatif.run")
-    fake.serve = serve
+    fake.Server = Server
     monkeypatch.setitem(sys.modules, "replay.whatif.run", fake)
     fake = ModuleType("replay.whatif.workload")
     fake.distil = lambda *_, **__: None

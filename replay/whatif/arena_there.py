@@ -1,0 +1,107 @@
+"""The arena of another machine: the capture's own figures where it is the same, or a forecast."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from replay.outcome import ArenaOutcome, ModulesOutcome
+from replay.whatif.arena import forecast, same_arena
+from replay.whatif.caveats import forecast_caveats
+
+if TYPE_CHECKING:
+    from collectors.snapshot import Snapshot
+    from replay.arena.tally import ArenaTally
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
+    from replay.whatif.arena import ArenaForecast
+    from replay.whatif.workload import Workload
+
+
+class ArenaThere(NamedTuple):
+    """The arena there.
+
+    Attributes
+    ----------
+    outcome, tally
+        Its figures and its work.
+    caveats
+        What limits them.
+    """
+
+    outcome: ArenaOutcome
+    tally: ArenaTally
+    caveats: tuple[str, ...]
+
+
+def arena_there(
+    workload: Workload,
+    figures: ArenaOutcome,
+    here: tuple[Machine, Layout],
+    there: tuple[Machine, Layout],
+    values: Snapshot,
+) -> ArenaThere:
+    """The captured arena where the other machine's is the same, else the model's forecast.
+
+    Parameters
+    ----------
+    workload
+        The workload.
+    figures
+        The captured machine's arena.
+    here, there
+        The captured machine and the other one, with their address maps.
+    values
+        Facts of the capture.
+    """
+    tally, layout = workload.figures.work, there[1]
+    size = layout.vmalloc_end - layout.vmalloc_start
+    captured = ArenaThere(replace(figures, size=size), tally, ())
+    if same_arena(here[0], there[0], here[1], layout):
+        return captured
+    found = forecast(workload.arena(), *here, *there, values)
+    if found is None and not tally.allocs:
+        return captured
+    if found is None:
+        return captured._replace(
+            caveats=(
+                "the arena's addresses are those of the capture, for /proc/vmallocinfo does not "
+                "tell what was in use: failures and purges under the other machine's arena are "
+                "not predicted",
+            )
+        )
+    outcome = ArenaOutcome(
+        size=size,
+        allocs=found.allocs - found.failures,
+        failures=found.failures,
+        peak_used=found.peak_used,
+        peak_live=found.peak_live,
+        largest_hole_min=found.largest_hole_min,
+        lazy_purges=found.purges.total(),
+        holders=figures.holders,
+        ambiguous=found.ambiguous,
+        untold=figures.untold,
+        derived=figures.derived,
+        null_calls=figures.null_calls,
+        smallest_failed=found.smallest_failed,
+        modules=_modules_there(figures, found, layout),
+    )
+    changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
+    return ArenaThere(outcome, changed, tuple(forecast_caveats(found)))
+
+
+def _modules_there(
+    figures: ArenaOutcome, found: ArenaForecast, layout: Layout
+) -> ModulesOutcome | None:
+    """The modules' own area, of which the model foretells failures only."""
+    here = figures.modules
+    if here is None:
+        return None
+    calls = here.allocs + here.failures
+    return ModulesOutcome(
+        size=layout.modules_end - layout.modules_start,
+        allocs=calls - found.failures_of_modules,
+        failures=found.failures_of_modules,
+        holders=here.holders,
+        smallest_failed=here.smallest_failed,
+    )

@@ -1,0 +1,167 @@
+"""In which sense the figures of another machine hold, and what the trace does not tell of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replay.machine.zones import HIGHMEM
+
+if TYPE_CHECKING:
+    from collectors.snapshot import Snapshot
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
+    from replay.machine.zones import Memory
+    from replay.outcome import PoolOutcome
+    from replay.whatif.arena import ArenaForecast
+
+LEAST, MOST = "least", "most"
+"""Values of :attr:`replay.outcome.Outcome.bound`."""
+
+
+def bound_of(before: Layout, layout: Layout, placement: str) -> str | None:
+    """In which sense the figures of highmem hold on another machine.
+
+    A trace shows kmap() of pages only that are highmem where it was taken (include/linux/
+    highmem-internal.h: kmap returns the direct address of a lowmem page). With less lowmem there
+    would be more of them; with more lowmem some would be lowmem, where it is not their frames that
+    say which. Without any highmem there is nothing that could be mapped: figures are exact.
+    """
+    if layout.max_pfn <= layout.lowmem_end_pfn:
+        return None
+    here, there = _lowmem_end(before), _lowmem_end(layout)
+    if there < here:
+        return LEAST
+    return MOST if there > here and placement == "class" else None
+
+
+def _lowmem_end(layout: Layout) -> int:
+    """Bytes from the start of RAM to the end of lowmem."""
+    return layout.lowmem_end_pfn * layout.page_size - layout.phys_offset
+
+
+def border_caveats(before: Layout, layout: Layout, stuck: int, placement: str) -> list[str]:
+    """What the border of lowmem there means for the answer; `stuck` tasks sleep for ever."""
+    caveats = []
+    bound = bound_of(before, layout, placement)
+    if bound == LEAST:
+        caveats.append(
+            "lower bound: this machine has less lowmem than the captured one, and a trace shows "
+            "kmap() of pages only that were highmem there; capture on a machine (or with "
+            "vmalloc=) whose lowmem is no larger to see the others"
+        )
+    elif bound == MOST:
+        caveats.append(
+            "upper bound: this machine has more lowmem than the captured one, and every page that "
+            "was highmem is taken for highmem while there is room"
+        )
+    if layout.page_size != before.page_size:
+        caveats.append(
+            f"pages of {layout.page_size >> 10} KiB: each is taken for one of the "
+            f"{before.page_size >> 10} KiB pages of the capture, of which it holds more"
+        )
+    if placement == "class" and layout.max_pfn > layout.lowmem_end_pfn:
+        caveats.append(
+            "frames keep their class: pages that were highmem stay highmem while there is room, "
+            "in the order of first use; what else fills highmem is not known"
+        )
+    if stuck:
+        caveats.append(
+            f"{stuck} tasks sleep for ever on this machine's pool: everything that they "
+            "would have done later is missing"
+        )
+    return caveats
+
+
+def doubtful_rules(machine: Machine, target: Machine) -> list[str]:
+    """What is derived by rules that the captured machine's kernel does not follow."""
+    alike = (machine.arch, machine.generation) == (target.arch, target.generation)
+    if machine.told is None or target.told is not None or not alike:
+        return []
+    return [
+        "the captured machine's files contradict the address map that hmtrace's rules give it (see "
+        "below): this machine is laid out by the rules all the same"
+    ]
+
+
+def pool_caveats(here: PoolOutcome, there: PoolOutcome) -> list[str]:
+    """What it means that the pool begins empty there, where it means something."""
+    if not there.maps or here.pages_unknown or here.new_mappings == there.new_mappings:
+        return []
+    return [
+        "the pool begins empty there, as after boot, and began here with what was mapped before "
+        "the trace: new mappings and all that follows from them differ by that, too"
+    ]
+
+
+def memory_caveats(memory: Memory, layout: Layout, spilled: int, values: Snapshot) -> list[str]:
+    """What the zones of the other machine mean for the answer."""
+    if not spilled:
+        return []
+    used = sum(z.managed - z.free for z in values.zones if z.name == HIGHMEM and z.free)
+    words = (
+        f"{spilled} of the traced pages find no room in highmem above its low watermark and "
+        "become lowmem"
+    )
+    if not layout.highmem_bytes:
+        words = f"every traced page of highmem ({spilled}) becomes lowmem: there is no highmem"
+    elif used:
+        words += f"; {used} pages of highmem were in use already when the capture began"
+    caveats = [words, *memory.assumptions]
+    if spilled > memory.fallback_room:
+        caveats.append(
+            f"lowmem has room for {memory.fallback_room} of them before the kernel reclaims"
+        )
+    return caveats
+
+
+def ram_caveats(target: Machine, layout: Layout, beyond: int, values: Snapshot) -> list[str]:
+    """What of the workload this machine has no RAM for."""
+    caveats = []
+    if beyond:
+        caveats.append(
+            f"{beyond} of the traced frames lie behind the end of this machine's RAM "
+            f"({layout.max_pfn * layout.page_size >> 20} MiB): mappings of them are left out"
+        )
+    page = values.page_size or layout.page_size
+    used = sum(zone.managed - zone.free for zone in values.zones if zone.free) * page
+    if used > target.ram_bytes:
+        caveats.append(
+            f"{used >> 20} MiB were in use when the capture began, and this machine has "
+            f"{target.ram_bytes >> 20} MiB of RAM: the workload would not have run there so, "
+            "but reclaimed and swapped, or failed"
+        )
+    return caveats
+
+
+def _between(few: int, most: int) -> str:
+    return f"{few}" if few == most else f"{few} to {most}"
+
+
+def forecast_caveats(found: ArenaForecast) -> list[str]:
+    """What the trace does not tell of the arena's workload there."""
+    caveats = []
+    if found.ambiguous:
+        few, most = found.failures_between
+        purges = found.purges_between
+        caveats.append(
+            f"the shape of the arena's free tree at the start is not known: "
+            f"{found.ambiguous} of {found.allocs} allocations lie elsewhere under "
+            f"some of {found.shapes} shapes; failures {_between(few, most)}, purges "
+            f"{_between(*purges)}"
+        )
+    if found.borrowed:
+        caveats.append(
+            f"{found.borrowed} allocations failed when they were captured and do not here: what "
+            "would have become of them is not in the trace, they are given back at once"
+        )
+    if found.lost_frees:
+        caveats.append(
+            f"{found.lost_frees} areas of the capture find no room here: what their callers would "
+            "have done instead is not in the trace"
+        )
+    if found.unplaced:
+        caveats.append(
+            f"{found.unplaced} areas that were in use when tracing began find no room in this "
+            "arena: the machine would not have come so far"
+        )
+    return caveats
