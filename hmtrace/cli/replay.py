@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from hmtrace.cli.captures import calibration_of, describe, read, warn_of_loss
+from hmtrace.cli.captures import calibration_of, describe, warn_of_loss
 from hmtrace.cli.options import (
     CalibrateOption,
     CaptureArgument,
@@ -33,11 +33,13 @@ from hmtrace.cli.options import (
 from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
-    from collectors.capture import Capture
-    from hmtrace.cli.workloads import Kept, Place
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hmtrace.report.source import InputSummary
+    from replay.cost.calibrate import Calibration
     from replay.machine.model import Machine
     from replay.outcome import Outcome
-    from replay.whatif.workload import Workload
 
 
 class Placement(StrEnum):
@@ -97,113 +99,86 @@ def replay(
     target = Output.create(
         output_format, color, output, force=force, captures=[capture], files=[costs, machine]
     )
-    from hmtrace.cli.machines import captured_machine, target_machine
-    from hmtrace.cli.workloads import Place
+    from hmtrace.cli.machines import target_machine
+    from hmtrace.cli.prepared import WorkloadGoneError
 
-    place = None if calibrate else Place.of(capture)
-    kept = None if place is None else place.find()
-    opened = read(capture) if kept is None else kept.capture
-    captured, assumptions = captured_machine(opened, costs)
-    if kept is not None and not kept.is_of(captured):
-        kept, opened = None, read(capture)
-    wanted = target_machine(
-        captured,
-        machine,
-        split=split,
-        ram=ram,
-        pae=pae,
-        pkmap=pkmap,
-        vmalloc=vmalloc,
-        cpus=cpus,
-        nr_cpus=nr_cpus,
-        highmem=highmem,
-        kernel=kernel,
-    )
-    calibration = calibration_of(opened, captured) if calibrate else None
-    if calibration is not None:
-        captured = replace(captured, costs=calibration.costs)
-        if wanted.arch == captured.arch:
-            wanted = replace(wanted, costs=calibration.costs)
-    source = describe(opened, None if kept is None else kept.sha256)
-    question = Question(captured, wanted, placement.value, timing.value)
-    baseline, outcome = _served(capture, opened, source.sha256, question, place, kept)
-    if calibration is not None:
-        outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
-    if target.is_json:
-        from hmtrace.report.document import outcome_document, schema, source_document
-        from hmtrace.report.sidebyside import is_changed
+    def wanted(captured: Machine) -> Machine:
+        return target_machine(
+            captured,
+            machine,
+            split=split,
+            ram=ram,
+            pae=pae,
+            pkmap=pkmap,
+            vmalloc=vmalloc,
+            cpus=cpus,
+            nr_cpus=nr_cpus,
+            highmem=highmem,
+            kernel=kernel,
+        )
 
-        warn_of_loss(source)
-        document = {**schema("replay"), **source_document(source), **outcome_document(outcome)}
-        document |= {"bound": outcome.bound, "changed": is_changed(baseline, outcome)}
-        document |= {"placement": placement.value, "timing": timing.value}
-        document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
-        if calibration is not None:
-            from replay.cost.calibrate import as_rows
+    question = Question(wanted, placement.value, timing.value, calibrate=calibrate)
+    try:
+        answer = question.ask(capture, costs, anew=calibrate)
+    except WorkloadGoneError:
+        answer = question.ask(capture, costs, anew=True)
+    _show(target, question, answer)
 
-            document["calibration"] = as_rows(calibration)
-        target.document(document)
-        return
-    from hmtrace.report.sidebyside import replay_renderables
 
-    target.table(*replay_renderables(source, baseline, outcome, assumptions, calibration))
+class Answer(NamedTuple):
+    """What came of a question: the captured machine and the other one."""
+
+    source: InputSummary
+    assumptions: tuple[str, ...]
+    baseline: Outcome
+    outcome: Outcome
+    calibration: Calibration | None
 
 
 class Question(NamedTuple):
-    """Which machine is asked about, and how; `captured` is the one that the trace is from."""
+    """Which machine is asked about, and how; `wanted` makes it of the captured one."""
 
-    captured: Machine
-    wanted: Machine
+    wanted: Callable[[Machine], Machine]
     placement: str
     timing: str
+    calibrate: bool
 
-    def answer(self, workload: Workload, opened: Capture) -> tuple[Outcome, Outcome]:
-        """Serve a workload."""
-        from replay.whatif.run import Server
+    def ask(self, path: str, costs: Path | None, *, anew: bool) -> Answer:
+        """Serve the workload of a capture; `anew`: of one that is read in any case."""
+        from hmtrace.cli.prepared import prepared
 
-        server = Server(
-            workload,
-            self.captured,
-            values=opened.facts.snapshot(),
-            lost=opened.lost,
-            clock_is_ns=opened.clock_is_ns,
-            span_ns=opened.span_ns,
-        )
-        other = server.on(self.wanted, placement=self.placement, timing=self.timing)
-        return server.baseline, other
+        with prepared(path, costs, self.wanted, anew=anew) as ready:
+            captured, wanted = ready.machine, self.wanted(ready.machine)
+            calibration = calibration_of(ready.capture, captured) if self.calibrate else None
+            if calibration is not None:
+                captured = replace(captured, costs=calibration.costs)
+                if wanted.arch == captured.arch:
+                    wanted = replace(wanted, costs=calibration.costs)
+            server = ready.server(captured)
+            outcome = server.on(wanted, placement=self.placement, timing=self.timing)
+            if calibration is not None:
+                outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
+            source = describe(ready.capture, ready.sha256)
+            return Answer(source, ready.assumptions, server.baseline, outcome, calibration)
 
 
-def _served(
-    path: str,
-    opened: Capture,
-    sha256: str | None,
-    question: Question,
-    place: Place | None,
-    kept: Kept | None,
-) -> tuple[Outcome, Outcome]:
-    """Answer from what is kept, or distil the trace and keep that."""
-    from contextlib import nullcontext
+def _show(target: Output, question: Question, answer: Answer) -> None:
+    source, assumptions, baseline, outcome, calibration = answer
+    if not target.is_json:
+        from hmtrace.report.sidebyside import replay_renderables
 
-    from polars.exceptions import PolarsError
+        target.table(*replay_renderables(source, baseline, outcome, assumptions, calibration))
+        return
+    from hmtrace.report.document import outcome_document, schema, source_document
+    from hmtrace.report.sidebyside import is_changed
 
-    from hmtrace.cli.progress import ProgressBar
-    from replay.whatif.workload import distil
+    warn_of_loss(source)
+    document = {**schema("replay"), **source_document(source), **outcome_document(outcome)}
+    document |= {"bound": outcome.bound, "changed": is_changed(baseline, outcome)}
+    document |= {"placement": question.placement, "timing": question.timing}
+    document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
+    if calibration is not None:
+        from replay.cost.calibrate import as_rows
 
-    if kept is not None:
-        try:
-            return question.answer(kept.workload, opened)
-        except (OSError, PolarsError):  # another process has just removed it
-            opened = read(path)
-    with ProgressBar("replaying") as progress, place.room() if place else nullcontext() as room:
-        workload = distil(
-            opened.events,
-            question.captured,
-            values=opened.facts.snapshot(),
-            lost=opened.lost,
-            progress=progress,
-            folder=room,
-        )
-        answer = question.answer(workload, opened)
-        if place is not None and room is not None:
-            place.keep(room, opened, sha256, question.captured, workload)
-    return answer
+        document["calibration"] = as_rows(calibration)
+    target.document(document)

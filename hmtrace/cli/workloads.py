@@ -162,6 +162,7 @@ class Place:
             part.joinpath(_DOCUMENT).write_bytes(told + b"\n" + text)
             if _size_of(part) <= MOST_BYTES:
                 part.rename(self._folder)
+                workload.parts.move_to(self._folder)
                 _evict(self._home)
         except OSError:
             return

@@ -82,6 +82,11 @@ class Parts:
             else:
                 self.files[name] = column.path
 
+    def move_to(self, folder: Path) -> None:
+        """Look for what was written in another folder from now on: this one has its name now."""
+        self._folder = folder
+        self.files = {name: folder / path.name for name, path in self.files.items()}
+
     def put(self, name: str, table: pl.DataFrame) -> None:
         """Add a table.
 

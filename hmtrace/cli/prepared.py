@@ -1,0 +1,129 @@
+"""A capture that is ready for what-if questions: its workload, from the cache or distilled."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from hmtrace.cli.captures import digest, read
+from hmtrace.cli.machines import captured_machine
+from hmtrace.cli.progress import ProgressBar
+from hmtrace.cli.workloads import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from collectors.capture import Capture
+    from replay.machine.model import Machine
+    from replay.whatif.run import Server
+    from replay.whatif.workload import Workload
+
+
+class WorkloadGoneError(Exception):
+    """A workload that was kept is not there any more."""
+
+
+class Prepared(NamedTuple):
+    """A capture with its workload.
+
+    Attributes
+    ----------
+    capture
+        The capture, perhaps without its events.
+    sha256
+        Of its trace, where that is known already.
+    machine, assumptions
+        The machine that it is from, and what its files left open.
+    workload
+        What it asks of a machine.
+    """
+
+    capture: Capture
+    sha256: str | None
+    machine: Machine
+    assumptions: tuple[str, ...]
+    workload: Workload
+
+    def server(self, machine: Machine | None = None) -> Server:
+        """What serves the workload; `machine` is the same with other costs."""
+        from replay.whatif.run import Server
+
+        return Server(
+            self.workload,
+            machine or self.machine,
+            values=self.capture.facts.snapshot(),
+            lost=self.capture.lost,
+            clock_is_ns=self.capture.clock_is_ns,
+            span_ns=self.capture.span_ns,
+        )
+
+
+@contextmanager
+def prepared(
+    path: str, costs: Path | None, check: Callable[[Machine], object], *, anew: bool = False
+) -> Iterator[Prepared]:
+    """Take a workload from the cache, or distil it and keep it there; gone at the end where not.
+
+    Parameters
+    ----------
+    path
+        The capture.
+    costs
+        ``--costs``.
+    check
+        Called with the machine as soon as it is known, to refuse a question before slow work.
+    anew
+        Whether to read the capture in any case.
+
+    Raises
+    ------
+    HmtraceError
+        The capture cannot be read, its facts make no machine, or the costs file is wrong.
+    WorkloadGoneError
+        Another process has just removed what was kept: ask again, `anew`.
+    """
+    place = Place.of(path)
+    kept = None if anew or place is None else place.find()
+    if kept is not None:
+        machine, assumptions = captured_machine(kept.capture, costs)
+        if kept.is_of(machine):
+            check(machine)
+            with _still_there():
+                yield Prepared(kept.capture, kept.sha256, machine, assumptions, kept.workload)
+            return
+    capture = read(path)
+    machine, assumptions = captured_machine(capture, costs)
+    check(machine)
+    with ExitStack() as stack:
+        room = None if place is None else stack.enter_context(place.room())
+        workload = _distilled(capture, machine, room)
+        sha256 = None
+        if place is not None and room is not None:
+            sha256 = digest(capture.origin)
+            place.keep(room, capture, sha256, machine, workload)
+        yield Prepared(capture, sha256, machine, assumptions, workload)
+
+
+@contextmanager
+def _still_there() -> Iterator[None]:
+    from polars.exceptions import PolarsError
+
+    try:
+        yield
+    except (OSError, PolarsError) as error:
+        raise WorkloadGoneError from error
+
+
+def _distilled(capture: Capture, machine: Machine, folder: Path | None) -> Workload:
+    from replay.whatif.workload import distil
+
+    with ProgressBar("replaying") as progress:
+        return distil(
+            capture.events,
+            machine,
+            values=capture.facts.snapshot(),
+            lost=capture.lost,
+            progress=progress,
+            folder=folder,
+        )
