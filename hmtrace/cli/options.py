@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -107,6 +108,32 @@ CalibrateOption = Annotated[
         "--calibrate",
         help="Take costs from the capture's own entry and return times where it has them.",
     ),
+]
+
+
+class Placement(StrEnum):
+    """Value of ``--placement``: where the frames of the trace lie on the other machine."""
+
+    CLASS = "class"
+    SAME_PFN = "same-pfn"
+
+
+class Timing(StrEnum):
+    """Value of ``--timing``: whether a wait delays what its task does next."""
+
+    CLOSED = "closed"
+    FIXED = "fixed"
+
+
+PlacementOption = Annotated[
+    Placement,
+    typer.Option(
+        "--placement", help="class: highmem pages stay high where there is room; or same-pfn."
+    ),
+]
+TimingOption = Annotated[
+    Timing,
+    typer.Option("--timing", help="closed: a wait delays its task; fixed: captured times."),
 ]
 CostsOption = Annotated[
     Path | None,

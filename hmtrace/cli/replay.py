@@ -1,14 +1,11 @@
 """`hmtrace replay`: the same workload on another machine."""
 
-# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+# ruff: noqa: FBT002  (typer reads annotations and defaults at run time)
 
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, NamedTuple
 
 from hmtrace.cli.captures import calibration_of, describe, warn_of_loss
 from hmtrace.cli.options import (
@@ -26,8 +23,12 @@ from hmtrace.cli.options import (
     OutputOption,
     PaeOption,
     PkmapOption,
+    Placement,
+    PlacementOption,
     RamOption,
     SplitOption,
+    Timing,
+    TimingOption,
     VmallocOption,
 )
 from hmtrace.cli.output import Color, Output, OutputFormat
@@ -40,20 +41,6 @@ if TYPE_CHECKING:
     from replay.cost.calibrate import Calibration
     from replay.machine.model import Machine
     from replay.outcome import Outcome
-
-
-class Placement(StrEnum):
-    """Value of ``--placement``: where the frames of the trace lie on the other machine."""
-
-    CLASS = "class"
-    SAME_PFN = "same-pfn"
-
-
-class Timing(StrEnum):
-    """Value of ``--timing``: whether a wait delays what its task does next."""
-
-    CLOSED = "closed"
-    FIXED = "fixed"
 
 
 EXAMPLES = (
@@ -80,16 +67,8 @@ def replay(
     machine: MachineOption = None,
     costs: CostsOption = None,
     calibrate: CalibrateOption = False,
-    placement: Annotated[
-        Placement,
-        typer.Option(
-            "--placement", help="class: highmem pages stay high where there is room; or same-pfn."
-        ),
-    ] = Placement.CLASS,
-    timing: Annotated[
-        Timing,
-        typer.Option("--timing", help="closed: a wait delays its task; fixed: captured times."),
-    ] = Timing.CLOSED,
+    placement: PlacementOption = Placement.CLASS,
+    timing: TimingOption = Timing.CLOSED,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,

@@ -13,7 +13,7 @@ from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, duration, number, plural, share, size
-from replay.rules.splits import sign_of
+from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
-_OTHER_WAY = {"≥": "≤", "≤": "≥"}
-_ABOUT = "≈"
+SIGNS = {"least": "≥", "most": "≤", "about": "≈", None: ""}
+"""Of :func:`replay.whatif.figures.sense_of`."""
+MEANINGS = {
+    "least": "at least so much",
+    "most": "at most so much",
+    "about": "may be more or less",
+}
 UNCHANGED = (
     "nothing was changed, so the model's figures of the captured machine stand beside each other: "
     "--split, --ram, --pkmap, --vmalloc, --cpus, --kernel, --machine and others change it"
@@ -33,51 +38,35 @@ UNCHANGED = (
 
 
 class Row(NamedTuple):
-    """One figure of an outcome.
+    """One figure of an outcome: words for it, its name, and how it is written."""
 
-    Attributes
-    ----------
-    name
-        Words for it.
-    value
-        The figure.
-    shown
-        How it is written.
-    bound
-        How it goes with the pages that are highmem, of which the trace may not tell all: ``up``,
-        then it is the same bound as their number, ``down``, then it is the other one, ``about``,
-        neither; empty: not at all.
-    """
-
-    name: str
-    value: Callable[[Outcome], float | None]
+    words: str
+    figure: str
     shown: Callable[[float | None], str]
-    bound: str = ""
 
 
-SHARE = "  share of CPU time"
 ROWS = (
-    Row("kmap of highmem", lambda o: o.pool.maps, count, bound="up"),
-    Row("  new mappings", lambda o: o.pool.new_mappings, count, bound="up"),
-    Row("  pool flushes", lambda o: o.pool.flushes, count, bound="up"),
-    Row("  slots in use, most", lambda o: o.pool.max_used, count, bound="up"),
-    Row("  slots visited, mean", lambda o: o.pool.scan_mean or None, number, bound="about"),
-    Row("  waits", lambda o: o.pool.waits, count, bound="up"),
-    Row("  time waited", lambda o: o.pool.wait_ns, duration, bound="up"),
-    Row("local mappings", lambda o: o.local.maps, count, bound="up"),
-    Row("  of lowmem pages", lambda o: o.local.lowmem, count, bound="down"),
-    Row("  depth, most", lambda o: o.local.max_depth, count, bound="up"),
-    Row("arena size", lambda o: o.arena.size, size),
-    Row("  failures", lambda o: o.arena.failures, count),
-    Row("  purges that flushed", lambda o: o.arena.lazy_purges, count),
-    Row("  in use, most", lambda o: o.arena.peak_live, size),
-    Row("  largest hole, least", lambda o: o.arena.largest_hole_min, size),
-    Row("TLB flushes, full", lambda o: o.tlb.full, count, bound="up"),
-    Row("  ranged", lambda o: o.tlb.range, count, bound="up"),
-    Row("  single", lambda o: o.tlb.single, count, bound="up"),
-    Row("  IPIs", lambda o: o.tlb.ipis, count, bound="up"),
-    Row("cost", lambda o: o.cost.total_ns, duration, bound="up"),
-    Row(SHARE, lambda o: o.cost.share_of_span, share, bound="up"),
+    Row("kmap of highmem", "kmap", count),
+    Row("  new mappings", "new_mappings", count),
+    Row("  pool flushes", "pool_flushes", count),
+    Row("  slots in use, most", "pool_used", count),
+    Row("  slots visited, mean", "scan", number),
+    Row("  waits", "waits", count),
+    Row("  time waited", "wait_ns", duration),
+    Row("local mappings", "local", count),
+    Row("  of lowmem pages", "local_lowmem", count),
+    Row("  depth, most", "local_depth", count),
+    Row("arena size", "vmalloc", size),
+    Row("  failures", "failures", count),
+    Row("  purges that flushed", "purges", count),
+    Row("  in use, most", "arena_live", size),
+    Row("  largest hole, least", "largest_hole", size),
+    Row("TLB flushes, full", "tlb_full", count),
+    Row("  ranged", "tlb_ranged", count),
+    Row("  single", "tlb_single", count),
+    Row("  IPIs", "ipis", count),
+    Row("cost", "cost_ns", duration),
+    Row("  share of CPU time", "cost_share", share),
 )
 
 
@@ -134,15 +123,16 @@ def replay_renderables(
     ):
         table.add_row(name, before, after, "" if before == after else "changed")
     for row in ROWS:
-        before_value, after_value = row.value(baseline), row.value(outcome)
-        if not before_value and not after_value and row.name.startswith("  "):
+        figure = FIGURES[row.figure]
+        before_value, after_value = figure.value(baseline), figure.value(outcome)
+        if not before_value and not after_value and row.words.startswith("  "):
             continue
-        bound = _sign(row, outcome, after_value)
+        bound = SIGNS[sense_of(row.figure, after_value, outcome.bound)]
         change = difference(before_value, after_value, bound)
-        if row.name == SHARE and baseline.cpus != outcome.cpus:
+        if row.figure == "cost_share" and baseline.cpus != outcome.cpus:
             change = f"of {plural(outcome.cpus, 'CPU')}"  # of another whole: no change of cost
         table.add_row(
-            row.name,
+            row.words,
             row.shown(before_value),
             f"{bound} {row.shown(after_value)}" if bound else row.shown(after_value),
             change,
@@ -161,27 +151,17 @@ def replay_renderables(
     yield reproducibility(source)
 
 
-def _sign(row: Row, outcome: Outcome, value: float | None) -> str:
-    """In which sense a figure holds; "" as it stands."""
-    sign = sign_of(outcome)
-    if not row.bound or outcome.bound is None or value is None:
-        return ""
-    if row.bound == "about":
-        return _ABOUT
-    bound = sign if row.bound == "up" else _OTHER_WAY[sign]
-    return "" if bound == "≤" and not value else bound
-
-
 def _signs_in_words(outcome: Outcome) -> str:
     """What the signs of a table mean."""
-    sign = sign_of(outcome)
-    other = {"least": "most", "most": "least"}[outcome.bound or "least"]
-    words = f"{sign} marks what is at {outcome.bound} so much there: figures, and how they change"
-    of_other = any(row.bound == "down" and _sign(row, outcome, row.value(outcome)) for row in ROWS)
-    if of_other:
-        words += f"; {_OTHER_WAY[sign]} what is at {other} so much"
-    if any(row.bound == "about" and row.value(outcome) for row in ROWS):
-        words += f"; {_ABOUT} what may be more or less"
+    bound = outcome.bound or "least"
+    words = f"{SIGNS[bound]} marks what is at {bound} so much there: figures, and how they change"
+    there = {row.figure: FIGURES[row.figure].value(outcome) for row in ROWS}
+    senses = {sense_of(name, value, bound) for name, value in there.items()}
+    for sense in ("least", "most"):
+        if sense != bound and sense in senses:
+            words += f"; {SIGNS[sense]} what is at {sense} so much"
+    if any(there[row.figure] for row in ROWS if FIGURES[row.figure].bound == "about"):
+        words += f"; {SIGNS['about']} what may be more or less"
     return words
 
 

@@ -1,0 +1,212 @@
+"""`hmtrace sweep`: the same workload on every machine of a grid, or the least that suffices."""
+
+# ruff: noqa: FBT002, TC003  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from collectors.errors import HmtraceError
+from hmtrace.cli.axes import parse_axes
+from hmtrace.cli.options import (
+    ColorOption,
+    CostsOption,
+    ForceOption,
+    FormatOption,
+    MachineOption,
+    OutputOption,
+    Placement,
+    PlacementOption,
+    Timing,
+    TimingOption,
+)
+from hmtrace.cli.output import Color, Output, OutputFormat, check_target
+from hmtrace.report.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hmtrace.cli.axes import Axis
+    from hmtrace.cli.finding import Goal
+    from hmtrace.report.sweep import Sweep
+
+EXAMPLES = (
+    "hmtrace sweep captures/board-7 --axis split=3g,2g,1g --axis ram=512M..4G*2",
+    "hmtrace sweep captures/board-7 --axis pkmap=64..1024*2 --by waits -o pools.parquet",
+    "hmtrace sweep captures/a captures/b --axis split=3g,2g --format json",
+    "hmtrace sweep captures/board-7 --find min:vmalloc --where failures=0",
+    "hmtrace sweep captures/board-7 --find min:pkmap --where waits=0 --axis cpus=1,2,4",
+)
+_TABLES: Final = (".parquet", ".csv")
+"""Endings of files that get one row per machine; what is on the terminal stays a report."""
+
+
+def sweep(
+    captures: Annotated[
+        list[str],
+        typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
+    ],
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--axis",
+            metavar="NAME=VALUES",
+            help="Values of an option of the machine: split=3g,2g, ram=1G,2G, pkmap=64..1024*2, "
+            "vmalloc=128M..512M+64M. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", metavar="FIGURE", help="What ranks the machines.")
+    ] = "cost_ns",
+    find: Annotated[
+        str | None,
+        typer.Option(
+            "--find",
+            metavar="min:NAME|max:NAME",
+            help="Search the least or greatest value of an axis that meets --where.",
+            show_default=False,
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="FIGURE=N",
+            help="Machines that meet this: failures=0, waits<=10. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("-n", metavar="N", min=0, help="Machines to list; 0: all.")
+    ] = 40,
+    machine: MachineOption = None,
+    costs: CostsOption = None,
+    placement: PlacementOption = Placement.CLASS,
+    timing: TimingOption = Timing.CLOSED,
+    output_format: FormatOption = OutputFormat.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Replay a workload on every machine of a grid, best first.
+
+    Every option that describes a machine can be an axis. What no kernel can have is left out and
+    counted. With --find the values of one axis are searched instead.
+    """
+    from hmtrace.cli.grid import Grid
+    from hmtrace.cli.where import parse_figure, parse_where
+
+    files = [costs, machine]
+    table = output if output is not None and output.suffix in _TABLES else None
+    if table is not None:
+        check_target(table, force=force, captures=captures, files=files)
+    target = Output.create(
+        output_format, color, None if table else output,
+        force=force, captures=captures, files=files,
+    )  # fmt: skip
+    axes = parse_axes(axis or ())
+    goal = _goal(find, axes)
+    _require_values(axes, goal)
+    conditions = parse_where(where or ())
+    if goal is not None and not conditions:
+        raise HmtraceError("--find needs --where", hint="such as --where failures=0", exit_code=2)
+    grid = Grid(axes, machine, costs, placement.value, timing.value, parse_figure(by), conditions)
+    if goal is not None:
+        _find(grid, goal, captures, target)
+        return
+    if not axes:
+        raise HmtraceError(
+            "there is nothing to sweep over", hint="such as --axis split=3g,2g", exit_code=2
+        )
+    sweeps = _each(captures, grid.sweep)
+    if table is not None:
+        _write_rows(sweeps, table, force=force)
+    if target.is_json:
+        from hmtrace.report.sweep import sweep_document
+
+        target.document(sweep_document(sweeps, {axis.name: axis.words for axis in axes}))
+    else:
+        from hmtrace.report.sweep import sweep_renderables
+
+        most = rows or sys.maxsize
+        target.table(*(part for one in sweeps for part in sweep_renderables(one, most)))
+    if len(sweeps) < len(captures):
+        raise typer.Exit(3)
+
+
+def _each(captures: list[str], ask: Callable[[str], Any]) -> list[Any]:
+    """What came of each capture; one that cannot be read is named, and the others go on."""
+    found = []
+    for path in captures:
+        try:
+            found.append(ask(path))
+        except HmtraceError as error:
+            if error.exit_code != 3 or len(captures) == 1:
+                raise
+            sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
+            if error.hint:
+                sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
+    return found
+
+
+def _goal(find: str | None, axes: tuple[Axis, ...]) -> Goal | None:
+    if find is None:
+        return None
+    from hmtrace.cli.finding import parse_goal
+
+    return parse_goal(find, axes)
+
+
+def _require_values(axes: tuple[Axis, ...], goal: Goal | None) -> None:
+    """Refuse ranges without steps, but for the axis that is searched."""
+    for axis in axes:
+        if axis.ends is not None and (goal is None or axis.name != goal.name):
+            raise HmtraceError(
+                f"--axis: {axis.name} is a range without steps",
+                hint="64..1024*2 doubles, 64M..256M+32M adds; --find searches a range",
+                exit_code=2,
+            )
+
+
+def _find(grid: Any, goal: Goal, captures: list[str], target: Output) -> None:
+    searches = _each(captures, lambda path: grid.find(path, goal))
+    if target.is_json:
+        from hmtrace.report.searching import search_document
+
+        target.document(search_document(searches, goal.words))
+    else:
+        from hmtrace.report.searching import search_renderables
+
+        target.table(*(part for one in searches for part in search_renderables(one)))
+    if len(searches) < len(captures):
+        raise typer.Exit(3)
+
+
+def _write_rows(sweeps: list[Sweep], path: Path, *, force: bool) -> None:
+    """Write a row per machine as Parquet or CSV."""
+    import polars as pl
+
+    from hmtrace.cli.output import complete_file
+    from hmtrace.report.sweep import machine_rows
+    from replay.whatif.figures import FIGURES
+
+    flat = []
+    for one in sweeps:
+        for row in machine_rows(one):
+            figures = row.pop("figures")
+            caveats = row.pop("caveats")
+            axes = {f"axis_{name}": row.pop(name) for name in one.axes}
+            flat.append(axes | row | figures | {"caveats": "; ".join(caveats)})
+    kinds: dict[str, Any] = dict.fromkeys(FIGURES, pl.Float64)
+    frame = pl.DataFrame(flat, schema_overrides=kinds, infer_schema_length=None)
+    with complete_file(path, force=force) as temporary, temporary.open("wb") as file:
+        if path.suffix == ".csv":
+            frame.write_csv(file)
+        else:
+            frame.write_parquet(file)
+    sys.stderr.write(f"wrote {clean(path)}\n")

@@ -1,0 +1,282 @@
+"""Many machines on one page: the table, the heat map of two axes, what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.style import Style
+from rich.text import Text
+
+from hmtrace.report.document import schema, source_document
+from hmtrace.report.findings import caveats_section
+from hmtrace.report.machine import machine_in_words
+from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.plain import plain
+from hmtrace.report.sidebyside import SIGNS
+from hmtrace.report.source import reproducibility, title_lines
+from hmtrace.report.text import clean, count, duration, number, plural, share, size
+from replay.whatif.figures import FIGURES, is_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from hmtrace.report.source import InputSummary
+    from replay.outcome import Outcome
+    from replay.whatif.sweep import LeftOut, SweptMachine
+
+COLUMNS: Final = (
+    "lowmem", "highmem", "vmalloc", "kmap", "pool_flushes", "waits", "failures", "purges", "ipis",
+    "cost_ns",
+)  # fmt: skip
+"""Figures of the table, as far as they are not the same on all machines."""
+TITLES: Final = {
+    "pool_flushes": "flushes", "cost_ns": "cost", "cost_share": "share", "wait_ns": "waited",
+    "largest_hole": "hole", "arena_live": "in use", "user": "user space",
+}  # fmt: skip
+_SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
+    **dict.fromkeys(("lowmem", "highmem", "user", "vmalloc", "arena_live", "largest_hole"), size),
+    **dict.fromkeys(("wait_ns", "cost_ns"), duration),
+    "cost_share": share,
+    "scan": number,
+}
+_NONE: Final = "·"
+_MOST_ROWS: Final = 40
+_SHADES: Final = ("green", "yellow", "dark_orange", "red")
+_MOST_SHADED: Final = 16
+"""Columns of a heat map at most."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep of one capture found.
+
+    Attributes
+    ----------
+    source, assumptions
+        What was read, and what its machine's files left open.
+    baseline
+        The captured machine.
+    axes
+        The words of the values, by axis.
+    machines
+        The best first.
+    left_out
+        Combinations that no kernel can have.
+    by
+        The figure that they are ranked by.
+    captured
+        Words of those among them that are the captured machine.
+    without
+        Machines that do not meet what ``--where`` asks.
+    """
+
+    source: InputSummary
+    assumptions: tuple[str, ...]
+    baseline: Outcome
+    axes: dict[str, tuple[str, ...]]
+    machines: tuple[SweptMachine, ...]
+    left_out: tuple[LeftOut, ...]
+    by: str
+    captured: tuple[dict[str, str], ...] = ()
+    without: int = 0
+
+
+def shown(name: str, machine: SweptMachine) -> str:
+    """A figure of a machine, with ≥ or ≤ where it is a bound."""
+    value = machine.figures[name]
+    if value == 0 and name != "lowmem":
+        return _NONE
+    text = _SHOWN.get(name, count)(value)
+    return f"{SIGNS[machine.bound]} {text}" if is_bounded(name, value, machine.bound) else text
+
+
+def sweep_renderables(sweep: Sweep, most: int = _MOST_ROWS) -> Iterator[RenderableType]:
+    """Lines and sections of `sweep`.
+
+    Parameters
+    ----------
+    sweep
+        What was found.
+    most
+        Machines that are listed.
+
+    Yields
+    ------
+    RenderableType
+        Title, the captured machine, the machines, a heat map where two axes vary, what was left
+        out, caveats.
+    """
+    yield from _opening(sweep)
+    yield heading(_title(sweep), _words_for(sweep.by))
+    if sweep.machines:
+        yield indented(_table(sweep, most))
+        yield indented(Text("\n".join(_asides(sweep, most)), style="dim"))
+    yield from _heat_map(sweep)
+    yield from _left_out(sweep.left_out)
+    yield from caveats_section(_caveats(sweep))
+    yield Text()
+    yield reproducibility(sweep.source)
+
+
+def _opening(sweep: Sweep) -> Iterator[RenderableType]:
+    baseline = sweep.baseline
+    yield from title_lines("sweep", sweep.source)
+    yield Text()
+    yield labelled([("captured", machine_in_words(baseline.machine, baseline.layout))])
+
+
+def _title(sweep: Sweep) -> str:
+    return f"{plural(len(sweep.machines), 'machine')}, best first"
+
+
+def _words_for(by: str) -> str:
+    better = "most" if FIGURES[by].more_is_better else "least"
+    return f"by {by} ({better} is best), then failures, waits, cost"
+
+
+def _columns(sweep: Sweep) -> list[str]:
+    """Figures that tell machines apart, and the one that they are ranked by."""
+    wanted = [*COLUMNS, sweep.by] if sweep.by not in COLUMNS else list(COLUMNS)
+    return [name for name in wanted if name == sweep.by or not _is_same(sweep, name)]
+
+
+def _is_same(sweep: Sweep, name: str) -> bool:
+    return len({shown(name, machine) for machine in sweep.machines}) < 2
+
+
+def _table(sweep: Sweep, most: int) -> RenderableType:
+    names, columns = list(sweep.axes), _columns(sweep)
+    table = plain_table(
+        *((name, "left") for name in names),
+        *((TITLES.get(name, name), "right") for name in columns),
+    )
+    for machine in sweep.machines[:most]:
+        words = [clean(machine.words[name]) for name in names]
+        if machine.words in sweep.captured and words:
+            words[0] += " *"
+        table.add_row(*map(Text, words), *(Text(shown(name, machine)) for name in columns))
+    return table
+
+
+def _asides(sweep: Sweep, most: int) -> list[str]:
+    lines = []
+    if len(sweep.machines) > most:
+        more = len(sweep.machines) - most
+        lines.append(f"… {count(more)} more: -n 0 lists all, -o F.parquet or F.csv writes them")
+    if len(sweep.machines) > 1:
+        first = sweep.machines[0]
+        same = [name for name in COLUMNS if name != sweep.by and _is_same(sweep, name)]
+        words = [f"{TITLES.get(name, name)} {shown(name, first)}" for name in same]
+        if words:
+            lines.append(f"the same on all: {', '.join(words)}")
+    if sweep.captured:
+        lines.append("* the captured machine")
+    lines.extend(meaning_of_signs(sweep.machines))
+    if sweep.without:
+        lines.append(f"{plural(sweep.without, 'machine')} do not meet --where")
+    return lines
+
+
+def meaning_of_signs(machines: Iterable[SweptMachine]) -> list[str]:
+    """What the signs before figures mean, where there are any."""
+    bounds = {
+        machine.bound
+        for machine in machines
+        for name, value in machine.figures.items()
+        if is_bounded(name, value, machine.bound)
+    }
+    return [f"{SIGNS[bound]} at {bound} so much" for bound in ("least", "most") if bound in bounds]
+
+
+def _heat_map(sweep: Sweep) -> Iterator[RenderableType]:
+    """The figure over two axes, where exactly two have several values."""
+    several = [name for name, words in sweep.axes.items() if len(words) > 1]
+    if len(several) != 2 or len(sweep.axes[several[1]]) > _MOST_SHADED:
+        return
+    down, across = several
+    cells = {(m.words[down], m.words[across]): m for m in sweep.machines}
+    values = sorted({v for m in sweep.machines if (v := m.figures[sweep.by]) is not None})
+    if len(values) < 2:
+        return
+    yield heading(f"{sweep.by} over {down} and {across}", f"{_NONE} none, n/a no such kernel")
+    table = plain_table((down, "left"), *((clean(word), "right") for word in sweep.axes[across]))
+    for row in sweep.axes[down]:
+        texts = [Text(clean(row))]
+        for column in sweep.axes[across]:
+            machine = cells.get((row, column))
+            if machine is None:
+                texts.append(Text("n/a", style="dim"))
+                continue
+            value = machine.figures[sweep.by]
+            texts.append(Text(shown(sweep.by, machine), _shade(value, values, sweep.by)))
+        table.add_row(*texts)
+    yield indented(table)
+
+
+def _shade(value: float | None, values: list[float], by: str) -> Style:
+    """Colour by rank among the values that there are."""
+    if value is None:
+        return Style()
+    rank = values.index(value) / (len(values) - 1)
+    rank = 1 - rank if FIGURES[by].more_is_better else rank
+    return Style(color=_SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)])
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> Iterator[RenderableType]:
+    if not left_out:
+        return
+    yield heading(f"{plural(len(left_out), 'combination')} left out", "no kernel can have them")
+    reasons = Counter(one.reason for one in left_out)
+    yield labelled([(f"{count(n)} ×", clean(reason)) for reason, n in reasons.most_common()])
+
+
+def _caveats(sweep: Sweep) -> list[str]:
+    """What limits all of the machines' figures."""
+    machines = sweep.machines
+    common = [
+        caveat
+        for caveat in (machines[0].caveats if machines else ())
+        if all(caveat in machine.caveats for machine in machines)
+    ]
+    more = any(len(machine.caveats) > len(common) for machine in machines)
+    notes = ["each machine has caveats of its own: hmtrace replay shows them"] if more else []
+    return [*common, *notes, *sweep.assumptions, *sweep.source.notes]
+
+
+def sweep_document(sweeps: Sequence[Sweep], axes: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Document of `sweep`."""
+    return {
+        **schema("sweep"),
+        "axes": {name: list(words) for name, words in axes.items()},
+        "captures": [
+            {
+                **source_document(sweep.source),
+                "path": sweep.source.origin.path,
+                "assumptions": list(sweep.assumptions),
+            }
+            for sweep in sweeps
+        ],
+        "machines": [row for sweep in sweeps for row in machine_rows(sweep)],
+        "left_out": [
+            {"capture": sweep.source.origin.path, **one.words, "reason": one.reason}
+            for sweep in sweeps
+            for one in sweep.left_out
+        ],
+    }
+
+
+def machine_rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """A row per machine: the capture, the axes' values, whether it is the captured one, figures."""
+    for machine in sweep.machines:
+        yield {
+            "capture": sweep.source.origin.path,
+            **machine.words,
+            "is_captured": machine.words in sweep.captured,
+            "bound": machine.bound,
+            "figures": plain(machine.figures),
+            "caveats": list(machine.caveats),
+        }

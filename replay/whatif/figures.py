@@ -1,0 +1,91 @@
+"""The figures of an outcome by name: what machines are compared, ranked and searched by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replay.outcome import Outcome
+
+
+class Figure(NamedTuple):
+    """A figure.
+
+    Attributes
+    ----------
+    value
+        The figure of an outcome; None where it is not known. Bytes, nanoseconds or a count.
+    bound
+        How it goes with the pages that are highmem, of which the trace may not tell all: ``up``,
+        then it is the same bound as their number (:attr:`replay.outcome.Outcome.bound`), ``down``,
+        then it is the other one, ``about``, neither; empty: not at all.
+    more_is_better
+        Else less is.
+    """
+
+    value: Callable[[Outcome], float | None]
+    bound: str = ""
+    more_is_better: bool = False
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    "lowmem": Figure(lambda o: o.layout.lowmem_bytes, more_is_better=True),
+    "highmem": Figure(lambda o: o.layout.highmem_bytes),
+    "user": Figure(lambda o: o.layout.user_end, more_is_better=True),
+    "kmap": Figure(lambda o: o.pool.maps, bound="up"),
+    "new_mappings": Figure(lambda o: o.pool.new_mappings, bound="up"),
+    "pool_flushes": Figure(lambda o: o.pool.flushes, bound="up"),
+    "pool_used": Figure(lambda o: o.pool.max_used, bound="up"),
+    "scan": Figure(lambda o: o.pool.scan_mean or None),
+    "waits": Figure(lambda o: o.pool.waits, bound="up"),
+    "wait_ns": Figure(lambda o: o.pool.wait_ns, bound="up"),
+    "asleep": Figure(lambda o: o.pool.asleep, bound="up"),
+    "local": Figure(lambda o: o.local.maps, bound="up"),
+    "local_lowmem": Figure(lambda o: o.local.lowmem, bound="down"),
+    "local_depth": Figure(lambda o: o.local.max_depth, bound="up"),
+    "vmalloc": Figure(lambda o: o.arena.size, more_is_better=True),
+    "failures": Figure(lambda o: o.arena.failures),
+    "purges": Figure(lambda o: o.arena.lazy_purges),
+    "arena_live": Figure(lambda o: o.arena.peak_live),
+    "largest_hole": Figure(lambda o: o.arena.largest_hole_min, more_is_better=True),
+    "tlb_full": Figure(lambda o: o.tlb.full, bound="up"),
+    "tlb_ranged": Figure(lambda o: o.tlb.range, bound="up"),
+    "tlb_single": Figure(lambda o: o.tlb.single, bound="up"),
+    "ipis": Figure(lambda o: o.tlb.ipis, bound="up"),
+    "cost_ns": Figure(lambda o: o.cost.total_ns, bound="up"),
+    "cost_share": Figure(lambda o: o.cost.share_of_span, bound="up"),
+}
+
+
+_OTHER: Final = {"least": "most", "most": "least"}
+
+
+def sense_of(name: str, value: float | None, bound: str | None) -> str | None:
+    """In which sense a figure of an outcome holds.
+
+    Parameters
+    ----------
+    name, value
+        The figure.
+    bound
+        As of :class:`replay.outcome.Outcome`.
+
+    Returns
+    -------
+    str or None
+        ``least``, ``most``, ``about``, or None as it stands; at most nothing is nothing.
+
+    Examples
+    --------
+    >>> sense_of("kmap", 3, "least"), sense_of("local_lowmem", 3, "least"), sense_of("kmap", 0, "most")
+    ('least', 'most', None)
+    """
+    way = FIGURES[name].bound
+    if not way or bound is None or value is None:
+        return None
+    if way == "about":
+        return way
+    sense = bound if way == "up" else _OTHER[bound]
+    return None if sense == "most" and not value else sense
