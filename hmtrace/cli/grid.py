@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import describe
+from hmtrace.cli.jobs import serve, serve_in_processes
+from hmtrace.cli.journal import Journal
 from hmtrace.cli.machines import target_machine
 from hmtrace.cli.prepared import WorkloadGoneError, prepared
 from hmtrace.cli.progress import ProgressBar
-from replay.whatif.sweep import Candidate, combinations, combine, is_alike, ranked, swept
+from replay.whatif.sweep import Candidate, combinations, combine, is_alike, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +48,8 @@ class Grid:
         The figure that machines are ranked by.
     conditions
         What they have to meet.
+    jobs
+        Processes that serve.
     """
 
     axes: tuple[Axis, ...]
@@ -55,10 +59,11 @@ class Grid:
     timing: str
     by: str
     conditions: tuple[Condition, ...]
+    jobs: int = 1
 
     def sweep(self, path: str) -> Sweep:
         """Every machine of the grid for a capture."""
-        return self._with(path, self._sweep)
+        return self._with(path, lambda ready: self._sweep(path, ready))
 
     def find(self, path: str, goal: Goal) -> Search:
         """The value that is searched, for every combination of the other axes."""
@@ -86,24 +91,19 @@ class Grid:
 
     def served(self, server: Server, candidate: Candidate) -> SweptMachine:
         """What the workload comes to on a machine."""
-        outcome = server.on(candidate.machine, placement=self.placement, timing=self.timing)
-        return swept(candidate, outcome)
+        return next(serve(server, [candidate], self.placement, self.timing))
 
     def meets(self, machine: SweptMachine) -> bool:
         """Whether a machine meets the conditions."""
         return all(condition.is_met(machine.figures) for condition in self.conditions)
 
-    def _sweep(self, ready: Prepared) -> Sweep:
+    def _sweep(self, path: str, ready: Prepared) -> Sweep:
         from hmtrace.report.sweep import Sweep
 
         captured, server = ready.machine, ready.server()
         tried = {axis.name: list(zip(axis.words, axis.values, strict=True)) for axis in self.axes}
         candidates, left_out = combine(tried, lambda values: self.made(captured, values))
-        machines = []
-        with ProgressBar("sweeping") as progress:
-            for number, candidate in enumerate(candidates):
-                progress(number, len(candidates))
-                machines.append(self.served(server, candidate))
+        machines = self._all(path, ready, server, candidates)
         good = [machine for machine in machines if self.meets(machine)]
         return Sweep(
             source=describe(ready.capture, ready.sha256),
@@ -116,6 +116,29 @@ class Grid:
             captured=tuple(c.words for c in candidates if is_alike(c.machine, captured)),
             without=len(machines) - len(good),
         )
+
+    def _all(
+        self, path: str, ready: Prepared, server: Server, candidates: list[Candidate]
+    ) -> list[SweptMachine]:
+        """What the workload comes to on each machine, in this order."""
+        how = self.placement, self.timing
+        journal = Journal(ready.folder, how)
+        known = [journal.get(candidate) for candidate in candidates]
+        new = [c for c, machine in zip(candidates, known, strict=True) if machine is None]
+        jobs = min(self.jobs, len(new)) if ready.folder is not None else 1
+        made = (
+            serve_in_processes(jobs, path, self.costs, new, how)
+            if jobs > 1
+            else serve(server, new, *how)
+        )
+        served = []
+        with ProgressBar("sweeping") as progress:
+            for number, (candidate, machine) in enumerate(zip(new, made, strict=True)):
+                journal.add(candidate, machine)
+                served.append(machine)
+                progress(number, len(new))
+        fresh = iter(served)
+        return [next(fresh) if machine is None else machine for machine in known]
 
     def _find(self, ready: Prepared, goal: Goal) -> Search:
         from hmtrace.report.searching import Search, Searched

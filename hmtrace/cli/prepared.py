@@ -37,6 +37,8 @@ class Prepared(NamedTuple):
         The machine that it is from, and what its files left open.
     workload
         What it asks of a machine.
+    folder
+        Where the workload is kept; None: nowhere.
     """
 
     capture: Capture
@@ -44,6 +46,7 @@ class Prepared(NamedTuple):
     machine: Machine
     assumptions: tuple[str, ...]
     workload: Workload
+    folder: Path | None
 
     def server(self, machine: Machine | None = None) -> Server:
         """What serves the workload; `machine` is the same with other costs."""
@@ -85,12 +88,14 @@ def prepared(
     """
     place = Place.of(path)
     kept = None if anew or place is None else place.find()
-    if kept is not None:
+    if place is not None and kept is not None:
         machine, assumptions = captured_machine(kept.capture, costs)
         if kept.is_of(machine):
             check(machine)
             with _still_there():
-                yield Prepared(kept.capture, kept.sha256, machine, assumptions, kept.workload)
+                yield Prepared(
+                    kept.capture, kept.sha256, machine, assumptions, kept.workload, place.folder
+                )
             return
     capture = read(path)
     machine, assumptions = captured_machine(capture, costs)
@@ -98,11 +103,12 @@ def prepared(
     with ExitStack() as stack:
         room = None if place is None else stack.enter_context(place.room())
         workload = _distilled(capture, machine, room)
-        sha256 = None
+        sha256 = folder = None
         if place is not None and room is not None:
             sha256 = digest(capture.origin)
-            place.keep(room, capture, sha256, machine, workload)
-        yield Prepared(capture, sha256, machine, assumptions, workload)
+            if place.keep(room, capture, sha256, machine, workload):
+                folder = place.folder
+        yield Prepared(capture, sha256, machine, assumptions, workload, folder)
 
 
 @contextmanager

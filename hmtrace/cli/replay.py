@@ -104,7 +104,7 @@ def replay(
     _show(target, question, answer)
 
 
-class Answer(NamedTuple):
+class WhatIf(NamedTuple):
     """What came of a question: the captured machine and the other one."""
 
     source: InputSummary
@@ -122,7 +122,7 @@ class Question(NamedTuple):
     timing: str
     calibrate: bool
 
-    def ask(self, path: str, costs: Path | None, *, anew: bool) -> Answer:
+    def ask(self, path: str, costs: Path | None, *, anew: bool) -> WhatIf:
         """Serve the workload of a capture; `anew`: of one that is read in any case."""
         from hmtrace.cli.prepared import prepared
 
@@ -138,10 +138,10 @@ class Question(NamedTuple):
             if calibration is not None:
                 outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
             source = describe(ready.capture, ready.sha256)
-            return Answer(source, ready.assumptions, server.baseline, outcome, calibration)
+            return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration)
 
 
-def _show(target: Output, question: Question, answer: Answer) -> None:
+def _show(target: Output, question: Question, answer: WhatIf) -> None:
     source, assumptions, baseline, outcome, calibration = answer
     if not target.is_json:
         from hmtrace.report.sidebyside import replay_renderables

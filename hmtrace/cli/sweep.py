@@ -84,6 +84,9 @@ def sweep(
     rows: Annotated[
         int, typer.Option("-n", metavar="N", min=0, help="Machines to list; 0: all.")
     ] = 40,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", min=1, help="Processes that share the work.")
+    ] = 1,
     machine: MachineOption = None,
     costs: CostsOption = None,
     placement: PlacementOption = Placement.CLASS,
@@ -115,7 +118,9 @@ def sweep(
     conditions = parse_where(where or ())
     if goal is not None and not conditions:
         raise HmtraceError("--find needs --where", hint="such as --where failures=0", exit_code=2)
-    grid = Grid(axes, machine, costs, placement.value, timing.value, parse_figure(by), conditions)
+    grid = Grid(
+        axes, machine, costs, placement.value, timing.value, parse_figure(by), conditions, jobs
+    )
     if goal is not None:
         _find(grid, goal, captures, target)
         return
@@ -202,7 +207,9 @@ def _write_rows(sweeps: list[Sweep], path: Path, *, force: bool) -> None:
             caveats = row.pop("caveats")
             axes = {f"axis_{name}": row.pop(name) for name in one.axes}
             flat.append(axes | row | figures | {"caveats": "; ".join(caveats)})
-    kinds: dict[str, Any] = dict.fromkeys(FIGURES, pl.Float64)
+    kinds: dict[str, Any] = {
+        name: pl.Int64 if figure.is_whole else pl.Float64 for name, figure in FIGURES.items()
+    }
     frame = pl.DataFrame(flat, schema_overrides=kinds, infer_schema_length=None)
     with complete_file(path, force=force) as temporary, temporary.open("wb") as file:
         if path.suffix == ".csv":

@@ -76,11 +76,16 @@ class Place:
         Folder of all workloads.
     key
         Name of this one's.
+
+    Attributes
+    ----------
+    folder
+        Where it is, once it is kept.
     """
 
     def __init__(self, home: Path, key: str) -> None:
         self._home = home
-        self._folder = home / key
+        self.folder = home / key
 
     @classmethod
     def of(cls, path: str) -> Place | None:
@@ -97,14 +102,14 @@ class Place:
         """The workload, if it is there and whole."""
         from collectors.errors import HmtraceError
 
-        if not self._folder.exists():
+        if not self.folder.exists():
             return None
         try:
-            kept = self._read(_opened(self._folder / _DOCUMENT))
-            os.utime(self._folder)
+            kept = self._read(_opened(self.folder / _DOCUMENT))
+            os.utime(self.folder)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
                 HmtraceError):  # fmt: skip
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
             return None
         return kept
 
@@ -114,7 +119,7 @@ class Place:
         if document["form"] != _FORM:
             msg = "another form"
             raise ValueError(msg)
-        workload = workload_from(document["workload"], self._folder)
+        workload = workload_from(document["workload"], self.folder)
         for name, path in workload.parts.files.items():
             if _digest_of(path) != document["digests"][name]:
                 msg = f"damaged: {name}"
@@ -129,7 +134,7 @@ class Place:
     def room(self) -> Iterator[Path | None]:
         """A folder to make the workload in, gone at the end; None if there is no room."""
         try:
-            part = Path(mkdtemp(prefix=f"{self._folder.name}.", suffix=_PART, dir=self._home))
+            part = Path(mkdtemp(prefix=f"{self.folder.name}.", suffix=_PART, dir=self._home))
         except OSError:
             yield None
             return
@@ -140,13 +145,13 @@ class Place:
 
     def keep(
         self, part: Path, capture: Capture, sha256: str | None, machine: Machine, workload: Workload
-    ) -> None:
-        """Keep what was made in a room; another process may have been first, or the disk full."""
+    ) -> bool:
+        """Keep what was made in a room; false where another was first, or the disk is full."""
         from collectors.parquet.metadata import encode
         from replay.whatif.written import record_of
 
         if not workload.parts.is_whole or sha256 is None:
-            return
+            return False
         try:
             document = {
                 "form": _FORM,
@@ -160,12 +165,14 @@ class Place:
             text = json.dumps(document).encode()
             told = hashlib.blake2b(text).hexdigest().encode()
             part.joinpath(_DOCUMENT).write_bytes(told + b"\n" + text)
-            if _size_of(part) <= MOST_BYTES:
-                part.rename(self._folder)
-                workload.parts.move_to(self._folder)
-                _evict(self._home)
+            if _size_of(part) > MOST_BYTES:
+                return False
+            part.rename(self.folder)
         except OSError:
-            return
+            return False
+        workload.parts.move_to(self.folder)
+        _evict(self._home)
+        return True
 
 
 def _key_of(path: str) -> str | None:

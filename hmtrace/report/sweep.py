@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from replay.whatif.sweep import LeftOut, SweptMachine
 
 COLUMNS: Final = (
-    "lowmem", "highmem", "vmalloc", "kmap", "pool_flushes", "waits", "failures", "purges", "ipis",
-    "cost_ns",
+    "lowmem", "highmem", "vmalloc", "kmap", "pool_flushes", "waits", "asleep", "failures", "purges",
+    "ipis", "cost_ns",
 )  # fmt: skip
 """Figures of the table, as far as they are not the same on all machines."""
 TITLES: Final = {
@@ -111,7 +111,7 @@ def sweep_renderables(sweep: Sweep, most: int = _MOST_ROWS) -> Iterator[Renderab
         out, caveats.
     """
     yield from _opening(sweep)
-    yield heading(_title(sweep), _words_for(sweep.by))
+    yield heading(_title(sweep))
     if sweep.machines:
         yield indented(_table(sweep, most))
         yield indented(Text("\n".join(_asides(sweep, most)), style="dim"))
@@ -130,12 +130,8 @@ def _opening(sweep: Sweep) -> Iterator[RenderableType]:
 
 
 def _title(sweep: Sweep) -> str:
-    return f"{plural(len(sweep.machines), 'machine')}, best first"
-
-
-def _words_for(by: str) -> str:
-    better = "most" if FIGURES[by].more_is_better else "least"
-    return f"by {by} ({better} is best), then failures, waits, cost"
+    least = "most" if FIGURES[sweep.by].more_is_better else "least"
+    return f"{plural(len(sweep.machines), 'machine')}, {least} {sweep.by} first"
 
 
 def _columns(sweep: Sweep) -> list[str]:

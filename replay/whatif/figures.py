@@ -23,11 +23,14 @@ class Figure(NamedTuple):
         then it is the other one, ``about``, neither; empty: not at all.
     more_is_better
         Else less is.
+    is_whole
+        A number of bytes, nanoseconds or things; else a mean or a share.
     """
 
     value: Callable[[Outcome], float | None]
     bound: str = ""
     more_is_better: bool = False
+    is_whole: bool = True
 
 
 FIGURES: Final[dict[str, Figure]] = {
@@ -38,7 +41,7 @@ FIGURES: Final[dict[str, Figure]] = {
     "new_mappings": Figure(lambda o: o.pool.new_mappings, bound="up"),
     "pool_flushes": Figure(lambda o: o.pool.flushes, bound="up"),
     "pool_used": Figure(lambda o: o.pool.max_used, bound="up"),
-    "scan": Figure(lambda o: o.pool.scan_mean or None),
+    "scan": Figure(lambda o: o.pool.scan_mean or None, bound="about", is_whole=False),
     "waits": Figure(lambda o: o.pool.waits, bound="up"),
     "wait_ns": Figure(lambda o: o.pool.wait_ns, bound="up"),
     "asleep": Figure(lambda o: o.pool.asleep, bound="up"),
@@ -55,7 +58,7 @@ FIGURES: Final[dict[str, Figure]] = {
     "tlb_single": Figure(lambda o: o.tlb.single, bound="up"),
     "ipis": Figure(lambda o: o.tlb.ipis, bound="up"),
     "cost_ns": Figure(lambda o: o.cost.total_ns, bound="up"),
-    "cost_share": Figure(lambda o: o.cost.share_of_span, bound="up"),
+    "cost_share": Figure(lambda o: o.cost.share_of_span, bound="up", is_whole=False),
 }
 
 
@@ -79,8 +82,9 @@ def sense_of(name: str, value: float | None, bound: str | None) -> str | None:
 
     Examples
     --------
-    >>> sense_of("kmap", 3, "least"), sense_of("local_lowmem", 3, "least"), sense_of("kmap", 0, "most")
-    ('least', 'most', None)
+    >>> sense_of("kmap", 3, "least"), sense_of("local_lowmem", 3, "least")
+    ('least', 'most')
+    >>> sense_of("kmap", 0, "most")
     """
     way = FIGURES[name].bound
     if not way or bound is None or value is None:

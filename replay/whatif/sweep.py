@@ -119,9 +119,10 @@ def is_alike(one: Machine, other: Machine) -> bool:
 def ranked(machines: Iterable[SweptMachine], by: str) -> list[SweptMachine]:
     """The machines, the best by a figure first, unknown ones last.
 
-    Of those that are alike, the ones with fewer failures and waits, and with less cost.
+    Of those that are alike, the ones with fewer failures and waits, with less cost, and with more
+    user space.
     """
-    order = (by, "failures", "waits", "cost_ns")
+    order = (by, "failures", "waits", "cost_ns", "user")
 
     def key(machine: SweptMachine) -> tuple[float, ...]:
         return tuple(_rank(name, machine.figures[name]) for name in order)

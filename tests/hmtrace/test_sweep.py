@@ -1,0 +1,259 @@
+"""`sweep`: what `replay` says of each machine, on one page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from hmtrace.cli import app, workloads
+from hmtrace.cli.journal import NAME
+from replay.whatif.figures import FIGURES
+from replay.whatif.run import Server
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
+FAILING = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; compiled loops stay where they are."""
+    monkeypatch.setattr(workloads, "cache_home", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "hmtrace" / "workloads"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Machines that were served."""
+    machines: list[Any] = []
+    real = Server.on
+
+    def on(server: Server, target: Any, **how: Any) -> Any:
+        machines.append(target)
+        return real(server, target, **how)
+
+    monkeypatch.setattr(Server, "on", on)
+    return machines
+
+
+def run(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "80"})
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def document(*words: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(*words, "--format", "json"))
+    return found
+
+
+def figures_of(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Some figures of a document of `replay`, by the names of a sweep."""
+    return {
+        "lowmem": outcome["machine"]["lowmem_bytes"],
+        "highmem": outcome["machine"]["highmem_bytes"],
+        "kmap": outcome["pool"]["maps"],
+        "pool_flushes": outcome["pool"]["flushes"],
+        "waits": outcome["pool"]["waits"],
+        "wait_ns": outcome["pool"]["wait_ns"],
+        "local": outcome["local"]["maps"],
+        "vmalloc": outcome["arena"]["size"],
+        "failures": outcome["arena"]["failures"],
+        "purges": outcome["arena"]["lazy_purges"],
+        "largest_hole": outcome["arena"]["largest_hole_min"],
+        "ipis": outcome["tlb"]["ipis"],
+        "cost_ns": outcome["cost"]["total_ns"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("capture", "axes"),
+    [
+        (WAITERS, {"split": ("3g", "2g"), "pkmap": ("256", "512", "1024"), "cpus": ("1", "2")}),
+        (FAILING, {"vmalloc": ("128M", "192M"), "ram": ("1G", "2G"), "kernel": ("5.10", "6.1")}),
+    ],
+)
+def test_each_machine_is_what_replay_says(capture: Path, axes: dict[str, tuple[str, ...]]) -> None:
+    """The shared parts are those of each machine alone."""
+    given = [w for name, words in axes.items() for w in ("--axis", f"{name}={','.join(words)}")]
+    found = document("sweep", capture, *given)
+    assert found["axes"] == {name: list(words) for name, words in axes.items()}
+    assert found["left_out"] == []
+    number = 1
+    for words in axes.values():
+        number *= len(words)
+    assert len(found["machines"]) == number
+    for row in found["machines"]:
+        options = [word for name in axes for word in (f"--{name}", row[name])]
+        alone = document("replay", capture, *options)
+        expected = figures_of(alone)
+        assert {name: row["figures"][name] for name in expected} == expected
+        assert row["bound"] == alone["bound"]
+        assert row["caveats"] == alone["caveats"]
+        assert row["figures"].keys() == FIGURES.keys()
+    assert sum(row["is_captured"] for row in found["machines"]) == ("split" in axes)
+
+
+def test_what_no_kernel_can_have_is_left_out_and_counted() -> None:
+    axes = "--axis", "split=3g,3g_opt", "--axis", "ram=1G,8G", "--axis", "pae=yes,no"
+    found = document("sweep", WAITERS, *axes)
+    assert len(found["machines"]) == 4
+    reasons = {(o["split"], o["ram"], o["pae"]): o["reason"] for o in found["left_out"]}
+    assert reasons["3g_opt", "1G", "yes"] == "the split 3g_opt does not exist with PAE"
+    assert "need" in reasons["3g", "8G", "no"]
+    assert len(reasons) == 4
+    text = run("sweep", WAITERS, *axes)
+    assert "4 machines, least cost_ns first" in text
+    assert "4 combinations left out" in text
+    assert "2 ×" in text
+
+
+def test_the_best_is_first_and_conditions_leave_out() -> None:
+    axes = "--axis", "pkmap=128..1024*2"
+    waits = [
+        m["figures"]["waits"]
+        for m in document("sweep", WAITERS, *axes, "--by", "waits")["machines"]
+    ]
+    assert waits == sorted(waits)
+    holes = [
+        m["figures"]["largest_hole"]
+        for m in document(
+            "sweep", FAILING, "--axis", "vmalloc=64M..256M*2", "--by", "largest_hole"
+        )["machines"]
+    ]
+    assert holes == sorted(holes, reverse=True)
+    kept = document("sweep", WAITERS, *axes, "--where", "waits=0")["machines"]
+    assert [m["pkmap"] for m in kept] == ["1024"]
+    assert "3 machines do not meet --where" in run("sweep", WAITERS, *axes, "--where", "waits=0")
+
+
+def test_a_map_of_two_axes() -> None:
+    text = run(
+        "sweep", WAITERS, "--axis", "split=3g,2g,3g_opt", "--axis", "ram=1G,2G", "--by", "kmap"
+    )
+    part = text.partition("kmap over split and ram")[2].partition("left out")[0].split("\n")
+    assert part[1].split() == ["split", "1G", "2G"]
+    assert [line.split() for line in part[2:5]] == [
+        ["3g", "520", "520"], ["2g", "·", "≤", "520"], ["3g_opt", "n/a", "n/a"],
+    ]  # fmt: skip
+    assert max(map(len, text.split("\n"))) <= 80
+
+
+def test_processes_find_the_same(shelf: Path) -> None:
+    axes = "--axis", "pkmap=64..1024*2", "--axis", "cpus=1,2"
+    document("replay", WAITERS)
+    several = document("sweep", WAITERS, *axes, "--jobs", "2")
+    shutil.rmtree(shelf)
+    assert document("sweep", WAITERS, *axes) == several
+
+
+def test_what_was_served_is_not_served_again(shelf: Path, served: list[Any]) -> None:
+    first = document("sweep", WAITERS, "--axis", "pkmap=64,128,256")
+    assert len(served) == 3
+    more = document("sweep", WAITERS, "--axis", "pkmap=64,128,256,512")
+    assert len(served) == 4
+    assert [m for m in more["machines"] if m["pkmap"] != "512"] == first["machines"]
+    document("sweep", WAITERS, "--axis", "pkmap=64,128,256,512", "--timing", "fixed")
+    assert len(served) == 8
+    (folder,) = shelf.iterdir()
+    path = folder / NAME
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(
+        b"\n".join([b"", lines[1][:-9], b"\xff{", *lines[2:]])[:-40]
+    )  # two are damaged
+    del served[:]
+    assert document("sweep", WAITERS, "--axis", "pkmap=64,128,256,512") == more
+    assert len(served) == 1
+    document("sweep", WAITERS, "--axis", "pkmap=64,128,256,512")
+    assert len(served) == 1
+
+
+def test_a_journal_that_cannot_be_written(
+    shelf: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document("replay", WAITERS)
+    (folder,) = shelf.iterdir()
+    (folder / NAME).mkdir()
+    del served[:]
+    found = document("sweep", WAITERS, "--axis", "pkmap=64,128")
+    assert len(served) == 2
+    assert len(found["machines"]) == 2
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_rows_for_other_programs(ending: str, tmp_path: Path) -> None:
+    target = tmp_path / f"sweep.{ending}"
+    text = run("sweep", WAITERS, "--axis", "split=3g,2g", "-o", target)
+    assert "least cost_ns first" in text
+    frame = pl.read_csv(target) if ending == "csv" else pl.read_parquet(target)
+    rows = document("sweep", WAITERS, "--axis", "split=3g,2g")["machines"]
+    assert frame["axis_split"].to_list() == [row["split"] for row in rows]
+    for name, figure in FIGURES.items():
+        assert frame[name].to_list() == [row["figures"][name] for row in rows]
+        assert frame[name].dtype.is_integer() is figure.is_whole or frame[name].null_count()
+    run("sweep", WAITERS, "--axis", "split=3g,2g", "-o", target, code=1)  # it is there
+
+
+def test_of_several_captures_a_damaged_one_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "trace.dat"
+    bad.write_bytes(b"\x17\x08\x44tracing6\x00" + b"\x00" * 40)
+    result = CliRunner().invoke(
+        app, ["sweep", str(WAITERS), str(bad), "--axis", "split=3g,2g", "--format", "json"]
+    )
+    assert result.exit_code == 3
+    assert str(bad) in result.stderr
+    assert {m["capture"] for m in json.loads(result.stdout)["machines"]} == {str(WAITERS)}
+
+
+def test_the_least_arena_that_suffices() -> None:
+    found = document("sweep", FAILING, "--find", "min:vmalloc", "--where", "failures=0",
+                     "--axis", "vmalloc=120M..140M")  # fmt: skip
+    (answer,) = found["answers"]
+    value = answer["value"] >> 20
+    assert answer["beside"] == answer["value"] - (1 << 20)
+    assert answer["at"]["figures"]["failures"] == 0
+    assert answer["at_beside"]["figures"]["failures"] > 0
+    for size in range(120, 141, 4):
+        alone = document("replay", FAILING, "--vmalloc", f"{size}M")
+        assert (alone["arena"]["failures"] == 0) is (size >= value)
+    text = run("sweep", FAILING, "--find", "min:vmalloc", "--where", "failures=0")
+    assert f"{value}M is the least vmalloc with failures=0" in text
+    assert "← enough" in text
+
+
+def test_a_search_for_each_of_the_others() -> None:
+    found = document("sweep", WAITERS, "--find", "min:pkmap", "--where", "waits=0",
+                     "--axis", "cpus=1,2")  # fmt: skip
+    assert [(a["cpus"], a["value"], a["beside"]) for a in found["answers"]] == [
+        ("1", 1024, 512), ("2", 1024, 512),
+    ]  # fmt: skip
+    none = document("sweep", WAITERS, "--find", "max:pkmap", "--where", "kmap=1")
+    assert none["answers"][0]["value"] is None
+    assert "no pkmap that was tried gives kmap=1" in run(
+        "sweep", WAITERS, "--find", "max:pkmap", "--where", "kmap=1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "nothing to sweep over"),
+        (["--axis", "ram=1G..2G"], "range without steps"),
+        (["--find", "min:vmalloc"], "--find needs --where"),
+        (["--axis", "split=3g", "--by", "speed"], "no figure"),
+        (["--axis", "split=3g", "--machine", "nowhere.toml"], "nowhere.toml"),
+        (["--axis", "cpus=1..1000+1", "--axis", "pkmap=16..4096+4"], "more than 100000"),
+    ],
+)
+def test_wrong_usage(words: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["sweep", str(WAITERS), *words])
+    error = result.exception
+    assert error is not None
+    assert getattr(error, "exit_code", None) == 2
+    assert told in str(error) + str(getattr(error, "hint", "")) + str(getattr(error, "source", ""))
