@@ -61,6 +61,14 @@ class Probe(NamedTuple):
     maxactive: int | None
 
 
+class Process(NamedTuple):
+    """A process, and the most bytes of addresses that it ever had mapped (VmPeak)."""
+
+    name: str
+    pid: int
+    vm_peak: int
+
+
 class ArenaTrees(TypedDict):
     """The allocator's trees of areas, each as nested ``[start, end, red, left, right]`` or None.
 
@@ -226,6 +234,8 @@ class Snapshot:
         CPU to number of overwritten events (stats).
     dropped
         CPU to number of refused events (stats).
+    processes
+        :class:`Process`, the largest first (status.txt).
     clock
         Trace clock (trace_clock).
     vmap_failures
@@ -332,6 +342,7 @@ class Snapshot:
     buffer_entries: Mapping[int, int] = field(default_factory=dict)
     overrun: Mapping[int, int] = field(default_factory=dict)
     dropped: Mapping[int, int] = field(default_factory=dict)
+    processes: tuple[Process, ...] = ()
     clock: str | None = None
     vmap_failures: int | None = None
     kmap_warnings: int | None = None
@@ -424,6 +435,7 @@ FactName = Literal[
     "buffer_entries",
     "overrun",
     "dropped",
+    "processes",
     "clock",
     "vmap_failures",
     "kmap_warnings",

@@ -21,6 +21,7 @@ from collectors.facts import (
     kprobes,
     meminfo,
     pkmap,
+    processes,
     version,
     vmallocinfo,
     zoneinfo,
@@ -55,17 +56,23 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "stats": buffers.parse_stats,
     "trace_clock": buffers.parse_clock,
     "trace_settings": buffers.parse_settings,
+    "status.end": processes.parse,
+    "status": processes.parse,
     "dmesg": dmesg.parse,
     "dmesg.end": hotplug.parse,
 }
 """Files that are read, in the order of trust, and what reads them.
 
 What a machine knew at the end of a capture (``*.end``) and the judges of the tests
-(``truth*``, ``pkmap.end``) are not among them, but for what the log
-tells of CPUs that went or came.
+(``truth*``, ``pkmap.end``) are not among them, but for what the log tells of CPUs that went or
+came, and the most addresses that each process ever had.
 """
 
-EXCLUSIVE: Final = (("vmallocinfo.start", "vmallocinfo"), ("version", "uname"))
+EXCLUSIVE: Final = (
+    ("vmallocinfo.start", "vmallocinfo"),
+    ("version", "uname"),
+    ("status.end", "status"),
+)
 """Of these, the second is read only where the first is missing."""
 
 _BOOT_LOG: Final = re.compile(

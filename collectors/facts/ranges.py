@@ -66,6 +66,7 @@ ENTRIES: Final[dict[FactName, int]] = {
     "config": 1024,
     "cpu_flags": 1024,
     "probes": 1 << 14,
+    "processes": 16,
     "pool_state": 2,
     "buffer_entries": _MOST_CPUS,
     "overrun": _MOST_CPUS,

@@ -12,11 +12,11 @@ from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from collectors.facts.pkmap import TREES, is_tree
-from collectors.snapshot import Area, ArenaTrees, Probe, Snapshot, Zone
+from collectors.snapshot import Area, ArenaTrees, Probe, Process, Snapshot, Zone
 
 RECORDS: Final = {
     kind.__name__: (kind, tuple[tuple(get_type_hints(kind).values())])  # type: ignore[misc]
-    for kind in (Area, Zone, Probe)
+    for kind in (Area, Zone, Probe, Process)
 }
 """By name, each record and the type of its values."""
 SHAPES: Final[dict[str, Any]] = get_type_hints(Snapshot)

@@ -18,7 +18,18 @@ from typing import Annotated
 import typer
 
 from hmtrace import __version__
-from hmtrace.cli import captures, convert, info, layout, replay, report, sweep, synth, validate
+from hmtrace.cli import (
+    advise,
+    captures,
+    convert,
+    info,
+    layout,
+    replay,
+    report,
+    sweep,
+    synth,
+    validate,
+)
 
 app = typer.Typer(
     name="hmtrace",
@@ -40,6 +51,7 @@ for name, function, module, summary in (
     ("report", report.report, report, "what temporary mappings cost, who waits, who leaks"),
     ("replay", replay.replay, replay, "the same workload on another machine, beside the captured"),
     ("sweep", sweep.sweep, sweep, "the same workload on every machine of a grid, best first"),
+    ("advise", advise.advise, advise, "which user/kernel split to choose, with the evidence"),
     ("validate", validate.validate, validate, "the model's predictions against the traced kernel"),
     ("layout", layout.layout, layout, "the address space and the zones of a machine, drawn"),
     ("convert", convert.convert, convert, "a capture as Parquet, Arrow, CSV or NDJSON"),
@@ -59,7 +71,7 @@ First steps:
   hmtrace info CAPTURE                 what is in a capture
   hmtrace report CAPTURE               what its temporary mappings cost, and who waits
   hmtrace replay CAPTURE --split 2g    the same workload under another split
-  hmtrace sweep CAPTURE --axis split=3g,2g,1g      under each of several, best first
+  hmtrace advise CAPTURE               which split to choose, and why
   hmtrace validate CAPTURE             is the model right for this kernel?
   hmtrace synth pool-full -o FOLDER    a made-up trace, to see all of it without a board
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import describe
 from hmtrace.cli.jobs import serve, serve_in_processes
 from hmtrace.cli.journal import Journal
 from hmtrace.cli.machines import target_machine
-from hmtrace.cli.prepared import WorkloadGoneError, prepared
+from hmtrace.cli.prepared import asked
 from hmtrace.cli.progress import ProgressBar
 from replay.whatif.sweep import Candidate, combinations, combine, is_alike, ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hmtrace.cli.axes import Axis
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.whatif.run import Server
     from replay.whatif.sweep import SweptMachine
-
-_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,11 @@ class Grid:
 
     def sweep(self, path: str) -> Sweep:
         """Every machine of the grid for a capture."""
-        return self._with(path, lambda ready: self._sweep(path, ready))
+        return asked(path, self.costs, lambda ready: self._sweep(path, ready), self._check)
 
     def find(self, path: str, goal: Goal) -> Search:
         """The value that is searched, for every combination of the other axes."""
-        return self._with(path, lambda ready: self._find(ready, goal))
-
-    def _with(self, path: str, ask: Callable[[Prepared], _Told]) -> _Told:
-        try:
-            with prepared(path, self.costs, self._check) as ready:
-                return ask(ready)
-        except WorkloadGoneError:
-            with prepared(path, self.costs, self._check, anew=True) as ready:
-                return ask(ready)
+        return asked(path, self.costs, lambda ready: self._find(ready, goal), self._check)
 
     def _check(self, captured: Machine) -> None:
         """Refuse a ``--machine`` that is none before the slow work."""

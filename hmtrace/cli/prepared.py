@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hmtrace.cli.captures import digest, read
 from hmtrace.cli.machines import captured_machine
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.whatif.run import Server
     from replay.whatif.workload import Workload
+
+
+_Told = TypeVar("_Told")
 
 
 class WorkloadGoneError(Exception):
@@ -109,6 +112,23 @@ def prepared(
             if place.keep(room, capture, sha256, machine, workload):
                 folder = place.folder
         yield Prepared(capture, sha256, machine, assumptions, workload, folder)
+
+
+def asked(
+    path: str,
+    costs: Path | None,
+    ask: Callable[[Prepared], _Told],
+    check: Callable[[Machine], object] = lambda _: None,
+    *,
+    anew: bool = False,
+) -> _Told:
+    """Ask something of a capture that is prepared; parameters as of :func:`prepared`."""
+    try:
+        with prepared(path, costs, check, anew=anew) as ready:
+            return ask(ready)
+    except WorkloadGoneError:
+        with prepared(path, costs, check, anew=True) as ready:
+            return ask(ready)
 
 
 @contextmanager

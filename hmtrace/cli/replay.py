@@ -35,8 +35,8 @@ from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from hmtrace.cli.prepared import Prepared
     from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.machine.model import Machine
@@ -79,7 +79,7 @@ def replay(
         output_format, color, output, force=force, captures=[capture], files=[costs, machine]
     )
     from hmtrace.cli.machines import target_machine
-    from hmtrace.cli.prepared import WorkloadGoneError
+    from hmtrace.cli.prepared import asked
 
     def wanted(captured: Machine) -> Machine:
         return target_machine(
@@ -97,10 +97,7 @@ def replay(
         )
 
     question = Question(wanted, placement.value, timing.value, calibrate=calibrate)
-    try:
-        answer = question.ask(capture, costs, anew=calibrate)
-    except WorkloadGoneError:
-        answer = question.ask(capture, costs, anew=True)
+    answer = asked(capture, costs, question.ask, wanted, anew=calibrate)
     _show(target, question, answer)
 
 
@@ -122,23 +119,20 @@ class Question(NamedTuple):
     timing: str
     calibrate: bool
 
-    def ask(self, path: str, costs: Path | None, *, anew: bool) -> WhatIf:
-        """Serve the workload of a capture; `anew`: of one that is read in any case."""
-        from hmtrace.cli.prepared import prepared
-
-        with prepared(path, costs, self.wanted, anew=anew) as ready:
-            captured, wanted = ready.machine, self.wanted(ready.machine)
-            calibration = calibration_of(ready.capture, captured) if self.calibrate else None
-            if calibration is not None:
-                captured = replace(captured, costs=calibration.costs)
-                if wanted.arch == captured.arch:
-                    wanted = replace(wanted, costs=calibration.costs)
-            server = ready.server(captured)
-            outcome = server.on(wanted, placement=self.placement, timing=self.timing)
-            if calibration is not None:
-                outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
-            source = describe(ready.capture, ready.sha256)
-            return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration)
+    def ask(self, ready: Prepared) -> WhatIf:
+        """Serve the workload of a capture."""
+        captured, wanted = ready.machine, self.wanted(ready.machine)
+        calibration = calibration_of(ready.capture, captured) if self.calibrate else None
+        if calibration is not None:
+            captured = replace(captured, costs=calibration.costs)
+            if wanted.arch == captured.arch:
+                wanted = replace(wanted, costs=calibration.costs)
+        server = ready.server(captured)
+        outcome = server.on(wanted, placement=self.placement, timing=self.timing)
+        if calibration is not None:
+            outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
+        source = describe(ready.capture, ready.sha256)
+        return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration)
 
 
 def _show(target: Output, question: Question, answer: WhatIf) -> None:

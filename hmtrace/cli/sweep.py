@@ -28,8 +28,6 @@ from hmtrace.cli.output import Color, Output, OutputFormat, check_target
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hmtrace.cli.axes import Axis
     from hmtrace.cli.finding import Goal
     from hmtrace.report.sweep import Sweep
@@ -102,6 +100,7 @@ def sweep(
     counted. With --find the values of one axis are searched instead.
     """
     from hmtrace.cli.grid import Grid
+    from hmtrace.cli.several import each
     from hmtrace.cli.where import parse_figure, parse_where
 
     files = [costs, machine]
@@ -128,7 +127,7 @@ def sweep(
         raise HmtraceError(
             "there is nothing to sweep over", hint="such as --axis split=3g,2g", exit_code=2
         )
-    sweeps = _each(captures, grid.sweep)
+    sweeps = each(captures, grid.sweep)
     if table is not None:
         _write_rows(sweeps, table, force=force)
     if target.is_json:
@@ -142,21 +141,6 @@ def sweep(
         target.table(*(part for one in sweeps for part in sweep_renderables(one, most)))
     if len(sweeps) < len(captures):
         raise typer.Exit(3)
-
-
-def _each(captures: list[str], ask: Callable[[str], Any]) -> list[Any]:
-    """What came of each capture; one that cannot be read is named, and the others go on."""
-    found = []
-    for path in captures:
-        try:
-            found.append(ask(path))
-        except HmtraceError as error:
-            if error.exit_code != 3 or len(captures) == 1:
-                raise
-            sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
-            if error.hint:
-                sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
-    return found
 
 
 def _goal(find: str | None, axes: tuple[Axis, ...]) -> Goal | None:
@@ -179,7 +163,9 @@ def _require_values(axes: tuple[Axis, ...], goal: Goal | None) -> None:
 
 
 def _find(grid: Any, goal: Goal, captures: list[str], target: Output) -> None:
-    searches = _each(captures, lambda path: grid.find(path, goal))
+    from hmtrace.cli.several import each
+
+    searches = each(captures, lambda path: grid.find(path, goal))
     if target.is_json:
         from hmtrace.report.searching import search_document
 

@@ -43,7 +43,7 @@ _SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
     "cost_share": share,
     "scan": number,
 }
-_NONE: Final = "·"
+NONE: Final = "·"
 _MOST_ROWS: Final = 40
 _SHADES: Final = ("green", "yellow", "dark_orange", "red")
 _MOST_SHADED: Final = 16
@@ -89,7 +89,7 @@ def shown(name: str, machine: SweptMachine) -> str:
     """A figure of a machine, with ≥ or ≤ where it is a bound."""
     value = machine.figures[name]
     if value == 0 and name != "lowmem":
-        return _NONE
+        return NONE
     text = _SHOWN.get(name, count)(value)
     return f"{SIGNS[machine.bound]} {text}" if is_bounded(name, value, machine.bound) else text
 
@@ -198,7 +198,7 @@ def _heat_map(sweep: Sweep) -> Iterator[RenderableType]:
     values = sorted({v for m in sweep.machines if (v := m.figures[sweep.by]) is not None})
     if len(values) < 2:
         return
-    yield heading(f"{sweep.by} over {down} and {across}", f"{_NONE} none, n/a no such kernel")
+    yield heading(f"{sweep.by} over {down} and {across}", f"{NONE} none, n/a no such kernel")
     table = plain_table((down, "left"), *((clean(word), "right") for word in sweep.axes[across]))
     for row in sweep.axes[down]:
         texts = [Text(clean(row))]

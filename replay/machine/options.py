@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
@@ -13,6 +13,8 @@ from replay.machine.layout import layout_of
 from replay.machine.model import MAX_POOL, GiB, MiB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from replay.machine.costs import Costs
     from replay.machine.model import Arch, Machine, Ranges
 
@@ -133,6 +135,36 @@ def with_options(
         changed = replace(changed, told=None, border_told=False)
     _require_layout(changed)
     return changed
+
+
+class KernelSplit(NamedTuple):
+    """A split that a kernel can be built with.
+
+    Attributes
+    ----------
+    name
+        Key in the architecture's table.
+    without
+        What the kernel has to be built without for it: ``PAE``; empty: nothing.
+    proposed
+        Where no released kernel has it, the state of things.
+    """
+
+    name: str
+    without: str
+    proposed: str | None
+
+
+def kernel_splits(machine: Machine) -> Iterator[KernelSplit]:
+    """The splits of a machine's kernel, those with most room for a process first."""
+    arch = _arch(machine.arch)
+    for name in sorted(arch.splits, key=lambda name: -arch.splits[name]):
+        if (arch.name, name) == ("arm", "3g_opt") and not GENERATIONS[
+            machine.generation
+        ].arm_3g_opt:
+            continue
+        drops = machine.pae and name not in arch.pae_splits
+        yield KernelSplit(name, arch.pae_name if drops else "", arch.proposed_splits.get(name))
 
 
 def _ram_changes(machine: Machine, arch: Arch, ram: int, pae: bool) -> dict[str, Any]:  # noqa: FBT001

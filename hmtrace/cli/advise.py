@@ -1,0 +1,76 @@
+"""`hmtrace advise`: which user/kernel split to choose, with the evidence."""
+
+# ruff: noqa: FBT002, TC001, TC003  (typer reads annotations and defaults at run time)
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hmtrace.cli.options import ColorOption, CostsOption, ForceOption, FormatOption, OutputOption
+from hmtrace.cli.output import Color, Output, OutputFormat
+
+if TYPE_CHECKING:
+    from hmtrace.cli.prepared import Prepared
+    from hmtrace.report.advising import Advised
+
+EXAMPLES = (
+    "hmtrace advise captures/board-7",
+    "hmtrace advise captures/*",
+    "hmtrace advise captures/board-7 --format json",
+)
+
+
+def advise(
+    captures: Annotated[
+        list[str],
+        typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
+    ],
+    costs: CostsOption = None,
+    output_format: FormatOption = OutputFormat.TABLE,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    color: ColorOption = Color.AUTO,
+) -> None:
+    """Say which split to choose, with highmem or without, and what speaks against the others.
+
+    The workload is replayed under every split that its kernel can be built with. Of several
+    captures each one's choice is told, and the best for all.
+    """
+    target = Output.create(
+        output_format, color, output, force=force, captures=captures, files=[costs]
+    )
+    from hmtrace.cli.several import each
+
+    advised = each(captures, lambda path: _advised(path, costs))
+    if target.is_json:
+        from hmtrace.report.advising import advice_document
+
+        target.document(advice_document(advised))
+    else:
+        from hmtrace.report.advising import advice_renderables, fleet_renderables
+
+        pages = [part for one in advised for part in advice_renderables(one)]
+        target.table(*pages, *(fleet_renderables(advised) if len(advised) > 1 else ()))
+    if len(advised) < len(captures):
+        raise typer.Exit(3)
+
+
+def _advised(path: str, costs: Path | None) -> Advised:
+    from hmtrace.cli.captures import describe
+    from hmtrace.cli.prepared import asked
+    from hmtrace.report.advising import Advised
+    from replay.whatif.advise import advise as choose
+
+    def ask(ready: Prepared) -> Advised:
+        server = ready.server()
+        advice = choose(
+            server, ready.machine, ready.capture.facts.snapshot(),
+            lost=bool(ready.capture.lost.intervals),
+        )  # fmt: skip
+        source = describe(ready.capture, ready.sha256)
+        return Advised(source, ready.assumptions, server.baseline, advice)
+
+    return asked(path, costs, ask)

@@ -1,0 +1,29 @@
+"""Several captures, one after the other."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+from collectors.errors import HmtraceError
+from hmtrace.report.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Told = TypeVar("_Told")
+
+
+def each(captures: list[str], ask: Callable[[str], _Told]) -> list[_Told]:
+    """What came of each capture; one that cannot be read is named, and the others go on."""
+    found = []
+    for path in captures:
+        try:
+            found.append(ask(path))
+        except HmtraceError as error:
+            if error.exit_code != 3 or len(captures) == 1:
+                raise
+            sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
+            if error.hint:
+                sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
+    return found
