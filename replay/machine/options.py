@@ -158,13 +158,11 @@ class KernelSplit(NamedTuple):
 def kernel_splits(machine: Machine) -> Iterator[KernelSplit]:
     """The splits of a machine's kernel, those with most room for a process first."""
     arch = _arch(machine.arch)
+    since = GENERATIONS[machine.generation].since
     for name in sorted(arch.splits, key=lambda name: -arch.splits[name]):
-        if (arch.name, name) == ("arm", "3g_opt") and not GENERATIONS[
-            machine.generation
-        ].arm_3g_opt:
-            continue
-        drops = machine.pae and name not in arch.pae_splits
-        yield KernelSplit(name, arch.pae_name if drops else "", arch.proposed_splits.get(name))
+        if since >= arch.younger_splits.get(name, (0, 0)):
+            drops = machine.pae and name not in arch.pae_splits
+            yield KernelSplit(name, arch.pae_name if drops else "", arch.proposed_splits.get(name))
 
 
 def _ram_changes(machine: Machine, arch: Arch, ram: int, pae: bool) -> dict[str, Any]:  # noqa: FBT001

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.cost.formulas import pool_pass_ns, range_flush_ns
-from replay.machine.arches import ARCHES
-from replay.machine.generations import GENERATIONS
 from replay.machine.layout import layout_of
-from replay.machine.options import with_options
+from replay.machine.options import kernel_splits, with_options
 from replay.outcome import Finding
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
     from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
-    from replay.machine.model import Arch, Machine
     from replay.outcome import Outcome
 
 OF_ARENA: Final = ("vmap and vmalloc", "lazy purge flush", "other range flush", "flush_tlb_all")
@@ -136,32 +133,25 @@ def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
 def _splits(outcome: Outcome) -> Iterator[Split]:
     """Every other split that the kernel's age has, if need be without PAE."""
     machine = outcome.machine
-    arch = ARCHES[machine.arch]
-    for name in sorted(arch.splits, key=lambda name: -arch.splits[name]):
-        if name == machine.split or not _is_there(arch, name, machine):
+    for name, without, proposed in kernel_splits(machine):
+        if name == machine.split:
             continue
-        drops = machine.pae and name not in arch.pae_splits
         try:
-            other = with_options(machine, split=name, pae=False if drops else None)
+            other = with_options(machine, split=name, pae=False if without else None)
             layout = layout_of(other)
         except HmtraceError:
             continue  # RAM that only PAE reaches, or too little lowmem for its page array
         cost_ns, bound = _cost(outcome, layout)
         yield Split(
             name,
-            arch.pae_name if drops else "",
+            without,
             layout.lowmem_bytes,
             layout.highmem_bytes,
             layout.user_end,
             cost_ns,
             bound,
-            arch.proposed_splits.get(name),
+            proposed,
         )
-
-
-def _is_there(arch: Arch, name: str, machine: Machine) -> bool:
-    """Whether kernels of this age can be built so."""
-    return GENERATIONS[machine.generation].since >= arch.younger_splits.get(name, (0, 0))
 
 
 def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:
