@@ -15,7 +15,7 @@ from hmtrace.report.plain import plain
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.sweep import COLUMNS, TITLES, meaning_of_signs, shown
 from hmtrace.report.text import clean
-from replay.whatif.figures import is_bounded
+from replay.whatif.figures import sense_of
 from replay.whatif.sweep import SweptMachine
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
             "← enough" if value == one.found.value else "",
         )
     yield indented(table)
-    notes = meaning_of_signs(machines.values())
+    notes = meaning_of_signs(machines.values(), columns)
     left_out = len(one.tried) - len(machines)
     if left_out:
         reason = next(m for m in one.tried.values() if isinstance(m, str))
@@ -156,7 +156,7 @@ def _caveats(search: Search) -> list[str]:
         and isinstance(machine := one.tried[one.found.value], SweptMachine)
     ]
     if any(
-        machine.bound == "least" and is_bounded(figure, machine.figures[figure], machine.bound)
+        sense_of(figure, machine.figures[figure], machine.bound) == "least"
         for machine in answers
         for figure, _ in search.conditions
     ):

@@ -14,10 +14,10 @@ from hmtrace.report.findings import caveats_section
 from hmtrace.report.machine import machine_in_words
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain
-from hmtrace.report.sidebyside import SIGNS
+from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import clean, count, duration, number, plural, share, size
-from replay.whatif.figures import FIGURES, is_bounded
+from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,7 +91,8 @@ def shown(name: str, machine: SweptMachine) -> str:
     if value == 0 and name != "lowmem":
         return NONE
     text = _SHOWN.get(name, count)(value)
-    return f"{SIGNS[machine.bound]} {text}" if is_bounded(name, value, machine.bound) else text
+    sense = sense_of(name, value, machine.bound)
+    return f"{SIGNS[sense]} {text}" if sense else text
 
 
 def sweep_renderables(sweep: Sweep, most: int = _MOST_ROWS) -> Iterator[RenderableType]:
@@ -171,21 +172,21 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
             lines.append(f"the same on all: {', '.join(words)}")
     if sweep.captured:
         lines.append("* the captured machine")
-    lines.extend(meaning_of_signs(sweep.machines))
+    lines.extend(meaning_of_signs(sweep.machines, _columns(sweep)))
     if sweep.without:
         lines.append(f"{plural(sweep.without, 'machine')} do not meet --where")
     return lines
 
 
-def meaning_of_signs(machines: Iterable[SweptMachine]) -> list[str]:
-    """What the signs before figures mean, where there are any."""
-    bounds = {
-        machine.bound
+def meaning_of_signs(machines: Iterable[SweptMachine], names: Iterable[str]) -> list[str]:
+    """What the signs before these figures mean, where there are any."""
+    senses = {
+        sense_of(name, value, machine.bound)
         for machine in machines
         for name, value in machine.figures.items()
-        if is_bounded(name, value, machine.bound)
+        if name in names
     }
-    return [f"{SIGNS[bound]} at {bound} so much" for bound in ("least", "most") if bound in bounds]
+    return [f"{SIGNS[sense]} {words}" for sense, words in MEANINGS.items() if sense in senses]
 
 
 def _heat_map(sweep: Sweep) -> Iterator[RenderableType]:
