@@ -109,6 +109,30 @@ def complete(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
     return out, words
 
 
+def with_such_a_pool(snapshot: Snapshot) -> tuple[str, ...]:
+    """Architectures of which some kernel has its pool where the trace's addresses lie.
+
+    Parameters
+    ----------
+    snapshot
+        ``Facts.snapshot()`` of a trace that :func:`complete` could not explain.
+
+    Returns
+    -------
+    tuple of str
+        Names; with "an older" in front where it is one of kernels before 5.11.
+    """
+    pool = snapshot.seen_pool
+    if pool is None:
+        return ()
+    found: dict[str, str] = {}
+    for older, words in ((False, "{}"), (True, "an older {}")):
+        for machine, layout in _candidates(replace(snapshot, seen_atomic=older), tuple(ARCHES)):
+            if layout.pkmap_base <= pool[0] <= pool[1] < layout.pkmap_end:
+                found.setdefault(machine.arch, words.format(machine.arch))
+    return tuple(found.values())
+
+
 def switches(snapshot: Snapshot, arch: Arch, generation: str) -> frozenset[str]:
     """Options of the kernel that are set; empty where there is no config file.
 

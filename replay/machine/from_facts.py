@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.fit import believe, fit_border
-from replay.machine.from_addresses import complete, switches
+from replay.machine.from_addresses import complete, switches, with_such_a_pool
 from replay.machine.generations import DEFAULT, GENERATIONS, generation_for, is_older, was_observed
 from replay.machine.layout import layout_of
 from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down, align_up
@@ -160,13 +160,27 @@ def _arch(snapshot: Snapshot, assumed: list[str]) -> Arch:
     if name is None:
         # only ARM has RAM that does not start near 0, and its modules below PAGE_OFFSET
         name = "arm" if snapshot.phys_pfn_offset else "i386"
-        assumed.append(f"architecture {name}: no file names it")
+        assumed.append(f"architecture {name}: no file names it{_unlike(snapshot, name)}")
     arch = ARCHES.get(name)
     if arch is None:
         msg = f"the capture is of architecture {name}, of which hmtrace has no model"
         hint = f"it knows {', '.join(ARCHES)}; the counts of info and convert work all the same"
         raise HmtraceError(msg, hint=hint)
     return arch
+
+
+def _unlike(snapshot: Snapshot, name: str) -> str:
+    """What speaks against an architecture that is only supposed."""
+    if snapshot.seen_pool is None:
+        return ""
+    fitting = with_such_a_pool(snapshot)
+    if name in fitting:
+        return ""
+    others = f"they would fit {' or '.join(fitting)}" if fitting else "nor any other"
+    return (
+        f", and what kmap() gave ({snapshot.seen_pool[0]:#x}) is not in its pool ({others}): "
+        "config.gz or dmesg beside the trace tells it"
+    )
 
 
 def _split(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> str:

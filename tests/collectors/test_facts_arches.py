@@ -161,7 +161,7 @@ def test_a_pool_alone_does_not_make_it_another_architecture():
     """i386 before 4.15 had its pool at 0xff800000, where csky and mips32 have it."""
     machine, assumed = machine_from(Snapshot(seen_pool=(0xFF801000, 0xFFBFF000)))
     assert machine.arch == "i386"
-    assert "architecture i386: no file names it" in assumed
+    assert any(line.startswith("architecture i386: no file names it, and") for line in assumed)
 
 
 @pytest.mark.parametrize(
