@@ -124,7 +124,7 @@ def outcome_from(
             *remarks,
             *([LOST_END] if ended else []),
             *_of_no_highmem(figures, layout),
-            *unseen_flushes(arena, figures.work, layout, kmaps=figures.pool.maps),
+            *unseen_flushes(arena, figures.work, machine, layout, kmaps=figures.pool.maps),
             *caveats,
         ),
         observed=observed,
@@ -171,7 +171,7 @@ def _of_no_highmem(figures: Figures, layout: Layout) -> list[str]:
 
 
 def unseen_flushes(
-    arena: ArenaOutcome, work: ArenaTally, layout: Layout, *, kmaps: int
+    arena: ArenaOutcome, work: ArenaTally, machine: Machine, layout: Layout, *, kmaps: int
 ) -> list[str]:
     """TLB flushes that a trace does not show, in words.
 
@@ -179,8 +179,8 @@ def unseen_flushes(
     ----------
     arena, work
         Of the captured machine.
-    layout
-        Of the machine that is told of.
+    machine, layout
+        The machine that is told of.
     kmaps
         Calls of kmap() that it serves.
     """
@@ -192,7 +192,7 @@ def unseen_flushes(
             "theirs: how many pages they invalidated is not known, and TLB flushes and cost of "
             "the captured machine are without them"
         )
-    if kmaps and layout.kmap_flush_each:
+    if kmaps and layout.kmap_flush_each and GENERATIONS[machine.generation].kmap_flushes_lowmem:
         caveats.append(
             "kmap() of a lowmem page flushes a TLB entry here too, and no trace shows such a call: "
             "there are more flushes than these"

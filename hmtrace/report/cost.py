@@ -102,7 +102,7 @@ def tlb_in_words(tlb: TlbOutcome) -> str:
             f"{count(tlb.full)} full",
             ranged,
             f"{count(tlb.single)} single",
-            f"{count(tlb.ipis)} IPIs",
+            plural(tlb.ipis, "IPI"),
         ]
     )
 

@@ -92,6 +92,10 @@ class Generation:
         Banks that are not mapped (no-map of the device tree) do not count where the end of lowmem
         is looked for: "ARM: 8904/1: skip nomap memblocks while finding the lowmem/highmem
         boundary" (5.4).
+    kmap_flushes_lowmem
+        Where every kmap() flushes an entry (mips, csky), that of a lowmem page does so, too:
+        525aaf9bad3b "arch/kmap: remove redundant arch specific kmaps" (5.8). Before, it returned
+        the page's direct address at once (arch/mips/mm/highmem.c: __kmap).
     arm_dma_zone_exact
         ZONE_DMA ends where the board's limit says; later the last frame below it is left out:
         until fa3354e4ea39 "mm: free_area_init: use maximal zone PFNs rather than zone sizes" (5.8).
@@ -164,6 +168,7 @@ class Generation:
     arm_fixmap: str
     arm_skips_nomap: bool
     arm_dma_zone_exact: bool
+    kmap_flushes_lowmem: bool
     mips_border_in_doubt: bool
     ppc_early_ioremap: bool
     purge_by_pointer: bool
@@ -214,6 +219,7 @@ _V3_0: Final = Generation(
     arm_fixmap="896K",
     arm_skips_nomap=False,
     arm_dma_zone_exact=True,
+    kmap_flushes_lowmem=False,
     mips_border_in_doubt=False,
     ppc_early_ioremap=False,
     purge_by_pointer=True,
@@ -276,7 +282,9 @@ _V5_4: Final = _after(
     x86_entry_pages=39,
 )
 _V5_7: Final = _after(_V5_4, "5.7", since=(5, 5), ppc_early_ioremap=True, x86_entry_pages=None)
-_V5_10: Final = _after(_V5_7, "5.10", since=(5, 8), arm_dma_zone_exact=False)
+_V5_10: Final = _after(
+    _V5_7, "5.10", since=(5, 8), arm_dma_zone_exact=False, kmap_flushes_lowmem=True
+)
 # The next three were read in patches, not observed. Between the first two only the ARM
 # arena changed, in 5.14 (remembered).
 _V5_11: Final = _after(

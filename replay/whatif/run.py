@@ -286,7 +286,7 @@ class Server:
         work = self._workload.figures.work
         return [
             *(pool_caveats(baseline.pool, pool) if begins_empty else ()),
-            *unseen_flushes(baseline.arena, work, layout, kmaps=pool.maps),
+            *unseen_flushes(baseline.arena, work, target, layout, kmaps=pool.maps),
         ]
 
     def _own_caveats(self) -> tuple[str, ...]:
