@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from replay.outcome import PoolOutcome
 
 
-def pool_section(pool: PoolOutcome, absent: str) -> Iterator[RenderableType]:
+_WHOLE = 0.99
+"""Share of the trace from which the pool's time is called the trace's."""
+
+
+def pool_section(pool: PoolOutcome, absent: str, span_ns: int) -> Iterator[RenderableType]:
     """Everything about kmap().
 
     Parameters
@@ -27,6 +31,9 @@ def pool_section(pool: PoolOutcome, absent: str) -> Iterator[RenderableType]:
         Figures of the pool.
     absent
         What to say where no kmap() is in the trace.
+    span_ns
+        Length of the trace; the pool's time begins and ends with the first and the last event that
+        is known here.
 
     Yields
     ------
@@ -50,7 +57,7 @@ def pool_section(pool: PoolOutcome, absent: str) -> Iterator[RenderableType]:
             ("sleepers", waits_in_words(pool)),
         ]
     )
-    yield from _chart(pool)
+    yield from _chart(pool, span_ns)
 
 
 def _fraction(part: float, whole: float) -> float | None:
@@ -137,7 +144,7 @@ def waits_in_words(pool: PoolOutcome) -> str:
     )
 
 
-def _chart(pool: PoolOutcome) -> Iterator[RenderableType]:
+def _chart(pool: PoolOutcome, span_ns: int) -> Iterator[RenderableType]:
     used, stale = pool.used, pool.stale
     if used is None or not used.high or not pool.slots:
         return
@@ -154,3 +161,7 @@ def _chart(pool: PoolOutcome) -> Iterator[RenderableType]:
         )
     )
     yield indented(Text("      █ in use (highest)   ░ stale: no user, freed by the next flush"))
+    if end - used.start_ns < _WHOLE * span_ns:
+        part = f"{duration(end)} of {duration(span_ns)}"
+        words = f"      {part}: from the first event of a mapping to the last"
+        yield indented(Text(words, style="dim"))

@@ -76,7 +76,7 @@ def report_renderables(
         )
         return
     absent = source.absent
-    yield from pool_section(outcome.pool, absent["pool"].words)
+    yield from pool_section(outcome.pool, absent["pool"].words, outcome.span_ns)
     yield from local_section(outcome.local, absent["local"].words)
     yield from arena_section(outcome.arena, absent["arena"].words, outcome.sites)
     yield from cost_section(outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from replay.machine.zones import HIGHMEM
 
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
     from replay.outcome import PoolOutcome
+    from replay.trace.losses import Loss
     from replay.whatif.arena import ArenaForecast
 
 LEAST, MOST = "least", "most"
 """Values of :attr:`replay.outcome.Outcome.bound`."""
+_OF_THE_START: Final = ("new_mappings", "flushes", "scan_max", "max_stale")
+"""Figures of the pool that tell how it began."""
 
 
 def bound_of(before: Layout, layout: Layout, placement: str) -> str | None:
@@ -85,11 +88,23 @@ def doubtful_rules(machine: Machine, target: Machine) -> list[str]:
 
 def pool_caveats(here: PoolOutcome, there: PoolOutcome) -> list[str]:
     """What it means that the pool begins empty there, where it means something."""
-    if not there.maps or here.pages_unknown or here.new_mappings == there.new_mappings:
+    alike = all(getattr(here, name) == getattr(there, name) for name in _OF_THE_START)
+    if not there.maps or here.pages_unknown or alike:
         return []
     return [
         "the pool begins empty there, as after boot, and began here with what was mapped before "
         "the trace: new mappings and all that follows from them differ by that, too"
+    ]
+
+
+def loss_caveats(lost: Loss | None, here: PoolOutcome, there: PoolOutcome) -> list[str]:
+    """What losses mean for a pool whose slots nobody has seen."""
+    if lost is None or not lost.intervals or not there.maps or here.pages_unknown:
+        return []
+    return [
+        "behind a loss the captured pool's state is found again by the addresses that the kernel "
+        "returned, and that of the other machine is carried on without the calls that were lost: "
+        "the two differ by that even where nothing was changed"
     ]
 
 

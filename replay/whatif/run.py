@@ -37,6 +37,7 @@ from replay.whatif.caveats import (
     border_caveats,
     bound_of,
     doubtful_rules,
+    loss_caveats,
     memory_caveats,
     pool_caveats,
     ram_caveats,
@@ -286,6 +287,7 @@ class Server:
         work = self._workload.figures.work
         return [
             *(pool_caveats(baseline.pool, pool) if begins_empty else ()),
+            *loss_caveats(self._lost, baseline.pool, pool),
             *unseen_flushes(baseline.arena, work, target, layout, kmaps=pool.maps),
         ]
 

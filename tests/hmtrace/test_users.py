@@ -214,3 +214,22 @@ def test_a_clock_that_stands_still_has_no_usual_time(tmp_path: Path) -> None:
     text = printed("report", trace)
     assert "one kmap took 40.0 ms, where most are over before the trace clock moves" in text
     assert "kmap 4 0 ns" in text
+
+
+def test_a_shorter_time_in_one_report_is_explained() -> None:
+    """Markers of the script stand 12.5 s before and behind the first and the last mapping."""
+    text = printed("report", FIXTURES / "i386-arena-pae-m2048-smp2")
+    assert "events over 157.7 s" in text
+    assert "145.2 s of 157.7 s: from the first event of a mapping to the last" in text
+    assert "from the first event of a mapping" not in printed(
+        "report", FIXTURES / "i386-hog-a-waiters-pae-smp2"
+    )
+
+
+def test_a_what_if_of_a_trace_with_losses_says_why_it_differs() -> None:
+    text = printed("replay", FIXTURES / "i386-lost-overrun-pae-smp2")
+    assert "new mappings 280 294 +5.0 %" in text
+    assert "the two differ by that even where nothing was changed" in text
+    assert "the pool begins empty there" in printed(
+        "replay", FIXTURES / "i386-510rt-minix-pae-smp2"
+    ), "its first searches step over slots that were in use before"
