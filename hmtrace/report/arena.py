@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hmtrace.report.parts import heading, indented, joined, labelled
-from hmtrace.report.text import clean, count, plural, share, size, symbol
+from hmtrace.report.text import clean, count, mib, plural, share, size, symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ def arena_section(
     RenderableType
         Heading and figures.
     """
-    yield heading("Arena", f"vmap(), vmalloc(), vm_map_ram() · {size(arena.size)}")
+    yield heading("Arena", f"vmap(), vmalloc(), vm_map_ram() · {mib(arena.size)}")
     at_start = [(clean(h.caller, 60), h.bytes, plural(h.areas, "area")) for h in arena.holders]
     start_row = [("at start", _who(at_start))] if at_start else []
     if not (arena.allocs or arena.failures or arena.lazy_purges or arena.purge_runs):
@@ -52,16 +52,16 @@ def arena_section(
         rows.append(("modules", _modules(arena.modules)))
     if arena.peak_used is not None or arena.largest_hole_min is not None:
         used = share(arena.peak_used / arena.size) if arena.peak_used and arena.size else "n/a"
-        live = [] if arena.peak_live is None else [f"{size(arena.peak_live)} without what is freed"]
+        live = [] if arena.peak_live is None else [f"{mib(arena.peak_live)} without what is freed"]
         rows.insert(
             1,
             (
                 "room",
                 joined(
                     [
-                        f"peak use {size(arena.peak_used)} ({used})",
+                        f"peak use {mib(arena.peak_used)} ({used})",
                         *live,
-                        f"largest hole never below {size(arena.largest_hole_min)}",
+                        f"largest hole never below {mib(arena.largest_hole_min)}",
                     ]
                 ),
             ),

@@ -19,8 +19,8 @@ from hmtrace.report.text import (
     clock,
     count,
     duration,
+    mib,
     plural,
-    ram,
     share,
     size,
     symbol,
@@ -371,7 +371,7 @@ def _(f: arena.ArenaExhausted) -> Words:
     why = "; NULL is returned for want of memory as well" if f.callers else ""
     parts = [f"{count(f.allocs)} found room"]
     if f.hole is not None:
-        parts.append(f"largest hole down to {size(f.hole)}")
+        parts.append(f"largest hole down to {mib(f.hole)}")
     if f.option:
         parts.append(
             f"a larger {f.option} costs as much lowmem (what would be enough: hmtrace replay "
@@ -381,7 +381,7 @@ def _(f: arena.ArenaExhausted) -> Words:
     if f.callers:
         what = plural(f.failures, "call") + " of vmap() or vmalloc()"
     return Words(
-        f"{what} failed in an arena of {size(f.size)}{least}",
+        f"{what} failed in an arena of {mib(f.size)}{least}",
         "; ".join(parts) + why,
     )
 
@@ -389,8 +389,8 @@ def _(f: arena.ArenaExhausted) -> Words:
 @_words.register(arena.ModulesExhausted)
 def _(f: arena.ModulesExhausted) -> Words:
     least = "" if f.smallest is None else f", the smallest of {size(f.smallest)}"
-    who = ", ".join(f"{_mib(held)} by {name}()" for name, held in f.holders)
-    held = f"{'at least ' if f.more else ''}{_mib(f.held)} of it in use"
+    who = ", ".join(f"{mib(held)} by {name}()" for name, held in f.holders)
+    held = f"{'at least ' if f.more else ''}{mib(f.held)} of it in use"
     helps = ["vmalloc= does not enlarge it, whatever the kernel's log says"]
     if f.spills:
         helps.append("CONFIG_ARM_MODULE_PLTS is set: what finds no room goes to the arena instead")
@@ -407,10 +407,6 @@ def _(f: arena.ModulesExhausted) -> Words:
         f"{held}" + (f" ({who})" if who else ""),
         "; ".join(helps),
     )
-
-
-def _mib(bytes_: int) -> str:
-    return f"{bytes_ / _MIB:.2f} MiB"
 
 
 @_words.register(arena.NullCalls)
@@ -448,7 +444,7 @@ def _(f: splits.OtherSplits) -> Words:
     nearest = next((split for split in fewer if not split.without), None)
     if best is not None and best == nearest:
         message = (
-            f"split {best.name} would make all RAM lowmem: {ram(f.highmem)} of highmem and every "
+            f"split {best.name} would make all RAM lowmem: {mib(f.highmem)} of highmem and every "
             "mapping of it would be gone"
         )
         if best.cost_ns > f.cost_ns:
@@ -460,17 +456,17 @@ def _(f: splits.OtherSplits) -> Words:
             message += f"; {_split_name(fewer[0])} does so too"
     else:
         left = ", ".join(
-            f"{_split_name(split)} {ram(split.highmem) if split.highmem else 'none'}"
+            f"{_split_name(split)} {mib(split.highmem) if split.highmem else 'none'}"
             for split in fewer
         )
-        message = f"other splits would leave less than the {ram(f.highmem)} of highmem: {left}"
+        message = f"other splits would leave less than the {mib(f.highmem)} of highmem: {left}"
     return Words(
         message,
         "compare user space with the largest process"
         + ("; so small a highmem zone is the first to run out of pages" if f.scarce else "")
         + ("; laid out by rules that this machine's files contradict" if f.doubted else ""),
         (
-            f"{f.now} now: {size(f.user)} user space, {ram(f.highmem)} highmem, mappings cost "
+            f"{f.now} now: {size(f.user)} user space, {mib(f.highmem)} highmem, mappings cost "
             f"{_bound(f.bound)}{duration(f.cost_ns)}",
             *map(_split_words, f.splits),
         ),
@@ -487,7 +483,7 @@ def _bound(bound: str) -> str:
 
 def _split_words(split: splits.Split) -> str:
     """What one split leaves and costs."""
-    highmem = ram(split.highmem) if split.highmem else "no"
+    highmem = mib(split.highmem) if split.highmem else "no"
     return (
         f"{_split_name(split)}: {size(split.user)} user space, {highmem} highmem, "
         f"{_bound(split.bound)}{duration(split.cost_ns)}"

@@ -9,7 +9,7 @@ from rich.text import Text
 from hmtrace.report.charts import bar
 from hmtrace.report.findings import findings_section
 from hmtrace.report.parts import heading, indented, joined, labelled
-from hmtrace.report.text import address, clean, count, plural, ram, share, size
+from hmtrace.report.text import address, clean, count, mib, plural, share, size
 from replay.machine.arches import ARCHES
 from replay.machine.tlb import flush_class
 from replay.machine.words import kernel_words
@@ -46,11 +46,11 @@ def machine_in_words(machine: Machine, layout: Layout) -> str:
     """Architecture, CPUs, split and how RAM divides, in one line."""
     arch = ARCHES.get(machine.arch)
     pae = arch.pae_name if arch is not None and machine.pae else ""
-    high = f"{ram(layout.highmem_bytes)} highmem" if layout.highmem_bytes else "no highmem"
+    high = f"{mib(layout.highmem_bytes)} highmem" if layout.highmem_bytes else "no highmem"
     pages = "" if layout.page_size == 4096 else f", pages of {size(layout.page_size)}"
     return (
         f"{clean(machine.arch)}{' ' + pae if pae else ''}, {plural(machine.cpus, 'CPU')}{pages}, "
-        f"split {clean(machine.split)}: {ram(layout.lowmem_bytes)} lowmem + {high}"
+        f"split {clean(machine.split)}: {mib(layout.lowmem_bytes)} lowmem + {high}"
     )
 
 
@@ -58,9 +58,9 @@ def machine_rows(machine: Machine, layout: Layout) -> tuple[tuple[str, str], ...
     """Name and value of what sets machines apart, in a fixed order."""
     return (
         ("split", clean(machine.split)),
-        ("RAM", ram(machine.ram_bytes)),
-        ("  lowmem", ram(layout.lowmem_bytes)),
-        ("  highmem", ram(layout.highmem_bytes) if layout.highmem_bytes else "none"),
+        ("RAM", mib(machine.ram_bytes)),
+        ("  lowmem", mib(layout.lowmem_bytes)),
+        ("  highmem", mib(layout.highmem_bytes) if layout.highmem_bytes else "none"),
         ("user space", size(layout.user_end)),
         ("CPUs", count(machine.cpus)),
         ("TLB flush", flush_class(layout, machine.cpus).words),
@@ -90,7 +90,7 @@ def machine_section(
         "Address space", f"PAGE_OFFSET {address(layout.page_offset)}, split {clean(machine.split)}"
     )
     yield indented(_boxes(layout) if tall else _column(layout))
-    yield heading("RAM", ram(machine.ram_bytes))
+    yield heading("RAM", mib(machine.ram_bytes))
     yield from zones_picture(machine, layout)
     if tall:  # where there is no capture whose caveats have them
         for note in layout.notes:
@@ -191,7 +191,7 @@ def zones_picture(machine: Machine, layout: Layout) -> Iterator[RenderableType]:
             picture.append(shade if has_ram else "·", style=style)
         first, last = (address(pfn * layout.page_size) for pfn in (zone.start_pfn, zone.end_pfn))
         hole = (pages - zone.present) * layout.page_size
-        extent = ram(zone.present * layout.page_size)
+        extent = mib(zone.present * layout.page_size)
         holes = f", {size(hole)} of that a hole" if hole >= _MIB else ""
         legend.append((f"{shade} {clean(zone.name)}", f"{extent:>11}  {first}-{last}{holes}"))
     yield indented(picture)

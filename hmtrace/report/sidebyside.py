@@ -12,7 +12,7 @@ from hmtrace.report.findings import caveats_section, findings_section
 from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.text import count, duration, number, plural, share, size
+from hmtrace.report.text import count, duration, mib, number, plural, share
 from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ ROWS = (
     Row("local mappings", "local", count),
     Row("  of lowmem pages", "local_lowmem", count),
     Row("  depth, most", "local_depth", count),
-    Row("arena size", "vmalloc", size),
+    Row("arena size", "vmalloc", mib),
     Row("  failures", "failures", count),
     Row("  purges that flushed", "purges", count),
-    Row("  in use, most", "arena_live", size),
-    Row("  largest hole, least", "largest_hole", size),
+    Row("  in use, most", "arena_live", mib),
+    Row("  largest hole, least", "largest_hole", mib),
     Row("TLB flushes, full", "tlb_full", count),
     Row("  ranged", "tlb_ranged", count),
     Row("  single", "tlb_single", count),

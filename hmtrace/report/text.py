@@ -212,17 +212,21 @@ def size(value: float | None) -> str:
     return f"{whole}{GLUE}B"
 
 
-def ram(bytes_: int) -> str:
-    r"""Bytes of RAM: MiB with two places where they are not whole, so that its parts add up.
+def mib(value: float | None) -> str:
+    r"""Bytes as MiB with two places where they are not whole, so that parts add up to their sum.
+
+    For amounts that stand beside others of their kind: RAM and its zones, the arena and its use.
 
     Examples
     --------
-    >>> ram(0x36FFE000 - 0x9000), ram(1024 << 20), ram(512 << 10)
-    ('879.95\u2800MiB', '1024\u2800MiB', '512\u2800KiB')
+    >>> mib(0x36FFE000 - 0x9000), mib(1024 << 20), mib(72 << 10), mib(None)
+    ('879.95\u2800MiB', '1024\u2800MiB', '72\u2800KiB', 'n/a')
     """
-    whole, rest = divmod(bytes_, 1 << 20)
-    if not rest or not whole:
-        return size(bytes_)
+    if value is None:
+        return NA
+    whole, rest = divmod(int(value), 1 << 20)
+    if not rest or whole < 1:
+        return size(value)
     return f"{whole}.{rest * 100 >> 20:02d}{GLUE}MiB"
 
 

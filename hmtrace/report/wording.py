@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Final, NamedTuple
 
-from hmtrace.report.text import ram, share, size
+from hmtrace.report.text import mib, share, size
 from replay.rules import machine
 
 _MIB: Final = 1 << 20
@@ -29,7 +29,7 @@ def words_of(figures: object) -> Words:
 def _(f: machine.MemMap) -> Words:
     return Words(
         f"describing RAM takes {share(f.mem_map / f.lowmem)} of lowmem: mem_map is "
-        f"{size(f.mem_map)} of {ram(f.lowmem)}",
+        f"{size(f.mem_map)} of {mib(f.lowmem)}",
         f"{f.page_struct} bytes for each of {f.frames} frames; "
         + ("a split with more lowmem, or less RAM," if f.more else "only less RAM")
         + " relieves it",
@@ -39,7 +39,7 @@ def _(f: machine.MemMap) -> Words:
 @words_of.register(machine.MuchRam)
 def _(f: machine.MuchRam) -> Words:
     return Words(
-        f"{ram(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
+        f"{mib(f.ram)} of RAM: more than 8 GiB are not recommended on a 32-bit machine",
         f"Documentation/mm/highmem.rst; for each page of lowmem there are {f.high_per_low:.0f} of "
         "highmem, whose page tables and inodes must fit into lowmem",
     )
@@ -51,7 +51,7 @@ def _(f: machine.RamDropped) -> Words:
     if f.series:
         why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
     return Words(
-        f"{ram(f.lost)} of RAM are not used by this kernel",
+        f"{mib(f.lost)} of RAM are not used by this kernel",
         f"a kernel {why} ends at {size(f.limit)}",
     )
 
@@ -59,8 +59,8 @@ def _(f: machine.RamDropped) -> Words:
 @words_of.register(machine.RamUnmapped)
 def _(f: machine.RamUnmapped) -> Words:
     return Words(
-        f"{ram(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
-        f"lowmem holds {ram(f.lowmem)}; "
+        f"{mib(f.lost)} of RAM are not used by this kernel: it is built without HIGHMEM",
+        f"lowmem holds {mib(f.lowmem)}; "
         + (
             "a split with more lowmem would hold more of it"
             if f.more

@@ -233,3 +233,11 @@ def test_a_what_if_of_a_trace_with_losses_says_why_it_differs() -> None:
     assert "the pool begins empty there" in printed(
         "replay", FIXTURES / "i386-510rt-minix-pae-smp2"
     ), "its first searches step over slots that were in use before"
+
+
+def test_what_the_arena_has_in_use_is_rounded_as_its_share_is() -> None:
+    """118.99 of 120 MiB are 99.2 %; the report and replay's table say the same of live areas."""
+    folder = FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1"
+    text = printed("report", folder)
+    assert "peak use 118.99 MiB (99.2 %) · 117.63 MiB without what is freed" in text
+    assert "in use, most 117.63 MiB 117.63 MiB" in printed("replay", folder)
