@@ -235,9 +235,12 @@ def _(f: waits.SlowCalls) -> Words:
     usual = f"{duration(worst.median_ns)} are usual"
     if not worst.median_ns:
         usual = "most are over before the trace clock moves"
+    why = _WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)
+    if worst.op == "area_purge" and f.hull:
+        why = f"to invalidate up to {count(f.hull)} pages one by one takes long by itself; or {why}"
     return Words(
         f"one {worst.op} took {duration(worst.max_ns)}, where {usual}:{_by(worst.slowest)}",
-        f"{_WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)}; sched_switch tells which, where traced",
+        f"{why}; sched_switch tells which, where traced",
         (f"and one {'; one '.join(more)}",) if more else (),
     )
 

@@ -152,9 +152,13 @@ def _still_held(outcome: Outcome) -> Iterator[Finding]:
 
 
 class SlowCalls(NamedTuple):
-    """Calls that took long, one of each operation, the longest first."""
+    """Calls that took long, one of each operation, the longest first.
+
+    `hull`: pages that the largest flush of a purge over the direct mapping invalidates one by one.
+    """
 
     calls: tuple[CallTime, ...]
+    hull: int = 0
 
 
 def _slow_calls(outcome: Outcome) -> Iterator[Finding]:
@@ -172,7 +176,8 @@ def _slow_calls(outcome: Outcome) -> Iterator[Finding]:
     ]
     slow.sort(key=lambda call: -call.max_ns)
     if slow:
-        found = SlowCalls(tuple(slow))
+        tlb = outcome.tlb
+        found = SlowCalls(tuple(slow), tlb.range_pages_max if tlb.across else 0)
         yield Finding("slow-calls", "warning", found, len(slow), slow[0].slowest)
 
 

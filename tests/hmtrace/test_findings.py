@@ -25,9 +25,10 @@ from replay.machine.arches import ARCHES
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.outcome import Finding, LocalOutcome, TlbOutcome
+from replay.outcome import CallTime, Finding, LocalOutcome, TlbOutcome
 from replay.rules.figures import SEVERITIES, findings
 from replay.rules.splits import OtherSplits
+from replay.rules.waits import SlowCalls
 from replay.walk import replay
 
 if TYPE_CHECKING:
@@ -349,6 +350,17 @@ def test_slow_calls_of_a_real_trace_are_a_finding() -> None:
     assert slow["first"]["comm"] == "hogh/6"
     assert slow["first"]["ts"] // 1000 == 23_589_501 - 558_436
     assert "kmap_lock" in slow["evidence"]
+
+
+def test_a_purge_over_the_direct_mapping_is_slow_by_itself() -> None:
+    """ARM invalidates its hull page by page: no lock and no preemption are needed for seconds."""
+    calls = tuple(
+        CallTime(op, 92, 10**9, 2e5, 5e9, 5 * 10**9) for op in ("area_purge", "area_free")
+    )
+    for slow, hull, said in ((calls, 204_341, True), (calls, 0, False), (calls[1:], 9, False)):
+        finding = Finding("slow-calls", "warning", SlowCalls(slow, hull))
+        words = in_words(finding).evidence
+        assert ("pages one by one takes long by itself; or its task" in words) is said
 
 
 def test_mappings_taken_out_at_switches_are_no_share() -> None:
