@@ -138,6 +138,8 @@ class Snapshot:
         ``x86``, ``arm``, or the architecture's name (cpuinfo).
     arm_cpu
         (implementer, part, variant, revision) (cpuinfo).
+    tlb_entries
+        Entries of the TLB, each for two pages (cpuinfo of MIPS).
     arm_cache
         Kind of the caches, in words (dmesg).
     board
@@ -291,6 +293,7 @@ class Snapshot:
     cpu_flags: frozenset[str] | None = None
     cpu_family: str | None = None
     arm_cpu: tuple[int, int, int, int] | None = None
+    tlb_entries: int | None = None
     arm_cache: str | None = None
     board: str | None = None
     ram: tuple[Pair, ...] = ()
@@ -384,6 +387,7 @@ FactName = Literal[
     "cpu_flags",
     "cpu_family",
     "arm_cpu",
+    "tlb_entries",
     "arm_cache",
     "board",
     "ram",

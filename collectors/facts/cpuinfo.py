@@ -21,7 +21,7 @@ def parse(text: str, sheet: Sheet) -> None:
 
     Facts: cpus (online when the file was read), cpu_model, cpu_flags (frozenset), cpu_family
     (``x86``, ``arm`` or another value of :data:`collectors.facts.arches.CPUINFO`), arm_cpu
-    (implementer, part, variant, revision).
+    (implementer, part, variant, revision), tlb_entries (MIPS).
     """
     cpus = 0
     fields: dict[str, tuple[str, int]] = {}
@@ -47,6 +47,9 @@ def parse(text: str, sheet: Sheet) -> None:
         if fields.get(key, ("", 0))[0]:
             sheet.add("cpu_model", fields[key][0][:120], line=fields[key][1], detail=key)
             break
+    entries, number = fields.get("tlb_entries", ("", 0))
+    if decimal(entries) is not None:
+        sheet.add("tlb_entries", decimal(entries), line=number)
     flags = fields.get("flags") or fields.get("Features")
     if flags is not None:
         sheet.add("cpu_flags", frozenset(flags[0].split()[:400]), line=flags[1])

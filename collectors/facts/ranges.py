@@ -26,6 +26,7 @@ RANGES: Final[dict[FactName, tuple[int, int]]] = {
     "page_struct": (16, 256),
     "cpus": _CPUS,
     "cpus_booted": _CPUS,
+    "tlb_entries": (1, 1 << 16),
     "ram_bytes": _BYTES,
     "pci_hole": _ADDRESS,
     "lowmem_end_pfn": _PFN,

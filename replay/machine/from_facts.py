@@ -95,6 +95,7 @@ def machine_from(
         pti="pti" in (snapshot.cpu_flags or ()),
         tlb_flush=class_of(arch.name, snapshot),
         page_size=_page_size(snapshot, arch, assumed),
+        tlb_entries=snapshot.tlb_entries if "tlb_entries" in arch.takes else None,
         lowmem_limit=snapshot.lowmem_limit,
         page_offset=_odd_offset(snapshot, arch),
         vmalloc_end=_platforms_own(snapshot, arch, generation),

@@ -39,6 +39,7 @@ LIMITS: Final = {
     "pkmap_slots": (1, MAX_POOL),
     "page_struct": (16, 256),
     "cache_colours": (1, 256),
+    "tlb_entries": (1, 1 << 16),
 }
 """Numbers of a machine that its description may get wrong, least and most."""
 

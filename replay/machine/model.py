@@ -312,6 +312,8 @@ class Machine:
         machine has it.
     nomap
         Physical ranges of `ram` that the kernel does not map (no-map of the device tree; ARM).
+    tlb_entries
+        Entries of a MIPS CPU's TLB; None: 32, as most MIPS32 cores have.
     dma_zone
         Bytes from the start of RAM that ZONE_DMA ends after on ARM boards that limit it
         (``dma_zone_size``); None: it holds all of lowmem, where it exists.
@@ -350,6 +352,7 @@ class Machine:
     page_size: int = PAGE
     lowmem_limit: int | None = None
     cache_colours: int = 1
+    tlb_entries: int | None = None
     dma_zone: int | None = None
     huge_pages: bool = False
     told: Told | None = None
@@ -365,7 +368,9 @@ class Machine:
         return sum(end - start for start, end in self.ram)
 
 
-SPECIAL: Final = ("lowmem_limit", "page_offset", "vmalloc_end", "nomap", "dma_zone", "acpi")
+SPECIAL: Final = (
+    "lowmem_limit", "page_offset", "vmalloc_end", "nomap", "dma_zone", "acpi", "tlb_entries",
+)  # fmt: skip
 """Fields of :class:`Machine` that some architectures have no use for."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from collectors.errors import HmtraceError
+from collectors.facts import read_facts
 from collectors.snapshot import Snapshot
 from hmtrace.cli.machines import default_machine, target_machine
 from replay.machine.arches import ARCHES
@@ -208,6 +209,18 @@ def test_mips_with_a_hole_below_the_border_between_5_4_and_6_7():
     assert not any("may end" in words for words in assumed)
     untold = machine_from(replace(told, zone_ranges=(), lowmem_end_pfn=None))[1]
     assert any("may end" in words for words in untold)
+
+
+def test_a_mips_range_is_flushed_whole_above_what_its_tlb_has():
+    """cpuinfo's tlb_entries: half of a plain TLB, an eighth with an FTLB; an entry is two pages."""
+    cpuinfo = b"system type\t\t: MIPS Malta\ncpu model\t\t: MIPS 24Kc V0.0\ntlb_entries\t\t: 16\n"
+    snapshot = read_facts({"cpuinfo": cpuinfo}).snapshot()
+    assert snapshot.tlb_entries == 16
+    machine, _ = machine_from(replace(snapshot, arch="mips32"))
+    assert layout_of(machine).flush_ceiling_pages == 16
+    for entries, pages in ((None, 32), (32, 32), (64, 64), (576, 144)):
+        assert laid_out("mips32", tlb_entries=entries).flush_ceiling_pages == pages
+    assert "tlb_entries means nothing on arm" in laid_out("arm", tlb_entries=16).notes
 
 
 def test_mips_variants():

@@ -39,9 +39,10 @@ FIXADDR_TOP: Final = 0xFFFE_0000
 FIXADDR_TOPS: Final = {"BMIPS_GENERIC": 0xFF00_0000, "MACH_TX49XX": 0xFEFE_0000}
 FIX_KMAP_BEGIN: Final = 17
 """After the 2 * 8 pages (and one) for cache colours: FIX_CMAP_BEGIN to FIX_CMAP_END."""
-FLUSH_CEILING: Final = 32
-"""A range is flushed entry by entry up to half the TLB, an entry being two pages: 32 pages with
-the 32 entries of a MIPS32 core; CPUs with more entries have a higher one."""
+TLB_ENTRIES: Final = 32
+"""Of most MIPS32 cores."""
+MOST_VTLB: Final = 64
+"""A TLB with more entries than this has an FTLB besides (P5600, I6400: 64 and 512)."""
 XPA: Final = 1 << 40
 DMA_END: Final = 16 * MiB
 NO_ISA: Final = frozenset({"SGI_IP22", "SGI_IP28"})
@@ -103,8 +104,18 @@ def layout(machine: Machine) -> Layout:
         else None,
         notes=notes,
     )
-    tlb = Tlb(flush_ceiling_pages=FLUSH_CEILING, local_flush_on_map=True, kmap_flush_each=True)
+    ceiling = _flush_ceiling(machine.tlb_entries or TLB_ENTRIES)
+    tlb = Tlb(flush_ceiling_pages=ceiling, local_flush_on_map=True, kmap_flush_each=True)
     return finish(machine, space, slots, tlb, config)
+
+
+def _flush_ceiling(entries: int) -> int:
+    """Pages up to which a range is flushed entry by entry.
+
+    arch/mips/mm/tlb-r4k.c: local_flush_tlb_kernel_range goes up to half the TLB, or an eighth where
+    it has an FTLB; an entry is two pages.
+    """
+    return 2 * (entries // (8 if entries > MOST_VTLB else 2))
 
 
 def _border(
@@ -160,7 +171,7 @@ MIPS32: Final = Arch(
     pae_splits=frozenset({"2g"}),
     pae_name="XPA",
     max_nr_cpus=256,
-    takes=frozenset({"lowmem_limit"}),
+    takes=frozenset({"lowmem_limit", "tlb_entries"}),
     default_nr_cpus=4,
     max_phys_pae=XPA,
     default_config=CONFIG,
