@@ -220,4 +220,6 @@ def _notes(walk: Walk, file: PerfFile) -> list[str]:
     if walk.types[RecordType.THROTTLE]:
         number = int(walk.types[RecordType.THROTTLE])
         notes.append(f"the kernel throttled perf {number} times: events are missing")
+    if file.pipe and file.end < len(file.data):
+        notes.append("what perf record said (2>&1) follows the records, and is left out")
     return notes

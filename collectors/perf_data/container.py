@@ -7,7 +7,9 @@ when the walk comes to them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from collectors.errors import TRUNCATED, HmtraceError
 from collectors.input.magic import PERF_DATA, PERF_DATA_OLD
@@ -106,7 +108,7 @@ def open_container(data: memoryview, *, name: str) -> PerfFile:
     cursor = Cursor(data, name=name, order=order, offset=8)
     size = cursor.number(8, "size of the header")
     if size == layout.PIPE_HEADER_BYTES:
-        return PerfFile(data, name, order, size, len(data), pipe=True)
+        return PerfFile(data, name, order, size, _end_of_stream(data), pipe=True)
     if size != layout.HEADER_BYTES:
         raise cursor.error(f"a header of {size} bytes, expected {layout.HEADER_BYTES} or 16")
     stride = cursor.number(8, "size of an attribute")
@@ -122,6 +124,17 @@ def open_container(data: memoryview, *, name: str) -> PerfFile:
     _read_features(file, bits)
     _add_described_ids(file)
     return file
+
+
+_SAID: Final = re.compile(rb"\[ perf record: [\x20-\x7e\n]{0,2000}\Z")
+"""What perf record says when it ends; in the stream where stderr was sent there, too."""
+
+
+def _end_of_stream(data: memoryview) -> int:
+    """Where a stream's records end: before perf's own words, if they are in it (``2>&1``)."""
+    tail = bytes(data[-4096:])
+    said = _SAID.search(tail)
+    return len(data) if said is None else len(data) - len(tail) + said.start()
 
 
 def _section(cursor: Cursor) -> tuple[int, int]:

@@ -114,6 +114,20 @@ def test_written_is_read(seed: int) -> None:
     assert got.lost.events == sum(r[5] for r in rows if r[1] == KIND_LOST)
 
 
+@pytest.mark.parametrize("compress", [0, 100], ids=["plain", "compressed"])
+def test_what_perf_said_ends_a_stream(compress: int) -> None:
+    """``perf record -o - > file 2>&1``: the words come last, here behind whole records."""
+    spec, rows = crowd(7)
+    spec.form, spec.compress = w.PIPE, compress
+    words = b"[ perf record: Woken up 1 times to write data ]\n[ perf record: Captured and wrote]\n"
+    got = perf_data.read(Source.from_bytes(w.write(spec) + words, "perf.data"))
+    assert rows_of(got) == rows
+    assert "what perf record said (2>&1) follows the records, and is left out" in got.notes
+    plain = perf_data.read(Source.from_bytes(w.write(spec), "perf.data"))
+    assert rows_of(plain) == rows
+    assert plain.notes == got.notes[:-1]
+
+
 @pytest.mark.skipif(PERF is None, reason="perf is not installed")
 @pytest.mark.parametrize("seed", range(12))
 def test_perf_script_says_the_same(seed: int, tmp_path: Path) -> None:
