@@ -29,6 +29,8 @@ _BITS: Final = (
 _BETWEEN: Final = re.compile(
     r"^(?:#| -{8,}+$| {0,40}\d{1,6}\) .{1,40}-\d{1,10} {1,40}=> .{1,40}-\d{1,10} {0,40}$)"
 )
+_FIELDS: Final = re.compile(r": \(\S{1,200}\+0x[0-9a-f]{1,8}/|: .{0,200}\b\w{1,40}=[^ =]| <-\w")
+"""A probe's place, a field and its value, or a function's caller, in the line of an event."""
 _NAMELESS: Final = re.compile(r"^(?:[A-Za-z_][\w.+/-]*:(?: |$)|[A-Za-z_][\w.]*(?: \[\w+\])? <-)")
 _NUMBERED: Final = (
     (
@@ -82,9 +84,16 @@ def graph_columns(lines: list[str]) -> int:
 
 
 def is_nameless(lines: list[str]) -> bool:
-    """Tell text of option ``nocontext-info``: events without task, CPU and time."""
+    """Tell text of option ``nocontext-info``: events without task, CPU and time.
+
+    Many texts have a word and a colon in each line: a header, or a line with a probe's place or
+    a field has to show that these are events.
+    """
     data = [line for line in lines if line.strip() and not line.startswith("#")][:_LINES]
-    return bool(data) and all(_NAMELESS.match(line[:_WIDEST]) for line in data)
+    if not data or not all(_NAMELESS.match(line[:_WIDEST]) for line in data):
+        return False
+    headed = any(line.startswith("# tracer:") for line in lines)
+    return headed or any(_FIELDS.search(line[:_WIDEST]) for line in data)
 
 
 def base_of(lines: list[str]) -> int:

@@ -158,7 +158,7 @@ def _require_trace(source: Source, header: Header, stats: NDArray[np.int64]) -> 
     is_trace = bool(header.tracer) or header.is_report
     if is_trace and not stats[Stat.UNREAD]:
         return
-    lines = source.lines(int(stats[Stat.FIRST_UNREAD_AT]) if stats[Stat.UNREAD] else 0, 8)
+    lines = source.lines(int(stats[Stat.FIRST_UNREAD_AT]) if stats[Stat.UNREAD] else 0, 24)
     message, hint = explain(lines)
     raise HmtraceError(
         message,

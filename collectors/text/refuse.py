@@ -26,6 +26,31 @@ _SAMPLE: Final = re.compile(
 _CHAIN: Final = re.compile(rb"\s{1,80}+[0-9a-f]{8,16} \S")
 
 
+_LOG: Final = re.compile(
+    rb"(?:<\d>)?\[ {0,8}\d{1,8}\.\d{6}(?:@\d{1,2})?\][ \[]|Linux version \d|"
+    rb"vmalloc: allocation failure|vmap allocation for size"
+)
+_FULL: Final = re.compile(
+    rb"vmap allocation for size|vmalloc: allocation failure|vmalloc error: size"
+)
+
+
+def _of_log(lines: list[bytes]) -> str:
+    """What helps somebody who gives a kernel's log in place of a trace."""
+    hint = "hmtrace reads it beside a trace, as the file dmesg in the folder of the capture"
+    if any(map(_FULL.search, lines)):
+        hint += (
+            "; it says that address space ran out: record as README.md has it under "
+            "'How to capture'"
+        )
+        if any(b"module_alloc" in line for line in lines):
+            hint += (
+                " (module_alloc() failed: on ARM modules have an area of their own, which vmalloc= "
+                "does not enlarge)"
+            )
+    return hint
+
+
 def explain(lines: list[bytes]) -> tuple[str, str]:
     """Say what a text is of which no line could be read.
 
@@ -47,6 +72,8 @@ def explain(lines: list[bytes]) -> tuple[str, str]:
             "record probes or tracepoints (perf record -e 'probe:*'), and give the perf.data "
             "itself, or the output of perf script with its default fields",
         )
+    if any(map(_LOG.match, lines)):
+        return "this is a kernel's log (dmesg), not a trace", _of_log(lines)
     sample = b"\n".join(lines)
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "this is UTF-16 text", "convert it to UTF-8: iconv -f UTF-16 -t UTF-8"

@@ -50,3 +50,49 @@ def test_atrace_that_is_damaged_or_a_bomb(tmp_path):
     path.write_bytes(ATRACE.read_bytes()[:40] + b"\xff" * 40)
     with pytest.raises(HmtraceError, match="damaged atrace data"):
         open_capture(str(path))
+
+
+LOG = b"""\
+[   13.998495] vmap allocation for size 430080 failed: use vmalloc=<size> to increase size
+[   14.006613] kmodloader: vmalloc: allocation failure: 425984 bytes, mode:0x14000c0(GFP_KERNEL)
+[   14.059866] [<c01de158>] (__vmalloc_node_range) from [<c010c0b8>] (module_alloc+0x4c/0x54)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "others"),
+    [
+        (LOG, ["address space ran out", "area of their own"], []),
+        (LOG[: LOG.index(b"\n") + 1], ["address space ran out"], ["area of their own"]),
+        (b"[ 1795.600924@3] dump_vmalloc, va:f652f000-f6545000\n", ["beside a trace"], ["ran out"]),
+        (b"vmalloc: allocation failure: 0 bytes\nBacktrace: \n", ["address space ran out"], []),
+        (b"Linux version 6.1.0 (a@b) #1 SMP\n", ["beside a trace"], ["ran out"]),
+    ],
+    ids=["modules", "arena", "vendor", "no times", "boot"],
+)
+def test_a_kernels_log_is_named(tmp_path, text, words, others):
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text)
+    with pytest.raises(HmtraceError, match="a kernel's log") as caught:
+        open_capture(str(path))
+    hint = caught.value.hint or ""
+    assert [word for word in words if word not in hint] == []
+    assert [word for word in others if word in hint] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"MemTotal: 1024 kB\nMemFree: 5 kB\n",
+        b"Host: a.example\nAccept: */*\n",
+        b"a: 1\nb: x == y\n",
+    ],
+    ids=["meminfo", "mail", "code"],
+)
+def test_lines_with_a_colon_are_no_events(tmp_path, text):
+    path = tmp_path / "x"
+    path.write_bytes(text)
+    with pytest.raises(HmtraceError, match="no line of this text is a trace event"):
+        open_capture(str(path))
+    path.write_bytes(text + b"kmap_high: (kmap_high+0x0/0x100) page=0xc1200000\n")
+    assert open_capture(str(path)).raw_events["kmap_high"] == 1
