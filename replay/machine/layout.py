@@ -215,6 +215,10 @@ def _comparisons(
     for name, predicted, observed in plain:
         if observed is not None:
             yield name, name, predicted, observed
+    # A kernel manages no more highmem than there is: less says nothing, more contradicts it.
+    managed, most = (snapshot.highmem_bytes or 0) >> 20, layout.highmem_bytes >> 20
+    if managed > most:
+        yield "high_total_mib", "highmem_bytes", most, managed
     if snapshot.high_pfns is not None:
         yield (
             "highmem pfns",

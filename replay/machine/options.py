@@ -131,8 +131,10 @@ def with_options(
         changes["costs"] = costs
     changed = replace(machine, **changes)
     if replace(changed, cpus=machine.cpus, costs=machine.costs) != machine:
-        # what its files say is of the captured machine
-        changed = replace(changed, told=None, border_told=False)
+        # what its files say is of the captured machine; but that its kernel follows a rule stays
+        known = changed.border_told and machine.told is None
+        known = known and changed.generation == machine.generation
+        changed = replace(changed, told=None, border_told=known)
     _require_layout(changed)
     return changed
 

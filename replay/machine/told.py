@@ -44,6 +44,7 @@ _PARTS: Final = (
         "lowmem_end_pfn",
     ),
     _MapPart("the end of RAM", ("max_pfn",)),
+    _MapPart("highmem", ("high_total_mib",)),
     _MapPart(
         "the arena", ("vmalloc at boot", "vmalloc_start", "vmalloc_end", "vmalloc_total"), "vmalloc"
     ),

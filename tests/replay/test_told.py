@@ -173,6 +173,31 @@ def test_zones_leave_no_gap_where_the_border_is_believed():
     assert (low.end_pfn, high.start_pfn, high.end_pfn) == (0x2F800, 0x2F800, 0x40000)
 
 
+def test_more_highmem_than_a_guess_of_ram_leaves_is_said():
+    """meminfo alone: MemTotal, rounded, is less than the board has; HighTotal says so."""
+    told = {"arch": "arm", "mem_total": 2001584 << 10, "smp": False}
+    for high, said in ((1318912 << 10, True), (1200 << 20, False), (None, False)):
+        _, words = machine_from(Snapshot(**told, highmem_bytes=high))
+        whole = (
+            "highmem: 1216 MiB by the rules that hmtrace knows, 1288 MiB by highmem_bytes, which "
+            "is not followed"
+        )
+        assert (whole in words) is said
+
+
+def test_a_rule_that_the_kernel_is_seen_to_follow_holds_with_other_ram():
+    """MIPS 6.1: whether a hole below the border ends lowmem, zoneinfo of the same kernel tells."""
+    ram = (0, 0x1000_0000), (0x9000_0000, 0xC000_0000)
+    told = Snapshot(arch="mips32", release="6.1.192", ram=ram, lowmem_end_pfn=0x20000)
+    machine, _ = machine_from(told)
+    doubt = "lowmem may end at"
+    for known in (machine, replace(machine, border_told=False)):
+        for changes in ({"ram": 2 << 30}, {"generation": "5.4"}):
+            notes = layout_of(with_options(known, **changes)).notes
+            in_doubt = not known.border_told or "generation" in changes
+            assert any(note.startswith(doubt) for note in notes) is in_doubt
+
+
 def test_ram_of_zones():
     zones = (
         Zone("DMA", 0x20000, 0x20000, 0x1C000, 0x1B000),
