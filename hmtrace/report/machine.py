@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.table import Table
 from rich.text import Text
 
 from hmtrace.report.charts import bar
@@ -274,7 +275,9 @@ def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableT
     RenderableType
         Picture, zones, watermarks, limits, findings.
     """
-    yield Text.assemble(("hmtrace layout", "bold"), "  ", machine_in_words(machine, layout))
+    title = Table.grid(padding=(0, 2))
+    title.add_row(Text("hmtrace layout", style="bold"), Text(machine_in_words(machine, layout)))
+    yield title
     yield from machine_section(machine, layout, tall=True)
     yield heading("Kept free", "by the page allocator, estimated")
     yield labelled(memory_rows(memory_of(machine, layout), layout.page_size))

@@ -219,15 +219,15 @@ def mib(value: float | None) -> str:
 
     Examples
     --------
-    >>> mib(0x36FFE000 - 0x9000), mib(1024 << 20), mib(72 << 10), mib(None)
-    ('879.95\u2800MiB', '1024\u2800MiB', '72\u2800KiB', 'n/a')
+    >>> mib(0x36FFE000 - 0x9000), mib(15504 << 20), mib(72 << 10), mib(None)
+    ('879.95\u2800MiB', '15504\u2800MiB', '72\u2800KiB', 'n/a')
     """
     if value is None:
         return NA
-    whole, rest = divmod(int(value), 1 << 20)
-    if not rest or whole < 1:
-        return size(value)
-    return f"{whole}.{rest * 100 >> 20:02d}{GLUE}MiB"
+    whole, hundredths = divmod(int(value) * 100 >> 20, 100)
+    if whole < 1 or not (hundredths or whole % 1024):
+        return size(whole << 20 if whole else value)
+    return f"{whole}{f'.{hundredths:02d}' if hundredths else ''}{GLUE}MiB"
 
 
 def number(value: float | None, digits: int = 1) -> str:

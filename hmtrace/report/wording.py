@@ -47,13 +47,10 @@ def _(f: machine.MuchRam) -> Words:
 
 @words_of.register(machine.RamDropped)
 def _(f: machine.RamDropped) -> Words:
-    why = f"with {f.pae}" if f.pae else "without PAE"
+    why = f"a kernel {f'with {f.pae}' if f.pae else 'without PAE'} ends at {size(f.limit)}"
     if f.series:
-        why = "of this series: HIGHMEM64G is gone since 6.15, even with PAE"
-    return Words(
-        f"{mib(f.lost)} of RAM are not used by this kernel",
-        f"a kernel {why} ends at {size(f.limit)}",
-    )
+        why = f"CONFIG_HIGHMEM64G is gone since 6.15: RAM ends at {size(f.limit)}, even with PAE"
+    return Words(f"{mib(f.lost)} of RAM are not used by this kernel", why)
 
 
 @words_of.register(machine.RamUnmapped)

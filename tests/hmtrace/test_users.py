@@ -241,3 +241,14 @@ def test_what_the_arena_has_in_use_is_rounded_as_its_share_is() -> None:
     text = printed("report", folder)
     assert "peak use 118.99 MiB (99.2 %) · 117.63 MiB without what is freed" in text
     assert "in use, most 117.63 MiB 117.63 MiB" in printed("replay", folder)
+
+
+def test_the_title_of_a_layout_stays_in_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for options in (["--ram", "2G", "--pae"], ["--ram", "16G", "--pae", "--cpus", "16"]):
+        title = CliRunner().invoke(app, ["layout", *options]).stdout.split("\n\n")[0].split("\n")
+        assert " ".join(" ".join(title).split()).endswith("MiB highmem")
+        assert all(line.startswith(" " * 16) for line in title[1:])
+    assert "CONFIG_HIGHMEM64G is gone since 6.15: RAM ends at 4 GiB, even with PAE" in printed(
+        "layout", "--ram", "16G", "--pae", "--kernel", "6.15"
+    )
