@@ -238,6 +238,12 @@ class Snapshot:
         CPU to number of refused events (stats).
     processes
         :class:`Process`, the largest first (status.txt).
+    memory_uses
+        Name of a line to bytes: what lowmem is used for (meminfo).
+    vmstat_start, vmstat_end
+        Counter to number: waits for memory (vmstat.start, vmstat.end).
+    buddies
+        Zone to its free blocks by order (buddyinfo).
     clock
         Trace clock (trace_clock).
     vmap_failures
@@ -346,6 +352,10 @@ class Snapshot:
     overrun: Mapping[int, int] = field(default_factory=dict)
     dropped: Mapping[int, int] = field(default_factory=dict)
     processes: tuple[Process, ...] = ()
+    memory_uses: Mapping[str, int] = field(default_factory=dict)
+    vmstat_start: Mapping[str, int] = field(default_factory=dict)
+    vmstat_end: Mapping[str, int] = field(default_factory=dict)
+    buddies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     clock: str | None = None
     vmap_failures: int | None = None
     kmap_warnings: int | None = None
@@ -440,6 +450,10 @@ FactName = Literal[
     "overrun",
     "dropped",
     "processes",
+    "memory_uses",
+    "vmstat_start",
+    "vmstat_end",
+    "buddies",
     "clock",
     "vmap_failures",
     "kmap_warnings",

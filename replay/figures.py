@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replay.arena.state import LOST_END, lost_end
 from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
 from replay.cost.account import CountedWork, cost_of, with_measured
+from replay.lowmem import lowmem_of
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
 from replay.outcome import Outcome
@@ -128,6 +129,7 @@ def outcome_from(
             *caveats,
         ),
         observed=observed,
+        lowmem=lowmem_of(values, layout),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
 

@@ -331,6 +331,48 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class ZoneOutcome:
+    """A zone when the capture began, in bytes.
+
+    `low` is the watermark below which the next lower zone is tried, `reserve` what is kept besides
+    from requests that could have had highmem.
+    """
+
+    name: str
+    managed: int
+    free: int
+    low: int
+    reserve: int
+
+
+@dataclass(frozen=True)
+class LowmemOutcome:
+    """How lowmem fared; bytes, at the start of the capture.
+
+    Attributes
+    ----------
+    zones
+        The lowest first, highmem last.
+    uses
+        What was named, the largest first: ``mem_map`` and ``kernel`` never reach the allocator,
+        ``others`` is what is in use and not named.
+    stalls
+        Waits for memory in the page allocator while the capture ran, by zone of the request; of
+        kernels up to 4.7 all zones together, without a name. None: not known.
+    oom_kills
+        Processes that were killed meanwhile; None: not known.
+    largest_block
+        The largest free block of lowmem; None: not known.
+    """
+
+    zones: tuple[ZoneOutcome, ...]
+    uses: tuple[tuple[str, int], ...] = ()
+    stalls: dict[str, int] | None = None
+    oom_kills: int | None = None
+    largest_block: int | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something a kernel engineer should know; a report puts it into words.
 
@@ -359,8 +401,9 @@ class Finding:
 class Outcome:
     """Result of replaying one capture on one machine.
 
-    `observed` is what no model predicts: None for another machine than the captured one. `bound`
-    says in which sense figures of highmem hold there: ``least``, ``most``, or as they stand (None).
+    `observed` and `lowmem` are what no model predicts: None for another machine than the captured
+    one. `bound` says in which sense figures of highmem hold there: ``least``, ``most``, or as they
+    stand (None).
     """
 
     machine: Machine
@@ -377,3 +420,4 @@ class Outcome:
     caveats: tuple[str, ...] = ()
     observed: Observed | None = None
     bound: str | None = None
+    lowmem: LowmemOutcome | None = None

@@ -24,6 +24,7 @@ from collectors.facts import (
     processes,
     version,
     vmallocinfo,
+    vmstat,
     zoneinfo,
 )
 from collectors.facts.combine import combine
@@ -51,6 +52,9 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "state.json": pkmap.parse_state,
     "vmallocinfo.start": vmallocinfo.parse,
     "vmallocinfo": vmallocinfo.parse,
+    "vmstat.start": vmstat.parse_start,
+    "vmstat.end": vmstat.parse_end,
+    "buddyinfo": vmstat.parse_buddyinfo,
     "kprobe_events": kprobes.parse_events,
     "kprobe_profile": kprobes.parse_profile,
     "stats": buffers.parse_stats,
@@ -65,7 +69,7 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
 
 What a machine knew at the end of a capture (``*.end``) and the judges of the tests
 (``truth*``, ``pkmap.end``) are not among them, but for what the log tells of CPUs that went or
-came, and the most addresses that each process ever had.
+came, the most addresses that each process ever had, and how often memory was waited for.
 """
 
 EXCLUSIVE: Final = (

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.findings import caveats_section
+from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain
@@ -87,6 +88,7 @@ def advice_renderables(advised: Advised) -> Iterator[RenderableType]:
     yield indented(Text(_legend(advice), style="dim"))
     yield from _reasons(advice)
     yield from _others(advice)
+    yield from lowmem_section(baseline.lowmem)
     yield heading("Not told")
     yield labelled([("", _NOT_SEEN[code]) for code in advice.not_seen])
     if not choice.is_now:
@@ -171,9 +173,6 @@ def _reasons(advice: advise.Advice) -> Iterator[RenderableType]:
     rows = [("for it", _words(reason)) for reason in choice.gains]
     rows += [("mind", _words(reason)) for reason in choice.mind]
     rows += _arena_row(choice)
-    if advice.highmem is not None:
-        managed, free = advice.highmem
-        rows.append(("zones", f"HighMem had {size(free)} of {size(managed)} free at the start"))
     rows += [("why not", words) for words in _why_stay(advice)]
     yield heading("Reasons")
     yield labelled(rows)

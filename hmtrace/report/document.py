@@ -103,7 +103,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "cpus": outcome.cpus,
         **{
             name: plain(getattr(outcome, name))
-            for name in ("pool", "local", "arena", "tlb", "cost", "sites")
+            for name in ("pool", "local", "arena", "tlb", "cost", "sites", "lowmem")
         },
         "findings": [finding_document(found) for found in outcome.findings],
         "caveats": plain(outcome.caveats),

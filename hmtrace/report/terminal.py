@@ -11,6 +11,7 @@ from hmtrace.report.calibration import calibration_section
 from hmtrace.report.cost import cost_in_words, cost_section
 from hmtrace.report.findings import caveats_section, findings_section
 from hmtrace.report.local import depth_in_words, local_section
+from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words, machine_section
 from hmtrace.report.observed import durations_section, stacks_section, user_flushes_section
 from hmtrace.report.parts import joined, labelled
@@ -83,6 +84,7 @@ def report_renderables(
     yield from durations_section(outcome.observed)
     yield from calibration_section(calibration)
     yield from user_flushes_section(outcome.observed)
+    yield from lowmem_section(outcome.lowmem)
     yield from sites_section(outcome.sites)
     yield from stacks_section(outcome.observed)
     if detail == "all":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Final, NamedTuple
 
-from hmtrace.report.text import mib, share, size
-from replay.rules import machine
+from hmtrace.report.text import mib, plural, share, size
+from replay.rules import lowmem, machine
 
 _MIB: Final = 1 << 20
 
@@ -72,4 +72,24 @@ def _(f: machine.VmallocOption) -> Words:
         f"vmalloc={f.vmalloc // _MIB}M is more than the default: it takes {size(f.taken)} of "
         "lowmem",
         "the default arena is 120 MiB, not 128: its reserve includes an 8 MiB gap",
+    )
+
+
+@words_of.register(lowmem.LowmemStalled)
+def _(f: lowmem.LowmemStalled) -> Words:
+    killed = f"; {plural(f.oom_kills, 'process', 'processes')} killed" if f.oom_kills else ""
+    free = f" while {size(f.high_free)} of highmem were free" if f.high_free else ""
+    return Words(
+        f"lowmem ran short: the allocator waited {plural(f.stalls, 'time')} for memory that "
+        f"highmem cannot serve{killed}",
+        f"{size(f.low_free)} of lowmem were free when the capture began{free}; a split with more "
+        "lowmem gives these requests more",
+    )
+
+
+@words_of.register(lowmem.LowmemLow)
+def _(f: lowmem.LowmemLow) -> Words:
+    return Words(
+        f"lowmem is at its low watermark: {size(f.free)} free of {size(f.low)} that are kept",
+        f"kswapd reclaims there already; {size(f.high_free)} of highmem were free",
     )

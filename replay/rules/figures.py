@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
 from replay.rules.arena import arena_findings
+from replay.rules.lowmem import lowmem_findings
 from replay.rules.machine import machine_findings
 from replay.rules.splits import split_findings
 from replay.rules.trace import trace_findings
@@ -254,6 +255,11 @@ def _machine(case: _Case) -> Iterator[Finding]:
     return machine_findings(case.outcome.machine, case.outcome.layout)
 
 
+def _lowmem(case: _Case) -> Iterator[Finding]:
+    """Whether lowmem ran short."""
+    return lowmem_findings(case.outcome.lowmem)
+
+
 def _splits(case: _Case) -> Iterator[Finding]:
     """What another split would do."""
     return split_findings(case.outcome, case.snapshot)
@@ -321,6 +327,7 @@ RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
     _held_over_switch,
     _trace,
     _machine,
+    _lowmem,
     _splits,
 )
 """Every rule; among findings of one severity this order stays."""

@@ -12,7 +12,6 @@ from collectors.errors import HmtraceError
 from replay.machine.layout import layout_of
 from replay.machine.model import MiB
 from replay.machine.options import kernel_splits, with_options
-from replay.machine.zones import HIGHMEM
 from replay.whatif.figures import FIGURES
 from replay.whatif.sweep import is_alike
 
@@ -171,13 +170,6 @@ class Option(NamedTuple):
         )
 
 
-class ZoneAtStart(NamedTuple):
-    """Bytes of a zone that the allocator had when the capture began, and how many were free."""
-
-    managed: int
-    free: int
-
-
 class Advice(NamedTuple):
     """What to choose for one capture.
 
@@ -189,8 +181,6 @@ class Advice(NamedTuple):
         The one to choose; the present one where none is better.
     largest
         The process with most addresses, if that was recorded.
-    highmem
-        The highmem zone at the start, if that was recorded.
     not_seen
         Codes of what the capture could not show.
     """
@@ -198,7 +188,6 @@ class Advice(NamedTuple):
     options: tuple[Option, ...]
     choice: Option
     largest: Process | None
-    highmem: ZoneAtStart | None
     not_seen: tuple[str, ...]
 
     @property
@@ -234,7 +223,6 @@ def advise(server: Server, machine: Machine, snapshot: Snapshot, *, lost: bool =
         tuple(options),
         choice,
         largest,
-        _zone(snapshot),
         tuple(_not_seen(snapshot, now, choice, lost)),
     )
 
@@ -337,14 +325,6 @@ def _choice(options: list[Option]) -> Option:
 def _gains_much(option: Option) -> bool:
     """Whether it spares failures or waits, highmem or not."""
     return any(isinstance(reason, Failures | Waits) for reason in option.gains)
-
-
-def _zone(snapshot: Snapshot) -> ZoneAtStart | None:
-    page = snapshot.page_size or 4096
-    zones = [zone for zone in snapshot.zones if zone.name == HIGHMEM and zone.free]
-    if not zones:
-        return None
-    return ZoneAtStart(sum(z.managed for z in zones) * page, sum(z.free for z in zones) * page)
 
 
 def _not_seen(snapshot: Snapshot, now: Outcome, choice: Option, lost: bool) -> Iterator[str]:  # noqa: FBT001
