@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from replay.arena.calls import UNSEEN
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ MAX_STARTS: Final = 1 << 20
 _NEVER: Final = 1 << 62
 _FREED: Final = {"start": pl.Int64, "lo": pl.Int64, "end": pl.Int64}
 _BORN: Final = {"start": pl.Int64, "lo": pl.Int64}
+_UNTOLD: Final = {"size": pl.Int64, "lo": pl.Int64}
 
 
 class Firsts:
@@ -39,34 +42,47 @@ class Firsts:
         Largest alignment that was asked for.
     frees
         Whether anything was freed.
+
+    Notes
+    -----
+    Behind a loss of events what happens first may be what happened second: `until` is the position
+    of the first loss.
     """
 
-    def __init__(self, busy: NDArray[np.int64], lazy: NDArray[np.int64]) -> None:
+    def __init__(
+        self, busy: NDArray[np.int64], lazy: NDArray[np.int64], until: int | None = None
+    ) -> None:
+        self._until = _NEVER if until is None else until
         self.align = 1
         self.frees = False
         self._busy, self._lazy = _Taken(busy), _Taken(lazy)
         self._first_purge = _NEVER
         self._freed = pl.DataFrame(schema=_FREED)
         self._born = pl.DataFrame(schema=_BORN)
+        self._untold = pl.DataFrame(schema=_UNTOLD)
 
     def look(self, calls: ArenaCalls) -> None:
         """Take a piece, behind everything before."""
         aligned = calls.allocs.get_column("align").max()
         self.align = max(self.align, aligned if isinstance(aligned, int) else 1)
         self.frees |= calls.frees.height > 0
+        before = pl.col("lo") < self._until
+        allocs, frees = calls.allocs.filter(before), calls.frees.filter(before)
         for areas in (self._busy, self._lazy):
-            areas.look(calls.allocs)
+            areas.look(allocs)
         for frame, name in ((calls.purges, "lo"), (calls.flushes, "at")):
             first = frame.get_column(name).min()
             self._first_purge = min(self._first_purge, first if isinstance(first, int) else _NEVER)
         # What happened to an address in an earlier piece happened first.
-        freed = calls.frees.group_by("start", maintain_order=True).agg(
+        freed = frees.group_by("start", maintain_order=True).agg(
             pl.col("lo").min(), pl.col("end").first()
         )
-        born = calls.allocs.filter(pl.col("seen") > 0).select("lo", start="seen")
+        born = allocs.filter(pl.col("seen") > 0).select("lo", start="seen")
         born = born.group_by("start", maintain_order=True).agg(pl.col("lo").min())
         self._freed = _with_new(self._freed, freed.select(*_FREED))
         self._born = _with_new(self._born, born.select(*_BORN))
+        untold = allocs.filter(pl.col("seen") == UNSEEN).group_by("size").agg(pl.col("lo").min())
+        self._untold = pl.concat([self._untold, untold]).group_by("size").agg(pl.col("lo").min())
 
     def gone(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
         """Areas in use, and lazily freed ones, that were there; rows that tell of the others."""
@@ -77,27 +93,43 @@ class Firsts:
         told = np.concatenate([self._busy.row[~busy], self._lazy.row[~lazy]])
         return busy, lazy, np.unique(told)
 
-    def unlisted(self, busy: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Areas that are freed without having been allocated or listed: in use at the start.
+    def unlisted(self, busy: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Areas that are freed without having been allocated or listed.
 
-        `busy` are the areas of the snapshot that were there.
+        Parameters
+        ----------
+        busy : ndarray of int64, shape (n, 2)
+            The areas of the snapshot that were there.
+
+        Returns
+        -------
+        sure : ndarray of int64, shape (m, 2)
+            In use at the start.
+        doubtful : ndarray of int64, shape (k, 3)
+            Where a call whose return was not traced asked for as much before: perhaps it got them.
+            Start, end, position of the free.
         """
         first_alloc = dict(self._born.iter_rows())
+        untold = dict(self._untold.select("size", "lo").iter_rows())
         listed = set(busy[:, 0].tolist())
         found = [
-            (start, end)
+            (start, end, lo)
             for start, lo, end in self._freed.sort("start").iter_rows()
             if start not in listed and lo < first_alloc.get(start, _NEVER)
         ]
         out: list[tuple[int, int]] = []
+        doubtful: list[tuple[int, int, int]] = []
         starts = np.sort(busy[:, 0])
         ends = np.sort(busy[:, 1])
-        for start, end in found[:MAX_AREAS]:
+        for start, end, lo in found[:MAX_AREAS]:
+            if untold.get(end - start, _NEVER) < lo:
+                doubtful.append((start, end, lo))
+                continue
             # areas never overlap: as many must have ended at `start` as have begun before `end`
             clear = np.searchsorted(ends, start, "right") == np.searchsorted(starts, end, "left")
             if clear and (not out or out[-1][1] <= start):
                 out.append((start, end))
-        return areas_of(out)
+        return areas_of(out), np.array(doubtful, np.int64).reshape(-1, 3)
 
 
 class _Taken:

@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
 
-TRUST_AFTER: Final = 8
-"""Right answers after a wrong one for which trees of unknown shape are believed again; as many more
-for every further wrong one."""
 _MAX_NODES: Final = 1 << 22
 _MAX_ROOM: Final = 1 << 20
 
@@ -81,7 +78,7 @@ def replay_pieces(
     """
     generation = GENERATIONS[machine.generation]
     tail = lost_end(values, machine, layout)
-    state = initial_state(pieces, values, generation.lazy_list, tail)
+    state = initial_state(pieces, values, generation.lazy_list, tail, losses)
     if not generation.free_tree:
         text = f"{state.text}; the arena's search before 5.2 is not modelled"
         state = replace(state, known=False, text=text)
@@ -287,7 +284,7 @@ class _Rulings:
         self._lost_from = 2 * min(losses) if len(losses) else None
         self._blocks = BlockRun(layout, values, forget=generation.dirty_range_reset)
         self._judge = Judge(state, rule_of(generation, layout))
-        self._trust = _Trust(known=state.shape is not None)
+        self._shapes = _Shapes(known=state.shape is not None)
         self._counters = Counters(layout.page_size)
         self._number = np.zeros(NOT_SEEN + 1, np.int64)
         self._ambiguous_right = self._ordering = self._unusable = 0
@@ -307,11 +304,10 @@ class _Rulings:
         ruled = self._judge.rule_on(
             calls, run.lazy, run.items, at, work.turn, piece.next_purge, piece.end
         )
-        shaped = status & arena_items.SHAPED > 0
-        predicted = np.where(ruled.sure & ~shaped, ruled.answer, predicted)
+        shaped = ruled.shaped | (status & arena_items.SHAPED > 0)
+        predicted = np.where(ruled.sure & (~shaped | ruled.same), ruled.answer, predicted)
         right = predicted == seen
-        sure = self._trust.take(status, work.trees[at], run.items, at)
-        sure &= ruled.sure & state.known
+        sure = self._shapes.sure(ruled, run, shaped, predicted) & ruled.sure & state.known
         if calls.derived or (not calls.purges_traced and state.frees):
             sure[:] = False  # of the latter what became free again is not told
         if self._lost_from is not None:
@@ -422,12 +418,14 @@ class _Rulings:
         return tuple(caveats)
 
 
-class _Trust:
-    """Predictions that the state at their time makes certain.
+class _Shapes:
+    """Which answers are certain as far as the shape of the free tree goes.
 
-    One possible answer is certain. Where the shape of the tree decides, all trees must agree, no
-    order of overlapping calls that may have led to another tree may have been left out, and since
-    the trees were last wrong, so many answers must have been right that they can be believed again.
+    Certain is one that no shape changes, and one that every shape gives which explains the last
+    answer to such a request (:mod:`replay.arena.loops.paths`); if a leaf was put in next to its
+    block since, all trees must agree with that. Where the shape at the start is known, all trees
+    must agree, no order of overlapping calls that may have led to another tree may have been left
+    out, and no answer may have contradicted all trees before.
 
     Parameters
     ----------
@@ -437,35 +435,22 @@ class _Trust:
 
     def __init__(self, *, known: bool) -> None:
         self._known = known
-        self._compared = self._times = 0
-        self._last = -1  # of the answers that were compared, the last one that was wrong
 
-    def take(
-        self,
-        status: NDArray[np.uint8],
-        trees: NDArray[np.int32],
-        items: NDArray[np.int64],
-        at: NDArray[np.int64],
+    def sure(
+        self, ruled: Ruled, run: Played, shaped: NDArray[np.bool_], predicted: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Which predictions of a piece are certain."""
+        """Which predictions of a piece are certain; `shaped`: the shape may matter to them."""
         from replay.arena.loops import items as arena_items
 
-        known = self._known
-        shaped = status & arena_items.SHAPED > 0
-        left = (status & arena_items.LEFT > 0) & (known | (trees == 1))
-        sure = ~shaped | (status & arena_items.AGREED > 0) & ~left
-        by = np.argsort(at, kind="stable")
-        matters = by[shaped[by] & (items[at[by], arena_items.SEEN] != UNSEEN)]
-        if known:
-            missed = status[matters] & arena_items.DIVERGED > 0
-        else:
-            missed = status[matters] & arena_items.RIGHT == 0
-        number = self._compared + np.arange(matters.size)
-        last = np.maximum.accumulate(np.concatenate([[self._last], np.where(missed, number, -1)]))
-        times = self._times + np.concatenate([[0], np.cumsum(missed)])
-        wait = np.inf if known else TRUST_AFTER * times[:-1]
-        doubted = (last[:-1] >= 0) & (number - last[:-1] <= wait)
-        sure[matters[doubted]] = False
-        self._compared += matters.size
-        self._last, self._times = int(last[-1]), int(times[-1])
-        return sure
+        status = run.work.status[run.at]
+        agreed = status & arena_items.AGREED > 0
+        sure = ~shaped | ruled.same | ruled.alike & agreed & (predicted == ruled.answer)
+        if not self._known:
+            return np.asarray(sure, bool)
+        by = np.argsort(run.at, kind="stable")
+        missed = (shaped & (status & arena_items.DIVERGED > 0))[by]
+        before = np.empty_like(shaped)
+        before[by] = np.cumsum(missed) > missed
+        left = status & arena_items.LEFT > 0
+        self._known = not missed.any()
+        return np.asarray(sure | agreed & ~left & ~before, bool)

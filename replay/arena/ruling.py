@@ -37,7 +37,7 @@ class _Known(NamedTuple):
         Trees of :func:`replay.arena.loops.judge.run`.
     late : ndarray of int64, shape (areas, 4)
         As of :class:`replay.arena.loops.evidence.Given`.
-    piece, reg : ndarray of int64
+    piece, path, reg : ndarray of int64
         As of :class:`replay.arena.loops.evidence.Ruling`.
     """
 
@@ -45,6 +45,7 @@ class _Known(NamedTuple):
     known: Forest
     late: NDArray[np.int64]
     piece: NDArray[np.int64]
+    path: NDArray[np.int64]
     reg: NDArray[np.int64]
 
 
@@ -56,6 +57,10 @@ class Ruled(NamedTuple):
     sure, learnt : ndarray of bool
         Per allocation: no other state gives another answer; its answer showed first that the
         snapshot lacks an area.
+    shaped, same, alike : ndarray of bool
+        Per allocation: another shape of the tree could give another answer; but not one that
+        explains the last answer to such a request; the same, where it explains also what was put
+        in since (:mod:`replay.arena.loops.paths`).
     answer : ndarray of int64
         Per allocation that is sure.
     purged, foretold : ndarray of bool
@@ -64,6 +69,9 @@ class Ruled(NamedTuple):
 
     sure: NDArray[np.bool_]
     learnt: NDArray[np.bool_]
+    shaped: NDArray[np.bool_]
+    same: NDArray[np.bool_]
+    alike: NDArray[np.bool_]
     answer: NDArray[np.int64]
     purged: NDArray[np.bool_]
     foretold: NDArray[np.bool_]
@@ -90,6 +98,7 @@ class Judge:
 
     def __init__(self, state: ArenaState, rule: Rule) -> None:
         self._rule = rule
+        self._lazy = state.lazy
         self._first = _begin(state, rule)
         self._second: _Known | None = None  # None: the same
         self._purged = self.lost = False
@@ -128,7 +137,7 @@ class Judge:
         from replay.arena.loops import evidence
 
         event, of_alloc, of_try, owners = _events(calls, items, at, turn)
-        given = _given(calls, lazy, following)
+        given = _given(calls, lazy, following, self._lazy)
         first = _first_purge(lazy, following)
         clean = None
         if not self._purged and calls.purges.height:
@@ -155,6 +164,9 @@ class Judge:
         return Ruled(
             sure=found & evidence.SURE > 0,
             learnt=found & evidence.LEARNT > 0,
+            shaped=found & evidence.SHAPED > 0,
+            same=found & evidence.SAME_PATH > 0,
+            alike=found & evidence.ALIKE > 0,
             answer=ruling.answer[of_alloc],
             purged=purged,
             foretold=foretold,
@@ -203,6 +215,7 @@ class Judge:
             np.full(n, NEVER, np.int64),
             begin.piece.copy(),
             np.zeros((evidence.MAX_PENDING, 2), np.int64),
+            begin.path.copy(),
             begin.reg.copy(),
         )
         for register, value in ((evidence.GIVEN, 0), (evidence.PENDING, 0), (evidence.LATE, 0),
@@ -213,7 +226,7 @@ class Judge:
         spare = new_forest(1, max(len(full.node), len(known.node)), self._rule)
         judge.run(full, known, spare, given, ruling, event)
         late = given.late[given.late[:, evidence.UNTIL] >= end]
-        return ruling, _Known(full, known, late, ruling.piece, ruling.reg)
+        return ruling, _Known(full, known, late, ruling.piece, ruling.path, ruling.reg)
 
 
 def _begin(state: ArenaState, rule: Rule) -> _Known:
@@ -229,14 +242,18 @@ def _begin(state: ArenaState, rule: Rule) -> _Known:
     reg[evidence.PAGE] = rule.page_size
     reg[evidence.TAIL] = state.tail
     reg[evidence.PHASE] = evidence.DOUBT if state.tail else evidence.TRUSTED
-    if len(state.free) < evidence.MAX_PIECES:
-        piece[: len(state.free), :2] = state.free
-        piece[: len(state.free), 2] = evidence.NO_LIMIT
-        reg[evidence.PIECES] = len(state.free)
+    doubted = np.concatenate([state.free, state.lazy])
+    if len(doubted) < evidence.MAX_PIECES:
+        piece[: len(doubted), :2] = doubted[np.argsort(doubted[:, 0], kind="stable")]
+        piece[: len(doubted), 2] = evidence.NO_LIMIT
+        reg[evidence.PIECES] = len(doubted)
     full, known = new_forest(1, len(state.free) + _MARGIN, rule), new_forest(1, _MARGIN, rule)
     plant(full, 0, np.ascontiguousarray(state.free), np.zeros(0, np.int64))
-    none = np.zeros((0, 4), np.int64)
-    return _Known(full, known, none, piece, reg)
+    late = np.zeros((len(state.doubtful), 4), np.int64)
+    late[:, : evidence.AREA_END + 1] = state.doubtful[:, :2]
+    late[:, evidence.SINCE_ENTRY], late[:, evidence.UNTIL] = -1, state.doubtful[:, 2]
+    path = np.zeros((evidence.MAX_PATHS, evidence.PATH_COLUMNS), np.int64)
+    return _Known(full, known, late, piece, path, reg)
 
 
 def _events(
@@ -327,8 +344,13 @@ def _late(lazy: LazyReplay, next_purge: NextPurge | None) -> NDArray[np.int64]:
     return np.ascontiguousarray(late[np.argsort(late[:, 2], kind="stable")])
 
 
-def _given(calls: ArenaCalls, lazy: LazyReplay, next_purge: NextPurge | None) -> Given:
-    """The areas that purges give back, in their order."""
+def _given(
+    calls: ArenaCalls,
+    lazy: LazyReplay,
+    next_purge: NextPurge | None,
+    initial: NDArray[np.int64],
+) -> Given:
+    """The areas that purges give back, in their order; `initial`: those lazily freed before."""
     from replay.arena.loops import evidence
 
     purges = calls.purges.select("lo", "hi").to_numpy().astype(np.int64).reshape(-1, 2)
@@ -346,8 +368,12 @@ def _given(calls: ArenaCalls, lazy: LazyReplay, next_purge: NextPurge | None) ->
     purge[:, evidence.SPANS] = np.searchsorted(away[:, 0], number, side="right")
     areas = int(taken[:, 1].max(initial=0))
     whole = int(lazy.whole)
+    area = lazy.lazy.given[:areas]
+    # As many of them begin below an area's end as end below its start: none is in it.
+    ends, starts = np.sort(initial[:, 1]), np.sort(initial[:, 0])
+    listed = np.searchsorted(ends, area[:, 0], "right") != np.searchsorted(starts, area[:, 1])
     return evidence.Given(
-        lazy.lazy.given[:areas], purge, np.ascontiguousarray(away[:, 1:]),
+        area, listed.astype(np.uint8), purge, np.ascontiguousarray(away[:, 1:]),
         _late(lazy, next_purge), whole,
     )  # fmt: skip
 

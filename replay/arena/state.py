@@ -8,7 +8,7 @@ How the free tree is shaped over these blocks only a dump of the kernel's memory
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from replay.arena.firsts import MAX_AREAS, Firsts, areas_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -62,6 +62,9 @@ class ArenaState:
         In words, for reports.
     align, frees
         Largest alignment that the trace asks for; whether it frees anything.
+    doubtful : ndarray of int64, shape (n, 3)
+        Free at the start or in use until the trace frees them: start, end, and position of that
+        free (:meth:`replay.arena.firsts.Firsts.unlisted`).
     """
 
     busy: NDArray[np.int64]
@@ -76,6 +79,7 @@ class ArenaState:
     text: str
     align: int = 1
     frees: bool = False
+    doubtful: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
 
 LOST_END: Final = (
@@ -101,7 +105,11 @@ def lost_end(values: Snapshot, machine: Machine, layout: Layout) -> int:
 
 
 def initial_state(
-    pieces: Iterable[ArenaPiece], values: Snapshot, lazy_list: str, tail: int = 0
+    pieces: Iterable[ArenaPiece],
+    values: Snapshot,
+    lazy_list: str,
+    tail: int = 0,
+    losses: Sequence[int] = (),
 ) -> ArenaState:
     """Find the state before the first event.
 
@@ -117,6 +125,8 @@ def initial_state(
         that of the list.
     tail
         Of :func:`lost_end`.
+    losses
+        `seq` of the first event after each loss of events.
 
     Returns
     -------
@@ -136,13 +146,13 @@ def initial_state(
     if lazy_list == "newest-first":
         lazy = lazy[::-1].copy()
     known = shape is not None or bool(busy.size)
-    firsts = Firsts(busy, lazy)
+    firsts = Firsts(busy, lazy, 2 * min(losses) if losses else None)
     for piece in pieces:
         firsts.look(piece.calls)
     keep_busy, keep_lazy, excused = firsts.gone()
     removed = int((~keep_busy).sum() + (~keep_lazy).sum())
     busy, lazy = busy[keep_busy], lazy[keep_lazy]
-    more = firsts.unlisted(busy)
+    more, doubtful = firsts.unlisted(busy)
     busy = np.concatenate([busy, more])
     free = complement(np.concatenate([busy, lazy]))
     if removed or more.size:
@@ -157,7 +167,7 @@ def initial_state(
         text = f"areas of {source}, shape of the free tree unknown"
     return ArenaState(
         busy, lazy, free, shape, known, excused, len(more), removed, tail, text,
-        firsts.align, firsts.frees,
+        firsts.align, firsts.frees, doubtful,
     )  # fmt: skip
 
 

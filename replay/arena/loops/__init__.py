@@ -10,6 +10,7 @@
     judge       which answers no other state would have given
     evidence    for that: how far purges had come
     doubt       for that: what a snapshot does not tell
+    paths       for that: what an answer tells of the tree's shape
     lazy        the list of lazily freed areas, and the hull of each purge
     blocks      vm_map_ram() of up to 32 pages
     forward     the calls served by the model alone, for other machines

@@ -36,6 +36,7 @@ from replay.arena.loops.freetree import (
     fits,
     give_back,
     neighbours,
+    place_in,
     take,
 )
 from replay.compiled import part
@@ -135,8 +136,8 @@ def certain_in_doubt(full: Forest, known: Forest, r: Ruling, e: NDArray[np.int64
         start, end = full.node[x, START], full.node[x, END]
         if fits(full.node, x, e[SIZE], e[ALIGN], e[VSTART]):
             k = piece_in(r, start, end)
-            if k == NIL:
-                return True
+            if k == NIL:  # all of it is known to be free, or a part that begins above
+                return bool(place_in(full.node, x, e[ALIGN], e[VSTART]) == place)
             alone = r.piece[k, 0] <= start and end <= r.piece[k, 1]
             if not (alone and e[SIZE] >= r.piece[k, 2]):
                 return False

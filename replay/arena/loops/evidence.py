@@ -33,6 +33,15 @@ PURGE_COLUMNS = 6
 SURE = 1  # no other state gives another answer
 LEARNT = 2  # the first answer that an area which the snapshot lacks explains
 OPEN = 4  # a purge may have given back more or less than the model has it
+SHAPED = 8  # another shape of the tree could give it something else, but for these:
+SAME_PATH = 16  # the last answer to such a request tells that none that fits does
+ALIKE = 32  # the same, but that a leaf was put in next to the block that serves it
+
+# Columns of what an answer told of the shape (:mod:`replay.arena.loops.paths`): the kind of the
+# request, starts of the block that served it and of the one where the search begins, and STATE.
+OF_SIZE, OF_ALIGN, OF_VSTART, OF_VEND, BLOCK, ANCHOR, STATE = 0, 1, 2, 3, 4, 5, 6
+PATH_COLUMNS = 7
+SAME, BELOW_PUT = 0, 1
 
 # Positions in Ruling.reg
 PHASE = 0
@@ -47,7 +56,8 @@ TAIL = 8  # in doubt from the start: below this address until CLEAN, above it al
 PAGE = 9
 LATE = 10  # first row of `late` that may still have waited
 LOST_AT = 11  # first event before which what is free was LOST; 0: none
-REGISTERS = 12
+PATHS = 12
+REGISTERS = 13
 
 # Phases
 TRUSTED = 0
@@ -58,6 +68,7 @@ WINDOW = 64
 """Events behind one that are looked at for calls under way with it."""
 MAX_PIECES = 4096
 MAX_PENDING = 256
+MAX_PATHS = 8
 NO_LIMIT = 1 << 40
 UNKNOWN = -1  # SEEN: no return was traced
 
@@ -79,6 +90,8 @@ class Ruling(NamedTuple):
         request that is known not to fit into it. Ascending.
     pending : ndarray of int64, shape (MAX_PENDING, 2)
         Ends of intervals, and how many areas must have been back by then.
+    path : ndarray of int64, shape (MAX_PATHS, PATH_COLUMNS)
+        What answers that depend on the tree's shape told of it.
     reg : ndarray of int64, shape (REGISTERS,)
     """
 
@@ -88,6 +101,7 @@ class Ruling(NamedTuple):
     most: NDArray[np.int64]
     piece: NDArray[np.int64]
     pending: NDArray[np.int64]
+    path: NDArray[np.int64]
     reg: NDArray[np.int64]
 
 
@@ -98,6 +112,8 @@ class Given(NamedTuple):
     ----------
     area : ndarray of int64, shape (areas, 2)
         All areas in their order.
+    listed : ndarray of uint8, shape (areas,)
+        1 where nothing but the snapshot told that it had been freed, or part of it.
     purge : ndarray of int64, shape (purges, PURGE_COLUMNS)
     away : ndarray of int64, shape (spans, 2)
         Positions between which a purge's task was on no CPU.
@@ -108,6 +124,7 @@ class Given(NamedTuple):
     """
 
     area: NDArray[np.int64]
+    listed: NDArray[np.uint8]
     purge: NDArray[np.int64]
     away: NDArray[np.int64]
     late: NDArray[np.int64]
@@ -165,9 +182,12 @@ def end_of_step(g: Given, k: int) -> int:
 @part
 def give_up_to(full: Forest, known: Forest, g: Given, r: Ruling, n: int) -> None:
     """Have `n` areas of the sequence back."""
+    if n > r.reg[GIVEN]:
+        r.reg[PATHS] = 0
     for k in range(r.reg[GIVEN], n):
         give_back(full, 0, g.area[k, 0], g.area[k, 1])
-        give_back(known, 0, g.area[k, 0], g.area[k, 1])
+        if not g.listed[k]:
+            give_back(known, 0, g.area[k, 0], g.area[k, 1])
     r.reg[GIVEN] = max(r.reg[GIVEN], n)
 
 

@@ -337,7 +337,7 @@ def erase(f: Forest, tree: int, x: int) -> None:
 
 
 @part
-def _place_in(node: NDArray[np.int64], x: int, align: int, vstart: int) -> int:
+def place_in(node: NDArray[np.int64], x: int, align: int, vstart: int) -> int:
     """Lowest aligned address in a block that is not below vstart."""
     return (max(node[x, START], vstart) + align - 1) & -align
 
@@ -345,7 +345,7 @@ def _place_in(node: NDArray[np.int64], x: int, align: int, vstart: int) -> int:
 @part
 def fits(node: NDArray[np.int64], x: int, size: int, align: int, vstart: int) -> bool:
     """is_within_this_va()."""
-    return _place_in(node, x, align, vstart) + size <= node[x, END]
+    return place_in(node, x, align, vstart) + size <= node[x, END]
 
 
 @part
@@ -442,7 +442,7 @@ def lowest(f: Forest, tree: int, size: int, align: int, vstart: int, vend: int) 
     x = find_vmap_lowest_match(f, tree, size, align, vstart, vend)
     if x == NIL:
         return FAIL
-    start = _place_in(f.node, x, align, vstart)
+    start = place_in(f.node, x, align, vstart)
     return FAIL if start + size > vend else start
 
 

@@ -30,6 +30,7 @@ from replay.arena.loops.doubt import (
 )
 from replay.arena.loops.evidence import (
     ALIGN,
+    ALIKE,
     ALONE,
     AREA,
     AREA_END,
@@ -44,10 +45,13 @@ from replay.arena.loops.evidence import (
     LOST,
     LOST_AT,
     OPEN,
+    PATHS,
     PHASE,
     PIN,
     PINNED,
+    SAME_PATH,
     SEEN,
+    SHAPED,
     SINCE_ENTRY,
     SIZE,
     SURE,
@@ -83,10 +87,8 @@ from replay.arena.loops.freetree import (
     neighbours,
     take,
 )
-from replay.arena.loops.shapes import (
-    copy,
-    count,
-)
+from replay.arena.loops.paths import carve_paths, follow_path
+from replay.arena.loops.shapes import copy, count
 from replay.compiled import loop, part
 
 if TYPE_CHECKING:
@@ -161,16 +163,15 @@ def _is_free(f: Forest, start: int, end: int) -> bool:
 
 
 @part
-def _another_order_explains(
-    full: Forest, room: Forest, r: Ruling, event: NDArray[np.int64], i: int
-) -> bool:  # fmt: skip
-    """Whether a call got what it did because others that were under way with it came first.
+def _after_the_others(
+    full: Forest, room: Forest, event: NDArray[np.int64], i: int
+) -> int:  # fmt: skip
+    """What a call gets if all that were under way with it, and are served later, came before.
 
-    Then the order that was found is not the kernel's.
+    With some of them before it, it gets that, what it gets now, or something in between. (From the
+    top down the same.)
     """
     e = event[i]
-    if e[ALONE] or e[SEEN] == UNKNOWN or r.answer[i] == e[SEEN]:
-        return False
     _fill(full, room)
     for n in range(i + 1, min(event.shape[0], i + 1 + WINDOW)):
         o = event[n]
@@ -178,7 +179,7 @@ def _another_order_explains(
         under_way = o[LO] <= e[HI] and o[HI] >= e[LO]
         if under_way and not o[TRY] and start >= 0 and _is_free(room, start, end):
             take(room, 0, start, end)
-    return answer_of(room, e) == e[SEEN]
+    return answer_of(room, e)
 
 
 @part
@@ -201,28 +202,34 @@ def _rule(
     need = needed(g, e, least, most)
     give_up_to(full, known, g, r, need)
     least = min(least, r.reg[GIVEN])
+    _rule_on_shape(full, g, r, e, i, told=least == most)
     if r.reg[PHASE] == DOUBT:
         r.answer[i] = answer_of(known, e)
         if least == most and certain_in_doubt(full, known, r, e):
             r.found[i] |= SURE
     elif least == most:
-        r.answer[i] = answer_of(full, e)
+        if not r.found[i] & (SAME_PATH | ALIKE):
+            r.answer[i] = answer_of(full, e)
         r.found[i] |= SURE
     else:
         r.found[i] |= OPEN
         most = _compare(full, room, g, r, e, i, least, most)
     r.most[i] = most
     if r.found[i] & SURE and _may_have_missed(full, known, room, g, r, e, r.answer[i]):
-        r.found[i] = OPEN
+        r.found[i] = OPEN | r.found[i] & SHAPED
+    explained = False  # then the order that was found is not the kernel's
+    if r.found[i] & SURE and not e[ALONE] and r.answer[i] != e[SEEN]:
+        last = _after_the_others(full, room, event, i)
+        explained = last == e[SEEN]
+        if last != r.answer[i]:
+            r.found[i] = OPEN | r.found[i] & SHAPED
     if e[SEEN] == UNKNOWN:
         if r.found[i] & SURE and not is_shaped(full, e):
             _serve(full, known, r, e, r.answer[i])
         else:
             r.reg[PHASE] = LOST
         return
-    if r.found[i] & SURE and _another_order_explains(full, room, r, event, i):
-        r.found[i] = OPEN
-    else:
+    if not explained:
         _check(full, g, r, e, i)
     if r.reg[PHASE] == DOUBT:
         learn(full, r, e)
@@ -232,6 +239,23 @@ def _rule(
     if e[SEEN] >= 0 and any_late(g, r, e):
         in_time(g, r, e)
     _serve(full, known, r, e, e[SEEN])
+
+
+@part
+def _rule_on_shape(
+    full: Forest, g: Given, r: Ruling, e: NDArray[np.int64], i: int, told: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Rule on what depends on the tree's shape, where the order of all that changed it is known.
+
+    `told`: what purges have given back is.
+    """
+    shaped = is_shaped(full, e)
+    if shaped:
+        r.found[i] |= SHAPED
+    if not e[ALONE] or e[SEEN] == UNKNOWN or r.reg[PHASE] != TRUSTED or any_late(g, r, e):
+        r.reg[PATHS] = 0
+    elif shaped and told:
+        follow_path(full, r, e, i)
 
 
 @part
@@ -262,11 +286,13 @@ def _check(full: Forest, g: Given, r: Ruling, e: NDArray[np.int64], i: int) -> N
     """See whether an answer contradicts what is known to be free."""
     place = answer_of(full, e)
     if is_shaped(full, e):
+        if r.found[i] & SAME_PATH and r.answer[i] != e[SEEN]:
+            r.reg[PHASE] = LOST
         return
     if r.reg[PHASE] == TRUSTED and place != e[SEEN]:
         r.reg[PHASE] = LOST if any_late(g, r, e) else phase_after(full, r, e, place)
         if r.reg[PHASE] == DOUBT and r.found[i] & SURE:
-            r.found[i] = LEARNT
+            r.found[i] = LEARNT | r.found[i] & SHAPED
     elif r.reg[PHASE] == DOUBT:
         passed = 0 <= r.answer[i] < e[SEEN] or (r.answer[i] >= 0 and e[SEEN] < 0)
         if e[ALIGN] > 0 and passed:
@@ -278,6 +304,7 @@ def _serve(full: Forest, known: Forest, r: Ruling, e: NDArray[np.int64], start: 
     """Take what a call got."""
     if start < 0:
         return
+    carve_paths(full, r, start, start + e[SIZE])
     if not take(full, 0, start, start + e[SIZE]):
         r.reg[PHASE] = LOST
     take(known, 0, start, start + e[SIZE])

@@ -115,7 +115,7 @@ def count(f: Forest, tree: int) -> int:
     x = _first(f.node, f.root[tree])
     while x != NIL:
         n += 1
-        x = _after(f.node, x)
+        x = next_block(f.node, x)
     return n
 
 
@@ -127,7 +127,7 @@ def _first(node: NDArray[np.int64], x: int) -> int:
 
 
 @part
-def _after(node: NDArray[np.int64], x: int) -> int:
+def next_block(node: NDArray[np.int64], x: int) -> int:
     """Next block by address: rb_next()."""
     if node[x, RIGHT] != NIL:
         return _first(node, node[x, RIGHT])
@@ -157,7 +157,7 @@ def shape_matters(f: Forest, tree: int, size: int, align: int, vstart: int, vend
     while x != NIL:
         if fits(node, x, size, align, vstart):
             return bool(node[x, END] - node[x, START] < length)
-        x = _after(node, x)
+        x = next_block(node, x)
     return False
 
 
