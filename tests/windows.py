@@ -13,6 +13,7 @@ from collectors.build import spool_capture
 from collectors.input.opening import open_source
 from collectors.parquet.writer import TableWriter
 from collectors.perf_data import capture as perf_data
+from collectors.reading import Embedded
 from collectors.text import reader as text
 from collectors.text.perf_script import capture as perf_script
 from collectors.tracecmd_dat import capture as tracecmd_dat
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.capture import Capture
-    from collectors.reading import Format
+    from collectors.input.source import Source
+    from collectors.reading import Format, Stream
 
 TELLING: Final = ("raw_events", "clock", "clock_is_ns", "span_ns", "lost", "notes", "markers")
 """What must be the same of a capture, however it is read, beside its table and its facts."""
@@ -79,13 +81,22 @@ def _cut(fmt: Format, sizes: Sizes) -> Format:
     """The format, read in windows of these sizes."""
     window, piece = sizes.window, sizes.piece
     streams: dict[str, Any] = {
-        "trace.dat": partial(tracecmd_dat.stream, piece=piece, rows=window, span=window * 16),
+        "trace.dat": partial(_stream_dat, sizes=sizes),
         "perf.data": partial(perf_data.stream, room=window, piece=piece),
         "perf-script": partial(perf_script.stream, chunk=window),
         "trace-cmd-report": partial(text.stream, chunk=window),
         "ftrace-text": partial(text.stream, chunk=window),
     }
     return replace(fmt, stream=streams[fmt.name])
+
+
+def _stream_dat(source: Source, progress: Any, *, sizes: Sizes) -> Stream:
+    """A trace.dat, or the text of a latency tracer in one."""
+    window, piece = sizes.window, sizes.piece
+    found = tracecmd_dat.stream(source, progress, piece=piece, rows=window, span=window * 16)
+    if isinstance(found, Embedded):
+        return found.outside(text.stream(found.source, progress, chunk=window))
+    return found
 
 
 def difference(one: Capture, two: Capture) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.fuzz.readers import Reader
 
-TOO_LONG: Final = 10.0
+TOO_LONG: Final = 5.0
 """Seconds of the processor after which an input counts as a hang."""
 STUCK: Final = 60.0
 """Seconds by the clock after which it does, whatever the processor did."""

@@ -161,6 +161,29 @@ def _dat_items(
     return items
 
 
+def _guest_clock(rng: random.Random) -> bytes:
+    """How a guest's clock went beside its host's, by CPU: times, offsets, factors; and shifts."""
+
+    def column(*values: int) -> list[bytes]:
+        return [(rng.choice(values) & ((1 << 64) - 1)).to_bytes(8, "little") for _ in range(3)]
+
+    cpus = rng.choice((1, 2, 4, 6))
+    head = bytes(8) + rng.choice((0, 1)).to_bytes(4, "little") + cpus.to_bytes(4, "little")
+    rows, tails = b"", b""
+    for _ in range(cpus):
+        number = rng.choice((0, 1, 1, 2, 3))
+        columns = (
+            sorted(
+                column(0, 1, 10**9, 1 << 41, 1 << 62), key=lambda b: int.from_bytes(b, "little")
+            ),
+            column(0, 5, -1000, 1 << 40, -(1 << 62)),
+            column(0, 1, 3, 1 << 40),
+        )
+        rows += number.to_bytes(4, "little") + b"".join(b"".join(c[:number]) for c in columns)
+        tails += b"".join(column(0, 1, 31, 63, 64, 1 << 40)[:number])
+    return head + rows + (tails if rng.random() < 0.7 else b"")
+
+
 def _dat_options(rng: random.Random) -> list[tuple[int, bytes]]:
     known = (
         (1, b"0x1234\0"),
@@ -168,7 +191,7 @@ def _dat_options(rng: random.Random) -> list[tuple[int, bytes]]:
         (5, b"Linux board 6.1.0-50-686-pae i686\0"),
         (7, b"-5\0"),
         (11, b"12345678"),
-        (12, bytes(64)),
+        (12, _guest_clock(rng)),
         (13, b"guest\0" + bytes(40)),
         (14, b"\x11\xee\xff\x40\x1f\0\0\0" + bytes(8)),
         (4711, b"unknown"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,11 +20,13 @@ class Lines:
 
     def __enter__(self) -> Lines:
         self.new = []
+        threading.settrace(self._call)
         sys.settrace(self._call)
         return self
 
     def __exit__(self, *_reason: object) -> None:
         sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
 
     def _call(self, frame: FrameType, _event: str, _argument: Any) -> Any:
         code = frame.f_code

@@ -18,7 +18,7 @@ import zstandard
 from tests.fuzz import liars, streams, surfaces
 from tests.fuzz.case import CONVERTED, CUT, OPEN, SPOOLED, WINDOWS, Case
 from tests.fuzz.mutate import mutate
-from tests.writers import ftracetext, graphtext, perfdata, tracedat
+from tests.writers import ftracetext, graphtext, latency, perfdata, tracedat
 from tests.writers.graphtext import Call
 
 if TYPE_CHECKING:
@@ -301,7 +301,9 @@ def dat_seeds() -> list[Case]:
     rng = random.Random(1)
     made = [_honest_dat(rng, v, c) for v, c in ((6, "none"), (7, "none"), (7, "zstd"), (7, "zlib"))]
     real = (FIXTURES / "i386-func-minix-pae-smp2" / "trace.dat").read_bytes()
-    return single("trace.dat", [*made, real])
+    text = written_text()[-1]
+    texts_in_it = [latency.make(form, text) for form in ("v6", "zstd-chunks", "tagged")]
+    return single("trace.dat", [*made, real, *texts_in_it])
 
 
 def _honest_dat(rng: random.Random, version: int, compression: str) -> bytes:
@@ -325,7 +327,12 @@ def _honest_dat(rng: random.Random, version: int, compression: str) -> bytes:
 
 
 def make_dat(rng: random.Random) -> Case:
-    return Case("trace.dat", {"input": liars.trace_dat(rng)}, "input")
+    if rng.random() < 0.05:
+        text = mutate(rng, rng.choice(written_text()), (), text=True)
+        data = latency.make(rng.choice(("v6", *latency.FORMS)), text)
+    else:
+        data = liars.trace_dat(rng)
+    return Case("trace.dat", {"input": data}, "input")
 
 
 def perf_seeds() -> list[Case]:
