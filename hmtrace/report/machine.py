@@ -210,6 +210,13 @@ def _cells(machine: Machine, layout: Layout, zone: LayoutZone, width: int) -> It
         yield any(first <= middle < end for first, end in machine.ram)
 
 
+def _lazy(layout: Layout) -> str:
+    """What may wait for a purge, and whether the arena has room for as much."""
+    most = layout.lazy_max_pages * layout.page_size
+    words = f"up to {size(most)} wait for a purge"
+    return words if most < layout.vmalloc_bytes else f"{words}, or until the arena is full"
+
+
 def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
     """Limits that follow from the layout, as label and value."""
     pool = f"{count(layout.pkmap_slots)} slots at {address(layout.pkmap_base)}"
@@ -223,7 +230,7 @@ def limits_rows(machine: Machine, layout: Layout) -> list[tuple[str, str]]:
         ("pool", pool if layout.pkmap_slots else "none"),
         ("local", local),
         ("arena", f"{size(layout.vmalloc_bytes)} from {address(layout.vmalloc_start)}"),
-        ("lazy", f"up to {size(layout.lazy_max_pages * layout.page_size)} wait for a purge"),
+        ("lazy", _lazy(layout)),
         ("flush", flush_words(layout)),
     ]
 

@@ -92,8 +92,8 @@ def pool_caveats(here: PoolOutcome, there: PoolOutcome) -> list[str]:
     if not there.maps or here.pages_unknown or alike:
         return []
     return [
-        "the pool begins empty there, as after boot, and began here with what was mapped before "
-        "the trace: new mappings and all that follows from them differ by that, too"
+        "the pool begins empty there, as after boot, and began here with whatever was mapped "
+        "before the trace: new mappings and all that follows from them differ by that, too"
     ]
 
 

@@ -132,3 +132,11 @@ def test_the_list():
     assert [entry["name"] for entry in document["presets"]] == sorted(EXPECTED)
     shown = run(app, ["layout", "--machine", "list"]).stdout
     assert all(name in shown for name in EXPECTED)
+
+
+@pytest.mark.parametrize(("name", "full"), [("gr740-256m", True), ("turris-omnia-2g", False)])
+def test_no_more_is_said_to_wait_for_a_purge_than_the_arena_holds(name, full):
+    """LEON: 96 MiB may wait by the number of CPUs, and the arena has 22 MiB."""
+    result = CliRunner().invoke(app, ["layout", "--machine", name])
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith(" lazy "))
+    assert line.endswith("wait for a purge, or until the arena is full") is full
