@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from replay.pool.window import PoolState
     from replay.survey import Survey
     from replay.trace.losses import Loss
-    from replay.trace.windows import Window
-    from replay.walk import PoolPiece
+    from replay.walk import Ordered, PoolPiece
 
 
 def measure(
@@ -60,9 +59,9 @@ def measure(
     walk = TraceWalk(events, machine, values, lost, progress, rows)
     layout, found, losses = walk.layout, walk.found, walk.losses
     pool, others = _TimedPool(layout, found, walk.state, losses), EventTimes(layout)
-    for window in walk.windows():
-        pool.feed(window)
-        others.add(window.table, last=window.last)
+    for step in walk.windows():
+        pool.feed(step)
+        others.add(step.window.table, last=step.window.last)
     pool = walk.better(pool, lambda: _TimedPool(layout, found, None, losses))
     return calibrate(pool.times, others, machine, layout, values)
 
@@ -76,7 +75,7 @@ class _TimedPool(PoolPart):
         super().__init__(layout, found, state, losses)
         self.times = PoolTimes()
 
-    def feed(self, window: Window) -> PoolPiece:
-        told = super().feed(window)
+    def follow(self, ordered: Ordered) -> PoolPiece:
+        told = super().follow(ordered)
         self.times.add(told.piece, told.scanned, told.freed)
         return told

@@ -24,6 +24,7 @@ from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
 from replay.observed import ObservedTally
 from replay.pool.calls import is_window_flush
+from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites.tally import SiteTally
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.outcome import Outcome, PoolOutcome
     from replay.pool.calls import CallTable
+    from replay.pool.entries import Entries
     from replay.pool.lock_order import Piece
     from replay.pool.replay import FinalPool, PoolAt
     from replay.pool.tally import PoolTally
@@ -109,14 +111,15 @@ def replay(
     rest = Rest(layout, found, values, losses, walk.online())
     observed = ObservedTally(clock_is_ns=clock_is_ns)
 
-    def feed_others(window: Window) -> None:
+    def follow(ordered: Ordered) -> None:
+        window = ordered.window
+        pool.follow(ordered)
         rest.feed(window)
         observed.feed(window.table, window.first_row)
 
-    with Beside(feed_others) as others:
-        for window in walk.windows():
-            others.give(window)
-            pool.feed(window)
+    with Beside(follow) as others:
+        for step in walk.windows():
+            others.give(pool.order_calls(step))
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
     told = walk.tell(pool.rows() | rest.rows() | observed.rows())
     figures = rest.figures(found, pool, told)
@@ -132,13 +135,32 @@ def replay(
     )
 
 
+class Step(NamedTuple):
+    """A window, and what the pool finds in it."""
+
+    window: Window
+    entries: Entries
+
+
+class Ordered(NamedTuple):
+    """A window, and the pool's operations that were settled with it."""
+
+    window: Window
+    piece: Piece
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes behind it."""
+        return self.window.last
+
+
 class _Fed(Protocol):
     """What replays the pool: :class:`PoolPart`, or something around one."""
 
     misfits: int
     initial_state: str
 
-    def feed(self, window: Window) -> object:
+    def feed(self, step: Step) -> object:
         """Take a window."""
         ...
 
@@ -196,11 +218,17 @@ class TraceWalk:
         online = OnlineCpus(self._changes, self.found.span, self._cpus)
         return online if online.changed else None
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self) -> Iterator[Step]:
         """Go through the trace; see :func:`replay.trace.windows.windows`."""
+        pool = PoolEntries(window_of(self.layout), self.found.pool)
+
+        def look(window: Window) -> Step:
+            return Step(window, pool.of(window.table, window.first_row))
+
         return windows(
-            self._events, self.found.rows, self._rows, self.shown, self._progress, self._unused
-        )
+            self._events, self.found.rows, self._rows, self.shown, look, self._progress,
+            self._unused,
+        )  # fmt: skip
 
     def tell(self, rows: Iterable[int]) -> Told:
         """Look rows up, numbered as the windows have them (:func:`replay.trace.told.tell`)."""
@@ -220,8 +248,8 @@ class TraceWalk:
         if self.state is None or pool.misfits < MISFITS:
             return pool
         other = without()
-        for window in self.windows():
-            other.feed(window)
+        for step in self.windows():
+            other.feed(step)
         if not is_of_another_run(pool.misfits, other.misfits):
             return pool
         other.initial_state = not_used(pool.misfits)
@@ -251,6 +279,9 @@ class PoolPiece(NamedTuple):
 class PoolPart:
     """The pool: its order, its replay, and how many calls contradict the model.
 
+    The search for the order takes the longest of all, and needs nothing of what the order comes to:
+    one thread may search (:meth:`order_calls`) while another follows (:meth:`follow`).
+
     Attributes
     ----------
     online
@@ -276,16 +307,25 @@ class PoolPart:
         self.misfits = 0
         self.initial_state = "inferred" if state is None else "snapshot"
 
-    def feed(self, window: Window) -> PoolPiece:
+    def feed(self, step: Step) -> PoolPiece:
         """Take a window."""
+        return self.follow(self.order_calls(step))
+
+    def order_calls(self, step: Step) -> Ordered:
+        """Order the calls of a window, as far as it settles them."""
+        window, entries = step
+        return Ordered(window, self.order.feed(entries, last=window.last))
+
+    def follow(self, ordered: Ordered) -> PoolPiece:
+        """Replay what is in order."""
         from replay.pool.loops.placing import DIVERGED
 
-        piece = self.order.feed(window.table, window.first_row, last=window.last)
+        window, piece = ordered
         result, scanned, freed = self._run.take(piece, last=window.last)
         if self.online is not None:
             self.online.add(piece.time[freed > 0])
         self._run.count_nameless(window.table)
-        over = piece.calls if window.last else self.order.forget()
+        over = piece.over
         self._run.finish(over)
         self.misfits += int((over["status"] == DIVERGED).sum())
         return PoolPiece(piece, result, scanned, freed, over)

@@ -26,6 +26,8 @@ UNKNOWN_PAGE: Final = 1 << 63
 class CallColumns(NamedTuple):
     """What is known of each call: from the table, from the search and from the replay so far.
 
+    The last four are the replay's own, which may run behind the search and carries them itself.
+
     Attributes
     ----------
     row : ndarray of int64
@@ -46,10 +48,13 @@ class CallColumns(NamedTuple):
         What it does to the pool; see :mod:`replay.pool.loops.calls`.
     page : ndarray of uint64
         Address of struct page, or a number of its own from ``1 << 63`` on.
+    number : ndarray of int64
+        Of its page, in the window that the calls are looked at in.
     pfn, vaddr : ndarray of int64
         -1 unknown.
     seen : ndarray of int64
-        Slot that the kernel returned; -1 unknown, or outside the pool.
+        Slot that the kernel returned; -1 unknown, or outside the pool;
+        :data:`replay.pool.loops.placing.NEVER_RETURNED`.
     entered, returned_at, flushed_in, last_pass, final_pass : ndarray of int64
         Places in the stream, counted from the trace's first event; see
         :class:`replay.pool.loops.stream.Course`.
@@ -57,6 +62,8 @@ class CallColumns(NamedTuple):
         How its place in the lock order was found.
     placed : ndarray of bool
         It has one.
+    out_row : ndarray of int32
+        Where its operation stands in the output of the search; -1 nowhere.
     predicted : ndarray of int32
         What the model gave it last.
     first_try, last_try : ndarray of int64
@@ -76,6 +83,7 @@ class CallColumns(NamedTuple):
     code: NDArray[np.uint8]
     role: NDArray[np.uint8]
     page: NDArray[np.uint64]
+    number: NDArray[np.int64]
     pfn: NDArray[np.int64]
     vaddr: NDArray[np.int64]
     seen: NDArray[np.int64]
@@ -86,6 +94,7 @@ class CallColumns(NamedTuple):
     final_pass: NDArray[np.int64]
     status: NDArray[np.uint8]
     placed: NDArray[np.bool_]
+    out_row: NDArray[np.int32]
     predicted: NDArray[np.int32]
     first_try: NDArray[np.int64]
     last_try: NDArray[np.int64]
@@ -93,10 +102,12 @@ class CallColumns(NamedTuple):
 
 
 _COLUMN: Final = {name: number for number, name in enumerate(CallColumns._fields)}
+REPLAYED: Final = ("predicted", "first_try", "last_try", "sleeps")
+"""Columns that the replay of the order fills, not the search for it."""
 _TYPES: Final = {
     **dict.fromkeys(("ended", "returned", "placed"), np.bool_),
     **dict.fromkeys(("code", "role", "status"), np.uint8),
-    **dict.fromkeys(("pid", "predicted", "sleeps"), np.int32),
+    **dict.fromkeys(("pid", "out_row", "predicted", "sleeps"), np.int32),
     "page": np.uint64,
 }
 
@@ -118,8 +129,8 @@ class CallTable:
 
     @classmethod
     def blank(cls, calls: int) -> CallTable:
-        """So many calls of which nothing is known."""
-        return cls(CallColumns(*(np.zeros(calls, _TYPES.get(name, np.int64)) for name in _COLUMN)))
+        """Columns for so many calls, to be filled."""
+        return cls(CallColumns(*(np.empty(calls, _TYPES.get(name, np.int64)) for name in _COLUMN)))
 
     @property
     def size(self) -> int:
@@ -142,14 +153,22 @@ class CallTable:
             self.columns, (np.flatnonzero(chosen) if chosen.dtype == bool else chosen)[key]
         )
 
-    def with_room(self, more: int) -> CallTable:
-        """A copy of these calls with room behind them for so many more."""
-        columns = []
-        for name in _COLUMN:
-            column = self[name]
-            columns.append(np.empty(column.size + more, column.dtype))
-            columns[-1][: column.size] = column
-        return CallTable(CallColumns(*columns))
+    def behind(self, before: CallTable, room: int) -> CallTable:
+        """These calls with others before them, for which their columns begin with some room.
+
+        The columns of the replay are not taken over (:data:`REPLAYED`).
+        """
+        columns, first = self.columns, room - before.size
+        if first < 0:
+            larger = CallTable.blank(self.size - first)
+            for name in _COLUMN:
+                larger[name][before.size :] = self[name][room:]
+            columns, first = larger.columns, 0
+        parts: list[Any] = [column[first:] for column in columns]
+        joined = CallTable(CallColumns(*parts))
+        for name in _COLUMN.keys() - REPLAYED:
+            joined[name][: before.size] = before[name]
+        return joined
 
 
 def is_anonymous() -> pl.Expr:

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from collectors.errors import HmtraceError
-from replay.pool.stream import PoolStream, is_pass
+from replay.pool.stream import PoolStream, renamed
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
     from numpy.typing import NDArray
 
     from replay.pool.calls import CallTable
+    from replay.pool.entries import Entries
     from replay.pool.loops.highmem import Pool
-    from replay.pool.loops.placing import Calls, Work
+    from replay.pool.loops.output import Settled
+    from replay.pool.loops.placing import Work
     from replay.pool.loops.search import Checkpoint
     from replay.pool.stream import Known
     from replay.pool.window import PoolFacts, PoolState, PoolWindow
@@ -54,8 +55,10 @@ class Piece:
         Whether a TLB flush of the window followed that traced flush.
     calls
         The calls; what the replay finds out is to be written into them.
-    pages : ndarray of uint64
-        The page that each page number of the operations stands for, ascending.
+    kept : ndarray of int64
+        Those that come again, ascending: the next piece begins with them.
+    pages
+        The page that each page number of the operations stands for.
     colour : ndarray of int64
         Colour of each of them.
     snapshot
@@ -68,12 +71,20 @@ class Piece:
     at_pass: NDArray[np.int64]
     flushed: NDArray[np.bool_]
     calls: CallTable
-    pages: NDArray[np.uint64]
+    kept: NDArray[np.int64]
+    pages: Numbering
     colour: NDArray[np.int64]
     snapshot: Pool
 
+    @property
+    def over(self) -> CallTable:
+        """The calls that do not come again."""
+        is_over = np.ones(self.calls.size, bool)
+        is_over[self.kept] = False
+        return self.calls[is_over]
 
-class _Carry(NamedTuple):
+
+class _State(NamedTuple):
     """State of the search between two pieces; see :class:`replay.pool.loops.placing.Work`.
 
     Pages are numbers in `LockOrder._pages`, calls are indices of the stream's calls.
@@ -85,9 +96,25 @@ class _Carry(NamedTuple):
     limbo_unmap: NDArray[np.int64]
     maps: NDArray[np.int64]
     unmaps: NDArray[np.int64]
-    row_of: NDArray[np.int64]
-    held: NDArray[np.int64]  # output that may still change
+    deferred: NDArray[np.int64]
+    choices: NDArray[np.int64]
+    moves: NDArray[np.int64]
+    out: NDArray[np.int64]  # output that may still change, with room for more
     reg: NDArray[np.int64]
+
+    @property
+    def held(self) -> NDArray[np.int64]:
+        """Output that may still change."""
+        from replay.pool.loops.placing import N_OUT
+
+        return self.out[: self.reg[N_OUT]]
+
+    @property
+    def pending(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Calls of kmap() that are not placed, and kunmap() calls that may not have happened."""
+        from replay.pool.loops.placing import N_MAPS, N_UNMAPS
+
+        return self.maps[: self.reg[N_MAPS]], self.unmaps[: self.reg[N_UNMAPS]]
 
 
 class LockOrder:
@@ -119,9 +146,9 @@ class LockOrder:
         self._facts = facts
         self._state = state
         self._stream = PoolStream(window, facts, losses, None if state is None else state.seq)
-        self._pages = np.zeros(0, np.uint64)
+        self._pages = Numbering()
         self._colour = np.zeros(0, np.int64)
-        self._carry = _nothing(window)
+        self._work = _nothing(window)
         self._done = 0  # events of the stream that the search has handled
         self._effort = np.zeros(search.EFFORT, np.int64)
         self._effort[search.LEFT] = 100 * search.LONGEST
@@ -131,28 +158,28 @@ class LockOrder:
         """Kunmaps that were put behind a flush by what was observed."""
         from replay.pool.loops.placing import MOVED_UNMAPS
 
-        return int(self._carry.reg[MOVED_UNMAPS])
+        return int(self._work.reg[MOVED_UNMAPS])
 
     @property
     def told_passes(self) -> int:
         """Flushes whose TLB flush, or its absence, decided the order of calls."""
         from replay.pool.loops.placing import TOLD_PASSES
 
-        return int(self._carry.reg[TOLD_PASSES])
+        return int(self._work.reg[TOLD_PASSES])
 
     @property
     def assumed_free(self) -> int:
         """New mappings of slots whose initial state was not known."""
         from replay.pool.loops.placing import ASSUMED_FREE
 
-        return int(self._carry.reg[ASSUMED_FREE])
+        return int(self._work.reg[ASSUMED_FREE])
 
-    def feed(self, events: pl.DataFrame, first_row: int, *, last: bool) -> Piece:
-        """Take a piece of the event table and order what it settles.
+    def feed(self, entries: Entries, *, last: bool) -> Piece:
+        """Take a piece of the event table, order what it settles, and forget that.
 
         Parameters
         ----------
-        events, first_row, last
+        entries, last
             As for :meth:`replay.pool.stream.PoolStream.take`.
 
         Raises
@@ -160,197 +187,162 @@ class LockOrder:
         HmtraceError
             If the trace contradicts itself so much that its order cannot be searched in memory.
         """
-        self._stream.take(events, first_row, last=last)
+        self._stream.take(entries, last=last)
+        self._number_pages(entries.pages)
         known = self._stream.known(last=last)
-        calls = self._stream.calls
-        arrays = known.arrays._replace(page=self._number_pages())
         snapshot = self._snapshot()
-        work = self._search(known, arrays, snapshot, last=last)
-        calls["status"][:], calls["placed"][:] = work.status, work.placed
-        return self._settled(work, known, snapshot)
-
-    def forget(self) -> CallTable:
-        """Drop what the last piece settled; return the calls that are over."""
-        from replay.pool.loops.placing import CALL, KEY, PASS_KEY, SUB
-
-        carry = self._carry
-        in_limbo = carry.limbo_page >= 0
-        held_calls = carry.held[:, CALL]
-        used = np.zeros(self._stream.calls.size, bool)
-        for calls in (carry.maps, carry.unmaps, carry.limbo_unmap[in_limbo]):
-            used[calls] = True
-        used[held_calls[held_calls >= 0]] = True
-        settled = min(self._done, int(carry.held[:, KEY].min(initial=self._done * SUB)) // SUB)
-        dropped, renamed = self._stream.forget(settled, used)
-        carry.held[:, KEY] -= settled * SUB
-        carry.held[:, CALL] = renamed[held_calls]
-        carry.reg[PASS_KEY] -= settled * SUB
-        self._carry = carry._replace(
-            maps=renamed[carry.maps],
-            unmaps=renamed[carry.unmaps],
-            limbo_unmap=renamed[np.where(in_limbo, carry.limbo_unmap, -1)],
-            row_of=carry.row_of[renamed[:-1] >= 0],
-        )
-        self._done -= settled
-        return dropped
-
-    def _number_pages(self) -> NDArray[np.int64]:
-        """Give a number to every page that is still of interest, and rename what is carried.
-
-        Returns
-        -------
-        ndarray of int64
-            Number of each call's page.
-        """
-        from replay.pool.loops.placing import PAGE
-
-        carry, old, of_calls = self._carry, self._pages, self._stream.calls["page"]
-        live = np.concatenate([carry.pool.page, carry.limbo_page, carry.held[:, PAGE]])
-        mapped = np.array(list(self._facts.pages.values()), np.uint64)
-        numbering = Numbering()
-        number = numbering.of(np.concatenate([of_calls, old[live[live >= 0]], mapped]))
-        pages = numbering.keys()
-        ascending = np.argsort(pages)
-        rank = np.empty(pages.size + 1, np.int64)
-        rank[ascending], rank[-1] = np.arange(pages.size), -1
-        renamed = np.append(numbering.find(old), -1)  # -1 stays -1
-        renamed = rank[renamed]
-        carry.pool.page[:] = renamed[carry.pool.page]
-        carry.limbo_page[:] = renamed[carry.limbo_page]
-        carry.held[:, PAGE] = renamed[carry.held[:, PAGE]]
-        pages = pages[ascending]
-        number = rank[number[: of_calls.size]]
-        self._colour = self._colours_of(pages, renamed[:-1], number)
-        self._pages = pages
-        return number
-
-    def _colours_of(
-        self, pages: NDArray[np.uint64], renamed: NDArray[np.int64], number: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Colour of each page: its frame's lowest bits, or its slot's if no frame is known."""
-        colour = np.zeros(pages.size, np.int64)
-        if self._window.colours == 1:
-            return colour
-        still = renamed >= 0
-        colour[renamed[still]] = self._colour[still]
-        calls, mask = self._stream.calls, self._window.colours
-        slot = self._window.by_address(calls["seen"])
-        for known, told in ((slot >= 0, slot), (calls["pfn"] >= 0, calls["pfn"])):
-            colour[number[known]] = told[known] % mask
-        for pfn, page in self._facts.pages.items():
-            colour[np.searchsorted(pages, np.uint64(page))] = pfn % mask
-        return colour
-
-    def _search(self, known: Known, arrays: Calls, snapshot: Pool, *, last: bool) -> Work:
-        """Go on with the search up to where later events could tell something."""
-        from replay.pool.loops import search
-
-        stop = max(known.limit, self._done)
-        size = stop - self._done
-        capacity = 3 * size + self._carry.held.shape[0] + 8 * self._window.slots + 1024
-        while True:
-            work = self._fresh_work(capacity)
-            effort = self._effort.copy()
-            done = search.order(
-                work, _checkpoint(work), snapshot, arrays, known.kinds, known.who,
-                self._done, stop, last, effort,
-            )  # fmt: skip
-            if not effort[search.IS_FULL]:
-                break
-            capacity *= 4
-            if capacity > max(_FEW_ROWS, _ROWS_PER_EVENT * size):
-                msg = "the mapping events contradict each other throughout"
-                raise HmtraceError(msg, hint="was this trace put together from several machines?")
-        self._effort, self._done = effort, done
-        return work
-
-    def _settled(self, work: Work, known: Known, snapshot: Pool) -> Piece:
-        """Split the output into what is settled, as a piece, and what may still change."""
-        from replay.pool.loops import placing as kernel
-        from replay.pool.loops.output import split
-
-        reg = work.reg
-        unmaps = work.unmaps[: reg[kernel.N_UNMAPS]]
-        out = work.out[: reg[kernel.N_OUT]]
-        movable = np.concatenate([unmaps, work.limbo_unmap[work.limbo_page >= 0]])
-        if self._done == known.kinds.size:
-            movable = movable[:0]  # nothing comes that could move them
-        keys = out[:, kernel.KEY]
-        hold = int(keys[work.row_of[movable]].min(initial=self._done * kernel.SUB))
-        settled, new_row = np.empty((2, len(out)), np.int64)
-        number, in_order = split(out, hold, settled, new_row)
-        settled = settled[:number]
-        if not in_order:
-            settled = settled[np.argsort(keys[settled], kind="stable")]
-        row_of = work.row_of.copy()
-        row_of[movable] = new_row[row_of[movable]]
-        reg[kernel.N_OUT] = len(out) - number
-        held = out[keys >= hold] if number else out
-        self._carry = _Carry(
-            work.pool, work.doubt, work.limbo_page, work.limbo_unmap,
-            work.maps[: reg[kernel.N_MAPS]].copy(), unmaps.copy(), row_of, held, reg,
-        )  # fmt: skip
-        return self._piece(out, settled, known, snapshot)
-
-    def _piece(
-        self, out: NDArray[np.int64], settled: NDArray[np.int64], known: Known, snapshot: Pool
-    ) -> Piece:
-        """Operations of the output in the order in which they are settled."""
-        from replay.pool.loops.output import Settled, write
-
-        n = settled.size
-        time, call, at_pass = np.empty((3, n), np.int64)
-        done = Settled(np.empty((n, 4), np.int64), time, call, at_pass, np.empty(n, np.bool_))
-        passes = np.flatnonzero(is_pass(known.kinds))
-        number = np.full(known.kinds.size, -1, np.int64)
-        number[passes] = np.arange(passes.size) + self._stream.passes
-        write(done, out, settled, known.time, number, known.flushed, known.arrays.pin)
+        self._search(known, snapshot, last=last)
+        settled = self._settled(known)
+        calls = self._stream.calls
         return Piece(
-            **done._asdict(),
-            calls=self._stream.calls,
+            **settled._asdict(),
+            calls=calls,
+            kept=np.zeros(0, np.int64) if last else self._forget(),
             pages=self._pages,
             colour=self._colour,
             snapshot=snapshot,
         )
 
+    def _forget(self) -> NDArray[np.int64]:
+        """Drop what is settled; return the calls that are not over."""
+        from replay.pool.loops.placing import CALL, KEY, PASS_KEY, SUB
+
+        work = self._work
+        held, pending = work.held, work.pending
+        in_limbo = work.limbo_page >= 0
+        work.limbo_unmap[~in_limbo] = -1
+        of_held = held[:, CALL]
+        used = np.concatenate([*pending, work.limbo_unmap[in_limbo], of_held[of_held >= 0]])
+        settled = min(self._done, int(held[:, KEY].min(initial=self._done * SUB)) // SUB)
+        kept = self._stream.forget(settled, used)
+        for calls in (*pending, work.limbo_unmap, of_held):
+            calls[:] = renamed(calls, kept)
+        held[:, KEY] -= settled * SUB
+        work.reg[PASS_KEY] -= settled * SUB
+        self._done -= settled
+        return kept
+
+    def _number_pages(self, numbers: Numbering) -> None:
+        """Number pages as a window does, and rename what is carried.
+
+        Parameters
+        ----------
+        numbers
+            Numbers of the pages of the window's own calls; those of other calls are added.
+        """
+        from replay.pool.loops.placing import PAGE
+
+        calls, work = self._stream.calls, self._work
+        before = self._stream.carried
+        calls["number"][:before] = numbers.of(calls["page"][:before])
+        old = self._pages.keys()
+        for pages in (work.pool.page, work.limbo_page, work.held[:, PAGE]):
+            live = pages >= 0
+            pages[live] = numbers.of(old[pages[live]])
+        numbers.of(np.array(list(self._facts.pages.values()), np.uint64))
+        self._colour = self._colours_of(numbers)
+        self._pages = numbers
+
+    def _colours_of(self, numbers: Numbering) -> NDArray[np.int64]:
+        """Colour of each page: its frame's lowest bits, or its slot's if no frame is known."""
+        colour = np.zeros(numbers.count, np.int64)
+        if self._window.colours == 1:
+            return colour
+        now = numbers.find(self._pages.keys())
+        colour[now[now >= 0]] = self._colour[now >= 0]
+        calls, mask = self._stream.calls, self._window.colours
+        slot = self._window.by_address(calls["seen"])
+        for known, told in ((slot >= 0, slot), (calls["pfn"] >= 0, calls["pfn"])):
+            colour[calls["number"][known]] = told[known] % mask
+        for pfn, number in self._numbers_of_frames(numbers).items():
+            colour[number] = pfn % mask
+        return colour
+
+    def _numbers_of_frames(self, numbers: Numbering) -> dict[int, int]:
+        """Page number of each frame of the snapshot that the trace maps."""
+        pages = self._facts.pages
+        found = numbers.find(np.array(list(pages.values()), np.uint64))
+        return dict(zip(pages, found.tolist(), strict=True))
+
+    def _search(self, known: Known, snapshot: Pool, *, last: bool) -> None:
+        """Go on with the search up to where later events could tell something."""
+        from replay.pool.loops import search
+
+        stop = max(known.limit, self._done)
+        size = stop - self._done
+        capacity = 3 * size + self._work.held.shape[0] + 8 * self._window.slots + 1024
+        effort = self._effort
+        while True:
+            work = self._work_with_room(capacity)
+            self._done = search.order(
+                work, _checkpoint(work), snapshot, known.arrays, known.kinds, known.who,
+                self._done, stop, last, effort,
+            )  # fmt: skip
+            if not effort[search.IS_FULL]:
+                return
+            capacity *= 4
+            if capacity > max(_FEW_ROWS, _ROWS_PER_EVENT * size):
+                msg = "the mapping events contradict each other throughout"
+                raise HmtraceError(msg, hint="was this trace put together from several machines?")
+
+    def _settled(self, known: Known) -> Settled:
+        """Take what is settled out of the output, and leave what may still change."""
+        from replay.pool.loops import placing as kernel
+        from replay.pool.loops.output import Settled, split, write
+
+        work, row_of = self._work, self._stream.calls["out_row"]
+        out, (_, unmaps) = work.held, work.pending
+        movable = np.concatenate([unmaps, work.limbo_unmap[work.limbo_page >= 0]])
+        if self._done == known.kinds.size:
+            movable = movable[:0]  # nothing comes that could move them
+        keys = out[:, kernel.KEY]
+        hold = int(keys[row_of[movable]].min(initial=self._done * kernel.SUB))
+        rows = np.empty(len(out), np.int64)
+        n, in_order = split(out, hold, rows)
+        settled, held = rows[:n], rows[n:][::-1]
+        if not in_order:
+            settled = settled[np.argsort(keys[settled], kind="stable")]
+        time, call, at_pass = np.empty((3, n), np.int64)
+        done = Settled(np.empty((n, 4), np.int64), time, call, at_pass, np.empty(n, np.bool_))
+        write(
+            done, out, settled, known.time, known.passes, self._stream.passes, known.flushed,
+            known.arrays.code,
+        )  # fmt: skip
+        row_of[movable] = np.searchsorted(held, row_of[movable])
+        out[: held.size] = out[held]
+        work.reg[kernel.N_OUT] = held.size
+        return done
+
     def _snapshot(self) -> Pool:
         """The recorder's snapshot as a pool over the page numbers."""
-        pages = self._facts.pages
-        number = {pfn: int(np.searchsorted(self._pages, page)) for pfn, page in pages.items()}
-        return self._window.pool_of(self._state, number, self._pages.size, self._colour)
+        number = self._numbers_of_frames(self._pages)
+        return self._window.pool_of(self._state, number, self._pages.count, self._colour)
 
-    def _fresh_work(self, capacity: int) -> Work:
-        """State of the search as carried, with room for `capacity` operations."""
+    def _work_with_room(self, capacity: int) -> Work:
+        """State of the search over the calls there are, with room for `capacity` operations."""
         from replay.pool.loops import placing as kernel
 
-        carry, calls = self._carry, self._stream.calls
-        n = calls.size
-        pending = min(n, kernel.MAX_PENDING) + 1
-        maps, unmaps = np.zeros(pending, np.int64), np.zeros(pending, np.int64)
-        maps[: carry.maps.size], unmaps[: carry.unmaps.size] = carry.maps, carry.unmaps
-        row_of = np.full(n, -1, np.int64)
-        row_of[: carry.row_of.size] = carry.row_of
-        limbo_slot = np.full(self._pages.size, -1, np.int64)
-        limbo = np.flatnonzero(carry.limbo_page >= 0)
-        limbo_slot[carry.limbo_page[limbo]] = limbo
-        out = np.empty((capacity, 6), np.int64)
-        out[: carry.held.shape[0]] = carry.held
+        calls, state = self._stream.calls, self._work
+        if capacity > state.out.shape[0]:
+            larger = np.empty((capacity, 6), np.int64)
+            larger[: state.held.shape[0]] = state.held
+            state = state._replace(out=larger)
+        pool = over_pages(state.pool, self._pages.count, self._colour)
+        self._work = state = state._replace(pool=pool)
+        limbo_slot = np.full(self._pages.count, -1, np.int64)
+        limbo = np.flatnonzero(state.limbo_page >= 0)
+        limbo_slot[state.limbo_page[limbo]] = limbo
+        pending = min(calls.size, kernel.MAX_PENDING) + 1
         return kernel.Work(
-            pool=over_pages(carry.pool, self._pages.size, self._colour),
-            doubt=carry.doubt.copy(),
-            limbo_page=carry.limbo_page.copy(),
-            limbo_unmap=carry.limbo_unmap.copy(),
+            **state._replace(
+                maps=state.maps[:pending],
+                unmaps=state.unmaps[:pending],
+                deferred=state.deferred[: pending + 1],
+            )._asdict(),
             limbo_slot=limbo_slot,
-            maps=maps,
-            unmaps=unmaps,
-            placed=calls["placed"].copy(),
-            status=calls["status"].copy(),
-            row_of=row_of,
-            deferred=np.zeros(pending + 1, np.int64),
-            choices=np.zeros(512, np.int64),
-            moves=np.zeros((1 << 13, 2), np.int64),
-            out=out,
-            reg=carry.reg.copy(),
+            placed=calls["placed"],
+            status=calls["status"],
+            row_of=calls["out_row"],
         )
 
 
@@ -365,21 +357,23 @@ def over_pages(pool: Pool, pages: int, colour: NDArray[np.int64]) -> Pool:
     return copy._replace(slot=slot, colour=colour if pool.reg.size > LAST + 1 else colour[:0])
 
 
-def _nothing(window: PoolWindow) -> _Carry:
+def _nothing(window: PoolWindow) -> _State:
     """State of the search before the first event."""
     from replay.pool.loops import placing as kernel
 
-    none = np.zeros(0, np.int64)
     slots = window.slots
-    return _Carry(
+    maps, unmaps, deferred = np.empty((3, kernel.MAX_PENDING + 2), np.int64)
+    return _State(
         pool=window.pool(),
         doubt=np.full(slots, kernel.DOUBT, np.uint8),
         limbo_page=np.full(slots, -1, np.int64),
         limbo_unmap=np.full(slots, -1, np.int64),
-        maps=none,
-        unmaps=none,
-        row_of=none,
-        held=np.zeros((0, 6), np.int64),
+        maps=maps,
+        unmaps=unmaps,
+        deferred=deferred,
+        choices=np.zeros(512, np.int64),
+        moves=np.zeros((1 << 13, 2), np.int64),
+        out=np.empty((0, 6), np.int64),
         reg=np.zeros(kernel.CURSOR_KNOWN + window.colours, np.int64),
     )
 
@@ -397,9 +391,9 @@ def _checkpoint(work: Work) -> Checkpoint:
         doubt=np.zeros_like(work.doubt),
         limbo_page=np.zeros_like(work.limbo_page),
         limbo_unmap=np.zeros_like(work.limbo_unmap),
-        maps=np.zeros_like(work.maps),
-        unmaps=np.zeros_like(work.unmaps),
-        map_status=np.zeros(work.maps.size, np.uint8),
+        maps=np.empty_like(work.maps),
+        unmaps=np.empty_like(work.unmaps),
+        map_status=np.empty(work.maps.size, np.uint8),
         reg=np.zeros_like(work.reg),
         best=np.zeros_like(work.choices),
     )

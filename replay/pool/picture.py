@@ -151,8 +151,8 @@ def _view(pool: Pool, piece: Piece, call: int) -> PoolView:
     calls = piece.calls
     page = np.zeros(pool.page.size, np.uint64)
     mapped = pool.page >= 0
-    page[mapped] = piece.pages[pool.page[mapped]]
-    number = int(np.searchsorted(piece.pages, calls["page"][call]))
+    page[mapped] = piece.pages.keys()[pool.page[mapped]]
+    number = int(calls["number"][call])
     colour = int(pool.colour[number]) if pool.colour.size else 0
     return PoolView(
         counts=pool.counts.copy(),

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from collectors.events import OP_CODE
-from replay.pool.calls import NEVER, is_anonymous
+from replay.pool.calls import NEVER, REPLAYED, is_anonymous
 from replay.pool.lock_order import over_pages
 from replay.pool.tally import BINS, PoolTally
 from replay.pool.users import PoolUsers
 from replay.pool.window import PoolState, PoolWindow
 from replay.trace.columns import op_codes
+from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,24 +39,19 @@ class PoolAt(NamedTuple):
     ----------
     pool
         Not to be changed.
-    pages : ndarray of uint64
-        The page that each page number stands for, ascending.
+    pages
+        The page that each page number stands for.
     """
 
     pool: Pool
-    pages: NDArray[np.uint64]
+    pages: Numbering
 
     def over(self, piece: Piece) -> Pool:
         """A copy over the page numbers of a piece; pages that nobody names any more have none."""
-        pages = piece.pages
-        old = self.pool.page
-        mapped = np.flatnonzero(old >= 0)
-        address = self.pages[old[mapped]]
-        at = np.minimum(np.searchsorted(pages, address), max(pages.size - 1, 0))
-        known = pages[at] == address if pages.size else np.zeros(mapped.size, bool)
-        page = np.full(old.size, -1, np.int64)
-        page[mapped[known]] = at[known]
-        return over_pages(self.pool._replace(page=page), pages.size, piece.colour)
+        page = self.pool.page.copy()
+        mapped = page >= 0
+        page[mapped] = piece.pages.find(self.pages.keys()[page[mapped]])
+        return over_pages(self.pool._replace(page=page), piece.pages.count, piece.colour)
 
 
 class FinalPool(NamedTuple):
@@ -96,17 +92,18 @@ class PoolRun:
         from replay.pool.loops.sequence import new_gauges
 
         self.tally = PoolTally(window.slots)
-        self.at = PoolAt(window.pool(), np.zeros(0, np.uint64))
+        self.at = PoolAt(window.pool(), Numbering())
         self._gauges = new_gauges(window.slots, *span, BINS)
         self._users = PoolUsers(window.slots)
         self._end = span[1]
         self._nameless = {"kmap": 0, "kunmap": 0}
         self._started = False
+        self._carried = {name: np.zeros(0) for name in REPLAYED}
 
     def take(
         self, piece: Piece, *, last: bool
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """Replay a piece, and write into its calls what became of them.
+        """Replay a piece, and write into its calls what became of them (:data:`REPLAYED`).
 
         Returns
         -------
@@ -133,7 +130,10 @@ class PoolRun:
             self.tally.most_used = int(most_used)
             self._users.note_fullest(piece, int(fullest))
         self.tally.most_stale = max(self.tally.most_stale, int(most_stale))
+        for name, before in self._carried.items():
+            piece.calls[name][: before.size] = before
         self._users.take(piece, result, scanned, freed)
+        self._carried = {name: piece.calls[name][piece.kept] for name in REPLAYED}
         return result, scanned, freed
 
     def finish(self, calls: CallTable) -> None:

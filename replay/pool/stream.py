@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from replay.pool.calls import (
-    FLUSH_EVENTS,
-    GET_CODE,
-    NEVER,
-    CallTable,
-    pass_flushed,
-)
-from replay.pool.rows import place_of, rows_of
+from replay.pool.calls import FLUSH_EVENTS, NEVER, CallTable, pass_flushed
+from replay.pool.entries import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
     from numpy.typing import NDArray
 
+    from replay.pool.entries import Entries
     from replay.pool.loops.placing import Calls
     from replay.pool.loops.stream import Events, Flow, Marks, Tasks
     from replay.pool.window import PoolFacts, PoolWindow
@@ -51,17 +45,20 @@ class Known(NamedTuple):
         For :func:`replay.pool.loops.order.handle`.
     time : ndarray of int64
         Never falls.
+    passes : ndarray of int64
+        Which of them are runs of flush_all_zero_pkmaps.
     flushed : ndarray of bool
-        Passes that a TLB flush of the window followed.
+        Of each of those, whether a TLB flush of the window followed.
     limit
         Events from there on have to wait for what comes later in the trace.
     arrays
-        What the search needs of every call, in positions of this part.
+        What the search needs of every call.
     """
 
     kinds: NDArray[np.uint8]
     who: NDArray[np.int64]
     time: NDArray[np.int64]
+    passes: NDArray[np.int64]
     flushed: NDArray[np.bool_]
     limit: int
     arrays: Calls
@@ -85,6 +82,8 @@ class PoolStream:
     ----------
     calls
         In the order of `seq`.
+    carried
+        How many of them are of the pieces before the last.
     start
         Events that came before those kept, in the whole stream.
     passes
@@ -101,51 +100,42 @@ class PoolStream:
         from replay.pool.loops import stream as kernel
 
         self.calls = CallTable.blank(0)
+        self.carried = 0
         self.start = 0
         self.passes = 0
         self._window = window
         self._facts = facts
-        self._place = place_of(window, facts)
-        self._unknown_pages = 0
         self._marks = _marks(losses, snapshot_seq)
         self._ends = kernel.Ends(*np.zeros((2, 0), np.int64))
         self._tasks = _no_tasks(0)
         self._events = _room(0)
         self._flushes = np.zeros(0, np.int64)  # positions of the window's TLB flushes
+        self._pass_places = np.zeros(0, np.int64)  # in the events so far
         self._reg = np.zeros(kernel.REGISTERS, np.int64)
         self._reg[kernel.LAST_PASS] = -1
         self._reg[kernel.NOW] = facts.start
 
-    def take(self, events: pl.DataFrame, first_row: int, *, last: bool) -> None:
+    def take(self, entries: Entries, *, last: bool) -> None:
         """Add a piece of the event table.
 
         Parameters
         ----------
-        events
-            Sorted by `seq`, behind everything before.
-        first_row
-            Number of its first row.
+        entries
+            What the pool finds in it.
         last
             Nothing comes behind it.
         """
         from replay.pool.loops import stream as kernel
-        from replay.pool.loops.calls import TLB_FLUSH, classify, enter
 
-        rows, kept = rows_of(events), self.calls.size
-        what = np.empty(events.height, np.uint8)
-        number = classify(rows, self._place, what)
-        self.calls = self.calls.with_room(number)
-        self._unknown_pages = enter(
-            rows, what, self._place, self.calls.columns, kept, first_row, self._unknown_pages
-        )
-        flushes = rows.seq[what & TLB_FLUSH != 0]
-        self._flushes = np.concatenate([self._flushes, flushes])
+        self.carried = self.calls.size
+        self.calls = entries.calls.behind(self.calls, ROOM)
+        self._flushes = np.concatenate([self._flushes, entries.flushes])
         self._reg[kernel.UNMAP_LIMIT] = UNMAP_EVENTS
         self._reg[kernel.OPEN_LIMIT] = OPEN_EVENTS
-        pids = events.get_column("pid").n_unique() + 1
-        kernel.flow(self._flow(events.height, pids), rows, what, last)
+        flow = self._flow(entries.what.size, entries.tasks)
+        kernel.flow(flow, entries.rows, entries.what, last)
 
-    def _flow(self, rows: int, pids: int) -> Flow:
+    def _flow(self, rows: int, tasks: int) -> Flow:
         """What is under way, with room for so many rows of so many tasks."""
         from replay.pool.loops import stream as kernel
 
@@ -158,47 +148,49 @@ class PoolStream:
         room.who[:kept] = self._events.who
         room.time[:kept] = self._events.time
         self._events = room
-        self._ends = kernel.Ends(
-            *(np.concatenate([heap[:ends], np.zeros(calls.size, np.int64)]) for heap in self._ends)
-        )
+        heaps = kernel.Ends(*(np.empty(ends + calls.size, np.int64) for _ in self._ends))
+        for heap, before in zip(heaps, self._ends, strict=True):
+            heap[:ends] = before[:ends]
+        self._ends = heaps
         since = int(room.position[0]) if kept else _FAR  # flushes before are forgotten
         old_tasks = self._tasks
         number = kernel.carry_tasks(old_tasks, _no_tasks(0), since)
-        self._tasks = _no_tasks(max(_FEW_TASKS, 1 << int(2 * (number + pids)).bit_length()))
+        self._tasks = _no_tasks(max(_FEW_TASKS, 1 << int(2 * (number + tasks)).bit_length()))
         kernel.carry_tasks(old_tasks, self._tasks, since)
         course = kernel.Course(*(calls[name] for name in kernel.Course._fields))
         return kernel.Flow(course, self._ends, self._tasks, self._marks, room, reg)
 
     def known(self, *, last: bool) -> Known:
         """The events whose place is settled, and how far they can be looked at."""
-        from replay.pool.loops.placing import NEVER_RETURNED, Calls
+        from replay.pool.loops.placing import Calls
+        from replay.pool.loops.stream import LAST_PASS
 
         events, calls = self._known_events(), self.calls
-        passes = np.flatnonzero(is_pass(events.kind))
-        flushed = np.zeros(events.kind.size, bool)
-        flushed[passes] = pass_flushed(events.position[passes], self._flushes)
-        events.kind[passes] = self._told(events, passes, flushed[passes])
-        open_maps, too_long = self._open_maps(events.kind.size)
-        flushed_in, last_pass, final_pass = (
-            calls[name] - self.start for name in ("flushed_in", "last_pass", "final_pass")
-        )
-        flushed_in[open_maps] = passes[-1] if passes.size else -1
-        flushed_in[too_long], last_pass[too_long], final_pass[too_long] = _FAR, _FAR, -1
-        seen = calls["seen"].copy()
-        seen[(calls["end"] == NEVER) & ~calls["returned"] & (calls["code"] == 0)] = NEVER_RETURNED
+        passes = self._pass_places = np.flatnonzero(is_pass(events.kind))
+        flushed = pass_flushed(events.position[passes], self._flushes)
+        events.kind[passes] = self._told(events, passes, flushed)
+        is_open, too_long = self._open_maps(events.kind.size)
+        calls["flushed_in"][is_open] = self._reg[LAST_PASS]
+        last_pass, final_pass = calls["last_pass"], calls["final_pass"]
+        if too_long.size:
+            calls["flushed_in"][too_long] = _FAR
+            last_pass, final_pass = last_pass.copy(), final_pass.copy()
+            last_pass[too_long], final_pass[too_long] = _FAR, -1
         return Known(
             events.kind,
             events.who,
             events.time,
+            passes,
             flushed,
             events.kind.size if last else self._limit(events, passes),
             Calls(
-                page=np.zeros(0, np.int64),
-                seen=seen,
-                flushed_in=flushed_in,
+                page=calls["number"],
+                seen=calls["seen"],
+                code=calls["code"],
+                flushed_in=calls["flushed_in"],
                 last_pass=last_pass,
                 final_pass=final_pass,
-                pin=calls["code"] == GET_CODE,
+                start=self.start,
             ),
         )
 
@@ -219,7 +211,8 @@ class PoolStream:
         from replay.pool.loops.calls import MAPS
 
         calls = self.calls
-        is_open = np.flatnonzero((calls["role"] == MAPS) & (calls["returned_at"] == _FAR))
+        is_open = np.flatnonzero(~calls["ended"])
+        is_open = is_open[calls["role"][is_open] == MAPS]
         since = self.start + known - calls["entered"][is_open]
         return is_open, is_open[since > OPEN_EVENTS]
 
@@ -234,9 +227,8 @@ class PoolStream:
             limit = known if is_told else int(passes[-1])
         # What is asked of an open call is answered by its return, or by enough events.
         is_open, too_long = self._open_maps(known)
-        asked = self.calls["entered"].copy()
-        asked[too_long] = self.calls["last_pass"][too_long]
-        asked = asked[is_open] - self.start
+        asked = self.calls["entered"][is_open] - self.start
+        asked[np.isin(is_open, too_long)] = self.calls["last_pass"][too_long] - self.start
         asked = asked[(asked >= 0) & (known - asked <= OPEN_EVENTS)]
         return min(max(limit - LOOKAHEAD, 0), int(asked.min(initial=limit)))
 
@@ -266,55 +258,68 @@ class PoolStream:
         kinds[~flushed & missed] = PASS
         return kinds
 
-    def forget(self, events: int, used: NDArray[np.bool_]) -> tuple[CallTable, NDArray[np.int64]]:
+    def forget(self, events: int, used: NDArray[np.int64]) -> NDArray[np.int64]:
         """Drop the first `events` events, and the calls that nothing needs any more.
 
         Parameters
         ----------
         events
             Settled events that nobody will look at again.
-        used : ndarray of bool
-            Calls that somebody else needs; changed.
+        used : ndarray of int64
+            Calls that somebody else needs.
 
         Returns
         -------
-        calls
-            The calls that are dropped.
-        renamed : ndarray of int64
-            New index of every call, -1 dropped; one element more, so that -1 stays -1.
+        ndarray of int64
+            The calls that are kept, ascending: their places in it are their new indices.
         """
         from replay.pool.loops import stream as kernel
 
         known = self._known_events()
-        gone = _between(known, 0, events)
         if events:
-            self._flushes = self._flushes[self._flushes >= gone.position[-1]]
-        self.passes += int(is_pass(gone.kind).sum())
+            self._flushes = self._flushes[self._flushes >= known.position[events - 1]]
+        self.passes += int(np.searchsorted(self._pass_places, events))
         self.start += events
         self._events = _between(known, events, known.kind.size)
-        keep = used | ~self.calls["ended"]
+        keep = ~self.calls["ended"]
+        keep[used] = True
         who = self._events.who
         keep[who[who >= 0]] = True
-        renamed = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
-        self._rename(renamed)
-        dropped = self.calls[~keep]
-        self.calls = self.calls[np.flatnonzero(keep)]
+        kept = np.flatnonzero(keep)
+        self._rename(kept)
+        self.calls = self.calls[kept]
         reg = self._reg
         reg[kernel.N_EVENTS] -= events
         reg[kernel.START] = self.start
         reg[kernel.N_CALLS] = self.calls.size
         reg[kernel.OLDEST] = 0
-        return dropped, renamed
+        return kept
 
-    def _rename(self, renamed: NDArray[np.int64]) -> None:
-        """Calls have other numbers, in the same order."""
-        from replay.pool.loops.stream import SHIFT
+    def _rename(self, kept: NDArray[np.int64]) -> None:
+        """Only these calls are left, in the same order."""
+        from replay.pool.loops.stream import N_ENDS, SHIFT
 
-        self._events.who[:] = renamed[self._events.who]
-        self._tasks.waiting[:] = renamed[self._tasks.waiting]
-        tie = self._ends.tie
+        self._events.who[:] = renamed(self._events.who, kept)
+        self._tasks.waiting[:] = renamed(self._tasks.waiting, kept)
+        tie = self._ends.tie[: self._reg[N_ENDS]]
         call = tie & ((1 << SHIFT) - 1)
-        tie += renamed[np.minimum(call, renamed.size - 1)] - call
+        tie += renamed(call, kept) - call
+
+
+def renamed(calls: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """New indices of calls, -1 where there is none or it is not kept.
+
+    Parameters
+    ----------
+    calls
+        Indices; -1 none.
+    kept
+        Those of the calls that are kept, ascending.
+    """
+    index = np.searchsorted(kept, calls)
+    is_kept = index < kept.size
+    is_kept[is_kept] = kept[index[is_kept]] == calls[is_kept]
+    return np.where(is_kept, index, -1)
 
 
 def _marks(losses: Sequence[int], snapshot_seq: int | None) -> Marks:

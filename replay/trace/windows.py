@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from collectors.events import SCHEMA, HmtraceError, batches
 from replay.trace.beside import ahead
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from replay.machine.layout import Layout
 
+_Seen = TypeVar("_Seen")
 WINDOW_ROWS: Final = 1 << 18
 """Rows of the event table that are looked at together: about 0.2 GB of memory."""
 _LAST_POSITION: Final = 1 << 61
@@ -46,9 +47,10 @@ def windows(
     total: int,
     rows: int,
     layout: Layout,
+    look: Callable[[Window], _Seen],
     progress: Callable[[int, int], None] | None = None,
     unused: Collection[str] = (),
-) -> Iterator[Window]:
+) -> Iterator[_Seen]:
     """Go through an event table in pieces.
 
     Parameters
@@ -62,6 +64,8 @@ def windows(
     layout
         Of the machine that it is from: where its addresses are wide, the windows have them cut
         (:func:`replay.trace.sanitise.narrow_events`).
+    look
+        Looks at each window first, one or two ahead of what is asked for.
     progress
         Called with the rows done and the rows in all, behind each window.
     unused
@@ -69,8 +73,7 @@ def windows(
 
     Yields
     ------
-    Window
-        At least one, if need be without rows.
+    What `look` gives of each window; there is at least one, if need be without rows.
 
     Raises
     ------
@@ -81,12 +84,13 @@ def windows(
     if total <= rows:
         whole = events.select(columns).collect().sort("seq")
         whole, beyond = within_bounds(narrow_events(whole, layout))
-        yield Window(whole, 0, last=True, beyond=beyond)
+        yield look(Window(whole, 0, last=True, beyond=beyond))
         return
-    for window in ahead(_in_order(events, total, rows, layout, columns)):
-        yield window
+    made = _in_order(events, total, rows, layout, columns)
+    for done, seen in ahead((w.first_row + w.table.height, look(w)) for w in made):
+        yield seen
         if progress is not None:
-            progress(window.first_row + window.table.height, total)
+            progress(done, total)
 
 
 def _in_order(

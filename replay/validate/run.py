@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.windows import Window
-    from replay.walk import PoolPiece
+    from replay.walk import Ordered, PoolPiece
 
 
 _LAST: Final = np.iinfo(np.int64).max
@@ -140,15 +140,16 @@ def validate(
     )  # fmt: skip
     sleeps = Sleeps(found, machine)
 
-    def feed_others(window: Window) -> None:
+    def follow(ordered: Ordered) -> None:
+        window = ordered.window
+        pool.follow(ordered)
         local.feed(window)
         cutter.feed(window)
         sleeps.feed(window.table)
 
-    with Beside(feed_others) as others:
-        for window in walk.windows():
-            others.give(window)
-            pool.feed(window)
+    with Beside(follow) as others:
+        for step in walk.windows():
+            others.give(pool.order_calls(step))
     pool = walk.better(pool, lambda: _PoolChecks(layout, found, None, losses))
     areas = _ArenaChecks(pieces, machine, layout, values, losses)
     checks = (pool, local, areas)
@@ -224,9 +225,9 @@ class _PoolChecks(PoolPart):
         self._passes = Passes(tlb_observed=0, tlb_matched=0)
         self._views: dict[int, PoolView] = {}  # by row, of calls that may be the first wrong one
 
-    def feed(self, window: Window) -> PoolPiece:
+    def follow(self, ordered: Ordered) -> PoolPiece:
         before = self.at
-        told = super().feed(window)
+        told = super().follow(ordered)
         self._look(before, told.piece)
         self.verdicts.add(pool_result(told.over, self._layout))
         self._forget(told.over["row"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replay.trace.parts import Parts
     from replay.trace.told import Told
     from replay.trace.windows import Window
-    from replay.walk import PoolPiece
+    from replay.walk import Ordered, PoolPiece
     from replay.whatif.pages import PageNumbers
 
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
@@ -98,9 +98,9 @@ class PoolCalls(PoolPart):
         self._served = 0
         self._open = np.zeros(0, _OPEN)  # kmap() calls that were tried, and where they stand
 
-    def feed(self, window: Window) -> PoolPiece:
-        """As :meth:`replay.walk.PoolPart.feed`."""
-        told = super().feed(window)
+    def follow(self, ordered: Ordered) -> PoolPiece:
+        """As :meth:`replay.walk.PoolPart.follow`."""
+        told, window = super().follow(ordered), ordered.window
         calls = told.piece.calls
         new = calls[np.flatnonzero(calls["row"] >= window.first_row)]
         self._take(window, self._of_piece(told.piece, new))

@@ -215,8 +215,8 @@ def distil(
         pool = new_pool(
             walk.state, lambda window, served: others.give(_ServedWindow(window, served))
         )
-        for window in walk.windows():
-            pool.feed(window)
+        for step in walk.windows():
+            pool.feed(step)
     other = ServedColumns(parts, "other")
     found_better = walk.better(
         pool, lambda: new_pool(None, lambda _, served: other.add(served, kept.numbers))

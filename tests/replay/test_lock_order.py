@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from replay.pool import stream as pool_stream
+from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
 from replay.pool.loops.placing import DIVERGED
 from replay.pool.replay import PoolRun
@@ -33,14 +34,16 @@ def in_pieces(
 ) -> dict[str, Any]:
     """Everything that the replay says, with the table cut every `rows` rows."""
     window = PoolWindow(BASE, slots)
-    order = LockOrder(window, survey(events, state, window).pool, state=state, losses=losses)
+    facts = survey(events, state, window).pool
+    entries = PoolEntries(window, facts)
+    order = LockOrder(window, facts, state=state, losses=losses)
     run = PoolRun(window, (0, int(events["ts"].max() or 0)))
     parts: dict[str, list[NDArray[Any]]] = {}
     calls = []
     most = 0
     for start in range(0, max(events.height, 1), rows):
         last = start + rows >= events.height
-        piece = order.feed(events[start : start + rows], start, last=last)
+        piece = order.feed(entries.of(events[start : start + rows], start), last=last)
         result, scanned, freed = run.take(piece, last=last)
         columns = {
             "code": piece.operations[:, 0], "slot": piece.operations[:, 2],
@@ -50,7 +53,7 @@ def in_pieces(
         for name, column in columns.items():
             parts.setdefault(name, []).append(column)
         most = max(most, piece.calls.size)
-        over = piece.calls if last else order.forget()
+        over = piece.over
         run.finish(over)
         calls.append({name: over[name] for name in CALL})
     told = {name: np.concatenate([some[name] for some in calls]) for name in CALL}

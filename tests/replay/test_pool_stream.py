@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from replay.pool import stream as pool_stream
+from replay.pool.entries import PoolEntries
 from replay.pool.loops.output import split
 from replay.pool.loops.placing import (
     END_UNMAP,
@@ -63,17 +64,18 @@ def streamed(
 ) -> list[Event]:
     """The same from the stream, with the table cut every `rows` rows."""
     facts = PoolFacts(passes_traced=True, gets_traced=True)
+    entries = PoolEntries(PoolWindow(BASE, 16), facts)
     stream = PoolStream(PoolWindow(BASE, 16), facts, losses, snapshot)
     found: list[Event] = []
     for start in range(0, events.height, rows):
         last = start + rows >= events.height
-        stream.take(events[start : start + rows], start, last=last)
+        stream.take(entries.of(events[start : start + rows], start), last=last)
         known = stream.known(last=last)
         row = np.append(stream.calls["row"], -1)
         at = stream._known_events().position
         found += zip(at.tolist(), known.kinds.tolist(), row[known.who].tolist(), strict=True)
         assert (np.diff(known.time) >= 0).all()
-        stream.forget(known.kinds.size, np.zeros(stream.calls.size, bool))
+        stream.forget(known.kinds.size, np.zeros(0, np.int64))
     return found
 
 
@@ -124,7 +126,8 @@ def test_times_never_fall_and_begin_where_the_pool_does() -> None:
     events = simulate(1, slots=16, tasks=2, pages=9, rounds=5, most=1).events
     facts = PoolFacts(passes_traced=True, start=7)
     stream = PoolStream(PoolWindow(BASE, 16), facts, (), 0)
-    stream.take(events.with_columns(ts=pl.lit(3, pl.Int64)), 0, last=True)
+    events = events.with_columns(ts=pl.lit(3, pl.Int64))
+    stream.take(PoolEntries(PoolWindow(BASE, 16), facts).of(events, 0), last=True)
     time = stream.known(last=True).time
     assert time[0] == 7
     assert (np.diff(time) >= 0).all()
@@ -152,7 +155,7 @@ def test_what_may_move_is_held(
 ) -> None:
     out = np.zeros((len(keys), 6), np.int64)
     out[:, KEY] = keys
-    rows, new_row = np.full((2, len(keys)), -1, np.int64)
-    number, told = split(out, hold, rows, new_row)
+    rows = np.full(len(keys), -1, np.int64)
+    number, told = split(out, hold, rows)
     assert (rows[:number].tolist(), told) == (settled, in_order)
-    assert new_row[held].tolist() == list(range(len(held)))
+    assert rows[number:][::-1].tolist() == held

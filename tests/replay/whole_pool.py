@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from replay.pool.calls import GET_CODE, is_window_flush, pass_flushed
+from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, window_of
 from replay.survey import survey
@@ -144,9 +145,10 @@ def linearise(
     """
     facts = survey(events, state, window).pool
     order = LockOrder(window, facts, state=state, losses=losses)
-    piece = order.feed(events, 0, last=True)
+    piece = order.feed(PoolEntries(window, facts).of(events, 0), last=True)
     calls = piece.calls
-    _, first = np.unique(calls["page"], return_index=True)
+    first = np.zeros(piece.pages.count, np.int64)
+    first[calls["number"][::-1]] = np.arange(calls.size)[::-1]
     passes = _passes_of(events.with_row_index("row"), window, facts)
     return PoolSequence(
         piece=piece,
@@ -154,8 +156,8 @@ def linearise(
             row=calls["row"].copy(),
             is_map=calls["code"] == 0,
             is_get=(calls["code"] == GET_CODE) & (calls["seen"] >= 0),
-            page=np.searchsorted(piece.pages, calls["page"]).astype(np.int64),
-            pages=piece.pages.size,
+            page=calls["number"].copy(),
+            pages=piece.pages.count,
             seen=calls["seen"].copy(),
             vaddr=calls["vaddr"].copy(),
             pfn=calls["pfn"][first],

@@ -223,7 +223,7 @@ def enter(
         calls.pfn[c], calls.vaddr[c], calls.seen[c] = rows.pfn[i], rows.vaddr[i], seen
         calls.entered[c], calls.returned_at[c] = NONE, FAR
         calls.flushed_in[c], calls.last_pass[c], calls.final_pass[c] = NONE, NONE, NONE
-        calls.status[c], calls.placed[c] = 0, False
+        calls.status[c], calls.placed[c], calls.out_row[c] = 0, False, NONE
         calls.predicted[c], calls.sleeps[c] = _UNPREDICTED, 0
         calls.first_try[c], calls.last_try[c] = _UNSET, _UNSET
         c += 1

@@ -60,6 +60,7 @@ from replay.pool.loops.placing import (
     forget,
     free_ahead,
     give_up,
+    is_pin,
     mark,
     revive,
     set_cursor,
@@ -101,7 +102,7 @@ def _look(
     mapped = pool.slot[page]
     if mapped >= 0:
         return SERVED if mapped == seen else UNEXPLAINED
-    if not w.reg[CURSOR_KNOWN + colour] and not calls.pin[call]:
+    if not w.reg[CURSOR_KNOWN + colour] and not is_pin(calls, call):
         mark(w, call, INITIAL)
         set_cursor(w, colour, seen - 1, key)
         w.reg[CURSOR_KNOWN + colour] = 1
@@ -110,7 +111,7 @@ def _look(
             emit(w, RELEASE, -1, seen, 0, key, -1)
         return AGAIN
     free = free_ahead(pool, colour)
-    if free == seen and not calls.pin[call]:
+    if free == seen and not is_pin(calls, call):
         return SERVED
     if w.limbo_slot[page] == seen:
         revive(w, seen, 1)
@@ -120,7 +121,7 @@ def _look(
     if free == lane(pool, colour)[1]:
         # A flush that the trace does not show (it is not probed, or it was lost).
         free = first_after_flush(pool, colour)
-        if free == seen and not calls.pin[call]:
+        if free == seen and not is_pin(calls, call):
             return SERVED
         ahead = free < seen
     anonymous = pool.page[seen] < 0 and pool.counts[seen] >= 1
@@ -162,10 +163,10 @@ def _settle(
 @part
 def _mapper(w: Work, calls: Calls, call: int) -> int:
     """Whose mapping a kmap_high_get() found: a call that has not returned yet; -1 none pending."""
-    if calls.pin[call] and w.pool.slot[calls.page[call]] < 0:
+    if is_pin(calls, call) and w.pool.slot[calls.page[call]] < 0:
         for i in range(w.reg[N_MAPS]):
             other = w.maps[i]
-            same = calls.page[other] == calls.page[call] and not calls.pin[other]
+            same = calls.page[other] == calls.page[call] and not is_pin(calls, other)
             if same and calls.seen[other] == calls.seen[call]:
                 return other
     return -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.compiled import loop
+from replay.pool.loops.calls import GET_CODE
 from replay.pool.loops.placing import AT_PASS, CALL, CODE, COUNT, KEY, PAGE, SLOT, SUB
 from replay.pool.loops.sequence import GET, MAP
 
@@ -24,21 +25,18 @@ class Settled(NamedTuple):
 
 
 @loop
-def split(
-    out: NDArray[np.int64], hold: int, settled: NDArray[np.int64], new_row: NDArray[np.int64]
-) -> tuple[int, bool]:
+def split(out: NDArray[np.int64], hold: int, rows: NDArray[np.int64]) -> tuple[int, bool]:
     """Tell operations that are settled from those that may still move.
 
     Parameters
     ----------
     out : ndarray of int64, shape (n, 6)
-        Output of the search; those that are held come to its beginning, in their order.
+        Output of the search.
     hold
         Lowest key of what may still move.
-    settled : ndarray of int64, shape (n,)
-        Filled with the rows that are settled.
-    new_row : ndarray of int64, shape (n,)
-        Filled with the row to which each row that is held comes.
+    rows : ndarray of int64, shape (n,)
+        Filled: from its beginning with the rows that are settled, ascending; from its end
+        backwards with the others, ascending as well.
 
     Returns
     -------
@@ -52,10 +50,10 @@ def split(
     for row in range(out.shape[0]):
         key = out[row, KEY]
         if key >= hold:
-            new_row[row] = held
             held += 1
+            rows[out.shape[0] - held] = row
             continue
-        settled[number] = row
+        rows[number] = row
         number += 1
         in_order = in_order and key >= latest
         latest = key
@@ -68,9 +66,10 @@ def write(
     out: NDArray[np.int64],
     order: NDArray[np.int64],
     time: NDArray[np.int64],
-    pass_number: NDArray[np.int64],
+    passes: NDArray[np.int64],
+    first_pass: int,
     flushed: NDArray[np.bool_],
-    pin: NDArray[np.bool_],
+    call_code: NDArray[np.uint8],
 ) -> None:
     """Write settled operations down in their order.
 
@@ -82,16 +81,20 @@ def write(
         Output of the search.
     order : ndarray of int64
         Its rows that are settled, in the order of their keys.
-    time, pass_number, flushed : ndarray
-        Per event of the stream: its time, the number of the flush (-1 none) and whether a TLB
-        flush followed.
-    pin : ndarray of bool
-        Calls of kmap_high_get().
+    time : ndarray of int64
+        Of each event of the stream.
+    passes, flushed : ndarray of int64, bool
+        Its flushes, ascending, and whether a TLB flush followed each.
+    first_pass
+        Number of the first of them.
+    call_code : ndarray of uint8
+        Per call: GET_CODE is kmap_high_get().
     """
+    latest = 0
     for i in range(order.shape[0]):
         row = order[i]
         code, call = out[row, CODE], out[row, CALL]
-        if code == MAP and pin[call]:
+        if code == MAP and call_code[call] == GET_CODE:
             code = GET
         done.operations[i, 0] = code
         done.operations[i, 1] = out[row, PAGE]
@@ -101,5 +104,11 @@ def write(
         done.time[i] = time[event]
         done.call[i] = call
         is_pass = out[row, KEY] % SUB == AT_PASS
-        done.at_pass[i] = pass_number[event] if is_pass else -1
-        done.flushed[i] = is_pass and flushed[event]
+        done.at_pass[i] = -1
+        done.flushed[i] = False
+        if is_pass:
+            while latest < passes.shape[0] and passes[latest] < event:
+                latest += 1
+            if latest < passes.shape[0] and passes[latest] == event:
+                done.at_pass[i] = first_pass + latest
+                done.flushed[i] = flushed[latest]

@@ -81,7 +81,7 @@ def _commit_hits(w: Work, calls: Calls, but: int, key: int) -> None:
         seen = calls.seen[call]
         excluded = (
             call == but
-            or calls.last_pass[call] >= key // SUB
+            or calls.last_pass[call] >= calls.start + key // SUB
             or (but >= 0 and calls.seen[but] == seen)
         )
         in_limbo = w.limbo_slot[calls.page[call]] == seen >= 0
@@ -271,7 +271,7 @@ def wrap(w: Work, calls: Calls, kind: int, call: int, at: int) -> None:
     colour = colour_of(pool, calls.page[call])
     end = lane(pool, colour)[1]
     key = at * SUB
-    final = calls.final_pass[call] == at
+    final = calls.final_pass[call] == calls.start + at
     target = calls.seen[call] if final else -1
     sub = 0
     if not w.reg[CURSOR_KNOWN + colour]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.compiled import part, piece
+from replay.pool.loops.calls import GET_CODE
 from replay.pool.loops.highmem import (
     ASLEEP,
     LAST,
@@ -79,7 +80,7 @@ LOOKAHEAD = 256
 
 
 class Calls(NamedTuple):
-    """The calls, one element each.
+    """The calls, one element each; their places count from the trace's first event.
 
     Attributes
     ----------
@@ -87,22 +88,31 @@ class Calls(NamedTuple):
         Dense page number.
     seen : ndarray of int64
         Slot that the kernel returned, -1 unknown, NEVER_RETURNED.
+    code : ndarray of uint8
+        GET_CODE is kmap_high_get(): takes a mapping that is there, and makes none.
     flushed_in : ndarray of int64
-        Stream position of the last PASS before the return, whoever made it.
+        Place in the stream of the last PASS before the return, whoever made it.
     last_pass : ndarray of int64
-        Stream position of the last PASS inside the call, -1 none: it was not served before.
+        Place of the last PASS inside the call, -1 none: it was not served before.
     final_pass : ndarray of int64
         The same if the call was served there, -1 if that attempt failed too.
-    pin : ndarray of bool
-        kmap_high_get(): takes a mapping that is there, and makes none.
+    start
+        Place of the first event that the search has; it counts from there.
     """
 
     page: NDArray[np.int64]
     seen: NDArray[np.int64]
+    code: NDArray[np.uint8]
     flushed_in: NDArray[np.int64]
     last_pass: NDArray[np.int64]
     final_pass: NDArray[np.int64]
-    pin: NDArray[np.bool_]
+    start: int
+
+
+@piece
+def is_pin(calls: Calls, call: int) -> bool:
+    """Whether a call takes a mapping only if there is one."""
+    return calls.code[call] == GET_CODE
 
 
 class Work(NamedTuple):
@@ -117,7 +127,7 @@ class Work(NamedTuple):
     unmaps: NDArray[np.int64]  # calls of kunmap that may not have happened yet
     placed: NDArray[np.bool_]  # per call
     status: NDArray[np.uint8]  # per call
-    row_of: NDArray[np.int64]  # per call: its row in out
+    row_of: NDArray[np.int32]  # per call: its row in out
     deferred: NDArray[np.int64]  # scratch: unmaps that a flush is put before
     choices: NDArray[np.int64]  # which way to go at each open question since the checkpoint
     moves: NDArray[np.int64]  # (capacity, 2): rows of out whose key changed since, and old key
@@ -259,14 +269,15 @@ def pending_map(w: Work, calls: Calls, slot: int, but: int, at: int) -> int:
     """A pending kmap that was given `slot` (else one with unknown result) for a new mapping."""
     unseen = -1
     later = -1
+    until = calls.start + at
     for i in range(w.reg[N_MAPS]):
         call = w.maps[i]
         first, end = lane(w.pool, colour_of(w.pool, calls.page[call]))
-        if calls.pin[call] or not first <= slot < end:
+        if is_pin(calls, call) or not first <= slot < end:
             continue
-        if call != but and calls.last_pass[call] < at and w.pool.slot[calls.page[call]] < 0:
+        if call != but and calls.last_pass[call] < until and w.pool.slot[calls.page[call]] < 0:
             if calls.seen[call] == slot:
-                if calls.flushed_in[call] <= at:
+                if calls.flushed_in[call] <= until:
                     return call  # no flush comes that could give it the slot once more
                 if later < 0:
                     later = call

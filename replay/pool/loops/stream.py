@@ -19,6 +19,7 @@ from replay.pool.loops.placing import (
     END_UNMAP,
     ENTER_MAP,
     ENTER_UNMAP,
+    NEVER_RETURNED,
     PASS,
     RETURN_MAP,
 )
@@ -67,9 +68,10 @@ class Course(NamedTuple):
     pid: NDArray[np.int32]
     code: NDArray[np.uint8]
     role: NDArray[np.uint8]
+    seen: NDArray[np.int64]
     entered: NDArray[np.int64]  # place of the entry
     returned_at: NDArray[np.int64]  # place of a kmap()'s return, FAR: not in the stream yet
-    flushed_in: NDArray[np.int64]  # place of the last flush before the return
+    flushed_in: NDArray[np.int64]  # place of the last flush before the return, or so far
     last_pass: NDArray[np.int64]  # place of the last flush that it made itself
     final_pass: NDArray[np.int64]  # the same if it was served there
 
@@ -315,6 +317,14 @@ def _flush(f: Flow, position: int, parent: int, time: int) -> None:
 
 
 @piece
+def _never_returns(f: Flow, call: int) -> None:
+    """The trace ends inside a call."""
+    if f.course.code[call] == 0:
+        f.course.seen[call] = NEVER_RETURNED
+    f.reg[N_ENDS] = _push(f.ends, f.reg[N_ENDS], NEVER, _tie(_RANK_RETURN, call))
+
+
+@piece
 def _enter(f: Flow, task: int, position: int, time: int) -> None:
     """The next call; `task` is -1 if an interrupt made it."""
     course, reg = f.course, f.reg
@@ -332,8 +342,7 @@ def _enter(f: Flow, task: int, position: int, time: int) -> None:
     elif task >= 0:
         f.tasks.waiting[task] = call
     elif role == MAPS:
-        course.end[call] = NEVER
-        reg[N_ENDS] = _push(f.ends, reg[N_ENDS], NEVER, _tie(rank, call))
+        _never_returns(f, call)
 
 
 @loop
@@ -374,7 +383,7 @@ def flow(f: Flow, rows: PoolRows, what: NDArray[np.uint8], last: bool) -> None: 
     for task in range(tasks.waiting.shape[0]):
         call = tasks.waiting[task]
         if call >= 0 and f.course.role[call] == MAPS and not f.course.ended[call]:
-            reg[N_ENDS] = _push(f.ends, reg[N_ENDS], NEVER, _tie(_RANK_RETURN, call))
+            _never_returns(f, call)
     while reg[NEXT_MARK] < marks:
         _mark(f)
     _catch_up(f, NEVER, _RANK_ALL)
