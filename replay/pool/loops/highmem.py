@@ -57,6 +57,8 @@ class Pool(NamedTuple):
         Slot of each page, -1 none: page_address().
     free, stale : ndarray of int64, shape (slots / 32,)
         Bitmaps of the slots with count 0 and 1.
+    touched : ndarray of int64, shape (slots / 32,)
+        Bitmap of the slots that were changed since somebody cleared it.
     colour : ndarray of int64, shape (pages,)
         Colour of each page; empty where the pool has none.
     reg : ndarray of int64, shape (LAST + colours,)
@@ -68,6 +70,7 @@ class Pool(NamedTuple):
     slot: NDArray[np.int64]
     free: NDArray[np.int64]
     stale: NDArray[np.int64]
+    touched: NDArray[np.int64]
     colour: NDArray[np.int64]
     reg: NDArray[np.int64]
 
@@ -98,6 +101,7 @@ def new_pool(
         np.full(pages, -1, np.int64),
         free,
         np.zeros(words, np.int64),
+        np.zeros(words, np.int64),
         colour,
         reg,
     )
@@ -122,6 +126,13 @@ def lane(pool: Pool, colour: int) -> tuple[int, int]:
 
 
 @piece
+def lowest_slot(word: int, bits: int) -> int:
+    """Slot of the lowest bit that is set in a word of a bitmap."""
+    lowest = bits & -bits
+    return word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27]
+
+
+@piece
 def next_free(pool: Pool, start: int, end: int) -> int:
     """First free slot from `start` on that lies before `end`, the end of a lane; else `end`."""
     if start >= end:
@@ -133,8 +144,13 @@ def next_free(pool: Pool, start: int, end: int) -> int:
         if word * WORD >= end:
             return end
         bits = pool.free[word]
-    lowest = bits & -bits
-    return min(end, word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
+    return min(end, lowest_slot(word, bits))
+
+
+@piece
+def touch(pool: Pool, slot: int) -> None:
+    """Note that a slot is changed."""
+    pool.touched[slot // WORD] |= 1 << (slot % WORD)
 
 
 @piece
@@ -143,6 +159,7 @@ def set_count(pool: Pool, slot: int, count: int) -> None:
     old = pool.counts[slot]
     pool.counts[slot] = count
     word, bit = slot // WORD, 1 << (slot % WORD)
+    touch(pool, slot)
     if (old == 0) != (count == 0):
         pool.free[word] ^= bit
     if (old == 1) != (count == 1):
@@ -169,9 +186,8 @@ def flush_all_zero_pkmaps(pool: Pool) -> int:
     for word in range(pool.stale.shape[0]):
         bits = pool.stale[word]
         while bits != 0:
-            lowest = bits & -bits
-            bits ^= lowest
-            drop(pool, word * WORD + _BIT[(lowest * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
+            drop(pool, lowest_slot(word, bits))
+            bits &= bits - 1
             freed += 1
     pool.reg[FREED] = freed
     return freed

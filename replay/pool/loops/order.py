@@ -41,6 +41,7 @@ from replay.pool.loops.placing import (
     INITIAL,
     KNOWN,
     LOSS,
+    N_LIMBO,
     N_MAPS,
     N_UNMAPS,
     NEVER_RETURNED,
@@ -212,6 +213,7 @@ def _unknown_state(w: Work) -> None:
     w.doubt[:] = DOUBT
     w.limbo_page[:] = -1
     w.limbo_slot[:] = -1
+    w.reg[N_LIMBO] = 0
     w.reg[N_UNMAPS] = 0
     w.reg[CURSOR_KNOWN:] = 0
 
@@ -266,6 +268,7 @@ def handle(
         w.doubt[:] = KNOWN
         w.limbo_page[:] = -1
         w.limbo_slot[:] = -1
+        w.reg[N_LIMBO] = 0
         w.reg[N_UNMAPS] = 0
         w.reg[CURSOR_KNOWN:] = 1
         emit(w, SNAPSHOT, -1, -1, 0, at * SUB, -1)

@@ -22,6 +22,7 @@ from replay.pool.loops.highmem import (
     next_free,
     place,
     set_count,
+    touch,
 )
 from replay.pool.loops.placing import (
     AT_PASS,
@@ -32,6 +33,7 @@ from replay.pool.loops.placing import (
     FREEING_PASS,
     INITIAL,
     MOVED_UNMAPS,
+    N_LIMBO,
     N_MAPS,
     N_UNMAPS,
     ONE_FREED,
@@ -118,6 +120,7 @@ def _collapse_limbo(w: Work, calls: Calls) -> None:
             if unmap < 0:
                 settle_limbo(w, calls, slot)
             else:
+                touch(w.pool, slot)
                 w.limbo_unmap[slot] = unmap
 
 
@@ -138,6 +141,7 @@ def _enter_limbo(w: Work, calls: Calls, kind: int) -> None:
     in_doubt = False
     for slot in range(w.doubt.shape[0]):
         if w.doubt[slot] == DOUBT:
+            touch(w.pool, slot)
             w.doubt[slot] = DOUBT_FLUSHED
             in_doubt = True
     w.reg[ONE_FREED] = kind == FREEING_PASS and not in_doubt and _sure(w, calls) == 0
@@ -145,6 +149,8 @@ def _enter_limbo(w: Work, calls: Calls, kind: int) -> None:
         unmap = w.unmaps[i]
         slot = w.pool.slot[calls.page[unmap]]
         if slot >= 0 and w.pool.counts[slot] == 1 and w.row_of[unmap] >= 0:
+            touch(w.pool, slot)
+            w.reg[N_LIMBO] += w.limbo_page[slot] < 0
             w.limbo_page[slot] = calls.page[unmap]
             w.limbo_unmap[slot] = unmap
             w.limbo_slot[calls.page[unmap]] = slot

@@ -20,6 +20,7 @@ from replay.pool.loops.highmem import (
     lane,
     next_free,
     place,
+    touch,
 )
 from replay.pool.loops.sequence import (
     CURSOR,
@@ -69,7 +70,8 @@ N_CHOICES = 8
 N_MOVES = 9
 ONE_FREED = 10  # the last PASS freed a slot, and it was one of those in limbo
 TOLD_PASSES = 11  # passes whose TLB flush, or its absence, decided the order of calls
-CURSOR_KNOWN = 12  # one per colour, from here on
+N_LIMBO = 12  # slots in limbo
+CURSOR_KNOWN = 13  # one per colour, from here on
 
 # Columns of Work.out
 CODE, PAGE, SLOT, COUNT, KEY, CALL = range(6)
@@ -116,7 +118,11 @@ def is_pin(calls: Calls, call: int) -> bool:
 
 
 class Work(NamedTuple):
-    """State of the search."""
+    """State of the search.
+
+    Whoever changes what is kept per slot says so (:func:`replay.pool.loops.highmem.touch`):
+    checkpoints are of the slots that were touched.
+    """
 
     pool: Pool
     doubt: NDArray[np.uint8]  # per slot: KNOWN, DOUBT, DOUBT_FLUSHED
@@ -212,8 +218,10 @@ def end_unmaps(w: Work, calls: Calls, page: int) -> None:
 @piece
 def _leave_limbo(w: Work, slot: int) -> None:
     """It is certain whether the slot's page is mapped."""
+    touch(w.pool, slot)
     w.limbo_slot[w.limbo_page[slot]] = -1
     w.limbo_page[slot] = -1
+    w.reg[N_LIMBO] -= 1
 
 
 @part

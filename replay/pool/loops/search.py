@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replay.compiled import loop, part, piece
+from replay.pool.loops.highmem import lowest_slot, touch
 from replay.pool.loops.order import handle
 from replay.pool.loops.placing import (
     DIVERGED_CALLS,
@@ -24,6 +25,7 @@ from replay.pool.loops.placing import (
     ENTER_UNMAP,
     KEY,
     N_CHOICES,
+    N_LIMBO,
     N_MAPS,
     N_MOVES,
     N_OUT,
@@ -89,14 +91,7 @@ def _troubles(reg: NDArray[np.int64]) -> int:
 @piece
 def _is_quiet(w: Work) -> bool:
     """Whether nothing is pending, so that no later event can tell of an earlier order."""
-    if w.reg[N_MAPS] or w.reg[N_UNMAPS]:
-        return False
-    quiet = True
-    for slot in range(w.limbo_page.shape[0]):
-        if w.limbo_page[slot] >= 0:
-            quiet = False
-            break
-    return quiet
+    return w.reg[N_MAPS] == 0 and w.reg[N_UNMAPS] == 0 and w.reg[N_LIMBO] == 0
 
 
 @piece
@@ -116,15 +111,21 @@ def _copy(to: NDArray[np.int64], of: NDArray[np.int64]) -> None:
 
 @part
 def _save(w: Work, c: Checkpoint) -> None:
-    for question in range(w.choices.shape[0]):
-        w.choices[question] = 0
+    """Set a checkpoint: of the slots only those are copied that were touched since the last."""
+    touched = w.pool.touched
+    for word in range(touched.shape[0]):
+        bits = touched[word]
+        touched[word] = 0
+        while bits != 0:
+            slot = lowest_slot(word, bits)
+            bits &= bits - 1
+            c.counts[slot] = w.pool.counts[slot]
+            c.page[slot] = w.pool.page[slot]
+            c.doubt[slot] = w.doubt[slot]
+            c.limbo_page[slot] = w.limbo_page[slot]
+            c.limbo_unmap[slot] = w.limbo_unmap[slot]
     w.reg[N_CHOICES] = 0
     w.reg[N_MOVES] = 0
-    _copy(c.counts, w.pool.counts)
-    _copy(c.page, w.pool.page)
-    _copy(c.doubt, w.doubt)
-    _copy(c.limbo_page, w.limbo_page)
-    _copy(c.limbo_unmap, w.limbo_unmap)
     _copy(c.free, w.pool.free)
     _copy(c.stale, w.pool.stale)
     _copy(c.pool_reg, w.pool.reg)
@@ -143,21 +144,31 @@ def _restore(
     """Undo everything that the events from `since` to `at` did."""
     for move in range(w.reg[N_MOVES] - 1, -1, -1):
         w.out[w.moves[move, 0], KEY] = w.moves[move, 1]
-    for slot in range(c.counts.shape[0]):
-        if w.pool.page[slot] >= 0:
-            w.pool.slot[w.pool.page[slot]] = -1
-        if w.limbo_page[slot] >= 0:
-            w.limbo_slot[w.limbo_page[slot]] = -1
-    for slot in range(c.counts.shape[0]):
-        w.pool.counts[slot] = c.counts[slot]
-        w.pool.page[slot] = c.page[slot]
-        w.doubt[slot] = c.doubt[slot]
-        w.limbo_page[slot] = c.limbo_page[slot]
-        w.limbo_unmap[slot] = c.limbo_unmap[slot]
-        if c.page[slot] >= 0:
-            w.pool.slot[c.page[slot]] = slot
-        if c.limbo_page[slot] >= 0:
-            w.limbo_slot[c.limbo_page[slot]] = slot
+    touched = w.pool.touched
+    for word in range(touched.shape[0]):
+        bits = touched[word]
+        while bits != 0:
+            slot = lowest_slot(word, bits)
+            bits &= bits - 1
+            if w.pool.page[slot] >= 0:
+                w.pool.slot[w.pool.page[slot]] = -1
+            if w.limbo_page[slot] >= 0:
+                w.limbo_slot[w.limbo_page[slot]] = -1
+    for word in range(touched.shape[0]):
+        bits = touched[word]
+        touched[word] = 0
+        while bits != 0:
+            slot = lowest_slot(word, bits)
+            bits &= bits - 1
+            w.pool.counts[slot] = c.counts[slot]
+            w.pool.page[slot] = c.page[slot]
+            w.doubt[slot] = c.doubt[slot]
+            w.limbo_page[slot] = c.limbo_page[slot]
+            w.limbo_unmap[slot] = c.limbo_unmap[slot]
+            if c.page[slot] >= 0:
+                w.pool.slot[c.page[slot]] = slot
+            if c.limbo_page[slot] >= 0:
+                w.limbo_slot[c.limbo_page[slot]] = slot
     for word in range(c.free.shape[0]):
         w.pool.free[word] = c.free[word]
         w.pool.stale[word] = c.stale[word]
@@ -182,11 +193,12 @@ def _restore(
 def _answer(choices: NDArray[np.int64], best: NDArray[np.int64], other: int) -> None:
     """Answer as in `best`, but question `other` the other way and those behind it the likely way.
 
-    With `other` at the number of questions the answers are those of `best`.
+    With `other` at the number of questions the answers are those of `best`; with -1 all are the
+    likely way.
     """
     for question in range(choices.shape[0]):
         choices[question] = best[question] if question <= other else 0
-    if other < choices.shape[0]:
+    if 0 <= other < choices.shape[0]:
         choices[other] = 1 - best[other]
 
 
@@ -235,6 +247,9 @@ def order(
     question = 0
     since = start
     at = start
+    for slot in range(w.pool.counts.shape[0]):
+        touch(w.pool, slot)
+    _answer(w.choices, c.best, -1)
     _save(w, c)
     while at < stop:
         if w.reg[N_OUT] + margin > w.out.shape[0]:
@@ -242,6 +257,8 @@ def order(
             break
         if at - since >= LONGEST or (at - since >= SHORTEST and _is_quiet(w)):
             _settle_old(w, calls, at)
+            if tries:
+                _answer(w.choices, c.best, -1)
             _save(w, c)
             left += BUDGET * (at - since)
             effort[LEFT] = left

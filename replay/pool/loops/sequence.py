@@ -26,6 +26,7 @@ from replay.pool.loops.highmem import (
     kunmap_high,
     place,
     set_count,
+    touch,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def observe(gauges: Gauges, used: int, stale: int, since: int, until: int) -> No
 def load(pool: Pool, other: Pool) -> None:
     """Take over another pool's state (the pages keep their numbers)."""
     for slot in range(pool.counts.shape[0]):  # loops: slice assignment compiles for seconds
+        touch(pool, slot)
         pool.counts[slot] = other.counts[slot]
         pool.page[slot] = other.page[slot]
     for page in range(pool.slot.shape[0]):
