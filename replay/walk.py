@@ -22,7 +22,7 @@ from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
-from replay.observed import ObservedTally
+from replay.observed.tally import ObservedTally
 from replay.pool.calls import is_window_flush
 from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
@@ -324,7 +324,6 @@ class PoolPart:
         result, scanned, freed = self._run.take(piece, last=window.last)
         if self.online is not None:
             self.online.add(piece.time[freed > 0])
-        self._run.count_nameless(window.table)
         over = piece.over
         self._run.finish(over)
         self.misfits += int((over["status"] == DIVERGED).sum())

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from collectors.events import IN_INTERRUPT
+from collectors.events import IN_INTERRUPT, OP_CODE
 from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
-from replay.trace.columns import of_ops
+from replay.trace.columns import of_ops, op_codes
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -242,6 +242,8 @@ class LocalStacks:
         """
         from replay.local import loops as kernel
 
+        if not self._wants_held and self._is_empty and not _maps_here(events):
+            return _piece(_blank(0), np.zeros(0, np.int32), 0, 0, self._layout.pkmap_colours)
         told = self._told(events, first_row)
         coming = _joined(self._coming, told.rows)
         # Of events at one position (a loss and what comes after it) the loss comes first.
@@ -285,6 +287,11 @@ class LocalStacks:
             strays=int(strays),
             misfits=int(misfits),
         )
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether nothing is known of any stack: then switches tell nothing either."""
+        return not (self._stacks.size or self._held.size or self._coming.at.size)
 
     def _state(self, stream: _Rows, keys: Numbering) -> Stacks:
         """State of the stacks that have a number before the stream."""
@@ -434,6 +441,12 @@ def _expressions(layout: Layout, hook: str) -> list[pl.Expr]:
         & pl.all_horizontal(pl.col("page", "pfn", "vaddr").is_null()),
     }
     return [expression.alias(name) for name, expression in columns.items()]
+
+
+def _maps_here(events: pl.DataFrame) -> bool:
+    """Whether a piece has a local mapping, or an unmap."""
+    op = op_codes(events)
+    return bool(((op == OP_CODE["kmap_local"]) | (op == OP_CODE["kunmap_local"])).any())
 
 
 def _blank(events: int) -> _Rows:

@@ -36,6 +36,8 @@ class Entries(NamedTuple):
         Its calls, behind room for :data:`ROOM` others.
     pages
         Numbers of their pages.
+    nameless
+        kmap() and kunmap() calls of which the trace has no argument (function tracer).
     """
 
     rows: PoolRows
@@ -44,6 +46,7 @@ class Entries(NamedTuple):
     flushes: NDArray[np.int64]
     calls: CallTable
     pages: Numbering
+    nameless: tuple[int, int]
 
 
 class PoolEntries:
@@ -75,11 +78,15 @@ class PoolEntries:
 
         rows = rows_of(events)
         what = np.empty(events.height, np.uint8)
-        calls = CallTable.blank(ROOM + classify(rows, self._place, what))
+        nameless = np.zeros(2, np.int64)
+        calls = CallTable.blank(ROOM + classify(rows, self._place, what, nameless))
         self._unknown_pages = enter(
             rows, what, self._place, calls.columns, ROOM, first_row, self._unknown_pages
         )
         pages = Numbering()
         calls["number"][ROOM:] = pages.of(calls["page"][ROOM:])
         tasks = events.get_column("pid").n_unique() + 1
-        return Entries(rows, what, tasks, rows.seq[what & TLB_FLUSH != 0], calls, pages)
+        flushes = rows.seq[what & TLB_FLUSH != 0]
+        return Entries(
+            rows, what, tasks, flushes, calls, pages, (int(nameless[0]), int(nameless[1]))
+        )

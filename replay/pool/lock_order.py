@@ -63,6 +63,8 @@ class Piece:
         Colour of each of them.
     snapshot
         Pool that SNAPSHOT operations set.
+    nameless
+        kmap() and kunmap() calls that came with it and of which the trace has no argument.
     """
 
     operations: NDArray[np.int64]
@@ -75,6 +77,7 @@ class Piece:
     pages: Numbering
     colour: NDArray[np.int64]
     snapshot: Pool
+    nameless: tuple[int, int]
 
     @property
     def over(self) -> CallTable:
@@ -201,6 +204,7 @@ class LockOrder:
             pages=self._pages,
             colour=self._colour,
             snapshot=snapshot,
+            nameless=entries.nameless,
         )
 
     def _forget(self) -> NDArray[np.int64]:

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from collectors.events import OP_CODE
-from replay.pool.calls import NEVER, REPLAYED, is_anonymous
+from replay.pool.calls import NEVER, REPLAYED
 from replay.pool.lock_order import over_pages
 from replay.pool.tally import BINS, PoolTally
 from replay.pool.users import PoolUsers
 from replay.pool.window import PoolState, PoolWindow
-from replay.trace.columns import op_codes
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
-    import polars as pl
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
@@ -86,6 +83,8 @@ class PoolRun:
         Figures so far.
     at
         State of the pool behind the last piece.
+    nameless
+        Calls of kmap() and kunmap() of which the trace has no argument: they are counted, no more.
     """
 
     def __init__(self, window: PoolWindow, span: tuple[int, int]) -> None:
@@ -96,7 +95,7 @@ class PoolRun:
         self._gauges = new_gauges(window.slots, *span, BINS)
         self._users = PoolUsers(window.slots)
         self._end = span[1]
-        self._nameless = {"kmap": 0, "kunmap": 0}
+        self.nameless = (0, 0)
         self._started = False
         self._carried = {name: np.zeros(0) for name in REPLAYED}
 
@@ -116,6 +115,7 @@ class PoolRun:
         time = piece.time
         result, scanned, freed = (np.zeros(time.size, np.int32) for _ in range(3))
         self._started |= time.size > 0
+        self.nameless = self.nameless[0] + piece.nameless[0], self.nameless[1] + piece.nameless[1]
         gauges = self._gauges
         until = int(time[-1]) if time.size else gauges.since
         gauges = gauges._replace(until=gauges.end if last and self._started else until)
@@ -149,18 +149,6 @@ class PoolRun:
         waited = np.maximum(until - slept["first_try"], 0)
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
         self._users.add_waits(slept, waited, is_open)
-
-    def count_nameless(self, events: pl.DataFrame) -> None:
-        """Count the calls of which the trace has no argument (function tracer), no more."""
-        nothing = events.select(is_anonymous().alias("nothing")).to_series().to_numpy()
-        code = op_codes(events)
-        for op in self._nameless:
-            self._nameless[op] += int((nothing & (code == OP_CODE[op])).sum())
-
-    @property
-    def nameless(self) -> tuple[int, int]:
-        """Calls of kmap() and kunmap() that :meth:`count_nameless` found."""
-        return self._nameless["kmap"], self._nameless["kunmap"]
 
     def rows(self) -> set[int]:
         """Rows of the event table that tell who waits and who holds."""

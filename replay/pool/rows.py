@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import polars as pl
 
-from collectors.events import IN_INTERRUPT, OP_CODE
+from collectors.events import IN_INTERRUPT
 from replay.pool.calls import NEVER
+from replay.trace.columns import filled, op_codes
 
 if TYPE_CHECKING:
+    import polars as pl
     from numpy.typing import NDArray
 
     from replay.pool.loops.calls import PoolRows
     from replay.pool.window import PoolFacts, PoolWindow
 
-_NONE: Final = (1 << 64) - 1  # -1 as an unsigned number
-_POSITIONS: Final = ("end_seq", "parent")
-_NUMBERS: Final = ("page", "pfn", "vaddr", "start", "end")
+_POSITIONS: Final = ("seq", "end_seq", "parent")
+_NO_NUMBER: Final = (1 << 64) - 1  # NONE as an unsigned number
 
 
 def rows_of(events: pl.DataFrame) -> PoolRows:
@@ -29,28 +29,21 @@ def rows_of(events: pl.DataFrame) -> PoolRows:
     events
         Sorted by `seq`, its numbers within bounds.
     """
-    from replay.pool.loops.calls import NONE, PoolRows
+    from replay.pool.loops.calls import NONE, UNSET, PoolRows
 
-    columns = events.select(
-        pl.col("op").to_physical().fill_null(len(OP_CODE)),
-        pl.col("ctx").fill_null(IN_INTERRUPT),
-        pl.col("blocked").fill_null(value=False),
-        pl.col("pid").fill_null(NONE),
-        pl.col("ts").fill_null(0),
-        pl.coalesce("end_ts", "ts").fill_null(0).alias("end_ts"),
-        pl.col("seq").clip(upper_bound=NEVER),
-        pl.col(_POSITIONS).clip(upper_bound=NEVER).fill_null(_NONE),
-        pl.col(_NUMBERS).fill_null(_NONE),
-    )
-    return PoolRows(*(_column(columns.get_column(name)) for name in PoolRows._fields))
+    empty = {"ctx": IN_INTERRUPT, "blocked": False, "pid": NONE, "ts": 0, "end_ts": UNSET}
+    columns = {"op": op_codes(events)}
+    for name in PoolRows._fields[1:]:
+        column = events.get_column(name)
+        if name in _POSITIONS and ((column.max() or 0) > NEVER):  # type: ignore[operator]
+            column = column.clip(upper_bound=NEVER)
+        columns[name] = filled(column, empty.get(name, _NO_NUMBER))
+    return PoolRows(*(_as_loops_see_it(column) for column in columns.values()))
 
 
-def _column(values: pl.Series) -> NDArray[Any]:
+def _as_loops_see_it(column: NDArray[Any]) -> NDArray[Any]:
     """A column as numba sees it; all are read-only, as some that polars gives are."""
-    column = values.to_numpy()
-    if values.dtype == pl.UInt64:
-        column = column.view(np.int64)
-    column = column.view()
+    column = column.view(np.int64) if column.dtype == np.uint64 else column.view()
     column.flags.writeable = False
     return column
 

@@ -28,7 +28,9 @@ API: Final = np.full(len(OPS) + 1, _NO_API, np.int8)
 """By code of an operation its position in :data:`APIS`; below 0: nobody asks for it."""
 API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
 API[OP_CODE["kunmap"]] = _KUNMAP
-_KMAP = APIS.index("kmap")
+_KMAP, _KMAP_LOCAL = APIS.index("kmap"), APIS.index("kmap_local")
+NO_CODE: Final = (1 << 32) - 1
+"""In place of the number of a text that is not there."""
 
 
 class Rows(NamedTuple):
@@ -128,6 +130,36 @@ def put_in_buckets(waiting: Waiting, until: int) -> None:
 
 
 @loop
+def look_up(code: NDArray[np.uint32], known: NDArray[np.int32], number: NDArray[np.int32]) -> bool:
+    """Turn numbers of texts into numbers of sites.
+
+    Parameters
+    ----------
+    code : ndarray of uint32, shape (n,)
+        NO_CODE: there is no text.
+    known : ndarray of int32
+        Number of the site by code, -1 not known.
+    number : ndarray of int32, shape (n,)
+        Filled; 0 where there is no text, -1 where the site is not known.
+
+    Returns
+    -------
+    bool
+        Whether all are known.
+    """
+    complete = True
+    for i in range(code.shape[0]):
+        of = np.int64(code[i])
+        number[i] = -1
+        if of == NO_CODE:
+            number[i] = 0
+        elif of < known.shape[0]:
+            number[i] = known[of]
+        complete = complete and number[i] >= 0
+    return complete
+
+
+@loop
 def count_calls(
     rows: Rows,
     counts: Counts,
@@ -151,8 +183,8 @@ def count_calls(
     members, fresh
         Numbers of the keys with their tasks, to which new ones are added, and those by number.
     keys, member
-        Filled with the key of each row, and with the number of its key with its task; -1 where
-        nobody asked.
+        Filled with the key of each local mapping, -1 for other rows, and with the number of each
+        row's key with its task, -1 where nobody asked.
 
     Returns
     -------
@@ -168,7 +200,8 @@ def count_calls(
                 end_holds(rows, i, waiting)
             continue
         key = np.int64(rows.site[i]) * len(APIS) + api
-        keys[i] = key
+        if api == _KMAP_LOCAL:
+            keys[i] = key
         counts.calls[key] += 1
         if measured and rows.told[i]:
             counts.told[key] += 1

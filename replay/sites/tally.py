@@ -10,7 +10,7 @@ import polars as pl
 from collectors.events import OP_CODE
 from replay.outcome import Site
 from replay.trace.carried import CarriedRows
-from replay.trace.columns import op_codes, whole
+from replay.trace.columns import filled, op_codes, whole
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -114,7 +114,6 @@ class SiteTally:
         keys, member = np.empty((2, len(op)), np.int32)
         until = count_calls(rows, self._counts, waiting, until, members, fresh, keys, member)
         gone = self._keep_waiting(waiting, until)
-        keys[op != OP_CODE["kmap_local"]] = -1
         self._local_keys.take(keys, first_row)
         local = np.where(hold_ns >= 0, self._local_keys.of(ended), -1)
         count_holds(self._counts, gone.key, gone.hold)
@@ -252,7 +251,7 @@ class _Names:
     def __init__(self) -> None:
         self._numbers = {UNKNOWN_SITE: 0}
         self._texts = [UNKNOWN_SITE]
-        self._of_code = np.full(1, -1, np.int32)  # by polars' own numbers of categories
+        self._of_code = np.zeros(0, np.int32)  # by polars' own numbers of categories
         self._kept = pl.Series([], dtype=pl.Categorical())  # as long as it lives, those stay
 
     def __len__(self) -> int:
@@ -281,20 +280,21 @@ class _Names:
 
     def _of_codes(self, site: pl.Series) -> NDArray[np.int32]:
         """Numbers of the sites that there are, 0 for the others."""
-        codes = site.to_physical().fill_null(_NO_CODE).to_numpy()
-        known = self._of_code
-        numbers = known[np.minimum(codes, len(known) - 1)]
-        new = np.flatnonzero((numbers < 0) & (codes != _NO_CODE))
-        if len(new):
+        from replay.sites.loops import NO_CODE, look_up
+
+        codes = filled(site.to_physical(), NO_CODE)
+        numbers = np.empty(len(codes), np.int32)
+        if not look_up(codes, self._of_code, numbers):
+            new = np.flatnonzero(numbers < 0)
             code, first = np.unique(codes[new], return_index=True)
             fresh = site.gather(new[first])
             self._kept = pl.concat([self._kept, fresh.head(1)]).head(1)
-            known = np.full(max(len(known), int(code[-1]) + 2), -1, np.int32)
-            known[: len(self._of_code) - 1] = self._of_code[:-1]
+            known = np.full(max(len(self._of_code), int(code[-1]) + 1), -1, np.int32)
+            known[: len(self._of_code)] = self._of_code
             known[code] = [self._number(text) for text in fresh.cast(pl.String)]
             self._of_code = known
-            numbers = known[np.minimum(codes, len(known) - 1)]
-        return np.maximum(numbers, 0)
+            look_up(codes, known, numbers)
+        return numbers
 
     def _of_callers(self, caller: NDArray[np.int64]) -> NDArray[np.int32]:
         """Numbers of addresses."""
@@ -310,7 +310,6 @@ class _Names:
         return number
 
 
-_NO_CODE: Final = (1 << 32) - 1
 _WAITING: Final = {
     "pid": np.int32,
     "page": np.int64,

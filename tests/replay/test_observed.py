@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from collectors.events import SCHEMA
-from replay.observed import ObservedTally
+from replay.observed.tally import ObservedTally
 from replay.trace.told import tell
 
 REASONS = ("task switch", "local mm shootdown", None)

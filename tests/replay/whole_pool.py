@@ -274,7 +274,6 @@ def replay_sequence(
     result, scanned, freed = run.take(sequence.piece, last=True)
     calls = sequence.piece.calls
     run.finish(calls)
-    run.count_nameless(events)
     predicted = calls["predicted"].copy()
     return PoolReplay(
         sequence, result, scanned, freed, predicted, run.tally, run.outcome(), initial

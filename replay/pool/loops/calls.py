@@ -46,7 +46,8 @@ FAR = 1 << 60
 """Place in the stream behind every event."""
 _UNKNOWN_PAGE = np.uint64(1 << 63)
 _UNPREDICTED = -2
-_UNSET = -(1 << 63)
+UNSET = -(1 << 63)
+"""A time that is not known."""
 
 _KMAP, _KUNMAP, _KMAP_GET, _KMAP_LOCAL = (
     OP_CODE[op] for op in ("kmap", "kunmap", "kmap_get", "kmap_local")
@@ -68,7 +69,7 @@ class PoolRows(NamedTuple):
     blocked : ndarray of bool
     pid : ndarray of int32
     seq, end_seq, ts, end_ts, page, pfn, vaddr, start, end, parent : ndarray of int64
-        `end_ts` is `ts` where the trace shows no return.
+        `end_ts` is UNSET where the trace shows no return.
     """
 
     op: NDArray[np.uint8]
@@ -116,7 +117,12 @@ def _is_own(rows: PoolRows, i: int) -> bool:
 
 
 @loop
-def classify(rows: PoolRows, place: NDArray[np.int64], what: NDArray[np.uint8]) -> int:
+def classify(
+    rows: PoolRows,
+    place: NDArray[np.int64],
+    what: NDArray[np.uint8],
+    nameless: NDArray[np.int64],
+) -> int:
     """Tell what rows are to the pool.
 
     Parameters
@@ -127,6 +133,8 @@ def classify(rows: PoolRows, place: NDArray[np.int64], what: NDArray[np.uint8]) 
         The window, and what is known of the whole trace.
     what : ndarray of uint8, shape (rows,)
         Filled: OWN, CALL, FLUSHES, SLEEPS, TLB_FLUSH.
+    nameless : ndarray of int64, shape (2,)
+        Increased: kmap() and kunmap() calls of which nothing is known (function tracer).
 
     Returns
     -------
@@ -142,6 +150,10 @@ def classify(rows: PoolRows, place: NDArray[np.int64], what: NDArray[np.uint8]) 
         if _is_call(rows, i, place):
             bits |= CALL
             calls += 1
+        elif op == _KMAP:
+            nameless[0] += 1
+        elif op == _KUNMAP:
+            nameless[1] += 1
         if op == _SWITCH and rows.blocked[i]:
             bits |= SLEEPS
         if op == _FLUSH_RANGE and rows.start[i] == place[BASE] and rows.end[i] == place[END]:
@@ -213,7 +225,8 @@ def enter(
         calls.end[c] = max(rows.end_seq[i], rows.seq[i])  # behind its entry, whatever it says
         calls.ended[c] = False
         calls.returned[c] = rows.end_seq[i] != NONE
-        calls.ts[c], calls.end_ts[c] = rows.ts[i], rows.end_ts[i]
+        calls.ts[c] = rows.ts[i]
+        calls.end_ts[c] = rows.ts[i] if rows.end_ts[i] == UNSET else rows.end_ts[i]
         calls.pid[c] = rows.pid[i]
         calls.code[c] = code
         calls.role[c] = MAPS if code == 0 or (code == GET_CODE and seen >= 0) else NOTHING
@@ -225,6 +238,6 @@ def enter(
         calls.flushed_in[c], calls.last_pass[c], calls.final_pass[c] = NONE, NONE, NONE
         calls.status[c], calls.placed[c], calls.out_row[c] = 0, False, NONE
         calls.predicted[c], calls.sleeps[c] = _UNPREDICTED, 0
-        calls.first_try[c], calls.last_try[c] = _UNSET, _UNSET
+        calls.first_try[c], calls.last_try[c] = UNSET, UNSET
         c += 1
     return unknown_pages
