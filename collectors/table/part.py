@@ -120,4 +120,7 @@ def _series(name: str, made: Column, rows: int) -> pl.Series:
     if made.names is None:
         return pl.Series(name, made.values, dtype)
     texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
-    return texts.gather(np.where(made.has(rows), made.values, 0))
+    numbers = made.values.astype(np.uint32)  # as polars wants them: of others it makes a copy
+    if made.valid is not None:
+        numbers *= made.has(rows)
+    return texts.gather(pl.Series(numbers))
