@@ -257,11 +257,17 @@ class CostOutcome:
     `share_of_span` is the cost over span times online CPUs (None for a counter clock).
     `by_cause` maps a cause to count, ns and share of `total_ns`, and where the trace has the calls'
     returns to measured_ns, from entry to return.
+
+    `lock_hold_ns` is how long a call of the pool holds kmap_lock, on average, `lock_share` the part
+    of the span in which it is held: about as often a call that comes at any time finds it taken.
+    None where there are no calls, or the clock is no time.
     """
 
     total_ns: int = 0
     share_of_span: float | None = None
     by_cause: dict[str, dict[str, float]] = field(default_factory=dict)
+    lock_hold_ns: float | None = None
+    lock_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ ROWS = (
     Row("  slots visited, mean", "scan", number),
     Row("  waits", "waits", count),
     Row("  time waited", "wait_ns", duration),
+    Row("  kmap_lock held, mean", "lock_hold_ns", duration),
+    Row("  kmap_lock held, of time", "lock_share", share),
     Row("local mappings", "local", count),
     Row("  of lowmem pages", "local_lowmem", count),
     Row("  depth, most", "local_depth", count),

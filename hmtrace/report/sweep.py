@@ -39,8 +39,8 @@ TITLES: Final = {
 }  # fmt: skip
 _SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
     **dict.fromkeys(("lowmem", "highmem", "user", "vmalloc", "arena_live", "largest_hole"), size),
-    **dict.fromkeys(("wait_ns", "cost_ns"), duration),
-    "cost_share": share,
+    **dict.fromkeys(("wait_ns", "cost_ns", "lock_hold_ns"), duration),
+    **dict.fromkeys(("cost_share", "lock_share"), share),
     "scan": number,
 }
 NONE: Final = "·"

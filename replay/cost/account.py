@@ -108,7 +108,14 @@ def cost_of(
         if count
     }
     share = total / (span_ns * cpus) if span_ns else None
-    cost = CostOutcome(total_ns=round(total), share_of_span=share, by_cause=by_cause)
+    held = causes["kmap"][1] + causes["kunmap"][1] + _passes_held(work, machine, layout, flushed)
+    calls = pool.maps + pool.unmaps
+    told = calls and not pool.pages_unknown
+    cost = CostOutcome(
+        total_ns=round(total), share_of_span=share, by_cause=by_cause,
+        lock_hold_ns=held / calls if told else None,
+        lock_share=held / span_ns if told and span_ns else None,
+    )  # fmt: skip
     return cost, _tlb(work, layout, flushed)
 
 
@@ -157,6 +164,13 @@ def _passes(
 ) -> tuple[int, float]:
     ns = formula.pool_pass_ns(machine.costs, layout, np.arange(passes.size), cpus)
     return int(passes.sum()), float(np.dot(passes, ns))
+
+
+def _passes_held(work: CountedWork, machine: Machine, layout: Layout, cpus: float) -> float:
+    """How long the passes hold kmap_lock, in all."""
+    passes = work.freed_by_wraps + work.freed_by_unused
+    freed = np.arange(passes.size)
+    return float(np.dot(passes, formula.pool_pass_held_ns(machine.costs, layout, freed, cpus)))
 
 
 def _flush_each(

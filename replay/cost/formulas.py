@@ -93,6 +93,22 @@ def pool_pass_ns(costs: Costs, layout: Layout, freed: Any, cpus: Any) -> Any:
     return scan + unmap + (freed > 0) * flush
 
 
+def pool_pass_held_ns(costs: Costs, layout: Layout, freed: Any, cpus: Any) -> Any:
+    """How long one flush_all_zero_pkmaps() holds kmap_lock.
+
+    The caller's own part of the flush, and its wait for the CPUs that it interrupts; what those
+    spend, and the refills that come later, hold nothing.
+    """
+    others = cpus - 1
+    interrupts = not layout.tlb_broadcast or layout.tlb_erratum_ipi
+    wait = interrupts * (others > 0) * (costs.ipi_base + others * costs.ipi_cpu)
+    own = range_flush_ns(costs, layout, layout.pkmap_slots, 1)
+    if layout.flush_ceiling_pages is not None and layout.pkmap_slots > layout.flush_ceiling_pages:
+        own -= refill_ns(costs)
+    alone = pool_pass_ns(costs, layout, freed, 1)
+    return alone + (freed > 0) * (own + wait - range_flush_ns(costs, layout, layout.pkmap_slots, 1))
+
+
 def kmap_ns(costs: Costs, scanned: Any, new: Any) -> Any:
     """kmap_high() without flushes and sleeps: a hit, or a new mapping after `scanned` slots.
 

@@ -45,6 +45,8 @@ FIGURES: Final[dict[str, Figure]] = {
     "waits": Figure(lambda o: o.pool.waits, bound="up"),
     "wait_ns": Figure(lambda o: o.pool.wait_ns, bound="up"),
     "asleep": Figure(lambda o: o.pool.asleep, bound="up"),
+    "lock_hold_ns": Figure(lambda o: o.cost.lock_hold_ns, bound="about", is_whole=False),
+    "lock_share": Figure(lambda o: o.cost.lock_share, bound="up", is_whole=False),
     "local": Figure(lambda o: o.local.maps, bound="up"),
     "local_lowmem": Figure(lambda o: o.local.lowmem, bound="down"),
     "local_depth": Figure(lambda o: o.local.max_depth, bound="up"),
