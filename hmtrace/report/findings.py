@@ -333,8 +333,8 @@ def _(f: rules.PurgeHull) -> Words:
     return Words(
         f"flush_tlb_kernel_range() invalidated up to {count(f.largest)} pages one by one: the "
         "hull of a lazy purge from the modules to the vmap arena",
-        f"{count(f.flushes)} ranged flushes of {count(f.pages)} pages in all{cost}; an area of an "
-        "unloaded module or a BPF program among those that wait makes it so large",
+        f"{count(f.flushes)} ranged flushes of {count(f.pages)} pages in all{cost}; what modules "
+        "(unloaded, or done with their init part) and BPF programs gave back makes it so large",
     )
 
 

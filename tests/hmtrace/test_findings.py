@@ -327,7 +327,7 @@ def test_a_purge_hull_over_the_direct_mapping(outcomes: ModuleType) -> None:
     finding = need(outcome, "purge-hull")
     assert finding.severity == "warning"
     assert "204341 pages" in in_words(finding).message
-    assert "unloaded module" in in_words(finding).evidence
+    assert "BPF programs gave back makes it so large" in in_words(finding).evidence
     small = replace(outcome, tlb=replace(tlb, range_pages_max=900))
     assert found(small, "purge-hull") is None
     i386 = outcomes.quiet_outcome()
