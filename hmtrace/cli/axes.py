@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 MOST_VALUES: Final = 4096
 """Of one axis."""
-_RANGE: Final = re.compile(r"(?P<low>[^.,*+]+)\.\.(?P<high>[^.,*+]+?)(?:(?P<by>[*+])(?P<step>.+))?")
+_RANGE: Final = re.compile(
+    r"(?P<low>[^.,*+]{1,64}+)\.\.(?P<high>[^.,*+]{1,64}+)(?:(?P<by>[*+])(?P<step>.{1,64}))?"
+)
 _YES: Final = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 
 
