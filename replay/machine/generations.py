@@ -106,6 +106,12 @@ class Generation:
     ppc_early_ioremap
         The fixmap has pages for early ioremap(): GENERIC_EARLY_IOREMAP of powerpc (5.5, remembered;
         boot logs of 5.0 to 5.4 are without, later ones with them).
+    ppc_kvirt_top
+        Where PowerPC's arena ends at most without HIGHMEM (KVIRT_TOP): 0xfe000000 in boot logs of
+        2.6.30 and 4.15 to 5.1. None: below the fixmap, since it was prepared for KASAN (5.2).
+    ppc_consistent
+        Bytes below that which PowerPC keeps for coherent DMA memory with NOT_COHERENT_CACHE
+        (CONFIG_CONSISTENT_SIZE): until the generic allocator took its place (5.4, remembered).
     x86_highmem64g
         CONFIG_HIGHMEM64G exists; later kernels drop RAM above 4 GiB even with PAE.
     x86_acpi_ends_ram
@@ -171,6 +177,8 @@ class Generation:
     kmap_flushes_lowmem: bool
     mips_border_in_doubt: bool
     ppc_early_ioremap: bool
+    ppc_kvirt_top: int | None
+    ppc_consistent: int
     purge_by_pointer: bool
     x86_highmem64g: bool
     x86_acpi_ends_ram: bool
@@ -222,6 +230,8 @@ _V3_0: Final = Generation(
     kmap_flushes_lowmem=False,
     mips_border_in_doubt=False,
     ppc_early_ioremap=False,
+    ppc_kvirt_top=0xFE00_0000,
+    ppc_consistent=2 << 20,
     purge_by_pointer=True,
     x86_highmem64g=True,
     x86_acpi_ends_ram=False,
@@ -272,13 +282,16 @@ _V4_15: Final = _after(
 )
 _V4_16: Final = _after(_V4_15, "4.16", since=(4, 15, 4), x86_below_boot_maps=True)
 _V4_19: Final = _after(_V4_16, "4.19", since=(4, 19), x86_ldt_remap=True)
-_V5_3: Final = _after(_V4_19, "5.3", since=(5, 2), free_tree=True, x86_text_poke=False)
+_V5_3: Final = _after(
+    _V4_19, "5.3", since=(5, 2), free_tree=True, x86_text_poke=False, ppc_kvirt_top=None
+)
 _V5_4: Final = _after(
     _V5_3,
     "5.4",
     since=(5, 4),
     arm_skips_nomap=True,
     mips_border_in_doubt=True,
+    ppc_consistent=0,
     x86_entry_pages=39,
 )
 _V5_7: Final = _after(_V5_4, "5.7", since=(5, 5), ppc_early_ioremap=True, x86_entry_pages=None)

@@ -35,6 +35,7 @@ from replay.machine.model import (
     Layout,
     MiB,
     Ranges,
+    Region,
     align_down,
     align_up,
 )
@@ -80,6 +81,14 @@ def layout(machine: Machine) -> Layout:
     boot_maps = 16 * max(1, 256 * KiB // page)  # TOTAL_FIX_BTMAPS
     fix_start = top - (permanent + boot_maps * generation.ppc_early_ioremap) * page
     pool, pkmap = _pool(machine, page, fix_start)
+    top_of_arena = pkmap if machine.highmem_enabled else fix_start
+    if generation.ppc_kvirt_top is not None and not machine.highmem_enabled:
+        top_of_arena = min(fix_start, generation.ppc_kvirt_top)
+    arena_end = top_of_arena  # IOREMAP_TOP
+    regions: tuple[Region, ...] = ()
+    if "NOT_COHERENT_CACHE" in config and generation.ppc_consistent:
+        arena_end = align_down(top_of_arena - generation.ppc_consistent, page)
+        regions = (Region("consistent", arena_end, top_of_arena, "coherent memory for DMA"),)
 
     ram, notes = usable_ram(machine, FAR if machine.pae else TOP)
     first, end = frames(ram, page)
@@ -105,13 +114,14 @@ def layout(machine: Machine) -> Layout:
         high_memory=high_memory,
         low_pfns=low,
         high_pfns=high,
-        vmalloc=(vmalloc, pkmap if machine.highmem_enabled else fix_start),
+        vmalloc=(vmalloc, arena_end),
         modules=modules,
         pkmap=pkmap,
         pkmap_slots=pool,
         kmap_top=top - begin * page,
         fixmap=(fix_start, TOP),
         fixaddr_top=top,
+        regions=regions,
         zones=plain_zones(low, high, "DMA" if "ZONE_DMA" in config else "Normal"),
         notes=notes,
     )
