@@ -291,6 +291,7 @@ class _Rulings:
         self._failures = self._overflows = self._purges = Tally()
         self._block_tally = BlockTally()
         self._learnt = self._forced = False
+        self._open_shape = self._open_purge = 0
 
     def take(self, piece: ArenaPiece, run: Played) -> Answers:
         """Rule on a piece."""
@@ -307,7 +308,8 @@ class _Rulings:
         shaped = ruled.shaped | (status & arena_items.SHAPED > 0)
         predicted = np.where(ruled.sure & (~shaped | ruled.same), ruled.answer, predicted)
         right = predicted == seen
-        sure = self._shapes.sure(ruled, run, shaped, predicted) & ruled.sure & state.known
+        by_shape = self._shapes.sure(ruled, run, shaped, predicted)
+        sure = by_shape & ruled.sure & state.known
         if calls.derived or (not calls.purges_traced and state.frees):
             sure[:] = False  # of the latter what became free again is not told
         if self._lost_from is not None:
@@ -316,6 +318,9 @@ class _Rulings:
         excused = np.isin(row, state.excused) & ~right | ruled.learnt & state.known
         verdict[excused] = INITIAL
         verdict[seen == UNSEEN] = NOT_SEEN
+        left_open = verdict == AMBIGUOUS
+        self._open_shape += int((left_open & ruled.sure & ~by_shape).sum())
+        self._open_purge += int((left_open & ruled.open).sum())
         ordered = status & arena_items.ORDERED > 0
         self._count(piece, run, ruled, predicted, seen)
         self._number += np.bincount(verdict, minlength=NOT_SEEN + 1)
@@ -414,6 +419,16 @@ class _Rulings:
             caveats.append(
                 "an address contradicts what was known to be free, and no other order explains "
                 "it: nothing behind it is certain"
+            )
+        if self._open_shape:
+            caveats.append(
+                f"{self._open_shape} left open: aligned requests, whose address depends on the "
+                "shape of the kernel's free tree, which only a dump of its memory tells"
+            )
+        if self._open_purge:
+            caveats.append(
+                f"{self._open_purge} left open: a purge or other calls were under way, and how far "
+                "they had come is not told; return probes and sched_switch tell most of it"
             )
         return tuple(caveats)
 

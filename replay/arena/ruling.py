@@ -61,6 +61,9 @@ class Ruled(NamedTuple):
         Per allocation: another shape of the tree could give another answer; but not one that
         explains the last answer to such a request; the same, where it explains also what was put
         in since (:mod:`replay.arena.loops.paths`).
+    open : ndarray of bool
+        Per allocation: how far a purge had come, which areas it had found, or which of the calls
+        under way came first could change its answer.
     answer : ndarray of int64
         Per allocation that is sure.
     purged, foretold : ndarray of bool
@@ -72,6 +75,7 @@ class Ruled(NamedTuple):
     shaped: NDArray[np.bool_]
     same: NDArray[np.bool_]
     alike: NDArray[np.bool_]
+    open: NDArray[np.bool_]
     answer: NDArray[np.int64]
     purged: NDArray[np.bool_]
     foretold: NDArray[np.bool_]
@@ -167,6 +171,7 @@ class Judge:
             shaped=found & evidence.SHAPED > 0,
             same=found & evidence.SAME_PATH > 0,
             alike=found & evidence.ALIKE > 0,
+            open=found & (evidence.OPEN | evidence.SURE) == evidence.OPEN,
             answer=ruling.answer[of_alloc],
             purged=purged,
             foretold=foretold,

@@ -35,6 +35,7 @@ def of_fixture(name: str, **values: Any) -> ArenaReplay:
 def test_a_purge_that_is_preempted_while_it_gives_back() -> None:
     r = of_fixture("i386-open-purge")
     assert (r.certain, r.ambiguous, r.ambiguous_right, r.wrong) == (17, 1, 1, 0)
+    assert [c.partition(":")[0] for c in r.caveats] == ["1 left open"]
     assert vars(r.purges) == {"observed": 1, "predicted": 1, "matched": 1}
 
 

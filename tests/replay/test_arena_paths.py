@@ -37,6 +37,9 @@ def test_a_block_that_was_passed_over_is_again() -> None:
     assert r.verdict.tolist()[0] == AMBIGUOUS
     assert r.verdict.tolist()[2:] == [CERTAIN, CERTAIN]
     assert (r.predicted[2:] == r.seen[2:]).all()
+    assert [c.partition(",")[0] for c in r.caveats] == [
+        f"{r.ambiguous} left open: aligned requests"
+    ]
 
 
 def test_the_answer_itself_is_not_asked() -> None:
