@@ -449,6 +449,10 @@ def _purges(
     # Where only the tracepoint shows it, it stands at the end.
     over = pl.min_horizontal("next_purge", "own", "asleep").fill_null(NEVER + 1) - 1
     hi = pl.when(told).then("detach").otherwise(pl.coalesce(pl.col("end_position") - 1, over))
+    # Where no flush could tell it, the list may have been taken at any time: what was freed until
+    # the end of the purge may have been taken (and may not: replay.arena.ruling).
+    untold = pl.col("flush").is_null() & ~none
+    taken = pl.when(untold).then(pl.max_horizontal(hi, "detach")).otherwise("detach")
     return rows.select(
         "seq",
         "pid",
@@ -457,7 +461,7 @@ def _purges(
         hi=pl.max_horizontal(hi, "detach"),
         at=pl.max_horizontal(hi, "detach"),
         entry="entry",
-        detach=detach,
+        detach=taken,
         start=pl.col("start").fill_null(_TOP - 1),
         end=pl.col("end").fill_null(0),
         seen_start=pl.when(pl.col("flush").is_not_null()).then("flush_start").otherwise(silent),

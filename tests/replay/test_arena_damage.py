@@ -73,6 +73,11 @@ def lost(rng: random.Random, events: pl.DataFrame, areas: Areas) -> Capture:
     return left, areas, (int(left["seq"][at]),)
 
 
+def without_flushes(rng: random.Random, events: pl.DataFrame, areas: Areas) -> Capture:
+    """Flushes are not traced: nothing tells when a purge took the list."""
+    return events.filter(pl.col("op") != "flush_range"), areas, ()
+
+
 DAMAGES: dict[str, Callable[[random.Random, pl.DataFrame, Areas], Capture]] = {
     "areas": without_areas,
     "unpurged": without_unpurged,
@@ -82,6 +87,7 @@ DAMAGES: dict[str, Callable[[random.Random, pl.DataFrame, Areas], Capture]] = {
     "alloc-returns": without_returns("area_alloc"),
     "late-purge-returns": begun_late_without_returns,
     "lost": lost,
+    "flushes": without_flushes,
 }
 
 
