@@ -147,6 +147,8 @@ class Verdict:
         Bytes by which the peak of the resident memory lay above its state before the case.
     seconds
         Time of the processor that it took.
+    resident
+        Bytes of resident memory afterwards.
     """
 
     trouble: str = ""
@@ -154,6 +156,7 @@ class Verdict:
     lines: list[str] = field(default_factory=list)
     grown: int = 0
     seconds: float = 0.0
+    resident: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""

@@ -37,6 +37,8 @@ WARM_UP: Final = 600.0
 KEPT: Final = 400
 """Inputs of a reader that the saved corpus keeps."""
 FINDINGS_PER_READER: Final = 20
+SETTLED: Final = 300
+"""Inputs after which a child has loaded what it needs."""
 COUNTED: Final = 250
 """Inputs after which their number is written down."""
 
@@ -169,6 +171,8 @@ class Tally:
         Time by the clock.
     slowest, largest
         Seconds of the processor and bytes of memory that an input needed at most.
+    settled, resident
+        Bytes of the child's memory after :data:`SETTLED` inputs, and at last: what leaks shows.
     corpus
         Inputs that found lines which none before had.
     lines
@@ -184,6 +188,8 @@ class Tally:
     seconds: float = 0.0
     slowest: float = 0.0
     largest: int = 0
+    settled: int = 0
+    resident: int = 0
     corpus: list[Case] = field(default_factory=list)
     lines: set[str] = field(default_factory=set)
     findings: list[Path] = field(default_factory=list)
@@ -291,6 +297,9 @@ class Fuzzer:
         tally.read += verdict.ended == "read" or verdict.ended.startswith("exit 0")
         tally.slowest = max(tally.slowest, verdict.seconds)
         tally.largest = max(tally.largest, verdict.grown)
+        tally.resident = verdict.resident or tally.resident
+        if tally.tried == SETTLED:
+            tally.settled = tally.resident
         if verdict.trouble:
             self._find(case, verdict, tally, again=self.children[case.reader].run(case))
             return
@@ -325,13 +334,14 @@ class Fuzzer:
         """Lines of the result."""
         out = [
             f"{'reader':<18}{'inputs':>9}{'per s':>8}{'read':>8}{'lines':>8}{'corpus':>8}"
-            f"{'slowest':>9}{'memory':>9}{'findings':>10}"
+            f"{'slowest':>9}{'memory':>9}{'kept':>9}{'findings':>10}"
         ]
         for name, t in self.tallies.items():
             rate = t.tried / t.seconds if t.seconds else 0.0
             out.append(
                 f"{name:<18}{t.tried:>9}{rate:>8.1f}{t.read:>8}{len(t.lines):>8}{len(t.corpus):>8}"
-                f"{t.slowest:>7.1f} s{t.largest >> 20:>5} MiB{len(t.findings):>10}"
+                f"{t.slowest:>7.1f} s{t.largest >> 20:>5} MiB"
+                f"{(t.resident - (t.settled or t.resident)) >> 20:>5} MiB{len(t.findings):>10}"
             )
         tried = sum(t.tried for t in self.tallies.values())
         out.append(f"{'all':<18}{tried:>9}")

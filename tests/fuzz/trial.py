@@ -109,6 +109,7 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
     verdict.grown = max(0, _peak() - before)
     if verdict.grown > MAX_GROWN + GROWN_PER_BYTE * case.size and not verdict.trouble:
         verdict.trouble = f"memory grew by {verdict.grown >> 20} MiB"
+    verdict.resident = _status("VmRSS")
     if not verdict.trouble:
         verdict.trouble = _left_behind(case, place, temporary)
     return verdict
