@@ -59,7 +59,8 @@ class GraphCalls:
             Raw events; number of returns by function, which no reader can count.
         """
         kind = rows["kind"]
-        if not ((kind >= _OPEN) & (kind <= _TASK)).any():
+        is_call = (kind >= _OPEN) & (kind <= _TASK)
+        if not is_call.any():
             self.origin = np.arange(len(rows))
             return rows, {}
         cpus = int(rows["cpu"].max()) + 1
@@ -73,7 +74,8 @@ class GraphCalls:
         count = run(words, self._open, self._task, self._has_result, room, origin)
         self.origin = origin[:count]
         made = room[:count].view(RAW_DTYPE).reshape(-1)
-        ends = made["kind"][(made["kind"] < probes.KIND_SWITCH) & (made["kind"] & 1 == 1)]
+        is_end = (made["kind"] < probes.KIND_SWITCH) & (made["kind"] & 1 == 1)
+        ends = made["kind"][is_end & is_call[self.origin]]  # those of probes were counted before
         returns = {}
         for code, number in enumerate(np.bincount(ends)):
             if number and not probes.FUNCTIONS[code >> 1].host:

@@ -148,6 +148,18 @@ def test_events_between_calls_are_read_too() -> None:
     assert rows.row(2, named=True)["next_pid"] == 7
 
 
+def test_return_probes_between_calls_are_counted_once() -> None:
+    probe = "kmap_high_ret: (f+0x4/0x90 <- kmap_high) vaddr=0xff001000"
+    text = f" 0)               |  kmap_high() {{\n 0)               |    /* {probe} */\n"
+    _, capture = table(text + " 0)   0.123 us    |  }\n 0)   0.100 us    |  kunmap_high();\n")
+    assert capture.raw_events == {
+        "kmap_high": 1,
+        "kmap_high (return)": 2,
+        "kunmap_high": 1,
+        "kunmap_high (return)": 1,
+    }
+
+
 def test_trace_cmd_report_gives_the_same_calls() -> None:
     text, expected = graphtext.write(CALLS, {"report"}, with_header=True, cpu=1, pid=112)
     rows, _ = table(text)
