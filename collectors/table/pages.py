@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SOME = 1 << 12
+_HALF = np.uint64(1 << 63)
 _MIN_STRUCT = 16
 _MAX_STRUCT = 256
 _BEYOND = 1 << 48
@@ -39,10 +40,13 @@ class PageMap:
 
     def frames(self, page: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Frame of each page address, and whether there is one: not of what is no struct page."""
-        offset = page.view(np.int64) - self.base
-        pfn, rest = np.divmod(offset, self.size)
-        is_page = (page < 1 << 63) & (offset >= 0) & (rest == 0)
-        return pfn.view(np.uint64), is_page
+        base = self.base % (1 << 64)
+        offset = page - np.uint64(base)  # modulo 2**64
+        pfn = offset // np.uint64(self.size)
+        is_page = (pfn * np.uint64(self.size) == offset) & (page < _HALF)
+        # below the base: where that is negative, no address is
+        is_page &= page >= np.uint64(base) if self.base >= 0 else offset < _HALF
+        return pfn, is_page
 
     def holds(self, pairs: NDArray[np.uint64]) -> bool:
         """Whether all pairs (frame, page) lie on the line."""

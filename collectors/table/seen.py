@@ -84,7 +84,7 @@ class Seen:
             for rows in (kmap, local):
                 self._pfns.add(pfn.values[rows[has[rows]]])
         for name, ops in _RANGES.items():
-            self._add_ranges(self._ranges[name], part, np.isin(op, [OP_CODE[o] for o in ops]))
+            self._add_ranges(self._ranges[name], part, [OP_CODE[each] for each in ops])
 
     def _add_wide(self, part: Part, local: NDArray[np.intp]) -> None:
         """Count addresses with more than 32 bits and others; an error code is neither."""
@@ -94,6 +94,9 @@ class Seen:
                 continue
             values = column.values
             known = column.has(part.rows) & (values > 0)
+            if int(values.max(initial=0)) < _WIDE:
+                self._narrow_more += int(np.count_nonzero(known))
+                continue
             wide = known & (values >= _WIDE) & (values < _WIDE_ERRORS)
             number = int(np.count_nonzero(wide))
             self._narrow_more += int(np.count_nonzero(known & (values < _WIDE))) - number
@@ -115,12 +118,13 @@ class Seen:
             found = least, int(pfn.values[rows[vaddr[rows] == least]].min())
             self._lowest = found if self._lowest is None else min(self._lowest, found)
 
-    def _add_ranges(self, counter: _Counter, part: Part, wanted: NDArray[np.bool_]) -> None:
-        start, end = part.columns["start"], part.columns["end"]
+    def _add_ranges(self, counter: _Counter, part: Part, wanted: list[int]) -> None:
+        op, start, end = (part.columns[name] for name in ("op", "start", "end"))
+        assert op.values is not None  # is never null
         if start.values is None or end.values is None:
             return
-        rows = np.flatnonzero(wanted)
-        rows = rows[(start.has(part.rows) & end.has(part.rows))[rows]]
+        rows = np.flatnonzero(start.has(part.rows) & end.has(part.rows))  # of few operations
+        rows = rows[np.isin(op.values[rows], wanted)]
         rows = rows[start.values[rows] < end.values[rows]]
         if len(rows):
             counter.add(start.values[rows], end.values[rows])

@@ -393,12 +393,12 @@ class Tabulator:
         self, values: dict[str, NDArray[np.uint64]], valid: NDArray[np.uint32]
     ) -> None:
         """Work frame numbers out where only the page is known."""
-        lacks = np.flatnonzero(valid & np.uint32(_PAGE | _PFN) == _PAGE)
-        if not len(lacks):
+        lacks = valid & np.uint32(_PAGE | _PFN) == _PAGE
+        if not lacks.any():
             return
-        found = self._frames.fill(values["page"][lacks])
+        found = self._frames.fill(values["page"])
         if found is not None:
             pfn, is_known = found
-            values["pfn"] = values["pfn"].copy()
-            values["pfn"][lacks] = pfn
-            valid[lacks[is_known]] |= np.uint32(_PFN)
+            lacks &= is_known
+            values["pfn"] = np.where(lacks, pfn, values["pfn"])
+            valid |= lacks * np.uint32(_PFN)
