@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hmtrace.report.answers import Answer
     from hmtrace.report.contents import Contents
     from hmtrace.report.source import InputSummary
+    from replay.machine.layout import Layout
+    from replay.machine.model import Machine
 
 
 EXAMPLES = (
@@ -43,8 +45,8 @@ def info(
     target = Output.create(output_format, color, output, force=force, captures=[capture])
     opened = read(capture, described=True)
     from hmtrace.report.answers import answers, without_model
+    from hmtrace.report.caveats import caveats_section
     from hmtrace.report.contents import contents_sections, facts_section, survey
-    from hmtrace.report.findings import caveats_section
     from hmtrace.report.source import reproducibility, title_lines
 
     source = describe(opened)
@@ -66,17 +68,16 @@ def info(
     )
 
 
-def _machine(capture: Capture) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Addresses of the machine as far as it is known, and what had to be assumed."""
-    from hmtrace.report.document import machine_document
-    from replay.machine import layout
+def _machine(capture: Capture) -> tuple[tuple[Machine, Layout] | None, tuple[str, ...]]:
+    """The machine as far as it is known, with its addresses, and what had to be assumed."""
     from replay.machine.from_facts import machine_from
+    from replay.machine.layout import layout_of
 
     try:
         machine, assumptions = machine_from(capture.facts.snapshot(), capture.facts.sources())
-        return machine_document(machine, layout.layout_of(machine)), tuple(assumptions)
+        return (machine, layout_of(machine)), tuple(assumptions)
     except HmtraceError as error:
-        return {}, (f"no layout: {error.message}",)
+        return None, (f"no layout: {error.message}",)
 
 
 def _document(
@@ -84,10 +85,10 @@ def _document(
     source: InputSummary,
     contents: Contents,
     answers: tuple[Answer, ...],
-    machine: dict[str, Any],
+    machine: tuple[Machine, Layout] | None,
     remarks: tuple[str, ...],
 ) -> dict[str, Any]:
-    from hmtrace.report.document import schema, source_document
+    from hmtrace.report.document import machine_document, schema, source_document
     from hmtrace.report.plain import plain
     from hmtrace.report.text import unglued
 
@@ -99,7 +100,7 @@ def _document(
         "cpus": plain(facts.get("cpus")),
         "events": contents.events,
         "raw_events": capture.raw_events,
-        "machine": machine,
+        "machine": machine_document(*machine) if machine else {},
         "facts": {
             name: {"value": plain(fact.value), "source": fact.source, "detail": fact.detail}
             for name, fact in facts.items()

@@ -117,25 +117,6 @@ def first_in_words(first: Moment, word: str = "first") -> str:
     return f"{word} at {clock(first.ts)}{where}{by}"
 
 
-def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:
-    """What limits the figures above.
-
-    Yields
-    ------
-    RenderableType
-        Heading and a list; nothing if there is nothing to say.
-    """
-    if not caveats:
-        return
-    yield heading("Caveats")
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for caveat in dict.fromkeys(caveats):
-        grid.add_row(Text("-"), Text(clean(caveat, _TEXT_LIMIT)))
-    yield indented(grid)
-
-
 def in_words(finding: Finding) -> Words:
     """A finding in words, by the record of its figures, with ordinary blanks."""
     words = _words(finding.figures)

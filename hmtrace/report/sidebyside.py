@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from hmtrace.report.calibration import calibration_section
-from hmtrace.report.findings import caveats_section, findings_section
+from hmtrace.report.caveats import caveats_section
+from hmtrace.report.findings import findings_section
 from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.style import Style
 from rich.text import Text
 
+from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
-from hmtrace.report.findings import caveats_section
 from hmtrace.report.machine import machine_in_words
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from hmtrace.report.arena import arena_section, calls_in_words
 from hmtrace.report.calibration import calibration_section
+from hmtrace.report.caveats import caveats_section
 from hmtrace.report.cost import cost_in_words, cost_section
-from hmtrace.report.findings import caveats_section, findings_section
+from hmtrace.report.findings import findings_section
 from hmtrace.report.local import depth_in_words, local_section
 from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words, machine_section
