@@ -35,7 +35,7 @@ class _Known(NamedTuple):
     ----------
     full, known
         Trees of :func:`replay.arena.loops.judge.run`.
-    late : ndarray of int64, shape (areas, 4)
+    late : ndarray of int64, shape (areas, LATE_COLUMNS)
         As of :class:`replay.arena.loops.evidence.Given`.
     piece, path, reg : ndarray of int64
         As of :class:`replay.arena.loops.evidence.Ruling`.
@@ -185,7 +185,8 @@ class Judge:
         if not areas:
             return
         area = np.concatenate(areas)
-        rows = np.column_stack([area, np.full(len(area), -1), np.full(len(area), _GOES_ON)])
+        none = np.zeros(len(area), np.int64)
+        rows = np.column_stack([area, none - 1, none + _GOES_ON, none])
         self._first = self._first._replace(late=np.concatenate([rows, self._first.late]))
         if self._second is not None:
             self._second = self._second._replace(late=np.concatenate([rows, self._second.late]))
@@ -254,7 +255,7 @@ def _begin(state: ArenaState, rule: Rule) -> _Known:
         reg[evidence.PIECES] = len(doubted)
     full, known = new_forest(1, len(state.free) + _MARGIN, rule), new_forest(1, _MARGIN, rule)
     plant(full, 0, np.ascontiguousarray(state.free), np.zeros(0, np.int64))
-    late = np.zeros((len(state.doubtful), 4), np.int64)
+    late = np.zeros((len(state.doubtful), evidence.LATE_COLUMNS), np.int64)
     late[:, : evidence.AREA_END + 1] = state.doubtful[:, :2]
     late[:, evidence.SINCE_ENTRY], late[:, evidence.UNTIL] = -1, state.doubtful[:, 2]
     path = np.zeros((evidence.MAX_PATHS, evidence.PATH_COLUMNS), np.int64)
@@ -345,8 +346,27 @@ def _late(lazy: LazyReplay, next_purge: NextPurge | None) -> NDArray[np.int64]:
                               (kernel.SEEN_END, behind.seen_end))
     )  # fmt: skip
     beyond = (last >= 0) & ((area < first) | (end > last))
-    late = np.stack([area, end, here[:, kernel.LO], over[following]], axis=1)[~edge & ~beyond]
+    late = np.stack([area, end, here[:, kernel.LO], over[following], 0 * area], axis=1)
+    late = np.concatenate([late[~edge & ~beyond], _early(lazy)])
     return np.ascontiguousarray(late[np.argsort(late[:, 2], kind="stable")])
+
+
+def _early(lazy: LazyReplay) -> NDArray[np.int64]:
+    """Areas that are supposed to have come too late for a purge, and are in the hull it flushed.
+
+    What later answers told of it (:mod:`replay.arena.late`) may have had another reason.
+    """
+    from replay.arena.loops import lazy as kernel
+
+    stream, taken = lazy.stream, lazy.lazy.taken_by
+    held = np.flatnonzero(stream[:, kernel.HOLD] > 0)
+    area, end = stream[held, kernel.START], stream[held, kernel.END]
+    missed = stream[stream[held, kernel.HOLD] - 1]
+    told = missed[:, kernel.SEEN_END] > 0
+    outside = (area < missed[:, kernel.SEEN_START]) | (end > missed[:, kernel.SEEN_END])
+    until = np.where(taken[held] >= 0, stream[taken[held], kernel.HI], NEVER)
+    early = np.stack([area, end, missed[:, kernel.LO], until, 0 * area + 1], axis=1)
+    return np.asarray(early[~(told & outside)], np.int64)
 
 
 def _given(

@@ -218,7 +218,7 @@ def test_purges_without_returns_in_races(generation: str, seed: int) -> None:
     r = replayed(blind, areas, generation=generation)
     assert r.wrong == 0
     assert (r.predicted == r.seen).all()
-    assert 0.94 < r.certain / r.row.size < 1
+    assert 0.88 < r.certain / r.row.size < 1
 
 
 @pytest.mark.parametrize("seed", range(6))

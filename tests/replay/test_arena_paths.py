@@ -132,11 +132,15 @@ def test_what_changes_no_answer_in_trees_of_any_shape(search: str) -> None:
         (1991, 800, 1, "6.12", (4 * P,), 0),
         (1406, 400, 4, "6.1", (1, 2 * P, 64 * P), 1.5),
         (137, 150, 4, "5.10", (1, P, 4 * P), 0.5),
+        (2294, 800, 4, "6.1", (1, 16 * P), 0.1),
     ],
 )
 def test_simulated_kernels_whose_trees_were_unlike_those_tried(
     seed: int, calls: int, tasks: int, generation: str, aligns: tuple[int, ...], stretch: float
 ) -> None:
-    """All trees agreed, and the kernel did something else; or other calls had come first."""
+    """All trees agreed, and the kernel did something else; or other calls had come first.
+
+    Or a free was supposed to have come too late for a purge, and had not.
+    """
     events, areas = sim.simulate(seed, calls, tasks, generation, aligns, stretch)
     assert replayed(events, areas, generation=generation).wrong == 0

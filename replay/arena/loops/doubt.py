@@ -125,7 +125,7 @@ def learn(full: Forest, r: Ruling, e: NDArray[np.int64]) -> None:
 def certain_in_doubt(full: Forest, known: Forest, r: Ruling, e: NDArray[np.int64]) -> bool:
     """Whether nothing in doubt can serve a request, so that the known places do or none does."""
     place = answer_of(known, e)
-    if e[ALIGN] < 0 or is_shaped(full, e):
+    if e[ALIGN] < 0 or is_shaped(full, e) or is_shaped(known, e):
         return False
     if place == FAIL:
         return bool(answer_of(full, e) == FAIL)

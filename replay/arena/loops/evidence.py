@@ -21,8 +21,10 @@ TRY, LO, HI, SIZE, ALIGN, VSTART, VEND, SEEN, ALONE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 COLUMNS = 9
 
 # Columns of an area of which nothing tells whether a purge found it on the list: from the entry of
-# that purge until the next one was over it may have waited.
-AREA, AREA_END, SINCE_ENTRY, UNTIL = 0, 1, 2, 3
+# that purge until the next one was over it may have waited. EARLY 1: it is supposed that it did,
+# and it may have been back; 0: the other way round.
+AREA, AREA_END, SINCE_ENTRY, UNTIL, EARLY = 0, 1, 2, 3, 4
+LATE_COLUMNS = 5
 
 # Columns of a purge that gave something back, in their order. REACH is the latest HI so far,
 # SINCE the earliest LO from here on; SPAN and SPANS its first and last rows of `away`.
@@ -117,7 +119,7 @@ class Given(NamedTuple):
     purge : ndarray of int64, shape (purges, PURGE_COLUMNS)
     away : ndarray of int64, shape (spans, 2)
         Positions between which a purge's task was on no CPU.
-    late : ndarray of int64, shape (areas, 4)
+    late : ndarray of int64, shape (areas, LATE_COLUMNS)
         Areas that a purge may have missed, by its entry.
     whole
         1 where a purge gives all its areas back under one lock.

@@ -37,6 +37,7 @@ from replay.arena.loops.evidence import (
     BUDGET,
     CLEAN,
     DOUBT,
+    EARLY,
     GIVEN,
     HI,
     LATE,
@@ -267,7 +268,7 @@ def _may_have_missed(
     if not any_late(g, r, e):
         return False
     tree = full if r.reg[PHASE] == TRUSTED else known
-    steps = count(tree, 0) + g.late.shape[0] - r.reg[LATE]
+    steps = 2 * (count(tree, 0) + g.late.shape[0] - r.reg[LATE])
     if r.reg[BUDGET] < steps:
         return True
     r.reg[BUDGET] -= steps
@@ -276,9 +277,17 @@ def _may_have_missed(
     for k in range(r.reg[LATE], g.late.shape[0]):
         if g.late[k, SINCE_ENTRY] > e[HI]:
             break
-        if g.late[k, UNTIL] >= e[LO]:
+        if g.late[k, UNTIL] >= e[LO] and not g.late[k, EARLY]:
             take(room, 0, g.late[k, AREA], g.late[k, AREA_END])
-    return bool(shaped or is_shaped(room, e) or answer_of(room, e) != answer)
+    if shaped or is_shaped(room, e) or answer_of(room, e) != answer:
+        return True
+    _fill(tree, room)
+    for k in range(r.reg[LATE], g.late.shape[0]):
+        if g.late[k, SINCE_ENTRY] > e[HI]:
+            break
+        if g.late[k, UNTIL] >= e[LO] and g.late[k, EARLY]:
+            give_back(room, 0, g.late[k, AREA], g.late[k, AREA_END])
+    return bool(is_shaped(room, e) or answer_of(room, e) != answer)
 
 
 @part
