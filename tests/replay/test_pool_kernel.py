@@ -160,7 +160,7 @@ def test_gauges_measure_time_by_use() -> None:
     pool = k.new_pool(4, 2)
     gauges = sequence.new_gauges(4, 0, 100, 4)
     most = sequence.run(pool, pool, operations, time, result, scanned, freed, gauges)
-    assert most == (2, 2)
+    assert most == (2, 2, 1), "most in use, most stale, and since which operation"
     assert gauges.used_ns.tolist() == [50, 30, 20, 0, 0]
     assert gauges.used[:, 1].tolist() == [2, 2, 1, 0]
     assert gauges.used[:, 2].tolist() == [30, 30, 10, 0]
