@@ -4,6 +4,13 @@ The parts are those of the replay of a whole trace, each fed in pieces and carry
 the pool with its lock order, the stacks of local mappings, the arena, the call sites. Where the
 windows end changes no figure. What is kept grows with the machine (slots, tasks, areas, call
 sites) and with what is under way, not with the trace.
+
+A window goes through three threads, each of which is at another one:
+
+1. it is made, and the pool's calls are found in it (:meth:`TraceWalk.windows`): a :class:`Step`;
+2. the main thread searches the order of those calls (:meth:`PoolPart.order_calls`), which needs
+   nothing of what the order comes to: it is :class:`Ordered`;
+3. beside it what is in order is replayed (:meth:`PoolPart.follow`), and everything else counted.
 """
 
 from __future__ import annotations
@@ -279,8 +286,8 @@ class PoolPiece(NamedTuple):
 class PoolPart:
     """The pool: its order, its replay, and how many calls contradict the model.
 
-    The search for the order takes the longest of all, and needs nothing of what the order comes to:
-    one thread may search (:meth:`order_calls`) while another follows (:meth:`follow`).
+    One thread may search for the order (:meth:`order_calls`) while another follows it
+    (:meth:`follow`).
 
     Attributes
     ----------

@@ -5,6 +5,7 @@
     window        where it lies, what is known of it before a replay
     calls         the pool's calls, from the event table
     rows          what their loops read of a piece of it
+    entries       the calls of a piece, by themselves
     stream        their entries and returns as one stream, piece by piece
     lock_order    the order in which they took the lock
     replay        the calls in that order on the model

@@ -61,7 +61,8 @@ class Sleeps:
     @staticmethod
     def _still_open(calls: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
         """Calls of before; what seemed to last for ever is over when its task does more."""
-        more = finished_by(table.lazy()).group_by("pid").agg(more=pl.col("seq").min()).collect()
+        events = _of_tasks(table, calls)
+        more = finished_by(events.lazy()).group_by("pid").agg(more=pl.col("seq").min()).collect()
         over = (pl.col("end_seq") == _FOR_EVER) & pl.col("more").is_not_null()
         return (
             calls.join(more, on="pid", how="left", maintain_order="left")
@@ -72,17 +73,31 @@ class Sleeps:
 
 def _lasting(maps: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """The calls of kmap(); one without a return lasts until its task does something else."""
+    unreturned = maps.filter(pl.col("end_seq").is_null())
+    if not unreturned.height:
+        return maps
+    events = _of_tasks(events, unreturned)
     more = finished_by(events.lazy()).select("pid", more="seq").collect()
-    return maps.join_asof(
+    ended = unreturned.join_asof(
         more, left_on="seq", right_on="more", by="pid", strategy="forward",
         allow_exact_matches=False, check_sortedness=False,
-    ).with_columns(end_seq=pl.coalesce("end_seq", "more", _FOR_EVER)).drop("more")  # fmt: skip
+    ).with_columns(end_seq=pl.coalesce("more", _FOR_EVER)).drop("more")  # fmt: skip
+    returned = maps.filter(pl.col("end_seq").is_not_null())
+    return pl.concat([returned, ended]).sort("seq", maintain_order=True)
+
+
+def _of_tasks(rows: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
+    """Rows of tasks that others have, too: what is joined by tasks is joined with few."""
+    pids = tasks.get_column("pid").unique()
+    return rows.filter(pl.col("pid").is_in(pids.implode(), nulls_equal=True))
 
 
 def _inside(maps: pl.DataFrame, switches: pl.DataFrame) -> int:
     """Number of switches to uninterruptible sleep inside calls of kmap(); both by `seq`."""
-    inside = switches.filter("blocked").select("seq", "pid").join_asof(
-        maps.filter(pl.col("end_seq").is_not_null()).select("pid", "seq", "end_seq"),
+    blocked = switches.filter("blocked").select("seq", "pid")
+    maps = _of_tasks(maps.filter(pl.col("end_seq").is_not_null()), blocked)
+    inside = blocked.join_asof(
+        maps.select("pid", "seq", "end_seq"),
         on="seq", by="pid", strategy="backward", check_sortedness=False,
     )  # fmt: skip
     return inside.filter(pl.col("end_seq") > pl.col("seq")).height

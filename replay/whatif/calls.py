@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from replay.walk import Ordered, PoolPiece
     from replay.whatif.pages import PageNumbers
 
+_NO_ROW: Final = (1 << 63) - 1  # behind every row
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
 COLUMNS: Final = {"code": "u1", "page": "i4", "task": "i4", "time": "i8"}
 """Columns of the calls and their types."""
@@ -104,7 +105,7 @@ class PoolCalls(PoolPart):
         calls = told.piece.calls
         new = calls[np.flatnonzero(calls["row"] >= window.first_row)]
         self._take(window, self._of_piece(told.piece, new))
-        self._note_waits(told.over)
+        self._note_waits(told)
         return told
 
     def _of_piece(self, piece: Piece, new: CallTable) -> Served:
@@ -140,19 +141,27 @@ class PoolCalls(PoolPart):
         first[maps[::-1]] = np.arange(maps.size)[::-1]  # the earliest place stays
         return np.asarray(before[maps] | (first[maps] != np.arange(maps.size)), bool)
 
-    def _note_waits(self, over: CallTable) -> None:
+    def _note_waits(self, told: PoolPiece) -> None:
         """How long the calls that are over slept in the capture."""
-        by = np.argsort(over["row"], kind="stable")
-        at = np.searchsorted(over["row"][by], self._open["row"])
-        done = at < over.size
-        done[done] = over["row"][by[at[done]]] == self._open["row"][done]
-        ended = over[by[at[done]]]
-        waited = ended["last_try"] - ended["first_try"]
-        some = waited > 0
-        if some.any():
-            told = {"at": self._open["at"][done][some], "waited": waited[some]}
-            self.waits.append(pl.DataFrame(told))
-        self._open = self._open[~done]
+        over, piece = told.over, told.piece
+        slept = over[over["sleeps"] > 0]
+        waited = slept["last_try"] - slept["first_try"]
+        slept, waited = slept[waited > 0], waited[waited > 0]
+        at = self._place_of(slept["row"])
+        if (at >= 0).any():
+            self.waits.append(pl.DataFrame({"at": at[at >= 0], "waited": waited[at >= 0]}))
+        still = np.append(piece.calls["row"][piece.kept], _NO_ROW)  # ascending
+        row = self._open["row"]
+        self._open = self._open[still[np.searchsorted(still, row)] == row]
+
+    def _place_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Place of the first attempt of calls among all that were served; -1 of others."""
+        if not (rows.size and self._open.size):
+            return np.full(rows.size, -1, np.int64)
+        by = np.argsort(self._open["row"], kind="stable")
+        row = self._open["row"][by]
+        index = np.minimum(np.searchsorted(row, rows), row.size - 1)
+        return np.where(row[index] == rows, self._open["at"][by[index]], -1)
 
 
 class ServedColumns:
