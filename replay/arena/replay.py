@@ -230,9 +230,10 @@ class Played:
             self.calls.purges.get_column("detach").to_numpy(),
         ]).astype(np.int64)  # fmt: skip
         item = np.concatenate([self.at, given])
-        turn = np.where(item >= 0, self.work.turn[item], -1)
-        # What was served before something else stands no later than that.
         served = np.flatnonzero(item >= 0)
+        turn = np.full(len(item), -1, self.work.turn.dtype)
+        turn[served] = self.work.turn[item[served]]
+        # What was served before something else stands no later than that.
         served = served[np.argsort(turn[served], kind="stable")]
         at = default.copy()
         at[served] = np.minimum.accumulate(default[served][::-1])[::-1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fuzz import direct
-from tests.fuzz.case import CUT
+from tests.fuzz.case import CUT, Case
 from tests.fuzz.readers import READERS, Reader
 from tests.fuzz.trial import run
 
@@ -48,3 +48,15 @@ def test_an_end_that_is_missing_is_told(reader: Reader, tmp_path: Path) -> None:
 
 def test_every_way_has_a_reader() -> None:
     assert {reader.ways[0] for reader in DIRECT} == set(direct.WAYS)
+
+
+def test_a_purge_alone_beside_the_areas_of_the_start(tmp_path: Path) -> None:
+    trace = (
+        "# entries-in-buffer/entries-written: 100/9999   #P:8\n"
+        "            task-3       [001] d.h..    11.001010: __purge_vmap_area_lazy: "
+        "(__purge_vmap_area_lazy+0x0/0x90) start=0xc0000000 end=0xf8000000\n"
+    )
+    areas = "0xf7800000-0xf7803000   12288 acpi_os_map_iomem+0x1ea/0x210 ioremap\n"
+    files = {"trace": trace.encode(), "vmallocinfo.start": areas.encode()}
+    verdict = run(Case("events", files, way="replay-fixed"), tmp_path)
+    assert verdict.trouble == "", verdict.ended
