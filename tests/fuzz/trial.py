@@ -85,6 +85,8 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
     place = folder / "input"
     place.mkdir()
     path = case.lay_out(place)
+    from collectors.input import spool
+
     temporary = folder / "temporary"
     temporary.mkdir()
     verdict = Verdict()
@@ -105,6 +107,7 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
         verdict.ended = "".join(traceback.format_exception(error))[-6000:]
     finally:
         tempfile.tempdir = None
+        spool._folder.cache_clear()  # that of a process: removed with the last that names it
     verdict.seconds = time.process_time() - started
     verdict.grown = max(0, _peak() - before)
     if verdict.grown > MAX_GROWN + GROWN_PER_BYTE * case.size and not verdict.trouble:
@@ -317,8 +320,8 @@ def judge(way: str, code: int, shown: str, said: str) -> str:
         return "memory ran out within the bound"
     if "Warning: " in said:
         return f"a warning of Python's: {said[:300]}"
-    if code == 3 and not said:
-        return "no word about the error"
+    if code == 3 and "  hint: " not in said:
+        return f"no hint: {said[:300]}"
     if way in TABLES:  # of any number of rows; names are as they are
         return unprintable(said) or (_not_json_lines(shown) if way == "lines" else "")
     if code == 0 and not shown:
