@@ -71,7 +71,7 @@ def made_up(layout: Layout) -> pl.DataFrame:
     block = {"vaddr": start + (4 << 20), "pages": 4}
     page = {"page": 0xF700_0000, "pfn": layout.lowmem_end_pfn + 1}
     calls: list[dict[str, Any]] = [
-        {"op": "kmap", "vaddr": slot, **page},
+        {"op": "kmap", "vaddr": slot, "site": "made_up+0x1", **page},
         {"op": "kunmap", "vaddr": slot, **page},
         {"op": "pool_flush"},
         {"op": "kmap_local", "vaddr": local, **page},

@@ -283,6 +283,7 @@ class _Names:
         from replay.sites.loops import NO_CODE, look_up
 
         codes = filled(site.to_physical(), NO_CODE)
+        codes.setflags(write=False)  # as polars' own are: one kind of argument for the loop
         numbers = np.empty(len(codes), np.int32)
         if not look_up(codes, self._of_code, numbers):
             new = np.flatnonzero(numbers < 0)

@@ -106,7 +106,7 @@ def test_one_cpu_is_predicted_completely(
     assert outcome.arena.peak_used == truth["arena"]["peak_used"]
 
 
-OPEN = {("map-ram", "arm"): 0.12, ("module-storm", "arm"): 0.08}
+OPEN = {("map-ram", "arm"): 0.12, ("module-storm", "arm"): 0.08, ("purge-storm", "arm"): 0.1}
 """Share of the arena's answers that are open where two CPUs race; else 0.06. What a purge of the
 other CPU had given back, or which of two overlapping frees it took, the trace does not tell."""
 

@@ -157,7 +157,9 @@ def test_files_are_opened_in_one_place() -> None:
         "collectors/input/archive.py",  # writes members
         "collectors/opened.py",
         "hmtrace/cli/convert.py",  # the result
+        "hmtrace/cli/journal.py",  # cache
         "hmtrace/cli/output.py",  # the result, /dev/null
+        "hmtrace/cli/sweep.py",  # the result
         "hmtrace/cli/synth.py",  # the result
         "hmtrace/cli/workloads.py",  # cache
         "collectors/arrow/ending.py",  # the result

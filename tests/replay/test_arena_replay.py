@@ -118,7 +118,7 @@ def test_pages_of_other_sizes(generation: str, kib: int) -> None:
     r = replay_arena(events, machine, layout_of(machine), facts)
     assert (r.wrong, r.shapes) == (0, 1)
     assert (r.predicted == r.seen).all()
-    assert r.ambiguous <= 3  # during purges
+    assert r.ambiguous <= 0.1 * r.row.size  # during purges
     assert r.certain > 150
     assert r.purges.observed == r.purges.matched > 2
 
@@ -214,7 +214,8 @@ def test_races_are_ordered(generation: str, seed: int) -> None:
     assert r.ordered.any()
     assert r.purges.observed == r.purges.matched
     assert (r.predicted == r.seen).all()
-    assert 0.96 < r.certain / r.row.size < 1  # the rest were asked for during purges
+    # The rest were asked for during purges, or behind frees of which the purge may be another.
+    assert 0.85 < r.certain / r.row.size < 1
 
 
 def test_a_purge_gives_back_while_others_allocate() -> None:
