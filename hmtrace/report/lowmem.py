@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hmtrace.report.parts import heading, joined, labelled
-from hmtrace.report.text import clean, count, plural, share, size
+from hmtrace.report.text import clean, count, mib, plural, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +23,11 @@ def lowmem_section(lowmem: LowmemOutcome | None) -> Iterator[RenderableType]:
         return
     yield heading("Memory", "at the start of the capture")
     rows = [(clean(zone.name), zone_in_words(zone)) for zone in lowmem.zones]
-    uses = [f"{clean(_NAMES.get(name, name))} {size(used)}" for name, used in lowmem.uses if used]
+    uses = [f"{clean(_NAMES.get(name, name))} {mib(used)}" for name, used in lowmem.uses if used]
     if uses:
         rows.append(("lowmem has", joined(uses)))
     if lowmem.largest_block is not None:
-        rows.append(("largest", f"a block of {size(lowmem.largest_block)} free in lowmem"))
+        rows.append(("largest", f"a block of {mib(lowmem.largest_block)} free in lowmem"))
     rows.append(("waited for", stalls_in_words(lowmem)))
     yield labelled(rows)
 
@@ -35,11 +35,11 @@ def lowmem_section(lowmem: LowmemOutcome | None) -> Iterator[RenderableType]:
 def zone_in_words(zone: ZoneOutcome) -> str:
     """Free and managed memory of a zone, and what it keeps."""
     part = share(zone.free / zone.managed) if zone.managed else "n/a"
-    words = f"{size(zone.free)} of {size(zone.managed)} free ({part})"
+    words = f"{mib(zone.free)} of {mib(zone.managed)} free ({part})"
     if zone.low:
-        words += f", low watermark {size(zone.low)}"
+        words += f", low watermark {mib(zone.low)}"
     if zone.reserve:
-        words += f", {size(zone.reserve)} kept from requests for highmem"
+        words += f", {mib(zone.reserve)} kept from requests for highmem"
     return words
 
 

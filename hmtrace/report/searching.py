@@ -13,7 +13,7 @@ from hmtrace.report.machine import machine_in_words
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.sweep import COLUMNS, TITLES, meaning_of_signs, shown
+from hmtrace.report.sweep import COLUMNS, IN_MIB, TITLES, meaning_of_signs, shown
 from hmtrace.report.text import clean
 from replay.whatif.figures import sense_of
 from replay.whatif.sweep import SweptMachine
@@ -117,6 +117,8 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
         )
     yield indented(table)
     notes = meaning_of_signs(machines.values(), columns)
+    if sizes := [TITLES.get(name, name) for name in columns if name in IN_MIB]:
+        notes.insert(0, f"in whole MiB: {', '.join(sizes)}")
     left_out = len(one.tried) - len(machines)
     if left_out:
         reason = next(m for m in one.tried.values() if isinstance(m, str))

@@ -37,8 +37,10 @@ TITLES: Final = {
     "pool_flushes": "flushes", "cost_ns": "cost", "cost_share": "share", "wait_ns": "waited",
     "largest_hole": "hole", "arena_live": "in use", "user": "user space",
 }  # fmt: skip
+IN_MIB: Final = ("lowmem", "highmem", "user", "vmalloc")
+"""Figures that are shown in whole MiB, without the unit."""
 _SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
-    **dict.fromkeys(("lowmem", "highmem", "user", "vmalloc", "arena_live", "largest_hole"), size),
+    **dict.fromkeys(("arena_live", "largest_hole"), size),
     **dict.fromkeys(("wait_ns", "cost_ns", "lock_hold_ns"), duration),
     **dict.fromkeys(("cost_share", "lock_share"), share),
     "scan": number,
@@ -90,6 +92,8 @@ def shown(name: str, machine: SweptMachine) -> str:
     value = machine.figures[name]
     if value == 0 and name != "lowmem":
         return NONE
+    if name in IN_MIB and value is not None:
+        return count(int(value) >> 20)
     text = _SHOWN.get(name, count)(value)
     sense = sense_of(name, value, machine.bound)
     return f"{SIGNS[sense]} {text}" if sense else text
@@ -172,6 +176,7 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
             lines.append(f"the same on all: {', '.join(words)}")
     if sweep.captured:
         lines.append("* the captured machine")
+    lines.append(f"in whole MiB: {', '.join(name for name in IN_MIB if name in COLUMNS)}")
     lines.extend(meaning_of_signs(sweep.machines, _columns(sweep)))
     if sweep.without:
         lines.append(f"{plural(sweep.without, 'machine')} do not meet --where")
