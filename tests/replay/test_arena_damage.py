@@ -138,3 +138,28 @@ def test_what_is_freed_behind_a_loss_tells_nothing_of_the_start() -> None:
     assert r.verdict.tolist() == [CERTAIN, CERTAIN]
     assert (r.found.areas_added, r.wrong) == (0, 0)
     assert replay_arena(rows, PC, layout_of(PC), below).found.areas_added == 1
+
+
+def purge(seq: int, start: int, end: int) -> list[dict[str, Any]]:
+    return [
+        {"seq": seq, "op": "area_purge", "pid": 1, "start": 0xFFFFFFFF, "end": 0,
+         "end_seq": seq + 2},
+        {"seq": seq + 1, "op": "flush_range", "pid": 1, "parent": seq, "start": start, "end": end},
+    ]  # fmt: skip
+
+
+def test_an_area_is_back_though_an_old_snapshot_has_a_part_of_it_free() -> None:
+    """The list has two pages as lazily freed that were in use again, in an area of four."""
+    old = (
+        sim.Area(0xF77FE000, A, "vmalloc", ""), sim.Area(A, A + P, "vmalloc", ""),
+        sim.Area(A + P, A + 3 * P, "unpurged", ""),
+    )  # fmt: skip
+    rows = [
+        *purge(0, A + P, A + 3 * P),
+        *free(4, A, A + P), *free(5, A + P, A + 5 * P), *purge(6, A, A + 5 * P),
+        _alloc(10, 11, 2 * P, A), _alloc(12, 13, 3 * P, A + 2 * P),
+        _alloc(14, 15, P, A + 5 * P),
+    ]  # fmt: skip
+    r = small(*rows, areas=old)
+    assert (r.predicted == r.seen).all()
+    assert (r.certain, r.wrong) == (3, 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replay.arena.loops.freetree import NIL, Forest, give_back, lowest
+from replay.arena.loops.freetree import NIL, Forest, give_back, lowest, take
 from replay.arena.loops.shapes import shape_matters
 from replay.compiled import part
 
@@ -182,15 +182,41 @@ def end_of_step(g: Given, k: int) -> int:
 
 
 @part
+def make_free(f: Forest, start: int, end: int) -> None:
+    """Have all of an area free, whatever part of it is already.
+
+    The trace saw it freed. Where the tree has a part of it free before it is given back, the tree
+    was wrong until then: an old snapshot has an area there that waited, or has nothing there. What
+    is given back is free all the same; a tree that lacked it would be no upper bound of what is.
+    """
+    if not give_back(f, 0, start, end):
+        take(f, 0, start, end)
+        give_back(f, 0, start, end)
+
+
+@part
 def give_up_to(full: Forest, known: Forest, g: Given, r: Ruling, n: int) -> None:
     """Have `n` areas of the sequence back."""
     if n > r.reg[GIVEN]:
         r.reg[PATHS] = 0
     for k in range(r.reg[GIVEN], n):
-        give_back(full, 0, g.area[k, 0], g.area[k, 1])
+        start, end = g.area[k, 0], g.area[k, 1]
+        make_free(full, start, end)
         if not g.listed[k]:
-            give_back(known, 0, g.area[k, 0], g.area[k, 1])
+            make_free(known, start, end)
+        _forget_limits(r, start, end)
     r.reg[GIVEN] = max(r.reg[GIVEN], n)
+
+
+@part
+def _forget_limits(r: Ruling, start: int, end: int) -> None:
+    """What did not fit into pieces in doubt may fit now that an area there was given back.
+
+    Before there is doubt nothing is known of that.
+    """
+    for k in range(r.reg[PIECES] if r.reg[PHASE] == DOUBT else 0):
+        if r.piece[k, 0] < end and r.piece[k, 1] > start:
+            r.piece[k, 2] = NO_LIMIT
 
 
 @part

@@ -72,6 +72,7 @@ from replay.arena.loops.evidence import (
     give_up_to,
     in_time,
     is_shaped,
+    make_free,
     needed,
     perhaps_back,
     remember,
@@ -84,7 +85,6 @@ from replay.arena.loops.freetree import (
     NIL,
     SPARE,
     Forest,
-    give_back,
     neighbours,
     take,
 )
@@ -112,7 +112,7 @@ def _at_fewest(full: Forest, room: Forest, g: Given, r: Ruling, least: int) -> N
     for k in range(least, r.reg[GIVEN]):
         take(room, 0, g.area[k, 0], g.area[k, 1])
     for k in range(r.reg[GIVEN], least):
-        give_back(room, 0, g.area[k, 0], g.area[k, 1])
+        make_free(room, g.area[k, 0], g.area[k, 1])
 
 
 @part
@@ -125,7 +125,7 @@ def _most_that_explain(
     while k < most:
         end = end_of_step(g, k)
         for n in range(k, end):
-            give_back(room, 0, g.area[n, 0], g.area[n, 1])
+            make_free(room, g.area[n, 0], g.area[n, 1])
         r.reg[BUDGET] -= end - k
         if answer_of(room, e) != e[SEEN]:
             return k
@@ -148,7 +148,7 @@ def _compare(
     r.answer[i] = fewest
     _fill(full, room)
     for k in range(r.reg[GIVEN], most):
-        give_back(room, 0, g.area[k, 0], g.area[k, 1])
+        make_free(room, g.area[k, 0], g.area[k, 1])
     if shaped or is_shaped(room, e):
         return most
     if fewest == answer_of(room, e):
@@ -286,7 +286,7 @@ def _may_have_missed(
         if g.late[k, SINCE_ENTRY] > e[HI]:
             break
         if g.late[k, UNTIL] >= e[LO] and g.late[k, EARLY]:
-            give_back(room, 0, g.late[k, AREA], g.late[k, AREA_END])
+            make_free(room, g.late[k, AREA], g.late[k, AREA_END])
     return bool(is_shaped(room, e) or answer_of(room, e) != answer)
 
 
