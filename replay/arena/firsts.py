@@ -85,12 +85,17 @@ class Firsts:
         self._untold = pl.concat([self._untold, untold]).group_by("size").agg(pl.col("lo").min())
 
     def gone(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-        """Areas in use, and lazily freed ones, that were there; rows that tell of the others."""
-        first_free = dict(self._freed.select("start", "lo").iter_rows())
-        freed = [first_free.get(start, _NEVER) for start in self._busy.areas[:, 0].tolist()]
-        busy = self._busy.when >= np.array(freed, np.int64)
+        """Areas in use, and lazily freed ones, that were there; rows that tell of the others.
+
+        One that is first freed with another end has become another area since the snapshot.
+        """
+        first_free = {start: (lo, end) for start, lo, end in self._freed.iter_rows()}
+        freed = [first_free.get(start, (_NEVER, end)) for start, end in self._busy.areas.tolist()]
+        lo, end = np.array(freed, np.int64).reshape(-1, 2).T
+        there = self._busy.when >= lo
+        busy = there & (end == self._busy.areas[:, 1])
         lazy = self._lazy.when >= self._first_purge
-        told = np.concatenate([self._busy.row[~busy], self._lazy.row[~lazy]])
+        told = np.concatenate([self._busy.row[~there], self._lazy.row[~lazy]])
         return busy, lazy, np.unique(told)
 
     def unlisted(self, busy: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

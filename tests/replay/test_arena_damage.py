@@ -163,3 +163,16 @@ def test_an_area_is_back_though_an_old_snapshot_has_a_part_of_it_free() -> None:
     r = small(*rows, areas=old)
     assert (r.predicted == r.seen).all()
     assert (r.certain, r.wrong) == (3, 0)
+
+
+def test_an_area_that_is_freed_with_another_end_is_not_that_of_the_snapshot() -> None:
+    """Of four pages in use at the snapshot the first two are another area when the trace begins."""
+    old = (sim.Area(0xF77FE000, A, "vmalloc", ""), sim.Area(A, A + 4 * P, "vmalloc", ""))
+    rows = [
+        *free(0, A, A + 2 * P), *purge(1, A, A + 2 * P), _alloc(4, 5, 3 * P, A),
+        _alloc(6, 7, P, A + 3 * P),
+    ]  # fmt: skip
+    r = small(*rows, areas=old)
+    assert (r.predicted == r.seen).all()
+    assert r.wrong == 0
+    assert (r.found.areas_added, r.found.areas_removed) == (1, 1)
