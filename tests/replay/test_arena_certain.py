@@ -248,3 +248,38 @@ def test_what_is_certain_does_not_rest_on_the_answer_itself() -> None:
         assert (r.verdict[:number] == CERTAIN).all()
         assert r.verdict[number] in (WRONG, INITIAL)
         assert r.wrong <= 1
+
+
+def test_an_area_that_the_snapshot_lacks_while_a_free_may_have_been_missed() -> None:
+    """Whatever the purge found of the page at A + P, there is no place for three pages below."""
+    rows = [
+        {"seq": 0, "op": "area_free", "pid": 9, "vaddr": A, "end": A + P},
+        {"seq": 1, "op": "area_free", "pid": 9, "vaddr": A + 4 * P, "end": A + 5 * P},
+        {"seq": 2, "op": "vfree", "pid": 8, "vaddr": A + P, "end_seq": 7},
+        {"seq": 3, "op": "area_free", "pid": 8, "vaddr": A + P, "end": A + 2 * P, "parent": 2},
+        {"seq": 4, "op": "area_purge", "pid": 1, "start": 0xFFFFFFFF, "end": 0, "end_seq": 6},
+        {"seq": 5, "op": "flush_range", "pid": 1, "start": A, "end": A + 5 * P, "parent": 4},
+        _alloc(14, 15, 3 * P, A + 10 * P),
+        _alloc(16, 17, P, A),
+    ]
+    r = small(*rows, areas=(BELOW, *pages(6)))
+    assert r.predicted[0] == A + 6 * P
+    assert r.verdict.tolist() == [INITIAL, AMBIGUOUS]
+
+
+def test_what_a_request_passes_over_in_5_10_may_serve_one_without_an_alignment() -> None:
+    """The search asks for more than two pages where they are to be aligned, so it skips A."""
+    used = [(A + 2 * P, A + 3 * P), (A + 3 * P, A + 9 * P), (A + 9 * P, A + 10 * P)]
+    rows = [
+        {"seq": 0, "op": "area_free", "pid": 2, "vaddr": A + 3 * P, "end": A + 9 * P},
+        {"seq": 1, "op": "area_purge", "pid": 1, "start": 0xFFFFFFFF, "end": 0, "end_seq": 3},
+        {"seq": 2, "op": "flush_range", "pid": 1, "start": A + 3 * P, "end": A + 9 * P,
+         "parent": 1},
+        _alloc(4, 5, 7 * P, A + 20 * P),  # the snapshot lacks something
+        _alloc(6, 7, 2 * P, A + 3 * P, align=P),
+        _alloc(8, 9, 2 * P, A),
+    ]  # fmt: skip
+    events = sim.table([{"ts": 0, "cpu": 0, "ctx": 0, **row} for row in rows])
+    areas = (BELOW, *(sim.Area(start, end, "vmalloc", "") for start, end in used))
+    r = replayed(events, areas, generation="5.10")
+    assert r.verdict.tolist() == [INITIAL, AMBIGUOUS, AMBIGUOUS]

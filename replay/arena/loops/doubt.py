@@ -37,6 +37,7 @@ from replay.arena.loops.freetree import (
     give_back,
     neighbours,
     place_in,
+    search_length,
     take,
 )
 from replay.compiled import part
@@ -103,9 +104,12 @@ def piece_in(r: Ruling, start: int, end: int) -> int:
 def learn(full: Forest, r: Ruling, e: NDArray[np.int64]) -> None:
     """What an answer tells of what is in doubt: nothing below it fits, nor does it begin lower.
 
-    Only behind the first purge, which may have given back areas that nobody saw freed.
+    Only behind the first purge, which may have given back areas that nobody saw freed. What a
+    search asks for may be more than the request (search_length): a block of the request's own size
+    may be passed over, one of that length never is.
     """
-    seen, size = e[SEEN], e[SIZE]
+    seen = e[SEEN]
+    length = search_length(full, e[SIZE], e[ALIGN], e[VEND] - e[VSTART])
     if e[ALIGN] < 0 or e[ALIGN] > r.reg[PAGE] or e[LO] <= r.reg[CLEAN]:
         return
     upper = seen if seen >= 0 else e[VEND]
@@ -114,7 +118,7 @@ def learn(full: Forest, r: Ruling, e: NDArray[np.int64]) -> None:
         split(r, k, seen)
     for k in range(r.reg[PIECES]):
         if r.piece[k, 0] >= e[VSTART] and r.piece[k, 1] <= upper:
-            r.piece[k, 2] = min(r.piece[k, 2], size)
+            r.piece[k, 2] = min(r.piece[k, 2], length)
     below = seen - r.reg[PAGE]
     if e[ALONE] and below >= e[VSTART] and piece_in(r, below, seen) != NIL:
         take(full, 0, below, seen)

@@ -299,9 +299,10 @@ def _check(full: Forest, g: Given, r: Ruling, e: NDArray[np.int64], i: int) -> N
             r.reg[PHASE] = LOST
         return
     if r.reg[PHASE] == TRUSTED and place != e[SEEN]:
-        r.reg[PHASE] = LOST if any_late(g, r, e) else phase_after(full, r, e, place)
-        if r.reg[PHASE] == DOUBT and r.found[i] & SURE:
+        after = phase_after(full, r, e, place)
+        if after == DOUBT and r.found[i] & SURE:
             r.found[i] = LEARNT | r.found[i] & SHAPED
+        r.reg[PHASE] = LOST if any_late(g, r, e) else after
     elif r.reg[PHASE] == DOUBT:
         passed = 0 <= r.answer[i] < e[SEEN] or (r.answer[i] >= 0 and e[SEEN] < 0)
         if e[ALIGN] > 0 and passed:
