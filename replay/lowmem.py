@@ -40,7 +40,9 @@ def lowmem_of(snapshot: Snapshot, layout: Layout) -> LowmemOutcome | None:
         None where zoneinfo is not known, or says nothing of what was free.
     """
     page = layout.page_size
-    zones = tuple(_zone(zone, snapshot, page) for zone in _ordered(snapshot.zones))
+    ordered = sorted(snapshot.zones, key=lambda zone: (zone.name == HIGHMEM, zone.start_pfn))
+    has_high = any(zone.name == HIGHMEM for zone in ordered)
+    zones = tuple(_zone(zone, page, has_high=has_high) for zone in ordered)
     if not any(zone.free for zone in zones):
         return None
     uses = dict(_uses(snapshot, layout, zones))
@@ -53,17 +55,11 @@ def lowmem_of(snapshot: Snapshot, layout: Layout) -> LowmemOutcome | None:
     )
 
 
-def _ordered(zones: tuple[Zone, ...]) -> list[Zone]:
-    return sorted(zones, key=lambda zone: (zone.name == HIGHMEM, zone.start_pfn))
-
-
-def _zone(zone: Zone, snapshot: Snapshot, page: int) -> ZoneOutcome:
-    """A zone in bytes; `protection` has a number for each zone, of highmem its own place."""
-    high = next((n for n, z in enumerate(_ordered(snapshot.zones)) if z.name == HIGHMEM), None)
+def _zone(zone: Zone, page: int, *, has_high: bool) -> ZoneOutcome:
+    """A zone in bytes; what it keeps from requests for the highest zone is most."""
     reserve = 0
-    if high is not None and zone.name != HIGHMEM and zone.protection:
-        # Zones that are empty have a place there too, so highmem's is not counted from the front.
-        reserve = max(zone.protection)
+    if has_high and zone.name != HIGHMEM:
+        reserve = max(zone.protection, default=0)
     low = zone.marks[1] if zone.marks else 0
     return ZoneOutcome(zone.name, zone.managed * page, zone.free * page, low * page, reserve * page)
 

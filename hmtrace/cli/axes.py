@@ -62,7 +62,12 @@ class Axis(NamedTuple):
     @property
     def option(self) -> str:
         """Name of the option as a keyword."""
-        return self.name.replace("-", "_")
+        return option_of(self.name)
+
+
+def option_of(name: str) -> str:
+    """Keyword of :func:`hmtrace.cli.machines.target_machine` for the name of an axis."""
+    return name.replace("-", "_")
 
 
 def _size(word: str) -> int:

@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from collectors.errors import HmtraceError
+from hmtrace.cli.axes import option_of
 from hmtrace.cli.captures import describe
 from hmtrace.cli.jobs import serve, serve_in_processes
 from hmtrace.cli.journal import Journal
@@ -73,7 +74,7 @@ class Grid:
 
     def made(self, captured: Machine, values: Mapping[str, Any]) -> Machine:
         """The machine of these values, by axis."""
-        given: dict[str, Any] = {name.replace("-", "_"): value for name, value in values.items()}
+        given: dict[str, Any] = {option_of(name): value for name, value in values.items()}
         for name in ("ram", "vmalloc", "page_size"):
             if name in given:
                 given[name] = str(given[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from hmtrace.cli.captures import digest, read
+from hmtrace.cli.captures import describe, read
 from hmtrace.cli.machines import captured_machine
 from hmtrace.cli.progress import ProgressBar
 from hmtrace.cli.workloads import Place
@@ -100,7 +100,7 @@ def prepared(
                     kept.capture, kept.sha256, machine, assumptions, kept.workload, place.folder
                 )
             return
-    capture = read(path)
+    capture = read(path, described=True)
     machine, assumptions = captured_machine(capture, costs)
     check(machine)
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def prepared(
         workload = _distilled(capture, machine, room)
         sha256 = folder = None
         if place is not None and room is not None:
-            sha256 = digest(capture.origin)
+            sha256 = describe(capture).sha256
             if place.keep(room, capture, sha256, machine, workload):
                 folder = place.folder
         yield Prepared(capture, sha256, machine, assumptions, workload, folder)

@@ -23,7 +23,12 @@ def each(captures: list[str], ask: Callable[[str], _Told]) -> list[_Told]:
         except HmtraceError as error:
             if error.exit_code != 3 or len(captures) == 1:
                 raise
-            sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
-            if error.hint:
-                sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
+            tell(error)
     return found
+
+
+def tell(error: HmtraceError) -> None:
+    """Say on stderr why a capture cannot be read, where the others go on."""
+    sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
+    if error.hint:
+        sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")

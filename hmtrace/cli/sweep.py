@@ -30,6 +30,7 @@ from hmtrace.report.text import clean
 if TYPE_CHECKING:
     from hmtrace.cli.axes import Axis
     from hmtrace.cli.finding import Goal
+    from hmtrace.cli.grid import Grid
     from hmtrace.report.sweep import Sweep
 
 EXAMPLES = (
@@ -162,7 +163,7 @@ def _require_values(axes: tuple[Axis, ...], goal: Goal | None) -> None:
             )
 
 
-def _find(grid: Any, goal: Goal, captures: list[str], target: Output) -> None:
+def _find(grid: Grid, goal: Goal, captures: list[str], target: Output) -> None:
     from hmtrace.cli.several import each
 
     searches = each(captures, lambda path: grid.find(path, goal))

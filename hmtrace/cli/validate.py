@@ -13,7 +13,8 @@ from collectors.errors import HmtraceError
 from hmtrace.cli.captures import read
 from hmtrace.cli.options import ColorOption, ForceOption, FormatOption, OutputOption
 from hmtrace.cli.output import Color, Output, OutputFormat
-from hmtrace.report.text import clean, unglued
+from hmtrace.cli.several import tell
+from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:
     from hmtrace.report.validation import Checked
@@ -85,9 +86,7 @@ def _check(path: str) -> Checked:
                 values=values, sources=sources, lost=capture.lost, progress=progress,
             )  # fmt: skip
     except HmtraceError as error:
-        sys.stderr.write(f"hmtrace: {clean(error, 2000)}\n")
-        if error.hint:
-            sys.stderr.write(f"  hint: {clean(error.hint, 2000)}\n")
+        tell(error)
         return Checked(path, None, error=str(error))
     lost = unglued(lost_in_words(capture.lost)) if capture.lost.intervals else ""
     return Checked(path, result.as_json(), result.layout, lost)

@@ -17,10 +17,10 @@ from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain
 from hmtrace.report.sidebyside import SIGNS, difference
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.sweep import NONE, shown
+from hmtrace.report.sweep import NONE, figure_in_words
 from hmtrace.report.text import clean, count, duration, plural, size
 from replay.whatif import advise
-from replay.whatif.sweep import SweptMachine
+from replay.whatif.figures import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,7 +128,6 @@ def _table(advice: advise.Advice) -> RenderableType:
     )
     for option in advice.options:
         outcome, build = option.outcome, option.build
-        machine = SweptMachine({}, option.figures, outcome.bound, ())
         maps = outcome.pool.maps + outcome.local.maps
         sign = SIGNS[outcome.bound] if maps else ""
         table.add_row(
@@ -139,11 +138,15 @@ def _table(advice: advise.Advice) -> RenderableType:
             _mib(outcome.layout.user_end),
             _mib(outcome.arena.size),
             f"{sign}{count(maps)}" if maps else NONE,
-            *([shown("failures", machine)] * with_failures),
-            shown("cost_ns", machine).replace(" ", ""),
+            *([_figure("failures", outcome)] * with_failures),
+            _figure("cost_ns", outcome).replace(" ", ""),
             _VERDICTS.get(option.verdict, option.verdict),
         )
     return table
+
+
+def _figure(name: str, outcome: Outcome) -> str:
+    return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound)
 
 
 def _mib(value: int) -> str:
@@ -309,7 +312,7 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
     for one in advised:
         now = next(option for option in one.advice.options if option.is_now)
         table.add_row(
-            clean(one.source.origin.path.rstrip("/").rsplit("/", 1)[-1]),
+            _capture(one),
             name_of(now.build),
             "stay" if one.advice.choice.is_now else name_of(one.advice.choice.build),
             one.advice.evidence,
@@ -322,7 +325,7 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
     yield heading(f"The best for all: {name_of(best)}")
     rows = [
         (
-            clean(one.source.origin.path.rstrip("/").rsplit("/", 1)[-1]),
+            _capture(one),
             "; ".join(map(_words, reasons)),
         )
         for one, reasons in losers
@@ -330,6 +333,11 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
     yield labelled(rows or [("", "nobody loses by it")])
     if lacking:
         yield indented(Text(f"{plural(lacking, 'capture')} of kernels that cannot be built so"))
+
+
+def _capture(advised: Advised) -> str:
+    """The last part of a capture's path."""
+    return clean(advised.source.origin.path.rstrip("/").rsplit("/", 1)[-1])
 
 
 def common_choice(

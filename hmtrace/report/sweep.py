@@ -88,14 +88,18 @@ class Sweep:
 
 
 def shown(name: str, machine: SweptMachine) -> str:
-    """A figure of a machine, with ≥ or ≤ where it is a bound."""
-    value = machine.figures[name]
+    """A figure of a machine."""
+    return figure_in_words(name, machine.figures[name], machine.bound)
+
+
+def figure_in_words(name: str, value: float | None, bound: str | None) -> str:
+    """A figure of an outcome, with ≥ or ≤ where it is a bound."""
     if value == 0 and name != "lowmem":
         return NONE
     if name in IN_MIB and value is not None:
         return count(int(value) >> 20)
     text = _SHOWN.get(name, count)(value)
-    sense = sense_of(name, value, machine.bound)
+    sense = sense_of(name, value, bound)
     return f"{SIGNS[sense]} {text}" if sense else text
 
 

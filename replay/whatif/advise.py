@@ -12,7 +12,6 @@ from collectors.errors import HmtraceError
 from replay.machine.layout import layout_of
 from replay.machine.model import MiB
 from replay.machine.options import kernel_splits, with_options
-from replay.whatif.figures import FIGURES
 from replay.whatif.sweep import is_alike
 
 if TYPE_CHECKING:
@@ -139,11 +138,6 @@ class Option(NamedTuple):
     against: tuple[Reason, ...]
     mind: tuple[Reason, ...]
     gains: tuple[Reason, ...]
-
-    @property
-    def figures(self) -> dict[str, float | None]:
-        """By the names of :data:`replay.whatif.figures.FIGURES`."""
-        return {name: figure.value(self.outcome) for name, figure in FIGURES.items()}
 
     @property
     def verdict(self) -> str:

@@ -64,6 +64,11 @@ FIGURES: Final[dict[str, Figure]] = {
 }
 
 
+def figures_of(outcome: Outcome) -> dict[str, float | None]:
+    """All figures of an outcome, by name."""
+    return {name: figure.value(outcome) for name, figure in FIGURES.items()}
+
+
 _OTHER: Final = {"least": "most", "most": "least"}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.layout import layout_of
-from replay.whatif.figures import FIGURES
+from replay.whatif.figures import FIGURES, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -105,8 +105,7 @@ def combine(
 
 def swept(candidate: Candidate, outcome: Outcome) -> SweptMachine:
     """The figures of a machine."""
-    figures = {name: figure.value(outcome) for name, figure in FIGURES.items()}
-    return SweptMachine(candidate.words, figures, outcome.bound, outcome.caveats)
+    return SweptMachine(candidate.words, figures_of(outcome), outcome.bound, outcome.caveats)
 
 
 def is_alike(one: Machine, other: Machine) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collectors.capture import Lost, LostInterval, Origin
+from hmtrace.cli import workloads
 from hmtrace.report.source import InputSummary
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -32,6 +33,7 @@ from replay.rules.splits import OtherSplits, Split
 from replay.rules.waits import PoolExhausted
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]bold[/red]\u202egnp.exe\n"
@@ -209,3 +211,10 @@ def source_of(*, lost: bool = False, path: str = "captures/board-7") -> InputSum
 def outcomes() -> ModuleType:
     """This module: the builders above."""
     return sys.modules[__name__]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where workloads are kept, in an empty cache; compiled loops stay where they are."""
+    monkeypatch.setattr(workloads, "cache_home", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "hmtrace" / "workloads"

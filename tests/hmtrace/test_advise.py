@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hmtrace.cli import app, workloads
+from hmtrace.cli import app
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 BOARD = FIXTURES / "arm-61-1g-minix"
@@ -18,9 +18,7 @@ FAILING = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
 TWO_GIB = FIXTURES / "i386-arena-pae-m2048-smp2"
 
 
-@pytest.fixture(autouse=True)
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "cache_home", lambda: tmp_path / "cache")
+pytestmark = pytest.mark.usefixtures("shelf")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from hmtrace.cli import app, workloads
+from hmtrace.cli import app
 from hmtrace.cli.journal import NAME
 from replay.whatif.figures import FIGURES
 from replay.whatif.run import Server
@@ -19,13 +19,6 @@ from replay.whatif.run import Server
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
 FAILING = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; compiled loops stay where they are."""
-    monkeypatch.setattr(workloads, "cache_home", lambda: tmp_path / "cache")
-    return tmp_path / "cache" / "hmtrace" / "workloads"
 
 
 @pytest.fixture

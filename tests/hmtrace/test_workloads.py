@@ -36,13 +36,6 @@ def capture(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; compiled loops stay where they are."""
-    monkeypatch.setattr(workloads, "cache_home", lambda: tmp_path / "cache")
-    return tmp_path / "cache" / "hmtrace" / "workloads"
-
-
-@pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the traces that were read."""
     paths: list[str] = []
