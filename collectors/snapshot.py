@@ -69,6 +69,53 @@ class Process(NamedTuple):
     vm_peak: int
 
 
+class ZoneUse(NamedTuple):
+    """What takes a zone's pages, as /proc/zoneinfo counts them, in page frames.
+
+    `cma` are free pages of CMA, which no request of the kernel itself can have; `mapped` those on
+    the lists of reclaim: page cache, and memory of processes. None: the kernel does not tell.
+    """
+
+    name: str
+    cma: int | None
+    mapped: int | None
+
+
+class OomZone(NamedTuple):
+    """A zone in a report of the page allocator (mm/page_alloc.c: show_free_areas), in bytes.
+
+    `reserve` is what is kept from requests that could have had the next zone; `managed` what is
+    present on kernels that do not tell what is managed (up to 3.8); `cma` free memory of CMA;
+    `largest` the largest free block. None: not told.
+    """
+
+    name: str
+    free: int
+    min: int
+    low: int
+    high: int
+    reserve: int
+    managed: int | None
+    cma: int | None
+    largest: int | None
+
+
+class OomReport(NamedTuple):
+    """A request that found no memory, as the kernel's log has it.
+
+    `at` is ns since boot, None without a stamp; `gfp` None where the mask is not told. `is_oom`: a
+    process had to go (`killed`; empty: not told); else the request failed.
+    """
+
+    at: int | None
+    task: str
+    gfp: int | None
+    order: int
+    is_oom: bool
+    killed: str
+    zones: tuple[OomZone, ...]
+
+
 class ArenaTrees(TypedDict):
     """The allocator's trees of areas, each as nested ``[start, end, red, left, right]`` or None.
 
@@ -244,6 +291,15 @@ class Snapshot:
         Counter to number: waits for memory (vmstat.start, vmstat.end).
     buddies
         Zone to its free blocks by order (buddyinfo).
+    zone_uses
+        :class:`ZoneUse` (zoneinfo).
+    zones_end
+        :class:`Zone` when the capture ended (zoneinfo.end).
+    zone_uses_end
+        :class:`ZoneUse` when the capture ended (zoneinfo.end).
+    ooms_before, ooms
+        :class:`OomReport` of the log before the capture, and of the one at its end (dmesg,
+        dmesg.end).
     clock
         Trace clock (trace_clock).
     vmap_failures
@@ -356,6 +412,11 @@ class Snapshot:
     vmstat_start: Mapping[str, int] = field(default_factory=dict)
     vmstat_end: Mapping[str, int] = field(default_factory=dict)
     buddies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    zone_uses: tuple[ZoneUse, ...] = ()
+    zones_end: tuple[Zone, ...] = ()
+    zone_uses_end: tuple[ZoneUse, ...] = ()
+    ooms_before: tuple[OomReport, ...] = ()
+    ooms: tuple[OomReport, ...] | None = None
     clock: str | None = None
     vmap_failures: int | None = None
     kmap_warnings: int | None = None
@@ -454,6 +515,11 @@ FactName = Literal[
     "vmstat_start",
     "vmstat_end",
     "buddies",
+    "zone_uses",
+    "zones_end",
+    "zone_uses_end",
+    "ooms_before",
+    "ooms",
     "clock",
     "vmap_failures",
     "kmap_warnings",

@@ -129,7 +129,7 @@ def outcome_from(
             *caveats,
         ),
         observed=observed,
-        lowmem=lowmem_of(values, layout),
+        lowmem=lowmem_of(values, machine, layout),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
 

@@ -20,6 +20,7 @@ from collectors.facts import (
     iomem,
     kprobes,
     meminfo,
+    oom,
     pkmap,
     processes,
     version,
@@ -39,6 +40,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Fact", "Facts", "read_facts", "read_folder"]
 
+
+def _boot_log(text: str, sheet: Sheet) -> None:
+    """Read the log as it was before the capture."""
+    dmesg.parse(text, sheet)
+    oom.parse_before(text, sheet)
+
+
+def _log_at_end(text: str, sheet: Sheet) -> None:
+    """Read the log as it was at the capture's end."""
+    hotplug.parse(text, sheet)
+    oom.parse_end(text, sheet)
+
+
 PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "config": config.parse,
     "version": version.parse,
@@ -46,6 +60,7 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "cmdline": cmdline.parse,
     "iomem": iomem.parse,
     "zoneinfo": zoneinfo.parse,
+    "zoneinfo.end": zoneinfo.parse_end,
     "meminfo": meminfo.parse,
     "cpuinfo": cpuinfo.parse,
     "pkmap.start": pkmap.parse_start,
@@ -62,14 +77,15 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "trace_settings": buffers.parse_settings,
     "status.end": processes.parse,
     "status": processes.parse,
-    "dmesg": dmesg.parse,
-    "dmesg.end": hotplug.parse,
+    "dmesg": _boot_log,
+    "dmesg.end": _log_at_end,
 }
 """Files that are read, in the order of trust, and what reads them.
 
 What a machine knew at the end of a capture (``*.end``) and the judges of the tests
 (``truth*``, ``pkmap.end``) are not among them, but for what the log tells of CPUs that went or
-came, the most addresses that each process ever had, and how often memory was waited for.
+came and of want of memory, how full the zones were, the most addresses that each process ever had,
+and how often memory was waited for.
 """
 
 EXCLUSIVE: Final = (

@@ -76,6 +76,20 @@ def messages(text: str) -> Iterator[tuple[int, str]]:
             yield number, message
 
 
+def stamped(text: str) -> Iterator[tuple[int | None, str]]:
+    r"""Time of a message in ns since boot, None where it has none, and the message.
+
+    Examples
+    --------
+    >>> list(stamped("[   47.865263][    T1] x\n[Nov30 05:28] y\n"))
+    [(47865263000, 'x'), (None, 'y')]
+    """
+    for raw in _lines(text):
+        since, message = _split(raw)
+        if message:
+            yield int(since.replace(".", "")) * 1000 if since else None, message
+
+
 def since_boot(text: str) -> Iterator[tuple[int, str]]:
     r"""Time of a message in ns since boot, and the message; lines without both are left out.
 
@@ -84,10 +98,9 @@ def since_boot(text: str) -> Iterator[tuple[int, str]]:
     >>> list(since_boot("[   47.865263][    T1] x\n[Nov30 05:28] y\npc kernel: [    1.5] z"))
     [(47865263000, 'x')]
     """
-    for raw in _lines(text):
-        since, message = _split(raw)
-        if since and message:
-            yield int(since.replace(".", "")) * 1000, message
+    for at, message in stamped(text):
+        if at is not None:
+            yield at, message
 
 
 def message_of(line: str) -> str:

@@ -20,7 +20,8 @@ FIELDS: Final[dict[str, FactName]] = {
 }
 """Lines that are kept, and the facts in bytes that they become (fs/proc/meminfo.c)."""
 _USES: Final = frozenset({
-    "LowFree", "HighFree", "Slab", "SUnreclaim", "PageTables", "KernelStack", "Percpu",
+    "LowFree", "HighFree", "CmaFree", "Slab", "SReclaimable", "SUnreclaim", "PageTables",
+    "KernelStack", "Percpu", "VmallocUsed",
 })  # fmt: skip
 """Lines that tell what lowmem is used for, kept by these names."""
 
@@ -39,7 +40,7 @@ def parse(text: str, sheet: Sheet) -> None:
         if match and match[1] in FIELDS:
             found = True
             sheet.add(FIELDS[match[1]], int(match[2]) << 10, line=number, detail=line)
-        elif match and match[1] in _USES:
+        if match and match[1] in _USES:
             uses[match[1]] = int(match[2]) << 10
     if uses:
         sheet.add("memory_uses", uses, detail=f"{len(uses)} lines")

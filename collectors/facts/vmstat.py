@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from collectors.facts.model import Sheet
     from collectors.snapshot import FactName
 
-_COUNTER = re.compile(r"^(allocstall\w{0,20}|oom_kill|compact_stall|pgscan_direct) (\d{1,18})$")
+_COUNTER = re.compile(
+    r"^(allocstall\w{0,20}|oom_kill|compact_stall|compact_fail|pg(?:scan|steal)_(?:direct|kswapd)\w{0,20}"
+    r"|kswapd_low_wmark_hit_quickly|pageoutrun) (\d{1,18})$"
+)
 _ZONE = re.compile(r"^Node (\d{1,6}), zone\s{1,40}(\w{1,40})((?:\s{1,12}\d{1,12}){1,32})\s{0,9}$")
 
 

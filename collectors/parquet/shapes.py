@@ -12,11 +12,21 @@ from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from collectors.facts.pkmap import TREES, is_tree
-from collectors.snapshot import Area, ArenaTrees, Probe, Process, Snapshot, Zone
+from collectors.snapshot import (
+    Area,
+    ArenaTrees,
+    OomReport,
+    OomZone,
+    Probe,
+    Process,
+    Snapshot,
+    Zone,
+    ZoneUse,
+)
 
 RECORDS: Final = {
     kind.__name__: (kind, tuple[tuple(get_type_hints(kind).values())])  # type: ignore[misc]
-    for kind in (Area, Zone, Probe, Process)
+    for kind in (Area, Zone, Probe, Process, ZoneUse, OomZone, OomReport)
 }
 """By name, each record and the type of its values."""
 SHAPES: Final[dict[str, Any]] = get_type_hints(Snapshot)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Final, NamedTuple
 
-from hmtrace.report.text import mib, plural, share, size
+from hmtrace.report.lowmem import oom_in_words
+from hmtrace.report.text import count, mib, plural, share, size
 from replay.rules import lowmem, machine
 
 _MIB: Final = 1 << 20
@@ -78,12 +79,32 @@ def _(f: machine.VmallocOption) -> Words:
 @words_of.register(lowmem.LowmemStalled)
 def _(f: lowmem.LowmemStalled) -> Words:
     killed = f"; {plural(f.oom_kills, 'process', 'processes')} killed" if f.oom_kills else ""
-    free = f" while {size(f.high_free)} of highmem were free" if f.high_free else ""
+    parts = []
+    if f.low_free or f.high_free:
+        parts.append(
+            f"{size(f.low_free)} of lowmem and {size(f.high_free)} of highmem were free when the "
+            "capture began"
+        )
+    if f.scanned is not None:
+        parts.append(f"{count(f.scanned)} pages were looked at to find some to reclaim")
+    parts.append("a split with more lowmem gives these requests more")
     return Words(
         f"lowmem ran short: the allocator waited {plural(f.stalls, 'time')} for memory that "
         f"highmem cannot serve{killed}",
-        f"{size(f.low_free)} of lowmem were free when the capture began{free}; a split with more "
-        "lowmem gives these requests more",
+        "; ".join(parts),
+    )
+
+
+@words_of.register(lowmem.LowmemOom)
+def _(f: lowmem.LowmemOom) -> Words:
+    worst = f.worst
+    killed = f", {plural(f.kills, 'process', 'processes')} killed" if f.kills else ""
+    free = f" with {size(worst.high_free)} of highmem free" if worst.high_free else ""
+    when = "" if f.meanwhile == f.reports else f"; {count(f.meanwhile)} while it was captured"
+    return Words(
+        f"lowmem was {'used up' if worst.is_used_up else 'in pieces'}{free}: "
+        f"{plural(f.reports, 'request')} found no memory{killed}",
+        f"by the kernel's log{when}; at {oom_in_words(worst)}",
     )
 
 
