@@ -255,19 +255,26 @@ class CostOutcome:
     """Estimated cost in CPU time of all mapping work.
 
     `share_of_span` is the cost over span times online CPUs (None for a counter clock).
-    `by_cause` maps a cause to count, ns and share of `total_ns`, and where the trace has the calls'
-    returns to measured_ns, from entry to return.
+    `by_cause` maps a cause to count, ns, share of `total_ns`, low_ns and high_ns, and where the
+    trace has the calls' returns to measured_ns, from entry to return. `low_ns` and `high_ns` are
+    what the work comes to where every operation costs its least, and its most. `units` has how
+    often each operation happens (:mod:`replay.cost.units`): the work without any cost.
 
     `lock_hold_ns` is how long a call of the pool holds kmap_lock, on average, `lock_share` the part
     of the span in which it is held: about as often a call that comes at any time finds it taken.
-    None where there are no calls, or the clock is no time.
+    None where there are no calls, or the clock is no time. `lock_units` is as `units`, of the time
+    in which a call holds it, on average.
     """
 
     total_ns: int = 0
+    low_ns: int = 0
+    high_ns: int = 0
     share_of_span: float | None = None
     by_cause: dict[str, dict[str, float]] = field(default_factory=dict)
     lock_hold_ns: float | None = None
     lock_share: float | None = None
+    units: dict[str, float] = field(default_factory=dict)
+    lock_units: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from replay.arena.tally import ArenaTally, by_size
 from replay.cost import formulas as formula
+from replay.cost.units import UNITS, spread_of, stacked
 from replay.outcome import CostOutcome, LocalOutcome, PoolOutcome, TlbOutcome
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.machine.costs import Costs
     from replay.machine.model import Layout, Machine
     from replay.outcome import CallTime
 
@@ -72,51 +74,108 @@ def cost_of(
     cost, tlb
         CPU time by cause; number of TLB flushes.
     """
-    figures, cpus = machine.costs, machine.cpus
     flushed = machine.cpus if work.online is None else work.online
-    pool, local = work.pool, work.local
-    map_ns = formula.local_map_ns(figures, layout, cpus)
-    unmap_ns = formula.local_unmap_ns(figures, layout, cpus)
-    causes: dict[str, tuple[int, float]] = {
-        "kmap": (
-            0 if pool.pages_unknown else pool.maps,  # hits cost next to nothing, others do not
-            pool.hits * formula.kmap_ns(figures, 0, 0)
-            + pool.new_mappings * formula.kmap_ns(figures, 0, 1)
-            + work.scanned * figures.scan,
-        ),
-        "flush at every kmap": _flush_each(pool, machine, layout, flushed),
-        "kunmap": (pool.unmaps, pool.unmaps * formula.kunmap_ns(figures)),
-        "pool flush (wrap)": _passes(work.freed_by_wraps, machine, layout, flushed),
-        "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, machine, layout, flushed),
-        "kmap sleeps": (pool.waits, pool.waits * figures.sleep),
-        "kmap_local": (local.maps, local.maps * map_ns),
-        "kunmap_local": (local.unmaps, local.unmaps * unmap_ns),
-        "kmap_local of lowmem": (local.lowmem, local.lowmem * figures.low_map),
-        "kmap_local over switches": (
-            local.saved_on_switch,
-            float(formula.switch_ns(figures, layout, work.held_at_switches, cpus)),
-        ),
-        "vmap and vmalloc": _arena_work(work.arena, machine, layout),
-        "lazy purge flush": _flush_cost(work.arena.purges, machine, layout, flushed),
-        "other range flush": _flush_cost(work.arena.others, machine, layout, flushed),
-        "flush_tlb_all": _full(work.arena, machine, layout, flushed),
+    ends = np.array([spread_of(machine.costs, unit) for unit in UNITS])
+    costs = stacked(machine.costs)
+    counts = _counts(work, layout)
+    causes = {
+        cause: np.broadcast_to(ns, (len(UNITS) + 1, 1))[:, 0]
+        for cause, ns in _causes(work, costs, machine.cpus, layout, flushed).items()
+        if counts[cause]
     }
-    total = sum(ns for _, ns in causes.values())
+    work_ns = sum(causes.values(), np.zeros(len(UNITS) + 1))
+    total = float(work_ns[0])
     by_cause = {
-        cause: {"count": count, "ns": round(ns), "share": ns / total if total else 0.0}
-        for cause, (count, ns) in causes.items()
-        if count
+        cause: {
+            "count": counts[cause],
+            "ns": round(float(ns[0])),
+            "share": float(ns[0]) / total if total else 0.0,
+            "low_ns": round(float(ns[1:] @ ends[:, 0])),
+            "high_ns": round(float(ns[1:] @ ends[:, -1])),
+        }
+        for cause, ns in causes.items()
     }
-    share = total / (span_ns * cpus) if span_ns else None
-    held = causes["kmap"][1] + causes["kunmap"][1] + _passes_held(work, machine, layout, flushed)
-    calls = pool.maps + pool.unmaps
-    told = calls and not pool.pages_unknown
+    pool = work.pool
+    calls = 0 if pool.pages_unknown else pool.maps + pool.unmaps
+    held = _held(work, costs, layout, flushed)[:, 0] / max(calls, 1)
     cost = CostOutcome(
-        total_ns=round(total), share_of_span=share, by_cause=by_cause,
-        lock_hold_ns=held / calls if told else None,
-        lock_share=held / span_ns if told and span_ns else None,
-    )  # fmt: skip
+        total_ns=round(total),
+        low_ns=round(float(work_ns[1:] @ ends[:, 0])),
+        high_ns=round(float(work_ns[1:] @ ends[:, -1])),
+        share_of_span=total / (span_ns * machine.cpus) if span_ns else None,
+        by_cause=by_cause,
+        units=_by_unit(work_ns),
+        lock_hold_ns=float(held[0]) if calls else None,
+        lock_share=float(held[0]) * calls / span_ns if calls and span_ns else None,
+        lock_units=_by_unit(held) if calls else {},
+    )
     return cost, _tlb(work, layout, flushed)
+
+
+def _by_unit(ns: NDArray[np.float64]) -> dict[str, float]:
+    """How often each operation happens, of times under :func:`replay.cost.units.stacked` costs."""
+    return {unit: float(n) for unit, n in zip(UNITS, ns[1:], strict=True) if n}
+
+
+def _counts(work: CountedWork, layout: Layout) -> dict[str, int]:
+    """How often, by cause."""
+    pool, local, arena = work.pool, work.local, work.arena
+    return {
+        "kmap": 0 if pool.pages_unknown else pool.maps,  # hits cost next to nothing, others do not
+        "flush at every kmap": pool.maps if layout.kmap_flush_each else 0,
+        "kunmap": pool.unmaps,
+        "pool flush (wrap)": int(work.freed_by_wraps.sum()),
+        "pool flush (kmap_flush_unused)": int(work.freed_by_unused.sum()),
+        "kmap sleeps": pool.waits,
+        "kmap_local": local.maps,
+        "kunmap_local": local.unmaps,
+        "kmap_local of lowmem": local.lowmem,
+        "kmap_local over switches": local.saved_on_switch,
+        "vmap and vmalloc": arena.allocs + arena.frees,
+        "lazy purge flush": arena.purges.total(),
+        "other range flush": arena.others.total(),
+        "flush_tlb_all": arena.full,
+    }
+
+
+def _causes(
+    work: CountedWork, costs: Costs, cpus: int, layout: Layout, flushed: float
+) -> dict[str, Any]:
+    """For how long, by cause, in ns; of `flushed` CPUs each flush. Linear in the costs."""
+    pool, local, arena = work.pool, work.local, work.arena
+    # csky, mips: one entry on all CPUs at every kmap(); of lowmem pages it is not seen
+    each = formula.range_flush_ns(costs, layout, 1, flushed) if layout.kmap_flush_each else 0
+    return {
+        "kmap": _kmap(work, costs),
+        "flush at every kmap": pool.maps * each,
+        "kunmap": pool.unmaps * formula.kunmap_ns(costs),
+        "pool flush (wrap)": _passes(work.freed_by_wraps, costs, layout, flushed),
+        "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, costs, layout, flushed),
+        "kmap sleeps": pool.waits * costs.sleep,
+        "kmap_local": local.maps * formula.local_map_ns(costs, layout, cpus),
+        "kunmap_local": local.unmaps * formula.local_unmap_ns(costs, layout, cpus),
+        "kmap_local of lowmem": local.lowmem * costs.low_map,
+        "kmap_local over switches": formula.switch_ns(costs, layout, work.held_at_switches, cpus),
+        "vmap and vmalloc": _arena_work(arena, costs, layout),
+        "lazy purge flush": _flushes(arena.purges, costs, layout, flushed),
+        "other range flush": _flushes(arena.others, costs, layout, flushed),
+        "flush_tlb_all": arena.full * formula.full_flush_ns(costs, layout, flushed),
+    }
+
+
+def _kmap(work: CountedWork, costs: Costs) -> Any:
+    pool = work.pool
+    hits = pool.hits * formula.kmap_ns(costs, 0, 0)
+    return hits + pool.new_mappings * formula.kmap_ns(costs, 0, 1) + work.scanned * costs.scan
+
+
+def _held(work: CountedWork, costs: Costs, layout: Layout, cpus: float) -> Any:
+    """How long kmap_lock is held, in all."""
+    passes = work.freed_by_wraps + work.freed_by_unused
+    freed = np.flatnonzero(passes)
+    held = formula.pool_pass_held_ns(costs, layout, freed, cpus)
+    unmaps = work.pool.unmaps * formula.kunmap_ns(costs)
+    return _kmap(work, costs) + unmaps + (held * passes[freed]).sum(axis=-1, keepdims=True)
 
 
 MEASURED: Final = {
@@ -159,51 +218,27 @@ def with_measured(cost: CostOutcome, durations: Iterable[CallTime], wait_ns: int
     return replace(cost, by_cause=by_cause)
 
 
-def _passes(
-    passes: NDArray[np.int64], machine: Machine, layout: Layout, cpus: float
-) -> tuple[int, float]:
-    ns = formula.pool_pass_ns(machine.costs, layout, np.arange(passes.size), cpus)
-    return int(passes.sum()), float(np.dot(passes, ns))
+def _passes(passes: NDArray[np.int64], costs: Costs, layout: Layout, cpus: float) -> Any:
+    freed = np.flatnonzero(passes)
+    ns = formula.pool_pass_ns(costs, layout, freed, cpus)
+    return (ns * passes[freed]).sum(axis=-1, keepdims=True)
 
 
-def _passes_held(work: CountedWork, machine: Machine, layout: Layout, cpus: float) -> float:
-    """How long the passes hold kmap_lock, in all."""
-    passes = work.freed_by_wraps + work.freed_by_unused
-    freed = np.arange(passes.size)
-    return float(np.dot(passes, formula.pool_pass_held_ns(machine.costs, layout, freed, cpus)))
-
-
-def _flush_each(
-    pool: PoolOutcome, machine: Machine, layout: Layout, cpus: float
-) -> tuple[int, float]:
-    """One entry on all CPUs at every kmap(), on csky and mips; of lowmem pages it is not seen."""
-    if not layout.kmap_flush_each:
-        return 0, 0.0
-    one = formula.range_flush_ns(machine.costs, layout, 1, cpus)
-    return pool.maps, pool.maps * float(one)
-
-
-def _flush_cost(
-    flushes: Counter[int], machine: Machine, layout: Layout, cpus: float
-) -> tuple[int, float]:
+def _flushes(flushes: Counter[int], costs: Costs, layout: Layout, cpus: float) -> Any:
     pages, number = by_size(flushes)
-    ns = formula.range_flush_ns(machine.costs, layout, pages, cpus)
-    return flushes.total(), float(np.dot(number, ns))
+    ns = formula.range_flush_ns(costs, layout, pages, cpus)
+    return (ns * number).sum(axis=-1, keepdims=True)
 
 
-def _full(arena: ArenaTally, machine: Machine, layout: Layout, cpus: float) -> tuple[int, float]:
-    each = float(formula.full_flush_ns(machine.costs, layout, cpus))
-    return arena.full, arena.full * each
-
-
-def _arena_work(arena: ArenaTally, machine: Machine, layout: Layout) -> tuple[int, float]:
+def _arena_work(arena: ArenaTally, costs: Costs, layout: Layout) -> Any:
     """Searching, carving and page tables of allocations and frees, without their flushes."""
     steps = 10  # depth of a tree of about a thousand free blocks
-    ns = arena.allocs * formula.arena_alloc_ns(machine.costs, 0, steps)
-    ns += arena.alloc_bytes // layout.page_size * machine.costs.set_pte
-    ns += arena.frees * formula.arena_free_ns(machine.costs, 0)
-    ns += arena.free_bytes // layout.page_size * machine.costs.clear_pte
-    return arena.allocs + arena.frees, float(ns)
+    return (
+        arena.allocs * formula.arena_alloc_ns(costs, 0, steps)
+        + arena.alloc_bytes // layout.page_size * costs.set_pte
+        + arena.frees * formula.arena_free_ns(costs, 0)
+        + arena.free_bytes // layout.page_size * costs.clear_pte
+    )
 
 
 def _tlb(work: CountedWork, layout: Layout, cpus: float) -> TlbOutcome:

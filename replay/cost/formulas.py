@@ -3,8 +3,8 @@
 All times are nanoseconds of CPU time. Most figures are assumptions, so results in nanoseconds are
 estimates, and ratios between two machines are better than the times themselves.
 
-The formulas are plain arithmetic: they take ints, or numpy arrays of them. `n` is the number of
-online CPUs.
+The formulas are plain arithmetic, linear in the costs but for :func:`refill_ns`: they take numbers,
+or numpy arrays of them, and costs of which every figure is an array (:mod:`replay.cost.units`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def ipi_ns(costs: Costs, cpus: Any) -> Any:
     return (others > 0) * (costs.ipi_base + others * costs.ipi_cpu + others * costs.ipi_receive)
 
 
-def refill_ns(costs: Costs) -> float:
+def refill_ns(costs: Costs) -> Any:
     """What a full flush costs a CPU afterwards: walks for the entries that it uses again."""
     return costs.tlb_entries * costs.tlb_live * costs.walk
 
 
-def drop_all_ns(costs: Costs, layout: Layout) -> float:
+def drop_all_ns(costs: Costs, layout: Layout) -> Any:
     """Dropping the whole TLB of one CPU, by its class (:mod:`replay.machine.tlb`)."""
-    return float(getattr(costs, X86_FULL_FLUSH.get(layout.x86_flush, "full_flush")))
+    return getattr(costs, X86_FULL_FLUSH.get(layout.x86_flush, "full_flush"))
 
 
 def _erratum_ns(costs: Costs, layout: Layout, cpus: Any) -> Any:
@@ -124,31 +124,31 @@ def kmap_ns(costs: Costs, scanned: Any, new: Any) -> Any:
     return costs.lock + costs.hash + scanned * costs.scan + new * (costs.set_pte + costs.hash)
 
 
-def kunmap_ns(costs: Costs) -> float:
+def kunmap_ns(costs: Costs) -> Any:
     """kunmap_high(): the lock, the lookup, no TLB work."""
     return costs.lock + costs.hash
 
 
-def local_flush_ns(costs: Costs, layout: Layout, cpus: int = 1) -> float:
+def local_flush_ns(costs: Costs, layout: Layout, cpus: int = 1) -> Any:
     """One single-entry flush on the local CPU.
 
     x86: INVLPG (both halves with PTI); ARM: one TLBI, two DSB and an ISB; sparc32: everything,
     on all CPUs.
     """
     if layout.local_flush_all:
-        return float(full_flush_ns(costs, layout, cpus))
+        return full_flush_ns(costs, layout, cpus)
     if layout.flush_ceiling_pages is not None:
         return costs.invlpg * (2 if layout.pti else 1)
     return costs.tlbi_local + 2 * costs.dsb + costs.isb
 
 
-def local_map_ns(costs: Costs, layout: Layout, cpus: int = 1) -> float:
+def local_map_ns(costs: Costs, layout: Layout, cpus: int = 1) -> Any:
     """kmap_local of a highmem page."""
     flush = local_flush_ns(costs, layout, cpus) if layout.local_flush_on_map else 0
     return costs.migrate / 2 + costs.set_pte + flush
 
 
-def local_unmap_ns(costs: Costs, layout: Layout, cpus: int = 1) -> float:
+def local_unmap_ns(costs: Costs, layout: Layout, cpus: int = 1) -> Any:
     """kunmap_local of a highmem page."""
     flush = local_flush_ns(costs, layout, cpus) if layout.local_flush_on_unmap else 0
     return costs.migrate / 2 + costs.clear_pte + flush

@@ -7,18 +7,24 @@ import pytest
 
 from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
+from replay.arena.tally import ArenaTally
 from replay.cost import formulas
-from replay.cost.account import _flush_each
+from replay.cost.account import CountedWork, cost_of
 from replay.machine.costs import Costs
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.machine.tlb import flush_class
-from replay.outcome import PoolOutcome
+from replay.outcome import LocalOutcome, PoolOutcome
 
 I386 = layout_of(Machine(arch="i386", pae=True, page_struct=40))
 ARM = layout_of(Machine(arch="arm", nr_cpus=8, page_struct=36))
 C = Costs.default()
+NO_PASSES = np.zeros(1, np.int64)
+WORK = CountedWork(
+    PoolOutcome(slots=512, maps=10, hits=8, new_mappings=2), LocalOutcome(), 2, NO_PASSES,
+    NO_PASSES, 0, ArenaTally(),
+)  # fmt: skip
 
 
 def laid_out(arch):
@@ -27,7 +33,7 @@ def laid_out(arch):
 
 def test_every_figure_has_a_source_and_its_trust():
     notes = Costs.notes()
-    assert set(notes) == set(vars(C))
+    assert set(notes) | {"ranges"} == set(vars(C))
     assert {note.trust for note in notes.values()} == {"kernel text", "changelog", "assumption"}
     assert C.invlpg == 100
     assert notes["invlpg"].unit == "ns"
@@ -125,10 +131,11 @@ def test_formulas_take_arrays():
 def test_a_flush_at_every_kmap():
     """csky, mips: one entry on all CPUs for each call, hit or new."""
     board = Machine(arch="arm", nr_cpus=8, cpus=2)
-    plain, each = ARM, replace(ARM, kmap_flush_each=True)
-    pool = PoolOutcome(slots=512, maps=10, hits=8)
-    assert _flush_each(pool, board, plain, 2) == (0, 0.0)
-    assert _flush_each(pool, board, each, 2) == (10, 10 * formulas.range_flush_ns(C, each, 1, 2))
+    each = replace(ARM, kmap_flush_each=True)
+    assert "flush at every kmap" not in cost_of(WORK, board, ARM, None)[0].by_cause
+    flushes = cost_of(WORK, board, each, None)[0].by_cause["flush at every kmap"]
+    assert flushes["count"] == 10
+    assert flushes["ns"] == 10 * formulas.range_flush_ns(C, each, 1, 2)
 
 
 def test_sparc_flushes_everything_for_one_local_mapping():

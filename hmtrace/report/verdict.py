@@ -1,0 +1,62 @@
+"""Which of two machines is cheaper, and whether that holds whatever operations cost: in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from hmtrace.report.plain import plain
+from hmtrace.report.text import count, duration, share, unglued
+from replay.cost.units import REFILL
+from replay.machine.costs import Costs
+
+if TYPE_CHECKING:
+    from replay.cost.verdict import CostVerdict, Turn
+
+_REFILL: Final = "refilling a TLB after a full flush"
+
+
+def verdict_in_words(verdict: CostVerdict) -> str:
+    """The verdict and how far it holds.
+
+    Examples
+    --------
+    >>> from replay.cost.verdict import CostVerdict, Turn
+    >>> verdict_in_words(CostVerdict(-4200, -700, -20, None))
+    'cheaper, over the whole range of costs'
+    >>> words = verdict_in_words(CostVerdict(-4200, -700, 300, Turn("ipi_base", 3200, above=True)))
+    >>> unglued(words)
+    'cheaper; turns at interrupting other CPUs of > 3.2 µs'
+    """
+    if verdict.word == "same" and verdict.holds:
+        return "the same, whatever operations cost"
+    word = {"same": "the same with the likely costs"}.get(verdict.word, verdict.word)
+    if verdict.is_bounded:
+        which = "upper" if verdict.likely > 0 else "lower"
+        return f"{word} by figures that are {which} bounds: not known"
+    if verdict.holds:
+        return f"{word}, over the whole range of costs"
+    if verdict.turn is None:
+        return f"{word} with the likely costs, not with others in their ranges"
+    return f"{word}; turns at {turn_in_words(verdict.turn)}"
+
+
+def turn_in_words(turn: Turn) -> str:
+    """What turns a verdict: ``one INVLPG of > 140 ns``."""
+    sign = ">" if turn.above else "<"
+    if turn.figure == REFILL:
+        return f"{_REFILL} of {sign} {duration(turn.at)}"
+    note = Costs.notes()[turn.figure]
+    written = {"ns": duration, "share": share}.get(note.unit, count)
+    return f"{note.short} of {sign} {written(turn.at)}"
+
+
+def verdict_document(verdict: CostVerdict) -> dict[str, Any]:
+    """Key ``verdict`` of the JSON documents; differences in ns."""
+    return {
+        "word": verdict.word,
+        "holds": verdict.holds and not verdict.is_bounded,
+        "is_bounded": verdict.is_bounded,
+        "difference_ns": [plain(verdict.low), plain(verdict.likely), plain(verdict.high)],
+        "turns_at": plain(verdict.turn),
+        "words": unglued(verdict_in_words(verdict)),
+    }
