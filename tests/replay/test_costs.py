@@ -10,7 +10,7 @@ from collectors.snapshot import Snapshot
 from replay.arena.tally import ArenaTally
 from replay.cost import formulas
 from replay.cost.account import CountedWork, cost_of
-from replay.machine.costs import Costs
+from replay.machine.costs import FIGURE_NAMES, Costs
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -40,6 +40,24 @@ def test_every_figure_has_a_source_and_its_trust():
     assert "arch/x86/mm/tlb.c" in notes["invlpg"].source
 
 
+def test_every_default_lies_in_a_range_with_its_reason():
+    notes = Costs.notes()
+    for name in FIGURE_NAMES:
+        spread = C.spread(name)
+        assert 0 < spread.low < spread.likely < spread.high, name
+        assert notes[name].spread
+        assert notes[name].short
+    assert C.spread("invlpg") == (20, 100, 200)
+
+
+def test_a_number_is_certain_and_a_list_is_a_range():
+    loaded = C.with_values({"invlpg": 140, "walk": [10, 30, 90], "dsb": {"value": 4, "high": 9}})
+    assert loaded.spread("invlpg") == (140, 140, 140)
+    assert loaded.spread("walk") == (10, 30, 90)
+    assert loaded.spread("dsb") == (4, 4, 9)
+    assert loaded.spread("lock") == C.spread("lock")
+
+
 def test_values_override_a_subset():
     loaded = C.with_values({"invlpg": 140, "walk": {"value": 30.5}})
     assert (loaded.invlpg, loaded.walk, loaded.lock) == (140, 30.5, C.lock)
@@ -56,6 +74,10 @@ def test_values_override_a_subset():
         ({"invlpg": True}, "invlpg = 100"),
         ({"invlpg": "fast"}, "invlpg = 100"),
         ({"invlpg": {"unit": "ns"}}, "invlpg = 100"),
+        ({"invlpg": [1, 2]}, "invlpg = [50, 100, 200]"),
+        ({"invlpg": [1, "2", 3]}, "invlpg = [50, 100, 200]"),
+        ({"invlpg": [3, 2, 4]}, "the least, the likely, the most"),
+        ({"invlpg": {"value": 2, "low": 3}}, "the least, the likely, the most"),
     ],
 )
 def test_wrong_costs(values, words):
