@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.cost.units import OF_REFILL, REFILL, UNITS, spread_of
@@ -16,17 +16,22 @@ from replay.machine.options import with_options
 from tests.replay.test_whatif import both, opened
 
 NAMES = ("lock", "ipi_base", "scan", "walk")
+TLB = {"tlb_entries": Spread(64, 128, 512), "tlb_live": Spread(0, 0.5, 1)}
+WORDS = ("lock", "ipi_base", "scan", REFILL)
+
+
+def figures_of(ends: list[int]) -> Costs:
+    """Three numbers for each name."""
+    spreads = {n: Spread(*sorted(ends[3 * i : 3 * i + 3])) for i, n in enumerate(NAMES)}
+    return Costs.certain({}).with_spreads(spreads | TLB)
+
+
 numbers = st.integers(0, 1000)
-costs = st.builds(
-    lambda ends: Costs.certain({}).with_spreads(
-        {n: Spread(*sorted(e)) for n, e in zip(NAMES, ends, strict=True)}
-        | {"tlb_entries": Spread(64, 128, 512), "tlb_live": Spread(0, 0.5, 1)}
-    ),
-    st.lists(st.tuples(numbers, numbers, numbers), min_size=4, max_size=4),
-)
-work = st.dictionaries(st.sampled_from(("lock", "ipi_base", "scan", REFILL)), numbers)
+costs = st.lists(numbers, min_size=12, max_size=12).map(figures_of)
+work = st.lists(numbers, min_size=4, max_size=4).map(lambda n: dict(zip(WORDS, n, strict=True)))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(work, work, costs)
 def test_the_extremes_are_those_of_all_corners(one, other, figures):
     """Brute force over every figure at each of its ends, the refill's three among them."""
@@ -43,6 +48,7 @@ def test_the_extremes_are_those_of_all_corners(one, other, figures):
         assert found.holds == (found.low >= 0)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(work, work, costs)
 def test_a_turn_makes_nothing_of_the_difference(one, other, figures):
     found = compare([(one, -1), (other, 1)], [figures, figures])
