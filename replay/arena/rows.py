@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 
+from collectors.events import IN_INTERRUPT, OP_CODE
 from replay.pool.calls import is_window_flush
 from replay.pool.replay import window_of
-from replay.trace.tasks import own_events
+from replay.trace.columns import has_ops, op_codes, whole
+from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from replay.arena.loops.picked import Doing
     from replay.machine.layout import Layout
     from replay.trace.windows import Window
 
@@ -23,12 +29,14 @@ _MANY: Final = (
     "sched_out", "sched_in", "switch", "tlb_flush",
 )  # fmt: skip
 """Operations that the arena's replay does not look at."""
+_BETWEEN: Final = ("switch", "tlb_flush")
+"""Those that a task does not make itself: it can be switched out in the middle of a call."""
 _IDLE: Final = (
     "comm", "page", "pfn", "caller", "site", "nr_lazy_max", "reason", "duration", "stack",
 )  # fmt: skip
 """Columns that it does not look at."""
-_PURGING: Final = {"row": pl.UInt32, "pid": pl.Int32, "purging": pl.Boolean, "until": pl.UInt64}
-"""Own events of tasks: whether each is a purge or a flush, and when a purge before it returned."""
+_NO_TASK: Final = np.iinfo(np.int32).min
+_NO_TASKS: Final = np.zeros(0, np.int64)
 
 
 class ArenaRows:
@@ -36,7 +44,7 @@ class ArenaRows:
 
     Those are the arena's own, the next event of a task behind each of them (it shows that a call
     without a return is over), calls around others (their returns show it too), and the switches of
-    tasks that may be in a purge.
+    tasks that may be in a purge: one that has not returned, or that nothing came behind.
 
     Parameters
     ----------
@@ -46,86 +54,77 @@ class ArenaRows:
 
     def __init__(self, layout: Layout) -> None:
         self._of_pool = is_window_flush(window_of(layout))
-        self._waiting = pl.Series("pid", [], pl.Int32)
-        self._purging = pl.DataFrame(schema=_PURGING)
+        self._tasks = _NO_TASKS  # those of which something is known before a window
+        self._doing: Doing | None = None  # and what it is
 
     def feed(self, window: Window) -> pl.DataFrame:
         """The events of a window that are looked at.
 
         With their `row` in the whole table, and whether each is `wanted` as the arena's own.
         """
-        table = (
-            window.table.drop(_IDLE, strict=False)
-            .with_row_index("row", window.first_row)
-            .with_columns(wanted=~(pl.col("op").is_in(_MANY) | self._of_pool))
-        )
-        purges = pl.col("op").is_in(("area_purge", "flush_range")) & pl.col("wanted")
-        own = (
-            own_events(table.lazy())
-            .select(
-                "row",
-                "pid",
-                "wanted",
-                purging=purges,
-                around=_is_around(window),
-                until=pl.when(purges).then("end_seq").fill_null(0).cum_max().over("pid"),
-            )
-            .collect()
-        )
-        is_own = table.get_column("row").is_in(own.get_column("row").implode())
-        # What the arena is asked for in an interrupt is followed by what the task does, too.
-        tasks = table.select("row", "pid", "wanted", own=is_own).filter(
-            pl.col("wanted") | pl.col("own")
-        )
-        follows = tasks.filter(
-            pl.col("own")
-            & pl.col("wanted")
-            .shift(1)
-            .over("pid")
-            .fill_null(pl.col("pid").is_in(self._waiting.implode()))
-        )
-        around = own.filter("around")
-        kept_for_tasks = pl.concat([follows.get_column("row"), around.get_column("row")])
-        beside = table.get_column("row").is_in(kept_for_tasks.implode())
-        history = pl.concat([self._purging, own.select(*_PURGING)])
-        kept = table.filter(pl.col("wanted") | beside | _of_purgers(table, history))
-        latest = tasks.group_by("pid").agg(pl.col("wanted").last())
-        still = self._waiting.filter(~self._waiting.is_in(latest.get_column("pid").implode()))
-        self._waiting = pl.concat([still, latest.filter("wanted").get_column("pid")])
-        last = int(table["seq"][-1]) if table.height else 0
-        self._purging = (
-            history.group_by("pid", maintain_order=True)
-            .agg(pl.col("row", "purging").last(), pl.col("until").max())
-            .filter(pl.col("purging") | (pl.col("until") > last))
-            .select(*_PURGING)
-        )
-        return kept
+        from replay.arena.loops import picked as kernel
 
+        table = window.table
+        what = self._what(table)
+        kept = np.zeros(table.height, np.bool_)
+        if table.height:
+            self._pick(table, what, kept)
+        rows = np.flatnonzero(kept)
+        found = table.drop(_IDLE, strict=False)
+        found = found[rows] if rows.size else found.clear()
+        return found.insert_column(
+            0, pl.Series("row", (rows + window.first_row).astype(np.uint32))
+        ).with_columns(wanted=pl.Series(what[rows] & kernel.WANTED != 0))
 
-def _of_purgers(table: pl.DataFrame, history: pl.DataFrame) -> pl.Series:
-    """Switches from and to tasks in a purge: not returned, or nothing came behind it and its flush.
+    def _what(self, table: pl.DataFrame) -> NDArray[np.uint8]:
+        """What each row is (:mod:`replay.arena.loops.picked`)."""
+        from replay.arena.loops import picked as kernel
 
-    `history` has the tasks' own events (:data:`_PURGING`).
-    """
-    switches = table.filter(pl.col("op") == "switch")
-    in_purges = history.filter(pl.col("purging") | (pl.col("until") > 0))
-    if not switches.height or not in_purges.height:
-        return pl.zeros(table.height, dtype=pl.Boolean, eager=True)
-    found = [
-        switches.select("row", "seq", pid=name)
-        .join_asof(
-            history.with_columns(pl.col("until").cum_max().over("pid")),
-            on="row", by="pid", strategy="backward", check_sortedness=False,
-        )
-        .filter(pl.col("purging") | (pl.col("until") > pl.col("seq")))
-        .get_column("row")
-        for name in ("pid", "next_pid")
-    ]  # fmt: skip
-    return table.get_column("row").is_in(pl.concat(found).implode())
+        by_op = np.full(len(OP_CODE), kernel.WANTED | kernel.OWN, np.uint8)
+        by_op[[OP_CODE[op] for op in _MANY]] = kernel.OWN
+        by_op[[OP_CODE[op] for op in _BETWEEN]] = 0
+        by_op[OP_CODE["switch"]] = kernel.SWITCH
+        by_op[[OP_CODE["area_purge"], OP_CODE["flush_range"]]] |= kernel.PURGE
+        what = by_op[op_codes(table)]
+        in_interrupt = whole(table, "ctx", IN_INTERRUPT) & IN_INTERRUPT != 0
+        what[in_interrupt] &= ~np.uint8(kernel.OWN)
+        if has_ops(table, ("flush_range",)):
+            of_pool = table.select(self._of_pool).to_series().to_numpy()
+            what[of_pool] &= ~np.uint8(kernel.WANTED | kernel.PURGE)
+        return what
 
+    def _pick(
+        self, table: pl.DataFrame, what: NDArray[np.uint8], kept: NDArray[np.bool_]
+    ) -> None:
+        """Find the rows that are kept, and keep what the tasks are doing behind the window."""
+        from replay.arena.loops import picked as kernel
 
-def _is_around(window: Window) -> pl.Expr:
-    """Whether a call's task may do something else before it returns."""
-    last = int(window.table["seq"][-1]) if window.table.height else 0
-    following = pl.col("seq").shift(-1).over("pid").fill_null(last)
-    return (pl.col("end_seq") > following).fill_null(value=False)
+        numbers = Numbering()
+        numbers.of(self._tasks)
+        pid = whole(table, "pid", _NO_TASK)
+        task = numbers.of(pid.astype(np.int64))
+        next_task = np.full(table.height, kernel.NOBODY, np.int64)
+        switches = np.flatnonzero(what & kernel.SWITCH)
+        if switches.size:
+            following = whole(table, "next_pid", _NO_TASK)[switches]
+            found = numbers.find(following.astype(np.int64))
+            next_task[switches] = np.where(following == _NO_TASK, kernel.NOBODY, found)
+            task[switches[pid[switches] == _NO_TASK]] = kernel.NOBODY
+        doing = self._doing_of(numbers.count)
+        seq = whole(table, "seq", 0)
+        kernel.pick(what, task, next_task, seq, whole(table, "end_seq", 0), doing, kept)
+        matters = np.flatnonzero(doing.asked | doing.purging | (doing.until > seq[-1]))
+        self._tasks = numbers.keys()[matters].view(np.int64)
+        self._doing = kernel.Doing(*(column[matters] for column in doing))
+
+    def _doing_of(self, tasks: int) -> Doing:
+        """What so many tasks are doing, those of before being the first."""
+        from replay.arena.loops import picked as kernel
+
+        flags, numbers = np.zeros((2, tasks), np.bool_), np.zeros((2, tasks), np.int64)
+        doing = kernel.Doing(*flags, *numbers)
+        if self._doing is not None:
+            for column, before in zip(doing, self._doing, strict=True):
+                column[: before.size] = before
+        doing.latest[:] = kernel.NOBODY
+        return doing

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NO_OP: Final = len(OP_CODE)
 """In place of a code: of rows that another machine's replay leaves out."""
+_CODES: Final = "hmtrace_codes"
+"""Attribute of a table: the codes that its rows have."""
 _MOSTLY: Final = 0.9
 """Share of nulls from which on it is quicker to put the other values in one by one."""
 
@@ -25,8 +27,19 @@ def op_codes(events: pl.DataFrame) -> NDArray[np.uint8]:
     return filled(events.get_column("op").to_physical(), NO_OP)
 
 
+def has_ops(events: pl.DataFrame, ops: Iterable[str]) -> bool:
+    """Whether there are rows of some operations; looked at once for each table."""
+    known: dict[str, Any] = vars(events)
+    if _CODES not in known:
+        codes = op_codes(events).tobytes()
+        known[_CODES] = {code for code in range(NO_OP) if code in codes}
+    return any(OP_CODE[op] in known[_CODES] for op in ops)
+
+
 def of_ops(events: pl.DataFrame, ops: Iterable[str]) -> pl.DataFrame:
     """Rows of some operations, of which a window may have none: then nothing else is looked at."""
+    if not has_ops(events, ops):
+        return events.clear()
     wanted = bytearray(256)
     for op in ops:
         wanted[OP_CODE[op]] = True

@@ -2,6 +2,7 @@
 
 ::
 
+    picked      the events that are looked at at all
     freetree    the free tree: the kernel's augmented red-black tree
     shapes      trees of different shapes over the same free blocks
     items       what the ordering works on: calls, state, registers
