@@ -9,8 +9,9 @@ rounded to microseconds, so many events share one).
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from collectors.errors import HmtraceError
@@ -18,7 +19,6 @@ from collectors.errors import HmtraceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Rows = NDArray[np.int64]
@@ -32,11 +32,13 @@ __all__ = [
     "SCHEMA",
     "Ctx",
     "HmtraceError",
+    "TableTotals",
     "batches",
     "empty",
     "pieces_with",
     "reads_itself",
     "require_events",
+    "totals_of",
 ]
 
 OPS: Final = (
@@ -198,12 +200,45 @@ def require_events(events: pl.DataFrame | pl.LazyFrame) -> None:
             raise HmtraceError(msg)
 
 
+class TableTotals(NamedTuple):
+    """What a table comes to; arrays by the code of the operation.
+
+    Attributes
+    ----------
+    rows, paged, returned : ndarray of int64, shape (len(OPS) + 1,)
+        Rows; those with a page, and with a return. The last element is of rows without operation.
+    first_named : ndarray of int64, shape (len(OPS) + 1,)
+        `ts` of the earliest row that tells a page or an address; :data:`NO_TIMES` if none does.
+    span : ndarray of int64, shape (2,)
+        The least `ts`, and the greatest `ts` or `end_ts`; of no row :data:`NO_TIMES`.
+    """
+
+    rows: NDArray[np.int64]
+    paged: NDArray[np.int64]
+    returned: NDArray[np.int64]
+    first_named: NDArray[np.int64]
+    span: NDArray[np.int64]
+
+    @classmethod
+    def none(cls) -> TableTotals:
+        """Those of no row."""
+        rows, paged, returned, first_named = np.zeros((4, len(OPS) + 1), np.int64)
+        first_named[:] = NO_TIMES[0]
+        return cls(rows, paged, returned, first_named, np.array(NO_TIMES, np.int64))
+
+
+NO_TIMES: Final = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
+"""Least and greatest of no time stamp."""
 _PIECES: Final = "hmtrace_pieces"
 """Attribute of a table that knows how it is read piece by piece; those made of it have it not."""
+_TOTALS: Final = "hmtrace_totals"
+"""Attribute of a table of which is known what it comes to."""
 
 
 def reads_itself(
-    events: pl.LazyFrame, pieces: Callable[[list[str], Rows | None], Iterator[Piece]]
+    events: pl.LazyFrame,
+    pieces: Callable[[list[str], Rows | None], Iterator[Piece]],
+    totals: TableTotals | None = None,
 ) -> pl.LazyFrame:
     """Note how a table is read piece by piece without polars, which would read far ahead.
 
@@ -214,14 +249,22 @@ def reads_itself(
     pieces
         Gives its rows with the columns that are named, piece by piece with the number of the first;
         where rows are given, ascending, only the pieces that hold one of them.
+    totals
+        What it comes to, if that is known.
 
     Returns
     -------
     polars.LazyFrame
         The same.
     """
-    vars(events)[_PIECES] = pieces
+    vars(events)[_PIECES], vars(events)[_TOTALS] = pieces, totals
     return events
+
+
+def totals_of(events: pl.LazyFrame) -> TableTotals | None:
+    """What a table comes to, where that was counted when it was written."""
+    known: TableTotals | None = vars(events).get(_TOTALS)
+    return known
 
 
 def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.DataFrame]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
-from collectors.events import OPS, batches
+from collectors.events import NO_TIMES, OP_CODE, TableTotals, batches
 from replay.pool.calls import POOL_CALLS, is_anonymous, is_window_flush
 from replay.pool.window import PoolFacts
 from replay.trace.beside import ahead
-from replay.trace.columns import op_codes
+from replay.trace.columns import NO_OP
 from replay.trace.windows import WINDOW_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from replay.pool.window import PoolState, PoolWindow
 
@@ -54,6 +54,7 @@ def survey(
     state: PoolState | None,
     window: PoolWindow,
     rows: int = WINDOW_ROWS,
+    totals: TableTotals | None = None,
 ) -> Survey:
     """Look through a trace once, in bounded memory.
 
@@ -67,54 +68,120 @@ def survey(
         The pool.
     rows
         Rows that are looked at together.
+    totals
+        What the table comes to, if that is known.
 
     Returns
     -------
     Survey
     """
-    frames = sorted({pfn for _, _, pfn in state.slots if pfn >= 0}) if state is not None else []
-    of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()
-    is_kmap = pl.col("op") == "kmap"
-    figures = (
-        pl.col("ts").min().alias("first"),
-        pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).alias("last"),
-        pl.col("ts").filter(of_pool).min().alias("start"),
-        is_window_flush(window).any().alias("flushed"),
-        (is_kmap & pl.col("page").is_null()).sum().alias("pageless"),
-        (is_kmap & pl.col("end_seq").is_not_null()).sum().alias("returned"),
-    )
-    columns = ["ts", "end_ts", "end_seq", "op", "page", "vaddr", "start", "end"]
-    codes = np.zeros(len(OPS) + 1, np.int64)
-    told: list[pl.DataFrame] = []
-    pages: dict[int, int] = {}
-    for piece in ahead(batches(events.lazy(), columns + ["pfn"] * bool(frames), rows)):
-        codes += np.bincount(op_codes(piece), minlength=codes.size)
-        told.append(piece.select(figures))
-        if frames:
-            named = piece.filter(
-                of_pool & pl.col("pfn").is_in(frames) & pl.col("page").is_not_null()
-            )
-            for pfn, page in named.group_by("pfn").agg(pl.col("page").max()).iter_rows():
-                pages[pfn] = max(page, pages.get(pfn, 0))
-    whole = pl.concat([pl.DataFrame(schema=events.collect_schema()).select(figures), *told])
-    row = whole.select(
-        pl.col("first", "start").min().fill_null(0),
-        pl.col("last").max().fill_null(0),
-        pl.col("flushed").any(),
-        pl.col("pageless", "returned").sum(),
-    ).row(0, named=True)
-    number = {op: int(codes[code]) for code, op in enumerate(OPS) if codes[code]}
+    look = _Look(state, window, totals)
+    for piece in ahead(batches(events.lazy(), look.columns, rows)) if look.columns else ():
+        look.take(piece)
+        if look.is_over:
+            break
+    totals = look.totals
+    number = {op: int(totals.rows[code]) for op, code in OP_CODE.items() if totals.rows[code]}
+    start = min(int(totals.first_named[OP_CODE[op]]) for op in POOL_CALLS)
+    first, last = totals.span.tolist()
+    kmap = OP_CODE["kmap"]
     return Survey(
-        rows=int(codes.sum()),
-        span=(row["first"], row["last"]),
+        rows=int(totals.rows.sum()),
+        span=(first, last) if first <= last else (0, 0),
         ops=number,
-        pageless=row["pageless"],
-        returned=row["returned"],
+        pageless=int(totals.rows[kmap] - totals.paged[kmap]),
+        returned=int(totals.returned[kmap]),
         pool=PoolFacts(
-            start=row["start"],
+            start=start if start < NO_TIMES[0] else 0,
             passes_traced="pool_flush" in number,
-            flushes_traced=row["flushed"],
+            flushes_traced=look.flushes,
             gets_traced="kmap_get" in number,
-            pages=pages,
+            pages=look.pages,
         ),
     )
+
+
+class _Look:
+    """What is found in a table piece by piece.
+
+    Attributes
+    ----------
+    columns
+        Those that are looked at; none if everything is known.
+    totals
+        What the table comes to.
+    flushes
+        Whether a TLB flush is one of the whole pool.
+    pages
+        The page of each frame of the snapshot that the pool's calls name.
+    """
+
+    def __init__(
+        self, state: PoolState | None, window: PoolWindow, totals: TableTotals | None
+    ) -> None:
+        self.totals = TableTotals.none() if totals is None else totals
+        self.flushes = False
+        self.pages: dict[int, int] = {}
+        self._is_counted = totals is not None
+        self._frames = () if state is None else sorted({f for _, _, f in state.slots if f >= 0})
+        if self._is_counted and not self._has(POOL_CALLS):
+            self._frames = ()
+        self._seeks_flush = not self._is_counted or self._has(("flush_range",))
+        self._is_flush = is_window_flush(window)
+        wanted = {
+            "op": True,
+            "page": not self._is_counted or self._frames,
+            "vaddr": not self._is_counted or self._frames,
+            "pfn": self._frames,
+            "start": self._seeks_flush,
+            "end": self._seeks_flush,
+            **dict.fromkeys(("ts", "end_ts", "end_seq"), not self._is_counted),
+        }
+        self.columns = [] if self.is_over else [name for name, needed in wanted.items() if needed]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is looked for."""
+        return self._is_counted and not self._frames and not self._seeks_flush
+
+    def _has(self, ops: Iterable[str]) -> bool:
+        return any(self.totals.rows[OP_CODE[op]] for op in ops)
+
+    def take(self, piece: pl.DataFrame) -> None:
+        """Look at a piece."""
+        if not self._is_counted:
+            self._count(piece)
+        if self._seeks_flush:
+            self.flushes = bool(piece.select(self._is_flush.any()).item())
+            self._seeks_flush = not self.flushes
+        if self._frames:
+            of_pool = pl.col("op").is_in(POOL_CALLS) & ~is_anonymous()
+            here = of_pool & pl.col("pfn").is_in(self._frames) & pl.col("page").is_not_null()
+            named = piece.filter(here).group_by("pfn").agg(pl.col("page").max())
+            for pfn, page in named.iter_rows():
+                self.pages[pfn] = max(page, self.pages.get(pfn, 0))
+
+    def _count(self, piece: pl.DataFrame) -> None:
+        """Add a piece to the totals."""
+        totals = self.totals
+        by_code = piece.group_by(pl.col("op").to_physical().fill_null(NO_OP)).agg(_FIGURES)
+        code, rows, paged, returned, first_named, first, last = (
+            column.to_numpy() for column in by_code
+        )
+        totals.rows[code] += rows
+        totals.paged[code] += paged
+        totals.returned[code] += returned
+        totals.first_named[code] = np.minimum(totals.first_named[code], first_named)
+        totals.span[0] = first.min(initial=totals.span[0])
+        totals.span[1] = last.max(initial=totals.span[1])
+
+
+_FIGURES: Final = (
+    pl.len().alias("rows"),
+    pl.col("page").count().alias("paged"),
+    pl.col("end_seq").count().alias("returned"),
+    pl.col("ts").filter(~is_anonymous()).min().fill_null(NO_TIMES[0]).alias("first_named"),
+    pl.col("ts").min().alias("first"),
+    pl.max_horizontal(pl.col("ts").max(), pl.col("end_ts").max()).alias("last"),
+)
+"""Of the rows of an operation."""

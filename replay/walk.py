@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
-from collectors.events import require_events
+from collectors.events import require_events, totals_of
 from collectors.snapshot import Snapshot
 from replay.arena.modules import row_of
 from replay.arena.tally import IS_FLUSH, IS_RANGE_FLUSH, ArenaTally
@@ -214,7 +214,8 @@ class TraceWalk:
         self.layout, self.state = narrowed(self.shown), state_from(values)
         self._events = events.lazy()
         narrow = narrow_events(self._events, self.shown)
-        self.found = survey(narrow, self.state, window_of(self.layout), rows)
+        totals = totals_of(self._events)
+        self.found = survey(narrow, self.state, window_of(self.layout), rows, totals)
         self.losses = gaps_of(lost)
         self.table = narrow if self.found.rows > rows else narrow.sort("seq")
         self._progress, self._rows, self._unused = progress, rows, tuple(unused)

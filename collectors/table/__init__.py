@@ -6,6 +6,7 @@
     pairing     the compiled loop that pairs entries and returns
     columns     what that loop works on
     writer, spool, packed   rows on their way out: to a file, or kept for this process
+    totals      what they come to, counted on the way
     part        rows as plain arrays, on their way to polars columns
     naming      names of tasks, call sites and stack traces
     distinct    numbering the different values of a column

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from collectors.events import Rows
+    from collectors.events import Rows, TableTotals
     from collectors.table.part import Part
 
 
 def scan_parts(
     parts: Callable[[Collection[str], Rows | None], Iterator[tuple[int, Part]]],
+    totals: TableTotals | None = None,
 ) -> pl.LazyFrame:
     """Make a lazy table.
 
@@ -27,6 +28,8 @@ def scan_parts(
     parts
         Gives the parts with the columns that are named, in the order of the names, each with the
         number of its first row; where rows are given, only the parts that hold one of them.
+    totals
+        What they come to, if that is known.
 
     Returns
     -------
@@ -54,4 +57,5 @@ def scan_parts(
     return reads_itself(
         events,
         lambda columns, rows: ((first, part.frame()) for first, part in parts(columns, rows)),
+        totals,
     )

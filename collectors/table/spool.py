@@ -18,6 +18,7 @@ from collectors.errors import HmtraceError
 from collectors.table.packed import Packer
 from collectors.table.part import part_of
 from collectors.table.scan import scan_parts
+from collectors.table.totals import Counter
 from collectors.table.writer import PartWriter
 
 if TYPE_CHECKING:
@@ -42,16 +43,19 @@ class Spool(PartWriter):
     def __init__(self) -> None:
         super().__init__(Path(tempfile.gettempdir()))
         self._kept = _Kept()
+        self._counter = Counter()
 
     @property
     def events(self) -> pl.LazyFrame:
         """The table; it lives as long as this frame, or one made of it."""
-        return scan_parts(self._kept.parts)
+        return scan_parts(self._kept.parts, self._counter.totals)
 
     def _run(self) -> None:
         packer = Packer()
-        for part in self._coming():
-            self._kept.add(*packer.pack(part_of(part)))
+        for coming in self._coming():
+            part = part_of(coming)
+            self._counter.add(part)
+            self._kept.add(*packer.pack(part))
 
 
 class _Placed(NamedTuple):

@@ -6,7 +6,7 @@ mappings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -93,9 +93,7 @@ class ArenaRows:
             what[of_pool] &= ~np.uint8(kernel.WANTED | kernel.PURGE)
         return what
 
-    def _pick(
-        self, table: pl.DataFrame, what: NDArray[np.uint8], kept: NDArray[np.bool_]
-    ) -> None:
+    def _pick(self, table: pl.DataFrame, what: NDArray[np.uint8], kept: NDArray[np.bool_]) -> None:
         """Find the rows that are kept, and keep what the tasks are doing behind the window."""
         from replay.arena.loops import picked as kernel
 
@@ -115,7 +113,8 @@ class ArenaRows:
         kernel.pick(what, task, next_task, seq, whole(table, "end_seq", 0), doing, kept)
         matters = np.flatnonzero(doing.asked | doing.purging | (doing.until > seq[-1]))
         self._tasks = numbers.keys()[matters].view(np.int64)
-        self._doing = kernel.Doing(*(column[matters] for column in doing))
+        columns: list[Any] = [column[matters] for column in doing]
+        self._doing = kernel.Doing(*columns)
 
     def _doing_of(self, tasks: int) -> Doing:
         """What so many tasks are doing, those of before being the first."""

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import collectors
 from collectors import HmtraceError, open_capture
-from collectors.events import OPS, SCHEMA, batches
+from collectors.events import NO_TIMES, OPS, SCHEMA, batches, totals_of
 from collectors.table import spool
 from collectors.table.packed import Packer
 from collectors.table.part import Column, Part, part_of
@@ -81,6 +81,25 @@ def test_any_table_comes_back(frames: list[pl.DataFrame], memory: int) -> None:
         events, whole = kept(frames), pl.concat(frames)
         assert events.collect().equals(whole)
         assert events.select("parent", "site").collect().equals(whole.select("parent", "site"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(tables(), min_size=1, max_size=3))
+def test_what_a_table_comes_to_is_counted_on_the_way(frames: list[pl.DataFrame]) -> None:
+    totals, whole = totals_of(kept(frames)), pl.concat(frames)
+    assert totals is not None
+    for code, op in enumerate(OPS):
+        rows = whole.filter(pl.col("op") == op)
+        named = rows.filter(pl.col("page").is_not_null() | pl.col("vaddr").is_not_null())
+        first = named.get_column("ts").min()
+        assert [int(column[code]) for column in totals[:4]] == [
+            rows.height,
+            rows.get_column("page").count(),
+            rows.get_column("end_seq").count(),
+            NO_TIMES[0] if first is None else first,
+        ]
+    times = [*whole.get_column("ts"), *whole.get_column("end_ts").drop_nulls()]
+    assert totals.span.tolist() == [min(whole.get_column("ts")), max(times)]
 
 
 def test_pieces_have_their_columns_as_they_are_named() -> None:

@@ -1,0 +1,117 @@
+"""What the parts of a table come to, counted while they are at hand as plain arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from collectors.compiled import loop, piece
+from collectors.events import OP_CODE, OPS, TableTotals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from collectors.table.part import Column, Part
+
+_ALL: Final = -1
+_NONE: Final = -2
+"""In place of the bit of a column: every row has a value, none has."""
+_LOOKED_AT: Final = ("page", "vaddr", "end_seq", "end_ts")
+_PAGE, _VADDR, _END_SEQ, _END_TS = range(4)
+_NO_MASK: Final = np.zeros(0, np.uint32)
+_NO_TIMES: Final = np.zeros(0, np.int64)
+
+
+class Counter:
+    """Adds parts up.
+
+    Attributes
+    ----------
+    totals
+        Those of the parts so far.
+    """
+
+    def __init__(self) -> None:
+        self.totals = TableTotals.none()
+
+    def add(self, part: Part) -> None:
+        """Add a part."""
+        asked = [part.columns[name] for name in _LOOKED_AT]
+        masks = tuple(_seen(_NO_MASK if made.valid is None else made.valid) for made in asked)
+        bits = np.array([_bit(made) for made in asked], np.int64)
+        ts, end_ts = part.columns["ts"].values, asked[_END_TS].values
+        assert ts is not None  # is never null
+        ends = _NO_TIMES if end_ts is None else end_ts
+        codes = _codes(part.columns["op"])
+        count(_seen(codes), _seen(ts), _seen(ends), masks, bits, self.totals)
+
+
+def _seen(values: NDArray[Any]) -> NDArray[Any]:
+    """An array as numba sees it: all are read-only, as some that polars gives are."""
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _bit(made: Column) -> int:
+    if made.values is None:
+        return _NONE
+    return _ALL if made.valid is None else made.bit
+
+
+def _codes(op: Column) -> NDArray[np.uint8]:
+    """Position of each row's operation in OPS."""
+    assert op.values is not None  # is never null
+    assert op.names is not None
+    numbers: NDArray[np.uint8] = op.values.astype(np.uint8, copy=False)
+    if op.names is OPS:
+        return numbers
+    return np.array([OP_CODE[name] for name in op.names], np.uint8)[numbers]
+
+
+@piece
+def _has(mask: NDArray[np.uint32], bit: int, row: int) -> bool:
+    """Whether a row has a value of a column."""
+    if bit < 0:
+        return bit == _ALL
+    return (np.int64(mask[row]) >> bit) & 1 == 1
+
+
+@loop
+def count(
+    op: NDArray[np.uint8],
+    ts: NDArray[np.int64],
+    end_ts: NDArray[np.int64],
+    masks: tuple[NDArray[np.uint32], ...],
+    bits: NDArray[np.int64],
+    totals: TableTotals,
+) -> None:
+    """Add rows to `totals`.
+
+    Parameters
+    ----------
+    op : ndarray of uint8, shape (n,)
+        Codes of their operations.
+    ts, end_ts : ndarray of int64, shape (n,)
+        Time of entry and of return; the latter of length 0 where none is known.
+    masks, bits : four ndarrays of uint32, and ndarray of int64, shape (4,)
+        Of the columns that are looked at, as :class:`collectors.table.part.Column` has them.
+    totals
+        Changed.
+    """
+    page, vaddr, end_seq, end = masks
+    for row in range(op.shape[0]):
+        code, time = op[row], ts[row]
+        totals.rows[code] += 1
+        has_page = _has(page, bits[_PAGE], row)
+        if has_page:
+            totals.paged[code] += 1
+        if has_page or _has(vaddr, bits[_VADDR], row):
+            totals.first_named[code] = min(totals.first_named[code], time)
+        if _has(end_seq, bits[_END_SEQ], row):
+            totals.returned[code] += 1
+        totals.span[0] = min(totals.span[0], time)
+        totals.span[1] = max(totals.span[1], time)
+        if _has(end, bits[_END_TS], row):
+            totals.span[1] = max(totals.span[1], end_ts[row])
