@@ -36,7 +36,7 @@ readme: $(VENV)/.dev  ## run the commands of README and docs/, write down what t
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --extra build pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --extra build --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --extra build --extra cluster --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

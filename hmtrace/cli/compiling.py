@@ -64,11 +64,6 @@ def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
     Each ends when it is done, or when this process ends: its stdin is a pipe from here.
     """
     free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "POLARS_MAX_THREADS": "1",
-    }
     started = []
     for _ in range(min(free - 1, _MOST)):
         try:
@@ -78,10 +73,19 @@ def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env=environment,
+                    env=child_environment(),
                     start_new_session=True,  # Ctrl-C is for this process; then they end, too
                 )
             )
         except OSError:  # it only takes longer
             break
     return started
+
+
+def child_environment() -> dict[str, str]:
+    """Environment in which a process of ours finds what this one imports, and keeps to one core."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "POLARS_MAX_THREADS": "1",
+    }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.axes import KINDS
 from hmtrace.cli.words import meant
+from replay.whatif.search import PROBES, searching
+from replay.whatif.sweep import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hmtrace.cli.axes import Axis
+    from replay.machine.model import Machine
+    from replay.whatif.search import Found
+    from replay.whatif.sweep import SweptMachine
 
 _MIB: Final = 1 << 20
 _RANGES: Final = {
@@ -45,6 +51,94 @@ class Goal(NamedTuple):
     values: Sequence[int]
     word: Callable[[int], str]
     words: str
+
+
+@dataclass
+class Quest:
+    """A search with one combination of the other axes, beside others.
+
+    Attributes
+    ----------
+    words, values
+        Of the other axes.
+    goal
+        What is searched.
+    make
+        Makes the machine of values by axis; its HmtraceError with exit code 2 says that there is no
+        such kernel.
+    meets
+        Whether a machine meets the conditions.
+    tried
+        What came of each value: a machine, or why there is none.
+    waiting
+        Candidates that are to be served, and their values by their identity.
+    """
+
+    words: dict[str, str]
+    values: dict[str, Any]
+    goal: Goal
+    make: Callable[[dict[str, Any]], Machine]
+    meets: Callable[[SweptMachine], bool]
+    tried: dict[int, SweptMachine | str] = field(default_factory=dict)
+    waiting: list[Candidate] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._steps = searching(self.goal.values, least=self.goal.is_least)
+        self._found: Found | None = None
+        self._asked: dict[int, int] = {}
+        self._told: dict[int, bool | None] = {}
+
+    @property
+    def result(self) -> Found:
+        """What was found, at the end."""
+        assert self._found is not None
+        return self._found
+
+    def wanted(self) -> list[Candidate]:
+        """Candidates that are to be served first."""
+        return self._go_on(next(self._steps))
+
+    def take(self, candidate: Candidate, machine: SweptMachine) -> list[Candidate]:
+        """Note what came of a candidate; those that are to be served now."""
+        value = self._asked.pop(id(candidate))
+        self.waiting.remove(candidate)
+        self.tried[value] = machine
+        self._told[value] = self.meets(machine)
+        return [] if self.waiting else self._next()
+
+    def most_left(self) -> int:
+        """How many candidates there may still be: probes, then halves of what is between two."""
+        if self._found is not None:
+            return 0
+        number = min(PROBES, len(self.goal.values))
+        number += (len(self.goal.values) // PROBES).bit_length()
+        return max(len(self.waiting), number - len(self.tried))
+
+    def _go_on(self, values: Iterable[int]) -> list[Candidate]:
+        """Make the machines of these values; those that no kernel can have are told at once."""
+        name = self.goal.name
+        for value in values:
+            try:
+                machine = self.make({**self.values, name: value})
+            except HmtraceError as error:
+                if error.exit_code != 2:
+                    raise
+                self.tried[value] = str(error)
+                self._told[value] = None
+                continue
+            candidate = Candidate(self.words | {name: self.goal.word(value)}, machine)
+            self._asked[id(candidate)] = value
+            self.waiting.append(candidate)
+        return list(self.waiting) if self.waiting else self._next()
+
+    def _next(self) -> list[Candidate]:
+        told, self._told = self._told, {}
+        try:
+            values = self._steps.send(told)
+        except StopIteration as end:
+            self._found = end.value
+            return []
+        return self._go_on(values)
 
 
 def parse_goal(text: str, axes: Iterable[Axis]) -> Goal:

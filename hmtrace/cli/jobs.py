@@ -1,76 +1,229 @@
-"""Machines of a sweep, served in this process or in several that share the workload."""
+"""Machines of a sweep, served by several processes that share the workload.
+
+A process takes most of a second to begin, so how many are begun follows from how long the rest
+would take alone, which is measured as the work goes on. What one that ends before its time had to
+do is done here.
+"""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import json
+import queue as queues
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from hmtrace.cli.prepared import prepared
-from replay.whatif.sweep import swept
+from hmtrace.cli.compiling import child_environment
+from hmtrace.cli.serving import question, served_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
 
-    from replay.whatif.run import Server
+    from hmtrace.cli.crew import Served, Serving, SweepWork
     from replay.whatif.sweep import Candidate, SweptMachine
 
-_PARTS: Final = 4
-"""Parts of the machines that each process gets, one after the other."""
+PAYS: Final = 2.0
+"""Seconds of work that a process has to take over to be begun."""
+_FIRST: Final = 0.5
+"""Seconds that the first machine takes longer than others: loops are loaded."""
+_PART: Final = 0.2
+"""Seconds of work that a process is given at once."""
+_MOST: Final = 16
+"""Machines that it is given at once: they fit into a pipe."""
+_AHEAD: Final = 2
+"""Parts that it has, so that it need not wait while this process is busy."""
 
 
-def serve(
-    server: Server, candidates: Sequence[Candidate], placement: str, timing: str
-) -> Iterator[SweptMachine]:
-    """What the workload comes to on each machine, in their order."""
-    for candidate in candidates:
-        yield swept(candidate, server.on(candidate.machine, placement=placement, timing=timing))
-
-
-def serve_in_processes(
-    jobs: int,
-    path: str,
-    costs: Path | None,
-    candidates: Sequence[Candidate],
-    how: tuple[str, str],
-) -> Iterator[SweptMachine]:
-    """The same by several processes, that map the workload in the cache.
+class Processes:
+    """Serves in this process and, where that pays, in others beside it.
 
     Parameters
     ----------
-    jobs
-        How many.
-    path, costs
-        The capture, whose workload is kept, and ``--costs``.
-    candidates
-        The machines. Neighbours go to one process, for they have most in common.
-    how
-        Placement and timing.
+    most
+        How many at most, with this one.
     """
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
 
-    size = max(1, -(-len(candidates) // (jobs * _PARTS)))
-    parts = [candidates[at : at + size] for at in range(0, len(candidates), size)]
-    # Threads of polars do not live on in a forked process.
-    pool = ProcessPoolExecutor(
-        min(jobs, len(parts)), get_context("spawn"), initializer=_begin, initargs=(path, costs)
-    )
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._helpers: list[_Helper] = []
+        self._said: queues.SimpleQueue[tuple[_Helper, str]] = queues.SimpleQueue()
+
+    @property
+    def words(self) -> str:
+        """How many serve."""
+        return f"{1 + len(self._helpers)} processes" if self._helpers else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for helper in list(self._helpers):
+            self._end(helper)
+
+    def serve(self, work: SweepWork, queue: deque[Candidate]) -> Serving:
+        """As of :class:`hmtrace.cli.crew.Crew`."""
+        pace = _Pace()
+        try:
+            while queue or any(helper.parts for helper in self._helpers):
+                yield from self._heard(queue, wait=not queue)
+                if work.terms is not None:
+                    self._begin(pace.left(len(queue)))
+                    self._give(work, queue, pace)
+                if queue:
+                    candidate = queue.popleft()
+                    pace.begin()
+                    served = work.serve(candidate)
+                    pace.end()
+                    yield candidate, served
+        finally:
+            for helper in [helper for helper in self._helpers if helper.parts]:
+                self._end(helper)  # its answers would be to a question that nobody asks any more
+
+    def _begin(self, left: float) -> None:
+        """Begin as many processes as pay for so many seconds of work."""
+        wanted = min(self._most, 1 + int(left / PAYS))
+        while 1 + len(self._helpers) < wanted:
+            try:
+                self._helpers.append(_Helper(self._said))
+            except OSError:  # it only takes longer
+                self._most = 1 + len(self._helpers)
+                return
+
+    def _give(self, work: SweepWork, queue: deque[Candidate], pace: _Pace) -> None:
+        """Give the processes parts from the end, neighbours together: they have most in common."""
+        for helper in [helper for helper in self._helpers if helper.is_ready]:
+            while len(queue) > 1 and len(helper.parts) < _AHEAD:
+                share = len(queue) // (2 * self._most)
+                part = [queue.pop() for _ in range(max(1, min(share, pace.number(_PART), _MOST)))]
+                helper.give(work, part)
+
+    def _end(self, helper: _Helper) -> None:
+        self._helpers.remove(helper)
+        helper.end()
+
+    def _heard(self, queue: deque[Candidate], *, wait: bool) -> Iterator[Served]:
+        """What the processes have served by now; what one that ended has not is in the queue."""
+        with suppress(queues.Empty):
+            while True:
+                helper, line = self._said.get(block=wait)
+                wait = False
+                if helper in self._helpers:
+                    yield from self._taken(helper, line, queue)
+
+    def _taken(self, helper: _Helper, line: str, queue: deque[Candidate]) -> Iterator[Served]:
+        if not helper.is_ready and line == "ready\n":
+            helper.is_ready = True
+            return
+        part = helper.parts[0] if helper.parts else []
+        served = _served(line, part)
+        if served is None:  # it ended, or cannot serve them: this process tells why, if it cannot
+            queue.extend(candidate for part in helper.parts for candidate in part)
+            self._end(helper)
+            self._most = 1 + len(self._helpers)
+            return
+        helper.parts.popleft()
+        yield from zip(part, served, strict=True)
+
+
+def _served(line: str, part: list[Candidate]) -> list[SweptMachine] | None:
+    """The machines that a line tells of; None: it does not."""
     try:
-        for part in pool.map(_serve, parts, [how] * len(parts)):
-            yield from part
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        return served_from(json.loads(line), part) if part else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
-_here: dict[str, Server] = {}
-_open = ExitStack()
+class _Pace:
+    """How long the machines that are served here take."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._first = 0.0
+        self._others = 0.0
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """A machine is served now."""
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        """It was served."""
+        took = time.monotonic() - self._began
+        if self._number:
+            self._others += took
+        else:
+            self._first = took
+        self._number += 1
+
+    def _each(self) -> float:
+        """Seconds that one takes; the first tells little."""
+        if self._number < 2:
+            return max(0.0, self._first - _FIRST)
+        return self._others / (self._number - 1)
+
+    def left(self, number: int) -> float:
+        """Seconds that so many more would take here."""
+        return self._each() * number
+
+    def number(self, seconds: float) -> int:
+        """How many take so long."""
+        return int(seconds / max(self._each(), 1e-6))
 
 
-def _begin(path: str, costs: Path | None) -> None:
-    ready = _open.enter_context(prepared(path, costs, lambda _: None))
-    _here["server"] = ready.server()
+class _Helper:
+    """A process that serves.
 
+    Attributes
+    ----------
+    is_ready
+        It has begun.
+    parts
+        What it was given and has not served yet.
+    """
 
-def _serve(candidates: Sequence[Candidate], how: tuple[str, str]) -> list[SweptMachine]:
-    return list(serve(_here["server"], candidates, *how))
+    def __init__(self, said: queues.SimpleQueue[tuple[_Helper, str]]) -> None:
+        self.is_ready = False
+        self.parts: deque[list[Candidate]] = deque()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "hmtrace.cli.serving"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            env=child_environment(),
+            start_new_session=True,  # Ctrl-C is for this process; then it ends, too
+        )
+        threading.Thread(target=self._listen, args=(said,), daemon=True).start()
+
+    def _listen(self, said: queues.SimpleQueue[tuple[_Helper, str]]) -> None:
+        assert self._process.stdout is not None
+        with suppress(OSError, ValueError):
+            for line in self._process.stdout:
+                said.put((self, line))
+        said.put((self, ""))
+
+    def give(self, work: SweepWork, part: list[Candidate]) -> None:
+        """Have a part served; if it has ended, that is heard."""
+        assert work.terms is not None
+        assert self._process.stdin is not None
+        self.parts.append(part)
+        with suppress(OSError):
+            self._process.stdin.write(question(work.terms, part) + "\n")
+            self._process.stdin.flush()
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()

@@ -11,7 +11,6 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from replay.whatif.figures import FIGURES
 from replay.whatif.sweep import SweptMachine
 from replay.whatif.written import encode
 
@@ -56,21 +55,13 @@ class Journal:
     def get(self, candidate: Candidate) -> SweptMachine | None:
         """What a machine came to, if that was written down."""
         told = self._known.get(self._key(candidate))
-        if told is None or told["figures"].keys() != FIGURES.keys():
-            return None
-        return SweptMachine(candidate.words, told["figures"], told["bound"], tuple(told["caveats"]))
+        return None if told is None else SweptMachine.of(candidate, told)
 
     def add(self, candidate: Candidate, machine: SweptMachine) -> None:
         """Write down what a machine came to; a full disk is done without."""
         if self._path is None:
             return
-        told = {
-            "key": self._key(candidate),
-            "figures": {name: encode(value) for name, value in machine.figures.items()},
-            "bound": machine.bound,
-            "caveats": list(machine.caveats),
-        }
-        text = json.dumps(told).encode()
+        text = json.dumps({"key": self._key(candidate), **machine.told()}).encode()
         with suppress(OSError):
             if not self._path.exists() or self._path.stat().st_size < MOST_BYTES:
                 with self._path.open("ab", buffering=0) as file:  # one write: whole or not there

@@ -53,16 +53,21 @@ class Prepared(NamedTuple):
 
     def server(self, machine: Machine | None = None) -> Server:
         """What serves the workload; `machine` is the same with other costs."""
-        from replay.whatif.run import Server
+        return server_of(self.capture, self.workload, machine or self.machine)
 
-        return Server(
-            self.workload,
-            machine or self.machine,
-            values=self.capture.facts.snapshot(),
-            lost=self.capture.lost,
-            clock_is_ns=self.capture.clock_is_ns,
-            span_ns=self.capture.span_ns,
-        )
+
+def server_of(capture: Capture, workload: Workload, machine: Machine) -> Server:
+    """What serves the workload of a capture, that was distilled on this machine but for costs."""
+    from replay.whatif.run import Server
+
+    return Server(
+        workload,
+        machine,
+        values=capture.facts.snapshot(),
+        lost=capture.lost,
+        clock_is_ns=capture.clock_is_ns,
+        span_ns=capture.span_ns,
+    )
 
 
 @contextmanager

@@ -45,12 +45,16 @@ class ProgressBar:
         What is going on: ``reading``.
     in_bytes
         Whether it is counted in bytes; else only the share is said.
+    unit
+        What it is counted in, if in things: ``machines``.
     """
 
-    def __init__(self, label: str, *, in_bytes: bool = False) -> None:
+    def __init__(self, label: str, *, in_bytes: bool = False, unit: str = "") -> None:
         self._label = label
         self._in_bytes = in_bytes
+        self._unit = unit
         self._aside = ""
+        self._note = ""
         self._done: tuple[int, int | None] = (0, None)
         self._events = 0
         self._began = time.monotonic()
@@ -59,9 +63,10 @@ class ProgressBar:
         self._bar: Progress | None = None
         self._tasks: tuple[TaskID, TaskID]  # the work, and what stands for it while it waits
 
-    def __call__(self, done: int, total: int) -> None:
-        """Say how far the work is."""
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Say how far the work is, and something beside it."""
         self._done = (done, max(total, 1))
+        self._note = note
         self._show()
 
     def count(self, events: int) -> None:
@@ -90,7 +95,7 @@ class ProgressBar:
             return
         done, total = self._done
         goes_on = bool(self._aside) or total is None or done >= total
-        speed = ""
+        speed = self._note
         if self._events:
             rate = self._events / max(time.monotonic() - self._began, 1e-3)
             speed = f"{rate / 1e6:.1f} M events/s"
@@ -116,7 +121,7 @@ class ProgressBar:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=20),
-                _left_column(in_bytes=self._in_bytes),
+                _left_column(self._unit, in_bytes=self._in_bytes),
                 TextColumn("{task.fields[figures]}", markup=False),
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
@@ -153,7 +158,20 @@ class ProgressBar:
                 self._bar = None
 
 
-def _left_column(*, in_bytes: bool) -> ProgressColumn:
+def left_in_words(seconds: float) -> str:
+    """For how long something still goes on.
+
+    Examples
+    --------
+    >>> left_in_words(95), left_in_words(400), left_in_words(20_000)
+    ('95 s left', '7 min left', '6 h left')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.0f} h left"
+
+
+def _left_column(unit: str, *, in_bytes: bool) -> ProgressColumn:
     """Column of how much of how much is done, and for how long it still goes on like that."""
     from rich.filesize import decimal
     from rich.progress import ProgressColumn
@@ -170,7 +188,9 @@ def _left_column(*, in_bytes: bool) -> ProgressColumn:
             words = f"{task.percentage:.0f} %"
             if in_bytes:
                 words = f"{decimal(int(task.completed))} of {decimal(int(task.total))}"
+            elif unit:
+                words = f"{task.completed:.0f} of {task.total:.0f} {unit}"
             left = task.time_remaining
-            return Text(words if left is None else f"{words}, {left:.0f} s left")
+            return Text(words if left is None else f"{words}, {left_in_words(left)}")
 
     return LeftColumn()

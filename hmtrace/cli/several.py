@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _Told = TypeVar("_Told")
 
 
+class CrewError(HmtraceError):
+    """Those who serve cannot go on, whatever the capture."""
+
+
 def each(captures: list[str], ask: Callable[[str], _Told]) -> list[_Told]:
     """What came of each capture; one that cannot be read is named, and the others go on."""
     found = []
@@ -21,7 +25,7 @@ def each(captures: list[str], ask: Callable[[str], _Told]) -> list[_Told]:
         try:
             found.append(ask(path))
         except HmtraceError as error:
-            if error.exit_code != 3 or len(captures) == 1:
+            if error.exit_code != 3 or len(captures) == 1 or isinstance(error, CrewError):
                 raise
             tell(error)
     return found

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -28,7 +29,10 @@ from hmtrace.cli.output import Color, Output, OutputFormat, check_target
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hmtrace.cli.axes import Axis
+    from hmtrace.cli.crew import Crew
     from hmtrace.cli.finding import Goal
     from hmtrace.cli.grid import Grid
     from hmtrace.report.sweep import Sweep
@@ -84,8 +88,24 @@ def sweep(
         int, typer.Option("-n", metavar="N", min=0, help="Machines to list; 0: all.")
     ] = 40,
     jobs: Annotated[
-        int, typer.Option("--jobs", metavar="N", min=1, help="Processes that share the work.")
+        int,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            help="Processes that share the work, at most: where it is little, fewer are begun.",
+        ),
     ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Have the workers of a dask.distributed scheduler share the work: "
+            "tcp://host:8786, or a scheduler file.",
+            show_default=False,
+        ),
+    ] = None,
     machine: MachineOption = None,
     costs: CostsOption = None,
     placement: PlacementOption = Placement.CLASS,
@@ -101,7 +121,6 @@ def sweep(
     counted. With --find the values of one axis are searched instead.
     """
     from hmtrace.cli.grid import Grid
-    from hmtrace.cli.several import each
     from hmtrace.cli.where import parse_figure, parse_where
 
     files = [costs, machine]
@@ -118,23 +137,58 @@ def sweep(
     conditions = parse_where(where or ())
     if goal is not None and not conditions:
         raise HmtraceError("--find needs --where", hint="such as --where failures=0", exit_code=2)
-    grid = Grid(
-        axes, machine, costs, placement.value, timing.value, parse_figure(by), conditions, jobs
-    )
-    if goal is not None:
-        _find(grid, goal, captures, target)
-        return
-    if not axes:
+    if goal is None and not axes:
         raise HmtraceError(
             "there is nothing to sweep over", hint="such as --axis split=3g,2g", exit_code=2
         )
+    ranked_by = parse_figure(by)
+    with _crew(jobs, cluster) as crew:
+        grid = Grid(
+            axes, machine, costs, placement.value, timing.value, ranked_by, conditions, crew
+        )
+        if goal is not None:
+            _find(grid, goal, captures, target)
+        else:
+            _sweep(grid, captures, target, table, rows, force=force)
+
+
+@contextmanager
+def _crew(jobs: int, cluster: str | None) -> Iterator[Crew]:
+    """Who serves the machines."""
+    if cluster is not None:
+        if jobs > 1:
+            raise HmtraceError(
+                "--jobs and --cluster exclude each other",
+                hint="the number of workers is the cluster's",
+                exit_code=2,
+            )
+        from hmtrace.cli.cluster import Cluster
+
+        with Cluster(cluster) as workers:
+            yield workers
+    elif jobs > 1:
+        from hmtrace.cli.jobs import Processes
+
+        with Processes(jobs) as processes:
+            yield processes
+    else:
+        from hmtrace.cli.crew import Alone
+
+        yield Alone()
+
+
+def _sweep(
+    grid: Grid, captures: list[str], target: Output, table: Path | None, rows: int, *, force: bool
+) -> None:
+    from hmtrace.cli.several import each
+
     sweeps = each(captures, grid.sweep)
     if table is not None:
         _write_rows(sweeps, table, force=force)
     if target.is_json:
         from hmtrace.report.sweep import sweep_document
 
-        target.document(sweep_document(sweeps, {axis.name: axis.words for axis in axes}))
+        target.document(sweep_document(sweeps, {axis.name: axis.words for axis in grid.axes}))
     else:
         from hmtrace.report.sweep import sweep_renderables
 

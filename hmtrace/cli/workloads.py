@@ -114,21 +114,11 @@ class Place:
         return kept
 
     def _read(self, document: dict[str, Any]) -> Kept:
-        from replay.whatif.written import workload_from
-
-        if document["form"] != _FORM:
-            msg = "another form"
-            raise ValueError(msg)
-        workload = workload_from(document["workload"], self.folder)
-        for name, path in workload.parts.files.items():
-            if _digest_of(path) != document["digests"][name]:
-                msg = f"damaged: {name}"
-                raise ValueError(msg)
-        capture = _capture_of(document)
-        if digest(capture.origin) != document["sha256"]:
+        kept = _kept(document, self.folder)
+        if digest(kept.capture.origin) != kept.sha256:
             msg = "another trace"
             raise ValueError(msg)
-        return Kept(capture, document["sha256"], document["machine"], workload)
+        return kept
 
     @contextmanager
     def room(self) -> Iterator[Path | None]:
@@ -175,6 +165,52 @@ class Place:
         return True
 
 
+def open_workload(path: str) -> Kept:
+    """The workload in a folder, whether its trace is seen from here or not.
+
+    Raises
+    ------
+    HmtraceError
+        There is none, it is damaged, or another version of hmtrace wrote it.
+    """
+    from collectors.errors import HmtraceError
+
+    folder = Path(path)
+    try:
+        return _kept(_opened(folder / _DOCUMENT), folder)
+    except OSError as error:
+        raise HmtraceError(f"cannot read the workload {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise HmtraceError(f"the workload {path} is damaged, or of another hmtrace") from error
+
+
+def digest_of_workload(path: str) -> str:
+    """Digest of the workload in a folder, as it is told there.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with (Path(path) / _DOCUMENT).open("rb") as file:
+        return file.readline(256).decode("ascii", "replace").strip()
+
+
+def _kept(document: dict[str, Any], folder: Path) -> Kept:
+    """The workload of a document and the tables beside it."""
+    from replay.whatif.written import workload_from
+
+    if document["form"] != _FORM:
+        msg = "another form"
+        raise ValueError(msg)
+    workload = workload_from(document["workload"], folder)
+    for name, path in workload.parts.files.items():
+        if _digest_of(path) != document["digests"][name]:
+            msg = f"damaged: {name}"
+            raise ValueError(msg)
+    return Kept(_capture_of(document), document["sha256"], document["machine"], workload)
+
+
 def _key_of(path: str) -> str | None:
     """Digest of what a capture is read from, as far as it can be told without reading it."""
     given = Path(path)
@@ -191,7 +227,7 @@ def _key_of(path: str) -> str | None:
                 files.append((entry.name, about.st_size, *times, about.st_ino))
             if len(files) > _MOST_FILES:
                 return None
-    told = (_FORM, _source_digest(), path, str(given.resolve()), sorted(files))
+    told = (_FORM, source_digest(), path, str(given.resolve()), sorted(files))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -200,13 +236,13 @@ def _is_answer(name: str) -> bool:
     return name.endswith(_ANSWERS) and name != "state.json"
 
 
-def _source_digest() -> str:
-    """Digest of the source of all that reads and replays."""
+def source_digest() -> str:
+    """Digest of the source of all that reads and replays, wherever it lies."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for package in ("collectors", "replay"):
         for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.as_posix().encode("utf-8", "surrogateescape"))
+            digest.update(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape"))
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

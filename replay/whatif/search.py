@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Found(NamedTuple):
     tried: tuple[Tried, ...]
 
 
+Steps = Generator[tuple[int, ...], Mapping[int, bool | None], Found]
+"""Yields values, is sent whether each meets the condition, and returns what was found."""
+
+
 def search(
     values: Sequence[int], holds: Callable[[int], bool | None], *, least: bool = True
 ) -> Found:
@@ -67,35 +72,58 @@ def search(
     >>> search(range(100), lambda v: v <= 42, least=False).value
     42
     """
+    steps = searching(values, least=least)
+    asked = next(steps)
+    while True:
+        try:
+            asked = steps.send({value: holds(value) for value in asked})
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+
+
+def searching(values: Sequence[int], *, least: bool = True) -> Steps:
+    """The same step by step, so that several searches may go on side by side.
+
+    Parameters
+    ----------
+    values, least
+        As of :func:`search`.
+
+    Yields
+    ------
+    tuple of int
+        Values that are to be tried now, all at once where they do not depend on each other. Whether
+        each of them meets the condition is to be sent.
+
+    Returns
+    -------
+    Found
+    """
     order = range(len(values)) if least else range(len(values) - 1, -1, -1)
     known: dict[int, bool | None] = {}
-
-    def met(place: int) -> bool | None:
-        if place not in known:
-            known[place] = holds(values[order[place]])
-        return known[place]
-
     last = len(values) - 1
-    for probe in range(PROBES):
-        met(last * probe // (PROBES - 1))
+    probes = sorted({last * probe // (PROBES - 1) for probe in range(PROBES)})
+    told = yield tuple(values[order[place]] for place in probes)
+    known.update((place, told[values[order[place]]]) for place in probes)
     good, bad = _border(known, len(values))
     while good - bad > 1:
-        middle = _next_known((good + bad) // 2, good, bad, met)
+        middle = yield from _next_known((good + bad) // 2, good, bad, known, values, order)
         if middle is None:
             break
         good, bad = (middle, bad) if known[middle] else (good, middle)
-    told = [(place, held) for place, held in sorted(known.items()) if held is not None]
-    first = next((place for place, held in told if held), None)
+    met = [(place, held) for place, held in sorted(known.items()) if held is not None]
+    first = next((place for place, held in met if held), None)
     tried = sorted(Tried(values[order[place]], held) for place, held in known.items())
     return Found(
         value=values[order[good]] if good < len(values) else None,
         beside=values[order[bad]] if bad >= 0 else None,
-        is_monotone=first is None or all(held for place, held in told if place >= first),
+        is_monotone=first is None or all(held for place, held in met if place >= first),
         tried=tuple(tried),
     )
 
 
-def _border(known: dict[int, bool | None], number: int) -> tuple[int, int]:
+def _border(known: Mapping[int, bool | None], number: int) -> tuple[int, int]:
     """The first place from which on all meet the condition, and the last that does not.
 
     Where there is none it is `number`, and -1: the place beyond the ends.
@@ -105,10 +133,18 @@ def _border(known: dict[int, bool | None], number: int) -> tuple[int, int]:
     return good, bad
 
 
-def _next_known(middle: int, good: int, bad: int, met: Callable[[int], bool | None]) -> int | None:
+def _next_known(
+    middle: int, good: int, bad: int, known: dict[int, bool | None], values: Sequence[int],
+    order: range,
+) -> Generator[tuple[int, ...], Mapping[int, bool | None], int | None]:  # fmt: skip
     """The place next to the middle that a kernel can have; None: there is none in between."""
     for distance in range(good - bad):
         for place in (middle - distance, middle + distance):
-            if bad < place < good and met(place) is not None:
+            if not bad < place < good:
+                continue
+            if place not in known:
+                value = values[order[place]]
+                known[place] = (yield (value,))[value]
+            if known[place] is not None:
                 return place
     return None

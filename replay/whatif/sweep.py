@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from collectors.errors import HmtraceError
 from replay.machine.layout import layout_of
 from replay.whatif.figures import FIGURES, figures_of
+from replay.whatif.written import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 MOST_MACHINES: Final = 100_000
 """Combinations of a sweep."""
+
+_WEIGHTY: Final = (
+    "machine", "pae", "page-size", "split", "ram", "highmem", "kernel", "pkmap", "vmalloc",
+    "nr-cpus", "cpus",
+)  # fmt: skip
+"""Axes, those first that everything is replayed anew for: which pages are highmem."""
 
 
 class Candidate(NamedTuple):
@@ -54,6 +61,18 @@ class SweptMachine(NamedTuple):
     figures: dict[str, float | None]
     bound: str | None
     caveats: tuple[str, ...]
+
+    def told(self) -> dict[str, Any]:
+        """All but the words, as JSON has it."""
+        figures = {name: encode(value) for name, value in self.figures.items()}
+        return {"figures": figures, "bound": self.bound, "caveats": list(self.caveats)}
+
+    @classmethod
+    def of(cls, candidate: Candidate, told: Mapping[str, Any]) -> SweptMachine | None:
+        """What :meth:`told` told of a candidate; None: it tells of other figures."""
+        if told["figures"].keys() != FIGURES.keys():
+            return None
+        return cls(candidate.words, told["figures"], told["bound"], tuple(told["caveats"]))
 
 
 def combinations(
@@ -101,6 +120,15 @@ def combine(
         else:
             candidates.append(Candidate(words, machine))
     return candidates, left_out
+
+
+def neighbours(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates, those side by side that have most in common to be replayed."""
+
+    def key(candidate: Candidate) -> tuple[str, ...]:
+        return tuple(candidate.words.get(name, "") for name in _WEIGHTY)
+
+    return sorted(candidates, key=key)
 
 
 def swept(candidate: Candidate, outcome: Outcome) -> SweptMachine:

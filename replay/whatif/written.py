@@ -11,6 +11,8 @@ import numpy as np
 
 from replay.arena.tally import ArenaTally
 from replay.figures import Figures
+from replay.machine.costs import CostRange, Costs
+from replay.machine.model import Machine, Told
 from replay.outcome import (
     ArenaOutcome,
     Holder,
@@ -32,11 +34,13 @@ from replay.whatif.workload import Workload
 if TYPE_CHECKING:
     from pathlib import Path
 
+_RECORDS: Final = (CostRange, Told)
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (
-        ArenaOutcome, ArenaTally, Figures, Holder, LocalOutcome, ModulesOutcome, Moment, PoolFacts,
-        PoolOutcome, PoolTally, Series, Site, SlotHolder, Survey, Waiter,
+        *_RECORDS, ArenaOutcome, ArenaTally, Costs, Figures, Holder, LocalOutcome, Machine,
+        ModulesOutcome, Moment, PoolFacts, PoolOutcome, PoolTally, Series, Site, SlotHolder, Survey,
+        Waiter,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""
@@ -66,6 +70,21 @@ def workload_from(record: dict[str, Any], folder: Path) -> Workload:
     return Workload(**told, parts=Parts.of(folder, files))
 
 
+def machine_from(record: Any) -> Machine:
+    """The machine that :func:`encode` wrote.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If it is none.
+    """
+    machine = decode(record)
+    if not isinstance(machine, Machine):
+        msg = "no machine"
+        raise TypeError(msg)
+    return machine
+
+
 def encode(value: Any) -> Any:
     """The value as JSON has it; what JSON has no type for becomes an object with one key.
 
@@ -85,6 +104,8 @@ def encode(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in fields(value) if not f.name.startswith("_")]
         return {type(value).__name__: {name: encode(getattr(value, name)) for name in names}}
+    if type(value) in _RECORDS:
+        return {type(value).__name__: {name: encode(one) for name, one in value._asdict().items()}}
     return {"tuple": [encode(part) for part in value]}
 
 

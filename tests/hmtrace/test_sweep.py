@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from hmtrace.cli import app
+from hmtrace.cli import app, jobs
 from hmtrace.cli.journal import NAME
 from replay.whatif.figures import FIGURES
 from replay.whatif.run import Server
@@ -138,12 +138,84 @@ def test_a_map_of_two_axes() -> None:
     assert max(map(len, text.split("\n"))) <= 80
 
 
-def test_processes_find_the_same(shelf: Path) -> None:
-    axes = "--axis", "pkmap=64..1024*2", "--axis", "cpus=1,2"
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Processes that a sweep begins, though its work be little; it waits until one is ready."""
+    begun: list[Any] = []
+
+    def begin(crew: Any, left: float) -> None:
+        if begun:
+            return
+        begun.append(jobs._Helper(crew._said))
+        crew._helpers.append(begun[0])
+        helper, line = crew._said.get()
+        helper.is_ready = line == "ready\n"
+
+    monkeypatch.setattr(jobs.Processes, "_begin", begin)
+    return begun
+
+
+GRID = ("--axis", "pkmap=64..1024*2", "--axis", "cpus=1,2,4", "--axis", "split=3g,2g")
+
+
+def journalled(shelf: Path) -> list[str]:
+    (folder,) = shelf.iterdir()
+    lines = (folder / NAME).read_bytes().split(b"\n")
+    return [json.loads(line.partition(b" ")[2])["key"] for line in lines if line]
+
+
+def test_processes_find_the_same(shelf: Path, helped: list[Any], served: list[Any]) -> None:
     document("replay", WAITERS)
-    several = document("sweep", WAITERS, *axes, "--jobs", "2")
+    del served[:]
+    several = document("sweep", WAITERS, *GRID, "--jobs", "2")
+    assert len(helped) == 1
+    assert 0 < len(served) < 30, "both have served"
+    assert len(several["machines"]) == len(set(journalled(shelf))) == 30
+    assert helped[0]._process.returncode is not None
     shutil.rmtree(shelf)
-    assert document("sweep", WAITERS, *axes) == several
+    assert document("sweep", WAITERS, *GRID) == several
+
+
+@pytest.mark.parametrize("how", ["killed", "mad"])
+def test_a_process_that_ends_midway_loses_nothing(
+    how: str, shelf: Path, helped: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was given, and has not served, is served here, and once."""
+    here = document("sweep", WAITERS, *GRID)
+    (folder,) = shelf.iterdir()
+    (folder / NAME).unlink()
+    given = []
+
+    def give(helper: Any, work: Any, part: Any) -> None:
+        given.extend(part)
+        helper.parts.append(part)
+        if how == "killed":
+            helper._process.kill()
+        else:
+            helper._process.stdin.write("what?\n")
+            helper._process.stdin.flush()
+
+    monkeypatch.setattr(jobs._Helper, "give", give)
+    assert document("sweep", WAITERS, *GRID, "--jobs", "2") == here
+    assert given
+    keys = journalled(shelf)
+    assert len(keys) == len(set(keys)) == 30
+
+
+def test_little_work_begins_no_process(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_Helper", pytest.fail)
+    monkeypatch.setattr(jobs, "PAYS", 1e9)
+    assert len(document("sweep", WAITERS, *GRID, "--jobs", "4")["machines"]) == 30
+
+
+def test_as_many_processes_as_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(jobs, "_Helper", begun.append)
+    crew = jobs.Processes(4)
+    for seconds, number in ((1.9, 1), (2.1, 2), (5.0, 3), (1.0, 3), (1e9, 4)):
+        crew._begin(seconds)
+        assert 1 + len(begun) == number
+    assert crew.words == "4 processes"
 
 
 def test_what_was_served_is_not_served_again(shelf: Path, served: list[Any]) -> None:

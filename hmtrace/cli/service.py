@@ -1,0 +1,72 @@
+"""Machines that are served for a capture: what is written down already, and what a crew serves."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from hmtrace.cli.crew import SweepWork
+from hmtrace.cli.journal import Journal
+
+if TYPE_CHECKING:
+    from hmtrace.cli.crew import Crew, Serving
+    from hmtrace.cli.prepared import Prepared
+    from replay.outcome import Outcome
+    from replay.whatif.sweep import Candidate
+
+
+class Service:
+    """Serves candidates once: each is written down as soon as it is served.
+
+    Parameters
+    ----------
+    ready
+        The capture.
+    crew
+        Who serves.
+    placement, timing
+        As for :meth:`replay.whatif.run.Server.on`.
+    """
+
+    def __init__(self, ready: Prepared, crew: Crew, placement: str, timing: str) -> None:
+        self._work = SweepWork.of(ready, placement, timing)
+        self._crew = crew
+        self._journal = Journal(ready.folder, (placement, timing))
+
+    @property
+    def baseline(self) -> Outcome:
+        """The outcome on the captured machine."""
+        return self._work.server.baseline
+
+    @property
+    def words(self) -> str:
+        """Who serves, for a progress bar."""
+        return self._crew.words
+
+    def serve(self, queue: deque[Candidate]) -> Serving:
+        """Serve what is in a queue, to which more may be added; in any order.
+
+        Raises
+        ------
+        HmtraceError
+            They cannot be served; what was is handed out, and written down.
+        """
+        fresh: deque[Candidate] = deque()
+        yield from self._known(queue, fresh)
+        while fresh:
+            with closing(self._crew.serve(self._work, fresh)) as made:
+                for candidate, machine in made:
+                    self._journal.add(candidate, machine)
+                    yield candidate, machine
+                    yield from self._known(queue, fresh)
+
+    def _known(self, queue: deque[Candidate], fresh: deque[Candidate]) -> Serving:
+        """Those of the queue that were served before; the others are put aside."""
+        while queue:
+            candidate = queue.popleft()
+            known = self._journal.get(candidate)
+            if known is None:
+                fresh.append(candidate)
+            else:
+                yield candidate, known
