@@ -7,6 +7,7 @@ them is taken. Facts from files always come first.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -178,20 +179,48 @@ def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[M
                     continue
                 for nr_cpus in (known,) if known else sizes:
                     for generation in generations:
-                        machine = Machine(
-                            arch=arch.name,
-                            split=split,
+                        found = _candidate(
+                            arch.name,
+                            split,
+                            nr_cpus,
+                            generation,
+                            switches(snapshot, arch, generation),
+                            snapshot.page_size or arch.page_sizes[0],
                             pae=pae,
-                            nr_cpus=nr_cpus,
-                            generation=generation,
-                            config=switches(snapshot, arch, generation),
-                            ram=_any_ram(arch, pae=pae),
-                            page_size=snapshot.page_size or arch.page_sizes[0],
                         )
-                        try:
-                            yield machine, layout_of(machine)
-                        except HmtraceError:
-                            continue
+                        if found is not None:
+                            yield found
+
+
+@functools.lru_cache(maxsize=1024)
+def _candidate(
+    name: str,
+    split: str,
+    nr_cpus: int,
+    generation: str,
+    config: frozenset[str],
+    page_size: int,
+    *,
+    pae: bool,
+) -> tuple[Machine, Layout] | None:
+    """A machine with plenty of RAM, and its layout; None where there is no such machine.
+
+    Kept, since every capture without files is compared with the same hundred.
+    """
+    machine = Machine(
+        arch=name,
+        split=split,
+        pae=pae,
+        nr_cpus=nr_cpus,
+        generation=generation,
+        config=config,
+        ram=_any_ram(ARCHES[name], pae=pae),
+        page_size=page_size,
+    )
+    try:
+        return machine, layout_of(machine)
+    except HmtraceError:
+        return None
 
 
 def _splits(snapshot: Snapshot, arch: Arch) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fuzz import direct
+from tests.fuzz import direct, light
 from tests.fuzz.case import CUT, Case
 from tests.fuzz.readers import READERS, Reader
 from tests.fuzz.trial import run
@@ -19,7 +19,7 @@ from tests.fuzz.trial import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-DIRECT = [reader for reader in READERS if reader.ways[0] in direct.WAYS]
+DIRECT = [reader for reader in READERS if reader.ways[0] in {*direct.WAYS, *light.WAYS}]
 
 
 @pytest.mark.parametrize("reader", DIRECT, ids=lambda reader: reader.name)
@@ -27,11 +27,11 @@ def test_seeds_and_some_inputs(reader: Reader, tmp_path: Path) -> None:
     rng = random.Random(7)
     seeds = list(reader.seeds())
     cases = [case.with_way(reader.ways[0]) for case in seeds[:8]]
-    cases += [reader.draw(rng, seeds) for _ in range(8 if reader.name == "options" else 25)]
+    cases += [reader.draw(rng, seeds) for _ in range(25)]
     for number, case in enumerate(cases):
         folder = tmp_path / str(number)
         folder.mkdir()
-        verdict = run(case, folder)
+        verdict = run(case, None if light.in_memory(case) else folder)
         assert verdict.trouble == "", verdict.ended
 
 
@@ -47,7 +47,8 @@ def test_an_end_that_is_missing_is_told(reader: Reader, tmp_path: Path) -> None:
 
 
 def test_every_way_has_a_reader() -> None:
-    assert {reader.ways[0] for reader in DIRECT} == set(direct.WAYS)
+    ways = {way for reader in DIRECT for way in reader.ways}
+    assert ways >= {*direct.WAYS, *light.WAYS}
 
 
 def test_a_purge_alone_beside_the_areas_of_the_start(tmp_path: Path) -> None:

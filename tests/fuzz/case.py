@@ -18,6 +18,12 @@ CONVERTED: Final = "converted"
 """``convert`` to Parquet, and the file compared with the capture."""
 CUT: Final = "cut"
 """Opened, then again when it has lost its end: what is missing is told."""
+SCAN: Final = "scan"
+"""The reader alone, from the bytes of one file to raw events (:mod:`tests.fuzz.light`)."""
+WALK: Final = "walk"
+"""Read in memory and replayed on the machine of the files beside it, which are read once."""
+WORDS: Final = "words"
+"""A command line up to where the command would begin."""
 IN_PROCESS: Final = (OPEN, SPOOLED, WINDOWS, CONVERTED, CUT)
 """Ways through the library, whose native parts may write to stderr."""
 

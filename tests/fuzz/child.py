@@ -21,7 +21,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from tests.fuzz import direct
+from tests.fuzz.light import in_memory
 from tests.fuzz.lines import Lines
 from tests.fuzz.trial import address_space, run
 
@@ -32,7 +32,7 @@ ROOM: Final = 4 << 30
 """Bytes of address space beyond those of the loaded program (RLIMIT_AS): maps and arenas that
 are reserved but not used count here; what is really used is bounded by trial.MAX_GROWN."""
 WATCHED: Final = 8
-"""Of so many inputs that go to one reader and no further, one is watched for new lines."""
+"""Of so many inputs one is watched for new lines: that takes as long again as the reader does."""
 PACKAGES: Final = ("collectors", "hmtrace", "replay")
 MEMORY: Final = Path("/dev/shm")
 """Where inputs lie, if it is there: a disk would be waited for."""
@@ -62,10 +62,12 @@ def main() -> None:
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
                 bounded = True
                 continue
-            with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-", dir=place) as folder:
-                # Watching lines doubles the time of a reader that takes milliseconds.
-                watched = number % WATCHED == 0 or case.way not in direct.WAYS
-                verdict = run(case, Path(folder), lines if watched else None)
+            watch = None if number % WATCHED else lines
+            if in_memory(case):
+                verdict = run(case, None, watch)
+            else:
+                with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-", dir=place) as folder:
+                    verdict = run(case, Path(folder), watch)
             number += 1
             if not bounded and verdict.trouble.startswith("memory"):
                 verdict.trouble = ""  # loops were compiled

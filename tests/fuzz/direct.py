@@ -5,11 +5,15 @@ Each raises, or says what is wrong; :class:`HmtraceError` is how a reader says n
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from unittest import mock
+
+from tests.fuzz.case import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +80,13 @@ def costs(path: Path, verdict: Verdict) -> None:
     _usage(lambda: Costs.default().with_values(read_toml(path, "x"), source=str(path)), verdict)
 
 
+def described(path: Path, verdict: Verdict) -> None:
+    """Costs and a machine that lie beside a trace."""
+    for name, read in (("costs.toml", costs), ("machine.toml", machine)):
+        if not verdict.trouble:
+            read(path.with_name(name), verdict)
+
+
 def _usage(read: Callable[[], Any], verdict: Verdict) -> None:
     """Read what the user wrote: what is wrong with it is wrong usage."""
     from collectors.errors import HmtraceError
@@ -114,6 +125,29 @@ def loop(path: Path, verdict: Verdict) -> None:
     verdict.ended = "read" if found is not None else "compiled anew"
     if found is not None and found != (path / "whole").read_bytes():
         verdict.trouble = "what was kept is not what is loaded"
+
+
+def words(path: Path, verdict: Verdict) -> None:
+    """A command line as :func:`options` takes it, up to where the command would begin."""
+    import typer.main
+
+    group = _group_without_bodies()
+    with mock.patch.object(typer.main, "get_command", return_value=group):
+        options(path, verdict)
+
+
+@functools.cache
+def _group_without_bodies() -> Any:
+    """The program's commands, of which none does anything."""
+    import typer.main
+
+    from hmtrace.cli import app
+
+    make = getattr(typer.main.get_command, "__wrapped__", typer.main.get_command)
+    group = make(app)
+    for command in group.commands.values():
+        command.callback = lambda **_options: None
+    return group
 
 
 def options(path: Path, verdict: Verdict) -> None:
@@ -158,9 +192,10 @@ WAYS: Final[dict[str, Callable[[Path, Verdict], None]]] = {
     "facts": facts,
     "unpacked": unpacked,
     "machine": machine,
-    "costs": costs,
     "kept": kept,
+    "described": described,
     "loop": loop,
+    WORDS: words,
     "options": options,
 }
 """Ways by name."""

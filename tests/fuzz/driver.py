@@ -175,6 +175,8 @@ class Tally:
         Bytes of the child's memory after :data:`SETTLED` inputs, and at last: what leaks shows.
     corpus
         Inputs that found lines which none before had.
+    recent
+        Inputs that were made last.
     lines
         Lines that ran.
     findings
@@ -191,6 +193,7 @@ class Tally:
     settled: int = 0
     resident: int = 0
     corpus: list[Case] = field(default_factory=list)
+    recent: list[Case] = field(default_factory=list)
     lines: set[str] = field(default_factory=set)
     findings: list[Path] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
@@ -235,7 +238,7 @@ class Fuzzer:
     def _first(self, reader: Reader) -> list[Case]:
         """Seeds that load what the reader needs, each way once."""
         seeds = reader.seeds()
-        ways = dict.fromkeys(reader.ways)
+        ways = dict.fromkeys((*reader.ways, *reader.commands))
         return [seeds[n % len(seeds)].with_way(way) for n, way in enumerate(ways)]
 
     def _saved(self, reader: Reader) -> list[Case]:
@@ -276,7 +279,7 @@ class Fuzzer:
         done, counted, found = 0, 0, len(tally.findings)
         try:
             while done < inputs if inputs is not None else time.monotonic() - started < seconds:
-                case = reader.draw(self.random[reader.name], tally.corpus)
+                case = reader.draw(self.random[reader.name], tally.corpus, tally.recent)
                 self._take(case, self.children[reader.name].run(case), tally)
                 done += 1
                 if done - counted == COUNTED:

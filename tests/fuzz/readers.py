@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from tests.fuzz import liars, streams, surfaces
-from tests.fuzz.case import CONVERTED, CUT, OPEN, SPOOLED, WINDOWS, Case
+from tests.fuzz.case import CONVERTED, CUT, OPEN, SCAN, SPOOLED, WALK, WINDOWS, WORDS, Case
 from tests.fuzz.mutate import mutate
 from tests.writers import ftracetext, graphtext, latency, perfdata, tracedat
 from tests.writers.graphtext import Call
@@ -35,10 +35,13 @@ COMMANDS: Final = (
     "info", "info-json", "report", "report-json", "report-calibrate", "validate",
     "validate-json", "replay", "replay-json", "replay-fixed", "replay-calibrate",
 )  # fmt: skip
-WAYS_OF_A_TRACE: Final = (
-    OPEN, *(2 * (SPOOLED, CONVERTED)), *(6 * (WINDOWS,)), *(3 * (CUT,)), "csv", "lines", "stdin",
-    *COMMANDS,
-)  # fmt: skip
+WAYS_OF_A_TRACE: Final = (SCAN, *(4 * (OPEN, CUT)), *(3 * (WINDOWS,)), SPOOLED, CONVERTED)
+TABLES: Final = ("csv", "lines", "stdin")
+OPENED: Final = (OPEN, CUT, WINDOWS, SPOOLED, CONVERTED)
+"""A file of hmtrace's is read by the library at once."""
+
+
+_RECENT: Final = 50
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ class Reader:
     made
         Draws a whole new input; None: only mutations of seeds.
     ways
-        How inputs are taken; the first nine of ten, the others the rest: a command takes a
-        hundred milliseconds, the reader alone less than ten.
+        How inputs are taken: 93 of a hundred the first way, which goes no further than the reader
+        and takes a millisecond, six the others, which take ten.
+    commands
+        The hundredth input: a whole command takes fifty milliseconds.
     still
         Files of a case that are not mutated.
     """
@@ -67,9 +72,12 @@ class Reader:
     text: bool = True
     made: Callable[[random.Random], Case] | None = None
     ways: tuple[str, ...] = WAYS_OF_A_TRACE
+    commands: tuple[str, ...] = (*TABLES, *COMMANDS)
     still: frozenset[str] = field(default_factory=frozenset)
 
-    def draw(self, rng: random.Random, corpus: Sequence[Case]) -> Case:
+    def draw(
+        self, rng: random.Random, corpus: Sequence[Case], recent: list[Case] | None = None
+    ) -> Case:
         """Make the next input.
 
         Parameters
@@ -78,11 +86,21 @@ class Reader:
             Where all chance comes from.
         corpus
             Inputs that found new lines, seeds included.
+        recent
+            Inputs that were made, of which some are taken again to be mutated: to make a binary
+            file costs more than to read it.
         """
-        if self.made is not None and rng.random() < 0.6:
-            case = self.made(rng)
-            if rng.random() < 0.75:
-                return case.with_way(self.way(rng))
+        where = rng.random()
+        if self.made is not None and where < 0.6:
+            if recent and where < 0.35:
+                case = rng.choice(recent)
+            else:
+                case = self.made(rng)
+                if recent is not None and not self.text:
+                    recent.append(case)
+                    del recent[:-_RECENT]
+                if rng.random() < 0.75:
+                    return case.with_way(self.way(rng))
         else:
             case = rng.choice(corpus)
         for _ in range(rng.choice((1, 1, 2))):
@@ -99,7 +117,10 @@ class Reader:
     def way(self, rng: random.Random) -> str:
         """How an input is taken."""
         first, *rest = self.ways
-        return first if not rest or rng.random() < 0.9 else rng.choice(rest)
+        where = rng.random()
+        if where >= 0.99 and self.commands:
+            return rng.choice(self.commands)
+        return rng.choice(rest) if where >= 0.93 and rest else first
 
 
 def plain(path: Path) -> bytes:
@@ -123,7 +144,7 @@ def texts(pattern: str, names: tuple[str, ...]) -> dict[str, bytes]:
             for path in sorted(folder.glob(name)):
                 data = plain(path)
                 middle = data.count(b"\n") // 2
-                cut = excerpt(data, 25, [(200, 10), (middle, 40)])
+                cut = excerpt(data, 15, [(200, 5), (middle, 15)])
                 found[f"{folder.name}-{path.name}"] = cut
     return found
 
@@ -413,7 +434,7 @@ def pack(kind: int, data: bytes) -> bytes:
         case 0:
             return gzip.compress(data)
         case 1:
-            return lzma.compress(data)
+            return lzma.compress(data, preset=0)
         case 2:
             return zstandard.compress(data)
         case 3:
@@ -421,7 +442,7 @@ def pack(kind: int, data: bytes) -> bytes:
         case 4:
             return zstandard.compress(data[:500]) + zstandard.compress(data[500:])
         case _:
-            return lzma.compress(data) + bytes(64)
+            return lzma.compress(data, preset=0) + bytes(64)
 
 
 def wrapped_seeds() -> list[Case]:
@@ -495,15 +516,28 @@ def _machines() -> list[Path]:
     return sorted({p.parent for p in FIXTURES.rglob("zoneinfo")})
 
 
+_MOST_LINES: Final = 60
+
+
+def _shortened(name: str, data: bytes) -> bytes:
+    """First, middle and last lines of a long file; JSON is left whole."""
+    lines = data.splitlines(keepends=True)
+    if name == "state.json" or len(lines) <= _MOST_LINES:
+        return data
+    part = _MOST_LINES // 3
+    middle = len(lines) // 2
+    return b"".join(lines[:part] + lines[middle : middle + part] + lines[-part:])
+
+
 @functools.cache
 def folder_seeds() -> list[Case]:
     seeds = []
     for folder in _machines():
-        facts = dict(_facts_of(folder))
+        facts = {name: _shortened(name, data) for name, data in _facts_of(folder).items()}
         trace = folder / "trace.txt.gz"
         if not trace.is_file():
             trace = WAITERS / "trace.txt.gz"
-        facts["trace"] = excerpt(plain(trace), 12, [(400, 60)])
+        facts["trace"] = excerpt(plain(trace), 12, [(400, 20)])
         seeds.append(Case("folder", facts))
     return seeds
 
@@ -515,11 +549,19 @@ def _pack_one(rng: random.Random, files: dict[str, bytes], name: str) -> None:
     files[name + rng.choice((".gz", ".xz", ".zst"))] = packed[:cut]
 
 
+def _some(rng: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
+    """A few of the files, mostly, or all; the trace always."""
+    if rng.random() < 0.05:
+        return dict(files)
+    names = rng.sample(list(files), min(len(files), rng.choice((1, 2, 3, 4, 6))))
+    return {name: data for name, data in files.items() if name in names or name == "trace"}
+
+
 def make_folder(rng: random.Random) -> Case:
-    """Files of several machines together, some compressed, some cut."""
+    """Some files of a machine and of others, some compressed, some cut."""
     seeds = folder_seeds()
     case = rng.choice(seeds)
-    files = dict(case.files)
+    files = _some(rng, case.files)
     for _ in range(rng.randrange(1, 5)):
         name, content = rng.choice(list(rng.choice(seeds).files.items()))
         if rng.random() < 0.7:
@@ -572,9 +614,9 @@ def costs_seeds() -> list[Case]:
 
 
 @functools.cache
-def _streams() -> list[tuple[dict[str, bytes], bytes]]:
+def _streams() -> list[tuple[dict[str, bytes], list[bytes]]]:
     return [
-        (_facts_of(path.parent), plain(path))
+        (_facts_of(path.parent), plain(path).splitlines())
         for path in sorted(FIXTURES.glob("i386-*/trace.txt.gz"))
         if "latfmt" not in str(path) and "func" not in str(path)
     ]
@@ -599,37 +641,24 @@ _FACT_WORDS: Final = (
     b"[    0.000000] ", b"<6>", b"CONFIG_", b"0-ffffffff", b"4096M", b"@0x80000000", b"\r",
 )  # fmt: skip
 """What matters to the readers of machine files."""
-_MOST_LINES: Final = 120
-
-
-def _shortened(name: str, data: bytes) -> bytes:
-    """First, middle and last lines of a long file; JSON is left whole."""
-    lines = data.splitlines(keepends=True)
-    if name == "state.json" or len(lines) <= _MOST_LINES:
-        return data
-    part = _MOST_LINES // 3
-    middle = len(lines) // 2
-    return b"".join(lines[:part] + lines[middle : middle + part] + lines[-part:])
 
 
 @functools.cache
 def facts_seeds() -> list[Case]:
-    """Machine files alone; of long ones a hundred lines."""
-    return [
-        Case(
-            "facts",
-            {n: _shortened(n, d) for n, d in case.files.items() if n not in ("trace", "kallsyms")},
-            "",
-            "facts",
-        )
-        for case in folder_seeds()
-    ]
+    """Machine files alone, a machine's in three parts."""
+    found = []
+    for case in folder_seeds():
+        names = [name for name in case.files if name not in ("trace", "kallsyms")]
+        for part in range(3):
+            files = {name: case.files[name] for name in names[part::3]}
+            found.append(Case("facts", files, "", "facts"))
+    return [case for case in found if case.files]
 
 
 def make_facts(rng: random.Random) -> Case:
     """Files of several machines together, with numbers and words that matter, some packed."""
     seeds = facts_seeds()
-    files = dict(rng.choice(seeds).files)
+    files = _some(rng, rng.choice(seeds).files)
     for _ in range(rng.randrange(1, 4)):
         name, content = rng.choice(list(rng.choice(seeds).files.items()))
         made = bytearray(mutate(rng, content, (), text=True) if rng.random() < 0.6 else content)
@@ -642,22 +671,6 @@ def make_facts(rng: random.Random) -> Case:
     return Case("facts", files, "", "facts")
 
 
-def _under(name: str, seeds: Callable[[], Sequence[Case]]) -> Callable[[], list[Case]]:
-    """The same seeds for a reader of another name."""
-    return lambda: [replace(case, reader=name) for case in seeds()]
-
-
-def _made_under(name: str, make: Callable[[random.Random], Case]) -> Callable[..., Case]:
-    return lambda rng: replace(make(rng), reader=name)
-
-
-def cost_seeds() -> list[Case]:
-    return [
-        Case("costs", {"costs.toml": case.files["costs.toml"]}, "costs.toml")
-        for case in costs_seeds()
-    ]
-
-
 READERS: Final = (
     Reader("ftrace-text", ftrace_seeds),
     Reader("function-graph", graph_seeds),
@@ -666,40 +679,40 @@ READERS: Final = (
     Reader("perf-script", script_seeds),
     Reader(
         "trace.dat", dat_seeds, text=False, made=make_dat,
-        ways=(*WAYS_OF_A_TRACE, "buffer", "buffer"),
+        commands=(*TABLES, *COMMANDS, "buffer", "buffer"),
     ),
     Reader("perf.data", perf_seeds, text=False, made=make_perf),
-    Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet),
-    Reader("hmtrace-arrow", arrow_seeds, text=False, made=make_arrow),
-    Reader("gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped, ways=(OPEN, "info", "stdin")),
-    Reader("tar", tar_seeds, text=False, made=make_tar, ways=(OPEN, "info", "stdin")),
+    Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet, ways=OPENED),
+    Reader("hmtrace-arrow", arrow_seeds, text=False, made=make_arrow, ways=OPENED),
+    Reader(
+        "gz-xz-zst", wrapped_seeds, text=False, made=make_wrapped,
+        ways=("unpacked", OPEN), commands=("info", "stdin"),
+    ),
+    Reader(
+        "tar", tar_seeds, text=False, made=make_tar,
+        ways=("unpacked", OPEN), commands=("info", "stdin"),
+    ),
     Reader(
         "folder", folder_seeds, made=make_folder, still=frozenset({"trace"}),
-        ways=tuple(way for way in WAYS_OF_A_TRACE if way != "stdin"),
+        commands=("csv", "lines", *COMMANDS),
+    ),
+    Reader("facts", facts_seeds, made=make_facts, ways=("facts",), commands=()),
+    Reader(
+        "machine-toml", toml_seeds, ways=("machine",), commands=("layout", "layout-json")
     ),
     Reader(
-        "machine-toml", toml_seeds, ways=("layout", "layout-json")
+        "costs-toml", costs_seeds, ways=("described",),
+        commands=("report-costs", "replay-machine"), still=frozenset({"trace"})
     ),
     Reader(
-        "costs-toml", costs_seeds, ways=("report-costs", "replay-machine"),
-        still=frozenset({"trace"})
+        "events", stream_seeds, made=make_stream, ways=(WALK,), still=frozenset(FACTS),
+        commands=("report-json", *(c for c in COMMANDS if not c.startswith("info"))),
     ),
-    Reader(
-        "events", stream_seeds, made=make_stream,
-        ways=("report-json", *(c for c in COMMANDS if not c.startswith("info"))),
-    ),
-    # One reader each and nothing behind it: a hundred thousand inputs take minutes.
-    Reader("facts", facts_seeds, made=make_facts, ways=("facts",)),
-    Reader("machine", _under("machine", toml_seeds), ways=("machine",)),
-    Reader("costs", cost_seeds, ways=("costs",)),
-    Reader("archive", _under("archive", tar_seeds), text=False,
-           made=_made_under("archive", make_tar), ways=("unpacked",)),
-    Reader("packed", _under("packed", wrapped_seeds), text=False,
-           made=_made_under("packed", make_wrapped), ways=("unpacked",)),
     Reader("workload", surfaces.workload_seeds, text=False, made=surfaces.make_workload,
-           ways=("kept",)),
-    Reader("loop", surfaces.loop_seeds, text=False, ways=("loop",), still=frozenset({"whole"})),
-    Reader("options", surfaces.option_seeds, made=surfaces.make_options, ways=("options",),
-           still=frozenset({"trace"})),
+           ways=("kept",), commands=()),
+    Reader("loop", surfaces.loop_seeds, text=False, ways=("loop",), commands=(),
+           still=frozenset({"whole"})),
+    Reader("options", surfaces.option_seeds, made=surfaces.make_options, ways=(WORDS, "options"),
+           commands=(), still=frozenset({"trace"})),
 )  # fmt: skip
 """Every reader, in the order in which they take their turns."""

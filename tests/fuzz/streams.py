@@ -26,11 +26,14 @@ _ODD: Final = (
 )  # fmt: skip
 
 
-def disturb(rng: random.Random, text: bytes) -> bytes:
+_LENGTHS: Final = (3, 10, 10, 30, 30, 30, 60, 100, 300, 1000)
+"""Events of a stream: what goes wrong goes wrong with few."""
+
+
+def disturb(rng: random.Random, lines: list[bytes]) -> bytes:
     """Take a run of lines of a real trace and disturb its events."""
-    lines = text.splitlines()
     start = rng.randrange(len(lines))
-    length = rng.choice((5, 50, 200, 800))
+    length = rng.choice(_LENGTHS)
     head = lines[:12] if rng.random() < 0.8 else []
     out = [*head]
     shift = 0
@@ -71,7 +74,7 @@ def invent(rng: random.Random) -> bytes:
         b"# entries-in-buffer/entries-written: 100/%d   #P:%d" % (rng.choice((100, 9999)), cpus),
     ]
     now = 10**6
-    for _ in range(rng.choice((3, 30, 300, 1500))):
+    for _ in range(rng.choice(_LENGTHS)):
         now += rng.choice((0, 1, 1, 10, 1000, 10**7, -3))
         function = rng.choice(functions)
         name = rng.choice(function.names).encode()

@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.fuzz import direct
-from tests.fuzz.case import CONVERTED, CUT, OPEN, SPOOLED, WAYS, WINDOWS, Case, Verdict
+from tests.fuzz import direct, light
+from tests.fuzz.case import CONVERTED, CUT, OPEN, SCAN, SPOOLED, WAYS, WINDOWS, Case, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from collectors.capture import Capture
     from tests.fuzz.lines import Lines
@@ -63,10 +63,9 @@ TABLES: Final = ("csv", "lines")
 """Ways that print the event table."""
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
-_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[^\s\w.,:;()'-]\S*")
 
 
-def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
+def run(case: Case, folder: Path | None, lines: Lines | None = None) -> Verdict:
     """Run a case and judge it.
 
     Parameters
@@ -74,7 +73,7 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
     case
         What to run.
     folder
-        Empty folder for its files.
+        Empty folder for its files; None: it is run from memory (:mod:`tests.fuzz.light`).
     lines
         Counts the lines that run, if given.
 
@@ -82,6 +81,8 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
     -------
     Verdict
     """
+    if folder is None:
+        return _measured(case, lambda verdict: light.WAYS[case.way](case, verdict), lines)
     place = folder / "input"
     place.mkdir()
     path = case.lay_out(place)
@@ -89,32 +90,39 @@ def run(case: Case, folder: Path, lines: Lines | None = None) -> Verdict:
 
     temporary = folder / "temporary"
     temporary.mkdir()
+    tempfile.tempdir = str(temporary)
+    try:
+        verdict = _measured(case, lambda verdict: _run(case, path, verdict), lines)
+    finally:
+        tempfile.tempdir = None
+        spool._folder.cache_clear()  # that of a process: removed with the last that names it
+    if not verdict.trouble:
+        verdict.trouble = _left_behind(case, place, temporary)
+    return verdict
+
+
+def _measured(case: Case, take: Callable[[Verdict], None], lines: Lines | None) -> Verdict:
+    """What becomes of a case, with the time and the memory that it takes."""
     verdict = Verdict()
     before = _fresh_peak()
     started = time.process_time()
-    tempfile.tempdir = str(temporary)
     try:
         if lines is None:
-            _run(case, path, verdict)
+            take(verdict)
         else:
             with lines:
-                _run(case, path, verdict)
+                take(verdict)
             verdict.lines += lines.new
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # polars' panics are no Exceptions
         verdict.trouble = f"{type(error).__name__}: {str(error)[:300]}"
         verdict.ended = "".join(traceback.format_exception(error))[-6000:]
-    finally:
-        tempfile.tempdir = None
-        spool._folder.cache_clear()  # that of a process: removed with the last that names it
     verdict.seconds = time.process_time() - started
-    verdict.grown = max(0, _peak() - before)
+    peak, verdict.resident = _memory()
+    verdict.grown = max(0, peak - before)
     if verdict.grown > MAX_GROWN + GROWN_PER_BYTE * case.size and not verdict.trouble:
         verdict.trouble = f"memory grew by {verdict.grown >> 20} MiB"
-    verdict.resident = _status("VmRSS")
-    if not verdict.trouble:
-        verdict.trouble = _left_behind(case, place, temporary)
     return verdict
 
 
@@ -146,6 +154,8 @@ def _run(case: Case, path: Path, verdict: Verdict) -> None:
         _open_cut(path, verdict, random.Random(case.digest))
     elif case.way in direct.WAYS:
         direct.WAYS[case.way](path, verdict)
+    elif case.way == SCAN:
+        light.scan_files(path, verdict)
     else:
         verdict.trouble, verdict.ended = command(case, path)
 
@@ -157,22 +167,10 @@ def _open(path: Path, verdict: Verdict) -> Capture | None:
     try:
         capture = open_capture(path)
         verdict.trouble = contradiction(capture)
-        verdict.lines += map(_words, capture.notes)
+        verdict.lines += map(light.words, capture.notes)
     except HmtraceError as error:
-        verdict.ended = f"{type(error).__name__}: {error} ({error.hint})"
-        verdict.lines.append(_words(error.message))
-        if error.exit_code != 3:
-            verdict.trouble = f"exit code {error.exit_code} for damaged input"
-        elif not error.message or error.source is None:
-            verdict.trouble = "the error does not say which file it is about"
-        elif not error.hint:
-            verdict.trouble = f"no hint: {error.message}"
+        light.refused(error, verdict)
     return capture
-
-
-def _words(said: str) -> str:
-    """The first words of what was said, without what is the input's own."""
-    return "said: " + " ".join(re.findall(r"[a-z]{2,}", _QUOTED.sub("", said))[:6])
 
 
 def _open_twice(path: Path, verdict: Verdict) -> None:
@@ -223,6 +221,8 @@ def _open_cut(path: Path, verdict: Verdict, rng: random.Random) -> None:
     if verdict.trouble or whole is None:
         return
     trace = path / "trace" if path.is_dir() else path
+    if not trace.is_file():  # packed
+        return
     data = trace.read_bytes()
     at = rng.randrange(1, max(len(data), 2))
     trace.write_bytes(data[:at])
@@ -394,19 +394,16 @@ def _fresh_peak() -> int:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return _peak()
-    return _status("VmRSS")
+        return _memory()[0]
+    return _memory()[1]
 
 
-def _peak() -> int:
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) << 10
-    return 0
+def _memory() -> tuple[int, int]:
+    """Highest and present resident size, in bytes."""
+    told = Path("/proc/self/status").read_text()
+    found = [re.search(rf"^{name}:\s*(\d+)", told, re.M) for name in ("VmHWM", "VmRSS")]
+    peak, now = (int(m[1]) << 10 if m else 0 for m in found)
+    return peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, now
 
 
 def address_space() -> int:
