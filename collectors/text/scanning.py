@@ -236,7 +236,7 @@ class Scanning:
         blocks = chunk.blocks
         words = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         rows = words.view(RAW_DTYPE).reshape(-1)
-        if chunk.kinds & CALLS:
+        if chunk.kinds & CALLS or self._calls.has_tasks:
             rows, returns = self._calls.resolve(rows)
             for label, count in returns.items():
                 self._returns[label] = self._returns.get(label, 0) + count

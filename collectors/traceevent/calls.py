@@ -45,6 +45,11 @@ class GraphCalls:
         self._task = np.zeros((1, 2), np.int64)  # per CPU: pid and name; 0: not known
         self._has_result = np.array([bool(f.result) for f in probes.FUNCTIONS])
 
+    @property
+    def has_tasks(self) -> bool:
+        """Whether the task of some CPU was shown: rows that do not tell theirs are of it."""
+        return bool(self._task.any())
+
     def resolve(self, rows: NDArray[np.void]) -> tuple[NDArray[np.void], dict[str, int]]:
         """Turn the tracer's rows into entries and returns.
 
@@ -60,7 +65,7 @@ class GraphCalls:
         """
         kind = rows["kind"]
         is_call = (kind >= _OPEN) & (kind <= _TASK)
-        if not is_call.any():
+        if not (is_call.any() or (len(rows) and self.has_tasks)):
             self.origin = np.arange(len(rows))
             return rows, {}
         cpus = int(rows["cpu"].max()) + 1

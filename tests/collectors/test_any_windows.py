@@ -80,3 +80,18 @@ def test_returns_that_share_a_row(
     path.write_text("".join(f"{left}1.{n:06d}: {body}\n" for n, body in enumerate(bodies)))
     pieces = in_windows(path, tmp_path / "table", Sizes(window, 1, hold))
     assert difference(open_capture(path), pieces) == ""
+
+
+@pytest.mark.parametrize("window", [1, 150, 5000])
+def test_an_event_of_a_task_that_an_earlier_window_showed(window: int, tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text(
+        " 0)               |  kmap_high() {\n"
+        " ------------------------------------------\n"
+        " 0)  kswapd0-50   =>   bash-112   \n"
+        " ------------------------------------------\n\n"
+        " 0)               |  kmap_high() {\n"
+        " 0)               |    /* kunmap_high: (kunmap_high+0x0/0x90) page=0xf69b9db0 */\n"
+    )
+    pieces = in_windows(path, tmp_path / "table", Sizes(window, 1, 5000))
+    assert pieces.events.collect()["pid"].to_list() == [None, 112, 112]
