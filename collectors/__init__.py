@@ -16,6 +16,7 @@ The way of a trace through the house::
     events, capture              what comes out: the table's columns, and all that goes with it
     facts                        what the machine's own files say
     parquet, arrow               captures that hmtrace wrote
+    container                    distilled traces that hmtrace wrote: tables of numbers, no events
     synthetic                    simulated kernels and their traces
 
 Adding a format:
@@ -41,6 +42,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors import arrow, parquet, perf_data, text, tracecmd_dat
 from collectors.errors import KNOWN, HmtraceError
+from collectors.input.magic import WORKLOAD
 from collectors.reading import Embedded, Format, Reading, Stream
 from collectors.text import perf_script
 
@@ -60,10 +62,31 @@ __all__ = [
     "HmtraceError",
     "Reading",
     "Stream",
+    "WorkloadFileError",
     "open_capture",
     "write_arrow",
     "write_parquet",
 ]
+
+
+class WorkloadFileError(HmtraceError):
+    """A file that was named as a trace is a distilled one: it has no events.
+
+    Attributes
+    ----------
+    file
+        The file, for who can do with it (:mod:`collectors.container`).
+    """
+
+    def __init__(self, file: Source) -> None:
+        super().__init__(
+            "this is a workload file: what replay, sweep and advise need of a trace, without its "
+            "events",
+            source=file.trace,
+            exit_code=2,
+            hint="give it to replay, sweep, advise or info; the others need the trace itself",
+        )
+        self.file = file
 
 
 def _read_dat(source: Source, progress: Callable[[int, int], None] | None = None) -> Reading:
@@ -273,7 +296,15 @@ def _write(
 def _own_form(
     source: Source,
 ) -> Callable[[Source, Callable[[int, int], None] | None], Capture] | None:
-    """What reads a file that hmtrace wrote; None of other files."""
+    """What reads a file that hmtrace wrote; None of other files.
+
+    Raises
+    ------
+    WorkloadFileError
+        For one without events.
+    """
+    if source.head.startswith(WORKLOAD):
+        raise WorkloadFileError(source)
     return next((own.read_capture for own in (parquet, arrow) if own.sniff(source.head)), None)
 
 

@@ -15,7 +15,7 @@ from collectors.compressed import compression
 from collectors.errors import KNOWN, HmtraceError
 from collectors.facts import kind_of
 from collectors.input.archive import extract, is_tar
-from collectors.input.magic import ARROW, PARQUET
+from collectors.input.magic import ARROW, PARQUET, WORKLOAD
 from collectors.input.source import (
     HEAD,
     JUDGES,
@@ -160,10 +160,21 @@ def inputs_of(shown: str) -> Iterator[Path]:
         yield from trace_files(folder)
     elif where.is_file():
         yield where
+        if is_workload(where):  # a fleet's may lie in one folder: each is read alone
+            return
     for path in folder.iterdir():
         is_known = kind_of(path.name) is not None or path.name.startswith(_BESIDE)
         if is_known and path.is_file():
             yield path
+
+
+def is_workload(path: Path) -> bool:
+    """Whether a file begins as a workload file; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(WORKLOAD)) == WORKLOAD
+    except OSError:
+        return False
 
 
 def _os_error(error: OSError, shown: str) -> HmtraceError:
@@ -200,6 +211,8 @@ def _from_file(
     if path.name == _PERF_MAIN:
         folder, parts = _perf_directory(folder, shown)
     whole = path if packed is None else None
+    if data[: len(WORKLOAD)].tobytes() == WORKLOAD:  # it holds all that its machine said
+        return Source(shown, shown, data, None, facts_of(None), (), mapped, [packed], parts, whole)
     return Source(shown, shown, data, folder, facts_of(folder), (), mapped, [packed], parts, whole)
 
 
@@ -255,7 +268,9 @@ def _from_stream(
 def _refuse_noise(piece: bytes, formats: Sequence[Sniffer], name: str) -> None:
     """Refuse a stream that starts as no trace does, before it fills the disk (``/dev/zero``)."""
     known = (
-        compression(piece) or piece.startswith((PARQUET, ARROW)) or is_tar(io.BytesIO(piece[:HEAD]))
+        compression(piece)
+        or piece.startswith((PARQUET, ARROW, WORKLOAD))
+        or is_tar(io.BytesIO(piece[:HEAD]))
     )
     if known or any(f.sniff(piece[:HEAD]) for f in formats if f.rank < _TEXT_RANK):
         return

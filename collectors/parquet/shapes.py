@@ -7,10 +7,9 @@ may hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import NoneType, UnionType
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_type_hints
 
+import collectors.fitting
 from collectors.facts.pkmap import TREES, is_tree
 from collectors.snapshot import (
     Area,
@@ -34,27 +33,8 @@ SHAPES: Final[dict[str, Any]] = get_type_hints(Snapshot)
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value is of a type; a bool is no number, a mapping is a dict."""
-    of = get_args(kind)
-    origin = get_origin(kind)
-    if kind is ArenaTrees:
-        return _is_arena(value)
-    if origin is UnionType:
-        return any(fits(value, one) for one in of)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        of = of[:1] * len(value) if of[-1] is Ellipsis else of
-        return len(value) == len(of) and all(map(fits, value, of))
-    if origin is frozenset:
-        return isinstance(value, frozenset) and all(fits(part, of[0]) for part in value)
-    if origin is Mapping:
-        return isinstance(value, dict) and all(
-            fits(k, of[0]) and fits(v, of[1]) for k, v in value.items()
-        )
-    if isinstance(value, bool) and kind is not bool:
-        return False
-    return isinstance(value, NoneType if kind is None else kind)
+    """Tell whether a value is of the type of a fact, or of a part of one."""
+    return collectors.fitting.fits(value, kind, {ArenaTrees: _is_arena})
 
 
 def _is_arena(value: Any) -> bool:

@@ -59,7 +59,6 @@ def advise(
 
 
 def _advised(path: str, costs: Path | None) -> Advised:
-    from hmtrace.cli.captures import describe
     from hmtrace.cli.prepared import asked
     from hmtrace.report.advising import Advised
     from replay.whatif.advise import advise as choose
@@ -70,7 +69,7 @@ def _advised(path: str, costs: Path | None) -> Advised:
             server, ready.machine, ready.capture.facts.snapshot(),
             lost=bool(ready.capture.lost.intervals),
         )  # fmt: skip
-        source = describe(ready.capture, ready.sha256)
+        source = ready.source()
         return Advised(source, ready.assumptions, server.baseline, advice)
 
     return asked(path, costs, ask)

@@ -24,7 +24,10 @@ from hmtrace.cli.output import (
 from hmtrace.report.text import ascii_json, clean, inert, unglued
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from collectors.capture import Capture
+    from hmtrace.cli.prepared import Prepared
 
 
 class TableFormat(StrEnum):
@@ -34,6 +37,7 @@ class TableFormat(StrEnum):
     ARROW = "arrow"
     CSV = "csv"
     NDJSON = "ndjson"
+    WORKLOAD = "workload"
 
 
 _ENDINGS: Final = {f".{form}": form for form in TableFormat} | {".jsonl": TableFormat.NDJSON}
@@ -49,6 +53,7 @@ EXAMPLES = (
     "hmtrace convert trace.dat -o trace.arrow",
     "hmtrace convert trace.txt.gz -o events.csv",
     "hmtrace convert trace.dat --format ndjson -o - | head -1",
+    "hmtrace convert captures/board-7 -o board-7.workload",
 )
 
 
@@ -60,7 +65,7 @@ def convert(
             "--output",
             "-o",
             metavar="FILE",
-            help="File to write: .parquet, .arrow, .csv or .ndjson; - is stdout.",
+            help="File to write: .parquet, .arrow, .csv, .ndjson or .workload; - is stdout.",
             show_default=False,
         ),
     ],
@@ -70,7 +75,11 @@ def convert(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the event table of a capture; a Parquet or Arrow file is a capture itself."""
+    """Write the event table of a capture; a Parquet or Arrow file is a capture itself.
+
+    A workload file holds no events but what replay, sweep and advise need of them: it is what
+    travels from many boards to one place.
+    """
     form = _form(output, output_format)
     if str(output) == "-":
         if form in _CAPTURES:
@@ -81,6 +90,9 @@ def convert(
                 hint="give a file with -o, or --format csv or ndjson",
             )
         check_stdout([capture])
+        if form is TableFormat.WORKLOAD:
+            _pack(capture, _to_stdout)
+            return
         opened = read(capture)
         refuse_stdout()
         with stdout_errors():
@@ -92,6 +104,9 @@ def convert(
     with complete_file(output, force=force) as temporary:
         if form in _CAPTURES:
             opened = convert_to_capture(capture, temporary, form)
+        elif form is TableFormat.WORKLOAD:
+            with temporary.open("wb") as file:
+                opened = _pack(capture, file.write)
         else:
             opened = read(capture)
             with temporary.open("wb") as file:
@@ -114,9 +129,28 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
             "the name of the output file does not say what to write",
             source=str(output),
             exit_code=2,
-            hint="end it in .parquet, .arrow, .csv or .ndjson, or give --format",
+            hint="end it in .parquet, .arrow, .csv, .ndjson or .workload, or give --format",
         )
     return _ENDINGS[output.suffix]
+
+
+def _pack(capture: str, write: Callable[[bytes], object]) -> Capture:
+    """Write the workload of a capture, from the cache or distilled."""
+    from hmtrace.cli.packing import pack
+    from hmtrace.cli.prepared import asked
+
+    def packed(ready: Prepared) -> Capture:
+        pack(ready, write)
+        return ready.capture
+
+    return asked(capture, None, packed)
+
+
+def _to_stdout(data: bytes) -> None:
+    refuse_stdout()
+    with stdout_errors():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def _write_text(

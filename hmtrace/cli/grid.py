@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hmtrace.cli.axes import option_of
-from hmtrace.cli.captures import describe
 from hmtrace.cli.finding import Quest
 from hmtrace.cli.machines import target_machine
 from hmtrace.cli.prepared import asked
@@ -93,7 +92,7 @@ class Grid:
         machines = self._all(service, candidates)
         good = [machine for machine in machines if self.meets(machine)]
         return Sweep(
-            source=describe(ready.capture, ready.sha256),
+            source=ready.source(),
             assumptions=ready.assumptions,
             baseline=service.baseline,
             axes={axis.name: axis.words for axis in self.axes},
@@ -134,7 +133,7 @@ class Grid:
         ]
         self._search(service, quests)
         return Search(
-            source=describe(ready.capture, ready.sha256),
+            source=ready.source(),
             assumptions=ready.assumptions,
             baseline=service.baseline,
             goal=goal.words,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from collectors import WorkloadFileError
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import describe, read, warn_of_loss
 from hmtrace.cli.options import (
@@ -19,6 +20,7 @@ from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
+    from collectors.input.source import Source
     from hmtrace.report.answers import Answer
     from hmtrace.report.contents import Contents
     from hmtrace.report.source import InputSummary
@@ -43,7 +45,11 @@ def info(
 ) -> None:
     """Show what a capture holds and what it can and cannot answer."""
     target = Output.create(output_format, color, output, force=force, captures=[capture])
-    opened = read(capture, described=True)
+    try:
+        opened = read(capture, described=True)
+    except WorkloadFileError as error:
+        _show_workload(target, error.file)
+        return
     from hmtrace.report.answers import answers, without_model
     from hmtrace.report.caveats import caveats_section
     from hmtrace.report.contents import contents_sections, facts_section, survey
@@ -62,6 +68,39 @@ def info(
         *title_lines("info", source),
         *facts_section(opened.facts),
         *contents_sections(contents, opened.raw_events, found),
+        *caveats_section((*source.notes, *remarks)),
+        "",
+        reproducibility(source),
+    )
+
+
+def _show_workload(target: Output, file: Source) -> None:
+    """What a workload file holds: no events, so less can be said than of a trace."""
+    from hmtrace.cli.packing import WorkloadFile
+    from hmtrace.report.caveats import caveats_section
+    from hmtrace.report.contents import facts_section
+    from hmtrace.report.distilled import Distilled, distilled_document, distilled_sections
+    from hmtrace.report.source import InputSummary, reproducibility, title_lines
+
+    found = WorkloadFile.of(file)
+    capture = found.capture
+    source = InputSummary.of(capture, found.sha256)
+    machine, remarks = _machine(capture)
+    if machine is not None:
+        found.require(machine[0])
+    told = Distilled(len(file.data), found.trace, found.made_by, found.unpack(None))
+    if target.is_json:
+        from hmtrace.report.contents import Contents
+
+        warn_of_loss(source)
+        contents = Contents(dict(told.workload.found.ops), {})
+        document = _document(capture, source, contents, (), machine, remarks)
+        target.document(document | {"workload": distilled_document(told)})
+        return
+    target.table(
+        *title_lines("info", source),
+        *facts_section(capture.facts),
+        *distilled_sections(told),
         *caveats_section((*source.notes, *remarks)),
         "",
         reproducibility(source),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from hmtrace.cli.captures import describe, read
+from collectors import WorkloadFileError
+from collectors.capture import Capture
+from hmtrace.cli.captures import describe, digest, read
 from hmtrace.cli.machines import captured_machine
+from hmtrace.cli.packing import WorkloadFile, telling
 from hmtrace.cli.progress import ProgressBar
 from hmtrace.cli.workloads import Place
 
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from collectors.capture import Capture
+    from collectors.input.source import Source
+    from hmtrace.report.source import InputSummary
     from replay.machine.model import Machine
     from replay.whatif.run import Server
     from replay.whatif.workload import Workload
@@ -42,6 +46,8 @@ class Prepared(NamedTuple):
         What it asks of a machine.
     folder
         Where the workload is kept; None: nowhere.
+    is_file
+        It was read from a workload file: what the trace's digest is, that file says.
     """
 
     capture: Capture
@@ -50,6 +56,15 @@ class Prepared(NamedTuple):
     assumptions: tuple[str, ...]
     workload: Workload
     folder: Path | None
+    is_file: bool = False
+
+    def source(self) -> InputSummary:
+        """What a report says of the capture."""
+        if self.is_file:
+            from hmtrace.report.source import InputSummary
+
+            return InputSummary.of(self.capture, self.sha256)
+        return describe(self.capture, self.sha256)
 
     def server(self, machine: Machine | None = None) -> Server:
         """What serves the workload; `machine` is the same with other costs."""
@@ -100,12 +115,18 @@ def prepared(
         machine, assumptions = captured_machine(kept.capture, costs)
         if kept.is_of(machine):
             check(machine)
-            with _still_there():
+            with _still_there(), telling(path) if kept.is_file else nullcontext():
                 yield Prepared(
-                    kept.capture, kept.sha256, machine, assumptions, kept.workload, place.folder
-                )
+                    kept.capture, kept.sha256, machine, assumptions, kept.workload, place.folder,
+                    kept.is_file,
+                )  # fmt: skip
             return
-    capture = read(path, described=True)
+    found = _read(path)
+    if not isinstance(found, Capture):
+        with _unpacked(found, place, costs, check) as ready:
+            yield ready
+        return
+    capture = found
     machine, assumptions = captured_machine(capture, costs)
     check(machine)
     with ExitStack() as stack:
@@ -117,6 +138,38 @@ def prepared(
             if place.keep(room, capture, sha256, machine, workload):
                 folder = place.folder
         yield Prepared(capture, sha256, machine, assumptions, workload, folder)
+
+
+def _read(path: str) -> Capture | Source:
+    """The capture, or the workload file that was given in its place."""
+    try:
+        return read(path, described=True)
+    except WorkloadFileError as error:
+        return error.file
+
+
+@contextmanager
+def _unpacked(
+    source: Source, place: Place | None, costs: Path | None, check: Callable[[Machine], object]
+) -> Iterator[Prepared]:
+    """As :func:`prepared`, of a workload file."""
+    file = WorkloadFile.of(source)
+    capture, sha256 = file.capture, file.sha256
+    machine, assumptions = captured_machine(capture, None)
+    file.require(machine)
+    machine, assumptions = captured_machine(capture, costs)
+    check(machine)
+    with ExitStack() as stack:
+        room = None if place is None else stack.enter_context(place.room())
+        with ProgressBar("reading"):
+            workload = file.unpack(room)
+        folder = None
+        if place is not None and room is not None:
+            own = digest(capture.origin)
+            if own is not None and place.keep(room, capture, sha256, machine, workload, own):
+                folder = place.folder
+        with telling(source.trace):
+            yield Prepared(capture, sha256, machine, assumptions, workload, folder, is_file=True)
 
 
 def asked(

@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from hmtrace.cli.captures import calibration_of, describe, warn_of_loss
+from collectors.errors import HmtraceError
+from hmtrace.cli.captures import calibration_of, warn_of_loss
 from hmtrace.cli.options import (
     CalibrateOption,
     CaptureArgument,
@@ -122,6 +123,12 @@ class Question(NamedTuple):
     def ask(self, ready: Prepared) -> WhatIf:
         """Serve the workload of a capture."""
         captured, wanted = ready.machine, self.wanted(ready.machine)
+        if self.calibrate and ready.is_file:
+            raise HmtraceError(
+                "--calibrate needs the trace: a workload file has no calls' times",
+                source=ready.capture.origin.trace,
+                exit_code=2,
+            )
         calibration = calibration_of(ready.capture, captured) if self.calibrate else None
         if calibration is not None:
             captured = replace(captured, costs=calibration.costs)
@@ -131,7 +138,7 @@ class Question(NamedTuple):
         outcome = server.on(wanted, placement=self.placement, timing=self.timing)
         if calibration is not None:
             outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
-        source = describe(ready.capture, ready.sha256)
+        source = ready.source()
         return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration)
 
 

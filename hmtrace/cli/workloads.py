@@ -20,7 +20,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from collectors.capture import Origin
 from collectors.compiled.store import cache_home, is_ours
+from collectors.input.opening import is_workload
 from hmtrace.cli.captures import digest
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ MOST_BYTES: Final = 1 << 30
 _MOST_FILES: Final = 1 << 10
 """Files beside a trace; where there are more they are not the machine's."""
 _ANSWERS: Final = (".json", ".html", ".csv", ".ndjson", ".md", ".parquet", ".arrow")
-_FORM: Final = "hmtrace/workload/1"
+_FORM: Final = "hmtrace/workload/2"
 _DOCUMENT: Final = "workload.json"
 _PART: Final = ".part"
 _STALE: Final = 86_400.0
@@ -52,19 +54,22 @@ class Kept(NamedTuple):
     sha256
         Of the trace file.
     machine
-        The machine that it was distilled on, as :func:`_words` has it.
+        The machine that it was distilled on, as :func:`machine_words` has it.
     workload
         The workload.
+    is_file
+        It was read from a workload file.
     """
 
     capture: Capture
-    sha256: str
+    sha256: str | None
     machine: str
     workload: Workload
+    is_file: bool
 
     def is_of(self, machine: Machine) -> bool:
         """Whether it was distilled on this machine; its costs do not matter."""
-        return self.machine == _words(machine)
+        return self.machine == machine_words(machine)
 
 
 class Place:
@@ -115,7 +120,7 @@ class Place:
 
     def _read(self, document: dict[str, Any]) -> Kept:
         kept = _kept(document, self.folder)
-        if digest(kept.capture.origin) != kept.sha256:
+        if digest(kept.capture.origin) != document["file"]:
             msg = "another trace"
             raise ValueError(msg)
         return kept
@@ -134,21 +139,38 @@ class Place:
             shutil.rmtree(part, ignore_errors=True)
 
     def keep(
-        self, part: Path, capture: Capture, sha256: str | None, machine: Machine, workload: Workload
+        self,
+        part: Path,
+        capture: Capture,
+        sha256: str | None,
+        machine: Machine,
+        workload: Workload,
+        file: str | None = None,
     ) -> bool:
-        """Keep what was made in a room; false where another was first, or the disk is full."""
+        """Keep what was made in a room; false where another was first, or the disk is full.
+
+        Parameters
+        ----------
+        part
+            The room.
+        capture, sha256, machine, workload
+            As of :class:`Kept`.
+        file
+            Digest of the file that was read, where it is not the trace itself.
+        """
         from collectors.parquet.metadata import encode
         from replay.whatif.written import record_of
 
-        if not workload.parts.is_whole or sha256 is None:
+        if not workload.parts.is_whole or (file or sha256) is None:
             return False
         try:
             document = {
                 "form": _FORM,
                 "sha256": sha256,
+                "file": file or sha256,
                 "origin": vars(capture.origin),
                 "capture": encode(capture, 0),
-                "machine": _words(machine),
+                "machine": machine_words(machine),
                 "workload": record_of(workload),
                 "digests": {n: _digest_of(path) for n, path in workload.parts.files.items()},
             }
@@ -198,17 +220,20 @@ def digest_of_workload(path: str) -> str:
 
 def _kept(document: dict[str, Any], folder: Path) -> Kept:
     """The workload of a document and the tables beside it."""
-    from replay.whatif.written import workload_from
+    from replay.whatif.written import parts_from, workload_from
 
     if document["form"] != _FORM:
         msg = "another form"
         raise ValueError(msg)
-    workload = workload_from(document["workload"], folder)
+    record = document["workload"]
+    workload = workload_from(record, parts_from(record, folder))
     for name, path in workload.parts.files.items():
         if _digest_of(path) != document["digests"][name]:
             msg = f"damaged: {name}"
             raise ValueError(msg)
-    return Kept(_capture_of(document), document["sha256"], document["machine"], workload)
+    capture = capture_of(document["capture"], Origin(**document["origin"]))
+    is_file = document["file"] != document["sha256"]
+    return Kept(capture, document["sha256"], document["machine"], workload, is_file)
 
 
 def _key_of(path: str) -> str | None:
@@ -216,19 +241,30 @@ def _key_of(path: str) -> str | None:
     given = Path(path)
     if not given.exists():
         return None
+    if given.is_file() and is_workload(given):  # a fleet's may lie in one folder
+        return _named(path, [("", *_about(given.stat()))])
     folder = given if given.is_dir() else given.parent
-    files = []
+    files: list[tuple[str | int, ...]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             about = entry.stat()
             answers = entry.name != given.name and _is_answer(entry.name)
             if stat.S_ISREG(about.st_mode) and not answers:
-                times = about.st_mtime_ns, about.st_ctime_ns
-                files.append((entry.name, about.st_size, *times, about.st_ino))
+                files.append((entry.name, *_about(about)))
             if len(files) > _MOST_FILES:
                 return None
-    told = (_FORM, source_digest(), path, str(given.resolve()), sorted(files))
+    return _named(path, sorted(files))
+
+
+def _named(path: str, files: list[tuple[str | int, ...]]) -> str:
+    """Name for what is made of these files, by this version."""
+    told = (_FORM, source_digest(), path, str(Path(path).resolve()), files)
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _about(file: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file does."""
+    return file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_ino
 
 
 def _is_answer(name: str) -> bool:
@@ -247,7 +283,7 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-def _words(machine: Machine) -> str:
+def machine_words(machine: Machine) -> str:
     """A machine without its costs, as text."""
     from replay.machine.costs import Costs
     from replay.whatif.written import encode
@@ -255,16 +291,21 @@ def _words(machine: Machine) -> str:
     return json.dumps(encode(replace(machine, costs=Costs.default())))
 
 
-def _capture_of(document: dict[str, Any]) -> Capture:
-    """The capture as it was read, without its events."""
+def capture_of(text: str, origin: Origin) -> Capture:
+    """A capture as it was read, without its events; `text` as of collectors.parquet.metadata.
+
+    Raises
+    ------
+    HmtraceError
+        If that is none.
+    """
     import polars as pl
 
-    from collectors.capture import Capture, Lost, Origin
+    from collectors.capture import Capture, Lost
     from collectors.events import SCHEMA
     from collectors.parquet.metadata import Document
 
-    origin = Origin(**document["origin"])
-    told = Document(document["capture"], origin.trace)
+    told = Document(text, origin.trace)
     return Capture(
         origin=origin,
         events=pl.LazyFrame(schema=SCHEMA),

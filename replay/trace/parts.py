@@ -122,6 +122,10 @@ class Parts:
             table.write_ipc(file, compression="lz4")
         self.files[name] = path
 
+    def names(self) -> set[str]:
+        """Names of all tables and columns."""
+        return {*self._here, *self._columns, *self.files}
+
     def get(self, name: str) -> pl.DataFrame:
         """A table of this name."""
         if name in self._here:

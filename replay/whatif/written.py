@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, get_origin, get_type_hints
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
+from collectors.fitting import fits
 from replay.arena.tally import ArenaTally
 from replay.figures import Figures
 from replay.machine.costs import CostRange, Costs
@@ -44,7 +48,11 @@ _KINDS: Final = {
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""
-_FIELDS: Final = ("figures", "nameless", "pool", "windows", "site_names")
+_OWN: Final[dict[str, Any]] = {
+    "figures": Figures, "nameless": tuple[int, int], "pool": str, "windows": int,
+    "site_names": tuple[str, ...],
+}  # fmt: skip
+_FIELDS: Final = tuple(_OWN)
 _COUNTING: Final = (ArenaTally, PoolTally)
 
 
@@ -54,8 +62,8 @@ def record_of(workload: Workload) -> dict[str, Any]:
     return told | {"files": sorted(path.name for path in workload.parts.files.values())}
 
 
-def workload_from(record: dict[str, Any], folder: Path) -> Workload:
-    """The workload that :func:`record_of` wrote, over its tables in a folder.
+def workload_from(record: dict[str, Any], parts: Parts) -> Workload:
+    """The workload that :func:`record_of` wrote, over its tables.
 
     Raises
     ------
@@ -63,11 +71,16 @@ def workload_from(record: dict[str, Any], folder: Path) -> Workload:
         If it is none.
     """
     told = {name: decode(record[name]) for name in _FIELDS}
-    if not isinstance(told["figures"], Figures):
-        msg = "no figures"
-        raise TypeError(msg)
-    files = [str(name) for name in record["files"]]
-    return Workload(**told, parts=Parts.of(folder, files))
+    for name, value in told.items():
+        if not fits(value, _OWN[name]):
+            msg = f"{str(value)[:40]!r} is no {name}"
+            raise TypeError(msg)
+    return Workload(**told, parts=parts)
+
+
+def parts_from(record: dict[str, Any], folder: Path) -> Parts:
+    """The tables of a record, in files of a folder."""
+    return Parts.of(folder, [str(name) for name in record["files"]])
 
 
 def machine_from(record: Any) -> Machine:
@@ -109,6 +122,24 @@ def encode(value: Any) -> Any:
     return {"tuple": [encode(part) for part in value]}
 
 
+@cache
+def _shapes(name: str) -> dict[str, Any]:
+    """Types of a record's fields; what they are called is imported for the type checker alone."""
+    known = {"NDArray": NDArray, "Mapping": Mapping, "pl": pl, "np": np, **_KINDS}
+    return get_type_hints(_KINDS[name], localns=known)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.int64 and value.ndim == 1
+
+
+_SPECIAL: Final = {NDArray[np.int64]: _is_column}
+
+
 def decode(value: Any) -> Any:
     """The value of what :func:`encode` made.
 
@@ -122,6 +153,8 @@ def decode(value: Any) -> Any:
     ((name, inner),) = value.items()
     if name == "array":
         kind, numbers = inner
+        if kind != "<i8":
+            raise KeyError(kind)
         return np.array(numbers, np.dtype(kind))
     if name in ("counter", "mapping"):
         pairs = {decode(key): decode(part) for key, part in inner}
@@ -130,7 +163,15 @@ def decode(value: Any) -> Any:
         return {decode(part) for part in inner}
     if name == "tuple":
         return tuple(decode(part) for part in inner)
-    told = {key: decode(part) for key, part in inner.items()}
+    shapes = _shapes(name)
+    told: dict[str, Any] = {
+        key: (frozenset if get_origin(shapes[key]) is frozenset else _same)(decode(part))
+        for key, part in inner.items()
+    }
+    for key, part in told.items():
+        if not fits(part, shapes[key], _SPECIAL):
+            msg = f"{str(part)[:40]!r} is no {key} of {name}"
+            raise TypeError(msg)
     made = _KINDS[name](**told)
     if isinstance(made, _COUNTING):
         for key, part in told.items():  # they begin with nothing counted
