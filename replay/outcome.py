@@ -207,7 +207,9 @@ class ArenaOutcome:
     calls that returned NULL without a failure of their allocation.
     `peak_used` counts what waits for a purge, `peak_live` does not. `purge_runs` counts calls of
     the purge, `lazy_purges` those that found something to give back, and flushed it.
-    `smallest_failed` is the least that was asked for in vain.
+    `smallest_failed` is the least that was asked for in vain, `largest_request` the bytes and the
+    alignment of the request that needs the largest hole (without the modules' own area; None: not
+    looked for, or none).
     `holders` are those of the areas at the start, guard pages included, largest first.
     `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
     is one of several possible ones. `first` is the first failure outside of the modules' area.
@@ -227,8 +229,17 @@ class ArenaOutcome:
     peak_live: int | None = None
     purge_runs: int | None = None
     smallest_failed: int | None = None
+    largest_request: tuple[int, int] | None = None
     modules: ModulesOutcome | None = None
     first: Moment | None = None
+
+    @property
+    def hole_needed(self) -> int | None:
+        """Bytes of a hole that any place in it serves the largest request of."""
+        if self.largest_request is None:
+            return None
+        size, align = self.largest_request
+        return size + max(align - (1 << 12), 0)
 
 
 @dataclass(frozen=True)

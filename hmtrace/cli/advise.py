@@ -9,16 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hmtrace.cli.options import ColorOption, CostsOption, ForceOption, FormatOption, OutputOption
+from hmtrace.cli.options import (
+    ColorOption,
+    CostsOption,
+    ForceOption,
+    FormatOption,
+    MachineOption,
+    OutputOption,
+)
 from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
     from hmtrace.cli.prepared import Prepared
     from hmtrace.report.advising import Advised
+    from replay.machine.model import Machine
 
 EXAMPLES = (
     "hmtrace advise captures/board-7",
     "hmtrace advise captures/*",
+    "hmtrace advise captures/board-7 --machine imx6q-wandboard-2g",
     "hmtrace advise captures/board-7 --format json",
 )
 
@@ -28,6 +37,7 @@ def advise(
         list[str],
         typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
     ],
+    machine: MachineOption = None,
     costs: CostsOption = None,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
@@ -40,17 +50,18 @@ def advise(
     captures each one's choice is told, and the best for all.
     """
     target = Output.create(
-        output_format, color, output, force=force, captures=captures, files=[costs]
+        output_format, color, output, force=force, captures=captures, files=[costs, machine]
     )
     from hmtrace.cli.several import each
 
-    advised = each(captures, lambda path: _advised(path, costs))
+    advised = each(captures, lambda path: _advised(path, machine, costs))
     if target.is_json:
-        from hmtrace.report.advising import advice_document
+        from hmtrace.report.advice_document import advice_document
 
         target.document(advice_document(advised))
     else:
-        from hmtrace.report.advising import advice_renderables, fleet_renderables
+        from hmtrace.report.advising import advice_renderables
+        from hmtrace.report.common_choice import fleet_renderables
 
         pages = [part for one in advised for part in advice_renderables(one)]
         target.table(*pages, *(fleet_renderables(advised) if len(advised) > 1 else ()))
@@ -58,18 +69,22 @@ def advise(
         raise typer.Exit(3)
 
 
-def _advised(path: str, costs: Path | None) -> Advised:
+def _advised(path: str, machine: Path | None, costs: Path | None) -> Advised:
+    from hmtrace.cli.machines import target_machine
     from hmtrace.cli.prepared import asked
     from hmtrace.report.advising import Advised
     from replay.whatif.advise import advise as choose
+
+    def wanted(captured: Machine) -> Machine | None:
+        return None if machine is None else target_machine(captured, machine)
 
     def ask(ready: Prepared) -> Advised:
         server = ready.server()
         advice = choose(
             server, ready.machine, ready.capture.facts.snapshot(),
-            lost=bool(ready.capture.lost.intervals),
+            lost=bool(ready.capture.lost.intervals), target=wanted(ready.machine),
         )  # fmt: skip
         source = ready.source()
         return Advised(source, ready.assumptions, server.baseline, advice)
 
-    return asked(path, costs, ask)
+    return asked(path, costs, ask, wanted)

@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from functools import singledispatch
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
 from hmtrace.report.caveats import caveats_section
-from hmtrace.report.document import schema, source_document
 from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words
-from hmtrace.report.parts import heading, indented, labelled, plain_table
-from hmtrace.report.plain import plain
-from hmtrace.report.sidebyside import SIGNS, difference
+from hmtrace.report.options import options_table
+from hmtrace.report.parts import heading, indented, joined, labelled
+from hmtrace.report.reasons import (
+    NOT_SEEN,
+    name_of,
+    process_in_words,
+    request_in_words,
+    words,
+)
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.sweep import NONE, figure_in_words
-from hmtrace.report.text import clean, count, duration, plural, size
-from replay.whatif import advise
-from replay.whatif.figures import FIGURES
+from hmtrace.report.text import clean, mib, size
+from replay.machine.arches import ARCHES
+from replay.machine.generations import GENERATIONS
+from replay.whatif import reasons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from rich.console import RenderableType
 
     from hmtrace.report.source import InputSummary
     from replay.outcome import Outcome
 
-STATUS: Final = 'for p in /proc/[0-9]*; do cat "$p/status"; done > status.txt'
-_NOT_SEEN: Final = {
-    "lost": "events were lost in tracing: what they were is missing from every figure",
-    "processes": f"the largest process was not recorded; at the end of a capture: {STATUS}",
-    "zones": "how full highmem was: no zoneinfo in the capture",
-    "areas": "the arena at the start: no vmallocinfo in the capture, so failures and purges under "
-    "another arena are not predicted",
-    "no-calls": "no mapping was traced, so nothing is known of what other splits would spare",
-    "no-arena": "no allocation of the arena was traced",
-    "bound": "pages that are lowmem now: under a split with less lowmem more would be mapped",
-    "dma": "devices that reach only part of lowmem (DMA masks): with more lowmem the kernel may "
-    "hand out memory that they do not reach",
-    "never-mapped": "pages of processes that were never mapped by the kernel: how much of highmem "
-    "they fill",
-}
-_VERDICTS: Final = {"now": "now", "mind": "better?", "as now": "no gain"}
-_OPTIONS: Final = {
-    "i386": ("CONFIG_HIGHMEM4G=y", "CONFIG_NOHIGHMEM=y"),
-    "arm": ("CONFIG_HIGHMEM=y", "CONFIG_HIGHMEM=n"),
-}
-"""How a kernel is built with highmem and without, where that is not CONFIG_HIGHMEM."""
+_CONFIG_NAMES: Final = {"PAE": "X86_PAE", "LPAE": "ARM_LPAE"}
+_WITH_VMSPLIT: Final = ("i386", "arm")
+"""Architectures whose split is an option of the configuration."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +45,7 @@ class Advised:
     source: InputSummary
     assumptions: tuple[str, ...]
     baseline: Outcome
-    advice: advise.Advice
-
-
-def name_of(build: advise.Build) -> str:
-    """A build in one or two words."""
-    return _split_of(build) + (", HIGHMEM" if build.highmem else ", no HIGHMEM")
+    advice: reasons.Advice
 
 
 def advice_renderables(advised: Advised) -> Iterator[RenderableType]:
@@ -75,345 +55,220 @@ def advice_renderables(advised: Advised) -> Iterator[RenderableType]:
     ------
     RenderableType
         Title, captured machine, the choice, all builds, what speaks for and against the choice,
-        why not the others, what was not seen, what to do.
+        what of the others, what was not seen, what to do.
     """
     advice, baseline = advised.advice, advised.baseline
     choice = advice.choice
     yield from title_lines("advise", advised.source)
     yield Text()
-    yield labelled([("captured", machine_in_words(baseline.machine, baseline.layout))])
+    rows = [("captured", machine_in_words(baseline.machine, baseline.layout))]
+    if advice.now.outcome is not baseline:
+        there = advice.now.outcome
+        rows.append(("advice for", machine_in_words(there.machine, there.layout)))
+    yield labelled(rows)
     yield heading(_choice_in_words(choice), f"evidence: {advice.evidence}")
-    yield indented(Text(_in_short(choice, baseline)))
-    yield indented(_table(advice))
-    yield indented(Text(_legend(advice), style="dim"))
-    yield from _reasons(advice)
+    yield indented(Text(_in_short(choice, advice.now)))
+    yield indented(options_table(advice))
+    yield heading("Reasons")
+    yield labelled(_reasons(advice))
     yield from _others(advice)
-    yield from lowmem_section(baseline.lowmem)
+    is_another = advice.now.outcome is not baseline
+    yield from lowmem_section(baseline.lowmem, "of the captured machine" if is_another else "")
     yield heading("Not told")
-    yield labelled([("", _NOT_SEEN[code]) for code in advice.not_seen])
-    if not choice.is_now:
+    yield labelled([("", NOT_SEEN[code]) for code in advice.not_seen])
+    if todo := list(_todo(advice)):
         yield heading("Do")
-        yield labelled([("build", "  ".join(_config(choice)))])
+        yield labelled(todo)
     caveats = [*choice.outcome.caveats, *advised.assumptions, *advised.source.notes]
     yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(advised.source)
 
 
-def _choice_in_words(choice: advise.Option) -> str:
+def _choice_in_words(choice: reasons.Option) -> str:
     return f"{'Stay with' if choice.is_now else 'Choose'} {name_of(choice.build)}"
 
 
-def _in_short(choice: advise.Option, now: Outcome) -> str:
-    layout, before = choice.outcome.layout, now.layout
+def _in_short(choice: reasons.Option, now: reasons.Option) -> str:
+    layout, before = choice.outcome.layout, now.outcome.layout
     arena = choice.outcome.arena.size
     parts = [f"{size(layout.lowmem_bytes)} lowmem"]
     parts.append(f"{size(layout.highmem_bytes)} highmem" if layout.highmem_bytes else "none high")
-    same = arena == now.arena.size
+    same = arena == now.outcome.arena.size
     parts.append(f"vmalloc {'stays ' if same else ''}{size(arena)}")
     less = before.user_end - layout.user_end
     parts.append(
         f"user space {'-' if less > 0 else '+'}{size(abs(less))}" if less else "same user space"
     )
-    return " · ".join(parts)
+    return joined(parts)
 
 
-def _table(advice: advise.Advice) -> RenderableType:
-    with_failures = any(option.outcome.arena.failures for option in advice.options)
-    columns = ["", "split", "lowmem", "high", "user", "vmalloc", "maps"]
-    columns += [*(["fail"] * with_failures), "cost"]
-    table = plain_table(
-        *((name, "left" if name in ("", "split") else "right") for name in columns),
-        ("verdict", "left"),
-    )
-    for option in advice.options:
-        outcome, build = option.outcome, option.build
-        maps = outcome.pool.maps + outcome.local.maps
-        sign = SIGNS[outcome.bound] if maps else ""
-        table.add_row(
-            ">" if option is advice.choice else "*" if option.is_now else "",
-            _split_of(build),
-            _mib(outcome.layout.lowmem_bytes),
-            _mib(outcome.layout.highmem_bytes) if build.highmem else "off",
-            _mib(outcome.layout.user_end),
-            _mib(outcome.arena.size),
-            f"{sign}{count(maps)}" if maps else NONE,
-            *([_figure("failures", outcome)] * with_failures),
-            _figure("cost_ns", outcome).replace(" ", ""),
-            _VERDICTS.get(option.verdict, option.verdict),
-        )
-    return table
-
-
-def _figure(name: str, outcome: Outcome) -> str:
-    return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound)
-
-
-def _mib(value: int) -> str:
-    return count(value >> 20) if value else NONE
-
-
-def _split_of(build: advise.Build) -> str:
-    return clean(build.split) + (f" -{build.without}" if build.without else "")
-
-
-def _legend(advice: advise.Advice) -> str:
-    """What the signs of the table mean."""
-    words = ["MiB", "> the choice", "* as captured"]
-    if any(not option.build.highmem for option in advice.options):
-        words.append("off: without CONFIG_HIGHMEM")
-    bounds = {o.outcome.bound for o in advice.options if o.outcome.pool.maps + o.outcome.local.maps}
-    words.extend(
-        f"{SIGNS[bound]} at {bound} so much" for bound in ("least", "most") if bound in bounds
-    )
-    if any(option.verdict == "mind" for option in advice.options):
-        words.append("better?: mind what is said below")
-    return " · ".join(words)
-
-
-def _reasons(advice: advise.Advice) -> Iterator[RenderableType]:
+def _reasons(advice: reasons.Advice) -> Iterator[tuple[str, str]]:
+    """What speaks for the choice, and what it leaves."""
     choice = advice.choice
-    rows = [("for it", _words(reason)) for reason in choice.gains]
-    rows += [("mind", _words(reason)) for reason in choice.mind]
-    rows += _arena_row(choice)
-    rows += [("why not", words) for words in _why_stay(advice)]
-    yield heading("Reasons")
-    yield labelled(rows)
+    yield from (("for it", words(reason)) for reason in choice.gains)
+    yield from (("mind", words(reason)) for reason in choice.mind)
+    if choice.is_now:
+        yield from (("why not", told) for told in _why_stay(advice))
+    if not any(isinstance(reason, reasons.UserSpace) for reason in choice.mind):
+        yield "process", _process(advice)
+    yield from _arena_rows(choice, advice.now)
+    yield "lowmem", _fixed(choice, advice.now)
+    if told := _defaults(advice):
+        yield "Linux 7", told
 
 
-def _why_stay(advice: advise.Advice) -> Iterator[str]:
-    """Why nothing else is chosen, and what would change that."""
-    if not advice.choice.is_now:
-        return
+def _why_stay(advice: reasons.Advice) -> Iterator[str]:
+    """Why nothing else is chosen."""
     if not advice.choice.outcome.layout.highmem_bytes:
         yield "there is no highmem: no split has less to map"
-    for option in advice.options:
-        if option.is_better and option.is_untold:
-            user = size(option.outcome.layout.user_end)
-            yield (
-                f"{name_of(option.build)} would be better if no process needs more than {user}: "
-                "record the largest"
-            )
-    reached = [o for o in advice.options if not o.outcome.layout.highmem_bytes and not o.lost_ram]
-    if not reached:
+        return
+    options = [option for option in advice.options if not option.is_now]
+    if any(option.is_better for option in options):
+        yield "what would be better rests on what the capture does not show (below)"
+    elif len({option.build.split for option in advice.options}) == 1:
+        yield "this kernel has one split only"
+    elif not any(not o.outcome.layout.highmem_bytes and not o.lost_ram for o in options):
         yield "no split of this kernel makes all of the RAM lowmem"
 
 
-def _arena_row(choice: advise.Option) -> list[tuple[str, str]]:
-    arena = choice.outcome.arena
-    if arena.peak_live is None or arena.largest_hole_min is None:
-        return []
-    return [(
-        "arena",
-        f"at most {size(arena.peak_live)} of {size(arena.size)} in use, the largest hole never "
-        f"below {size(arena.largest_hole_min)}",
-    )]  # fmt: skip
+def _process(advice: reasons.Advice) -> str:
+    user = advice.choice.outcome.layout.user_end
+    if advice.largest is None:
+        return f"has {size(user)}; the largest was not recorded"
+    return f"has {size(user)}; {process_in_words(advice.largest, user)}"
 
 
-def _others(advice: advise.Advice) -> Iterator[RenderableType]:
-    """Why not the others."""
+def _arena_rows(choice: reasons.Option, now: reasons.Option) -> Iterator[tuple[str, str]]:
+    """The arena against what was asked of it, and the modules' own area."""
+    arena, layout = choice.outcome.arena, choice.outcome.layout
+    parts = []
+    if arena.peak_live is not None:
+        parts.append(f"at most {size(arena.peak_live)} of {size(arena.size)} in use")
+    if arena.largest_request is not None:
+        parts.append(f"largest request {request_in_words(*arena.largest_request)}")
+    if arena.largest_hole_min is not None:
+        parts.append(f"the largest hole never below {size(arena.largest_hole_min)}")
+    if parts:
+        yield "arena", ", ".join(parts)
+    if layout.modules_start != layout.vmalloc_start:
+        own = f"{size(layout.modules_end - layout.modules_start)} of their own"
+        here = now.outcome.arena.modules
+        if here is not None and here.peak:
+            own += f", at most {size(here.peak)} of {size(here.size)} in use now"
+        yield "modules", own
+
+
+def _fixed(choice: reasons.Option, now: reasons.Option) -> str:
+    """What lowmem pays whatever runs."""
+    fixed, machine = choice.fixed, choice.outcome.machine
+    model = "SPARSEMEM" if "SPARSEMEM" in machine.config else "FLATMEM"
+    of_high = f", {mib(fixed.of_highmem)} of it for highmem" if fixed.of_highmem else ""
+    parts = [
+        f"page array {mib(fixed.mem_map)} ({machine.page_struct} bytes a page, {model}){of_high}"
+    ]
+    if fixed.pool:
+        parts.append(f"pool's page table and addresses {mib(fixed.pool)}")
+    elif now.fixed.pool:
+        parts.append(f"no pool (now {mib(now.fixed.pool)})")
+    if fixed.kasan:
+        parts.append(f"KASAN's shadow {mib(fixed.kasan)}")
+    parts.append(f"{mib(fixed.left)} are left")
+    return joined(parts)
+
+
+def _defaults(advice: reasons.Advice) -> str:
+    """Which splits patches of December 2025 would make the default of such a kernel."""
+    arch, pae = ARCHES[advice.now.outcome.machine.arch], advice.now.build.pae
+    if not arch.proposed_defaults:
+        return ""
+    high, low = (arch.proposed_defaults[highmem, pae] for highmem in (True, False))
+    told = f"patches of December 2025 would make {high} the default of such a kernel"
+    return told if high == low else f"{told} with HIGHMEM, {low} without"
+
+
+def _others(advice: reasons.Advice) -> Iterator[RenderableType]:
+    """What of the others."""
     rows = [
-        (name_of(option.build), "; ".join(map(_words, option.against)))
+        (name_of(option.build), _other(option, advice.choice))
         for option in advice.options
-        if option.against
+        if option is not advice.choice
     ]
     if rows:
-        yield heading("Against the others")
+        yield heading("The others")
         yield labelled(rows)
 
 
-def _config(choice: advise.Option) -> list[str]:
-    """Lines of the kernel's configuration."""
-    machine, build = choice.outcome.machine, choice.build
-    lines = [f"CONFIG_VMSPLIT_{build.split.upper()}=y"]
-    built = _OPTIONS.get(machine.arch, ("CONFIG_HIGHMEM=y", "CONFIG_HIGHMEM=n"))
-    lines.append(built[0] if build.highmem else built[1])
-    if build.without:
-        lines.append(
-            f"CONFIG_{ {'PAE': 'X86_PAE', 'LPAE': 'ARM_LPAE'}.get(build.without, build.without) }=n"
-        )
-    return lines
-
-
-@singledispatch
-def _words(reason: object) -> str:
-    raise TypeError(type(reason))
-
-
-@_words.register(advise.LessRam)
-def _(reason: advise.LessRam) -> str:
-    return f"{size(reason.bytes)} of RAM are out of reach"
-
-
-@_words.register(advise.TinyZone)
-def _(reason: advise.TinyZone) -> str:
-    return f"a highmem zone of {size(reason.bytes)} runs out first, with lowmem free"
-
-
-@_words.register(advise.NotReleased)
-def _(reason: advise.NotReleased) -> str:
-    return reason.words
-
-
-@_words.register(advise.WithoutWide)
-def _(reason: advise.WithoutWide) -> str:
-    nx = " and with it no-execute pages" if reason.name == "PAE" else ""
-    return f"{reason.name} has to go{nx}"
-
-
-@_words.register(advise.Failures)
-def _(reason: advise.Failures) -> str:
-    return f"{count(reason.there)} of the arena's allocations fail, now {count(reason.here)}"
-
-
-@_words.register(advise.Waits)
-def _(reason: advise.Waits) -> str:
-    words = f"{count(reason.there)} waits for a slot of the pool, now {count(reason.here)}"
-    return f"{words}; {plural(reason.asleep, 'task')} never wake up" if reason.asleep else words
-
-
-@_words.register(advise.NothingMapped)
-def _(reason: advise.NothingMapped) -> str:
-    words = (
-        f"no page is highmem: {count(reason.kmap)} kmap() and {count(reason.local)} local mappings "
-        "need no slot"
-    )
-    if not reason.flushes:
-        return words
-    return f"{words}, {plural(reason.flushes, 'flush', 'flushes')} of the pool are gone"
-
-
-@_words.register(advise.UserSpace)
-def _(reason: advise.UserSpace) -> str:
-    words = f"a process has {size(reason.less)} less: {size(reason.user)}"
-    if reason.largest is None:
-        return f"{words}; the largest process was not recorded"
-    largest = reason.largest
-    fits = "fits" if largest.vm_peak <= reason.user else "does not fit"
-    close = largest.vm_peak > advise.SCARCE_PART * reason.user and fits == "fits"
-    return (
-        f"{words}; the largest was {clean(largest.name)}-{largest.pid} with "
-        f"{size(largest.vm_peak)}: {'only just ' if close else ''}{fits}"
-    )
-
-
-@_words.register(advise.Cost)
-def _(reason: advise.Cost) -> str:
-    more = difference(reason.here, reason.there)
-    return f"mapping costs {duration(reason.there)}, now {duration(reason.here)} ({more})"
-
-
-def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
-    """The page of several captures: each one's choice, the best common one, who loses by it."""
-    yield heading(f"{plural(len(advised), 'capture')}")
-    table = plain_table(
-        ("capture", "left"), ("now", "left"), ("choice", "left"), ("evidence", "left")
-    )
-    for one in advised:
-        now = next(option for option in one.advice.options if option.is_now)
-        table.add_row(
-            _capture(one),
-            name_of(now.build),
-            "stay" if one.advice.choice.is_now else name_of(one.advice.choice.build),
-            one.advice.evidence,
-        )
-    yield indented(table)
-    best, losers, lacking = common_choice(advised)
-    if best is None:
-        yield indented(Text("no build is there for all of them"))
-        return
-    yield heading(f"The best for all: {name_of(best)}")
-    rows = [
-        (
-            _capture(one),
-            "; ".join(map(_words, reasons)),
-        )
-        for one, reasons in losers
+def _other(option: reasons.Option, choice: reasons.Option) -> str:
+    """Why another one is not chosen; what holds of the choice alike is not said again."""
+    if option.is_now:
+        return "; ".join(["as it is now", *map(words, option.mind)])
+    user = f"a process has {size(option.outcome.layout.user_end)}"
+    if option.against:
+        told = list(map(words, option.against))
+        only = isinstance(option.against[0], reasons.NotReleased) and len(option.against) == 1
+        return "; ".join([*told, *(["else it would do", user] if only and option.gains else [])])
+    if option.is_better and option.doubts:
+        return f"would be better if {' and '.join(map(_condition, option.doubts))}"
+    minded = [
+        words(reason)
+        for reason in option.mind
+        if not isinstance(reason, reasons.UserSpace) and reason not in choice.mind
     ]
-    yield labelled(rows or [("", "nobody loses by it")])
-    if lacking:
-        yield indented(Text(f"{plural(lacking, 'capture')} of kernels that cannot be built so"))
+    if option.is_better:
+        return "; ".join(["would do too", user, *minded])
+    if option.may:
+        return "; ".join([*map(words, option.may), user, *minded])
+    return "; ".join(["gains nothing", *minded])
 
 
-def _capture(advised: Advised) -> str:
-    """The last part of a capture's path."""
-    return clean(advised.source.origin.path.rstrip("/").rsplit("/", 1)[-1])
+def _condition(doubt: reasons.Reason) -> str:
+    if isinstance(doubt, reasons.UserSpace):
+        return f"no process needs more than {size(doubt.user)}: record the largest"
+    if isinstance(doubt, reasons.WithoutWide):
+        return f"{doubt.name} may go, and with it no-execute pages"
+    return words(doubt)
 
 
-def common_choice(
-    advised: Sequence[Advised],
-) -> tuple[advise.Build | None, list[tuple[Advised, tuple[advise.Reason, ...]]], int]:
-    """The build that the fewest lose by, who loses and why, and how many cannot have it."""
-    votes: Counter[tuple[str, bool]] = Counter()
-    for one in advised:
-        for option in one.advice.options:
-            key = option.build.split, option.build.highmem
-            votes[key] += option.verdict != "no"
-            votes[key] += option is one.advice.choice
-    if not votes:
-        return None, [], 0
-    split, highmem = votes.most_common(1)[0][0]
-    losers, lacking, build = [], 0, None
-    for one in advised:
-        options = [
-            o for o in one.advice.options if (o.build.split, o.build.highmem) == (split, highmem)
-        ]
-        if not options:
-            lacking += 1
-            continue
-        build = build or options[0].build
-        if options[0].against:
-            losers.append((one, options[0].against))
-    return build, losers, lacking
+def _todo(advice: reasons.Advice) -> Iterator[tuple[str, str]]:
+    """What to do."""
+    choice = advice.choice
+    if not choice.is_now:
+        yield "build", "  ".join(config_of(choice))
+        if choice.build.vmalloc is not None:
+            yield "boot", f"vmalloc={choice.build.vmalloc >> 20}M"
+        yield "then", "capture the same workload again and: hmtrace compare OLD NEW"
+    elif advice.trial is not None:
+        tried = "  ".join(config_of(advice.trial))
+        yield "try", f"{tried}, and capture again: this trace does not tell how much that spares"
+    here = advice.now.outcome
+    own = 0 if here.arena.modules is None else here.arena.modules.failures
+    if here.arena.failures > own:
+        find = "hmtrace sweep CAPTURE --find min:vmalloc --where failures=0"
+        yield "or", f"keep the split and enlarge the arena, at lowmem's expense: {find}"
 
 
-def advice_document(advised: Sequence[Advised]) -> dict[str, Any]:
-    """Document of `advise`."""
-    return {**schema("advise"), "captures": [_document(one) for one in advised]}
+def config_of(option: reasons.Option) -> list[str]:
+    """Lines of the kernel's configuration.
 
-
-def _document(one: Advised) -> dict[str, Any]:
-    advice = one.advice
-    return {
-        **source_document(one.source),
-        "assumptions": list(one.assumptions),
-        "choice": {
-            "split": advice.choice.build.split,
-            "highmem": advice.choice.build.highmem,
-            "is_now": advice.choice.is_now,
-            "reasons": [_words(reason) for reason in (*advice.choice.gains, *advice.choice.mind)],
-        },
-        "evidence": advice.evidence,
-        "largest_process": plain(advice.largest),
-        "splits": [_split_document(option) for option in advice.options],
-        "not_seen": [{"code": code, "words": _NOT_SEEN[code]} for code in advice.not_seen],
-    }
-
-
-def _split_document(option: advise.Option) -> dict[str, Any]:
-    outcome, build = option.outcome, option.build
-    return {
-        "split": build.split,
-        "highmem_enabled": build.highmem,
-        "without": build.without or None,
-        "available": build.proposed is None,
-        "is_now": option.is_now,
-        "lowmem": outcome.layout.lowmem_bytes,
-        "highmem": outcome.layout.highmem_bytes,
-        "lost_ram": option.lost_ram,
-        "user": outcome.layout.user_end,
-        "vmalloc": outcome.arena.size,
-        "modules": outcome.layout.modules_end - outcome.layout.modules_start,
-        "mem_map": outcome.layout.mem_map_bytes,
-        "peak_arena": outcome.arena.peak_live,
-        "maps": outcome.pool.maps,
-        "local": outcome.local.maps,
-        "flushes": outcome.pool.flushes,
-        "waits": outcome.pool.waits,
-        "failures": outcome.arena.failures,
-        "purged_pages": outcome.tlb.range_pages,
-        "cost_ns": plain(outcome.cost.total_ns),
-        "bound": outcome.bound,
-        "verdict": option.verdict,
-        "reasons": [_words(r) for r in (*option.against, *option.mind, *option.gains)],
-    }
+    arch/x86/Kconfig: the split is asked for with EXPERT only; HIGHMEM64G, which implies PAE, went
+    in 6.15, and with it the choice that had NOHIGHMEM.
+    """
+    machine, build = option.outcome.machine, option.build
+    lines = []
+    if machine.arch == "i386":
+        lines.append("CONFIG_EXPERT=y")
+    if machine.arch in _WITH_VMSPLIT:
+        lines.append(f"CONFIG_VMSPLIT_{clean(build.split).upper()}=y")
+    old = GENERATIONS[machine.generation].x86_highmem64g
+    if machine.arch != "i386":
+        lines.append(f"CONFIG_HIGHMEM={'y' if build.highmem else 'n'}")
+    elif build.highmem:
+        lines.append(f"CONFIG_HIGHMEM{'64G' if build.pae and old else '4G'}=y")
+    else:
+        lines.append("CONFIG_NOHIGHMEM=y" if old else "CONFIG_HIGHMEM4G=n")
+    if machine.arch == "i386" and build.pae:
+        lines.append("CONFIG_X86_PAE=y")
+    if build.without:
+        lines.append(f"CONFIG_{_CONFIG_NAMES.get(build.without, build.without)}=n")
+    return lines

@@ -33,11 +33,12 @@ _NAMED: Final = 3
 """Reports of the log that are named one by one."""
 
 
-def lowmem_section(lowmem: LowmemOutcome | None) -> Iterator[RenderableType]:
-    """The section; nothing where no file tells."""
+def lowmem_section(lowmem: LowmemOutcome | None, of: str = "") -> Iterator[RenderableType]:
+    """The section, with whose memory it is; nothing where no file tells."""
     if lowmem is None:
         return
-    yield heading("Memory", "at the start of the capture" if lowmem.zones else "")
+    at = "at the start of the capture" if lowmem.zones else ""
+    yield heading("Memory", ", ".join(filter(None, (of, at))))
     rows = [(clean(zone.name), zone_in_words(zone)) for zone in lowmem.zones]
     if lowmem.uses:
         rows.append(("lowmem has", _uses(lowmem.uses)))

@@ -42,6 +42,8 @@ class _Calls:
         All; those that failed; those of which no result is known; failures in no other call.
     smallest, first_row
         Least that was asked for in vain, and row of the first time, outside of the modules' area.
+    largest
+        The request that needs the largest hole, as (bytes, alignment), outside of it.
     """
 
     def __init__(self, layout: Layout, ops: tuple[str, ...]) -> None:
@@ -49,6 +51,7 @@ class _Calls:
         self.number = self.failures = self.untold = self.outermost = 0
         self.smallest: int | None = None
         self.first_row = NO_ROW
+        self.largest: tuple[int, int] | None = None
         self._elsewhere = asked_elsewhere(layout)
 
     def add(self, rows: pl.DataFrame, events: pl.DataFrame, first_row: int) -> None:
@@ -59,6 +62,7 @@ class _Calls:
         self.failures += failed.height
         self.outermost += failed.get_column("parent").null_count()
         self.untold += calls.get_column("vaddr").null_count()
+        self._see_sizes(calls.filter(~self._elsewhere))
         failed = failed.filter(~self._elsewhere)
         if not failed.height:
             return
@@ -68,6 +72,18 @@ class _Calls:
         self.smallest = min(
             [*sizes, *([] if self.smallest is None else [self.smallest])], default=None
         )
+
+    def _see_sizes(self, calls: pl.DataFrame) -> None:
+        """Remember the request that needs the largest hole; `report` has no alignments."""
+        if "align" not in calls.columns:
+            return
+        top = (
+            calls.select(pl.col("size"), pl.col("align").fill_null(1))
+            .drop_nulls()
+            .top_k(1, by=pl.col("size") + pl.col("align"))
+        )
+        for asked in top.iter_rows():
+            self.largest = asked if self.largest is None else max(self.largest, asked, key=sum)
 
 
 class ArenaUse:
@@ -171,6 +187,7 @@ class ArenaUse:
             derived=derived,
             null_calls=0 if derived else max(by_caller.outermost - by_area.failures, 0),
             smallest_failed=calls.smallest,
+            largest_request=calls.largest,
             first=None if told is None else moment(told, calls.first_row),
             peak_used=peak,
             peak_live=live,

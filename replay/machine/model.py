@@ -390,6 +390,9 @@ class Arch:
         Splits that exist with PAE.
     proposed_splits
         Splits that no released kernel has, with the state of things in words.
+    proposed_defaults
+        (built with HIGHMEM, with PAE) to the split that patches of December 2025 for Linux 7 would
+        make the default.
     younger_splits
         Splits that older kernels cannot be built with, and the first release that can.
     pae_name
@@ -427,6 +430,7 @@ class Arch:
     layout: Callable[[Machine], Layout]
     pae_splits: frozenset[str] = frozenset()
     proposed_splits: Mapping[str, str] = field(default_factory=dict)
+    proposed_defaults: Mapping[tuple[bool, bool], str] = field(default_factory=dict)
     younger_splits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pae_name: str = ""
     max_phys: int = 4 * GiB

@@ -6,193 +6,70 @@ rests on the model, not on rules of thumb. What a trace cannot tell stands besid
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.errors import HmtraceError
+from replay.cost.verdict import cost_verdict
+from replay.machine.arches import ARCHES
 from replay.machine.layout import layout_of
-from replay.machine.model import MiB
+from replay.machine.model import MiB, align_up, clip
 from replay.machine.options import kernel_splits, with_options
+from replay.machine.zones import HIGHMEM, memory_of
+from replay.whatif.reasons import (
+    Advice,
+    Build,
+    Cost,
+    Failures,
+    FixedCosts,
+    LessHighmem,
+    LessRam,
+    MoreLowmem,
+    NothingMapped,
+    NotReleased,
+    Option,
+    PurgedPages,
+    SmallerArena,
+    TightHole,
+    TinyZone,
+    UserSpace,
+    Waits,
+    WithoutWide,
+    purged_pages,
+)
 from replay.whatif.sweep import is_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collectors.snapshot import Process, Snapshot
+    from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome
+    from replay.whatif.reasons import Reason
     from replay.whatif.run import Server
 
 TINY_ZONE: Final = 64 * MiB
 """A highmem zone of less runs out first: its low watermark and per-CPU lists alone take some MiB,
 and every page of a process is looked for there first (mm/page_alloc.c: get_page_from_freelist)."""
-SAFE_USER: Final = 1776 * MiB
-"""User address space that is enough for most: what ARM's 2G_OPT leaves, the smallest that the
-defaults proposed in December 2025 would give. Less is advised only if the largest process is known
-to fit."""
 SCARCE_PART: Final = 0.9
 """Part of the user address space that a process may have had before it is called close."""
+SMALL_PART: Final = 64
+"""One part in so many of RAM may be given up for a kernel without highmem."""
+MUCH: Final = 0.05
+"""Change of a cost, or of the purged pages, that is worth a word."""
+LEAST_VMALLOC: Final = 64 * MiB
+"""No smaller arena is advised than this, or than twice what was in use."""
 
 
-class Build(NamedTuple):
-    """A way to build the kernel: the split, and whether with CONFIG_HIGHMEM."""
-
-    split: str
-    highmem: bool
-    without: str
-    proposed: str | None
-
-
-class LessRam(NamedTuple):
-    """Bytes of RAM that cannot be reached."""
-
-    bytes: int
-
-
-class TinyZone(NamedTuple):
-    """Bytes of a highmem zone that runs out first."""
-
-    bytes: int
-
-
-class NotReleased(NamedTuple):
-    """The state of a split that no released kernel has."""
-
-    words: str
-
-
-class WithoutWide(NamedTuple):
-    """PAE, or its like, has to go."""
-
-    name: str
-
-
-class Failures(NamedTuple):
-    """Failed allocations of the arena, here and there."""
-
-    here: int
-    there: int
-
-
-class Waits(NamedTuple):
-    """Waits for a slot of the pool, here and there; `asleep` tasks never wake up there."""
-
-    here: int
-    there: int
-    asleep: int
-
-
-class NothingMapped(NamedTuple):
-    """Mappings that need no slot any more."""
-
-    kmap: int
-    local: int
-    flushes: int
-
-
-class UserSpace(NamedTuple):
-    """Bytes that a process loses, and the largest that was seen, if any was."""
-
-    less: int
-    user: int
-    largest: Process | None
-
-
-class Cost(NamedTuple):
-    """Cost in ns, here and there."""
-
-    here: float
-    there: float
-
-
-Reason = (
-    LessRam | TinyZone | NotReleased | WithoutWide | Failures | Waits | NothingMapped | UserSpace
-    | Cost
-)  # fmt: skip
-
-
-class Option(NamedTuple):
-    """A build with what the workload comes to on it.
-
-    Attributes
-    ----------
-    build
-        How the kernel is built.
-    outcome
-        The workload on it.
-    is_now
-        It is the captured one.
-    lost_ram
-        Bytes of RAM that cannot be reached.
-    against
-        What speaks against it: each of them alone is enough.
-    mind
-        What to mind.
-    gains
-        What it gains.
-    """
-
-    build: Build
-    outcome: Outcome
-    is_now: bool
-    lost_ram: int
-    against: tuple[Reason, ...]
-    mind: tuple[Reason, ...]
-    gains: tuple[Reason, ...]
-
-    @property
-    def verdict(self) -> str:
-        """``now``, ``no``, ``better``, ``mind`` (better, with something to mind), or ``as now``."""
-        if self.is_now:
-            return "now"
-        if self.against:
-            return "no"
-        if not self.gains:
-            return "as now"
-        return "mind" if self.mind else "better"
-
-    @property
-    def is_better(self) -> bool:
-        """Whether it gains something and nothing speaks against it."""
-        return not self.is_now and bool(self.gains) and not self.against
-
-    @property
-    def is_untold(self) -> bool:
-        """Whether it leaves a process so little that it cannot be advised without evidence."""
-        return any(
-            isinstance(reason, UserSpace) and reason.largest is None and reason.user < SAFE_USER
-            for reason in self.mind
-        )
-
-
-class Advice(NamedTuple):
-    """What to choose for one capture.
-
-    Attributes
-    ----------
-    options
-        The splits with most room for a process first, each with highmem, then without.
-    choice
-        The one to choose; the present one where none is better.
-    largest
-        The process with most addresses, if that was recorded.
-    not_seen
-        Codes of what the capture could not show.
-    """
-
-    options: tuple[Option, ...]
-    choice: Option
-    largest: Process | None
-    not_seen: tuple[str, ...]
-
-    @property
-    def evidence(self) -> str:
-        """``good``, ``fair`` or ``thin``."""
-        if {"lost", "no-calls", "no-arena"} & set(self.not_seen):
-            return "thin"
-        return "fair" if {"processes", "bound"} & set(self.not_seen) else "good"
-
-
-def advise(server: Server, machine: Machine, snapshot: Snapshot, *, lost: bool = False) -> Advice:
+def advise(
+    server: Server,
+    machine: Machine,
+    snapshot: Snapshot,
+    *,
+    lost: bool = False,
+    target: Machine | None = None,
+) -> Advice:
     """What to choose for the workload.
 
     Parameters
@@ -205,93 +82,301 @@ def advise(server: Server, machine: Machine, snapshot: Snapshot, *, lost: bool =
         Facts of that.
     lost
         Whether tracing lost events.
+    target
+        The machine that the advice is for; None: that one.
     """
-    now = server.baseline
-    largest = snapshot.processes[0] if snapshot.processes else None
-    options = [_now(machine, now)]
-    for build, other in _others(machine):
-        options.append(_option(build, server.on(other), now, largest))
-    options.sort(key=lambda o: (-o.outcome.layout.user_end, not o.build.highmem))
+    asker = _Asker(server, machine if target is None else target, snapshot, target is not None)
+    options = asker.options()
     choice = _choice(options)
     return Advice(
         tuple(options),
         choice,
-        largest,
-        tuple(_not_seen(snapshot, now, choice, lost)),
+        _worth_trying(options) if choice.is_now else None,
+        asker.largest,
+        tuple(_not_seen(snapshot, asker.now, choice, lost)),
     )
 
 
-def _now(machine: Machine, now: Outcome) -> Option:
-    lost = _lost_ram(now)
-    mind = tuple(_tiny(now))
-    build = Build(machine.split, machine.highmem_enabled, "", None)
-    return Option(build, now, is_now=True, lost_ram=lost, against=(), mind=mind, gains=())
+class _Variant(NamedTuple):
+    """A build with the machine that it makes."""
+
+    build: Build
+    machine: Machine
 
 
-def _others(machine: Machine) -> Iterator[tuple[Build, Machine]]:
-    """The builds that this kernel can have beside the present one."""
-    for split in kernel_splits(machine):
-        for highmem in (True, False):
-            try:
-                other = with_options(
-                    machine, split=split.name, pae=False if split.without else None, highmem=highmem
-                )
-            except HmtraceError:
-                continue  # RAM that only PAE reaches, or too little lowmem for its page array
-            if split.name == machine.split and highmem == machine.highmem_enabled:
-                continue
-            if is_alike(other, machine):
-                continue
-            if not highmem or layout_of(other).highmem_bytes:  # else the other one says it all
-                yield Build(split.name, highmem, split.without, split.proposed), other
+class _Asker:
+    """Asks what the workload comes to on each build of a machine."""
+
+    def __init__(
+        self,
+        server: Server,
+        machine: Machine,
+        snapshot: Snapshot,
+        is_another: bool,  # noqa: FBT001
+    ) -> None:
+        self._server, self._machine, self._snapshot = server, machine, snapshot
+        self.now = server.on(machine) if is_another else server.baseline
+        self.largest = snapshot.processes[0] if snapshot.processes else None
+        flags = snapshot.cpu_flags
+        self._may_have_nx = machine.arch == "i386" and (
+            is_another or flags is None or "nx" in flags
+        )
+
+    def options(self) -> list[Option]:
+        """All of them, those with most room for a process first."""
+        found = [self._present()]
+        found += [self._option(variant) for variant in self._variants()]
+        found.sort(key=lambda o: (-o.outcome.layout.user_end, not o.build.highmem, o.build.without))
+        return found
+
+    def _present(self) -> Option:
+        machine, now = self._machine, self.now
+        build = Build(machine.split, machine.highmem_enabled, machine.pae)
+        return Option(
+            build, now, self._fixed(now),
+            is_now=True,
+            is_default=_is_default(build, machine),
+            lost_ram=self._unreached(now),
+            mind=tuple(_tiny(now)),
+        )  # fmt: skip
+
+    def _variants(self) -> Iterator[_Variant]:
+        """The builds that this kernel can have beside the present one."""
+        machine = self._machine
+        for split in kernel_splits(machine):
+            for highmem in (True, False):
+                build = Build(
+                    split.name, highmem, machine.pae and not split.without,
+                    split.without, split.proposed,
+                )  # fmt: skip
+                yield from self._variant(build)
+        if machine.pae and machine.highmem_enabled:
+            yield from self._variant(
+                Build(machine.split, True, False, ARCHES[machine.arch].pae_name)  # noqa: FBT003
+            )
+
+    def _variant(self, build: Build) -> Iterator[_Variant]:
+        """The build, unless it is the present one, cannot be, or is another by a second name."""
+        machine = self._machine
+        if build.key == (machine.split, machine.highmem_enabled, machine.pae):
+            return
+        try:
+            other = _built(machine, build)
+        except HmtraceError:
+            return  # too little lowmem for its page array, no RAM below 4 GiB
+        layout = layout_of(other)
+        # without highmem a build with HIGHMEM is what one without it is
+        if is_alike(other, machine) or (build.highmem and not layout.highmem_bytes):
+            return
+        yield self._reaching_all(_Variant(build, other), layout)
+
+    def _reaching_all(self, variant: _Variant, layout: Layout) -> _Variant:
+        """The same with so small an arena that all RAM is reached, where that is enough of one."""
+        build, machine = variant
+        lost = self._machine.ram_bytes - layout.lowmem_bytes
+        peak = self.now.arena.peak_used
+        by_option = ARCHES[machine.arch].arena_option == "vmalloc="
+        if build.highmem or build.proposed or lost < MiB or not by_option:
+            return variant
+        if peak is None or not self.now.arena.allocs:
+            return variant  # nobody knows how large an arena is enough
+        vmalloc = (layout.vmalloc_bytes - lost) // MiB * MiB
+        if vmalloc < max(LEAST_VMALLOC, 2 * peak):
+            return variant
+        try:
+            smaller = with_options(machine, vmalloc=vmalloc)
+        except HmtraceError:
+            return variant
+        if layout_of(smaller).lowmem_bytes <= layout.lowmem_bytes:
+            return variant
+        return _Variant(build._replace(vmalloc=vmalloc), smaller)
+
+    def _unreached(self, outcome: Outcome) -> int:
+        """Bytes of RAM that a kernel does not reach."""
+        layout = outcome.layout
+        return max(self._machine.ram_bytes - layout.lowmem_bytes - layout.highmem_bytes, 0)
+
+    def _option(self, variant: _Variant) -> Option:
+        build, machine = variant
+        there = self._server.on(machine)
+        lost = max(self._unreached(there) - self._unreached(self.now), 0)
+        found = _Found()
+        self._of_machine(build, there, lost, found)
+        _of_workload(there, self.now, found)
+        verdict = cost_verdict(self.now, there)
+        _of_cost(Cost(self.now.cost.total_ns, there.cost.total_ns, verdict), found)
+        return Option(
+            build, there, self._fixed(there),
+            is_now=False,
+            is_default=_is_default(build, self._machine),
+            lost_ram=lost,
+            against=tuple(found.against), mind=tuple(found.mind), gains=tuple(found.gains),
+            may=tuple(found.may),
+            cost=verdict,
+        )  # fmt: skip
+
+    def _of_machine(self, build: Build, there: Outcome, lost: int, found: _Found) -> None:
+        """What the build itself says."""
+        now, layout = self.now, there.layout
+        if lost:
+            reached = now.layout.lowmem_bytes + now.layout.highmem_bytes
+            much = lost * SMALL_PART > reached
+            (found.against if much else found.mind).append(LessRam(lost, reached))
+        if build.proposed:
+            found.against.append(NotReleased(build.proposed))
+        if build.without:
+            found.mind.append(WithoutWide(build.without, self._may_have_nx))
+        if build.vmalloc is not None:
+            plain = _built(self._machine, build._replace(vmalloc=None))
+            spared = layout.lowmem_bytes - layout_of(plain).lowmem_bytes
+            found.mind.append(SmallerArena(build.vmalloc, spared))
+        found.mind.extend(_tiny(there))
+        less = now.layout.user_end - layout.user_end
+        if less > 0:
+            space = UserSpace(less, layout.user_end, self.largest)
+            (found.against if _is_too_small(layout.user_end, self.largest) else found.mind).append(
+                space
+            )
+        before, after = now.layout.lowmem_bytes, layout.lowmem_bytes
+        lowmem = self._server.baseline.lowmem
+        if lowmem is not None and lowmem.is_short and after > before:
+            found.gains.append(MoreLowmem(before, after))
+
+    def _fixed(self, outcome: Outcome) -> FixedCosts:
+        """What lowmem pays whatever runs. See docs/advise.md for the sources."""
+        machine, layout = outcome.machine, outcome.layout
+        memory = memory_of(machine, layout, self._snapshot)
+        all_ram = layout.lowmem_bytes + layout.highmem_bytes
+        high = layout.highmem_bytes / all_ram if all_ram else 0
+        kasan = layout.lowmem_bytes // KASAN_PART if "KASAN" in machine.config else 0
+        managed = sum(zone.managed for zone in memory.zones if zone.zone != HIGHMEM)
+        return FixedCosts(
+            mem_map=layout.mem_map_bytes,
+            of_highmem=int(layout.mem_map_bytes * high),
+            pool=_pool_bytes(machine, layout),
+            kasan=kasan,
+            left=max(managed * layout.page_size - kasan, 0),
+        )
 
 
-def _option(build: Build, there: Outcome, now: Outcome, largest: Process | None) -> Option:
-    lost = max(_lost_ram(there) - _lost_ram(now), 0)
-    against: list[Reason] = []
-    mind: list[Reason] = []
-    gains: list[Reason] = []
-    if lost:
-        against.append(LessRam(lost))
-    if build.proposed:
-        against.append(NotReleased(build.proposed))
+class _Found:
+    """Reasons as they are found."""
+
+    def __init__(self) -> None:
+        self.against: list[Reason] = []
+        self.mind: list[Reason] = []
+        self.gains: list[Reason] = []
+        self.may: list[Reason] = []
+
+
+KASAN_PART: Final = 8
+"""One byte of shadow for so many (include/linux/kasan.h: KASAN_SHADOW_SCALE_SHIFT)."""
+_PAGE_ADDRESS: Final = 16
+"""struct page_address_map of 32 bit (mm/highmem.c), one for each slot."""
+_PAGE_ADDRESS_HASH: Final = 128 * 64
+"""page_address_htable there: 128 buckets, each in a cache line of its own on SMP."""
+
+
+def _pool_bytes(machine: Machine, layout: Layout) -> int:
+    """Lowmem that the pool takes: its page tables, and the addresses of its pages.
+
+    An entry has 8 bytes with PAE or its like, else 4; ARM keeps a second table beside the CPU's.
+    """
+    if not layout.pkmap_slots:
+        return 0
+    entry = 8 if machine.pae or machine.arch == "arm" else 4
+    table = align_up(layout.pkmap_slots * entry, layout.page_size)
+    return table + layout.pkmap_slots * _PAGE_ADDRESS + _PAGE_ADDRESS_HASH
+
+
+def _built(machine: Machine, build: Build) -> Machine:
+    """A machine whose kernel is built so; without PAE, RAM above 4 GiB is gone.
+
+    Raises
+    ------
+    HmtraceError
+        If it cannot exist.
+    """
     if build.without:
-        mind.append(WithoutWide(build.without))
-    mind.extend(_tiny(there))
-    less = now.layout.user_end - there.layout.user_end
-    if less > 0:
-        space = UserSpace(less, there.layout.user_end, largest)
-        too_small = largest is not None and largest.vm_peak > there.layout.user_end
-        (against if too_small else mind).append(space)
-    _compare(there, now, against, mind, gains)
-    return Option(
-        build, there, is_now=False, lost_ram=lost,
-        against=tuple(against), mind=tuple(mind), gains=tuple(gains),
-    )  # fmt: skip
+        kept = clip(machine.ram, ARCHES[machine.arch].max_phys)
+        machine = replace(machine, ram=tuple((a, b) for a, b in kept if a < b))
+    other = with_options(
+        machine, split=build.split, pae=False if build.without else None, highmem=build.highmem
+    )
+    return other if build.vmalloc is None else with_options(other, vmalloc=build.vmalloc)
 
 
-def _compare(
-    there: Outcome, now: Outcome, against: list[Reason], mind: list[Reason], gains: list[Reason]
-) -> None:
+def _is_default(build: Build, machine: Machine) -> bool:
+    defaults = ARCHES[machine.arch].proposed_defaults
+    return defaults.get((build.highmem, build.pae)) == build.split
+
+
+def _is_too_small(user: int, largest: Process | None) -> bool:
+    return largest is not None and largest.vm_peak > user
+
+
+def _of_workload(there: Outcome, now: Outcome, found: _Found) -> None:
     """What the workload itself says."""
-    if there.arena.failures != now.arena.failures:
-        failures = Failures(now.arena.failures, there.arena.failures)
-        (against if failures.there > failures.here else gains).append(failures)
+    _of_arena(there, now, found)
     if (there.pool.waits, there.pool.asleep) != (now.pool.waits, now.pool.asleep):
         waits = Waits(now.pool.waits, there.pool.waits, there.pool.asleep)
         worse = waits.there > waits.here or waits.asleep > now.pool.asleep
-        (against if worse else gains).append(waits)
-    if now.layout.highmem_bytes and not there.layout.highmem_bytes:
-        gains.append(NothingMapped(now.pool.maps, now.local.maps, now.pool.flushes))
-    if there.cost.total_ns > now.cost.total_ns and there.bound != "most":
-        cost = Cost(now.cost.total_ns, there.cost.total_ns)
-        (mind if gains else against).append(cost)
+        (found.against if worse else found.gains).append(waits)
+    before, after = now.layout.highmem_bytes, there.layout.highmem_bytes
+    calls = now.pool.maps + now.local.maps + now.local.reused
+    if before and not after:
+        spared = NothingMapped(now.pool.maps, now.local.maps, now.pool.flushes, traced=calls > 0)
+        (found.gains if calls else found.may).append(spared)
+    elif 0 < after < before:
+        ram = now.layout.lowmem_bytes + before
+        found.may.append(LessHighmem(before, after, ram))
+    here, pages = purged_pages(now), purged_pages(there)
+    if there.layout.flush_ceiling_pages is None and pages > here * (1 + MUCH):
+        found.mind.append(PurgedPages(here, pages))
 
 
-def _lost_ram(outcome: Outcome) -> int:
-    layout = outcome.layout
-    reached = layout.lowmem_bytes + layout.highmem_bytes
-    return max(outcome.machine.ram_bytes - reached, 0)
+def _of_cost(cost: Cost, found: _Found) -> None:
+    """What it costs: reason enough for or against only where it is so over all costs' ranges."""
+    verdict = cost.verdict
+    if verdict.is_bounded or abs(verdict.likely) < MUCH * cost.here:
+        return
+    if verdict.word == "cheaper":
+        (found.gains if verdict.holds or found.gains else found.may).append(cost)
+    else:
+        gains = found.gains or found.may
+        (found.against if verdict.holds and not gains else found.mind).append(cost)
+
+
+def _of_arena(there: Outcome, now: Outcome, found: _Found) -> None:
+    """What the arena says, and the modules' own area."""
+    failures = _failures(now, there)
+    for one in failures:
+        (found.against if one.there > one.here else found.gains).append(one)
+    tight = _tight(there)
+    if tight is not None and _tight(now) is None and not failures:
+        found.mind.append(tight)
+
+
+def _failures(now: Outcome, there: Outcome) -> list[Failures]:
+    """Where they differ, those of the arena, and those of the modules' own area."""
+    own_here, own_there = (
+        0 if outcome.arena.modules is None else outcome.arena.modules.failures
+        for outcome in (now, there)
+    )
+    pairs = (
+        Failures(now.arena.failures - own_here, there.arena.failures - own_there),
+        Failures(own_here, own_there, of_modules=True),
+    )
+    return [pair for pair in pairs if pair.here != pair.there]
+
+
+def _tight(outcome: Outcome) -> TightHole | None:
+    """The largest request where it would not have fitted at any time."""
+    arena = outcome.arena
+    needed, hole = arena.hole_needed, arena.largest_hole_min
+    if needed is None or hole is None or arena.largest_request is None or hole >= needed:
+        return None
+    return TightHole(*arena.largest_request, hole)
 
 
 def _tiny(outcome: Outcome) -> Iterator[TinyZone]:
@@ -302,7 +387,7 @@ def _tiny(outcome: Outcome) -> Iterator[TinyZone]:
 def _choice(options: list[Option]) -> Option:
     """The best of those that nothing speaks against: no highmem, most room for a process."""
     now = next(option for option in options if option.is_now)
-    good = [option for option in options if option.is_better and not option.is_untold]
+    good = [option for option in options if option.is_better and not option.doubts]
 
     def rank(option: Option) -> tuple[bool, bool, int, bool]:
         layout = option.outcome.layout
@@ -316,22 +401,39 @@ def _choice(options: list[Option]) -> Option:
     return best if not best.outcome.layout.highmem_bytes or _gains_much(best) else now
 
 
+def _worth_trying(options: list[Option]) -> Option | None:
+    """Of those that may gain something the one with least highmem, if that is much less."""
+    now = next(option for option in options if option.is_now).outcome.layout.highmem_bytes
+    may = [
+        option
+        for option in options
+        if option.verdict == "maybe"
+        and not option.doubts
+        and 2 * option.outcome.layout.highmem_bytes <= now
+        and not any(isinstance(reason, TinyZone) for reason in option.mind)
+    ]
+    return min(
+        may,
+        key=lambda o: (o.outcome.layout.highmem_bytes, -o.outcome.layout.user_end),
+        default=None,
+    )
+
+
 def _gains_much(option: Option) -> bool:
-    """Whether it spares failures or waits, highmem or not."""
-    return any(isinstance(reason, Failures | Waits) for reason in option.gains)
+    """Whether it spares failures or waits, or gives lowmem that was short, highmem or not."""
+    return any(isinstance(reason, Failures | Waits | MoreLowmem) for reason in option.gains)
 
 
 def _not_seen(snapshot: Snapshot, now: Outcome, choice: Option, lost: bool) -> Iterator[str]:  # noqa: FBT001
     """What the capture could not show, by code."""
     if lost:
         yield "lost"
-    if not snapshot.processes:
-        yield "processes"
+    yield "dead-processes" if snapshot.processes else "processes"
     if not snapshot.zones:
         yield "zones"
     if not snapshot.areas:
         yield "areas"
-    if not now.pool.maps + now.local.maps + now.local.lowmem:
+    if not now.pool.maps + now.local.maps + now.local.lowmem + now.local.reused:
         yield "no-calls"
     if not now.arena.allocs + now.arena.failures:
         yield "no-arena"

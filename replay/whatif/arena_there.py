@@ -84,6 +84,7 @@ def arena_there(
         derived=figures.derived,
         null_calls=figures.null_calls,
         smallest_failed=found.smallest_failed,
+        largest_request=figures.largest_request,
         modules=_modules_there(figures, found, layout),
     )
     changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)

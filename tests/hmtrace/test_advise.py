@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hmtrace.cli import app
+from tests.replay import ooms
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 BOARD = FIXTURES / "arm-61-1g-minix"
@@ -139,7 +141,10 @@ def test_failures_decide() -> None:
 
 
 def test_a_small_zone_is_named(board: Path) -> None:
-    """Of 800 MiB a split of 3g leaves 32 MiB of highmem, which run out first."""
+    """Of 800 MiB a split of 3g leaves 32 MiB of highmem, which run out first.
+
+    The arena, of which little is used, can do without them.
+    """
     (board / "iomem").write_text("40000000-71ffffff : System RAM\n")
     for name in ("zoneinfo", "meminfo", "dmesg.gz", "dmesg.end.gz"):
         (board / name).unlink(missing_ok=True)
@@ -147,16 +152,105 @@ def test_a_small_zone_is_named(board: Path) -> None:
     now = next(one for one in found["splits"] if one["is_now"])
     assert 0 < now["highmem"] < 64 << 20
     assert "runs out first" in told(now)
-    assert found["choice"]["split"] == "3g_opt"
+    choice = found["choice"]
+    assert (choice["split"], choice["highmem"]) == ("3g", False)
+    assert choice["vmalloc_option"] == 208 << 20
+    chosen = split(found, "3g", highmem=False)
+    assert (chosen["lost_ram"], chosen["lowmem"], chosen["vmalloc"]) == (0, 800 << 20, 208 << 20)
+    assert "boots with vmalloc=208M" in " ".join(told(chosen).split())
 
 
 def test_a_fleet_has_a_best_for_all(tmp_path: Path) -> None:
+    """Of an architecture: 2g makes all of 1 GiB lowmem, and most of 2 GiB."""
     bad = tmp_path / "trace.dat"
     bad.write_bytes(b"\x17\x08\x44tracing6\x00" + b"\x00" * 40)
-    result = CliRunner().invoke(app, ["advise", str(BOARD), str(bad), str(FAILING)])
+    captures = [str(path) for path in (BOARD, bad, FAILING, TWO_GIB)]
+    result = CliRunner().invoke(app, ["advise", *captures])
     assert result.exit_code == 3
     assert str(bad) in result.stderr
     words = " ".join(result.stdout.split())
-    assert "2 captures" in words
-    assert "The best for all: 3g_opt, no HIGHMEM" in words
-    assert "nobody loses by it" in words
+    assert "3 captures" in words
+    assert "The best for all: 2g, HIGHMEM i386, 2 captures" in words
+    assert "loses nobody" in words
+    assert "gives up" not in words  # a kernel with HIGHMEM whose highmem is empty is as good
+    (common,) = document("advise", *captures, code=3)["common"]
+    assert (common["arch"], common["split"], common["highmem"], common["pae"]) == (
+        "i386", "2g", True, True,
+    )  # fmt: skip
+    assert [(c["verdict"], c["loses"]) for c in common["captures"]] == [
+        ("mind", False), ("maybe", False),
+    ]  # fmt: skip
+
+
+def test_who_is_doubted_and_gives_up_by_the_best_for_all() -> None:
+    """A kernel without PAE for three PCs, one of which has none now."""
+    paths = (FIXTURES / "i386-latfmt-minix-686-smp2-global", FAILING, TWO_GIB)
+    words = " ".join(CliRunner().invoke(app, ["advise", *map(str, paths)]).stdout.split())
+    assert "The best for all: 2g_opt -PAE, no HIGHMEM i386, 3 captures" in words
+    assert f"doubted {TWO_GIB.name}: PAE has to go, and with it no-execute pages" in words
+    assert f"gives up {FAILING.name}: its own choice is 2g, no HIGHMEM" in words
+    assert "boot vmalloc=108M or less where all RAM is to be reached" in words
+    (common,) = document("advise", *paths)["common"]
+    assert [c["doubted"] for c in common["captures"]] == [False, True, True]
+
+
+def test_lowmem_that_was_short_is_a_reason(tmp_path: Path) -> None:
+    """With the log of a machine that ran out of lowmem a split is chosen that has more of it."""
+    folder = tmp_path / "short"
+    shutil.copytree(TWO_GIB, folder)
+    (folder / "dmesg.end").write_text(ooms.LAPTOP_49)
+    found = advice(folder)
+    assert (found["choice"]["split"], found["choice"]["highmem"]) == ("2g", True)
+    assert found["choice"]["config"] == [
+        "CONFIG_EXPERT=y", "CONFIG_VMSPLIT_2G=y", "CONFIG_HIGHMEM64G=y", "CONFIG_X86_PAE=y",
+    ]  # fmt: skip
+    words = " ".join(page(folder).split())
+    assert "lowmem, which was short, grows from 879" in words
+    assert "ran out 28757.7 s after boot updatedb asked for a block of order 0" in words
+
+
+def test_ram_above_4_gib_goes_with_pae() -> None:
+    found = advice(FIXTURES / "i386-minix-pae-smp2", "--machine", "pc-4g-pae")
+    without = next(
+        one for one in found["splits"]
+        if one["without"] and (one["split"], one["highmem_enabled"]) == ("3g", True)
+    )  # fmt: skip
+    assert without["lost_ram"] >> 30 == 1
+    assert "of RAM are out of reach" in told(without).replace("\u2800", " ")
+    assert found["largest_process"] is None
+
+
+def test_what_lowmem_pays_is_what_zoneinfo_says() -> None:
+    """What the page allocator has of lowmem, page array and kernel taken off."""
+    for name in ("arm-61-1g-minix", "i386-minix-pae-smp2", "mips32-61-minix"):
+        found = advice(FIXTURES / name)
+        now = next(one for one in found["splits"] if one["is_now"])
+        zones = [zone for zone in found["lowmem"]["zones"] if zone["name"] != "HighMem"]
+        managed = sum(zone["managed"] for zone in zones)
+        assert abs(now["fixed"]["left"] - managed) <= 64 << 10, name
+
+
+def test_the_largest_request_needs_a_hole() -> None:
+    found = advice(BOARD)
+    chosen = split(found, "3g_opt", highmem=False)
+    assert chosen["largest_request"] == {"bytes": 12 << 10, "align": 16 << 10}
+    assert chosen["largest_hole"] >> 20 == 227
+
+
+def test_kasan_takes_an_eighth_of_lowmem(board: Path) -> None:
+    config = gzip.decompress((board / "config.gz").read_bytes()).decode()
+    (board / "config.gz").write_bytes(gzip.compress((config + "CONFIG_KASAN=y\n").encode()))
+    found = advice(board)
+    now = next(one for one in found["splits"] if one["is_now"])
+    assert now["fixed"]["kasan"] == 96 << 20
+    assert "KASAN's shadow 128" in " ".join(page(board).split())
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_a_page_has_room(columns: str) -> None:
+    for path in (BOARD, TWO_GIB, FAILING, FIXTURES / "arm-612-percpu-lpae-smp2"):
+        result = CliRunner().invoke(app, ["advise", str(path)], env={"COLUMNS": columns})
+        assert result.exit_code == 0
+        assert max(map(len, result.stdout.split("\n"))) <= int(columns)
+        assert "…" not in result.stdout.partition("Reasons")[0]
+        assert ("hole" in result.stdout.partition("Reasons")[0]) is (columns == "120")

@@ -53,6 +53,10 @@ SPLITS: Final = {
     "1g": 0x4000_0000,
 }
 PROPOSED: Final = {"2g_opt": "proposed on linux-mm in December 2025, not in kernels up to 7.2"}
+PROPOSED_DEFAULTS: Final = {
+    (True, True): "2g", (False, True): "2g", (True, False): "2g_opt", (False, False): "3g_opt",
+}  # fmt: skip
+"""With HIGHMEM, with LPAE: linux-mm, 20251219161559.556737-1-arnd@kernel.org, patches 1 and 2."""
 YOUNGER: Final = {"3g_opt": (4, 4)}
 """raspberrypi/linux issue 5245."""
 LPAE_SPLITS: Final = frozenset({"3g", "2g", "1g"})
@@ -430,6 +434,7 @@ ARM: Final = Arch(
     splits=SPLITS,
     pae_splits=LPAE_SPLITS,
     proposed_splits=PROPOSED,
+    proposed_defaults=PROPOSED_DEFAULTS,
     younger_splits=YOUNGER,
     pae_name="LPAE",
     max_nr_cpus=32,

@@ -49,6 +49,10 @@ SPLITS: Final = {
     "2g_opt": 0x7800_0000,
     "1g": 0x4000_0000,
 }
+PROPOSED_DEFAULTS: Final = {
+    (True, True): "2g", (False, True): "2g", (True, False): "2g_opt", (False, False): "3g_opt",
+}  # fmt: skip
+"""With HIGHMEM, with PAE: linux-mm, 20251219161559.556737-1-arnd@kernel.org, patch 1."""
 PAE_SPLITS: Final = frozenset({"3g", "2g", "1g"})
 """One top-level entry of PAE covers 1 GiB, so the split must be a multiple of it."""
 
@@ -358,6 +362,7 @@ I386: Final = Arch(
     title="PC, with or without PAE",
     splits=SPLITS,
     pae_splits=PAE_SPLITS,
+    proposed_defaults=PROPOSED_DEFAULTS,
     pae_name="PAE",
     max_nr_cpus=64,
     default_nr_cpus=32,

@@ -1,0 +1,151 @@
+"""The table of builds: what each leaves, and what the workload comes to on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rich.console import Group
+from rich.text import Text
+
+from hmtrace.report.parts import plain_table
+from hmtrace.report.reasons import split_of
+from hmtrace.report.sidebyside import SIGNS
+from hmtrace.report.sweep import NONE, figure_in_words
+from hmtrace.report.text import count
+from replay.whatif.figures import FIGURES
+from replay.whatif.reasons import purged_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from replay.outcome import Outcome
+    from replay.whatif.reasons import Advice, Option
+
+WIDE: Final = 110
+"""Columns of a terminal from which on all figures have room."""
+_VERDICTS: Final = {"now": "now", "mind": "better?", "as now": "no gain"}
+
+
+class _Column(NamedTuple):
+    """A column of figures: its title, what stands in it, and in which tables."""
+
+    title: str
+    value: Callable[[Option], str]
+    narrow: bool = True
+    wide: bool = True
+
+
+def options_table(advice: Advice) -> OptionsTable:
+    """The table of all builds, and what its signs mean."""
+    return OptionsTable(advice)
+
+
+class OptionsTable:
+    """All builds with as many figures as there is room for."""
+
+    def __init__(self, advice: Advice) -> None:
+        self._advice = advice
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= WIDE
+        columns = [c for c in self._columns(wide=wide) if (c.wide if wide else c.narrow)]
+        table = plain_table(
+            ("", "left"), ("split", "left"), *((c.title, "right") for c in columns),
+            ("verdict", "left"),
+        )  # fmt: skip
+        for option in self._advice.options:
+            table.add_row(
+                ">" if option is self._advice.choice else "*" if option.is_now else "",
+                split_of(option.build),
+                *(column.value(option) for column in columns),
+                _VERDICTS.get(option.verdict, option.verdict),
+            )
+        yield Group(table, Text(" · ".join(self._legend(wide=wide)), style="dim"))
+
+    def _columns(self, *, wide: bool) -> Iterator[_Column]:
+        outcomes = [option.outcome for option in self._advice.options]
+        yield _Column("lowmem", lambda o: _mib(o.outcome.layout.lowmem_bytes))
+        yield _Column("left", lambda o: _mib(o.fixed.left), narrow=False)
+        yield _Column("high", _high)
+        yield _Column("user", lambda o: _mib(o.outcome.layout.user_end))
+        yield _Column("vmalloc", lambda o: _mib(o.outcome.arena.size))
+        yield _Column("peak", lambda o: _mib(o.outcome.arena.peak_live), narrow=False)
+        yield _Column("hole", lambda o: _mib(o.outcome.arena.largest_hole_min), narrow=False)
+        yield _Column("maps", lambda o: _maps(o.outcome, pool=True, local=True), wide=False)
+        yield _Column("kmap", lambda o: _maps(o.outcome, pool=True), narrow=False)
+        yield _Column("local", lambda o: _maps(o.outcome, local=True), narrow=False)
+        failing = any(outcome.arena.failures for outcome in outcomes)
+        if failing:
+            yield _Column("fail", lambda o: _figure("failures", o.outcome))
+        by_page = any(outcome.layout.flush_ceiling_pages is None for outcome in outcomes)
+        if by_page and any(map(purged_pages, outcomes)):
+            title = "purged pages" if wide else "purged"
+            yield _Column(title, lambda o: _short(purged_pages(o.outcome)), narrow=not failing)
+        yield _Column("cost", lambda o: _figure("cost_ns", o.outcome).replace(" ", ""))
+
+    def _legend(self, *, wide: bool) -> Iterator[str]:
+        """What the signs mean."""
+        advice = self._advice
+        yield from ("MiB", "> the choice", "* as captured")
+        if any(not option.build.highmem for option in advice.options):
+            yield "off: without CONFIG_HIGHMEM"
+        if wide:
+            yield "left: of lowmem, beside mem_map and kernel"
+            yield "peak, hole: of the arena, in use at most and free at least"
+        bounds = {
+            o.outcome.bound for o in advice.options if o.outcome.pool.maps + o.outcome.local.maps
+        }
+        for bound in ("least", "most"):
+            if bound in bounds:
+                yield f"{SIGNS[bound]} at {bound} so much"
+        verdicts = {option.verdict for option in advice.options}
+        if "mind" in verdicts:
+            yield "better?: mind what is said below"
+        if "maybe" in verdicts:
+            yield "maybe: less highmem, what that spares is not told"
+
+
+def _high(option: Option) -> str:
+    return _mib(option.outcome.layout.highmem_bytes) if option.build.highmem else "off"
+
+
+def _maps(outcome: Outcome, *, pool: bool = False, local: bool = False) -> str:
+    number = pool * outcome.pool.maps + local * outcome.local.maps
+    sign = SIGNS[outcome.bound]
+    return f"{sign}{count(number)}" if number else NONE
+
+
+def _figure(name: str, outcome: Outcome) -> str:
+    return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound)
+
+
+def _mib(value: int | None) -> str:
+    """MiB, rounded down.
+
+    Examples
+    --------
+    >>> _mib(5 << 20), _mib(900 << 10), _mib(None)
+    ('5', '<1', 'n/a')
+    """
+    if value is None:
+        return "n/a"
+    if 0 < value < 1 << 20:
+        return "<1"
+    return count(value >> 20) if value else NONE
+
+
+def _short(number: int) -> str:
+    """A large number in three digits.
+
+    Examples
+    --------
+    >>> _short(9_500), _short(269_109), _short(1_632_934), _short(0)
+    ('9500', '269 k', '1.63 M', '·')
+    """
+    if number < 10_000:
+        return count(number) if number else NONE
+    if number < 1_000_000:
+        return f"{number / 1e3:.0f} k"
+    return f"{number / 1e6:.3g} M"

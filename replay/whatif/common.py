@@ -1,0 +1,88 @@
+"""The build that is best for several machines together, and who loses by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replay.whatif.reasons import Advice, Build, Option
+
+
+class CommonChoice(NamedTuple):
+    """A build for all.
+
+    Attributes
+    ----------
+    build
+        The best one.
+    options
+        What it is for each, in their order; None: that kernel cannot be built so.
+    """
+
+    build: Build
+    options: tuple[Option | None, ...]
+
+    @property
+    def losers(self) -> tuple[int, ...]:
+        """Who cannot have it, or has something against it."""
+        return tuple(
+            number for number, option in enumerate(self.options) if _standing(option) >= _LOSES
+        )
+
+    @property
+    def doubted(self) -> tuple[int, ...]:
+        """For whom the capture does not show enough."""
+        return tuple(
+            number for number, option in enumerate(self.options) if _standing(option) == _DOUBTED
+        )
+
+
+_GAINS, _SAME, _DOUBTED, _LOSES = range(4)
+
+
+def common_choice(advices: Sequence[Advice]) -> CommonChoice | None:
+    """The build that the fewest lose by; of those that most gain by, with most room for a process.
+
+    Parameters
+    ----------
+    advices
+        One for each capture.
+
+    Returns
+    -------
+    CommonChoice or None
+        None where there are no captures.
+    """
+    builds = [option.build for one in advices for option in one.options]
+    # named after those whose kernel loses PAE by it, if there are any
+    keys = {build.key: build for build in sorted(builds, key=lambda build: build.without)}
+    found = [
+        CommonChoice(build, tuple(advice.option(key) for advice in advices))
+        for key, build in keys.items()
+        if not build.proposed
+    ]
+    return min(found, key=_rank, default=None)
+
+
+def _rank(choice: CommonChoice) -> tuple[int, int, int, int, int]:
+    """Losers, doubted ones, those that gain nothing, highmem that is left, and room."""
+    standing = [_standing(option) for option in choice.options]
+    there = [option.outcome.layout for option in choice.options if option is not None]
+    return (
+        sum(one >= _LOSES for one in standing),
+        standing.count(_DOUBTED),
+        standing.count(_SAME),
+        sum(layout.highmem_bytes for layout in there),
+        -min((layout.user_end for layout in there), default=0),
+    )
+
+
+def _standing(option: Option | None) -> int:
+    """What a build is for one machine."""
+    if option is None or option.against:
+        return _LOSES
+    if option.doubts:
+        return _DOUBTED
+    return _GAINS if option.is_better or not option.outcome.layout.highmem_bytes else _SAME
