@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from replay.cost.calibrate import Calibration
+    from replay.machine.costs import Spread
 
 
 def calibration_section(calibration: Calibration | None) -> Iterator[RenderableType]:
@@ -46,7 +47,7 @@ def calibration_section(calibration: Calibration | None) -> Iterator[RenderableT
         expand_first=True,
     )
     for row in calibration.measured:
-        sets = ", ".join(f"{name} {_figure(value)}" for name, value in row.sets.items())
+        sets = ", ".join(f"{name} {_figure(spread)}" for name, spread in row.sets.items())
         table.add_row(
             Elided(clean(row.what, 60), 0),
             count(row.count),
@@ -62,5 +63,6 @@ def calibration_section(calibration: Calibration | None) -> Iterator[RenderableT
         )
 
 
-def _figure(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+def _figure(spread: Spread) -> str:
+    low, likely, high = (f"{end:.0f}" if end >= 10 else f"{end:.2g}" for end in spread)
+    return likely if low == high else f"{likely} ({low} to {high})"

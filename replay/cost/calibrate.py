@@ -7,16 +7,17 @@ duration is taken off every other one where the trace has such calls.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from replay.cost.formulas import drop_all_ns, local_flush_ns
 from replay.cost.times import FAR
+from replay.machine.costs import FIGURE_NAMES, Spread
 from replay.machine.tlb import X86_FULL_FLUSH
 from replay.machine.words import is_emulated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from collectors.snapshot import Snapshot
     from replay.cost.samples import Samples
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from replay.machine.costs import Costs
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+
+    Quartiles = tuple[float, float, float]
+    Sets = Callable[[Quartiles], dict[str, Spread]]
 
 FEWEST: Final = 8
 """Calls from which a cost is taken; fewer are shown only."""
@@ -44,7 +48,8 @@ class Measured:
     q1, median, q3
         Quartiles of their duration in ns, probes included.
     sets
-        Cost figures (:class:`replay.machine.costs.Costs`) that are taken from it.
+        Cost figures (:class:`replay.machine.costs.Costs`) that are taken from it: of the median,
+        and of the quartiles what they lie between.
     """
 
     what: str
@@ -52,7 +57,7 @@ class Measured:
     q1: float
     median: float
     q3: float
-    sets: dict[str, float] = field(default_factory=dict)
+    sets: dict[str, Spread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,11 @@ class Basis(NamedTuple):
     machine: Machine
     layout: Layout
     probes: float
-    found: dict[str, float]
+    found: dict[str, Spread]
 
     def of(self, name: str) -> float:
         """A cost figure: as measured, else the machine's."""
-        return self.found.get(name, getattr(self.machine.costs, name))
+        return (self.found.get(name) or self.machine.costs.spread(name)).likely
 
 
 def calibrate(
@@ -127,26 +132,27 @@ def calibrate(
     probes = idle.median() if idle.size >= FEWEST else None
     found: list[Measured] = []
     if idle.size:
-        found.append(_measured("kmap_local of lowmem (the probes alone)", idle, {}))
-    figures: dict[str, float] = {}
+        what = "kmap_local of lowmem (the probes alone)"
+        found.append(Measured(what, idle.size, *idle.quartiles()))
+    figures: dict[str, Spread] = {}
     known = Basis(machine, layout, probes or 0.0, figures)
     probed = {probe.symbol.partition(".")[0] for probe in values.probes}
     nested = _PFN_FUNCTION in probed
     for what, samples, sets in _kinds(known, pool, events, nested=nested):
         if samples.size:
-            usable = {name: max(0.0, value) for name, value in sets.items()}
-            usable = usable if samples.size >= FEWEST else {}
+            quartiles = samples.quartiles()
+            usable = sets(quartiles) if samples.size >= FEWEST else {}
             figures |= usable
-            found.append(_measured(what, samples, usable))
-    names = {f.name for f in fields(machine.costs)}
-    costs = machine.costs.with_values({k: v for k, v in figures.items() if k in names})
+            found.append(Measured(what, samples.size, *quartiles, usable))
+    names = set(FIGURE_NAMES)
+    costs = machine.costs.with_spreads({k: v for k, v in figures.items() if k in names})
     emulated = is_emulated(values)
     caveats = tuple(_caveats(figures, probes, events.resolution, emulated=emulated))
     return Calibration(tuple(found), probes, costs, caveats)
 
 
 def _caveats(
-    figures: dict[str, float], probes: float | None, resolution: int, *, emulated: bool
+    figures: dict[str, Spread], probes: float | None, resolution: int, *, emulated: bool
 ) -> Iterator[str]:
     if not figures:
         yield "no cost could be calibrated: too few calls have a traced return"
@@ -165,54 +171,76 @@ def _caveats(
         yield f"the trace's time stamps go in steps of {resolution} ns: shorter times are rounded"
 
 
-def _measured(what: str, samples: Samples, sets: dict[str, float]) -> Measured:
-    return Measured(what, samples.size, *samples.quartiles(), sets)
+def _nothing(_: Quartiles) -> dict[str, Spread]:
+    return {}
+
+
+def _of_each(figure: Callable[[float], dict[str, float]]) -> Sets:
+    """The figures of the quartiles, each at least 0; they grow with the duration."""
+
+    def sets(quartiles: Quartiles) -> dict[str, Spread]:
+        low, likely, high = map(figure, quartiles)
+        return {name: Spread(*(max(0.0, q[name]) for q in (low, likely, high))) for name in likely}
+
+    return sets
 
 
 def _kinds(
     known: Basis, pool: PoolTimes, events: EventTimes, *, nested: bool
-) -> Iterator[tuple[str, Samples, dict[str, float]]]:
+) -> Iterator[tuple[str, Samples, Sets]]:
     """What is called, its durations, and the figures that they set.
 
     `nested`: a kmap_local of a highmem page holds two pairs of probes.
     """
     yield from _pool_kinds(known, pool)
-    yield "kunmap()", events.kunmap, {}
+    yield "kunmap()", events.kunmap, _nothing
     yield from _flush_kinds(known, events)
     costs, probes = known.machine.costs, known.probes
     flush = 0.0
     if known.layout.local_flush_on_map:
-        flush = local_flush_ns(costs.with_values(dict(known.found)), known.layout)
+        flush = local_flush_ns(costs.with_spreads(known.found), known.layout)
     beyond = (2 if nested else 1) * probes + known.of("set_pte") + flush
-    yield "kmap_local of highmem", events.local, {"migrate": 2 * (events.local.median() - beyond)}
+    yield (
+        "kmap_local of highmem", events.local, _of_each(lambda ns: {"migrate": 2 * (ns - beyond)})
+    )  # fmt: skip
     steps = 10 * costs.tree_step
-    yield "alloc_vmap_area", events.area, {"area": events.area.median() - probes - steps}
-    yield "alloc_vmap_area with a purge", events.purging, {}
-    yield "vmap", events.vmap, {}
-    yield "vm_map_ram", events.vm_map_ram, {}
-    yield "lazy purge", events.purge, {}
+    yield "alloc_vmap_area", events.area, _of_each(lambda ns: {"area": ns - probes - steps})
+    yield "alloc_vmap_area with a purge", events.purging, _nothing
+    yield "vmap", events.vmap, _nothing
+    yield "vm_map_ram", events.vm_map_ram, _nothing
+    yield "lazy purge", events.purge, _nothing
 
 
-def _pool_kinds(known: Basis, pool: PoolTimes) -> Iterator[tuple[str, Samples, dict[str, float]]]:
+def _pool_kinds(known: Basis, pool: PoolTimes) -> Iterator[tuple[str, Samples, Sets]]:
     costs, probes = known.machine.costs, known.probes
     hits = pool.hits.median()
-    each = (hits - probes) / 2  # the lock, and the lookup of the page
-    yield "kmap() that finds a mapping", pool.hits, {"lock": each, "hash": each}
-    base = hits if pool.hits.size else probes + costs.lock + costs.hash
+    # of a hit half is the lock, half the lookup of the page
+    each = _of_each(lambda ns: dict.fromkeys(("lock", "hash"), (ns - probes) / 2))
+    yield "kmap() that finds a mapping", pool.hits, each
+    base = (hits if pool.hits.size else probes + costs.lock + costs.hash) + known.of("hash")
     near = pool.near.median()
-    yield "kmap() of a new page", pool.near, {"set_pte": near - base - known.of("hash")}
-    per_slot = {}
+    yield "kmap() of a new page", pool.near, _of_each(lambda ns: {"set_pte": ns - base})
+    per_slot: Sets = _nothing
     if pool.far.size and pool.near.size:
-        per_slot = {"scan": pool.far.median_each(near)}
+        per_slot = _per_slot(pool.far, near)
     yield f"kmap() that visits {FAR} slots or more", pool.far, per_slot
-    yield "kmap() that wraps, nothing to flush", pool.quiet, {}
-    sets: dict[str, float] = {}
+    yield "kmap() that wraps, nothing to flush", pool.quiet, _nothing
+    sets: Sets = _nothing
     if pool.quiet.size >= FEWEST:
-        dropped = pool.freed.median()
-        unmap = dropped * (costs.clear_pte + known.of("hash"))
-        flush = pool.wraps.median() - pool.quiet.median() - unmap
-        sets = flush_figures(known, flush, known.layout.pkmap_slots)
+        unmap = pool.freed.median() * (costs.clear_pte + known.of("hash"))
+        beyond = pool.quiet.median() + unmap
+        slots = known.layout.pkmap_slots
+        sets = _of_each(lambda ns: flush_figures(known, ns - beyond, slots))
     yield "kmap() that wraps and flushes", pool.wraps, sets
+
+
+def _per_slot(far: Samples, near: float) -> Sets:
+    """What one slot takes of searches that visit many."""
+
+    def sets(_: Quartiles) -> dict[str, Spread]:
+        return {"scan": Spread(*(max(0.0, q) for q in far.quartiles_each(near)))}
+
+    return sets
 
 
 def flush_figures(known: Basis, ns: float, pages: int) -> dict[str, float]:
@@ -236,22 +264,20 @@ def flush_figures(known: Basis, ns: float, pages: int) -> dict[str, float]:
     return {"ipi_base": ns - own - others * costs.ipi_cpu}
 
 
-def _flush_kinds(
-    known: Basis, events: EventTimes
-) -> Iterator[tuple[str, Samples, dict[str, float]]]:
+def _flush_kinds(known: Basis, events: EventTimes) -> Iterator[tuple[str, Samples, Sets]]:
     """flush_all_zero_pkmaps() and flush_tlb_kernel_range(), where their returns were probed."""
     layout = known.layout
 
-    def told(samples: Samples, pages: int) -> dict[str, float]:
+    def told(samples: Samples, pages: int) -> Sets:
         if not samples.size:
-            return {}
-        return flush_figures(known, samples.median() - known.probes, max(1, pages))
+            return _nothing
+        return _of_each(lambda ns: flush_figures(known, ns - known.probes, max(1, pages)))
 
-    yield "flush_all_zero_pkmaps", events.passes, {}
+    yield "flush_all_zero_pkmaps", events.passes, _nothing
     of_pool = told(events.pool_flush, layout.pkmap_slots)
     yield "flush_tlb_kernel_range of the pool", events.pool_flush, of_pool
     small, large = events.small, events.large
-    by_page = {}
+    by_page: Sets = _nothing
     if layout.flush_ceiling_pages is not None:
         by_page = told(small, round(small.median_beside()))
     yield "flush_tlb_kernel_range page by page", small, by_page
@@ -268,7 +294,8 @@ def as_rows(calibration: Calibration) -> list[dict[str, Any]]:
             "q1_ns": m.q1,
             "median_ns": m.median,
             "q3_ns": m.q3,
-            "sets": m.sets,
+            "sets": {name: spread.likely for name, spread in m.sets.items()},
+            "ranges": {name: [spread.low, spread.high] for name, spread in m.sets.items()},
         }
         for m in calibration.measured
     ]

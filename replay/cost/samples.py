@@ -53,7 +53,8 @@ class Samples:
 
     def quartiles(self) -> tuple[float, float, float]:
         """First quartile, median and third quartile of the durations, as numpy.percentile."""
-        q1, q2, q3 = (self._quantile(share) for share in (0.25, 0.5, 0.75))
+        column = self._column("ns")
+        q1, q2, q3 = (_quantile(column, self.size, share) for share in (0.25, 0.5, 0.75))
         return q1, q2, q3
 
     def median(self) -> float:
@@ -64,10 +65,10 @@ class Samples:
         """Median of the numbers that belong to them; 0 without any."""
         return _median(self._column("beside"), self.size)
 
-    def median_each(self, base: float) -> float:
-        """Median of what a duration has beyond `base`, per unit of the number beside it.
+    def quartiles_each(self, base: float) -> tuple[float, float, float]:
+        """Quartiles of what a duration has beyond `base`, per unit of the number beside it.
 
-        Those numbers have to be above 0.
+        Those numbers have to be above 0. Zeros without any.
         """
 
         def pieces() -> Iterator[NDArray[np.uint64]]:
@@ -76,9 +77,9 @@ class Samples:
                 yield np.where(bits & _SIGN, ~bits, bits | _SIGN)  # in the order of the floats
 
         if not self.size:
-            return 0.0
-        low, high = (_float_of(_ranked(pieces, r)) for r in _middle(self.size))
-        return (low + high) / 2
+            return 0.0, 0.0, 0.0
+        q1, q2, q3 = (_quantile(pieces, self.size, s, _float_of) for s in (0.25, 0.5, 0.75))
+        return q1, q2, q3
 
     def _pieces(self) -> Iterator[NDArray[np.void]]:
         for start in range(0, self.size, _AT_ONCE):
@@ -92,14 +93,16 @@ class Samples:
 
         return pieces
 
-    def _quantile(self, share: float) -> float:
-        """As numpy.percentile(method="linear"), to the last bit."""
-        place = (self.size - 1) * share
-        below = int(place)
-        column = self._column("ns")
-        low, high = (_ranked(column, min(r, self.size - 1)) for r in (below, below + 1))
-        part, apart = place - below, high - low
-        return high - apart * (1 - part) if part >= 0.5 else low + apart * part
+
+def _quantile(
+    column: Pieces, size: int, share: float, value: Callable[[int], float] = float
+) -> float:
+    """As numpy.percentile(method="linear"), to the last bit; `value` of the numbers."""
+    place = (size - 1) * share
+    below = int(place)
+    low, high = (value(_ranked(column, min(r, size - 1))) for r in (below, below + 1))
+    part, apart = place - below, high - low
+    return high - apart * (1 - part) if part >= 0.5 else low + apart * part
 
 
 def _middle(size: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from collectors import open_capture
 from collectors.errors import HmtraceError
 from collectors.events import SCHEMA
 from collectors.snapshot import Snapshot
-from replay.cost.calibrate import Basis, flush_figures
+from replay.cost.calibrate import Basis, as_rows, flush_figures
 from replay.machine.costs import Costs
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
@@ -89,6 +89,16 @@ def test_flushes_of_arm_are_counted_by_page() -> None:
     found = of(BOARD, *flush(BOARD, 1000, 50_220))
     assert found.costs.tlbi_broadcast == 50
     assert any("probes themselves" in caveat for caveat in found.caveats)
+
+
+def test_quartiles_are_the_ranges_of_what_was_measured() -> None:
+    """9 flushes of 10 pages: a third each of 1000, 1600 and 3000 ns."""
+    times = (*flush(PC, 10, 1000)[:3], *flush(PC, 10, 1600)[:3], *flush(PC, 10, 3000)[:3])
+    found = of(PC, *low(100), *times)
+    assert found.costs.spread("invlpg") == (90, 150, 290)
+    assert found.costs.spread("scan") == PC.costs.spread("scan")
+    (row,) = [row for row in as_rows(found) if row["sets"]]
+    assert (row["sets"], row["ranges"]) == ({"invlpg": 150}, {"invlpg": [90, 290]})
 
 
 def test_few_calls_are_shown_and_set_nothing() -> None:

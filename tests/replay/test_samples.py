@@ -51,10 +51,11 @@ def test_what_is_beside_a_duration() -> None:
     kept = ns >= 0
     assert found.size == kept.sum() < 3000
     assert found.median_beside() == np.median(slots[kept])
-    per_slot = np.median((ns[kept] - 700.5) / slots[kept])
-    assert found.median_each(700.5) == per_slot
+    per_slot = np.percentile((ns[kept] - 700.5) / slots[kept], (25, 50, 75))
+    assert found.quartiles_each(700.5) == tuple(per_slot.tolist())
 
 
 def test_nothing_measured() -> None:
     none: Any = Samples()
-    assert (none.size, none.median(), none.median_beside(), none.median_each(3.0)) == (0, 0, 0, 0)
+    assert (none.size, none.median(), none.median_beside()) == (0, 0, 0)
+    assert none.quartiles_each(3.0) == (0, 0, 0)
