@@ -74,6 +74,10 @@ def _size(word: str) -> int:
     return parse_size(word, "--axis", low=1, high=64 << 30)
 
 
+def _zone_size(word: str) -> str | int:
+    return word if word.lower() == "none" else parse_size(word, "--axis", low=0, high=64 << 30)
+
+
 def _whole(word: str) -> int:
     if not re.fullmatch(r"\d{1,9}", word, re.ASCII) or not int(word):
         raise HmtraceError(f"--axis: {word!r} is no number", exit_code=2)
@@ -84,6 +88,10 @@ def _flag(word: str) -> bool:
     if word.lower() not in _YES:
         raise HmtraceError(f"--axis: {word!r} is neither yes nor no", exit_code=2)
     return _YES[word.lower()]
+
+
+def _conversion(word: str) -> tuple[str, ...]:
+    return () if word.lower() == "none" else (word,)
 
 
 _SIZES: Final = Kind(_size, is_number=True, word=human)
@@ -97,9 +105,12 @@ KINDS: Final = {
     "cpus": _COUNTS,
     "nr-cpus": _COUNTS,
     "highmem": Kind(_flag),
+    "highmem-size": Kind(_zone_size, is_number=True, word=human),
+    "highpte": Kind(_flag),
     "kernel": Kind(str),
     "page-size": _SIZES,
     "machine": Kind(Path),
+    "convert": Kind(_conversion),
 }
 """Options that can be axes."""
 
@@ -184,6 +195,8 @@ def _values(word: str, kind: Kind) -> Iterator[Any]:
         yield word, kind.parse(word)
         return
     low, high = kind.parse(match["low"]), kind.parse(match["high"])
+    if not isinstance(low, int) or not isinstance(high, int):
+        raise HmtraceError(f"--axis: {word} does not begin and end with a size", exit_code=2)
     if low > high:
         raise HmtraceError(f"--axis: {word} ends before it begins", exit_code=2)
     if match["by"] is None:
@@ -191,8 +204,10 @@ def _values(word: str, kind: Kind) -> Iterator[Any]:
         return
     factor = match["by"] == "*"
     step = _whole(match["step"]) if factor else kind.parse(match["step"])
-    if factor and step < 2:
-        raise HmtraceError(f"--axis: {word} never ends", hint="a factor of 2 or more", exit_code=2)
+    if factor and (step < 2 or not low):
+        raise HmtraceError(
+            f"--axis: {word} never ends", hint="a factor of 2 or more, from 1 on", exit_code=2
+        )
     value, number = low, 0
     while value <= high:
         if (number := number + 1) > MOST_VALUES:

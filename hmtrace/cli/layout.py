@@ -15,6 +15,8 @@ from hmtrace.cli.options import (
     ForceOption,
     FormatOption,
     HighmemOption,
+    HighmemSizeOption,
+    HighpteOption,
     KernelOption,
     MachineOption,
     NrCpusOption,
@@ -58,6 +60,8 @@ def layout(
     cpus: CpusOption = None,
     nr_cpus: NrCpusOption = None,
     highmem: HighmemOption = None,
+    highmem_size: HighmemSizeOption = None,
+    highpte: HighpteOption = None,
     kernel: KernelOption = None,
     page_size: Annotated[
         str | None,
@@ -102,6 +106,8 @@ def layout(
         cpus=cpus,
         nr_cpus=nr_cpus,
         highmem=highmem,
+        highmem_size=highmem_size,
+        highpte=highpte,
         kernel=kernel,
         page_size=page_size,
     )

@@ -12,7 +12,7 @@ from hmtrace.cli.toml import read_toml
 from hmtrace.cli.words import arch_name, meant, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from collectors.capture import Capture
@@ -105,8 +105,11 @@ def target_machine(
     cpus: int | None = None,
     nr_cpus: int | None = None,
     highmem: bool | None = None,
+    highmem_size: str | int | None = None,
+    highpte: bool | None = None,
     kernel: str | None = None,
     page_size: str | None = None,
+    convert: Sequence[str] | None = None,
 ) -> Machine:
     """Machine of ``--machine`` (else `base`), changed by the options that were given.
 
@@ -143,11 +146,25 @@ def target_machine(
         cpus=cpus,
         nr_cpus=nr_cpus,
         highmem=highmem,
+        highmem_size=_highmem_size(highmem_size),
+        highpte=highpte,
         release=kernel,
         page_size=None
         if page_size is None
         else parse_size(page_size, "--page-size", low=_PAGE, high=64 * _PAGE),
+        convert=convert,
     )
+
+
+def _highmem_size(given: str | int | None) -> int | None:
+    """Bytes of ``--highmem-size``."""
+    from replay.machine.options import UNSET
+
+    if not isinstance(given, str):
+        return given
+    if given.lower() == "none":
+        return UNSET
+    return parse_size(given, "--highmem-size", low=0, high=_MOST_RAM)
 
 
 def _distribution_machine(arch: str, source: str | None) -> Machine:
@@ -212,7 +229,11 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
         elif name == "costs":
             changes[name] = _costs(value, path)
         elif name == "config":
-            changes[name] = _names(value, path)
+            changes[name] = frozenset(
+                option.removeprefix("CONFIG_") for option in _names(value, name, path)
+            )
+        elif name == "converted":
+            changes[name] = tuple(_names(value, name, path))
         elif name in _SIZES:
             changes[name] = _size(value, name, path)
         else:
@@ -280,10 +301,10 @@ def _ranges(value: object, name: str, path: Path) -> tuple[tuple[int, int], ...]
     return tuple(ranges)
 
 
-def _names(value: object, path: Path) -> frozenset[str]:
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return frozenset(name.removeprefix("CONFIG_") for name in value)
-    raise _wrong(path, "config", "a list of names")
+def _names(value: object, name: str, path: Path) -> list[str]:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value
+    raise _wrong(path, name, "a list of names")
 
 
 def _scalar(value: object, name: str, like: object, path: Path) -> object:

@@ -80,6 +80,33 @@ HighmemOption = Annotated[
         "--highmem/--no-highmem", help="CONFIG_HIGHMEM of the kernel.", show_default=False
     ),
 ]
+HighmemSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--highmem-size",
+        metavar="SIZE",
+        help="Boot option highmem= of i386: the highmem zone has exactly so much; none: as it "
+        "comes.",
+        show_default=False,
+    ),
+]
+HighpteOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--highpte/--no-highpte",
+        help="CONFIG_HIGHPTE of the kernel (i386, arm): page tables in highmem.",
+        show_default=False,
+    ),
+]
+ConvertOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--convert",
+        metavar="kmap=kmap_local[@SITE]",
+        help="kmap() calls, of all call sites or of one, become kmap_local_page(); again for more.",
+        show_default=False,
+    ),
+]
 KernelOption = Annotated[
     str | None,
     typer.Option(

@@ -13,11 +13,14 @@ from hmtrace.cli.options import (
     CalibrateOption,
     CaptureArgument,
     ColorOption,
+    ConvertOption,
     CostsOption,
     CpusOption,
     ForceOption,
     FormatOption,
     HighmemOption,
+    HighmemSizeOption,
+    HighpteOption,
     KernelOption,
     MachineOption,
     NrCpusOption,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from replay.cost.calibrate import Calibration
     from replay.machine.model import Machine
     from replay.outcome import Outcome
+    from replay.whatif.convert import Conversion
 
 
 EXAMPLES = (
@@ -49,6 +53,7 @@ EXAMPLES = (
     "hmtrace replay captures/board-7 --ram 4G --pae --vmalloc 256M",
     "hmtrace replay captures/board-7 --pkmap 128 --cpus 4 --timing fixed",
     "hmtrace replay captures/board-7 --kernel 6.12 --no-highmem",
+    "hmtrace replay captures/board-7 --convert kmap=kmap_local@dir_get_page",
     "hmtrace replay captures/board-7 --machine turris-omnia-2g",
     "hmtrace replay captures/board-7 --machine my-board.toml --format json",
 )
@@ -64,8 +69,11 @@ def replay(
     cpus: CpusOption = None,
     nr_cpus: NrCpusOption = None,
     highmem: HighmemOption = None,
+    highmem_size: HighmemSizeOption = None,
+    highpte: HighpteOption = None,
     kernel: KernelOption = None,
     machine: MachineOption = None,
+    convert: ConvertOption = None,
     costs: CostsOption = None,
     calibrate: CalibrateOption = False,
     placement: PlacementOption = Placement.CLASS,
@@ -94,7 +102,10 @@ def replay(
             cpus=cpus,
             nr_cpus=nr_cpus,
             highmem=highmem,
+            highmem_size=highmem_size,
+            highpte=highpte,
             kernel=kernel,
+            convert=convert,
         )
 
     question = Question(wanted, placement.value, timing.value, calibrate=calibrate)
@@ -103,13 +114,14 @@ def replay(
 
 
 class WhatIf(NamedTuple):
-    """What came of a question: the captured machine and the other one."""
+    """What came of a question: the captured machine and the other one, and what was converted."""
 
     source: InputSummary
     assumptions: tuple[str, ...]
     baseline: Outcome
     outcome: Outcome
     calibration: Calibration | None
+    conversion: Conversion | None
 
 
 class Question(NamedTuple):
@@ -138,16 +150,20 @@ class Question(NamedTuple):
         outcome = server.on(wanted, placement=self.placement, timing=self.timing)
         if calibration is not None:
             outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
+        calls = server.converted(wanted)
+        converted = None if calls is None else calls.outcome
         source = ready.source()
-        return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration)
+        return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration, converted)
 
 
 def _show(target: Output, question: Question, answer: WhatIf) -> None:
-    source, assumptions, baseline, outcome, calibration = answer
+    source, assumptions, baseline, outcome, calibration, conversion = answer
     if not target.is_json:
         from hmtrace.report.sidebyside import replay_renderables
 
-        target.table(*replay_renderables(source, baseline, outcome, assumptions, calibration))
+        target.table(
+            *replay_renderables(source, baseline, outcome, assumptions, calibration, conversion)
+        )
         return
     from hmtrace.report.document import outcome_document, schema, source_document
     from hmtrace.report.sidebyside import is_changed
@@ -157,6 +173,10 @@ def _show(target: Output, question: Question, answer: WhatIf) -> None:
     document |= {"bound": outcome.bound, "changed": is_changed(baseline, outcome)}
     document |= {"placement": question.placement, "timing": question.timing}
     document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
+    if conversion is not None:
+        from hmtrace.report.conversion import conversion_document
+
+        document["conversion"] = conversion_document(conversion, outcome.layout.km_usable_depth)
     if calibration is not None:
         from replay.cost.calibrate import as_rows
 

@@ -9,11 +9,13 @@ from rich.text import Text
 
 from hmtrace.report.calibration import calibration_section
 from hmtrace.report.caveats import caveats_section
+from hmtrace.report.conversion import conversion_section
 from hmtrace.report.findings import findings_section
 from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.text import count, duration, mib, number, plural, share
+from hmtrace.report.text import clean, count, duration, mib, number, plural, share
+from replay.machine.options import has_highpte
 from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
+    from replay.whatif.convert import Conversion
 
 SIGNS = {"least": "≥", "most": "≤", "about": "≈", None: ""}
 """Of :func:`replay.whatif.figures.sense_of`."""
@@ -59,6 +62,7 @@ ROWS = (
     Row("local mappings", "local", count),
     Row("  of lowmem pages", "local_lowmem", count),
     Row("  depth, most", "local_depth", count),
+    Row("  held at switches", "local_saved", count),
     Row("arena size", "vmalloc", mib),
     Row("  failures", "failures", count),
     Row("  purges that flushed", "purges", count),
@@ -79,6 +83,7 @@ def replay_renderables(
     outcome: Outcome,
     assumptions: Sequence[str] = (),
     calibration: Calibration | None = None,
+    conversion: Conversion | None = None,
 ) -> Iterator[RenderableType]:
     """Lines and sections of `replay`.
 
@@ -94,6 +99,8 @@ def replay_renderables(
         What the captured machine's files did not say.
     calibration
         Costs measured from the trace, with ``--calibrate``.
+    conversion
+        What ``--convert`` means.
 
     Yields
     ------
@@ -103,14 +110,17 @@ def replay_renderables(
     yield from title_lines("replay", source)
     yield Text()
     changed = is_changed(baseline, outcome)
+    there = machine_in_words(outcome.machine, outcome.layout)
+    if has_highpte(outcome.machine) != has_highpte(baseline.machine):
+        there += f", page tables {'high' if has_highpte(outcome.machine) else 'low'}"
+    if conversion is not None:
+        there += f", {clean(conversion.words)}"
     yield labelled(
         [
             ("captured", machine_in_words(baseline.machine, baseline.layout)),
             (
                 "what if",
-                machine_in_words(outcome.machine, outcome.layout)
-                if changed
-                else "the same machine: nothing was changed",
+                there if changed else "the same machine: nothing was changed",
             ),
         ]
     )
@@ -141,6 +151,8 @@ def replay_renderables(
             change,
         )
     yield indented(table)
+    if conversion is not None:
+        yield from conversion_section(conversion, outcome.local.limit)
     bounds = f"; figures of highmem are at {outcome.bound} so much" if outcome.bound else ""
     yield from findings_section(outcome.findings, aside=f"of the what-if{bounds}")
     caveats = [*outcome.caveats, *assumptions, *source.notes]

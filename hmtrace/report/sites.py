@@ -52,7 +52,7 @@ def sites_section(sites: Sequence[Site]) -> Iterator[RenderableType]:
     for site in ranked[:SHOWN]:
         times = (duration(site.hold_ns_mean), duration(site.hold_ns_max)) if held else ()
         table.add_row(
-            _site(symbol(site.site) or "?"),
+            site_name(symbol(site.site) or "?"),
             Text(clean(site.op)),
             count(site.count),
             share(site.share),
@@ -62,6 +62,6 @@ def sites_section(sites: Sequence[Site]) -> Iterator[RenderableType]:
     yield indented(table)
 
 
-def _site(name: str) -> Elided:
+def site_name(name: str) -> Elided:
     """Symbol whose offset stays readable when the function's name is cut."""
     return Elided(name, len(name) - name.rfind("+") if "+" in name else 0)

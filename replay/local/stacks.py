@@ -50,6 +50,8 @@ class _Rows(NamedTuple):
         Time of the same; position of the entry.
     stack
         The task's number, the CPU's below zero.
+    task
+        As of :class:`LocalEvents`.
     up
         Pages of the slot's group above the mapping's own: its colour's place.
     vaddr
@@ -63,6 +65,7 @@ class _Rows(NamedTuple):
     ts: NDArray[np.int64]
     seq: NDArray[np.uint64]
     stack: NDArray[np.int64]
+    task: NDArray[np.int64]
     cpu: NDArray[np.int32]
     seen: NDArray[np.int32]
     up: NDArray[np.int32]
@@ -82,7 +85,8 @@ class _Rows(NamedTuple):
 
 
 _TYPES: Final = (
-    "i8", "u8", "i8", "u8", "i8", "i4", "i4", "i4", "i8", "u8", "?", "u1", "i4", "i4", "u1", "?",
+    "i8", "u8", "i8", "u8", "i8", "i8", "i4", "i4", "i4", "i8", "u8", "?", "u1", "i4", "i4", "u1",
+    "?",
 )  # fmt: skip
 
 
@@ -92,7 +96,7 @@ class HeldPiece(NamedTuple):
     Attributes
     ----------
     row : ndarray of int64, shape (k,)
-        The mapping, -1 for a switch.
+        Of the mapping; of a switch its complement, below zero.
     depth, cpu : ndarray of int32, shape (k,)
         Its depth; mappings held at a switch.
     below : ndarray of int64, shape (k,)
@@ -106,6 +110,30 @@ class HeldPiece(NamedTuple):
     cpu: NDArray[np.int32]
     below: NDArray[np.int64]
     rows: NDArray[np.int64]
+
+
+class LocalEvents(NamedTuple):
+    """What the stacks were moved by, in its order.
+
+    Attributes
+    ----------
+    kind : ndarray of uint8
+        MAP, UNMAP or SWITCH_OUT of :mod:`replay.local.loops`; mappings that take a slot, unmaps
+        that give one back.
+    at : ndarray of uint64
+        Position of a mapping's return, else of the entry.
+    row, ts : ndarray of int64
+    task : ndarray of int64
+        pid; of idle tasks that of the CPU (:func:`task_key`).
+    cpu : ndarray of int32
+    """
+
+    kind: NDArray[np.uint8]
+    at: NDArray[np.uint64]
+    row: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    task: NDArray[np.int64]
+    cpu: NDArray[np.int32]
 
 
 class NewMaps(NamedTuple):
@@ -157,8 +185,8 @@ class LocalPiece:
         Unmaps on an empty stack; unmaps that were not of the newest mapping.
     new
         Calls of the piece.
-    held
-        What was held; None where it is not wanted.
+    held, events
+        What was held, and what happened; None where it is not wanted.
     """
 
     row: NDArray[np.int64]
@@ -176,6 +204,7 @@ class LocalPiece:
     switch_rows: NDArray[np.int64]
     new: NewMaps
     held: HeldPiece | None = None
+    events: LocalEvents | None = None
     lowmem: int = 0
     reused: int = 0
     unknown: int = 0
@@ -281,6 +310,7 @@ class LocalStacks:
             piece,
             new=told.new,
             held=_held(stream, notes) if self._wants_held else None,
+            events=_events(stream, start, stop) if self._wants_held else None,
             lowmem=told.new.row.size - int(told.new.needs_slot.sum()) - told.reused,
             reused=told.reused,
             unknown=told.unknown,
@@ -373,7 +403,8 @@ class LocalStacks:
 
 
 _NAMED: Final = (
-    "row", "at", "ts", "seq", "stack", "cpu", "seen", "up", "vaddr", "parent", "is_nested", "kind",
+    "row", "at", "ts", "seq", "stack", "task", "cpu", "seen", "up", "vaddr", "parent", "is_nested",
+    "kind",
 )  # fmt: skip
 
 
@@ -408,9 +439,8 @@ def _expressions(layout: Layout, hook: str) -> list[pl.Expr]:
     is_map = op == "kmap_local"
     kind = pl.when(is_map).then(kernel.MAP).when(op == hook).then(kernel.SWITCH_OUT)
     cpu = pl.when(is_map).then(pl.coalesce("end_cpu", "cpu")).otherwise("cpu").cast(pl.Int64)
-    pid = pl.col("pid").cast(pl.Int64)
-    # An idle task (pid 0) is its CPU's own; up to 5.10 every stack is a CPU's.
-    stack = cpu if layout.kmap_per_cpu else pl.when(pid == 0).then(-2 - cpu).otherwise(pid)
+    task = task_key(cpu)
+    stack = cpu if layout.kmap_per_cpu else task  # up to 5.10 every stack is a CPU's
     nested = (pl.col("ctx") & IN_INTERRUPT != 0) & pl.col("parent").is_not_null()
     slot = slot_of(layout)
     takes = (
@@ -423,6 +453,7 @@ def _expressions(layout: Layout, hook: str) -> list[pl.Expr]:
         "ts": pl.when(is_map).then(pl.coalesce("end_ts", "ts")).otherwise("ts"),
         "seq": pl.col("seq"),
         "stack": stack.fill_null(-1),  # the trace does not tell the task
+        "task": task.fill_null(-1),
         "cpu": cpu,
         "seen": slot.fill_null(-1),
         # asm/highmem.h of xtensa, kmap_local_map_idx: the highest colour lies highest
@@ -441,6 +472,12 @@ def _expressions(layout: Layout, hook: str) -> list[pl.Expr]:
         & pl.all_horizontal(pl.col("page", "pfn", "vaddr").is_null()),
     }
     return [expression.alias(name) for name, expression in columns.items()]
+
+
+def task_key(cpu: pl.Expr) -> pl.Expr:
+    """What a task is known by: an idle task (pid 0) is its CPU's own."""
+    pid = pl.col("pid").cast(pl.Int64)
+    return pl.when(pid == 0).then(-2 - cpu).otherwise(pid)
 
 
 def _maps_here(events: pl.DataFrame) -> bool:
@@ -517,12 +554,22 @@ def _held(stream: _Rows, notes: Notes) -> HeldPiece:
     who = notes.who[:number]
     stop = notes.stop[:number]
     return HeldPiece(
-        row=np.where(stream.kind[who] == MAP, stream.row[who], -1),
+        row=np.where(stream.kind[who] == MAP, stream.row[who], ~stream.row[who]),
         depth=stream.depth[who],
         cpu=stream.cpu[who],
         below=np.diff(stop, prepend=0),
         rows=stream.row[notes.event[:known]],
     )
+
+
+def _events(stream: _Rows, start: int, stop: int) -> LocalEvents:
+    """What the stacks were moved by from `start` to `stop`."""
+    from replay.local.loops import LOSS, UNMAP
+
+    kind = stream.kind[start:stop]
+    index = np.flatnonzero((kind != LOSS) & ((kind != UNMAP) | (stream.slot[start:stop] >= 0)))
+    columns: list[Any] = [getattr(stream, name)[start:stop][index] for name in LocalEvents._fields]
+    return LocalEvents(*columns)
 
 
 def _outer(stream: _Rows) -> NDArray[np.int32]:

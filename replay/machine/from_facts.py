@@ -77,7 +77,7 @@ def machine_from(
         cpus=_cpus(snapshot, arch, assumed),
         nr_cpus=_nr_cpus(snapshot, arch, assumed),
         vmalloc=snapshot.vmalloc,
-        highmem=snapshot.highmem_opt if arch.name == "i386" else None,
+        highmem=snapshot.highmem_opt if arch.highmem_option else None,
         mem=snapshot.mem_opt,
         reservetop=snapshot.reservetop if arch.name == "i386" else None,
         generation=generation,

@@ -114,6 +114,9 @@ class Generation:
         (CONFIG_CONSISTENT_SIZE): until the generic allocator took its place (5.4, remembered).
     x86_highmem64g
         CONFIG_HIGHMEM64G exists; later kernels drop RAM above 4 GiB even with PAE.
+    x86_highpte
+        CONFIG_HIGHPTE exists on x86: until 6.15 (remembered; the patch "x86: drop support for
+        CONFIG_HIGHPTE" is of December 2024).
     x86_acpi_ends_ram
         ACPI's tables behind the last RAM count as its end, and with it as the end of the last zone:
         since 6.11 (a boot log of 6.11-rc1; arch/x86/kernel/e820.c: e820__end_of_ram_pfn).
@@ -181,6 +184,7 @@ class Generation:
     ppc_consistent: int
     purge_by_pointer: bool
     x86_highmem64g: bool
+    x86_highpte: bool
     x86_acpi_ends_ram: bool
     x86_gdt_remap: bool
     x86_vdso_page: bool
@@ -234,6 +238,7 @@ _V3_0: Final = Generation(
     ppc_consistent=2 << 20,
     purge_by_pointer=True,
     x86_highmem64g=True,
+    x86_highpte=True,
     x86_acpi_ends_ram=False,
     x86_gdt_remap=False,
     x86_vdso_page=True,
@@ -322,7 +327,7 @@ _V6_10: Final = _after(
     mips_border_in_doubt=False,
 )
 _V6_12: Final = _after(_V6_10, "6.12", since=(6, 11), x86_acpi_ends_ram=True)
-_V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False)
+_V7_2: Final = _after(_V6_12, "7.2", since=(6, 15), x86_highmem64g=False, x86_highpte=False)
 
 _ALL: Final = (
     _V3_0,

@@ -263,6 +263,9 @@ class Machine:
         LAST_PKMAP where it is not the architecture's own.
     vmalloc
         ``vmalloc=`` in bytes (ARC: CONFIG_ARC_KVADDR_SIZE); None: the architecture's default.
+    converted
+        Call sites that use kmap_local_page() there in place of kmap(), as
+        :func:`replay.machine.options.conversion_of` reads them; of no captured machine.
     highmem
         ``highmem=`` in bytes; None: not given.
     mem
@@ -336,6 +339,7 @@ class Machine:
     pkmap_slots: int | None = None
     vmalloc: int | None = None
     highmem: int | None = None
+    converted: tuple[str, ...] = ()
     mem: int | None = None
     reservetop: int | None = None
     generation: str = DEFAULT
@@ -414,6 +418,12 @@ class Arch:
     arena_option
         What sets the size of the arena: ``vmalloc=`` on the command line, an option of the
         configuration, or nothing.
+    highmem_option
+        Boot option that sets the size of the highmem zone; empty where there is none (x86-32 alone
+        has it: arch/x86/mm/init_32.c: parse_highmem).
+    has_highpte
+        User page tables may lie in highmem (CONFIG_HIGHPTE of arch/x86/Kconfig and
+        arch/arm/Kconfig; no other architecture has it).
     takes
         Those of :data:`SPECIAL` that mean something there.
     has_highmem
@@ -438,6 +448,8 @@ class Arch:
     default_page_struct: int = 32
     page_sizes: tuple[int, ...] = (PAGE,)
     arena_option: str = ""
+    highmem_option: str = ""
+    has_highpte: bool = False
     takes: frozenset[str] = frozenset()
     has_highmem: bool = True
 

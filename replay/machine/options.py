@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.generations import GENERATIONS, generation_for
+from replay.machine.kconfig import is_realtime
 from replay.machine.layout import layout_of
 from replay.machine.model import MAX_POOL, GiB, MiB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from replay.machine.costs import Costs
     from replay.machine.model import Arch, Machine, Ranges
+
+
+_NOT_OF_THE_MAP: Final = ("cpus", "costs", "converted", "config")
+"""What may differ while the address map stays that of the captured machine; of the configuration
+nothing is changed but where page tables lie."""
+_CONVERSION: Final = "kmap=kmap_local"
+UNSET: Final = -1
+"""In place of a boot option's value: it is not given."""
 
 
 def with_options(
@@ -30,9 +39,12 @@ def with_options(
     cpus: int | None = None,
     nr_cpus: int | None = None,
     highmem: bool | None = None,
+    highmem_size: int | None = None,
+    highpte: bool | None = None,
     page_size: int | None = None,
     generation: str | None = None,
     release: str | None = None,
+    convert: Sequence[str] | None = None,
     costs: Costs | None = None,
 ) -> Machine:
     """The same machine with something else: the what-if questions.
@@ -51,10 +63,16 @@ def with_options(
         CPUs that the kernel is built for; it leaves those beyond them off.
     highmem
         Whether it is built with CONFIG_HIGHMEM.
+    highmem_size
+        Boot option ``highmem=``: bytes of the highmem zone; :data:`UNSET`: not given.
+    highpte
+        Whether it is built with CONFIG_HIGHPTE.
     release
         Version of the kernel, as ``uname -r`` prints it or shorter; decides `generation`.
     page_size
         Bytes per page.
+    convert
+        Call sites that have kmap_local_page() in place of kmap() (:func:`conversion_of`).
 
     Returns
     -------
@@ -108,6 +126,13 @@ def with_options(
         raise HmtraceError(msg, hint="leave --highmem out", exit_code=2)
     if highmem is not None:
         changes["highmem_enabled"] = highmem
+    if highmem_size is not None:
+        changes["highmem"] = _highmem_size(arch, highmem_size)
+    if highpte is not None:
+        built = replace(
+            machine, highmem_enabled=changes.get("highmem_enabled", machine.highmem_enabled)
+        )
+        changes["config"] = _config_with(built, arch, highpte=highpte)
     built_for = machine.nr_cpus if nr_cpus is None else nr_cpus
     if nr_cpus is not None:
         changes |= {"nr_cpus": nr_cpus, "cpus": max(1, min(machine.cpus, nr_cpus))}
@@ -127,15 +152,24 @@ def with_options(
         changes |= {"release": release, "generation": generation_for(release)}
     if changes.get("generation", machine.generation) != machine.generation:
         changes["vmalloc_end"] = None  # a number of the platform's in the other kernel
+        config = changes.get("config", machine.config)
+        if not GENERATIONS[machine.generation].local_per_cpu and not is_realtime(config):
+            # 5.11 brought it; where an older kernel has it, RT patches did
+            changes["config"] = config - {"KMAP_LOCAL"}
     if costs is not None:
         changes["costs"] = costs
+    if convert is not None:
+        changes["converted"] = tuple(convert)
     changed = replace(machine, **changes)
-    if replace(changed, cpus=machine.cpus, costs=machine.costs) != machine:
+    if replace(changed, **{name: getattr(machine, name) for name in _NOT_OF_THE_MAP}) != machine:
         # what its files say is of the captured machine; but that its kernel follows a rule stays
         known = changed.border_told and machine.told is None
         known = known and changed.generation == machine.generation
         changed = replace(changed, told=None, border_told=known)
     _require_layout(changed)
+    _require_local(changed)
+    if highmem_size is not None:
+        _require_highmem(changed)
     return changed
 
 
@@ -184,6 +218,90 @@ def _ram_changes(machine: Machine, arch: Arch, ram: int, pae: bool) -> dict[str,
         return {"ram": ranges, "mem": None}
     # what was told of the captured machine's frames is not of these
     return {"ram": ranges, "mem": None, "mem_map": None, "nomap": (), "acpi": ()}
+
+
+def has_highpte(machine: Machine) -> bool:
+    """Whether user page tables come from highmem."""
+    arch = _arch(machine.arch)
+    config = machine.config or arch.default_config
+    is_there = arch.name != "i386" or GENERATIONS[machine.generation].x86_highpte
+    return arch.has_highpte and is_there and "HIGHPTE" in config and machine.highmem_enabled
+
+
+def conversion_of(text: str) -> str:
+    """The call site of a conversion, empty for all of them.
+
+    Parameters
+    ----------
+    text
+        ``kmap=kmap_local`` or ``kmap=kmap_local@SITE``.
+
+    Raises
+    ------
+    HmtraceError
+        Exit code 2: it is something else.
+
+    Examples
+    --------
+    >>> conversion_of("kmap=kmap_local@dir_get_page"), conversion_of("kmap=kmap_local")
+    ('dir_get_page', '')
+    """
+    what, has_site, site = text.partition("@")
+    if what.replace(" ", "") != _CONVERSION or (has_site and not site):
+        msg = f"--convert: {text!r} is no conversion"
+        hint = f"{_CONVERSION} for all call sites, {_CONVERSION}@SITE for one"
+        raise HmtraceError(msg, hint=hint, exit_code=2)
+    return site
+
+
+def _require_local(machine: Machine) -> None:
+    """Refuse to convert what a kernel does not have.
+
+    It came with 5.11: f3ba3c710ac5 "mm/highmem: Provide kmap_local*".
+    """
+    for text in machine.converted:
+        conversion_of(text)
+    if machine.converted and layout_of(machine).kmap_per_cpu:
+        msg = "--convert: this kernel has no kmap_local_page(), which came with 5.11"
+        raise HmtraceError(msg, hint="give --kernel 6.1 as well", exit_code=2)
+
+
+def _highmem_size(arch: Arch, size: int) -> int | None:
+    """Value of ``highmem=``."""
+    if not arch.highmem_option:
+        msg = f"the size of the highmem zone is no option of {arch.name}: highmem= is x86's"
+        raise HmtraceError(msg, hint="leave --highmem-size out", exit_code=2)
+    return None if size == UNSET else size
+
+
+def _config_with(machine: Machine, arch: Arch, *, highpte: bool) -> frozenset[str]:
+    """The build with or without CONFIG_HIGHPTE."""
+    if highpte and not arch.has_highpte:
+        msg = f"{arch.name} has no HIGHPTE: its page tables are lowmem"
+        raise HmtraceError(msg, hint="leave --highpte out", exit_code=2)
+    config = machine.config or arch.default_config
+    if highpte and not machine.highmem_enabled:
+        msg = "a kernel without HIGHMEM has no HIGHPTE"
+        raise HmtraceError(msg, hint="leave --highpte out", exit_code=2)
+    return config | {"HIGHPTE"} if highpte else config - {"HIGHPTE"}
+
+
+def _require_highmem(machine: Machine) -> None:
+    """Refuse a ``highmem=`` that the kernel would ignore, in its words.
+
+    arch/x86/mm/init_32.c: lowmem_pfn_init, highmem_pfn_init.
+    """
+    layout, size = layout_of(machine), machine.highmem
+    if size is None or layout.max_pfn - layout.lowmem_end_pfn == size // layout.page_size:
+        return
+    why = [note for note in layout.notes if note.startswith("highmem=")]
+    msg = why[0] if why else "highmem= is not what the kernel makes of it"
+    most = (layout.max_pfn - layout.lowmem_end_pfn) * layout.page_size // MiB
+    raise HmtraceError(
+        f"highmem={size // MiB}M: {msg.removeprefix('highmem= ')}",
+        hint=f"without it the zone has {most} MiB of {machine.ram_bytes // MiB} MiB of RAM",
+        exit_code=2,
+    )
 
 
 def _arch(name: str) -> Arch:

@@ -9,7 +9,11 @@
     run          a workload on a target machine
     placement    which page lies in which zone there
     pool         kmap() there
+    turns        who holds what of kmap(), for a conversion
+    convert      kmap() calls as kmap_local_page()
+    page_tables  those in highmem, and who maps them
     rest         kmap_local() and the call sites there
     arena        the arena there
     requests     what it is asked there, from the arena's calls here
+    loops        the compiled loops of a conversion
 """

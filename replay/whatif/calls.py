@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _NO_ROW: Final = (1 << 63) - 1  # behind every row
 _OPEN: Final = np.dtype([("row", "i8"), ("at", "i8")])
-COLUMNS: Final = {"code": "u1", "page": "i4", "task": "i4", "time": "i8"}
-"""Columns of the calls and their types."""
+COLUMNS: Final = {"code": "u1", "page": "i4", "task": "i4", "time": "i8", "row": "u4"}
+"""Columns of the calls and their types; `row` is that of the trace, 0 of what is nobody's."""
 
 
 class Served(NamedTuple):
@@ -170,8 +170,8 @@ class ServedColumns:
     Parameters
     ----------
     parts
-        Where they are written: columns `code`, `page` (its number, -1 for what is nobody's), `task`
-        and `time`.
+        Where they are written: columns `code`, `page` (its number, -1 for what is nobody's),
+        `task`, `time` and `row`.
     name
         What the columns' names begin with.
     """
@@ -200,11 +200,14 @@ class ServedColumns:
         self._note_first(page[served.is_call], numbers.pages.count)
         task = self._tasks.of(served.pid).astype(np.int32)
         self._note_tasks(task[served.is_call], served.call_rows)
+        row = np.zeros(served.code.size, np.uint32)
+        row[served.is_call] = served.call_rows
         told: dict[str, NDArray[Any]] = {
             "code": served.code,
             "page": page,
             "task": task,
             "time": served.time,
+            "row": row,
         }
         for name, column in self._columns.items():
             column.append(told[name])

@@ -21,20 +21,34 @@ _OF_THE_START: Final = ("new_mappings", "flushes", "scan_max", "max_stale")
 """Figures of the pool that tell how it began."""
 
 
-def bound_of(before: Layout, layout: Layout, placement: str) -> str | None:
+def bound_of(
+    before: Layout, layout: Layout, placement: str, values: Snapshot | None = None
+) -> str | None:
     """In which sense the figures of highmem hold on another machine.
 
     A trace shows kmap() of pages only that are highmem where it was taken (include/linux/
     highmem-internal.h: kmap returns the direct address of a lowmem page). With less lowmem there
     would be more of them; with more lowmem some would be lowmem, where it is not their frames that
-    say which. Without any highmem there is nothing that could be mapped: figures are exact.
+    say which. So it is with less highmem, which others fill, too, and with more of it where it was
+    full here. Without any highmem there is nothing that could be mapped: figures are exact.
     """
     if layout.max_pfn <= layout.lowmem_end_pfn:
         return None
     here, there = _lowmem_end(before), _lowmem_end(layout)
     if there < here:
         return LEAST
-    return MOST if there > here and placement == "class" else None
+    if placement != "class":
+        return None
+    if there > here or layout.highmem_bytes < before.highmem_bytes:
+        return MOST
+    grows = layout.highmem_bytes > before.highmem_bytes
+    return LEAST if grows and values is not None and was_full(values) else None
+
+
+def was_full(values: Snapshot) -> bool:
+    """Whether highmem was at its low watermark when the capture began, or when it ended."""
+    zones = [zone for zone in (*values.zones, *values.zones_end) if zone.name == HIGHMEM]
+    return any(zone.free <= zone.marks[1] for zone in zones if len(zone.marks) > 1 and zone.free)
 
 
 def _lowmem_end(layout: Layout) -> int:
@@ -42,20 +56,32 @@ def _lowmem_end(layout: Layout) -> int:
     return layout.lowmem_end_pfn * layout.page_size - layout.phys_offset
 
 
-def border_caveats(before: Layout, layout: Layout, stuck: int, placement: str) -> list[str]:
-    """What the border of lowmem there means for the answer; `stuck` tasks sleep for ever."""
+def border_caveats(
+    before: Layout, layout: Layout, stuck: int, placement: str, bound: str | None
+) -> list[str]:
+    """What the zones' sizes there mean for the answer; `stuck` tasks sleep for ever."""
     caveats = []
-    bound = bound_of(before, layout, placement)
-    if bound == LEAST:
+    is_border = _lowmem_end(before) != _lowmem_end(layout)
+    if bound == LEAST and is_border:
         caveats.append(
             "lower bound: this machine has less lowmem than the captured one, and a trace shows "
             "kmap() of pages only that were highmem there; capture on a machine (or with "
             "vmalloc=) whose lowmem is no larger to see the others"
         )
-    elif bound == MOST:
+    elif bound == LEAST:
+        caveats.append(
+            "lower bound: the captured machine's highmem was full, and what fell back to lowmem "
+            "there would find room here; a trace shows no kmap() of it"
+        )
+    elif bound == MOST and is_border:
         caveats.append(
             "upper bound: this machine has more lowmem than the captured one, and every page that "
             "was highmem is taken for highmem while there is room"
+        )
+    elif bound == MOST:
+        caveats.append(
+            "upper bound: this machine has less highmem than the captured one, and nothing but the "
+            "traced pages is taken to fill it"
         )
     if layout.page_size != before.page_size:
         caveats.append(

@@ -50,6 +50,7 @@ FIGURES: Final[dict[str, Figure]] = {
     "local": Figure(lambda o: o.local.maps, bound="up"),
     "local_lowmem": Figure(lambda o: o.local.lowmem, bound="down"),
     "local_depth": Figure(lambda o: o.local.max_depth, bound="up"),
+    "local_saved": Figure(lambda o: o.local.mappings_saved, bound="up"),
     "vmalloc": Figure(lambda o: o.arena.size, more_is_better=True),
     "failures": Figure(lambda o: o.arena.failures),
     "purges": Figure(lambda o: o.arena.lazy_purges),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.highmem import Pool
     from replay.pool.loops.sequence import Gauges
     from replay.pool.window import PoolState
+    from replay.whatif.convert import ConvertedCalls
     from replay.whatif.placement import Placed
     from replay.whatif.workload import Workload
 
@@ -68,6 +69,8 @@ class PoolThereRun:
         HIGHMEM it is empty (include/linux/highmem-internal.h).
     same_pool
         Whether it has the same pool, so that a snapshot of this one holds there too.
+    converted
+        What is no call of the pool any more.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class PoolThereRun:
         *,
         same_kernel: bool,
         same_pool: bool,
+        converted: ConvertedCalls | None = None,
     ) -> None:
         from replay.pool.loops import sequence
 
@@ -100,6 +104,9 @@ class PoolThereRun:
         self._there = np.full(keys.size, -1, np.int64)
         self._there[self._served] = np.arange(self._served.size)
         self._frames = keys[self._served]
+        rows = self._calls.pop("row")
+        if converted is not None:
+            self._calls["page"] = _without(self._calls["page"], rows, converted)
 
     def replay(self, target: Machine, layout: Layout, *, closed: bool) -> PoolThere:
         """Serve the calls."""
@@ -199,6 +206,19 @@ class PoolThereRun:
         nameless = self._nameless if layout.highmem_bytes else (0, 0)
         outcome = tally.outcome(gauges, still_used=still_used, nameless=nameless)
         return PoolThere(replace(outcome, slots=layout.pkmap_slots, asleep=stuck), tally, stuck)
+
+
+def _without(pages: SpooledRows, rows: SpooledRows, converted: ConvertedCalls) -> SpooledRows:
+    """The pages of the calls, -1 of those that are none any more."""
+    left = SpooledRows(np.dtype(np.int32))
+    page, row = pages.view(), rows.view()
+    for at in range(0, page.size, AT_ONCE):
+        some = page[at : at + AT_ONCE]
+        is_gone = (some >= 0) & converted.is_gone(row[at : at + AT_ONCE])
+        left.append(np.where(is_gone, np.int32(-1), some))
+        pages.release()
+        rows.release()
+    return left
 
 
 class UsersThere:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from replay.outcome import Site
     from replay.sites.loops import Counts
+    from replay.whatif.convert import ConvertedCalls
     from replay.whatif.placement import Placed
     from replay.whatif.workload import Stretch, Workload
 
@@ -33,6 +34,10 @@ class RestThere:
         Which pages are highmem there.
     cpus
         Of the other machine.
+    converted
+        Calls of kmap() that are local mappings there.
+    lowered : ndarray of bool, shape (keys,)
+        Call sites that map nothing there; None: all do.
 
     Attributes
     ----------
@@ -40,7 +45,14 @@ class RestThere:
         Local mappings.
     """
 
-    def __init__(self, workload: Workload, placed: Placed, cpus: int) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        placed: Placed,
+        cpus: int,
+        converted: ConvertedCalls | None = None,
+        lowered: NDArray[np.bool_] | None = None,
+    ) -> None:
         own = workload.figures.local
         self.local = LocalTally(lowmem=own.lowmem, reused=own.reused, unmaps=own.unmaps)
         keys = workload.column("pages", "key")
@@ -48,9 +60,20 @@ class RestThere:
             self.local.unknown = own.unknown
         self._placed = placed
         self._cpus = cpus
+        self._converted = converted
+        self._lowered = None if lowered is None else np.append(lowered, np.False_)
+        self._window = 0
         self._names = workload.site_names
         self._counts = _without_maps(workload)
-        self._member_keys = workload.column("members", "key")
+        self._keys_here = self._member_keys = workload.column("members", "key")
+        if converted is not None:
+            self._members, more = converted.members()
+            self._member_keys = np.concatenate([self._member_keys, more])
+            self.local.unmaps += int(placed.local[converted.ended_pages].sum())
+            self.local.reused -= converted.turned_reuses
+            if not converted.outcome.sees_switches:
+                self.local.switches += converted.outcome.away
+                self.local.saved += converted.outcome.away
         self._calls = np.zeros(self._member_keys.size, np.int64)
 
     def feed(self, stretch: Stretch) -> None:
@@ -59,16 +82,27 @@ class RestThere:
 
         member, page, is_local = _columns(stretch.calls, "member", "page", "is_local")
         needed = self._needed(page, is_local)
+        low = is_local & (page < -1)
+        if self._lowered is not None:
+            gone = self._lowered[np.append(self._keys_here, np.int32(-1))[member]]
+            needed &= ~gone
+            self.local.lowmem -= int((low & gone).sum())
+        if self._converted is not None:
+            member = np.append(self._members, np.int32(-1))[member]
         made = np.bincount(member[needed & (member >= 0)], minlength=self._calls.size)
         self._calls += made
-        turned = int((needed & is_local & (page < -1)).sum())
+        turned = int((needed & low).sum())
         key, page, hold, is_local = _columns(stretch.holds, "key", "page", "hold", "is_local")
         needed = self._needed(page, is_local)
+        self._drop_lowered(needed, key)
+        if self._converted is not None:
+            key = self._converted.keys(key)
         count_holds(self._counts, np.where(needed, key, np.int32(-1)), hold)
         self.local.turned += turned
         self.local.unmaps += turned - int((is_local & ~needed).sum())
         self.local.lowmem -= turned
         self._feed_held(stretch)
+        self._window += 1
 
     def _needed(self, page: NDArray[np.int32], is_local: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which calls need a slot there."""
@@ -79,19 +113,33 @@ class RestThere:
         needed[of_pool] = self._placed.high[page[of_pool]]
         return needed
 
+    def _drop_lowered(self, some: NDArray[np.bool_], key: NDArray[np.int32]) -> None:
+        """Take away what is no mapping there."""
+        if self._lowered is not None:
+            some &= ~self._lowered[key]
+
     def _feed_held(self, stretch: Stretch) -> None:
-        page, depth, cpu, below, is_map = _columns(
-            stretch.held, "page", "depth", "cpu", "below", "is_map"
+        held, under = stretch.held, stretch.below
+        if self._converted is not None:
+            held, under = self._converted.held(stretch, self._window)
+        page, depth, cpu, below, is_map, key = _columns(
+            held, "page", "depth", "cpu", "below", "is_map", "key"
         )
-        gone = ~self._placed.local[stretch.below.get_column("page").to_numpy()]
+        under_page, under_key = _columns(under, "page", "key")
+        is_there = self._placed.local[under_page]
+        self._drop_lowered(is_there, under_key)
+        gone = ~is_there
         stop = np.cumsum(below, dtype=np.int64)
         upto = np.append(0, np.cumsum(gone))
         depth = (depth - (upto[stop] - upto[stop - below])).astype(np.int32)
         needed = is_map & self._placed.local[page]
+        lowmem = is_map & ~needed
+        self._drop_lowered(needed, key)
+        self._drop_lowered(lowmem, key)
         # what a switch found held may be of a mapping that the trace does not show
         switches = depth[~is_map] if self._placed.local[-1] else depth[:0]
         self.local.add(depth[needed], cpu[needed] % self._cpus, switches[switches > 0])
-        self.local.lowmem += int((is_map & ~needed).sum())
+        self.local.lowmem += int(lowmem.sum())
 
     def sites(self, page_sizes: tuple[int, int]) -> tuple[Site, ...]:
         """The sites; `page_sizes` are the bytes of a page here and there."""

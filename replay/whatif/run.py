@@ -26,6 +26,7 @@ from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
 from replay.figures import common_caveats, outcome_from, span_of, unseen_flushes
 from replay.machine.layout import layout_of
+from replay.machine.options import has_highpte
 from replay.machine.zones import memory_of
 from replay.outcome import Outcome
 from replay.pool.replay import state_from
@@ -42,6 +43,8 @@ from replay.whatif.caveats import (
     pool_caveats,
     ram_caveats,
 )
+from replay.whatif.convert import ConvertedCalls, conversion_caveats
+from replay.whatif.page_tables import PageTables, page_table_caveats, page_tables_of
 from replay.whatif.placement import place
 from replay.whatif.pool import PoolThereRun
 from replay.whatif.rest import RestThere
@@ -145,6 +148,22 @@ class Server:
         self._pools: dict[Hashable, PoolThere] = {}
         self._rests: dict[Hashable, _RestAt] = {}
         self._arenas: dict[Hashable, ArenaThere] = {}
+        self._converted: dict[tuple[str, ...], ConvertedCalls] = {}
+
+    def converted(self, target: Machine) -> ConvertedCalls | None:
+        """The kmap() calls that are kmap_local_page() there; None: it is none.
+
+        Raises
+        ------
+        HmtraceError
+            Exit code 2: there is no such call site, or the trace does not tell who unmaps.
+        """
+        asked = target.converted
+        if not asked:
+            return None
+        if asked not in self._converted:
+            self._converted[asked] = ConvertedCalls(self._workload, asked)
+        return self._converted[asked]
 
     @cached_property
     def baseline(self) -> Outcome:
@@ -169,15 +188,17 @@ class Server:
         Raises
         ------
         HmtraceError
-            For an unknown placement or timing (exit code 2).
+            For an unknown placement or timing, or a call site that there is not (exit code 2).
         """
         _check(placement, timing)
         figures = self._workload.figures
         layout = layout_of(target)
         memory = memory_of(target, layout, self._values)
+        bound = bound_of(self._before, layout, placement, self._values)
         at, placed = self._placed(layout, placement, memory.highmem_room)
         there = self._pool(target, layout, at, closed=timing == "closed")
-        rest = self._rest(target.cpus, layout.page_size, at)
+        tables = self._lowered_tables(target)
+        rest = self._rest(target, layout.page_size, at, tables)
         local = rest.local.outcome(layout)
         arena = self._arena(target, layout)
         work = CountedWork(
@@ -203,14 +224,16 @@ class Server:
             tlb=tlb,
             cost=cost,
             sites=rest.sites,
-            bound=bound_of(self._before, layout, placement),
+            bound=bound,
             caveats=(
-                *border_caveats(self._before, layout, there.stuck, placement),
+                *border_caveats(self._before, layout, there.stuck, placement, bound),
                 *doubtful_rules(self._machine, target),
                 *(note for note in layout.notes if note not in self._shown.notes),
                 *self._memory_caveats(target, layout, memory, placed),
+                *page_table_caveats(tables, (self._machine, target), layout, self._values),
                 *arena.caveats,
                 *self._pool_caveats(target, layout, there),
+                *self._conversion_caveats(target, layout),
                 *self._own_caveats(),
             ),
         )
@@ -231,31 +254,53 @@ class Server:
 
     def _pool(self, target: Machine, layout: Layout, at: Hashable, *, closed: bool) -> PoolThere:
         machine = self._machine
-        same_pool = _same_pool(machine, target, self._before, layout)
+        same_pool = self._has_same_pool(target, layout)
         same_kernel = target.arch == machine.arch and target.highmem_enabled
         key = (
             at, layout.pkmap_slots, layout.pkmap_colours, layout.pkmap_base, layout.page_size,
             layout.highmem_bytes > 0, same_pool, same_kernel, target.costs.sleep, closed,
+            target.converted,
         )  # fmt: skip
         if key not in self._pools:
             has_snapshot = self._has_snapshot(target, layout)
             state = state_from(self._values) if has_snapshot else None
             run = PoolThereRun(
                 self._workload, self._places[at], state,
-                same_kernel=same_kernel, same_pool=same_pool,
+                same_kernel=same_kernel, same_pool=same_pool, converted=self.converted(target),
             )  # fmt: skip
             self._pools[key] = run.replay(target, layout, closed=closed)
         return self._pools[key]
 
+    def _has_same_pool(self, target: Machine, layout: Layout) -> bool:
+        """Whether what happened to the pool before the trace would have left it alike there."""
+        calls = self.converted(target)
+        if calls is not None and calls.is_all:
+            return False
+        return _same_pool(self._machine, target, self._before, layout)
+
     def _has_snapshot(self, target: Machine, layout: Layout) -> bool:
         """Whether the pool begins there with what was in it here."""
-        same_pool = _same_pool(self._machine, target, self._before, layout)
+        same_pool = self._has_same_pool(target, layout)
         return self._workload.figures.initial_state == "snapshot" and same_pool
 
-    def _rest(self, cpus: int, page_size: int, at: Hashable) -> _RestAt:
-        key = at, cpus, page_size
+    def _lowered_tables(self, target: Machine) -> PageTables | None:
+        """The page tables, where they are highmem here and lowmem there; else None."""
+        is_lowered = has_highpte(self._machine) and not has_highpte(target)
+        return self._page_tables if is_lowered and target.highmem_enabled else None
+
+    @cached_property
+    def _page_tables(self) -> PageTables:
+        return page_tables_of(self._workload)
+
+    def _rest(
+        self, target: Machine, page_size: int, at: Hashable, tables: PageTables | None
+    ) -> _RestAt:
+        key = at, target.cpus, page_size, tables is None, target.converted
         if key not in self._rests:
-            rest = RestThere(self._workload, self._places[at], cpus)
+            lowered = None if tables is None else tables.keys
+            rest = RestThere(
+                self._workload, self._places[at], target.cpus, self.converted(target), lowered
+            )
             for stretch in self._workload.stretches():
                 rest.feed(stretch)
             self._rests[key] = _RestAt(rest.local, rest.sites((self._before.page_size, page_size)))
@@ -285,11 +330,17 @@ class Server:
         pool, baseline = there.outcome, self.baseline
         begins_empty = not self._has_snapshot(target, layout)
         work = self._workload.figures.work
+        calls = self.converted(target)
+        is_all = calls is not None and calls.is_all
         return [
-            *(pool_caveats(baseline.pool, pool) if begins_empty else ()),
+            *(pool_caveats(baseline.pool, pool) if begins_empty and not is_all else ()),
             *loss_caveats(self._lost, baseline.pool, pool),
             *unseen_flushes(baseline.arena, work, target, layout, kmaps=pool.maps),
         ]
+
+    def _conversion_caveats(self, target: Machine, layout: Layout) -> list[str]:
+        calls = self.converted(target)
+        return [] if calls is None else conversion_caveats(calls, layout.km_usable_depth)
 
     def _own_caveats(self) -> tuple[str, ...]:
         """What limits any answer from this trace."""

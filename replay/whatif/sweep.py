@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.layout import layout_of
+from replay.machine.options import has_highpte
 from replay.whatif.figures import FIGURES, figures_of
 from replay.whatif.written import encode
 
@@ -138,7 +139,11 @@ def swept(candidate: Candidate, outcome: Outcome) -> SweptMachine:
 
 def is_alike(one: Machine, other: Machine) -> bool:
     """Whether two machines have the same kernel, CPUs and address map, however they are told."""
-    return (one.arch, one.generation, one.cpus) == (other.arch, other.generation, other.cpus) and (
+    kernels = [
+        (machine.arch, machine.generation, machine.cpus, machine.converted, has_highpte(machine))
+        for machine in (one, other)
+    ]
+    return kernels[0] == kernels[1] and (
         replace(layout_of(one), notes=()) == replace(layout_of(other), notes=())
     )
 

@@ -18,6 +18,7 @@ import polars as pl
 from collectors.events import OP_CODE
 from collectors.snapshot import Snapshot
 from replay.arena.pieces import ArenaCutter, ArenaPieces
+from replay.local.stacks import switch_hook
 from replay.machine.generations import GENERATIONS
 from replay.trace.beside import Beside
 from replay.trace.carried import CarriedRows
@@ -27,6 +28,7 @@ from replay.trace.windows import WINDOW_ROWS
 from replay.walk import Rest, TraceWalk
 from replay.whatif.calls import COLUMNS, PoolCalls, ServedColumns
 from replay.whatif.pages import PageNumbers
+from replay.whatif.turns import TurnSieve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.pool.window import PoolState
     from replay.sites.loops import Counts
+    from replay.sites.tally import SiteTally
     from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.spool import SpooledRows
@@ -63,9 +66,10 @@ class Stretch(NamedTuple):
         are `is_local`. Without a key the time is not known.
     held
         `page` of local mappings that returned, `depth`, `cpu`, and how many known ones were
-        `below`; switches with what they found held, where `is_map` is false.
+        `below`; switches with what they found held, where `is_map` is false; `row` of the trace,
+        `key` (call site).
     below
-        `page` of the mappings below each of them, one element's behind the other's.
+        `page` and `key` of the mappings below each of them, one element's behind the other's.
     """
 
     calls: pl.DataFrame
@@ -191,7 +195,8 @@ def distil(
         layout, values, found.ops, ArenaPieces(parts),
         by_pointer=GENERATIONS[machine.generation].purge_by_pointer,
     )  # fmt: skip
-    kept = _KeptWindows(parts)
+    turns = TurnSieve(parts, found, switch_hook(found.ops), losses)
+    kept = _KeptWindows(parts, rest.sites, turns)
     columns = ServedColumns(parts, "pool")
 
     def feed_others(told: _ServedWindow) -> None:
@@ -249,11 +254,13 @@ class _KeptWindows:
         Windows so far.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, sites: SiteTally, turns: TurnSieve) -> None:
         self.numbers = PageNumbers()
         self.windows = 0
+        self._sites, self._turns = sites, turns
         self._parts = parts
         self._pages = CarriedRows()
+        self._keys = CarriedRows()
 
     def feed(
         self,
@@ -274,6 +281,8 @@ class _KeptWindows:
             Rows of local mappings that are open at its end.
         """
         local, sites = told
+        assert local.held is not None  # they were asked for
+        assert local.events is not None
         op = op_codes(window.table)
         pages = self._pages
         pages.take(numbers, window.first_row)
@@ -289,13 +298,20 @@ class _KeptWindows:
             is_local=np.repeat([False, True], [sites.key.size, local.ended.size]),
         )
         held = local.held
-        assert held is not None  # it was asked for
+        keys = np.append(self._sites.member_keys, np.int32(-1))[sites.member]
+        self._keys.take(keys, window.first_row)
         self._put(
             "held", page=pages.of(held.row), depth=held.depth, cpu=held.cpu,
             below=held.below.astype(np.uint16), is_map=held.row >= 0,
+            row=np.where(held.row < 0, ~held.row, held.row).astype(np.uint32),
+            key=self._keys.of(held.row),
         )  # fmt: skip
-        self._put("below", page=pages.of(held.rows))
+        self._put("below", page=pages.of(held.rows), key=self._keys.of(held.rows))
+        of_local = pages.of(local.events.row), self._keys.of(local.events.row)
+        count = self.numbers.pages.count
+        self._turns.feed(window, local.events, of_local, numbers, count, keys)
         pages.keep(open_rows)
+        self._keys.keep(open_rows)
         self.windows += 1
 
     def _put(self, what: str, **columns: NDArray[Any]) -> None:
@@ -303,6 +319,7 @@ class _KeptWindows:
 
     def finish(self, rest: Rest) -> None:
         """Write down what the windows' numbers stand for."""
+        self._turns.finish()
         pages = self.numbers.pages.keys().view(np.int64)
         lows = self.numbers.lows.keys().view(np.int64)
         self._parts.put("pages", pl.DataFrame({"key": pages}))

@@ -446,4 +446,5 @@ ARM: Final = Arch(
     ram_for=ram_for,
     layout=layout,
     arena_option="vmalloc=",
+    has_highpte=True,
 )

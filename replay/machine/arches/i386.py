@@ -173,7 +173,7 @@ def border(max_pfn: int, maxmem_pfn: int, highmem: int | None, *, enabled: bool)
 
     Returns
     -------
-    Border
+    LowPfnRange
     """
     notes: list[str] = []
     wanted = None if highmem is None else highmem >> PAGE_SHIFT
@@ -372,5 +372,7 @@ I386: Final = Arch(
     ram_for=ram_for,
     layout=layout,
     arena_option="vmalloc=",
+    highmem_option="highmem=",
+    has_highpte=True,
     takes=frozenset({"acpi"}),
 )
