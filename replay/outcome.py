@@ -269,7 +269,9 @@ class CostOutcome:
     `by_cause` maps a cause to count, ns, share of `total_ns`, low_ns and high_ns, and where the
     trace has the calls' returns to measured_ns, from entry to return. `low_ns` and `high_ns` are
     what the work comes to where every operation costs its least, and its most. `units` has how
-    often each operation happens (:mod:`replay.cost.units`): the work without any cost.
+    often each operation happens (:mod:`replay.cost.units`): the work without any cost. `change_ns`
+    is what it costs more than on the captured machine: at least over the ranges of costs, with the
+    likely ones, and at most (:mod:`replay.cost.verdict`); None on that machine itself.
 
     `lock_hold_ns` is how long a call of the pool holds kmap_lock, on average, `lock_share` the part
     of the span in which it is held: about as often a call that comes at any time finds it taken.
@@ -284,6 +286,7 @@ class CostOutcome:
     by_cause: dict[str, dict[str, float]] = field(default_factory=dict)
     lock_hold_ns: float | None = None
     lock_share: float | None = None
+    change_ns: tuple[float, float, float] | None = None
     units: dict[str, float] = field(default_factory=dict)
     lock_units: dict[str, float] = field(default_factory=dict)
 

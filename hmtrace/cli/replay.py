@@ -167,10 +167,13 @@ def _show(target: Output, question: Question, answer: WhatIf) -> None:
         return
     from hmtrace.report.document import outcome_document, schema, source_document
     from hmtrace.report.sidebyside import is_changed
+    from hmtrace.report.verdict import verdict_document
+    from replay.cost.verdict import cost_verdict
 
     warn_of_loss(source)
     document = {**schema("replay"), **source_document(source), **outcome_document(outcome)}
     document |= {"bound": outcome.bound, "changed": is_changed(baseline, outcome)}
+    document |= {"cost_verdict": verdict_document(cost_verdict(baseline, outcome))}
     document |= {"placement": question.placement, "timing": question.timing}
     document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
     if conversion is not None:

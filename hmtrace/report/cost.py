@@ -110,6 +110,8 @@ def tlb_in_words(tlb: TlbOutcome) -> str:
 def cost_in_words(cost: CostOutcome, outcome: Outcome) -> str:
     """Total cost beside the time that the CPUs had."""
     total = duration(cost.total_ns)
+    if cost.low_ns < cost.high_ns:
+        total += f" ({duration(cost.low_ns)} to {duration(cost.high_ns)})"
     if outcome.pool.pages_unknown:
         total = f"at least {total} (kmap() not counted)"
     if cost.share_of_span is None:

@@ -417,7 +417,8 @@ def _(f: arena.ArenaUntold) -> Words:
 def _(f: rules.MappingCost) -> Words:
     causes = (f"{name} {share(of)} of it" for name, of in f.causes)
     return Words(
-        f"temporary mappings cost {share(f.share)} of all CPU time ({duration(f.ns)}, estimated)",
+        f"temporary mappings cost {share(f.share)} of all CPU time ({duration(f.ns)}, estimated; "
+        f"{share(f.low_share)} to {share(f.high_share)} over the whole range of costs)",
         "; ".join(causes),
     )
 

@@ -15,6 +15,8 @@ from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import clean, count, duration, mib, number, plural, share
+from hmtrace.report.verdict import verdict_in_words
+from replay.cost.verdict import cost_verdict, lock_verdict
 from replay.machine.options import has_highpte
 from replay.whatif.figures import FIGURES, sense_of
 
@@ -151,6 +153,9 @@ def replay_renderables(
             change,
         )
     yield indented(table)
+    if changed:
+        yield Text()
+        yield labelled(list(_verdicts(baseline, outcome)))
     if conversion is not None:
         yield from conversion_section(conversion, outcome.local.limit)
     bounds = f"; figures of highmem are at {outcome.bound} so much" if outcome.bound else ""
@@ -164,6 +169,15 @@ def replay_renderables(
     yield from caveats_section(caveats)
     yield Text()
     yield reproducibility(source)
+
+
+def _verdicts(baseline: Outcome, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Whether it is cheaper there, and holds kmap_lock for less time, over the ranges of costs."""
+    yield "cost", verdict_in_words(cost_verdict(baseline, outcome))
+    if baseline.cost.lock_units and outcome.cost.lock_units:
+        lock = lock_verdict(baseline, outcome)
+        words = verdict_in_words(lock).replace("cheaper", "shorter").replace("dearer", "longer")
+        yield "lock", f"held {words}"
 
 
 def _signs_in_words(outcome: Outcome) -> str:

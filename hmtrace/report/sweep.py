@@ -17,6 +17,7 @@ from hmtrace.report.plain import plain
 from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import clean, count, duration, number, plural, share, size
+from hmtrace.report.verdict import change_in_words
 from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
     **dict.fromkeys(("cost_share", "lock_share"), share),
     "scan": number,
 }
+_CHANGES: Final = ("cost_change_low_ns", "cost_change_ns", "cost_change_high_ns")
 NONE: Final = "·"
 _MOST_ROWS: Final = 40
 _SHADES: Final = ("green", "yellow", "dark_orange", "red")
@@ -158,13 +160,26 @@ def _table(sweep: Sweep, most: int) -> RenderableType:
     table = plain_table(
         *((name, "left") for name in names),
         *((TITLES.get(name, name), "right") for name in columns),
+        *((("than now", "left"),) if _costs_differ(sweep) else ()),
     )
     for machine in sweep.machines[:most]:
         words = [clean(machine.words[name]) for name in names]
         if machine.words in sweep.captured and words:
             words[0] += " *"
-        table.add_row(*map(Text, words), *(Text(shown(name, machine)) for name in columns))
+        than_now = [Text(than_captured(machine))] if _costs_differ(sweep) else []
+        figures = (Text(shown(name, machine)) for name in columns)
+        table.add_row(*map(Text, words), *figures, *than_now)
     return table
+
+
+def than_captured(machine: SweptMachine) -> str:
+    """Whether a machine costs less than the captured one, and whether that is certain."""
+    low, likely, high = (machine.figures[name] or 0 for name in _CHANGES)
+    return change_in_words(low, likely, high, machine.bound)
+
+
+def _costs_differ(sweep: Sweep) -> bool:
+    return len({than_captured(machine) for machine in sweep.machines}) > 1
 
 
 def _asides(sweep: Sweep, most: int) -> list[str]:
@@ -180,6 +195,8 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
             lines.append(f"the same on all: {', '.join(words)}")
     if sweep.captured:
         lines.append("* the captured machine")
+    if _costs_differ(sweep):
+        lines.append("? not over the whole range of costs, or by a bound alone")
     lines.append(f"in whole MiB: {', '.join(name for name in IN_MIB if name in COLUMNS)}")
     lines.extend(meaning_of_signs(sweep.machines, _columns(sweep)))
     if sweep.without:

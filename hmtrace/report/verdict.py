@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from hmtrace.report.plain import plain
 from hmtrace.report.text import count, duration, share, unglued
 from replay.cost.units import REFILL
+from replay.cost.verdict import CostVerdict, is_bounded
 from replay.machine.costs import Costs
 
 if TYPE_CHECKING:
-    from replay.cost.verdict import CostVerdict, Turn
+    from replay.cost.verdict import Turn
 
 _REFILL: Final = "refilling a TLB after a full flush"
 
@@ -48,6 +49,28 @@ def turn_in_words(turn: Turn) -> str:
     note = Costs.notes()[turn.figure]
     written = {"ns": duration, "share": share}.get(note.unit, count)
     return f"{note.short} of {sign} {written(turn.at)}"
+
+
+def change_in_words(low: float, likely: float, high: float, bound: str | None) -> str:
+    """``less``, ``more`` or ``same``, with ``?`` where that does not hold over the ranges.
+
+    Parameters
+    ----------
+    low, likely, high
+        As of :class:`replay.cost.verdict.CostVerdict`.
+    bound
+        As of :class:`replay.outcome.Outcome`.
+
+    Examples
+    --------
+    >>> change_in_words(-9, -3, -1, None), change_in_words(-9, -3, 1, None)
+    ('less', 'less?')
+    >>> change_in_words(-9, -3, -1, "least"), change_in_words(0, 0, 0, None)
+    ('less?', 'same')
+    """
+    verdict = CostVerdict(low, likely, high, None, is_bounded=is_bounded(likely, bound))
+    word = {"cheaper": "less", "dearer": "more"}.get(verdict.word, "same")
+    return word if verdict.holds and not verdict.is_bounded else f"{word}?"
 
 
 def verdict_document(verdict: CostVerdict) -> dict[str, Any]:

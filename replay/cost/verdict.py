@@ -96,8 +96,12 @@ def cost_verdict(here: Outcome, there: Outcome) -> CostVerdict:
         [here.machine.costs, there.machine.costs],
         alike=here.machine.arch == there.machine.arch,
     )
-    against = {"cheaper": "least", "dearer": "most"}.get(verdict.word)
-    return verdict._replace(is_bounded=there.bound is not None and there.bound == against)
+    return verdict._replace(is_bounded=is_bounded(verdict.likely, there.bound))
+
+
+def is_bounded(likely: float, bound: str | None) -> bool:
+    """Whether figures that are bounds leave open which way a difference goes."""
+    return bound is not None and bound == ("least" if likely < 0 else "most")
 
 
 def lock_verdict(here: Outcome, there: Outcome) -> CostVerdict:

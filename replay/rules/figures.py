@@ -226,6 +226,8 @@ class MappingCost(NamedTuple):
     share: float
     ns: float
     causes: tuple[tuple[str, float], ...]
+    low_share: float
+    high_share: float
 
 
 def _cost(case: _Case) -> Iterator[Finding]:
@@ -234,7 +236,8 @@ def _cost(case: _Case) -> Iterator[Finding]:
         return
     worst = sorted(cost.by_cause.items(), key=lambda c: -c[1].get("ns", 0))[:2]
     causes = tuple((name, of.get("share", 0.0)) for name, of in worst)
-    found = MappingCost(cost.share_of_span, cost.total_ns, causes)
+    ends = [cost.share_of_span * ns / cost.total_ns for ns in (cost.low_ns, cost.high_ns)]
+    found = MappingCost(cost.share_of_span, cost.total_ns, causes, *ends)
     severity = "problem" if cost.share_of_span >= COST_PROBLEM else "warning"
     yield Finding("mapping-cost", severity, found)
 

@@ -33,6 +33,12 @@ class Figure(NamedTuple):
     is_whole: bool = True
 
 
+def _change(outcome: Outcome, end: int) -> int:
+    """What it costs more than the captured machine: at least, likely, and at most."""
+    change = outcome.cost.change_ns
+    return 0 if change is None else round(change[end])
+
+
 FIGURES: Final[dict[str, Figure]] = {
     "lowmem": Figure(lambda o: o.layout.lowmem_bytes, more_is_better=True),
     "highmem": Figure(lambda o: o.layout.highmem_bytes),
@@ -61,6 +67,11 @@ FIGURES: Final[dict[str, Figure]] = {
     "tlb_single": Figure(lambda o: o.tlb.single, bound="up"),
     "ipis": Figure(lambda o: o.tlb.ipis, bound="up"),
     "cost_ns": Figure(lambda o: o.cost.total_ns, bound="up"),
+    "cost_low_ns": Figure(lambda o: o.cost.low_ns, bound="up"),
+    "cost_high_ns": Figure(lambda o: o.cost.high_ns, bound="up"),
+    "cost_change_low_ns": Figure(lambda o: _change(o, 0), bound="up"),
+    "cost_change_ns": Figure(lambda o: _change(o, 1), bound="up"),
+    "cost_change_high_ns": Figure(lambda o: _change(o, 2), bound="up"),
     "cost_share": Figure(lambda o: o.cost.share_of_span, bound="up", is_whole=False),
 }
 

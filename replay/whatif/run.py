@@ -24,6 +24,7 @@ from collectors.errors import HmtraceError
 from collectors.snapshot import Snapshot
 from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
+from replay.cost.verdict import cost_verdict
 from replay.figures import common_caveats, outcome_from, span_of, unseen_flushes
 from replay.machine.layout import layout_of
 from replay.machine.options import has_highpte
@@ -237,6 +238,9 @@ class Server:
                 *self._own_caveats(),
             ),
         )
+        verdict = cost_verdict(self.baseline, outcome)
+        cost = replace(cost, change_ns=(verdict.low, verdict.likely, verdict.high))
+        outcome = replace(outcome, cost=cost)
         return replace(outcome, findings=findings(outcome, self._values, self._lost, self.baseline))
 
     def _placed(self, layout: Layout, placement: str, room: int) -> tuple[Hashable, Placed]:

@@ -107,6 +107,8 @@ def busy_outcome(**changes: object) -> Outcome:
         "tlb": TlbOutcome(full=45, range=32, range_pages=120, single=20260, ipis=77),
         "cost": CostOutcome(
             total_ns=98_000_000,
+            low_ns=21_000_000,
+            high_ns=410_000_000,
             share_of_span=0.0163,
             by_cause={
                 "pool_flush": {"count": 45, "ns": 60_000_000, "share": 0.612},

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from collectors import open_capture
 from hmtrace.cli import app
+from replay.cost.verdict import cost_verdict, lock_verdict
+from replay.machine.costs import Costs
+from replay.machine.from_facts import machine_from
+from replay.machine.options import with_options
+from replay.whatif.run import what_if
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +32,17 @@ def run(*words: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Figures by the number of slots."""
-    trace: Path = tmp_path_factory.mktemp("bligh") / "trace.dat"
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic capture of that shape, with 1024 slots."""
+    made: Path = tmp_path_factory.mktemp("bligh") / "trace.dat"
     shape = "--set", "tasks=16", "--set", "directories=400"
-    run("synth", "minix-walk", "--events", "60000", "--no-pae", "--cpus", "16", *shape, "-o", trace)
+    run("synth", "minix-walk", "--events", "60000", "--no-pae", "--cpus", "16", *shape, "-o", made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def figures(trace: Path) -> dict[str, dict[str, Any]]:
+    """Figures by the number of slots."""
     found = run("sweep", trace, "--axis", "pkmap=128,1024", "--format", "json")
     return {row["pkmap"]: row["figures"] for row in json.loads(found)["machines"]}
 
@@ -49,6 +61,24 @@ def test_it_is_the_drained_pool_that_makes_them(figures: dict[str, dict[str, Any
     assert few["pool_used"] == many["pool_used"] < 64
     assert few["pool_flushes"] > 5 * many["pool_flushes"] > 0
     assert few["scan"] > many["scan"]  # slots that are held for long are stepped over
+
+
+def test_they_go_his_way_whatever_operations_cost(trace: Path) -> None:
+    """Compile time, hold time and contention: every operation becomes more frequent, none less."""
+    capture = open_capture(trace)
+    values = capture.facts.snapshot()
+    machine = machine_from(values)[0]
+    many, few = what_if(
+        capture.events, machine, with_options(machine, pkmap=128), values=values, lost=capture.lost
+    )
+    assert machine.costs.spread("ipi_base") == Costs.default().spread("ipi_base")
+    for verdict in (cost_verdict(many, few), lock_verdict(many, few)):
+        assert (verdict.word, verdict.holds) == ("dearer", True)
+        assert verdict.low > 0
+    # a call holds the lock for longer, and there are as many calls: so the lock is taken for more
+    assert many.pool.maps + many.pool.unmaps == few.pool.maps + few.pool.unmaps
+    for unit, number in many.cost.lock_units.items():
+        assert few.cost.lock_units[unit] >= number, unit
 
 
 def test_what_one_pass_holds() -> None:

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.cost.units import OF_REFILL, REFILL, UNITS, spread_of
-from replay.cost.verdict import Turn, compare, cost_verdict, lock_verdict
+from replay.cost.verdict import Turn, compare, cost_verdict, is_bounded, lock_verdict
 from replay.machine.costs import Costs, Spread
 from replay.machine.options import with_options
+from replay.whatif.figures import figures_of
 from tests.replay.test_whatif import both, opened
 
 NAMES = ("lock", "ipi_base", "scan", "walk")
@@ -20,14 +21,14 @@ TLB = {"tlb_entries": Spread(64, 128, 512), "tlb_live": Spread(0, 0.5, 1)}
 WORDS = ("lock", "ipi_base", "scan", REFILL)
 
 
-def figures_of(ends: list[int]) -> Costs:
+def made_of(ends: list[int]) -> Costs:
     """Three numbers for each name."""
     spreads = {n: Spread(*sorted(ends[3 * i : 3 * i + 3])) for i, n in enumerate(NAMES)}
     return Costs.certain({}).with_spreads(spreads | TLB)
 
 
 numbers = st.integers(0, 1000)
-costs = st.lists(numbers, min_size=12, max_size=12).map(figures_of)
+costs = st.lists(numbers, min_size=12, max_size=12).map(made_of)
 work = st.lists(numbers, min_size=4, max_size=4).map(lambda n: dict(zip(WORDS, n, strict=True)))
 
 
@@ -135,3 +136,28 @@ def test_a_smaller_pool_of_a_real_capture():
     apart = Costs.certain(alike)
     certain = [replace(o, machine=replace(o.machine, costs=apart)) for o in (here, there)]
     assert cost_verdict(*certain).holds
+
+
+def test_a_what_if_says_what_it_changes():
+    """As the sweep's figures have it: nothing on the machine itself."""
+    machine = opened("i386-minix-pae-smp2")[1]
+    here, there = both("i386-minix-pae-smp2", with_options(machine, pkmap=64))
+    verdict = cost_verdict(here, there)
+    assert here.cost.change_ns is None
+    assert there.cost.change_ns == (verdict.low, verdict.likely, verdict.high)
+    assert verdict.likely == pytest.approx(there.cost.total_ns - here.cost.total_ns, abs=1)
+    figures = figures_of(there)
+    assert figures["cost_change_low_ns"] == round(verdict.low) < 0
+    assert (figures["cost_low_ns"], figures["cost_high_ns"]) == (
+        there.cost.low_ns,
+        there.cost.high_ns,
+    )
+    assert figures_of(here)["cost_change_ns"] == 0
+
+
+def test_a_bound_leaves_open_what_it_does_not_decide():
+    assert is_bounded(-3, "least")
+    assert is_bounded(3, "most")
+    assert not is_bounded(-3, "most")
+    assert not is_bounded(3, "least")
+    assert not is_bounded(3, None)
