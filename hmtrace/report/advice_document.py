@@ -9,14 +9,15 @@ from hmtrace.report.common_choice import common_document
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.plain import plain
 from hmtrace.report.reasons import NOT_SEEN, words
+from hmtrace.report.text import unglued
 from hmtrace.report.verdict import verdict_document
 from replay.whatif.reasons import purged_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hmtrace.report.advising import Advised
-    from replay.whatif.reasons import Option
+    from replay.whatif.reasons import Option, Reason
 
 
 def advice_document(advised: Sequence[Advised]) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def _document(one: Advised) -> dict[str, Any]:
         "choice": {
             **_build_document(choice),
             "is_now": choice.is_now,
-            "reasons": [words(reason) for reason in (*choice.gains, *choice.mind)],
+            "reasons": _in_words((*choice.gains, *choice.mind)),
         },
         "trial": None if advice.trial is None else _build_document(advice.trial),
         "evidence": advice.evidence,
@@ -93,5 +94,9 @@ def _split_document(option: Option) -> dict[str, Any]:
         "cost_verdict": None if option.cost is None else verdict_document(option.cost),
         "bound": outcome.bound,
         "verdict": option.verdict,
-        "reasons": [words(r) for r in (*option.against, *option.mind, *option.gains, *option.may)],
+        "reasons": _in_words((*option.against, *option.mind, *option.gains, *option.may)),
     }
+
+
+def _in_words(reasons: Iterable[Reason]) -> list[str]:
+    return [unglued(words(reason)) for reason in reasons]

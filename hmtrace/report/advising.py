@@ -31,11 +31,20 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hmtrace.report.source import InputSummary
+    from replay.machine.model import Machine
     from replay.outcome import Outcome
 
 _CONFIG_NAMES: Final = {"PAE": "X86_PAE", "LPAE": "ARM_LPAE"}
-_WITH_VMSPLIT: Final = ("i386", "arm")
-"""Architectures whose split is an option of the configuration."""
+_SPLIT_SWITCHES: Final = {
+    ("csky", "2g"): "PAGE_OFFSET_80000000",
+    ("csky", "2.5g"): "PAGE_OFFSET_A0000000",
+    ("xtensa", "128m"): "XTENSA_KSEG_MMU_V2",
+    ("xtensa", "256m"): "XTENSA_KSEG_256M",
+    ("xtensa", "512m"): "XTENSA_KSEG_512M",
+}
+"""Switches of the configuration that set a split, where that is not VMSPLIT_…."""
+_POWERPC_CEILING: Final = 0xF000_0000
+"""PAGE_OFFSET and LOWMEM_SIZE must not add up to more (arch/powerpc/mm/init_32.c)."""
 
 
 @dataclass(frozen=True)
@@ -252,14 +261,11 @@ def config_of(option: reasons.Option) -> list[str]:
     """Lines of the kernel's configuration.
 
     arch/x86/Kconfig: the split is asked for with EXPERT only; HIGHMEM64G, which implies PAE, went
-    in 6.15, and with it the choice that had NOHIGHMEM.
+    in 6.15, and with it the choice that had NOHIGHMEM. arch/powerpc/Kconfig: with ADVANCED_OPTIONS
+    each of these numbers may be set.
     """
     machine, build = option.outcome.machine, option.build
-    lines = []
-    if machine.arch == "i386":
-        lines.append("CONFIG_EXPERT=y")
-    if machine.arch in _WITH_VMSPLIT:
-        lines.append(f"CONFIG_VMSPLIT_{clean(build.split).upper()}=y")
+    lines = _split_lines(machine, build)
     old = GENERATIONS[machine.generation].x86_highmem64g
     if machine.arch != "i386":
         lines.append(f"CONFIG_HIGHMEM={'y' if build.highmem else 'n'}")
@@ -272,3 +278,21 @@ def config_of(option: reasons.Option) -> list[str]:
     if build.without:
         lines.append(f"CONFIG_{_CONFIG_NAMES.get(build.without, build.without)}=n")
     return lines
+
+
+def _split_lines(machine: Machine, build: reasons.Build) -> list[str]:
+    """Those that set the split."""
+    arch = ARCHES[machine.arch]
+    if len(arch.splits) == 1:
+        return []
+    if machine.arch == "powerpc32":
+        start = arch.splits[build.split]
+        return [
+            "CONFIG_ADVANCED_OPTIONS=y",
+            f"CONFIG_PAGE_OFFSET={start:#x}",
+            f"CONFIG_LOWMEM_SIZE={_POWERPC_CEILING - start:#x}",
+            f"CONFIG_TASK_SIZE={start:#x}",
+        ]
+    expert = ["CONFIG_EXPERT=y"] if machine.arch == "i386" else []
+    switch = _SPLIT_SWITCHES.get((machine.arch, build.split), f"VMSPLIT_{build.split.upper()}")
+    return [*expert, f"CONFIG_{clean(switch)}=y"]

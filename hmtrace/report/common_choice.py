@@ -8,7 +8,7 @@ from rich.text import Text
 
 from hmtrace.report.parts import Elided, heading, indented, labelled, plain_table
 from hmtrace.report.reasons import name_of, words
-from hmtrace.report.text import clean, plural, size
+from hmtrace.report.text import clean, plural, size, unglued
 from replay.whatif import reasons
 from replay.whatif.common import common_choice
 
@@ -101,7 +101,7 @@ def _document(arch: str, advised: Sequence[Advised], found: CommonChoice) -> dic
                 "verdict": None if option is None else option.verdict,
                 "loses": number in found.losers,
                 "doubted": number in found.doubted,
-                "reason": _why(option),
+                "reason": unglued(_why(option)),
             }
             for number, (one, option) in enumerate(zip(advised, found.options, strict=True))
         ],
@@ -119,6 +119,11 @@ def _consequences(
             yield label, f"and {len(numbers) - _NAMED} more"
     if not found.losers:
         yield "loses", "nobody"
+    for number in found.minded[:_NAMED]:
+        option = found.options[number]
+        if option is not None and number not in found.losers:
+            tiny = next(r for r in option.mind if isinstance(r, reasons.TinyZone))
+            yield "mind", f"{_capture(advised[number])}: {words(tiny)}"
     elsewhere = [
         one
         for one, option in zip(advised, found.options, strict=True)

@@ -9,7 +9,6 @@ from hmtrace.report.sidebyside import difference
 from hmtrace.report.text import clean, count, duration, plural, share, size
 from hmtrace.report.verdict import verdict_in_words
 from replay.whatif import reasons
-from replay.whatif.advise import SCARCE_PART
 
 if TYPE_CHECKING:
     from collectors.snapshot import Process
@@ -118,6 +117,12 @@ def _(reason: reasons.MoreLowmem) -> str:
     return f"lowmem, which was short, grows from {size(reason.here)} to {size(reason.there)}"
 
 
+@words.register(reasons.MoreUser)
+def _(reason: reasons.MoreUser) -> str:
+    more = f"a process has {size(reason.there - reason.here)} more: {size(reason.there)}"
+    return f"{more}; {process_in_words(reason.largest, reason.there)}"
+
+
 @words.register(reasons.UserSpace)
 def _(reason: reasons.UserSpace) -> str:
     told = f"a process has {size(reason.less)} less: {size(reason.user)}"
@@ -129,7 +134,7 @@ def _(reason: reasons.UserSpace) -> str:
 def process_in_words(largest: Process, user: int) -> str:
     """The largest process, and whether so much address space is enough for it."""
     fits = "fits" if largest.vm_peak <= user else "does not fit"
-    close = largest.vm_peak > SCARCE_PART * user and fits == "fits"
+    close = largest.vm_peak > reasons.SCARCE_PART * user and fits == "fits"
     return (
         f"the largest was {clean(largest.name)}-{largest.pid} with {size(largest.vm_peak)}: "
         f"{'only just ' if close else ''}{fits}"

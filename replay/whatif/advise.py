@@ -17,6 +17,7 @@ from replay.machine.model import MiB, align_up, clip
 from replay.machine.options import kernel_splits, with_options
 from replay.machine.zones import HIGHMEM, memory_of
 from replay.whatif.reasons import (
+    SCARCE_PART,
     Advice,
     Build,
     Cost,
@@ -25,6 +26,7 @@ from replay.whatif.reasons import (
     LessHighmem,
     LessRam,
     MoreLowmem,
+    MoreUser,
     NothingMapped,
     NotReleased,
     Option,
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
 TINY_ZONE: Final = 64 * MiB
 """A highmem zone of less runs out first: its low watermark and per-CPU lists alone take some MiB,
 and every page of a process is looked for there first (mm/page_alloc.c: get_page_from_freelist)."""
-SCARCE_PART: Final = 0.9
-"""Part of the user address space that a process may have had before it is called close."""
 SMALL_PART: Final = 64
 """One part in so many of RAM may be given up for a kernel without highmem."""
 MUCH: Final = 0.05
@@ -237,6 +237,8 @@ class _Asker:
             (found.against if _is_too_small(layout.user_end, self.largest) else found.mind).append(
                 space
             )
+        elif less < 0 and self.largest is not None and _is_close(now, self.largest):
+            found.gains.append(MoreUser(now.layout.user_end, layout.user_end, self.largest))
         before, after = now.layout.lowmem_bytes, layout.lowmem_bytes
         lowmem = self._server.baseline.lowmem
         if lowmem is not None and lowmem.is_short and after > before:
@@ -313,6 +315,10 @@ def _is_default(build: Build, machine: Machine) -> bool:
 
 def _is_too_small(user: int, largest: Process | None) -> bool:
     return largest is not None and largest.vm_peak > user
+
+
+def _is_close(outcome: Outcome, largest: Process) -> bool:
+    return largest.vm_peak > SCARCE_PART * outcome.layout.user_end
 
 
 def _of_workload(there: Outcome, now: Outcome, found: _Found) -> None:
@@ -420,8 +426,9 @@ def _worth_trying(options: list[Option]) -> Option | None:
 
 
 def _gains_much(option: Option) -> bool:
-    """Whether it spares failures or waits, or gives lowmem that was short, highmem or not."""
-    return any(isinstance(reason, Failures | Waits | MoreLowmem) for reason in option.gains)
+    """Whether it spares failures or waits, or gives what was short, highmem or not."""
+    much = Failures | Waits | MoreLowmem | MoreUser
+    return any(isinstance(reason, much) for reason in option.gains)
 
 
 def _not_seen(snapshot: Snapshot, now: Outcome, choice: Option, lost: bool) -> Iterator[str]:  # noqa: FBT001

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from replay.whatif.reasons import TinyZone
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,6 +40,15 @@ class CommonChoice(NamedTuple):
             number for number, option in enumerate(self.options) if _standing(option) == _DOUBTED
         )
 
+    @property
+    def minded(self) -> tuple[int, ...]:
+        """Who is left with a highmem zone that runs out first."""
+        return tuple(
+            number
+            for number, option in enumerate(self.options)
+            if option is not None and any(isinstance(r, TinyZone) for r in option.mind)
+        )
+
 
 _GAINS, _SAME, _DOUBTED, _LOSES = range(4)
 
@@ -66,13 +77,14 @@ def common_choice(advices: Sequence[Advice]) -> CommonChoice | None:
     return min(found, key=_rank, default=None)
 
 
-def _rank(choice: CommonChoice) -> tuple[int, int, int, int, int]:
-    """Losers, doubted ones, those that gain nothing, highmem that is left, and room."""
+def _rank(choice: CommonChoice) -> tuple[int, int, int, int, int, int]:
+    """Losers, doubted ones, tiny zones, those that gain nothing, highmem that is left, and room."""
     standing = [_standing(option) for option in choice.options]
     there = [option.outcome.layout for option in choice.options if option is not None]
     return (
         sum(one >= _LOSES for one in standing),
         standing.count(_DOUBTED),
+        len(choice.minded),
         standing.count(_SAME),
         sum(layout.highmem_bytes for layout in there),
         -min((layout.user_end for layout in there), default=0),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from replay.cost.verdict import CostVerdict
     from replay.outcome import Outcome
 
+SCARCE_PART: Final = 0.9
+"""Part of the user address space that a process may have had before it is called close."""
 SAFE_USER: Final = 1776 * MiB
 """User address space that is enough for most: what ARM's 2G_OPT leaves, the smallest that the
 defaults proposed in December 2025 would give. Less is advised only if the largest process is known
@@ -123,6 +125,14 @@ class MoreLowmem(NamedTuple):
     there: int
 
 
+class MoreUser(NamedTuple):
+    """Bytes of user address space here and there, and the process that they are scarce for here."""
+
+    here: int
+    there: int
+    largest: Process
+
+
 class UserSpace(NamedTuple):
     """Bytes that a process loses, and the largest that was seen, if any was."""
 
@@ -156,7 +166,7 @@ class Cost(NamedTuple):
 
 Reason = (
     LessRam | TinyZone | NotReleased | WithoutWide | SmallerArena | Failures | Waits | NothingMapped
-    | LessHighmem | MoreLowmem | UserSpace | TightHole | PurgedPages | Cost
+    | LessHighmem | MoreLowmem | MoreUser | UserSpace | TightHole | PurgedPages | Cost
 )  # fmt: skip
 
 

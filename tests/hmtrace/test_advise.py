@@ -254,3 +254,24 @@ def test_a_page_has_room(columns: str) -> None:
         assert max(map(len, result.stdout.split("\n"))) <= int(columns)
         assert "…" not in result.stdout.partition("Reasons")[0]
         assert ("hole" in result.stdout.partition("Reasons")[0]) is (columns == "120")
+
+
+def test_configuration_lines_are_those_of_the_architecture() -> None:
+    """A PowerPC has numbers instead of splits."""
+    found = advice(BOARD, "--machine", "p2020rdb-1g")
+    assert found["choice"]["config"] == [
+        "CONFIG_ADVANCED_OPTIONS=y", "CONFIG_PAGE_OFFSET=0x80000000",
+        "CONFIG_LOWMEM_SIZE=0x70000000", "CONFIG_TASK_SIZE=0x80000000", "CONFIG_HIGHMEM=n",
+    ]  # fmt: skip
+
+
+def test_room_for_a_process_that_has_little_is_a_reason(tmp_path: Path) -> None:
+    """A board that was moved to 2g, whose largest process has all but filled its 2 GiB."""
+    folder = tmp_path / "moved"
+    shutil.copytree(BOARD, folder, ignore=shutil.ignore_patterns("report*", "trace.txt*"))
+    (folder / "status.txt").write_text(of_process(2000))
+    machine = tmp_path / "moved.toml"
+    machine.write_text('split = "2g"\n')
+    found = advice(folder, "--machine", machine)
+    assert (found["choice"]["split"], found["choice"]["highmem"]) == ("3g_opt", False)
+    assert "768 MiB more: 2800 MiB" in " ".join(told(split(found, "3g_opt", highmem=False)).split())
