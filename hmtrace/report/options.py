@@ -28,7 +28,7 @@ WIDE: Final = 110
 _VERDICTS: Final = {"now": "now", "mind": "better?", "as now": "no gain"}
 
 
-class _Column(NamedTuple):
+class _FigureColumn(NamedTuple):
     """A column of figures: its title, what stands in it, and in which tables."""
 
     title: str
@@ -64,26 +64,28 @@ class OptionsTable:
             )
         yield Group(table, Text(" · ".join(self._legend(wide=wide)), style="dim"))
 
-    def _columns(self, *, wide: bool) -> Iterator[_Column]:
+    def _columns(self, *, wide: bool) -> Iterator[_FigureColumn]:
         outcomes = [option.outcome for option in self._advice.options]
-        yield _Column("lowmem", lambda o: _mib(o.outcome.layout.lowmem_bytes))
-        yield _Column("left", lambda o: _mib(o.fixed.left), narrow=False)
-        yield _Column("high", _high)
-        yield _Column("user", lambda o: _mib(o.outcome.layout.user_end))
-        yield _Column("vmalloc", lambda o: _mib(o.outcome.arena.size))
-        yield _Column("peak", lambda o: _mib(o.outcome.arena.peak_live), narrow=False)
-        yield _Column("hole", lambda o: _mib(o.outcome.arena.largest_hole_min), narrow=False)
-        yield _Column("maps", lambda o: _maps(o.outcome, pool=True, local=True), wide=False)
-        yield _Column("kmap", lambda o: _maps(o.outcome, pool=True), narrow=False)
-        yield _Column("local", lambda o: _maps(o.outcome, local=True), narrow=False)
+        yield _FigureColumn("lowmem", lambda o: _mib(o.outcome.layout.lowmem_bytes))
+        yield _FigureColumn("left", lambda o: _mib(o.fixed.left), narrow=False)
+        yield _FigureColumn("high", _high)
+        yield _FigureColumn("user", lambda o: _mib(o.outcome.layout.user_end))
+        yield _FigureColumn("vmalloc", lambda o: _mib(o.outcome.arena.size))
+        yield _FigureColumn("peak", lambda o: _mib(o.outcome.arena.peak_live), narrow=False)
+        yield _FigureColumn("hole", lambda o: _mib(o.outcome.arena.largest_hole_min), narrow=False)
+        yield _FigureColumn("maps", lambda o: _maps(o.outcome, pool=True, local=True), wide=False)
+        yield _FigureColumn("kmap", lambda o: _maps(o.outcome, pool=True), narrow=False)
+        yield _FigureColumn("local", lambda o: _maps(o.outcome, local=True), narrow=False)
         failing = any(outcome.arena.failures for outcome in outcomes)
         if failing:
-            yield _Column("fail", lambda o: _figure("failures", o.outcome))
+            yield _FigureColumn("fail", lambda o: _figure("failures", o.outcome))
         by_page = any(outcome.layout.flush_ceiling_pages is None for outcome in outcomes)
         if by_page and any(map(purged_pages, outcomes)):
             title = "purged pages" if wide else "purged"
-            yield _Column(title, lambda o: _short(purged_pages(o.outcome)), narrow=not failing)
-        yield _Column("cost", lambda o: _figure("cost_ns", o.outcome).replace(" ", ""))
+            yield _FigureColumn(
+                title, lambda o: _short(purged_pages(o.outcome)), narrow=not failing
+            )
+        yield _FigureColumn("cost", lambda o: _figure("cost_ns", o.outcome).replace(" ", ""))
 
     def _legend(self, *, wide: bool) -> Iterator[str]:
         """What the signs mean."""
