@@ -24,12 +24,11 @@ from hmtrace.cli.several import CrewError
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
-    from hmtrace.cli.crew import Served, Serving, SweepWork
+    from hmtrace.cli.crew import Backlog, Served, Serving, SweepWork
     from replay.whatif.sweep import Candidate
 
 PATIENCE: Final = 8.0
@@ -97,12 +96,12 @@ class Cluster:
             self._client.close(timeout=PATIENCE / 4)
         logging.disable(self._disabled)
 
-    def serve(self, work: SweepWork, queue: deque[Candidate]) -> Serving:
+    def serve(self, work: SweepWork, queue: Backlog) -> Serving:
         """As of :class:`hmtrace.cli.crew.Crew`."""
-        if work.terms is None:
+        if work.travelling is None:
             raise HmtraceError(
                 "the workload of this capture is kept in no file that workers could see",
-                hint="name a file or folder, and let XDG_CACHE_HOME be one that can be written",
+                hint="hmtrace convert CAPTURE -o board.workload makes a file that travels",
             )
         try:
             self._look()
@@ -134,16 +133,16 @@ class Cluster:
             progress.line(f"hmtrace: no worker at {self._address}: waiting for one\n")
         self._threads = threads
 
-    def _give(self, work: SweepWork, queue: deque[Candidate]) -> None:
+    def _give(self, work: SweepWork, queue: Backlog) -> None:
         """Send parts, neighbours together: they have most in common."""
-        assert work.terms is not None
+        assert work.travelling is not None
         threads = max(1, self._threads or 0)
         while queue and len(self._parts) < _AHEAD * threads:
             number = int(_PART / self._seconds) if self._seconds else 1
-            number = max(1, min(number, _MOST, len(queue) // (2 * threads)))
-            part = [queue.popleft() for _ in range(number)]
+            number = min(number, _MOST, len(queue) // (2 * threads))
+            part = queue.part(number, _MOST)
             key = f"hmtrace-{uuid4().hex}"
-            text = question(work.terms, part)
+            text = question(work.travelling, part)
             future = self._client.submit(self._run, text, key=key, pure=False)
             self._parts[key], self._futures[key] = part, future
             future.add_done_callback(self._done.put)

@@ -13,7 +13,7 @@ from hmtrace.cli.machines import target_machine
 from hmtrace.cli.prepared import asked
 from hmtrace.cli.progress import ProgressBar
 from hmtrace.cli.service import Service
-from replay.whatif.sweep import combinations, combine, is_alike, neighbours, ranked
+from replay.whatif.sweep import Likeness, combinations, combine, is_alike, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,11 +61,11 @@ class Grid:
 
     def sweep(self, path: str) -> Sweep:
         """Every machine of the grid for a capture."""
-        return asked(path, self.costs, self._sweep, self._check)
+        return asked(path, self.costs, lambda ready: self._sweep(path, ready), self._check)
 
     def find(self, path: str, goal: Goal) -> Search:
         """The value that is searched, for every combination of the other axes."""
-        return asked(path, self.costs, lambda ready: self._find(ready, goal), self._check)
+        return asked(path, self.costs, lambda ready: self._find(path, ready, goal), self._check)
 
     def _check(self, captured: Machine) -> None:
         """Refuse a ``--machine`` that is none before the slow work."""
@@ -83,10 +83,10 @@ class Grid:
         """Whether a machine meets the conditions."""
         return all(condition.is_met(machine.figures) for condition in self.conditions)
 
-    def _sweep(self, ready: Prepared) -> Sweep:
+    def _sweep(self, path: str, ready: Prepared) -> Sweep:
         from hmtrace.report.sweep import Sweep
 
-        captured, service = ready.machine, self._service(ready)
+        captured, service = ready.machine, self._service(path, ready)
         tried = {axis.name: list(zip(axis.words, axis.values, strict=True)) for axis in self.axes}
         candidates, left_out = combine(tried, lambda values: self.made(captured, values))
         machines = self._all(service, candidates)
@@ -103,28 +103,29 @@ class Grid:
             without=len(machines) - len(good),
         )
 
-    def _service(self, ready: Prepared) -> Service:
-        return Service(ready, self.crew, self.placement, self.timing)
+    def _service(self, path: str, ready: Prepared) -> Service:
+        return Service(ready, path, self.crew, self.placement, self.timing)
 
     @staticmethod
     def _all(service: Service, candidates: list[Candidate]) -> list[SweptMachine]:
         """What the workload comes to on each machine, in this order."""
         found: dict[int, SweptMachine] = {}
         numbers = {id(candidate): number for number, candidate in enumerate(candidates)}
-        queue = deque(neighbours(candidates))
+        likeness = Likeness(candidates, service.baseline)
+        queue = deque(likeness.ordered(candidates))
         with (
             ProgressBar("sweeping", unit="machines") as progress,
-            closing(service.serve(queue)) as served,
+            closing(service.serve(queue, likeness.group)) as served,
         ):
             for candidate, machine in served:
                 found[numbers[id(candidate)]] = machine
                 progress(len(found), len(candidates), service.words)
         return [found[number] for number in range(len(candidates))]
 
-    def _find(self, ready: Prepared, goal: Goal) -> Search:
+    def _find(self, path: str, ready: Prepared, goal: Goal) -> Search:
         from hmtrace.report.searching import Search, Searched
 
-        service = self._service(ready)
+        service = self._service(path, ready)
         others = [axis for axis in self.axes if axis.name != goal.name]
         chosen = {axis.name: list(zip(axis.words, axis.values, strict=True)) for axis in others}
         quests = [
@@ -151,7 +152,7 @@ class Grid:
         done = 0
         with (
             ProgressBar("searching", unit="machines") as progress,
-            closing(service.serve(queue)) as served,
+            closing(service.serve(queue, id)) as served,
         ):
             for candidate, machine in served:
                 one = asking.pop(id(candidate))

@@ -25,17 +25,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hmtrace.cli.crew import Served, Serving, SweepWork
+    from hmtrace.cli.crew import Backlog, Served, Serving, SweepWork
     from replay.whatif.sweep import Candidate, SweptMachine
 
 PAYS: Final = 2.0
 """Seconds of work that a process has to take over to be begun."""
+_ENOUGH: Final = 0.5
+"""Seconds of work that tell how long the rest takes: some machines share most with those before."""
 _FIRST: Final = 0.5
 """Seconds that the first machine takes longer than others: loops are loaded."""
 _PART: Final = 0.2
 """Seconds of work that a process is given at once."""
-_MOST: Final = 16
-"""Machines that it is given at once: they fit into a pipe."""
+_MOST: Final = 64
+"""Machines that it is given at once."""
 _AHEAD: Final = 2
 """Parts that it has, so that it need not wait while this process is busy."""
 
@@ -71,17 +73,17 @@ class Processes:
         for helper in list(self._helpers):
             self._end(helper)
 
-    def serve(self, work: SweepWork, queue: deque[Candidate]) -> Serving:
+    def serve(self, work: SweepWork, queue: Backlog) -> Serving:
         """As of :class:`hmtrace.cli.crew.Crew`."""
         pace = _Pace()
         try:
             while queue or any(helper.parts for helper in self._helpers):
                 yield from self._heard(queue, wait=not queue)
-                if work.terms is not None:
+                if work.kept is not None:
                     self._begin(pace.left(len(queue)))
                     self._give(work, queue, pace)
                 if queue:
-                    candidate = queue.popleft()
+                    candidate = queue.first()
                     pace.begin()
                     served = work.serve(candidate)
                     pace.end()
@@ -100,19 +102,19 @@ class Processes:
                 self._most = 1 + len(self._helpers)
                 return
 
-    def _give(self, work: SweepWork, queue: deque[Candidate], pace: _Pace) -> None:
+    def _give(self, work: SweepWork, queue: Backlog, pace: _Pace) -> None:
         """Give the processes parts from the end, neighbours together: they have most in common."""
         for helper in [helper for helper in self._helpers if helper.is_ready]:
             while len(queue) > 1 and len(helper.parts) < _AHEAD:
                 share = len(queue) // (2 * self._most)
-                part = [queue.pop() for _ in range(max(1, min(share, pace.number(_PART), _MOST)))]
-                helper.give(work, part)
+                number = min(share, pace.number(_PART), _MOST)
+                helper.give(work, queue.part(number, min(_MOST, len(queue) - 1), last=True))
 
     def _end(self, helper: _Helper) -> None:
         self._helpers.remove(helper)
         helper.end()
 
-    def _heard(self, queue: deque[Candidate], *, wait: bool) -> Iterator[Served]:
+    def _heard(self, queue: Backlog, *, wait: bool) -> Iterator[Served]:
         """What the processes have served by now; what one that ended has not is in the queue."""
         with suppress(queues.Empty):
             while True:
@@ -121,14 +123,14 @@ class Processes:
                 if helper in self._helpers:
                     yield from self._taken(helper, line, queue)
 
-    def _taken(self, helper: _Helper, line: str, queue: deque[Candidate]) -> Iterator[Served]:
+    def _taken(self, helper: _Helper, line: str, queue: Backlog) -> Iterator[Served]:
         if not helper.is_ready and line == "ready\n":
             helper.is_ready = True
             return
         part = helper.parts[0] if helper.parts else []
         served = _served(line, part)
         if served is None:  # it ended, or cannot serve them: this process tells why, if it cannot
-            queue.extend(candidate for part in helper.parts for candidate in part)
+            queue.add(candidate for part in helper.parts for candidate in part)
             self._end(helper)
             self._most = 1 + len(self._helpers)
             return
@@ -167,10 +169,10 @@ class _Pace:
         self._number += 1
 
     def _each(self) -> float:
-        """Seconds that one takes; the first tells little."""
-        if self._number < 2:
-            return max(0.0, self._first - _FIRST)
-        return self._others / (self._number - 1)
+        """Seconds that one takes; 0 while that is not known."""
+        if self._others >= _ENOUGH:
+            return self._others / (self._number - 1)
+        return self._first - _FIRST if self._number == 1 and self._first > 2 * _FIRST else 0.0
 
     def left(self, number: int) -> float:
         """Seconds that so many more would take here."""
@@ -216,11 +218,11 @@ class _Helper:
 
     def give(self, work: SweepWork, part: list[Candidate]) -> None:
         """Have a part served; if it has ended, that is heard."""
-        assert work.terms is not None
+        assert work.kept is not None
         assert self._process.stdin is not None
         self.parts.append(part)
         with suppress(OSError):
-            self._process.stdin.write(question(work.terms, part) + "\n")
+            self._process.stdin.write(question(work.kept, part) + "\n")
             self._process.stdin.flush()
 
     def end(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from hmtrace.cli.crew import SweepWork
+from hmtrace.cli.crew import Backlog, SweepWork
 from hmtrace.cli.journal import Journal
 
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
     from hmtrace.cli.crew import Crew, Serving
     from hmtrace.cli.prepared import Prepared
     from replay.outcome import Outcome
@@ -21,16 +23,16 @@ class Service:
 
     Parameters
     ----------
-    ready
-        The capture.
+    ready, path
+        The capture, and how it was named.
     crew
         Who serves.
     placement, timing
         As for :meth:`replay.whatif.run.Server.on`.
     """
 
-    def __init__(self, ready: Prepared, crew: Crew, placement: str, timing: str) -> None:
-        self._work = SweepWork.of(ready, placement, timing)
+    def __init__(self, ready: Prepared, path: str, crew: Crew, placement: str, timing: str) -> None:
+        self._work = SweepWork(ready, path, placement, timing)
         self._crew = crew
         self._journal = Journal(ready.folder, (placement, timing))
 
@@ -44,15 +46,22 @@ class Service:
         """Who serves, for a progress bar."""
         return self._crew.words
 
-    def serve(self, queue: deque[Candidate]) -> Serving:
+    def serve(self, queue: deque[Candidate], group: Callable[[Candidate], object]) -> Serving:
         """Serve what is in a queue, to which more may be added; in any order.
+
+        Parameters
+        ----------
+        queue
+            Candidates.
+        group
+            What neighbours have in common that should not be divided among processes.
 
         Raises
         ------
         HmtraceError
             They cannot be served; what was is handed out, and written down.
         """
-        fresh: deque[Candidate] = deque()
+        fresh = Backlog(group)
         yield from self._known(queue, fresh)
         while fresh:
             with closing(self._crew.serve(self._work, fresh)) as made:
@@ -61,12 +70,12 @@ class Service:
                     yield candidate, machine
                     yield from self._known(queue, fresh)
 
-    def _known(self, queue: deque[Candidate], fresh: deque[Candidate]) -> Serving:
+    def _known(self, queue: deque[Candidate], fresh: Backlog) -> Serving:
         """Those of the queue that were served before; the others are put aside."""
         while queue:
             candidate = queue.popleft()
             known = self._journal.get(candidate)
             if known is None:
-                fresh.append(candidate)
+                fresh.add([candidate])
             else:
                 yield candidate, known

@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from replay.whatif.sweep import Candidate, SweptMachine
 
 _FORM: Final = "hmtrace/serving/1"
-_MOST_SERVERS: Final = 2
+_HINT: Final = "every worker has to see the workload under the same name"
+_MOST_WORKLOADS: Final = 2
 """Workloads that are open at once: a sweep goes through its captures one after the other."""
 
 
@@ -34,6 +36,8 @@ class Terms(NamedTuple):
     ----------
     workload, digest
         Where the workload is, and its digest.
+    is_file
+        It is a workload file, which each unpacks for itself; else a folder of the cache.
     machine
         The captured machine, with the costs that are asked for, as JSON has it.
     placement, timing
@@ -46,6 +50,7 @@ class Terms(NamedTuple):
 
     workload: str
     digest: str
+    is_file: bool
     machine: Any
     placement: str
     timing: str
@@ -53,11 +58,19 @@ class Terms(NamedTuple):
     form: str = _FORM
 
     @classmethod
-    def of(cls, workload: str, digest: str, machine: Machine, how: tuple[str, str]) -> Terms:
+    def of(
+        cls,
+        workload: str,
+        digest: str,
+        machine: Machine,
+        how: tuple[str, str],
+        *,
+        is_file: bool = False,
+    ) -> Terms:
         """The terms of this program; `how` is placement and timing."""
         from replay.whatif.written import encode
 
-        return cls(workload, digest, encode(machine), *how, _program())
+        return cls(workload, digest, is_file, encode(machine), *how, _program())
 
 
 def question(terms: Terms, candidates: Sequence[Candidate]) -> str:
@@ -102,17 +115,18 @@ def answer(text: str) -> str:
 
 
 def _answer(told: dict[str, Any]) -> dict[str, Any]:
+    from hmtrace.cli.packing import telling
     from replay.whatif.sweep import Candidate, swept
     from replay.whatif.written import machine_from
 
-    server, terms = _server(told["terms"])
+    opened, terms = _opened(told["terms"])
     began = time.monotonic()
     found = []
-    for changes in told["machines"]:
-        record = {"Machine": terms.machine["Machine"] | changes}
-        candidate = Candidate({}, machine_from(record))
-        outcome = server.on(candidate.machine, placement=terms.placement, timing=terms.timing)
-        found.append(swept(candidate, outcome).told())
+    with telling(terms.workload) if terms.is_file else nullcontext():
+        for changes in told["machines"]:
+            machine = machine_from({"Machine": terms.machine["Machine"] | changes})
+            outcome = opened.server.on(machine, placement=terms.placement, timing=terms.timing)
+            found.append(swept(Candidate({}, machine), outcome).told())
     return {"machines": found, "seconds": time.monotonic() - began}
 
 
@@ -135,12 +149,19 @@ def served_from(told: Mapping[str, Any], candidates: Sequence[Candidate]) -> lis
     return machines
 
 
+class _Opened(NamedTuple):
+    """A workload that is served, and what ends when it is not any more."""
+
+    server: Server
+    stack: ExitStack
+
+
 _here = threading.local()
 """Of each thread its own: a server is for one at a time."""
 
 
-def _server(told: dict[str, Any]) -> tuple[Server, Terms]:
-    """What serves the workload of these terms, opened when it is first asked for."""
+def _opened(told: dict[str, Any]) -> tuple[_Opened, Terms]:
+    """The workload of these terms, opened when it is first asked for."""
     if told.get("form") != _FORM or told["program"] != list(_program()):
         asks, serves = (" of source ".join(each) for each in (told["program"], _program()))
         raise HmtraceError(
@@ -148,31 +169,52 @@ def _server(told: dict[str, Any]) -> tuple[Server, Terms]:
             hint="install the same hmtrace on all machines",
         )
     terms = Terms(**told)
-    servers: dict[str, Server] = _here.__dict__.setdefault("servers", {})
+    known: dict[str, _Opened] = _here.__dict__.setdefault("known", {})
     key = json.dumps([terms.digest, terms.workload, terms.machine])
-    if key not in servers:
-        while len(servers) >= _MOST_SERVERS:
-            del servers[next(iter(servers))]
-        servers[key] = _opened(terms)
-    return servers[key], terms
+    if key not in known:
+        while len(known) >= _MOST_WORKLOADS:
+            known.pop(next(iter(known))).stack.close()
+        known[key] = _open_file(terms) if terms.is_file else _open_folder(terms)
+    return known[key], terms
 
 
-def _opened(terms: Terms) -> Server:
+def _open_file(terms: Terms) -> _Opened:
+    from hmtrace.cli.captures import digest
+    from hmtrace.cli.prepared import prepared, server_of
+    from replay.whatif.written import machine_from
+
+    with ExitStack() as stack:
+        try:
+            ready = stack.enter_context(prepared(terms.workload, None, lambda _: None))
+        except HmtraceError as error:
+            error.hint = error.hint or _HINT
+            raise
+        if digest(ready.capture.origin) != terms.digest:
+            raise _another(terms)
+        server = server_of(ready.capture, ready.workload, machine_from(terms.machine))
+        return _Opened(server, stack.pop_all())
+
+
+def _open_folder(terms: Terms) -> _Opened:
     from hmtrace.cli.prepared import server_of
     from hmtrace.cli.workloads import digest_of_workload, open_workload
     from replay.whatif.written import machine_from
 
-    hint = "every worker has to see the workload under the same name"
     try:
         digest = digest_of_workload(terms.workload)
     except OSError as error:
         why = error.strerror or error
         message = f"it cannot read the workload {terms.workload}: {why}"
-        raise HmtraceError(message, hint=hint) from error
+        raise HmtraceError(message, hint=_HINT) from error
     if digest != terms.digest:
-        raise HmtraceError(f"{terms.workload} is another workload for it", hint=hint)
+        raise _another(terms)
     kept = open_workload(terms.workload)
-    return server_of(kept.capture, kept.workload, machine_from(terms.machine))
+    server = server_of(kept.capture, kept.workload, machine_from(terms.machine))
+    return _Opened(server, ExitStack())
+
+
+def _another(terms: Terms) -> HmtraceError:
+    return HmtraceError(f"it sees another workload at {terms.workload}", hint=_HINT)
 
 
 @cache

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 MOST_MACHINES: Final = 100_000
 """Combinations of a sweep."""
 
-_WEIGHTY: Final = (
-    "machine", "pae", "page-size", "split", "ram", "highmem", "kernel", "pkmap", "vmalloc",
-    "nr-cpus", "cpus",
-)  # fmt: skip
-"""Axes, those first that everything is replayed anew for: which pages are highmem."""
+_ON_POOL: Final = ("machine", "page-size", "highmem", "pkmap")
+_ON_ARENA: Final = ("machine", "page-size", "pae", "split", "ram", "kernel", "vmalloc")
+"""Axes that the pool's and the arena's calls are replayed anew for, as a rule."""
+_POOL_CALL: Final = 1e-7
+_ARENA_CALL: Final = 1e-5
+_ARENA: Final = 0.02
+"""Seconds that a call of each takes to be replayed, and an arena in any case (measured)."""
 
 
 class Candidate(NamedTuple):
@@ -123,13 +125,38 @@ def combine(
     return candidates, left_out
 
 
-def neighbours(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The candidates, those side by side that have most in common to be replayed."""
+class Likeness:
+    """Which candidates have most in common to be replayed: they belong to one process.
 
-    def key(candidate: Candidate) -> tuple[str, ...]:
-        return tuple(candidate.words.get(name, "") for name in _WEIGHTY)
+    Parameters
+    ----------
+    candidates
+        All of them.
+    captured
+        The outcome on the captured machine: whether the pool or the arena has more to do.
+    """
 
-    return sorted(candidates, key=key)
+    def __init__(self, candidates: Sequence[Candidate], captured: Outcome) -> None:
+        pool, arena = (
+            len({_chosen(candidate, axes) for candidate in candidates})
+            for axes in (_ON_POOL, _ON_ARENA)
+        )
+        pool_seconds = (captured.pool.maps + captured.pool.unmaps) * _POOL_CALL
+        arena_seconds = _ARENA + captured.arena.allocs * _ARENA_CALL
+        both = _ON_POOL, _ON_ARENA
+        self._axes = both if pool * pool_seconds > arena * arena_seconds else both[::-1]
+
+    def group(self, candidate: Candidate) -> tuple[str, ...]:
+        """What those that should not be divided have in common."""
+        return _chosen(candidate, self._axes[0])
+
+    def ordered(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """The candidates, group by group."""
+        return sorted(candidates, key=lambda one: [_chosen(one, axes) for axes in self._axes])
+
+
+def _chosen(candidate: Candidate, axes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(candidate.words.get(name, "") for name in axes)
 
 
 def swept(candidate: Candidate, outcome: Outcome) -> SweptMachine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -220,8 +221,8 @@ def test_a_worker_that_cannot_serve_is_named(
     real = serving.Terms.of
     with monkeypatch.context() as patch:
 
-        def elsewhere(workload: str, *rest: Any) -> serving.Terms:
-            return real(str(tmp_path / "elsewhere"), *rest)
+        def elsewhere(workload: str, *rest: Any, **more: Any) -> serving.Terms:
+            return real(str(tmp_path / "elsewhere"), *rest, **more)
 
         patch.setattr(serving.Terms, "of", elsewhere)
         error = refusal(*words)
@@ -238,13 +239,36 @@ def test_a_worker_that_cannot_serve_is_named(
     document(*words)  # it can still serve
 
 
+def test_a_workload_file_is_what_travels(
+    dask: Dask, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the sweep needs no cache that the workers see, nor they the trace."""
+    file = tmp_path / "board.workload"
+    run("convert", WAITERS, "-o", file)
+    here = json.loads(run("sweep", file, *AXES, "--format", "json"))
+    shutil.rmtree(shelf)
+    monkeypatch.chdir(tmp_path)
+    words = "--format", "json", "--cluster", dask.file
+    there = json.loads(run("sweep", "board.workload", *AXES, *words))
+    assert [m["figures"] for m in there["machines"]] == [m["figures"] for m in here["machines"]]
+    terms = serving.Terms.of(
+        str(file), "0", Machine(arch="i386"), ("class", "closed"), is_file=True
+    )
+    refused = json.loads(serving.answer(serving.question(terms, [])))
+    assert refused["refused"] == f"it sees another workload at {file}"
+    file.unlink()
+    refused = json.loads(serving.answer(serving.question(terms, [])))
+    assert "board.workload" in refused["refused"]
+    assert refused["hint"]
+
+
 def test_a_machine_travels_whole_and_in_few_words() -> None:
     captured = Machine(arch="i386", pae=True, config=frozenset({"SMP"}), ram=((0, 3 << 30),))
     told = Told(lowmem_end_pfn=7, vmalloc=(1, 2), zones=(("Normal", 1, 2),))
     costs = replace(captured.costs, ranges=(CostRange("scan", 0.5, 2.0),))
     there = replace(captured, split="2g", told=told, costs=costs, nomap=((4096, 8192),))
     assert machine_from(json.loads(json.dumps(encode(there)))) == there
-    terms = serving.Terms("here", "0", encode(captured), "class", "closed", ("1", "2"))
+    terms = serving.Terms.of("here", "0", captured, ("class", "closed"))
     asked = json.loads(serving.question(terms, [Candidate({}, replace(captured, cpus=8))]))
     assert asked["machines"] == [{"cpus": 8}]
 

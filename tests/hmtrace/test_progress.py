@@ -70,6 +70,33 @@ def test_a_bar_says_what_is_done_and_no_more() -> None:
     assert any(line.startswith("replaying") and "25 %" in line for line in lines)
 
 
+SWEEP = """
+import time
+from hmtrace.cli import progress
+progress.PATIENCE = 0.0
+with progress.ProgressBar("sweeping", unit="machines") as bar:
+    for done in range(1, 9):
+        time.sleep(0.2)
+        bar(done, 64, "2 processes")
+    time.sleep(0.8)
+"""
+
+
+def test_a_bar_of_machines_tells_who_serves_and_the_time_left() -> None:
+    lines = shown(sys.executable, "-c", SWEEP)
+    last = [line for line in lines if line.startswith("sweeping")][-1]
+    told = re.search(r"8 of 64 machines, (\d+) s left +2 processes +0:00:0\d$", last)
+    assert told is not None, lines
+    assert int(told[1]) >= 56 * 0.2 * 0.8
+
+
+def test_without_a_terminal_there_is_no_bar() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWEEP], cwd=ROOT, capture_output=True, check=True, timeout=300
+    )
+    assert done.stdout == done.stderr == b""
+
+
 @pytest.mark.slow
 def test_a_first_run_says_what_it_compiles_and_so_does_the_next(tmp_path: Path) -> None:
     """After a Ctrl-C, too: what is not there yet is told again."""
