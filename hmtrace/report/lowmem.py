@@ -96,12 +96,8 @@ def oom_in_words(oom: OomOutcome) -> str:
     )
     if oom.is_oom:
         found += f" and {clean(oom.killed, 40) or 'a process'} was killed"
-    free = f"lowmem {size(oom.low_free)} free, {size(oom.low_kept)} of it kept back"
-    if oom.low_cma:
-        free = (
-            f"lowmem {size(oom.low_free)} free, {size(oom.low_cma)} of it CMA's and "
-            f"{size(oom.low_kept)} kept back"
-        )
+    cma = f", {size(oom.low_cma)} of it CMA's" if oom.low_cma else ""
+    free = f"lowmem {size(oom.low_free)} free{cma}, {size(oom.low_kept)} are kept back"
     if oom.is_in_pieces:
         free += f", the largest block {size(oom.largest)}"
     if oom.high_free is not None:

@@ -174,7 +174,10 @@ def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:
     bound = "≤" if layout.highmem_bytes < here.highmem_bytes else "≥"
     if outcome.bound is not None and bound != sign_of(outcome):
         bound = "≈"  # the one bound, of the other one
-    return outcome.cost.total_ns + hulls, bound
+    # without PAE a pass over the pool has twice as many slots to look at
+    now, then = (float(pool_pass_ns(costs, at, 0, outcome.cpus)) for at in (here, layout))
+    walks = outcome.pool.passes * (then - now)
+    return outcome.cost.total_ns + hulls + walks, bound
 
 
 def _direct_pages(layout: Layout) -> int:
