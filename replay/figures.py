@@ -9,6 +9,7 @@ from replay.arena.state import LOST_END, lost_end
 from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
 from replay.cost.account import CountedWork, cost_of, with_measured
 from replay.lowmem import lowmem_of
+from replay.machine.costs import FIGURE_NAMES, Costs
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
 from replay.outcome import Outcome
@@ -106,8 +107,9 @@ def outcome_from(
         cost = with_measured(cost, observed.durations, figures.pool.wait_ns)
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(
-        figures.survey, figures.initial_state, figures.beyond, values, lost, clock_is_ns=clock_is_ns
-    )
+        figures.survey, figures.initial_state, figures.beyond, values, lost, machine.costs,
+        clock_is_ns=clock_is_ns,
+    )  # fmt: skip
     ended = lost_end(values, machine, layout)
     arena = _arena(figures, machine, values)
     outcome = Outcome(
@@ -208,6 +210,7 @@ def common_caveats(
     beyond: int,
     values: Snapshot,
     lost: Loss | None,
+    costs: Costs,
     *,
     clock_is_ns: bool,
 ) -> list[str]:
@@ -235,8 +238,20 @@ def common_caveats(
         caveats.append("the trace clock counts no time: durations and shares are not known")
     if is_emulated(values):
         caveats.append("the machine was emulated (QEMU): its times say nothing of real hardware")
-    caveats.append(
-        "costs in ns are estimates from replay/machine/costs.toml, most of it assumptions; "
-        "--costs FILE puts measured figures in"
-    )
+    caveats.append(_of_costs(costs))
     return caveats
+
+
+def _of_costs(costs: Costs) -> str:
+    """Where the costs are from."""
+    usual = Costs.default()
+    own = sum(costs.spread(name) != usual.spread(name) for name in FIGURE_NAMES)
+    if not own:
+        return (
+            "costs in ns are estimates from replay/machine/costs.toml, most of it assumptions; "
+            "--costs FILE puts measured figures in"
+        )
+    return (
+        f"costs in ns: {own} of {len(FIGURE_NAMES)} figures were given or measured, the others are "
+        "those of replay/machine/costs.toml, most of it assumptions"
+    )

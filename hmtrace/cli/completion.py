@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hmtrace.cli.presets import LIST
+from replay.machine.cpus import cpu_costs
 from replay.machine.presets import presets
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def machines(incomplete: str) -> list[tuple[str, str]]:
     """Values of ``--machine`` that are names; shells offer files where none fits."""
     names = [(preset.name, preset.title) for preset in presets()]
     return _starting(incomplete, [*names, (LIST, "show all")])
+
+
+def costs(incomplete: str) -> list[tuple[str, str]]:
+    """Values of ``--costs`` that are names; shells offer files where none fits."""
+    return _starting(incomplete, [(cpu.name, cpu.title) for cpu in cpu_costs()])
 
 
 def scenarios(incomplete: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
-from hmtrace.cli.presets import machine_file
+from hmtrace.cli.presets import costs_file, machine_file
 from hmtrace.cli.sizes import parse_size
 from hmtrace.cli.toml import read_toml
 from hmtrace.cli.words import arch_name, meant, split_name
@@ -62,7 +62,10 @@ def captured_machine(capture: Capture, costs: Path | None) -> tuple[Machine, tup
 
     machine, assumptions = machine_from(capture.facts.snapshot(), capture.facts.sources())
     if costs is not None:
+        costs = costs_file(costs)
         table = read_toml(costs, "lines look like  invlpg = 140")
+        for word in _FOR_THE_READER:
+            table.pop(word, None)
         machine = dataclasses.replace(machine, costs=_costs(table, costs))
     return machine, tuple(assumptions)
 

@@ -166,8 +166,9 @@ CostsOption = Annotated[
     Path | None,
     typer.Option(
         "--costs",
-        metavar="FILE",
-        help="Costs of elementary operations in TOML, ns each.",
+        metavar="CPU|FILE",
+        help="Costs of elementary operations: of a CPU by its name, or in TOML, ns each.",
+        autocompletion=completion.costs,
         show_default=False,
     ),
 ]

@@ -10,6 +10,7 @@
     zones            its zones, watermarks and reserves
     tlb              what a flush of so many pages becomes
     costs, .toml     what operations cost, figure by figure, with sources
+    cpus             what is known closer of some CPUs, one TOML file for each
     from_addresses   a machine from the addresses in a trace
     from_facts       from a capture's files
     fit, told        where those files know better than the rules: find why, or believe them

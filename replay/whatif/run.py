@@ -235,7 +235,7 @@ class Server:
                 *arena.caveats,
                 *self._pool_caveats(target, layout, there),
                 *self._conversion_caveats(target, layout),
-                *self._own_caveats(),
+                *self._own_caveats(target),
             ),
         )
         verdict = cost_verdict(self.baseline, outcome)
@@ -346,7 +346,7 @@ class Server:
         calls = self.converted(target)
         return [] if calls is None else conversion_caveats(calls, layout.km_usable_depth)
 
-    def _own_caveats(self) -> tuple[str, ...]:
+    def _own_caveats(self, target: Machine) -> tuple[str, ...]:
         """What limits any answer from this trace."""
         figures = self._workload.figures
         return (
@@ -358,6 +358,7 @@ class Server:
                 figures.beyond,
                 self._values,
                 self._lost,
+                target.costs,
                 clock_is_ns=self._clock_is_ns,
             ),
         )

@@ -16,7 +16,9 @@ from hmtrace.cli.machines import (
     read_machine,
     target_machine,
 )
-from hmtrace.cli.presets import machine_file
+from hmtrace.cli.presets import costs_file, machine_file
+from replay.machine.costs import Costs
+from replay.machine.cpus import cpu_costs
 from replay.machine.layout import layout_of
 from replay.machine.presets import presets
 
@@ -140,3 +142,40 @@ def test_no_more_is_said_to_wait_for_a_purge_than_the_arena_holds(name, full):
     result = CliRunner().invoke(app, ["layout", "--machine", name])
     (line,) = (line for line in result.stdout.splitlines() if line.startswith(" lazy "))
     assert line.endswith("wait for a purge, or until the arena is full") is full
+
+
+CPUS = ["atom-n270", "cortex-a15", "cortex-a7", "cortex-a8", "cortex-a9", "skylake"]
+
+
+def test_costs_of_cpus_are_closer_than_the_usual_ones():
+    """Each says where it is from, and lies in the ranges that hold for all machines."""
+    usual = Costs.default()
+    assert [cpu.name for cpu in cpu_costs()] == CPUS
+    for cpu in cpu_costs():
+        capture = open_capture(FIXTURES / "arm-61-1g-minix")
+        costs = captured_machine(capture, Path(cpu.name))[0].costs
+        changed = [f for f in vars(usual) if f != "ranges" and costs.spread(f) != usual.spread(f)]
+        assert changed, cpu.name
+        assert all(cpu.source), cpu.name
+        for figure in changed:
+            here, all_machines = costs.spread(figure), usual.spread(figure)
+            assert all_machines.low <= here.low <= here.likely <= here.high <= all_machines.high
+            width, usual_width = here.high - here.low, all_machines.high - all_machines.low
+            assert width < usual_width, figure
+
+
+def test_a_cpu_that_is_not_known_is_said_to_be_none():
+    with pytest.raises(HmtraceError) as caught:
+        costs_file(Path("cortex-a51"))
+    assert caught.value.exit_code == 2
+    assert "cortex-a15" in caught.value.hint
+    assert costs_file(Path("mine.toml")) == Path("mine.toml")
+
+
+def test_a_report_says_where_its_costs_are_from():
+    capture = str(FIXTURES / "arm-61-1g-minix")
+    told = CliRunner().invoke(app, ["report", capture, "--costs", "cortex-a15", "--format", "json"])
+    document = json.loads(told.stdout)
+    assert document["machine"]["costs"]["tlb_entries"] == 512
+    (words,) = [c for c in document["caveats"] if c.startswith("costs in ns")]
+    assert words.startswith("costs in ns: 2 of 24 figures were given or measured")
