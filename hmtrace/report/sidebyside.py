@@ -37,6 +37,11 @@ MEANINGS = {
     "most": "at most so much",
     "about": "may be more or less",
 }
+_SO_MUCH = {
+    "least": "at least so much",
+    "most": "at most so much",
+    "about": "more or less so much",
+}
 UNCHANGED = (
     "nothing was changed, so the model's figures of the captured machine stand beside each other: "
     "--split, --ram, --pkmap, --vmalloc, --cpus, --kernel, --machine and others change it"
@@ -158,7 +163,7 @@ def replay_renderables(
         yield labelled(list(_verdicts(baseline, outcome)))
     if conversion is not None:
         yield from conversion_section(conversion, outcome.local.limit)
-    bounds = f"; figures of highmem are at {outcome.bound} so much" if outcome.bound else ""
+    bounds = f"; figures of highmem are {_SO_MUCH[outcome.bound]}" if outcome.bound else ""
     yield from findings_section(outcome.findings, aside=f"of the what-if{bounds}")
     caveats = [*outcome.caveats, *assumptions, *source.notes]
     if outcome.bound:
@@ -183,7 +188,9 @@ def _verdicts(baseline: Outcome, outcome: Outcome) -> Iterator[tuple[str, str]]:
 def _signs_in_words(outcome: Outcome) -> str:
     """What the signs of a table mean."""
     bound = outcome.bound or "least"
-    words = f"{SIGNS[bound]} marks what is at {bound} so much there: figures, and how they change"
+    words = f"{SIGNS[bound]} marks what is {_SO_MUCH[bound]} there: figures, and how they change"
+    if bound == "about":
+        return words
     there = {row.figure: FIGURES[row.figure].value(outcome) for row in ROWS}
     senses = {sense_of(name, value, bound) for name, value in there.items()}
     for sense in ("least", "most"):

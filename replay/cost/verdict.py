@@ -101,7 +101,7 @@ def cost_verdict(here: Outcome, there: Outcome) -> CostVerdict:
 
 def is_bounded(likely: float, bound: str | None) -> bool:
     """Whether figures that are bounds leave open which way a difference goes."""
-    return bound is not None and bound == ("least" if likely < 0 else "most")
+    return bound in ("about", "least" if likely < 0 else "most")
 
 
 def lock_verdict(here: Outcome, there: Outcome) -> CostVerdict:

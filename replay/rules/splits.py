@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OF_ARENA: Final = ("vmap and vmalloc", "lazy purge flush", "other range flush", "flush_tlb_all")
 """Causes of cost that stay where there is no highmem."""
-_SIGNS: Final = {"least": "≥", "most": "≤", None: "="}
+_SIGNS: Final = {"least": "≥", "most": "≤", "about": "≈", None: "="}
 SCARCE: Final = 1 << 30
 """RAM up to which what is highmem is so little that it runs out first."""
 
@@ -95,7 +95,7 @@ class OtherSplits(NamedTuple):
 
 
 def sign_of(outcome: Outcome) -> str:
-    """``≥`` or ``≤`` where figures of highmem are bounds (:attr:`Outcome.bound`), else ``=``."""
+    """``≥``, ``≤``, ``≈`` as figures of highmem are bounds (:attr:`Outcome.bound`), else ``=``."""
     return _SIGNS[outcome.bound]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replay.trace.losses import Loss
     from replay.whatif.arena import ArenaForecast
 
-LEAST, MOST = "least", "most"
+LEAST, MOST, ABOUT = "least", "most", "about"
 """Values of :attr:`replay.outcome.Outcome.bound`."""
 _OF_THE_START: Final = ("new_mappings", "flushes", "scan_max", "max_stale")
 """Figures of the pool that tell how it began."""
@@ -30,19 +30,21 @@ def bound_of(
     highmem-internal.h: kmap returns the direct address of a lowmem page). With less lowmem there
     would be more of them; with more lowmem some would be lowmem, where it is not their frames that
     say which. So it is with less highmem, which others fill, too, and with more of it where it was
-    full here. Without any highmem there is nothing that could be mapped: figures are exact.
+    full here. Where one thing makes more of them and another makes less, figures are no bounds.
+    Without any highmem there is nothing that could be mapped: figures are exact.
     """
     if layout.max_pfn <= layout.lowmem_end_pfn:
         return None
     here, there = _lowmem_end(before), _lowmem_end(layout)
-    if there < here:
+    by_class = placement == "class"
+    change = layout.highmem_bytes - before.highmem_bytes
+    more = there < here or (by_class and change > 0 and values is not None and was_full(values))
+    less = by_class and (there > here or change < 0)
+    if more and less:
+        return ABOUT
+    if more:
         return LEAST
-    if placement != "class":
-        return None
-    if there > here or layout.highmem_bytes < before.highmem_bytes:
-        return MOST
-    grows = layout.highmem_bytes > before.highmem_bytes
-    return LEAST if grows and values is not None and was_full(values) else None
+    return MOST if less else None
 
 
 def was_full(values: Snapshot) -> bool:
@@ -72,6 +74,11 @@ def border_caveats(
         caveats.append(
             "lower bound: the captured machine's highmem was full, and what fell back to lowmem "
             "there would find room here; a trace shows no kmap() of it"
+        )
+    elif bound == ABOUT:
+        caveats.append(
+            "no bounds: what was lowmem on the captured machine and is highmem here is not in the "
+            "trace, and what was highmem may find no room beside what else fills it"
         )
     elif bound == MOST and is_border:
         caveats.append(

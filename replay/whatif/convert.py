@@ -54,7 +54,7 @@ class ConvertedSite:
     calls, ended
         Mappings, and how many were unmapped.
     max_depth
-        Mappings that a task has at once with the deepest one of this site.
+        Local mappings that a task has at once, at most, while it has one of this site.
     depths
         Mappings by how many lie below each, the deepest ones in the last of
         :data:`replay.whatif.loops.convert.LEVELS`.
@@ -491,6 +491,8 @@ def _places(here: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int6
 def conversion_caveats(calls: ConvertedCalls, limit: int) -> list[str]:
     """What the trace does not tell of a conversion; `limit` local mappings are a task's."""
     found, caveats = calls.outcome, []
+    if not found.sites:
+        return []
     wrong = sum(site.handed + site.misordered + site.beyond(limit) for site in found.sites)
     if wrong:
         caveats.append(

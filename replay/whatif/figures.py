@@ -104,11 +104,13 @@ def sense_of(name: str, value: float | None, bound: str | None) -> str | None:
     >>> sense_of("kmap", 3, "least"), sense_of("local_lowmem", 3, "least")
     ('least', 'most')
     >>> sense_of("kmap", 0, "most")
+    >>> sense_of("kmap", 3, "about"), sense_of("purges", 3, "about")
+    ('about', None)
     """
     way = FIGURES[name].bound
     if not way or bound is None or value is None:
         return None
-    if way == "about":
-        return way
+    if "about" in (way, bound):
+        return "about"
     sense = bound if way == "up" else _OTHER[bound]
     return None if sense == "most" and not value else sense

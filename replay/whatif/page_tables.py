@@ -136,6 +136,8 @@ def page_table_caveats(
             "mapping: this trace has none of them, so local mappings, their flushes and costs are "
             "lower bounds"
         ]
+    if not tables.calls:
+        return ["page tables are lowmem there; the trace shows no local mapping of one"]
     size = tables.pages * layout.page_size >> 10
     uses = values.memory_uses.get("PageTables")
     told = "" if uses is None else f"; all page tables had {uses >> 10} KiB when it began (meminfo)"
@@ -143,7 +145,7 @@ def page_table_caveats(
         f"page tables are lowmem there: the trace saw {tables.pages} pages of highmem used for "
         f"them, {size} KiB if all at once{told}; {tables.calls} local mappings of them go away"
     )
-    if not tables.is_certain and tables.calls:
+    if not tables.is_certain:
         names = ", ".join(f"{name}()" for name in tables.names[:3])
         words += (
             f", those made in functions that walk page tables ({names}"

@@ -131,6 +131,8 @@ def test_without_highmem_nothing_is_mapped(name: str) -> None:
         ({"ram": 960 << 20}, "same-pfn", None),
         ({"ram": 2048 << 20}, "class", None),
         ({"highmem_size": 64 << 20}, "class", "most"),
+        ({"ram": 960 << 20, "vmalloc": 130 << 20}, "class", "about"),
+        ({"ram": 960 << 20, "vmalloc": 130 << 20}, "same-pfn", "least"),
         ({"cpus": 1}, "class", None),
     ],
 )
@@ -145,6 +147,7 @@ def test_figures_are_bounds_where_the_trace_lacks_pages(
     assert after.bound == bound
     assert any(c.startswith("lower bound") for c in after.caveats) is (bound == "least")
     assert any(c.startswith("upper bound") for c in after.caveats) is (bound == "most")
+    assert any(c.startswith("no bounds") for c in after.caveats) is (bound == "about")
 
 
 def test_more_highmem_than_one_that_was_full_is_a_lower_bound() -> None:

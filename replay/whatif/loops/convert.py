@@ -71,7 +71,8 @@ class ConversionCounts(NamedTuple):
     depths : ndarray of int64, shape (keys + 1, LEVELS)
         Mappings by depth, the deepest ones in the last.
     deepest : ndarray of int64, shape (keys + 1, 3)
-        The greatest depth (NONE: no mapping), and time and task of the first of it.
+        The greatest depth of any mapping while one of the site is held (NONE: there is none), and
+        time and task of the first of it.
     converted, local : ndarray of int64, shape (tasks,)
         Mappings that a task holds.
     on, epoch : ndarray of int64, shape (CPUs,)
@@ -155,6 +156,18 @@ def _convert_map(held: Open, found: ConversionCounts, turns: Turns, i: int, key:
     if depth > found.deepest[key, 0]:
         found.deepest[key, 0] = depth
         found.deepest[key, 1], found.deepest[key, 2] = turns.time[i], task
+
+
+@part
+def _note_depth(found: ConversionCounts, held: Open, turns: Turns, i: int, depth: int) -> None:
+    """Note how deep a local mapping lies at the sites that it lies on."""
+    entry = np.int64(held.top[turns.task[i]])
+    while entry != NONE:
+        if held.shown[entry] and depth > found.deepest[held.key[entry], 0]:
+            key = held.key[entry]
+            found.deepest[key, 0] = depth
+            found.deepest[key, 1], found.deepest[key, 2] = turns.time[i], turns.task[i]
+        entry = np.int64(held.below[entry])
 
 
 @part
@@ -324,6 +337,7 @@ def convert(
             if kind == LOCAL and found.converted[task] > 0:
                 count = found.converted[task]
                 _element(found, held, turns, i, ABOVE, count, held.top[task])
+                _note_depth(found, held, turns, i, count + found.local[task])
             push(held, turns, i, LOCAL)
             found.local[task] += 1
         elif kind == LOCAL_END:
