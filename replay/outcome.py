@@ -528,8 +528,8 @@ class Outcome:
     """Result of replaying one capture on one machine.
 
     `observed` and `lowmem` are what no model predicts: None for another machine than the captured
-    one. `bound` says in which sense figures of highmem hold there: ``least``, ``most``, or as they
-    stand (None).
+    one. `bound` says in which sense figures of highmem hold there: ``least``, ``most``, ``about``
+    (neither), or as they stand (None).
     """
 
     machine: Machine

@@ -133,7 +133,7 @@ def test_local_mappings_below_and_above_count() -> None:
     ]
     outcome, found = ask(events_of(calls))
     site = only(found)
-    assert site.depths == (0, 1)
+    assert (site.depths, site.max_depth) == ((0, 1), 3)
     assert site.misordered == 1  # it lay on the local mapping that was unmapped before it
     assert (outcome.local.maps, outcome.local.max_depth) == (3, 3)
     assert outcome.local.depth_by_cpu == {0: (1, 1, 1)}
