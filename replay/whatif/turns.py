@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from collectors.events import OP_CODE
-from replay.local.stacks import task_key
 from replay.trace.columns import of_ops, whole
 from replay.trace.numbering import Numbering
 
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 MOST_HELD: Final = 1 << 18
 """Mappings that are remembered; beyond it, who holds what is taken for unknown."""
 _OPS: Final = ("kmap", "kunmap", "kmap_get", "switch")
+_COLUMNS: Final = (
+    "seq", "end_seq", "cpu", "end_cpu", "ts", "end_ts", "pid", "op", "blocked", "vaddr",
+)  # fmt: skip
 _NEVER: Final = -1
 COLUMNS: Final = ("kind", "flag", "page", "task", "cpu", "key", "row", "time")
 
@@ -143,7 +145,7 @@ class TurnSieve:
         from replay.whatif.loops import holding as kernel
 
         index = pl.int_range(pl.len(), dtype=pl.Int64).alias("index")
-        rows = of_ops(table.with_columns(index), _OPS)
+        rows = of_ops(table.select(*_COLUMNS, index), _OPS)
         at = rows.get_column("index").to_numpy()
         op = rows.get_column("op").to_physical().to_numpy()
         kind = np.full(at.size, kernel.SWITCH, np.uint8)
@@ -162,24 +164,25 @@ class TurnSieve:
         cpu = whole(rows, "cpu", 0).astype(np.int32)
         there = rows.get_column("end_cpu").cast(pl.Int32).fill_null(-1).to_numpy()
         time, end_time = whole(rows, "ts", 0), whole(rows, "end_ts", _NEVER)
-        task = rows.select(task_key(pl.col("cpu").cast(pl.Int64)).fill_null(-1)).to_series()
+        task = whole(rows, "pid", -1).astype(np.int64)
         told = {
             "at": np.where(is_return, np.maximum(end, seq), seq),
             "kind": kind,
             "flag": flag,
             "page": pages[at],
-            "task": task.to_numpy(),
+            "task": np.where(task == 0, -2 - cpu, task),
             "cpu": np.where(is_return & (there >= 0), there, cpu),
             "key": keys[at],
             "row": first_row + at,
             "time": np.where(is_return & (end_time >= 0), end_time, time),
         }
         entered = np.flatnonzero(is_map & has_end & (end - seq > 1))
-        entries = {name: column[entered] for name, column in told.items()}
-        entries["at"], entries["kind"] = seq[entered], np.full(entered.size, kernel.ENTER, np.uint8)
         is_known = (told["page"] >= 0) | (kind == kernel.SWITCH)
         is_known &= (kind != kernel.GET) | (whole(rows, "vaddr", 0) != 0)  # it found one
-        return _joined(entries, {name: column[is_known] for name, column in told.items()})
+        which = np.concatenate([entered, np.flatnonzero(is_known)])
+        some = {name: column[which] for name, column in told.items()}
+        some["at"][: entered.size], some["kind"][: entered.size] = seq[entered], kernel.ENTER
+        return some
 
     def _of_local(
         self, local: LocalEvents, pages: NDArray[np.int32], keys: NDArray[np.int32]
