@@ -19,7 +19,7 @@ import pickle
 import sys
 import warnings
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ class _Loop(CPUDispatcher):
             describe(kinds),
             self.targetoptions,
             (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag),
-            target.codegen().magic_tuple(),
+            _machine(target.codegen()),
             (str(_CONFIG.OPT), _CONFIG.BOUNDSCHECK),
         )
         return f"{self._full_name}-{sha256(repr(made_of).encode()).hexdigest()[:24]}"
@@ -114,7 +114,8 @@ class _Loop(CPUDispatcher):
         if content is None:
             return False
         target: Any = self.targetctx
-        rtsys.initialize(target)  # arrays are unpacked by numba's runtime
+        if self.targetoptions.get("_nrt", True):
+            rtsys.initialize(target)  # compiles what counts references
         try:
             made = _RESULT._rebuild(target, *pickle.loads(content))
         except Exception:  # numba's own words, of whatever kind
@@ -135,6 +136,12 @@ class _Loop(CPUDispatcher):
         """Of numba, asked where compiled code calls: of a kept loop only machine code is left."""
         msg = f"{self._full_name} is a loop: compiled code calls parts"
         raise TypeError(msg)
+
+
+@cache
+def _machine(codegen: Any) -> Any:
+    """What machine code is made for; LLVM asks the processor every time."""
+    return codegen.magic_tuple()
 
 
 @contextmanager

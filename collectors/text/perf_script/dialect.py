@@ -29,6 +29,8 @@ _SIDE: Final = re.compile(rb"^PERF_RECORD_[A-Z_0-9]+\b")
 _UNTIMED: Final = re.compile(
     rb"^(?P<left>.{0,120}?)\s+(?:\d+\s+)?(?P<event>[A-Za-z_][\w.-]*:[\w.:-]+):(?:\s|$)"
 )
+_TRACEFS: Final = b"# tracer:"
+"""How the kernel's own text begins: none of its lines has to be looked at."""
 _HEADER: Final = re.compile(r"^# ([a-z](?:[a-z ]{0,40}[a-z])?)\s{0,40}: (.*)$")
 
 
@@ -64,7 +66,7 @@ def find_dialect(head: bytes) -> Dialect | None:
     Dialect or None
         None where the text does not look like perf script's.
     """
-    if b"\0" in head[:4096]:
+    if b"\0" in head[:4096] or head.startswith(_TRACEFS):
         return None
     votes: Counter[tuple[bool, bool, bool, bool]] = Counter()
     others = 0
