@@ -305,6 +305,7 @@ class LockOrder:
         n, in_order = split(out, hold, rows)
         settled, held = rows[:n], rows[n:][::-1]
         if not in_order:
+            settled = np.sort(settled)
             settled = settled[np.argsort(keys[settled], kind="stable")]
         time, call, at_pass = np.empty((3, n), np.int64)
         done = Settled(np.empty((n, 4), np.int64), time, call, at_pass, np.empty(n, np.bool_))

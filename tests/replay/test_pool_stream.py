@@ -142,20 +142,30 @@ def test_a_table_of_one_task_per_row_is_carried_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "hold", "settled", "held", "in_order"),
+    ("keys", "hold", "settled", "held"),
     [
-        ([1, 2, 2, 3], 9, [0, 1, 2, 3], [], True),
-        ([1, 5, 2, 3], 9, [0, 1, 2, 3], [], False),
-        ([1, 7, 2, 8, 3], 7, [0, 2, 4], [1, 3], True),
-        ([], 0, [], [], True),
+        ([1, 2, 2, 3], 9, [0, 1, 2, 3], []),
+        ([2, 5, 2, 1, 3], 9, [3, 0, 2, 4, 1], []),
+        ([1, 7, 2, 8, 3], 7, [0, 2, 4], [1, 3]),
+        ([], 0, [], []),
     ],
 )
 def test_what_may_move_is_held(
-    keys: list[int], hold: int, settled: list[int], held: list[int], *, in_order: bool
+    keys: list[int], hold: int, settled: list[int], held: list[int]
 ) -> None:
     out = np.zeros((len(keys), 6), np.int64)
     out[:, KEY] = keys
     rows = np.full(len(keys), -1, np.int64)
     number, told = split(out, hold, rows)
-    assert (rows[:number].tolist(), told) == (settled, in_order)
+    assert (rows[:number].tolist(), told) == (settled, True)
     assert rows[number:][::-1].tolist() == held
+
+
+def test_operations_in_no_order_are_left_to_a_sort() -> None:
+    out = np.zeros((100, 6), np.int64)
+    out[:, KEY] = np.arange(100)[::-1]
+    rows = np.full(100, -1, np.int64)
+    assert split(out, 50, rows) == (50, True)  # 25 places in the mean of half of them
+    assert rows[:50].tolist() == [*range(99, 49, -1)]
+    assert split(out, 100, rows) == (100, False)
+    assert sorted(rows) == [*range(100)]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MOST_MOVES = 16
+"""Places that an operation is moved back by, in the mean, before all are sorted instead."""
+
 
 class Settled(NamedTuple):
     """Operations, one element each; see :class:`replay.pool.lock_order.Piece`."""
@@ -35,29 +38,32 @@ def split(out: NDArray[np.int64], hold: int, rows: NDArray[np.int64]) -> tuple[i
     hold
         Lowest key of what may still move.
     rows : ndarray of int64, shape (n,)
-        Filled: from its beginning with the rows that are settled, ascending; from its end
-        backwards with the others, ascending as well.
+        Filled: from its beginning with the rows that are settled, in the order of their keys and
+        of themselves; from its end backwards with the others, ascending.
 
     Returns
     -------
     number, in_order
-        How many are settled, and whether their keys never fall.
+        How many are settled, and whether those are in order: they nearly are as they come, so
+        each is put in its place among the last. If that takes too long they stand anyhow.
     """
     number = 0
     held = 0
-    latest = out[0, KEY] if out.shape[0] else 0
-    in_order = True
+    left = MOST_MOVES * out.shape[0]
     for row in range(out.shape[0]):
         key = out[row, KEY]
         if key >= hold:
             held += 1
             rows[out.shape[0] - held] = row
             continue
-        rows[number] = row
+        at = number
+        while at > 0 and out[rows[at - 1], KEY] > key and left > 0:
+            rows[at] = rows[at - 1]
+            at -= 1
+            left -= 1
+        rows[at] = row
         number += 1
-        in_order = in_order and key >= latest
-        latest = key
-    return number, in_order
+    return number, left > 0 or number == 0
 
 
 @loop
