@@ -37,7 +37,7 @@ from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, st
 from replay.sites.tally import SiteTally
 from replay.survey import survey
 from replay.trace.beside import Beside
-from replay.trace.columns import of_ops
+from replay.trace.columns import has_ops, of_ops
 from replay.trace.losses import gaps_of
 from replay.trace.online import OnlineCpus, mean_online
 from replay.trace.sanitise import narrow_events, narrowed
@@ -460,10 +460,9 @@ class Rest:
 
     def _note_unused(self, table: pl.DataFrame, first_row: int) -> None:
         """Keep the first call of kmap_flush_unused(): its pass over the pool has no row."""
-        if self._first_unused == NO_ROW:
+        if self._first_unused == NO_ROW and has_ops(table, ("flush_unused",)):
             at = (table.get_column("op") == "flush_unused").arg_max()
-            if at is not None and table.get_column("op")[at] == "flush_unused":
-                self._first_unused = first_row + at
+            self._first_unused = first_row + (at or 0)
 
     def rows(self) -> set[int]:
         """Rows that :meth:`figures` needs to name tasks."""

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from replay.pool.calls import is_window_flush
-from replay.trace.columns import of_ops
+from replay.trace.columns import has_ops, of_ops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _NEVER = (1 << 64) - 1
 ALLOC_OPS = ("area_alloc", "percpu_alloc")
 ARENA_OPS = (*ALLOC_OPS, "area_free", "area_purge", "flush_range", "flush_all")
+_COLUMNS = ("seq", "pid", "op", "vaddr", "size", "start", "end", "end_seq", "parent")
+"""Those that are looked at."""
 
 
 IS_RANGE_FLUSH = (pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start"))
@@ -73,9 +75,12 @@ class ArenaTally:
         page_size
             Bytes.
         """
+        if not has_ops(events, ARENA_OPS):
+            return
+        events = of_ops(events.select(_COLUMNS), ARENA_OPS)
         flushes = of_ops(events, ("flush_range",))
         self.flushes_told |= flushes.height > flushes.get_column("end").null_count()
-        arena = of_ops(events, ARENA_OPS).filter(~is_window_flush(window))
+        arena = events.filter(~is_window_flush(window))
         if not arena.height:
             return
         allocs = arena.filter(pl.col("op").is_in(ALLOC_OPS))

@@ -146,7 +146,7 @@ class ArenaUse:
             self._runs += len(purges)
             self._returned += len(purges) - purges.null_count()
             self._gave += int((purges > 0).sum())
-        if self._arena is None:
+        if self._arena is None or not (here.height or self._coming.size):
             return
         from replay.arena.loops.use import run
 

@@ -22,6 +22,7 @@ from replay.machine.words import kernel_words
 from replay.pool.picture import views_of
 from replay.pool.replay import window_of
 from replay.trace.beside import Beside
+from replay.trace.columns import has_ops, of_ops
 from replay.trace.parts import Parts
 from replay.trace.windows import WINDOW_ROWS
 from replay.validate.sleeps import Sleeps
@@ -316,8 +317,10 @@ class _LocalChecks:
         address = layout.kmap_fix_top + piece.pages_in * layout.kmap_fix_step
         told = local_result(piece.row, piece.vaddr, address, piece.status)
         self.verdicts.add(told, piece.depth)
+        if not has_ops(window.table, ("kmap_local",)):
+            return
         table = window.table.with_row_index("row", window.first_row)
-        maps = table.filter(pl.col("op") == "kmap_local")
+        maps = of_ops(table, ("kmap_local",))
         low = maps.filter(~takes_slot(maps, layout)).filter(~reuses(layout))
         self.verdicts.add(
             local_result(

@@ -8,12 +8,15 @@ import numpy as np
 import polars as pl
 
 from replay.machine.kconfig import is_realtime
+from replay.trace.columns import of_ops
 from replay.trace.tasks import finished_by
 
 if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.survey import Survey
 
+_COLUMNS: Final = ("seq", "pid", "ctx", "op", "parent", "end_seq", "blocked")
+"""Those that are looked at."""
 _FOR_EVER: Final = pl.lit(np.iinfo(np.uint64).max, pl.UInt64)
 """`end_seq` of a call that never returned."""
 
@@ -48,12 +51,13 @@ class Sleeps:
         """Take the table of a window."""
         if self._silent:
             return
-        maps = table.filter(pl.col("op") == "kmap").select("pid", "seq", "end_seq")
+        table = table.select(_COLUMNS)
+        maps = of_ops(table, ("kmap",)).select("pid", "seq", "end_seq")
         if self._returns:
             maps = _lasting(maps, table)
         if self._open is not None:
             maps = pl.concat([self._still_open(self._open, table), maps])
-        self._number += _inside(maps, table.filter(pl.col("op") == "switch"))
+        self._number += _inside(maps, of_ops(table, ("switch",)))
         if table.height:
             latest = maps.filter(pl.col("end_seq").is_not_null()).unique("pid", keep="last")
             self._open = latest.filter(pl.col("end_seq") > table["seq"][-1]).sort("seq")
