@@ -17,7 +17,7 @@ import polars as pl
 from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -33,12 +33,15 @@ __all__ = [
     "Ctx",
     "HmtraceError",
     "TableTotals",
+    "array_of",
     "batches",
     "empty",
+    "empty_of",
     "pieces_with",
     "reads_itself",
     "require_events",
     "totals_of",
+    "with_arrays",
 ]
 
 OPS: Final = (
@@ -233,6 +236,8 @@ _PIECES: Final = "hmtrace_pieces"
 """Attribute of a table that knows how it is read piece by piece; those made of it have it not."""
 _TOTALS: Final = "hmtrace_totals"
 """Attribute of a table of which is known what it comes to."""
+_ARRAYS: Final = "hmtrace_arrays"
+"""Attribute of rows of a table whose columns are at hand as plain arrays, too."""
 
 
 def reads_itself(
@@ -267,6 +272,39 @@ def totals_of(events: pl.LazyFrame) -> TableTotals | None:
     return known
 
 
+def empty_of(column: str) -> int:
+    """What stands in a plain array of a column of 8 bytes where there is no value."""
+    return NO_TIMES[1] if column in _TIMES else -1
+
+
+_TIMES: Final = ("ts", "end_ts", "duration")
+
+
+def with_arrays(piece: pl.DataFrame, arrays: Mapping[str, NDArray[np.int64]]) -> pl.DataFrame:
+    """Note plain arrays of columns of a table, from which whoever wants those need not make them.
+
+    Parameters
+    ----------
+    piece
+        Rows of a table; what is made of them has no arrays.
+    arrays
+        By column, read-only, :func:`empty_of` where there is no value, and nowhere else.
+
+    Returns
+    -------
+    polars.DataFrame
+        The same.
+    """
+    vars(piece)[_ARRAYS] = arrays
+    return piece
+
+
+def array_of(piece: pl.DataFrame, column: str) -> NDArray[np.int64] | None:
+    """Plain array of a column (:func:`with_arrays`), if it is at hand."""
+    arrays: Mapping[str, NDArray[np.int64]] = vars(piece).get(_ARRAYS, {})
+    return arrays.get(column)
+
+
 def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.DataFrame]:
     """Rows of a table piece by piece.
 
@@ -290,7 +328,10 @@ def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.
         yield from wanted.collect_batches(chunk_size=rows, maintain_order=True)
         return
     for _, piece in pieces(columns, None):
-        yield from piece.select(columns).iter_slices(rows)
+        if piece.columns == columns and piece.height <= rows:
+            yield piece  # with its arrays
+        else:
+            yield from piece.select(columns).iter_slices(rows)
 
 
 def pieces_with(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from collectors.compiled import loop
+from collectors.events import empty_of
 from collectors.table.part import Column, Part
 
 if TYPE_CHECKING:
@@ -55,12 +56,16 @@ class Block(NamedTuple):
 
 
 class PackedColumn(NamedTuple):
-    """A column: its values, and the block and the bit that say which rows have one."""
+    """A column: its values, and the block and the bit that say which rows have one.
+
+    `is_plain`: no value looks like none (:func:`collectors.events.empty_of`).
+    """
 
     values: Block
     mask: Block | None
     bit: int
     names: Sequence[str] | None
+    is_plain: bool = False
 
 
 class PackedPart(NamedTuple):
@@ -112,14 +117,16 @@ class PackedPart(NamedTuple):
             if made is None:
                 return Column()
             if name in _RELATIVE.values():
-                return Column(reference(name).view(made.values.dtype))
+                values = reference(name).view(made.values.dtype)
+                return Column(values, is_plain=made.is_plain)
             mask, values = mask_of(made), _unpacked(made.values, read)
             minus = reference(_RELATIVE[name]) if name in _RELATIVE else _NO_VALUES
             if values.itemsize == 8 and (len(minus) or mask is not None):
                 spread = np.empty(self.rows, np.int64)
-                put_back(values.view(np.int64), minus, _or_none(mask), made.bit, spread)
+                none = empty_of(name)
+                put_back(values.view(np.int64), minus, _or_none(mask), made.bit, none, spread)
                 values = spread.view(made.values.dtype)
-            return Column(values, mask, made.bit, made.names)
+            return Column(values, mask, made.bit, made.names, made.is_plain)
 
         return Part(self.rows, {name: column(name) for name in wanted})
 
@@ -129,7 +136,7 @@ class Packer:
 
     def __init__(self) -> None:
         self._room = np.empty(0, np.int64)
-        self._bounds = np.empty(2, np.int64)
+        self._bounds = np.empty(3, np.int64)
 
     def pack(self, part: Part) -> tuple[PackedPart, list[NDArray[np.uint8]]]:
         """Pack a part.
@@ -170,8 +177,9 @@ class Packer:
                 values, names = _used(made, part.rows)
             elif values.itemsize == 8:
                 found = self._differences(name, part)
-                low, high = self._bounds.tolist() if len(found) else (0, 0)
-                columns[name] = PackedColumn(add(found, dtype, low, high), mask, made.bit, None)
+                low, high, odd = self._bounds.tolist() if len(found) else (0, 0, 0)
+                block = add(found, dtype, low, high)
+                columns[name] = PackedColumn(block, mask, made.bit, None, is_plain=not odd)
                 continue
             values = values.view(np.uint8) if values.dtype == np.bool_ else values
             columns[name] = PackedColumn(add(values, dtype, *_ends(values)), mask, made.bit, names)
@@ -186,7 +194,9 @@ class Packer:
             minus = reference.view(np.int64)
         assert made.values is not None  # has been looked at
         values = np.ascontiguousarray(made.values).view(np.int64)
-        kept = take_out(values, minus, _or_none(made.valid), made.bit, self._room, self._bounds)
+        kept = take_out(
+            values, minus, _or_none(made.valid), made.bit, empty_of(name), self._room, self._bounds
+        )
         return self._room[:kept]
 
 
@@ -196,6 +206,7 @@ def take_out(
     minus: NDArray[np.int64],
     valid: NDArray[np.uint32],
     bit: int,
+    none: int,
     kept: NDArray[np.int64],
     bounds: NDArray[np.int64],
 ) -> int:
@@ -208,10 +219,12 @@ def take_out(
         What is taken off each; of length 0: nothing.
     valid : ndarray of uint32, shape (n,)
         Its bit `bit` says which are there; of length 0: all.
+    none
+        What will stand where there is none.
     kept : ndarray of int64, shape (at least n,)
         Filled.
-    bounds : ndarray of int64, shape (2,)
-        Filled with the least and the greatest of them.
+    bounds : ndarray of int64, shape (3,)
+        Filled with the least and the greatest of them, and whether a value is `none`.
 
     Returns
     -------
@@ -221,10 +234,12 @@ def take_out(
     masked, relative = valid.shape[0] > 0, minus.shape[0] > 0
     number = 0
     low, high = np.int64(0), np.int64(0)
+    is_odd = False
     for i in range(values.shape[0]):
         if masked and not (np.int64(valid[i]) >> bit) & 1:
             continue
         value = values[i]
+        is_odd |= value == none
         if relative:
             value -= minus[i]
         if number == 0 or value < low:
@@ -233,7 +248,7 @@ def take_out(
             high = value
         kept[number] = value
         number += 1
-    bounds[0], bounds[1] = low, high
+    bounds[0], bounds[1], bounds[2] = low, high, is_odd
     return number
 
 
@@ -243,14 +258,15 @@ def put_back(
     minus: NDArray[np.int64],
     valid: NDArray[np.uint32],
     bit: int,
+    none: int,
     values: NDArray[np.int64],
 ) -> None:
-    """The reverse of :func:`take_out`: fill `values`, with 0 where there is none."""
+    """The reverse of :func:`take_out`: fill `values`, with `none` where there is none."""
     masked, relative = valid.shape[0] > 0, minus.shape[0] > 0
     number = 0
     for i in range(values.shape[0]):
         if masked and not (np.int64(valid[i]) >> bit) & 1:
-            values[i] = 0
+            values[i] = none
             continue
         value = kept[number]
         number += 1

@@ -6,6 +6,7 @@ reads them makes it, not the one that pairs.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,12 +30,15 @@ class Column(NamedTuple):
         Its bit `bit` says whether a row has a value; None: all have.
     names
         Text by number, for a column of names.
+    is_plain
+        `values` are of 8 bytes, and :func:`collectors.events.empty_of` just where there is none.
     """
 
     values: NDArray[Any] | None = None
     valid: NDArray[np.uint32] | None = None
     bit: int = 0
     names: Sequence[str] | None = None
+    is_plain: bool = False
 
     def has(self, rows: int) -> NDArray[np.bool_]:
         """Which rows have a value."""
@@ -67,6 +71,16 @@ class Part(NamedTuple):
 
     rows: int
     columns: dict[str, Column]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """Columns whose values need no mask, read-only."""
+        found = {}
+        for name, made in self.columns.items():
+            if made.is_plain and made.values is not None:
+                found[name] = made.values.view(np.int64)
+                found[name].flags.writeable = False
+        return found
 
     def frame(self) -> pl.DataFrame:
         """Make a polars frame.
@@ -112,11 +126,17 @@ def _column(made: pl.Series) -> Column:
     return column(made.fill_null(empty).to_numpy(), has, names)
 
 
+@lru_cache(maxsize=len(SCHEMA))
+def _nulls(dtype: pl.DataType, rows: int) -> pl.Series:
+    """Nothing, as often as the last parts had rows."""
+    return pl.repeat(None, rows, dtype=dtype, eager=True)
+
+
 def _series(name: str, made: Column, rows: int) -> pl.Series:
     """Values of a column, those too that are none."""
     dtype = SCHEMA[name]
     if made.values is None:
-        return pl.repeat(None, rows, dtype=dtype, eager=True).alias(name)
+        return _nulls(dtype, rows).alias(name)
     if made.names is None:
         return pl.Series(name, made.values, dtype)
     texts = pl.Series(name, list(made.names), pl.String).cast(dtype)

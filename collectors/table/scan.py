@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from polars.io.plugins import register_io_source
 
-from collectors.events import SCHEMA, reads_itself
+from collectors.events import SCHEMA, reads_itself, with_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -56,6 +56,8 @@ def scan_parts(
     events = register_io_source(read, schema=SCHEMA, is_pure=True)
     return reads_itself(
         events,
-        lambda columns, rows: ((first, part.frame()) for first, part in parts(columns, rows)),
+        lambda columns, rows: (
+            (first, with_arrays(part.frame(), part.arrays)) for first, part in parts(columns, rows)
+        ),
         totals,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from collectors.events import IN_INTERRUPT
+from collectors.events import IN_INTERRUPT, array_of
 from replay.pool.calls import NEVER
 from replay.trace.columns import filled, op_codes
 
@@ -32,13 +32,22 @@ def rows_of(events: pl.DataFrame) -> PoolRows:
     from replay.pool.loops.calls import NONE, UNSET, PoolRows
 
     empty = {"ctx": IN_INTERRUPT, "blocked": False, "pid": NONE, "ts": 0, "end_ts": UNSET}
-    columns = {"op": op_codes(events)}
+    columns: dict[str, NDArray[Any]] = {"op": op_codes(events)}
     for name in PoolRows._fields[1:]:
+        array = array_of(events, name)
+        if array is not None and (name not in _POSITIONS or _is_within(array)):
+            columns[name] = array
+            continue
         column = events.get_column(name)
         if name in _POSITIONS and ((column.max() or 0) > NEVER):  # type: ignore[operator]
             column = column.clip(upper_bound=NEVER)
         columns[name] = filled(column, empty.get(name, _NO_NUMBER))
     return PoolRows(*(_as_loops_see_it(column) for column in columns.values()))
+
+
+def _is_within(array: NDArray[np.int64]) -> bool:
+    """Whether positions, NONE among them, are none that no trace has."""
+    return not array.size or bool(array.min() >= -1 and array.max() <= NEVER)
 
 
 def _as_loops_see_it(column: NDArray[Any]) -> NDArray[Any]:

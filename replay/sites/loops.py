@@ -29,6 +29,8 @@ API: Final = np.full(len(OPS) + 1, _NO_API, np.int8)
 API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
 API[OP_CODE["kunmap"]] = _KUNMAP
 _KMAP, _KMAP_LOCAL = APIS.index("kmap"), APIS.index("kmap_local")
+NO_NUMBER: Final = -1
+"""In place of a page, or of the position of a return."""
 NO_CODE: Final = (1 << 32) - 1
 """In place of the number of a text that is not there."""
 
@@ -44,7 +46,7 @@ class Rows(NamedTuple):
     page : int64
     has_page : bool
     seq, ts, end_seq, end_ts : int64
-        Position and time of the entry and of the return; NEVER where none is known.
+        Position and time of the entry and of the return; NO_NUMBER, NEVER where none is known.
     page_number : int32
         Number of the page, which is handed on with a holding time.
     asked : float64, told : bool

@@ -10,7 +10,7 @@ import polars as pl
 from collectors.events import OP_CODE
 from replay.outcome import Site
 from replay.trace.carried import CarriedRows
-from replay.trace.columns import filled, op_codes, whole
+from replay.trace.columns import filled, has, op_codes, whole
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class SiteTally:
         page_numbers
             Number of each row's page, to be told with the holding times of kmap() calls.
         """
-        from replay.sites.loops import API, count_calls, count_holds
+        from replay.sites.loops import count_calls, count_holds
 
         op = op_codes(events)
         if page_numbers is None:
@@ -110,7 +110,7 @@ class SiteTally:
         rows = self._rows(events, op, page_numbers)
         self._make_room()
         waiting, until = self._with_room(int((op == OP_CODE["kmap"]).sum()))
-        members, fresh = self._members.with_room(int((API[op] >= 0).sum()))
+        members, fresh = self._members.with_room(len(op))
         keys, member = np.empty((2, len(op)), np.int32)
         until = count_calls(rows, self._counts, waiting, until, members, fresh, keys, member)
         gone = self._keep_waiting(waiting, until)
@@ -125,18 +125,18 @@ class SiteTally:
         self, events: pl.DataFrame, op: NDArray[np.uint8], page_numbers: NDArray[np.int32]
     ) -> Rows:
         """The columns that are counted."""
-        from replay.sites.loops import NEVER, NO_TASK, Rows
+        from replay.sites.loops import NEVER, NO_NUMBER, NO_TASK, Rows
 
         asked, told = self._asked(events)
         return Rows(
             op=op,
             site=self._names.numbers(events),
             pid=whole(events, "pid", NO_TASK),
-            page=whole(events, "page", 0),
-            has_page=events.get_column("page").is_not_null().to_numpy(),
+            page=whole(events, "page", NO_NUMBER),
+            has_page=has(events, "page"),
             seq=whole(events, "seq", 0),
             ts=whole(events, "ts", 0),
-            end_seq=whole(events, "end_seq", 0),
+            end_seq=whole(events, "end_seq", NO_NUMBER),
             end_ts=whole(events, "end_ts", NEVER),
             page_number=page_numbers,
             asked=asked,

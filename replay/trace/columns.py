@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from collectors.events import OP_CODE
+from collectors.events import OP_CODE, array_of, empty_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,8 +67,19 @@ def whole(events: pl.DataFrame, name: str, empty: int) -> NDArray[np.signedinteg
     ndarray
         Of the column's width, signed: the replay cuts what is too large for that.
     """
-    values = filled(events.get_column(name), empty)
+    if empty == empty_of(name) and (array := array_of(events, name)) is not None:
+        return array
+    column = events.get_column(name)
+    values = filled(column, empty % (1 << 64) if column.dtype == pl.UInt64 else empty)
     return values.view(f"i{values.itemsize}")
+
+
+def has(events: pl.DataFrame, name: str) -> NDArray[np.bool_]:
+    """Which rows have a value of a column."""
+    array = array_of(events, name)
+    if array is not None:
+        return array != empty_of(name)
+    return events.get_column(name).is_not_null().to_numpy()
 
 
 def filled(column: pl.Series, empty: int) -> NDArray[Any]:
