@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from replay.arena.state import LOST_END, lost_end
 from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from replay.pool.tally import PoolTally
     from replay.survey import Survey
     from replay.trace.losses import Loss
+
+
+EMULATED: Final = "the machine was emulated (QEMU): its times say nothing of real hardware"
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ def common_caveats(
     if not clock_is_ns:
         caveats.append("the trace clock counts no time: durations and shares are not known")
     if is_emulated(values):
-        caveats.append("the machine was emulated (QEMU): its times say nothing of real hardware")
+        caveats.append(EMULATED)
     caveats.append(_of_costs(costs))
     return caveats
 

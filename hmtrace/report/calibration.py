@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from hmtrace.report.parts import Elided, heading, indented, plain_table
+from hmtrace.report.parts import Elided, heading, indented, labelled, plain_table
 from hmtrace.report.text import clean, count, duration
 
 if TYPE_CHECKING:
@@ -46,21 +46,26 @@ def calibration_section(calibration: Calibration | None) -> Iterator[RenderableT
         ("sets", "left"),
         expand_first=True,
     )
+    found: dict[str, Spread] = {}
     for row in calibration.measured:
-        sets = ", ".join(f"{name} {_figure(spread)}" for name, spread in row.sets.items())
+        found |= row.sets
         table.add_row(
             Elided(clean(row.what, 60), 0),
             count(row.count),
             duration(row.q1),
             duration(row.median),
             duration(row.q3),
-            sets,
+            ", ".join(row.sets),
         )
-    yield table
+    yield indented(table)
+    rows = []
+    if found:
+        words = (f"{name} {_figure(spread)}" for name, spread in found.items())
+        rows.append(("taken", f"{', '.join(words)}; the least and the most are the quartiles"))
     if calibration.probes_ns is not None:
-        yield indented(
-            Text(f"the probes themselves take {duration(calibration.probes_ns)} of each")
-        )
+        rows.append(("probes", f"take {duration(calibration.probes_ns)} of each"))
+    if rows:
+        yield labelled(rows)
 
 
 def _figure(spread: Spread) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hmtrace.report.machine import flush_words
 from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import clean, count, duration, plural, share
+from replay.figures import EMULATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
     causes = sorted(
         outcome.cost.by_cause.items(), key=lambda item: (-item[1].get("ns", 0), item[0])
     )
-    remark = _beyond_estimate(causes)
+    remark = _beyond_estimate(causes, emulated=EMULATED in outcome.caveats)
     yield labelled(
         [
             ("TLB", tlb_in_words(outcome.tlb)),
@@ -75,7 +76,7 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
     yield indented(table)
 
 
-def _beyond_estimate(causes: Sequence[tuple[str, dict[str, float]]]) -> str:
+def _beyond_estimate(causes: Sequence[tuple[str, dict[str, float]]], *, emulated: bool) -> str:
     """Where the trace's own times are far above the estimate, in words; "" nowhere."""
     beyond = [
         (figures[_MEASURED] - figures["ns"], cause, figures)
@@ -86,10 +87,13 @@ def _beyond_estimate(causes: Sequence[tuple[str, dict[str, float]]]) -> str:
         return ""
     _, cause, figures = max(beyond, key=lambda one: one[0])
     ratio = figures[_MEASURED] / figures["ns"]
-    return (
+    words = (
         f"{clean(cause, 60)} took {ratio:.0f} times the estimate; entry to return, with probes, "
-        "interrupts and inner calls; --calibrate takes costs from the trace"
+        "interrupts and inner calls"
     )
+    if emulated:
+        return f"{words}, on an emulated machine: no reason to doubt the estimate"
+    return f"{words}; --calibrate takes costs from the trace"
 
 
 def tlb_in_words(tlb: TlbOutcome) -> str:

@@ -180,9 +180,18 @@ def _of_each(figure: Callable[[float], dict[str, float]]) -> Sets:
 
     def sets(quartiles: Quartiles) -> dict[str, Spread]:
         low, likely, high = map(figure, quartiles)
-        return {name: Spread(*(max(0.0, q[name]) for q in (low, likely, high))) for name in likely}
+        return _told({name: (low[name], likely[name], high[name]) for name in likely})
 
     return sets
+
+
+def _told(figures: dict[str, Quartiles]) -> dict[str, Spread]:
+    """The figures that are more than nothing: what drowns in the probes is not told at all."""
+    return {
+        name: Spread(*(max(0.0, end) for end in ends))
+        for name, ends in figures.items()
+        if ends[-1] > 0
+    }
 
 
 def _kinds(
@@ -238,7 +247,7 @@ def _per_slot(far: Samples, near: float) -> Sets:
     """What one slot takes of searches that visit many."""
 
     def sets(_: Quartiles) -> dict[str, Spread]:
-        return {"scan": Spread(*(max(0.0, q) for q in far.quartiles_each(near)))}
+        return _told({"scan": far.quartiles_each(near)})
 
     return sets
 

@@ -101,6 +101,13 @@ def test_quartiles_are_the_ranges_of_what_was_measured() -> None:
     assert (row["sets"], row["ranges"]) == ({"invlpg": 150}, {"invlpg": [90, 290]})
 
 
+def test_what_drowns_in_the_probes_is_not_told() -> None:
+    """A new mapping that is faster than a hit tells nothing of a page-table entry."""
+    found = of(PC, *low(500), *kmaps(PC, new=610, hit=600))
+    assert "set_pte" not in {name for m in found.measured for name in m.sets}
+    assert found.costs.spread("set_pte") == PC.costs.spread("set_pte")
+
+
 def test_few_calls_are_shown_and_set_nothing() -> None:
     found = of(PC, *flush(PC, 10, 1600)[:3])
     (only,) = found.measured
