@@ -144,6 +144,14 @@ def answers(contents: Contents, snapshot: Snapshot, *, clock_is_ns: bool) -> tup
             f"{plural(sites, 'event')} with a caller" if sites else "no caller was recorded",
         ),
         _elsewhere(has("kmap", "pfn") + has("kmap_local", "pfn"), mapped, areas),
+        _lowmem(snapshot),
+        Answer(
+            "room that processes need",
+            bool(snapshot.processes),
+            "VmPeak of each is known"
+            if snapshot.processes
+            else "needs status.txt (/proc/PID/status)",
+        ),
         Answer(
             "durations and shares of time",
             clock_is_ns,
@@ -208,6 +216,27 @@ def _elsewhere(placed: int, mapped: int, areas: int) -> Answer:
     else:
         reason = "needs pages or frame numbers, or areas"
     return Answer("the workload on another machine", bool(placed or mapped or areas), reason)
+
+
+def _lowmem(snapshot: Snapshot) -> Answer:
+    """How lowmem fared, and what of it the machine's files tell."""
+    waits = bool(snapshot.vmstat_start and snapshot.vmstat_end)
+    told = [
+        word
+        for word, known in (
+            (
+                "zones at both ends" if snapshot.zones_end else "zones",
+                any(zone.free for zone in snapshot.zones),
+            ),
+            ("waits", waits),
+            ("pieces", snapshot.buddies),
+        )
+        if known
+    ]
+    if told and snapshot.ooms is not None:
+        told.append("log")
+    reason = ", ".join(told) + ("" if waits else "; no vmstat at both ends")
+    return Answer("how lowmem fared", bool(told), reason if told else "needs zoneinfo or vmstat")
 
 
 def _wanting(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from collectors.snapshot import Probe, Snapshot
+from collectors.snapshot import Probe, Process, Snapshot
 from hmtrace.cli import app
 from hmtrace.report.answers import answers
 from hmtrace.report.contents import Contents
@@ -48,6 +48,31 @@ def asked(question: str, snapshot: Snapshot = Snapshot(), **known: dict[str, int
 )
 def test_a_probe_that_is_missing_and_one_without_a_hit(snapshot, reason):
     assert asked("who waited, and how long", snapshot) == (False, reason)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "answer"),
+    [
+        (Snapshot(), (False, "needs zoneinfo or vmstat")),
+        (Snapshot(ooms=()), (False, "needs zoneinfo or vmstat")),
+        (
+            Snapshot(vmstat_start={"allocstall_normal": 1}, vmstat_end={"allocstall_normal": 2}),
+            (True, "waits"),
+        ),
+        (
+            Snapshot(buddies={"Normal": (1,)}, ooms=()),
+            (True, "pieces, log; no vmstat at both ends"),
+        ),
+    ],
+)
+def test_what_tells_how_lowmem_fared(snapshot, answer):
+    assert asked("how lowmem fared", snapshot) == answer
+
+
+def test_what_tells_the_room_that_processes_need():
+    process = Process("browser", 77, 1 << 30)
+    assert asked("room that processes need")[0] is False
+    assert asked("room that processes need", Snapshot(processes=(process,)))[0] is True
 
 
 @pytest.mark.parametrize(
