@@ -16,6 +16,7 @@ from collectors.events import OPS
 from replay.arena.calls import NEVER
 from replay.sites.loops import APIS, Counts
 from replay.whatif.calls import COLUMNS
+from replay.whatif.turns import knows_holders, turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +29,12 @@ _I4, _I8, _U2, _U4, _U8 = pl.Int32, pl.Int64, pl.UInt16, pl.UInt32, pl.UInt64
 _WINDOW: Final[Mapping[str, Mapping[str, Any]]] = {
     "calls": {"member": _I4, "page": _I4, "is_local": pl.Boolean},
     "holds": {"key": _I4, "page": _I4, "hold": _I8, "is_local": pl.Boolean},
-    "held": {"page": _I4, "depth": _I4, "cpu": _I4, "below": _U2, "is_map": pl.Boolean},
-    "below": {"page": _I4},
-}
+    "held": {
+        "page": _I4, "depth": _I4, "cpu": _I4, "below": _U2, "is_map": pl.Boolean, "row": _U4,
+        "key": _I4,
+    },
+    "below": {"page": _I4, "key": _I4},
+}  # fmt: skip
 """Tables of a window (:class:`replay.whatif.workload.Stretch`)."""
 _WHOLE: Final[Mapping[str, Mapping[str, Any]]] = {
     "pages": {"key": _I8},
@@ -45,6 +49,11 @@ _OF_CALLS: Final[Mapping[str, Mapping[str, Any]]] = {
     "first": {"page": _I4},
     "tasks": {"pid": _I8, "comm": pl.String},
 }
+_TURNS: Final[Mapping[str, Any]] = {
+    "kind": pl.UInt8, "flag": pl.UInt8, "page": _I4, "task": _I4, "cpu": _I4, "key": _I4,
+    "row": _I8, "time": _I8,
+}  # fmt: skip
+"""Who holds what (:class:`replay.whatif.turns.TurnSieve`)."""
 _ARENA: Final[Mapping[str, Mapping[str, Any]]] = {
     "allocs": {
         "row": _U4, "seq": _I8, "lo": _I8, "hi": _I8, "at": _I8, "size": _I8, "align": _I8,
@@ -122,6 +131,7 @@ class _Check:
         _inside("member", members.get_column("key"), 0, counts)
         for number in range(workload.windows):
             self._window(number, pages, lows, members.height, counts)
+        self._turns(pages, counts)
         self._calls(pages)
         self._arena()
         unknown = self._parts.names() - self._seen
@@ -159,10 +169,32 @@ class _Check:
             _inside("page", table.get_column("page").filter(of_pool), -1, pages)
         _inside("page", held.get_column("page"), -1, pages)
         _inside("page", below.get_column("page"), -1, pages)
+        for table in (held, below):
+            _inside("call site", table.get_column("key"), -1, counts)
         _inside("CPU", held.get_column("cpu"), 0, _MOST_CPUS)
         _inside("depth", held.get_column("depth"), 0, _MOST_DEPTH)
         if int(held.get_column("below").cast(_I8).sum()) != below.height:
             raise ValueError(_words("mappings below others", below.height))
+
+    def _turns(self, pages: int, counts: int) -> None:
+        from replay.whatif.loops.holding import ENTER, GET, LOSS, MAP, UNMAP
+
+        workload = self._workload
+        if not knows_holders(workload.found):
+            return
+        tasks = self._table("turn-tasks", {"task": _I8}).height
+        for number in range(workload.windows):
+            self._table(f"turns-{number}", _TURNS)
+            turns = turns_of(self._parts, number)
+            of_pool = np.isin(turns.kind, (MAP, UNMAP, GET))
+            _inside("turn", turns.kind, 0, ENTER + 1)
+            _inside("page", turns.page, -1, pages)
+            _inside("page", turns.page[of_pool], 0, pages)
+            _inside("task", turns.task[turns.kind != LOSS], 0, tasks)
+            _inside("CPU", turns.cpu, 0, _MOST_CPUS)
+            _inside("call site", turns.key, -1, counts)
+            _inside("row", turns.row, 0, max(workload.found.rows, 1))
+            _inside("time", turns.time, -NEVER, NEVER)
 
     def _calls(self, pages: int) -> None:
         from replay.pool.loops.sequence import FLUSH_UNUSED, GET, MAP, SNAPSHOT, UNMAP
