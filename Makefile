@@ -42,16 +42,22 @@ clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+# A pip of the system's that can install elsewhere (22.3) saves the venv one of its own, which takes
+# as long as all the rest of it.
+PIP = $(if $(shell test -e $(BIN)/pip && echo own),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
+INSTALL = $(PIP) --disable-pip-version-check install -q
 
-# pip would compile what it installs on one core.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+
+# pip would compile what it installs on one core, and numba's tests with it.
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --no-build-isolation -e .
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib collectors hmtrace replay || true
+	$(INSTALL) --no-compile -r requirements.lock
+	$(INSTALL) --no-compile --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib collectors hmtrace replay || true
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock
+	$(INSTALL) -r requirements-dev.lock
 	touch $@

@@ -5,7 +5,7 @@ Apart from :mod:`collectors.compiled`, as that imports numba.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,3 +20,5 @@ another process that has begun with it, and with None when it is there."""
 waits: bool = True
 """False in a process that only compiles for another: what a third one has begun with it runs in
 plain Python, and goes on."""
+noted: dict[tuple[Any, tuple[Any, ...]], None] | None = None
+"""Within :func:`collectors.compiled.noting`: loops that are not kept, and kinds of arguments."""

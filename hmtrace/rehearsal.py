@@ -2,8 +2,8 @@
 
 At a first run the loops of a replay are compiled by processes of their own while the trace is
 read (:mod:`hmtrace.cli.compiling`). They need no list of loops and of the kinds of their arguments:
-they replay the events below as the command will replay the trace. A process that needs a loop which
-another has begun with goes on in plain Python meanwhile, so that they share the work.
+they replay the events below, in plain Python, as the command will replay the trace, and so know
+them. Then each takes the largest loop that no other has begun with.
 """
 
 from __future__ import annotations
@@ -118,12 +118,15 @@ def known(layout: Layout) -> Snapshot:
 def main() -> None:
     """Rehearse the commands that are named, until that is done or who asked for it is gone."""
     from collectors import compiling
+    from collectors.compiled import compile_noted, noting
 
     gc.set_threshold(_GC_THRESHOLD)
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     compiling.waits = False
-    for command in sys.argv[1:]:
-        rehearse(command)
+    with noting() as noted:
+        for command in sys.argv[1:]:
+            rehearse(command)
+    compile_noted(noted)
 
 
 def _leave_with_the_parent() -> None:

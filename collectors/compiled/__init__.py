@@ -40,9 +40,11 @@ from collectors.compiled.linked import PartCompiler
 from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["instruction", "loop", "part", "piece"]
+    _Noted = tuple["_Loop", tuple[Any, ...]]
+
+__all__ = ["compile_noted", "instruction", "loop", "noting", "part", "piece"]
 
 # numba is annotated in part only.
 _TYPES: Any = types
@@ -74,6 +76,9 @@ class _Loop(CPUDispatcher):
             if kinds not in self.overloads:
                 name = self._kept_as(kinds)
                 if not self._load(name):
+                    if compiling.noted is not None:
+                        compiling.noted[self, kinds] = None
+                        return self._run_in_python
                     waits = compiling.waits
                     with _told(self._full_name), store.claimed(name, wait=waits) as is_ours:
                         if not is_ours:
@@ -142,6 +147,36 @@ class _Loop(CPUDispatcher):
 def _machine(codegen: Any) -> Any:
     """What machine code is made for; LLVM asks the processor every time."""
     return codegen.magic_tuple()
+
+
+@contextmanager
+def noting() -> Iterator[dict[_Noted, None]]:
+    """Run what is not kept in plain Python, and note it instead of compiling it.
+
+    Yields
+    ------
+    Loops that would have been compiled, with the kinds of their arguments.
+    """
+    noted: dict[_Noted, None] = {}
+    compiling.noted = noted
+    try:
+        yield noted
+    finally:
+        compiling.noted = None
+
+
+def compile_noted(noted: Iterable[_Noted]) -> None:
+    """Compile what :func:`noting` gave, that of the most code first.
+
+    Several processes that share the work so end at about the same time.
+    """
+
+    def size(each: _Noted) -> int:
+        function: Any = each[0].py_func
+        return _digest.size(function)
+
+    for one, kinds in sorted(noted, key=size, reverse=True):
+        one.compile(kinds)
 
 
 @contextmanager

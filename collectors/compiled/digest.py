@@ -27,6 +27,8 @@ class CodeDigest:
 
     def __init__(self) -> None:
         self._known: dict[types.FunctionType, str] = {}
+        self._reached: dict[types.FunctionType, set[types.FunctionType]] = {}
+        self._within: list[types.FunctionType] = []
 
     def of(self, function: types.FunctionType) -> str:
         """Digest of a function and of all functions and constants that it reaches.
@@ -41,13 +43,28 @@ class CodeDigest:
         str
             Hexadecimal SHA-256.
         """
+        if self._within:
+            self._reached[self._within[-1]].add(function)
         if function in self._known:
             return self._known[function]
         self._known[function] = function.__qualname__  # for one that calls itself
+        self._reached[function] = set()
+        self._within.append(function)
         text = "\n".join(self._words(function))
+        self._within.pop()
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         self._known[function] = digest
         return digest
+
+    def size(self, function: types.FunctionType) -> int:
+        """Bytes of code of a function and of all functions that it reaches, for comparison."""
+        self.of(function)
+        found, new = {function}, [function]
+        while new:
+            inner = self._reached[new.pop()] - found
+            found |= inner
+            new += inner
+        return sum(len(each.__code__.co_code) for each in found)
 
     def _words(self, function: types.FunctionType) -> Iterator[str]:
         yield from self._code(function.__code__, without=function.__doc__)

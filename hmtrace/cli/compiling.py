@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 from collectors import compiling
 from hmtrace.cli import progress
@@ -15,8 +16,10 @@ _UNKEPT = (
     "hmtrace: there is no folder of yours to keep compiled loops in, so every run compiles them\n"
     "  hint: set XDG_CACHE_HOME to a folder that only you can write to\n"
 )
-_MOST = 2
+_MOST = 3
 """Processes that help. With more, one of them would still compile the largest loop."""
+_NICE = 10
+"""Of the one that is more than free cores: while the main process waits for a loop, one is free."""
 
 
 class FirstRun:
@@ -65,7 +68,7 @@ def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
     """
     free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     started = []
-    for _ in range(min(free - 1, _MOST)):
+    for _ in range(min(free, _MOST) if free > 1 else 0):
         try:
             started.append(
                 subprocess.Popen(
@@ -79,6 +82,9 @@ def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
             )
         except OSError:  # it only takes longer
             break
+    if len(started) == free:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, started[-1].pid, _NICE)
     return started
 
 

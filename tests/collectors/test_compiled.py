@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from collectors import compiling
-from collectors.compiled import loop, part, piece, store
+from collectors.compiled import compile_noted, loop, noting, part, piece, store
 from collectors.compiled.digest import CodeDigest, describe
 
 if TYPE_CHECKING:
@@ -109,6 +109,27 @@ def test_python_may_call_parts(told: list[str | None]) -> None:
     assert twice(21) == 42
     assert some.seen.tolist() == [0, 9]
     assert [name for name in told if name] == [f"{__name__}.add", f"{__name__}.twice"]
+
+
+def test_what_is_noted_is_compiled_later_the_most_code_first(
+    home: Path, told: list[str | None]
+) -> None:
+    few: Any = loop(inner_of)
+    much: Any = loop(walk)
+    with noting() as noted:
+        assert few(counts()) == 0
+        assert much(counts()) == TOTAL  # by Python
+        assert much(counts()) == TOTAL
+    assert len(noted) == 2
+    assert told == []
+    assert files(home) == []
+    compile_noted(noted)
+    assert told == [NAME, None, f"{__name__}.inner_of", None]
+    assert len(files(home)) == 2
+
+
+def inner_of(some: Counts) -> int:
+    return some.seen[0]
 
 
 @loop
