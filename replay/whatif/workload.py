@@ -220,8 +220,9 @@ def distil(
         pool = new_pool(
             walk.state, lambda window, served: others.give(_ServedWindow(window, served))
         )
-        for step in walk.windows():
-            pool.feed(step)
+        with Beside(pool.follow) as following:
+            for step in walk.windows():
+                following.give(pool.order_calls(step))
     other = ServedColumns(parts, "other")
     found_better = walk.better(
         pool, lambda: new_pool(None, lambda _, served: other.add(served, kept.numbers))
