@@ -231,13 +231,8 @@ def _widened(kind: Any) -> Any:
     return _TYPES.int64 if is_signed else plain
 
 
-def _options(options: dict[str, Any], *, allocates: bool, inlined: bool = False) -> dict[str, Any]:
-    chosen = dict(options)
-    if not allocates:
-        chosen["_nrt"] = False
-    if inlined:
-        chosen["forceinline"] = True
-    return chosen
+def _options(options: dict[str, Any], *, allocates: bool) -> dict[str, Any]:
+    return options if allocates else options | {"_nrt": False}
 
 
 def loop(function: Callable[..., Any] | None = None, *, allocates: bool = False) -> Any:
@@ -266,7 +261,8 @@ def part(
         return lambda function: part(function, allocates=allocates, inlined=inlined)
     if _CONFIG.DISABLE_JIT:
         return function
-    options = _options(_PART, allocates=allocates, inlined=inlined)
+    # Said of the others, too: numba would inline all that it first meets in an inlined one.
+    options = _options(_PART, allocates=allocates) | {"forceinline": inlined}
     return _Part(function, targetoptions=options, pipeline_class=PartCompiler)
 
 
