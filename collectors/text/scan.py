@@ -317,6 +317,7 @@ def scan(s: Scan) -> int:
         present = _ZERO
         is_stack = kind == KIND_STACK
         is_call = False
+        seen[1] = seen[3] = 0  # a call of function_graph has neither
         counted = head
         if kind == _GRAPH_EVENT:
             if what == graph.UNREADABLE:
@@ -335,7 +336,6 @@ def scan(s: Scan) -> int:
                 kind = _PLAIN
         elif kind not in (_PLAIN, _PLAIN_NAME):
             values[0] = values[1] = values[2] = values[3] = values[4] = 0
-            seen[1] = seen[3] = 0
             if is_function:
                 pass
             elif kind == KIND_MARK:

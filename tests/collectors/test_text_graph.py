@@ -148,6 +148,18 @@ def test_events_between_calls_are_read_too() -> None:
     assert rows.row(2, named=True)["next_pid"] == 7
 
 
+def test_a_value_that_is_no_number_is_counted_once_whatever_calls_come_behind_it() -> None:
+    text = (
+        " 0)               |  kmap_high() {\n"
+        " 0)               |    /* kmap_high: (kmap_high+0x0/0x260) page=nonsense */\n"
+        " 0)   0.123 us    |    kunmap_high();\n"
+        " 0)   0.123 us    |    kunmap_high();\n"
+        " 0)   9.000 us    |  }\n"
+    )
+    _, reading = table(text)
+    assert "1 arguments are no numbers and were left out" in reading.notes
+
+
 def test_return_probes_between_calls_are_counted_once() -> None:
     probe = "kmap_high_ret: (f+0x4/0x90 <- kmap_high) vaddr=0xff001000"
     text = f" 0)               |  kmap_high() {{\n 0)               |    /* {probe} */\n"
