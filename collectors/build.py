@@ -252,6 +252,7 @@ def _capture(
         verdicts=table.verdicts,
     )
     notes = [*source.notes, *reading.notes, *_notes_of_stats(source.facts, reading)]
+    notes += _notes_of_hotplug(source.facts, reading)
     if not table.has_mappings:
         notes.append(
             "the trace holds no mapping event (kmap, kmap_local, vmap and others): record with "
@@ -320,6 +321,26 @@ def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:
             f"{dropped} events are missing, the buffer was full (stats): figures are lower bounds"
         )
     return notes
+
+
+def _notes_of_hotplug(facts: Facts, reading: Reading) -> list[str]:
+    """What events of CPU hotplug may mean, which are not read.
+
+    They are those of CPUs that go or come, and of drivers that are loaded (kernel/cpu.c:
+    cpuhp_invoke_callback). Which CPUs are online decides who is interrupted by a flush; the log at
+    the end tells it (:mod:`collectors.facts.hotplug`).
+    """
+    if facts.snapshot().cpu_changes:
+        return []
+    # perf has the subsystem in front
+    names = {name.rpartition(":")[2]: number for name, number in reading.raw.counts.items()}
+    number = sum(names.get(name, 0) for name in ("cpuhp_enter", "cpuhp_multi_enter"))
+    if not number:
+        return []
+    return [
+        f"{number} events of CPU hotplug: where CPUs went or came, a flush interrupts only those "
+        "that are online; all are taken to be, unless a dmesg.end beside the trace tells"
+    ]
 
 
 def page_map_of(told: Snapshot) -> PageMap | None:

@@ -368,3 +368,22 @@ def test_sources_can_be_opened_without_reading() -> None:
     assert source.read_meta("truth.txt") is None
     assert source.read_meta("pkmap.end") is None
     assert b"kmap_high" in (source.read_meta("kallsyms") or b"")
+
+
+@pytest.mark.parametrize("log", [None, "[    2.000000] smpboot: CPU 1 is now offline\n"])
+def test_hotplug_that_no_log_tells_of_is_said(log: str | None, tmp_path: Path) -> None:
+    went = [
+        Event("cpuhp/1", 14, 1, 2 * 10**9 + n, f"cpuhp_{what}")
+        for n, what in enumerate(
+            (
+                "enter: cpu: 0001 target: 149 step: 234 (sched_cpu_deactivate)",
+                "exit: cpu: 0001  state: 233 step: 234 ret: 0",
+                "enter: cpu: 0001 target: 149 step:  86 (takedown_cpu)",
+            )
+        )
+    ]
+    (tmp_path / "trace").write_text(ftracetext.tracefs([*EVENTS, *went]))
+    if log is not None:
+        (tmp_path / "dmesg.end").write_text(log)
+    said = [note for note in open_capture(tmp_path).notes if "hotplug" in note]
+    assert [note.split(":")[0] for note in said] == ["2 events of CPU hotplug"] * (log is None)
