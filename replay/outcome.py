@@ -82,6 +82,9 @@ class SlotHolder:
 class PoolOutcome:
     """The pkmap pool (kmap, kunmap).
 
+    `unmaps` leaves out kunmap() of pages that were mapped before the trace, or whose kmap() was
+    lost: the model knows no slot of theirs.
+
     `flushes` counts TLB flushes of the pool's window, `passes` the runs of
     flush_all_zero_pkmaps that may lead to one, `wraps` those passes that kmap() itself caused and
     `unused_passes` those of kmap_flush_unused(). `share_above` maps "50", "75", "90", "100" to

@@ -126,11 +126,27 @@ def test_times_never_fall_and_begin_where_the_pool_does() -> None:
     events = simulate(1, slots=16, tasks=2, pages=9, rounds=5, most=1).events
     facts = PoolFacts(passes_traced=True, start=7)
     stream = PoolStream(PoolWindow(BASE, 16), facts, (), 0)
-    events = events.with_columns(ts=pl.lit(3, pl.Int64))
+    events = events.filter(op="kmap").with_columns(ts=pl.lit(3, pl.Int64))
     stream.take(PoolEntries(PoolWindow(BASE, 16), facts).of(events, 0), last=True)
     time = stream.known(last=True).time
     assert time[0] == 7
     assert (np.diff(time) >= 0).all()
+
+
+def test_passes_before_the_first_call_keep_their_times() -> None:
+    events = simulate(1, slots=16, tasks=2, pages=9, rounds=5, most=1).events
+    first = events.filter(op="kmap")[:1].with_columns(ts=pl.lit(9, pl.Int64))
+    passes = pl.concat([first, first]).with_columns(
+        op=pl.lit("pool_flush").cast(events["op"].dtype),
+        ts=pl.Series([4, 6]),
+        parent=pl.lit(None, events["parent"].dtype),
+        end_seq=pl.lit(None, events["end_seq"].dtype),
+    )
+    table = pl.concat([passes, first]).with_columns(seq=pl.Series([1, 2, 3], dtype=pl.UInt64))
+    facts = PoolFacts(passes_traced=True, start=9)
+    stream = PoolStream(PoolWindow(BASE, 16), facts, (), 0)
+    stream.take(PoolEntries(PoolWindow(BASE, 16), facts).of(table, 0), last=True)
+    assert stream.known(last=True).time[:4].tolist() == [4, 4, 6, 9]  # the snapshot comes first
 
 
 def test_a_table_of_one_task_per_row_is_carried_on() -> None:
