@@ -1,8 +1,8 @@
 """Child process of the fuzzer: runs case after case under bounds, until its parent has no more.
 
-Talks over the descriptors that the parent gave it on the command line: pickled cases in, JSON
-verdicts out, each behind its length. Whatever the code under test writes to the process's own
-stdout or stderr goes to a log that the parent reads.
+Talks over the descriptors that the parent gave it on the command line: pickled lists of cases in,
+JSON lists of verdicts out, each behind its length. Whatever the code under test writes to the
+process's own stdout or stderr goes to a log that the parent reads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.fuzz.lines import Lines
 from tests.fuzz.trial import address_space, run
 
 if TYPE_CHECKING:
-    from tests.fuzz.case import Case
+    from tests.fuzz.case import Case, Verdict
 
 ROOM: Final = 4 << 30
 """Bytes of address space beyond those of the loaded program (RLIMIT_AS): maps and arenas that
@@ -56,22 +56,28 @@ def main() -> None:
     number = 0
     with os.fdopen(requests, "rb") as source, os.fdopen(answers, "wb") as sink:
         while (message := receive(source)) is not None:
-            case: Case | None = pickle.loads(message)
-            if case is None:  # warmed up: from here on the bounds hold
+            cases: list[Case] | None = pickle.loads(message)
+            if cases is None:  # warmed up: from here on the bounds hold
                 limit = address_space() + ROOM
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
                 bounded = True
                 continue
-            watch = None if number % WATCHED else lines
-            if in_memory(case):
-                verdict = run(case, None, watch)
-            else:
-                with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-", dir=place) as folder:
-                    verdict = run(case, Path(folder), watch)
-            number += 1
-            if not bounded and verdict.trouble.startswith("memory"):
-                verdict.trouble = ""  # loops were compiled
-            send(sink, json.dumps(verdict.as_json()).encode())
+            verdicts = []
+            for case in cases:
+                verdict = _taken(case, None if number % WATCHED else lines, place)
+                number += 1
+                if not bounded and verdict.trouble.startswith("memory"):
+                    verdict.trouble = ""  # loops were compiled
+                verdicts.append(verdict.as_json())
+            send(sink, json.dumps(verdicts).encode())
+
+
+def _taken(case: Case, watch: Lines | None, place: Path | None) -> Verdict:
+    """Run a case, in a folder of its own if it needs one."""
+    if in_memory(case):
+        return run(case, None, watch)
+    with tempfile.TemporaryDirectory(prefix="hmtrace-fuzz-", dir=place) as folder:
+        return run(case, Path(folder), watch)
 
 
 def receive(source: BinaryIO) -> bytes | None:

@@ -31,6 +31,8 @@ STUCK: Final = 60.0
 """Seconds by the clock after which it does, whatever the processor did."""
 _COMPILING: Final = "/numba/core/"
 """Part of a stack that compiles a loop, which no seed needed; the result is kept."""
+BATCH: Final = 25
+"""Inputs that a child gets at once."""
 INPUTS_PER_CHILD: Final = 20_000
 WARM_UP: Final = 600.0
 """Seconds that a child may take for the first seeds: loops may have to be compiled."""
@@ -54,17 +56,42 @@ class Child:
 
     def run(self, case: Case) -> Verdict:
         """Run a case; a child that dies or does not answer is a verdict too."""
+        answer = self._run([case])
+        return answer if isinstance(answer, Verdict) else answer[0]
+
+    def run_all(self, cases: Sequence[Case]) -> list[Verdict]:
+        """Run cases that the child gets at once, so that neither process waits for its turn often.
+
+        Where the child died, did not answer or had words for stderr, each is run by itself, to
+        find which it was.
+        """
+        answer = self._run(cases)
+        if not isinstance(answer, Verdict):
+            return answer
+        verdicts = [self.run(case) for case in cases]
+        if not any(verdict.trouble for verdict in verdicts):
+            answer.trouble = f"{answer.trouble}, only behind others"
+            verdicts[-1] = answer
+        return verdicts
+
+    def _run(self, cases: Sequence[Case]) -> list[Verdict] | Verdict:
+        """Verdicts of the cases, or one of the whole child."""
         if self.process is None or self.ran >= INPUTS_PER_CHILD:
             self._start()
-        self.ran += 1
+        self.ran += len(cases)
         self.log.seek(0)
         self.log.truncate()
-        verdict = self._ask(case, TOO_LONG, STUCK)
+        answer = self._ask(cases, TOO_LONG, STUCK)
+        if isinstance(answer, Verdict):
+            return answer
         said = self._said()
-        told = case.way in IN_PROCESS and verdict.ended != "read"  # panics become errors there
-        if not verdict.trouble and b"panicked at" in said and not told:
-            verdict.trouble = "polars panicked: " + said[:300].decode("utf-8", "replace")
-        return verdict
+        told = all(
+            case.way in IN_PROCESS and verdict.ended != "read"  # panics become errors there
+            for case, verdict in zip(cases, answer, strict=True)
+        )
+        if b"panicked at" in said and not told and not any(verdict.trouble for verdict in answer):
+            return Verdict("polars panicked: " + said[:300].decode("utf-8", "replace"))
+        return answer
 
     def close(self) -> None:
         """End the child."""
@@ -81,7 +108,7 @@ class Child:
         for case in self.warm:
             if self.process is None:
                 self._spawn()
-            self._ask(case, WARM_UP, WARM_UP)  # judged in its turn
+            self._ask([case], WARM_UP, WARM_UP)  # judged in its turn
         if self.process is None:
             self._spawn()
         self._send(None)
@@ -102,15 +129,17 @@ class Child:
         os.close(theirs_in)
         os.close(theirs_out)
 
-    def _send(self, case: Case | None) -> None:
-        message = pickle.dumps(case)
+    def _send(self, cases: Sequence[Case] | None) -> None:
+        message = pickle.dumps(cases)
         data = struct.pack("<I", len(message)) + message
         while data:
             data = data[os.write(self.requests, data) :]
 
-    def _ask(self, case: Case, processor: float, clock: float) -> Verdict:
+    def _ask(
+        self, cases: Sequence[Case], processor: float, clock: float
+    ) -> list[Verdict] | Verdict:
         try:
-            self._send(case)
+            self._send(cases)
         except BrokenPipeError:
             return self._died()
         assert self.process is not None
@@ -129,7 +158,7 @@ class Child:
         size, parts = struct.unpack("<I", head)[0], b""
         while len(parts) < size:
             parts += os.read(self.answers, size - len(parts))
-        return Verdict(**json.loads(parts))
+        return [Verdict(**told) for told in json.loads(parts)]
 
     def _stack(self) -> str:
         """Where the child is."""
@@ -279,11 +308,15 @@ class Fuzzer:
         done, counted, found = 0, 0, len(tally.findings)
         try:
             while done < inputs if inputs is not None else time.monotonic() - started < seconds:
-                case = reader.draw(self.random[reader.name], tally.corpus, tally.recent)
-                self._take(case, self.children[reader.name].run(case), tally)
-                done += 1
-                if done - counted == COUNTED:
-                    self._count(reader, COUNTED, len(tally.findings) - found)
+                number = BATCH if inputs is None else min(BATCH, inputs - done)
+                random, corpus = self.random[reader.name], tally.corpus
+                cases = [reader.draw(random, corpus, tally.recent) for _ in range(number)]
+                verdicts = self.children[reader.name].run_all(cases)
+                for case, verdict in zip(cases, verdicts, strict=True):
+                    self._take(case, verdict, tally)
+                done += number
+                if done - counted >= COUNTED:
+                    self._count(reader, done - counted, len(tally.findings) - found)
                     counted, found = done, len(tally.findings)
         finally:
             self._count(reader, done - counted, len(tally.findings) - found)
