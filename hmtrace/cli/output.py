@@ -165,21 +165,20 @@ def make_console(file: TextIO, color: Color) -> Console:
     """
     from rich.console import Console
 
+    # What a trace says is shown as it is: a task may be called ":fire:".
+    as_it_is: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     if color is Color.NEVER:
-        console = Console(
-            file=file, color_system=None, force_terminal=False, highlight=False, markup=False
-        )
+        console = Console(file=file, color_system=None, force_terminal=False, **as_it_is)
     elif color is Color.ALWAYS:
         console = Console(
             file=file,
             color_system="standard",
             force_terminal=True,
             no_color=False,
-            highlight=False,
-            markup=False,
+            **as_it_is,
         )
     else:
-        console = Console(file=file, highlight=False, markup=False)
+        console = Console(file=file, **as_it_is)
     if "COLUMNS" not in os.environ and not file.isatty():
         console.width = 80
     console.width = min(console.width, WIDEST)

@@ -163,6 +163,13 @@ def test_colour_adds_only_escape_sequences(
     assert plain == rendered(renderables, 80)
 
 
+@pytest.mark.parametrize("color", Color)
+def test_what_a_trace_says_is_shown_as_it_is(color: Color) -> None:
+    file = io.StringIO()
+    make_console(file, color).print("task :fire: in [bold]x[/]", "and 12")
+    assert file.getvalue() == "task :fire: in [bold]x[/] and 12\n"
+
+
 def test_what_the_arena_left_open_is_no_error_and_an_error_is_one() -> None:
     """85.71 % of 7 addresses says nothing of the seventh."""
     for arena, words in (
