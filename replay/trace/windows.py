@@ -82,7 +82,9 @@ def windows(
     """
     columns = [name for name in SCHEMA if name not in unused]
     if total <= rows:
-        whole = events.select(columns).collect().sort("seq")
+        whole = events.select(columns).collect()
+        if not whole.get_column("seq").is_sorted():
+            whole = whole.sort("seq")
         whole, beyond = within_bounds(narrow_events(whole, layout))
         yield look(Window(whole, 0, last=True, beyond=beyond))
         return

@@ -150,20 +150,22 @@ def pool_result(calls: CallTable, layout: Layout) -> Result:
     """Verdicts on calls of the pool that are over."""
     from replay.pool.loops.placing import INITIAL, ORDERED
 
+    vaddr, seen, predicted = calls["vaddr"], calls["seen"], calls["predicted"]
+    status = calls["status"]  # each column is picked out when it is asked for
     # an address outside the pool counts as wrong
-    counted = is_mapping(calls) & (calls["vaddr"] >= 0)
-    excused = calls["status"] == INITIAL
-    right = (calls["predicted"] == calls["seen"]) & (calls["seen"] >= 0)
-    slot = window_of(layout).by_address(calls["predicted"].astype(np.int64))
+    counted = is_mapping(calls) & (vaddr >= 0)
+    excused = status == INITIAL
+    right = (predicted == seen) & (seen >= 0)
+    slot = window_of(layout).by_address(predicted.astype(np.int64))
     return Result(
         row=calls["row"],
-        seen=calls["vaddr"],
+        seen=vaddr,
         predicted=np.where(slot >= 0, layout.pkmap_base + slot * layout.page_size, -1),
         counted=counted,
-        exact=counted & right & (calls["status"] < INITIAL),
+        exact=counted & right & (status < INITIAL),
         excused=excused,
         initial=int((counted & excused).sum()),
-        ordering=int((counted & (calls["status"] == ORDERED)).sum()),
+        ordering=int((counted & (status == ORDERED)).sum()),
     )
 
 
