@@ -134,6 +134,8 @@ class RestThere:
         depth = (depth - (upto[stop] - upto[stop - below])).astype(np.int32)
         needed = is_map & self._placed.local[page]
         lowmem = is_map & ~needed
+        if self._converted is not None:
+            lowmem &= key >= 0  # kmap() of lowmem costs no less, and is counted nowhere
         self._drop_lowered(needed, key)
         self._drop_lowered(lowmem, key)
         # what a switch found held may be of a mapping that the trace does not show

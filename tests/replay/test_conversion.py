@@ -330,6 +330,7 @@ def test_where_there_is_no_highmem_nothing_is_converted() -> None:
     outcome = what_if(events_of(calls), I386, none)[1]
     local = outcome.local
     assert (local.maps, local.unmaps, local.mappings_saved, outcome.tlb.single) == (0, 0, 0, 0)
+    assert local.lowmem == 0  # nor is kmap() of a lowmem page counted
 
 
 @pytest.mark.parametrize(

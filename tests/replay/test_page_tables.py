@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from collectors import open_capture
@@ -19,6 +21,9 @@ from replay.whatif.sweep import is_alike
 from replay.whatif.workload import distil
 from tests.replay.test_conversion import ALL, I386, LAYOUT, event, events_of, on_slot
 from tests.replay.test_whatif import FIXTURES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 1 << 20
 
@@ -184,6 +189,17 @@ def test_a_machine_is_another_where_its_page_tables_or_calls_are() -> None:
     assert is_alike(I386, with_options(I386, highmem_size=UNSET))
     assert not is_alike(I386, with_options(I386, highpte=False))
     assert not is_alike(I386, with_options(I386, convert=ALL))
+
+
+def test_a_machine_file_may_convert(tmp_path: Path) -> None:
+    file = tmp_path / "converted.toml"
+    file.write_text('converted = ["kmap=kmap_local@f"]\n')
+    assert target_machine(I386, file) == with_options(I386, convert=["kmap=kmap_local@f"])
+    for wrong in ('["kmap=vmap"]', '"kmap=kmap_local"', "[1]"):
+        file.write_text(f"converted = {wrong}\n")
+        with pytest.raises(HmtraceError) as raised:
+            target_machine(I386, file)
+        assert raised.value.exit_code == 2
 
 
 def test_as_axes_of_a_sweep() -> None:
