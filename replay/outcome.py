@@ -216,6 +216,8 @@ class ArenaOutcome:
     `holders` are those of the areas at the start, guard pages included, largest first.
     `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
     is one of several possible ones. `first` is the first failure outside of the modules' area.
+    `apart` counts allocations of a what-if that fail on one of both machines alone: what their
+    callers did instead is not in the trace, so the arena's figures may be more or less from there.
     """
 
     size: int = 0
@@ -235,6 +237,7 @@ class ArenaOutcome:
     largest_request: tuple[int, int] | None = None
     modules: ModulesOutcome | None = None
     first: Moment | None = None
+    apart: int = 0
 
     @property
     def hole_needed(self) -> int | None:

@@ -120,7 +120,7 @@ def _maps(outcome: Outcome, *, pool: bool = False, local: bool = False) -> str:
 
 
 def _figure(name: str, outcome: Outcome) -> str:
-    return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound)
+    return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound, outcome.arena.apart)
 
 
 def _mib(value: int | None) -> str:

@@ -147,7 +147,7 @@ def replay_renderables(
         before_value, after_value = figure.value(baseline), figure.value(outcome)
         if not before_value and not after_value and row.words.startswith("  "):
             continue
-        bound = SIGNS[sense_of(row.figure, after_value, outcome.bound)]
+        bound = SIGNS[sense_of(row.figure, after_value, outcome.bound, outcome.arena.apart)]
         change = difference(before_value, after_value, bound)
         if row.figure == "cost_share" and baseline.cpus != outcome.cpus:
             change = f"of {plural(outcome.cpus, 'CPU')}"  # of another whole: no change of cost
@@ -166,8 +166,8 @@ def replay_renderables(
     bounds = f"; figures of highmem are {_SO_MUCH[outcome.bound]}" if outcome.bound else ""
     yield from findings_section(outcome.findings, aside=f"of the what-if{bounds}")
     caveats = [*outcome.caveats, *assumptions, *source.notes]
-    if outcome.bound:
-        caveats.insert(0, _signs_in_words(outcome))
+    if signs := _signs_in_words(outcome):
+        caveats.insert(0, signs)
     if not changed:
         caveats.insert(0, UNCHANGED)
     yield from calibration_section(calibration)
@@ -187,19 +187,22 @@ def _verdicts(baseline: Outcome, outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def _signs_in_words(outcome: Outcome) -> str:
-    """What the signs of a table mean."""
-    bound = outcome.bound or "least"
-    words = f"{SIGNS[bound]} marks what is {_SO_MUCH[bound]} there: figures, and how they change"
-    if bound == "about":
-        return words
-    there = {row.figure: FIGURES[row.figure].value(outcome) for row in ROWS}
-    senses = {sense_of(name, value, bound) for name, value in there.items()}
-    for sense in ("least", "most"):
-        if sense != bound and sense in senses:
-            words += f"; {SIGNS[sense]} what is at {sense} so much"
-    if any(there[row.figure] for row in ROWS if FIGURES[row.figure].bound == "about"):
-        words += f"; {SIGNS['about']} what may be more or less"
-    return words
+    """What the signs of a table mean, that of the outcome's bound first; "" without any."""
+    told = {row.figure: FIGURES[row.figure].value(outcome) for row in ROWS}
+    senses = {
+        sense_of(name, value, outcome.bound, outcome.arena.apart)
+        for name, value in told.items()
+        if value or FIGURES[name].bound != "about"
+    }
+    known = [sense for sense in MEANINGS if sense in senses]
+    words = [
+        f"{SIGNS[sense]} what {'' if sense == 'about' else 'is '}{MEANINGS[sense]}"
+        for sense in sorted(known, key=lambda sense: sense != outcome.bound)
+    ]
+    if not words:
+        return ""
+    first = words[0].replace(" what ", " marks what ", 1)
+    return "; ".join((f"{first} there: figures, and how they change", *words[1:]))
 
 
 def is_changed(baseline: Outcome, outcome: Outcome) -> bool:

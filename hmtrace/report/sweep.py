@@ -91,17 +91,20 @@ class Sweep:
 
 def shown(name: str, machine: SweptMachine) -> str:
     """A figure of a machine."""
-    return figure_in_words(name, machine.figures[name], machine.bound)
+    apart = machine.figures["arena_apart"]
+    return figure_in_words(name, machine.figures[name], machine.bound, apart)
 
 
-def figure_in_words(name: str, value: float | None, bound: str | None) -> str:
+def figure_in_words(
+    name: str, value: float | None, bound: str | None, apart: float | None = 0
+) -> str:
     """A figure of an outcome, with ≥ or ≤ where it is a bound."""
     if value == 0 and name != "lowmem":
         return NONE
     if name in IN_MIB and value is not None:
         return count(int(value) >> 20)
     text = _SHOWN.get(name, count)(value)
-    sense = sense_of(name, value, bound)
+    sense = sense_of(name, value, bound, apart)
     return f"{SIGNS[sense]} {text}" if sense else text
 
 
@@ -207,7 +210,7 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
 def meaning_of_signs(machines: Iterable[SweptMachine], names: Iterable[str]) -> list[str]:
     """What the signs before these figures mean, where there are any."""
     senses = {
-        sense_of(name, value, machine.bound)
+        sense_of(name, value, machine.bound, machine.figures["arena_apart"])
         for machine in machines
         for name, value in machine.figures.items()
         if name in names

@@ -32,8 +32,7 @@ def verdict_in_words(verdict: CostVerdict) -> str:
         return "the same, whatever operations cost"
     word = {"same": "the same with the likely costs"}.get(verdict.word, verdict.word)
     if verdict.is_bounded:
-        which = "upper" if verdict.likely > 0 else "lower"
-        return f"{word} by figures that are {which} bounds: not known"
+        return f"{word} by figures that may be bounds the other way: not known"
     if verdict.holds:
         return f"{word}, over the whole range of costs"
     if verdict.turn is None:

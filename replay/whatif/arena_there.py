@@ -86,9 +86,16 @@ def arena_there(
         smallest_failed=found.smallest_failed,
         largest_request=figures.largest_request,
         modules=_modules_there(figures, found, layout),
+        apart=_apart(figures, found),
     )
     changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
     return ArenaThere(outcome, changed, tuple(forecast_caveats(found)))
+
+
+def _apart(figures: ArenaOutcome, found: ArenaForecast) -> int:
+    """Allocations that fail on one of both machines alone."""
+    on_both = max(figures.failures - found.borrowed, 0)
+    return found.borrowed + max(found.failures - on_both, 0)
 
 
 def _modules_there(

@@ -23,6 +23,8 @@ class Figure(NamedTuple):
         then it is the other one, ``about``, neither; empty: not at all.
     more_is_better
         Else less is.
+    of_arena
+        The arena has a part in it.
     is_whole
         A number of bytes, nanoseconds or things; else a mean or a share.
     """
@@ -31,6 +33,7 @@ class Figure(NamedTuple):
     bound: str = ""
     more_is_better: bool = False
     is_whole: bool = True
+    of_arena: bool = False
 
 
 def _change(outcome: Outcome, end: int) -> int:
@@ -58,21 +61,22 @@ FIGURES: Final[dict[str, Figure]] = {
     "local_depth": Figure(lambda o: o.local.max_depth, bound="up"),
     "local_saved": Figure(lambda o: o.local.mappings_saved, bound="up"),
     "vmalloc": Figure(lambda o: o.arena.size, more_is_better=True),
-    "failures": Figure(lambda o: o.arena.failures),
-    "purges": Figure(lambda o: o.arena.lazy_purges),
-    "arena_live": Figure(lambda o: o.arena.peak_live),
-    "largest_hole": Figure(lambda o: o.arena.largest_hole_min, more_is_better=True),
-    "tlb_full": Figure(lambda o: o.tlb.full, bound="up"),
-    "tlb_ranged": Figure(lambda o: o.tlb.range, bound="up"),
+    "failures": Figure(lambda o: o.arena.failures, of_arena=True),
+    "purges": Figure(lambda o: o.arena.lazy_purges, of_arena=True),
+    "arena_apart": Figure(lambda o: o.arena.apart),
+    "arena_live": Figure(lambda o: o.arena.peak_live, of_arena=True),
+    "largest_hole": Figure(lambda o: o.arena.largest_hole_min, more_is_better=True, of_arena=True),
+    "tlb_full": Figure(lambda o: o.tlb.full, bound="up", of_arena=True),
+    "tlb_ranged": Figure(lambda o: o.tlb.range, bound="up", of_arena=True),
     "tlb_single": Figure(lambda o: o.tlb.single, bound="up"),
-    "ipis": Figure(lambda o: o.tlb.ipis, bound="up"),
-    "cost_ns": Figure(lambda o: o.cost.total_ns, bound="up"),
-    "cost_low_ns": Figure(lambda o: o.cost.low_ns, bound="up"),
-    "cost_high_ns": Figure(lambda o: o.cost.high_ns, bound="up"),
-    "cost_change_low_ns": Figure(lambda o: _change(o, 0), bound="up"),
-    "cost_change_ns": Figure(lambda o: _change(o, 1), bound="up"),
-    "cost_change_high_ns": Figure(lambda o: _change(o, 2), bound="up"),
-    "cost_share": Figure(lambda o: o.cost.share_of_span, bound="up", is_whole=False),
+    "ipis": Figure(lambda o: o.tlb.ipis, bound="up", of_arena=True),
+    "cost_ns": Figure(lambda o: o.cost.total_ns, bound="up", of_arena=True),
+    "cost_low_ns": Figure(lambda o: o.cost.low_ns, bound="up", of_arena=True),
+    "cost_high_ns": Figure(lambda o: o.cost.high_ns, bound="up", of_arena=True),
+    "cost_change_low_ns": Figure(lambda o: _change(o, 0), bound="up", of_arena=True),
+    "cost_change_ns": Figure(lambda o: _change(o, 1), bound="up", of_arena=True),
+    "cost_change_high_ns": Figure(lambda o: _change(o, 2), bound="up", of_arena=True),
+    "cost_share": Figure(lambda o: o.cost.share_of_span, bound="up", is_whole=False, of_arena=True),
 }
 
 
@@ -84,7 +88,9 @@ def figures_of(outcome: Outcome) -> dict[str, float | None]:
 _OTHER: Final = {"least": "most", "most": "least"}
 
 
-def sense_of(name: str, value: float | None, bound: str | None) -> str | None:
+def sense_of(
+    name: str, value: float | None, bound: str | None, apart: float | None = 0
+) -> str | None:
     """In which sense a figure of an outcome holds.
 
     Parameters
@@ -93,6 +99,8 @@ def sense_of(name: str, value: float | None, bound: str | None) -> str | None:
         The figure.
     bound
         As of :class:`replay.outcome.Outcome`.
+    apart
+        As of :class:`replay.outcome.ArenaOutcome`.
 
     Returns
     -------
@@ -106,9 +114,15 @@ def sense_of(name: str, value: float | None, bound: str | None) -> str | None:
     >>> sense_of("kmap", 0, "most")
     >>> sense_of("kmap", 3, "about"), sense_of("purges", 3, "about")
     ('about', None)
+    >>> sense_of("purges", 3, None, apart=1), sense_of("kmap", 3, None, apart=1)
+    ('about', None)
     """
     way = FIGURES[name].bound
-    if not way or bound is None or value is None:
+    if value is None:
+        return None
+    if apart and FIGURES[name].of_arena:
+        return "about"
+    if not way or bound is None:
         return None
     if "about" in (way, bound):
         return "about"

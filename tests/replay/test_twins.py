@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replay.whatif.figures import sense_of
 from tests.replay.test_whatif import both, opened
 from tests.twins.evidence import ArenaEvidence
 from tests.twins.expected import PROOFS, TOLD
@@ -91,3 +92,6 @@ def test_a_failure_where_there_was_none_is_said() -> None:
     assert (predicted.arena.failures, captured.arena.failures) == (56, 60)
     assert predicted.arena.lazy_purges == 86
     assert any("find no room here" in caveat for caveat in predicted.caveats)
+    assert predicted.arena.apart == 56
+    assert sense_of("failures", 56, predicted.bound, predicted.arena.apart) == "about"
+    assert sense_of("kmap", 56, predicted.bound, predicted.arena.apart) == predicted.bound == "most"
