@@ -3,6 +3,7 @@
 ::
 
     opening     from what the user named to a source: file, folder, archive, stream
+    remote      captures named by a URL, copied for a while
     source      a trace's bytes and the files beside them
     magic       how the files begin
     archive     tar archives, read once

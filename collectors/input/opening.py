@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from collectors.compressed import compression
 from collectors.errors import KNOWN, HmtraceError
 from collectors.facts import kind_of
+from collectors.input import remote
 from collectors.input.archive import extract, is_tar
-from collectors.input.magic import ARROW, PARQUET, WORKLOAD
+from collectors.input.magic import ARROW, PARQUET, PERF_DATA, TRACE_DAT, WORKLOAD
 from collectors.input.source import (
     HEAD,
     JUDGES,
@@ -30,7 +31,7 @@ from collectors.input.unpack import MAX_BYTES, PIECE, decompress
 from collectors.opened import note, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -81,7 +82,8 @@ def open_source(
     Parameters
     ----------
     path
-        A file, compressed or not; a capture folder; a tar archive of one; ``-`` for stdin. With
+        A file, compressed or not; a capture folder; a tar archive of one; a URL of any of these
+        (:mod:`collectors.input.remote`); ``-`` for stdin. With
         ``:NAME`` behind it, the trace buffer (instance) of that name in a trace.dat; ``:`` alone
         is the top buffer.
     formats
@@ -106,7 +108,7 @@ def open_source(
         source = _open(place, formats, progress)
     except OSError as error:
         raise _os_error(error, shown) from None
-    source.path, source.buffer = shown, buffer
+    source.path, source.buffer = remote.shown(shown) if remote.is_url(shown) else shown, buffer
     return source
 
 
@@ -123,6 +125,8 @@ def _open(
     formats: Sequence[Sniffer],
     progress: Callable[[int, int], None] | None,
 ) -> Source:
+    if remote.is_url(shown) and not os.path.lexists(shown):
+        return _from_url(shown, formats, progress)
     if shown == "-":
         if sys.stdin is None:  # closed by the caller
             raise HmtraceError("is closed: there is nothing to read", source="<stdin>")
@@ -137,11 +141,65 @@ def _open(
     return _from_file(where, shown, formats, progress)
 
 
+def _from_url(
+    url: str,
+    formats: Sequence[Sniffer],
+    progress: Callable[[int, int], None] | None,
+) -> Source:
+    """Copy what a URL names, and read the copy."""
+    path = remote.local_path(url)
+    if path is not None:
+        return _open(path, formats, progress)
+    name = remote.shown(url)
+    folder, copy = remote.fetch(url, _chosen, progress)
+    if copy.is_dir():
+        source = _from_folder(copy, name, formats, None)
+        source.trace = f"{name.rstrip('/')}/{Path(source.trace).name}"
+    else:
+        source = _from_file(copy, name, formats, None)
+    source._keep.append(folder)
+    return source
+
+
+def _chosen(names: list[str]) -> tuple[list[str], list[str]]:
+    """Of the names in a folder those of traces, the best first, and those of machine's files."""
+    of_machine = [name for name in names if _is_of_machine(name) and not name.startswith(JUDGES)]
+    return list(trace_names(names)), of_machine
+
+
+def _is_of_machine(name: str) -> bool:
+    return kind_of(name) is not None or name.startswith(_BESIDE)
+
+
 def _note_stdin() -> None:
     try:
         note(sys.stdin.fileno(), "<stdin>")
     except (OSError, ValueError, AttributeError):  # of no file, in tests
         return
+
+
+def captures_in(folder: Path) -> list[str]:
+    """Captures in a folder that has no trace of its own: folders with one, and files that are some.
+
+    Files are told by how they begin: a workload file, a Parquet or Arrow file, a trace.dat, a
+    perf.data, or a tar archive by that and its name. A text may be anything.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            if next(trace_files(path), None) is not None:
+                found.append(str(path))
+        elif path.is_file() and _begins_as_capture(path):
+            found.append(str(path))
+    return found
+
+
+def _begins_as_capture(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(512)
+    known = (WORKLOAD, PARQUET, ARROW, TRACE_DAT, PERF_DATA, PERF_DATA[::-1])
+    packed = compression(head) is not None and ".tar" in path.name
+    return head.startswith(known) or head[257:262] == b"ustar" or packed
 
 
 def inputs_of(shown: str) -> Iterator[Path]:
@@ -163,8 +221,7 @@ def inputs_of(shown: str) -> Iterator[Path]:
         if is_workload(where):  # a fleet's may lie in one folder: each is read alone
             return
     for path in folder.iterdir():
-        is_known = kind_of(path.name) is not None or path.name.startswith(_BESIDE)
-        if is_known and path.is_file():
+        if _is_of_machine(path.name) and path.is_file():
             yield path
 
 
@@ -345,24 +402,32 @@ def _folders_with_a_trace(folder: Path) -> str:
 
 def trace_files(folder: Path) -> Iterator[Path]:
     """Files of a folder that may be its trace, best first."""
-    files = {p.name: p for p in sorted(folder.iterdir()) if p.is_file()}
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    main = folder / "perf.data" / _PERF_MAIN
+    if main.is_file():
+        names.append("perf.data")
+    for name in trace_names(names):
+        path = folder / name
+        yield main if name == "perf.data" and path.is_dir() else path
+
+
+def trace_names(names: Iterable[str]) -> Iterator[str]:
+    """Of the names in a folder those that may be its trace, best first."""
+    known = sorted(names)
     for name in _PREFERRED:
         for suffix in SUFFIXES:
-            if name + suffix in files:
-                yield files[name + suffix]
-        main = folder / name / _PERF_MAIN
-        if name == "perf.data" and main.is_file():
-            yield main
-    if _PERF_MAIN in files:
-        yield files[_PERF_MAIN]
-    for name, path in files.items():
+            if name + suffix in known:
+                yield name + suffix
+    if _PERF_MAIN in known:
+        yield _PERF_MAIN
+    for name in known:
         stem = name
         for suffix in SUFFIXES[1:]:
             stem = stem.removesuffix(suffix)
         is_other = stem not in _PREFERRED and not stem.startswith(JUDGES)
         named = stem.startswith(("report", "trace", "perf")) and stem.endswith(_ENDINGS)
         if is_other and named:
-            yield path
+            yield name
 
 
 def _rank_of(name: str) -> int:

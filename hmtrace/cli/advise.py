@@ -1,6 +1,6 @@
 """`hmtrace advise`: which user/kernel split to choose, with the evidence."""
 
-# ruff: noqa: FBT002, TC001, TC003  (typer reads annotations and defaults at run time)
+# ruff: noqa: FBT002, TC003  (typer reads annotations and defaults at run time)
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hmtrace.cli.named import named
 from hmtrace.cli.options import (
+    CAPTURES,
     ColorOption,
     CostsOption,
     ForceOption,
@@ -35,7 +37,7 @@ EXAMPLES = (
 def advise(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
+        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
     ],
     machine: MachineOption = None,
     costs: CostsOption = None,
@@ -49,6 +51,7 @@ def advise(
     The workload is replayed under every split that its kernel can be built with. Of several
     captures each one's choice is told, and the best for all.
     """
+    captures = named(captures)
     target = Output.create(
         output_format, color, output, force=force, captures=captures, files=[costs, machine]
     )

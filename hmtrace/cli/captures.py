@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from collectors.input.remote import digests
 from collectors.opened import forget, opened
 from hmtrace.cli.progress import ProgressBar
 from hmtrace.cli.quiet import native_stderr_dropped
@@ -124,6 +125,8 @@ def digest(origin: Origin) -> str | None:
     str or None
         None for a stream or a member of an archive.
     """
+    if origin.trace in digests:
+        return digests[origin.trace]
     path = Path(origin.path)
     for candidate in (path / origin.trace, Path(origin.trace), path):
         try:

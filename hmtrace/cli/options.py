@@ -16,10 +16,15 @@ CaptureArgument = Annotated[
     typer.Argument(
         metavar="CAPTURE",
         help="Trace file, capture folder, a file in one, tar archive of one (plain, gz, xz or "
-        "zst), or - for stdin; FILE:NAME reads the trace buffer (instance) NAME of a trace.dat.",
+        "zst), a URL of one, or - for stdin; FILE:NAME reads the trace buffer (instance) NAME of a "
+        "trace.dat.",
         show_default=False,
     ),
 ]
+CAPTURES = (
+    "Captures, as for info; folders of captures, patterns ('boards/*') and URLs stand for all that "
+    "is there."
+)
 FormatOption = Annotated[OutputFormat, typer.Option("--format", help="Form of the result.")]
 OutputOption = Annotated[
     Path | None,

@@ -13,7 +13,9 @@ import typer
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.axes import parse_axes
+from hmtrace.cli.named import named
 from hmtrace.cli.options import (
+    CAPTURES,
     ColorOption,
     CostsOption,
     ForceOption,
@@ -51,7 +53,7 @@ _TABLES: Final = (".parquet", ".csv")
 def sweep(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
+        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
     ],
     axis: Annotated[
         list[str] | None,
@@ -123,6 +125,7 @@ def sweep(
     from hmtrace.cli.grid import Grid
     from hmtrace.cli.where import parse_figure, parse_where
 
+    captures = named(captures)
     files = [costs, machine]
     table = output if output is not None and output.suffix in _TABLES else None
     if table is not None:

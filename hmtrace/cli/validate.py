@@ -1,6 +1,6 @@
 """`hmtrace validate`: the model beside the kernel, address by address."""
 
-# ruff: noqa: FBT002, TC001  (typer reads annotations and defaults at run time)
+# ruff: noqa: FBT002  (typer reads annotations and defaults at run time)
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import read
-from hmtrace.cli.options import ColorOption, ForceOption, FormatOption, OutputOption
+from hmtrace.cli.named import named
+from hmtrace.cli.options import CAPTURES, ColorOption, ForceOption, FormatOption, OutputOption
 from hmtrace.cli.output import Color, Output, OutputFormat
 from hmtrace.cli.several import tell
 from hmtrace.report.text import unglued
@@ -30,7 +31,7 @@ EXAMPLES = (
 def validate(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE", help="Captures, as for info.", show_default=False),
+        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
     ],
     min_exact: Annotated[
         float | None,
@@ -54,6 +55,7 @@ def validate(
     reported and the others go on; the exit code is then 3.
 
     """
+    captures = named(captures)
     target = Output.create(output_format, color, output, force=force, captures=captures)
     from hmtrace.report.validation import validation_table
 
