@@ -150,7 +150,7 @@ class ContainerWriter:
         self._put(_FOOTER.pack(at, len(packed), told, _END))
 
 
-class _Column(NamedTuple):
+class _Stored(NamedTuple):
     """What the document says of a column: its kind, whether it has nulls, where its values are."""
 
     kind: str
@@ -233,7 +233,7 @@ class ContainerFile:
             raise self._damaged("its document is no JSON object", at)
         return at, document
 
-    def _read_tables(self, told: Any) -> dict[str, tuple[int, dict[str, _Column], bool]]:
+    def _read_tables(self, told: Any) -> dict[str, tuple[int, dict[str, _Stored], bool]]:
         """By name: rows, columns, and whether it is a column that stands for itself."""
         if len(told) > _MOST_TABLES:
             msg = f"{len(told)} tables"
@@ -250,7 +250,7 @@ class ContainerFile:
             )
         return tables
 
-    def _checked(self, told: Any, rows: int) -> _Column:
+    def _checked(self, told: Any, rows: int) -> _Stored:
         kind = told["kind"]
         has_nulls = bool(told.get("has_nulls", False))
         parts = tuple((part["coding"], part["blocks"]) for part in told["parts"])
@@ -271,7 +271,7 @@ class ContainerFile:
             if counts != rows and not (kind == _TEXTS and index == len(parts) - 1):
                 msg = f"{counts} values for {rows} rows"
                 raise ValueError(msg)
-        return _Column(kind, has_nulls, parts)
+        return _Stored(kind, has_nulls, parts)
 
     def is_column(self, name: str) -> bool:
         """Whether a name is that of a column that stands for itself."""
@@ -305,7 +305,7 @@ class ContainerFile:
         made = [self._series(column, about) for column, about in columns.items()]
         return pl.DataFrame(made) if made else pl.DataFrame(height=rows)
 
-    def _series(self, name: str, column: _Column) -> pl.Series:
+    def _series(self, name: str, column: _Stored) -> pl.Series:
         parts = list(column.parts)
         valid = None
         if column.has_nulls:

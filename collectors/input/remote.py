@@ -72,7 +72,7 @@ def local_path(url: str) -> str | None:
     return unquote(parts.path)
 
 
-class Place(NamedTuple):
+class RemotePlace(NamedTuple):
     """A place on a file system that fsspec knows.
 
     Attributes
@@ -88,7 +88,7 @@ class Place(NamedTuple):
     url: str
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str) -> RemotePlace:
         """The place of a URL.
 
         Raises
@@ -149,15 +149,15 @@ class Place(NamedTuple):
             and str(entry["name"]).rstrip("/") != here
         }
 
-    def beside(self, name: str) -> Place:
+    def beside(self, name: str) -> RemotePlace:
         """A file or folder in this one."""
         bare = self.url.rstrip("/")
-        return Place(self.system, f"{self.path.rstrip('/')}/{name}", f"{bare}/{name}")
+        return RemotePlace(self.system, f"{self.path.rstrip('/')}/{name}", f"{bare}/{name}")
 
-    def parent(self) -> Place:
+    def parent(self) -> RemotePlace:
         """The folder that it is in."""
         bare = self.url.rstrip("/").rpartition("/")[0]
-        return Place(self.system, self.path.rstrip("/").rpartition("/")[0], bare)
+        return RemotePlace(self.system, self.path.rstrip("/").rpartition("/")[0], bare)
 
     def matches(self) -> list[str]:
         """URLs of what a pattern stands for."""
@@ -240,7 +240,7 @@ def fetch(
     HmtraceError
         It cannot be read, or is too large.
     """
-    place = Place.of(url)
+    place = RemotePlace.of(url)
     folder = tempfile.TemporaryDirectory(prefix="hmtrace-", ignore_cleanup_errors=True)
     root, left = Path(folder.name), _limit()
     try:
@@ -263,7 +263,7 @@ def fetch(
     return folder, path
 
 
-def _copy_facts(folder: Place, names: list[str], root: Path, left: int) -> None:
+def _copy_facts(folder: RemotePlace, names: list[str], root: Path, left: int) -> None:
     for name in names[:_MOST_FILES]:
         left -= folder.beside(name).copy(root, left, None)
 

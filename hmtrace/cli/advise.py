@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hmtrace.cli.fleet import FEW, Asking, FleetQuestion, gather, without_record, words_of
 from hmtrace.cli.named import named
 from hmtrace.cli.options import (
     CAPTURES,
+    ClusterOption,
     ColorOption,
     CostsOption,
     ForceOption,
     FormatOption,
+    JobsOption,
     MachineOption,
     OutputOption,
 )
@@ -41,6 +44,8 @@ def advise(
     ],
     machine: MachineOption = None,
     costs: CostsOption = None,
+    jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
@@ -49,12 +54,16 @@ def advise(
     """Say which split to choose, with highmem or without, and what speaks against the others.
 
     The workload is replayed under every split that its kernel can be built with. Of several
-    captures each one's choice is told, and the best for all.
+    captures each one's choice is told, and the best for all; of more than eight the page tells
+    kinds of machines.
     """
     captures = named(captures)
     target = Output.create(
         output_format, color, output, force=force, captures=captures, files=[costs, machine]
     )
+    if len(captures) > FEW or jobs > 1 or cluster is not None:
+        _advise_fleet(captures, target, Asking(jobs, cluster), machine, costs)
+        return
     from hmtrace.cli.several import each
 
     advised = each(captures, lambda path: _advised(path, machine, costs))
@@ -70,6 +79,36 @@ def advise(
         target.table(*pages, *(fleet_renderables(advised) if len(advised) > 1 else ()))
     if len(advised) < len(captures):
         raise typer.Exit(3)
+
+
+def _advise_fleet(
+    captures: list[str], target: Output, asking: Asking, machine: Path | None, costs: Path | None
+) -> None:
+    """Many captures: one page, or one document, whose parts are written as they are there."""
+    from hmtrace.report.document import schema
+    from hmtrace.report.fleet import AdvisedFleet, advised_fleet_renderables
+
+    fleet = AdvisedFleet()
+    options = {"machine": words_of(machine), "costs": words_of(costs)}
+    found = gather(
+        captures, FleetQuestion("advise", options), asking, lambda entry: fleet.add(entry["fleet"])
+    )
+    if target.is_json:
+        head = {**schema("advise"), "common": fleet.document(), "unreadable": found.left_out()}
+        target.documents(head, "captures", (without_record(entry) for entry in found))
+    else:
+        target.table(*advised_fleet_renderables(fleet, [one.path for one in found.unreadable]))
+    if found.code:
+        raise typer.Exit(found.code)
+
+
+def advised_entry(path: str, machine: Path | None, costs: Path | None) -> dict[str, Any]:
+    """What the document says of a capture, and under `fleet` what the page of many needs."""
+    from hmtrace.report.advice_document import capture_document
+    from hmtrace.report.fleet import advice_record
+
+    advised = _advised(path, machine, costs)
+    return capture_document(advised) | {"fleet": advice_record(advised)}
 
 
 def _advised(path: str, machine: Path | None, costs: Path | None) -> Advised:

@@ -12,7 +12,7 @@ import logging
 import queue as queues
 import warnings
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -42,7 +42,7 @@ _MOST: Final = 64
 _PART: Final = 1.0
 """Seconds that a part should take: less than that is lost with a worker."""
 _EXTRA: Final = "pip install 'hmtrace[cluster]'"
-_GONE: Final = (OSError, TimeoutError, CancelledError, asyncio.CancelledError)
+GONE: Final = (OSError, TimeoutError, CancelledError, asyncio.CancelledError)
 """What dask raises where a scheduler does not answer, or its client is closed."""
 
 
@@ -92,7 +92,7 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self._forget()
-        with suppress(*_GONE):
+        with suppress(*GONE):
             self._client.close(timeout=PATIENCE / 4)
         logging.disable(self._disabled)
 
@@ -109,7 +109,7 @@ class Cluster:
                 self._give(work, queue)
                 for future in self._finished():
                     yield from self._taken(future)
-        except _GONE as error:
+        except GONE as error:
             raise CrewError(
                 f"the scheduler {self._address} does not answer any more",
                 hint="what was served is written down: the same command goes on from there",
@@ -123,7 +123,7 @@ class Cluster:
         self._parts.clear()
         self._futures.clear()
         if futures:
-            with suppress(*_GONE):
+            with suppress(*GONE):
                 self._client.cancel(futures)
 
     def _look(self) -> None:
@@ -198,6 +198,22 @@ class Cluster:
         raise error
 
 
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """A client of a scheduler, closed at the end; errors as of :class:`Cluster`."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    client = None
+    try:
+        client = _connected(address)
+        yield client
+    finally:
+        if client is not None:
+            with suppress(*GONE):
+                client.close(timeout=PATIENCE / 4)
+        logging.disable(disabled)
+
+
 def _by_value() -> Callable[[str], tuple[str, str]]:
     """What a worker runs; made here, so that it travels as code and not as a name.
 
@@ -239,7 +255,7 @@ def _connected(address: str) -> Any:
         raise HmtraceError(
             f"--cluster: {clean(address)}: {error}", hint="such as tcp://host:8786", exit_code=2
         ) from error
-    except _GONE as error:
+    except GONE as error:
         raise HmtraceError(
             f"no scheduler answers at {clean(address)}",
             hint="start it with `dask scheduler`, and workers with `dask worker ADDRESS`",

@@ -69,16 +69,16 @@ def _in_folder(word: str) -> list[str]:
 
 def _behind(url: str) -> list[str]:
     """Captures that a URL stands for."""
-    place = remote.Place.of(url)
+    place = remote.RemotePlace.of(url)
     if place.lists and "*" in url:
         found = place.matches()
         if not found:
             raise HmtraceError("nothing fits this pattern", source=place.shown, exit_code=2)
-        return [capture for one in found for capture in _in_place(remote.Place.of(one))]
+        return [capture for one in found for capture in _in_place(remote.RemotePlace.of(one))]
     return _in_place(place)
 
 
-def _in_place(place: remote.Place) -> list[str]:
+def _in_place(place: remote.RemotePlace) -> list[str]:
     if not place.is_folder():
         return [place.url]
     entries = place.entries()

@@ -177,3 +177,22 @@ CostsOption = Annotated[
         show_default=False,
     ),
 ]
+JobsOption = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        help="Processes that share the work, at most.",
+    ),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Have the workers of a dask.distributed scheduler share the work: "
+        "tcp://host:8786, or a scheduler file.",
+        show_default=False,
+    ),
+]

@@ -10,7 +10,9 @@ import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, TextIO
 
 from collectors.errors import HmtraceError
@@ -98,6 +100,27 @@ class Output:
     def document(self, document: dict[str, Any]) -> None:
         """Write a JSON document, ASCII only, so that no foreign string reaches a terminal raw."""
         self._write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+    def documents(self, head: dict[str, Any], key: str, parts: Iterable[dict[str, Any]]) -> None:
+        """Write a JSON document with a list that is too long for memory, part by part."""
+        text = json.dumps(head | {key: []}, indent=2, allow_nan=False)
+        begin, end = text.removesuffix("[]\n}") + "[", "\n  ]\n}\n"
+        pieces = (
+            "," * (number > 0) + "\n" + indent(json.dumps(part, indent=2, allow_nan=False), "    ")
+            for number, part in enumerate(parts)
+        )
+        if self.path is None:
+            refuse_stdout()
+            with stdout_errors():
+                sys.stdout.writelines(chain([begin], pieces, [end]))
+                sys.stdout.flush()
+            return
+        with (
+            complete_file(self.path, force=self.force) as temporary,
+            temporary.open("w", encoding="ascii") as file,
+        ):
+            file.writelines(chain([begin], pieces, [end]))
+        sys.stderr.write(f"wrote {clean(self.path)}\n")
 
     def table(self, *renderables: RenderableType) -> None:
         """Write rich renderables one below the other.

@@ -1,6 +1,6 @@
 """`hmtrace sweep`: the same workload on every machine of a grid, or the least that suffices."""
 
-# ruff: noqa: FBT002, TC003  (typer reads annotations and defaults at run time)
+# ruff: noqa: FBT002  (typer reads annotations and defaults at run time)
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import typer
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.axes import parse_axes
+from hmtrace.cli.fleet import FEW, Asking, FleetQuestion, gather, words_of
 from hmtrace.cli.named import named
 from hmtrace.cli.options import (
     CAPTURES,
+    ClusterOption,
     ColorOption,
     CostsOption,
     ForceOption,
     FormatOption,
+    JobsOption,
     MachineOption,
     OutputOption,
     Placement,
@@ -31,13 +34,12 @@ from hmtrace.cli.output import Color, Output, OutputFormat, check_target
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hmtrace.cli.axes import Axis
     from hmtrace.cli.crew import Crew
     from hmtrace.cli.finding import Goal
     from hmtrace.cli.grid import Grid
-    from hmtrace.report.sweep import Sweep
 
 EXAMPLES = (
     "hmtrace sweep captures/board-7 --axis split=3g,2g,1g --axis ram=512M..4G*2",
@@ -89,25 +91,8 @@ def sweep(
     rows: Annotated[
         int, typer.Option("-n", metavar="N", min=0, help="Machines to list; 0: all.")
     ] = 40,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs",
-            metavar="N",
-            min=1,
-            help="Processes that share the work, at most: where it is little, fewer are begun.",
-        ),
-    ] = 1,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="ADDRESS",
-            help="Have the workers of a dask.distributed scheduler share the work: "
-            "tcp://host:8786, or a scheduler file.",
-            show_default=False,
-        ),
-    ] = None,
+    jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
     machine: MachineOption = None,
     costs: CostsOption = None,
     placement: PlacementOption = Placement.CLASS,
@@ -145,6 +130,14 @@ def sweep(
             "there is nothing to sweep over", hint="such as --axis split=3g,2g", exit_code=2
         )
     ranked_by = parse_figure(by)
+    if len(captures) > FEW and goal is None:
+        options = {
+            "axis": list(axis or ()), "by": ranked_by, "where": list(where or ()),
+            "machine": words_of(machine), "costs": words_of(costs),
+            "placement": placement.value, "timing": timing.value,
+        }  # fmt: skip
+        _sweep_fleet(captures, options, Asking(jobs, cluster), target, table, rows, force=force)
+        return
     with _crew(jobs, cluster) as crew:
         grid = Grid(
             axes, machine, costs, placement.value, timing.value, ranked_by, conditions, crew
@@ -153,6 +146,61 @@ def sweep(
             _find(grid, goal, captures, target)
         else:
             _sweep(grid, captures, target, table, rows, force=force)
+
+
+def _sweep_fleet(
+    captures: list[str], options: dict[str, Any], asking: Asking, target: Output,
+    table: Path | None, rows: int, *, force: bool,
+) -> None:  # fmt: skip
+    """Many captures: each is swept for itself, and one page tells of all."""
+    from hmtrace.report.document import schema
+    from hmtrace.report.fleet import SweptFleet, swept_fleet_renderables
+
+    axes = {axis.name: list(axis.words) for axis in parse_axes(options["axis"])}
+    fleet = SweptFleet(tuple(axes), options["by"])
+    found = gather(
+        captures, FleetQuestion("sweep", options), asking, lambda entry: fleet.add(entry["fleet"])
+    )
+    if table is not None:
+        rows_of = (row for entry in found for row in entry["machines"])
+        _write_table(rows_of, tuple(axes), table, force=force)
+    if target.is_json:
+        head = {
+            **schema("sweep"), "axes": axes, "unreadable": found.left_out(),
+            "captures": [entry["capture"] for entry in found],
+            "left_out": [one for entry in found for one in entry["left_out"]],
+        }  # fmt: skip
+        machines = (row for entry in found for row in entry["machines"])
+        target.documents(head, "machines", machines)
+    else:
+        left_out = [one.path for one in found.unreadable]
+        target.table(*swept_fleet_renderables(fleet, left_out, rows or sys.maxsize))
+    if found.code:
+        raise typer.Exit(found.code)
+
+
+def swept_entry(path: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the document says of a capture, and under `fleet` what the page of many needs."""
+    from hmtrace.cli.crew import Alone
+    from hmtrace.cli.grid import Grid
+    from hmtrace.cli.where import parse_where
+    from hmtrace.report.fleet import sweep_record
+    from hmtrace.report.sweep import sweep_document
+
+    paths = [options["machine"], options["costs"]]
+    machine, costs = (None if path is None else Path(path) for path in paths)
+    grid = Grid(
+        parse_axes(options["axis"]), machine, costs, options["placement"], options["timing"],
+        options["by"], parse_where(options["where"]), Alone(),
+    )  # fmt: skip
+    swept = grid.sweep(path)
+    document = sweep_document([swept], {})
+    return {
+        "capture": document["captures"][0],
+        "machines": document["machines"],
+        "left_out": document["left_out"],
+        "fleet": sweep_record(swept),
+    }
 
 
 @contextmanager
@@ -187,7 +235,10 @@ def _sweep(
 
     sweeps = each(captures, grid.sweep)
     if table is not None:
-        _write_rows(sweeps, table, force=force)
+        from hmtrace.report.sweep import machine_rows
+
+        rows_of = (row for one in sweeps for row in machine_rows(one))
+        _write_table(rows_of, tuple(axis.name for axis in grid.axes), table, force=force)
     if target.is_json:
         from hmtrace.report.sweep import sweep_document
 
@@ -236,21 +287,21 @@ def _find(grid: Grid, goal: Goal, captures: list[str], target: Output) -> None:
         raise typer.Exit(3)
 
 
-def _write_rows(sweeps: list[Sweep], path: Path, *, force: bool) -> None:
+def _write_table(
+    rows: Iterable[dict[str, Any]], axes: tuple[str, ...], path: Path, *, force: bool
+) -> None:
     """Write a row per machine as Parquet or CSV."""
     import polars as pl
 
     from hmtrace.cli.output import complete_file
-    from hmtrace.report.sweep import machine_rows
     from replay.whatif.figures import FIGURES
 
     flat = []
-    for one in sweeps:
-        for row in machine_rows(one):
-            figures = row.pop("figures")
-            caveats = row.pop("caveats")
-            axes = {f"axis_{name}": row.pop(name) for name in one.axes}
-            flat.append(axes | row | figures | {"caveats": "; ".join(caveats)})
+    for row in rows:
+        figures = row.pop("figures")
+        caveats = row.pop("caveats")
+        words = {f"axis_{name}": row.pop(name) for name in axes}
+        flat.append(words | row | figures | {"caveats": "; ".join(caveats)})
     kinds: dict[str, Any] = {
         name: pl.Int64 if figure.is_whole else pl.Float64 for name, figure in FIGURES.items()
     }

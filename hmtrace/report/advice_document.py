@@ -25,11 +25,12 @@ def advice_document(advised: Sequence[Advised]) -> dict[str, Any]:
     return {
         **schema("advise"),
         "common": common_document(advised),
-        "captures": [_document(one) for one in advised],
+        "captures": [capture_document(one) for one in advised],
     }
 
 
-def _document(one: Advised) -> dict[str, Any]:
+def capture_document(one: Advised) -> dict[str, Any]:
+    """What it says of one capture."""
     advice = one.advice
     choice = advice.choice
     return {

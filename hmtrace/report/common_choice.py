@@ -50,8 +50,8 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
             option = None if common is None else common.options[number]
             table.add_row(
                 Elided(_capture(one), _END),
-                _short(one.advice.now),
-                "stay" if one.advice.choice.is_now else _short(one.advice.choice),
+                short_name(one.advice.now),
+                "stay" if one.advice.choice.is_now else short_name(one.advice.choice),
                 _verdict(option),
                 one.advice.evidence,
             )
@@ -101,7 +101,7 @@ def _document(arch: str, advised: Sequence[Advised], found: CommonChoice) -> dic
                 "verdict": None if option is None else option.verdict,
                 "loses": number in found.losers,
                 "doubted": number in found.doubted,
-                "reason": unglued(_why(option)),
+                "reason": unglued(why(option)),
             }
             for number, (one, option) in enumerate(zip(advised, found.options, strict=True))
         ],
@@ -114,7 +114,7 @@ def _consequences(
     """Who loses, who is doubted, who gives a better choice of its own up."""
     for label, numbers in (("loses", found.losers), ("doubted", found.doubted)):
         for number in numbers[:_NAMED]:
-            yield label, f"{_capture(advised[number])}: {_why(found.options[number])}"
+            yield label, f"{_capture(advised[number])}: {why(found.options[number])}"
         if len(numbers) > _NAMED:
             yield label, f"and {len(numbers) - _NAMED} more"
     if not found.losers:
@@ -136,7 +136,7 @@ def _consequences(
         yield "boot", f"vmalloc={min(vmalloc) >> 20}M or less where all RAM is to be reached"
 
 
-def _why(option: Option | None) -> str:
+def why(option: Option | None) -> str:
     """What a build is for one machine, in words."""
     if option is None:
         return _NO_KERNEL
@@ -148,7 +148,7 @@ def _why(option: Option | None) -> str:
     return "; ".join([f"a process has {size(option.outcome.layout.user_end)}", *minded])
 
 
-def _short(option: Option) -> str:
+def short_name(option: Option) -> str:
     """A build in a word or two."""
     name = name_of(option.build)
     return name.replace(", no HIGHMEM", ", low").replace(", HIGHMEM", "")

@@ -30,14 +30,14 @@ class CommonChoice(NamedTuple):
     def losers(self) -> tuple[int, ...]:
         """Who cannot have it, or has something against it."""
         return tuple(
-            number for number, option in enumerate(self.options) if _standing(option) >= _LOSES
+            number for number, option in enumerate(self.options) if standing(option) >= LOSES
         )
 
     @property
     def doubted(self) -> tuple[int, ...]:
         """For whom the capture does not show enough."""
         return tuple(
-            number for number, option in enumerate(self.options) if _standing(option) == _DOUBTED
+            number for number, option in enumerate(self.options) if standing(option) == DOUBTED
         )
 
     @property
@@ -46,11 +46,17 @@ class CommonChoice(NamedTuple):
         return tuple(
             number
             for number, option in enumerate(self.options)
-            if option is not None and any(isinstance(r, TinyZone) for r in option.mind)
+            if option is not None and is_tiny(option)
         )
 
 
-_GAINS, _SAME, _DOUBTED, _LOSES = range(4)
+def is_tiny(option: Option) -> bool:
+    """Whether a build leaves a highmem zone that runs out first."""
+    return any(isinstance(reason, TinyZone) for reason in option.mind)
+
+
+GAINS, SAME, DOUBTED, LOSES = range(4)
+"""What a build may be for a machine."""
 
 
 def common_choice(advices: Sequence[Advice]) -> CommonChoice | None:
@@ -79,22 +85,22 @@ def common_choice(advices: Sequence[Advice]) -> CommonChoice | None:
 
 def _rank(choice: CommonChoice) -> tuple[int, int, int, int, int, int]:
     """Losers, doubted ones, tiny zones, those that gain nothing, highmem that is left, and room."""
-    standing = [_standing(option) for option in choice.options]
+    found = [standing(option) for option in choice.options]
     there = [option.outcome.layout for option in choice.options if option is not None]
     return (
-        sum(one >= _LOSES for one in standing),
-        standing.count(_DOUBTED),
+        sum(one >= LOSES for one in found),
+        found.count(DOUBTED),
         len(choice.minded),
-        standing.count(_SAME),
+        found.count(SAME),
         sum(layout.highmem_bytes for layout in there),
         -min((layout.user_end for layout in there), default=0),
     )
 
 
-def _standing(option: Option | None) -> int:
+def standing(option: Option | None) -> int:
     """What a build is for one machine."""
     if option is None or option.against:
-        return _LOSES
+        return LOSES
     if option.doubts:
-        return _DOUBTED
-    return _GAINS if option.is_better or not option.outcome.layout.highmem_bytes else _SAME
+        return DOUBTED
+    return GAINS if option.is_better or not option.outcome.layout.highmem_bytes else SAME
