@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 1 << 30
 """Bytes of all workloads together; the ones that were not used for longest go first."""
+_LOOK_EACH: Final = 32
+"""Parts of :data:`MOST_BYTES` after each of which room is made."""
 _MOST_FILES: Final = 1 << 10
 """Files beside a trace; where there are more they are not the machine's."""
 _ANSWERS: Final = (".json", ".html", ".csv", ".ndjson", ".md", ".parquet", ".arrow")
@@ -183,7 +185,7 @@ class Place:
         except OSError:
             return False
         workload.parts.move_to(self.folder)
-        _evict(self._home)
+        _evict_sometimes(self._home, _size_of(self.folder))
         return True
 
 
@@ -336,6 +338,19 @@ def _digest_of(path: Path) -> str:
 
 def _size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
+
+
+_kept_since: dict[Path, int] = {}
+"""Bytes that this process kept in a folder since it last looked at all that is there."""
+
+
+def _evict_sometimes(home: Path, kept: int) -> None:
+    """Make room, but not after every small workload of a fleet: it looks at all that are kept."""
+    since = _kept_since.get(home, MOST_BYTES) + kept
+    if since >= MOST_BYTES // _LOOK_EACH:
+        _evict(home)
+        since = 0
+    _kept_since[home] = since
 
 
 def _evict(home: Path) -> None:
