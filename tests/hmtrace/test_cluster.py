@@ -24,6 +24,7 @@ from replay.machine.costs import CostRange
 from replay.machine.model import Machine, Told
 from replay.whatif.sweep import Candidate
 from replay.whatif.written import encode, machine_from
+from tests.hmtrace.sweeps import journalled, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ LIMIT = 240
 
 
 class Dask:
-    """A scheduler with its workers, each a process of its own."""
+    """A scheduler with its workers, each a process of its own; the scheduler has no hmtrace."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "scheduler.json"
@@ -46,11 +47,15 @@ class Dask:
         self.scheduler = self._run("scheduler", "--host", "127.0.0.1", "--port", "0")
         wait_for(self.file.exists)
 
-    def worker(self) -> subprocess.Popen[bytes]:
-        return self._run("worker", "--no-nanny", "--nthreads", "1")
+    def worker(self, *, bare: bool = False) -> subprocess.Popen[bytes]:
+        return self._run("worker", "--no-nanny", "--nthreads", "1", bare=bare)
 
-    def _run(self, what: str, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *words]
+    def _run(self, what: str, *words: str, bare: bool = True) -> subprocess.Popen[bytes]:
+        """Run a part of dask, in which hmtrace cannot be imported if it is `bare`."""
+        program = f"from distributed.cli.dask_{what} import main; main()"
+        if bare:
+            program = f"import sys; sys.modules['hmtrace'] = None; {program}"
+        command = [sys.executable, "-c", program, *words]
         command += ["--scheduler-file", str(self.file), "--no-dashboard"]
         with (self._folder / f"{what}-{len(self._processes)}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -102,12 +107,6 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
         yield found
 
 
-def run(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "80"})
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.stdout
-
-
 def document(*words: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(run("sweep", WAITERS, *words, "--format", "json"))
     return found
@@ -118,13 +117,6 @@ def refusal(*words: object) -> Any:
     result = CliRunner().invoke(app, ["sweep", *map(str, (WAITERS, *words))])
     assert getattr(result.exception, "exit_code", None) == result.exception.exit_code  # type: ignore[union-attr]
     return result.exception
-
-
-def journalled(shelf: Path) -> list[str]:
-    """Keys of what was written down, in this order."""
-    (folder,) = shelf.iterdir()
-    lines = [line for line in (folder / NAME).read_bytes().split(b"\n") if line]
-    return [json.loads(line.partition(b" ")[2])["key"] for line in lines]
 
 
 def after(number: int, do: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +229,16 @@ def test_a_worker_that_cannot_serve_is_named(
         assert "is asked by 9.9 of source 0123" in str(error)
         assert "the same hmtrace" in error.hint
     document(*words)  # it can still serve
+
+
+def test_a_worker_without_hmtrace_is_named(shelf: Path, tmp_path: Path) -> None:
+    with dask_in(tmp_path) as other:
+        other.worker(bare=True)
+        error = refusal(*AXES, "--cluster", other.file)
+    assert error.exit_code == 3
+    assert str(error).startswith("worker tcp://127.0.0.1:")
+    assert "it has no hmtrace that serves" in str(error)
+    assert "the same hmtrace" in error.hint
 
 
 def test_a_workload_file_is_what_travels(

@@ -15,6 +15,7 @@ from hmtrace.cli import app, jobs
 from hmtrace.cli.journal import NAME
 from replay.whatif.figures import FIGURES
 from replay.whatif.run import Server
+from tests.hmtrace.sweeps import journalled, run
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
@@ -33,12 +34,6 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(Server, "on", on)
     return machines
-
-
-def run(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "80"})
-    assert result.exit_code == code, result.output
-    return result.stdout
 
 
 def document(*words: object) -> dict[str, Any]:
@@ -156,12 +151,6 @@ def helped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 GRID = ("--axis", "pkmap=64..1024*2", "--axis", "cpus=1,2,4", "--axis", "split=3g,2g")
-
-
-def journalled(shelf: Path) -> list[str]:
-    (folder,) = shelf.iterdir()
-    lines = (folder / NAME).read_bytes().split(b"\n")
-    return [json.loads(line.partition(b" ")[2])["key"] for line in lines if line]
 
 
 def test_processes_find_the_same(shelf: Path, helped: list[Any], served: list[Any]) -> None:
