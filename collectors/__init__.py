@@ -80,11 +80,10 @@ class WorkloadFileError(HmtraceError):
 
     def __init__(self, file: Source) -> None:
         super().__init__(
-            "this is a workload file: what replay, sweep and advise need of a trace, without its "
-            "events",
+            "a workload file: a trace without its events",
             source=file.trace,
             exit_code=2,
-            hint="give it to replay, sweep, advise or info; the others need the trace itself",
+            hint="replay, sweep, advise and info take it; others need the trace",
         )
         self.file = file
 

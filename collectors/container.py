@@ -199,7 +199,7 @@ class ContainerFile:
     def _check_form(self) -> None:
         begin = self._data[: len(WORKLOAD) + 16].tobytes()
         form, end, _ = begin.removeprefix(WORKLOAD).partition(b"\n")
-        if not begin.startswith(WORKLOAD) or not end or not form.isdigit():
+        if not begin.startswith(WORKLOAD) or not end or not (form.isdigit() and form.isascii()):
             raise self._damaged("it does not begin as one", 0)
         if int(form) != FORM:
             raise HmtraceError(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-APART = {"machines", "cases"}
+APART = {"machines", "cases", "twins"}
 """Folders of fixtures that hold no whole captures."""
 WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
 TWIN = FIXTURES / "i386-510-twin-vmalloc128"
@@ -191,8 +191,11 @@ def test_costs_from_the_capture_itself() -> None:
     assert by["kunmap()"]["count"] == 520
     assert by["kunmap()"]["q1_ns"] <= by["kunmap()"]["median_ns"] <= by["kunmap()"]["q3_ns"]
     costs = measured["machine"]["costs"]
-    changed = {name for name, value in costs.items() if value != plain["machine"]["costs"][name]}
-    assert changed == {name for row in measured["calibration"] for name in row["sets"]} != set()
+    named = {name for row in measured["calibration"] for name in row["sets"]}
+    before = plain["machine"]["costs"]
+    assert {n for n in costs if n != "ranges" and costs[n] != before[n]} == named != set()
+    old = {row["name"]: row for row in before["ranges"]}
+    assert {row["name"] for row in costs["ranges"] if row != old[row["name"]]} == named
     assert any("emulation" in caveat for caveat in measured["caveats"])
     other = document("replay", str(WAITERS), "--calibrate", "--pkmap", "1024")
     assert other["calibration"] == measured["calibration"]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LIMIT: Final = "HMTRACE_FETCH_LIMIT"
 """Environment variable: GiB that are copied of one capture at most."""
 _GIB: Final = 8
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_EXTRA: Final = "pip install 'hmtrace[fleet]'"
+_URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]{0,30}://")
+_EXTRA: Final = "pip install fsspec (the extra 'fleet' of hmtrace)"
 _ALONE: Final = (PARQUET, ARROW, WORKLOAD)
 """How files begin that hold all that their machine said."""
 _MOST_FILES: Final = 1 << 10
@@ -281,7 +281,7 @@ def _is_archive(path: Path, head: bytes) -> bool:
 
 def _limit() -> int:
     told = os.environ.get(LIMIT, "")
-    return (int(told) if told.isdigit() else _GIB) << 30
+    return (int(told) if re.fullmatch("[0-9]{1,6}", told) else _GIB) << 30
 
 
 def _too_large(name: str) -> HmtraceError:

@@ -41,7 +41,7 @@ _MOST: Final = 64
 """Machines of a part."""
 _PART: Final = 1.0
 """Seconds that a part should take: less than that is lost with a worker."""
-_EXTRA: Final = "pip install 'hmtrace[cluster]'"
+_EXTRA: Final = "pip install distributed (the extra 'cluster' of hmtrace)"
 GONE: Final = (OSError, TimeoutError, CancelledError, asyncio.CancelledError)
 """What dask raises where a scheduler does not answer, or its client is closed."""
 

@@ -246,7 +246,7 @@ def _todo(advice: reasons.Advice) -> Iterator[tuple[str, str]]:
         yield "build", "  ".join(config_of(choice))
         if choice.build.vmalloc is not None:
             yield "boot", f"vmalloc={choice.build.vmalloc >> 20}M"
-        yield "then", "capture the same workload again and: hmtrace compare OLD NEW"
+        yield "then", "capture the same workload again, and hold the reports side by side"
     elif advice.trial is not None:
         tried = "  ".join(config_of(advice.trial))
         yield "try", f"{tried}, and capture again: this trace does not tell how much that spares"

@@ -99,6 +99,8 @@ def replayed(outcomes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
 
         def __init__(self, *_: object, **__: object) -> None: ...
 
+        def converted(self, _: object) -> None: ...
+
         def on(self, target: object, **options: object) -> Outcome:
             calls.what_if.append((target, options))
             return calls.other or calls.outcome

@@ -300,7 +300,7 @@ def test_without_dask_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "distributed", None)
     error = refusal(*AXES, "--cluster", "tcp://127.0.0.1:1")
     assert error.exit_code == 2
-    assert error.hint == "pip install 'hmtrace[cluster]'"
+    assert error.hint == "pip install distributed (the extra 'cluster' of hmtrace)"
     error = refusal(*AXES, "--cluster", "tcp://127.0.0.1:1", "--jobs", "2")
     assert error.exit_code == 2
     assert "exclude each other" in str(error)
