@@ -88,6 +88,23 @@ def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
     return started
 
 
+def begun(module: str) -> subprocess.Popen[str]:
+    """Begin a module of ours in a process that is asked and answers line by line.
+
+    It is in a session of its own: Ctrl-C is for the asking process, and then it ends, too.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        env=child_environment(),
+        start_new_session=True,
+    )
+
+
 def child_environment() -> dict[str, str]:
     """Environment in which a process of ours finds what this one imports, and keeps to one core."""
     return {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import queue as queues
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from collectors.errors import HmtraceError
 from collectors.input import remote
 from hmtrace.cli import progress
-from hmtrace.cli.compiling import child_environment
+from hmtrace.cli.compiling import begun
 from hmtrace.cli.progress import ProgressBar
 from hmtrace.cli.several import CrewError
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Sequence
 
 FEW: Final = 8
@@ -324,16 +324,7 @@ class _Processes:
         return self._ended
 
     def _begun(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hmtrace.cli.fleet"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            env=child_environment(),
-            start_new_session=True,  # Ctrl-C is for this process; then it ends, too
-        )
+        process = begun("hmtrace.cli.fleet")
         self._running.add(process)
         return process
 

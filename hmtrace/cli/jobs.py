@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import queue as queues
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from hmtrace.cli.compiling import child_environment
+from hmtrace.cli.compiling import begun
 from hmtrace.cli.serving import question, served_from
 
 if TYPE_CHECKING:
@@ -197,16 +195,7 @@ class _Helper:
     def __init__(self, said: queues.SimpleQueue[tuple[_Helper, str]]) -> None:
         self.is_ready = False
         self.parts: deque[list[Candidate]] = deque()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hmtrace.cli.serving"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            env=child_environment(),
-            start_new_session=True,  # Ctrl-C is for this process; then it ends, too
-        )
+        self._process = begun("hmtrace.cli.serving")
         threading.Thread(target=self._listen, args=(said,), daemon=True).start()
 
     def _listen(self, said: queues.SimpleQueue[tuple[_Helper, str]]) -> None:
