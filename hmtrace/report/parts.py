@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.rule import Rule
@@ -11,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+_GAP: Final = 2
+"""Blanks between the columns of a table."""
 LABEL_WIDTH = 10
 """Labels of all sections stand in one column, so that the eye finds the figures."""
 
@@ -47,7 +50,7 @@ def plain_table(*columns: tuple[str, str], expand_first: bool = False) -> Table:
     expand_first
         The first column takes the room that is left, and is cut with … where there is none.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim", pad_edge=False)
     table.expand = expand_first
     for position, (title, justify) in enumerate(columns):
         table.add_column(
@@ -63,6 +66,59 @@ def plain_table(*columns: tuple[str, str], expand_first: bool = False) -> Table:
 def indented(renderable: RenderableType) -> RenderableType:
     """Renderable one column to the right, in line with :func:`labelled`."""
     return Padding(renderable, (0, 0, 0, 1), expand=False)
+
+
+class Fitted:
+    """Table that leaves whole columns out where there is no room, and names them below.
+
+    A figure that is cut in its middle says something else, or nothing.
+
+    Parameters
+    ----------
+    columns
+        Title and justification of each, as for :func:`plain_table`.
+    rows
+        Cells, in the order of `columns`.
+    spare
+        Titles of columns that may be missing, the first to go first.
+    elsewhere
+        Where the others stand.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, str]],
+        rows: Sequence[Sequence[Text]],
+        spare: Iterable[str],
+        elsewhere: str,
+    ) -> None:
+        self._columns, self._rows = columns, rows
+        self._spare, self._elsewhere = tuple(spare), elsewhere
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        kept, left_out = self._kept(options.max_width)
+        table = plain_table(*(self._columns[at] for at in kept))
+        for row in self._rows:
+            table.add_row(*(row[at] for at in kept))
+        yield table
+        if left_out:
+            words = f"no room for: {', '.join(left_out)} ({self._elsewhere})"
+            yield Text(words, style="dim")
+
+    def _kept(self, width: int) -> tuple[list[int], list[str]]:
+        """Columns that fit side by side, and the titles of the others."""
+        widths = [
+            max([cell_len(title), *(row[at].cell_len for row in self._rows)])
+            for at, (title, _) in enumerate(self._columns)
+        ]
+        titles = [title for title, _ in self._columns]
+        kept = list(range(len(titles)))
+        for title in self._spare:
+            if sum(widths[at] for at in kept) + _GAP * (len(kept) - 1) <= width:
+                break
+            if title in titles:
+                kept.remove(titles.index(title))
+        return kept, [title for at, title in enumerate(titles) if at not in kept]
 
 
 class Elided:

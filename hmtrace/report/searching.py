@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words
-from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.parts import Fitted, heading, indented, labelled
 from hmtrace.report.plain import plain
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.sweep import COLUMNS, IN_MIB, TITLES, meaning_of_signs, shown
+from hmtrace.report.sweep import (
+    COLUMNS,
+    ELSEWHERE,
+    IN_MIB,
+    TITLES,
+    meaning_of_signs,
+    shown,
+    spare_titles,
+)
 from hmtrace.report.text import clean
 from replay.whatif.figures import sense_of
 from replay.whatif.sweep import SweptMachine
@@ -26,8 +34,6 @@ if TYPE_CHECKING:
     from hmtrace.report.source import InputSummary
     from replay.outcome import Outcome
     from replay.whatif.search import Found
-
-_MOST_COLUMNS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -103,19 +109,20 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
         return
     asked = [figure for figure, _ in search.conditions]
     columns = [*asked, *(n for n in COLUMNS if n not in asked and _varies(machines.values(), n))]
-    columns = columns[:_MOST_COLUMNS]
-    table = plain_table(
+    titles = [
         (search.name, "left"),
         *((TITLES.get(name, name), "right") for name in columns),
         ("", "left"),
-    )
-    for value, machine in machines.items():
-        table.add_row(
-            search.word(value),
-            *(shown(name, machine) for name in columns),
-            "← enough" if value == one.found.value else "",
-        )
-    yield indented(table)
+    ]
+    rows = [
+        [
+            Text(search.word(value)),
+            *(Text(shown(name, machine)) for name in columns),
+            Text("← enough" if value == one.found.value else ""),
+        ]
+        for value, machine in machines.items()
+    ]
+    yield indented(Fitted(titles, rows, spare_titles(*asked), ELSEWHERE))
     notes = meaning_of_signs(machines.values(), columns)
     if sizes := [TITLES.get(name, name) for name in columns if name in IN_MIB]:
         notes.insert(0, f"in whole MiB: {', '.join(sizes)}")

@@ -178,7 +178,10 @@ def replay_renderables(
 
 def _verdicts(baseline: Outcome, outcome: Outcome) -> Iterator[tuple[str, str]]:
     """Whether it is cheaper there, and holds kmap_lock for less time, over the ranges of costs."""
-    yield "cost", verdict_in_words(cost_verdict(baseline, outcome))
+    cost = cost_verdict(baseline, outcome)
+    yield "cost", verdict_in_words(cost)
+    if cost.asleep:
+        return
     # of a bound it may be more or less: pages that are mapped more often are other pages
     if baseline.cost.lock_units and outcome.cost.lock_units and outcome.bound is None:
         lock = lock_verdict(baseline, outcome)

@@ -12,7 +12,7 @@ from rich.text import Text
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words
-from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.parts import Fitted, heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain
 from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.source import reproducibility, title_lines
@@ -46,6 +46,11 @@ _SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
     **dict.fromkeys(("cost_share", "lock_share"), share),
     "scan": number,
 }
+_SPARE: Final = (
+    "ipis", "vmalloc", "purges", "lowmem", "asleep", "kmap", "waits", "failures", "pool_flushes",
+    "highmem",
+)  # fmt: skip
+ELSEWHERE: Final = "wider, or -o F.csv"
 _CHANGES: Final = ("cost_change_low_ns", "cost_change_ns", "cost_change_high_ns")
 NONE: Final = "·"
 _MOST_ROWS: Final = 40
@@ -160,29 +165,45 @@ def _is_same(sweep: Sweep, name: str) -> bool:
 
 def _table(sweep: Sweep, most: int) -> RenderableType:
     names, columns = list(sweep.axes), _columns(sweep)
-    table = plain_table(
+    titles = [
         *((name, "left") for name in names),
         *((TITLES.get(name, name), "right") for name in columns),
         *((("than now", "left"),) if _costs_differ(sweep) else ()),
-    )
+    ]
+    rows = []
+    asleep, is_told = sweep.baseline.pool.asleep, _costs_differ(sweep)
     for machine in sweep.machines[:most]:
         words = [clean(machine.words[name]) for name in names]
         if machine.words in sweep.captured and words:
             words[0] += " *"
-        than_now = [Text(than_captured(machine))] if _costs_differ(sweep) else []
+        than_now = [Text(than_captured(machine, asleep))] if is_told else []
         figures = (Text(shown(name, machine)) for name in columns)
-        table.add_row(*map(Text, words), *figures, *than_now)
-    return table
+        rows.append([*map(Text, words), *figures, *than_now])
+    return Fitted(titles, rows, spare_titles(sweep.by), ELSEWHERE)
 
 
-def than_captured(machine: SweptMachine) -> str:
-    """Whether a machine costs less than the captured one, and whether that is certain."""
+def spare_titles(*needed: str) -> list[str]:
+    """Titles of the figures that a narrow page does without, the first to go first."""
+    return [TITLES.get(name, name) for name in _SPARE if name not in needed]
+
+
+def than_captured(machine: SweptMachine, asleep: int) -> str:
+    """Whether a machine costs less than the captured one, and whether that is certain.
+
+    `asleep`: so many tasks sleep for ever on the captured one.
+    """
     low, likely, high = (machine.figures[name] or 0 for name in _CHANGES)
-    return change_in_words(low, likely, high, machine.bound)
+    stuck = int(machine.figures["asleep"] or 0) - asleep
+    return change_in_words(low, likely, high, machine.bound, stuck)
+
+
+def _changes(sweep: Sweep) -> set[str]:
+    """Words of the column ``than now``."""
+    return {than_captured(machine, sweep.baseline.pool.asleep) for machine in sweep.machines}
 
 
 def _costs_differ(sweep: Sweep) -> bool:
-    return len({than_captured(machine) for machine in sweep.machines}) > 1
+    return len(_changes(sweep)) > 1
 
 
 def _asides(sweep: Sweep, most: int) -> list[str]:
@@ -200,6 +221,8 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
         lines.append("* the captured machine")
     if _costs_differ(sweep):
         lines.append("? not over the whole range of costs, or by a bound alone")
+    if {"stuck", "stuck?"} & _changes(sweep):
+        lines.append("stuck: tasks sleep for ever, so that work is missing; these come last")
     lines.append(f"in whole MiB: {', '.join(name for name in IN_MIB if name in COLUMNS)}")
     lines.extend(meaning_of_signs(sweep.machines, _columns(sweep)))
     if sweep.without:

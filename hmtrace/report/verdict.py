@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hmtrace.report.plain import plain
-from hmtrace.report.text import count, duration, share, unglued
+from hmtrace.report.text import count, duration, plural, share, unglued
 from replay.cost.units import REFILL
 from replay.cost.verdict import CostVerdict, is_bounded
 from replay.machine.costs import Costs
@@ -27,7 +27,13 @@ def verdict_in_words(verdict: CostVerdict) -> str:
     >>> words = verdict_in_words(CostVerdict(-4200, -700, 300, Turn("ipi_base", 3200, above=True)))
     >>> unglued(words)
     'cheaper; turns at interrupting other CPUs of > 3.2 µs'
+    >>> unglued(verdict_in_words(CostVerdict(-4200, -700, -20, None, asleep=9)))
+    'not the same work: 9 tasks more sleep for ever there'
     """
+    if verdict.asleep:
+        tasks = plural(verdict.asleep, "task")
+        sure = "perhaps not the same work: up to" if verdict.is_bounded else "not the same work:"
+        return f"{sure} {tasks} more sleep for ever there"
     if verdict.word == "same" and verdict.holds:
         return "the same, whatever operations cost"
     word = {"same": "the same with the likely costs"}.get(verdict.word, verdict.word)
@@ -50,8 +56,12 @@ def turn_in_words(turn: Turn) -> str:
     return f"{note.short} of {sign} {written(turn.at)}"
 
 
-def change_in_words(low: float, likely: float, high: float, bound: str | None) -> str:
+def change_in_words(
+    low: float, likely: float, high: float, bound: str | None, asleep: int = 0
+) -> str:
     """``less``, ``more`` or ``same``, with ``?`` where that does not hold over the ranges.
+
+    ``stuck`` where more tasks sleep for ever there, ``stuck?`` where they may.
 
     Parameters
     ----------
@@ -59,6 +69,8 @@ def change_in_words(low: float, likely: float, high: float, bound: str | None) -
         As of :class:`replay.cost.verdict.CostVerdict`.
     bound
         As of :class:`replay.outcome.Outcome`.
+    asleep
+        As of :class:`replay.cost.verdict.CostVerdict`.
 
     Examples
     --------
@@ -67,6 +79,8 @@ def change_in_words(low: float, likely: float, high: float, bound: str | None) -
     >>> change_in_words(-9, -3, -1, "least"), change_in_words(0, 0, 0, None)
     ('less?', 'same')
     """
+    if asleep > 0:
+        return "stuck?" if is_bounded(likely, bound, asleep) else "stuck"
     verdict = CostVerdict(low, likely, high, None, is_bounded=is_bounded(likely, bound))
     word = {"cheaper": "less", "dearer": "more"}.get(verdict.word, "same")
     return word if verdict.holds and not verdict.is_bounded else f"{word}?"
@@ -78,6 +92,7 @@ def verdict_document(verdict: CostVerdict) -> dict[str, Any]:
         "word": verdict.word,
         "holds": verdict.holds and not verdict.is_bounded,
         "is_bounded": verdict.is_bounded,
+        "asleep": verdict.asleep,
         "difference_ns": [plain(verdict.low), plain(verdict.likely), plain(verdict.high)],
         "turns_at": plain(verdict.turn),
         "words": unglued(verdict_in_words(verdict)),

@@ -55,6 +55,9 @@ class CostVerdict(NamedTuple):
     is_bounded
         The figures of the other machine are bounds, of which this verdict does not follow: it may
         be another one even with the likely costs.
+    asleep
+        So many tasks more sleep for ever on the other machine: what they would have done there is
+        missing, and the costs are not those of the same work.
     """
 
     low: float
@@ -62,6 +65,7 @@ class CostVerdict(NamedTuple):
     high: float
     turn: Turn | None
     is_bounded: bool = False
+    asleep: int = 0
 
     @property
     def word(self) -> str:
@@ -73,6 +77,8 @@ class CostVerdict(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether the word is the same for every choice of costs in their ranges."""
+        if self.asleep:
+            return False
         if self.word == "same":
             return not self.low and not self.high
         return self.low >= 0 if self.likely > 0 else self.high <= 0
@@ -96,11 +102,19 @@ def cost_verdict(here: Outcome, there: Outcome) -> CostVerdict:
         [here.machine.costs, there.machine.costs],
         alike=here.machine.arch == there.machine.arch,
     )
-    return verdict._replace(is_bounded=is_bounded(verdict.likely, there.bound))
+    asleep = max(there.pool.asleep - here.pool.asleep, 0)
+    return verdict._replace(
+        is_bounded=is_bounded(verdict.likely, there.bound, asleep), asleep=asleep
+    )
 
 
-def is_bounded(likely: float, bound: str | None) -> bool:
-    """Whether figures that are bounds leave open which way a difference goes."""
+def is_bounded(likely: float, bound: str | None, asleep: int = 0) -> bool:
+    """Whether figures that are bounds leave open which way a difference goes.
+
+    Or whether so many tasks more sleep for ever at all, where there are any.
+    """
+    if asleep > 0:
+        return bound in ("about", "most")
     return bound in ("about", "least" if likely < 0 else "most")
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(*words: object, code: int = 0) -> str:
+def run(*words: object, code: int = 0, columns: int = 80) -> str:
     """What a command prints."""
-    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "80"})
+    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": str(columns)})
     assert result.exit_code == code, (result.output, result.exception)
     return result.stdout
 

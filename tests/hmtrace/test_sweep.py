@@ -36,6 +36,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return machines
 
 
+PKMAPS = {"64", "51", "10"}
+"""How the rows of three pools begin."""
+
+
 def document(*words: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(run(*words, "--format", "json"))
     return found
@@ -104,11 +108,9 @@ def test_what_no_kernel_can_have_is_left_out_and_counted() -> None:
 
 def test_the_best_is_first_and_conditions_leave_out() -> None:
     axes = "--axis", "pkmap=128..1024*2"
-    waits = [
-        m["figures"]["waits"]
-        for m in document("sweep", WAITERS, *axes, "--by", "waits")["machines"]
-    ]
-    assert waits == sorted(waits)
+    found = [m["figures"] for m in document("sweep", WAITERS, *axes, "--by", "waits")["machines"]]
+    assert found == sorted(found, key=lambda figures: (figures["asleep"], figures["waits"]))
+    assert found[-1]["asleep"] == 9
     holes = [
         m["figures"]["largest_hole"]
         for m in document(
@@ -119,6 +121,32 @@ def test_the_best_is_first_and_conditions_leave_out() -> None:
     kept = document("sweep", WAITERS, *axes, "--where", "waits=0")["machines"]
     assert [m["pkmap"] for m in kept] == ["1024"]
     assert "3 machines do not meet --where" in run("sweep", WAITERS, *axes, "--where", "waits=0")
+
+
+def test_a_deadlock_is_no_saving() -> None:
+    """What tasks that sleep for ever would have done is missing, so it costs less."""
+    text = run("sweep", WAITERS, "--axis", "pkmap=64,512,1024")
+    first, captured, stuck = [line.split() for line in text.splitlines() if line[1:3] in PKMAPS]
+    assert (first[0], first[-1]) == ("1024", "less?")
+    assert (captured[:2], captured[-1]) == (["512", "*"], "same")
+    assert (stuck[0], stuck[-1]) == ("64", "stuck")
+    answer = run("replay", WAITERS, "--pkmap", "64")
+    assert "not the same work: 9 tasks more sleep for ever there" in answer
+    assert "cheaper" not in answer
+
+
+def test_columns_that_find_no_room_are_named() -> None:
+    axes = ("--axis", "split=3g,2g", "--axis", "pkmap=64,512", "--axis", "ram=1G,2G")
+    narrow, wide = (run("sweep", WAITERS, *axes, columns=n).splitlines() for n in (80, 140))
+    (said,) = [line for line in narrow if "no room for" in line]
+    at, at_wide = (
+        next(n for n, line in enumerate(page) if line.startswith(" split"))
+        for page in (narrow, wide)
+    )
+    left_out = said.split("no room for: ")[1].split(" (")[0].split(", ")
+    assert sorted(narrow[at].split() + left_out) == sorted(wide[at_wide].split())
+    assert not any("…" in line for line in narrow[at : at + 9])
+    assert not any("no room for" in line for line in wide)
 
 
 def test_a_map_of_two_axes() -> None:
