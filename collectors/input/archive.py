@@ -8,9 +8,11 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
+from collectors.compressed import compression
 from collectors.errors import TRUNCATED, HmtraceError
 from collectors.input.source import no_room
 from collectors.input.unpack import MAX_BYTES, PIECE
+from collectors.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,20 @@ def is_tar(file: BinaryIO) -> bool:
     magic = file.read(5)
     file.seek(0)
     return magic == b"ustar"
+
+
+def begins_as(path: Path, magics: tuple[bytes, ...]) -> bool:
+    """Whether a file begins in one of these ways, or is an archive: a tar file, packed or not.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with opened(path) as file:
+        head = file.read(512)
+        tar = is_tar(file)
+    return head.startswith(magics) or tar or (compression(head) is not None and ".tar" in path.name)
 
 
 def extract(file: BinaryIO, root: Path, shown: str) -> list[str]:

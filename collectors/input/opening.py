@@ -15,7 +15,7 @@ from collectors.compressed import compression
 from collectors.errors import KNOWN, HmtraceError
 from collectors.facts import kind_of
 from collectors.input import remote
-from collectors.input.archive import extract, is_tar
+from collectors.input.archive import begins_as, extract, is_tar
 from collectors.input.magic import ARROW, PARQUET, PERF_DATA, TRACE_DAT, WORKLOAD
 from collectors.input.source import (
     HEAD,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_CAPTURES: Final = (WORKLOAD, PARQUET, ARROW, TRACE_DAT, PERF_DATA, PERF_DATA[::-1])
+"""How files begin that are captures by themselves, in a folder of a fleet."""
 _PREFERRED: Final = (
     "trace.dat",
     "perf.data",
@@ -189,17 +191,9 @@ def captures_in(folder: Path) -> list[str]:
         if path.is_dir():
             if next(trace_files(path), None) is not None:
                 found.append(str(path))
-        elif path.is_file() and _begins_as_capture(path):
+        elif path.is_file() and begins_as(path, _CAPTURES):
             found.append(str(path))
     return found
-
-
-def _begins_as_capture(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(512)
-    known = (WORKLOAD, PARQUET, ARROW, TRACE_DAT, PERF_DATA, PERF_DATA[::-1])
-    packed = compression(head) is not None and ".tar" in path.name
-    return head.startswith(known) or head[257:262] == b"ustar" or packed
 
 
 def inputs_of(shown: str) -> Iterator[Path]:
@@ -228,7 +222,7 @@ def inputs_of(shown: str) -> Iterator[Path]:
 def is_workload(path: Path) -> bool:
     """Whether a file begins as a workload file; False where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(len(WORKLOAD)) == WORKLOAD
     except OSError:
         return False

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from collectors.compressed import compression
 from collectors.errors import HmtraceError
+from collectors.input.archive import begins_as
 from collectors.input.magic import ARROW, PARQUET, WORKLOAD
 from collectors.input.source import no_room
 from collectors.input.unpack import PIECE
@@ -270,13 +270,7 @@ def _copy_facts(folder: RemotePlace, names: list[str], root: Path, left: int) ->
 
 def _is_alone(path: Path) -> bool:
     """Whether a file holds what its machine said: hmtrace's own, or an archive."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    return head.startswith(_ALONE) or head[257:262] == b"ustar" or _is_archive(path, head)
-
-
-def _is_archive(path: Path, head: bytes) -> bool:
-    return compression(head) is not None and ".tar" in path.name
+    return begins_as(path, _ALONE)
 
 
 def _limit() -> int:

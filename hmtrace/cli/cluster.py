@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from collectors.errors import HmtraceError
+from collectors.opened import opened
 from hmtrace.cli import progress
 from hmtrace.cli.serving import question, served_from
 from hmtrace.cli.several import CrewError
@@ -41,6 +42,8 @@ _MOST: Final = 64
 """Machines of a part."""
 _PART: Final = 1.0
 """Seconds that a part should take: less than that is lost with a worker."""
+_MOST_BYTES: Final = 1 << 16
+"""Of a scheduler file."""
 _EXTRA: Final = "pip install distributed (the extra 'cluster' of hmtrace)"
 GONE: Final = (OSError, TimeoutError, CancelledError, asyncio.CancelledError)
 """What dask raises where a scheduler does not answer, or its client is closed."""
@@ -283,7 +286,8 @@ async def _greet(address: str) -> None:
 def _address_in(path: str) -> str:
     """The address in a scheduler file."""
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        with opened(Path(path)) as file:
+            told = json.loads(file.read(_MOST_BYTES))
     except OSError as error:
         raise HmtraceError(
             error.strerror or str(error), source=path,

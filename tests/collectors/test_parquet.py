@@ -24,7 +24,7 @@ from collectors.snapshot import Area, Probe, Zone
 from collectors.table.writer import write_capture
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-APART = ("machines", "cases")
+APART = ("machines", "cases", "twins")
 FOLDERS = sorted(p.name for p in FIXTURES.iterdir() if p.is_dir() and p.name not in APART)
 WAITERS = FIXTURES / "i386-hog-a-waiters-pae-smp2"
 ALIKE = ("raw_events", "clock", "clock_is_ns", "span_ns", "facts", "lost", "notes")

@@ -155,6 +155,7 @@ def test_files_are_opened_in_one_place() -> None:
     own = {
         "collectors/compiled/store.py",  # compiled loops
         "collectors/input/archive.py",  # writes members
+        "collectors/input/remote.py",  # writes copies
         "collectors/opened.py",
         "hmtrace/cli/convert.py",  # the result
         "hmtrace/cli/journal.py",  # cache

@@ -41,7 +41,8 @@ def test_log_at_the_end_tells_when_which_cpu_went_or_came():
         (55_148_668_000, 1, False),
         (55_500_000_000, 1, True),
     )
-    assert set(facts) == {"cpu_changes"}
+    assert set(facts) == {"cpu_changes", "ooms"}
+    assert facts.get("ooms") == ()
 
 
 def test_flushes_are_counted_as_by_hand():
