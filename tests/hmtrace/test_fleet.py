@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from collectors.compiled import store
 from collectors.errors import HmtraceError
 from hmtrace.cli import app, fleet, workloads
 from hmtrace.cli.fleet import BUG, Asking, FleetQuestion, answer, gather
@@ -24,6 +25,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 SOURCES = ("i386-twin-vmap-vmalloc128", "arm-612-percpu-lpae-smp2", "i386-510rt-minix-pae-smp2")
 BOARDS = 9
 DAMAGED = 7
+AXES = ("--axis", "pkmap=256,512")
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +60,20 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def asked(boards: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The document of all, and what was said beside it."""
+    cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workloads, "cache_home", lambda: tmp_path_factory.mktemp("cache"))
+        patch.setattr(workloads, "cache_home", lambda: cache)
         return run("advise", boards, "--format", "json", code=3)
+
+
+@pytest.fixture(scope="module")
+def swept(boards: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The document of a sweep of all."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workloads, "cache_home", lambda: cache)
+        found: str = run("sweep", boards, *AXES, "--format", "json", code=3).stdout
+        return found
 
 
 @pytest.fixture
@@ -130,24 +143,25 @@ def test_the_page_of_many_is_no_longer_than_that_of_few() -> None:
 
 @pytest.mark.slow
 def test_processes_and_workers_find_the_same(
-    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    boards: Path, asked: Any, swept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = run("advise", boards, "--format", "json", code=3).stdout
-    monkeypatch.setenv("XDG_CACHE_HOME", str(workloads.cache_home()))
+    here = asked.stdout
+    loops, cache = Path("hmtrace", "loops"), workloads.cache_home()
+    shutil.copytree(store.cache_home() / loops, cache / loops)  # else they are compiled anew
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     assert run("advise", boards, "--format", "json", "--jobs", 2, code=3).stdout == here
     with dask_in(tmp_path) as dask:
         dask.worker()
         found = run("advise", boards, "--format", "json", "--cluster", dask.file, code=3)
         assert found.stdout == here
-        swept = ("sweep", boards, "--axis", "pkmap=256,512", "--format", "json")
-        assert run(*swept, "--cluster", dask.file, code=3).stdout == run(*swept, code=3).stdout
+        found = run("sweep", boards, *AXES, "--format", "json", "--cluster", dask.file, code=3)
+        assert found.stdout == swept
 
 
-def test_a_sweep_of_a_fleet(boards: Path, tmp_path: Path) -> None:
+def test_a_sweep_of_a_fleet(boards: Path, swept: str, tmp_path: Path) -> None:
     table = tmp_path / "rows.parquet"
-    axes = ("--axis", "pkmap=256,512")
-    document = json.loads(run("sweep", boards, *axes, "--format", "json", code=3).stdout)
-    page = run("sweep", boards, *axes, "-o", table, code=3).stdout
+    document = json.loads(swept)
+    page = run("sweep", boards, *AXES, "-o", table, code=3).stdout
     assert len(document["captures"]) == BOARDS - 1
     assert len(document["unreadable"]) == 1
     assert len(document["machines"]) + len(document["left_out"]) == 2 * (BOARDS - 1)
@@ -155,7 +169,7 @@ def test_a_sweep_of_a_fleet(boards: Path, tmp_path: Path) -> None:
     assert rows.height == len(document["machines"])
     assert max(map(len, page.splitlines())) <= 80
     assert "8 captures of 3 kinds of machine" in page
-    one = json.loads(run("sweep", boards / "board-00.workload", *axes, "--format", "json").stdout)
+    one = json.loads(run("sweep", boards / "board-00.workload", *AXES, "--format", "json").stdout)
     of_first = [m for m in document["machines"] if m["capture"].endswith("board-00.workload")]
     assert of_first == one["machines"]
 
