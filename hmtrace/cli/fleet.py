@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import queue as queues
 import sys
-import tempfile
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
-from collectors.input import remote
 from hmtrace.cli import progress
 from hmtrace.cli.compiling import begun
 from hmtrace.cli.progress import ProgressBar
@@ -160,6 +158,8 @@ class Gathered:
     def __init__(self) -> None:
         self.unreadable: list[CaptureAnswer] = []
         self.count = 0
+        import tempfile  # costs 10 ms at every start
+
         self._file = tempfile.TemporaryFile(prefix="hmtrace-")  # noqa: SIM115
         self._places: list[tuple[int, int, int]] = []
 
@@ -247,6 +247,8 @@ def gather(
 
 
 def _read(number: int, path: str, text: str) -> CaptureAnswer:
+    from collectors.input import remote
+
     name = remote.shown(path) if remote.is_url(path) else path
     told = json.loads(text)
     if "entry" in told:

@@ -6,12 +6,13 @@ import glob
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
-from collectors.input import remote
-from collectors.input.opening import captures_in, trace_files, trace_names
 from hmtrace.report.text import clean
+
+if TYPE_CHECKING:
+    from collectors.input.remote import RemotePlace
 
 _PATTERN: Final = re.compile(r"[*?\[]")
 
@@ -38,6 +39,8 @@ def named(captures: list[str]) -> list[str]:
 
 
 def _meant(word: str) -> list[str]:
+    from collectors.input import remote
+
     if word == "-" or os.path.lexists(word):
         return _in_folder(word)
     if remote.is_url(word):
@@ -58,6 +61,8 @@ def _may_be(path: str) -> bool:
 
 def _in_folder(word: str) -> list[str]:
     """The captures in a folder of captures; itself where it is none."""
+    from collectors.input.opening import captures_in, trace_files
+
     folder = Path(word)
     try:
         if not folder.is_dir() or next(trace_files(folder), None) is not None:
@@ -69,16 +74,20 @@ def _in_folder(word: str) -> list[str]:
 
 def _behind(url: str) -> list[str]:
     """Captures that a URL stands for."""
-    place = remote.RemotePlace.of(url)
+    from collectors.input.remote import RemotePlace
+
+    place = RemotePlace.of(url)
     if place.lists and "*" in url:
         found = place.matches()
         if not found:
             raise HmtraceError("nothing fits this pattern", source=place.shown, exit_code=2)
-        return [capture for one in found for capture in _in_place(remote.RemotePlace.of(one))]
+        return [capture for one in found for capture in _in_place(RemotePlace.of(one))]
     return _in_place(place)
 
 
-def _in_place(place: remote.RemotePlace) -> list[str]:
+def _in_place(place: RemotePlace) -> list[str]:
+    from collectors.input.opening import trace_names
+
     if not place.is_folder():
         return [place.url]
     entries = place.entries()
