@@ -113,12 +113,13 @@ def main(arguments: list[str]) -> None:
             asked(f"advise, {WORKERS} workers", ["advise", boards, *cluster], page, damaged)
             asked(f"sweep, {WORKERS} workers", ["sweep", boards, *AXES, *cluster], page, damaged)
         finally:
-            for process in (*workers, scheduler):
-                process.terminate()
-        for worker in workers:
-            cpu, peak = ended(worker)
+            for worker in workers:  # before the scheduler, for which they would look
+                worker.terminate()
+            used = [ended(worker) for worker in workers]
+            scheduler.terminate()
+            scheduler.wait()
+        for cpu, peak in used:
             say(f"a worker, both            {'':8}{cpu:9.1f} s of CPU  peak {peak:6.0f} MB")
-        scheduler.wait()
 
 
 if __name__ == "__main__":
