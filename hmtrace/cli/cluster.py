@@ -12,7 +12,7 @@ import logging
 import queue as queues
 import warnings
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -66,13 +66,8 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         self._address = clean(address)
-        self._disabled = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)  # dask would tell of what is told below
-        try:
-            self._client = _connected(address)
-        except BaseException:
-            logging.disable(self._disabled)
-            raise
+        self._open = ExitStack()
+        self._client = self._open.enter_context(connected(address))
         self._done: queues.SimpleQueue[Any] = queues.SimpleQueue()
         self._parts: dict[str, list[Candidate]] = {}
         self._futures: dict[str, Any] = {}
@@ -95,9 +90,7 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self._forget()
-        with suppress(*GONE):
-            self._client.close(timeout=PATIENCE / 4)
-        logging.disable(self._disabled)
+        self._open.close()
 
     def serve(self, work: SweepWork, queue: Backlog) -> Serving:
         """As of :class:`hmtrace.cli.crew.Crew`."""
@@ -205,15 +198,15 @@ class Cluster:
 def connected(address: str) -> Iterator[Any]:
     """A client of a scheduler, closed at the end; errors as of :class:`Cluster`."""
     disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    client = None
+    logging.disable(logging.CRITICAL)  # dask would tell of what is told here
     try:
         client = _connected(address)
-        yield client
-    finally:
-        if client is not None:
+        try:
+            yield client
+        finally:
             with suppress(*GONE):
                 client.close(timeout=PATIENCE / 4)
+    finally:
         logging.disable(disabled)
 
 

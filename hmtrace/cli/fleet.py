@@ -21,7 +21,7 @@ from collectors.errors import HmtraceError
 from hmtrace.cli import progress
 from hmtrace.cli.compiling import begun
 from hmtrace.cli.progress import ProgressBar
-from hmtrace.cli.several import CrewError
+from hmtrace.cli.several import CrewError, check_who_serves
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
@@ -215,15 +215,11 @@ def gather(
         What was asked is wrong for any capture (exit code 2), no capture could be read, or those
         who ask cannot go on.
     """
+    check_who_serves(*asking)
     gathered = Gathered()
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar(question.command, unit="captures"))
         if asking.cluster is not None:
-            if asking.jobs > 1:
-                raise HmtraceError(
-                    "--jobs and --cluster exclude each other", exit_code=2,
-                    hint="the number of workers is the cluster's",
-                )  # fmt: skip
             ask = stack.enter_context(_on_cluster(asking.cluster))
         elif asking.jobs > 1:
             ask = stack.enter_context(_in_processes(asking.jobs))
@@ -425,7 +421,7 @@ def _by_value() -> Callable[[str], str]:
 
 
 def main() -> None:
-    """CaptureAnswer a question a line, until there is none."""
+    """Answer a question a line, until there is none."""
     from hmtrace.memory import keep_freed_memory
 
     keep_freed_memory()

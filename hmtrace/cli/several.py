@@ -18,6 +18,16 @@ class CrewError(HmtraceError):
     """Those who serve cannot go on, whatever the capture."""
 
 
+def check_who_serves(jobs: int, cluster: str | None) -> None:
+    """Refuse processes of this machine beside the workers of a scheduler (exit code 2)."""
+    if cluster is not None and jobs > 1:
+        raise HmtraceError(
+            "--jobs and --cluster exclude each other",
+            hint="the number of workers is the cluster's",
+            exit_code=2,
+        )
+
+
 def each(captures: list[str], ask: Callable[[str], _Told]) -> list[_Told]:
     """What came of each capture; one that cannot be read is named, and the others go on."""
     found = []

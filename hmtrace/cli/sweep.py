@@ -31,6 +31,7 @@ from hmtrace.cli.options import (
     TimingOption,
 )
 from hmtrace.cli.output import Color, Output, OutputFormat, check_target
+from hmtrace.cli.several import check_who_serves, each
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
@@ -206,13 +207,8 @@ def swept_entry(path: str, options: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _crew(jobs: int, cluster: str | None) -> Iterator[Crew]:
     """Who serves the machines."""
+    check_who_serves(jobs, cluster)
     if cluster is not None:
-        if jobs > 1:
-            raise HmtraceError(
-                "--jobs and --cluster exclude each other",
-                hint="the number of workers is the cluster's",
-                exit_code=2,
-            )
         from hmtrace.cli.cluster import Cluster
 
         with Cluster(cluster) as workers:
@@ -231,8 +227,6 @@ def _crew(jobs: int, cluster: str | None) -> Iterator[Crew]:
 def _sweep(
     grid: Grid, captures: list[str], target: Output, table: Path | None, rows: int, *, force: bool
 ) -> None:
-    from hmtrace.cli.several import each
-
     sweeps = each(captures, grid.sweep)
     if table is not None:
         from hmtrace.report.sweep import machine_rows
@@ -272,8 +266,6 @@ def _require_values(axes: tuple[Axis, ...], goal: Goal | None) -> None:
 
 
 def _find(grid: Grid, goal: Goal, captures: list[str], target: Output) -> None:
-    from hmtrace.cli.several import each
-
     searches = each(captures, lambda path: grid.find(path, goal))
     if target.is_json:
         from hmtrace.report.searching import search_document

@@ -165,13 +165,13 @@ def _is_same(sweep: Sweep, name: str) -> bool:
 
 def _table(sweep: Sweep, most: int) -> RenderableType:
     names, columns = list(sweep.axes), _columns(sweep)
+    asleep, is_told = sweep.baseline.pool.asleep, len(_changes(sweep)) > 1
     titles = [
         *((name, "left") for name in names),
         *((TITLES.get(name, name), "right") for name in columns),
-        *((("than now", "left"),) if _costs_differ(sweep) else ()),
+        *((("than now", "left"),) if is_told else ()),
     ]
     rows = []
-    asleep, is_told = sweep.baseline.pool.asleep, _costs_differ(sweep)
     for machine in sweep.machines[:most]:
         words = [clean(machine.words[name]) for name in names]
         if machine.words in sweep.captured and words:
@@ -202,10 +202,6 @@ def _changes(sweep: Sweep) -> set[str]:
     return {than_captured(machine, sweep.baseline.pool.asleep) for machine in sweep.machines}
 
 
-def _costs_differ(sweep: Sweep) -> bool:
-    return len(_changes(sweep)) > 1
-
-
 def _asides(sweep: Sweep, most: int) -> list[str]:
     lines = []
     if len(sweep.machines) > most:
@@ -219,9 +215,10 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
             lines.append(f"the same on all: {', '.join(words)}")
     if sweep.captured:
         lines.append("* the captured machine")
-    if _costs_differ(sweep):
+    changes = _changes(sweep)
+    if len(changes) > 1:
         lines.append("? not over the whole range of costs, or by a bound alone")
-    if {"stuck", "stuck?"} & _changes(sweep):
+    if {"stuck", "stuck?"} & changes:
         lines.append("stuck: tasks sleep for ever, so that work is missing; these come last")
     lines.append(f"in whole MiB: {', '.join(name for name in IN_MIB if name in COLUMNS)}")
     lines.extend(meaning_of_signs(sweep.machines, _columns(sweep)))
