@@ -1,8 +1,9 @@
-"""Where compiled loops are kept: files in a folder that nobody else can write to.
+"""Where compiled loops, and answers of debugging files, are kept: folders of ours alone.
 
-What is loaded from there is run, so only a folder of ours is used: no symbolic link, owned by this
-user, closed to others. Where there is none, or the disk is full, loops are compiled at every run.
-A file says by a checksum whether it is whole; one that is not counts as not there.
+What is loaded from there is run, or believed, so only a folder of ours is used: no symbolic link,
+owned by this user, closed to others. Where there is none, or the disk is full, everything is made
+anew at every run. A file says by a checksum whether it is whole; one that is not counts as not
+there.
 """
 
 from __future__ import annotations
@@ -18,33 +19,53 @@ import time
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.compiled.former import remove_former
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+class Shelf(NamedTuple):
+    """What is kept together.
+
+    Attributes
+    ----------
+    folder
+        Name of the folder.
+    head
+        How each file begins: its form.
+    ending
+        How its name ends.
+    """
+
+    folder: str
+    head: bytes
+    ending: str
+
+
+LOOPS: Final = Shelf("loops", b"hmtrace compiled loop 2\n", "loop")
+FRAMES: Final = Shelf("frames", b"hmtrace frames 1\n", "frames")
+"""Answers of debugging files (:mod:`collectors.symbols.kept`)."""
 LIMIT = 256 << 20
-"""Bytes that the folder may hold; beyond it what was not used for longest goes."""
-_HEAD = b"hmtrace compiled loop 2\n"
-_FOLDER = "loops"
-_FILE = re.compile(r"[\w.]{1,200}-[0-9a-f]{24}\.loop(\.\d+)?")
+"""Bytes that a folder may hold; beyond it what was not used for longest goes."""
+_FILE = re.compile(r"[\w.]{1,200}-[0-9a-f]{24}\.(loop|frames)(\.\d+)?")
 _PAUSE = 0.02
 _PATIENCE = 120.0
 """Seconds for which another process that compiles the same loop is waited for."""
 
 
-def load(name: str) -> bytes | None:
+def load(name: str, shelf: Shelf = LOOPS) -> bytes | None:
     """What was kept under a name; None where it is missing or damaged."""
-    for folder in folders(make=False):
-        path = folder / f"{name}.loop"
+    for folder in folders(shelf, make=False):
+        path = folder / f"{name}.{shelf.ending}"
         try:
             content = _read(path)
         except OSError:
             continue
-        size = len(_HEAD) + hashlib.sha256().digest_size
-        if content[:size] == _HEAD + hashlib.sha256(content[size:]).digest():
+        size = len(shelf.head) + hashlib.sha256().digest_size
+        if content[:size] == shelf.head + hashlib.sha256(content[size:]).digest():
             _touch(path)
             return content[size:]
     return None
@@ -58,19 +79,19 @@ def _read(path: Path) -> bytes:
         return file.read()
 
 
-def keep(name: str, content: bytes) -> bool:
+def keep(name: str, content: bytes, shelf: Shelf = LOOPS) -> bool:
     """Keep something under a name, in the first folder that takes it; whether one did."""
-    for folder in folders():
-        path = folder / f"{name}.loop"
+    for folder in folders(shelf):
+        path = folder / f"{name}.{shelf.ending}"
         new = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            new.write_bytes(_HEAD + hashlib.sha256(content).digest() + content)
+            new.write_bytes(shelf.head + hashlib.sha256(content).digest() + content)
             new.replace(path)
         except OSError:
             _remove(new)
             continue
         _make_room(folder)
-        if folder.name == _FOLDER:
+        if folder.name == shelf.folder:
             remove_former(folder.parent)
         return True
     return False
@@ -109,27 +130,27 @@ def _lock(file: int, place: int) -> bool:
     return True
 
 
-def folders(*, make: bool = True) -> Iterator[Path]:
-    """Folders to keep loops in, or without `make` those to look into, the best first.
+def folders(shelf: Shelf = LOOPS, *, make: bool = True) -> Iterator[Path]:
+    """Folders to keep things in, or without `make` those to look into, the best first.
 
     Normally ``~/.cache/hmtrace/loops`` (XDG_CACHE_HOME), and one under the folder of temporary
     files for a home that cannot be written to: it is made when it is asked for. A user who sets
     NUMBA_CACHE_DIR gets that one.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    if chosen:
+    if chosen and shelf is LOOPS:
         folder = Path(chosen) / "hmtrace"
         if _is_made(folder):
             yield folder
         return
     for base in (cache_home() / "hmtrace", Path(tempfile.gettempdir()) / f"hmtrace-{os.getuid()}"):
-        if (make or base.is_dir()) and _is_usable(base):
-            yield base / _FOLDER
+        if (make or base.is_dir()) and _is_usable(base, shelf.folder):
+            yield base / shelf.folder
 
 
 @functools.cache
-def _is_usable(base: Path) -> bool:
-    return is_ours(base) and is_ours(base / _FOLDER)
+def _is_usable(base: Path, folder: str) -> bool:
+    return is_ours(base) and is_ours(base / folder)
 
 
 @functools.cache

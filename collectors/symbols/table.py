@@ -1,4 +1,4 @@
-"""Names for kernel addresses: from kallsyms text, or from a vmlinux.
+"""Names for kernel addresses: from kallsyms text, or from the symbols of an ELF file.
 
 The columns are found with numpy and names are cut out only when asked for, so that a table of
 fifty thousand lines is ready in some ten milliseconds.
@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collectors.errors import HmtraceError
 from collectors.facts.reading import read_bytes
-from collectors.opened import opened
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from collectors.dwarf.elf import ElfFile
     from collectors.facts.reading import Content
 
 FARTHEST = 1 << 20
@@ -38,6 +35,8 @@ _TEXT_TYPES = np.frombuffer(b"tTwW", np.uint8)
 _MAPPING = ord("$")
 _STT_FUNC = 2
 _STT_NOTYPE = 0
+_EXECUTED = 4
+"""SHF_EXECINSTR"""
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,12 @@ class Symbols:
         return cls._from_lines(data, source)
 
     @classmethod
-    def from_vmlinux(cls, path: Path, slide: int = 0) -> Symbols:
+    def from_elf(cls, file: ElfFile, slide: int = 0) -> Symbols:
         """Read the symbol table of an ELF file.
 
         Parameters
         ----------
-        path
+        file
             vmlinux with symbols, as in a -dbg package.
         slide
             Bytes that KASLR moved the kernel by.
@@ -100,37 +99,27 @@ class Symbols:
         Raises
         ------
         HmtraceError
-            If the file cannot be read, is no ELF file, or has no symbol table.
+            If the table is cut off.
         """
-        from elftools.common.exceptions import ELFError
-        from elftools.elf.elffile import ELFFile
-
-        try:
-            with opened(path) as file:
-                elf = ELFFile(file)
-                section = elf.get_section_by_name(".symtab")
-                if section is None:
-                    msg = "has no symbol table"
-                    hint = "give the vmlinux of the kernel's -dbg package"
-                    raise HmtraceError(msg, source=str(path), hint=hint)
-                names = elf.get_section(section["sh_link"]).data()
-                return cls._from_symtab(
-                    section.data(),
-                    names,
-                    elf.elfclass,
-                    "<" if elf.little_endian else ">",
-                    slide,
-                    str(path),
-                )
-        except OSError as error:
-            msg = f"cannot be read ({error.strerror or error})"
-            raise HmtraceError(msg, source=str(path)) from error
-        except HmtraceError:
-            raise
-        except Exception as error:  # pyelftools lets many kinds escape on damaged files
-            known = isinstance(error, ELFError)
-            msg = "is no ELF file" if known else f"is a damaged ELF file ({type(error).__name__})"
-            raise HmtraceError(msg, source=str(path)) from error
+        rows, names = file.symbols(), file.names()
+        kind, section = rows["info"] & 15, rows["section"]
+        # what is no function is code where the section is: labels of assembly
+        is_code = np.zeros(1 << 16, np.bool_)
+        is_code[: len(file.sections)] = [bool(s.flags & _EXECUTED) for s in file.sections][
+            : 1 << 16
+        ]
+        code = (kind == _STT_FUNC) | ((kind == _STT_NOTYPE) & is_code[section])
+        code &= (section != 0) & (rows["value"] != 0) & (rows["name"] < len(names))
+        rows = rows[code]
+        starts = rows["name"].astype(np.int64)
+        zeros = np.append(np.flatnonzero(np.frombuffer(names, np.uint8) == 0), len(names))
+        ends = zeros[np.searchsorted(zeros, starts)].astype(np.int64)
+        # mapping symbols ($a, $d, $t) and compiler labels say nothing
+        first = np.frombuffer(names + b"\0", np.uint8)[starts]
+        named = (ends > starts) & (first != _MAPPING) & (first != ord("."))
+        addresses = rows["value"].astype(np.uint64) + np.uint64(slide)
+        found = addresses[named], starts[named], ends[named]
+        return cls._sorted(*found, names, str(file.path))
 
     @classmethod
     def _from_lines(cls, data: bytes, source: str) -> Symbols:
@@ -156,39 +145,6 @@ class Symbols:
         shifts = np.arange(4 * (width - 1), -1, -4, dtype=np.uint64)
         addresses = (digits.astype(np.uint64) << shifts).sum(axis=1, dtype=np.uint64)
         return cls._sorted(addresses, starts + width + 3, ends, data, source)
-
-    @classmethod
-    def _from_symtab(
-        cls,
-        table: bytes,
-        names: bytes,
-        bits: int,
-        order: str,
-        slide: int,
-        source: str,
-    ) -> Symbols:
-        u = {32: f"{order}u4", 64: f"{order}u8"}[bits]
-        fields = (
-            [("name", f"{order}u4"), ("value", u), ("size", u), ("info", "u1"), ("other", "u1")]
-            if bits == 32
-            else [("name", f"{order}u4"), ("info", "u1"), ("other", "u1")]
-        )
-        fields.append(("section", f"{order}u2"))
-        if bits == 64:
-            fields += [("value", u), ("size", u)]
-        dtype = np.dtype(fields)  # Elf32_Sym, Elf64_Sym
-        rows = np.frombuffer(table[: len(table) // dtype.itemsize * dtype.itemsize], dtype)
-        kind = rows["info"] & 15
-        code = ((kind == _STT_FUNC) | (kind == _STT_NOTYPE)) & (rows["section"] != 0)
-        rows = rows[code & (rows["value"] != 0) & (rows["name"] < len(names))]
-        starts = rows["name"].astype(np.int64)
-        zeros = np.append(np.flatnonzero(np.frombuffer(names, np.uint8) == 0), len(names))
-        ends = zeros[np.searchsorted(zeros, starts)].astype(np.int64)
-        # mapping symbols ($a, $d, $t) and compiler labels say nothing
-        first = np.frombuffer(names + b"\0", np.uint8)[starts]
-        named = (ends > starts) & (first != _MAPPING) & (first != ord("."))
-        addresses = rows["value"].astype(np.uint64) + np.uint64(slide)
-        return cls._sorted(addresses[named], starts[named], ends[named], names, source)
 
     @classmethod
     def _sorted(
@@ -263,6 +219,17 @@ class Symbols:
             if hits.size:
                 return int(self.addresses[hits[0]])
         return None
+
+    def named(self, name: str, module: str = "") -> list[int]:
+        """Addresses of the symbols of a name, in a module or (empty) the kernel itself."""
+        pattern = re.escape(name.encode()) + rb"(?=[\s\0]|\Z)"
+        where = [match.start() for match in re.finditer(pattern, self.text)]
+        hits = np.flatnonzero(np.isin(self.starts, where))
+        return [
+            int(self.addresses[hit])
+            for hit in hits.tolist()
+            if self._module(hit) == (f"[{module}]" if module else "")
+        ]
 
     def _module(self, index: int) -> str:
         return self.name(index).partition(" ")[2]

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from collectors import open_capture
+from collectors.dwarf.elf import ElfFile
 from collectors.errors import HmtraceError
 from collectors.symbols.table import Symbols
 
@@ -118,11 +119,11 @@ def test_vmlinux(tmp_path):
     path.write_bytes(
         elf32([("kmap_high", 0xC126F820, 0x12), ("$d", 0xC126F830, 0), ("var", 0xC1F00000, 0x11)])
     )
-    symbols = Symbols.from_vmlinux(path)
+    symbols = Symbols.from_elf(ElfFile(path))
     assert len(symbols) == 1
     assert symbols.lookup(0xC126F838) == "kmap_high+0x18"
     assert symbols.address_of("kmap_high") == 0xC126F820
-    moved = Symbols.from_vmlinux(path, slide=0x1000000)
+    moved = Symbols.from_elf(ElfFile(path), slide=0x1000000)
     assert moved.lookup(0xC226F838) == "kmap_high+0x18"
 
 
@@ -132,10 +133,10 @@ def test_damaged_vmlinux(tmp_path):
     for content in (b"", b"text", whole[:40], whole[:60], whole[:-1]):
         path.write_bytes(content)
         with pytest.raises(HmtraceError) as caught:
-            Symbols.from_vmlinux(path)
+            Symbols.from_elf(ElfFile(path))
         assert caught.value.source == str(path)
     with pytest.raises(HmtraceError, match="cannot be read"):
-        Symbols.from_vmlinux(tmp_path / "none")
+        ElfFile(tmp_path / "none")
 
 
 def test_a_module_loaded_later_is_nobody_elses():

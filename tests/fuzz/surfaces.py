@@ -92,7 +92,7 @@ def loop_seeds() -> list[Case]:
     from collectors.compiled import store
 
     content = bytes(range(256)) * 8
-    head = store._HEAD + hashlib.sha256(content).digest()
+    head = store.LOOPS.head + hashlib.sha256(content).digest()
     files = {f"hmtrace/{LOOP}.loop": head + content, "whole": content}
     return [Case("loop", files, "", "loop")]
 

@@ -1,0 +1,128 @@
+"""Numbers of DWARF that are looked at (DWARF 5, section 7.5 and 7.22)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Tags
+TAG_LEXICAL_BLOCK: Final = 0x0B
+TAG_COMPILE_UNIT: Final = 0x11
+TAG_INLINED: Final = 0x1D
+TAG_MODULE: Final = 0x1E
+TAG_CATCH_BLOCK: Final = 0x25
+TAG_SUBPROGRAM: Final = 0x2E
+TAG_TRY_BLOCK: Final = 0x32
+TAG_NAMESPACE: Final = 0x39
+TAG_PARTIAL_UNIT: Final = 0x3C
+TAG_SKELETON_UNIT: Final = 0x4A
+
+# Attributes
+AT_SIBLING: Final = 0x01
+AT_NAME: Final = 0x03
+AT_STMT_LIST: Final = 0x10
+AT_LOW_PC: Final = 0x11
+AT_HIGH_PC: Final = 0x12
+AT_COMP_DIR: Final = 0x1B
+AT_ABSTRACT_ORIGIN: Final = 0x31
+AT_SPECIFICATION: Final = 0x47
+AT_RANGES: Final = 0x55
+AT_CALL_FILE: Final = 0x58
+AT_CALL_LINE: Final = 0x59
+AT_STR_OFFSETS_BASE: Final = 0x72
+AT_ADDR_BASE: Final = 0x73
+AT_RNGLISTS_BASE: Final = 0x74
+
+# Forms
+FORM_ADDR: Final = 0x01
+FORM_BLOCK2: Final = 0x03
+FORM_BLOCK4: Final = 0x04
+FORM_DATA2: Final = 0x05
+FORM_DATA4: Final = 0x06
+FORM_DATA8: Final = 0x07
+FORM_STRING: Final = 0x08
+FORM_BLOCK: Final = 0x09
+FORM_BLOCK1: Final = 0x0A
+FORM_DATA1: Final = 0x0B
+FORM_FLAG: Final = 0x0C
+FORM_SDATA: Final = 0x0D
+FORM_STRP: Final = 0x0E
+FORM_UDATA: Final = 0x0F
+FORM_REF_ADDR: Final = 0x10
+FORM_REF1: Final = 0x11
+FORM_REF2: Final = 0x12
+FORM_REF4: Final = 0x13
+FORM_REF8: Final = 0x14
+FORM_REF_UDATA: Final = 0x15
+FORM_INDIRECT: Final = 0x16
+FORM_SEC_OFFSET: Final = 0x17
+FORM_EXPRLOC: Final = 0x18
+FORM_FLAG_PRESENT: Final = 0x19
+FORM_STRX: Final = 0x1A
+FORM_ADDRX: Final = 0x1B
+FORM_REF_SUP4: Final = 0x1C
+FORM_STRP_SUP: Final = 0x1D
+FORM_DATA16: Final = 0x1E
+FORM_LINE_STRP: Final = 0x1F
+FORM_REF_SIG8: Final = 0x20
+FORM_IMPLICIT_CONST: Final = 0x21
+FORM_LOCLISTX: Final = 0x22
+FORM_RNGLISTX: Final = 0x23
+FORM_REF_SUP8: Final = 0x24
+FORM_STRX1: Final = 0x25
+FORM_STRX2: Final = 0x26
+FORM_STRX3: Final = 0x27
+FORM_STRX4: Final = 0x28
+FORM_ADDRX1: Final = 0x29
+FORM_ADDRX2: Final = 0x2A
+FORM_ADDRX3: Final = 0x2B
+FORM_ADDRX4: Final = 0x2C
+FORMS: Final = 0x2D
+"""One more than the highest."""
+
+# What a form's value takes, beside a number of bytes
+OF_ADDRESS: Final = -1  # as many bytes as an address of the unit has
+OF_OFFSET: Final = -2  # 4, or 8 in the 64-bit format
+OF_LEB: Final = -3
+OF_STRING: Final = -4
+OF_BLOCK: Final = -5  # a length as LEB128, and as many bytes
+OF_BLOCK1: Final = -6
+OF_BLOCK2: Final = -7
+OF_BLOCK4: Final = -8
+OF_INDIRECT: Final = -9
+OF_REFERENCE: Final = -10  # as an offset; DWARF 2: as an address
+UNKNOWN: Final = -11
+SIZES: Final = {
+    FORM_ADDR: OF_ADDRESS, FORM_BLOCK2: OF_BLOCK2, FORM_BLOCK4: OF_BLOCK4, FORM_DATA2: 2,
+    FORM_DATA4: 4, FORM_DATA8: 8, FORM_STRING: OF_STRING, FORM_BLOCK: OF_BLOCK,
+    FORM_BLOCK1: OF_BLOCK1, FORM_DATA1: 1, FORM_FLAG: 1, FORM_SDATA: OF_LEB, FORM_STRP: OF_OFFSET,
+    FORM_UDATA: OF_LEB, FORM_REF_ADDR: OF_REFERENCE, FORM_REF1: 1, FORM_REF2: 2, FORM_REF4: 4,
+    FORM_REF8: 8, FORM_REF_UDATA: OF_LEB, FORM_INDIRECT: OF_INDIRECT, FORM_SEC_OFFSET: OF_OFFSET,
+    FORM_EXPRLOC: OF_BLOCK, FORM_FLAG_PRESENT: 0, FORM_STRX: OF_LEB, FORM_ADDRX: OF_LEB,
+    FORM_REF_SUP4: 4, FORM_STRP_SUP: OF_OFFSET, FORM_DATA16: 16, FORM_LINE_STRP: OF_OFFSET,
+    FORM_REF_SIG8: 8, FORM_IMPLICIT_CONST: 0, FORM_LOCLISTX: OF_LEB, FORM_RNGLISTX: OF_LEB,
+    FORM_REF_SUP8: 8, FORM_STRX1: 1, FORM_STRX2: 2, FORM_STRX3: 3, FORM_STRX4: 4, FORM_ADDRX1: 1,
+    FORM_ADDRX2: 2, FORM_ADDRX3: 3, FORM_ADDRX4: 4,
+}  # fmt: skip
+"""What a value of each form takes in a unit."""
+
+# Entries of range lists (DWARF 5, section 7.25)
+RLE_END: Final = 0
+RLE_BASE_ADDRESSX: Final = 1
+RLE_STARTX_ENDX: Final = 2
+RLE_STARTX_LENGTH: Final = 3
+RLE_OFFSET_PAIR: Final = 4
+RLE_BASE_ADDRESS: Final = 5
+RLE_START_END: Final = 6
+RLE_START_LENGTH: Final = 7
+
+# Operations of line programs (section 6.2.5)
+LNS_COPY: Final = 1
+LNS_ADVANCE_PC: Final = 2
+LNS_ADVANCE_LINE: Final = 3
+LNS_SET_FILE: Final = 4
+LNS_CONST_ADD_PC: Final = 8
+LNS_FIXED_ADVANCE_PC: Final = 9
+LNE_END_SEQUENCE: Final = 1
+LNE_SET_ADDRESS: Final = 2
+LNCT_PATH: Final = 1
+LNCT_DIRECTORY: Final = 2

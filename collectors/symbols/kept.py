@@ -1,0 +1,80 @@
+"""What debugging files said of addresses, kept between runs by the build's id.
+
+A vmlinux takes seconds; what it said is a few bytes per address. Kept are answers alone, never
+anything that is run; where nothing can be kept the file is asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from collectors.compiled import store
+from collectors.dwarf.debug import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from collectors.dwarf.debug import DebugFile
+
+MOST_ADDRESSES: Final = 1 << 16
+"""Of one file; of more the oldest are not kept."""
+_FORM: Final = 1
+_MOST_FRAMES: Final = 64
+
+
+def frames_of(file: DebugFile, addresses: Iterable[int]) -> dict[int, tuple[Frame, ...]]:
+    """Functions of addresses, as :meth:`collectors.dwarf.debug.DebugFile.frames` gives them.
+
+    Parameters
+    ----------
+    file
+        The file. One without a build id is asked every time.
+    addresses
+        As the file has them.
+    """
+    wanted = set(addresses)
+    name = _name_of(file)
+    known = {} if name is None else _read(name)
+    asked = wanted - known.keys()
+    if asked:
+        known |= file.frames(asked)
+        if name is not None:
+            _write(name, known)
+    return {address: known[address] for address in wanted}
+
+
+def _name_of(file: DebugFile) -> str | None:
+    """Under which name answers are kept: a digest of the build's id and of the file's sections."""
+    elf = file.file
+    if not elf.build_id:
+        return None
+    made_of = (_FORM, elf.build_id, [*map(repr, elf.sections)])
+    return f"dwarf-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]}"
+
+
+def _read(name: str) -> dict[int, tuple[Frame, ...]]:
+    """What was kept; nothing where it is not what this wrote."""
+    content = store.load(name, store.FRAMES)
+    if content is None:
+        return {}
+    try:
+        return {int(address, 16): _frames(rows) for address, rows in json.loads(content).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _frames(rows: Any) -> tuple[Frame, ...]:
+    made = tuple(Frame(function, file, line) for function, file, line in rows[:_MOST_FRAMES])
+    for function, file, line in made:
+        is_right = isinstance(function, str) and isinstance(file, str)
+        if not is_right or not (line is None or isinstance(line, int)):
+            raise TypeError
+    return made
+
+
+def _write(name: str, known: Mapping[int, tuple[Frame, ...]]) -> None:
+    last = [*known.items()][-MOST_ADDRESSES:]
+    text = json.dumps({f"{address:x}": frames for address, frames in last})
+    store.keep(name, text.encode(), store.FRAMES)
