@@ -16,6 +16,8 @@ PLAIN_NAME: Final = 0xFFFD
 GRAPH_EVENT: Final = 0xFFFC
 """Kind of trace-cmd's ``funcgraph_entry:`` and ``funcgraph_exit:``."""
 
+NO_EVENT: Final = 2
+"""Of :attr:`Cell.UNKEPT`: the piece has told no event of the CPU so far."""
 MAX_ARGS: Final = 128
 """Arguments of one event (kernel/trace/trace_probe.h: MAX_TRACE_ARGS)."""
 
@@ -41,7 +43,7 @@ class Cell(IntEnum):
     SPACE = 5
     HEAD = 6  # for an argument: its head
     STACKS = 7  # 1: there are too many different stacks, those not in the table are left out
-    UNKEPT = 8  # for each CPU, modulo 64: 1 where its last event became no row
+    UNKEPT = 8  # for each CPU, modulo 64: 1 where its last event became no row; NO_EVENT: none yet
     # Of collectors.text.lefts: bytes up to the time stamp (0: not known yet), the column of times
     # up to the point, its bytes, and the second in ns
     WIDTH = 72

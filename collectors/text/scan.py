@@ -375,7 +375,8 @@ def scan(s: Scan) -> int:
             at += 1
             s.stats[Stat.FAULTS] += seen[1]
             s.stats[Stat.BAD_VALUES] += seen[3]
-            s.work[Cell.UNKEPT + (out[CPU] & 63)] = 0
+            if not is_stack:
+                s.work[Cell.UNKEPT + (out[CPU] & 63)] = 0
         elif not is_stack:
             s.work[Cell.UNKEPT + (out[CPU] & 63)] = 1
         if counted >= 0:

@@ -17,13 +17,14 @@ from collectors.input.threads import threads as usual_threads
 from collectors.probes import KIND_STACK
 from collectors.raw import RAW_DTYPE, ROW_WORDS, RawEvents
 from collectors.text.layout import (
+    NO_EVENT,
     Cell,
     Stat,
     Status,
     new_stats,
 )
 from collectors.text.packing import CALLS, MARKS, STACKS, kinds_of, place
-from collectors.text.stacks import cut_before_stack
+from collectors.text.stacks import cut_before_stack, without_strays
 from collectors.text.tables import SharedNames, Tables
 from collectors.traceevent.calls import GraphCalls
 from collectors.traceevent.marks import find_marks
@@ -39,6 +40,8 @@ CHUNK: Final = 4 << 20
 """Bytes that a thread takes at a time."""
 STREAM_CHUNK: Final = 16 << 20
 """The same, where the trace is read piece by piece."""
+_CPUS: Final = 64
+"""CPUs that are told apart by :attr:`collectors.text.layout.Cell.UNKEPT`."""
 _OVERFLOW: Final = 1 << 14
 """Rows of a further block, where a piece has more rows than its share of the array."""
 _MARGIN: Final = 1.04
@@ -53,11 +56,20 @@ class _Chunk:
     stats: NDArray[np.int64] = field(default_factory=new_stats)
     kinds: int = 0
     """What rows there are that take more work (:func:`collectors.text.packing.kinds_of`)."""
+    unkept: NDArray[np.int64] = field(default_factory=lambda: np.full(_CPUS, NO_EVENT))
+    """:attr:`collectors.text.layout.Cell.UNKEPT` at the end of the piece."""
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return sum(len(block) for block in self.blocks)
+
+    def settle(self, unkept: NDArray[np.int64]) -> None:
+        """Drop stack traces of events that earlier pieces left out, and take `unkept` on."""
+        if self.kinds & STACKS and np.any(unkept == 1):
+            self.blocks = [without_strays(np.concatenate(self.blocks), unkept)]
+        met = self.unkept != NO_EVENT
+        unkept[met] = self.unkept[met]
 
 
 class _Pool:
@@ -148,9 +160,10 @@ def scan_all(
         except BaseException:
             executor.shutdown(cancel_futures=True)
             raise
-    total = new_stats()
+    total, unkept = new_stats(), np.full(_CPUS, NO_EVENT)
     for part in chunks:
         _add_stats(total, part.stats)
+        part.settle(unkept)
     return _raw_events(source, words, chunks, names, _counts(pool.every)), total
 
 
@@ -191,6 +204,7 @@ class Scanning:
         self._calls = GraphCalls()
         self._returns: dict[str, int] = {}
         self._marks: list[str] = []
+        self._unkept = np.full(_CPUS, NO_EVENT)
         self.stats = new_stats()
 
     def __iter__(self) -> Iterator[NDArray[np.void]]:
@@ -232,6 +246,7 @@ class Scanning:
 
     def _finished(self, piece: tuple[int, int], chunk: _Chunk) -> NDArray[np.void]:
         _add_stats(self.stats, chunk.stats)
+        chunk.settle(self._unkept)
         self._density = chunk.rows / max(piece[1] - piece[0], 1)
         blocks = chunk.blocks
         words = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
@@ -307,6 +322,8 @@ def _scan_piece(
     result = _Chunk()
     work = np.zeros(Cell.CELLS, np.int64)
     work[Cell.POSITION], work[Cell.END] = piece
+    unkept = work[Cell.UNKEPT : Cell.UNKEPT + _CPUS]
+    unkept[:] = NO_EVENT
     block = share
     while True:
         status = scan(tables.scan(work, result.stats, block, columns))
@@ -314,6 +331,7 @@ def _scan_piece(
             result.blocks.append(block[: work[Cell.ROWS]])
             result.kinds |= kinds_of(result.blocks[-1])
             if status == Status.DONE:
+                result.unkept = unkept
                 return result
             work[Cell.ROWS] = 0
             block = np.empty((_OVERFLOW, ROW_WORDS), np.int64)

@@ -10,7 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from collectors.probes import KIND_STACK
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from collectors.input.source import Source
 
 MAX_BYTES: Final = 1 << 16
@@ -68,12 +74,39 @@ def frames_of(block: bytes) -> str:
 
 def cut_before_stack(source: Source, at: int) -> int:
     """Move the start of a line on, behind the stack trace that it is in or that begins there."""
-    limit = min(at + MAX_BYTES, len(source.data))
+    size = source.end_of_lines()
+    limit = min(at + MAX_BYTES, size)
     while at < limit:
         end = source.find(b"\n", at)
         line = source.data[at : min(end if end >= 0 else limit, limit)].tobytes()
         within = line.startswith(b"\t") or line.lstrip().startswith(b"=>")
         if not within and b"<stack trace" not in line:
             break
-        at = end + 1 if end >= 0 else len(source.data)
+        at = end + 1 if end >= 0 else size
     return at
+
+
+def without_strays(words: NDArray[np.int64], unkept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Drop the stack traces of events that became no row in an earlier piece of the text.
+
+    Parameters
+    ----------
+    words : ndarray of int64, shape (n, 9)
+        A piece's rows (:func:`collectors.text.rows.write_row`).
+    unkept : ndarray of int64, shape (64,)
+        1 for the CPUs (modulo 64) whose last event before the piece became no row.
+
+    Returns
+    -------
+    ndarray of int64
+        The same array, if nothing is dropped.
+    """
+    cpu, kind = words[:, 7] >> 48 & 63, words[:, 7] >> 32 & 0xFFFF
+    stacked = np.flatnonzero(kind == KIND_STACK)
+    doubtful = stacked[unkept[cpu[stacked]] == 1]
+    if not len(doubtful):
+        return words
+    first = np.full(len(unkept), len(words))
+    events = np.flatnonzero(kind != KIND_STACK)
+    np.minimum.at(first, cpu[events], events)
+    return np.delete(words, doubtful[doubtful < first[cpu[doubtful]]], axis=0)
