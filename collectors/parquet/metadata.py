@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from collectors.capture import LostInterval, Marker
 from collectors.errors import HmtraceError
@@ -14,6 +14,9 @@ from collectors.parquet.shapes import RECORDS, fact_fits, fits
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
+
+_MOST: Final = 1 << 96
+"""No number is larger: sums of the 64-bit numbers of a trace, which may lie."""
 
 
 def encode(capture: Capture, rows: int) -> str:
@@ -91,14 +94,14 @@ class Document:
             raise self._bad(f"{type(error).__name__}: {str(error)[:80]}") from None
 
     def _read(self) -> None:
-        self.rows: int = self._get("rows", int)
+        self.rows: int = _count(self._top["rows"])
         origin = self._get("origin", dict)
         self.format: str = _is(origin["format"], str)
         counts = self._get("raw_events", dict)
-        self.raw_events = {name: _is(count, int) for name, count in counts.items()}
+        self.raw_events = {name: _count(count) for name, count in counts.items()}
         self.clock: str = self._get("clock", str)
         self.clock_is_ns: bool = self._get("clock_is_ns", bool)
-        self.span_ns: int = self._get("span_ns", int)
+        self.span_ns: int = _count(self._top["span_ns"])
         facts = {}
         for name, (packed, source, detail) in self._get("facts", dict).items():
             value = _unpacked(packed)
@@ -112,7 +115,7 @@ class Document:
         self.lost = tuple(_interval(found) for found in self._get("lost", list))
         self.notes = self._texts("notes")
         self.markers = tuple(
-            Marker(_is(seq, int), _is(ts, int), _is(text, str))
+            Marker(_count(seq), _time(ts), _is(text, str))
             for seq, ts, text in _is(self._top.get("markers", []), list)  # the first files had none
         )
 
@@ -131,13 +134,13 @@ class Document:
 
 
 def _interval(found: Any) -> LostInterval:
-    number = int | None
+    cpu, count, start, end = (found[name] for name in ("cpu", "count", "start_ts", "end_ts"))
     return LostInterval(
-        cpu=_is(found["cpu"], number),
-        count=_is(found["count"], number),
-        after_seq=_is(found["after_seq"], int),
-        start_ts=_is(found["start_ts"], number),
-        end_ts=_is(found["end_ts"], number),
+        cpu=None if cpu is None else _count(cpu),
+        count=None if count is None else _count(count),
+        after_seq=_count(found["after_seq"]),
+        start_ts=None if start is None else _time(start),
+        end_ts=None if end is None else _time(end),
         reason=_is(found["reason"], str),
     )
 
@@ -154,6 +157,27 @@ def _is(value: Any, kind: Any) -> Any:
         msg = f"{str(value)[:40]!r} is not of type {kind}"
         raise TypeError(msg)
     return value
+
+
+def _count(value: Any, least: int = 0) -> int:
+    """Give a whole number from `least` on that a trace can have.
+
+    Raises
+    ------
+    TypeError
+        If it is another.
+    ValueError
+        If it lies outside.
+    """
+    if not least <= _is(value, int) <= _MOST:
+        msg = f"{str(value)[:40]} is out of range"
+        raise ValueError(msg)
+    return int(value)
+
+
+def _time(value: Any) -> int:
+    """Give a time in ns, which may lie before the clock's start."""
+    return _count(value, -_MOST)
 
 
 def _packed(value: Any) -> Any:

@@ -129,6 +129,14 @@ def lie(**changes):
     return json.dumps(json.loads(encode(capture(), 0)) | changes)
 
 
+LOSS = {"cpu": 0, "count": 1, "after_seq": 0, "start_ts": 0, "end_ts": 0, "reason": "r"}
+
+
+def test_a_loss_is_read():
+    found = Document(lie(lost=[LOSS, LOSS | {"cpu": None, "start_ts": -1}]), "f").lost
+    assert [(loss.cpu, loss.count, loss.start_ts) for loss in found] == [(0, 1, 0), (None, 1, -1)]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -138,8 +146,19 @@ def lie(**changes):
         "[" * 100_000,
         lie(rows="many"),
         lie(rows=True),
+        lie(rows=-1),
         lie(span_ns=None),
+        lie(span_ns=-5),
+        lie(span_ns=1 << 97),
         lie(raw_events={"f": "x"}),
+        lie(raw_events={"f": -1}),
+        lie(raw_events={"f": 10**30}),
+        lie(markers=[[-1, 0, "m"]]),
+        lie(markers=[[0, 1 << 97, "m"]]),
+        lie(lost=[LOSS | {"count": -1}]),
+        lie(lost=[LOSS | {"after_seq": -1}]),
+        lie(lost=[LOSS | {"cpu": -1}]),
+        lie(lost=[LOSS | {"end_ts": -(1 << 97)}]),
         lie(raw_events=3),
         lie(facts={"release": [5, "s", ""]}),
         lie(facts={"cpus": [True, "s", ""]}),
