@@ -25,5 +25,5 @@ and over them::
     compiled    how the loops are compiled (collectors.compiled)
 
 Adding an architecture is described in :mod:`replay.machine.arches`, a kernel generation in
-:mod:`replay.machine.generations`, a finding in :mod:`replay.rules.figures`.
+:mod:`replay.machine.generations`, a rule in :mod:`replay.rules`.
 """

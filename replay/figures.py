@@ -13,7 +13,7 @@ from replay.machine.costs import FIGURE_NAMES, Costs
 from replay.machine.generations import GENERATIONS
 from replay.machine.words import is_emulated
 from replay.outcome import Outcome
-from replay.rules.figures import findings
+from replay.rules.judge import findings
 
 if TYPE_CHECKING:
     from collectors.snapshot import Snapshot

@@ -91,6 +91,13 @@ def scenarios(incomplete: str) -> list[tuple[str, str]]:
     return _starting(incomplete, ((name, s.title) for name, s in SCENARIOS.items()))
 
 
+def rules(incomplete: str) -> list[tuple[str, str]]:
+    """Values of ``--rule``."""
+    from replay.rules.judge import RULES
+
+    return _starting(incomplete, ((rule.name, rule.meaning) for rule in RULES))
+
+
 def _starting(incomplete: str, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [pair for pair in known if pair[0].startswith(incomplete)]
 

@@ -101,6 +101,10 @@ class Output:
         """Write a JSON document, ASCII only, so that no foreign string reaches a terminal raw."""
         self._write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
+    def text(self, text: str) -> None:
+        """Write text as it is, of a form that escapes what is foreign by its own rules."""
+        self._write(text)
+
     def documents(self, head: dict[str, Any], key: str, parts: Iterable[dict[str, Any]]) -> None:
         """Write a JSON document with a list that is too long for memory, part by part."""
         text = json.dumps(head | {key: []}, indent=2, allow_nan=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmtrace.report.text import plural
+from replay.rules import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,24 +20,11 @@ _FLUSH_FUNCTIONS: Final = (
     "flush_all_zero_pkmaps",
     "flush_tlb_all",
 )
-_LOCAL_FUNCTIONS: Final = (
-    "__kmap_local_page_prot",
-    "__kmap_local_pfn_prot",
-    "kunmap_local_indexed",
-    "kmap_atomic_high_prot",
-    "kmap_atomic_prot",
-    "kmap_atomic",
-    "kmap_atomic_prot_pfn",
-    "kmap_atomic_pfn",
-)
-
-
-_OF_POOL: Final = ("kmap_high",)
-_OF_ARENA: Final = ("alloc_vmap_area", "vmap", "__vmalloc_node_range", "vm_map_ram")
+_LOCAL_FUNCTIONS: Final = evidence.FUNCTIONS[evidence.LOCAL]
 _NONE: Final = {
-    "pool": ("no kmap() of a highmem page", "kmap_high()", _OF_POOL),
+    "pool": ("no kmap() of a highmem page", "kmap_high()", evidence.FUNCTIONS[evidence.POOL]),
     "local": ("no local mapping", "local mappings", _LOCAL_FUNCTIONS),
-    "arena": ("no allocation", "alloc_vmap_area()", _OF_ARENA),
+    "arena": ("no allocation", "alloc_vmap_area()", evidence.FUNCTIONS[evidence.ARENA]),
 }
 
 
@@ -182,7 +169,7 @@ def absences(snapshot: Snapshot) -> dict[str, Absence]:
 
 
 def _absence(snapshot: Snapshot, none: str, probed: str, functions: tuple[str, ...]) -> Absence:
-    events = _events_of(snapshot, functions)
+    events = evidence.events_of(snapshot, functions)
     hits = [snapshot.probe_hits[event] for event in events if event in snapshot.probe_hits]
     if not snapshot.probes:
         words = f"{none} in this trace; whether it was traced, the capture's files do not tell"
@@ -195,12 +182,6 @@ def _absence(snapshot: Snapshot, none: str, probed: str, functions: tuple[str, .
     if not any(hits):
         return Absence(f"{none} in this capture: its probes had no hit")
     return Absence(f"{none} in this trace: its probes had hits, but at other times")
-
-
-def _events_of(snapshot: Snapshot, functions: tuple[str, ...]) -> list[str]:
-    """Events of probes on functions, of whichever variant of them."""
-    named = ((p.event, re.split(r"[+.]", p.symbol, maxsplit=1)[0]) for p in snapshot.probes)
-    return [event for event, symbol in named if symbol in functions]
 
 
 def _elsewhere(placed: int, mapped: int, areas: int) -> Answer:

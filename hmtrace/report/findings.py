@@ -28,7 +28,7 @@ from hmtrace.report.text import (
 )
 from hmtrace.report.wording import Words
 from hmtrace.report.wording import words_of as _words
-from replay.rules import arena, splits, trace, waits
+from replay.rules import arena, judge, splits, trace, waits
 from replay.rules import figures as rules
 
 if TYPE_CHECKING:
@@ -92,18 +92,29 @@ def findings_section(
     grid.add_column(no_wrap=True, min_width=7)
     grid.add_column(overflow="fold")
     for finding in sorted(findings, key=lambda f: _RANK.get(f.severity, 2)):
-        word = finding.severity.upper() if finding.severity == "problem" else finding.severity
         words = _words(finding.figures)
         body = Text(clean(words.message, _TEXT_LIMIT))
         if not (brief and finding.severity == "info"):
-            for line in _evidence(finding, words):
+            for line in evidence_lines(finding, words):
                 body.append("\n" + line, style="dim")
-        grid.add_row(Text(clean(word), style=_STYLE.get(finding.severity, "")), body)
+        grid.add_row(severity_text(finding), body)
     yield indented(grid)
 
 
-def _evidence(finding: Finding, words: Words) -> Iterator[str]:
-    """Lines below a finding: who it was, what it rests on, and the event where neither has it."""
+def severity_text(finding: Finding) -> Text:
+    """How grave a finding is, in a word that needs no colour."""
+    word = finding.severity.upper() if finding.severity == "problem" else finding.severity
+    return Text(clean(word), style=_STYLE.get(finding.severity, ""))
+
+
+def evidence_lines(finding: Finding, words: Words) -> Iterator[str]:
+    """Lines below a finding: who it was, what it rests on, and the event where neither has it.
+
+    Yields
+    ------
+    str
+        Safe to print.
+    """
     for line in (*words.who, words.evidence):
         yield clean(line, _TEXT_LIMIT)
     if finding.first and not words.who and not isinstance(finding.figures, _TELLING):
@@ -477,8 +488,8 @@ def _split_words(split: splits.Split) -> str:
     )
 
 
-@_words.register(rules.NothingTraced)
-def _(_f: rules.NothingTraced) -> Words:
+@_words.register(judge.NothingTraced)
+def _(_f: judge.NothingTraced) -> Words:
     return Words(
         "the trace holds no mapping call: it says nothing of what mappings cost here",
         "either the probes were off, or nothing was mapped while they were on; hmtrace info lists "
@@ -486,8 +497,8 @@ def _(_f: rules.NothingTraced) -> Words:
     )
 
 
-@_words.register(rules.Fine)
-def _(f: rules.Fine) -> Words:
+@_words.register(judge.Fine)
+def _(f: judge.Fine) -> Words:
     parts = []
     if f.share is not None:
         parts.append(f"mapping costs {share(f.share)} of CPU time")

@@ -6,31 +6,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.machine.arches import ARCHES
 from replay.outcome import Finding
+from replay.rules import evidence
+from replay.rules.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replay.machine.model import Layout, Machine
-    from replay.outcome import ArenaOutcome, ModulesOutcome
+    from replay.rules.rule import Case
 
 FEW_UNTOLD: Final = 0.01
 """Share of allocations whose return was lost or is still to come when the trace ends."""
 _SHOWN: Final = 3
-
-
-def arena_findings(arena: ArenaOutcome, machine: Machine, layout: Layout) -> Iterator[Finding]:
-    """What is worth knowing of the arena's allocations.
-
-    Yields
-    ------
-    Finding
-        In no order of severity.
-    """
-    yield from _exhausted(arena, machine)
-    if arena.modules is not None:
-        yield from _modules(arena.modules, machine, layout)
-    yield from _null_calls(arena)
-    yield from _untold(arena)
 
 
 class ArenaExhausted(NamedTuple):
@@ -59,8 +45,9 @@ class ArenaExhausted(NamedTuple):
     option: str
 
 
-def _exhausted(arena: ArenaOutcome, machine: Machine) -> Iterator[Finding]:
+def _exhausted(case: Case) -> Iterator[Finding]:
     """mm/vmalloc.c: alloc_vmap_area gives up after one purge."""
+    arena, machine = case.outcome.arena, case.outcome.machine
     modules = arena.modules
     failures = arena.failures - (modules.failures if modules else 0)
     if not failures:
@@ -107,9 +94,10 @@ class ModulesExhausted(NamedTuple):
     spills: bool | None
 
 
-def _modules(modules: ModulesOutcome, machine: Machine, layout: Layout) -> Iterator[Finding]:
+def _modules(case: Case) -> Iterator[Finding]:
     """arch/arm/kernel/module.c: module_alloc; the pool's window lies above (asm/memory.h)."""
-    if not modules.failures:
+    modules, machine, layout = case.outcome.arena.modules, case.outcome.machine, case.outcome.layout
+    if modules is None or not modules.failures:
         return
     below = layout.modules_end == layout.pkmap_base and machine.highmem_enabled
     spills = "ARM_MODULE_PLTS" in machine.config if machine.config else None
@@ -133,8 +121,9 @@ class NullCalls(NamedTuple):
     calls: int
 
 
-def _null_calls(arena: ArenaOutcome) -> Iterator[Finding]:
+def _null_calls(case: Case) -> Iterator[Finding]:
     """mm/vmalloc.c: __vmalloc_area_node, vmap: no memory for the pages or their tables."""
+    arena = case.outcome.arena
     if arena.null_calls:
         yield Finding("vmalloc-null", "problem", NullCalls(arena.null_calls), arena.null_calls)
 
@@ -146,9 +135,37 @@ class ArenaUntold(NamedTuple):
     calls: int
 
 
-def _untold(arena: ArenaOutcome) -> Iterator[Finding]:
+def _untold(case: Case) -> Iterator[Finding]:
+    arena = case.outcome.arena
     if not arena.untold:
         return
     calls = arena.allocs + arena.failures
     severity = "info" if arena.untold <= max(1, FEW_UNTOLD * calls) < calls else "warning"
     yield Finding("arena-untold", severity, ArenaUntold(arena.untold, calls), arena.untold)
+
+
+EXHAUSTED: Final = Rule(
+    "arena-exhausted", ("problem",),
+    "vmap(), vmalloc() or vm_map_ram() found no hole in the arena that is large enough.",
+    "a larger vmalloc= (hmtrace sweep --find min:vmalloc --where failures=0 tells how large), or "
+    "fewer and smaller areas that live long",
+    _exhausted, (evidence.ARENA, evidence.FAILURES),
+)  # fmt: skip
+MODULES: Final = Rule(
+    "modules-exhausted", ("problem", "warning"),
+    "The area that modules and BPF programs are given from was full.",
+    "no vmalloc= enlarges it: CONFIG_ARM_MODULE_PLTS, drivers built in, fewer BPF programs",
+    _modules, (evidence.ARENA, evidence.FAILURES),
+)  # fmt: skip
+NULL: Final = Rule(
+    "vmalloc-null", ("problem",),
+    "vmap() or vmalloc() returned NULL though address space was found: memory was missing.",
+    "the kernel's log tells which request failed",
+    _null_calls, (evidence.ARENA,),
+)  # fmt: skip
+UNTOLD: Final = Rule(
+    "arena-untold", ("warning", "info"),
+    "The trace does not tell of allocations whether they failed.",
+    "a return probe on alloc_vmap_area, or the tracepoint vmalloc:alloc_vmap_area",
+    _untold,
+)  # fmt: skip

@@ -1,10 +1,8 @@
-"""Findings: what an outcome means, each with the figures that are its evidence.
+"""Rules about what was counted: the pool, flushes, local mappings, and what it all costs.
 
-One function per rule, each a pure function of the figures, and one record of what it found, which
-:mod:`hmtrace.report.findings` puts into words; :func:`findings` calls them in the order of
-:data:`RULES`, where a new one gets a line. Thresholds are constants with their reasons.
-The pathologies are those of mm/highmem.c, mm/vmalloc.c and arch/x86/mm/tlb.c; rules that need
-single events (LIFO order) belong to the checks over the event table, not here.
+Each is a pure function of the figures, and one record of what it found, which
+:mod:`hmtrace.report.findings` puts into words. Thresholds are constants with their reasons. The
+pathologies are those of mm/highmem.c, mm/vmalloc.c and arch/x86/mm/tlb.c.
 """
 
 from __future__ import annotations
@@ -12,78 +10,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
-from replay.rules.arena import arena_findings
-from replay.rules.lowmem import lowmem_findings
-from replay.rules.machine import machine_findings
-from replay.rules.splits import split_findings
-from replay.rules.trace import trace_findings
-from replay.rules.waits import task_findings
+from replay.rules import evidence
+from replay.rules.rule import Limit, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from collectors.snapshot import Snapshot
-    from replay.outcome import Outcome
-    from replay.trace.losses import Loss
+    from replay.rules.rule import Case
 
-SEVERITIES: Final = ("problem", "warning", "info")
-"""Worst first."""
-
-NEAR_FULL: Final = 0.75
-"""Share of slots in use from which a burst as large again would exhaust the pool."""
+NEAR_FULL: Final = 75
+"""Per cent of slots in use from which a burst as large again would exhaust the pool."""
 STORM_PER_S: Final = 10.0
 """Pool flushes per second from which they show up in latency traces."""
 UNUSED_PER_S: Final = 50.0
 """kmap_flush_unused() passes per second: one module load or unload makes about 16."""
 HULL_PAGES: Final = 10_000
 """Pages of one flush that no set of areas in the arena alone accounts for."""
-COST_WARNING: Final = 0.01
-COST_PROBLEM: Final = 0.05
+COST_WARNING: Final = 1.0
+"""Per cent of all CPU time."""
+COST_PROBLEM: Final = 5.0
 SPARE_DEPTH: Final = 3
 SWITCHED_PER_MAP: Final = 0.01
-
-
-class _Case(NamedTuple):
-    """What the rules look at; the arguments of :func:`findings`."""
-
-    outcome: Outcome
-    snapshot: Snapshot
-    lost: Loss | None
-    captured: Outcome
-
-
-def findings(
-    outcome: Outcome,
-    snapshot: Snapshot,
-    lost: Loss | None = None,
-    captured: Outcome | None = None,
-) -> tuple[Finding, ...]:
-    """Everything that a kernel engineer should know about an outcome.
-
-    Parameters
-    ----------
-    outcome
-        Figures of a replay; its own `findings` are ignored.
-    snapshot
-        Facts of the machine (:mod:`collectors.facts`), name to value.
-    lost
-        What tracing lost; None: not known here.
-    captured
-        For a what-if the outcome on the captured machine: what holds of the trace follows from it,
-        and calls that are all gone on the other were traced.
-
-    Returns
-    -------
-    tuple of Finding
-        Worst severity first. Never empty: that there is nothing to complain about is said too.
-    """
-    case = _Case(outcome, snapshot, lost, captured or outcome)
-    found = [finding for rule in RULES for finding in rule(case)]
-    if not _has_calls(captured or outcome):
-        found.insert(0, Finding("nothing-traced", "warning", NothingTraced()))
-    elif all(f.severity == "info" for f in found):
-        found.insert(0, _fine(outcome))
-    return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
 
 class PoolNearFull(NamedTuple):
@@ -95,9 +42,10 @@ class PoolNearFull(NamedTuple):
     mean: float
 
 
-def _pool_near_full(case: _Case) -> Iterator[Finding]:
+def _pool_near_full(case: Case) -> Iterator[Finding]:
     pool = case.outcome.pool
-    if pool.waits or not pool.slots or pool.max_used < NEAR_FULL * pool.slots:
+    near = NEAR.limit_in(case) / 100
+    if pool.waits or not pool.slots or pool.max_used < near * pool.slots:
         return
     found = PoolNearFull(pool.max_used, pool.slots, pool.share_above.get("75", 0.0), pool.mean_used)
     yield Finding("pool-near-full", "warning", found, pool.max_used, pool.fullest)
@@ -113,11 +61,11 @@ class FlushStorm(NamedTuple):
     unused_passes: int
 
 
-def _flush_storm(case: _Case) -> Iterator[Finding]:
+def _flush_storm(case: Case) -> Iterator[Finding]:
     """Each flush that freed a slot drops the TLB of every CPU, under kmap_lock."""
     pool = case.outcome.pool
-    rate = _per_second(pool.flushes, case.outcome)
-    if rate is None or rate < STORM_PER_S or pool.flushes < STORM_PER_S:
+    rate = case.per_second(pool.flushes)
+    if rate is None or rate < STORM.limit_in(case) or pool.flushes < STORM_PER_S:
         return
     found = FlushStorm(pool.flushes, rate, case.outcome.cpus, pool.wraps, pool.unused_passes)
     yield Finding("flush-storm", "warning", found, pool.flushes, pool.first_flush)
@@ -132,14 +80,14 @@ class PurgeHull(NamedTuple):
     share: float | None
 
 
-def _purge_hull(case: _Case) -> Iterator[Finding]:
+def _purge_hull(case: Case) -> Iterator[Finding]:
     """A lazy purge flushes the hull of all freed areas, however sparse.
 
     ARM has no ceiling (arch/arm/kernel/smp_tlb.c), and its modules lie below PAGE_OFFSET: a
     module's area and a stack in the arena make a hull over the whole direct mapping.
     """
     tlb, layout = case.outcome.tlb, case.outcome.layout
-    if layout.flush_ceiling_pages is not None or tlb.range_pages_max < HULL_PAGES:
+    if layout.flush_ceiling_pages is not None or tlb.range_pages_max < HULL.limit_in(case):
         return
     cost = case.outcome.cost.by_cause.get("lazy purge flush")
     found = PurgeHull(
@@ -158,7 +106,7 @@ class UnusedPasses(NamedTuple):
     slots: int
 
 
-def _unused_passes(case: _Case) -> Iterator[Finding]:
+def _unused_passes(case: Case) -> Iterator[Finding]:
     """set_memory_*() and module loading call kmap_flush_unused() per change of attributes.
 
     arch/x86/mm/pat/set_memory.c: change_page_attr_set_clr.
@@ -168,8 +116,8 @@ def _unused_passes(case: _Case) -> Iterator[Finding]:
     # Passes are not told apart by what they freed, so those of kmap() itself must be few.
     if pool.unused_passes < 16 or pool.wraps * 4 > pool.passes or idle * 2 < pool.passes:
         return
-    rate = _per_second(pool.unused_passes, case.outcome)
-    storm = rate is not None and rate >= UNUSED_PER_S
+    rate = case.per_second(pool.unused_passes)
+    storm = rate is not None and rate >= UNUSED.limit_in(case)
     found = UnusedPasses(pool.unused_passes, rate, idle, pool.passes, pool.slots)
     severity = "warning" if storm else "info"
     first = pool.first_unused_pass
@@ -183,10 +131,11 @@ class LocalDepth(NamedTuple):
     limit: int
 
 
-def _depth(case: _Case) -> Iterator[Finding]:
+def _depth(case: Case) -> Iterator[Finding]:
     """kmap_local_idx_push() has a BUG_ON for one nesting too many."""
     local = case.outcome.local
-    if not local.limit or local.max_depth <= local.limit - SPARE_DEPTH:
+    least = DEPTH.limit_in(case) or local.limit - SPARE_DEPTH + 1
+    if not local.limit or local.max_depth < least:
         return
     severity = "problem" if local.max_depth >= local.limit else "warning"
     found = LocalDepth(local.max_depth, local.limit)
@@ -202,7 +151,7 @@ class HeldOverSwitch(NamedTuple):
     maps: int
 
 
-def _held_over_switch(case: _Case) -> Iterator[Finding]:
+def _held_over_switch(case: Case) -> Iterator[Finding]:
     """kernel/sched/core.c: prepare_task_switch takes the mappings out, finish_task_switch back."""
     local = case.outcome.local
     if not local.saved_on_switch:
@@ -212,12 +161,6 @@ def _held_over_switch(case: _Case) -> Iterator[Finding]:
     severity = "warning" if per_map >= SWITCHED_PER_MAP else "info"
     first = local.first_switch
     yield Finding("local-over-switch", severity, found, local.saved_on_switch, first)
-
-
-def _arena(case: _Case) -> Iterator[Finding]:
-    """What holds of the arena."""
-    outcome = case.outcome
-    return arena_findings(outcome.arena, outcome.machine, outcome.layout)
 
 
 class MappingCost(NamedTuple):
@@ -230,107 +173,68 @@ class MappingCost(NamedTuple):
     high_share: float
 
 
-def _cost(case: _Case) -> Iterator[Finding]:
+def _cost(case: Case) -> Iterator[Finding]:
     cost = case.outcome.cost
-    if cost.share_of_span is None or cost.share_of_span < COST_WARNING:
+    least = COST.limit_in(case) / 100
+    if cost.share_of_span is None or cost.share_of_span < least:
         return
     worst = sorted(cost.by_cause.items(), key=lambda c: -c[1].get("ns", 0))[:2]
     causes = tuple((name, of.get("share", 0.0)) for name, of in worst)
     ends = [cost.share_of_span * ns / cost.total_ns for ns in (cost.low_ns, cost.high_ns)]
     found = MappingCost(cost.share_of_span, cost.total_ns, causes, *ends)
-    severity = "problem" if cost.share_of_span >= COST_PROBLEM else "warning"
+    # What costs are assumed must not make the difference between a complaint and none.
+    severity = "problem" if ends[0] >= COST_PROBLEM / 100 else "warning"
+    if ends[0] < least:
+        severity = "info"
     yield Finding("mapping-cost", severity, found)
 
 
-def _tasks(case: _Case) -> Iterator[Finding]:
-    """What holds of the tasks that map."""
-    return task_findings(case.outcome)
-
-
-def _trace(case: _Case) -> Iterator[Finding]:
-    """What holds of the trace itself."""
-    is_whatif = case.captured is not case.outcome
-    return trace_findings(case.captured, case.snapshot, case.lost, is_whatif=is_whatif)
-
-
-def _machine(case: _Case) -> Iterator[Finding]:
-    """What holds of the machine whatever runs on it."""
-    return machine_findings(case.outcome.machine, case.outcome.layout)
-
-
-def _lowmem(case: _Case) -> Iterator[Finding]:
-    """Whether lowmem ran short."""
-    return lowmem_findings(case.outcome.lowmem)
-
-
-def _splits(case: _Case) -> Iterator[Finding]:
-    """What another split would do."""
-    return split_findings(case.outcome, case.snapshot)
-
-
-class NothingTraced(NamedTuple):
-    """No mapping call in the whole trace."""
-
-
-def _has_calls(outcome: Outcome) -> bool:
-    pool, local, arena = outcome.pool, outcome.local, outcome.arena
-    calls = pool.maps + pool.unmaps + pool.passes + local.maps + local.lowmem + local.reused
-    calls += local.unmaps + arena.allocs + arena.failures
-    return bool(calls + (arena.lazy_purges or 0) + (arena.purge_runs or 0))
-
-
-class Fine(NamedTuple):
-    """Nothing to complain about, with what there was of it.
-
-    Attributes
-    ----------
-    share
-        Of all CPU time.
-    used
-        Most slots of the pool in use, and all.
-    depth
-        Of local mappings, and how deep they can be.
-    allocs
-        In the arena, of which none failed, as far as the trace tells.
-    """
-
-    share: float | None
-    used: tuple[int, int] | None
-    depth: tuple[int, int] | None
-    allocs: int
-
-
-def _fine(outcome: Outcome) -> Finding:
-    pool, local = outcome.pool, outcome.local
-    found = Fine(
-        outcome.cost.share_of_span,
-        (pool.max_used, pool.slots) if pool.maps and pool.slots else None,
-        (local.max_depth, local.limit) if local.limit and local.maps else None,
-        outcome.arena.allocs - outcome.arena.untold,
-    )
-    return Finding("fine", "info", found)
-
-
-def _per_second(number: int, outcome: Outcome) -> float | None:
-    """Rate over the capture; None for a counter clock or an empty span."""
-    if outcome.cost.share_of_span is None or outcome.span_ns <= 0:
-        return None
-    return number / outcome.span_ns * 1e9
-
-
-RULES: Final[tuple[Callable[[_Case], Iterator[Finding]], ...]] = (
-    _tasks,
-    _arena,
-    _depth,
-    _cost,
-    _pool_near_full,
-    _flush_storm,
-    _purge_hull,
-    _unused_passes,
-    _held_over_switch,
-    _trace,
-    _machine,
-    _lowmem,
-    _splits,
-)
-"""Every rule; among findings of one severity this order stays."""
+NEAR: Final = Rule(
+    "pool-near-full", ("warning",),
+    "So many slots of the pool were in use at once that a burst as large again fills it, and then "
+    "every kmap() sleeps.",
+    "convert call sites that hold mappings long to kmap_local_page(); hmtrace replay --pkmap N "
+    "tells what a larger pool does",
+    _pool_near_full, (evidence.POOL,), Limit(NEAR_FULL, "% of the slots"),
+)  # fmt: skip
+STORM: Final = Rule(
+    "flush-storm", ("warning",),
+    "The TLB entries of the whole pool were flushed on every CPU, so often that it shows up as "
+    "latency everywhere.",
+    "convert the call sites with most new mappings to kmap_local_page(), which flushes one entry "
+    "of one CPU (hmtrace replay --convert)",
+    _flush_storm, (evidence.POOL, evidence.TIMES), Limit(STORM_PER_S, "flushes a second"),
+)  # fmt: skip
+HULL: Final = Rule(
+    "purge-hull", ("warning",),
+    "A lazy purge flushed everything between two far areas page by page, for its kernel never "
+    "makes a full flush of it.",
+    "load and unload fewer modules and BPF programs; a split without highmem makes hulls across "
+    "RAM even larger",
+    _purge_hull, (evidence.FLUSHES,), Limit(HULL_PAGES, "pages of one flush"),
+)  # fmt: skip
+UNUSED: Final = Rule(
+    "flush-unused-idle", ("warning", "info"),
+    "kmap_flush_unused() walked the whole pool under kmap_lock with nothing to free.",
+    "load modules and BPF programs once and keep them: every change of attributes walks the pool",
+    _unused_passes, (evidence.POOL, evidence.TIMES), Limit(UNUSED_PER_S, "passes a second"),
+)  # fmt: skip
+DEPTH: Final = Rule(
+    "local-depth", ("problem", "warning"),
+    "Local mappings were nested so deep that hardly one more fits: one too many is a BUG().",
+    "unmap before the next is mapped; interrupts nest on top of the task that they interrupt",
+    _depth, (evidence.LOCAL,), Limit(None, "mappings deep (else 2 less than fit)"),
+)  # fmt: skip
+SWITCH: Final = Rule(
+    "local-over-switch", ("warning", "info"),
+    "Tasks lost their CPU while they held local mappings, which were taken down and put back.",
+    "do not sleep, copy from or to user space, or take mutexes between map and unmap",
+    _held_over_switch, (evidence.LOCAL, evidence.SWITCHES),
+)  # fmt: skip
+COST: Final = Rule(
+    "mapping-cost", ("problem", "warning", "info"),
+    "Temporary mappings take a share of all CPU time; a problem or a warning only where the "
+    "least that every operation may cost comes to that.",
+    "hmtrace report names the cause and the call sites, hmtrace advise a split without them",
+    _cost, (evidence.TIMES,), Limit(COST_WARNING, "% of CPU time"),
+)  # fmt: skip

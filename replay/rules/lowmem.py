@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.machine.zones import HIGHMEM
 from replay.outcome import Finding
+from replay.rules import evidence
+from replay.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from replay.outcome import LowmemOutcome, OomOutcome
+    from replay.rules.rule import Case
 
 
 class LowmemStalled(NamedTuple):
@@ -46,6 +49,72 @@ class LowmemOom(NamedTuple):
     worst: OomOutcome
 
 
+def _oom(lowmem: LowmemOutcome) -> Iterator[Finding]:
+    """The log tells of requests that lowmem could not serve."""
+    short = [oom for oom in lowmem.ooms if oom.is_short_of_lowmem]
+    if short:
+        worst = max(short, key=lambda oom: (oom.of_lowmem is True, oom.high_free or 0))
+        kills = sum(oom.is_oom for oom in short)
+        told = LowmemOom(len(short), kills, sum(oom.meanwhile for oom in short), worst)
+        yield Finding("lowmem-oom", "problem", told, len(short))
+
+
+def _stalled(lowmem: LowmemOutcome) -> Iterator[Finding]:
+    """Requests waited that highmem could not serve."""
+    if stalls := lowmem.stalls_of_lowmem:
+        low, high = _free(lowmem)
+        found = LowmemStalled(stalls, lowmem.scanned, lowmem.oom_kills or 0, low, high)
+        yield Finding("lowmem-stalled", "problem", found, stalls)
+
+
+def _low(lowmem: LowmemOutcome) -> Iterator[Finding]:
+    """No zone of lowmem was above its low watermark."""
+    if lowmem.is_low:
+        low, high = _free(lowmem)
+        kept = sum(zone.low for zone in lowmem.zones if zone.name != HIGHMEM)
+        yield Finding("lowmem-low", "warning", LowmemLow(low, kept, high))
+
+
+def _free(lowmem: LowmemOutcome) -> tuple[int, int]:
+    """Bytes free in lowmem that requests can have, and in highmem."""
+    low = sum(zone.usable for zone in lowmem.zones if zone.name != HIGHMEM)
+    return low, sum(zone.free for zone in lowmem.zones if zone.name == HIGHMEM)
+
+
+def _of_case(
+    find: Callable[[LowmemOutcome], Iterator[Finding]],
+) -> Callable[[Case], Iterator[Finding]]:
+    """A rule about lowmem, where it is known how that fared."""
+
+    def found(case: Case) -> Iterator[Finding]:
+        if case.outcome.lowmem is not None:
+            yield from find(case.outcome.lowmem)
+
+    return found
+
+
+OOM: Final = Rule(
+    "lowmem-oom", ("problem",),
+    "By the kernel's log requests found no memory though highmem was free: lowmem was used up, or "
+    "in pieces.",
+    "a split with more lowmem (hmtrace advise), or less RAM for the kernel to describe",
+    _of_case(_oom), (evidence.LOG,),
+)  # fmt: skip
+STALLED: Final = Rule(
+    "lowmem-stalled", ("problem",),
+    "The allocator waited for memory that highmem cannot serve.",
+    "a split with more lowmem (hmtrace advise); hmtrace report shows what lowmem is used for",
+    _of_case(_stalled), (evidence.STALLS,),
+)  # fmt: skip
+LOW: Final = Rule(
+    "lowmem-low", ("warning",),
+    "Free lowmem was at its low watermark, where the kernel reclaims all the time.",
+    "a split with more lowmem (hmtrace advise); hmtrace report shows what lowmem is used for",
+    _of_case(_low), (evidence.ZONES,),
+)  # fmt: skip
+RULES: Final = (OOM, STALLED, LOW)
+
+
 def lowmem_findings(lowmem: LowmemOutcome | None) -> Iterator[Finding]:
     """What is worth knowing of how lowmem fared.
 
@@ -56,19 +125,6 @@ def lowmem_findings(lowmem: LowmemOutcome | None) -> Iterator[Finding]:
         ``lowmem-stalled`` (problem) where requests waited that highmem could not serve;
         ``lowmem-low`` (warning) where no zone of lowmem was above its low watermark.
     """
-    if lowmem is None:
-        return
-    short = [oom for oom in lowmem.ooms if oom.is_short_of_lowmem]
-    if short:
-        worst = max(short, key=lambda oom: (oom.of_lowmem is True, oom.high_free or 0))
-        kills = sum(oom.is_oom for oom in short)
-        told = LowmemOom(len(short), kills, sum(oom.meanwhile for oom in short), worst)
-        yield Finding("lowmem-oom", "problem", told, len(short))
-    low = [zone for zone in lowmem.zones if zone.name != HIGHMEM]
-    high_free = sum(zone.free for zone in lowmem.zones if zone.name == HIGHMEM)
-    free = sum(zone.usable for zone in low)
-    if stalls := lowmem.stalls_of_lowmem:
-        found = LowmemStalled(stalls, lowmem.scanned, lowmem.oom_kills or 0, free, high_free)
-        yield Finding("lowmem-stalled", "problem", found, stalls)
-    if lowmem.is_low:
-        yield Finding("lowmem-low", "warning", LowmemLow(free, sum(z.low for z in low), high_free))
+    if lowmem is not None:
+        for find in (_oom, _stalled, _low):
+            yield from find(lowmem)

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.arches import ARCHES
 from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding
+from replay.rules.rule import Limit, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.rules.rule import Case
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 RECOMMENDED: Final = 8 * GIB
 """Documentation/mm/highmem.rst: no more than 8 GiB is recommended on a 32-bit machine."""
-MEM_MAP_WARNING: Final = 0.10
-MEM_MAP_PROBLEM: Final = 0.30
+MEM_MAP_WARNING: Final = 10.0
+"""Per cent of lowmem."""
+MEM_MAP_PROBLEM: Final = 30.0
 
 
 def machine_findings(machine: Machine, layout: Layout) -> Iterator[Finding]:
@@ -30,11 +33,9 @@ def machine_findings(machine: Machine, layout: Layout) -> Iterator[Finding]:
     Finding
         In no order of severity.
     """
-    yield from _mem_map(machine, layout)
-    yield from _much_ram(machine, layout)
-    yield from _ram_dropped(machine)
-    yield from _ram_unmapped(machine, layout)
-    yield from _vmalloc_small(machine)
+    yield from _mem_map(machine, layout, MEM_MAP_WARNING)
+    for find in (_much_ram, _ram_dropped, _ram_unmapped, _vmalloc_small):
+        yield from find(machine, layout)
 
 
 class MemMap(NamedTuple):
@@ -56,12 +57,12 @@ def _more_lowmem(machine: Machine) -> bool:
     return min(splits.values()) < splits[machine.split]
 
 
-def _mem_map(machine: Machine, layout: Layout) -> Iterator[Finding]:
+def _mem_map(machine: Machine, layout: Layout, least: float) -> Iterator[Finding]:
     """The page array of all RAM lies in lowmem (mm/page_alloc.c: alloc_node_mem_map)."""
     if layout.lowmem_bytes <= 0:
         return
-    part = layout.mem_map_bytes / layout.lowmem_bytes
-    if part < MEM_MAP_WARNING:
+    part = 100 * layout.mem_map_bytes / layout.lowmem_bytes
+    if part < least:
         return
     severity = "problem" if part >= MEM_MAP_PROBLEM else "warning"
     found = MemMap(
@@ -99,7 +100,7 @@ class RamDropped(NamedTuple):
     series: bool
 
 
-def _ram_dropped(machine: Machine) -> Iterator[Finding]:
+def _ram_dropped(machine: Machine, _layout: Layout) -> Iterator[Finding]:
     """RAM that the kernel cannot address: it says so at boot and drops it.
 
     arch/x86/mm/init_32.c: highmem_pfn_init; HIGHMEM64G went in 6.15.
@@ -141,7 +142,7 @@ class VmallocOption(NamedTuple):
     taken: int
 
 
-def _vmalloc_small(machine: Machine) -> Iterator[Finding]:
+def _vmalloc_small(machine: Machine, _layout: Layout) -> Iterator[Finding]:
     """i386: the default reserve of 128 MiB includes the 8 MiB gap, ``vmalloc=`` adds it.
 
     arch/x86/mm/pgtable_32.c: parse_vmalloc.
@@ -151,3 +152,47 @@ def _vmalloc_small(machine: Machine) -> Iterator[Finding]:
     if 120 * MIB < machine.vmalloc <= 128 * MIB:
         found = VmallocOption(machine.vmalloc, machine.vmalloc - 120 * MIB)
         yield Finding("vmalloc-option", "info", found)
+
+
+def _of_case(
+    find: Callable[[Machine, Layout], Iterator[Finding]],
+) -> Callable[[Case], Iterator[Finding]]:
+    """A rule about a machine, of an outcome on it."""
+    return lambda case: find(case.outcome.machine, case.outcome.layout)
+
+
+def _mem_map_of(case: Case) -> Iterator[Finding]:
+    return _mem_map(case.outcome.machine, case.outcome.layout, MEM_MAP.limit_in(case))
+
+
+MEM_MAP: Final = Rule(
+    "mem-map", ("problem", "warning"),
+    "The array that describes all RAM lies in lowmem, and takes much of it.",
+    "a split with more lowmem, or less RAM (mem=)",
+    _mem_map_of, (), Limit(MEM_MAP_WARNING, "% of lowmem"),
+)  # fmt: skip
+MUCH_RAM: Final = Rule(
+    "ram-recommended", ("warning",),
+    "There is more RAM than the kernel's documentation recommends for 32 bit.",
+    "a 64-bit kernel, or less RAM",
+    _of_case(_much_ram),
+)  # fmt: skip
+DROPPED: Final = Rule(
+    "ram-dropped", ("problem",),
+    "RAM lies above what this kernel can address: it leaves it alone.",
+    "PAE where the kernel has it, or a 64-bit kernel",
+    _of_case(_ram_dropped),
+)  # fmt: skip
+UNMAPPED: Final = Rule(
+    "ram-unmapped", ("problem",),
+    "The kernel is built without HIGHMEM and leaves alone what lowmem does not hold.",
+    "a split with more lowmem (hmtrace advise), or HIGHMEM",
+    _of_case(_ram_unmapped),
+)  # fmt: skip
+OPTION: Final = Rule(
+    "vmalloc-option", ("info",),
+    "vmalloc= asks for more than the default arena, which is 120 MiB and not 128.",
+    "leave the option out where 120 MiB are enough",
+    _of_case(_vmalloc_small),
+)  # fmt: skip
+RULES: Final = (MEM_MAP, MUCH_RAM, DROPPED, UNMAPPED, OPTION)

@@ -15,13 +15,14 @@ from replay.cost.formulas import pool_pass_ns, range_flush_ns
 from replay.machine.layout import layout_of
 from replay.machine.options import kernel_splits, with_options
 from replay.outcome import Finding
+from replay.rules.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
     from replay.outcome import Outcome
+    from replay.rules.rule import Case
 
 OF_ARENA: Final = ("vmap and vmalloc", "lazy purge flush", "other range flush", "flush_tlb_all")
 """Causes of cost that stay where there is no highmem."""
@@ -99,7 +100,7 @@ def sign_of(outcome: Outcome) -> str:
     return _SIGNS[outcome.bound]
 
 
-def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
+def _other_splits(case: Case) -> Iterator[Finding]:
     """Whether another split would be worth a thought.
 
     Yields
@@ -107,6 +108,7 @@ def split_findings(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
     Finding
         None where there is no highmem, where RAM is a guess, or where no split leaves less.
     """
+    outcome, snapshot = case.outcome, case.snapshot
     machine, layout = outcome.machine, outcome.layout
     if not layout.highmem_bytes or not machine.highmem_enabled:
         return
@@ -183,3 +185,11 @@ def _cost(outcome: Outcome, layout: Layout) -> tuple[float, str]:
 def _direct_pages(layout: Layout) -> int:
     """Pages from where RAM is mapped directly to where the arena begins."""
     return (layout.vmalloc_start - layout.page_offset) // layout.page_size
+
+
+SPLIT: Final = Rule(
+    "split", ("info",),
+    "Another split would leave less highmem to be mapped.",
+    "hmtrace advise weighs all builds against each other",
+    _other_splits, is_advice=True,
+)  # fmt: skip

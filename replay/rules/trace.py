@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding, Moment
+from replay.rules import evidence
+from replay.rules.misses import FEW_MISSED, Missed, missed_calls
+from replay.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from collectors.snapshot import Snapshot
-    from replay.outcome import Outcome, PoolOutcome
+    from replay.rules.rule import Case
     from replay.trace.losses import Loss
-
-
-def trace_findings(
-    outcome: Outcome, snapshot: Snapshot, lost: Loss | None, *, is_whatif: bool = False
-) -> Iterator[Finding]:
-    """What is worth knowing of a trace whatever the machine did.
-
-    Parameters
-    ----------
-    outcome, snapshot, lost
-        As of :func:`replay.rules.figures.findings`; the outcome on the captured machine.
-    is_whatif
-        Another machine's kernel did not say what this one's log has.
-
-    Yields
-    ------
-    Finding
-        In no order of severity.
-    """
-    yield from _pages_unknown(outcome.pool)
-    yield from _losses(lost)
-    yield from _probe_misses(outcome, snapshot)
-    if not is_whatif:
-        yield from _kernel_log(snapshot)
 
 
 class PagesUnknown(NamedTuple):
@@ -47,7 +22,8 @@ class PagesUnknown(NamedTuple):
     calls: int
 
 
-def _pages_unknown(pool: PoolOutcome) -> Iterator[Finding]:
+def _pages_unknown(case: Case) -> Iterator[Finding]:
+    pool = case.captured.pool
     if pool.pages_unknown:
         yield Finding("pages-unknown", "warning", PagesUnknown(pool.maps), pool.maps)
 
@@ -60,7 +36,8 @@ class EventsLost(NamedTuple):
     intervals: int
 
 
-def _losses(lost: Loss | None) -> Iterator[Finding]:
+def _losses(case: Case) -> Iterator[Finding]:
+    lost = case.lost
     if lost is None or not lost.intervals:
         return
     found = EventsLost(lost.events, bool(lost.unknown), len(lost.intervals))
@@ -87,90 +64,30 @@ class MissesExplained(NamedTuple):
     failures: int
 
 
-class Missed(NamedTuple):
-    """Calls of one function that its probes did not record.
-
-    Attributes
-    ----------
-    function
-        Symbol, or the event's name where it is not known.
-    absent
-        Calls of which there is no event: the probe was hit while another one's handler ran.
-    unreturned
-        Calls whose return was not recorded, for want of an instance of the return probe.
-    hits
-        Calls that were recorded.
-    instances
-        Instances that the return probe has (``maxactive``); None: the kernel's default.
-    """
-
-    function: str
-    absent: int
-    unreturned: int
-    hits: int
-    instances: int | None
-
-
 class ProbeMisses(NamedTuple):
     """Calls that probes missed, by function, the most first."""
 
     missed: tuple[Missed, ...]
 
 
-FEW_MISSED: Final = 0.001
-"""Share of a function's calls that is missed without a figure being wrong for it."""
-_RETURN: Final = re.compile(r"(_ret|_return|_exit)$")
-_FAULTING: Final = "alloc_vmap_area"
-
-
-def _probe_misses(outcome: Outcome, snapshot: Snapshot) -> Iterator[Finding]:
+def _probe_misses(case: Case) -> Iterator[Finding]:
     """kprobe_profile counts the hits that were not recorded, of each probe by itself.
 
     kernel/kprobes.c: a probe that is hit while the handler of another one runs on that CPU is
     passed over, and so are all that stand at its address (aggr_pre_handler); so is a return probe
     without a free instance (pre_handler_kretprobe).
     """
-    missed = {name: number for name, number in snapshot.probe_misses.items() if number > 0}
-    if not missed:
+    misses = sum(n for n in case.snapshot.probe_misses.values() if n > 0)
+    if not misses:
         return
-    failures = outcome.arena.failures
-    generation = GENERATIONS.get(outcome.machine.generation)
-    faults = 2 * failures if generation is not None and generation.fetch_faults_are_misses else 0
-    found = _missed(missed, snapshot, faults)
+    found = missed_calls(case)
     if not found:  # the failed call returns an error pointer, whose fields the probe cannot fetch
-        misses = sum(missed.values())
-        yield Finding("probe-misses", "info", MissesExplained(misses, failures), misses)
+        explained = MissesExplained(misses, case.captured.arena.failures)
+        yield Finding("probe-misses", "info", explained, misses)
         return
     few = all(m.absent + m.unreturned <= FEW_MISSED * m.hits for m in found)
     number = sum(m.absent + m.unreturned for m in found)
     yield Finding("probe-misses", "info" if few else "warning", ProbeMisses(found), number)
-
-
-def _missed(missed: Mapping[str, int], snapshot: Snapshot, faults: int) -> tuple[Missed, ...]:
-    """Calls that were missed, by function; `faults`: misses that are none, of one probe."""
-    by_event = {probe.event: probe for probe in snapshot.probes}
-    probed = {(p.symbol, p.is_return) for p in snapshot.probes}
-    counts: dict[str, list[int]] = {}  # function to misses at entry and at return
-    hits: Counter[str] = Counter()
-    instances: dict[str, int | None] = {}
-    for event, number in missed.items():
-        probe = by_event.get(event)
-        function = _RETURN.sub("", event) if probe is None else probe.symbol
-        at_return = bool(_RETURN.search(event)) if probe is None else probe.is_return
-        left = number - faults if at_return and function.startswith(_FAULTING) else number
-        counts.setdefault(function, [0, 0])[at_return] += max(left, 0)
-        hits[function] = max(hits[function], snapshot.probe_hits.get(event, 0))
-        if at_return:
-            instances[function] = None if probe is None else probe.maxactive
-    found = []
-    for function, (entries, returns) in counts.items():
-        has_entry = (function, False) in probed or entries > 0 or function not in instances
-        absent = entries if has_entry else 0
-        unreturned = max(returns - absent, 0)
-        if absent + unreturned:
-            one = Missed(function, absent, unreturned, hits[function], instances.get(function))
-            found.append(one)
-    return tuple(sorted(found, key=lambda m: (-m.absent - m.unreturned, m.function)))
 
 
 class VmapFailuresLogged(NamedTuple):
@@ -185,9 +102,49 @@ class KmapWarningsLogged(NamedTuple):
     lines: int
 
 
-def _kernel_log(snapshot: Snapshot) -> Iterator[Finding]:
-    """What the kernel itself complained about (mm/highmem.c, mm/vmalloc.c)."""
-    if lines := snapshot.vmap_failures or 0:
+def _vmap_log(case: Case) -> Iterator[Finding]:
+    """mm/vmalloc.c: alloc_vmap_area complains where it fails."""
+    lines = case.snapshot.vmap_failures or 0
+    if lines and not case.is_whatif:  # another machine's kernel did not say it
         yield Finding("arena-exhausted-log", "warning", VmapFailuresLogged(lines), lines)
-    if lines := snapshot.kmap_warnings or 0:
+
+
+def _kmap_log(case: Case) -> Iterator[Finding]:
+    """mm/highmem.c: the kernel's own warnings."""
+    lines = case.snapshot.kmap_warnings or 0
+    if lines and not case.is_whatif:
         yield Finding("kmap-warnings-log", "warning", KmapWarningsLogged(lines), lines)
+
+
+PAGES: Final = Rule(
+    "pages-unknown", ("warning",),
+    "The trace counts calls of kmap(), and does not tell which pages they map.",
+    "record with kprobes that fetch the page (docs/capture.md)",
+    _pages_unknown,
+)  # fmt: skip
+LOST: Final = Rule(
+    "events-lost", ("warning",),
+    "Tracing lost events, so that counts are lower bounds and what depends on every call is not "
+    "known.",
+    "a larger trace buffer (buffer_size_kb), fewer events, or a shorter capture",
+    _losses,
+)  # fmt: skip
+MISSES: Final = Rule(
+    "probe-misses", ("warning", "info"),
+    "Probes passed over calls: there is no event of them.",
+    "fewer probes that are hit inside each other, more instances of return probes (r512:…)",
+    _probe_misses,
+)  # fmt: skip
+VMAP_LOG: Final = Rule(
+    "arena-exhausted-log", ("warning",),
+    "The kernel's log has failed allocations of address space, some time since boot.",
+    "as for arena-exhausted; a capture of that time tells who asks for what",
+    _vmap_log, (evidence.LOG,),
+)  # fmt: skip
+KMAP_LOG: Final = Rule(
+    "kmap-warnings-log", ("warning",),
+    "The kernel's log has its own warnings about temporary mappings.",
+    "the log names the call that is wrong",
+    _kmap_log, (evidence.LOG,),
+)  # fmt: skip
+RULES: Final = (PAGES, LOST, MISSES, VMAP_LOG, KMAP_LOG)

@@ -5,44 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
+from replay.rules import evidence
+from replay.rules.rule import Limit, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replay.outcome import CallTime, Moment, Outcome, SlotHolder, Waiter
+    from replay.rules.rule import Case
 
 FEW_HELD: Final = 4
 """Kmaps held at the end that are no more than calls in flight on a few CPUs."""
 MS: Final = 1_000_000
-SLOW_NS: Final = {
-    "kmap": 10 * MS,
-    "kunmap": 10 * MS,
-    "kmap_get": 10 * MS,
-    "kmap_local": 10 * MS,
-    "kunmap_local": 10 * MS,
-    "area_alloc": 100 * MS,
-    "area_free": 100 * MS,
-    "area_purge": 100 * MS,
-}
-"""Longest times of calls that are worth a word. The first ones are work of microseconds, so a few
-ticks of the scheduler show; the others may wait for vmap_purge_lock, and for a purge."""
-LONG_HOLD_NS: Final = 50 * MS
+SLOW_MS: Final = 10.0
+"""Longest time of a call that is worth a word: it is work of microseconds, so a few ticks of the
+scheduler show."""
+SLOW_AREA: Final = 10
+"""How many times as long calls of the arena may take, which wait for vmap_purge_lock and purges."""
+_QUICK: Final = frozenset({"kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local"})
+_OF_AREA: Final = frozenset({"area_alloc", "area_free", "area_purge"})
+LONG_HOLD_MS: Final = 50.0
 """Time that a local mapping was held which no time slice explains."""
-
-
-def task_findings(outcome: Outcome) -> Iterator[Finding]:
-    """What is worth knowing of the tasks that map.
-
-    Yields
-    ------
-    Finding
-        In no order of severity.
-    """
-    yield from _deadlock(outcome)
-    yield from _pool_exhausted(outcome)
-    yield from _still_held(outcome)
-    yield from _slow_calls(outcome)
-    yield from _long_hold(outcome)
 
 
 class Deadlock(NamedTuple):
@@ -63,9 +46,9 @@ def is_deadlocked(outcome: Outcome) -> bool:
     return 0 < pool.slots == pool.still_used == pool.held_by_asleep
 
 
-def _deadlock(outcome: Outcome) -> Iterator[Finding]:
-    pool = outcome.pool
-    if is_deadlocked(outcome):
+def _deadlock(case: Case) -> Iterator[Finding]:
+    pool = case.outcome.pool
+    if is_deadlocked(case.outcome):
         found = Deadlock(pool.slots, pool.asleep, pool.held)
         yield Finding("kmap-deadlock", "problem", found, pool.asleep, pool.first_wait)
 
@@ -99,9 +82,9 @@ class PoolExhausted(NamedTuple):
     holders: tuple[SlotHolder, ...] = ()
 
 
-def _pool_exhausted(outcome: Outcome) -> Iterator[Finding]:
+def _pool_exhausted(case: Case) -> Iterator[Finding]:
     """All slots in use: kmap() sleeps uninterruptibly (mm/highmem.c: map_new_virtual)."""
-    pool = outcome.pool
+    pool = case.outcome.pool
     if not pool.waits:
         return
     found = PoolExhausted(
@@ -134,10 +117,10 @@ class KmapHeld(NamedTuple):
     sleepers: int = 0
 
 
-def _still_held(outcome: Outcome) -> Iterator[Finding]:
+def _still_held(case: Case) -> Iterator[Finding]:
     """A leaked kmap() takes its slot away for good; the pool only shrinks."""
-    pool = outcome.pool
-    if not pool.still_used or is_deadlocked(outcome):
+    pool = case.outcome.pool
+    if not pool.still_used or is_deadlocked(case.outcome):
         return
     idle = pool.still_used - pool.held_by_asleep
     # Where nobody tells who holds them, those that wait for ever may be it.
@@ -161,17 +144,22 @@ class SlowCalls(NamedTuple):
     hull: int = 0
 
 
-def _slow_calls(outcome: Outcome) -> Iterator[Finding]:
+def _slow_calls(case: Case) -> Iterator[Finding]:
     """Calls that took much longer than their work.
 
     Of a kmap() that slept for a slot :func:`_pool_exhausted` tells.
     """
+    outcome = case.outcome
     if outcome.observed is None:
         return
+    least = SLOW.limit_in(case) * MS
     slow = [
         call
         for call in outcome.observed.durations
-        if call.max_ns >= SLOW_NS.get(call.op, call.max_ns + 1)
+        if (
+            (call.op in _QUICK and call.max_ns >= least)
+            or (call.op in _OF_AREA and call.max_ns >= SLOW_AREA * least)
+        )
         and not (call.op == "kmap" and outcome.pool.waits)
     ]
     slow.sort(key=lambda call: -call.max_ns)
@@ -189,10 +177,45 @@ class LongHold(NamedTuple):
     per_cpu: bool
 
 
-def _long_hold(outcome: Outcome) -> Iterator[Finding]:
+def _long_hold(case: Case) -> Iterator[Finding]:
     """A task that holds a local mapping cannot migrate, and pays for it at each switch."""
-    local = outcome.local
-    if local.longest_hold_ns is None or local.longest_hold_ns < LONG_HOLD_NS:
+    local = case.outcome.local
+    if local.longest_hold_ns is None or local.longest_hold_ns < LONG.limit_in(case) * MS:
         return
-    found = LongHold(local.longest_hold_ns, local.longest_hold, outcome.layout.kmap_per_cpu)
+    found = LongHold(local.longest_hold_ns, local.longest_hold, case.outcome.layout.kmap_per_cpu)
     yield Finding("local-held-long", "warning", found, 1, local.longest_hold)
+
+
+DEADLOCK: Final = Rule(
+    "kmap-deadlock", ("problem",),
+    "Every slot of the pool is held by a task that sleeps for another one: they sleep for ever.",
+    "map one page at a time, or with kmap_local_page(), where several have to be mapped at once",
+    _deadlock, (evidence.POOL,),
+)  # fmt: skip
+EXHAUSTED: Final = Rule(
+    "pool-exhausted", ("problem",),
+    "All slots of the pool were in use, and kmap() slept until one was given back.",
+    "unmap sooner at the call sites that held the slots, or convert them to kmap_local_page()",
+    _pool_exhausted, (evidence.POOL,),
+)  # fmt: skip
+HELD: Final = Rule(
+    "kmap-held", ("problem", "warning", "info"),
+    "Slots of the pool are still held at the end: more than a few are a leak of kmap(), and the "
+    "pool only shrinks.",
+    "look for a path without kunmap() behind the call sites that are named",
+    _still_held, (evidence.POOL,),
+)  # fmt: skip
+SLOW: Final = Rule(
+    "slow-calls", ("warning",),
+    "One call took much longer than its work: somebody waited.",
+    "sched_switch in the trace tells what ran meanwhile; hmtrace report has the usual times",
+    _slow_calls, (evidence.TIMES, evidence.RETURNS),
+    Limit(SLOW_MS, f"ms (of the arena {SLOW_AREA} times as many)"),
+)  # fmt: skip
+LONG: Final = Rule(
+    "local-held-long", ("warning",),
+    "A local mapping was held so long that its task was preempted or slept with it; it could not "
+    "migrate meanwhile.",
+    "map, copy and unmap at once",
+    _long_hold, (evidence.LOCAL, evidence.TIMES), Limit(LONG_HOLD_MS, "ms"),
+)  # fmt: skip

@@ -31,7 +31,7 @@ from replay.machine.options import has_highpte
 from replay.machine.zones import memory_of
 from replay.outcome import Outcome
 from replay.pool.replay import state_from
-from replay.rules.figures import findings
+from replay.rules.judge import findings
 from replay.trace.sanitise import narrowed
 from replay.trace.windows import WINDOW_ROWS
 from replay.whatif.arena_there import arena_there

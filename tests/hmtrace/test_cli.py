@@ -493,7 +493,8 @@ def test_hostile_names_reach_no_terminal(
     trace: Path, replayed: SimpleNamespace, outcomes: ModuleType
 ) -> None:
     from replay.outcome import Finding, Moment, Site
-    from replay.rules.trace import Missed, ProbeMisses
+    from replay.rules.misses import Missed
+    from replay.rules.trace import ProbeMisses
 
     evil = outcomes.HOSTILE
     replayed.outcome = outcomes.busy_outcome(

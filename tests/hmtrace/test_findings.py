@@ -26,7 +26,7 @@ from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import CallTime, Finding, LocalOutcome, TlbOutcome
-from replay.rules.figures import SEVERITIES, findings
+from replay.rules.judge import SEVERITIES, findings
 from replay.rules.splits import OtherSplits
 from replay.rules.waits import SlowCalls
 from replay.walk import replay

@@ -21,7 +21,7 @@ from hmtrace.report.text import unglued
 from hmtrace.report.validation import Checked, validation_table
 from replay.machine.layout import Check
 from replay.machine.options import with_options
-from replay.rules.figures import findings
+from replay.rules.judge import findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

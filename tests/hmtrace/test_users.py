@@ -18,7 +18,7 @@ from hmtrace.cli import app
 from hmtrace.report.findings import in_words
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
-from replay.rules.figures import findings
+from replay.rules.judge import findings
 
 if TYPE_CHECKING:
     from types import ModuleType

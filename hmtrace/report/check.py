@@ -1,0 +1,191 @@
+"""Result of `check` for the terminal and as a JSON document, and the list of rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from hmtrace.report.checking import FILES, fingerprint, why_unknown
+from hmtrace.report.document import schema
+from hmtrace.report.findings import evidence_lines, finding_document, severity_text
+from hmtrace.report.parts import heading, indented
+from hmtrace.report.plain import plain
+from hmtrace.report.text import clean, plural
+from replay.rules.rule import SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from hmtrace.report.checking import Check, Checked
+    from replay.rules.rule import Rule
+
+_TEXT_LIMIT: Final = 1000
+
+
+def check_renderables(check: Check) -> Iterator[RenderableType]:
+    """Each capture with what was found in it, worst first, and a line about all.
+
+    Yields
+    ------
+    RenderableType
+        Heading and findings per capture; the sum.
+    """
+    for capture in check.captures:
+        yield heading(clean(capture.path))
+        if capture.error:
+            yield indented(Text(clean(capture.error, _TEXT_LIMIT), style="red"))
+            continue
+        if capture.lost:
+            yield indented(Text(f"!! {clean(capture.lost, _TEXT_LIMIT)}", style="bold red"))
+        yield indented(_findings(check, capture))
+    yield Text()
+    yield Text(_sum(check), style="bold red" if check.exit_code else "bold")
+
+
+def _findings(check: Check, capture: Checked) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, min_width=7)
+    grid.add_column(overflow="fold")
+    rules = set()
+    for found in check.found(capture.looked):
+        finding, words, excuse = found
+        rules.add(finding.rule)
+        body = Text(finding.rule, style="bold")
+        if excuse:
+            body.append(f" ({excuse})", style="dim not bold")
+        body.append(f": {clean(words.message, _TEXT_LIMIT)}", style="not bold")
+        if not excuse and finding.severity != "info":
+            for line in evidence_lines(finding, words):
+                body.append("\n" + line, style="dim not bold")
+        grid.add_row(Text("known" if excuse else "") if excuse else severity_text(finding), body)
+    for why, names in _unknown(capture).items():
+        grid.add_row(Text("unknown"), Text(f"{', '.join(names)}: {why}"))
+    silent = [one for one in capture.looked if not one.is_unknown and one.rule.name not in rules]
+    grid.add_row(Text("fine", style="green"), Text(plural(len(silent), "rule")))
+    return grid
+
+
+def _unknown(capture: Checked) -> dict[str, list[str]]:
+    """Rules that cannot know, by the reason; those that want a file of the machine together."""
+    reasons: dict[str, list[str]] = {}
+    files: dict[str, None] = {}
+    wanting = []
+    for one in capture.looked:
+        if not one.is_unknown:
+            continue
+        if all(missing.reason == "file" for missing in one.missing):
+            wanting.append(one.rule.name)
+            files |= dict.fromkeys(FILES[missing.evidence] for missing in one.missing)
+        else:
+            reasons.setdefault(why_unknown(one.missing), []).append(one.rule.name)
+    if wanting:
+        reasons[f"not beside the capture: {', '.join(files)}"] = wanting
+    return reasons
+
+
+def _sum(check: Check) -> str:
+    """What all captures come to, and what that means."""
+    counted: Counter[str] = Counter()
+    for capture in check.captures:
+        for found in check.found(capture.looked):
+            counted["known" if found.excuse else found.finding.severity] += 1
+        counted["unknown"] += sum(one.is_unknown for one in capture.looked)
+        counted["unreadable"] += bool(capture.error)
+    nouns = {"info": "remark", "unknown": "rule without evidence", "known": "known"}
+    many = {"unknown": "rules without evidence", "known": "known"}
+    parts = [
+        plural(counted[key], nouns.get(key, key), many.get(key))
+        for key in (*SEVERITIES, "known", "unknown")
+        if counted[key]
+    ]
+    if counted["unreadable"]:
+        parts.append(f"{counted['unreadable']} cannot be read")
+    least = "anything" if check.fail_on == "info" else f"a {check.fail_on}"
+    if check.fail_on == "warning":
+        least = "a warning or a problem"
+    failed = f"fails for {least}" if check.is_failed else f"{least} would fail"
+    captures = plural(len(check.captures), "capture")
+    return f"{captures}: {', '.join(parts) or 'nothing found'} · {failed}"
+
+
+def check_document(check: Check) -> dict[str, Any]:
+    """Document of `check`."""
+    return {
+        **schema("check"),
+        "fail_on": check.fail_on,
+        "failed": check.is_failed,
+        "captures": [
+            {"path": c.path, "lost": c.lost} | ({"error": c.error} if c.error else {})
+            for c in check.captures
+        ],
+        "findings": [
+            {
+                "capture": capture.path,
+                **finding_document(found.finding),
+                "fingerprint": fingerprint(found.finding),
+                "excused": found.excuse or None,
+                "figures": plain(found.finding.figures),
+            }
+            for capture in check.captures
+            for found in check.found(capture.looked)
+        ],
+        "rules": rules_document(check.rules, check),
+        "unknown": [
+            {
+                "capture": capture.path,
+                "rule": one.rule.name,
+                "reason": why_unknown(one.missing),
+                "missing": plain(one.missing),
+            }
+            for capture in check.captures
+            for one in capture.looked
+            if one.is_unknown
+        ],
+    }
+
+
+def rules_document(rules: Sequence[Rule], check: Check | None = None) -> list[dict[str, Any]]:
+    """Rules as the documents have them, with the limits that hold."""
+    limits = {} if check is None else check.limits
+    return [
+        {
+            "rule": rule.name,
+            "severities": list(rule.severities),
+            "meaning": rule.meaning,
+            "remedy": rule.remedy,
+            "needs": list(rule.needs),
+            "limit": None
+            if rule.limit is None
+            else {"value": limits.get(rule.name, rule.limit.usual), "unit": rule.limit.unit},
+        }
+        for rule in rules
+    ]
+
+
+def rules_renderables(rules: Sequence[Rule]) -> Iterator[RenderableType]:
+    """Every rule: what it says and what to do.
+
+    Yields
+    ------
+    RenderableType
+        A table.
+    """
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for rule in rules:
+        body = Text(f"{rule.meaning}\n")
+        body.append(f"do: {rule.remedy}\n", style="dim")
+        worst = ", ".join(rule.severities)
+        limit = ""
+        if rule.limit is not None:
+            usual = "N " if rule.limit.usual is None else f"{rule.limit.usual:g} "
+            limit = f" · from {usual}{rule.limit.unit} on (--rule {rule.name}=N)"
+        body.append(worst + limit, style="dim")
+        grid.add_row(Text(rule.name, style="bold"), body)
+    yield grid

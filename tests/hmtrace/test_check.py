@@ -1,0 +1,262 @@
+"""`hmtrace check`: what it finds, judged by the truth of synthetic traces, and when it fails."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from collectors.errors import HmtraceError
+from collectors.synthetic.scenarios import SCENARIOS
+from hmtrace.cli import app
+from replay.rules.evidence import missing
+from replay.rules.judge import RULES, look
+from replay.rules.rule import SEVERITIES, Case
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+PATHOLOGIES: dict[str, set[str]] = {
+    "minix-walk": set(),
+    "page-cache": set(),
+    "zram-swap": set(),
+    "fork-exec": set(),
+    "map-ram": set(),
+    "mixed": set(),
+    "module-storm": {"flush-storm", "flush-unused-idle"},
+    "pool-full": {"pool-exhausted", "flush-storm"},
+    "kmap-deadlock": {"kmap-deadlock", "pool-exhausted"},
+    "kmap-leak": {"kmap-held"},
+    "local-order": set(),
+    "vmap-fragment": {"arena-exhausted"},
+    "purge-storm": set(),
+}
+"""What each scenario is about, by the words that it describes itself with."""
+BESIDE = {"mapping-cost"}
+"""Found of workloads that do nothing but map; `mixed` storms in its part of modules."""
+
+
+def check(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["check", *map(str, words)])
+
+
+def document(*words: str | Path) -> dict[str, Any]:
+    done = check(*words, "--format", "json")
+    assert done.exit_code in (0, 1), done.output
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["failed"] is (done.exit_code == 1)
+    return told
+
+
+@pytest.fixture(scope="module")
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenarios")
+    for name in SCENARIOS:
+        made = CliRunner().invoke(app, ["synth", name, "-o", str(folder / name)])
+        assert made.exit_code == 0, made.output
+    return folder
+
+
+@cache
+def checked(folder: Path) -> dict[str, Any]:
+    return document(folder)
+
+
+def truth(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "truth.json").read_text())
+    return told
+
+
+def of_rule(told: dict[str, Any], rule: str) -> dict[str, Any]:
+    (found,) = (f for f in told["findings"] if f["rule"] == rule)
+    return dict(found)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_pathology_of_every_scenario_is_found_and_no_other(scenarios: Path, name: str) -> None:
+    told = checked(scenarios / name)
+    found = {f["rule"] for f in told["findings"] if f["severity"] != "info"}
+    beside = BESIDE | ({"flush-storm", "flush-unused-idle"} if name == "mixed" else set())
+    assert PATHOLOGIES[name] <= found
+    assert found - PATHOLOGIES[name] <= beside
+
+
+def test_counts_are_those_of_the_truth(scenarios: Path) -> None:
+    told, really = (read(scenarios / "kmap-leak") for read in (checked, truth))
+    leak = of_rule(told, "kmap-held")
+    assert leak["count"] == really["pool"]["used_at_end"] > 100
+    assert leak["first"]["comm"] == "leaky"
+    assert leak["first"]["site"].startswith("kunmap_missing+")
+    told, really = (read(scenarios / "kmap-deadlock") for read in (checked, truth))
+    assert of_rule(told, "kmap-deadlock")["count"] == len(really["pool"]["waiting"])
+    told, really = (read(scenarios / "pool-full") for read in (checked, truth))
+    assert of_rule(told, "pool-exhausted")["count"] == really["pool"]["waits"]
+    told, really = (read(scenarios / "vmap-fragment") for read in (checked, truth))
+    assert of_rule(told, "arena-exhausted")["count"] == really["arena"]["failures"]
+
+
+def test_rules_are_told_apart_and_explained() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    for rule in RULES:
+        assert rule.meaning.endswith(".")
+        assert rule.remedy
+        assert list(rule.severities) == sorted(rule.severities, key=SEVERITIES.index)
+    listed = check("--rules")
+    assert listed.exit_code == 0
+    assert all(rule.name in listed.stdout for rule in RULES if not rule.is_advice)
+    rules = json.loads(check("--rules", "--format", "json").stdout)["rules"]
+    assert {r["rule"] for r in rules} == {rule.name for rule in RULES if not rule.is_advice}
+
+
+@pytest.mark.parametrize(
+    "name", ["i386-hog-d-local-pae-smp2", "i386-hog-e-vmapfail-pae-smp1", "arm-61-1g-minix"]
+)
+def test_check_and_report_find_the_same(name: str) -> None:
+    shown = CliRunner().invoke(app, ["report", "--format", "json", str(FIXTURES / name)])
+    reported = {f["rule"]: f for f in json.loads(shown.stdout)["findings"]}
+    told = document(FIXTURES / name)
+    assert {f["rule"] for f in told["findings"]} == reported.keys() - {"split", "fine"}
+    for found in told["findings"]:
+        assert found.items() >= reported[found["rule"]].items()
+
+
+def test_findings_have_the_severities_that_their_rules_declare(scenarios: Path) -> None:
+    declared = {rule.name: rule.severities for rule in RULES}
+    for name in SCENARIOS:
+        for found in checked(scenarios / name)["findings"]:
+            assert found["severity"] in declared[found["rule"]]
+
+
+def test_what_fails() -> None:
+    hog = FIXTURES / "i386-hog-d-local-pae-smp2"
+    assert check(hog).exit_code == 1
+    warned = FIXTURES / "arm-61-1g-minix"
+    assert check(warned).exit_code == 0
+    assert check(warned, "--fail-on", "warning").exit_code == 1
+    assert check(warned, "--fail-on", "warning", "--rule", "kmap-held").exit_code == 0
+    both = check(warned, hog, "--format", "json")
+    assert both.exit_code == 1
+    assert {f["capture"] for f in json.loads(both.stdout)["findings"]} == {str(hog), str(warned)}
+
+
+def test_limits() -> None:
+    hog = FIXTURES / "i386-hog-a-waiters-pae-smp2"
+    usual = document(hog, "--rule", "local-depth")
+    assert (usual["findings"], [r["rule"] for r in usual["rules"]]) == ([], ["local-depth"])
+    strict = document(hog, "--rule", "local-depth=2")
+    assert of_rule(strict, "local-depth")["count"] == 2
+    assert strict["rules"][0]["limit"]["value"] == 2
+    every = document(hog, "--rule", "all,local-depth=2")
+    assert len(every["rules"]) == sum(not rule.is_advice for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--rule", "kmap-leek"],
+        ["--rule", "kmap-held=3"],
+        ["--rule", "local-depth=many"],
+        ["--rule", "local-depth=-1"],
+        ["--rule", "local-depth=nan"],
+        ["--ignore", "kmap-leek@perl"],
+        ["--baseline", "no-such-file.json"],
+        ["--rules", "--format", "junit"],
+    ],
+)
+def test_wrong_usage(words: list[str]) -> None:
+    done = check(FIXTURES / "cases", *words)
+    assert isinstance(done.exception, HmtraceError)
+    assert done.exception.exit_code == 2
+    assert isinstance(check().exception, HmtraceError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"schema": "hmtrace/report/1"}', '{"schema": "hmtrace/check/1"}']
+    + ['{"schema": "hmtrace/check/1", "findings": ' + f + "}" for f in ("3", "[3]", "[{}]")]
+    + ['{"schema": "hmtrace/check/1", "findings": [{"fingerprint": [], "severity": "info"}]}']
+    + ['{"schema": "hmtrace/check/1", "findings": [{"fingerprint": "a", "severity": "bad"}]}'],
+)
+def test_what_is_no_baseline_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "known.json"
+    file.write_text(content)
+    done = check(FIXTURES / "i386-hog-d-local-pae-smp2", "--baseline", file)
+    assert isinstance(done.exception, HmtraceError)
+    assert done.exception.exit_code == 2
+
+
+def test_what_is_known_does_not_fail_and_what_became_worse_does(tmp_path: Path) -> None:
+    hog = FIXTURES / "i386-hog-d-local-pae-smp2"
+    known = tmp_path / "known.json"
+    assert check(hog, "--format", "json", "-o", known).exit_code == 1
+    again = check(hog, "--baseline", known)
+    assert again.exit_code == 0
+    assert "local-depth (baseline)" in again.stdout
+    told = json.loads(known.read_text())
+    for found in told["findings"]:
+        if found["rule"] == "local-depth":
+            assert found["severity"] == "problem"
+            found["severity"] = "warning"
+    known.write_text(json.dumps(told))
+    assert check(hog, "--baseline", known).exit_code == 1
+
+
+def test_findings_are_ignored_by_function_and_task(scenarios: Path) -> None:
+    leak = scenarios / "kmap-leak"
+    assert check(leak).exit_code == 1
+    for pattern, code in (("", 0), ("@kunmap_missing", 0), ("@leak*", 0), ("@minix*", 1)):
+        assert check(leak, "--ignore", f"kmap-held{pattern}").exit_code == code
+    told = document(leak, "--ignore", "kmap-held")
+    assert of_rule(told, "kmap-held")["excused"] == "ignored"
+
+
+def test_a_rule_without_evidence_says_that_it_does_not_know(tmp_path: Path) -> None:
+    told = document(FIXTURES / "i386-lost-overrun-pae-smp2")
+    reasons = {u["rule"]: u["reason"] for u in told["unknown"]}
+    assert reasons["kmap-held"] == "tracing lost events"
+    assert "slow-calls" not in reasons, "a time that was seen is a time"
+    told = document(FIXTURES / "i386-func-minix-pae-smp2")
+    reasons = {u["rule"]: u["reason"] for u in told["unknown"]}
+    assert reasons["kmap-deadlock"] == "the trace has no page arguments"
+    whole = document(FIXTURES / "i386-minix-pae-smp2")
+    assert "kmap-held" not in {u["rule"] for u in whole["unknown"]}
+    strict = check(FIXTURES / "i386-lost-overrun-pae-smp2", "--fail-on-unknown")
+    assert strict.exit_code == 1
+    trace = tmp_path / "trace"
+    made = CliRunner().invoke(app, ["synth", "zram-swap", "--events", "300", "-o", str(trace)])
+    assert made.exit_code == 0
+    (trace / "kprobe_events").unlink()
+    reasons = {u["rule"]: u["reason"] for u in document(trace)["unknown"]}
+    assert "no file tells whether they were traced" in reasons["kmap-held"]
+
+
+def test_a_finding_stands_though_evidence_is_missing() -> None:
+    told = document(FIXTURES / "i386-lost-overrun-pae-smp2")
+    assert of_rule(told, "events-lost")["count"] == 77468
+    assert not {f["rule"] for f in told["findings"]} & {u["rule"] for u in told["unknown"]}
+
+
+def test_a_capture_that_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\0" * 5000)
+    done = check(broken, FIXTURES / "i386-hog-d-local-pae-smp2", "--format", "json")
+    assert done.exit_code == 3
+    told = json.loads(done.stdout)
+    assert [bool(c.get("error")) for c in told["captures"]] == [True, False]
+    assert of_rule(told, "local-depth")["count"] == 15
+
+
+def test_every_kind_of_evidence_can_be_asked_for(outcomes: Any) -> None:
+    from collectors.snapshot import Snapshot
+
+    outcome = outcomes.busy_outcome()
+    case = Case(outcome, Snapshot(), None, outcome)
+    for rule in RULES:
+        assert {m.evidence for m in missing(rule.needs, case)} <= set(rule.needs)
+    names = {one.rule.name for one in look(outcome, Snapshot(), None, RULES)}
+    assert names == {rule.name for rule in RULES}
