@@ -99,7 +99,8 @@ class PoolOutcome:
     first
     :data:`NAMED` are given. `first_flush` and `first_unused_pass` are when the window's TLB entries
     were first flushed, and when kmap_flush_unused() first ran; `fullest` is when `max_used` slots
-    were first in use.
+    were first in use. `unmapped_twice` counts kunmap() calls of pages that have a slot and no user:
+    the kernel's BUG().
     """
 
     slots: int = 0
@@ -133,11 +134,31 @@ class PoolOutcome:
     holders: tuple[SlotHolder, ...] = ()
     held: tuple[SlotHolder, ...] = ()
     held_by_asleep: int = 0
+    unmapped_twice: int = 0
+    first_unmapped_twice: Moment | None = None
 
     @property
     def pages_unknown(self) -> bool:
         """Whether calls could only be counted: use, flushes, waits and their cost are unknown."""
         return self.maps > 0 and not self.hits + self.new_mappings
+
+
+@dataclass(frozen=True)
+class WrongOrder:
+    """Unmaps of local mappings that the kernel warns of (mm/highmem.c: kunmap_local_indexed).
+
+    `unmaps` were given another mapping than the newest one; at the first the mapping of level
+    `given` (0: the task's first) where that of level `newest` was the newest, whose call site
+    stands for one that was not traced. `strays` had no mapping of their own: their task held none,
+    or the address is another CPU's.
+    """
+
+    unmaps: int = 0
+    given: int | None = None
+    newest: int | None = None
+    first: Moment | None = None
+    strays: int = 0
+    first_stray: Moment | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +171,8 @@ class LocalOutcome:
     `depth_by_cpu` holds per CPU the number of mappings made at each depth (index 0: the first).
     `tlb_single` counts single-entry flushes on the local CPU. `longest_hold` is the mapping that
     was held longest of those that were given back, `deepest` the first of the deepest ones,
-    `first_switch` the first context switch that found mappings held.
+    `first_switch` the first context switch that found mappings held. `wrong_order` is None where
+    every unmap was of the newest mapping.
     """
 
     maps: int = 0
@@ -168,6 +190,7 @@ class LocalOutcome:
     longest_hold: Moment | None = None
     deepest: Moment | None = None
     first_switch: Moment | None = None
+    wrong_order: WrongOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -354,6 +377,22 @@ class StackCount:
 
 
 @dataclass(frozen=True)
+class AtomicKmaps:
+    """Calls of kmap() and kunmap() by the state of their CPU.
+
+    `in_interrupt` of `calls` were made by interrupts, `irqs_off` and `preempt_off` by tasks in
+    these states; None where the probes themselves make the state (most calls are in it). `first`
+    is the first kmap() of them.
+    """
+
+    calls: int = 0
+    in_interrupt: int = 0
+    irqs_off: int | None = None
+    preempt_off: int | None = None
+    first: Moment | None = None
+
+
+@dataclass(frozen=True)
 class Observed:
     """What the kernel itself told beside the calls. `stacked` counts operations with a stack."""
 
@@ -361,6 +400,7 @@ class Observed:
     user_flushes: tuple[UserFlush, ...] = ()
     stacks: tuple[StackCount, ...] = ()
     stacked: int = 0
+    atomic: AtomicKmaps = field(default_factory=AtomicKmaps)
 
 
 @dataclass(frozen=True)

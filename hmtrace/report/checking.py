@@ -83,6 +83,7 @@ class Excuses:
 def function_of(finding: Finding) -> str:
     """Function that a finding is about, without offset and compiler's suffix; empty: none."""
     site = finding.first.site if finding.first is not None else None
+    site = site or getattr(finding.figures, "site", None)
     if site is None or site.startswith("0x"):  # an address is another one after the next boot
         return ""
     return _CLONE.sub("", _OFFSET.sub("", site)).strip()

@@ -28,6 +28,12 @@ ORDERED = 1  # before or after the push of an interrupted task, or the pop of a 
 INITIAL = 2  # the stack was not empty when the trace began, or after events were lost
 DIVERGED = 3
 
+# What is wrong with an unmap
+STRAY = 1  # nothing is mapped
+NOT_NEWEST = 2  # it is given a mapping below the newest one
+NOT_HELD = 3  # it is given a slot above the newest mapping: it was given back already
+ELSEWHERE = 4  # it is given a slot of another CPU
+
 FREE = -1
 
 # How far the last unmap of a stack is, as far as the trace shows: its pop comes after its entry.
@@ -56,7 +62,7 @@ class Locals(NamedTuple):
     depth : ndarray of int32, shape (n,)
         Filled: depth of the mapping (0: the first); mappings held at a switch.
     status : ndarray of uint8, shape (n,)
-        Filled for mappings.
+        Filled for mappings; of unmaps what is wrong with them, where that is certain.
     partner : ndarray of int32, shape (n,)
         Filled for unmaps: the event of the mapping that ends; -1 unknown.
     pushed : ndarray of bool, shape (n,)
@@ -140,6 +146,17 @@ def _note(notes: Notes, stacks: Stacks, event: int, stack: int) -> None:
     notes.stop[notes.used[0]] = known
     notes.used[0] += 1
     notes.used[1] = known
+
+
+@piece
+def _judge(seen: int, newest: int, base: int, per_cpu: int) -> int:
+    """What is wrong with an unmap of one slot where another one is the newest; 0 nothing."""
+    if seen == newest:
+        return 0
+    first = base - base % per_cpu
+    if seen < first or seen >= first + per_cpu:
+        return ELSEWHERE
+    return NOT_NEWEST if seen < newest else NOT_HELD
 
 
 @loop
@@ -245,6 +262,8 @@ def run(
         elif kind == UNMAP:
             if depth[stack] == 0:
                 strays += certain[stack]
+                if certain[stack] and seen >= 0:
+                    events.status[i] = STRAY
                 last[stack] = POPPED
                 continue
             depth[stack] -= 1
@@ -253,6 +272,9 @@ def run(
             events.partner[i] = held[stack, min(depth[stack], per_cpu)]
             held[stack, min(depth[stack], per_cpu)] = FREE
             misfits += seen >= 0 and seen != events.slot[i]
+            newest = events.partner[i]
+            if newest >= 0 and events.seen[newest] == events.slot[i] and seen >= 0:
+                events.status[i] = _judge(seen, events.slot[i], base, per_cpu)
             last[stack] = ENTERED if preemptible else POPPED
             if above[stack] > 0:
                 above[stack] -= 1

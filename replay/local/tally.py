@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.outcome import LocalOutcome
+from replay.outcome import LocalOutcome, WrongOrder
 from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.local.stacks import LocalPiece
+    from replay.local.stacks import LocalPiece, WrongUnmaps
     from replay.machine.model import Layout
+    from replay.outcome import Moment
     from replay.trace.told import Told
 
 
@@ -40,6 +41,11 @@ class LocalTally:
     turned
         Mappings that the trace has none of, since they need a slot on another machine only; their
         depth is not known.
+    wrong
+        Unmaps that are wrong, by their kind (:mod:`replay.local.loops`).
+    first_wrong, first_stray
+        Row of the first unmap of another than the newest mapping, slot given, newest slot and that
+        mapping's row; row of the first without a mapping of its own.
     hold, deep, switched
         Time and row of the mapping that was held longest, depth and row of the first of the deepest
         ones, and the row of the first switch that found mappings held; NO_ROW none.
@@ -53,6 +59,9 @@ class LocalTally:
     saved: int = 0
     depths: Counter[tuple[int, int]] = field(default_factory=Counter)
     turned: int = 0
+    wrong: Counter[int] = field(default_factory=Counter)
+    first_wrong: tuple[int, int, int, int] = (NO_ROW, -1, -1, NO_ROW)
+    first_stray: int = NO_ROW
     hold: tuple[int, int] = (-1, NO_ROW)
     deep: tuple[int, int] = (-1, NO_ROW)
     switched: int = NO_ROW
@@ -90,12 +99,53 @@ class LocalTally:
             self.deep = max(
                 self.deep, (int(piece.depth[deepest]), int(piece.row[deepest])), key=_figure
             )
+        if piece.wrong.row.size:
+            self._note_wrong(piece.wrong)
         if piece.switch_rows.size and self.switched == NO_ROW:
             self.switched = int(piece.switch_rows[0])
 
+    def _note_wrong(self, wrong: WrongUnmaps) -> None:
+        """Count unmaps that are wrong, and keep the first ones."""
+        from replay.local.loops import ELSEWHERE, NOT_NEWEST, STRAY
+
+        kinds, number = np.unique(wrong.kind, return_counts=True)
+        self.wrong.update(dict(zip(kinds.tolist(), number.tolist(), strict=True)))
+        order = np.flatnonzero(wrong.kind == NOT_NEWEST)
+        if order.size and self.first_wrong[0] == NO_ROW:
+            columns = (wrong.row, wrong.given, wrong.newest, wrong.newest_row)
+            row, given, newest, mapped = (int(column[order[0]]) for column in columns)
+            self.first_wrong = row, given, newest, mapped
+        stray = np.flatnonzero((wrong.kind == STRAY) | (wrong.kind == ELSEWHERE))
+        if stray.size and self.first_stray == NO_ROW:
+            self.first_stray = int(wrong.row[stray[0]])
+
+    def _order(self, layout: Layout, told: Told) -> WrongOrder | None:
+        """Unmaps in the wrong order, or of nobody's mapping; None: there were none.
+
+        One above the newest mapping counts where one below it was given before: it is what such
+        leaves behind. By itself it may be one whose mapping was not traced.
+        """
+        from replay.local.loops import ELSEWHERE, NOT_HELD, NOT_NEWEST, STRAY
+
+        wrong = self.wrong[NOT_NEWEST]
+        strays = self.wrong[STRAY] + self.wrong[ELSEWHERE]
+        if not wrong + strays:
+            return None
+        row, given, newest, mapped = self.first_wrong
+        level = layout.km_max_idx
+        return WrongOrder(
+            unmaps=wrong + (self.wrong[NOT_HELD] if wrong else 0),
+            given=given % level // layout.km_step if wrong else None,
+            newest=newest % level // layout.km_step if wrong else None,
+            first=_told_by(moment(told, row), moment(told, mapped)),
+            strays=strays,
+            first_stray=moment(told, self.first_stray),
+        )
+
     def rows(self) -> set[int]:
         """Rows that :meth:`outcome` needs to name tasks."""
-        return {self.hold[1], self.deep[1], self.switched}
+        own = {self.hold[1], self.deep[1], self.switched}
+        return own | {self.first_wrong[0], self.first_wrong[3], self.first_stray}
 
     def outcome(self, layout: Layout, told: Told | None = None) -> LocalOutcome:
         """The figures, with the flushes that the machine makes for them.
@@ -134,7 +184,15 @@ class LocalTally:
             longest_hold=None if told is None else moment(told, self.hold[1]),
             deepest=None if told is None else moment(told, self.deep[1]),
             first_switch=None if told is None else moment(told, self.switched),
+            wrong_order=None if told is None else self._order(layout, told),
         )
+
+
+def _told_by(unmap: Moment | None, mapping: Moment | None) -> Moment | None:
+    """An unmap with the call site of its mapping, where it has none of its own."""
+    if unmap is None or mapping is None or unmap.site is not None:
+        return unmap
+    return replace(unmap, site=mapping.site)
 
 
 def _figure(noted: tuple[int, int]) -> int:

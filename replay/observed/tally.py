@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from collectors.events import OPS
+from replay.observed.atomic import AtomicTally
 from replay.outcome import CallTime, Observed, StackCount, UserFlush
 from replay.trace.columns import of_ops, op_codes, whole
 from replay.trace.told import moment
@@ -43,10 +44,12 @@ class ObservedTally:
             schema={"reason": pl.String, "n": pl.UInt32, "full": pl.UInt32, "pages": pl.UInt64}
         )
         self._stacks = pl.DataFrame(schema={"op": pl.String, "stack": pl.String, "n": pl.UInt32})
+        self._atomic = AtomicTally()
 
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Count a piece of the event table, which begins with this row."""
         self._feed_times(events, first_row)
+        self._atomic.feed(events, first_row)
         flushes = of_ops(events, ("tlb_flush",))
         if flushes.height:
             new = flushes.group_by(reason=pl.col("reason").cast(pl.String).fill_null(_UNKNOWN)).agg(
@@ -81,7 +84,7 @@ class ObservedTally:
 
     def rows(self) -> set[int]:
         """Rows that :meth:`result` needs to name tasks: of each operation the longest call."""
-        return set(self._slowest().values())
+        return set(self._slowest().values()) | self._atomic.rows()
 
     def _slowest(self) -> dict[str, int]:
         """Row of the longest call of each operation."""
@@ -106,6 +109,7 @@ class ObservedTally:
             user_flushes=tuple(UserFlush(*row) for row in flushes.iter_rows()),
             stacks=tuple(StackCount(*row) for row in stacks.head(STACKS).iter_rows()),
             stacked=int(stacks.get_column("n").sum()),
+            atomic=self._atomic.result(told),
         )
 
 

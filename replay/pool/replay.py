@@ -149,6 +149,7 @@ class PoolRun:
         waited = np.maximum(until - slept["first_try"], 0)
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
         self._users.add_waits(slept, waited, is_open)
+        self._users.note_twice(calls)
 
     def rows(self) -> set[int]:
         """Rows of the event table that tell who waits and who holds."""

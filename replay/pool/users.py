@@ -55,6 +55,7 @@ class PoolUsers:
         # the call since which most slots were in use.
         self._first, self._flushed, self._unused, self._fullest = ((_NEVER, NO_ROW),) * 4
         self._open_ns = 0
+        self._twice, self._first_twice = 0, NO_ROW
 
     def take(
         self,
@@ -78,6 +79,16 @@ class PoolUsers:
     def note_fullest(self, piece: Piece, at: int) -> None:
         """Note the operation since which more slots are in use than ever before; -1: before it."""
         self._fullest = _time_and_row(piece, at) if at >= 0 else (_NEVER, NO_ROW)
+
+    def note_twice(self, calls: CallTable) -> None:
+        """Note kunmap() calls of pages that have no user; of calls that are over."""
+        from replay.pool.loops.placing import TWICE
+
+        rows = calls["row"][calls["status"] == TWICE]
+        if rows.size:
+            first = int(rows.min())
+            self._twice += rows.size
+            self._first_twice = first if self._first_twice < 0 else min(first, self._first_twice)
 
     def add_waits(
         self, slept: CallTable, waited: NDArray[np.int64], is_open: NDArray[np.bool_]
@@ -111,7 +122,8 @@ class PoolUsers:
         """Rows that :meth:`named` needs, for a pool that ends so."""
         rows = {slept.row for _, slept in self._waiters()}
         rows |= {row for row, _, _ in (*self._then(), *self._held(pool))}
-        return rows | {self._first[1], self._flushed[1], self._unused[1], self._fullest[1]}
+        rows |= {self._first[1], self._flushed[1], self._unused[1], self._fullest[1]}
+        return rows | {self._first_twice}
 
     def named(self, outcome: PoolOutcome, pool: Pool, told: Told) -> PoolOutcome:
         """The figures of the pool with who waits and who holds.
@@ -146,6 +158,8 @@ class PoolUsers:
             ),
             holders=self._grouped(self._then(), told),
             held=self._grouped(held, told),
+            unmapped_twice=self._twice,
+            first_unmapped_twice=moment(told, self._first_twice),
             held_by_asleep=sum(pid in self._asleep for row, pid, _ in held if row != NO_ROW),
         )
 

@@ -11,6 +11,8 @@ A rule says what it found as a record of figures; :mod:`hmtrace.report.findings`
     figures    rules about what was counted
     waits      rules about tasks: who waits, who holds, who is slow
     splits     advice over other user/kernel splits
+    kmap_use     rules about kmap() that must not be called so
+    local_order  rules about the order of local mappings
     arena      rules about allocations of address space
     machine    rules about the machine
     lowmem     rules about lowmem

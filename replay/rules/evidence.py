@@ -119,7 +119,7 @@ def _why_no_calls(need: str, case: Case) -> str | None:
         return "pageless"
     if case.lost is not None and case.lost.intervals:
         return "lost"
-    return "missed" if _has_missed(case, FUNCTIONS[need]) else None
+    return "missed" if is_missed(need, case) else None
 
 
 def _why_untraced(snapshot: Snapshot, functions: tuple[str, ...]) -> str | None:
@@ -135,10 +135,10 @@ def events_of(snapshot: Snapshot, functions: tuple[str, ...]) -> list[str]:
     return [event for event, symbol in named if symbol in functions]
 
 
-def _has_missed(case: Case, functions: tuple[str, ...]) -> bool:
-    """Whether probes on these functions passed over more than a few of their calls."""
+def is_missed(need: str, case: Case) -> bool:
+    """Whether probes passed over more than a few calls of a kind: what is left may contradict."""
     return any(
-        re.split(r"[+.]", m.function, maxsplit=1)[0] in functions
+        re.split(r"[+.]", m.function, maxsplit=1)[0] in FUNCTIONS[need]
         and m.absent + m.unreturned > FEW_MISSED * m.hits
         for m in missed_calls(case)
     )

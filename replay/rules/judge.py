@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
-from replay.rules import arena, figures, lowmem, machine, splits, trace, waits
+from replay.rules import (
+    arena,
+    figures,
+    kmap_use,
+    local_order,
+    lowmem,
+    machine,
+    splits,
+    trace,
+    waits,
+)
 from replay.rules.evidence import missing
 from replay.rules.rule import NO_LIMITS, SEVERITIES, Case, Rule
 
@@ -153,6 +163,9 @@ RULES: Final[tuple[Rule, ...]] = (
     waits.DEADLOCK,
     waits.EXHAUSTED,
     waits.HELD,
+    *kmap_use.RULES,
+    local_order.ORDER,
+    local_order.STRAY,
     waits.SLOW,
     waits.LONG,
     arena.EXHAUSTED,

@@ -28,6 +28,7 @@ from replay.outcome import (
     Site,
     SlotHolder,
     Waiter,
+    WrongOrder,
 )
 from replay.pool.tally import PoolTally
 from replay.pool.window import PoolFacts
@@ -44,7 +45,7 @@ _KINDS: Final = {
     for kind in (
         *_RECORDS, ArenaOutcome, ArenaTally, Costs, Figures, Holder, LocalOutcome, Machine,
         ModulesOutcome, Moment, PoolFacts, PoolOutcome, PoolTally, Series, Site, SlotHolder, Survey,
-        Waiter,
+        Waiter, WrongOrder,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""

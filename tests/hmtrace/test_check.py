@@ -32,7 +32,7 @@ PATHOLOGIES: dict[str, set[str]] = {
     "pool-full": {"pool-exhausted", "flush-storm"},
     "kmap-deadlock": {"kmap-deadlock", "pool-exhausted"},
     "kmap-leak": {"kmap-held"},
-    "local-order": set(),
+    "local-order": {"local-order"},
     "vmap-fragment": {"arena-exhausted"},
     "purge-storm": set(),
 }
@@ -96,6 +96,8 @@ def test_counts_are_those_of_the_truth(scenarios: Path) -> None:
     assert of_rule(told, "kmap-deadlock")["count"] == len(really["pool"]["waiting"])
     told, really = (read(scenarios / "pool-full") for read in (checked, truth))
     assert of_rule(told, "pool-exhausted")["count"] == really["pool"]["waits"]
+    told, really = (read(scenarios / "local-order") for read in (checked, truth))
+    assert of_rule(told, "local-order")["count"] == really["local"]["out_of_order"] > 100
     told, really = (read(scenarios / "vmap-fragment") for read in (checked, truth))
     assert of_rule(told, "arena-exhausted")["count"] == really["arena"]["failures"]
 

@@ -33,6 +33,7 @@ from replay.pool.loops.highmem import (
 from replay.pool.loops.passes import flush_unused, wrap
 from replay.pool.loops.placing import (
     CURSOR_KNOWN,
+    DEFAULT,
     DOUBT,
     END_UNMAP,
     ENTER_MAP,
@@ -50,6 +51,7 @@ from replay.pool.loops.placing import (
     QUIET_PASS,
     RETURN_MAP,
     SUB,
+    TWICE,
     Calls,
     Work,
     commit_here,
@@ -193,13 +195,26 @@ def _return_map(
 
 
 @piece
+def _is_coming(w: Work, calls: Calls, page: int) -> bool:
+    """Whether a kmap() of the page has entered and not been placed yet."""
+    for n in range(w.reg[N_MAPS]):  # noqa: SIM110  (compiled)
+        if calls.page[w.maps[n]] == page:
+            return True
+    return False
+
+
+@piece
 def _enter_unmap(w: Work, calls: Calls, call: int, at: int) -> None:
     """A kunmap entered: it takes effect here unless a later flush says otherwise."""
     page = calls.page[call]
     if w.pool.slot[page] < 0 and w.limbo_slot[page] >= 0:
         revive(w, w.limbo_slot[page], 2)  # somebody still uses the mapping
-    if kunmap_high(w.pool, page) == UNKNOWN:
-        return  # mapped before the trace began, or its kmap was lost
+    if kunmap_high(w.pool, page) == UNKNOWN:  # mapped before the trace began, or its kmap was lost
+        if w.pool.slot[page] >= 0 and not _is_coming(w, calls, page):
+            mark(w, call, TWICE)
+        return
+    if w.status[call] == TWICE:  # an order that was tried before
+        w.status[call] = DEFAULT
     emit(w, UNMAP, page, -1, 0, at * SUB, call)
     if w.reg[N_UNMAPS] < w.unmaps.shape[0]:
         w.unmaps[w.reg[N_UNMAPS]] = call

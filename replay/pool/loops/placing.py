@@ -48,6 +48,7 @@ DEFAULT = 0
 ORDERED = 1  # an observed address decided the order of overlapping calls
 INITIAL = 2  # an observed address told something of the initial state
 DIVERGED = 3  # no order explains what was observed
+TWICE = 4  # a kunmap() of a page that has a slot and no user: the kernel's BUG()
 
 NEVER_RETURNED = -2
 """Calls.seen: the task's events end inside the call."""

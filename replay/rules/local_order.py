@@ -1,0 +1,68 @@
+"""Local mappings are given back newest first, by the task that made them.
+
+mm/highmem.c: kunmap_local_indexed warns once where the address is not the newest slot's. On i386
+and most others the newest slot's page table entry is cleared all the same, so that the mapping
+which the caller still uses is gone, and the one given back stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from replay.outcome import Finding
+from replay.rules import evidence
+from replay.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replay.rules.rule import Case
+
+
+class WrongOrder(NamedTuple):
+    """Unmaps of another than the newest mapping, and at the first which of both (0: the first).
+
+    `unmaps_all`: all unmaps of slots.
+    """
+
+    unmaps: int
+    unmaps_all: int
+    given: int | None
+    newest: int | None
+
+
+class StrayUnmaps(NamedTuple):
+    """Unmaps of slots by tasks that hold none, or of another CPU's slot."""
+
+    unmaps: int
+
+
+def _wrong_order(case: Case) -> Iterator[Finding]:
+    local = case.outcome.local
+    wrong = local.wrong_order
+    if wrong is not None and wrong.unmaps and not evidence.is_missed(evidence.LOCAL, case):
+        found = WrongOrder(wrong.unmaps, local.unmaps, wrong.given, wrong.newest)
+        yield Finding("local-order", "problem", found, wrong.unmaps, wrong.first)
+
+
+def _strays(case: Case) -> Iterator[Finding]:
+    wrong = case.outcome.local.wrong_order
+    if wrong is not None and wrong.strays and not evidence.is_missed(evidence.LOCAL, case):
+        found = StrayUnmaps(wrong.strays)
+        yield Finding("local-stray", "problem", found, wrong.strays, wrong.first_stray)
+
+
+ORDER: Final = Rule(
+    "local-order", ("problem",),
+    "kunmap_local() was given another mapping than the newest one: the kernel warns once, and "
+    "takes the wrong page table entry away.",
+    "give local mappings back in the reverse order in which they were made",
+    _wrong_order, (evidence.LOCAL,),
+)  # fmt: skip
+STRAY: Final = Rule(
+    "local-stray", ("problem",),
+    "kunmap_local() was called by a task that has no local mapping, or with another CPU's: given "
+    "back twice, or by somebody else.",
+    "give each local mapping back once, in the task that made it",
+    _strays, (evidence.LOCAL,),
+)  # fmt: skip
