@@ -23,8 +23,8 @@ from hmtrace.report.text import unglued
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hmtrace.report.checking import Check, Checked, Ignored
-    from replay.rules.rule import Rule
+    from hmtrace.report.checking import CheckedCapture, CheckRun, Ignored
+    from replay.rules.rule import FindingRule
 
 EXAMPLES = (
     "hmtrace check captures/board-7",
@@ -37,7 +37,7 @@ EXAMPLES = (
 ALL = "all"
 
 
-class Form(StrEnum):
+class CheckForm(StrEnum):
     """Value of ``--format``."""
 
     TABLE = "table"
@@ -99,7 +99,9 @@ def check(
     listing: Annotated[
         bool, typer.Option("--rules", help="List the rules: what each says, and what to do.")
     ] = False,
-    form: Annotated[Form, typer.Option("--format", help="Form of the result.")] = Form.TABLE,
+    form: Annotated[
+        CheckForm, typer.Option("--format", help="CheckForm of the result.")
+    ] = CheckForm.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
@@ -111,7 +113,7 @@ def check(
     then 3.
     """
     captures = named(captures or [])
-    as_json = OutputFormat.JSON if form is Form.JSON else OutputFormat.TABLE
+    as_json = OutputFormat.JSON if form is CheckForm.JSON else OutputFormat.TABLE
     target = Output.create(as_json, color, output, force=force, captures=captures, files=[baseline])
     chosen, limits = _chosen(rule or [])
     if listing:
@@ -120,12 +122,12 @@ def check(
     if not captures:
         raise HmtraceError("no capture", hint="--rules lists the rules", exit_code=2)
     from hmtrace.cli.baseline import read_baseline
-    from hmtrace.report.checking import Check, Excuses
+    from hmtrace.report.checking import CheckRun, Excuses
 
     excuses = Excuses(
         tuple(map(_ignored, ignore or [])), {} if baseline is None else read_baseline(baseline)
     )
-    result = Check(
+    result = CheckRun(
         tuple(_checked(path, chosen, limits) for path in captures),
         chosen,
         limits,
@@ -138,33 +140,33 @@ def check(
         raise typer.Exit(result.exit_code)
 
 
-def _show(target: Output, form: Form, result: Check) -> None:
+def _show(target: Output, form: CheckForm, result: CheckRun) -> None:
     """Write the result in its form."""
-    if form is Form.JSON:
+    if form is CheckForm.JSON:
         from hmtrace.report.check import check_document
 
         target.document(check_document(result))
-    elif form is Form.SARIF:
+    elif form is CheckForm.SARIF:
         from hmtrace.report.check_forms import sarif
 
         target.document(sarif(result))
-    elif form is Form.TABLE:
+    elif form is CheckForm.TABLE:
         from hmtrace.report.check import check_renderables
 
         target.table(*check_renderables(result))
     else:
         from hmtrace.report.check_forms import github, junit
 
-        target.text(junit(result) if form is Form.JUNIT else github(result))
+        target.text(junit(result) if form is CheckForm.JUNIT else github(result))
 
 
-def _list(target: Output, form: Form, rules: tuple[Rule, ...]) -> None:
+def _list(target: Output, form: CheckForm, rules: tuple[FindingRule, ...]) -> None:
     from hmtrace.report.check import rules_document, rules_renderables
     from hmtrace.report.document import schema
 
-    if form is Form.JSON:
+    if form is CheckForm.JSON:
         target.document({**schema("check"), "rules": rules_document(rules)})
-    elif form is Form.TABLE:
+    elif form is CheckForm.TABLE:
         target.table(*rules_renderables(rules))
     else:
         raise HmtraceError(
@@ -172,11 +174,13 @@ def _list(target: Output, form: Form, rules: tuple[Rule, ...]) -> None:
         )
 
 
-def _checked(path: str, rules: tuple[Rule, ...], limits: Mapping[str, float]) -> Checked:
+def _checked(
+    path: str, rules: tuple[FindingRule, ...], limits: Mapping[str, float]
+) -> CheckedCapture:
     """Look at a capture."""
     from hmtrace.cli.machines import captured_machine
     from hmtrace.cli.report import figures
-    from hmtrace.report.checking import Checked
+    from hmtrace.report.checking import CheckedCapture
     from hmtrace.report.source import lost_in_words
     from replay.rules.judge import look
 
@@ -186,13 +190,13 @@ def _checked(path: str, rules: tuple[Rule, ...], limits: Mapping[str, float]) ->
         outcome = figures(capture, machine)
     except HmtraceError as error:
         tell(error)
-        return Checked(path, error=str(error))
+        return CheckedCapture(path, error=str(error))
     looked = look(outcome, capture.facts.snapshot(), capture.lost, rules, limits)
     lost = unglued(lost_in_words(capture.lost)) if capture.lost.intervals else ""
-    return Checked(path, looked, lost)
+    return CheckedCapture(path, looked, lost)
 
 
-def _chosen(words: Iterable[str]) -> tuple[tuple[Rule, ...], dict[str, float]]:
+def _chosen(words: Iterable[str]) -> tuple[tuple[FindingRule, ...], dict[str, float]]:
     """The rules that ``--rule`` names, and their limits.
 
     Raises
@@ -218,7 +222,7 @@ def _chosen(words: Iterable[str]) -> tuple[tuple[Rule, ...], dict[str, float]]:
     return rules, limits
 
 
-def _limit(rule: Rule, text: str) -> float:
+def _limit(rule: FindingRule, text: str) -> float:
     if rule.limit is None:
         raise HmtraceError(f"--rule: {rule.name} has no limit", exit_code=2)
     try:
@@ -243,7 +247,7 @@ def _ignored(text: str) -> Ignored:
     return Ignored(name, pattern if at else "*")
 
 
-def _require_rule(option: str, name: str, every: Mapping[str, Rule]) -> None:
+def _require_rule(option: str, name: str, every: Mapping[str, FindingRule]) -> None:
     if name not in every:
         hint = meant(name, every) or "hmtrace check --rules lists them"
         raise HmtraceError(f"{option}: there is no rule {name!r}", hint=hint, exit_code=2)

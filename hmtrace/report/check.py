@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from hmtrace.report.checking import Check, Checked
-    from replay.rules.rule import Rule
+    from hmtrace.report.checking import CheckedCapture, CheckRun
+    from replay.rules.rule import FindingRule
 
 _TEXT_LIMIT: Final = 1000
 
 
-def check_renderables(check: Check) -> Iterator[RenderableType]:
+def check_renderables(check: CheckRun) -> Iterator[RenderableType]:
     """Each capture with what was found in it, worst first, and a line about all.
 
     Yields
@@ -47,7 +47,7 @@ def check_renderables(check: Check) -> Iterator[RenderableType]:
     yield Text(_sum(check), style="bold red" if check.exit_code else "bold")
 
 
-def _findings(check: Check, capture: Checked) -> Table:
+def _findings(check: CheckRun, capture: CheckedCapture) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, min_width=7)
     grid.add_column(overflow="fold")
@@ -70,7 +70,7 @@ def _findings(check: Check, capture: Checked) -> Table:
     return grid
 
 
-def _unknown(capture: Checked) -> dict[str, list[str]]:
+def _unknown(capture: CheckedCapture) -> dict[str, list[str]]:
     """Rules that cannot know, by the reason; those that want a file of the machine together."""
     reasons: dict[str, list[str]] = {}
     files: dict[str, None] = {}
@@ -88,7 +88,7 @@ def _unknown(capture: Checked) -> dict[str, list[str]]:
     return reasons
 
 
-def _sum(check: Check) -> str:
+def _sum(check: CheckRun) -> str:
     """What all captures come to, and what that means."""
     counted: Counter[str] = Counter()
     for capture in check.captures:
@@ -113,7 +113,7 @@ def _sum(check: Check) -> str:
     return f"{captures}: {', '.join(parts) or 'nothing found'} · {failed}"
 
 
-def check_document(check: Check) -> dict[str, Any]:
+def check_document(check: CheckRun) -> dict[str, Any]:
     """Document of `check`."""
     return {
         **schema("check"),
@@ -149,7 +149,9 @@ def check_document(check: Check) -> dict[str, Any]:
     }
 
 
-def rules_document(rules: Sequence[Rule], check: Check | None = None) -> list[dict[str, Any]]:
+def rules_document(
+    rules: Sequence[FindingRule], check: CheckRun | None = None
+) -> list[dict[str, Any]]:
     """Rules as the documents have them, with the limits that hold."""
     limits = {} if check is None else check.limits
     return [
@@ -167,7 +169,7 @@ def rules_document(rules: Sequence[Rule], check: Check | None = None) -> list[di
     ]
 
 
-def rules_renderables(rules: Sequence[Rule]) -> Iterator[RenderableType]:
+def rules_renderables(rules: Sequence[FindingRule]) -> Iterator[RenderableType]:
     """Every rule: what it says and what to do.
 
     Yields

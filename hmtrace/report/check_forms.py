@@ -21,7 +21,7 @@ from hmtrace.report.findings import evidence_lines
 from hmtrace.report.text import clean, unglued
 
 if TYPE_CHECKING:
-    from hmtrace.report.checking import Check, Checked, Found
+    from hmtrace.report.checking import CheckedCapture, CheckRun, JudgedFinding
 
 _TEXT_LIMIT: Final = 4000
 _LEVELS: Final = {"problem": "error", "warning": "warning", "info": "note"}
@@ -29,13 +29,13 @@ _COMMANDS: Final = {"problem": "error", "warning": "warning", "info": "notice"}
 _SARIF: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def _lines(found: Found) -> list[str]:
+def _lines(found: JudgedFinding) -> list[str]:
     """What a finding says, line by line, safe to print."""
     evidence = evidence_lines(found.finding, found.words)
     return [clean(found.words.message, _TEXT_LIMIT), *map(unglued, evidence)]
 
 
-def junit(check: Check) -> str:
+def junit(check: CheckRun) -> str:
     """JUnit XML: a failure is what `check` fails for, other findings are output of their case."""
     suites = ET.Element("testsuites", name="hmtrace check")
     for capture in check.captures:
@@ -57,7 +57,7 @@ def junit(check: Check) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, "unicode") + "\n"
 
 
-def _judge(case: ET.Element, found: list[Found], check: Check) -> None:
+def _judge(case: ET.Element, found: list[JudgedFinding], check: CheckRun) -> None:
     """Failures and output of a rule."""
     said = []
     for one in found:
@@ -78,7 +78,7 @@ def _count(suite: ET.Element) -> None:
         suite.set(key, str(sum(case.find(tag) is not None for case in suite)))
 
 
-def sarif(check: Check) -> dict[str, Any]:
+def sarif(check: CheckRun) -> dict[str, Any]:
     """SARIF 2.1.0, of one run."""
     index = {rule.name: number for number, rule in enumerate(check.rules)}
     results = [
@@ -138,7 +138,7 @@ def sarif(check: Check) -> dict[str, Any]:
     }
 
 
-def _result(found: Found, capture: Checked, index: dict[str, int]) -> dict[str, Any]:
+def _result(found: JudgedFinding, capture: CheckedCapture, index: dict[str, int]) -> dict[str, Any]:
     finding = found.finding
     place: dict[str, Any] = {
         "physicalLocation": {"artifactLocation": {"uri": quote(clean(capture.path), safe="/")}}
@@ -159,7 +159,7 @@ def _result(found: Found, capture: Checked, index: dict[str, int]) -> dict[str, 
     return result
 
 
-def github(check: Check) -> str:
+def github(check: CheckRun) -> str:
     """Workflow commands of GitHub Actions; excused findings have none."""
     lines = []
     for capture in check.captures:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replay.outcome import Finding
     from replay.rules.evidence import Missing
     from replay.rules.judge import Looked
-    from replay.rules.rule import Rule
+    from replay.rules.rule import FindingRule
 
 BY_BASELINE: Final = "baseline"
 BY_OPTION: Final = "ignored"
@@ -102,7 +102,7 @@ def fingerprint(finding: Finding) -> str:
     return f"{finding.rule}:{function_of(finding)}"
 
 
-class Found(NamedTuple):
+class JudgedFinding(NamedTuple):
     """A finding, its words, and why it does not count (empty: it does)."""
 
     finding: Finding
@@ -111,7 +111,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedCapture:
     """A capture.
 
     Attributes
@@ -133,7 +133,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckRun:
     """All of it.
 
     Attributes
@@ -152,20 +152,20 @@ class Check:
         What does not count.
     """
 
-    captures: tuple[Checked, ...]
-    rules: tuple[Rule, ...]
+    captures: tuple[CheckedCapture, ...]
+    rules: tuple[FindingRule, ...]
     limits: Mapping[str, float]
     fail_on: str
     fails_unknown: bool = False
     excuses: Excuses = field(default_factory=Excuses)
 
-    def found(self, looked: Sequence[Looked]) -> Iterator[Found]:
+    def found(self, looked: Sequence[Looked]) -> Iterator[JudgedFinding]:
         """Findings of a capture, worst first."""
         every = [finding for one in looked for finding in one.findings]
         for finding in sorted(every, key=lambda f: SEVERITIES.index(f.severity)):
-            yield Found(finding, in_words(finding), self.excuses.of(finding))
+            yield JudgedFinding(finding, in_words(finding), self.excuses.of(finding))
 
-    def fails(self, found: Found) -> bool:
+    def fails(self, found: JudgedFinding) -> bool:
         """Whether a finding is one to fail for."""
         rank = SEVERITIES.index
         return not found.excuse and rank(found.finding.severity) <= rank(self.fail_on)

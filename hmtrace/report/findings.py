@@ -488,8 +488,8 @@ def _split_words(split: splits.Split) -> str:
     )
 
 
-@_words.register(local_order.WrongOrder)
-def _(f: local_order.WrongOrder) -> Words:
+@_words.register(local_order.UnmapsOutOfOrder)
+def _(f: local_order.UnmapsOutOfOrder) -> Words:
     which = ""
     if f.given is not None and f.newest is not None:
         which = f"the first time mapping {f.given + 1} of a task that had {f.newest + 1}; "

@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 
 from collectors.events import IN_INTERRUPT, OP_CODE
+from replay.local.wrong import NO_WRONG, WrongUnmaps, wrong_unmaps
 from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
 from replay.trace.columns import of_ops, op_codes
 from replay.trace.numbering import Numbering
-from replay.trace.told import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -137,27 +137,6 @@ class LocalEvents(NamedTuple):
     cpu: NDArray[np.int32]
 
 
-class WrongUnmaps(NamedTuple):
-    """Unmaps that the kernel warns of, or dies of.
-
-    Attributes
-    ----------
-    row : ndarray of int64
-    kind : ndarray of uint8
-        STRAY, NOT_NEWEST, NOT_HELD or ELSEWHERE of :mod:`replay.local.loops`.
-    given, newest : ndarray of int32
-        Slot that was given, and that of the newest mapping; -1 none.
-    newest_row : ndarray of int64
-        Row of the newest mapping; NO_ROW.
-    """
-
-    row: NDArray[np.int64]
-    kind: NDArray[np.uint8]
-    given: NDArray[np.int32]
-    newest: NDArray[np.int32]
-    newest_row: NDArray[np.int64]
-
-
 class NewMaps(NamedTuple):
     """Calls that map, in the order of the table.
 
@@ -174,7 +153,6 @@ class NewMaps(NamedTuple):
     needs_slot: NDArray[np.bool_]
 
 
-_NO_WRONG: Final = WrongUnmaps(*(np.zeros(0, kind) for kind in ("i8", "u1", "i4", "i4", "i8")))
 _NO_MAPS: Final = NewMaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
 
@@ -206,10 +184,8 @@ class LocalPiece:
         Their rows.
     strays, misfits
         Unmaps on an empty stack; unmaps that were not of the newest mapping.
-    new
-        Calls of the piece.
-    wrong
-        Unmaps that are certainly wrong.
+    new, wrong
+        Calls of the piece; unmaps that are certainly wrong.
     held, events
         What was held, and what happened; None where it is not wanted.
     """
@@ -228,7 +204,7 @@ class LocalPiece:
     switches: NDArray[np.int32]
     switch_rows: NDArray[np.int64]
     new: NewMaps
-    wrong: WrongUnmaps = _NO_WRONG
+    wrong: WrongUnmaps = NO_WRONG
     held: HeldPiece | None = None
     events: LocalEvents | None = None
     lowmem: int = 0
@@ -569,21 +545,8 @@ def _piece(
         switches=held[held > 0],
         switch_rows=stream.row[out[held > 0]],
         new=_NO_MAPS,
-        wrong=_wrong(stream, partner, start, stop),
+        wrong=wrong_unmaps(stream, partner, start, stop),
     )
-
-
-def _wrong(stream: _Rows, partner: NDArray[np.int32], start: int, stop: int) -> WrongUnmaps:
-    """Unmaps from `start` to `stop` that are wrong."""
-    from replay.local.loops import UNMAP
-
-    status = stream.status[start:stop]
-    at = start + np.flatnonzero((stream.kind[start:stop] == UNMAP) & (status > 0))
-    if not at.size:
-        return _NO_WRONG
-    newest = partner[at]
-    rows = np.where(newest >= 0, stream.row[newest], NO_ROW)
-    return WrongUnmaps(stream.row[at], stream.status[at], stream.seen[at], stream.slot[at], rows)
 
 
 def _held(stream: _Rows, notes: Notes) -> HeldPiece:

@@ -14,7 +14,8 @@ from replay.trace.told import NO_ROW, moment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.local.stacks import LocalPiece, WrongUnmaps
+    from replay.local.stacks import LocalPiece
+    from replay.local.wrong import WrongUnmaps
     from replay.machine.model import Layout
     from replay.outcome import Moment
     from replay.trace.told import Told

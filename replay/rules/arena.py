@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.arches import ARCHES
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import Rule
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,26 +144,26 @@ def _untold(case: Case) -> Iterator[Finding]:
     yield Finding("arena-untold", severity, ArenaUntold(arena.untold, calls), arena.untold)
 
 
-EXHAUSTED: Final = Rule(
+EXHAUSTED: Final = FindingRule(
     "arena-exhausted", ("problem",),
     "vmap(), vmalloc() or vm_map_ram() found no hole in the arena that is large enough.",
     "a larger vmalloc= (hmtrace sweep --find min:vmalloc --where failures=0 tells how large), or "
     "fewer and smaller areas that live long",
     _exhausted, (evidence.ARENA, evidence.FAILURES),
 )  # fmt: skip
-MODULES: Final = Rule(
+MODULES: Final = FindingRule(
     "modules-exhausted", ("problem", "warning"),
     "The area that modules and BPF programs are given from was full.",
     "no vmalloc= enlarges it: CONFIG_ARM_MODULE_PLTS, drivers built in, fewer BPF programs",
     _modules, (evidence.ARENA, evidence.FAILURES),
 )  # fmt: skip
-NULL: Final = Rule(
+NULL: Final = FindingRule(
     "vmalloc-null", ("problem",),
     "vmap() or vmalloc() returned NULL though address space was found: memory was missing.",
     "the kernel's log tells which request failed",
     _null_calls, (evidence.ARENA,),
 )  # fmt: skip
-UNTOLD: Final = Rule(
+UNTOLD: Final = FindingRule(
     "arena-untold", ("warning", "info"),
     "The trace does not tell of allocations whether they failed.",
     "a return probe on alloc_vmap_area, or the tracepoint vmalloc:alloc_vmap_area",

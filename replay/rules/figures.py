@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import Limit, Rule
+from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,7 +189,7 @@ def _cost(case: Case) -> Iterator[Finding]:
     yield Finding("mapping-cost", severity, found)
 
 
-NEAR: Final = Rule(
+NEAR: Final = FindingRule(
     "pool-near-full", ("warning",),
     "So many slots of the pool were in use at once that a burst as large again fills it, and then "
     "every kmap() sleeps.",
@@ -197,7 +197,7 @@ NEAR: Final = Rule(
     "tells what a larger pool does",
     _pool_near_full, (evidence.POOL,), Limit(NEAR_FULL, "% of the slots"),
 )  # fmt: skip
-STORM: Final = Rule(
+STORM: Final = FindingRule(
     "flush-storm", ("warning",),
     "The TLB entries of the whole pool were flushed on every CPU, so often that it shows up as "
     "latency everywhere.",
@@ -205,7 +205,7 @@ STORM: Final = Rule(
     "of one CPU (hmtrace replay --convert)",
     _flush_storm, (evidence.POOL, evidence.TIMES), Limit(STORM_PER_S, "flushes a second"),
 )  # fmt: skip
-HULL: Final = Rule(
+HULL: Final = FindingRule(
     "purge-hull", ("warning",),
     "A lazy purge flushed everything between two far areas page by page, for its kernel never "
     "makes a full flush of it.",
@@ -213,25 +213,25 @@ HULL: Final = Rule(
     "RAM even larger",
     _purge_hull, (evidence.FLUSHES,), Limit(HULL_PAGES, "pages of one flush"),
 )  # fmt: skip
-UNUSED: Final = Rule(
+UNUSED: Final = FindingRule(
     "flush-unused-idle", ("warning", "info"),
     "kmap_flush_unused() walked the whole pool under kmap_lock with nothing to free.",
     "load modules and BPF programs once and keep them: every change of attributes walks the pool",
     _unused_passes, (evidence.POOL, evidence.TIMES), Limit(UNUSED_PER_S, "passes a second"),
 )  # fmt: skip
-DEPTH: Final = Rule(
+DEPTH: Final = FindingRule(
     "local-depth", ("problem", "warning"),
     "Local mappings were nested so deep that hardly one more fits: one too many is a BUG().",
     "unmap before the next is mapped; interrupts nest on top of the task that they interrupt",
     _depth, (evidence.LOCAL,), Limit(None, "mappings deep (else 2 less than fit)"),
 )  # fmt: skip
-SWITCH: Final = Rule(
+SWITCH: Final = FindingRule(
     "local-over-switch", ("warning", "info"),
     "Tasks lost their CPU while they held local mappings, which were taken down and put back.",
     "do not sleep, copy from or to user space, or take mutexes between map and unmap",
     _held_over_switch, (evidence.LOCAL, evidence.SWITCHES),
 )  # fmt: skip
-COST: Final = Rule(
+COST: Final = FindingRule(
     "mapping-cost", ("problem", "warning", "info"),
     "Temporary mappings take a share of all CPU time; a problem or a warning only where the "
     "least that every operation may cost comes to that.",

@@ -17,7 +17,7 @@ from replay.rules import (
     waits,
 )
 from replay.rules.evidence import missing
-from replay.rules.rule import NO_LIMITS, SEVERITIES, Case, Rule
+from replay.rules.rule import NO_LIMITS, SEVERITIES, Case, FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +73,7 @@ class Looked(NamedTuple):
         Evidence that it lacks: without a finding it is not known whether there is anything.
     """
 
-    rule: Rule
+    rule: FindingRule
     findings: tuple[Finding, ...]
     missing: tuple[Missing, ...]
 
@@ -87,7 +87,7 @@ def look(
     outcome: Outcome,
     snapshot: Snapshot,
     lost: Loss | None,
-    rules: Iterable[Rule],
+    rules: Iterable[FindingRule],
     limits: Mapping[str, float] = NO_LIMITS,
 ) -> tuple[Looked, ...]:
     """Look for what some rules find in a capture.
@@ -152,13 +152,13 @@ def _fine(outcome: Outcome) -> Finding:
     return Finding("fine", "info", found)
 
 
-NOTHING: Final = Rule(
+NOTHING: Final = FindingRule(
     "nothing-traced", ("warning",),
     "The trace holds no mapping call at all.",
     "hmtrace info lists what was traced, docs/capture.md what to enable",
     _nothing_traced,
 )  # fmt: skip
-RULES: Final[tuple[Rule, ...]] = (
+RULES: Final[tuple[FindingRule, ...]] = (
     NOTHING,
     waits.DEADLOCK,
     waits.EXHAUSTED,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import Limit, Rule
+from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,20 +79,20 @@ def _long(case: Case) -> Iterator[Finding]:
         yield Finding("kmap-held-long", "warning", found, len(long))
 
 
-ATOMIC: Final = Rule(
+ATOMIC: Final = FindingRule(
     "kmap-atomic", ("problem",),
     "kmap() was called where nobody may sleep: in an interrupt, or with interrupts or preemption "
     "off. It sleeps where the pool is full.",
     "kmap_local_page() does not sleep",
     _atomic, (evidence.POOL,),
 )  # fmt: skip
-TWICE: Final = Rule(
+TWICE: Final = FindingRule(
     "kunmap-twice", ("problem",),
     "kunmap() was called of a page that nobody had mapped any more: the kernel's BUG().",
     "give each mapping back once; look at the error paths behind the call site",
     _twice, (evidence.POOL,),
 )  # fmt: skip
-LONG: Final = Rule(
+LONG: Final = FindingRule(
     "kmap-held-long", ("warning",),
     "A task held a slot of the pool so long that it slept with it; each such slot is missing to "
     "all others.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import Rule
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replay.rules.rule import Case
 
 
-class WrongOrder(NamedTuple):
+class UnmapsOutOfOrder(NamedTuple):
     """Unmaps of another than the newest mapping, and at the first which of both (0: the first).
 
     `unmaps_all`: all unmaps of slots.
@@ -41,7 +41,7 @@ def _wrong_order(case: Case) -> Iterator[Finding]:
     local = case.outcome.local
     wrong = local.wrong_order
     if wrong is not None and wrong.unmaps and not evidence.is_missed(evidence.LOCAL, case):
-        found = WrongOrder(wrong.unmaps, local.unmaps, wrong.given, wrong.newest)
+        found = UnmapsOutOfOrder(wrong.unmaps, local.unmaps, wrong.given, wrong.newest)
         yield Finding("local-order", "problem", found, wrong.unmaps, wrong.first)
 
 
@@ -52,14 +52,14 @@ def _strays(case: Case) -> Iterator[Finding]:
         yield Finding("local-stray", "problem", found, wrong.strays, wrong.first_stray)
 
 
-ORDER: Final = Rule(
+ORDER: Final = FindingRule(
     "local-order", ("problem",),
     "kunmap_local() was given another mapping than the newest one: the kernel warns once, and "
     "takes the wrong page table entry away.",
     "give local mappings back in the reverse order in which they were made",
     _wrong_order, (evidence.LOCAL,),
 )  # fmt: skip
-STRAY: Final = Rule(
+STRAY: Final = FindingRule(
     "local-stray", ("problem",),
     "kunmap_local() was called by a task that has no local mapping, or with another CPU's: given "
     "back twice, or by somebody else.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.zones import HIGHMEM
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import Rule
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,20 +93,20 @@ def _of_case(
     return found
 
 
-OOM: Final = Rule(
+OOM: Final = FindingRule(
     "lowmem-oom", ("problem",),
     "By the kernel's log requests found no memory though highmem was free: lowmem was used up, or "
     "in pieces.",
     "a split with more lowmem (hmtrace advise), or less RAM for the kernel to describe",
     _of_case(_oom), (evidence.LOG,),
 )  # fmt: skip
-STALLED: Final = Rule(
+STALLED: Final = FindingRule(
     "lowmem-stalled", ("problem",),
     "The allocator waited for memory that highmem cannot serve.",
     "a split with more lowmem (hmtrace advise); hmtrace report shows what lowmem is used for",
     _of_case(_stalled), (evidence.STALLS,),
 )  # fmt: skip
-LOW: Final = Rule(
+LOW: Final = FindingRule(
     "lowmem-low", ("warning",),
     "Free lowmem was at its low watermark, where the kernel reclaims all the time.",
     "a split with more lowmem (hmtrace advise); hmtrace report shows what lowmem is used for",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.arches import ARCHES
 from replay.machine.generations import GENERATIONS
 from replay.outcome import Finding
-from replay.rules.rule import Limit, Rule
+from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,31 +165,31 @@ def _mem_map_of(case: Case) -> Iterator[Finding]:
     return _mem_map(case.outcome.machine, case.outcome.layout, MEM_MAP.limit_in(case))
 
 
-MEM_MAP: Final = Rule(
+MEM_MAP: Final = FindingRule(
     "mem-map", ("problem", "warning"),
     "The array that describes all RAM lies in lowmem, and takes much of it.",
     "a split with more lowmem, or less RAM (mem=)",
     _mem_map_of, (), Limit(MEM_MAP_WARNING, "% of lowmem"),
 )  # fmt: skip
-MUCH_RAM: Final = Rule(
+MUCH_RAM: Final = FindingRule(
     "ram-recommended", ("warning",),
     "There is more RAM than the kernel's documentation recommends for 32 bit.",
     "a 64-bit kernel, or less RAM",
     _of_case(_much_ram),
 )  # fmt: skip
-DROPPED: Final = Rule(
+DROPPED: Final = FindingRule(
     "ram-dropped", ("problem",),
     "RAM lies above what this kernel can address: it leaves it alone.",
     "PAE where the kernel has it, or a 64-bit kernel",
     _of_case(_ram_dropped),
 )  # fmt: skip
-UNMAPPED: Final = Rule(
+UNMAPPED: Final = FindingRule(
     "ram-unmapped", ("problem",),
     "The kernel is built without HIGHMEM and leaves alone what lowmem does not hold.",
     "a split with more lowmem (hmtrace advise), or HIGHMEM",
     _of_case(_ram_unmapped),
 )  # fmt: skip
-OPTION: Final = Rule(
+OPTION: Final = FindingRule(
     "vmalloc-option", ("info",),
     "vmalloc= asks for more than the default arena, which is 120 MiB and not 128.",
     "leave the option out where 120 MiB are enough",

@@ -73,7 +73,7 @@ class Limit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class FindingRule:
     """A rule.
 
     Attributes

@@ -15,7 +15,7 @@ from replay.cost.formulas import pool_pass_ns, range_flush_ns
 from replay.machine.layout import layout_of
 from replay.machine.options import kernel_splits, with_options
 from replay.outcome import Finding
-from replay.rules.rule import Rule
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,7 +187,7 @@ def _direct_pages(layout: Layout) -> int:
     return (layout.vmalloc_start - layout.page_offset) // layout.page_size
 
 
-SPLIT: Final = Rule(
+SPLIT: Final = FindingRule(
     "split", ("info",),
     "Another split would leave less highmem to be mapped.",
     "hmtrace advise weighs all builds against each other",

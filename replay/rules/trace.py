@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.outcome import Finding, Moment
 from replay.rules import evidence
 from replay.rules.misses import FEW_MISSED, Missed, missed_calls
-from replay.rules.rule import Rule
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,32 +116,32 @@ def _kmap_log(case: Case) -> Iterator[Finding]:
         yield Finding("kmap-warnings-log", "warning", KmapWarningsLogged(lines), lines)
 
 
-PAGES: Final = Rule(
+PAGES: Final = FindingRule(
     "pages-unknown", ("warning",),
     "The trace counts calls of kmap(), and does not tell which pages they map.",
     "record with kprobes that fetch the page (docs/capture.md)",
     _pages_unknown,
 )  # fmt: skip
-LOST: Final = Rule(
+LOST: Final = FindingRule(
     "events-lost", ("warning",),
     "Tracing lost events, so that counts are lower bounds and what depends on every call is not "
     "known.",
     "a larger trace buffer (buffer_size_kb), fewer events, or a shorter capture",
     _losses,
 )  # fmt: skip
-MISSES: Final = Rule(
+MISSES: Final = FindingRule(
     "probe-misses", ("warning", "info"),
     "Probes passed over calls: there is no event of them.",
     "fewer probes that are hit inside each other, more instances of return probes (r512:…)",
     _probe_misses,
 )  # fmt: skip
-VMAP_LOG: Final = Rule(
+VMAP_LOG: Final = FindingRule(
     "arena-exhausted-log", ("warning",),
     "The kernel's log has failed allocations of address space, some time since boot.",
     "as for arena-exhausted; a capture of that time tells who asks for what",
     _vmap_log, (evidence.LOG,),
 )  # fmt: skip
-KMAP_LOG: Final = Rule(
+KMAP_LOG: Final = FindingRule(
     "kmap-warnings-log", ("warning",),
     "The kernel's log has its own warnings about temporary mappings.",
     "the log names the call that is wrong",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import Limit, Rule
+from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,33 +186,33 @@ def _long_hold(case: Case) -> Iterator[Finding]:
     yield Finding("local-held-long", "warning", found, 1, local.longest_hold)
 
 
-DEADLOCK: Final = Rule(
+DEADLOCK: Final = FindingRule(
     "kmap-deadlock", ("problem",),
     "Every slot of the pool is held by a task that sleeps for another one: they sleep for ever.",
     "map one page at a time, or with kmap_local_page(), where several have to be mapped at once",
     _deadlock, (evidence.POOL,),
 )  # fmt: skip
-EXHAUSTED: Final = Rule(
+EXHAUSTED: Final = FindingRule(
     "pool-exhausted", ("problem",),
     "All slots of the pool were in use, and kmap() slept until one was given back.",
     "unmap sooner at the call sites that held the slots, or convert them to kmap_local_page()",
     _pool_exhausted, (evidence.POOL,),
 )  # fmt: skip
-HELD: Final = Rule(
+HELD: Final = FindingRule(
     "kmap-held", ("problem", "warning", "info"),
     "Slots of the pool are still held at the end: more than a few are a leak of kmap(), and the "
     "pool only shrinks.",
     "look for a path without kunmap() behind the call sites that are named",
     _still_held, (evidence.POOL,),
 )  # fmt: skip
-SLOW: Final = Rule(
+SLOW: Final = FindingRule(
     "slow-calls", ("warning",),
     "One call took much longer than its work: somebody waited.",
     "sched_switch in the trace tells what ran meanwhile; hmtrace report has the usual times",
     _slow_calls, (evidence.TIMES, evidence.RETURNS),
     Limit(SLOW_MS, f"ms (of the arena {SLOW_AREA} times as many)"),
 )  # fmt: skip
-LONG: Final = Rule(
+LONG: Final = FindingRule(
     "local-held-long", ("warning",),
     "A local mapping was held so long that its task was preempted or slept with it; it could not "
     "migrate meanwhile.",

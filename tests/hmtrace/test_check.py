@@ -38,7 +38,7 @@ PATHOLOGIES: dict[str, set[str]] = {
 }
 """What each scenario is about, by the words that it describes itself with."""
 BESIDE = {"mapping-cost"}
-"""Found of workloads that do nothing but map; `mixed` storms in its part of modules."""
+"""JudgedFinding of workloads that do nothing but map; `mixed` storms in its part of modules."""
 
 
 def check(*words: str | Path) -> Result:

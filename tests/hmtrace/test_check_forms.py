@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from collectors.snapshot import Snapshot
 from hmtrace.cli import app
 from hmtrace.report.check_forms import github, junit, sarif
-from hmtrace.report.checking import Check, Checked, Excuses, Ignored
+from hmtrace.report.checking import CheckedCapture, CheckRun, Excuses, Ignored
 from replay.outcome import Moment
 from replay.rules.judge import RULES, look
 
@@ -36,15 +36,15 @@ def printed(form: str, *captures: Path) -> str:
 
 
 @pytest.fixture
-def evil(outcomes: ModuleType) -> Check:
+def evil(outcomes: ModuleType) -> CheckRun:
     """Captures, tasks and call sites whose names try to be something else."""
     busy = outcomes.busy_outcome()
     moment = Moment(1_200_000_000, 1, 77, EVIL, EVIL)
     pool = replace(busy.pool, waits=3, first_wait=moment)
     outcome = replace(busy, pool=pool)
     looked = look(outcome, Snapshot(), None, RULES)
-    captures = (Checked(f"a/{EVIL}", looked), Checked(EVIL, error=EVIL))
-    return Check(
+    captures = (CheckedCapture(f"a/{EVIL}", looked), CheckedCapture(EVIL, error=EVIL))
+    return CheckRun(
         captures, RULES, {}, "problem", excuses=Excuses((Ignored("arena-exhausted", "*"),))
     )
 
@@ -147,7 +147,7 @@ def test_github_of_captures() -> None:
     assert "tracing lost events" in unknown[1]
 
 
-def test_hostile_names_stay_where_they_are(evil: Check) -> None:
+def test_hostile_names_stay_where_they_are(evil: CheckRun) -> None:
     root = judge_junit(junit(evil))
     assert [suite.get("errors") for suite in root] == ["0", "1"]
     every = "".join([*root.itertext(), *(v for e in root.iter() for v in e.attrib.values())])
@@ -161,7 +161,7 @@ def test_hostile_names_stay_where_they_are(evil: Check) -> None:
     assert unquote(uri).startswith("a/\\x1b[31m]]><!--")
 
 
-def test_what_is_excused_is_marked_in_each_form(evil: Check) -> None:
+def test_what_is_excused_is_marked_in_each_form(evil: CheckRun) -> None:
     results = [r for r in judge_sarif(sarif(evil)) if r["ruleId"] == "arena-exhausted"]
     assert [r["suppressions"][0]["justification"] for r in results] == ["ignored"]
     assert "arena-exhausted" not in {pairs["title"] for _, pairs, _ in judge_github(github(evil))}
@@ -173,7 +173,7 @@ def test_what_is_excused_is_marked_in_each_form(evil: Check) -> None:
     assert [child.tag for child in case] == ["system-out"]
 
 
-def test_what_is_unknown_fails_where_it_is_asked_for(evil: Check) -> None:
+def test_what_is_unknown_fails_where_it_is_asked_for(evil: CheckRun) -> None:
     strict = replace(evil, fails_unknown=True)
     root = judge_junit(junit(strict))
     assert int(root.get("failures", 0)) > int(judge_junit(junit(evil)).get("failures", 0))
