@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from collectors.capture import Capture
     from collectors.input.source import Source
+    from collectors.symbols.table import Symbols
     from collectors.table.writer import PartWriter
 
 __all__ = [
@@ -192,6 +193,31 @@ def first_events(path: str | Path, rows: int) -> pl.LazyFrame:
         if _is_large(source, fmt):
             return first_rows(source, fmt, rows).lazy()
     return _capture_of(source, None, None).events.head(rows)
+
+
+def kernel_symbols(path: str | Path) -> tuple[Symbols, Symbols]:
+    """The kernel's symbols: as they were read when a capture began, and those of its end.
+
+    They are in ``kallsyms`` and ``kallsyms.end`` beside the trace, the first also in a trace.dat; a
+    table is empty where there is none, and for a stream, which can be read only once.
+
+    Raises
+    ------
+    HmtraceError
+        If the capture cannot be read.
+    """
+    from collectors.symbols.table import Symbols
+    from collectors.text.numbered import Catalogue
+
+    if str(path) == "-":
+        return Symbols.empty(), Symbols.empty()
+    try:
+        source = _open(path, None)
+    except WorkloadFileError:
+        return Symbols.empty(), Symbols.empty()
+    first = Catalogue.beside(source).symbols
+    later = source.read_meta("kallsyms.end")
+    return first, Symbols.from_kallsyms(later or b"", "kallsyms.end")
 
 
 def scan(path: str | Path) -> pl.LazyFrame:

@@ -101,6 +101,8 @@ class SiteFinder:
     vmlinux
         The kernel's ELF file, or a table of symbols (System.map, kallsyms); None: only `symbols`
         are there.
+    later
+        kallsyms of the capture's end, for modules that were loaded meanwhile; may be empty.
 
     Attributes
     ----------
@@ -113,9 +115,12 @@ class SiteFinder:
         The file cannot be read, is damaged, has no debugging information, or is of another kernel.
     """
 
-    def __init__(self, symbols: Symbols, vmlinux: Path | None) -> None:
+    def __init__(
+        self, symbols: Symbols, vmlinux: Path | None, later: Symbols | None = None
+    ) -> None:
         self.notes: list[str] = []
         self._symbols = symbols
+        self._later = Symbols.empty() if later is None else later
         self._file: DebugFile | None = None
         self._slide = 0
         self._sizes: dict[int, int] | None = None
@@ -235,7 +240,8 @@ class SiteFinder:
         """A call site by its symbol; None where it has none."""
         spot, address = spot_of(text), self.address_of(text)
         if spot is None and address is not None:
-            spot = spot_of(self._symbols.lookup(address - 1))
+            name = self._symbols.lookup(address - 1) or self._later.lookup(address - 1)
+            spot = spot_of(name)
             return None if spot is None else spot._replace(offset=spot.offset + 1)
         return spot
 

@@ -27,6 +27,7 @@ from hmtrace.cli import (
     layout,
     replay,
     report,
+    sites,
     sweep,
     synth,
     validate,
@@ -50,6 +51,7 @@ def _examples(lines: tuple[str, ...]) -> str:
 for name, function, module, summary in (
     ("info", info.info, info, "what a capture holds, and what it can and cannot answer"),
     ("report", report.report, report, "what temporary mappings cost, who waits, who leaks"),
+    ("sites", sites.sites, sites, "who maps, where in the source; could it be kmap_local_page()?"),
     ("replay", replay.replay, replay, "the same workload on another machine, beside the captured"),
     ("sweep", sweep.sweep, sweep, "the same workload on every machine of a grid, best first"),
     ("advise", advise.advise, advise, "which user/kernel split to choose, with the evidence"),

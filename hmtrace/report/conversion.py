@@ -77,7 +77,7 @@ def conversion_section(found: Conversion, limit: int) -> Iterator[RenderableType
     lines = []
     for site in found.sites[:SHOWN]:
         name = symbol(site.site) or REUSES
-        first, *others = _words(site, limit)
+        first, *others = reasons(site, limit)
         lines.append((verdict(site, limit), f"{name}: {first}"))
         lines += [("", line) for line in others]
     yield Text()
@@ -88,7 +88,7 @@ def conversion_section(found: Conversion, limit: int) -> Iterator[RenderableType
         )
 
 
-def _words(site: ConvertedSite, limit: int) -> Iterator[str]:
+def reasons(site: ConvertedSite, limit: int) -> Iterator[str]:
     """What speaks against a call site, the worst first; else that nothing does."""
     said = False
     for name, number, words in (

@@ -1,0 +1,368 @@
+"""What `sites` says: who maps, where in the source, how long; what kmap_local would change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from rich.text import Text
+
+from hmtrace.report.conversion import FITS, OPEN, WRONG, reasons, verdict
+from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.sites import site_name
+from hmtrace.report.source import reproducibility, title_lines
+from hmtrace.report.text import clean, count, duration, share, symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+    from collectors.dwarf.debug import Frame
+    from collectors.symbols.places import SourcePlace
+    from hmtrace.report.source import InputSummary
+    from replay.whatif.callers import Callers, Exchange, SiteUse
+
+_APIS: Final = frozenset(
+    {
+        "kmap", "kmap_high", "kmap_atomic", "kmap_atomic_prot", "kmap_atomic_pfn",
+        "kmap_local_page", "kmap_local_page_prot", "kmap_local_folio", "kmap_local_pfn",
+        "kmap_atomic_high_prot", "__kmap_local_page_prot", "__kmap_local_pfn_prot", "__kmap_atomic",
+        "vmap", "vm_map_ram", "vmalloc", "vzalloc", "__vmalloc", "__vmalloc_node",
+        "__vmalloc_node_range",
+    }
+)  # fmt: skip
+"""Functions that a mapping goes through before it comes to who asked (include/linux/highmem.h,
+highmem-internal.h, mm/vmalloc.c)."""
+_WORDS: Final = {
+    "fits": "yes",
+    "costs": "yes, at a price",
+    "open": "not certain",
+    "wrong": "no",
+}
+_SHORT: Final = {
+    "kmap_local_page": "local", "kmap_local_folio": "local", "kmap_local_pfn": "local",
+    "kmap_local": "local", "kmap_atomic": "atomic", "kmap_atomic_pfn": "atomic",
+    "__vmalloc_node_range": "vmalloc", "__vmalloc_node": "vmalloc", "__vmalloc": "vmalloc",
+}  # fmt: skip
+"""Where there is little room."""
+_WIDE: Final = 110
+_CHAIN: Final = 4
+"""Functions of a chain of inlines that are shown."""
+KERNEL: Final = "kernel"
+NAMELESS: Final = "(no symbol)"
+_TITLES: Final = {
+    "calls": "most calls first",
+    "cost": "the dearest first",
+    "held": "longest held at the median first",
+    "longest": "the longest mapping first",
+    "site": "by name",
+}
+
+
+class CallSites(NamedTuple):
+    """What was found.
+
+    Attributes
+    ----------
+    callers
+        The call sites.
+    places
+        By the text of each where it is in the source.
+    notes
+        What could not be found out there.
+    order
+        What comes first: a key of the table's titles.
+    """
+
+    callers: Callers
+    places: Mapping[str, SourcePlace]
+    notes: tuple[str, ...]
+    order: str
+
+
+def api_and_user(use: SiteUse, frames: Sequence[Frame]) -> tuple[str, Frame | None]:
+    """The function of the API that a site calls, and who calls it: inlines are looked through.
+
+    Parameters
+    ----------
+    use
+        The call site.
+    frames
+        The functions that it is in, the innermost first.
+
+    Returns
+    -------
+    api, user : str, Frame or None
+        The operation's name, and None, where no file tells.
+    """
+    api = use.site.op
+    for at, frame in enumerate(frames):
+        if frame.function not in _APIS or at == len(frames) - 1:
+            return api, frame
+        api = frame.function
+    return api, None
+
+
+def ordered(found: CallSites) -> list[SiteUse]:
+    """The sites in the order that was asked for."""
+    keys: dict[str, Any] = {
+        "calls": lambda use: -use.site.count,
+        "cost": lambda use: -use.cost_ns,
+        "held": lambda use: -(use.held.median if use.held else -1),
+        "longest": lambda use: -(use.held.longest if use.held else -1),
+        "site": lambda use: use.site.site,
+    }
+    return sorted(
+        found.callers.uses, key=lambda use: (keys[found.order](use), use.site.site, use.site.op)
+    )
+
+
+def callsites_renderables(
+    source: InputSummary, found: CallSites, number: int
+) -> Iterator[RenderableType]:
+    """The page of `sites`; `number` call sites at most."""
+    yield from title_lines("sites", source)
+    shown = ordered(found)[:number]
+    total = len(found.callers.uses)
+    if not total:
+        yield heading("Call sites")
+        yield indented(Text("the trace has no call of kmap(), kmap_local_page(), vmap() or others"))
+        return
+    some = f"{len(shown)} of {total}, " if len(shown) < total else ""
+    yield heading("Call sites", f"{some}{_TITLES[found.order]}; held: the median")
+    yield indented(_SitesTable(found, shown))
+    yield from _in_the_source(found, shown)
+    yield from _conversions(found.callers, shown)
+    yield from _modules(found)
+    if found.notes:
+        yield heading("Not told")
+        yield labelled([("", clean(note)) for note in found.notes])
+    yield Text()
+    yield reproducibility(source)
+
+
+class _SitesTable:
+    """The table, with more columns where there is room."""
+
+    def __init__(self, found: CallSites, shown: Sequence[SiteUse]) -> None:
+        self._found, self._shown = found, shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= _WIDE
+        titles = ["calls", "held", "longest", "depth"]
+        if wide:
+            titles = ["calls", "tasks", "held", "p99", "longest", "depth", "switch", "other task"]
+        if wide or any(use.held_at_end for use in self._shown):
+            titles.append("at end")
+        titles.append("cost")
+        columns = [("site", "left"), ("API", "left"), *((title, "right") for title in titles)]
+        table = plain_table(*columns, expand_first=True)
+        for use in self._shown:
+            cells = self._cells(use)
+            frames = self._found.places[use.site.site].frames
+            api = api_and_user(use, frames)[0]
+            table.add_row(
+                site_name(symbol(use.site.site) or "?"),
+                Text(clean(api if wide else _SHORT.get(api, api))),
+                *(cells[title] for title in titles),
+            )
+        yield table
+
+    def _cells(self, use: SiteUse) -> dict[str, str]:
+        held = use.held
+        depth = use.depth
+        return {
+            "calls": count(use.site.count),
+            "tasks": count(use.site.tasks),
+            "held": duration(held.median) if held else "-",
+            "p99": duration(held.p99) if held else "-",
+            "longest": duration(held.longest) if held else "-",
+            "depth": "-" if depth is None else count(depth),
+            "switch": _known(use.over_switch),
+            "other task": _known(use.other_task),
+            "at end": _known(use.held_at_end),
+            "cost": duration(use.cost_ns),
+        }
+
+
+def _known(value: int | None) -> str:
+    return "-" if value is None else count(value)
+
+
+def _in_the_source(found: CallSites, shown: Sequence[SiteUse]) -> Iterator[RenderableType]:
+    """Where each site is in the source, with the functions that it was inlined into."""
+    lines: dict[str, str] = {}
+    for use in shown:
+        frames = found.places[use.site.site].frames
+        _, user = api_and_user(use, frames)
+        if user is None:
+            continue
+        outer = [frame.function for frame in frames[frames.index(user) + 1 :]]
+        chain = f", inlined into {' ← '.join(outer[:_CHAIN])}" if outer else ""
+        chain += " ← …" * (len(outer) > _CHAIN)
+        lines[use.site.site] = f"{user.function} {where(user)}{chain}"
+    if lines:
+        yield heading("In the source")
+        for site, line in lines.items():
+            yield indented(site_name(symbol(site) or "?"))
+            yield indented(indented(indented(Text(clean(line), style="dim"))))
+
+
+def where(frame: Frame) -> str:
+    """File and line of a function."""
+    return f"{frame.file or '?'}:{frame.line or '?'}"
+
+
+def _conversions(callers: Callers, shown: Sequence[SiteUse]) -> Iterator[RenderableType]:
+    """Whether each kmap() could be kmap_local_page(), and what that changes."""
+    of_kmap = [use for use in shown if use.conversion is not None]
+    if callers.why_not:
+        yield heading("As kmap_local_page()")
+        yield indented(Text(callers.why_not))
+        return
+    if not of_kmap:
+        return
+    yield heading("As kmap_local_page()", "as far as the trace shows")
+    rows: list[tuple[str, str]] = []
+    for use in of_kmap:
+        assert use.conversion is not None
+        word = _WORDS[verdict(use.conversion, callers.limit)]
+        first, *others = reasons(use.conversion, callers.limit)
+        rows.append((word, f"{symbol(use.site.site) or '?'}: {first}"))
+        rows += [("", line) for line in others]
+        if use.exchange is not None:
+            rows.append(("", f"alone: {_changes(use.exchange, callers.limit)}"))
+    if callers.exchange is not None and len(of_kmap) > 1:
+        rows.append(("all", _changes(callers.exchange, callers.limit)))
+    yield labelled(rows)
+
+
+def _changes(exchange: Exchange, limit: int) -> str:
+    """What a conversion changes, in words."""
+
+    def change(both: tuple[int, int]) -> str:
+        return f"{count(both[0])} → {count(both[1])}"
+
+    waits = f" · waits {change(exchange.waits)}" if exchange.waits[0] else ""
+    return (
+        f"pool flushes {change(exchange.flushes)} · IPIs {change(exchange.ipis)} · "
+        f"single flushes {change(exchange.single)}{waits} · "
+        f"worst depth {exchange.depth[1]} of {limit}"
+    )
+
+
+def module_of(place: SourcePlace) -> str:
+    """Module of a site; of the kernel's own the folder of its source, where that is known."""
+    if place.module:
+        return place.module
+    if not place.symbol:
+        return NAMELESS
+    folders = (frame.file.partition("/")[0] for frame in place.frames if "/" in frame.file)
+    return next((name for name in folders if name not in ("", "..", "include")), KERNEL)
+
+
+def _modules(found: CallSites) -> Iterator[RenderableType]:
+    """Totals by module."""
+    totals = module_totals(found)
+    if len(totals) <= 1:
+        return
+    yield heading("By module")
+    table = plain_table(
+        ("module", "left"), ("sites", "right"), ("calls", "right"), ("share", "right"),
+        ("cost", "right"),
+    )  # fmt: skip
+    for row in totals:
+        table.add_row(
+            Text(clean(row["module"])),
+            count(row["sites"]),
+            count(row["calls"]),
+            share(row["share"]),
+            duration(row["cost_ns"]),
+        )
+    yield indented(table)
+
+
+def module_totals(found: CallSites) -> list[dict[str, Any]]:
+    """Calls and cost by module, most calls first."""
+    totals: dict[str, dict[str, Any]] = {}
+    for use in found.callers.uses:
+        place = found.places[use.site.site]
+        module = module_of(place)
+        row = totals.setdefault(module, {"module": module, "sites": 0, "calls": 0, "cost_ns": 0.0})
+        row["sites"] += 1
+        row["calls"] += use.site.count
+        row["cost_ns"] += use.cost_ns
+    whole = sum(row["calls"] for row in totals.values())
+    rows = [row | {"share": row["calls"] / whole if whole else 0.0} for row in totals.values()]
+    return sorted(rows, key=lambda row: (-row["calls"], row["module"]))
+
+
+# JSON -------------------------------------------------------------------------------------------
+
+
+def callsites_document(found: CallSites) -> dict[str, Any]:
+    """The same as a document."""
+    callers = found.callers
+    return {
+        "sees_switches": callers.sees_switches,
+        "limit": callers.limit,
+        "sites": [_site(use, found) for use in ordered(found)],
+        "modules": module_totals(found),
+        "converted": None if callers.exchange is None else _exchange(callers.exchange),
+        "not_converted": callers.why_not or None,
+        "notes": list(found.notes),
+    }
+
+
+def _site(use: SiteUse, found: CallSites) -> dict[str, Any]:
+    place = found.places[use.site.site]
+    api, user = api_and_user(use, place.frames)
+    held = use.held
+    return {
+        "site": use.site.site,
+        "symbol": place.symbol or None,
+        "module": place.module or None,
+        "address": place.address,
+        "function": user.function if user else None,
+        "file": user.file if user else None,
+        "line": user.line if user else None,
+        "inlines": [frame._asdict() for frame in place.frames],
+        "api": api,
+        "op": use.site.op,
+        "count": use.site.count,
+        "tasks": use.site.tasks,
+        "held_ns": None
+        if held is None
+        else {"median": held.median, "p99": held.p99, "max": held.longest},
+        "depth": use.depth,
+        "over_switch": use.over_switch,
+        "other_task": use.other_task,
+        "out_of_order": use.out_of_order,
+        "slept": use.slept,
+        "held_at_end": use.held_at_end,
+        "bytes": use.site.bytes,
+        "cost_ns": use.cost_ns,
+        "conversion": _conversion(use, found.callers),
+    }
+
+
+def _conversion(use: SiteUse, callers: Callers) -> dict[str, Any] | None:
+    if use.conversion is None:
+        return None
+    word = verdict(use.conversion, callers.limit)
+    return {
+        "verdict": word,
+        "safe": None if word == OPEN else word != WRONG,
+        "reason": next(iter(reasons(use.conversion, callers.limit))),
+        "max_depth": use.conversion.max_depth,
+        "changes": None if use.exchange is None else _exchange(use.exchange),
+        "free_of_cost": word == FITS,
+    }
+
+
+def _exchange(exchange: Exchange) -> dict[str, Any]:
+    names = ("pool_flushes", "ipis", "single_flushes", "worst_depth", "waits")
+    return {
+        name: {"before": before, "after": after}
+        for name, (before, after) in zip(names, exchange, strict=True)
+    }

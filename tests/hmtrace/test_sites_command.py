@@ -1,0 +1,252 @@
+"""`hmtrace sites`, on real captures and beside a vmlinux."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from collectors import open_capture
+from collectors.dwarf.debug import DebugFile, Frame
+from collectors.symbols.places import SourcePlace
+from collectors.symbols.table import Symbols
+from hmtrace.cli import app
+from hmtrace.report.callsites import api_and_user, module_of
+from replay.outcome import Site
+from replay.whatif.callers import SiteUse
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+MINIX = FIXTURES / "i386-minix-pae-smp2"
+ELF = Path(__file__).parents[1] / "collectors" / "elf"
+
+
+def run(*words: str | Path, code: int = 0, width: int = 80) -> str:
+    result = CliRunner().invoke(
+        app, ["sites", *map(str, words)], env={"COLUMNS": str(width)}, catch_exceptions=True
+    )
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def document(*words: str | Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(*words, "--format", "json"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def minix() -> dict[str, Any]:
+    return document(MINIX)
+
+
+def holds(op: str, end: str) -> dict[str, list[int]]:
+    """Times from mappings to unmaps by the same task, counted here anew; of addresses for local."""
+    table = open_capture(MINIX).events.sort("seq").collect()
+    by = "page" if op == "kmap" else "vaddr"
+    there: dict[tuple[int, int], list[tuple[str, int]]] = {}
+    found: dict[str, list[int]] = {}
+    rows = table.filter(pl.col("op").cast(pl.String).is_in([op, end]))
+    for row in rows.sort(pl.coalesce("end_seq", "seq")).iter_rows(named=True):
+        key = row["pid"], row[by]
+        if row["op"] == op:
+            there.setdefault(key, []).append((row["site"], row["end_ts"]))
+        elif there.get(key):
+            site, since = there[key].pop()
+            found.setdefault(site, []).append(row["ts"] - since)
+    return found
+
+
+def test_calls_are_those_of_the_event_table(minix: dict[str, Any]) -> None:
+    table = open_capture(MINIX).events.collect()
+    wanted = ["kmap", "kmap_local", "vmap", "vm_map_ram", "vmalloc"]
+    calls = table.filter(pl.col("op").cast(pl.String).is_in(wanted))
+    counts = calls.group_by(pl.col("site").cast(pl.String), pl.col("op").cast(pl.String)).len()
+    counted = {(site, op): n for site, op, n in counts.iter_rows() if site is not None}
+    told = {(s["site"], s["op"]): s["count"] for s in minix["sites"]}
+    assert {key: told.get(key) for key in counted} == counted
+
+
+def test_times_held_are_those_of_the_trace(minix: dict[str, Any]) -> None:
+    """The median within a bin of 2.2 %, the longest exactly."""
+    (site,) = [s for s in minix["sites"] if s["op"] == "kmap"]
+    times = sorted(holds("kmap", "kunmap")[site["site"]])
+    assert len(times) == site["count"] == 7905
+    assert site["held_ns"]["max"] == times[-1]
+    for name, share in (("median", 0.5), ("p99", 0.99)):
+        exact = times[math.ceil(share * len(times)) - 1]
+        assert site["held_ns"][name] == pytest.approx(exact, rel=0.023)
+
+
+def test_what_a_conversion_of_the_only_kmap_changes(minix: dict[str, Any]) -> None:
+    """As `replay --convert` says, and the pool is not used any more."""
+    (site,) = [s for s in minix["sites"] if s["op"] == "kmap"]
+    asked = ["replay", str(MINIX), "--convert", "kmap=kmap_local", "--format", "json"]
+    replayed = json.loads(CliRunner().invoke(app, asked).stdout)
+    (there,) = replayed["conversion"]["sites"]
+    assert site["conversion"]["verdict"] == there["verdict"]
+    assert site["conversion"]["max_depth"] == there["max_depth"]
+    for mine, other in (
+        ("other_task", "other_task"), ("out_of_order", "out_of_order"), ("slept", "asleep"),
+        ("over_switch", "over_switch"), ("held_at_end", "held_at_end"),
+    ):  # fmt: skip
+        assert site[mine] == there[other]
+    changes = site["conversion"]["changes"]
+    assert changes["pool_flushes"] == {
+        "before": replayed["baseline"]["pool"]["flushes"], "after": 0,
+    }  # fmt: skip
+    assert changes["ipis"]["after"] == replayed["tlb"]["ipis"]
+    assert changes["single_flushes"]["after"] == replayed["tlb"]["single"]
+    assert minix["converted"] == changes
+
+
+def test_costs_add_up_to_those_of_the_report(minix: dict[str, Any]) -> None:
+    """But for passes of kmap_flush_unused() and flushes that no site asked for."""
+    report = json.loads(CliRunner().invoke(app, ["report", str(MINIX), "--format", "json"]).stdout)
+    causes = report["cost"]["by_cause"]
+    nobodys = ("pool flush (kmap_flush_unused)", "other range flush", "flush_tlb_all")
+    mine = sum(cause["ns"] for name, cause in causes.items() if name not in nobodys)
+    assert sum(s["cost_ns"] for s in minix["sites"]) == pytest.approx(mine, rel=1e-6)
+    assert sum(m["cost_ns"] for m in minix["modules"]) == pytest.approx(mine, rel=1e-6)
+    assert sum(m["share"] for m in minix["modules"]) == pytest.approx(1)
+
+
+def test_depth_is_the_deepest_of_the_report(minix: dict[str, Any]) -> None:
+    assert max(s["depth"] or 0 for s in minix["sites"]) == 2
+
+
+def test_slots_that_are_never_given_back() -> None:
+    """hog takes all slots and gives them back; its waiters stay on: who unmaps is known."""
+    found = document(FIXTURES / "i386-hog-a-waiters-pae-smp2")
+    sites = {s["site"]: s for s in found["sites"] if s["op"] == "kmap"}
+    assert sum(s["count"] for s in sites.values()) == 520
+    assert all(s["conversion"]["verdict"] in ("wrong", "open", "costs") for s in sites.values())
+    beyond = [s for s in sites.values() if s["conversion"]["max_depth"] > found["limit"]]
+    assert [s["conversion"]["safe"] for s in beyond] == [False] * len(beyond)
+    assert beyond
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    page = run(MINIX, width=width)
+    assert max(map(len, page.splitlines())) <= width
+    assert ("p99" in page) == (width == 120)
+    assert "dir_get_page" in page
+    assert "As kmap_local_page()" in page
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        ("calls", lambda s: s["count"]),
+        ("cost", lambda s: s["cost_ns"]),
+        ("longest", lambda s: s["held_ns"]["max"] if s["held_ns"] else -1),
+    ],
+)
+def test_orders(order: str, key: Any) -> None:
+    values = [key(site) for site in document(MINIX, "--sort", order)["sites"]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_so_many_sites_are_shown() -> None:
+    page = run(MINIX, "-n", "3")
+    assert "3 of " in page
+    assert len(page.split("Call sites")[1].split("As kmap_local_page")[0].splitlines()) <= 8
+
+
+# The source ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A trace of two calls in read_dir() and unmap_range(), with kallsyms and vmlinux."""
+    (tmp_path / "vmlinux").write_bytes(lzma.decompress((ELF / "vmlinux-dwarf5.xz").read_bytes()))
+    file = DebugFile(tmp_path / "vmlinux")
+    own = Symbols.from_elf(file.file)
+    code, text = file.file.section(".text").tobytes(), 0xC1000000
+    sites = {}
+    for caller, called in (("read_dir", "kmap_high"), ("unmap_range", "local_prot")):
+        start = at = (own.address_of(caller) or 0) - text
+        while True:
+            at = code.index(b"\xe8", at) + 5
+            if text + at + struct.unpack_from("<i", code, at - 4)[0] == own.address_of(called):
+                break
+        sites[caller] = f"{caller}+{at - start:#x}/0x90"
+    folder = tmp_path / "board"
+    folder.mkdir()
+    lines = [f"{int(a):08x} T {own.name(n)}\n" for n, a in enumerate(own.addresses)]
+    (folder / "kallsyms").write_text("".join(lines))
+    head = "perl-77      [000] d..1.    12.34500{}: "
+    events = (
+        "kmap_high: (kmap_high+0x0/0x1d0) page=0xf66e3a40",
+        f"kmap_high_ret: ({sites['read_dir']} <- kmap_high) vaddr=0xff801000",
+        "kmap_local_page: (__kmap_local_page_prot+0x0/0x40) page=0xf66e3a68",
+        f"kmap_local_page_ret: ({sites['unmap_range']} <- __kmap_local_page_prot) vaddr=0xfffbb000",
+        "kunmap_local: (kunmap_local_indexed+0x0/0x40) vaddr=0xfffbb000",
+        "kunmap_high: (kunmap_high+0x0/0x90) page=0xf66e3a40",
+    )
+    trace = "".join(head.format(n) + event + "\n" for n, event in enumerate(events))
+    (folder / "trace").write_text("# tracer: nop\n#\n" + trace)
+    return folder
+
+
+def test_the_lines_and_inlines_of_call_sites(board: Path) -> None:
+    found = document(board, "--vmlinux", board.parent / "vmlinux")
+    sites = {s["symbol"]: s for s in found["sites"]}
+    read, unmap = sites["read_dir"], sites["unmap_range"]
+    assert (read["api"], read["function"], read["file"], read["line"]) == (
+        "kmap", "read_dir", "user.c", 20,
+    )  # fmt: skip
+    assert (unmap["api"], unmap["function"], unmap["line"]) == ("kmap_atomic", "zap_pte", 4)
+    assert [frame["function"] for frame in unmap["inlines"]] == [
+        "kmap_atomic_prot", "kmap_atomic", "zap_pte", "zap_pmd", "unmap_range",
+    ]  # fmt: skip
+    page = run(board, "--vmlinux", board.parent / "vmlinux")
+    assert "zap_pte user.c:4, inlined into zap_pmd ← unmap_range" in page
+
+
+def test_a_vmlinux_of_another_kernel(board: Path) -> None:
+    (board / "kallsyms").write_text("c1000000 T _text\nc1000010 T kmap\nc1000100 T kunmap\n")
+    run(board, "--vmlinux", board.parent / "vmlinux", code=1)
+    result = CliRunner().invoke(app, ["sites", str(board), "--vmlinux", str(board / "none")])
+    assert result.exit_code != 0
+
+
+FRAMES = (
+    Frame("kmap_atomic_prot", "include/linux/highmem-internal.h", 105),
+    Frame("kmap_atomic", "include/linux/highmem-internal.h", 110),
+    Frame("handle_pte_fault", "mm/memory.c", 5007),
+    Frame("handle_mm_fault", "mm/memory.c", 5293),
+)
+
+
+def use(op: str) -> SiteUse:
+    return SiteUse(Site("handle_mm_fault+0x2e9", op, 1, 1, 1.0), None, None, None)
+
+
+def test_wrappers_are_looked_through() -> None:
+    assert api_and_user(use("kmap_local"), FRAMES) == ("kmap_atomic", FRAMES[2])
+    assert api_and_user(use("kmap_local"), FRAMES[2:]) == ("kmap_local", FRAMES[2])
+    assert api_and_user(use("kmap_local"), ()) == ("kmap_local", None)
+    alone = (Frame("__vmalloc_node", "mm/vmalloc.c", 3308), Frame("vmalloc", "mm/vmalloc.c", 3341))
+    assert api_and_user(use("vmalloc"), alone) == ("__vmalloc_node", alone[1])
+
+
+def test_modules_of_sites() -> None:
+    assert module_of(SourcePlace("dir_get_page", "minix", None, FRAMES)) == "minix"
+    assert module_of(SourcePlace("handle_mm_fault", "", 0xC1000000, FRAMES)) == "mm"
+    assert module_of(SourcePlace("handle_mm_fault", "", 0xC1000000, ())) == "kernel"
+    assert module_of(SourcePlace("", "", 0xF7800000, ())) == "(no symbol)"
+
+
+def test_hostile_names_do_not_reach_a_terminal(board: Path) -> None:
+    trace = (board / "trace").read_text()
+    (board / "trace").write_text(trace.replace("read_dir+", "re\x1b[31mad_dir+"))
+    page = run(board)
+    assert "\x1b" not in page
