@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from collectors.capture import Capture
     from collectors.input.source import Source
-    from collectors.symbols.table import Symbols
+    from collectors.symbols.places import SiteFinder
     from collectors.table.writer import PartWriter
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "Stream",
     "WorkloadFileError",
     "open_capture",
+    "site_finder",
     "write_arrow",
     "write_parquet",
 ]
@@ -195,29 +196,41 @@ def first_events(path: str | Path, rows: int) -> pl.LazyFrame:
     return _capture_of(source, None, None).events.head(rows)
 
 
-def kernel_symbols(path: str | Path) -> tuple[Symbols, Symbols]:
-    """The kernel's symbols: as they were read when a capture began, and those of its end.
+def site_finder(path: str | Path, vmlinux: Path | None = None) -> SiteFinder:
+    """What tells where the call sites of a capture are.
 
-    They are in ``kallsyms`` and ``kallsyms.end`` beside the trace, the first also in a trace.dat; a
-    table is empty where there is none, and for a stream, which can be read only once.
+    Its symbols are in ``kallsyms`` beside the trace, or in a trace.dat; those of modules that were
+    loaded meanwhile in ``kallsyms.end``, or ``modules.end`` at least says where they lie. For a
+    stream, which can be read only once, and a workload file there are none.
+
+    Parameters
+    ----------
+    path
+        The capture, as for :func:`open_capture`.
+    vmlinux
+        The kernel's ELF file with debugging information, or a System.map.
 
     Raises
     ------
     HmtraceError
-        If the capture cannot be read.
+        If a file cannot be read, or is of another kernel.
     """
+    from collectors.symbols.places import SiteFinder, loaded_modules
     from collectors.symbols.table import Symbols
     from collectors.text.numbered import Catalogue
 
     if str(path) == "-":
-        return Symbols.empty(), Symbols.empty()
+        return SiteFinder(Symbols.empty(), vmlinux)
     try:
         source = _open(path, None)
     except WorkloadFileError:
-        return Symbols.empty(), Symbols.empty()
+        return SiteFinder(Symbols.empty(), vmlinux)
+    later = Symbols.from_kallsyms(source.read_meta("kallsyms.end") or b"", "kallsyms.end")
+    modules = (source.read_meta("modules.end") or source.read_meta("modules") or b"").decode(
+        "utf-8", "replace"
+    )
     first = Catalogue.beside(source).symbols
-    later = source.read_meta("kallsyms.end")
-    return first, Symbols.from_kallsyms(later or b"", "kallsyms.end")
+    return SiteFinder(first, vmlinux, later, loaded_modules(modules))
 
 
 def scan(path: str | Path) -> pl.LazyFrame:

@@ -21,7 +21,7 @@ from collectors.symbols.kept import frames_of
 from collectors.symbols.table import Symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _ELF: Final = b"\x7fELF"
@@ -30,6 +30,9 @@ _SITE: Final = re.compile(
     r"(?:\s*\[(?P<module>[^\s\]]{1,64})\])?"
 )
 _ADDRESS: Final = re.compile(r"0x([0-9a-f]{1,16})")
+_MODULE: Final = re.compile(
+    r"^(\S{1,64}) (\d{1,9}) \S{1,9} \S{1,4096} \S{1,16} 0x([0-9a-f]{1,16})\b", re.MULTILINE
+)
 _MARKS: Final = ("_text", "_stext", "stext")
 _SAMPLE: Final = 256
 _ALIKE: Final = 0.8
@@ -73,6 +76,14 @@ class SourcePlace(NamedTuple):
     frames: tuple[Frame, ...]
 
 
+class ModuleRange(NamedTuple):
+    """A module's addresses: its first, and behind its last."""
+
+    start: int
+    end: int
+    name: str
+
+
 def spot_of(text: str) -> Spot | None:
     """Take a call site's text apart; None: it is an address, or no symbol.
 
@@ -91,6 +102,22 @@ def spot_of(text: str) -> Spot | None:
     return Spot(match["name"], int(match["offset"] or "0", 16), size, match["module"] or "")
 
 
+def loaded_modules(text: str) -> list[ModuleRange]:
+    """Where modules lie, by /proc/modules (kernel/module/procfs.c: m_show).
+
+    Examples
+    --------
+    >>> loaded_modules("minix 32768 1 - Live 0xf7926000")
+    [ModuleRange(start=4153565184, end=4153597952, name='minix')]
+    """
+    found = []
+    for name, size, start in _MODULE.findall(text):
+        begin = int(start, 16)
+        if begin:  # kptr_restrict leaves zeros
+            found.append(ModuleRange(begin, begin + int(size), name))
+    return found
+
+
 class SiteFinder:
     """Answers where call sites are.
 
@@ -103,6 +130,8 @@ class SiteFinder:
         are there.
     later
         kallsyms of the capture's end, for modules that were loaded meanwhile; may be empty.
+    modules
+        Where modules lay at its end: an address that has no symbol is at least in one.
 
     Attributes
     ----------
@@ -116,9 +145,14 @@ class SiteFinder:
     """
 
     def __init__(
-        self, symbols: Symbols, vmlinux: Path | None, later: Symbols | None = None
+        self,
+        symbols: Symbols,
+        vmlinux: Path | None,
+        later: Symbols | None = None,
+        modules: Sequence[ModuleRange] = (),
     ) -> None:
         self.notes: list[str] = []
+        self._modules = modules
         self._symbols = symbols
         self._later = Symbols.empty() if later is None else later
         self._file: DebugFile | None = None
@@ -247,13 +281,11 @@ class SiteFinder:
 
     def _named(self, text: str) -> SourcePlace:
         """A call site by its text and the symbols alone."""
-        spot = self._spot(text)
-        address = self.address_of(text)
-        return (
-            SourcePlace("", "", address, ())
-            if spot is None
-            else SourcePlace(spot[0], spot[3], address, ())
-        )
+        spot, address = self._spot(text), self.address_of(text)
+        if spot is not None:
+            return SourcePlace(spot.name, spot.module, address, ())
+        here = (m.name for m in self._modules if address and m.start < address <= m.end)
+        return SourcePlace("", next(here, ""), address, ())
 
     def _in_kernel(
         self, places: Mapping[str, SourcePlace], spots: Iterable[str]

@@ -72,13 +72,11 @@ def sites(
     target = Output.create(
         output_format, color, output, force=force, captures=[capture], files=[costs, vmlinux]
     )
-    from collectors import kernel_symbols
-    from collectors.symbols.places import SiteFinder
+    from collectors import site_finder
     from hmtrace.cli.prepared import asked
     from hmtrace.report.callsites import CallSites, callsites_document, callsites_renderables
 
-    first, later = kernel_symbols(capture)
-    finder = SiteFinder(first, vmlinux, later)
+    finder = site_finder(capture, vmlinux)
     source, assumptions, callers = asked(capture, costs, _ask)
     places = finder.of(use.site.site for use in callers.uses)
     found = CallSites(callers, places, tuple(finder.notes), sort.value)

@@ -79,6 +79,12 @@ class CallSites(NamedTuple):
     notes: tuple[str, ...]
     order: str
 
+    def name_of(self, use: SiteUse) -> str:
+        """Symbol of a site, or its address and, where that is known, its module."""
+        place = self.places[use.site.site]
+        name = symbol(use.site.site) or "?"
+        return f"{name} [{clean(place.module)}]" if place.module and not place.symbol else name
+
 
 def api_and_user(use: SiteUse, frames: Sequence[Frame]) -> tuple[str, Frame | None]:
     """The function of the API that a site calls, and who calls it: inlines are looked through.
@@ -132,7 +138,7 @@ def callsites_renderables(
     yield heading("Call sites", f"{some}{_TITLES[found.order]}; held: the median")
     yield indented(_SitesTable(found, shown))
     yield from _in_the_source(found, shown)
-    yield from _conversions(found.callers, shown)
+    yield from _conversions(found, shown)
     yield from _modules(found)
     if found.notes:
         yield heading("Not told")
@@ -162,7 +168,7 @@ class _SitesTable:
             frames = self._found.places[use.site.site].frames
             api = api_and_user(use, frames)[0]
             table.add_row(
-                site_name(symbol(use.site.site) or "?"),
+                site_name(self._found.name_of(use)),
                 Text(clean(api if wide else _SHORT.get(api, api))),
                 *(cells[title] for title in titles),
             )
@@ -213,8 +219,9 @@ def where(frame: Frame) -> str:
     return f"{frame.file or '?'}:{frame.line or '?'}"
 
 
-def _conversions(callers: Callers, shown: Sequence[SiteUse]) -> Iterator[RenderableType]:
+def _conversions(found: CallSites, shown: Sequence[SiteUse]) -> Iterator[RenderableType]:
     """Whether each kmap() could be kmap_local_page(), and what that changes."""
+    callers = found.callers
     of_kmap = [use for use in shown if use.conversion is not None]
     if callers.why_not:
         yield heading("As kmap_local_page()")
@@ -228,7 +235,7 @@ def _conversions(callers: Callers, shown: Sequence[SiteUse]) -> Iterator[Rendera
         assert use.conversion is not None
         word = _WORDS[verdict(use.conversion, callers.limit)]
         first, *others = reasons(use.conversion, callers.limit)
-        rows.append((word, f"{symbol(use.site.site) or '?'}: {first}"))
+        rows.append((word, f"{found.name_of(use)}: {first}"))
         rows += [("", line) for line in others]
         if use.exchange is not None:
             rows.append(("", f"alone: {_changes(use.exchange, callers.limit)}"))
@@ -337,6 +344,7 @@ def _site(use: SiteUse, found: CallSites) -> dict[str, Any]:
         "depth": use.depth,
         "over_switch": use.over_switch,
         "other_task": use.other_task,
+        "other_cpu": use.conversion.moved if use.conversion else None,
         "out_of_order": use.out_of_order,
         "slept": use.slept,
         "held_at_end": use.held_at_end,

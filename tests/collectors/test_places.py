@@ -16,7 +16,7 @@ from collectors.dwarf.elf import ElfFile
 from collectors.errors import HmtraceError
 from collectors.symbols import kept
 from collectors.symbols.kept import frames_of
-from collectors.symbols.places import SiteFinder, spot_of
+from collectors.symbols.places import SiteFinder, loaded_modules, spot_of
 from collectors.symbols.table import Symbols
 
 HERE = Path(__file__).parent / "elf"
@@ -141,6 +141,22 @@ def test_symbols_alone_name_the_function() -> None:
     assert places.of(["0xc1000020"])["0xc1000020"] == ("kmap", "", 0xC1000020, ())
     assert places.of(["kmap+0x10/0xf0"])["kmap+0x10/0xf0"] == ("kmap", "", 0xC1000020, ())
     assert places.of(["?"])["?"].address is None
+
+
+def test_modules_that_were_loaded_meanwhile_are_named() -> None:
+    """By kallsyms of the end where there is one, else by where /proc/modules has them."""
+    first = Symbols.from_kallsyms(b"c1000000 T _text\nc1000010 T kmap\nc1000100 T kunmap\n")
+    modules = loaded_modules("minix 32768 1 - Live 0xf7926000\nhidden 4096 0 - Live 0x00000000\n")
+    site = "0xf7929c10"
+    assert SiteFinder(first, None, None, modules).of([site])[site] == (
+        "", "minix", 0xF7929C10, (),
+    )  # fmt: skip
+    later = Symbols.from_kallsyms(b"f7929bc0 t dir_get_page\t[minix]\nf792a000 t z\t[minix]\n")
+    assert SiteFinder(first, None, later, modules).of([site])[site] == (
+        "dir_get_page", "minix", 0xF7929C10, (),
+    )  # fmt: skip
+    outside = "0xf7930000"
+    assert SiteFinder(first, None, later, modules).of([outside])[outside].module == ""
 
 
 def test_functions_of_one_name_are_told_apart_by_their_size() -> None:

@@ -211,6 +211,18 @@ def test_the_lines_and_inlines_of_call_sites(board: Path) -> None:
     assert "zap_pte user.c:4, inlined into zap_pmd ← unmap_range" in page
 
 
+def test_an_address_in_a_module_that_was_loaded_meanwhile(board: Path) -> None:
+    trace = (board / "trace").read_text()
+    site = trace.split("kmap_high_ret: (")[1].split(" ")[0]
+    (board / "trace").write_text(trace.replace(site, "0xf7929c10"))
+    (board / "modules.end").write_text("minix 32768 1 - Live 0xf7926000\n")
+    found = document(board)
+    (kmap,) = [s for s in found["sites"] if s["op"] == "kmap"]
+    assert (kmap["module"], kmap["symbol"], kmap["address"]) == ("minix", None, 0xF7929C10)
+    assert "0xf7929c10 [minix]" in run(board)
+    assert "minix" in [module["module"] for module in found["modules"]]
+
+
 def test_a_vmlinux_of_another_kernel(board: Path) -> None:
     (board / "kallsyms").write_text("c1000000 T _text\nc1000010 T kmap\nc1000100 T kunmap\n")
     run(board, "--vmlinux", board.parent / "vmlinux", code=1)
