@@ -35,6 +35,7 @@ FOREIGN: Final = "\x01"
 _CALLS: Final = frozenset(
     ("compile", "match", "search", "fullmatch", "sub", "split", "finditer", "findall")
 )
+_CALL: Final = re.compile(r"\bre\s*\.")
 
 
 def _held(value: Any, depth: int = 0) -> Iterator[re.Pattern[Any]]:
@@ -59,7 +60,10 @@ def _modules() -> Iterator[str]:
 
 def _written(path: Path) -> Iterator[tuple[ast.Call, ast.expr]]:
     """Calls of ``re`` in a source file, and their first argument."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    source = path.read_text()
+    if not _CALL.search(source):  # most files: parsing them all takes seconds
+        return
+    for node in ast.walk(ast.parse(source)):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import random
+import re
 import tarfile
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -482,6 +483,12 @@ def make_tar(rng: random.Random) -> Case:
 # Capture folders --------------------------------------------------------------------------
 
 
+_MAPPING: Final = re.compile(rb"kmap|vmap|vmalloc")
+"""Symbols of kallsyms."""
+_OF_MEMORY: Final = re.compile(rb"HIGH|PAE|SPLIT|PAGE|NR_CPUS|X86_32|ARM|SMP")
+"""Lines of a config."""
+
+
 @functools.cache
 def _facts_of(folder: Path) -> dict[str, bytes]:
     """Files of a fixture that say what its machine is, cut to what matters."""
@@ -492,23 +499,10 @@ def _facts_of(folder: Path) -> dict[str, bytes]:
                 data = plain(path)
                 if name == "kallsyms":
                     lines = data.splitlines(keepends=True)
-                    wanted = [x for x in lines if b"kmap" in x or b"vmap" in x or b"vmalloc" in x]
-                    data = b"".join(wanted + lines[:50])
+                    data = b"".join([*filter(_MAPPING.search, lines), *lines[:50]])
                 if name == "config":
                     lines = data.splitlines(keepends=True)
-                    keys = (
-                        b"HIGH",
-                        b"PAE",
-                        b"SPLIT",
-                        b"PAGE",
-                        b"NR_CPUS",
-                        b"X86_32",
-                        b"ARM",
-                        b"SMP",
-                    )
-                    data = b"".join(
-                        [*lines[:5], *(x for x in lines if any(k in x for k in keys))][:150]
-                    )
+                    data = b"".join([*lines[:5], *filter(_OF_MEMORY.search, lines)][:150])
                 found[name] = data
     return found
 
