@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
@@ -33,6 +34,17 @@ BACK: dict[str, set[Arrow]] = {
 """Arrows between rooms that still close a circle, to be taken out one by one; none is added."""
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Each file is parsed once."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def house(package: str) -> House:
+    return House.read(package)
+
+
 def test_modules_are_found() -> None:
     assert len(MODULES) > 60
     assert all((ROOT / room / "__init__.py").exists() for room in ROOMS)
@@ -50,7 +62,7 @@ def test_imports_go_one_way() -> None:
     wrong = []
     for path in MODULES:
         room = path.relative_to(ROOT).parts[0]
-        names = set(imported(ast.parse(path.read_text()), NAMES))
+        names = set(imported(parsed(path), NAMES))
         others = {n for n in names if n.split(".")[0] in {*ROOMS, "tests"} - {room}}
         if room in allowed:
             others -= allowed[room]
@@ -63,18 +75,18 @@ def test_imports_go_one_way() -> None:
 @pytest.mark.parametrize("package", ROOMS)
 def test_rooms_import_each_other_in_no_circle(package: str) -> None:
     """``python -m tests.rooms --draw --why`` shows the floors, and which imports close circles."""
-    house = House.read(package)
-    arrows = house.weights()
+    read = house(package)
+    arrows = read.weights()
     left = {arrow: n for arrow, n in arrows.items() if arrow not in BACK[package]}
     closing = back_arrows(left)
-    assert reasons(house, closing) == [], "these imports close a circle of rooms"
-    floors(left.keys(), set(house.rooms()))  # would not end in a circle
+    assert reasons(read, closing) == [], "these imports close a circle of rooms"
+    floors(left.keys(), set(read.rooms()))  # would not end in a circle
 
 
 @pytest.mark.parametrize("package", ROOMS)
 def test_what_is_excused_still_closes_a_circle(package: str) -> None:
     """An arrow of BACK that is gone, or has come to do no harm, leaves the list."""
-    arrows = House.read(package).weights().keys()
+    arrows = house(package).weights().keys()
     harmless = {
         (tail, head)
         for tail, head in BACK[package]
@@ -86,7 +98,7 @@ def test_what_is_excused_still_closes_a_circle(package: str) -> None:
 
 def test_the_picture_of_the_house_has_every_room() -> None:
     picture = (ROOT / "docs/architecture.md").read_text().split("## The rooms")[1].split("## ")[0]
-    rooms = {room.rpartition(".")[2] for package in ROOMS for room in House.read(package).rooms()}
+    rooms = {room.rpartition(".")[2] for package in ROOMS for room in house(package).rooms()}
     assert rooms - {*ROOMS, "__main__"} - set(re.findall(r"\w+", picture)) == set()
 
 
@@ -103,21 +115,21 @@ def test_the_figures_of_a_house_are_told_from_its_source(tmp_path: Path) -> None
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    house = House.read("house", tmp_path)
-    assert house.rooms() == ["house.ground", "house.hall", "house.kitchen", "house.stairs"]
-    assert house.weights() == {
+    read = House.read("house", tmp_path)
+    assert read.rooms() == ["house.ground", "house.hall", "house.kitchen", "house.stairs"]
+    assert read.weights() == {
         ("house.hall", "house.kitchen"): 1,
         ("house.hall", "house.stairs"): 1,
         ("house.kitchen", "house.ground"): 1,
         ("house.stairs", "house.ground"): 1,
         ("house.stairs", "house.hall"): 1,
     }
-    assert circles(house.weights().keys()) == [["house.hall", "house.stairs"]]
-    assert circles(house.file_arrows()) == [
+    assert circles(read.weights().keys()) == [["house.hall", "house.stairs"]]
+    assert circles(read.file_arrows()) == [
         ["house.hall", "house.stairs"],
         ["house.kitchen.oven", "house.kitchen.pots"],
     ]
-    assert table([house]).split("\n")[1].split() == (
+    assert table([read]).split("\n")[1].split() == (
         ["house", "10", "7", "4", "3", "5", "1", "2", "2+2"]
     )
 
@@ -128,13 +140,13 @@ def test_modules_stay_small() -> None:
 
 
 def test_modules_say_what_they_are() -> None:
-    assert [name_of(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text()))] == []
+    assert [name_of(p) for p in MODULES if not ast.get_docstring(parsed(p))] == []
 
 
 def test_the_name_of_a_class_means_one_thing() -> None:
     defined: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 defined.setdefault(node.name, []).append(name_of(path))
     assert {name: places for name, places in defined.items() if len(places) > 1} == {}
@@ -144,7 +156,7 @@ def test_names_in_docstrings_exist() -> None:
     """Full names in roles, as ``replay.run.replay_events``: what moves leaves none behind."""
     defined: dict[str, set[str]] = {}
     for path in MODULES:
-        nodes = list(ast.walk(ast.parse(path.read_text())))
+        nodes = list(ast.walk(parsed(path)))
         names = {getattr(n, a, None) for n in nodes for a in ("name", "id", "attr", "asname")}
         defined[name_of(path)] = {*map(str, names)}
     full_name = re.compile(r":\w+:`~?((?:collectors|replay|hmtrace)(?:\.\w+)+)`")
@@ -165,7 +177,7 @@ def test_nothing_prints_past_the_output() -> None:
     wrong = []
     for path in MODULES:
         inside = path.relative_to(ROOT).parts[0] == "hmtrace"
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 bad = node.func.id in {"print", "breakpoint", "input"}
             elif isinstance(node, ast.Attribute) and not inside:
@@ -197,7 +209,7 @@ def test_only_kernels_import_numba() -> None:
     """Compiled loops live in modules of their own, which others import when they need them."""
     eager = set()
     for path in MODULES:
-        top = ast.parse(path.read_text()).body
+        top = parsed(path).body
         names = [a.name for n in top if isinstance(n, ast.Import) for a in n.names]
         names += [str(n.module) for n in top if isinstance(n, ast.ImportFrom)]
         if "numba" in {n.split(".")[0] for n in names}:
@@ -225,7 +237,7 @@ def test_judges_are_named_only_to_be_refused() -> None:
     naming = {
         name_of(path)
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and node.value.startswith(("truth", "pkmap.end"))

@@ -27,8 +27,9 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("collectors", "replay", "hmtrace")
 FEW: Final = 16
 """Repetitions up to a bound of as many are no danger by themselves."""
-LONGEST: Final = 1 << 15
-"""Repetitions that are tried at most."""
+LONGEST: Final = 1 << 13
+"""Repetitions that are tried at most: a time that grows with their square is 67 million steps long
+then, 0.02 s if a step takes but a third of a nanosecond, which is :data:`SLOW` twice."""
 SLOW: Final = 0.01
 """Seconds from which on two lengths are compared."""
 FOREIGN: Final = "\x01"

@@ -22,10 +22,13 @@ from collectors.table.part import Column, Part, part_of
 from collectors.table.spool import Spool
 
 if TYPE_CHECKING:
+    import random
+
     from collectors.capture import Capture
 
 WAITERS = Path(__file__).parents[2] / "fixtures" / "i386-hog-a-waiters-pae-smp2"
-INTEGERS = {name: dtype for name, dtype in SCHEMA.items() if dtype.is_integer()}
+KINDS = [(different, nulls) for different in (1, 2, 3, 0, 0) for nulls in (0, 0.3, 1)]
+"""Kinds of column: how many values are repeated, 0 for none, and how many of them are null."""
 
 
 def bounds(dtype: pl.DataType) -> tuple[int, int]:
@@ -35,29 +38,36 @@ def bounds(dtype: pl.DataType) -> tuple[int, int]:
 
 @st.composite
 def tables(draw: st.DrawFn) -> pl.DataFrame:
-    """Tables whose values are anything that their types can hold."""
+    """Tables whose values are anything that their types can hold.
+
+    Hypothesis draws the number of rows and what kind of column each is; the values are drawn from
+    a seed of its: a thousand of its own for a table take a tenth of a second.
+    """
     rows = draw(st.integers(1, 40))
-
-    def column(values: st.SearchStrategy[object], *, full: bool) -> list[object]:
-        one = values if full else st.one_of(st.none(), values)
-        few = st.lists(one, min_size=1, max_size=3)
-        either = st.one_of(few.map(lambda some: (some * rows)[:rows]), st.just([]))
-        drawn = draw(either)
-        return drawn or draw(st.lists(one, min_size=rows, max_size=rows))
-
+    rng = draw(st.randoms(use_true_random=True))
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=len(SCHEMA), max_size=len(SCHEMA)))
     made = {}
-    for name, dtype in SCHEMA.items():
+    for (name, dtype), (different, nulls) in zip(SCHEMA.items(), kinds, strict=True):
         full = name in ("seq", "ts", "cpu", "ctx", "op", "entry_traced")
-        if name in INTEGERS:
-            values = st.integers(*bounds(dtype))
-        elif isinstance(dtype, pl.Enum):
-            values = st.sampled_from(dtype.categories.to_list())
-        elif dtype == pl.Boolean:
-            values = st.booleans()
-        else:
-            values = st.sampled_from(["a", "b\N{SNOWMAN}", "", "x" * 40])
-        made[name] = pl.Series(name, column(values, full=full), dtype, strict=False)
+        values: list[object] = [
+            None if not full and rng.random() < nulls else value_of(rng, dtype)
+            for _ in range(min(rows, different or rows))
+        ]
+        made[name] = pl.Series(name, (values * rows)[:rows], dtype, strict=False)
     return pl.DataFrame(made)
+
+
+def value_of(rng: random.Random, dtype: pl.DataType) -> object:
+    """Any value; of integers as often a bound, or one that needs few bits."""
+    if dtype.is_integer():
+        low, high = bounds(dtype)
+        near = rng.getrandbits(rng.randrange(1, high.bit_length() + 1))
+        return rng.choice((low, high, 0, near, max(low, -near), rng.randint(low, high)))
+    if isinstance(dtype, pl.Enum):
+        return rng.choice(dtype.categories.to_list())
+    if dtype == pl.Boolean:
+        return rng.random() < 0.5
+    return rng.choice(["a", "b\N{SNOWMAN}", "", "x" * 40])
 
 
 @cache

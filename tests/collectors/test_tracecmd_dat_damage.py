@@ -101,11 +101,11 @@ def test_cut_off_in_the_pages_is_an_error() -> None:
 def test_flipped_bits(version: int, compression: str) -> None:
     data = small(version, compression)
     draw = random.Random(version)
-    for _ in range(150):
+    for n in range(150):
         broken = bytearray(data)
         for _ in range(draw.choice([1, 1, 2, 8])):
             broken[draw.randrange(10, len(data))] ^= 1 << draw.randrange(8)
-        survive(bytes(broken), columns=True)
+        survive(bytes(broken), columns=n % 3 == 0)  # the frames of the tests take most of the time
 
 
 @pytest.mark.parametrize(("version", "compression"), KINDS, ids=KIND_IDS)

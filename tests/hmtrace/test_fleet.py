@@ -58,11 +58,26 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(boards: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def answers() -> dict[str, dict[str, Any]]:
+    """Answers to the question for advice, by the path of a capture."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def asked(
+    boards: Path, answers: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """The document of all, and what was said beside it."""
     cache = tmp_path_factory.mktemp("cache")
+    ask = fleet._ASKED["advise"]
+
+    def noted(path: str, options: dict[str, Any]) -> dict[str, Any]:
+        answers[path] = ask(path, options)
+        return answers[path]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workloads, "cache_home", lambda: cache)
+        patch.setitem(fleet._ASKED, "advise", noted)
         return run("advise", boards, "--format", "json", code=3)
 
 
@@ -77,15 +92,13 @@ def swept(boards: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def known(boards: Path, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def known(asked: Any, answers: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """What a capture's answer is, is known: it is not computed again."""
-    entries = {one["source"]["path"]: one for one in json.loads(asked.stdout)["captures"]}
 
     def told(path: str, _: dict[str, Any]) -> dict[str, Any]:
-        if path not in entries:
+        if path not in answers:
             raise HmtraceError("its end is missing", source=path)
-        record = _record({"2g": GAINS, "3g": SAME})
-        return entries[path] | {"fleet": record | {"path": path}}
+        return answers[path]
 
     monkeypatch.setitem(fleet._ASKED, "advise", told)
 
@@ -113,6 +126,7 @@ def test_a_capture_of_a_fleet_is_told_as_it_is_alone(boards: Path, asked: Any) -
     assert json.loads(asked.stdout)["captures"][0] == alone["captures"][0]
 
 
+@pytest.mark.usefixtures("known")
 def test_the_page_of_a_fleet_is_short_and_narrow(boards: Path) -> None:
     page = run("advise", boards, code=3).stdout
     lines = page.splitlines()

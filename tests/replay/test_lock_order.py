@@ -75,7 +75,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.fixture(params=[(1 << 14, 1 << 16), (300, 500)], ids=["as shipped", "short"])
 def _bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With short bounds much is settled before the trace ends."""
+    """With short bounds much is settled before the trace ends, with the others nothing is."""
     monkeypatch.setattr(pool_stream, "UNMAP_EVENTS", request.param[0])
     monkeypatch.setattr(pool_stream, "OPEN_EVENTS", request.param[1])
 
@@ -92,10 +92,10 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_pieces_say_what_the_whole_says(name: str, rows: int) -> None:
     options = RUNS[name]
-    for seed in range(2):
+    for seed in range(1 if rows == 1 else 2):
         events = simulate(seed, most=1, **options).events  # type: ignore[arg-type]
-        if rows == 1:
-            events = events.head(700)  # a window for every row takes some 5 ms
+        if rows == 1:  # a window for every row takes some 4 ms: no more than reach over the bounds
+            events = events.head(700 if pool_stream.OPEN_EVENTS < 700 else 250)
         whole = in_pieces(events, options["slots"], events.height)
         same(in_pieces(events, options["slots"], rows), whole)
 
