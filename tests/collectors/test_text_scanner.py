@@ -58,6 +58,9 @@ def scanned(text: str, **options: Any) -> list[dict[str, Any]]:
 )
 def test_real_traces_are_read_as_the_slow_parser_reads_them(name: str) -> None:
     text = gzip.decompress((FIXTURES / name).read_bytes()).decode()
+    lines = text.splitlines(keepends=True)
+    if len(lines) > 30_000:  # both ends: the slow parser takes 40 µs for a line
+        text = "".join(lines[:15_000] + lines[-15_000:])
     expected = slowtext.parse_text(text)
     assert len(expected) > 2000
     assert scanned(text) == expected

@@ -153,12 +153,13 @@ def test_a_killed_run_leaves_nothing(number, form, large, tmp_path):
     process = subprocess.Popen(
         command, env=os.environ | {"TMPDIR": str(temporary)}, stderr=subprocess.PIPE
     )
-    for _ in range(600):  # until something is written
-        if any(p.is_file() and p.stat().st_size for p in [*out.iterdir(), *temporary.rglob("*")]):
+    for _ in range(6000):  # until something is written
+        written = [p for p in [*out.iterdir(), *temporary.rglob("*")] if p.is_file()]
+        if process.poll() is not None or any(p.stat().st_size for p in written):
             break
         time.sleep(0.05)
     process.send_signal(number)
-    assert process.wait(60) == (130 if number == signal.SIGINT else 143)
+    assert process.wait(300) == (130 if number == signal.SIGINT else 143)
     assert not list(out.iterdir())
     assert not list(temporary.iterdir())
 

@@ -65,7 +65,9 @@ def test_a_bar_says_what_is_done_and_no_more() -> None:
     assert waiting
     assert not any("of 2.0 kB" in line or "left" in line for line in waiting)
     assert not any("2.0 kB of 2.0 kB" in line for line in reading), "a full bar stands still"
-    assert re.search(r"0:00:0[23]$", reading[-1]), "its clock goes on"
+    clock = re.search(r"0:(\d\d):(\d\d)$", reading[-1])
+    assert clock is not None
+    assert 60 * int(clock[1]) + int(clock[2]) >= 2, "it goes on"
     assert "a line above" in lines
     assert any(line.startswith("replaying") and "25 %" in line for line in lines)
 
@@ -85,7 +87,7 @@ with progress.ProgressBar("sweeping", unit="machines") as bar:
 def test_a_bar_of_machines_tells_who_serves_and_the_time_left() -> None:
     lines = shown(sys.executable, "-c", SWEEP)
     last = [line for line in lines if line.startswith("sweeping")][-1]
-    told = re.search(r"8 of 64 machines, (\d+) s left +2 processes +0:00:0\d$", last)
+    told = re.search(r"8 of 64 machines, (\d+) s left +2 processes +0:\d\d:\d\d$", last)
     assert told is not None, lines
     assert int(told[1]) >= 56 * 0.2 * 0.8
 
