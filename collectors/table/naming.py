@@ -84,35 +84,33 @@ class NameTable:
         unnamed = found == 0
         if caller.values is not None:
             has = caller.has(len(found))
-            wanted = np.flatnonzero(unnamed & has)
-            found, names = self._of_callers(found, names, caller.values, wanted)
+            names = self._of_callers(found, names, caller.values, unnamed & has)
             unnamed &= ~has
         traced, texts = _together(stacks, self.stacks, self.earlier_stacks)
-        wanted = np.flatnonzero(unnamed & (traced != 0))
-        return _named(*self._of_stacks(found, names, traced, texts, wanted))
+        return _named(found, self._of_stacks(found, names, traced, texts, unnamed & (traced != 0)))
 
     def _of_callers(
         self,
         found: NDArray[np.uint32],
         names: Sequence[str],
         callers: NDArray[np.uint64],
-        wanted: NDArray[np.intp],
-    ) -> tuple[NDArray[np.uint32], Sequence[str]]:
-        """Name the callers of the rows that are `wanted`."""
-        if not len(wanted):
-            return found, names
+        wanted: NDArray[np.bool_],
+    ) -> Sequence[str]:
+        """Name the callers of the rows that are `wanted`; the names, with those that are new."""
+        if not wanted.any():
+            return names
         if not self._asked:
             self._symbols, self._asked = self._find_symbols(), True
         if self._symbols is None:
-            return found, names
-        addresses, codes = self._different(callers[wanted])
+            return names
+        addresses, codes = self._different(callers, wanted)
         new = np.array([a for a in addresses if a not in self._callers], np.uint64)
         if len(self._callers) > _MOST_CALLERS:
             self._callers.clear()
             new = np.array(addresses, np.uint64)
         if len(new):
             self._callers |= zip(new.tolist(), self._symbols.lookup_many(new), strict=True)
-        return _added(found, names, wanted, codes, [self._callers[a] for a in addresses])
+        return _added(found, names, codes, [self._callers[a] for a in addresses])
 
     def _of_stacks(
         self,
@@ -120,35 +118,33 @@ class NameTable:
         names: Sequence[str],
         stacks: NDArray[np.uint32],
         texts: Sequence[str],
-        wanted: NDArray[np.intp],
-    ) -> tuple[NDArray[np.uint32], Sequence[str]]:
+        wanted: NDArray[np.bool_],
+    ) -> Sequence[str]:
         """Name the rows that are `wanted` by who calls in their stack traces."""
-        if not len(wanted):
-            return found, names
-        numbers, codes = self._different(stacks[wanted].astype(np.uint64))
+        if not wanted.any():
+            return names
+        numbers, codes = self._different(stacks.astype(np.uint64), wanted)
         tops = []
         for text in (texts[number] for number in numbers):
             if text not in self._tops:
                 self._tops[text] = caller_in(text) or ""
             tops.append(self._tops[text])
-        return _added(found, names, wanted, codes, tops)
+        return _added(found, names, codes, tops)
 
-    def _different(self, values: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.int32]]:
-        keys, codes = self._numbering.of(values.view(np.int64))
+    def _different(
+        self, values: NDArray[np.uint64], wanted: NDArray[np.bool_]
+    ) -> tuple[list[int], NDArray[np.int32]]:
+        keys, codes = self._numbering.of(values.view(np.int64), wanted)
         return keys.view(np.uint64).tolist(), codes
 
 
 def _added(
-    found: NDArray[np.uint32],
-    names: Sequence[str],
-    wanted: NDArray[np.intp],
-    codes: NDArray[np.int32],
-    new: list[str],
-) -> tuple[NDArray[np.uint32], Sequence[str]]:
-    """Put further names behind those that there are; "" is none."""
-    numbers = np.array([len(names) + n if name else 0 for n, name in enumerate(new)], np.uint32)
-    found[wanted] = numbers[codes]
-    return found, [*names, *new]
+    found: NDArray[np.uint32], names: Sequence[str], codes: NDArray[np.int32], new: list[str]
+) -> Sequence[str]:
+    """Put further names behind those that there are, "" is none; `codes` counts them from 1."""
+    numbers = [len(names) + n if name else 0 for n, name in enumerate(new)]
+    found += np.array([0, *numbers], np.uint32).take(codes)
+    return [*names, *new]
 
 
 def _together(

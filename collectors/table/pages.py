@@ -8,12 +8,20 @@ kmap_local of a highmem page shows both: every capture with such calls calibrate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.compiled import loop
+from collectors.table.columns import VALUE_COLUMNS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+HAS_PAGE: Final = np.uint32(1 << VALUE_COLUMNS.index("page"))
+_HAS_PFN: Final = np.uint32(1 << VALUE_COLUMNS.index("pfn"))
+BOTH: Final = HAS_PAGE | _HAS_PFN
+"""Bits of a row that has a page, and of one that has its frame, too."""
 
 _SOME = 1 << 12
 _HALF = np.uint64(1 << 63)
@@ -38,15 +46,20 @@ class PageMap:
     base: int
     size: int
 
-    def frames(self, page: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """Frame of each page address, and whether there is one: not of what is no struct page."""
-        base = self.base % (1 << 64)
-        offset = page - np.uint64(base)  # modulo 2**64
-        pfn = offset // np.uint64(self.size)
-        is_page = (pfn * np.uint64(self.size) == offset) & (page < _HALF)
-        # below the base: where that is negative, no address is
-        is_page &= page >= np.uint64(base) if self.base >= 0 else offset < _HALF
-        return pfn, is_page
+    def fill(
+        self, page: NDArray[np.uint64], pfn: NDArray[np.uint64], valid: NDArray[np.uint32]
+    ) -> None:
+        """Give frames to the rows that have a page only; not to what is no struct page.
+
+        Parameters
+        ----------
+        page, pfn : ndarray of uint64, shape (n,)
+            The latter changed.
+        valid : ndarray of uint32, shape (n,)
+            Which of both there are (bits of :data:`VALUE_COLUMNS`); changed.
+        """
+        base = np.uint64(self.base % (1 << 64))
+        fill_frames(page, pfn, valid, base, np.uint64(self.size), self.base < 0)
 
     def holds(self, pairs: NDArray[np.uint64]) -> bool:
         """Whether all pairs (frame, page) lie on the line."""
@@ -131,8 +144,35 @@ class Frames:
         if self._line is not None and not self._line.holds(pairs):
             self._line, self._broken = None, True
 
-    def fill(self, page: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]] | None:
-        """Give the frames of pages of which the trace shows none; None: no map is known."""
+    def fill(
+        self, page: NDArray[np.uint64], pfn: NDArray[np.uint64], valid: NDArray[np.uint32]
+    ) -> None:
+        """Give frames to the rows that have a page only, as :meth:`PageMap.fill`."""
+        if not (valid & BOTH == HAS_PAGE).any():
+            return
         page_map = self._forced[0] if self._forced else self.best
         self._used.add(page_map)
-        return None if page_map is None else page_map.frames(page)
+        if page_map is not None:
+            page_map.fill(page, pfn, valid)
+
+
+@loop
+def fill_frames(
+    page: NDArray[np.uint64],
+    pfn: NDArray[np.uint64],
+    valid: NDArray[np.uint32],
+    base: np.uint64,
+    size: np.uint64,
+    below: bool,  # noqa: FBT001
+) -> None:
+    """Work frame numbers out (:meth:`PageMap.fill`); `below`: the base is negative."""
+    for row in range(page.shape[0]):
+        if valid[row] & BOTH != HAS_PAGE or page[row] >= _HALF:
+            continue
+        offset = page[row] - base
+        number = offset // size
+        # below the base: where that is negative, no address is
+        is_above = offset < _HALF if below else page[row] >= base
+        if is_above and number * size == offset:
+            pfn[row] = number
+            valid[row] |= _HAS_PFN

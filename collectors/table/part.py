@@ -83,21 +83,25 @@ class Part(NamedTuple):
         return found
 
     def frame(self) -> pl.DataFrame:
-        """Make a polars frame.
+        """Make a polars frame; it shares the memory of the arrays as far as it can.
 
         Returns
         -------
         polars.DataFrame
             Its columns in the order of :data:`collectors.events.SCHEMA`.
         """
-        masked = {n: c for n, c in self.columns.items() if c.valid is not None}
-        whole = pl.DataFrame(
-            [_series(n, self.columns[n], self.rows) for n in SCHEMA if n in self.columns]
-        )
-        return whole.with_columns(
-            pl.when(pl.Series(made.has(self.rows))).then(pl.col(name))
-            for name, made in masked.items()
-        )
+        masks: dict[tuple[int, int], pl.Series] = {}
+
+        def series(name: str, made: Column) -> pl.Series:
+            values = _series(name, made, self.rows)
+            if made.values is None or made.valid is None:
+                return values
+            key = id(made.valid), made.bit
+            if key not in masks:
+                masks[key] = pl.Series(made.has(self.rows))
+            return values.zip_with(masks[key], _nulls(values.dtype, 1))
+
+        return pl.DataFrame([series(n, self.columns[n]) for n in SCHEMA if n in self.columns])
 
 
 def part_of(table: Part | pl.DataFrame) -> Part:
@@ -126,7 +130,7 @@ def _column(made: pl.Series) -> Column:
     return column(made.fill_null(empty).to_numpy(), has, names)
 
 
-@lru_cache(maxsize=len(SCHEMA))
+@lru_cache(maxsize=2 * len(SCHEMA))
 def _nulls(dtype: pl.DataType, rows: int) -> pl.Series:
     """Nothing, as often as the last parts had rows."""
     return pl.repeat(None, rows, dtype=dtype, eager=True)
@@ -140,7 +144,5 @@ def _series(name: str, made: Column, rows: int) -> pl.Series:
     if made.names is None:
         return pl.Series(name, made.values, dtype)
     texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
-    numbers = made.values.astype(np.uint32)  # as polars wants them: of others it makes a copy
-    if made.valid is not None:
-        numbers *= made.has(rows)
-    return texts.gather(pl.Series(numbers))
+    last = np.uint32(max(len(made.names) - 1, 0))  # beyond: where there is no value
+    return texts.gather(pl.Series(np.minimum(made.values, last, dtype=np.uint32)))

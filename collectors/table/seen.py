@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from collectors.compiled import loop, piece
 from collectors.events import OP_CODE
 from collectors.facts.model import Fact
 from collectors.probes import base_name
+from collectors.table.masks import bit_of, has_value, mask_of, read_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,11 +37,22 @@ _RANGES: Final[dict[FactName, list[str]]] = {
 _KMAP_LOCAL: Final = {"__kmap_local_page_prot", "__kmap_local_pfn_prot"}
 _PURGES: Final = {"__purge_vmap_area_lazy", "purge_vmap_area_lazy"}
 """A function, and a tracepoint."""
-_ERRORS: Final = 0xFFFF_F000
+_ERRORS: Final = np.uint64(0xFFFF_F000)
 """Addresses from here on are error codes (include/linux/err.h)."""
 _WIDE: Final = np.uint64(1 << 32)
 _WIDE_ERRORS: Final = np.uint64((1 << 64) - 4096)
 """The same of a 64-bit kernel, whose addresses lie from `_WIDE` on."""
+_HIGHEST: Final = np.uint64((1 << 64) - 1)
+_CPUS: Final = 1 << 16
+_WIDE_COLUMNS: Final = ("vaddr", "start", "end")
+_LOOKED_AT: Final = (*_WIDE_COLUMNS, "pfn")
+_VADDR, _START, _END, _PFN = range(4)
+_POOL, _DIRECT, _PFNS = range(3)
+_NOTHING: Final = np.zeros(0, np.uint64)
+_KMAP_CODE, _KMAP_LOCAL_CODE = OP_CODE["kmap"], OP_CODE["kmap_local"]
+_AREA_ALLOC, _VMALLOC, _FLUSH_RANGE = (
+    OP_CODE[name] for name in ("area_alloc", "vmalloc", "flush_range")
+)
 
 
 class Seen:
@@ -56,78 +69,44 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._pool = _Bounds()
-        self._pfns = _Bounds()
-        self._local: dict[int, int] = {}
-        self._wide_local: dict[int, int] = {}
+        self._found = new_bounds()
+        self._local, self._wide_local = np.zeros((2, _CPUS), np.uint64)
         self._wide: int | None = None
         self._narrow_more = 0
-        self._lowest: tuple[int, int] | None = None  # address, frame
         self._ranges = {name: _Counter() for name in _RANGES}
 
     def add(self, part: Part) -> None:
         """Take further rows of the event table."""
-        op = part.columns["op"].values
+        op, cpu = part.columns["op"].values, part.columns["cpu"].values
         assert op is not None  # is never null
-        kmap, local = (np.flatnonzero(op == OP_CODE[name]) for name in ("kmap", "kmap_local"))
-        vaddr, pfn = part.columns["vaddr"], part.columns["pfn"]
-        is_address = vaddr.has(part.rows)
-        self._add_wide(part, local)
-        if vaddr.values is not None:
-            is_address &= (vaddr.values > 0) & (vaddr.values < _ERRORS)
-            self._pool.add(vaddr.values[kmap[is_address[kmap]]])
-            rows = local[is_address[local]]
-            _raise_highest(self._local, part, rows, vaddr.values)
-            self._add_direct(part, rows, vaddr.values)
-        if pfn.values is not None:
-            has = pfn.has(part.rows)
-            for rows in (kmap, local):
-                self._pfns.add(pfn.values[rows[has[rows]]])
+        assert cpu is not None
+        asked = [part.columns[name] for name in _LOOKED_AT]
+        values = tuple(read_only(_NOTHING if c.values is None else c.values) for c in asked)
+        wide = np.full(len(_WIDE_COLUMNS), _HIGHEST)
+        rows = np.empty(part.rows, np.int64)
+        narrow_more, number = look_at(
+            read_only(op),
+            read_only(cpu),
+            values,
+            tuple(mask_of(made) for made in asked),
+            np.array([bit_of(made) for made in asked], np.int64),
+            self._found,
+            self._local,
+            self._wide_local,
+            wide,
+            rows,
+        )
+        self._narrow_more += narrow_more
+        if self._wide is None:
+            self._wide = next((value for value in wide.tolist() if value < int(_HIGHEST)), None)
+        start, end = asked[_START].values, asked[_END].values
+        if not number or start is None or end is None:
+            return
+        ranges = rows[:number]
         for name, ops in _RANGES.items():
-            self._add_ranges(self._ranges[name], part, [OP_CODE[each] for each in ops])
-
-    def _add_wide(self, part: Part, local: NDArray[np.intp]) -> None:
-        """Count addresses with more than 32 bits and others; an error code is neither."""
-        for name in ("vaddr", "start", "end"):
-            column = part.columns[name]
-            if column.values is None:
-                continue
-            values = column.values
-            known = column.has(part.rows) & (values > 0)
-            if int(values.max(initial=0)) < _WIDE:
-                self._narrow_more += int(np.count_nonzero(known))
-                continue
-            wide = known & (values >= _WIDE) & (values < _WIDE_ERRORS)
-            number = int(np.count_nonzero(wide))
-            self._narrow_more += int(np.count_nonzero(known & (values < _WIDE))) - number
-            if not number:
-                continue
-            self._wide = self._wide or int(values[wide].min())
-            if name == "vaddr":
-                _raise_highest(self._wide_local, part, local[wide[local]], values)
-
-    def _add_direct(self, part: Part, rows: NDArray[np.intp], vaddr: NDArray[np.uint64]) -> None:
-        """Take the lowest address that kmap_local gave, and its frame."""
-        pfn = part.columns["pfn"]
-        if pfn.values is None:
-            return
-        rows = rows[pfn.has(part.rows)[rows]]
-        if len(rows):
-            # the lowest address of all: a lowmem page, unless only highmem was mapped
-            least = int(vaddr[rows].min())
-            found = least, int(pfn.values[rows[vaddr[rows] == least]].min())
-            self._lowest = found if self._lowest is None else min(self._lowest, found)
-
-    def _add_ranges(self, counter: _Counter, part: Part, wanted: list[int]) -> None:
-        op, start, end = (part.columns[name] for name in ("op", "start", "end"))
-        assert op.values is not None  # is never null
-        if start.values is None or end.values is None:
-            return
-        rows = np.flatnonzero(start.has(part.rows) & end.has(part.rows))  # of few operations
-        rows = rows[np.isin(op.values[rows], wanted)]
-        rows = rows[start.values[rows] < end.values[rows]]
-        if len(rows):
-            counter.add(start.values[rows], end.values[rows])
+            of_name = ranges[np.isin(op[ranges], [OP_CODE[each] for each in ops])]
+            if len(of_name):
+                self._ranges[name].add(start[of_name], end[of_name])
 
     def facts(
         self,
@@ -157,12 +136,12 @@ class Seen:
         """
         wide = self._wide if self._narrow_more < 0 else None
         found: dict[FactName, Any] = {
-            "seen_pool": self._pool.both(),
-            "seen_local": tuple(sorted((self._wide_local if wide else self._local).items())),
+            "seen_pool": self._both(_POOL),
+            "seen_local": _by_cpu(self._wide_local if wide else self._local),
             "seen_wide": wide,
-            "seen_direct": None if self._lowest is None else self._lowest[::-1],
+            "seen_direct": (self._both(_DIRECT) or ())[::-1],
             **{name: counter.most() for name, counter in self._ranges.items()},
-            "seen_pfns": self._pfns.both(),
+            "seen_pfns": self._both(_PFNS),
         }
         facts = {
             name: Fact(value, source, "addresses in the trace")
@@ -182,35 +161,103 @@ class Seen:
             facts["seen_found"] = Fact(verdicts.found, source, "alloc_vmap_area without va_start")
         return facts
 
-
-def _raise_highest(
-    highest_on: dict[int, int], part: Part, rows: NDArray[np.intp], vaddr: NDArray[np.uint64]
-) -> None:
-    """Take the rows of kmap_local that got an address: the highest on each CPU."""
-    cpu = part.columns["cpu"].values
-    assert cpu is not None  # is never null
-    cpus = cpu[rows]
-    highest = np.zeros(int(cpus.max(initial=0)) + 1, np.uint64)
-    np.maximum.at(highest, cpus, vaddr[rows])
-    for number in np.flatnonzero(highest).tolist():
-        highest_on[number] = max(highest_on.get(number, 0), int(highest[number]))
+    def _both(self, which: int) -> tuple[int, int] | None:
+        """A pair of bounds; None where there is none."""
+        low, high = self._found[2 * which : 2 * which + 2].tolist()
+        return None if (low, high) == (int(_HIGHEST), 0) else (low, high)
 
 
-class _Bounds:
-    """The lowest and the highest of many numbers."""
+def new_bounds() -> NDArray[np.uint64]:
+    """Bounds of nothing, as :func:`look_at` takes them."""
+    return np.array([_HIGHEST, 0] * 3, np.uint64)
 
-    def __init__(self) -> None:
-        self._all: list[int] = []
 
-    def add(self, values: NDArray[np.uint64]) -> None:
-        """Take further numbers."""
-        if len(values):
-            low, high = int(values.min()), int(values.max())
-            self._all = [min(*self._all, low, high), max(*self._all, low, high)]
+def _by_cpu(highest: NDArray[np.uint64]) -> tuple[tuple[int, int], ...]:
+    """Highest address on each CPU that has one."""
+    cpus = np.flatnonzero(highest)
+    return tuple(zip(cpus.tolist(), highest[cpus].tolist(), strict=True))
 
-    def both(self) -> tuple[int, int] | None:
-        """Lowest and highest; None without a number."""
-        return (self._all[0], self._all[1]) if self._all else None
+
+@loop
+def look_at(
+    op: NDArray[np.uint8],
+    cpu: NDArray[np.uint16],
+    values: tuple[NDArray[np.uint64], ...],
+    masks: tuple[NDArray[np.uint32], ...],
+    bits: NDArray[np.int64],
+    found: NDArray[np.uint64],
+    local: NDArray[np.uint64],
+    wide_local: NDArray[np.uint64],
+    wide: NDArray[np.uint64],
+    ranges: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Look at the addresses of some rows.
+
+    Parameters
+    ----------
+    op, cpu : ndarray of uint8, uint16, shape (n,)
+    values, masks, bits : four ndarrays each, and ndarray of int64, shape (4,)
+        Of the columns vaddr, start, end and pfn (:mod:`collectors.table.masks`).
+    found : ndarray of uint64, shape (6,)
+        Changed: lowest and highest address of kmap(); lowest address of kmap_local, and its lowest
+        frame; lowest and highest frame.
+    local, wide_local : ndarray of uint64, shape (CPUs,)
+        Changed: highest address of kmap_local, up to 32 bits and beyond.
+    wide : ndarray of uint64, shape (3,)
+        Changed: lowest address beyond 32 bits in vaddr, start and end.
+    ranges : ndarray of int64, shape (n,)
+        Filled with the rows whose start and end are a range of :data:`_RANGES`.
+
+    Returns
+    -------
+    narrow_more, number : int
+        How many more addresses have up to 32 bits than have more; how many rows have a range.
+    """
+    narrow_more, number = 0, 0
+    vaddr, start, end, pfn = values
+    of_vaddr, of_start, of_end, of_pfn = masks
+    for row in range(op.shape[0]):
+        code = op[row]
+        is_local = code == _KMAP_LOCAL_CODE
+        is_mapped = is_local or code == _KMAP_CODE
+        has_frame = is_mapped and has_value(of_pfn, bits[_PFN], row)
+        if has_frame:
+            found[4], found[5] = min(found[4], pfn[row]), max(found[5], pfn[row])
+        if has_value(of_vaddr, bits[_VADDR], row):
+            address = vaddr[row]
+            narrow_more += width_of(address, wide, _VADDR)
+            if is_local and _WIDE <= address < _WIDE_ERRORS:
+                wide_local[cpu[row]] = max(wide_local[cpu[row]], address)
+            if is_mapped and 0 < address < _ERRORS:
+                if is_local:
+                    local[cpu[row]] = max(local[cpu[row]], address)
+                    if has_frame and (
+                        address < found[2] or (address == found[2] and pfn[row] < found[3])
+                    ):
+                        found[2], found[3] = address, pfn[row]
+                else:
+                    found[0], found[1] = min(found[0], address), max(found[1], address)
+        has_start = has_value(of_start, bits[_START], row)
+        if has_start:
+            narrow_more += width_of(start[row], wide, _START)
+        if has_value(of_end, bits[_END], row):
+            narrow_more += width_of(end[row], wide, _END)
+            is_range = code in (_AREA_ALLOC, _VMALLOC, _FLUSH_RANGE)
+            if has_start and is_range and start[row] < end[row]:
+                ranges[number] = row
+                number += 1
+    return narrow_more, number
+
+
+@piece
+def width_of(address: np.uint64, wide: NDArray[np.uint64], column: int) -> int:
+    """1 for an address of up to 32 bits, -1 for one of more, which is noted; 0 for none."""
+    if address == 0 or address >= _WIDE_ERRORS:
+        return 0
+    if address < _WIDE:
+        return 1
+    wide[column] = min(wide[column], address)
+    return -1
 
 
 class _Counter:

@@ -11,7 +11,7 @@ the trace has to know, and what came out of this one is to be thrown away.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from collectors.events import OPS, REASONS
 from collectors.raw import NO_TASK
 from collectors.table import areas, columns, pairing
 from collectors.table.columns import VALUE_COLUMNS
+from collectors.table.masks import take_filled
 from collectors.table.naming import EARLIER, NameTable
-from collectors.table.pages import Frames, PageMap
+from collectors.table.pages import BOTH, Frames, PageMap
 from collectors.table.part import Column, Part, column
 
 if TYPE_CHECKING:
@@ -54,8 +55,6 @@ _MASKED: Final = {
     "blocked": pairing.IS_SWITCH,
 }
 _TLB_FLUSH: Final = probes.TRACEPOINTS["tlb_flush"]
-_PAGE: Final = 1 << VALUE_COLUMNS.index("page")
-_PFN: Final = 1 << VALUE_COLUMNS.index("pfn")
 _SLACK: Final = 16
 """One part in so many of `HOLD` is always held back: a pfn call that belongs to a page call of
 which no return is traced comes soon after it."""
@@ -332,10 +331,9 @@ class Tabulator:
 
     def _learn_pairs(self, first: int, end: int) -> None:
         """Learn from the rows that show a page and its frame."""
-        both = np.uint32(_PAGE | _PFN)
         while first < end:
             part = self._place(first, end)
-            has = np.flatnonzero(self._rows.valid[part] & both == both)
+            has = np.flatnonzero(self._rows.valid[part] & BOTH == BOTH)
             values = self._rows.values[:, part]
             pfn, page = values[VALUE_COLUMNS.index("pfn")], values[VALUE_COLUMNS.index("page")]
             self._frames.learn(pfn[has], page[has])
@@ -364,13 +362,20 @@ class Tabulator:
         valid = r.valid.copy()
         self.verdicts.add(r)
         values = dict(zip(VALUE_COLUMNS, r.values, strict=True))
-        self._fill_frames(values, valid)
+        self._frames.fill(values["page"], values["pfn"], valid)
         none, every = int(np.bitwise_or.reduce(valid)), int(np.bitwise_and.reduce(valid))
 
-        def some(made: NDArray[np.generic], bit: int) -> Column:
+        def some(made: NDArray[Any], bit: int) -> Column:
             if not none & 1 << bit:
                 return Column()
-            return Column(made.copy(), None if every & 1 << bit else valid, bit)
+            if every & 1 << bit:
+                return Column(made.copy())
+            if made.itemsize == 8:
+                taken = np.empty(len(made), np.int64)
+                take_filled(made.view(np.int64), valid, bit, taken)
+            else:
+                taken = made * (valid & np.uint32(1 << bit) != 0)
+            return Column(taken.view(made.dtype), valid, bit)
 
         pid, duration, reason = r.pid.copy(), r.duration.copy(), r.reason.copy()
         traced = (valid & np.uint32(pairing.ENTRY_TRACED)) != 0
@@ -388,17 +393,3 @@ class Tabulator:
             "stack": self._names.stack(r.stack),
         }
         return Part(len(valid), found)
-
-    def _fill_frames(
-        self, values: dict[str, NDArray[np.uint64]], valid: NDArray[np.uint32]
-    ) -> None:
-        """Work frame numbers out where only the page is known."""
-        lacks = valid & np.uint32(_PAGE | _PFN) == _PAGE
-        if not lacks.any():
-            return
-        found = self._frames.fill(values["page"])
-        if found is not None:
-            pfn, is_known = found
-            lacks &= is_known
-            values["pfn"] = np.where(lacks, pfn, values["pfn"])
-            valid |= lacks * np.uint32(_PFN)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.compiled import loop, piece
+from collectors.compiled import loop
 from collectors.events import OP_CODE, OPS, TableTotals
+from collectors.table.masks import bit_of, has_value, mask_of, read_only
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.table.part import Column, Part
 
-_ALL: Final = -1
-_NONE: Final = -2
-"""In place of the bit of a column: every row has a value, none has."""
 _LOOKED_AT: Final = ("page", "vaddr", "end_seq", "end_ts")
 _PAGE, _VADDR, _END_SEQ, _END_TS = range(4)
-_NO_MASK: Final = np.zeros(0, np.uint32)
 _NO_TIMES: Final = np.zeros(0, np.int64)
 
 
@@ -38,26 +35,13 @@ class Counter:
     def add(self, part: Part) -> None:
         """Add a part."""
         asked = [part.columns[name] for name in _LOOKED_AT]
-        masks = tuple(_seen(_NO_MASK if made.valid is None else made.valid) for made in asked)
-        bits = np.array([_bit(made) for made in asked], np.int64)
+        masks = tuple(mask_of(made) for made in asked)
+        bits = np.array([bit_of(made) for made in asked], np.int64)
         ts, end_ts = part.columns["ts"].values, asked[_END_TS].values
         assert ts is not None  # is never null
         ends = _NO_TIMES if end_ts is None else end_ts
         codes = _codes(part.columns["op"])
-        count(_seen(codes), _seen(ts), _seen(ends), masks, bits, self.totals)
-
-
-def _seen(values: NDArray[Any]) -> NDArray[Any]:
-    """An array as numba sees it: all are read-only, as some that polars gives are."""
-    values = values.view()
-    values.flags.writeable = False
-    return values
-
-
-def _bit(made: Column) -> int:
-    if made.values is None:
-        return _NONE
-    return _ALL if made.valid is None else made.bit
+        count(read_only(codes), read_only(ts), read_only(ends), masks, bits, self.totals)
 
 
 def _codes(op: Column) -> NDArray[np.uint8]:
@@ -68,14 +52,6 @@ def _codes(op: Column) -> NDArray[np.uint8]:
     if op.names is OPS:
         return numbers
     return np.array([OP_CODE[name] for name in op.names], np.uint8)[numbers]
-
-
-@piece
-def _has(mask: NDArray[np.uint32], bit: int, row: int) -> bool:
-    """Whether a row has a value of a column."""
-    if bit < 0:
-        return bit == _ALL
-    return (np.int64(mask[row]) >> bit) & 1 == 1
 
 
 @loop
@@ -104,14 +80,14 @@ def count(
     for row in range(op.shape[0]):
         code, time = op[row], ts[row]
         totals.rows[code] += 1
-        has_page = _has(page, bits[_PAGE], row)
+        has_page = has_value(page, bits[_PAGE], row)
         if has_page:
             totals.paged[code] += 1
-        if has_page or _has(vaddr, bits[_VADDR], row):
+        if has_page or has_value(vaddr, bits[_VADDR], row):
             totals.first_named[code] = min(totals.first_named[code], time)
-        if _has(end_seq, bits[_END_SEQ], row):
+        if has_value(end_seq, bits[_END_SEQ], row):
             totals.returned[code] += 1
         totals.span[0] = min(totals.span[0], time)
         totals.span[1] = max(totals.span[1], time)
-        if _has(end, bits[_END_TS], row):
+        if has_value(end, bits[_END_TS], row):
             totals.span[1] = max(totals.span[1], end_ts[row])

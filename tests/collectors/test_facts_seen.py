@@ -72,3 +72,23 @@ def test_most_frequent_ranges_only():
     ranges = seen(table(*rows), "t")["seen_flushes"].value
     assert len(ranges) == MOST
     assert ranges[0] == (7, 9)
+
+
+def test_addresses_of_more_than_32_bits_where_most_have_as_many():
+    wide = 0xFFFF_8880_0000_0000
+    events = table(
+        {"op": "kmap_local", "vaddr": wide + 0x5000, "pfn": 5, "cpu": 1},
+        {"op": "kmap_local", "vaddr": wide + 0x3000, "pfn": 3, "cpu": 1},
+        {"op": "area_alloc", "vaddr": 0, "start": wide, "end": wide + 0x9000},
+        {"op": "kmap", "vaddr": 0x1000, "pfn": 9},
+        {"op": "vfree", "vaddr": 2**64 - 12},
+    )
+    facts = Seen()
+    facts.add(part_of(events))
+    assert {name: fact.value for name, fact in facts.facts("t").items()} == {
+        "seen_pool": (0x1000, 0x1000),
+        "seen_local": ((1, wide + 0x5000),),
+        "seen_wide": wide + 0x3000,
+        "seen_ranges": ((wide, wide + 0x9000),),
+        "seen_pfns": (3, 9),
+    }

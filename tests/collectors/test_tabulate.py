@@ -17,7 +17,7 @@ from collectors.events import OPS, SCHEMA, empty
 from collectors.input.opening import open_source
 from collectors.raw import RAW_DTYPE, RawEvents
 from collectors.table import naming, tabulate
-from collectors.table.pages import Frames, PageMap
+from collectors.table.pages import BOTH, HAS_PAGE, Frames, PageMap
 from collectors.table.part import Column
 from collectors.table.tabulate import Tabulator
 from tests.collectors.slowtable import slow_table
@@ -220,9 +220,9 @@ def fill(told, *batches):
         both = frame.drop_nulls()
         frames.learn(both["pfn"].to_numpy(), both["page"].to_numpy())
         lone = frame.filter(pl.col("pfn").is_null())["page"].to_numpy()
-        found = frames.fill(lone)
-        pfn, known = found or (lone, [False] * len(lone))
-        filled.append([int(p) if k else None for p, k in zip(pfn, known, strict=True)])
+        pfn, valid = np.zeros(len(lone), np.uint64), np.full(len(lone), HAS_PAGE)
+        frames.fill(lone, pfn, valid)
+        filled.append([int(p) if v == BOTH else None for p, v in zip(pfn, valid, strict=True)])
     return filled, frames
 
 

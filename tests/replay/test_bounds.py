@@ -8,7 +8,7 @@ import pytest
 
 from collectors.events import SCHEMA
 from collectors.snapshot import Snapshot
-from collectors.table.pages import PageMap, calibrate
+from collectors.table.pages import BOTH, HAS_PAGE, PageMap, calibrate
 from replay.machine.from_facts import machine_from
 from replay.validate.run import validate
 from tests.replay.whole import outcome_of, replay_events
@@ -49,6 +49,8 @@ def test_values_of_no_machine_are_counted_and_replayed(op: str, values: dict[str
 
 def test_pairs_of_no_machine_teach_no_page_map() -> None:
     assert calibrate(np.array([[0, HUGE], [1, 40]], np.uint64)) is None
-    frames, is_page = PageMap(0, 40).frames(np.array([0, 40, HUGE], np.uint64))
-    assert is_page.tolist() == [True, True, False]
-    assert frames[is_page].tolist() == [0, 1]
+    pages, frames = np.array([0, 40, HUGE], np.uint64), np.zeros(3, np.uint64)
+    has = np.full(3, HAS_PAGE)
+    PageMap(0, 40).fill(pages, frames, has)
+    assert has.tolist() == [BOTH, BOTH, HAS_PAGE]
+    assert frames.tolist() == [0, 1, 0]
