@@ -53,6 +53,8 @@ def main() -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # polars would read 128 row groups of a Parquet file ahead: memory that grows with the file.
     os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "2")
+    # polars would give freed memory back after half a second, and take as much anew right behind.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
