@@ -240,7 +240,8 @@ class ArenaOutcome:
     `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
     is one of several possible ones. `first` is the first failure outside of the modules' area.
     `apart` counts allocations of a what-if that fail on one of both machines alone: what their
-    callers did instead is not in the trace, so the arena's figures may be more or less from there.
+    callers did instead is not in the trace, so the arena's figures may be more or less from there;
+    and failures and purges of the captured machine that the model does not make, or makes too many.
     """
 
     size: int = 0
@@ -575,7 +576,8 @@ class Outcome:
 
     `observed` and `lowmem` are what no model predicts: None for another machine than the captured
     one. `bound` says in which sense figures of highmem hold there: ``least``, ``most``, ``about``
-    (neither), or as they stand (None).
+    (neither), or as they stand (None). `unfit` counts kmap() calls that another machine has as
+    kmap_local_page() and that would be wrong so.
     """
 
     machine: Machine
@@ -593,3 +595,4 @@ class Outcome:
     observed: Observed | None = None
     bound: str | None = None
     lowmem: LowmemOutcome | None = None
+    unfit: int = 0

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from replay.trace.windows import Window
 
 _FLUSHES: Final = ("flush_range", "flush_all")
-_UNUSED: Final = ("comm", "align", "entry_traced", "next_pid")
+_UNUSED: Final = ("comm", "entry_traced", "next_pid")
 
 
 def replay(

@@ -22,7 +22,7 @@ from collectors.input.source import no_room
 from collectors.input.unpack import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 LIMIT: Final = "HMTRACE_FETCH_LIMIT"
 """Environment variable: GiB that are copied of one capture at most."""
@@ -32,6 +32,17 @@ _EXTRA: Final = "pip install fsspec (the extra 'fleet' of hmtrace)"
 _ALONE: Final = (PARQUET, ARROW, WORKLOAD)
 """How files begin that hold all that their machine said."""
 _MOST_FILES: Final = 1 << 10
+_VERSIONS: Final = (
+    "ETag", "etag", "md5Hash", "content_md5", "generation", "LastModified", "Last-Modified",
+    "last_modified", "updated", "mtime", "created",
+)  # fmt: skip
+"""What file systems call that which changes with a file, the surest first."""
+_DRIVERS: Final = {
+    "http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs",
+    "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "sftp": "paramiko",
+    "ssh": "paramiko", "smb": "smbprotocol", "webdav": "webdav4", "hf": "huggingface_hub",
+}  # fmt: skip
+"""Packages that fsspec needs beside it, by scheme."""
 
 digests: Final[dict[str, str]] = {}
 """SHA-256 of traces that were copied, by their shown names: the copies do not stay."""
@@ -108,11 +119,13 @@ class RemotePlace(NamedTuple):
         try:
             system, path = url_to_fs(url)
         except ImportError as error:
-            # its words name a package, and are fsspec's own
+            scheme = url.partition("://")[0].lower()
+            driver = _DRIVERS.get(scheme)
+            # else its words name a package, and are fsspec's own
+            hint = str(error)[:200] if driver is None else f"pip install {driver}"
             raise HmtraceError(
-                f"no driver for {url.partition('://')[0]}://", source=name, exit_code=2,
-                hint=str(error)[:200],
-            ) from None  # fmt: skip
+                f"no driver for {scheme}://", source=name, exit_code=2, hint=hint
+            ) from None
         except ValueError:
             raise HmtraceError(
                 f"{url.partition('://')[0]}:// is nothing that can be read from", source=name,
@@ -165,6 +178,27 @@ class RemotePlace(NamedTuple):
         found = self._ask(self.system.glob, self.path)
         return sorted(f"{scheme}://{str(path).lstrip('/')}" for path in found)
 
+    def versions(self) -> list[tuple[str, int, str]] | None:
+        """Name, size, and what changes with it, of each file that a capture may be read from.
+
+        Returns
+        -------
+        list or None
+            None where a server does not tell what changes with a file, or does not answer.
+        """
+        try:
+            if self.is_folder():
+                told = self.system.ls(self.path, detail=True)
+            else:
+                told = [self.system.info(self.path)]
+                if self.lists:
+                    told += self.system.ls(self.parent().path, detail=True)
+        except Exception:  # who copies it tells
+            return None
+        files = [entry for entry in told if entry.get("type") != "directory"]
+        found = [(str(one["name"]), int(one.get("size") or 0), _version(one)) for one in files]
+        return sorted(found) if found and all(version for _, _, version in found) else None
+
     def _ask(self, call: Callable[..., Any], *words: Any) -> Any:
         try:
             return call(*words)
@@ -210,6 +244,11 @@ class RemotePlace(NamedTuple):
         with file:
             while piece := self._ask(file.read, PIECE):
                 yield piece
+
+
+def _version(told: Mapping[str, Any]) -> str:
+    """What changes with a file, as its file system tells it; empty: it does not."""
+    return next((str(told[name]) for name in _VERSIONS if told.get(name)), "")
 
 
 def fetch(

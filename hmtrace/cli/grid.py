@@ -99,7 +99,11 @@ class Grid:
             machines=tuple(ranked(good, self.by)),
             left_out=tuple(left_out),
             by=self.by,
-            captured=tuple(c.words for c in candidates if is_alike(c.machine, captured)),
+            captured=tuple(
+                one.words
+                for one in candidates
+                if one.machine.pae == captured.pae and is_alike(one.machine, captured)
+            ),
             without=len(machines) - len(good),
         )
 
@@ -123,7 +127,7 @@ class Grid:
         return [found[number] for number in range(len(candidates))]
 
     def _find(self, path: str, ready: Prepared, goal: Goal) -> Search:
-        from hmtrace.report.searching import Search, Searched
+        from hmtrace.report.searching import Asked, Search, Searched
 
         service = self._service(path, ready)
         others = [axis for axis in self.axes if axis.name != goal.name]
@@ -140,7 +144,7 @@ class Grid:
             goal=goal.words,
             name=goal.name,
             word=goal.word,
-            conditions=tuple((c.figure, c.words) for c in self.conditions),
+            conditions=tuple(Asked(c.figure, c.sign, c.number, c.words) for c in self.conditions),
             searched=tuple(Searched(one.words, one.result, one.tried) for one in quests),
         )
 

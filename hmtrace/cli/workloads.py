@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from collectors.capture import Origin
 from collectors.compiled.store import cache_home, is_ours
 from collectors.input.opening import is_workload
+from collectors.input.remote import is_url
 from hmtrace.cli.captures import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from collectors.capture import Capture
     from replay.machine.model import Machine
@@ -122,7 +123,8 @@ class Place:
 
     def _read(self, document: dict[str, Any]) -> Kept:
         kept = _kept(document, self.folder)
-        if digest(kept.capture.origin) != document["file"]:
+        # of what lies elsewhere the key tells all: there is no copy here
+        if not is_url(kept.capture.origin.path) and digest(kept.capture.origin) != document["file"]:
             msg = "another trace"
             raise ValueError(msg)
         return kept
@@ -240,6 +242,11 @@ def _kept(document: dict[str, Any], folder: Path) -> Kept:
 
 def _key_of(path: str) -> str | None:
     """Digest of what a capture is read from, as far as it can be told without reading it."""
+    from collectors.input.remote import RemotePlace, shown
+
+    if is_url(path) and not os.path.lexists(path):
+        versions = RemotePlace.of(path).versions()
+        return None if versions is None else _named(shown(path), versions)
     given = Path(path)
     if not given.exists():
         return None
@@ -258,9 +265,10 @@ def _key_of(path: str) -> str | None:
     return _named(path, sorted(files))
 
 
-def _named(path: str, files: list[tuple[str | int, ...]]) -> str:
+def _named(path: str, files: Sequence[tuple[str | int, ...]]) -> str:
     """Name for what is made of these files, by this version."""
-    told = (_FORM, source_digest(), path, str(Path(path).resolve()), files)
+    where = path if is_url(path) else str(Path(path).resolve())
+    told = (_FORM, source_digest(), path, where, files)
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

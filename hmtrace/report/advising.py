@@ -139,6 +139,8 @@ def _why_stay(advice: reasons.Advice) -> Iterator[str]:
         yield "this kernel has one split only"
     elif not any(not o.outcome.layout.highmem_bytes and not o.lost_ram for o in options):
         yield "no split of this kernel makes all of the RAM lowmem"
+    else:
+        yield "the capture does not show that anything is gained by another one"
 
 
 def _process(advice: reasons.Advice) -> str:
@@ -200,7 +202,7 @@ def _others(advice: reasons.Advice) -> Iterator[RenderableType]:
     """What of the others."""
     rows = [
         (name_of(option.build), _other(option, advice.choice))
-        for option in advice.options
+        for option in advice.listed
         if option is not advice.choice
     ]
     if rows:

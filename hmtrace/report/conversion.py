@@ -39,7 +39,7 @@ def verdict(site: ConvertedSite, limit: int) -> str:
         ``wrong``: not as it is; ``open``: mappings were held at the end; ``costs``: right, but
         switches take mappings down; ``fits``.
     """
-    if site.handed or site.misordered or site.beyond(limit):
+    if site.unfit(limit):
         return WRONG
     if site.at_end > site.never_served:
         return OPEN

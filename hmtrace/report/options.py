@@ -9,10 +9,10 @@ from rich.text import Text
 
 from hmtrace.report.parts import plain_table
 from hmtrace.report.reasons import split_of
-from hmtrace.report.sidebyside import SIGNS
+from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.sweep import NONE, figure_in_words
 from hmtrace.report.text import count
-from replay.whatif.figures import FIGURES
+from replay.whatif.figures import FIGURES, sense_of
 from replay.whatif.reasons import purged_pages
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 WIDE: Final = 110
 """Columns of a terminal from which on all figures have room."""
 _VERDICTS: Final = {"now": "now", "mind": "better?", "as now": "no gain"}
+
+
+_BOUNDED: Final = ("kmap", "local", "failures", "cost_ns")
+"""Figures of the table that may be bounds."""
 
 
 class _FigureColumn(NamedTuple):
@@ -55,7 +59,7 @@ class OptionsTable:
             ("", "left"), ("split", "left"), *((c.title, "right") for c in columns),
             ("verdict", "left"),
         )  # fmt: skip
-        for option in self._advice.options:
+        for option in self._advice.listed:
             table.add_row(
                 ">" if option is self._advice.choice else "*" if option.is_now else "",
                 split_of(option.build),
@@ -96,17 +100,18 @@ class OptionsTable:
         if wide:
             yield "left: of lowmem, beside mem_map and kernel"
             yield "peak, hole: of the arena, in use at most and free at least"
-        bounds = {
-            o.outcome.bound for o in advice.options if o.outcome.pool.maps + o.outcome.local.maps
-        }
-        for bound in ("least", "most"):
-            if bound in bounds:
-                yield f"{SIGNS[bound]} at {bound} so much"
-        verdicts = {option.verdict for option in advice.options}
+        senses = {_sense(name, o.outcome) for o in advice.listed for name in _BOUNDED}
+        yield from (
+            f"{SIGNS[sense]} {words}" for sense, words in MEANINGS.items() if sense in senses
+        )
+        verdicts = {option.verdict for option in advice.listed}
         if "mind" in verdicts:
             yield "better?: mind what is said below"
         if "maybe" in verdicts:
-            yield "maybe: less highmem, what that spares is not told"
+            yield "maybe: what it spares is not told"
+        if len(advice.listed) < len(advice.options):
+            (without,) = {option.build.without for option in advice.options} - {""}
+            yield f"-{without}: where it is better, or has to be"
 
 
 def _high(option: Option) -> str:
@@ -121,6 +126,10 @@ def _maps(outcome: Outcome, *, pool: bool = False, local: bool = False) -> str:
 
 def _figure(name: str, outcome: Outcome) -> str:
     return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound, outcome.arena.apart)
+
+
+def _sense(name: str, outcome: Outcome) -> str | None:
+    return sense_of(name, FIGURES[name].value(outcome), outcome.bound, outcome.arena.apart)
 
 
 def _mib(value: int | None) -> str:

@@ -22,6 +22,7 @@ NOT_SEEN: Final = {
     "areas": "the arena at the start: no vmallocinfo in the capture, so failures and purges under "
     "another arena are not predicted",
     "no-calls": "no mapping was traced, so nothing is known of what other splits would spare",
+    "no-locals": "kmap_local_page() and kmap_atomic(), of which no call was traced",
     "no-arena": "no allocation of the arena was traced",
     "bound": "pages that are lowmem now: under a split with less lowmem more would be mapped",
     "dma": "devices that reach only part of lowmem (DMA masks): with more lowmem the kernel may "
@@ -81,19 +82,23 @@ def _(reason: reasons.SmallerArena) -> str:
 @words.register(reasons.Failures)
 def _(reason: reasons.Failures) -> str:
     which = "the modules' allocations" if reason.of_modules else "the arena's allocations"
-    return f"{count(reason.there)} of {which} fail, now {count(reason.here)}"
+    told = f"{count(reason.there)} of {which} fail, now {count(reason.here)}"
+    if reason.is_least and reason.here > reason.there:
+        return f"{told}: how long those would then be in use is not told"
+    return told
 
 
 @words.register(reasons.Waits)
 def _(reason: reasons.Waits) -> str:
-    told = f"{count(reason.there)} waits for a slot of the pool, now {count(reason.here)}"
+    least = "at least " if reason.is_least else ""
+    told = f"{least}{count(reason.there)} waits for a slot of the pool, now {count(reason.here)}"
     return f"{told}; {plural(reason.asleep, 'task')} never wake up" if reason.asleep else told
 
 
 @words.register(reasons.NothingMapped)
 def _(reason: reasons.NothingMapped) -> str:
     if not reason.traced:
-        return "no page is highmem; what that spares is not known, for no mapping was traced"
+        return "no page is highmem; what that spares is not known: the trace has no mapping"
     told = (
         f"no page is highmem: {count(reason.kmap)} kmap() and {count(reason.local)} local mappings "
         "need no slot"
@@ -166,6 +171,8 @@ def _(reason: reasons.PurgedPages) -> str:
 @words.register(reasons.Cost)
 def _(reason: reasons.Cost) -> str:
     more = difference(reason.here, reason.there)
+    if reason.share is not None:
+        more = f"{more}; {share(reason.share)} of CPU time"
     return (
         f"mapping costs {duration(reason.there)}, now {duration(reason.here)} ({more}): "
         f"{verdict_in_words(reason.verdict)}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.text import Text
 
@@ -12,6 +13,7 @@ from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words
 from hmtrace.report.parts import Fitted, heading, indented, labelled
 from hmtrace.report.plain import plain
+from hmtrace.report.sidebyside import SIGNS
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.sweep import (
     COLUMNS,
@@ -21,6 +23,7 @@ from hmtrace.report.sweep import (
     meaning_of_signs,
     shown,
     spare_titles,
+    varies,
 )
 from hmtrace.report.text import clean
 from replay.whatif.figures import sense_of
@@ -34,6 +37,47 @@ if TYPE_CHECKING:
     from hmtrace.report.source import InputSummary
     from replay.outcome import Outcome
     from replay.whatif.search import Found
+
+_LEAST: Final = {"failures": 1}
+"""What a figure that may be more or less is at least: the first failure is foretold by what both
+machines did alike until then."""
+_BOUNDED: Final = "the figures that the condition is about are bounds"
+_SENSES: Final = {
+    (True, "least"): "≥: less is not enough, and more may be needed, for {}; to know, capture with "
+    "as much as was found, or more",
+    (True, "most"): "≤: so much is enough, and less may be, for {}",
+    (False, "least"): "≥: so much is right, and more may be, for {}",
+    (False, "most"): "≤: more is too much, and less may be needed, for {}",
+    (True, "about"): "≈: the value may be more or less, for {}",
+    (False, "about"): "≈: the value may be more or less, for {}",
+}
+"""What it means that a least value, or a greatest one, is a bound."""
+
+
+class Asked(NamedTuple):
+    """A condition: a figure, how it is compared, with what, and all of that in words."""
+
+    figure: str
+    sign: str
+    number: float
+    words: str
+
+    def may_be(self, machine: SweptMachine | None, *, met: bool) -> bool:
+        """Whether a machine may meet the condition, or may not, its figures being bounds."""
+        value = None if machine is None else machine.figures[self.figure]
+        if machine is None or value is None:
+            return False
+        sense = sense_of(self.figure, value, machine.bound, machine.figures["arena_apart"])
+        low = value if sense in (None, "least") else min(value, _LEAST.get(self.figure, 0))
+        high = value if sense in (None, "most") else inf
+        least, most = low - self.number, high - self.number
+        may_fail, may_hold = {
+            "<": (most >= 0, least < 0),
+            "<=": (most > 0, least <= 0),
+            ">": (least <= 0, most > 0),
+            ">=": (least < 0, most >= 0),
+        }.get(self.sign, (bool(least or most), least <= 0 <= most))
+        return may_hold if met else may_fail
 
 
 @dataclass(frozen=True)
@@ -61,7 +105,7 @@ class Search:
     word
         The word of a value.
     conditions
-        Figure and words of each condition.
+        What the machines have to meet.
     searched
         By combination of the other axes.
     """
@@ -72,7 +116,7 @@ class Search:
     goal: str
     name: str
     word: Callable[[int], str]
-    conditions: tuple[tuple[str, str], ...]
+    conditions: tuple[Asked, ...]
     searched: tuple[Searched, ...]
 
     @property
@@ -107,8 +151,8 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
     if not machines:
         yield indented(Text(clean(next(iter(one.tried.values()), ""))))
         return
-    asked = [figure for figure, _ in search.conditions]
-    columns = [*asked, *(n for n in COLUMNS if n not in asked and _varies(machines.values(), n))]
+    asked = [condition.figure for condition in search.conditions]
+    columns = [*asked, *(n for n in COLUMNS if n not in asked and varies(machines.values(), n))]
     titles = [
         (search.name, "left"),
         *((TITLES.get(name, name), "right") for name in columns),
@@ -134,20 +178,44 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
         yield indented(Text("\n".join(notes), style="dim"))
 
 
-def _varies(machines: Any, name: str) -> bool:
-    return len({shown(name, machine) for machine in machines}) > 1
-
-
 def _answer(search: Search, one: Searched) -> str:
-    asked = " and ".join(words for _, words in search.conditions)
+    asked = " and ".join(condition.words for condition in search.conditions)
     found = one.found
     if found.value is None:
         return f"no {search.name} that was tried gives {asked}"
     which = "least" if search.is_least else "greatest"
-    answer = f"{search.word(found.value)} is the {which} {search.name} with {asked}"
+    sense = sense_of_value(search, one)
+    value = f"{SIGNS[sense]} {search.word(found.value)}".strip()
+    answer = f"{value} is the {which} {search.name} with {asked}"
     if found.beside is None:
         return f"{answer} (the first that is tried)"
     return answer
+
+
+def _machine_at(one: Searched, value: int | None) -> SweptMachine | None:
+    machine = None if value is None else one.tried[value]
+    return machine if isinstance(machine, SweptMachine) else None
+
+
+def sense_of_value(search: Search, one: Searched) -> str | None:
+    """In which sense the value holds that was found, where it rests on figures that are bounds.
+
+    On its machine a figure may be worse than it is told to be, then it takes more (of a greatest
+    value: less); on the machine beside it a figure may be better, then less would do.
+
+    Returns
+    -------
+    str or None
+        As of :func:`replay.whatif.figures.sense_of`.
+    """
+    found, beside = (_machine_at(one, value) for value in (one.found.value, one.found.beside))
+    may_fail = any(condition.may_be(found, met=False) for condition in search.conditions)
+    may_hold = all(condition.may_be(beside, met=True) for condition in search.conditions)
+    if may_fail and may_hold:
+        return "about"
+    if not (may_fail or may_hold):
+        return None
+    return "least" if may_fail == search.is_least else "most"
 
 
 def _caveats(search: Search) -> list[str]:
@@ -161,18 +229,14 @@ def _caveats(search: Search) -> list[str]:
     answers = [
         machine
         for one in search.searched
-        if one.found.value is not None
-        and isinstance(machine := one.tried[one.found.value], SweptMachine)
+        if (machine := _machine_at(one, one.found.value)) is not None
     ]
-    if any(
-        sense_of(figure, machine.figures[figure], machine.bound) == "least"
-        for machine in answers
-        for figure, _ in search.conditions
-    ):
-        caveats.append(
-            "the condition is about figures that are at least so much on the machine that was "
-            "found: the trace does not show what is lowmem where it was captured"
-        )
+    senses = {sense_of_value(search, one) for one in search.searched}
+    caveats.extend(
+        words.format(_BOUNDED)
+        for (is_least, sense), words in _SENSES.items()
+        if is_least == search.is_least and sense in senses
+    )
     kept = [set(machine.caveats) for machine in answers]
     if kept:
         common = set.intersection(*kept)
@@ -185,7 +249,7 @@ def search_document(searches: Sequence[Search], goal: str) -> dict[str, Any]:
     return {
         **schema("sweep"),
         "find": goal,
-        "where": [words for _, words in searches[0].conditions] if searches else [],
+        "where": [condition.words for condition in searches[0].conditions] if searches else [],
         "captures": [
             {**source_document(s.source), "assumptions": list(s.assumptions)} for s in searches
         ],
@@ -202,6 +266,7 @@ def _answer_document(search: Search, one: Searched) -> dict[str, Any]:
         **one.words,
         "axis": search.name,
         "value": found.value,
+        "value_sense": sense_of_value(search, one),
         "beside": found.beside,
         "is_monotone": found.is_monotone,
         "at": _machine_document(one, found.value),
@@ -211,8 +276,8 @@ def _answer_document(search: Search, one: Searched) -> dict[str, Any]:
 
 
 def _machine_document(one: Searched, value: int | None) -> dict[str, Any] | None:
-    machine = None if value is None else one.tried[value]
-    if not isinstance(machine, SweptMachine):
+    machine = _machine_at(one, value)
+    if machine is None:
         return None
     return {
         "bound": machine.bound,

@@ -21,7 +21,7 @@ from hmtrace.report.verdict import change_in_words
 from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -53,7 +53,10 @@ _SPARE: Final = (
 ELSEWHERE: Final = "wider, or -o F.csv"
 _CHANGES: Final = ("cost_change_low_ns", "cost_change_ns", "cost_change_high_ns")
 NONE: Final = "·"
+_BOUNDS: Final = tuple(sign for sign in SIGNS.values() if sign)
 _MOST_ROWS: Final = 40
+_UNFIT: Final = {"wrong", "stuck", "stuck?"}
+"""Words of ``than now`` for machines on which the workload would not have run as it did."""
 _SHADES: Final = ("green", "yellow", "dark_orange", "red")
 _MOST_SHADED: Final = 16
 """Columns of a heat map at most."""
@@ -103,13 +106,13 @@ def shown(name: str, machine: SweptMachine) -> str:
 def figure_in_words(
     name: str, value: float | None, bound: str | None, apart: float | None = 0
 ) -> str:
-    """A figure of an outcome, with ≥ or ≤ where it is a bound."""
-    if value == 0 and name != "lowmem":
+    """A figure of an outcome, with ≥, ≤ or ≈ where it is a bound: nothing, too, may be one."""
+    sense = sense_of(name, value, bound, apart)
+    if value == 0 and name != "lowmem" and sense is None:
         return NONE
     if name in IN_MIB and value is not None:
         return count(int(value) >> 20)
     text = _SHOWN.get(name, count)(value)
-    sense = sense_of(name, value, bound, apart)
     return f"{SIGNS[sense]} {text}" if sense else text
 
 
@@ -160,12 +163,25 @@ def _columns(sweep: Sweep) -> list[str]:
 
 
 def _is_same(sweep: Sweep, name: str) -> bool:
-    return len({shown(name, machine) for machine in sweep.machines}) < 2
+    return not varies(sweep.machines, name)
+
+
+def varies(machines: Collection[SweptMachine], name: str) -> bool:
+    """Whether a figure tells machines apart; nothing on all of them does not, bound or not."""
+    if not any(machine.figures[name] != 0 for machine in machines):
+        return False
+    return len({shown(name, machine) for machine in machines}) > 1
+
+
+def shown_of_all(machines: Collection[SweptMachine], name: str) -> str:
+    """A figure that is the same on all: as a bound if it is one on any of them."""
+    words = [shown(name, machine) for machine in machines]
+    return next((one for one in words if one.startswith(_BOUNDS)), words[0])
 
 
 def _table(sweep: Sweep, most: int) -> RenderableType:
     names, columns = list(sweep.axes), _columns(sweep)
-    asleep, is_told = sweep.baseline.pool.asleep, len(_changes(sweep)) > 1
+    asleep, is_told = sweep.baseline.pool.asleep, _is_change_told(sweep)
     titles = [
         *((name, "left") for name in names),
         *((TITLES.get(name, name), "right") for name in columns),
@@ -190,16 +206,25 @@ def spare_titles(*needed: str) -> list[str]:
 def than_captured(machine: SweptMachine, asleep: int) -> str:
     """Whether a machine costs less than the captured one, and whether that is certain.
 
+    ``wrong`` where kmap() calls would be wrong as kmap_local_page(): that kernel does not run.
     `asleep`: so many tasks sleep for ever on the captured one.
     """
+    if machine.figures["local_wrong"]:
+        return "wrong"
     low, likely, high = (machine.figures[name] or 0 for name in _CHANGES)
     stuck = int(machine.figures["asleep"] or 0) - asleep
-    return change_in_words(low, likely, high, machine.bound, stuck)
+    bound = "about" if machine.figures["arena_apart"] else machine.bound
+    return change_in_words(low, likely, high, bound, stuck)
 
 
 def _changes(sweep: Sweep) -> set[str]:
     """Words of the column ``than now``."""
     return {than_captured(machine, sweep.baseline.pool.asleep) for machine in sweep.machines}
+
+
+def _is_change_told(sweep: Sweep) -> bool:
+    changes = _changes(sweep)
+    return len(changes) > 1 or bool(_UNFIT & changes)
 
 
 def _asides(sweep: Sweep, most: int) -> list[str]:
@@ -208,20 +233,24 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
         more = len(sweep.machines) - most
         lines.append(f"… {count(more)} more: -n 0 lists all, -o F.parquet or F.csv writes them")
     if len(sweep.machines) > 1:
-        first = sweep.machines[0]
         same = [name for name in COLUMNS if name != sweep.by and _is_same(sweep, name)]
-        words = [f"{TITLES.get(name, name)} {shown(name, first)}" for name in same]
+        words = [f"{TITLES.get(name, name)} {shown_of_all(sweep.machines, name)}" for name in same]
         if words:
             lines.append(f"the same on all: {', '.join(words)}")
     if sweep.captured:
         lines.append("* the captured machine")
     changes = _changes(sweep)
-    if len(changes) > 1:
+    if any(change.endswith("?") for change in changes) and _is_change_told(sweep):
         lines.append("? not over the whole range of costs, or by a bound alone")
     if {"stuck", "stuck?"} & changes:
         lines.append("stuck: tasks sleep for ever, so that work is missing; these come last")
+    if "wrong" in changes:
+        lines.append(
+            "wrong: kmap_local_page() would be too deep (BUG), handed on or not LIFO: see hmtrace "
+            "replay --convert; these come last"
+        )
     lines.append(f"in whole MiB: {', '.join(name for name in IN_MIB if name in COLUMNS)}")
-    lines.extend(meaning_of_signs(sweep.machines, _columns(sweep)))
+    lines.extend(meaning_of_signs(sweep.machines, [*COLUMNS, sweep.by]))
     if sweep.without:
         lines.append(f"{plural(sweep.without, 'machine')} do not meet --where")
     return lines
@@ -256,6 +285,10 @@ def _heat_map(sweep: Sweep) -> Iterator[RenderableType]:
             machine = cells.get((row, column))
             if machine is None:
                 texts.append(Text("n/a", style="dim"))
+                continue
+            change = than_captured(machine, sweep.baseline.pool.asleep)
+            if change in _UNFIT:
+                texts.append(Text(change, style="red"))
                 continue
             value = machine.figures[sweep.by]
             texts.append(Text(shown(sweep.by, machine), _shade(value, values, sweep.by)))

@@ -103,9 +103,8 @@ def cost_verdict(here: Outcome, there: Outcome) -> CostVerdict:
         alike=here.machine.arch == there.machine.arch,
     )
     asleep = max(there.pool.asleep - here.pool.asleep, 0)
-    return verdict._replace(
-        is_bounded=is_bounded(verdict.likely, there.bound, asleep), asleep=asleep
-    )
+    bound = "about" if there.arena.apart else there.bound
+    return verdict._replace(is_bounded=is_bounded(verdict.likely, bound, asleep), asleep=asleep)
 
 
 def is_bounded(likely: float, bound: str | None, asleep: int = 0) -> bool:

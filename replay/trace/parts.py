@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 IN_MEMORY: Final = 1 << 25
 """Bytes of tables that are kept in memory where no folder is given."""
 
+_SMALL: Final = 1 << 16
+"""Bytes of a file up to which its table is kept once it was read: opening it takes longest."""
+_FEW: Final = 256
+"""So many of them are kept."""
 _SHARES: Final = 8
 """Columns that share what is kept in memory of them."""
 
@@ -46,6 +50,7 @@ class Parts:
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._here: dict[str, pl.DataFrame] = {}
+        self._read: dict[str, pl.DataFrame] = {}
         self._columns: dict[str, spool.SpooledRows] = {}
         self._bytes = 0
 
@@ -121,6 +126,7 @@ class Parts:
         with path.open("wb") as file:  # polars raises no OSError where it opens files itself
             table.write_ipc(file, compression="lz4")
         self.files[name] = path
+        self._read.pop(name, None)
 
     def names(self) -> set[str]:
         """Names of all tables and columns."""
@@ -130,7 +136,13 @@ class Parts:
         """A table of this name."""
         if name in self._here:
             return self._here[name]
-        return pl.read_ipc(self.files[name])
+        if name in self._read:
+            return self._read[name]
+        path = self.files[name]
+        table = pl.read_ipc(path)
+        if path.stat().st_size <= _SMALL and len(self._read) < _FEW:
+            self._read[name] = table
+        return table
 
     def drop(self, prefix: str) -> None:
         """Forget the tables and columns whose names begin so."""
@@ -140,6 +152,7 @@ class Parts:
                 path.unlink(missing_ok=True)
         for name in [n for n in (*self._here, *self.files) if n.startswith(prefix)]:
             self._here.pop(name, None)
+            self._read.pop(name, None)
             path = self.files.pop(name, None)
             if path is not None:
                 path.unlink(missing_ok=True)

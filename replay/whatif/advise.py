@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collectors.snapshot import Process, Snapshot
+    from replay.cost.verdict import CostVerdict
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.outcome import Outcome
@@ -58,6 +59,8 @@ SMALL_PART: Final = 64
 """One part in so many of RAM may be given up for a kernel without highmem."""
 MUCH: Final = 0.05
 """Change of a cost, or of the purged pages, that is worth a word."""
+LEAST_SHARE: Final = 1e-4
+"""Part of the CPUs' time below which nobody builds a kernel for what mapping costs."""
 LEAST_VMALLOC: Final = 64 * MiB
 """No smaller arena is advised than this, or than twice what was in use."""
 
@@ -150,13 +153,21 @@ class _Asker:
                     split.without, split.proposed,
                 )  # fmt: skip
                 yield from self._variant(build)
-        if machine.pae and machine.highmem_enabled:
-            yield from self._variant(
-                Build(machine.split, True, False, ARCHES[machine.arch].pae_name)  # noqa: FBT003
-            )
+                if build.pae and self._fits_without_pae(build):
+                    without = ARCHES[machine.arch].pae_name
+                    yield from self._variant(build._replace(pae=False, without=without), like=build)
 
-    def _variant(self, build: Build) -> Iterator[_Variant]:
-        """The build, unless it is the present one, cannot be, or is another by a second name."""
+    def _fits_without_pae(self, build: Build) -> bool:
+        """Whether no RAM is lost without PAE; the present build is asked about anyway."""
+        machine = self._machine
+        is_present = (build.split, build.highmem) == (machine.split, machine.highmem_enabled)
+        return is_present or machine.ram[-1][1] <= ARCHES[machine.arch].max_phys
+
+    def _variant(self, build: Build, like: Build | None = None) -> Iterator[_Variant]:
+        """The build, unless it is the present one, cannot be, or is another by a second name.
+
+        `like` is one that it may be alike to.
+        """
         machine = self._machine
         if build.key == (machine.split, machine.highmem_enabled, machine.pae):
             return
@@ -167,6 +178,8 @@ class _Asker:
         layout = layout_of(other)
         # without highmem a build with HIGHMEM is what one without it is
         if is_alike(other, machine) or (build.highmem and not layout.highmem_bytes):
+            return
+        if like is not None and is_alike(other, _built(machine, like)):
             return
         yield self._reaching_all(_Variant(build, other), layout)
 
@@ -204,7 +217,7 @@ class _Asker:
         self._of_machine(build, there, lost, found)
         _of_workload(there, self.now, found)
         verdict = cost_verdict(self.now, there)
-        _of_cost(Cost(self.now.cost.total_ns, there.cost.total_ns, verdict), found)
+        _of_cost(_cost(self.now, there, verdict), found)
         return Option(
             build, there, self._fixed(there),
             is_now=False,
@@ -248,13 +261,11 @@ class _Asker:
         """What lowmem pays whatever runs. See docs/advise.md for the sources."""
         machine, layout = outcome.machine, outcome.layout
         memory = memory_of(machine, layout, self._snapshot)
-        all_ram = layout.lowmem_bytes + layout.highmem_bytes
-        high = layout.highmem_bytes / all_ram if all_ram else 0
         kasan = layout.lowmem_bytes // KASAN_PART if "KASAN" in machine.config else 0
         managed = sum(zone.managed for zone in memory.zones if zone.zone != HIGHMEM)
         return FixedCosts(
             mem_map=layout.mem_map_bytes,
-            of_highmem=int(layout.mem_map_bytes * high),
+            of_highmem=_mem_map_of_highmem(machine, layout),
             pool=_pool_bytes(machine, layout),
             kasan=kasan,
             left=max(managed * layout.page_size - kasan, 0),
@@ -291,6 +302,17 @@ def _pool_bytes(machine: Machine, layout: Layout) -> int:
     return table + layout.pkmap_slots * _PAGE_ADDRESS + _PAGE_ADDRESS_HASH
 
 
+def _mem_map_of_highmem(machine: Machine, layout: Layout) -> int:
+    """Bytes of the page array that a kernel without HIGHMEM spares.
+
+    One that is flat describes the holes below highmem, too (mm/mm_init.c: alloc_node_mem_map).
+    """
+    if not layout.highmem_bytes:
+        return 0
+    low = layout_of(replace(machine, highmem_enabled=False, highmem=None))
+    return max(layout.mem_map_bytes - low.mem_map_bytes, 0)
+
+
 def _built(machine: Machine, build: Build) -> Machine:
     """A machine whose kernel is built so; without PAE, RAM above 4 GiB is gone.
 
@@ -325,9 +347,11 @@ def _of_workload(there: Outcome, now: Outcome, found: _Found) -> None:
     """What the workload itself says."""
     _of_arena(there, now, found)
     if (there.pool.waits, there.pool.asleep) != (now.pool.waits, now.pool.asleep):
-        waits = Waits(now.pool.waits, there.pool.waits, there.pool.asleep)
+        is_least = there.bound in ("least", "about")
+        waits = Waits(now.pool.waits, there.pool.waits, there.pool.asleep, is_least=is_least)
         worse = waits.there > waits.here or waits.asleep > now.pool.asleep
-        (found.against if worse else found.gains).append(waits)
+        gained = found.may if is_least else found.gains
+        (found.against if worse else gained).append(waits)
     before, after = now.layout.highmem_bytes, there.layout.highmem_bytes
     calls = now.pool.maps + now.local.maps + now.local.reused
     if before and not after:
@@ -341,10 +365,18 @@ def _of_workload(there: Outcome, now: Outcome, found: _Found) -> None:
         found.mind.append(PurgedPages(here, pages))
 
 
+def _cost(now: Outcome, there: Outcome, verdict: CostVerdict) -> Cost:
+    shares = [one.cost.share_of_span for one in (now, there)]
+    share = max((share for share in shares if share is not None), default=None)
+    return Cost(now.cost.total_ns, there.cost.total_ns, share, verdict)
+
+
 def _of_cost(cost: Cost, found: _Found) -> None:
     """What it costs: reason enough for or against only where it is so over all costs' ranges."""
     verdict = cost.verdict
     if verdict.is_bounded or abs(verdict.likely) < MUCH * cost.here:
+        return
+    if cost.share is not None and cost.share < LEAST_SHARE:
         return
     if verdict.word == "cheaper":
         (found.gains if verdict.holds or found.gains else found.may).append(cost)
@@ -370,7 +402,11 @@ def _failures(now: Outcome, there: Outcome) -> list[Failures]:
         for outcome in (now, there)
     )
     pairs = (
-        Failures(now.arena.failures - own_here, there.arena.failures - own_there),
+        Failures(
+            now.arena.failures - own_here,
+            there.arena.failures - own_there,
+            is_least=there.arena.apart > 0,
+        ),
         Failures(own_here, own_there, of_modules=True),
     )
     return [pair for pair in pairs if pair.here != pair.there]
@@ -440,11 +476,28 @@ def _not_seen(snapshot: Snapshot, now: Outcome, choice: Option, lost: bool) -> I
         yield "zones"
     if not snapshot.areas:
         yield "areas"
-    if not now.pool.maps + now.local.maps + now.local.lowmem + now.local.reused:
+    locals_seen = now.local.maps + now.local.lowmem + now.local.reused
+    is_local_probed = _is_probed(snapshot, _LOCAL_CALLS)
+    if not (now.pool.maps + locals_seen or (is_local_probed and _is_probed(snapshot, _POOL_CALLS))):
         yield "no-calls"
-    if not now.arena.allocs + now.arena.failures:
+    elif not (locals_seen or is_local_probed):
+        yield "no-locals"
+    if not (now.arena.allocs + now.arena.failures or _is_probed(snapshot, _ARENA_CALLS)):
         yield "no-arena"
     if choice.outcome.bound is not None:
         yield "bound"
     yield "dma"
     yield "never-mapped"
+
+
+_POOL_CALLS: Final = ("kmap_high",)
+_LOCAL_CALLS: Final = ("__kmap_local", "kmap_atomic", "__kmap_atomic")
+_ARENA_CALLS: Final = ("alloc_vmap_area",)
+
+
+def _is_probed(snapshot: Snapshot, functions: tuple[str, ...]) -> bool:
+    """Whether a call of these would be in the trace, so that none in it means that there was none.
+
+    Of tracepoints and function tracers nothing is known.
+    """
+    return any(probe.symbol.startswith(functions) for probe in snapshot.probes)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replay.outcome import ArenaOutcome, ModulesOutcome
 from replay.whatif.arena import forecast, same_arena
-from replay.whatif.caveats import forecast_caveats
+from replay.whatif.caveats import forecast_caveats, model_caveats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from collectors.snapshot import Snapshot
     from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
@@ -40,6 +42,7 @@ def arena_there(
     here: tuple[Machine, Layout],
     there: tuple[Machine, Layout],
     values: Snapshot,
+    own: Callable[[], ArenaForecast | None],
 ) -> ArenaThere:
     """The captured arena where the other machine's is the same, else the model's forecast.
 
@@ -53,6 +56,8 @@ def arena_there(
         The captured machine and the other one, with their address maps.
     values
         Facts of the capture.
+    own
+        The model's forecast of the captured machine itself.
     """
     tally, layout = workload.figures.work, there[1]
     size = layout.vmalloc_end - layout.vmalloc_start
@@ -70,6 +75,7 @@ def arena_there(
                 "not predicted",
             )
         )
+    beside, told = _beside_itself(own(), figures) if tally.allocs else (0, [])
     outcome = ArenaOutcome(
         size=size,
         allocs=found.allocs - found.failures,
@@ -86,10 +92,18 @@ def arena_there(
         smallest_failed=found.smallest_failed,
         largest_request=figures.largest_request,
         modules=_modules_there(figures, found, layout),
-        apart=_apart(figures, found),
+        apart=_apart(figures, found) + beside,
     )
     changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
-    return ArenaThere(outcome, changed, tuple(forecast_caveats(found)))
+    return ArenaThere(outcome, changed, (*forecast_caveats(found), *told))
+
+
+def _beside_itself(own: ArenaForecast | None, figures: ArenaOutcome) -> tuple[int, list[str]]:
+    """How far the model is from the trace on the captured machine itself, and that in words."""
+    if own is None or figures.lazy_purges is None:
+        return 0, []
+    failures, purges = own.failures - figures.failures, own.purges.total() - figures.lazy_purges
+    return abs(failures) + abs(purges), model_caveats(own, figures)
 
 
 def _apart(figures: ArenaOutcome, found: ArenaForecast) -> int:

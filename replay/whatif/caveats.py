@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
-    from replay.outcome import PoolOutcome
+    from replay.outcome import ArenaOutcome, PoolOutcome
     from replay.trace.losses import Loss
     from replay.whatif.arena import ArenaForecast
 
@@ -183,6 +183,21 @@ def ram_caveats(target: Machine, layout: Layout, beyond: int, values: Snapshot) 
 
 def _between(few: int, most: int) -> str:
     return f"{few}" if few == most else f"{few} to {most}"
+
+
+def model_caveats(own: ArenaForecast, figures: ArenaOutcome) -> list[str]:
+    """Where the arena's model does not come to what the captured machine did."""
+    pairs = (
+        ("failures", own.failures, figures.failures),
+        ("purges", own.purges.total(), figures.lazy_purges),
+    )
+    told = [f"{made} {name} for {seen}" for name, made, seen in pairs if made != seen]
+    if not told:
+        return []
+    return [
+        f"of the captured machine itself the arena's model makes {' and '.join(told)} in the "
+        "trace: a difference of so much may be the model's"
+    ]
 
 
 def forecast_caveats(found: ArenaForecast) -> list[str]:

@@ -93,6 +93,10 @@ class ConvertedSite:
         """Mappings for which a task has no room."""
         return sum(self.depths[limit:])
 
+    def unfit(self, limit: int) -> int:
+        """Mappings that would be wrong as local ones, at most: one may be so in two ways."""
+        return min(self.handed + self.misordered + self.beyond(limit), self.calls)
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -126,6 +130,10 @@ class Conversion:
     dropped: int
     nameless: int
     sees_switches: bool
+
+    def unfit(self, limit: int) -> int:
+        """Mappings that would be wrong as local ones, at most; a task has room for `limit`."""
+        return sum(site.unfit(limit) for site in self.sites)
 
     @property
     def away(self) -> int:
@@ -493,11 +501,12 @@ def conversion_caveats(calls: ConvertedCalls, limit: int) -> list[str]:
     found, caveats = calls.outcome, []
     if not found.sites:
         return []
-    wrong = sum(site.handed + site.misordered + site.beyond(limit) for site in found.sites)
+    wrong = found.unfit(limit)
     if wrong:
         caveats.append(
-            f"{wrong} mappings would be wrong as local ones: the figures are those of a kernel "
-            "that had room for them and took down what was meant"
+            f"{'up to ' * (wrong > 1)}{wrong} of the converted mappings would be wrong as local "
+            "ones: the figures are those of a kernel that had room for them and took down what was "
+            "meant"
         )
     if not found.sees_switches:
         caveats.append(

@@ -60,6 +60,7 @@ FIGURES: Final[dict[str, Figure]] = {
     "local_lowmem": Figure(lambda o: o.local.lowmem, bound="down"),
     "local_depth": Figure(lambda o: o.local.max_depth, bound="up"),
     "local_saved": Figure(lambda o: o.local.mappings_saved, bound="up"),
+    "local_wrong": Figure(lambda o: o.unfit),
     "vmalloc": Figure(lambda o: o.arena.size, more_is_better=True),
     "failures": Figure(lambda o: o.arena.failures, of_arena=True),
     "purges": Figure(lambda o: o.arena.lazy_purges, of_arena=True),

@@ -86,19 +86,27 @@ class SmallerArena(NamedTuple):
 
 
 class Failures(NamedTuple):
-    """Failed allocations of the arena, or of the modules' own area, here and there."""
+    """Failed allocations of the arena, or of the modules' own area, here and there.
+
+    `is_least`: how long what failed on one of both alone would be in use, no trace tells.
+    """
 
     here: int
     there: int
     of_modules: bool = False
+    is_least: bool = False
 
 
 class Waits(NamedTuple):
-    """Waits for a slot of the pool, here and there; `asleep` tasks never wake up there."""
+    """Waits for a slot of the pool, here and there; `asleep` tasks never wake up there.
+
+    `is_least`: there may be more there.
+    """
 
     here: int
     there: int
     asleep: int
+    is_least: bool = False
 
 
 class NothingMapped(NamedTuple):
@@ -157,10 +165,14 @@ class PurgedPages(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Cost in ns, here and there, and whether the one that is less is so over all costs' ranges."""
+    """Cost in ns, here and there, and whether the one that is less is so over all costs' ranges.
+
+    `share` is the greater one's part of the CPUs' time; None where the clock is no time.
+    """
 
     here: float
     there: float
+    share: float | None
     verdict: CostVerdict
 
 
@@ -271,6 +283,9 @@ class Option(NamedTuple):
         )
 
 
+_MERIT: Final = {"no": 0, "as now": 1, "now": 2, "maybe": 3, "mind": 4, "better": 5}
+
+
 class Advice(NamedTuple):
     """What to choose for one capture.
 
@@ -304,7 +319,24 @@ class Advice(NamedTuple):
         """``good``, ``fair`` or ``thin``."""
         if {"lost", "no-calls", "no-arena"} & set(self.not_seen):
             return "thin"
-        return "fair" if {"processes", "bound", "areas"} & set(self.not_seen) else "good"
+        fair = {"processes", "bound", "areas", "no-locals"}
+        return "fair" if fair & set(self.not_seen) else "good"
+
+    @property
+    def listed(self) -> tuple[Option, ...]:
+        """The options without those that lack PAE and are no better than the same with it."""
+        with_it = {
+            (option.build.split, option.build.highmem): option
+            for option in self.options
+            if option.build.pae
+        }
+        found = []
+        for option in self.options:
+            like = with_it.get((option.build.split, option.build.highmem))
+            is_better = like is None or _MERIT[option.verdict] > _MERIT[like.verdict]
+            if is_better or option is like or option in (self.choice, self.trial):
+                found.append(option)
+        return tuple(found)
 
     def option(self, key: tuple[str, bool, bool]) -> Option | None:
         """The option of a configuration (:attr:`Build.key`), if the kernel can have it.

@@ -34,6 +34,7 @@ from replay.pool.replay import state_from
 from replay.rules.judge import findings
 from replay.trace.sanitise import narrowed
 from replay.trace.windows import WINDOW_ROWS
+from replay.whatif.arena import forecast
 from replay.whatif.arena_there import arena_there
 from replay.whatif.caveats import (
     border_caveats,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from replay.machine.zones import Memory
     from replay.outcome import Site
     from replay.trace.losses import Loss
+    from replay.whatif.arena import ArenaForecast
     from replay.whatif.arena_there import ArenaThere
     from replay.whatif.placement import Placed
     from replay.whatif.pool import PoolThere
@@ -226,6 +228,7 @@ class Server:
             cost=cost,
             sites=rest.sites,
             bound=bound,
+            unfit=self._unfit(target, layout),
             caveats=(
                 *border_caveats(self._before, layout, there.stuck, placement, bound),
                 *doubtful_rules(self._machine, target),
@@ -318,9 +321,15 @@ class Server:
         if key not in self._arenas:
             self._arenas[key] = arena_there(
                 self._workload, self.baseline.arena, (self._machine, self._before),
-                (target, layout), self._values,
+                (target, layout), self._values, lambda: self._own_arena,
             )  # fmt: skip
         return self._arenas[key]
+
+    @cached_property
+    def _own_arena(self) -> ArenaForecast | None:
+        """What the arena's model makes of the machine that the trace is from."""
+        here = self._machine, self._shown
+        return forecast(self._workload.arena(), *here, *here, self._values)
 
     def _memory_caveats(
         self, target: Machine, layout: Layout, memory: Memory, placed: Placed
@@ -341,6 +350,10 @@ class Server:
             *loss_caveats(self._lost, baseline.pool, pool),
             *unseen_flushes(baseline.arena, work, target, layout, kmaps=pool.maps),
         ]
+
+    def _unfit(self, target: Machine, layout: Layout) -> int:
+        calls = self.converted(target)
+        return 0 if calls is None else calls.outcome.unfit(layout.km_usable_depth)
 
     def _conversion_caveats(self, target: Machine, layout: Layout) -> list[str]:
         calls = self.converted(target)

@@ -178,10 +178,11 @@ def is_alike(one: Machine, other: Machine) -> bool:
 def ranked(machines: Iterable[SweptMachine], by: str) -> list[SweptMachine]:
     """The machines, the best by a figure first, unknown ones last.
 
-    Where more tasks sleep for ever, work is missing: those come last. Of those that are alike, the
-    ones with fewer failures and waits, with less cost, and with more user space come first.
+    Where more tasks sleep for ever, work is missing, and where local mappings are wrong, the kernel
+    stops: those come last. Of those that are alike, the ones with fewer failures and waits, with
+    less cost, and with more user space come first.
     """
-    order = ("asleep", by, "failures", "waits", "cost_ns", "user")
+    order = ("local_wrong", "asleep", by, "failures", "waits", "cost_ns", "user")
 
     def key(machine: SweptMachine) -> tuple[float, ...]:
         return tuple(_rank(name, machine.figures[name]) for name in order)

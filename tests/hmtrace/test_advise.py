@@ -12,6 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from hmtrace.cli import app
+from replay.cost.verdict import CostVerdict
+from replay.whatif.advise import LEAST_SHARE, _Found, _of_cost
+from replay.whatif.reasons import Cost
 from tests.replay import ooms
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -49,8 +52,9 @@ def page(*captures: object) -> str:
 
 
 def split(found: dict[str, Any], name: str, *, highmem: bool) -> dict[str, Any]:
-    (one,) = (s for s in found["splits"] if (s["split"], s["highmem_enabled"]) == (name, highmem))
-    return one
+    """Of those with PAE and without the one with it."""
+    fit = (s for s in found["splits"] if (s["split"], s["highmem_enabled"]) == (name, highmem))
+    return max(fit, key=lambda s: s["pae"])
 
 
 def told(one: dict[str, Any]) -> str:
@@ -275,3 +279,19 @@ def test_room_for_a_process_that_has_little_is_a_reason(tmp_path: Path) -> None:
     found = advice(folder, "--machine", machine)
     assert (found["choice"]["split"], found["choice"]["highmem"]) == ("3g_opt", False)
     assert "768 MiB more: 2800 MiB" in " ".join(told(split(found, "3g_opt", highmem=False)).split())
+
+
+def test_report_tells_the_largest_request_as_well() -> None:
+    result = CliRunner().invoke(app, ["report", str(FAILING), "--format", "json"])
+    told = json.loads(result.stdout)["arena"]["largest_request"]
+    assert {"bytes": told[0], "align": told[1]} == advice(FAILING)["splits"][0]["largest_request"]
+
+
+def test_what_costs_next_to_nothing_is_no_reason() -> None:
+    """A hundredth of a percent of the CPUs' time, and nothing else, builds no kernel."""
+    verdict = CostVerdict(-950, -900, -800, None)
+    for share, is_one in ((0.9 * LEAST_SHARE, False), (2 * LEAST_SHARE, True), (None, True)):
+        found = _Found()
+        _of_cost(Cost(1000.0, 100.0, share, verdict), found)
+        assert bool(found.gains) is is_one
+        assert not found.may

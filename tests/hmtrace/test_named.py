@@ -6,6 +6,9 @@ import json
 import shutil
 import sys
 import tempfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +176,6 @@ def test_a_web_server_is_asked_for_a_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("aiohttp")
-    import threading
-    from http.server import HTTPServer, SimpleHTTPRequestHandler
-
     shutil.copytree(FAILING, tmp_path / "board")
     asked: list[str] = []
 
@@ -186,7 +186,7 @@ def test_a_web_server_is_asked_for_a_file_and_nothing_else(
         def log_message(self, *words: Any) -> None:
             asked.append(self.path)
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/board/trace.txt.gz?sig={SECRET}"
@@ -196,3 +196,76 @@ def test_a_web_server_is_asked_for_a_file_and_nothing_else(
         assert all(path.startswith("/board/trace.txt.gz") for path in asked)
     finally:
         server.shutdown()
+
+
+def test_a_sweep_of_a_url_goes_on_from_what_was_served(
+    memory: Any, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(memory, FAILING, "/boards/17")
+    words = ("sweep", "memory://boards/17", "--axis", "vmalloc=128M,256M", "--format", "json")
+    first = run(*words)
+    assert first.exit_code == 0, first.output
+    (journal,) = shelf.glob("*/served.ndjson")
+    assert len(journal.read_bytes().split(b"\n")) == 3  # a line for each, behind an empty one
+    fetched: list[str] = []
+    monkeypatch.setattr(remote, "fetch", lambda url, *_: fetched.append(url))
+    assert run(*words).stdout == first.stdout
+    assert not fetched
+
+
+@pytest.mark.usefixtures("shelf")
+def test_a_capture_that_changes_behind_its_url_is_read_anew(memory: Any) -> None:
+    put(memory, FAILING, "/boards/17")
+    words = ("sweep", "memory://boards/17", "--axis", "vmalloc=256M", "--format", "json")
+    before = json.loads(run(*words).stdout)
+    memory.rm("/boards/17", recursive=True)
+    put(memory, TWIN, "/boards/17")
+    after = json.loads(run(*words).stdout)
+    assert before["captures"][0]["source"]["sha256"] != after["captures"][0]["source"]["sha256"]
+
+
+def test_what_does_not_tell_what_changes_is_read_each_time(memory: Any) -> None:
+    put(memory, FAILING, "/boards/17")
+    place = remote.RemotePlace.of("memory://boards/17")
+    assert place.versions()
+    for file in memory.store.values():
+        file.created = None
+    assert place.versions() is None
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"), [("http://localhost/a.workload", "aiohttp"), ("s3://boards/17", "s3fs")]
+)
+def test_without_its_driver_the_hint_is_the_command(
+    url: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(_: str) -> None:
+        raise ImportError
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", without)
+    result = run("advise", url)
+    assert isinstance(result.exception, HmtraceError)
+    assert result.exception.exit_code == 2
+    assert str(result.exception.hint) == f"pip install {driver}"
+
+
+def test_a_trace_and_a_workload_file_from_a_web_server(tmp_path: Path) -> None:
+    """Needs the driver of http://, which fsspec alone does not bring."""
+    pytest.importorskip("aiohttp")
+    folder = tmp_path / "web"
+    folder.mkdir()
+    assert run("convert", FAILING, "-o", folder / "board.workload").exit_code == 0
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/board.workload"
+        there = run("advise", url, "--format", "json")
+        missing = run("advise", url.replace("board", "none"))
+        server.shutdown()
+    assert there.exit_code == 0, there.output
+    here = json.loads(run("advise", FAILING, "--format", "json").stdout)
+    (advised,) = json.loads(there.stdout)["captures"]
+    assert advised["source"]["path"] == url
+    assert advised["splits"] == here["captures"][0]["splits"]
+    assert isinstance(missing.exception, HmtraceError)
+    assert "no such file" in str(missing.exception)

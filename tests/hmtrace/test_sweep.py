@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from hmtrace.cli import app, jobs
 from hmtrace.cli.journal import NAME
+from hmtrace.report.searching import Asked
+from hmtrace.report.sweep import figure_in_words
 from replay.whatif.figures import FIGURES
 from replay.whatif.run import Server
+from replay.whatif.sweep import SweptMachine
 from tests.hmtrace.sweeps import journalled, run
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -339,3 +342,62 @@ def test_wrong_usage(words: list[str], told: str) -> None:
     assert error is not None
     assert getattr(error, "exit_code", None) == 2
     assert told in str(error) + str(getattr(error, "hint", "")) + str(getattr(error, "source", ""))
+
+
+def test_a_nothing_that_is_a_bound_is_marked() -> None:
+    assert figure_in_words("failures", 0, None, apart=3) == "≈ 0"
+    assert figure_in_words("kmap", 0, "least") == "≥ 0"
+    assert figure_in_words("kmap", 0, "most") == figure_in_words("kmap", 0, None) == "·"
+
+
+def test_conversions_that_are_wrong_are_named_and_come_last() -> None:
+    """512 mappings of one task nest, of which it may have 15."""
+    words = ("sweep", WAITERS, "--axis", "convert=kmap=kmap_local,none", "--axis", "pkmap=512")
+    rows = document(*words)["machines"]
+    assert [row["convert"] for row in rows] == ["none", "kmap=kmap_local"]
+    assert [row["figures"]["local_wrong"] for row in rows] == [0, 512]
+    text = run(*words)
+    (line,) = (line for line in text.split("\n") if line.strip().startswith("kmap=kmap_local"))
+    assert line.rstrip().endswith("wrong")
+    assert "(BUG)" in text
+
+
+def test_a_machine_with_lpae_is_not_the_captured_one() -> None:
+    rows = document("sweep", FIXTURES / "arm-61-1g-minix", "--axis", "pae=yes,no")["machines"]
+    assert {row["pae"]: row["is_captured"] for row in rows} == {"yes": False, "no": True}
+
+
+def test_a_search_says_in_which_sense_its_value_holds() -> None:
+    """The twin in whose arena nothing failed tells what the other one's search is a bound of."""
+    words = ("--find", "min:vmalloc", "--where", "failures=0", "--axis", "vmalloc=120M..200M")
+    found = {}
+    for twin in ("128", "256"):
+        told = document("sweep", FIXTURES / f"i386-twin-vmap-vmalloc{twin}", *words)
+        (answer,) = told["answers"]
+        found[twin] = answer["value"] >> 20, answer["value_sense"]
+    assert found == {"128": (140, "least"), "256": (189, None)}
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "bound", "may_fail", "may_hold"),
+    [
+        ("=", 0, "least", True, True),
+        ("=", 5, "least", True, False),
+        ("=", 5, "most", True, True),
+        ("<=", 10, "least", True, True),
+        ("<=", 10, "most", False, True),
+        ("<=", 11, "most", True, True),
+        (">", 10, "most", True, False),
+        (">=", 10, "least", False, True),
+        (">=", 9, None, True, False),
+    ],
+)
+def test_what_a_bound_leaves_open_of_a_condition(
+    sign: str, value: int, bound: str | None, *, may_fail: bool, may_hold: bool
+) -> None:
+    number = 0 if sign == "=" else 10
+    figures = dict.fromkeys(FIGURES, 0) | {"waits": value}
+    machine = SweptMachine({}, dict(figures), bound, ())
+    asked = Asked("waits", sign, number, "")
+    assert asked.may_be(machine, met=False) is may_fail
+    assert asked.may_be(machine, met=True) is may_hold

@@ -21,9 +21,10 @@ TABLE = {
     "arm-61-1g-minix": """
         3g_opt low, fair
         3g now · 3g low no · 3g_opt low mind · 2g low mind · 2g_opt low no · 1g low mind""",
-    # nothing was mapped, and purges over more lowmem cost more: a trial would tell
+    # nothing was mapped, though all was probed, and purges over more lowmem cost more: a trial
+    # would tell
     "arm-612-percpu-lpae-smp2": """
-        3g, thin, try 2g low
+        3g, fair, try 2g low
         3g now · 3g low no · 3g_opt- maybe · 3g_opt- low no · 2g low maybe · 2g_opt- low no
         · 1g low maybe""",
     # the boards of 2 GiB, which "struggle the most"
@@ -38,8 +39,8 @@ TABLE = {
         · 2g_opt- low no · 1g maybe · 1g low no""",
     "i386-minix-pae-smp2": """
         2g low, fair
-        3g now · 3g- as now · 3g low no · 3g_opt- low mind · 2g low mind · 2g_opt- low mind
-        · 1g low mind""",
+        3g now · 3g- as now · 3g low no · 3g- low no · 3g_opt- low mind · 2g low mind · 2g- low mind
+        · 2g_opt- low mind · 1g low mind · 1g- low mind""",
     "i386-minix-pae-smp2 --machine pc-4g-pae": """
         3g, fair
         3g now · 3g- no · 3g low no · 3g_opt- no · 3g_opt- low no · 2g maybe · 2g low no
@@ -47,22 +48,24 @@ TABLE = {
     # 2 GiB with PAE, which 2g_opt would cost its no-execute pages
     "i386-arena-pae-m2048-smp2": """
         3g, fair, try 2g
-        3g now · 3g- as now · 3g low no · 3g_opt- maybe · 3g_opt- low no · 2g maybe · 2g low no
-        · 2g_opt- maybe · 2g_opt- low mind · 1g low mind""",
+        3g now · 3g- as now · 3g low no · 3g- low no · 3g_opt- maybe · 3g_opt- low no · 2g maybe
+        · 2g- maybe · 2g low no · 2g- low no · 2g_opt- maybe · 2g_opt- low mind · 1g low mind
+        · 1g- low mind""",
     "i386-latfmt-minix-686-smp2-global": """
-        2g_opt low, thin
+        2g_opt low, fair
         3g now · 3g low no · 3g_opt maybe · 3g_opt low no · 2g maybe · 2g low no · 2g_opt maybe
         · 2g_opt low mind · 1g low mind""",
     # an arena that runs full
     "i386-hog-e-vmapfail-pae-smp1": """
         2g low, thin
-        3g now · 3g- as now · 3g low no · 3g_opt- low mind · 2g low mind · 2g_opt- low mind
-        · 1g low mind""",
-    # tasks that wait for a slot: without PAE the pool has twice as many
+        3g now · 3g- as now · 3g low no · 3g- low no · 3g_opt- low mind · 2g low mind · 2g- low mind
+        · 2g_opt- low mind · 1g low mind · 1g- low mind""",
+    # tasks that wait for a slot: without PAE the pool has twice as many, and less lowmem, so that
+    # more may wait
     "i386-hog-a-waiters-pae-smp2": """
         2g low, fair
-        3g now · 3g- mind · 3g low no · 3g_opt- low mind · 2g low mind · 2g_opt- low mind
-        · 1g low mind""",
+        3g now · 3g- maybe · 3g low no · 3g- low no · 3g_opt- low mind · 2g low mind · 2g- low mind
+        · 2g_opt- low mind · 1g low mind · 1g- low mind""",
     # MIPS has one split
     "mips32-61-minix": """
         2g, fair

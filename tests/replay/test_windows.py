@@ -71,7 +71,7 @@ def figures(document: dict[str, Any]) -> dict[str, Any]:
         "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "fullest", "waiters",
                  "holders", "held", "held_by_asleep"),
         "tlb": ("largest",),
-        "arena": ("first", "largest_request"),  # the walk has no alignments
+        "arena": ("first",),
         "local": ("longest_hold_ns", "longest_hold", "deepest", "first_switch"),
     }  # fmt: skip
     left = {key: value for key, value in document.items() if key != "findings"}
