@@ -158,11 +158,14 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
         *((TITLES.get(name, name), "right") for name in columns),
         ("", "left"),
     ]
+    enough = {None: "enough", "about": "about"}.get(
+        sense := sense_of_value(search, one), f"at {sense}"
+    )
     rows = [
         [
             Text(search.word(value)),
             *(Text(shown(name, machine)) for name in columns),
-            Text("← enough" if value == one.found.value else ""),
+            Text(f"← {enough}" if value == one.found.value else ""),
         ]
         for value, machine in machines.items()
     ]

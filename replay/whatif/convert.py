@@ -514,6 +514,12 @@ def conversion_caveats(calls: ConvertedCalls, limit: int) -> list[str]:
             "it was unmapped on another CPU, or another task was seen on its own meanwhile; "
             "switches that take mappings down, and their flushes, are lower bounds"
         )
+    if found.vanished and not calls.is_all:
+        caveats.append(
+            f"{found.vanished} sleeps for a slot go away, and what their tasks did later stays "
+            "when it was, where it would come earlier: how the other calls of kmap() overlap with "
+            "it may differ"
+        )
     if found.nameless:
         caveats.append(
             f"of {found.nameless} converted calls the task is not known: they are taken for one "
