@@ -127,7 +127,7 @@ class Grid:
         return [found[number] for number in range(len(candidates))]
 
     def _find(self, path: str, ready: Prepared, goal: Goal) -> Search:
-        from hmtrace.report.searching import Asked, Search, Searched
+        from hmtrace.report.searching import AskedFigure, Search, Searched
 
         service = self._service(path, ready)
         others = [axis for axis in self.axes if axis.name != goal.name]
@@ -144,7 +144,9 @@ class Grid:
             goal=goal.words,
             name=goal.name,
             word=goal.word,
-            conditions=tuple(Asked(c.figure, c.sign, c.number, c.words) for c in self.conditions),
+            conditions=tuple(
+                AskedFigure(c.figure, c.sign, c.number, c.words) for c in self.conditions
+            ),
             searched=tuple(Searched(one.words, one.result, one.tried) for one in quests),
         )
 

@@ -54,7 +54,7 @@ _SENSES: Final = {
 """What it means that a least value, or a greatest one, is a bound."""
 
 
-class Asked(NamedTuple):
+class AskedFigure(NamedTuple):
     """A condition: a figure, how it is compared, with what, and all of that in words."""
 
     figure: str
@@ -116,7 +116,7 @@ class Search:
     goal: str
     name: str
     word: Callable[[int], str]
-    conditions: tuple[Asked, ...]
+    conditions: tuple[AskedFigure, ...]
     searched: tuple[Searched, ...]
 
     @property

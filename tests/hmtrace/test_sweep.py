@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from hmtrace.cli import app, jobs
 from hmtrace.cli.journal import NAME
-from hmtrace.report.searching import Asked
+from hmtrace.report.searching import AskedFigure
 from hmtrace.report.sweep import figure_in_words
 from replay.whatif.figures import FIGURES
 from replay.whatif.run import Server
@@ -398,6 +398,6 @@ def test_what_a_bound_leaves_open_of_a_condition(
     number = 0 if sign == "=" else 10
     figures = dict.fromkeys(FIGURES, 0) | {"waits": value}
     machine = SweptMachine({}, dict(figures), bound, ())
-    asked = Asked("waits", sign, number, "")
+    asked = AskedFigure("waits", sign, number, "")
     assert asked.may_be(machine, met=False) is may_fail
     assert asked.may_be(machine, met=True) is may_hold
