@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collectors.table.writer import PartWriter
 
 _Made = TypeVar("_Made")
+_TEXTS: Final = ("ftrace-text", "trace-cmd-report", "perf-script")
+"""Formats whose bytes have the kernel's own words for each event."""
 _PASSES: Final = 6
 """One pass, one for lines out of order, and one each for what a pass can teach the next."""
 
@@ -252,7 +254,9 @@ def _capture(
         verdicts=table.verdicts,
     )
     notes = [*source.notes, *reading.notes, *_notes_of_stats(source.facts, reading)]
-    notes += _notes_of_hotplug(source.facts, reading)
+    told |= _told_by_hotplug(source, reading)
+    facts = source.facts.with_facts(told)
+    notes += _notes_of_hotplug(facts, reading)
     if not table.has_mappings:
         notes.append(
             "the trace holds no mapping event (kmap, kmap_local, vmap and others): record with "
@@ -265,7 +269,7 @@ def _capture(
         clock=reading.clock or source.facts.snapshot().clock or "unknown",
         clock_is_ns=reading.clock_is_ns,
         span_ns=reading.span_ns,
-        facts=source.facts.with_facts(told),
+        facts=facts,
         lost=reading.lost,
         notes=tuple(notes),
         markers=tuple(table.markers),
@@ -323,23 +327,43 @@ def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:
     return notes
 
 
+def _hotplug_events(reading: Reading) -> int:
+    """Events at the begin of steps of CPU hotplug; perf has the subsystem in front."""
+    names = {name.rpartition(":")[2]: number for name, number in reading.raw.counts.items()}
+    return sum(names.get(name, 0) for name in ("cpuhp_enter", "cpuhp_multi_enter"))
+
+
+def _told_by_hotplug(source: Source, reading: Reading) -> dict[FactName, Fact]:
+    """Which CPUs went or came, where only the trace tells it, as the text of its events."""
+    from collectors.text.hotplug import cpu_changes, steps_in
+
+    if source.facts.snapshot().cpu_changes or not _hotplug_events(reading):
+        return {}
+    if reading.format not in _TEXTS or not reading.clock_is_ns:
+        return {}
+    changes = cpu_changes(steps_in(source))
+    if not changes:
+        return {}
+    return {"cpu_changes": Fact(changes, source.trace, "cpuhp_enter, cpuhp_exit")}
+
+
 def _notes_of_hotplug(facts: Facts, reading: Reading) -> list[str]:
-    """What events of CPU hotplug may mean, which are not read.
+    """What events of CPU hotplug may mean that nothing could be read from.
 
     They are those of CPUs that go or come, and of drivers that are loaded (kernel/cpu.c:
     cpuhp_invoke_callback). Which CPUs are online decides who is interrupted by a flush; the log at
-    the end tells it (:mod:`collectors.facts.hotplug`).
+    the end tells it (:mod:`collectors.facts.hotplug`), and a text of these events does
+    (:mod:`collectors.text.hotplug`).
     """
-    if facts.snapshot().cpu_changes:
+    number = _hotplug_events(reading)
+    if facts.snapshot().cpu_changes or not number:
         return []
-    # perf has the subsystem in front
-    names = {name.rpartition(":")[2]: number for name, number in reading.raw.counts.items()}
-    number = sum(names.get(name, 0) for name in ("cpuhp_enter", "cpuhp_multi_enter"))
-    if not number:
-        return []
+    told = "of which none tells that a CPU went or came"
+    if reading.format not in _TEXTS:
+        told = f"which are read in texts, not in a {reading.format}"
     return [
-        f"{number} events of CPU hotplug: where CPUs went or came, a flush interrupts only those "
-        "that are online; all are taken to be, unless a dmesg.end beside the trace tells"
+        f"{number} events of CPU hotplug, {told}: a flush interrupts only those that are online, "
+        "and all are taken to be; a dmesg.end beside the trace tells"
     ]
 
 

@@ -226,7 +226,9 @@ def common_caveats(
             "hits, pool use and flushes are not known, only counts and call sites"
         )
     if initial_state != "snapshot" and kmaps:
-        caveats.append(f"initial state of the pool: {initial_state}")
+        free = ": what was mapped or stale before, and no call shows, counts as free"
+        inferred = initial_state == "inferred"
+        caveats.append(f"initial state of the pool: {initial_state}{free if inferred else ''}")
     if lost is not None and (lost.events or lost.unknown):
         caveats.append(
             "events were lost: the model starts anew after each gap, so counts are lower bounds "

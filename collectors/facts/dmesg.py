@@ -91,6 +91,7 @@ arch/x86/kernel/e820.c; ARM: arch/arm/kernel/setup.c; all: init/main.c, kernel/s
 mm/page_alloc.c, mm/slub.c, kernel/rcu/tree.c.
 """
 
+_BANNER = re.compile(r"(?<!-)\bLinux version \d{1,2}\.\d")
 _FREED = re.compile(r"^Freeing (initrd|unused kernel[\w ()/-]{0,40}) memory: (\d{1,9})K")
 _LAYOUT = re.compile(r"irtual kernel memory layout|ernel virtual memory layout")
 _BLOCK = re.compile(r"^\.?(\w[\w ]{0,30}?) {0,20}: 0x([0-9a-f]{8}) - 0x([0-9a-f]{8})\b")
@@ -139,6 +140,13 @@ def parse(text: str, sheet: Sheet) -> None:
     if found := of_boot(lines):
         arch, number, line = found
         sheet.add("arch", arch, line=number, detail=line)
+    if "release" not in sheet.facts:
+        strange = next((number for number, line in lines if _BANNER.search(line)), None)
+        if strange is not None:
+            sheet.note(
+                f"line {strange}: what stands before 'Linux version' is no form of a log that is "
+                "known here; of this log's lines few are understood, or none"
+            )
     if not sheet.facts:
         sheet.note("has no line of the kernel's boot (the log has wrapped, or it is another file)")
     _parameters(sheet)

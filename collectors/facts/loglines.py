@@ -2,11 +2,13 @@
 
 A message that is ``[    0.000000] x`` in the kernel's ring is ``<5>x``, ``[  +0.000000] x``,
 ``kern  :notice: [Mon Nov 30 05:28:39 2026] x``, ``Nov 30 05:28:39 board kernel: [    0.000000] x``
-or nothing but ``x`` in what dmesg, syslog, the journal or a serial console made of it.
+or nothing but ``x`` in what dmesg, syslog, the journal or a serial console made of it; in JSON
+(``journalctl -o json``, ``dmesg -J``) it is a string of its own.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,7 @@ _MOST: Final = 6
 
 _TIME = r"\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?"
 _DAY = r"[A-Z][a-z]{2}"
+_WORD = r"[^\s\[\]<>:]{1,12}"
 _PREFIXES: Final = (
     r"\x1b\[[0-9;]{0,16}[mK]",  # colours of a terminal
     r"<\d{1,3}>",  # level, dmesg -r and consoles
@@ -32,23 +35,36 @@ _PREFIXES: Final = (
     r"\[ {0,12}(?P<since>\d{1,9}\.\d{6})(?: {1,4}< {0,12}\d{1,12}\.\d{1,9}>)?\]",
     # as others write it; of a grabber of consoles, twice
     r"\[ {0,12}\d{1,12}\.\d{1,9}(?: {1,4}<? {0,12}\d{1,12}\.\d{1,9}>?)?\]",
-    rf"\[{_DAY} {_DAY} [ \d]\d {_TIME} \d{{4}}(?: <[ +\d.]{{1,24}}>)?\]",  # dmesg -T, -T -d
-    rf"\[{_DAY} ?\d{{1,2}} \d\d:\d\d\]",  # dmesg -H, a new minute
+    # dmesg -T, -T -d, in the words of any language; -H, a new minute
+    rf"\[{_WORD} {_WORD} [ \d]\d {_TIME} \d{{4}}(?: <[ +\d.]{{1,24}}>)?\]",
+    rf"\[{_WORD}?\d{{1,2}} \d\d:\d\d\]",
     r"\[ {0,8}\+\d{1,9}\.\d{1,9}\]",  # dmesg -H, time since the last line
     r"\[<[ +\d.]{1,24}>\]",  # dmesg -d -t
     r"\[ {0,8}[TC]\d{1,8}\]",  # CONFIG_PRINTK_CALLER
     rf"\[?\d{{4}}-\d\d-\d\d[T ]{_TIME}(?:Z| ?[+-]\d\d:?\d\d)?\]?(?=[ \[])",  # ISO 8601
     rf"{_DAY} \d{{4}}-\d\d-\d\d {_TIME} [A-Z]{{2,5}}(?= )",  # journalctl -o short-full
     rf"(?:{_DAY} )?{_DAY} [ \d]\d {_TIME}(?: \d{{4}})?(?= )",  # syslog, logread
-    rf"\[?{_TIME}\]?(?=[ \[])",  # a terminal's own
+    rf"\[?{_TIME}\]?>?(?=[ \[])",  # a terminal's own
     r"\d{9,10}\.\d{6}(?= )",  # journalctl -o short-unix
     # host and facility of syslog, or nothing of them
     r"(?:[\w.:-]{1,64} ){0,2}kernel(?:\[\d{1,7}\])?:(?= |$)",
+    # RFC 5424, behind its level
+    rf"1 \d{{4}}-\d\d-\d\dT{_TIME}(?:Z|[+-]\d\d:\d\d) \S{{1,64}} kernel(?: \S{{1,40}}){{3}}"
+    r"(?: \ufeff?|$)",
+    # Android's logcat of the kernel's buffer: process, thread, level and tag
+    rf"\d\d-\d\d {_TIME} {{1,9}}\d{{1,7}} {{1,9}}\d{{1,7}} [VDIWEFS] (?:kernel)? {{0,12}}:"
+    r"(?= |$)",
+    r"MESSAGE=",  # journalctl -o export, -o verbose
     # CPU and task, as Android's vendors put them there
     r"(?:<\d>)?[-.]? ?\(\d{1,2}\) ?\[\d{1,7}:[^\]\[]{1,30}\]",
     r"\[\d{1,2}: {0,20}[^\]\[:]{1,30}: {0,8}\d{1,7}\]",
     r"[cC]\d{1,2} {1,9}(?:\d{1,7} |\[ {0,20}[^\]\[]{1,30}\])(?=\S| )",
 )
+_JSON: Final = re.compile(
+    r'(?:^|[{,]) {0,16}"(?:MESSAGE|msg)" {0,4}: {0,4}("(?:[^"\\]|\\.){0,2000}")'
+)
+"""The message in a line of JSON, of the journal and of dmesg."""
+_QUOTE: Final = re.compile(r'[\t ]{0,40}[{"]')
 _PREFIX: Final = re.compile(rf"(?:{'|'.join(_PREFIXES)})[ \t]{{0,200}}")
 """One thing that may stand before a message; every part of it is bounded."""
 
@@ -114,6 +130,8 @@ def _lines(text: str) -> list[str]:
 
 def _split(line: str) -> tuple[str, str]:
     """The kernel's time before a message, in seconds with six places or empty; and the message."""
+    if _QUOTE.match(line) and (found := _JSON.search(line)):
+        line = _unquoted(found[1])
     line = line[:MAX_LINE].strip("\r\0\t ")
     at = 0
     since = ""
@@ -124,3 +142,11 @@ def _split(line: str) -> tuple[str, str]:
         at = match.end()
         since = match["since"] or since  # of a terminal's own and the kernel's the latter
     return since, line[at:]
+
+
+def _unquoted(string: str) -> str:
+    """A string of JSON; as it stands where it is none."""
+    try:
+        return str(json.loads(string))
+    except ValueError:
+        return string[1:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import lzma
 import zlib
@@ -64,9 +65,13 @@ def read_bytes(content: Content, limit: int = LIMIT) -> tuple[bytes, str | None]
 
 
 def read_text(content: Content, limit: int = LIMIT) -> tuple[str, str | None]:
-    """Read as :func:`read_bytes`, as text; bytes that are no UTF-8 become U+FFFD."""
+    """Read as :func:`read_bytes`, as text; bytes that are no UTF-8 become U+FFFD.
+
+    UTF-16 is told by its mark: a Windows shell writes what it is given so.
+    """
     data, trouble = read_bytes(content, limit)
-    return data.decode("utf-8", "replace"), trouble
+    wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return data.decode("utf-16" if wide else "utf-8-sig", "replace"), trouble
 
 
 def read_lines(content: Content) -> tuple[str, list[str]]:

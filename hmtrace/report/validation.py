@@ -208,6 +208,7 @@ def _notes(one: Checked) -> Iterator[RenderableType]:
         for c in one.layout
         if not c.ok
     ]
+    lines += [Text(words, style="yellow") for words in _pool_caveats(one.entry or {})]
     arena = one.entry.get("arena") if one.entry is not None else None
     caveats = arena.get("caveats", ()) if arena else ()
     lines += [Text(f"arena: {clean(caveat, 300)}", style="yellow") for caveat in caveats]
@@ -220,6 +221,26 @@ def _notes(one: Checked) -> Iterator[RenderableType]:
     yield heading(clean(one.path))
     for line in lines:
         yield indented(line)
+
+
+def _pool_caveats(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Why less of the pool is foretold than the trace has."""
+    nameless = (entry.get("inferred") or {}).get("nameless", 0)
+    if nameless:
+        calls = "1 call has" if nameless == 1 else f"{count(nameless)} calls have"
+        yield (
+            f"kmap: {calls} a return and no entry in this trace (lost, or recording ran before "
+            "that probe was set): which page they map, and so what is in their slots from there "
+            "on, is not known"
+        )
+    flushes = entry.get("pool_flushes") or {}
+    more = (flushes.get("tlb_observed") or 0) - flushes.get("tlb_predicted", 0)
+    if more > 0 and str(entry.get("initial_state", "")).startswith("inferred"):
+        yield (
+            f"flushes: {plural(more, 'TLB flush', 'TLB flushes')} of the kernel more than the "
+            "model makes, as slots explain that were stale before the trace: no snapshot of the "
+            "pool tells"
+        )
 
 
 def picture_lines(picture: Mapping[str, Any] | None) -> list[str]:

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from replay.arena.blocks import BlockRun, BlockTally
-from replay.arena.calls import FAILED, UNSEEN
+from replay.arena.calls import FAILED, NEVER, UNSEEN
 from replay.arena.items import ordering_items
 from replay.arena.late import ROUND_ROWS, find_late, hold_for_hulls
 from replay.arena.lazy import Counters, LazyRun
+from replay.arena.left import LeftOpen
 from replay.arena.result import (
     AMBIGUOUS,
     CERTAIN,
@@ -24,7 +25,7 @@ from replay.arena.result import (
     Tally,
 )
 from replay.arena.ruling import Judge
-from replay.arena.state import LOST_END, TREES, forest_of, initial_state, lost_end, rule_of
+from replay.arena.state import TREES, forest_of, initial_state, lost_end, rule_of
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class _Rulings:
         generation: Generation,
     ) -> None:
         self._state = state
-        self._lost_from = 2 * min(losses) if len(losses) else None
+        self._lost_from = 2 * min(losses) if len(losses) else NEVER
         self._blocks = BlockRun(layout, values, forget=generation.dirty_range_reset)
         self._judge = Judge(state, rule_of(generation, layout))
         self._shapes = _Shapes(known=state.shape is not None)
@@ -291,8 +292,7 @@ class _Rulings:
         self._ambiguous_right = self._ordering = self._unusable = 0
         self._failures = self._overflows = self._purges = Tally()
         self._block_tally = BlockTally()
-        self._learnt = self._forced = False
-        self._open_shape = self._open_purge = 0
+        self._left = LeftOpen(state)
 
     def take(self, piece: ArenaPiece, run: Played) -> Answers:
         """Rule on a piece."""
@@ -313,22 +313,19 @@ class _Rulings:
         sure = by_shape & ruled.sure & state.known
         if calls.derived or (not calls.purges_traced and state.frees):
             sure[:] = False  # of the latter what became free again is not told
-        if self._lost_from is not None:
-            sure &= calls.allocs.get_column("lo").to_numpy() < self._lost_from
+        behind_loss = calls.allocs.get_column("lo").to_numpy() >= self._lost_from
+        sure &= ~behind_loss
         verdict = np.where(sure, np.where(right, CERTAIN, WRONG), AMBIGUOUS).astype(np.uint8)
         excused = np.isin(row, state.excused) & ~right | ruled.learnt & state.known
         verdict[excused] = INITIAL
         verdict[seen == UNSEEN] = NOT_SEEN
-        left_open = verdict == AMBIGUOUS
-        self._open_shape += int((left_open & ruled.sure & ~by_shape).sum())
-        self._open_purge += int((left_open & ruled.open).sum())
+        self._left.add(verdict == AMBIGUOUS, ruled, calls, behind_loss, ruled.sure & ~by_shape)
         ordered = status & arena_items.ORDERED > 0
         self._count(piece, run, ruled, predicted, seen)
         self._number += np.bincount(verdict, minlength=NOT_SEEN + 1)
         self._ambiguous_right += int((right & (verdict == AMBIGUOUS)).sum())
         self._ordering += int(ordered.sum())
         if piece.forced:
-            self._forced = True
             self._judge.give_up()
         return Answers(
             row=row,
@@ -360,7 +357,7 @@ class _Rulings:
         self._overflows += Tally(int(ruled.purged.sum()), matched, matched)
         self._purges += Tally(*run.lazy.hulls(calls.purges.get_column("gave").to_numpy()))
         self._unusable += calls.unusable.height
-        self._learnt |= bool(ruled.learnt.any())
+        self._left.learnt |= bool(ruled.learnt.any())
         begin = (piece.begin + 1) // 2
         self._block_tally += self._blocks.take(piece.blocks, run.areas(), begin)
         self._counters.add(run.lazy, calls)
@@ -394,44 +391,10 @@ class _Rulings:
             contradictions=int(player.forest.reg[tree.CONTRADICTIONS]),
             unusable=self._unusable,
             text=state.text,
-            caveats=self._caveats(),
+            caveats=self._left.caveats(),
             nr_lazy=self._counters.nr_lazy,
             purged=self._counters.purged,
         )
-
-    def _caveats(self) -> tuple[str, ...]:
-        """Why less is certain than the trace would allow."""
-        state = self._state
-        if not state.known:
-            return ()
-        caveats = [LOST_END] if state.tail else []
-        if self._learnt:
-            caveats.append(
-                "an address above the lowest place that fits shows that /proc/vmallocinfo lacks "
-                "areas: from there on only what the trace itself gave back counts as free"
-            )
-        if self._forced:
-            caveats.append(
-                "a call on the arena is under way for so long that its return must have been "
-                "missed, and what it did is not known: nothing behind it is certain; probe returns "
-                "with a larger maxactive"
-            )
-        elif self._judge.lost:
-            caveats.append(
-                "an address contradicts what was known to be free, and no other order explains "
-                "it: nothing behind it is certain"
-            )
-        if self._open_shape:
-            caveats.append(
-                f"{self._open_shape} left open: aligned requests, whose address depends on the "
-                "shape of the kernel's free tree, which only a dump of its memory tells"
-            )
-        if self._open_purge:
-            caveats.append(
-                f"{self._open_purge} left open: a purge or other calls were under way, and how far "
-                "they had come is not told; return probes and sched_switch tell most of it"
-            )
-        return tuple(caveats)
 
 
 class _Shapes:

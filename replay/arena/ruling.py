@@ -68,6 +68,10 @@ class Ruled(NamedTuple):
         Per allocation that is sure.
     purged, foretold : ndarray of bool
         Per allocation: it purged, as its first attempt failed; the model's fails too.
+    lost : ndarray of bool
+        Per allocation: what is free was not known any more, and so it was not ruled on.
+    why_lost
+        A reason of :mod:`replay.arena.loops.evidence`.
     """
 
     sure: NDArray[np.bool_]
@@ -79,6 +83,8 @@ class Ruled(NamedTuple):
     answer: NDArray[np.int64]
     purged: NDArray[np.bool_]
     foretold: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+    why_lost: int
 
 
 class Judge:
@@ -93,11 +99,6 @@ class Judge:
         Before the trace.
     rule
         How the kernel searches.
-
-    Attributes
-    ----------
-    lost
-        An answer contradicted what was known to be free, and others followed.
     """
 
     def __init__(self, state: ArenaState, rule: Rule) -> None:
@@ -105,15 +106,15 @@ class Judge:
         self._lazy = state.lazy
         self._first = _begin(state, rule)
         self._second: _Known | None = None  # None: the same
-        self._purged = self.lost = False
+        self._purged = False
 
     def give_up(self) -> None:
         """What is free is not known from here on."""
         from replay.arena.loops import evidence
 
         for known in (self._first, self._second):
-            if known is not None:
-                known.reg[evidence.PHASE] = evidence.LOST
+            if known is not None and known.reg[evidence.PHASE] != evidence.LOST:
+                known.reg[evidence.PHASE], known.reg[evidence.WHY] = evidence.LOST, evidence.MISSED
 
     def rule_on(
         self,
@@ -159,8 +160,8 @@ class Judge:
                 again, event, given, first, least[behind], clean, end
             )
         self._leave_open(calls, lazy)
-        was_lost = again.reg[evidence.PHASE] == evidence.LOST and len(event) > 0
-        self.lost |= bool(was_lost or ruling.reg[evidence.LOST_AT])
+        was_lost = again.reg[evidence.PHASE] == evidence.LOST
+        lost_at = 0 if was_lost else int(ruling.reg[evidence.LOST_AT]) or len(event)
         found = ruling.found[of_alloc]
         purged, foretold = np.zeros((2, len(at)), bool)
         purged[owners] = True
@@ -175,6 +176,8 @@ class Judge:
             answer=ruling.answer[of_alloc],
             purged=purged,
             foretold=foretold,
+            lost=of_alloc >= lost_at,
+            why_lost=int(ruling.reg[evidence.WHY]),
         )
 
     def _leave_open(self, calls: ArenaCalls, lazy: LazyReplay) -> None:

@@ -26,7 +26,7 @@ class OnlineCpus:
     span
         First and last time of the trace: what changed before is known by `cpus`.
     cpus
-        CPUs online then, numbered from 0.
+        CPUs online, numbered from 0; one that comes before it goes was none of them at the start.
 
     Attributes
     ----------
@@ -39,16 +39,20 @@ class OnlineCpus:
     >>> online.add(np.array([5, 15, 25]))
     >>> online.flushes, online.summed
     (3, 5)
+    >>> online = OnlineCpus([(10, 1, True)], (0, 30), cpus=2)
+    >>> online.add(np.array([5, 15]))
+    >>> online.summed
+    3
     """
 
     def __init__(
         self, changes: Sequence[tuple[int, int, bool]], span: tuple[int, int], cpus: int
     ) -> None:
-        on = set(range(cpus))
-        times, counts = [np.iinfo(np.int64).min], [cpus]
-        for ns, cpu, online in changes:
-            if not span[0] <= ns <= span[1]:
-                continue
+        inside = [change for change in changes if span[0] <= change[0] <= span[1]]
+        first = {cpu: online for _, cpu, online in reversed(inside)}
+        on = set(range(cpus)) - {cpu for cpu, online in first.items() if online}
+        times, counts = [np.iinfo(np.int64).min], [max(len(on), 1)]
+        for ns, cpu, online in inside:
             (on.add if online else on.discard)(cpu)
             times.append(max(ns, times[-1]))
             counts.append(max(len(on), 1))

@@ -77,7 +77,7 @@ class _Verdicts:
     """Verdicts on one kind of address, added up; `first` is the earliest wrong one."""
 
     def __init__(self) -> None:
-        self.total = self.exact = self.initial = self.ordering = 0
+        self.total = self.exact = self.initial = self.ordering = self.nameless = 0
         self.first: _Wrong | None = None
 
     def add(self, result: Result, depth: NDArray[np.int32] | None = None) -> None:
@@ -86,6 +86,7 @@ class _Verdicts:
         self.exact += int(result.exact.sum())
         self.initial += result.initial
         self.ordering += result.ordering
+        self.nameless += result.nameless
         wrong = result.wrong
         if wrong.size:
             at = wrong[np.argmin(result.row[wrong])]
@@ -167,6 +168,7 @@ def validate(
             initial_state=sum(c.verdicts.initial for c in checks),
             ordering=sum(c.verdicts.ordering for c in checks) + order.moved_unmaps,
             assumed_free=order.assumed_free,
+            nameless=pool.verdicts.nameless,
         ),
         first_divergence=_first_divergence(checks, walk.table),
         layout=tuple(check(derived_layout(machine), values, sources)),

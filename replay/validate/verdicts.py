@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replay.arena.result import CERTAIN, WRONG
-from replay.pool.calls import is_mapping
+from replay.pool.calls import UNKNOWN_PAGE, is_mapping
 from replay.pool.replay import window_of
 
 if TYPE_CHECKING:
@@ -76,12 +76,14 @@ class Inferred:
     state after a loss): they are not exact. `ordering` counts calls whose place among
     overlapping ones an observed address decided: the model returned their address there.
     `assumed_free` counts exact predictions of slots whose initial state was not known and taken
-    for free.
+    for free. `nameless` counts calls of kmap() of which the trace has the return alone, and so not
+    the page: they were taken for new mappings.
     """
 
     initial_state: int = 0
     ordering: int = 0
     assumed_free: int = 0
+    nameless: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Result:
     excused: NDArray[np.bool_]
     initial: int
     ordering: int
+    nameless: int = 0
 
     @property
     def wrong(self) -> NDArray[np.int64]:
@@ -154,7 +157,8 @@ def pool_result(calls: CallTable, layout: Layout) -> Result:
     status = calls["status"]  # each column is picked out when it is asked for
     # an address outside the pool counts as wrong
     counted = is_mapping(calls) & (vaddr >= 0)
-    excused = status == INITIAL
+    nameless = calls["page"] >= UNKNOWN_PAGE
+    excused = (status == INITIAL) | nameless
     right = (predicted == seen) & (seen >= 0)
     slot = window_of(layout).by_address(predicted.astype(np.int64))
     return Result(
@@ -164,8 +168,9 @@ def pool_result(calls: CallTable, layout: Layout) -> Result:
         counted=counted,
         exact=counted & right & (status < INITIAL),
         excused=excused,
-        initial=int((counted & excused).sum()),
+        initial=int((counted & (status == INITIAL)).sum()),
         ordering=int((counted & (status == ORDERED)).sum()),
+        nameless=int((counted & nameless).sum()),
     )
 
 

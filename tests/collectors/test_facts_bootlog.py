@@ -1,6 +1,7 @@
 """The boot log in all forms that it is written down in, and of kernels of all ages."""
 
 import gzip
+import json
 import time
 from pathlib import Path
 
@@ -23,6 +24,10 @@ FORMS = {
     "dmesg -T": "[Mon Nov 30 05:28:39 2026] ",
     "dmesg -x": "kern  :notice: [    0.000000] ",
     "dmesg -x -T": "kern  :notice: [Mon Nov 30 05:28:39 2026] ",
+    "dmesg -T, German": "[Mo Nov 30 05:28:39 2026] ",
+    "dmesg -T, French": "[lun. nov. 30 05:28:39 2026] ",
+    "dmesg -T, Chinese": "[一 11月 30 05:28:39 2026] ",
+    "dmesg -H, Russian": "[ноя30 05:28] ",
     "dmesg -d": "[    0.000000 <    0.000000>] ",
     "dmesg -d -t": "[<    0.000000>] ",
     "dmesg -T -d": "[Mon Nov 30 05:28:39 2026 <    0.000000>] ",
@@ -41,6 +46,12 @@ FORMS = {
     "journal, full": "Mon 2026-11-30 05:28:39 UTC board kernel: ",
     "journal, unix": "1606712919.123456 board kernel: ",
     "rsyslog": "2026-11-30T05:28:39.123456+00:00 board kernel: [    0.000000] ",
+    "RFC 5424": "<5>1 2026-11-30T05:28:39.123456+00:00 board kernel - - - [    0.000000] ",
+    "journal, export": "MESSAGE=",
+    "journal, verbose": "    MESSAGE=",
+    "logcat": "11-30 05:28:39.123     0     0 I kernel  : [    0.000000] ",
+    "logcat without a tag": "11-30 05:28:39.123     0     0 I         : ",
+    "terminal with an arrow": "05:28:39.123> [    0.000000] ",
     "kmsg": "5,0,0,-;",
     "terminal with times": "[2026-11-30 05:28:39] [    0.000000] ",
     "terminal with hours": "[05:28:39.123] [    0.000000] ",
@@ -247,6 +258,36 @@ def test_time_since_boot(form):
     assert read_facts({"dmesg.end": text.encode()}).get("cpu_changes", ()) == tuple(
         (ns, 1, False) for ns, _ in expected
     )
+
+
+JSON_FORMS = {
+    "journalctl -o json": lambda m: json.dumps({"PRIORITY": "6", "MESSAGE": m, "_PID": "0"}),
+    "its message first": lambda m: json.dumps({"MESSAGE": m, "_TRANSPORT": "kernel"}),
+    "-o json-pretty": lambda m: json.dumps({"_TRANSPORT": "kernel", "MESSAGE": m}, indent=8),
+    "dmesg -J": lambda m: f'      {{\n  "pri": 6,\n  "time": 0.1,\n  "msg": {json.dumps(m)}\n  }},',
+}
+
+
+@pytest.mark.parametrize("form", JSON_FORMS)
+def test_messages_in_json(form):
+    text = "\n".join(JSON_FORMS[form](message) for message in LOG.splitlines())
+    facts = read_facts({"dmesg": text.encode()})
+    assert vars(facts.snapshot()) == vars(read_facts({"dmesg": LOG.encode()}).snapshot())
+    assert facts.get("release") == "6.1.0-50-686"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_log_that_a_windows_shell_wrote(encoding):
+    facts = read_facts({"dmesg": LOG.replace("\n", "\r\n").encode(encoding)})
+    assert vars(facts.snapshot()) == vars(read_facts({"dmesg": LOG.encode()}).snapshot())
+
+
+def test_a_form_that_is_not_known_is_said():
+    text = "\n".join(f"#~{n}~ {line}" for n, line in enumerate(LOG.splitlines()))
+    facts = read_facts({"dmesg": text.encode()})
+    assert "release" not in facts
+    assert any("line 1: what stands before 'Linux version'" in note for note in facts.notes)
+    assert not read_facts({"dmesg": LOG.encode()}).notes
 
 
 def test_changes_of_the_last_boot_count():

@@ -83,7 +83,12 @@ def test_one_cpu_is_predicted_completely(
     assert checked.kmap.total == addresses.get("kmap", 0)
     assert checked.kmap_local.total == addresses.get("kmap_local", 0)
     assert checked.vmap.total == addresses.get("area_alloc", 0)
-    assert vars(checked.inferred) == {"initial_state": 0, "ordering": 0, "assumed_free": 0}
+    assert vars(checked.inferred) == {
+        "initial_state": 0,
+        "ordering": 0,
+        "assumed_free": 0,
+        "nameless": 0,
+    }
     passes, pool = checked.pool_flushes, truth["pool"]
     assert passes.matched == passes.observed == passes.predicted == pool["passes"]
     assert checked.waits_observed == checked.waits_predicted == pool["waits"]

@@ -42,6 +42,11 @@ def test_a_purge_that_is_preempted_while_it_gives_back() -> None:
 def test_allocations_that_find_no_room_behind_a_purge() -> None:
     r = of_fixture("i386-overflow-behind-purge")
     assert (r.certain, r.ambiguous, r.ambiguous_right, r.wrong) == (205, 5, 5, 0)
+    assert r.contradictions == 0
+    assert [c.partition(",")[0] for c in r.caveats] == [
+        "4 left open: the trace has no address of an allocation (no return)",
+        "1 left open: a purge or other calls were under way",
+    ]
     assert vars(r.overflows) == {"observed": 2, "predicted": 2, "matched": 2}
     assert vars(r.purges) == {"observed": 2, "predicted": 2, "matched": 2}
 
@@ -182,7 +187,7 @@ def test_after_a_contradiction_in_what_was_known_nothing_is_certain() -> None:
     r = small(*rows, areas=(BELOW, *pages(2)))
     assert r.verdict.tolist() == [WRONG, AMBIGUOUS, AMBIGUOUS]
     assert [c.partition(",")[0] for c in r.caveats] == [
-        "an address contradicts what was known to be free"
+        "2 left open: an address contradicts what was known to be free"
     ]
 
 

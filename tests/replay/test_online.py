@@ -53,8 +53,9 @@ def test_flushes_are_counted_as_by_hand():
     online.add(np.array(times[:200]))
     online.add(np.array(times[200:]))
     expected = 0
+    came = {cpu: up for ns, cpu, up in reversed(changes) if 500 <= ns <= 6000}
     for time in times:
-        on = {0, 1, 2, 3}
+        on = {cpu for cpu in range(4) if not came.get(cpu, False)}  # what comes first was off
         for ns, cpu, up in changes:
             if 500 <= ns <= min(time, 6000):
                 on = on | {cpu} if up else on - {cpu}

@@ -195,6 +195,7 @@ def validate(
             initial_state=pool.initial + local.initial + arena.inferred_initial,
             ordering=pool.ordering + sequence.moved_unmaps + local.ordering + arena.ordering,
             assumed_free=sequence.assumed_free,
+            nameless=pool.nameless,
         ),
         layout=tuple(check(done.layout, values)),
         initial_state=done.pool.initial_state,

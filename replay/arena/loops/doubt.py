@@ -20,9 +20,11 @@ from replay.arena.loops.evidence import (
     PIECES,
     SEEN,
     SIZE,
+    TOO_MANY,
     TRUSTED,
     VEND,
     VSTART,
+    WHY,
     Ruling,
     answer_of,
     is_shaped,
@@ -48,11 +50,17 @@ if TYPE_CHECKING:
 
 
 @part
+def lose(r: Ruling, why: int) -> None:
+    """What is free is not known from here on."""
+    r.reg[PHASE], r.reg[WHY] = LOST, why
+
+
+@part
 def split(r: Ruling, k: int, at: int) -> None:
     """Make two pieces of one; where there are too many, doubt cannot be told from loss."""
     if r.reg[PIECES] == MAX_PIECES:
         if r.reg[PHASE] == DOUBT:
-            r.reg[PHASE] = LOST
+            lose(r, TOO_MANY)
         r.reg[PIECES] = 0
         return
     for j in range(r.reg[PIECES], k, -1):

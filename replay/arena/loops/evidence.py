@@ -59,7 +59,15 @@ PAGE = 9
 LATE = 10  # first row of `late` that may still have waited
 LOST_AT = 11  # first event before which what is free was LOST; 0: none
 PATHS = 12
-REGISTERS = 13
+WHY = 13  # why it is LOST
+REGISTERS = 14
+
+# Reasons in WHY (replay.arena.left has the words)
+MISSED = 0  # a call that does not end: its return was missed
+CONTRADICTED = 1
+UNTOLD = 2  # an allocation has no address, and more than one is possible
+UNDECIDED = 3  # an answer tells that a purge found other areas, and not which
+TOO_MANY = 4
 
 # Phases
 TRUSTED = 0

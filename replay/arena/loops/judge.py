@@ -26,6 +26,7 @@ from replay.arena.loops.doubt import (
     certain_in_doubt,
     end_doubt_below,
     learn,
+    lose,
     phase_after,
 )
 from replay.arena.loops.evidence import (
@@ -36,6 +37,7 @@ from replay.arena.loops.evidence import (
     AREA_END,
     BUDGET,
     CLEAN,
+    CONTRADICTED,
     DOUBT,
     EARLY,
     GIVEN,
@@ -59,8 +61,10 @@ from replay.arena.loops.evidence import (
     TAIL,
     TRUSTED,
     TRY,
+    UNDECIDED,
     UNKNOWN,
     UNTIL,
+    UNTOLD,
     WINDOW,
     Given,
     Ruling,
@@ -228,7 +232,7 @@ def _rule(
         if r.found[i] & SURE and not is_shaped(full, e):
             _serve(full, known, r, e, r.answer[i])
         else:
-            r.reg[PHASE] = LOST
+            lose(r, UNTOLD)
         return
     if not explained:
         _check(full, g, r, e, i)
@@ -296,17 +300,22 @@ def _check(full: Forest, g: Given, r: Ruling, e: NDArray[np.int64], i: int) -> N
     place = answer_of(full, e)
     if is_shaped(full, e):
         if r.found[i] & SAME_PATH and r.answer[i] != e[SEEN]:
-            r.reg[PHASE] = LOST
+            lose(r, CONTRADICTED)
         return
     if r.reg[PHASE] == TRUSTED and place != e[SEEN]:
         after = phase_after(full, r, e, place)
         if after == DOUBT and r.found[i] & SURE:
             r.found[i] = LEARNT | r.found[i] & SHAPED
-        r.reg[PHASE] = LOST if any_late(g, r, e) else after
+        if any_late(g, r, e):
+            lose(r, UNDECIDED)
+        elif after == LOST:
+            lose(r, CONTRADICTED)
+        else:
+            r.reg[PHASE] = after
     elif r.reg[PHASE] == DOUBT:
         passed = 0 <= r.answer[i] < e[SEEN] or (r.answer[i] >= 0 and e[SEEN] < 0)
         if e[ALIGN] > 0 and passed:
-            r.reg[PHASE] = LOST
+            lose(r, CONTRADICTED)
 
 
 @part
@@ -316,7 +325,7 @@ def _serve(full: Forest, known: Forest, r: Ruling, e: NDArray[np.int64], start: 
         return
     carve_paths(full, r, start, start + e[SIZE])
     if not take(full, 0, start, start + e[SIZE]):
-        r.reg[PHASE] = LOST
+        lose(r, CONTRADICTED)
     take(known, 0, start, start + e[SIZE])
     carve_piece(r, start, start + e[SIZE])
 
