@@ -322,6 +322,8 @@ class Snapshot:
         True where the kernel has kmap_atomic() of its own (the trace).
     seen_kmap_local
         True where the kernel has kmap_local (the trace).
+    seen_cpus
+        One more than the highest number of a CPU that has an event of mappings in the trace.
     seen_wide
         An address of more than 32 bits, where most addresses have as many (the trace).
     seen_unsure
@@ -429,6 +431,7 @@ class Snapshot:
     seen_atomic: bool = False
     seen_kmap_local: bool = False
     seen_wide: int | None = None
+    seen_cpus: int | None = None
     seen_unsure: int = 0
     seen_found: int = 0
 
@@ -532,6 +535,7 @@ FactName = Literal[
     "seen_atomic",
     "seen_kmap_local",
     "seen_wide",
+    "seen_cpus",
     "seen_unsure",
     "seen_found",
 ]

@@ -101,7 +101,8 @@ def parse(text: str, sheet: Sheet) -> None:
         add("nr_cpus", count, "NR_CPUS")
     if config.get("SMP") != "y":
         add("nr_cpus", 1, "SMP")
-    add("highmem_enabled", config.get("HIGHMEM") == "y", "HIGHMEM")
+    chosen = any(config.get(name) == "y" for name in ("HIGHMEM", "HIGHMEM4G", "HIGHMEM64G"))
+    add("highmem_enabled", chosen, "HIGHMEM")
     for option, setting in config.items():
         if setting == "y" and (kib := _PAGE_SIZE.fullmatch(option)):
             add("page_size", int(kib[1]) << 10, option)

@@ -64,7 +64,8 @@ class Seen:
     (lowest and highest frame that was mapped), seen_direct ((pfn, address) of the lowest frame
     that kmap_local answered without a mapping, if there is one), seen_atomic (True where the
     kernel has kmap_atomic() of its own), seen_kmap_local (True where it has kmap_local), seen_wide
-    (an address of more than 32 bits, where most have as many), seen_unsure and seen_found (numbers
+    (an address of more than 32 bits, where most have as many), seen_cpus (one more than the highest
+    number of a CPU), seen_unsure and seen_found (numbers
     of allocations, :class:`collectors.table.areas.Verdicts`).
     """
 
@@ -73,6 +74,7 @@ class Seen:
         self._local, self._wide_local = np.zeros((2, _CPUS), np.uint64)
         self._wide: int | None = None
         self._narrow_more = 0
+        self._cpus = 0
         self._ranges = {name: _Counter() for name in _RANGES}
 
     def add(self, part: Part) -> None:
@@ -80,6 +82,7 @@ class Seen:
         op, cpu = part.columns["op"].values, part.columns["cpu"].values
         assert op is not None  # is never null
         assert cpu is not None
+        self._cpus = max(self._cpus, int(cpu.max(initial=0)) + 1)
         asked = [part.columns[name] for name in _LOOKED_AT]
         values = tuple(read_only(_NOTHING if c.values is None else c.values) for c in asked)
         wide = np.full(len(_WIDE_COLUMNS), _HIGHEST)
@@ -139,6 +142,7 @@ class Seen:
             "seen_pool": self._both(_POOL),
             "seen_local": _by_cpu(self._wide_local if wide else self._local),
             "seen_wide": wide,
+            "seen_cpus": self._cpus if self._cpus > 1 else None,
             "seen_direct": (self._both(_DIRECT) or ())[::-1],
             **{name: counter.most() for name, counter in self._ranges.items()},
             "seen_pfns": self._both(_PFNS),

@@ -387,6 +387,8 @@ def _(f: arena.ModulesExhausted) -> Words:
     least = "" if f.smallest is None else f", the smallest of {size(f.smallest)}"
     who = ", ".join(f"{mib(held)} by {name}()" for name, held in f.holders)
     held = f"{'at least ' if f.more else ''}{mib(f.held)} of it in use"
+    if f.more and not f.held:
+        held = "what is in use of it the trace does not show"
     helps = ["vmalloc= does not enlarge it, whatever the kernel's log says"]
     if f.spills:
         helps.append("CONFIG_ARM_MODULE_PLTS is set: what finds no room goes to the arena instead")

@@ -303,6 +303,8 @@ def _with_memory(told: Snapshot, seen: _Seen, layout: Layout) -> tuple[Snapshot,
     else:
         top = phys + -(-(top - phys) // step) * step
         why = "the frames in the trace need it, there is no iomem"
+        if seen.pfns is None:
+            why = "no file says, and the trace has no frames"
     told = replace(told, ram=((phys << PAGE_SHIFT, top << PAGE_SHIFT),))
     words = [f"RAM from {phys << PAGE_SHIFT:#x} to {top << PAGE_SHIFT:#x}: {why}"]
     if starts:

@@ -15,10 +15,10 @@ from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down, alig
 from replay.machine.tlb import class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from collectors.snapshot import FactName, Snapshot, Zone
-    from replay.machine.model import Arch
+    from replay.machine.model import Arch, Layout
 
 
 def machine_from(
@@ -87,7 +87,7 @@ def machine_from(
         else snapshot.page_struct,
         mem_map=snapshot.mem_map,
         release=release,
-        highmem_enabled=snapshot.highmem_enabled is not False,
+        highmem_enabled=_highmem_enabled(snapshot, arch, assumed),
         phys_offset=_phys_offset(snapshot)
         if snapshot.phys_offset is None
         else snapshot.phys_offset,
@@ -108,7 +108,10 @@ def machine_from(
     machine = _possible(machine, arch, assumed)
     machine = fit_border(machine, snapshot, assumed)
     machine = believe(machine, snapshot, sources, assumed)
-    assumed += layout_of(machine).notes
+    layout = layout_of(machine)
+    assumed += layout.notes
+    if snapshot.arch is not None:
+        assumed += _outside_the_pool(layout, snapshot)
     return machine, tuple(assumed)
 
 
@@ -184,6 +187,20 @@ def _unlike(snapshot: Snapshot, name: str) -> str:
     )
 
 
+def _outside_the_pool(layout: Layout, snapshot: Snapshot) -> Iterator[str]:
+    """What speaks against a layout whose architecture is known."""
+    if snapshot.seen_pool is None or not layout.pkmap_slots:
+        return
+    first, last = snapshot.seen_pool
+    if first < layout.pkmap_base or last >= layout.pkmap_end:
+        strange = first if first < layout.pkmap_base else last
+        yield (
+            f"kmap() gave {strange:#x}, which is not in the pool of this layout "
+            f"({layout.pkmap_base:#x}-{layout.pkmap_end:#x}): the trace is of another kernel than "
+            "the files, or the kernel has a layout of its own; the pool is not foretold"
+        )
+
+
 def _split(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> str:
     by_offset = {offset: name for name, offset in arch.splits.items()}
     for name in (snapshot.split, by_offset.get(snapshot.page_offset or 0)):
@@ -192,6 +209,17 @@ def _split(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> str:
     if len(arch.splits) > 1 and _odd_offset(snapshot, arch) is None:
         assumed.append(f"the {arch.default_split} split: no file says")
     return arch.default_split
+
+
+def _highmem_enabled(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> bool:
+    """Whether the kernel has CONFIG_HIGHMEM: one whose kmap_high() gives addresses has it."""
+    if snapshot.highmem_enabled is False and snapshot.seen_pool is not None and arch.has_highmem:
+        assumed.append(
+            f"kernel with HIGHMEM: kmap() gave {snapshot.seen_pool[0]:#x}, though a file says that "
+            "there is none; it is of another kernel, or not whole"
+        )
+        return True
+    return snapshot.highmem_enabled is not False
 
 
 def _page_size(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
@@ -326,8 +354,10 @@ def _cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
     known = snapshot.cpus or snapshot.cpus_booted
     if known is None and snapshot.smp is not False:
         known = None if arch.name in ("i386", "x86_64") else snapshot.nr_cpu_ids
-        shown = "one CPU" if known in (None, 1) else f"{known} CPUs"
         why = "as many as the boot log has numbers for" if known else "no file shows them"
+        if (seen := snapshot.seen_cpus or 1) > (known or 1):
+            known, why = seen, f"{why}, the trace has events of CPU {seen - 1}"
+        shown = "one CPU" if known in (None, 1) else f"{known} CPUs"
         assumed.append(f"{shown}: {why}")
     return max(1, min(known or 1, 4096))
 

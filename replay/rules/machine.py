@@ -161,8 +161,22 @@ def _of_case(
     return lambda case: find(case.outcome.machine, case.outcome.layout)
 
 
+def _knows_ram(case: Case) -> bool:
+    """Whether the machine's RAM is no guess: a file or the user tells how much there is."""
+    return case.is_ram_told or case.outcome.machine.ram != case.captured.machine.ram
+
+
+def _of_ram(
+    find: Callable[[Machine, Layout], Iterator[Finding]],
+) -> Callable[[Case], Iterator[Finding]]:
+    """A rule about a machine's RAM."""
+    of_case = _of_case(find)
+    return lambda case: of_case(case) if _knows_ram(case) else iter(())
+
+
 def _mem_map_of(case: Case) -> Iterator[Finding]:
-    return _mem_map(case.outcome.machine, case.outcome.layout, MEM_MAP.limit_in(case))
+    if _knows_ram(case):
+        yield from _mem_map(case.outcome.machine, case.outcome.layout, MEM_MAP.limit_in(case))
 
 
 MEM_MAP: Final = FindingRule(
@@ -175,19 +189,19 @@ MUCH_RAM: Final = FindingRule(
     "ram-recommended", ("warning",),
     "There is more RAM than the kernel's documentation recommends for 32 bit.",
     "a 64-bit kernel, or less RAM",
-    _of_case(_much_ram),
+    _of_ram(_much_ram),
 )  # fmt: skip
 DROPPED: Final = FindingRule(
     "ram-dropped", ("problem",),
     "RAM lies above what this kernel can address: it leaves it alone.",
     "PAE where the kernel has it, or a 64-bit kernel",
-    _of_case(_ram_dropped),
+    _of_ram(_ram_dropped),
 )  # fmt: skip
 UNMAPPED: Final = FindingRule(
     "ram-unmapped", ("problem",),
     "The kernel is built without HIGHMEM and leaves alone what lowmem does not hold.",
     "a split with more lowmem (hmtrace advise), or HIGHMEM",
-    _of_case(_ram_unmapped),
+    _of_ram(_ram_unmapped),
 )  # fmt: skip
 OPTION: Final = FindingRule(
     "vmalloc-option", ("info",),

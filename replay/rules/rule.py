@@ -52,6 +52,13 @@ class Case(NamedTuple):
         return number / self.outcome.span_ns * 1e9
 
     @property
+    def is_ram_told(self) -> bool:
+        """Whether any file tells how much RAM there is; from a guess nothing follows."""
+        told = self.snapshot
+        sizes = (told.ram, told.zones, told.zone_ranges, told.ram_bytes)
+        return any(sizes) or told.mem_total is not None
+
+    @property
     def has_times(self) -> bool:
         """Whether the trace clock counts time."""
         return self.outcome.cost.share_of_span is not None

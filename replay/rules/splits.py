@@ -108,12 +108,11 @@ def _other_splits(case: Case) -> Iterator[Finding]:
     Finding
         None where there is no highmem, where RAM is a guess, or where no split leaves less.
     """
-    outcome, snapshot = case.outcome, case.snapshot
+    outcome = case.outcome
     machine, layout = outcome.machine, outcome.layout
     if not layout.highmem_bytes or not machine.highmem_enabled:
         return
-    told = (snapshot.ram, snapshot.zones, snapshot.zone_ranges, snapshot.ram_bytes)
-    if not any(told) and snapshot.mem_total is None:
+    if not case.is_ram_told:
         return
     splits = tuple(_splits(outcome))
     if not any(split.highmem < layout.highmem_bytes for split in splits):

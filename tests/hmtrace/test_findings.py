@@ -293,7 +293,7 @@ def test_mem_map_eats_lowmem(outcomes: ModuleType) -> None:
     for gib, severity in ((4, None), (16, "warning"), (64, "problem")):
         machine = outcomes.machine(ram=((0x1000, gib << 30),), page_struct=40)
         outcome = replace(busy, machine=machine, layout=layout_of(machine))
-        finding = found(outcome, "mem-map")
+        finding = found(outcome, "mem-map", ram=machine.ram)
         assert (finding and finding.severity) == severity
 
 
@@ -308,7 +308,7 @@ def test_no_split_is_advised_that_the_architecture_has_not(outcomes: ModuleType)
         split = ARCHES[arch].default_split
         machine = Machine(arch=arch, split=split, ram=ram, highmem_enabled=highmem)
         outcome = replace(outcomes.quiet_outcome(), machine=machine, layout=layout_of(machine))
-        assert helps in in_words(need(outcome, rule)).evidence
+        assert helps in in_words(need(outcome, rule, ram=ram)).evidence
 
 
 def test_vmalloc_128_is_more_than_the_default(outcomes: ModuleType) -> None:
