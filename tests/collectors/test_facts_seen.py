@@ -42,6 +42,7 @@ def test_addresses_of_every_kind():
         "seen_ranges": ((0xF77FE000, 0xFEFFE000),),
         "seen_flushes": ((0xFF000000, 0xFF200000),),
         "seen_pfns": (0x1000, 0x7FFFF),
+        "seen_cpus": 2,
     }
     assert {fact.source for fact in facts.values()} == {"trace.txt"}
 
