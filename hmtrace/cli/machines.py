@@ -213,9 +213,8 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     _check_keys(table, fields, path)
     arch = table.get("arch", base.arch if base is not None else None)
     if not isinstance(arch, str):
-        raise HmtraceError(
-            "key 'arch' is missing", source=str(path), hint='arch = "arm", "i386", …', exit_code=2
-        )
+        said = "key 'arch' is missing" if arch is None else "arch: expected a string"
+        raise HmtraceError(said, source=str(path), hint='arch = "arm", "i386", …', exit_code=2)
     same = base if base is not None and base.arch == arch else None
     if same is None or {"arch", "ram"} <= table.keys():
         start = _distribution_machine(arch, str(path))

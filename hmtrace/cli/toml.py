@@ -45,13 +45,15 @@ def read_toml(path: Path, example: str) -> dict[str, Any]:
     if len(content) > _MOST_BYTES:
         raise wrong("is too large for a description")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # editors of Windows put a mark in front
     except UnicodeDecodeError as error:
-        raise wrong(f"is no TOML: {error}", hint=example) from error
+        raise wrong("is no TOML: not all of it is UTF-8", hint=example) from error
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > _WIDEST or line.count(".") > _MOST_DOTS:
             raise wrong("this line is none of a description", line=number, hint=example)
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: numbers of very many digits, too
+    except RecursionError as error:
+        raise wrong("is no TOML: nested too deep", hint=example) from error
+    except ValueError as error:  # numbers of very many digits, too
         raise wrong(f"is no TOML: {error}", hint=example) from error

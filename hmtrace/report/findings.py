@@ -646,3 +646,12 @@ def _(f: trace.VmapFailuresLogged) -> Words:
 @_words.register(trace.KmapWarningsLogged)
 def _(f: trace.KmapWarningsLogged) -> Words:
     return _logged(f.lines, "warnings about kmap")
+
+
+@_words.register(trace.RamComplaints)
+def _(f: trace.RamComplaints) -> Words:
+    more = f" (and {plural(len(f.lines) - 3, 'line')} more)" if len(f.lines) > 3 else ""
+    return Words(
+        "the kernel's log says that RAM or highmem is not what it was told to be",
+        "; ".join(line[:100] for line in f.lines[:3]) + more,
+    )

@@ -116,6 +116,19 @@ def _kmap_log(case: Case) -> Iterator[Finding]:
         yield Finding("kmap-warnings-log", "warning", KmapWarningsLogged(lines), lines)
 
 
+class RamComplaints(NamedTuple):
+    """What the kernel's log says of RAM that it does not take as it was given, a line each."""
+
+    lines: tuple[str, ...]
+
+
+def _ram_log(case: Case) -> Iterator[Finding]:
+    """arch/arm/mm/mmu.c: adjust_lowmem_bounds; arch/x86/mm/init_32.c: highmem_pfn_init."""
+    lines = case.snapshot.highmem_complaints
+    if lines and not case.is_whatif:
+        yield Finding("ram-log", "warning", RamComplaints(tuple(lines)), len(lines))
+
+
 PAGES: Final = FindingRule(
     "pages-unknown", ("warning",),
     "The trace counts calls of kmap(), and does not tell which pages they map.",
@@ -147,4 +160,10 @@ KMAP_LOG: Final = FindingRule(
     "the log names the call that is wrong",
     _kmap_log, (evidence.LOG,),
 )  # fmt: skip
-RULES: Final = (PAGES, LOST, MISSES, VMAP_LOG, KMAP_LOG)
+RAM_LOG: Final = FindingRule(
+    "ram-log", ("warning",),
+    "The kernel's log says that it leaves RAM alone, or has no highmem as it was told to.",
+    "the log names the range or the option; a split with more lowmem, or HIGHMEM",
+    _ram_log, (evidence.LOG,),
+)  # fmt: skip
+RULES: Final = (PAGES, LOST, MISSES, VMAP_LOG, KMAP_LOG, RAM_LOG)

@@ -95,3 +95,20 @@ def test_modules_area_of_which_nothing_is_seen(tmp_path: Path) -> None:
     text = report(path)
     assert "failed in the modules area of 16 MiB" in text
     assert "0 B of it in use" not in text
+
+
+def test_ram_that_the_log_says_is_ignored(tmp_path: Path) -> None:
+    """An AST2500 (openbmc/openbmc issue 3871): 64 MiB behind a region that is not mapped."""
+    log = (
+        "[    0.000000] Linux version 5.15.50 (a@b) (gcc) #1\n"
+        "[    0.000000] CPU: ARMv6-compatible processor [410fb767] revision 7, cr=00c5387d\n"
+        "[    0.000000] Ignoring RAM at 0x98000000-0x9c000000\n"
+        "[    0.000000] Consider using a HIGHMEM enabled kernel.\n"
+        "[    0.000000] Zone ranges:\n"
+        "[    0.000000]   Normal   [mem 0x0000000080000000-0x0000000097ffffff]\n"
+    )
+    trace = line(0, 0, "vfree: (vfree+0x0/0x90) vaddr=0xb8900000")
+    text = report(folder_of(tmp_path, trace, dmesg=log))
+    assert "RAM or highmem is not what it was told to be" in text
+    assert "Ignoring RAM at 0x98000000-0x9c000000" in text
+    assert "384 MiB lowmem + no highmem" in text

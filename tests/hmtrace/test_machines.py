@@ -180,6 +180,41 @@ def test_a_name_that_no_file_can_have() -> None:
     assert caught.value.exit_code == 2
 
 
+MACHINE = b'arch = "i386"\nram = "2G"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'arch = ["i386"]\n', "arch: expected a string"),
+        (b"ram = " + b"[" * 900 + b"]" * 900, "is no TOML: nested too deep"),
+        (MACHINE.decode().encode("utf-16"), "is no TOML: not all of it is UTF-8"),
+    ],
+)
+def test_a_description_that_is_wrong_is_told_in_our_words(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.toml"
+    file.write_bytes(content)
+    with pytest.raises(HmtraceError) as caught:
+        read_machine(file)
+    assert (str(caught.value.message), caught.value.exit_code) == (words, 2)
+
+
+def test_a_description_that_an_editor_of_windows_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + MACHINE.replace(b"\n", b"\r\n"))
+    assert read_machine(file).ram_bytes > 2000 << 20
+
+
+def test_no_arena_is_proposed_where_none_fits(tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_bytes(MACHINE + b'reservetop = "4G"\n')
+    with pytest.raises(HmtraceError, match="leaves less than 64 MiB of lowmem") as caught:
+        layout_of(read_machine(file))
+    assert "vmalloc=0M" not in str(caught.value.hint)
+
+
 def test_a_costs_file(tmp_path: Path) -> None:
     file = tmp_path / "costs.toml"
     capture = SimpleNamespace(facts=Facts())

@@ -352,7 +352,9 @@ def _no_room(machine: Machine, most: int) -> HmtraceError:
     return HmtraceError(
         f"an arena of {asked // MiB} MiB leaves less than 64 MiB of lowmem "
         f"under the {machine.split} split",
-        hint=f"at most vmalloc={max(most, 0) // MiB}M fits",
+        hint=f"at most vmalloc={most // MiB}M fits"
+        if most >= MiB
+        else "no vmalloc= fits: what else takes addresses, such as reservetop=, leaves none",
         exit_code=2,
     )
 
