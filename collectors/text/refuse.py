@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from collectors.errors import KNOWN
+from collectors.input.magic import stranger
 
 # (pattern of a line, what it is, what helps)
 _KNOWN: Final = (
@@ -75,6 +76,8 @@ def explain(lines: list[bytes]) -> tuple[str, str]:
     if any(map(_LOG.match, lines)):
         return "this is a kernel's log (dmesg), not a trace", _of_log(lines)
     sample = b"\n".join(lines)
+    if (found := stranger(sample)) is not None:
+        return found
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "this is UTF-16 text", "convert it to UTF-8: iconv -f UTF-16 -t UTF-8"
     if b"\0" in sample or sum(c < 9 or 13 < c < 32 for c in sample) * 20 > len(sample):

@@ -96,3 +96,20 @@ def test_lines_with_a_colon_are_no_events(tmp_path, text):
         open_capture(str(path))
     path.write_bytes(text + b"kmap_high: (kmap_high+0x0/0x100) page=0xc1200000\n")
     assert open_capture(str(path)).raw_events["kmap_high"] == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"PK\x03\x04" + bytes(60), "this is a zip archive"),
+        (b"BZh91AY&SY" + bytes(60), "this is bzip2 data"),
+        (b"\xc1\x1f\xfc\xc1" + bytes(60), "this is a CTF trace, as LTTng writes it"),
+        (b'{"traceEvents":[{"name":"a"}]}\n', "this is a trace in Chrome's JSON"),
+    ],
+)
+def test_what_is_no_trace_is_called_by_its_name(head: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "given"
+    path.write_bytes(head)
+    with pytest.raises(HmtraceError) as caught:
+        open_capture(path)
+    assert caught.value.message == what
