@@ -90,6 +90,7 @@ def test_addresses_of_more_than_32_bits_where_most_have_as_many():
         "seen_pool": (0x1000, 0x1000),
         "seen_local": ((1, wide + 0x5000),),
         "seen_wide": wide + 0x3000,
+        "seen_cpus": 2,
         "seen_ranges": ((wide, wide + 0x9000),),
         "seen_pfns": (3, 9),
     }
