@@ -264,7 +264,7 @@ BAD = {
     "zeros": (bytes(5000), "binary data"),
     "prose": (b"Once upon a time\nthere was a page.\n" * 50, "no line of this text is a trace"),
     "utf-16": (TEXT.decode().encode("utf-16"), "UTF-16"),
-    "elf": (b"\x7fELF\x01\x01\x01" + bytes(500), "binary data"),
+    "elf": (b"\x7fELF\x01\x01\x01" + bytes(500), "an ELF file"),
 }
 
 
