@@ -222,8 +222,8 @@ class Symbols:
 
     def named(self, name: str, module: str = "") -> list[int]:
         """Addresses of the symbols of a name, in a module or (empty) the kernel itself."""
-        pattern = re.escape(name.encode()) + rb"(?=[\s\0]|\Z)"
-        where = [match.start() for match in re.finditer(pattern, self.text)]
+        pattern = re.compile(re.escape(name.encode()) + rb"(?=[\s\0]|\Z)")
+        where = [match.start() for match in pattern.finditer(self.text)]
         hits = np.flatnonzero(np.isin(self.starts, where))
         return [
             int(self.addresses[hit])
