@@ -148,6 +148,11 @@ class Step(NamedTuple):
     window: Window
     entries: Entries
 
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes behind it."""
+        return self.window.last
+
 
 class Ordered(NamedTuple):
     """A window, and the pool's operations that were settled with it."""

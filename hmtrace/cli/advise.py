@@ -129,4 +129,8 @@ def _advised(path: str, machine: Path | None, costs: Path | None) -> Advised:
         source = ready.source()
         return Advised(source, ready.assumptions, server.baseline, advice)
 
-    return asked(path, costs, ask, wanted)
+    def converts(captured: Machine) -> bool:
+        other = wanted(captured)
+        return other is not None and bool(other.converted)
+
+    return asked(path, costs, ask, converts)

@@ -53,7 +53,7 @@ def read(path: str, *, described: bool = False) -> Capture:
     with native_stderr_dropped(), ProgressBar("reading", in_bytes=True) as progress:
         capture = open_capture(path, progress=progress, counted=progress.count)
     if described:
-        _begun[capture.origin] = _Digest(capture.origin)
+        _begun[capture.origin] = TraceDigest(capture.origin)
     return capture
 
 
@@ -113,7 +113,7 @@ def describe(capture: Capture, sha256: str | None = None) -> InputSummary:
     from hmtrace.report.source import InputSummary
 
     if sha256 is None:
-        sha256 = (_begun.pop(capture.origin, None) or _Digest(capture.origin)).wait()
+        sha256 = (_begun.pop(capture.origin, None) or TraceDigest(capture.origin)).wait()
     return InputSummary.of(capture, sha256)
 
 
@@ -138,26 +138,38 @@ def digest(origin: Origin) -> str | None:
     return None
 
 
-class _Digest:
+class TraceDigest:
     """Digest of a trace, made in a thread of its own: of 10 GB it takes seconds."""
 
     def __init__(self, origin: Origin) -> None:
         self._made: str | None = None
+        self._error: Exception | None = None
         self._origin = origin
         self._thread = Thread(target=self._run, name="hmtrace-digest", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        self._made = digest(self._origin)
+        try:
+            self._made = digest(self._origin)
+        except Exception as error:
+            self._error = error
 
     def wait(self) -> str | None:
-        """The digest, when it is there."""
+        """The digest, when it is there.
+
+        Raises
+        ------
+        Exception
+            What making it ended in.
+        """
         while self._thread.is_alive():
             self._thread.join(0.1)  # with a timeout: signals are taken between two waits
+        if self._error is not None:
+            raise self._error
         return self._made
 
 
-_begun: dict[Origin, _Digest] = {}
+_begun: dict[Origin, TraceDigest] = {}
 
 
 def warn_of_loss(source: InputSummary) -> None:

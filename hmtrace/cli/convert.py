@@ -143,7 +143,7 @@ def _pack(capture: str, write: Callable[[bytes], object]) -> Capture:
         pack(ready, write)
         return ready.capture
 
-    return asked(capture, None, packed)
+    return asked(capture, None, packed, lambda _: True)  # with all that may be asked of it
 
 
 def _to_stdout(data: bytes) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from collectors.errors import HmtraceError
 from hmtrace.cli.axes import option_of
 from hmtrace.cli.finding import Quest
 from hmtrace.cli.machines import target_machine
@@ -67,9 +68,13 @@ class Grid:
         """The value that is searched, for every combination of the other axes."""
         return asked(path, self.costs, lambda ready: self._find(path, ready, goal), self._check)
 
-    def _check(self, captured: Machine) -> None:
-        """Refuse a ``--machine`` that is none before the slow work."""
-        target_machine(captured, self.machine)
+    def _check(self, captured: Machine) -> bool:
+        """Refuse a ``--machine`` that is none before the slow work; tell if calls are converted."""
+        if target_machine(captured, self.machine).converted:
+            return True
+        values = {axis.name: axis.values for axis in self.axes}
+        machines = values.get("machine", ())
+        return any(values.get("convert", ())) or any(_converts(captured, one) for one in machines)
 
     def made(self, captured: Machine, values: Mapping[str, Any]) -> Machine:
         """The machine of these values, by axis."""
@@ -167,3 +172,11 @@ class Grid:
                     queue.append(more)
                 done += 1
                 progress(done, done + sum(one.most_left() for one in quests), service.words)
+
+
+def _converts(captured: Machine, machine: Path) -> bool:
+    """Whether a described machine converts calls; one that is none alone may do so with others."""
+    try:
+        return bool(target_machine(captured, machine).converted)
+    except HmtraceError:
+        return True

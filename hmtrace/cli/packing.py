@@ -44,7 +44,8 @@ def pack(ready: Prepared, write: Callable[[bytes], object]) -> None:
     Parameters
     ----------
     ready
-        The capture with its workload.
+        The capture with its workload, which has its turns where the trace tells them: whoever has
+        the file has no trace to sift them from.
     write
         Takes the bytes, in their order.
     """
@@ -57,11 +58,11 @@ def pack(ready: Prepared, write: Callable[[bytes], object]) -> None:
     packer = ContainerWriter(write)
     columns = {f"{workload.pool}-{name}": name for name in COLUMNS}
     calls = workload.calls()
-    for name in sorted(workload.parts.names()):
+    for name in sorted(workload.names()):
         if name in columns:
             packer.numbers(name, calls[columns[name]].view())
         else:
-            packer.table(name, workload.parts.get(name))
+            packer.table(name, workload.table(name))
     name = Path(capture.origin.trace).name
     record = record_of(workload)
     del record["files"]
@@ -190,19 +191,24 @@ class WorkloadFile(NamedTuple):
         from replay.trace.parts import Parts
         from replay.whatif.calls import COLUMNS
         from replay.whatif.checked import check
+        from replay.whatif.turns import is_of_turns, knows_holders, turn_parts
         from replay.whatif.written import workload_from
 
         parts, packed = Parts(folder), self.packed
         name = self.capture.origin.trace
         with telling(name):
             workload = workload_from(self.record, parts)
+            turns = parts
+            if knows_holders(workload.found):
+                turns = turn_parts(folder)
+                workload = replace(workload, turns=turns)
             columns = {f"{workload.pool}-{column}": kind for column, kind in COLUMNS.items()}
             for table in packed.rows:
                 if packed.is_column(table) != (table in columns):
                     msg = f"the table {table} is none of a workload"
                     raise ValueError(msg)
                 if table not in columns:
-                    parts.put(table, packed.table(table))
+                    (turns if is_of_turns(table) else parts).put(table, packed.table(table))
                     continue
                 if packed.kind_of(table) != columns[table]:
                     msg = f"{table} is of another type"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from collectors import WorkloadFileError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from collectors.input.source import Source
+    from hmtrace.cli.workloads import Kept
     from hmtrace.report.source import InputSummary
     from replay.machine.model import Machine
     from replay.whatif.run import Server
@@ -87,7 +88,7 @@ def server_of(capture: Capture, workload: Workload, machine: Machine) -> Server:
 
 @contextmanager
 def prepared(
-    path: str, costs: Path | None, check: Callable[[Machine], object], *, anew: bool = False
+    path: str, costs: Path | None, check: Callable[[Machine], bool], *, anew: bool = False
 ) -> Iterator[Prepared]:
     """Take a workload from the cache, or distil it and keep it there; gone at the end where not.
 
@@ -98,7 +99,8 @@ def prepared(
     costs
         ``--costs``.
     check
-        Called with the machine as soon as it is known, to refuse a question before slow work.
+        Called with the machine as soon as it is known, to refuse a question before slow work; says
+        whether calls are converted in it (:attr:`replay.machine.model.Machine.converted`).
     anew
         Whether to read the capture in any case.
 
@@ -114,13 +116,14 @@ def prepared(
     if place is not None and kept is not None:
         machine, assumptions = captured_machine(kept.capture, costs)
         if kept.is_of(machine):
-            check(machine)
-            with _still_there(), telling(path) if kept.is_file else nullcontext():
-                yield Prepared(
-                    kept.capture, kept.sha256, machine, assumptions, kept.workload, place.folder,
-                    kept.is_file,
-                )  # fmt: skip
-            return
+            with _asked_of(kept, place, path, machine, turns=check(machine)) as served:
+                if served is not None:
+                    kept, folder = served
+                    yield Prepared(
+                        kept.capture, kept.sha256, machine, assumptions, kept.workload, folder,
+                        kept.is_file,
+                    )  # fmt: skip
+                    return
     found = _read(path)
     if not isinstance(found, Capture):
         with _unpacked(found, place, costs, check) as ready:
@@ -128,16 +131,48 @@ def prepared(
         return
     capture = found
     machine, assumptions = captured_machine(capture, costs)
-    check(machine)
+    turns = check(machine)
     with ExitStack() as stack:
         room = None if place is None else stack.enter_context(place.room())
-        workload = _distilled(capture, machine, room)
+        workload = _distilled(capture, machine, room, turns=turns)
         sha256 = folder = None
         if place is not None and room is not None:
             sha256 = describe(capture).sha256
             if place.keep(room, capture, sha256, machine, workload):
                 folder = place.folder
         yield Prepared(capture, sha256, machine, assumptions, workload, folder)
+
+
+@contextmanager
+def _asked_of(
+    kept: Kept, place: Place, path: str, machine: Machine, *, turns: bool
+) -> Iterator[tuple[Kept, Path | None] | None]:
+    """A workload that is kept, and where; with its turns if they are asked for.
+
+    None: it is one of a workload file, has lost them, and is gone. Those that nobody asked for
+    before are sifted from the trace; where they cannot be kept, the workload is not kept with them.
+    """
+    if turns:
+        kept = place.with_turns(kept)
+    if turns and not kept.workload.can_convert and kept.is_file:
+        place.forget()
+        yield None
+        return
+    with ExitStack() as stack:
+        stack.enter_context(_still_there())
+        folder: Path | None = place.folder
+        if turns and not kept.workload.can_convert:
+            capture = _read(path)
+            if not isinstance(capture, Capture) or describe(capture).sha256 != kept.sha256:
+                place.forget()
+                raise WorkloadGoneError
+            room = stack.enter_context(place.room())
+            kept = kept._replace(workload=_sifted(capture, machine, kept.workload, room))
+            if room is None or not place.keep_turns(room, kept):
+                folder = None
+        if kept.is_file:
+            stack.enter_context(telling(path))
+        yield kept, folder
 
 
 def _read(path: str) -> Capture | Source:
@@ -150,7 +185,7 @@ def _read(path: str) -> Capture | Source:
 
 @contextmanager
 def _unpacked(
-    source: Source, place: Place | None, costs: Path | None, check: Callable[[Machine], object]
+    source: Source, place: Place | None, costs: Path | None, check: Callable[[Machine], bool]
 ) -> Iterator[Prepared]:
     """As :func:`prepared`, of a workload file."""
     file = WorkloadFile.of(source)
@@ -176,7 +211,7 @@ def asked(
     path: str,
     costs: Path | None,
     ask: Callable[[Prepared], _Told],
-    check: Callable[[Machine], object] = lambda _: None,
+    check: Callable[[Machine], bool] = lambda _: False,
     *,
     anew: bool = False,
 ) -> _Told:
@@ -199,13 +234,31 @@ def _still_there() -> Iterator[None]:
         raise WorkloadGoneError from error
 
 
-def _distilled(capture: Capture, machine: Machine, folder: Path | None) -> Workload:
+def _distilled(capture: Capture, machine: Machine, folder: Path | None, *, turns: bool) -> Workload:
     from replay.whatif.workload import distil
 
     with ProgressBar("replaying") as progress:
         return distil(
             capture.events,
             machine,
+            values=capture.facts.snapshot(),
+            lost=capture.lost,
+            progress=progress,
+            folder=folder,
+            turns=turns,
+        )
+
+
+def _sifted(
+    capture: Capture, machine: Machine, workload: Workload, folder: Path | None
+) -> Workload:
+    from replay.whatif.workload import sift_turns
+
+    with ProgressBar("replaying") as progress:
+        return sift_turns(
+            capture.events,
+            machine,
+            workload,
             values=capture.facts.snapshot(),
             lost=capture.lost,
             progress=progress,

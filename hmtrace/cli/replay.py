@@ -109,7 +109,10 @@ def replay(
         )
 
     question = Question(wanted, placement.value, timing.value, calibrate=calibrate)
-    answer = asked(capture, costs, question.ask, wanted, anew=calibrate)
+    answer = asked(
+        capture, costs, question.ask, lambda captured: bool(wanted(captured).converted),
+        anew=calibrate,
+    )  # fmt: skip
     _show(target, question, answer)
 
 

@@ -185,7 +185,7 @@ def _open_file(terms: Terms) -> _Opened:
 
     with ExitStack() as stack:
         try:
-            ready = stack.enter_context(prepared(terms.workload, None, lambda _: None))
+            ready = stack.enter_context(prepared(terms.workload, None, lambda _: True))
         except HmtraceError as error:
             error.hint = error.hint or _HINT
             raise

@@ -4,6 +4,9 @@ A trace is read and ordered once; who replays it on a second machine has that. A
 by the trace's path, the files beside it (names, sizes, times), and the program's own source; it
 holds the trace's digest, which is compared. One that is damaged is made anew, and without a folder
 that can be written there is none.
+
+What only a conversion of kmap() needs (:mod:`replay.whatif.turns`) lies in a folder within,
+as whole or absent as the workload itself: it comes with whoever asks for a conversion first.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import shutil
 import stat
 import time
+import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +26,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.capture import Origin
 from collectors.compiled.store import cache_home, is_ours
+from collectors.errors import HmtraceError
 from collectors.input.opening import is_workload
 from collectors.input.remote import is_url
-from hmtrace.cli.captures import digest
+from hmtrace.cli.captures import TraceDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from collectors.capture import Capture
     from replay.machine.model import Machine
+    from replay.trace.parts import Parts
     from replay.whatif.workload import Workload
 
 MOST_BYTES: Final = 1 << 30
@@ -40,11 +46,17 @@ _LOOK_EACH: Final = 32
 _MOST_FILES: Final = 1 << 10
 """Files beside a trace; where there are more they are not the machine's."""
 _ANSWERS: Final = (".json", ".html", ".csv", ".ndjson", ".md", ".parquet", ".arrow")
-_FORM: Final = "hmtrace/workload/2"
+_FORM: Final = "hmtrace/workload/3"
 _DOCUMENT: Final = "workload.json"
+_OF_TURNS: Final = "turns.json"
+_CHUNK: Final = 1 << 18
 _PART: Final = ".part"
 _STALE: Final = 86_400.0
 """Seconds after which somebody's half-made workload is taken for left behind."""
+_DAMAGES: Final = (
+    OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, HmtraceError,
+)  # fmt: skip
+"""What reading something that is damaged, or gone, ends in."""
 
 
 class Kept(NamedTuple):
@@ -59,9 +71,11 @@ class Kept(NamedTuple):
     machine
         The machine that it was distilled on, as :func:`machine_words` has it.
     workload
-        The workload.
+        The workload; without turns where nobody asked for them.
     is_file
         It was read from a workload file.
+    digest
+        Of its document.
     """
 
     capture: Capture
@@ -69,6 +83,7 @@ class Kept(NamedTuple):
     machine: str
     workload: Workload
     is_file: bool
+    digest: str
 
     def is_of(self, machine: Machine) -> bool:
         """Whether it was distilled on this machine; its costs do not matter."""
@@ -107,27 +122,24 @@ class Place:
         return cls(base / "workloads", key) if key is not None and ours else None
 
     def find(self) -> Kept | None:
-        """The workload, if it is there and whole."""
-        from collectors.errors import HmtraceError
-
+        """The workload, if it is there and whole; its turns are not looked at."""
         if not self.folder.exists():
             return None
         try:
-            kept = self._read(_opened(self.folder / _DOCUMENT))
+            kept = _kept(self.folder)
             os.utime(self.folder)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
-                HmtraceError):  # fmt: skip
-            shutil.rmtree(self.folder, ignore_errors=True)
+        except _DAMAGES:
+            self.forget()
             return None
         return kept
 
-    def _read(self, document: dict[str, Any]) -> Kept:
-        kept = _kept(document, self.folder)
-        # of what lies elsewhere the key tells all: there is no copy here
-        if not is_url(kept.capture.origin.path) and digest(kept.capture.origin) != document["file"]:
-            msg = "another trace"
-            raise ValueError(msg)
-        return kept
+    def with_turns(self, kept: Kept) -> Kept:
+        """A workload that is kept here with its turns, if they are there and whole."""
+        return _with_turns(kept, self.folder)
+
+    def forget(self) -> None:
+        """Keep it no longer."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def room(self) -> Iterator[Path | None]:
@@ -163,9 +175,12 @@ class Place:
             Digest of the file that was read, where it is not the trace itself.
         """
         from collectors.parquet.metadata import encode
+        from replay.whatif.turns import FOLDER
         from replay.whatif.written import record_of
 
-        if not workload.parts.is_whole or (file or sha256) is None:
+        turns = workload.turns
+        is_whole = workload.parts.is_whole and (turns is None or turns.is_whole)
+        if not is_whole or (file or sha256) is None:
             return False
         try:
             document = {
@@ -176,18 +191,47 @@ class Place:
                 "capture": encode(capture, 0),
                 "machine": machine_words(machine),
                 "workload": record_of(workload),
-                "digests": {n: _digest_of(path) for n, path in workload.parts.files.items()},
+                "digests": _digests_of(workload.parts.files),
             }
-            text = json.dumps(document).encode()
-            told = hashlib.blake2b(text).hexdigest().encode()
-            part.joinpath(_DOCUMENT).write_bytes(told + b"\n" + text)
+            told = _write(part / _DOCUMENT, document)
+            if turns is not None:
+                _write_turns(turns, part / FOLDER, told)
             if _size_of(part) > MOST_BYTES:
                 return False
             part.rename(self.folder)
         except OSError:
             return False
         workload.parts.move_to(self.folder)
+        if turns is not None:
+            turns.move_to(self.folder / FOLDER)
         _evict_sometimes(self._home, _size_of(self.folder))
+        return True
+
+    def keep_turns(self, part: Path, kept: Kept) -> bool:
+        """Keep the turns that were sifted in a room for a workload that is; false as :meth:`keep`.
+
+        Parameters
+        ----------
+        part
+            The room.
+        kept
+            The workload, with its turns.
+        """
+        from replay.whatif.turns import FOLDER
+
+        turns = kept.workload.turns
+        if turns is None or not turns.is_whole:
+            return False
+        try:
+            _write_turns(turns, part / FOLDER, kept.digest)
+            size = _size_of(part)
+            if size + _size_of(self.folder) > MOST_BYTES:
+                return False
+            (part / FOLDER).rename(self.folder / FOLDER)
+        except OSError:
+            return False
+        turns.move_to(self.folder / FOLDER)
+        _evict_sometimes(self._home, size)
         return True
 
 
@@ -199,11 +243,8 @@ def open_workload(path: str) -> Kept:
     HmtraceError
         There is none, it is damaged, or another version of hmtrace wrote it.
     """
-    from collectors.errors import HmtraceError
-
-    folder = Path(path)
     try:
-        return _kept(_opened(folder / _DOCUMENT), folder)
+        return _with_turns(_kept(Path(path), with_trace=False), Path(path))
     except OSError as error:
         raise HmtraceError(f"cannot read the workload {path}: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -222,22 +263,69 @@ def digest_of_workload(path: str) -> str:
         return file.readline(256).decode("ascii", "replace").strip()
 
 
-def _kept(document: dict[str, Any], folder: Path) -> Kept:
-    """The workload of a document and the tables beside it."""
+def _kept(folder: Path, *, with_trace: bool = True) -> Kept:
+    """The workload in a folder, of the trace that its document names where that can be seen."""
     from replay.whatif.written import parts_from, workload_from
 
+    told, document = _opened(folder / _DOCUMENT)
     if document["form"] != _FORM:
         msg = "another form"
         raise ValueError(msg)
+    capture = capture_of(document["capture"], Origin(**document["origin"]))
+    # beside the tables' digests; of what lies elsewhere the key tells all: there is no copy here
+    is_here = with_trace and not is_url(capture.origin.path)
+    trace = TraceDigest(capture.origin) if is_here else None
     record = document["workload"]
     workload = workload_from(record, parts_from(record, folder))
-    for name, path in workload.parts.files.items():
-        if _digest_of(path) != document["digests"][name]:
-            msg = f"damaged: {name}"
-            raise ValueError(msg)
-    capture = capture_of(document["capture"], Origin(**document["origin"]))
+    _require(workload.parts, document["digests"])
+    if trace is not None and trace.wait() != document["file"]:
+        msg = "another trace"
+        raise ValueError(msg)
     is_file = document["file"] != document["sha256"]
-    return Kept(capture, document["sha256"], document["machine"], workload, is_file)
+    return Kept(capture, document["sha256"], document["machine"], workload, is_file, told)
+
+
+def _with_turns(kept: Kept, folder: Path) -> Kept:
+    """The same with its turns, if it lacks them and they are there; damaged ones are removed."""
+    from replay.trace.parts import Parts
+    from replay.whatif.turns import FOLDER
+
+    own = folder / FOLDER
+    if kept.workload.can_convert or not own.exists():
+        return kept
+    try:
+        _, document = _opened(own / _OF_TURNS)
+        if document["of"] != kept.digest:
+            msg = "of another workload"
+            raise ValueError(msg)
+        turns = Parts.of(own, [str(name) for name in document["files"]])
+        _require(turns, document["digests"])
+    except _DAMAGES:
+        shutil.rmtree(own, ignore_errors=True)
+        return kept
+    return kept._replace(workload=replace(kept.workload, turns=turns))
+
+
+def _write_turns(turns: Parts, folder: Path, of: str) -> None:
+    """Write the document of the turns in a folder, of the workload with this digest."""
+    files = sorted(path.name for path in turns.files.values())
+    document = {"of": of, "files": files, "digests": _digests_of(turns.files)}
+    _write(folder / _OF_TURNS, document)
+
+
+def _require(parts: Parts, digests: Any) -> None:
+    """Make sure that tables are what they were.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, KeyError
+        They are not.
+    """
+    told = _digests_of(parts.files)
+    damaged = [name for name, digest in told.items() if digests[name] != digest]
+    if damaged:
+        msg = f"damaged: {damaged[0]}"
+        raise ValueError(msg)
 
 
 def _key_of(path: str) -> str | None:
@@ -330,22 +418,39 @@ def capture_of(text: str, origin: Origin) -> Capture:
     )
 
 
-def _opened(path: Path) -> Any:
-    """The document in a file, whose first line is the digest of the rest."""
+def _opened(path: Path) -> tuple[str, Any]:
+    """The document in a file, whose first line is the digest of the rest; and that digest."""
     told, _, text = path.read_bytes().partition(b"\n")
-    if told.decode("ascii", "replace") != hashlib.blake2b(text).hexdigest():
+    digest = hashlib.blake2b(text).hexdigest()
+    if told.decode("ascii", "replace") != digest:
         msg = "damaged document"
         raise ValueError(msg)
-    return json.loads(text)
+    return digest, json.loads(text)
 
 
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+def _write(path: Path, document: Any) -> str:
+    """Write a document behind its digest; return that."""
+    text = json.dumps(document).encode()
+    digest = hashlib.blake2b(text).hexdigest()
+    path.write_bytes(digest.encode() + b"\n" + text)
+    return digest
+
+
+def _digests_of(files: Mapping[str, Path]) -> dict[str, int]:
+    """CRC-32 of files: it finds what a disk damages, in a fifth of a digest's time."""
+    return {name: _checksum(path) for name, path in files.items()}
+
+
+def _checksum(path: Path) -> int:
+    found, chunk = 0, memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(chunk):
+            found = zlib.crc32(chunk[:size], found)
+    return found
 
 
 def _size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 _kept_since: dict[Path, int] = {}

@@ -48,6 +48,11 @@ class Entries(NamedTuple):
     pages: Numbering
     nameless: tuple[int, int]
 
+    @property
+    def own_calls(self) -> CallTable:
+        """The calls without the room before them."""
+        return self.calls[np.arange(ROOM, self.calls.size)]
+
 
 class PoolEntries:
     """Looks at the pieces of an event table, one behind the other.

@@ -5,6 +5,7 @@
     workload     a trace, read and ordered once for all target machines
     calls        the pool's calls in lock order, as columns
     pages        numbers for the pages that are mapped
+    numbered     the windows with these numbers, counted but for the pool
     written      the figures of a workload, written down
     run          a workload on a target machine
     placement    which page lies in which zone there

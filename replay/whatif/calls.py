@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
-    from replay.pool.calls import CallTable
     from replay.pool.lock_order import Piece
     from replay.pool.window import PoolState
     from replay.survey import Survey
@@ -102,44 +101,33 @@ class PoolCalls(PoolPart):
     def follow(self, ordered: Ordered) -> PoolPiece:
         """As :meth:`replay.walk.PoolPart.follow`."""
         told, window = super().follow(ordered), ordered.window
-        calls = told.piece.calls
-        new = calls[np.flatnonzero(calls["row"] >= window.first_row)]
-        self._take(window, self._of_piece(told.piece, new))
+        self._take(window, self._of_piece(told.piece, window.first_row))
         self._note_waits(told)
         return told
 
-    def _of_piece(self, piece: Piece, new: CallTable) -> Served:
-        from replay.pool.loops.sequence import FLUSH_UNUSED, GET, MAP, SNAPSHOT, UNMAP
+    def _of_piece(self, piece: Piece, first_row: int) -> Served:
+        from replay.whatif.loops import served as kernel
 
-        code, call = piece.operations[:, 0], piece.call
-        is_call = ((code == MAP) | (code == UNMAP) | (code == GET)) & (call >= 0)
-        maps = np.flatnonzero(is_call & (code == MAP))
-        again = self._are_repeated(piece.calls, call[maps])
-        is_call[maps[again]] = False
-        index = np.flatnonzero(is_call | (code == FLUSH_UNUSED) | (code == SNAPSHOT))
-        of_task, code = is_call[index], code[index]
-        calls = piece.calls[call[index[of_task]]]
-        pid = np.full(index.size, -1, np.int64)
-        pid[of_task] = calls["pid"]
-        tried = np.flatnonzero(of_task & (code == MAP))
-        opened = np.zeros(tried.size, _OPEN)
-        opened["row"] = piece.calls["row"][call[index[tried]]]
-        opened["at"] = self._served + tried
+        calls, operations = piece.calls, piece.time.size
+        row, key = calls["row"], page_keys(calls)
+        tried, is_new = np.zeros(calls.size, np.bool_), row >= first_row
+        before = np.flatnonzero(~is_new)
+        tried[before] = np.isin(row[before], self._open["row"])
+        ordered = kernel.OrderedCalls(
+            piece.operations, piece.time, piece.call, row, key, calls["pid"], tried
+        )
+        time, pid, keys, rows, map_row, map_at = np.empty((6, operations), np.int64)
+        code, is_call = np.empty(operations, np.uint8), np.empty(operations, np.bool_)
+        kept = kernel.PickedCalls(code, time, pid, is_call, keys, rows, map_row, map_at)
+        number, of_calls, maps = kernel.keep_served(ordered, kept)
+        opened = np.zeros(maps, _OPEN)
+        opened["row"], opened["at"] = map_row[:maps], self._served + map_at[:maps]
         self._open = np.concatenate([self._open, opened])
-        self._served += index.size
+        self._served += number
         return Served(
-            np.ascontiguousarray(new["row"]), page_keys(new),
-            code.astype(np.uint8), piece.time[index], of_task, page_keys(calls), pid,
-            np.ascontiguousarray(calls["row"]),
+            row[is_new], key[is_new], code[:number], time[:number], is_call[:number],
+            keys[:of_calls], pid[:number], rows[:of_calls],
         )  # fmt: skip
-
-    def _are_repeated(self, calls: CallTable, maps: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of these calls of kmap() were tried before: behind their first attempt."""
-        before = np.zeros(calls.size, bool)
-        before[np.isin(calls["row"], self._open["row"])] = True
-        first = np.full(calls.size, -1, np.int64)
-        first[maps[::-1]] = np.arange(maps.size)[::-1]  # the earliest place stays
-        return np.asarray(before[maps] | (first[maps] != np.arange(maps.size)), bool)
 
     def _note_waits(self, told: PoolPiece) -> None:
         """How long the calls that are over slept in the capture."""
@@ -195,13 +183,19 @@ class ServedColumns:
 
     def add(self, served: Served, numbers: PageNumbers) -> None:
         """Add those of a window, whose pages have numbers."""
-        page = np.full(served.code.size, -1, np.int32)
-        page[served.is_call] = numbers.pages.of(served.keys)
-        self._note_first(page[served.is_call], numbers.pages.count)
+        from replay.whatif.loops import served as kernel
+
+        pages = numbers.pages.of(served.keys)
         task = self._tasks.of(served.pid).astype(np.int32)
-        self._note_tasks(task[served.is_call], served.call_rows)
-        row = np.zeros(served.code.size, np.uint32)
-        row[served.is_call] = served.call_rows
+        self._seen = _grown(self._seen, numbers.pages.count, fill=False)
+        self._row_of_task = _grown(self._row_of_task, self._tasks.count, fill=NO_ROW)
+        order = np.empty(pages.size, np.int32)
+        page, row = np.empty(task.size, np.int32), np.empty(task.size, np.uint32)
+        fresh = kernel.spread(
+            kernel.ServedNumbers(served.is_call, task, pages, served.call_rows),
+            kernel.FirstUses(self._seen, order, self._row_of_task), page, row,
+        )  # fmt: skip
+        self._order.append(order[:fresh].copy())
         told: dict[str, NDArray[Any]] = {
             "code": served.code,
             "page": page,
@@ -211,26 +205,6 @@ class ServedColumns:
         }
         for name, column in self._columns.items():
             column.append(told[name])
-
-    def _note_tasks(self, tasks: NDArray[np.int32], rows: NDArray[np.int64]) -> None:
-        """Note the first call of each task that comes up."""
-        known = self._row_of_task
-        new = np.full(self._tasks.count, NO_ROW, np.int64)
-        new[: known.size] = known
-        found, first = np.unique(tasks, return_index=True)
-        unknown = new[found] == NO_ROW
-        new[found[unknown]] = rows[first[unknown]]
-        self._row_of_task = new
-
-    def _note_first(self, pages: NDArray[np.int32], number: int) -> None:
-        """Note pages that are served for the first time, in this order."""
-        more = np.zeros(max(number - self._seen.size, 0), bool)
-        self._seen = np.concatenate([self._seen, more])
-        new = pages[~self._seen[pages]]
-        if new.size:
-            fresh, first = np.unique(new, return_index=True)
-            self._order.append(new[np.sort(first)])
-            self._seen[fresh] = True
 
     def finish(self, waits: list[pl.DataFrame], told: Told) -> None:
         """Write down what belongs to them.
@@ -250,3 +224,12 @@ class ServedColumns:
         comms = [None if row == NO_ROW else told[row].comm for row in self._row_of_task.tolist()]
         tasks = pl.DataFrame({"pid": pids, "comm": pl.Series(comms, dtype=pl.String)})
         self._parts.put(f"{self.name}-tasks", tasks)
+
+
+def _grown(known: NDArray[Any], size: int, *, fill: int) -> NDArray[Any]:
+    """The same with as many behind that nothing is known of."""
+    if known.size >= size:
+        return known
+    more = np.full(size, fill, known.dtype)
+    more[: known.size] = known
+    return more

@@ -16,7 +16,7 @@ from collectors.events import OPS
 from replay.arena.calls import NEVER
 from replay.sites.loops import APIS, Counts
 from replay.whatif.calls import COLUMNS
-from replay.whatif.turns import knows_holders, turns_of
+from replay.whatif.turns import TASKS, turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ _MOST_DEPTH: Final = 1 << 16
 
 
 def check(workload: Workload) -> None:
-    """Look at every table of a workload that was read from a file.
+    """Look at every table of a workload that was read from a file, with its turns if there may be.
 
     Raises
     ------
@@ -114,12 +114,13 @@ def check(workload: Workload) -> None:
 
 class _Check:
     def __init__(self, workload: Workload) -> None:
-        self._workload, self._parts = workload, workload.parts
+        self._workload = workload
+        self._names = workload.names()
         self._seen: set[str] = set()
 
     def run(self) -> None:
         workload = self._workload
-        if not 0 <= workload.windows <= len(self._parts.names()):
+        if not 0 <= workload.windows <= len(workload.names()):
             raise ValueError(_words("windows", workload.windows))
         pages = self._table("pages", _WHOLE["pages"]).height
         lows = self._table("lows", _WHOLE["lows"]).height
@@ -134,17 +135,17 @@ class _Check:
         self._turns(pages, counts)
         self._calls(pages)
         self._arena()
-        unknown = self._parts.names() - self._seen
+        unknown = self._names - self._seen
         if unknown:
             raise ValueError(_words("table", sorted(unknown)[0]))
 
     def _table(self, name: str, columns: Mapping[str, Any], what: str = "") -> pl.DataFrame:
         """A table that has these columns, of these types, and no value lacks."""
         self._seen.add(name)
-        if name not in self._parts.names():
+        if name not in self._names:
             msg = f"there is no table {name}"
             raise ValueError(msg)
-        table = self._parts.get(name)
+        table = self._workload.table(name)
         if dict(table.schema) != dict(columns):
             raise ValueError(_words(f"columns of {name}", dict(table.schema)))
         lacking = [
@@ -180,12 +181,13 @@ class _Check:
         from replay.whatif.loops.holding import ENTER, GET, LOSS, MAP, UNMAP
 
         workload = self._workload
-        if not knows_holders(workload.found):
+        parts = workload.turns
+        if parts is None:
             return
-        tasks = self._table("turn-tasks", {"task": _I8}).height
+        tasks = self._table(TASKS, {"task": _I8}).height
         for number in range(workload.windows):
             self._table(f"turns-{number}", _TURNS)
-            turns = turns_of(self._parts, number)
+            turns = turns_of(parts, number)
             of_pool = np.isin(turns.kind, (MAP, UNMAP, GET))
             _inside("turn", turns.kind, 0, ENTER + 1)
             _inside("page", turns.page, -1, pages)

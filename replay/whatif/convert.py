@@ -20,7 +20,7 @@ import polars as pl
 from collectors.errors import HmtraceError
 from replay.machine.options import conversion_of
 from replay.trace.parts import Parts
-from replay.whatif.turns import knows_holders, turns_of
+from replay.whatif.turns import TASKS, knows_holders, turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -239,6 +239,11 @@ class ConvertedCalls:
                 hint="capture with a probe on kunmap_high() as well: docs/capture.md",
                 exit_code=2,
             )
+        if not workload.can_convert:
+            raise HmtraceError(
+                "the workload was kept without what a conversion needs: who holds which mapping",
+                hint="ask hmtrace replay --convert of the trace itself: it is sifted and kept then",
+            )
         self.is_all = bool(self._chosen[APIS.index(FROM) :: len(APIS)].any()) and all(
             "@" not in text for text in asked
         )
@@ -293,10 +298,12 @@ class ConvertedCalls:
         pids = np.zeros(0, np.int64)
         told, nameless = _new_found(self._chosen.size), 0
         if knows_holders(found):
-            pids = workload.column("turn-tasks", "task")
+            turns_here = workload.turns
+            assert turns_here is not None  # was looked at
+            pids = turns_here.get(TASKS).get_column("task").to_numpy()
             pages = workload.column("pages", "key").size
             for window in range(workload.windows):
-                turns = turns_of(workload.parts, window)
+                turns = turns_of(turns_here, window)
                 more = turns.kind.size
                 held = with_room(held, more, pids.size, pages)
                 cpus = int(turns.cpu.max(initial=0)) + 1

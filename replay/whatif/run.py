@@ -106,7 +106,10 @@ def what_if(
         For an unknown placement or timing (exit code 2), a table that is none or not in order.
     """
     _check(placement, timing)
-    workload = distil(events, machine, values=values, lost=lost, progress=progress, rows=rows)
+    workload = distil(
+        events, machine, values=values, lost=lost, progress=progress, rows=rows,
+        turns=bool(target.converted),
+    )  # fmt: skip
     server = Server(
         workload, machine, values=values, lost=lost, clock_is_ns=clock_is_ns, span_ns=span_ns
     )
@@ -159,7 +162,8 @@ class Server:
         Raises
         ------
         HmtraceError
-            Exit code 2: there is no such call site, or the trace does not tell who unmaps.
+            Exit code 2: there is no such call site, or the trace does not tell who unmaps; 3: the
+            workload has no turns.
         """
         asked = target.converted
         if not asked:

@@ -6,6 +6,7 @@ theirs what it does with local mappings, and when it loses its CPU.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,17 +15,18 @@ import polars as pl
 from collectors.events import OP_CODE
 from replay.trace.columns import of_ops, whole
 from replay.trace.numbering import Numbering
+from replay.trace.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from replay.local.stacks import LocalEvents
     from replay.survey import Survey
-    from replay.trace.parts import Parts
-    from replay.trace.windows import Window
     from replay.whatif.loops.holding import Turns
+    from replay.whatif.numbered import NumberedRows, NumberedWindow
 
 MOST_HELD: Final = 1 << 18
 """Mappings that are remembered; beyond it, who holds what is taken for unknown."""
@@ -33,6 +35,9 @@ _COLUMNS: Final = (
     "seq", "end_seq", "cpu", "end_cpu", "ts", "end_ts", "pid", "op", "blocked", "vaddr",
 )  # fmt: skip
 _NEVER: Final = -1
+FOLDER: Final = "turns"
+"""Where the tables lie within the folder of a workload."""
+TASKS: Final = "turn-tasks"
 COLUMNS: Final = ("kind", "flag", "page", "task", "cpu", "key", "row", "time")
 
 
@@ -41,8 +46,23 @@ def knows_holders(found: Survey) -> bool:
     return "kmap" in found.ops and "kunmap" in found.ops
 
 
+def turn_parts(folder: Path | None) -> Parts:
+    """Where the turns of a workload are written whose tables are in a folder; None: as those."""
+    if folder is None:
+        return Parts()
+    own = folder / FOLDER
+    with suppress(OSError):  # then nothing can be written into it either
+        own.mkdir(exist_ok=True)
+    return Parts(own)
+
+
+def is_of_turns(name: str) -> bool:
+    """Whether a table of a workload is one of its turns."""
+    return name == TASKS or name.startswith(f"{FOLDER}-")
+
+
 class TurnSieve:
-    """Sifts the turns of a trace.
+    """Sifts the turns of a trace that tells who holds what (:func:`knows_holders`).
 
     Parameters
     ----------
@@ -61,7 +81,6 @@ class TurnSieve:
         from replay.whatif.loops.holding import LOSS, new_open
 
         self._parts = parts
-        self._is_wanted = knows_holders(found)
         self._returned = found.returned > 0
         self._has_hook = hook == "sched_out"
         self._windows = 0
@@ -70,40 +89,30 @@ class TurnSieve:
         self._coming = _blank(len(losses))
         self._coming["kind"][:], self._coming["at"][:] = LOSS, sorted(losses)
 
-    def feed(
-        self,
-        window: Window,
-        local: LocalEvents,
-        of_local: tuple[NDArray[np.int32], NDArray[np.int32]],
-        pages: NDArray[np.int32],
-        count: int,
-        keys: NDArray[np.int32],
-    ) -> None:
+    def feed(self, piece: NumberedWindow, numbered: NumberedRows) -> None:
         """Sift a window.
 
         Parameters
         ----------
-        window
-            The window.
-        local, of_local
-            What happened to local mappings in it; the number of the page and the call site of each.
-        pages, count
-            Number of each row's page, and how many there are so far.
-        keys
-            Call site of each row, -1 none.
+        piece
+            The window, and what was counted in it.
+        numbered
+            Numbers its rows, and those that are open.
         """
-        if not self._is_wanted:
-            return
-        table, first_row, last, _ = window
-        of_pool = self._of_pool(table, first_row, pages, keys)
-        coming = _joined(self._coming, of_pool, self._of_local(local, *of_local))
+        local = piece.told.local.events
+        assert local is not None  # they were asked for
+        table, first_row, last, _ = piece.window
+        of_pool = self._of_pool(table, first_row, piece.pages, piece.keys)
+        of_local = self._of_local(local, numbered.pages_of(local.row), numbered.keys_of(local.row))
+        coming = _joined(self._coming, of_pool, of_local)
         order = np.argsort(coming["at"], kind="stable")
         end = int(table["seq"][-1]) if table.height else 0
         settled = order.size
         if not last:
             settled = int(np.searchsorted(coming["at"], end, side="right", sorter=order))
         self._coming = {name: column[order[settled:]] for name, column in coming.items()}
-        self._put({name: column[order[:settled]] for name, column in coming.items()}, count)
+        pages = numbered.numbers.pages.count
+        self._put({name: column[order[:settled]] for name, column in coming.items()}, pages)
 
     def _put(self, columns: dict[str, NDArray[Any]], pages: int) -> None:
         """Sift what is settled, and write it down."""
@@ -128,11 +137,17 @@ class TurnSieve:
         self._parts.put(f"turns-{self._windows}", pl.DataFrame(told))
         self._windows += 1
 
-    def finish(self) -> None:
-        """Write down which tasks the turns are of: pid, below zero of idle ones."""
-        if self._is_wanted:
-            tasks = self._tasks.keys().view(np.int64)
-            self._parts.put("turn-tasks", pl.DataFrame({"task": tasks}))
+    def finish(self) -> Parts:
+        """Write down which tasks the turns are of: pid, below zero of idle ones.
+
+        Returns
+        -------
+        Parts
+            All that was written.
+        """
+        tasks = self._tasks.keys().view(np.int64)
+        self._parts.put(TASKS, pl.DataFrame({"task": tasks}))
+        return self._parts
 
     def _of_pool(
         self,

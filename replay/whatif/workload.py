@@ -4,12 +4,13 @@ Reading a trace, and finding the order in which its calls took the pool's lock, 
 with the machines that a what-if asks about, nor has who held which local mapping for how long. What
 has is only which pages are highmem. So kept here are the pool's calls in lock order, and window by
 window what call sites and local mappings are counted by, each with its page's number; the requests
-of the arena; and the figures on the trace's own machine.
+of the arena; and the figures on the trace's own machine. Apart from these, for they take as long to
+sift as all that and few ask for them, what a conversion of kmap() needs (:func:`sift_turns`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -21,14 +22,14 @@ from replay.arena.pieces import ArenaCutter, ArenaPieces
 from replay.local.stacks import switch_hook
 from replay.machine.generations import GENERATIONS
 from replay.trace.beside import Beside
-from replay.trace.carried import CarriedRows
 from replay.trace.columns import op_codes
 from replay.trace.parts import Parts
 from replay.trace.windows import WINDOW_ROWS
 from replay.walk import Rest, TraceWalk
 from replay.whatif.calls import COLUMNS, PoolCalls, ServedColumns
-from replay.whatif.pages import PageNumbers
-from replay.whatif.turns import TurnSieve
+from replay.whatif.numbered import NumberedRows
+from replay.whatif.pages import page_keys
+from replay.whatif.turns import TurnSieve, is_of_turns, knows_holders, turn_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.pool.window import PoolState
     from replay.sites.loops import Counts
-    from replay.sites.tally import SiteTally
     from replay.survey import Survey
     from replay.trace.losses import Loss
     from replay.trace.spool import SpooledRows
     from replay.trace.windows import Window
-    from replay.walk import RestPiece
+    from replay.walk import Step
     from replay.whatif.calls import Served
+    from replay.whatif.numbered import NumberedWindow
 
 _UNUSED: Final = ("comm",)
 _MAPS: Final = (OP_CODE["kmap"], OP_CODE["kmap_local"])
@@ -99,6 +100,8 @@ class Workload:
         Call sites by their numbers.
     parts
         The tables.
+    turns
+        Tables of who holds what of kmap() (:mod:`replay.whatif.turns`); None: they were not sifted.
     """
 
     figures: Figures
@@ -107,11 +110,26 @@ class Workload:
     windows: int
     site_names: tuple[str, ...]
     parts: Parts
+    turns: Parts | None = None
 
     @property
     def found(self) -> Survey:
         """Facts of the whole trace."""
         return self.figures.survey
+
+    @property
+    def can_convert(self) -> bool:
+        """Whether nothing is missing that a conversion of kmap() needs."""
+        return self.turns is not None or not knows_holders(self.found)
+
+    def names(self) -> set[str]:
+        """Names of all its tables and columns."""
+        return self.parts.names() | (set() if self.turns is None else self.turns.names())
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of this name."""
+        of_turns = self.turns is not None and is_of_turns(name)
+        return self.turns.get(name) if self.turns is not None and of_turns else self.parts.get(name)
 
     def stretches(self) -> Iterator[Stretch]:
         """The workload window by window."""
@@ -167,6 +185,7 @@ def distil(
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
     folder: Path | None = None,
+    turns: bool = True,
 ) -> Workload:
     """Read a trace, order its calls, and count its figures, in bounded memory.
 
@@ -176,6 +195,8 @@ def distil(
         As for :func:`replay.walk.replay`.
     folder
         Where to write the tables; see :class:`replay.trace.parts.Parts`.
+    turns
+        Whether to sift what a conversion of kmap() needs: a fifth of the work.
 
     Returns
     -------
@@ -195,22 +216,18 @@ def distil(
         layout, values, found.ops, ArenaPieces(parts),
         by_pointer=GENERATIONS[machine.generation].purge_by_pointer,
     )  # fmt: skip
-    turns = TurnSieve(parts, found, switch_hook(found.ops), losses)
-    kept = _KeptWindows(parts, rest.sites, turns)
+    numbered = NumberedRows(rest)
+    sieve = _sieve(walk, folder) if turns and knows_holders(found) else None
+    kept = _KeptWindows(parts)
     columns = ServedColumns(parts, "pool")
 
     def feed_others(told: _ServedWindow) -> None:
         window, served = told
-        numbers: list[NDArray[np.int32]] = []
-
-        def numbered(maps: Any) -> NDArray[np.int32]:
-            calls = served.row, served.key
-            height = window.table.height
-            numbers.append(kept.numbers.of_window(height, window.first_row, calls, maps))
-            return numbers[0]
-
-        kept.feed(window, rest.feed(window, numbered), numbers[0], rest.open_rows)
-        columns.add(served, kept.numbers)
+        piece = numbered.feed(window, (served.row, served.key))
+        kept.feed(piece, numbered)
+        if sieve is not None:
+            sieve.feed(piece, numbered)
+        columns.add(served, numbered.numbers)
         arena.feed(window)
 
     def new_pool(state: PoolState | None, take: Callable[[Window, Served], None]) -> PoolCalls:
@@ -225,14 +242,14 @@ def distil(
                 following.give(pool.order_calls(step))
     other = ServedColumns(parts, "other")
     found_better = walk.better(
-        pool, lambda: new_pool(None, lambda _, served: other.add(served, kept.numbers))
+        pool, lambda: new_pool(None, lambda _, served: other.add(served, numbered.numbers))
     )
     if found_better is not pool:
         columns, other = other, columns
     parts.drop(other.name)
     told = walk.tell(found_better.rows() | rest.rows() | columns.rows)
     columns.finish(found_better.waits, told)
-    kept.finish(rest)
+    kept.finish(rest, numbered)
     parts.finish()
     return Workload(
         figures=rest.figures(found, found_better, told),
@@ -241,7 +258,62 @@ def distil(
         windows=kept.windows,
         site_names=rest.sites.names,
         parts=parts,
+        turns=None if sieve is None else sieve.finish(),
     )
+
+
+def sift_turns(
+    events: pl.LazyFrame | pl.DataFrame,
+    machine: Machine,
+    workload: Workload,
+    *,
+    values: Snapshot | None = None,
+    lost: Loss | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    rows: int = WINDOW_ROWS,
+    folder: Path | None = None,
+) -> Workload:
+    """Give a workload what it lacks for a conversion of kmap(), from the trace that it is of.
+
+    Parameters
+    ----------
+    events, machine, values, lost, progress, rows
+        What the workload was distilled from, and how.
+    workload
+        One that cannot convert.
+    folder
+        As for :func:`distil`.
+
+    Returns
+    -------
+    Workload
+        The same, with turns.
+
+    Raises
+    ------
+    HmtraceError
+        As :func:`distil`.
+    """
+    values = values or Snapshot()
+    walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
+    rest = Rest(walk.layout, walk.found, values, walk.losses, wants_held=True)
+    numbered, sieve = NumberedRows(rest), _sieve(walk, folder)
+
+    def feed(step: Step) -> None:
+        window, entries = step
+        calls = entries.own_calls
+        sieve.feed(numbered.feed(window, (calls["row"], page_keys(calls))), numbered)
+
+    with Beside(feed) as sifting:
+        for step in walk.windows():
+            sifting.give(step)
+    return replace(workload, turns=sieve.finish())
+
+
+def _sieve(walk: TraceWalk, folder: Path | None) -> TurnSieve:
+    """What sifts the turns of a trace, into a folder of their own within the workload's."""
+    found = walk.found
+    return TurnSieve(turn_parts(folder), found, switch_hook(found.ops), walk.losses)
 
 
 class _KeptWindows:
@@ -249,44 +321,28 @@ class _KeptWindows:
 
     Attributes
     ----------
-    numbers
-        Numbers of pages.
     windows
         Windows so far.
     """
 
-    def __init__(self, parts: Parts, sites: SiteTally, turns: TurnSieve) -> None:
-        self.numbers = PageNumbers()
+    def __init__(self, parts: Parts) -> None:
         self.windows = 0
-        self._sites, self._turns = sites, turns
         self._parts = parts
-        self._pages = CarriedRows()
-        self._keys = CarriedRows()
 
-    def feed(
-        self,
-        window: Window,
-        told: RestPiece,
-        numbers: NDArray[np.int32],
-        open_rows: NDArray[np.int64],
-    ) -> None:
+    def feed(self, piece: NumberedWindow, numbered: NumberedRows) -> None:
         """Write down a window.
 
         Parameters
         ----------
-        window, told
+        piece
             The window, and what was counted in it.
-        numbers
-            Number of each row's page.
-        open_rows
-            Rows of local mappings that are open at its end.
+        numbered
+            Numbers its rows, and those that are open.
         """
-        local, sites = told
+        local, sites = piece.told
         assert local.held is not None  # they were asked for
-        assert local.events is not None
-        op = op_codes(window.table)
-        pages = self._pages
-        pages.take(numbers, window.first_row)
+        op, numbers = op_codes(piece.window.table), piece.pages
+        pages_of, keys_of = numbered.pages_of, numbered.keys_of
         index = np.flatnonzero((op == _MAPS[0]) | (op == _MAPS[1]))
         self._put(
             "calls", member=sites.member[index], page=numbers[index], is_local=op[index] == _MAPS[1]
@@ -294,35 +350,27 @@ class _KeptWindows:
         self._put(
             "holds",
             key=np.concatenate([sites.key, sites.local_key]),
-            page=np.concatenate([sites.page_number, pages.of(local.ended)]),
+            page=np.concatenate([sites.page_number, pages_of(local.ended)]),
             hold=np.concatenate([sites.hold, local.hold_ns]),
             is_local=np.repeat([False, True], [sites.key.size, local.ended.size]),
         )
         held = local.held
-        keys = np.append(self._sites.member_keys, np.int32(-1))[sites.member]
-        self._keys.take(keys, window.first_row)
         self._put(
-            "held", page=pages.of(held.row), depth=held.depth, cpu=held.cpu,
+            "held", page=pages_of(held.row), depth=held.depth, cpu=held.cpu,
             below=held.below.astype(np.uint16), is_map=held.row >= 0,
             row=np.where(held.row < 0, ~held.row, held.row).astype(np.uint32),
-            key=self._keys.of(held.row),
+            key=keys_of(held.row),
         )  # fmt: skip
-        self._put("below", page=pages.of(held.rows), key=self._keys.of(held.rows))
-        of_local = pages.of(local.events.row), self._keys.of(local.events.row)
-        count = self.numbers.pages.count
-        self._turns.feed(window, local.events, of_local, numbers, count, keys)
-        pages.keep(open_rows)
-        self._keys.keep(open_rows)
+        self._put("below", page=pages_of(held.rows), key=keys_of(held.rows))
         self.windows += 1
 
     def _put(self, what: str, **columns: NDArray[Any]) -> None:
         self._parts.put(f"{what}-{self.windows}", pl.DataFrame(columns))
 
-    def finish(self, rest: Rest) -> None:
+    def finish(self, rest: Rest, numbered: NumberedRows) -> None:
         """Write down what the windows' numbers stand for."""
-        self._turns.finish()
-        pages = self.numbers.pages.keys().view(np.int64)
-        lows = self.numbers.lows.keys().view(np.int64)
+        pages = numbered.numbers.pages.keys().view(np.int64)
+        lows = numbered.numbers.lows.keys().view(np.int64)
         self._parts.put("pages", pl.DataFrame({"key": pages}))
         self._parts.put("lows", pl.DataFrame({"frame": lows}))
         self._parts.put("members", pl.DataFrame({"key": rest.sites.member_keys}))

@@ -103,10 +103,15 @@ def kept(path: Path, verdict: Verdict) -> None:
     """A workload in the cache: whole, or made anew."""
     from hmtrace.cli.workloads import Place
 
-    found = Place(path, KEY).find()
+    place = Place(path, KEY)
+    found = place.find()
     verdict.ended = "read" if found is not None else "made anew"
-    if found is None and (path / KEY).exists():
+    if found is None and place.folder.exists():
         verdict.trouble = "a workload that is damaged stays"
+    if found is not None and not place.with_turns(found).workload.can_convert:
+        verdict.ended = "turns made anew"
+        if (place.folder / "turns").exists():
+            verdict.trouble = "turns that are damaged stay"
 
 
 def loop(path: Path, verdict: Verdict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ TARGETS = (
     ("--split", "2g", "--placement", "same-pfn"),
     ("--vmalloc", "64M", "--timing", "fixed"),
 )
+CONVERTED = ("--convert", "kmap=kmap_local")
 
 
 @pytest.fixture
@@ -109,17 +111,20 @@ def test_what_is_damaged_is_made_anew(
 ) -> None:
     first = replayed(capture, *TARGETS[0])
     (folder,) = kept(shelf)
-    file = folder / name
+    _damage(folder / name, damage)
+    assert replayed(capture, *TARGETS[0]) == first
+    assert len(reads) == 2
+    assert replayed(capture, *TARGETS[0]) == first
+    assert len(reads) == 2
+
+
+def _damage(file: Path, damage: str) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0x41
     if damage == "gone":
         file.unlink()
     else:
         file.write_bytes(data[: len(data) // 2] if damage == "cut" else data)
-    assert replayed(capture, *TARGETS[0]) == first
-    assert len(reads) == 2
-    assert replayed(capture, *TARGETS[0]) == first
-    assert len(reads) == 2
 
 
 def test_a_folder_that_is_a_file(capture: Path, shelf: Path, reads: list[str]) -> None:
@@ -179,6 +184,112 @@ def test_the_oldest_go_where_there_are_too_many(
     replayed(capture, *TARGETS[0])
     assert len(kept(shelf)) == 1
     assert kept(shelf) != [first]
+
+
+def test_a_conversion_makes_what_was_kept_without(
+    capture: Path, shelf: Path, reads: list[str], tmp_path: Path
+) -> None:
+    fresh = replayed(capture, *CONVERTED)
+    (folder,) = kept(shelf)
+    assert (folder / "turns" / "turns.json").exists()
+    assert fresh["conversion"]["sites"]
+    shutil.rmtree(shelf)
+    plain = replayed(capture, *TARGETS[0])
+    assert not (folder / "turns").exists()
+    del reads[:]
+    assert replayed(capture, *CONVERTED) == fresh
+    assert len(reads) == 1
+    assert (folder / "turns" / "turns.json").exists()
+    assert replayed(capture, *CONVERTED) == fresh
+    assert replayed(capture, *TARGETS[0]) == plain
+    assert len(reads) == 1
+    assert kept(shelf) == [folder]
+
+
+def test_a_workload_file_has_what_was_kept_without(
+    capture: Path, shelf: Path, tmp_path: Path
+) -> None:
+    fresh = replayed(capture, *CONVERTED)
+    shutil.rmtree(shelf)
+    replayed(capture, *TARGETS[0])
+    file = tmp_path / "board.workload"
+    assert CliRunner().invoke(app, ["convert", str(capture), "-o", str(file)]).exit_code == 0
+    shutil.rmtree(shelf)
+    for _ in range(2):  # unpacked, and from the cache
+        from_file = replayed(file, *CONVERTED)
+        assert from_file["conversion"] == fresh["conversion"]
+        assert from_file["pool"] == fresh["pool"]
+    (folder,) = kept(shelf)
+    (folder / "turns" / "turns.json").write_bytes(b"damaged")
+    assert replayed(file, *CONVERTED) == from_file
+    assert replayed(file, *CONVERTED) == from_file
+    assert kept(shelf) == [folder]
+
+
+@pytest.mark.parametrize("name", ["turns.json", "turns-0.arrow"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_turns_that_are_damaged_are_made_anew(
+    name: str, damage: str, capture: Path, shelf: Path, reads: list[str]
+) -> None:
+    first = replayed(capture, *CONVERTED)
+    (folder,) = kept(shelf)
+    _damage(folder / "turns" / name, damage)
+    plain = replayed(capture, *TARGETS[0])
+    assert len(reads) == 1  # who does not need them does not look
+    assert replayed(capture, *CONVERTED) == first
+    assert replayed(capture, *CONVERTED) == first
+    assert len(reads) == 2
+    assert replayed(capture, *TARGETS[0]) == plain
+
+
+def test_turns_of_another_workload_are_made_anew(
+    capture: Path, shelf: Path, reads: list[str]
+) -> None:
+    first = replayed(capture, *CONVERTED)
+    (folder,) = kept(shelf)
+    moved = shutil.move(folder / "turns", shelf.parent / "turns")
+    (capture / "notes").write_text("another key")
+    replayed(capture, *TARGETS[0])
+    (other,) = set(kept(shelf)) - {folder}
+    text = (other / "workload.json").read_bytes().partition(b"\n")[2]
+    text = text.replace(b'"machine"', b' "machine"')  # the same, told otherwise
+    digest = hashlib.blake2b(text).hexdigest().encode()
+    (other / "workload.json").write_bytes(digest + b"\n" + text)
+    shutil.move(moved, other / "turns")
+    del reads[:]
+    assert replayed(capture, *CONVERTED)["conversion"] == first["conversion"]
+    assert len(reads) == 1
+
+
+def test_turns_that_another_process_kept_first_stay(
+    capture: Path, shelf: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replayed(capture, *CONVERTED)
+    (folder,) = kept(shelf)
+    before = (folder / "turns" / "turns.json").stat().st_ino
+    with monkeypatch.context() as late:
+        late.setattr(workloads.Place, "with_turns", lambda _, found: found)
+        assert replayed(capture, *CONVERTED) == first
+    assert len(reads) == 2
+    assert (folder / "turns" / "turns.json").stat().st_ino == before
+    assert kept(shelf) == [folder]
+    assert replayed(capture, *CONVERTED) == first
+    assert len(reads) == 2
+
+
+def test_a_sweep_of_conversions_makes_them(capture: Path, shelf: Path, reads: list[str]) -> None:
+    axes = ["--axis", "convert=none,kmap=kmap_local", "--axis", "pkmap=128,512"]
+
+    def swept() -> str:
+        result = CliRunner().invoke(app, ["sweep", str(capture), *axes, "--format", "json"])
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
+
+    fresh = swept()
+    shutil.rmtree(shelf)
+    replayed(capture, *TARGETS[0])
+    assert swept() == fresh
+    assert len(reads) == 3
 
 
 def _at_once(capture: Path, home: Path, answers: Any) -> None:

@@ -21,8 +21,10 @@ from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.machine.options import with_options
+from replay.whatif.calls import COLUMNS
 from replay.whatif.run import Server, what_if
-from replay.whatif.workload import distil
+from replay.whatif.turns import knows_holders
+from replay.whatif.workload import distil, sift_turns
 from tests.collectors.synthetic_captures import board_of
 from tests.replay.conversion_oracle import converted
 from tests.replay.test_whatif import FIXTURES
@@ -362,6 +364,33 @@ def test_real_captures_beside_the_oracle(name: str) -> None:
         assert outcome.pool.maps == server.baseline.pool.maps - expected["calls"]
         more = outcome.local.maps - server.baseline.local.maps
         assert more == expected["calls"] + server.baseline.local.reused - outcome.local.reused
+
+
+@pytest.mark.parametrize("name", ["i386-hog-a-waiters-pae-smp2", "i386-lost-overrun-pae-smp2"])
+def test_turns_that_are_sifted_later_are_the_same(name: str) -> None:
+    capture = open_capture(FIXTURES / name)
+    values = capture.facts.snapshot()
+    machine, _ = machine_from(values)
+    how: dict[str, Any] = {"values": values, "lost": capture.lost, "rows": 3000}
+    whole = distil(capture.events, machine, **how)
+    without = distil(capture.events, machine, turns=False, **how)
+    target = with_options(machine, convert=ALL)
+    knows = knows_holders(whole.found)
+    assert without.turns is None
+    assert without.can_convert is not knows
+    if knows:
+        with pytest.raises(HmtraceError, match="kept without what a conversion needs"):
+            Server(without, machine, values=values).on(target)
+    later = sift_turns(capture.events, machine, without, **how)
+    assert whole.windows > 1
+    assert later.can_convert
+    assert later.names() == whole.names()
+    for part in sorted(whole.names() - {f"pool-{name}" for name in COLUMNS}):
+        assert later.table(part).equals(whole.table(part)), part
+    found = [Server(one, machine, values=values).converted(target) for one in (whole, later)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].outcome == found[1].outcome
 
 
 def test_what_was_expected_of_the_minix_workload() -> None:
