@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from replay.arena.state import LOST_END, lost_end
 from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
-from replay.cost.account import CountedWork, cost_of, with_measured
+from replay.cost.account import CountedWork, cost_of, sends_ipis, with_measured
 from replay.lowmem import lowmem_of
 from replay.machine.costs import FIGURE_NAMES, Costs
 from replay.machine.generations import GENERATIONS
@@ -108,6 +108,11 @@ def outcome_from(
     cost, tlb = cost_of(work, machine, layout, span if clock_is_ns else None)
     if observed is not None:
         cost = with_measured(cost, observed.durations, figures.pool.wait_ns)
+        others = 0.0 if not sends_ipis(layout) else (figures.online or machine.cpus) - 1
+        observed = replace(
+            observed,
+            purges=tuple(replace(p, ipis=round(p.flushes * others)) for p in observed.purges),
+        )
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(
         figures.survey, figures.initial_state, figures.beyond, values, lost, machine.costs,

@@ -239,6 +239,8 @@ class ArenaOutcome:
     `holders` are those of the areas at the start, guard pages included, largest first.
     `ambiguous` counts allocations whose predicted address rests on a shape of the free tree that
     is one of several possible ones. `first` is the first failure outside of the modules' area.
+    `at_failure` is what the first failed allocation of the arena asked for, how much was free then,
+    and the largest hole.
     `apart` counts allocations of a what-if that fail on one of both machines alone: what their
     callers did instead is not in the trace, so the arena's figures may be more or less from there;
     and failures and purges of the captured machine that the model does not make, or makes too many.
@@ -262,6 +264,7 @@ class ArenaOutcome:
     modules: ModulesOutcome | None = None
     first: Moment | None = None
     apart: int = 0
+    at_failure: tuple[int, int, int] | None = None
 
     @property
     def hole_needed(self) -> int | None:
@@ -378,6 +381,28 @@ class StackCount:
 
 
 @dataclass(frozen=True)
+class PurgeOutcome:
+    """Purges of the arena's lazy list that ran for one reason (:mod:`replay.arena.purges`).
+
+    `found` of `count` had something to give back: the `pages` that were freed lazily since the one
+    before, as far as the trace shows frees. Their `flushes` invalidated `hull_pages`, and sent
+    `ipis`. Median (right within 2.2 %) and longest are from entry to return; None: not traced.
+    `longest` is when that ran.
+    """
+
+    trigger: str
+    count: int
+    found: int
+    pages: int
+    hull_pages: int
+    flushes: int
+    ipis: int = 0
+    median_ns: float | None = None
+    longest_ns: int | None = None
+    longest: Moment | None = None
+
+
+@dataclass(frozen=True)
 class AtomicKmaps:
     """Calls of kmap() and kunmap() by the state of their CPU.
 
@@ -402,6 +427,7 @@ class Observed:
     stacks: tuple[StackCount, ...] = ()
     stacked: int = 0
     atomic: AtomicKmaps = field(default_factory=AtomicKmaps)
+    purges: tuple[PurgeOutcome, ...] = ()
 
 
 @dataclass(frozen=True)

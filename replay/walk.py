@@ -23,6 +23,7 @@ import polars as pl
 from collectors.events import require_events, totals_of
 from collectors.snapshot import Snapshot
 from replay.arena.modules import row_of
+from replay.arena.purges import PurgeTally
 from replay.arena.tally import IS_FLUSH, IS_RANGE_FLUSH, ArenaTally
 from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
@@ -117,18 +118,20 @@ def replay(
     pool = PoolPart(layout, found, walk.state, losses, walk.online())
     rest = Rest(layout, found, values, losses, walk.online())
     observed = ObservedTally(clock_is_ns=clock_is_ns)
+    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns)
 
     def follow(ordered: Ordered) -> None:
         window = ordered.window
         pool.follow(ordered)
         rest.feed(window)
         observed.feed(window.table, window.first_row)
+        purges.feed(window.table, window.first_row)
 
     with Beside(follow) as others:
         for step in walk.windows():
             others.give(pool.order_calls(step))
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
-    told = walk.tell(pool.rows() | rest.rows() | observed.rows())
+    told = walk.tell(pool.rows() | rest.rows() | observed.rows() | purges.rows())
     figures = rest.figures(found, pool, told)
     return outcome_from(
         figures,
@@ -138,7 +141,7 @@ def replay(
         lost,
         clock_is_ns=clock_is_ns,
         span_ns=span_ns,
-        observed=observed.result(told),
+        observed=replace(observed.result(told), purges=purges.result(told)),
     )
 
 

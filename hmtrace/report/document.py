@@ -115,7 +115,7 @@ def observed_document(outcome: Outcome) -> dict[str, Any]:
     observed = outcome.observed
     if observed is None:
         return {}
-    names = ("durations", "user_flushes", "stacks")
+    names = ("durations", "user_flushes", "stacks", "purges")
     return {name: plain(getattr(observed, name)) for name in names}
 
 

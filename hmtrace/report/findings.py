@@ -28,7 +28,7 @@ from hmtrace.report.text import (
 )
 from hmtrace.report.wording import Words
 from hmtrace.report.wording import words_of as _words
-from replay.rules import arena, judge, kmap_use, local_order, splits, trace, waits
+from replay.rules import arena, judge, splits, storms, trace, waits
 from replay.rules import figures as rules
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _FIRST: Final = {
     rules.PurgeHull: "largest",
     rules.LocalDepth: "deepest",
     rules.PoolNearFull: "so many first",
+    storms.PurgeStorm: "longest",
 }
 """What the event of a finding is where it is not the first one."""
 _TELLING: Final = (waits.SlowCalls, waits.LongHold)
@@ -487,60 +488,6 @@ def _split_words(split: splits.Split) -> str:
         f"{_split_name(split)}: {size(split.user)} user space, {highmem} highmem, "
         f"{_bound(split.bound)}{duration(split.cost_ns)}"
         + (f"; {split.proposed}" if split.proposed else "")
-    )
-
-
-@_words.register(local_order.UnmapsOutOfOrder)
-def _(f: local_order.UnmapsOutOfOrder) -> Words:
-    which = ""
-    if f.given is not None and f.newest is not None:
-        which = f"the first time mapping {f.given + 1} of a task that had {f.newest + 1}; "
-    return Words(
-        f"{count(f.unmaps)} of {plural(f.unmaps_all, 'kunmap_local() call')} were not of the "
-        "newest mapping",
-        f"{which}the kernel warns once, and clears the entry of the newest one, which is still in "
-        "use",
-    )
-
-
-@_words.register(local_order.StrayUnmaps)
-def _(f: local_order.StrayUnmaps) -> Words:
-    return Words(
-        f"{plural(f.unmaps, 'kunmap_local() call')} had no mapping: the task held none, or the "
-        "address is another CPU's",
-        "given back twice, or by another task than the one that mapped it",
-    )
-
-
-@_words.register(kmap_use.KmapAtomic)
-def _(f: kmap_use.KmapAtomic) -> Words:
-    states = (
-        (f.in_interrupt, "in an interrupt"),
-        (f.irqs_off or 0, "with interrupts off"),
-        (f.preempt_off or 0, "with preemption off"),
-    )
-    told = ", ".join(f"{count(number)} {state}" for number, state in states if number)
-    return Words(
-        f"kmap() was called where it must not sleep: of {plural(f.calls, 'call')} {told}",
-        "it sleeps where all slots are in use, and its first line is might_sleep()",
-    )
-
-
-@_words.register(kmap_use.UnmappedTwice)
-def _(f: kmap_use.UnmappedTwice) -> Words:
-    return Words(
-        f"{plural(f.calls, 'kunmap() call')} of a page that nobody had mapped any more",
-        "kunmap_high() has a BUG() for it; before that the slot of another user may be given back",
-    )
-
-
-@_words.register(kmap_use.KmapHeldLong)
-def _(f: kmap_use.KmapHeldLong) -> Words:
-    others = f"; {plural(f.sites - 1, 'other site')} held one as long" if f.sites > 1 else ""
-    return Words(
-        f"a slot of the pool was held for {duration(f.hold_ns)} by one kmap() from "
-        f"{symbol(f.site)}",
-        f"{duration(f.mean_ns)} is the mean of this site{others}",
     )
 
 

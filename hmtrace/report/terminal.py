@@ -17,6 +17,7 @@ from hmtrace.report.machine import machine_in_words, machine_section
 from hmtrace.report.observed import durations_section, stacks_section, user_flushes_section
 from hmtrace.report.parts import joined, labelled
 from hmtrace.report.pool import pool_section, waits_in_words
+from hmtrace.report.purges import purges_section
 from hmtrace.report.sites import sites_section
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, plural, share
@@ -81,6 +82,7 @@ def report_renderables(
     yield from pool_section(outcome.pool, absent["pool"].words, outcome.span_ns)
     yield from local_section(outcome.local, absent["local"].words)
     yield from arena_section(outcome.arena, absent["arena"].words, outcome.sites)
+    yield from purges_section(outcome.observed)
     yield from cost_section(outcome)
     yield from durations_section(outcome.observed)
     yield from calibration_section(calibration)

@@ -1,4 +1,4 @@
-"""Words of findings, by the record of figures: the dispatcher, and those about a machine itself."""
+"""Words of findings, by the record of figures: the dispatcher, and those that name no task."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import singledispatch
 from typing import Final, NamedTuple
 
 from hmtrace.report.lowmem import oom_in_words
-from hmtrace.report.text import count, mib, plural, share, size
-from replay.rules import lowmem, machine
+from hmtrace.report.text import count, duration, mib, plural, share, size, symbol
+from replay.rules import arena, kmap_use, local_order, lowmem, machine, storms
 
 _MIB: Final = 1 << 20
 
@@ -113,4 +113,96 @@ def _(f: lowmem.LowmemLow) -> Words:
     return Words(
         f"lowmem is at its low watermark: {size(f.free)} free of {size(f.low)} that are kept",
         f"kswapd reclaims there already; {size(f.high_free)} of highmem were free",
+    )
+
+
+@words_of.register(local_order.UnmapsOutOfOrder)
+def _(f: local_order.UnmapsOutOfOrder) -> Words:
+    which = ""
+    if f.given is not None and f.newest is not None:
+        which = f"the first time mapping {f.given + 1} of a task that had {f.newest + 1}; "
+    return Words(
+        f"{count(f.unmaps)} of {plural(f.unmaps_all, 'kunmap_local() call')} were not of the "
+        "newest mapping",
+        f"{which}the kernel warns once, and clears the entry of the newest one, which is still in "
+        "use",
+    )
+
+
+@words_of.register(local_order.StrayUnmaps)
+def _(f: local_order.StrayUnmaps) -> Words:
+    return Words(
+        f"{plural(f.unmaps, 'kunmap_local() call')} had no mapping: the task held none, or the "
+        "address is another CPU's",
+        "given back twice, or by another task than the one that mapped it",
+    )
+
+
+@words_of.register(kmap_use.KmapAtomic)
+def _(f: kmap_use.KmapAtomic) -> Words:
+    states = (
+        (f.in_interrupt, "in an interrupt"),
+        (f.irqs_off or 0, "with interrupts off"),
+        (f.preempt_off or 0, "with preemption off"),
+    )
+    told = ", ".join(f"{count(number)} {state}" for number, state in states if number)
+    return Words(
+        f"kmap() was called where it must not sleep: of {plural(f.calls, 'call')} {told}",
+        "it sleeps where all slots are in use, and its first line is might_sleep()",
+    )
+
+
+@words_of.register(kmap_use.UnmappedTwice)
+def _(f: kmap_use.UnmappedTwice) -> Words:
+    return Words(
+        f"{plural(f.calls, 'kunmap() call')} of a page that nobody had mapped any more",
+        "kunmap_high() has a BUG() for it; before that the slot of another user may be given back",
+    )
+
+
+@words_of.register(kmap_use.KmapHeldLong)
+def _(f: kmap_use.KmapHeldLong) -> Words:
+    others = f"; {plural(f.sites - 1, 'other site')} held one as long" if f.sites > 1 else ""
+    return Words(
+        f"a slot of the pool was held for {duration(f.hold_ns)} by one kmap() from "
+        f"{symbol(f.site)}",
+        f"{duration(f.mean_ns)} is the mean of this site{others}",
+    )
+
+
+@words_of.register(storms.PurgeStorm)
+def _(f: storms.PurgeStorm) -> Words:
+    ipis = f", {plural(f.ipis, 'IPI')}" if f.ipis else ""
+    wide = f" ({f.hull_pages / f.pages:.1f} times as many)" if f.pages else ""
+    hull = f"invalidated {count(f.hull_pages)} pages for {count(f.pages)} that were freed{wide}"
+    return Words(
+        f"{count(f.flushes)} flushes of lazy purges, {f.per_s:.0f} a second{ipis}",
+        f"mostly {f.trigger}; {hull if f.hull_pages else 'their ranges are not in the trace'}",
+    )
+
+
+@words_of.register(storms.FullFlushStorm)
+def _(f: storms.FullFlushStorm) -> Words:
+    return Words(
+        f"flush_tlb_all() was called {plural(f.flushes, 'time')}, {f.per_s:.0f} a second, each on "
+        f"{'every one of ' if f.cpus > 1 else ''}{plural(f.cpus, 'CPU')}",
+        "it drops the entries of user space as well",
+    )
+
+
+@words_of.register(arena.ArenaInPieces)
+def _(f: arena.ArenaInPieces) -> Words:
+    return Words(
+        f"the arena was in pieces when {size(f.asked)} were first asked for in vain: {mib(f.free)} "
+        f"free, the largest hole {size(f.hole)}",
+        "areas that live long, between others that came and went, make such holes",
+    )
+
+
+@words_of.register(arena.ModulesNearlyFull)
+def _(f: arena.ModulesNearlyFull) -> Words:
+    return Words(
+        f"{'at least ' if f.more else ''}{mib(f.peak)} of {size(f.size)} of the modules area were "
+        f"in use ({share(f.peak / f.size)})",
+        "it is shared by modules and BPF programs, and no vmalloc= enlarges it",
     )

@@ -172,13 +172,26 @@ class ArenaUse:
         derived = not by_area.number and by_caller.number > 0
         calls = by_caller if derived else by_area
         peak = live = hole = None
+        failed: tuple[int, int, int] | None = None
         # Areas whose addresses are not known are missing from the map.
         if self._arena is not None and not derived and calls.untold <= MOST_MISSING * calls.number:
-            from replay.arena.loops.use import HOLE, PEAK, PEAK_LIVE
+            from replay.arena.loops.use import (
+                FAILED_FREE,
+                FAILED_HOLE,
+                FAILED_SIZE,
+                HOLE,
+                PEAK,
+                PEAK_LIVE,
+            )
 
             peak, live, hole = (
                 int(self._arena.reg[n]) * self._layout.page_size for n in (PEAK, PEAK_LIVE, HOLE)
             )
+            asked, free, largest = (
+                int(self._arena.reg[n]) * self._layout.page_size
+                for n in (FAILED_SIZE, FAILED_FREE, FAILED_HOLE)
+            )
+            failed = (asked, free, largest) if asked else None
         return ArenaOutcome(
             size=self._layout.vmalloc_end - self._layout.vmalloc_start,
             allocs=calls.number - calls.failures,
@@ -192,6 +205,7 @@ class ArenaUse:
             peak_used=peak,
             peak_live=live,
             largest_hole_min=hole,
+            at_failure=failed,
             lazy_purges=self._gave if self._returned or not self._runs else None,
             purge_runs=self._runs,
             holders=self._holders,
@@ -200,7 +214,7 @@ class ArenaUse:
 
     def _steps(self, events: pl.DataFrame) -> NDArray[np.void]:
         """Allocations at their return, lazy frees at their entry, purges at their return."""
-        from replay.arena.loops.use import ALLOC, FREE, PURGE
+        from replay.arena.loops.use import ALLOC, FAIL, FREE, PURGE
 
         layout = self._layout
         inside = (pl.col("vaddr") >= layout.vmalloc_start) & (pl.col("vaddr") < layout.vmalloc_end)
@@ -212,10 +226,14 @@ class ArenaUse:
             at="seq", code=FREE, start="vaddr", end="end"
         )
         nowhere = pl.lit(0, pl.UInt64)
+        base = pl.lit(layout.vmalloc_start, pl.UInt64)
+        failed = events.filter(
+            pl.col("op").is_in(ALLOC_OPS) & (pl.col("vaddr") == 0) & ~asked_elsewhere(layout)
+        ).select(at=returned, code=FAIL, start=base, end=base + pl.col("size"))
         purged = events.filter(pl.col("op") == "area_purge").select(
             at=returned, code=PURGE, start=nowhere, end=nowhere
         )
-        rows = pl.concat([lent, freed, purged]).drop_nulls()
+        rows = pl.concat([lent, freed, purged, failed]).drop_nulls()
         steps = np.zeros(rows.height, _STEP)
         steps["at"], steps["code"] = (rows.get_column(n).to_numpy() for n in ("at", "code"))
         for name in ("start", "end"):

@@ -264,7 +264,6 @@ def _tlb(work: CountedWork, layout: Layout, cpus: float) -> TlbOutcome:
     full = work.arena.full + over + (work.pool.flushes if pool_full else 0)
     if layout.local_flush_all:
         full, single = full + single, 0
-    interrupts = not layout.tlb_broadcast or layout.tlb_erratum_ipi
     everywhere = full + ranged
     return TlbOutcome(
         full=full,
@@ -275,5 +274,10 @@ def _tlb(work: CountedWork, layout: Layout, cpus: float) -> TlbOutcome:
             times for n, times in ranges.items() if n * layout.page_size > layout.direct_bytes
         ),
         single=single,
-        ipis=round(everywhere * (cpus - 1)) if interrupts else 0,
+        ipis=round(everywhere * (cpus - 1)) if sends_ipis(layout) else 0,
     )
+
+
+def sends_ipis(layout: Layout) -> bool:
+    """Whether a flush of kernel addresses interrupts the other CPUs."""
+    return layout.range_flush and (not layout.tlb_broadcast or layout.tlb_erratum_ipi)

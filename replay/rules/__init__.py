@@ -11,6 +11,7 @@ A rule says what it found as a record of figures; :mod:`hmtrace.report.findings`
     figures      rules about what was counted
     waits        rules about tasks: who waits, who holds, who is slow
     splits       advice over other user/kernel splits
+    storms       rules about purges and full flushes
     kmap_use     rules about kmap() that must not be called so
     local_order  rules about the order of local mappings
     arena        rules about allocations of address space

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.arches import ARCHES
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import FindingRule
+from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replay.rules.rule import Case
 
+NEARLY_FULL: Final = 90.0
+"""Per cent of the modules' area from which the next module or BPF program may fail."""
 FEW_UNTOLD: Final = 0.01
 """Share of allocations whose return was lost or is still to come when the trace ends."""
 _SHOWN: Final = 3
@@ -144,6 +146,53 @@ def _untold(case: Case) -> Iterator[Finding]:
     yield Finding("arena-untold", severity, ArenaUntold(arena.untold, calls), arena.untold)
 
 
+class ArenaInPieces(NamedTuple):
+    """Bytes that were asked for in vain, that were free, and of the largest hole."""
+
+    asked: int
+    free: int
+    hole: int
+
+
+def _in_pieces(case: Case) -> Iterator[Finding]:
+    """The arena has as much free as was asked for, and no hole of that size."""
+    arena = case.outcome.arena
+    if arena.at_failure is not None and not evidence.is_missed(evidence.ARENA, case):
+        found = ArenaInPieces(*arena.at_failure)
+        if found.hole < found.asked <= found.free:
+            yield Finding("arena-fragmented", "warning", found, 1, arena.first)
+
+
+class ModulesNearlyFull(NamedTuple):
+    """Most bytes in use of the modules' own area, and its size; `more` as in ModulesExhausted."""
+
+    peak: int
+    size: int
+    more: bool
+
+
+def _nearly_full(case: Case) -> Iterator[Finding]:
+    modules = case.outcome.arena.modules
+    if modules is None or modules.failures or not modules.size:
+        return
+    if 100 * modules.peak >= NEARLY.limit_in(case) * modules.size:
+        found = ModulesNearlyFull(modules.peak, modules.size, not modules.complete)
+        yield Finding("modules-near-full", "warning", found)
+
+
+PIECES: Final = FindingRule(
+    "arena-fragmented", ("warning",),
+    "An allocation failed though as much was free: the arena was in pieces.",
+    "fewer areas that live long between others; allocate large ones early and keep them; a larger "
+    "vmalloc= has a larger hole",
+    _in_pieces, (evidence.ARENA, evidence.AREAS),
+)  # fmt: skip
+NEARLY: Final = FindingRule(
+    "modules-near-full", ("warning",),
+    "The area that modules and BPF programs are given from is nearly full.",
+    "as for modules-exhausted",
+    _nearly_full, (evidence.ARENA,), Limit(NEARLY_FULL, "% of the area"),
+)  # fmt: skip
 EXHAUSTED: Final = FindingRule(
     "arena-exhausted", ("problem",),
     "vmap(), vmalloc() or vm_map_ram() found no hole in the arena that is large enough.",

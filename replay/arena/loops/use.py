@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ALLOC = 0
 FREE = 1  # lazily: the pages stay unavailable
 PURGE = 2
+FAIL = 3  # `end - start` pages were asked for in vain
 
 _FREE, _USED, _LAZY = 0, 1, 2
 
@@ -28,7 +29,10 @@ LAZY_START = 6  # the pages freed since the last purge lie between these
 LAZY_END = 7
 LIVE = 8  # pages in use
 PEAK_LIVE = 9  # most of them ever
-REGISTERS = 10
+FAILED_HOLE = 10  # at the first failure: the largest hole, free pages, pages asked for (0: none)
+FAILED_FREE = 11
+FAILED_SIZE = 12
+REGISTERS = 13
 
 
 class Arena(NamedTuple):
@@ -122,7 +126,7 @@ def run(
     arena
         State, changed in place.
     code, start, end : ndarray, shape (n,)
-        What happened (ALLOC, FREE, PURGE), and to which pages.
+        What happened (ALLOC, FREE, PURGE, FAIL), and to which pages.
     """
     state, reg = arena.state, arena.reg
     for i in range(code.shape[0]):
@@ -135,6 +139,11 @@ def run(
                     reg[LIVE] -= 1
             reg[LAZY_START] = min(reg[LAZY_START], start[i])
             reg[LAZY_END] = max(reg[LAZY_END], end[i])
+        elif code[i] == FAIL:
+            if reg[FAILED_SIZE] == 0:
+                _, reg[FAILED_HOLE], _ = _two_largest_holes(state)
+                reg[FAILED_FREE] = state.shape[0] - reg[IN_USE]
+                reg[FAILED_SIZE] = end[i] - start[i]
         else:
             for page in range(reg[LAZY_START], reg[LAZY_END]):
                 if state[page] == _LAZY:

@@ -1,0 +1,217 @@
+"""Purges of the lazy list by what made them run: how often, how much, how far, how long.
+
+A purge gives back what was freed lazily, and first flushes the hull of all of it (mm/vmalloc.c:
+__purge_vmap_area_lazy). Who called it tells why it ran.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from replay.arena.tally import ALLOC_OPS, IS_RANGE_FLUSH
+from replay.outcome import PurgeOutcome
+from replay.trace.columns import has_ops, of_ops
+from replay.trace.told import NO_ROW, moment
+
+if TYPE_CHECKING:
+    from replay.trace.told import Told
+
+FAILED: Final = "failed allocation"
+LIMIT: Final = "lazy limit"
+DRAIN: Final = "drain worker"
+SET_MEMORY: Final = "set_memory"
+ALIASES: Final = "vm_unmap_aliases"
+UNKNOWN: Final = "unknown"
+TRIGGERS: Final = (FAILED, LIMIT, DRAIN, SET_MEMORY, ALIASES, UNKNOWN)
+_CALLERS: Final = {
+    FAILED: "alloc_vmap_area|purge_vmap_area_lazy|reclaim_and_purge|pcpu_get_vm_areas|"
+    "vmap_node_shrink|overflow_vmap",
+    LIMIT: "free_vmap_area_noflush|try_purge_vmap_area_lazy|free_unmap_vmap_area",
+    DRAIN: "drain_vmap_area_work",
+    ALIASES: "_?vm_unmap_aliases",
+}
+"""Functions that call the purge, as the beginning of the call site."""
+_OPS: Final = ("area_purge", "area_free", "flush_range", "flush_unused", *ALLOC_OPS)
+_PER_DOUBLING: Final = 16
+_MOST_OPEN: Final = 1 << 10
+
+
+@dataclass
+class _Kind:
+    """Purges of one trigger; times by bin as of :mod:`replay.observed.loops`."""
+
+    runs: int = 0
+    found: int = 0
+    freed_pages: int = 0
+    hull_pages: int = 0
+    flushes: int = 0
+    times: Counter[int] = field(default_factory=Counter)
+    longest: tuple[int, int] = (-1, NO_ROW)
+
+    def median(self) -> float | None:
+        """Middle of the bin that holds the median."""
+        upto = 0
+        for at, number in sorted(self.times.items()):
+            upto += number
+            if 2 * upto >= self.times.total():
+                middle = 2 ** ((at - 0.5) / _PER_DOUBLING) if at else 0.0
+                return float(min(middle, self.longest[0]))
+        return None
+
+
+class PurgeTally:
+    """Counts purges, piece by piece.
+
+    Parameters
+    ----------
+    page_size
+        Bytes.
+    clock_is_ns
+        False where the trace clock counts something else than time.
+    """
+
+    def __init__(self, page_size: int, *, clock_is_ns: bool) -> None:
+        self._page_size = page_size
+        self._clock_is_ns = clock_is_ns
+        self._kinds: dict[str, _Kind] = {}
+        self._waiting = 0  # bytes freed since the last purge that found something
+        # Purges that may still flush: trigger, and whether only a flush tells that they found any
+        self._open: dict[int, tuple[str, bool]] = {}
+        self._allocating: set[int] = set()  # positions of allocations that have not returned
+        self._before: dict[int, tuple[str, int]] = {}  # task to its last operation and position
+
+    def feed(self, events: pl.DataFrame, first_row: int) -> None:
+        """Count a piece of the event table, which begins with this row."""
+        if not has_ops(events, ("area_purge", "area_free", "flush_range")):
+            return
+        rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), _OPS)
+        end = int(events.get_column("seq")[-1])
+        for row in self._marked(rows).iter_rows(named=True):
+            if row["op"] == "area_purge":
+                self._purge(row)
+            elif row["op"] == "area_free":
+                self._waiting += max(row["freed"] or 0, 0)
+            else:
+                self._flush(row)
+        self._carry(rows, end)
+
+    def _marked(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Purges with their trigger, frees, and flushes with the operation before of their task."""
+        op, pid = pl.col("op").cast(pl.String), pl.col("pid")
+        keys = list(self._before)
+        carried_op = pid.replace_strict(
+            keys, [self._before[key][0] for key in keys], default=None, return_dtype=pl.String
+        )
+        carried_seq = pid.replace_strict(
+            keys, [self._before[key][1] for key in keys], default=None, return_dtype=pl.UInt64
+        )
+        allocating = rows.filter(pl.col("op").is_in(ALLOC_OPS)).get_column("seq").to_list()
+        inside = pl.col("parent").is_in([*self._allocating, *allocating])
+        site = pl.col("site").cast(pl.String)
+        trigger: Any = pl.when(inside.fill_null(value=False)).then(pl.lit(FAILED))
+        before = pl.coalesce(op.shift(1).over("pid"), carried_op)
+        for name, functions in _CALLERS.items():
+            called = site.str.contains(f"^(?:{functions})").fill_null(value=False)
+            if name == ALIASES:
+                of_set_memory = called & (before == "flush_unused").fill_null(value=False)
+                trigger = trigger.when(of_set_memory).then(pl.lit(SET_MEMORY))
+            trigger = trigger.when(called).then(pl.lit(name))
+        return (
+            rows.with_columns(
+                trigger=trigger.otherwise(pl.lit(UNKNOWN)),
+                before=before,
+                before_seq=pl.coalesce(pl.col("seq").shift(1).over("pid"), carried_seq),
+                freed=(pl.col("end").cast(pl.Int64) - pl.col("vaddr").cast(pl.Int64)),
+                took=pl.col("end_ts") - pl.col("ts"),
+                flushed=(pl.col("end").cast(pl.Int64) - pl.col("start").cast(pl.Int64)),
+            )
+            .filter(pl.col("op").is_in(("area_purge", "area_free")) | IS_RANGE_FLUSH)
+            .select(
+                "row", "op", "seq", "end_seq", "parent", "trigger", "before", "before_seq",
+                "freed", "took", "flushed", "pages",
+            )
+        )  # fmt: skip
+
+    def _purge(self, row: dict[str, Any]) -> None:
+        """Count a run; what it gave back is known by its return, or by its flush."""
+        kind = self._kinds.setdefault(row["trigger"], _Kind())
+        kind.runs += 1
+        took = row["took"] if self._clock_is_ns else None
+        if isinstance(took, int) and took >= 0:
+            at = 1 + math.floor(math.log2(took) * _PER_DOUBLING) if took else 0
+            kind.times[at] += 1
+            kind.longest = max(kind.longest, (took, int(row["row"])), key=lambda one: one[0])
+        if len(self._open) >= _MOST_OPEN:
+            self._open.clear()
+        self._open[int(row["seq"])] = row["trigger"], row["pages"] is None
+        if row["pages"]:
+            self._found(kind)
+
+    def _found(self, kind: _Kind) -> None:
+        kind.found += 1
+        kind.freed_pages += self._waiting // self._page_size
+        self._waiting = 0
+
+    def _flush(self, row: dict[str, Any]) -> None:
+        """Give a ranged flush to the purge that it happened in."""
+        of = row["parent"] if row["parent"] in self._open else None
+        if of is None and row["before"] == "area_purge" and row["before_seq"] in self._open:
+            of = row["before_seq"]
+        if not isinstance(of, int):
+            return
+        trigger, is_untold = self._open[of]
+        kind = self._kinds[trigger]
+        kind.flushes += 1
+        kind.hull_pages += -(-int(row["flushed"]) // self._page_size)
+        if is_untold:
+            self._open[of] = trigger, False
+            self._found(kind)
+
+    def _carry(self, rows: pl.DataFrame, end: int) -> None:
+        """Keep what the next piece needs."""
+        last = rows.group_by("pid").agg(pl.col("op").last().cast(pl.String), pl.col("seq").last())
+        for pid, op, seq in last.select("pid", "op", "seq").iter_rows():
+            if pid is not None:
+                self._before[pid] = op, seq
+        if len(self._before) > _MOST_OPEN:
+            self._before = dict(
+                sorted(self._before.items(), key=lambda one: one[1][1])[-_MOST_OPEN:]
+            )
+        late = rows.filter(pl.col("op").is_in(ALLOC_OPS) & (pl.col("end_seq") > end))
+        self._allocating = set(late.get_column("seq").to_list())
+        returned = rows.filter((pl.col("op") == "area_purge") & (pl.col("end_seq") <= end))
+        for seq in returned.get_column("seq").to_list():
+            self._open.pop(seq, None)
+
+    def rows(self) -> set[int]:
+        """Rows that :meth:`result` needs to name tasks."""
+        return {kind.longest[1] for kind in self._kinds.values()}
+
+    def result(self, told: Told) -> tuple[PurgeOutcome, ...]:
+        """What was counted so far, those that took most time, or ran most, first."""
+        out = [
+            PurgeOutcome(
+                trigger=trigger,
+                count=kind.runs,
+                found=kind.found,
+                pages=kind.freed_pages,
+                hull_pages=kind.hull_pages,
+                flushes=kind.flushes,
+                median_ns=kind.median(),
+                longest_ns=kind.longest[0] if kind.times else None,
+                longest=moment(told, kind.longest[1]),
+            )
+            for trigger, kind in self._kinds.items()
+        ]
+        return tuple(sorted(out, key=lambda one: (-one.found, -one.count, one.trigger)))
+
+
+_COLUMNS: Final = (
+    "seq", "end_seq", "ts", "end_ts", "pid", "op", "parent", "site", "vaddr", "start", "end",
+    "pages",
+)  # fmt: skip

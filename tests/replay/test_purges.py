@@ -1,0 +1,96 @@
+"""Purges by what made them run, beside what synthetic kernels say and what real ones did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from collectors import open_capture
+from hmtrace.cli import app
+from replay.arena.purges import ALIASES, DRAIN, FAILED, LIMIT, SET_MEMORY, UNKNOWN
+from replay.machine.from_facts import machine_from
+from replay.walk import replay
+
+if TYPE_CHECKING:
+    from replay.outcome import PurgeOutcome
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+
+
+def purges(path: Path, rows: int = 1 << 18) -> dict[str, PurgeOutcome]:
+    """By trigger."""
+    capture = open_capture(str(path))
+    values = capture.facts.snapshot()
+    machine, _ = machine_from(values)
+    outcome = replay(capture.events, machine, values=values, lost=capture.lost, rows=rows)
+    assert outcome.observed is not None
+    return {purge.trigger: purge for purge in outcome.observed.purges}
+
+
+@pytest.mark.parametrize("scenario", ["purge-storm", "module-storm", "vmap-fragment"])
+def test_runs_and_flushes_are_those_of_the_truth(tmp_path: Path, scenario: str) -> None:
+    made = CliRunner().invoke(
+        app, ["synth", scenario, "--events", "6000", "-o", str(tmp_path / "c")]
+    )
+    assert made.exit_code == 0, made.output
+    truth = json.loads((tmp_path / "c" / "truth.json").read_text())["arena"]
+    told = purges(tmp_path / "c")
+    assert sum(p.count for p in told.values()) == truth["purges"]
+    assert sum(p.found for p in told.values()) == truth["hulls"]
+    assert sum(p.flushes for p in told.values()) == truth["hulls"]
+    assert UNKNOWN not in told
+    drained = told[DRAIN].count if DRAIN in told else 0
+    # purges of the last ones may still be under way
+    assert truth["drains"] - 2 <= drained <= truth["drains"]
+    failed = told[FAILED].count if FAILED in told else 0
+    assert failed == truth["overflows"]
+    for purge in told.values():
+        assert 0 <= purge.found <= purge.count
+        assert purge.hull_pages >= purge.pages
+        assert purge.longest is not None
+
+
+def test_triggers_of_a_real_arena_that_runs_full() -> None:
+    """5.10, no worker yet: whoever frees too much purges. Its returns and flushes are traced."""
+    told = purges(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
+    assert {t: (p.count, p.found) for t, p in told.items()} == {
+        FAILED: (45, 25),
+        ALIASES: (6, 4),
+        LIMIT: (3, 3),
+        SET_MEMORY: (30, 2),
+    }
+    assert told[FAILED].hull_pages > 10 * told[FAILED].pages, "holes all over the arena"
+    assert all(p.ipis == 0 for p in told.values()), "one CPU"
+
+
+def test_purges_without_returns_are_counted_by_their_flushes() -> None:
+    told = purges(FIXTURES / "i386-hog-e-vmapfail-pae-smp1")
+    assert {t: (p.count, p.found) for t, p in told.items()} == {FAILED: (45, 26), UNKNOWN: (21, 6)}
+    assert told[FAILED].median_ns is None
+
+
+def test_windows_change_nothing() -> None:
+    path = FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1"
+    whole = purges(path)
+    for rows in (500, 37):
+        small = purges(path, rows)
+        assert {t: replace(p, longest=None) for t, p in small.items()} == {
+            t: replace(p, longest=None) for t, p in whole.items()
+        }
+
+
+def test_the_report_tells_them_in_words_and_numbers() -> None:
+    path = str(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
+    shown = CliRunner().invoke(app, ["report", path]).stdout
+    assert "failed allocation: an allocation found no hole" in shown
+    document = json.loads(CliRunner().invoke(app, ["report", path, "--format", "json"]).stdout)
+    keys = {"trigger", "count", "pages", "hull_pages", "ipis", "median_ns", "longest_ns"}
+    assert all(purge.keys() >= keys for purge in document["purges"])
+    assert sum(p["count"] for p in document["purges"]) == document["arena"]["purge_runs"] == 84
+    asked, free, hole = document["arena"]["at_failure"]
+    assert hole < asked <= free
