@@ -178,6 +178,7 @@ def _checked(
     path: str, rules: tuple[FindingRule, ...], limits: Mapping[str, float]
 ) -> CheckedCapture:
     """Look at a capture."""
+    from hmtrace.cli.enough import with_enough
     from hmtrace.cli.machines import captured_machine
     from hmtrace.cli.report import figures
     from hmtrace.report.checking import CheckedCapture
@@ -192,6 +193,7 @@ def _checked(
         tell(error)
         return CheckedCapture(path, error=str(error))
     looked = look(outcome, capture.facts.snapshot(), capture.lost, rules, limits)
+    looked = with_enough(path, looked)
     lost = unglued(lost_in_words(capture.lost)) if capture.lost.intervals else ""
     return CheckedCapture(path, looked, lost)
 

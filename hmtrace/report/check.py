@@ -66,7 +66,8 @@ def _findings(check: CheckRun, capture: CheckedCapture) -> Table:
     for why, names in _unknown(capture).items():
         grid.add_row(Text("unknown"), Text(f"{', '.join(names)}: {why}"))
     silent = [one for one in capture.looked if not one.is_unknown and one.rule.name not in rules]
-    grid.add_row(Text("fine", style="green"), Text(plural(len(silent), "rule")))
+    if silent:
+        grid.add_row(Text("fine", style="green"), Text(plural(len(silent), "rule")))
     return grid
 
 

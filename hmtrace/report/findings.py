@@ -369,7 +369,12 @@ def _(f: arena.ArenaExhausted) -> Words:
     parts = [f"{count(f.allocs)} found room"]
     if f.hole is not None:
         parts.append(f"largest hole down to {mib(f.hole)}")
-    if f.option:
+    if f.enough is not None:
+        parts.append(
+            f"{f.option}{f.enough // _MIB}M would have been enough, and costs "
+            f"{mib(f.enough - f.size)} of lowmem"
+        )
+    elif f.option:
         parts.append(
             f"a larger {f.option} costs as much lowmem (what would be enough: hmtrace replay "
             "--vmalloc)"

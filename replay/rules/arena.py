@@ -36,6 +36,8 @@ class ArenaExhausted(NamedTuple):
         The calls are those of vmap() and vmalloc(): they return NULL for want of memory as well.
     option
         What makes the arena larger, "" nothing.
+    enough
+        Bytes of it with which none of them fails; None: not looked for, or not found.
     """
 
     failures: int
@@ -45,6 +47,7 @@ class ArenaExhausted(NamedTuple):
     hole: int | None
     callers: bool
     option: str
+    enough: int | None = None
 
 
 def _exhausted(case: Case) -> Iterator[Finding]:

@@ -128,7 +128,20 @@ def test_check_and_report_find_the_same(name: str) -> None:
     told = document(FIXTURES / name)
     assert {f["rule"] for f in told["findings"]} == reported.keys() - {"split", "fine"}
     for found in told["findings"]:
-        assert found.items() >= reported[found["rule"]].items()
+        same = found | {"evidence": reported[found["rule"]]["evidence"]}
+        assert same.items() >= reported[found["rule"]].items()
+        if found["rule"] != "arena-exhausted":  # check searches what would have been enough, too
+            assert found == same
+
+
+def test_the_vmalloc_that_would_have_been_enough_is_that_of_a_search() -> None:
+    hog = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
+    told = of_rule(document(hog, "--rule", "arena-exhausted"), "arena-exhausted")
+    words = ["sweep", str(hog), "--find", "min:vmalloc", "--where", "failures=0"]
+    found = CliRunner().invoke(app, [*words, "--format", "json"])
+    (answer,) = json.loads(found.stdout)["answers"]
+    assert told["figures"]["enough"] == answer["value"] > told["figures"]["size"]
+    assert f"vmalloc={answer['value'] >> 20}M would have been enough" in told["evidence"]
 
 
 def test_findings_have_the_severities_that_their_rules_declare(scenarios: Path) -> None:
