@@ -42,7 +42,7 @@ _MOST_OPEN: Final = 1 << 10
 
 
 @dataclass
-class _Kind:
+class _PurgesOfOne:
     """Purges of one trigger; times by bin as of :mod:`replay.observed.loops`."""
 
     runs: int = 0
@@ -78,7 +78,7 @@ class PurgeTally:
     def __init__(self, page_size: int, *, clock_is_ns: bool) -> None:
         self._page_size = page_size
         self._clock_is_ns = clock_is_ns
-        self._kinds: dict[str, _Kind] = {}
+        self._kinds: dict[str, _PurgesOfOne] = {}
         self._waiting = 0  # bytes freed since the last purge that found something
         # Purges that may still flush: trigger, and whether only a flush tells that they found any
         self._open: dict[int, tuple[str, bool]] = {}
@@ -139,7 +139,7 @@ class PurgeTally:
 
     def _purge(self, row: dict[str, Any]) -> None:
         """Count a run; what it gave back is known by its return, or by its flush."""
-        kind = self._kinds.setdefault(row["trigger"], _Kind())
+        kind = self._kinds.setdefault(row["trigger"], _PurgesOfOne())
         kind.runs += 1
         took = row["took"] if self._clock_is_ns else None
         if isinstance(took, int) and took >= 0:
@@ -152,7 +152,7 @@ class PurgeTally:
         if row["pages"]:
             self._found(kind)
 
-    def _found(self, kind: _Kind) -> None:
+    def _found(self, kind: _PurgesOfOne) -> None:
         kind.found += 1
         kind.freed_pages += self._waiting // self._page_size
         self._waiting = 0
