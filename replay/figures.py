@@ -112,6 +112,7 @@ def outcome_from(
         observed = replace(
             observed,
             purges=tuple(replace(p, ipis=round(p.flushes * others)) for p in observed.purges),
+            longest=tuple(replace(c, ipis=round(c.flushes * others)) for c in observed.longest),
         )
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(

@@ -381,6 +381,21 @@ class StackCount:
 
 
 @dataclass(frozen=True)
+class LongCall:
+    """A call that took long: how long, the pages that it was about or invalidated, its flushes.
+
+    `pages` None: not told. `at` is its entry; `ipis` are those that its flushes sent.
+    """
+
+    op: str
+    ns: int
+    pages: int | None
+    flushes: int
+    at: Moment
+    ipis: int = 0
+
+
+@dataclass(frozen=True)
 class PurgeOutcome:
     """Purges of the arena's lazy list that ran for one reason (:mod:`replay.arena.purges`).
 
@@ -428,6 +443,7 @@ class Observed:
     stacked: int = 0
     atomic: AtomicKmaps = field(default_factory=AtomicKmaps)
     purges: tuple[PurgeOutcome, ...] = ()
+    longest: tuple[LongCall, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
 from replay.machine.layout import layout_of
+from replay.observed.longest import LongestTally
 from replay.observed.tally import ObservedTally
 from replay.pool.calls import is_window_flush
 from replay.pool.entries import PoolEntries
@@ -119,6 +120,7 @@ def replay(
     rest = Rest(layout, found, values, losses, walk.online())
     observed = ObservedTally(clock_is_ns=clock_is_ns)
     purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns)
+    longest = LongestTally(layout.page_size, clock_is_ns=clock_is_ns)
 
     def follow(ordered: Ordered) -> None:
         window = ordered.window
@@ -126,12 +128,13 @@ def replay(
         rest.feed(window)
         observed.feed(window.table, window.first_row)
         purges.feed(window.table, window.first_row)
+        longest.feed(window.table, window.first_row)
 
     with Beside(follow) as others:
         for step in walk.windows():
             others.give(pool.order_calls(step))
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
-    told = walk.tell(pool.rows() | rest.rows() | observed.rows() | purges.rows())
+    told = walk.tell(pool.rows() | rest.rows() | observed.rows() | purges.rows() | longest.rows())
     figures = rest.figures(found, pool, told)
     return outcome_from(
         figures,
@@ -141,7 +144,9 @@ def replay(
         lost,
         clock_is_ns=clock_is_ns,
         span_ns=span_ns,
-        observed=replace(observed.result(told), purges=purges.result(told)),
+        observed=replace(
+            observed.result(told), purges=purges.result(told), longest=longest.result(told)
+        ),
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "hmtrace report captures/board-7",
     "hmtrace report --brief captures/board-7",
+    "hmtrace report --longest 20 captures/board-7",
     "hmtrace report --all --color always trace.txt.zst | less -R",
     "hmtrace report --format json -o report.json captures/board-7",
     "hmtrace report --costs cortex-a15.toml captures/board-7",
@@ -47,6 +48,10 @@ def report(
     everything: Annotated[
         bool, typer.Option("--all", help="With the address space and RAM as pictures.")
     ] = False,
+    longest: Annotated[
+        int,
+        typer.Option("--longest", metavar="N", min=0, max=64, help="So many of the longest calls."),
+    ] = 5,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
@@ -93,7 +98,11 @@ def report(
     from hmtrace.report.terminal import report_renderables
 
     detail = "brief" if brief else "all" if everything else "usual"
-    target.table(*report_renderables(source, outcome, assumptions, calibration, detail=detail))
+    target.table(
+        *report_renderables(
+            source, outcome, assumptions, calibration, detail=detail, longest=longest
+        )
+    )
 
 
 def figures(capture: Capture, machine: Machine) -> Outcome:

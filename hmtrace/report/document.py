@@ -116,7 +116,12 @@ def observed_document(outcome: Outcome) -> dict[str, Any]:
     if observed is None:
         return {}
     names = ("durations", "user_flushes", "stacks", "purges")
-    return {name: plain(getattr(observed, name)) for name in names}
+    document = {name: plain(getattr(observed, name)) for name in names}
+    longest = [
+        {**plain(call.at), "op": call.op, "ns": call.ns, "pages": call.pages, "ipis": call.ipis}
+        for call in observed.longest
+    ]
+    return {**document, "longest": longest}
 
 
 def validation_document(checked: Sequence[Checked]) -> dict[str, Any]:

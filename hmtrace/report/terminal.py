@@ -12,6 +12,7 @@ from hmtrace.report.caveats import caveats_section
 from hmtrace.report.cost import cost_in_words, cost_section
 from hmtrace.report.findings import findings_section
 from hmtrace.report.local import depth_in_words, local_section
+from hmtrace.report.longest import longest_section
 from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words, machine_section
 from hmtrace.report.observed import durations_section, stacks_section, user_flushes_section
@@ -43,6 +44,7 @@ def report_renderables(
     calibration: Calibration | None = None,
     *,
     detail: str = "usual",
+    longest: int = 0,
 ) -> Iterator[RenderableType]:
     """Lines and sections of `report`, what to act on first.
 
@@ -58,6 +60,8 @@ def report_renderables(
         Costs measured from the trace, with ``--calibrate``.
     detail
         ``brief``, ``usual`` or ``all``.
+    longest
+        How many of the longest calls are told.
 
     Yields
     ------
@@ -85,6 +89,7 @@ def report_renderables(
     yield from purges_section(outcome.observed)
     yield from cost_section(outcome)
     yield from durations_section(outcome.observed)
+    yield from longest_section(outcome.observed, longest)
     yield from calibration_section(calibration)
     yield from user_flushes_section(outcome.observed)
     yield from lowmem_section(outcome.lowmem)
