@@ -79,7 +79,8 @@ class PurgeTally:
         self._page_size = page_size
         self._clock_is_ns = clock_is_ns
         self._kinds: dict[str, _PurgesOfOne] = {}
-        self._waiting = 0  # bytes freed since the last purge that found something
+        # Bytes freed since the last purge that found something, less what the piece has freed
+        self._waiting = 0
         # Purges that may still flush: trigger, and whether only a flush tells that they found any
         self._open: dict[int, tuple[str, bool]] = {}
         self._allocating: set[int] = set()  # positions of allocations that have not returned
@@ -91,17 +92,17 @@ class PurgeTally:
             return
         rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), _OPS)
         end = int(events.get_column("seq")[-1])
+        rows = rows.with_columns(freed=_FREED)
         for row in self._marked(rows).iter_rows(named=True):
             if row["op"] == "area_purge":
                 self._purge(row)
-            elif row["op"] == "area_free":
-                self._waiting += max(row["freed"] or 0, 0)
             else:
                 self._flush(row)
+        self._waiting += int(rows.get_column("freed")[-1]) if rows.height else 0
         self._carry(rows, end)
 
     def _marked(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Purges with their trigger, frees, and flushes with the operation before of their task."""
+        """Purges with their trigger, and flushes with the operation before of their task."""
         op, pid = pl.col("op").cast(pl.String), pl.col("pid")
         keys = list(self._before)
         carried_op = pid.replace_strict(
@@ -126,11 +127,10 @@ class PurgeTally:
                 trigger=trigger.otherwise(pl.lit(UNKNOWN)),
                 before=before,
                 before_seq=pl.coalesce(pl.col("seq").shift(1).over("pid"), carried_seq),
-                freed=(pl.col("end").cast(pl.Int64) - pl.col("vaddr").cast(pl.Int64)),
                 took=pl.col("end_ts") - pl.col("ts"),
                 flushed=(pl.col("end").cast(pl.Int64) - pl.col("start").cast(pl.Int64)),
             )
-            .filter(pl.col("op").is_in(("area_purge", "area_free")) | IS_RANGE_FLUSH)
+            .filter((pl.col("op") == "area_purge") | IS_RANGE_FLUSH)
             .select(
                 "row", "op", "seq", "end_seq", "parent", "trigger", "before", "before_seq",
                 "freed", "took", "flushed", "pages",
@@ -150,12 +150,13 @@ class PurgeTally:
             self._open.clear()
         self._open[int(row["seq"])] = row["trigger"], row["pages"] is None
         if row["pages"]:
-            self._found(kind)
+            self._found(kind, row["freed"])
 
-    def _found(self, kind: _PurgesOfOne) -> None:
+    def _found(self, kind: _PurgesOfOne, freed: int) -> None:
+        """Count one that took what waited; `freed` bytes were freed in the piece up to it."""
         kind.found += 1
-        kind.freed_pages += self._waiting // self._page_size
-        self._waiting = 0
+        kind.freed_pages += (self._waiting + freed) // self._page_size
+        self._waiting = -freed
 
     def _flush(self, row: dict[str, Any]) -> None:
         """Give a ranged flush to the purge that it happened in."""
@@ -170,7 +171,7 @@ class PurgeTally:
         kind.hull_pages += -(-int(row["flushed"]) // self._page_size)
         if is_untold:
             self._open[of] = trigger, False
-            self._found(kind)
+            self._found(kind, row["freed"])
 
     def _carry(self, rows: pl.DataFrame, end: int) -> None:
         """Keep what the next piece needs."""
@@ -211,6 +212,14 @@ class PurgeTally:
         return tuple(sorted(out, key=lambda one: (-one.found, -one.count, one.trigger)))
 
 
+_FREED: Final = (
+    pl.when(pl.col("op") == "area_free")
+    .then(pl.col("end").cast(pl.Int64) - pl.col("vaddr").cast(pl.Int64))
+    .fill_null(0)
+    .clip(0)
+    .cum_sum()
+)
+"""Bytes freed in a piece up to each row."""
 _COLUMNS: Final = (
     "seq", "end_seq", "ts", "end_ts", "pid", "op", "parent", "site", "vaddr", "start", "end",
     "pages",
