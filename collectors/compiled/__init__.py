@@ -1,7 +1,9 @@
 """How loops over arrays are compiled, and loaded. Import only from functions that use them.
 
 A :func:`loop` is what Python calls; it is kept on the disk (:mod:`collectors.compiled.store`) as
-long as its code stays the same (:mod:`collectors.compiled.digest`). It consists of parts: a
+long as its code stays the same (:mod:`collectors.compiled.digest`), and run from there by LLVM
+alone (:mod:`collectors.compiled.machinecode`): numba is imported where one is compiled
+(:mod:`collectors.compiled.making`), and nowhere else. A loop consists of parts: a
 :func:`part` is called by loops and other parts, a :func:`piece` is inlined there, as it is what
 every record runs through and a call costs more than its work (numba passes a named tuple of arrays
 as some forty words).
@@ -15,79 +17,121 @@ The few that do allocate say so.
 
 from __future__ import annotations
 
-import pickle
-import sys
+import os
 import warnings
 from contextlib import contextmanager
 from functools import cache, cached_property
 from hashlib import sha256
+from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-import llvmlite
-import llvmlite.binding as llvm
-import numba
-from numba.core import config, serialize, sigutils, types
-from numba.core.compiler import CompileResult
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import CPUDispatcher
-from numba.core.runtime.nrt import rtsys
-from numba.extending import intrinsic
-
 from collectors import compiling
-from collectors.compiled import store
-from collectors.compiled.digest import CodeDigest, describe
-from collectors.compiled.linked import PartCompiler
+from collectors.compiled import kinds, store
+from collectors.compiled.digest import CodeDigest, Later
+from collectors.compiled.machinecode import machine, made_for
 from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
-    _Noted = tuple["_Loop", tuple[Any, ...]]
+    _Noted = tuple["_Loop", str]
 
-__all__ = ["compile_noted", "instruction", "loop", "noting", "part", "piece"]
+__all__ = ["compile_noted", "instruction", "ir", "loop", "noting", "part", "piece", "types"]
 
-# numba is annotated in part only.
-_TYPES: Any = types
-_CONFIG: Any = config
-_RESULT: Any = CompileResult
-_signature: Any = sigutils.normalize_signature
-_dumps: Any = serialize.dumps
-_LOOP: dict[str, Any] = {"nopython": True, "nogil": True, "boundscheck": None}
-# The wrappers, for calls from Python and from C, would take a third of the compile time.
-_PART: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_LOOP}
-if _CONFIG.DISABLE_JIT:  # numbers wrap where they are compiled; Python's numpy would remark on it
+ir: Any = Later("llvmlite.ir")
+"""What makes instructions."""
+types: Any = Later("numba.core.types")
+"""numba's types."""
+
+_NUMBAS_FILE = ".numba_config.yaml"
+
+
+def _is_forbidden() -> bool:
+    """Whether a user told numba to compile nothing."""
+    if "NUMBA_DISABLE_JIT" not in os.environ and not Path(_NUMBAS_FILE).exists():
+        return False
+    from numba.core import config
+
+    return bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+
+_FORBIDDEN = _is_forbidden()
+if _FORBIDDEN:  # numbers wrap where they are compiled; Python's numpy would remark on it
     warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)
 _digest = CodeDigest()
 _in_python: list[Any] = []
 """Loops that are run as plain Python now, and their parts with them."""
+_lock = RLock()
+"""Of loading and compiling."""
 
 
-class _Loop(CPUDispatcher):
-    """A function for Python, which is kept on the disk for every kind of its arguments.
+class _Loop:
+    """A function for Python, which is kept on the disk for every kind of its arguments."""
 
-    numba would first fill the tables of all that it can compile, which takes 0.2 s, half of a
-    short conversion's start; here they are filled where something is compiled.
-    """
+    def __init__(self, function: Callable[..., Any], *, allocates: bool) -> None:
+        self.py_func: Any = function
+        self.targetoptions = {"allocates": allocates}
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__wrapped__ = function
+        self._ready: dict[Hashable, Callable[..., Any]] = {}
+        self._entries: dict[str, Callable[..., Any]] = {}
 
-    def compile(self, sig: Any) -> Any:
-        """Of numba, called with kinds of arguments that are new: load the loop, or compile it."""
-        with global_compiler_lock:
-            kinds = tuple(_signature(sig)[0])
-            if kinds not in self.overloads:
-                name = self._kept_as(kinds)
-                if not self._load(name):
-                    if compiling.noted is not None:
-                        compiling.noted[self, kinds] = None
-                        return self._run_in_python
-                    waits = compiling.waits
-                    with _told(self._full_name), store.claimed(name, wait=waits) as is_ours:
-                        if not is_ours:
-                            return self._run_in_python
-                        if not self._load(name):
-                            self._make(name, kinds)
-                compiling.ready.add(self._full_name)
-            made: Any = self.overloads[kinds]
-            return made.entry_point
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Run it, compiled for the kinds of these arguments."""
+        if named or len(args) < self.py_func.__code__.co_argcount:
+            args = self._all_of(args, named)
+        key = tuple([kinds.key(arg) for arg in args])  # a list: this is run at every call
+        run = self._ready.get(key)
+        if run is None:
+            run = self._run_for(args)
+            if run is None:
+                return self._run_in_python(*args)
+            self._ready[key] = run
+        return run(*args)
+
+    def _all_of(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        from inspect import signature
+
+        bound = signature(self.py_func).bind(*args, **named)
+        bound.apply_defaults()
+        return bound.args
+
+    def _run_for(self, args: tuple[Any, ...]) -> Callable[..., Any] | None:
+        """What runs arguments of such kinds; None where that is left to Python."""
+        told = kinds.words(args)
+        with _lock:
+            if told not in self._entries and not self._load(told):
+                from numba import typeof
+
+                types = tuple(typeof(arg) for arg in args)
+                if compiling.noted is not None:
+                    compiling.noted[self, told] = types
+                elif not self.compile(told, types):
+                    return None
+            return self._entries.get(told)
+
+    def compile(self, told: str, types: tuple[Any, ...]) -> bool:
+        """Load it or compile it for kinds of arguments that are new, unless another process does.
+
+        Parameters
+        ----------
+        told
+            The kinds, in words.
+        types
+            The same, as numba has them.
+
+        Returns
+        -------
+        Whether it is there.
+        """
+        waits = compiling.waits
+        name = self._kept_as(told)
+        with _told(self._full_name), store.claimed(name, wait=waits) as is_ours:
+            if is_ours and not self._load(told):
+                self._make(told, types)
+            return is_ours
 
     def _run_in_python(self, *args: Any) -> Any:
         _in_python.append(self)
@@ -96,68 +140,70 @@ class _Loop(CPUDispatcher):
         finally:
             _in_python.pop()
 
-    def _kept_as(self, kinds: tuple[Any, ...]) -> str:
-        function: Any = self.py_func
-        target: Any = self.targetctx
-        made_of = (
-            _digest.of(function),
-            describe(kinds),
-            self.targetoptions,
-            (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag),
-            _machine(target.codegen()),
-            (str(_CONFIG.OPT), _CONFIG.BOUNDSCHECK),
-        )
+    def _kept_as(self, told: str) -> str:
+        made_of = (_digest.of(self.py_func), told, self.targetoptions, made_for(), _users_wishes())
         return f"{self._full_name}-{sha256(repr(made_of).encode()).hexdigest()[:24]}"
 
     @property
     def _full_name(self) -> str:
         return f"{self.py_func.__module__}.{self.py_func.__name__}"
 
-    def _load(self, name: str) -> bool:
+    def _load(self, told: str) -> bool:
         """Whether it was kept. What does not fit numba as it is now is compiled anew."""
-        content = store.load(name)
+        content = store.load(self._kept_as(told))
         if content is None:
             return False
-        target: Any = self.targetctx
-        if self.targetoptions.get("_nrt", True):
-            rtsys.initialize(target)  # compiles what counts references
         try:
-            made = _RESULT._rebuild(target, *pickle.loads(content))
-        except Exception:  # numba's own words, of whatever kind
+            entry = machine().load(content, self.py_func)
+        except Exception:  # of LLVM, of numba's modules, of whatever kind
             return False
-        target.insert_user_function(made.entry_point, made.fndesc, [made.library])
-        self.add_overload(made)
+        self._note(told, entry)
         return True
 
-    def _make(self, name: str, kinds: tuple[Any, ...]) -> None:
-        super().compile(kinds)
-        made: Any = self.overloads[kinds]
-        for environment in made._find_referenced_environments():
-            made.library.codegen.set_env(environment.env_name, environment)
-        if not made.library.has_dynamic_globals:  # addresses that only this process knows
-            store.keep(name, _dumps(_reduced(made)))
+    def _make(self, told: str, types: tuple[Any, ...]) -> None:
+        from collectors.compiled.making import make
 
-    def get_call_template(self, args: Sequence[Any], kws: Any) -> Any:  # noqa: ARG002
-        """Of numba, asked where compiled code calls: of a kept loop only machine code is left."""
-        msg = f"{self._full_name} is a loop: compiled code calls parts"
-        raise TypeError(msg)
+        entry, content = make(self.dispatcher, types)
+        if content is not None:
+            store.keep(self._kept_as(told), content)
+        self._note(told, entry)
+
+    def _note(self, told: str, entry: Callable[..., Any]) -> None:
+        self._entries[told] = entry
+        compiling.ready.add(self._full_name)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's form of it."""
+        from collectors.compiled.making import loop_dispatcher
+
+        return loop_dispatcher(self.py_func, **self.targetoptions)
+
+    @property
+    def _numba_type_(self) -> Any:
+        from collectors.compiled.making import type_of_dispatcher
+
+        return type_of_dispatcher(self.dispatcher)
 
 
 @cache
-def _machine(codegen: Any) -> Any:
-    """What machine code is made for; LLVM asks the processor every time."""
-    return codegen.magic_tuple()
+def _users_wishes() -> tuple[Any, ...]:
+    """What a user sets for numba, where code may depend on it."""
+    wishes = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
+    wishes.pop("NUMBA_CACHE_DIR", None)
+    file = Path(_NUMBAS_FILE)
+    return *sorted(wishes.items()), file.read_bytes() if file.is_file() else b""
 
 
 @contextmanager
-def noting() -> Iterator[dict[_Noted, None]]:
+def noting() -> Iterator[dict[_Noted, tuple[Any, ...]]]:
     """Run what is not kept in plain Python, and note it instead of compiling it.
 
     Yields
     ------
     Loops that would have been compiled, with the kinds of their arguments.
     """
-    noted: dict[_Noted, None] = {}
+    noted: dict[_Noted, tuple[Any, ...]] = {}
     compiling.noted = noted
     try:
         yield noted
@@ -165,18 +211,17 @@ def noting() -> Iterator[dict[_Noted, None]]:
         compiling.noted = None
 
 
-def compile_noted(noted: Iterable[_Noted]) -> None:
+def compile_noted(noted: Mapping[_Noted, tuple[Any, ...]]) -> None:
     """Compile what :func:`noting` gave, that of the most code first.
 
     Several processes that share the work so end at about the same time.
     """
 
     def size(each: _Noted) -> int:
-        function: Any = each[0].py_func
-        return _digest.size(function)
+        return _digest.size(each[0].py_func)
 
-    for one, kinds in sorted(noted, key=size, reverse=True):
-        one.compile(kinds)
+    for one, told in sorted(noted, key=size, reverse=True):
+        one.compile(told, noted[one, told])
 
 
 @contextmanager
@@ -190,49 +235,37 @@ def _told(name: str) -> Iterator[None]:
             listener(None)
 
 
-class _Part(CPUDispatcher):
-    """A function for compiled code; Python may call it too, through a loop of its own.
+class _Part:
+    """A function for compiled code; Python may call it too, through a loop of its own."""
 
-    It is compiled once, not anew for every width of its integers: a constant, an int32 from a
-    column and an int64 all arrive as int64. Unsigned integers stay what they are.
-    """
-
-    def get_call_template(self, args: Sequence[Any], kws: Any) -> Any:
-        """Of numba, asked where compiled code calls: which compiled form is to be taken."""
-        named = {name: _widened(kind) for name, kind in dict(kws).items()}
-        return super().get_call_template([_widened(kind) for kind in args], named)
+    def __init__(self, function: Callable[..., Any], *, allocates: bool, inlined: bool) -> None:
+        self.py_func: Any = function
+        self.targetoptions = {"allocates": allocates, "inlined": inlined}
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__wrapped__ = function
 
     @cached_property
     def _alone(self) -> _Loop:
-        allocates = self.targetoptions.get("_nrt", True)
-        return _Loop(self.py_func, targetoptions=_options(_LOOP, allocates=allocates))
+        return _Loop(self.py_func, allocates=self.targetoptions["allocates"])
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Run a loop of this function alone: what is compiled as a part Python cannot call."""
         run = self.py_func if _in_python else self._alone
         return run(*args, **named)
 
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's form of it."""
+        from collectors.compiled.making import part_dispatcher
 
-def _reduced(made: Any) -> Any:
-    """What is kept of a compiled loop: its machine code, without what it was made of.
+        return part_dispatcher(self.py_func, **self.targetoptions)
 
-    numba would keep that, too, to link it into other functions, and read it at every start. It
-    only looks for the name of the wrapper in there.
-    """
-    (name, kind, (code, _)), *rest = made._reduce()
-    wrapper = made.fndesc.llvm_cpython_wrapper_name
-    names = llvm.parse_assembly(f'define void @"{wrapper}"() {{ ret void }}')
-    return (name, kind, (code, names.as_bitcode())), *rest
+    @property
+    def _numba_type_(self) -> Any:
+        from collectors.compiled.making import type_of_dispatcher
 
-
-def _widened(kind: Any) -> Any:
-    plain = _TYPES.unliteral(kind)
-    is_signed = isinstance(plain, _TYPES.Integer) and plain.signed
-    return _TYPES.int64 if is_signed else plain
-
-
-def _options(options: dict[str, Any], *, allocates: bool) -> dict[str, Any]:
-    return options if allocates else options | {"_nrt": False}
+        return type_of_dispatcher(self.dispatcher)
 
 
 def loop(function: Callable[..., Any] | None = None, *, allocates: bool = False) -> Any:
@@ -247,10 +280,10 @@ def loop(function: Callable[..., Any] | None = None, *, allocates: bool = False)
     """
     if function is None:
         return lambda function: loop(function, allocates=allocates)
-    if _CONFIG.DISABLE_JIT:
+    if _FORBIDDEN:
         return function
     compiling.loops.add(f"{function.__module__}.{function.__name__}")
-    return _Loop(function, targetoptions=_options(_LOOP, allocates=allocates))
+    return _Loop(function, allocates=allocates)
 
 
 def part(
@@ -259,11 +292,9 @@ def part(
     """Decorator of what loops and other parts call; parameters as of :func:`loop`."""
     if function is None:
         return lambda function: part(function, allocates=allocates, inlined=inlined)
-    if _CONFIG.DISABLE_JIT:
+    if _FORBIDDEN:
         return function
-    # Said of the others, too: numba would inline all that it first meets in an inlined one.
-    options = _options(_PART, allocates=allocates) | {"forceinline": inlined}
-    return _Part(function, targetoptions=options, pipeline_class=PartCompiler)
+    return _Part(function, allocates=allocates, inlined=inlined)
 
 
 def piece(function: Callable[..., Any]) -> Any:
@@ -271,18 +302,31 @@ def piece(function: Callable[..., Any]) -> Any:
     return part(function, inlined=True)
 
 
+class _Instruction:
+    """What makes machine instructions, for compiled code only."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func: Any = function
+
+    @property
+    def _numba_type_(self) -> Any:
+        from collectors.compiled.making import type_of_instruction
+
+        return type_of_instruction(self.py_func)
+
+    def __call__(self, *_: Any) -> Any:
+        """Of Python, under NUMBA_DISABLE_JIT."""
+        raise HmtraceError(
+            "traces are read by compiled loops only, and NUMBA_DISABLE_JIT forbids to compile",
+            hint="unset NUMBA_DISABLE_JIT, or give a Parquet or Arrow file: any loop of a replay "
+            "can be run by Python",
+            exit_code=2,
+        )
+
+
 def instruction(function: Callable[..., Any]) -> Any:
     """Decorator of what makes machine instructions, as numba's `intrinsic` takes it.
 
     Python has nothing in their place: under NUMBA_DISABLE_JIT whoever calls one is told so.
     """
-    return _only_compiled if _CONFIG.DISABLE_JIT else intrinsic(function)
-
-
-def _only_compiled(*_: Any) -> Any:
-    raise HmtraceError(
-        "traces are read by compiled loops only, and NUMBA_DISABLE_JIT forbids to compile",
-        hint="unset NUMBA_DISABLE_JIT, or give a Parquet or Arrow file: any loop of a replay can "
-        "be run by Python",
-        exit_code=2,
-    )
+    return _Instruction(function)

@@ -9,17 +9,28 @@ change without its being compiled anew.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 OURS = ("collectors", "replay", "tests")
 """Packages whose modules may change from one run to the next."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.generic)
+
+
+class Later:
+    """A module that is imported when it is first used."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.module), name)
 
 
 class CodeDigest:
@@ -105,9 +116,11 @@ class CodeDigest:
             return f"{value.dtype!r} {value.shape} {value.tobytes().hex()}"
         if isinstance(value, np.dtype):
             return repr(value)
+        if isinstance(value, Later):
+            return value.module
         if isinstance(value, type):
             return f"{_name(value)} {getattr(value, '_fields', '')}"
-        inner = getattr(value, "py_func", None) or getattr(value, "_defn", None) or value
+        inner = getattr(value, "py_func", None) or value
         if isinstance(inner, types.FunctionType):
             if inner.__module__.split(".")[0] not in OURS:
                 return _name(inner)
@@ -127,20 +140,3 @@ def _names(code: types.CodeType) -> set[str]:
 def _name(value: Any) -> str:
     where = value if hasattr(value, "__name__") else type(value)
     return f"{getattr(where, '__module__', '')}.{getattr(where, '__qualname__', where.__name__)}"
-
-
-def describe(kinds: Iterable[Any]) -> str:
-    """Types of arguments as numba has them; of a named tuple its class, and its fields by name."""
-    return ", ".join(_kind(kind) for kind in kinds)
-
-
-def _kind(kind: Any) -> str:
-    made = getattr(kind, "instance_class", None)
-    if made is not None:
-        fields = ", ".join(
-            f"{name}: {_kind(inner)}" for name, inner in zip(kind.fields, kind.types, strict=True)
-        )
-        return f"{_name(made)}({fields})"
-    if hasattr(kind, "types"):
-        return f"({describe(kind.types)})"
-    return str(kind)

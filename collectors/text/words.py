@@ -16,10 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
 
-from collectors.compiled import instruction, part, piece
+from collectors.compiled import instruction, ir, part, piece, types
 
 LOW = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)
@@ -32,7 +30,6 @@ BLOCK = 64
 """Bytes of a block: what is searched, compared and hashed in one step."""
 FACTORS = tuple((0x9E3779B97F4A7C15 * (2 * k + 1)) % (1 << 64) for k in range(8))
 """Of the words of a block in its hash."""
-_LANE_0 = ir.Constant(ir.IntType(32), 0)
 
 
 @instruction
@@ -75,7 +72,8 @@ def _equal_in_block(_typing: Any, base: Any, index: Any, byte: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         block = _block_at(builder, arguments[0], arguments[1])
         wanted = builder.trunc(arguments[2], ir.IntType(8))
-        one = builder.insert_element(ir.Constant(block.type, ir.Undefined), wanted, _LANE_0)
+        first = ir.Constant(ir.IntType(32), 0)
+        one = builder.insert_element(ir.Constant(block.type, ir.Undefined), wanted, first)
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
         same = builder.icmp_unsigned("==", block, builder.shuffle_vector(one, one, lanes))
         return builder.bitcast(same, ir.IntType(64))

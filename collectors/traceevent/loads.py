@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba.core import types
-
-from collectors.compiled import instruction, piece
+from collectors.compiled import instruction, ir, piece, types
 
 
 def _loader(bits: int) -> Any:
