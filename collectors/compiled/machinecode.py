@@ -42,6 +42,22 @@ class Kept(NamedTuple):
         return pickle.dumps(tuple(self), protocol=5)
 
 
+_unpickled: dict[tuple[int, bytes], Any] = {}
+_SHA1 = 20
+
+
+@ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+def _unpickle(place: int, size: int, digest: int) -> Any:
+    """What compiled code means by a pickle in it, as the type of arrays: the same at each call.
+
+    In place of ``numba_unpickle`` of numba's ``_helperlib.c``, which imports numba.
+    """
+    which = place, ctypes.string_at(digest, _SHA1)
+    if which not in _unpickled:
+        _unpickled[which] = pickle.loads(ctypes.string_at(place, size))
+    return _unpickled[which]
+
+
 class Machine:
     """Code that was loaded into this process, and what it needs."""
 
@@ -59,6 +75,7 @@ class Machine:
         self._environments: list[Any] = []
         helpers = self._extension("numba", "_helperlib").c_helpers
         self._define("numba_", helpers | self._functions.c_helpers)
+        self._define("numba_", {"unpickle": ctypes.cast(_unpickle, ctypes.c_void_p).value or 0})
         for name, address in self._extension("numba.core.runtime", "_nrt_python").c_helpers.items():
             self._define("" if name.startswith("_") else "NRT_", {name: address})
         self._define("", {"_Py_NoneStruct": id(None)})
