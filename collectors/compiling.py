@@ -20,5 +20,6 @@ another process that has begun with it, and with None when it is there."""
 waits: bool = True
 """False in a process that only compiles for another: what a third one has begun with it runs in
 plain Python, and goes on."""
-noted: dict[tuple[Any, tuple[Any, ...]], None] | None = None
-"""Within :func:`collectors.compiled.noting`: loops that are not kept, and kinds of arguments."""
+noted: dict[tuple[Any, str], tuple[Any, ...]] | None = None
+"""Within :func:`collectors.compiled.noting`: loops that are not kept, with the kinds of their
+arguments in words, and as numba has them."""

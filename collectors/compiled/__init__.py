@@ -103,9 +103,9 @@ class _Loop:
         told = kinds.words(args)
         with _lock:
             if told not in self._entries and not self._load(told):
-                from numba import typeof
+                from collectors.compiled.making import types_of
 
-                types = tuple(typeof(arg) for arg in args)
+                types = types_of(args)
                 if compiling.noted is not None:
                     compiling.noted[self, told] = types
                 elif not self.compile(told, types):

@@ -7,6 +7,7 @@ some width, named tuples of these. What is asked here at every call is what
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -68,14 +69,18 @@ def _is_named(cls: type) -> bool:
 
 
 def _asked(value: Any) -> Hashable:
-    from numba import typeof
+    import numba
 
+    typeof: Any = numba.typeof
     found: Hashable = typeof(value)
     return found
 
 
 def words(values: Iterable[Any]) -> str:
-    """Kinds in words; of a named tuple its class, and its fields by name."""
+    """Kinds in words; of a named tuple its class, and its fields by name.
+
+    They are those of :func:`describe`, but for records.
+    """
     return ", ".join(_word(value) for value in values)
 
 
@@ -93,16 +98,32 @@ def _word(value: Any) -> str:
 
 
 def _array(value: np.ndarray[Any, Any]) -> str:
-    dtype, flags = value.dtype, value.flags
-    if dtype.kind not in _NUMBERS or not dtype.isnative:
+    dtype = _dtype(value.dtype)
+    if not dtype:
         return describe([_asked(value)])
+    flags = value.flags
     layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
     array = "array" if flags.writeable else "readonly array"
-    return f"{array}({dtype.name}, {value.ndim}d, {layout})"
+    return f"{array}({dtype}, {value.ndim}d, {layout})"
+
+
+@cache
+def _dtype(dtype: np.dtype[Any]) -> str:
+    """Numbers, rows and records of numbers; empty of others."""
+    if dtype.subdtype is not None:
+        inner = _dtype(dtype.subdtype[0])
+        return inner and f"{inner} {dtype.shape}"
+    if dtype.fields is None:
+        return dtype.name if dtype.kind in _NUMBERS and dtype.isnative else ""
+    fields = [(name, _dtype(kind), *rest) for name, (kind, *rest) in dtype.fields.items()]
+    if not all(kind and len(rest) == 1 for _, kind, *rest in fields):  # titles; what is no number
+        return ""
+    inside = ", ".join(f"{name}: {kind} at {rest[0]}" for name, kind, *rest in fields)
+    return f"record({inside}; {dtype.itemsize} bytes{', aligned' * dtype.isalignedstruct})"
 
 
 def describe(kinds: Iterable[Any]) -> str:
-    """As :func:`words`, of numba's types."""
+    """Types that numba has, in words."""
     return ", ".join(_kind(kind) for kind in kinds)
 
 

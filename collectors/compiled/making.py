@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from numba import typeof
 from numba.core import serialize, types
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.extending import intrinsic
@@ -13,10 +14,11 @@ from collectors.compiled.linked import PartCompiler
 from collectors.compiled.machinecode import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 # numba is annotated in part only.
 _TYPES: Any = types
+_typeof: Any = typeof
 _dumps: Any = serialize.dumps
 _LOOP: dict[str, Any] = {"nopython": True, "nogil": True, "boundscheck": None}
 # The wrappers, for calls from Python and from C, would take a third of the compile time.
@@ -66,6 +68,11 @@ def part_dispatcher(function: Callable[..., Any], *, allocates: bool, inlined: b
 
 def _options(options: dict[str, Any], *, allocates: bool) -> dict[str, Any]:
     return options if allocates else options | {"_nrt": False}
+
+
+def types_of(values: Iterable[Any]) -> tuple[Any, ...]:
+    """What numba takes arguments for."""
+    return tuple(_typeof(value) for value in values)
 
 
 def type_of_dispatcher(dispatcher: Any) -> Any:
