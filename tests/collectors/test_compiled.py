@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from collectors import compiling
-from collectors.compiled import compile_noted, loop, noting, part, piece, store
-from collectors.compiled.digest import CodeDigest, describe
+from collectors.compiled import compile_noted, kinds, loop, noting, part, piece, store
+from collectors.compiled.digest import CodeDigest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ def test_a_loop_is_compiled_once_and_loaded_then(home: Path, told: list[str | No
     assert made(counts()) == TOTAL
     assert made(counts()) == TOTAL
     assert told == [NAME, None]
-    assert len(add.overloads) == 1  # for an int32, a constant, and an int64
+    assert len(add.dispatcher.overloads) == 1  # for an int32, a constant, and an int64
     assert len(files(home)) == 1
     assert stat.S_IMODE((home / "loops").stat().st_mode) == 0o700
     again: Any = loop(walk)
@@ -352,10 +352,92 @@ def test_what_a_loop_is_made_of_decides() -> None:
         assert digest_of(SOURCE.replace(*same)) == first
 
 
-def test_fields_of_named_tuples_are_told_by_name() -> None:
+ROW = np.dtype([("ts", np.int64), ("values", np.uint64, (4,)), ("cpu", np.uint8)], align=True)
+READ_ONLY = np.arange(3, dtype=np.uint32)
+READ_ONLY.flags.writeable = False
+TABLE = np.arange(12.0).reshape(3, 4)
+VALUES = {
+    "counts": counts(),
+    "numbers": (1, -(1 << 63), 1 << 63, True, 0.5, None, np.int8(1), np.uint64(2), np.bool_(0)),
+    "floats": (np.float32(1), np.float64(1), 0.0, float("nan")),
+    "tuples": ((), (1, 2), (1, 2.0), ((READ_ONLY,),)),
+    "layouts": (TABLE, TABLE.T, TABLE[:, ::2], TABLE[::2], TABLE[0], np.zeros((2, 0))),
+    "one row": (TABLE[:1], TABLE[:1].T, TABLE[:, :1]),
+    "widths": tuple(np.zeros(1, kind) for kind in "?bBhHiIlLqQfd"),
+    "read-only": READ_ONLY,
+    "others": (np.zeros(1, "M8[ns]"), np.zeros(1, "S4"), "word", 1j, np.datetime64(1, "s")),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_kinds_are_told_as_numba_does(name: str) -> None:
     from numba import typeof
 
+    values = VALUES[name] if type(VALUES[name]) is tuple else (VALUES[name],)
+    for value in values:
+        assert kinds.words([value]) == kinds.describe([typeof(value)])
+    keys = {kinds.key(value): kinds.words([value]) for value in values}
+    for value in values:  # the same key never stands for two kinds
+        assert keys[kinds.key(value)] == kinds.words([value])
+
+
+def test_records_differ_by_name_place_and_kind_of_a_field() -> None:
+    other = [
+        np.dtype([("ts", np.int64), ("values", np.uint64, (5,)), ("cpu", np.uint8)], align=True),
+        np.dtype([("ts", np.int64), ("values", np.uint64, (4,)), ("cpu", np.uint8)]),
+        np.dtype([("at", np.int64), ("values", np.uint64, (4,)), ("cpu", np.uint8)], align=True),
+        np.dtype([("ts", np.uint64), ("values", np.uint64, (4,)), ("cpu", np.uint8)], align=True),
+    ]
+    told = {kinds.words([np.zeros(1, dtype)]) for dtype in (ROW, *other)}
+    assert len(told) == 5
+    assert kinds.words([np.zeros(2, ROW)]) in told
+    assert "ts: int64 at 0, values: uint64 (4,) at 8" in kinds.words([np.zeros(1, ROW)])
+
+
+def test_fields_of_named_tuples_are_told_by_name() -> None:
     other = NamedTuple("Counts", [("left", Any), ("seen", Any)])  # noqa: UP014
-    one, two = (describe([typeof(made(*counts()))]) for made in (Counts, other))
+    one, two = (kinds.words([made(*counts())]) for made in (Counts, other))
     assert one == (f"{__name__}.Counts(seen: array(int64, 1d, C), left: array(int32, 1d, C))")
     assert two != one
+
+
+def divide(counts: Counts, number: int) -> Any:
+    """A loop that may fail, and has more than one number to say."""
+    return counts.left[0] // number, counts.seen[0], True, 0.5
+
+
+KEPT = """
+import sys
+import numpy as np
+from collectors import compiling
+compiling.listeners.append(print)
+from tests.collectors import test_compiled as t
+made, rest = t.loop(t.walk), t.loop(t.divide)
+assert made(t.counts()) == t.TOTAL
+assert rest(t.counts(), 2) == (2, 0, True, 0.5)
+print("numba" in sys.modules)
+try:
+    rest(t.counts(), 0)
+except ZeroDivisionError as error:
+    print(error)
+assert rest(t.counts(), number=5) == (1, 0, True, 0.5)
+t.compile_after(made)
+"""
+
+
+def compile_after(made: Any) -> None:
+    """numba shares with what was loaded without it what it has of modules in C."""
+    some = counts()
+    narrow = Counts(some.seen, some.left.astype(np.int16))
+    assert made(narrow) == TOTAL
+    assert made(counts()) == TOTAL
+
+
+@pytest.mark.usefixtures("home")
+def test_what_is_kept_runs_without_numba() -> None:
+    for function, args in ((walk, ()), (divide, (2,))):
+        loop(function)(counts(), *args)
+    done = subprocess.run(
+        [sys.executable, "-c", KEPT], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.split("\n") == ["False", "integer division by zero", NAME, "None", ""]

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,6 @@ from hmtrace.cli import app
 from replay.machine.options import with_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from replay.outcome import Outcome
 
 COMMANDS = ("info", "report", "replay", "validate", "layout")
@@ -141,6 +140,39 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert result.stderr == ""
     assert all(name in result.stdout for name in COMMANDS)
+
+
+SEEN = """
+import sys
+from hmtrace.__main__ import run
+heavy = sys.argv.pop(1).split(",")
+assert run() == 0
+sys.stderr.write(" ".join(name for name in heavy if name in sys.modules))
+"""
+
+
+def heavy_modules(heavy: str, *words: object) -> str:
+    """Those of some modules that a command imports."""
+    result = subprocess.run(
+        [sys.executable, "-c", SEEN, heavy, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    return result.stderr
+
+
+def test_layout_imports_nothing_heavy() -> None:
+    heavy = "polars,numba,llvmlite,numpy"
+    assert heavy_modules(heavy, "layout", "--machine", "pc-2g") == ""
+
+
+@pytest.mark.parametrize("command", ["info", "report"])
+def test_what_is_compiled_runs_without_numba(command: str) -> None:
+    capture = Path(__file__).parents[2] / "fixtures" / "i386-minix-pae-smp2"
+    assert hmtrace(command, str(capture)).returncode == 0
+    assert heavy_modules("numba,pydantic", command, capture) == ""
 
 
 def test_version() -> None:
