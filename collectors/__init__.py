@@ -1,6 +1,6 @@
 """Traces in: every format becomes one :class:`~collectors.capture.Capture`.
 
-Importing this package is cheap: readers, polars and numba are imported when they are needed.
+Importing this package is cheap: readers and polars are imported when they are needed.
 
 The way of a trace through the house::
 

@@ -1,6 +1,6 @@
 """Who is told of the loops that are not kept yet, while they are compiled.
 
-Apart from :mod:`collectors.compiled`, as that imports numba.
+Apart from :mod:`collectors.compiled`, as that imports numpy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Text traces: tracefs ``trace`` and ``trace_pipe``, and ``trace-cmd report``.
 
-Importing this package is cheap; numba is imported when a trace is read.
+Importing this package is cheap; what is compiled is loaded when a trace is read.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def _grammar(
     """Scanner of a text's lines, what gives their words a meaning, and the scanner's columns."""
     addresses = Addresses(source)
     if not header.base:
-        from collectors.text.scan import scan  # compiled: numba is imported here
+        from collectors.text.scan import scan
 
         return scan, SharedNames(addresses), header.columns
     from collectors.text import numbered, numbered_scan

@@ -2,7 +2,7 @@
 
 The machinery is that of :mod:`collectors.text`; here are the grammar of the left half
 (:mod:`line`), the scanner (:mod:`scan`), and what the first lines say about the columns
-(:mod:`dialect`). Importing this package is cheap; numba is imported when a trace is read.
+(:mod:`dialect`). Importing this package is cheap; what is compiled is loaded when a trace is read.
 """
 
 from __future__ import annotations

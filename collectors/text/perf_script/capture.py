@@ -64,7 +64,7 @@ def read_raw(
     HmtraceError
         If no line is a sample.
     """
-    from collectors.text.perf_script.scan import scan  # compiled: numba is imported here
+    from collectors.text.perf_script.scan import scan
 
     dialect = _dialect(source)
     columns = _columns(dialect)
@@ -137,7 +137,7 @@ def stream(
     Lines out of order make a second stream necessary, in which the rows are sorted through a
     temporary file.
     """
-    from collectors.text.perf_script.scan import scan  # compiled: numba is imported here
+    from collectors.text.perf_script.scan import scan
 
     dialect = _dialect(source)
     names = _ProbeLabels(Addresses(source))
