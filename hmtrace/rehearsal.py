@@ -3,7 +3,8 @@
 At a first run the loops of a replay are compiled by processes of their own while the trace is
 read (:mod:`hmtrace.cli.compiling`). They need no list of loops and of the kinds of their arguments:
 they replay the events below, in plain Python, as the command will replay the trace, and so know
-them. Then each takes the largest loop that no other has begun with.
+them. Then each takes the largest loop that no other has begun with. What makes the table of events
+goes before all of these: it is the second largest, and who reads the trace waits for it next.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = ("report", "validate", "replay")
 """Commands that replay."""
+LEAST_FIRST: Final = "--least-first"
 PAGE: Final = 4096
 _GC_THRESHOLD: Final = 200_000
 """New objects between two searches for cycles: with Python's 700 they are a twentieth of the time
@@ -57,6 +59,20 @@ def rehearse(command: str) -> None:
 
         other = replace(machine, pkmap_slots=256, vmalloc=64 << 20)
         what_if(events, machine, other, values=facts)
+
+
+def pair() -> None:
+    """Make a table of raw events, for the sake of the loop that does so for every kind of trace."""
+    import numpy as np
+
+    from collectors.raw import RAW_DTYPE, RawEvents
+    from collectors.table.tabulate import Tabulator
+
+    table = Tabulator()
+    rows = np.zeros(2, RAW_DTYPE).view(np.recarray)  # Python reads fields as numba does
+    rows.pid = 100
+    for _ in (*table.add(RawEvents(rows)), *table.finish()):
+        pass
 
 
 def made_up(layout: Layout) -> pl.DataFrame:
@@ -116,17 +132,26 @@ def known(layout: Layout) -> Snapshot:
 
 
 def main() -> None:
-    """Rehearse the commands that are named, until that is done or who asked for it is gone."""
+    """Rehearse the commands that are named, until that is done or who asked for it is gone.
+
+    With :data:`LEAST_FIRST` before them, begin at the other end: who runs while others rest must
+    not hold the largest loop, which would be waited for.
+    """
     from collectors import compiling
     from collectors.compiled import compile_noted, noting
 
     gc.set_threshold(_GC_THRESHOLD)
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     compiling.waits = False
+    least_first = LEAST_FIRST in sys.argv
+    if not least_first:
+        with noting() as noted:
+            pair()
+        compile_noted(noted)  # at once: it is needed as soon as the trace's reader is compiled
     with noting() as noted:
-        for command in sys.argv[1:]:
+        for command in sys.argv[1 + least_first :]:
             rehearse(command)
-    compile_noted(noted)
+    compile_noted(noted, least_first=least_first)
 
 
 def _leave_with_the_parent() -> None:

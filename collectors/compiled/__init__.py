@@ -211,8 +211,8 @@ def noting() -> Iterator[dict[_Noted, tuple[Any, ...]]]:
         compiling.noted = None
 
 
-def compile_noted(noted: Mapping[_Noted, tuple[Any, ...]]) -> None:
-    """Compile what :func:`noting` gave, that of the most code first.
+def compile_noted(noted: Mapping[_Noted, tuple[Any, ...]], *, least_first: bool = False) -> None:
+    """Compile what :func:`noting` gave, that of the most code first, or of the least.
 
     Several processes that share the work so end at about the same time.
     """
@@ -220,7 +220,7 @@ def compile_noted(noted: Mapping[_Noted, tuple[Any, ...]]) -> None:
     def size(each: _Noted) -> int:
         return _digest.size(each[0].py_func)
 
-    for one, told in sorted(noted, key=size, reverse=True):
+    for one, told in sorted(noted, key=size, reverse=not least_first):
         one.compile(told, noted[one, told])
 
 

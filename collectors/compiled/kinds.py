@@ -30,6 +30,7 @@ _SCALARS: Final[dict[type, str]] = {
     np.float64: "float64",
     **{getattr(np, name): name for name in _WHOLE},
 }
+_ARRAYS: Final = (np.ndarray, np.recarray)
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
 
@@ -47,7 +48,7 @@ def key(value: Any) -> Hashable:
         Neither this module nor numba knows such a value.
     """
     cls = type(value)
-    if cls is np.ndarray:
+    if cls in _ARRAYS:
         return value.dtype, value.ndim, value.flags.num & _FLAGS
     if cls is int:
         return _whole(value)
@@ -86,7 +87,7 @@ def words(values: Iterable[Any]) -> str:
 
 def _word(value: Any) -> str:
     cls = type(value)
-    if cls is np.ndarray:
+    if cls in _ARRAYS:
         return _array(value)
     if cls is tuple:
         return f"({words(value)})"

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from collectors import compiling
 from hmtrace.cli import progress
-from hmtrace.rehearsal import COMMANDS
+from hmtrace.rehearsal import COMMANDS, LEAST_FIRST
 
 WORDS = "hmtrace: compiling for this machine, once; this takes some 20 seconds\n"
 _UNKEPT = (
@@ -68,11 +68,12 @@ def _helpers(command: str) -> list[subprocess.Popen[bytes]]:
     """
     free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     started = []
-    for _ in range(min(free, _MOST) if free > 1 else 0):
+    for n in range(1, 1 + (min(free, _MOST) if free > 1 else 0)):
+        words = [command] if n < free else [LEAST_FIRST, command]
         try:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-P", "-m", "hmtrace.rehearsal", command],
+                    [sys.executable, "-P", "-m", "hmtrace.rehearsal", *words],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

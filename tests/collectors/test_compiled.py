@@ -391,6 +391,7 @@ def test_records_differ_by_name_place_and_kind_of_a_field() -> None:
     told = {kinds.words([np.zeros(1, dtype)]) for dtype in (ROW, *other)}
     assert len(told) == 5
     assert kinds.words([np.zeros(2, ROW)]) in told
+    assert kinds.words([np.zeros(2, ROW).view(np.recarray)]) in told
     assert "ts: int64 at 0, values: uint64 (4,) at 8" in kinds.words([np.zeros(1, ROW)])
 
 

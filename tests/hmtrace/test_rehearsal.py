@@ -32,7 +32,13 @@ for capture in (one, other):
     assert m.run() == 0
 m.leave(0)
 """
-REHEARSE: Final = "from hmtrace.rehearsal import rehearse\nrehearse(sys.argv[1])\n"
+REHEARSE: Final = """
+from collectors.compiled import noting
+from hmtrace.rehearsal import pair, rehearse
+with noting():
+    pair()
+rehearse(sys.argv[1])
+"""
 
 
 def asked_for(code: str, *words: str | Path, **environment: str) -> set[str]:
@@ -58,7 +64,11 @@ def test_a_rehearsal_leaves_no_loop_of_the_replay_out(command: str) -> None:
     for part in ("pool", "arena"):
         assert any(loop.startswith(f"replay.{part}.") for loop in needed)
     of_readers = {loop for loop in needed if loop.startswith("collectors.")}
-    assert needed - of_readers - asked_for(REHEARSE, command) == set()
+    rehearsed = asked_for(REHEARSE, command)
+    assert needed - of_readers - rehearsed == set()
+    paired = {loop for loop in rehearsed if loop.startswith("collectors.table.pairing.pair-")}
+    assert len(paired) == 1
+    assert paired < needed
 
 
 def test_layout_and_info_of_a_table_need_no_loop(tmp_path: Path) -> None:
