@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from collectors import compiling
 from collectors.compiled import kinds, store
 from collectors.compiled.digest import CodeDigest, Later
-from collectors.compiled.machinecode import machine, made_for
+from collectors.compiled.machinecode import loader, made_for
 from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Loop:
         if content is None:
             return False
         try:
-            entry = machine().load(content, self.py_func)
+            entry = loader().load(content, self.py_func)
         except Exception:  # of LLVM, of numba's modules, of whatever kind
             return False
         self._note(told, entry)
@@ -190,7 +190,8 @@ class _Loop:
 def _users_wishes() -> tuple[Any, ...]:
     """What a user sets for numba, where code may depend on it."""
     wishes = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
-    wishes.pop("NUMBA_CACHE_DIR", None)
+    for of_no_matter in ("NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "NUMBA_NUM_THREADS"):
+        wishes.pop(of_no_matter, None)
     file = Path(_NUMBAS_FILE)
     return *sorted(wishes.items()), file.read_bytes() if file.is_file() else b""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import FunctionType, ModuleType
 
 
-class Kept(NamedTuple):
+class KeptLoop(NamedTuple):
     """A compiled loop as it is kept."""
 
     entry: str
@@ -58,7 +58,7 @@ def _unpickle(place: int, size: int, digest: int) -> Any:
     return _unpickled[which]
 
 
-class Machine:
+class CodeLoader:
     """Code that was loaded into this process, and what it needs."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Machine:
         Parameters
         ----------
         content
-            What :meth:`Kept.packed` gave.
+            What :meth:`KeptLoop.packed` gave.
         function
             What it was compiled from.
 
@@ -124,7 +124,7 @@ class Machine:
         Exception
             It does not fit, of whatever kind.
         """
-        kept = Kept(*pickle.loads(content))
+        kept = KeptLoop(*pickle.loads(content))
         missing = [name for name in kept.needed if self._llvm.address_of_symbol(name) is None]
         if missing:
             raise LookupError(missing)
@@ -159,9 +159,9 @@ class Machine:
 
 
 @cache
-def machine() -> Machine:
+def loader() -> CodeLoader:
     """Of this process."""
-    return Machine()
+    return CodeLoader()
 
 
 @cache

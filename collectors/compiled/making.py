@@ -11,7 +11,7 @@ from numba.core.registry import CPUDispatcher, cpu_target
 from numba.extending import intrinsic
 
 from collectors.compiled.linked import PartCompiler
-from collectors.compiled.machinecode import Kept
+from collectors.compiled.machinecode import KeptLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -111,12 +111,12 @@ def make(dispatcher: Any, kinds: tuple[Any, ...]) -> tuple[Any, bytes | None]:
     return made.entry_point, _kept(made).packed() if is_lasting else None
 
 
-def _kept(made: Any) -> Kept:
+def _kept(made: Any) -> KeptLoop:
     """What is kept of a compiled loop: its machine code, without what it was made of."""
     (_, _, (code, _)), *_ = made._reduce()
     environments = {each.env_name: each for each in made._find_referenced_environments()}
     environments[made.fndesc.env_name] = made.environment
-    return Kept(
+    return KeptLoop(
         entry=made.fndesc.llvm_cpython_wrapper_name,
         code=code,
         needed=tuple(_needed(made.library._final_module)),
