@@ -77,7 +77,7 @@ def sites(
     from hmtrace.report.callsites import CallSites, callsites_document, callsites_renderables
 
     finder = site_finder(capture, vmlinux)
-    source, assumptions, callers = asked(capture, costs, _ask)
+    source, assumptions, callers = asked(capture, costs, _ask, lambda _: True)  # kmap() converted
     places = finder.of(use.site.site for use in callers.uses)
     found = CallSites(callers, places, tuple(finder.notes), sort.value)
     if target.is_json:
