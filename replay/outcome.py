@@ -100,7 +100,7 @@ class PoolOutcome:
     :data:`NAMED` are given. `first_flush` and `first_unused_pass` are when the window's TLB entries
     were first flushed, and when kmap_flush_unused() first ran; `fullest` is when `max_used` slots
     were first in use. `unmapped_twice` counts kunmap() calls of pages that have a slot and no user:
-    the kernel's BUG().
+    the kernel's BUG(); None where tracing lost events, a kmap() perhaps.
     """
 
     slots: int = 0
@@ -134,7 +134,7 @@ class PoolOutcome:
     holders: tuple[SlotHolder, ...] = ()
     held: tuple[SlotHolder, ...] = ()
     held_by_asleep: int = 0
-    unmapped_twice: int = 0
+    unmapped_twice: int | None = 0
     first_unmapped_twice: Moment | None = None
 
     @property

@@ -324,7 +324,7 @@ class PoolPart:
         window = window_of(layout)
         self.online = online
         self.order = LockOrder(window, found.pool, state=state, losses=losses)
-        self._run = PoolRun(window, found.span)
+        self._run = PoolRun(window, found.span, is_lossy=bool(losses))
         self.misfits = 0
         self.initial_state = "inferred" if state is None else "snapshot"
 

@@ -49,7 +49,7 @@ def read(path: str, *, described: bool = False) -> Capture:
     """
     from collectors import open_capture
 
-    _explain()
+    _explain(path)
     with native_stderr_dropped(), ProgressBar("reading", in_bytes=True) as progress:
         capture = open_capture(path, progress=progress, counted=progress.count)
     if described:
@@ -78,18 +78,18 @@ def convert_to_capture(path: str, target: Path, form: str) -> Capture:
     from collectors import write_arrow, write_parquet
 
     write = write_arrow if form == "arrow" else write_parquet
-    _explain()
+    _explain(path)
     with native_stderr_dropped(), ProgressBar("converting", in_bytes=True) as progress:
         return write(path, target, progress=progress, counted=progress.count)
 
 
-def _explain() -> None:
+def _explain(path: str) -> None:
     from hmtrace.cli.compiling import explain_compiling
+    from hmtrace.fatal import explain_fatal_signals
     from hmtrace.memory import keep_freed_memory
-    from hmtrace.shrinking import explain_bus_errors
 
     keep_freed_memory()
-    explain_bus_errors()
+    explain_fatal_signals(path)
     explain_compiling(_command)
 
 

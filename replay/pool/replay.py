@@ -76,6 +76,8 @@ class PoolRun:
         The pool.
     span
         Time of the first and of the last event of the capture.
+    is_lossy
+        Whether tracing lost events.
 
     Attributes
     ----------
@@ -87,13 +89,15 @@ class PoolRun:
         Calls of kmap() and kunmap() of which the trace has no argument: they are counted, no more.
     """
 
-    def __init__(self, window: PoolWindow, span: tuple[int, int]) -> None:
+    def __init__(
+        self, window: PoolWindow, span: tuple[int, int], *, is_lossy: bool = False
+    ) -> None:
         from replay.pool.loops.sequence import new_gauges
 
         self.tally = PoolTally(window.slots)
         self.at = PoolAt(window.pool(), Numbering())
         self._gauges = new_gauges(window.slots, *span, BINS)
-        self._users = PoolUsers(window.slots)
+        self._users = PoolUsers(window.slots, is_lossy=is_lossy)
         self._end = span[1]
         self.nameless = (0, 0)
         self._started = False

@@ -43,9 +43,11 @@ class PoolUsers:
     ----------
     slots
         Size of the pool.
+    is_lossy
+        Whether tracing lost events.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, is_lossy: bool = False) -> None:
         from replay.pool.loops.users import new_users
 
         self._users = new_users(slots)
@@ -55,6 +57,7 @@ class PoolUsers:
         # the call since which most slots were in use.
         self._first, self._flushed, self._unused, self._fullest = ((_NEVER, NO_ROW),) * 4
         self._open_ns = 0
+        self._is_lossy = is_lossy
         self._twice, self._first_twice = 0, NO_ROW
 
     def take(
@@ -85,7 +88,7 @@ class PoolUsers:
         from replay.pool.loops.placing import TWICE
 
         rows = calls["row"][calls["status"] == TWICE]
-        if rows.size:
+        if rows.size and not self._is_lossy:
             first = int(rows.min())
             self._twice += rows.size
             self._first_twice = first if self._first_twice < 0 else min(first, self._first_twice)
@@ -158,7 +161,7 @@ class PoolUsers:
             ),
             holders=self._grouped(self._then(), told),
             held=self._grouped(held, told),
-            unmapped_twice=self._twice,
+            unmapped_twice=None if self._is_lossy else self._twice,
             first_unmapped_twice=moment(told, self._first_twice),
             held_by_asleep=sum(pid in self._asleep for row, pid, _ in held if row != NO_ROW),
         )

@@ -153,12 +153,27 @@ def test_a_file_that_is_cut_while_it_is_read_leaves_nothing_half_written(tmp_pat
     trace = tmp_path / "trace"
     trace.write_bytes(bytes(1 << 20))
     end = (
-        "import mmap; from hmtrace.shrinking import explain_bus_errors; explain_bus_errors(); "
-        f"file = open({str(trace)!r}, 'r+b'); mapped = mmap.mmap(file.fileno(), 0); "
-        "file.truncate(0); mapped[1 << 19]"
+        "import mmap; from hmtrace.fatal import explain_fatal_signals; "
+        f"explain_fatal_signals('trace'); file = open({str(trace)!r}, 'r+b'); "
+        "mapped = mmap.mmap(file.fileno(), 0); file.truncate(0); mapped[1 << 19]"
     )
     done = ended(UNFINISHED.format(target=str(tmp_path / "out"), end=end))
     assert done.returncode == 3
     assert "became shorter while it was read" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["trace"]
     assert not Path(done.stdout.strip()).exists()
+
+
+def test_a_table_that_claims_more_than_memory_is_named() -> None:
+    """Its pages claim 10**18 values; polars ends the process where it is refused their memory."""
+    table = "fixtures/cases/parquet-huge-run/table.parquet"
+    done = subprocess.run(
+        [*PROGRAM, "info", table],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        f"hmtrace: {table}: reading takes more memory than there is: damaged, or too large for "
+        "this machine",
+        "  hint: copy the file again, or convert the trace again",
+    ]
