@@ -21,6 +21,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from hmtrace.fatal import explain_fatal_signals
 from tests.fuzz.light import in_memory
 from tests.fuzz.lines import Lines
 from tests.fuzz.trial import address_space, run
@@ -42,6 +43,7 @@ def main() -> None:
     """Serve until the parent closes the pipe."""
     requests, answers = int(sys.argv[1]), int(sys.argv[2])
     faulthandler.enable(all_threads=True)
+    explain_fatal_signals("the input")
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     import polars  # noqa: F401

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hmtrace.fatal import EXIT_DAMAGED, MESSAGES
 from tests.fuzz.case import IN_PROCESS, Case, Verdict
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Child:
         if not isinstance(answer, Verdict):
             return answer
         verdicts = [self.run(case) for case in cases]
-        if not any(verdict.trouble for verdict in verdicts):
+        if answer.trouble and not any(verdict.trouble for verdict in verdicts):
             answer.trouble = f"{answer.trouble}, only behind others"
             verdicts[-1] = answer
         return verdicts
@@ -170,8 +171,11 @@ class Child:
     def _died(self) -> Verdict:
         assert self.process is not None
         code = self.process.wait()
-        said = self._said()[-4000:].decode("utf-8", "replace")
+        words = self._said()
+        said = words[-4000:].decode("utf-8", "replace")
         self.close()
+        if code == EXIT_DAMAGED and MESSAGES[signal.SIGABRT] in words:  # as a command ends
+            return Verdict(ended=said)
         return Verdict(f"the process died with {code}", said)
 
     def _said(self) -> bytes:
