@@ -23,6 +23,7 @@ and over them::
     measure     costs from the trace's own durations
     figures, outcome, observed           the numbers that every report shows
     compiled    how the loops are compiled (collectors.compiled)
+    times       histograms of times, and what is read off them
 
 Adding an architecture is described in :mod:`replay.machine.arches`, a kernel generation in
 :mod:`replay.machine.generations`, a rule in :mod:`replay.rules`.

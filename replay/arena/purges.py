@@ -6,15 +6,16 @@ __purge_vmap_area_lazy). Who called it tells why it ran.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 
 from replay.arena.tally import ALLOC_OPS, IS_RANGE_FLUSH
 from replay.outcome import PurgeOutcome
+from replay.times import bins_of, quantile
 from replay.trace.columns import has_ops, of_ops
 from replay.trace.told import NO_ROW, moment
 
@@ -37,13 +38,12 @@ _CALLERS: Final = {
 }
 """Functions that call the purge, as the beginning of the call site."""
 _OPS: Final = ("area_purge", "area_free", "flush_range", "flush_unused", *ALLOC_OPS)
-_PER_DOUBLING: Final = 16
 _MOST_OPEN: Final = 1 << 10
 
 
 @dataclass
 class _PurgesOfOne:
-    """Purges of one trigger; times by bin as of :mod:`replay.observed.loops`."""
+    """Purges of one trigger; times by bin as of :mod:`replay.times`."""
 
     runs: int = 0
     found: int = 0
@@ -55,13 +55,10 @@ class _PurgesOfOne:
 
     def median(self) -> float | None:
         """Middle of the bin that holds the median."""
-        upto = 0
-        for at, number in sorted(self.times.items()):
-            upto += number
-            if 2 * upto >= self.times.total():
-                middle = 2 ** ((at - 0.5) / _PER_DOUBLING) if at else 0.0
-                return float(min(middle, self.longest[0]))
-        return None
+        if not self.times:
+            return None
+        bins, number = np.array(sorted(self.times.items())).T
+        return quantile(bins, number, 0.5, self.longest[0])
 
 
 class PurgeTally:
@@ -93,11 +90,12 @@ class PurgeTally:
         rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), _OPS)
         end = int(events.get_column("seq")[-1])
         rows = rows.with_columns(freed=_FREED)
-        for row in self._marked(rows).iter_rows(named=True):
-            if row["op"] == "area_purge":
-                self._purge(row)
-            else:
-                self._flush(row)
+        if self._open or has_ops(events, ("area_purge",)):  # else no flush is of a purge
+            for row in self._marked(rows).iter_rows(named=True):
+                if row["op"] == "area_purge":
+                    self._purge(row)
+                else:
+                    self._flush(row)
         self._waiting += int(rows.get_column("freed")[-1]) if rows.height else 0
         self._carry(rows, end)
 
@@ -143,8 +141,7 @@ class PurgeTally:
         kind.runs += 1
         took = row["took"] if self._clock_is_ns else None
         if isinstance(took, int) and took >= 0:
-            at = 1 + math.floor(math.log2(took) * _PER_DOUBLING) if took else 0
-            kind.times[at] += 1
+            kind.times[int(bins_of(np.array([took]))[0])] += 1
             kind.longest = max(kind.longest, (took, int(row["row"])), key=lambda one: one[0])
         if len(self._open) >= _MOST_OPEN:
             self._open.clear()

@@ -9,14 +9,11 @@ import numpy as np
 
 from collectors.events import OPS
 from replay.compiled import loop
+from replay.times import BINS, PER_DOUBLING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PER_DOUBLING: Final = 16
-"""Bins per doubling of a time."""
-BINS: Final = 1 + 63 * PER_DOUBLING
-"""The first is of calls that were over before the trace clock moved."""
 NO_TIME: Final = -(1 << 63)
 """In place of a time that is not known."""
 TAKES_TIME: Final = ~np.isin((*OPS, ""), ("switch", "sched_out", "sched_in", "tlb_flush"))

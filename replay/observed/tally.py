@@ -15,6 +15,7 @@ import polars as pl
 from collectors.events import OPS
 from replay.observed.atomic import AtomicTally
 from replay.outcome import CallTime, Observed, StackCount, UserFlush
+from replay.times import quantile
 from replay.trace.columns import of_ops, op_codes, whole
 from replay.trace.told import moment
 
@@ -115,25 +116,14 @@ class ObservedTally:
 
 def _call_time(op: str, bins: Bins) -> CallTime:
     """Figures of one operation from its histogram."""
-    from replay.observed.loops import PER_DOUBLING
-
     number, total, every_longest, _ = (column[OPS.index(op)] for column in bins)
-    upto = np.cumsum(number)
-    calls, longest = int(upto[-1]), int(every_longest.max())
-
-    def quantile(share: float) -> float:
-        # The bin that holds the call of this rank; its middle, but never more than was seen.
-        at = int((upto < share * calls).sum())
-        if at == 0:
-            return 0.0
-        middle: float = 2 ** ((at - 0.5) / PER_DOUBLING)
-        return min(middle, float(longest))
-
+    longest = int(every_longest.max())
+    every = np.arange(number.size)
     return CallTime(
         op=op,
-        calls=calls,
+        calls=int(number.sum()),
         total_ns=int(total.sum()),
-        median_ns=quantile(0.5),
-        p99_ns=quantile(0.99),
+        median_ns=quantile(every, number, 0.5, longest),
+        p99_ns=quantile(every, number, 0.99, longest),
         max_ns=longest,
     )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from replay.observed.loops import PER_DOUBLING
 from replay.sites.loops import APIS
 from replay.sites.tally import sites_of
+from replay.times import bins_of, quantile
 from replay.whatif.turns import knows_holders
 
 if TYPE_CHECKING:
@@ -231,30 +231,15 @@ def _times(workload: Workload) -> dict[int, HoldTimes]:
         last = np.append(np.flatnonzero(np.diff(key[order])), key.size - 1)
         for of, most in zip(key[order][last].tolist(), hold[order][last].tolist(), strict=True):
             longest[of] = max(longest.get(of, 0), most)
-        bins = np.zeros(hold.size, np.int64)
-        some = hold > 0
-        bins[some] = 1 + np.floor(np.log2(hold[some]) * PER_DOUBLING).astype(np.int64)
-        new, n = np.unique((key << 16) | bins, return_counts=True)
+        new, n = np.unique((key << 16) | bins_of(hold), return_counts=True)
         codes, place = np.unique(np.concatenate([codes, new]), return_inverse=True)
         many = np.bincount(place, np.concatenate([many, n]), codes.size).astype(np.int64)
     found: dict[int, HoldTimes] = {}
     keys = codes >> 16
     for of, most in longest.items():
         here = keys == of
-        upto = np.cumsum(many[here])
-        bins = codes[here] & 0xFFFF
-
-        def quantile(
-            share: float,
-            upto: NDArray[np.int64] = upto,
-            bins: NDArray[np.int64] = bins,
-            most: int = most,
-        ) -> float:
-            at = int(bins[int((upto < share * upto[-1]).sum())])
-            middle: float = 0.0 if at == 0 else 2 ** ((at - 0.5) / PER_DOUBLING)
-            return min(middle, float(most))
-
-        found[of] = HoldTimes(quantile(0.5), quantile(0.99), most)
+        median, p99 = (quantile(codes[here] & 0xFFFF, many[here], s, most) for s in (0.5, 0.99))
+        found[of] = HoldTimes(median, p99, most)
     return found
 
 
