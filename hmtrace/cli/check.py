@@ -100,7 +100,7 @@ def check(
         bool, typer.Option("--rules", help="List the rules: what each says, and what to do.")
     ] = False,
     form: Annotated[
-        CheckForm, typer.Option("--format", help="CheckForm of the result.")
+        CheckForm, typer.Option("--format", help="Form of the result.")
     ] = CheckForm.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,

@@ -131,14 +131,17 @@ def _why_untraced(snapshot: Snapshot, functions: tuple[str, ...]) -> str | None:
 
 def events_of(snapshot: Snapshot, functions: tuple[str, ...]) -> list[str]:
     """Events of probes on functions, of whichever variant of them."""
-    named = ((p.event, re.split(r"[+.]", p.symbol, maxsplit=1)[0]) for p in snapshot.probes)
-    return [event for event, symbol in named if symbol in functions]
+    return [p.event for p in snapshot.probes if _function(p.symbol) in functions]
 
 
 def is_missed(need: str, case: Case) -> bool:
     """Whether probes passed over more than a few calls of a kind: what is left may contradict."""
     return any(
-        re.split(r"[+.]", m.function, maxsplit=1)[0] in FUNCTIONS[need]
-        and m.absent + m.unreturned > FEW_MISSED * m.hits
+        _function(m.function) in FUNCTIONS[need] and m.absent + m.unreturned > FEW_MISSED * m.hits
         for m in missed_calls(case)
     )
+
+
+def _function(symbol: str) -> str:
+    """Name of a probed function, without its variant (``.constprop.0``) and offset."""
+    return re.split(r"[+.]", symbol, maxsplit=1)[0]
