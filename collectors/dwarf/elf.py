@@ -29,6 +29,7 @@ MOST_UNPACKED: Final = 1 << 30
 _NOBITS: Final = 8
 _COMPRESSED: Final = 1 << 11
 _ALLOCATED: Final = 2
+_EXECUTED: Final = 4
 _BY_ZLIB, _BY_ZSTD = 1, 2
 _BUILD_ID: Final = 3
 _HINT: Final = "give the vmlinux of the kernel's -dbg package, unpacked"
@@ -64,6 +65,11 @@ class SectionHeader:
     size: int
     link: int
     info: int
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is run (SHF_EXECINSTR)."""
+        return bool(self.flags & _EXECUTED)
 
 
 class ElfFile:

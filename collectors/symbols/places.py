@@ -37,8 +37,6 @@ _MARKS: Final = ("_text", "_stext", "stext")
 _SAMPLE: Final = 256
 _ALIKE: Final = 0.8
 """Share of a sample of symbols that has to lie where the capture has it."""
-_EXECUTED: Final = 4
-"""SHF_EXECINSTR"""
 _FIRST_BASE: Final = 1 << 24
 _PAGE: Final = 1 << 12
 _MOST_FILES: Final = 200_000
@@ -375,7 +373,7 @@ def _laid_out(elf: ElfFile) -> dict[str, int]:
     bases: dict[str, int] = {}
     at = _FIRST_BASE
     for section in elf.sections:
-        if section.flags & _EXECUTED:
+        if section.is_code:
             bases.setdefault(section.name, at)
             at += -(-section.size // _PAGE) * _PAGE + _PAGE
     return bases

@@ -35,8 +35,6 @@ _TEXT_TYPES = np.frombuffer(b"tTwW", np.uint8)
 _MAPPING = ord("$")
 _STT_FUNC = 2
 _STT_NOTYPE = 0
-_EXECUTED = 4
-"""SHF_EXECINSTR"""
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,7 @@ class Symbols:
         kind, section = rows["info"] & 15, rows["section"]
         # what is no function is code where the section is: labels of assembly
         is_code = np.zeros(1 << 16, np.bool_)
-        is_code[: len(file.sections)] = [bool(s.flags & _EXECUTED) for s in file.sections][
-            : 1 << 16
-        ]
+        is_code[: len(file.sections)] = [s.is_code for s in file.sections[: 1 << 16]]
         code = (kind == _STT_FUNC) | ((kind == _STT_NOTYPE) & is_code[section])
         code &= (section != 0) & (rows["value"] != 0) & (rows["name"] < len(names))
         rows = rows[code]
