@@ -128,8 +128,9 @@ class Workload:
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of this name."""
-        of_turns = self.turns is not None and is_of_turns(name)
-        return self.turns.get(name) if self.turns is not None and of_turns else self.parts.get(name)
+        if self.turns is not None and is_of_turns(name):
+            return self.turns.get(name)
+        return self.parts.get(name)
 
     def stretches(self) -> Iterator[Stretch]:
         """The workload window by window."""
