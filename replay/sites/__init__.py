@@ -4,4 +4,5 @@
 
     tally    counts windows of a trace
     loops    the compiled loops behind it
+    join     sites of several captures, by their symbols
 """
