@@ -104,7 +104,7 @@ class Quest:
         self.waiting.remove(candidate)
         self.tried[value] = machine
         self._told[value] = self.meets(machine)
-        return [] if self.waiting else self._next()
+        return [] if self.waiting else self._go_on(self._next())
 
     def most_left(self) -> int:
         """How many candidates there may still be: probes, then halves of what is between two."""
@@ -114,31 +114,39 @@ class Quest:
         number += (len(self.goal.values) // PROBES).bit_length()
         return max(len(self.waiting), number - len(self.tried))
 
-    def _go_on(self, values: Iterable[int]) -> list[Candidate]:
-        """Make the machines of these values; those that no kernel can have are told at once."""
-        name = self.goal.name
-        for value in values:
-            try:
-                machine = self.make({**self.values, name: value})
-            except HmtraceError as error:
-                if error.exit_code != 2:
-                    raise
-                self.tried[value] = str(error)
-                self._told[value] = None
-                continue
-            candidate = Candidate(self.words | {name: self.goal.word(value)}, machine)
-            self._asked[id(candidate)] = value
-            self.waiting.append(candidate)
-        return list(self.waiting) if self.waiting else self._next()
+    def _go_on(self, values: Iterable[int] | None) -> list[Candidate]:
+        """Make the machines of these values and, where no kernel can have any, of the next ones."""
+        while values is not None:
+            for value in values:
+                self._propose(value)
+            if self.waiting:
+                return list(self.waiting)
+            values = self._next()
+        return []
 
-    def _next(self) -> list[Candidate]:
+    def _propose(self, value: int) -> None:
+        """Make the machine of a value; that no kernel can have it is told at once."""
+        name = self.goal.name
+        try:
+            machine = self.make({**self.values, name: value})
+        except HmtraceError as error:
+            if error.exit_code != 2:
+                raise
+            self.tried[value] = str(error)
+            self._told[value] = None
+            return
+        candidate = Candidate(self.words | {name: self.goal.word(value)}, machine)
+        self._asked[id(candidate)] = value
+        self.waiting.append(candidate)
+
+    def _next(self) -> Iterable[int] | None:
+        """Values to try next, by what came of the last ones; None: the search is over."""
         told, self._told = self._told, {}
         try:
-            values = self._steps.send(told)
+            return self._steps.send(told)
         except StopIteration as end:
             self._found = end.value
-            return []
-        return self._go_on(values)
+            return None
 
 
 def parse_goal(text: str, axes: Iterable[Axis]) -> Goal:

@@ -13,12 +13,15 @@ from typer.testing import CliRunner
 from collectors.errors import HmtraceError
 from collectors.synthetic.scenarios import SCENARIOS
 from hmtrace.cli import app
+from hmtrace.cli.finding import Goal, Quest
 from replay.rules.evidence import missing
 from replay.rules.judge import RULES, look
 from replay.rules.rule import SEVERITIES, Case
 
 if TYPE_CHECKING:
     from click.testing import Result
+
+    from replay.machine.model import Machine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 PATHOLOGIES: dict[str, set[str]] = {
@@ -279,3 +282,16 @@ def test_every_kind_of_evidence_can_be_asked_for(outcomes: Any) -> None:
         assert {m.evidence for m in missing(rule.needs, case)} <= set(rule.needs)
     names = {one.rule.name for one in look(outcome, Snapshot(), None, RULES)}
     assert names == {rule.name for rule in RULES}
+
+
+def test_a_search_that_no_kernel_answers_ends() -> None:
+    """Where no kernel can have most of the values, they are told one after another."""
+
+    def refuse(_values: dict[str, Any]) -> Machine:
+        raise HmtraceError("no such kernel", exit_code=2)
+
+    goal = Goal("vmalloc", is_least=True, values=range(5000), word=str, words="min:vmalloc")
+    quest = Quest({}, {}, goal, refuse, lambda _machine: True)
+    assert quest.wanted() == []
+    assert quest.result.value is None
+    assert len(quest.tried) > 1000
