@@ -28,8 +28,23 @@ from hmtrace.report.text import (
 )
 from hmtrace.report.wording import Words
 from hmtrace.report.wording import words_of as _words
-from replay.rules import arena, judge, splits, storms, trace, waits
-from replay.rules import figures as rules
+from replay.rules import (
+    arena,
+    cost,
+    deadlock,
+    held,
+    judge,
+    local_depth,
+    local_held,
+    log,
+    modules,
+    pool_flushes,
+    purges,
+    sleepers,
+    slow,
+    splits,
+    trace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,13 +63,13 @@ _MOST_INSTANCES: Final = 4096
 _NAMED: Final = 4
 """Tasks that a finding names."""
 _FIRST: Final = {
-    rules.PurgeHull: "largest",
-    rules.LocalDepth: "deepest",
-    rules.PoolNearFull: "so many first",
-    storms.PurgeStorm: "longest",
+    purges.PurgeHull: "largest",
+    local_depth.LocalDepth: "deepest",
+    sleepers.PoolNearFull: "so many first",
+    purges.PurgeStorm: "longest",
 }
 """What the event of a finding is where it is not the first one."""
-_TELLING: Final = (waits.SlowCalls, waits.LongHold)
+_TELLING: Final = (slow.SlowCalls, local_held.LongHold)
 """Findings whose first event is what they are about: they name it themselves."""
 _MIB: Final = 1 << 20
 _WHY_SLOW_POOL: Final = (
@@ -153,8 +168,8 @@ def finding_document(finding: Finding) -> dict[str, Any]:
     }
 
 
-@_words.register(rules.PoolNearFull)
-def _(f: rules.PoolNearFull) -> Words:
+@_words.register(sleepers.PoolNearFull)
+def _(f: sleepers.PoolNearFull) -> Words:
     slots = count(f.slots)
     return Words(
         f"{f.used} of {slots} pool slots were in use at once ({share(f.used / f.slots)}): "
@@ -163,8 +178,8 @@ def _(f: rules.PoolNearFull) -> Words:
     )
 
 
-@_words.register(waits.Deadlock)
-def _(f: waits.Deadlock) -> Words:
+@_words.register(deadlock.Deadlock)
+def _(f: deadlock.Deadlock) -> Words:
     return Words(
         f"deadlock by nesting: all {count(f.slots)} slots are held by tasks that sleep in kmap() "
         f"themselves, each for one slot more; {plural(f.tasks, 'task')} "
@@ -175,8 +190,8 @@ def _(f: waits.Deadlock) -> Words:
     )
 
 
-@_words.register(waits.PoolExhausted)
-def _(f: waits.PoolExhausted) -> Words:
+@_words.register(sleepers.PoolExhausted)
+def _(f: sleepers.PoolExhausted) -> Words:
     least = "≥" if f.asleep else ""
     asleep = ""
     if f.asleep:
@@ -203,8 +218,8 @@ def _(f: waits.PoolExhausted) -> Words:
     )
 
 
-@_words.register(waits.KmapHeld)
-def _(f: waits.KmapHeld) -> Words:
+@_words.register(held.KmapHeld)
+def _(f: held.KmapHeld) -> Words:
     why = ": suspect a leaked kmap()" if f.leak else ", as calls in flight would explain"
     if f.sleepers and not f.holders:
         why = f", while {plural(f.sleepers, 'task')} wait for one"
@@ -221,8 +236,8 @@ def _(f: waits.KmapHeld) -> Words:
     )
 
 
-@_words.register(waits.SlowCalls)
-def _(f: waits.SlowCalls) -> Words:
+@_words.register(slow.SlowCalls)
+def _(f: slow.SlowCalls) -> Words:
     worst, *others = f.calls
     more = tuple(f"{call.op} {duration(call.max_ns)}{_by(call.slowest)}" for call in others)
     usual = f"{duration(worst.median_ns)} are usual"
@@ -238,8 +253,8 @@ def _(f: waits.SlowCalls) -> Words:
     )
 
 
-@_words.register(waits.LongHold)
-def _(f: waits.LongHold) -> Words:
+@_words.register(local_held.LongHold)
+def _(f: local_held.LongHold) -> Words:
     meanwhile = "is not preempted" if f.per_cpu else "cannot migrate"
     return Words(
         f"a local mapping was held for {duration(f.hold_ns)}{_by(f.by)}",
@@ -311,8 +326,8 @@ def holders_in_words(
     return f"{word}: {'; '.join(shown)}" + (f", from {symbol(one_site)}" if one_site else "")
 
 
-@_words.register(rules.FlushStorm)
-def _(f: rules.FlushStorm) -> Words:
+@_words.register(pool_flushes.FlushStorm)
+def _(f: pool_flushes.FlushStorm) -> Words:
     return Words(
         f"{count(f.flushes)} TLB flushes of the whole pool window, {f.per_s:.0f} a second, each "
         f"on {'every one of ' if f.cpus > 1 else ''}{plural(f.cpus, 'CPU')} and under kmap_lock",
@@ -320,8 +335,8 @@ def _(f: rules.FlushStorm) -> Words:
     )
 
 
-@_words.register(rules.PurgeHull)
-def _(f: rules.PurgeHull) -> Words:
+@_words.register(purges.PurgeHull)
+def _(f: purges.PurgeHull) -> Words:
     cost = "" if f.share is None else f"; purges are {share(f.share)} of the estimated cost"
     return Words(
         f"flush_tlb_kernel_range() invalidated up to {count(f.largest)} pages one by one: the "
@@ -331,8 +346,8 @@ def _(f: rules.PurgeHull) -> Words:
     )
 
 
-@_words.register(rules.UnusedPasses)
-def _(f: rules.UnusedPasses) -> Words:
+@_words.register(pool_flushes.UnusedPasses)
+def _(f: pool_flushes.UnusedPasses) -> Words:
     often = "" if f.per_s is None else f", {f.per_s:.0f} a second"
     return Words(
         f"kmap_flush_unused() ran {times(f.unused)}{often}, mostly with nothing to free: "
@@ -342,8 +357,8 @@ def _(f: rules.UnusedPasses) -> Words:
     )
 
 
-@_words.register(rules.LocalDepth)
-def _(f: rules.LocalDepth) -> Words:
+@_words.register(local_depth.LocalDepth)
+def _(f: local_depth.LocalDepth) -> Words:
     more = ", one more is a BUG" if f.deepest >= f.limit else ""
     return Words(
         f"local mappings nest {f.deepest} deep; {f.limit} fit{more}",
@@ -351,8 +366,8 @@ def _(f: rules.LocalDepth) -> Words:
     )
 
 
-@_words.register(rules.HeldOverSwitch)
-def _(f: rules.HeldOverSwitch) -> Words:
+@_words.register(local_held.HeldOverSwitch)
+def _(f: local_held.HeldOverSwitch) -> Words:
     each = "<0.01" if f.per_map < 0.005 else f"{f.per_map:.2f}"  # a mapping may be held over many
     return Words(
         f"{plural(f.switches, 'context switch', 'context switches')} found local mappings held: "
@@ -388,8 +403,8 @@ def _(f: arena.ArenaExhausted) -> Words:
     )
 
 
-@_words.register(arena.ModulesExhausted)
-def _(f: arena.ModulesExhausted) -> Words:
+@_words.register(modules.ModulesExhausted)
+def _(f: modules.ModulesExhausted) -> Words:
     least = "" if f.smallest is None else f", the smallest of {size(f.smallest)}"
     who = ", ".join(f"{mib(held)} by {name}()" for name, held in f.holders)
     held = f"{'at least ' if f.more else ''}{mib(f.held)} of it in use"
@@ -432,8 +447,8 @@ def _(f: arena.ArenaUntold) -> Words:
     )
 
 
-@_words.register(rules.MappingCost)
-def _(f: rules.MappingCost) -> Words:
+@_words.register(cost.MappingCost)
+def _(f: cost.MappingCost) -> Words:
     causes = (f"{name} {share(of)} of it" for name, of in f.causes)
     return Words(
         f"temporary mappings cost {share(f.share)} of all CPU time ({duration(f.ns)}, estimated; "
@@ -590,18 +605,18 @@ def _logged(lines: int, what: str) -> Words:
     )
 
 
-@_words.register(trace.VmapFailuresLogged)
-def _(f: trace.VmapFailuresLogged) -> Words:
+@_words.register(log.VmapFailuresLogged)
+def _(f: log.VmapFailuresLogged) -> Words:
     return _logged(f.lines, "failed vmap allocations")
 
 
-@_words.register(trace.KmapWarningsLogged)
-def _(f: trace.KmapWarningsLogged) -> Words:
+@_words.register(log.KmapWarningsLogged)
+def _(f: log.KmapWarningsLogged) -> Words:
     return _logged(f.lines, "warnings about kmap")
 
 
-@_words.register(trace.RamComplaints)
-def _(f: trace.RamComplaints) -> Words:
+@_words.register(log.RamComplaints)
+def _(f: log.RamComplaints) -> Words:
     more = f" (and {plural(len(f.lines) - 3, 'line')} more)" if len(f.lines) > 3 else ""
     return Words(
         "the kernel's log says that RAM or highmem is not what it was told to be",

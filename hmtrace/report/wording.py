@@ -7,7 +7,17 @@ from typing import Final, NamedTuple
 
 from hmtrace.report.lowmem import oom_in_words
 from hmtrace.report.text import count, duration, mib, plural, share, size, symbol
-from replay.rules import arena, kmap_use, local_order, lowmem, machine, storms
+from replay.rules import (
+    arena,
+    full_flushes,
+    held,
+    kmap_use,
+    local_order,
+    lowmem,
+    machine,
+    modules,
+    purges,
+)
 
 _MIB: Final = 1 << 20
 
@@ -160,8 +170,8 @@ def _(f: kmap_use.UnmappedTwice) -> Words:
     )
 
 
-@words_of.register(kmap_use.KmapHeldLong)
-def _(f: kmap_use.KmapHeldLong) -> Words:
+@words_of.register(held.KmapHeldLong)
+def _(f: held.KmapHeldLong) -> Words:
     others = f"; {plural(f.sites - 1, 'other site')} held one as long" if f.sites > 1 else ""
     return Words(
         f"a slot of the pool was held for {duration(f.hold_ns)} by one kmap() from "
@@ -170,8 +180,8 @@ def _(f: kmap_use.KmapHeldLong) -> Words:
     )
 
 
-@words_of.register(storms.PurgeStorm)
-def _(f: storms.PurgeStorm) -> Words:
+@words_of.register(purges.PurgeStorm)
+def _(f: purges.PurgeStorm) -> Words:
     ipis = f", {plural(f.ipis, 'IPI')}" if f.ipis else ""
     wide = f" ({f.hull_pages / f.pages:.1f} times as many)" if f.pages else ""
     hull = f"invalidated {count(f.hull_pages)} pages for {count(f.pages)} that were freed{wide}"
@@ -181,8 +191,8 @@ def _(f: storms.PurgeStorm) -> Words:
     )
 
 
-@words_of.register(storms.FullFlushStorm)
-def _(f: storms.FullFlushStorm) -> Words:
+@words_of.register(full_flushes.FullFlushStorm)
+def _(f: full_flushes.FullFlushStorm) -> Words:
     return Words(
         f"flush_tlb_all() was called {plural(f.flushes, 'time')}, {f.per_s:.0f} a second, each on "
         f"{'every one of ' if f.cpus > 1 else ''}{plural(f.cpus, 'CPU')}",
@@ -199,8 +209,8 @@ def _(f: arena.ArenaInPieces) -> Words:
     )
 
 
-@words_of.register(arena.ModulesNearlyFull)
-def _(f: arena.ModulesNearlyFull) -> Words:
+@words_of.register(modules.ModulesNearlyFull)
+def _(f: modules.ModulesNearlyFull) -> Words:
     return Words(
         f"{'at least ' if f.more else ''}{mib(f.peak)} of {size(f.size)} of the modules area were "
         f"in use ({share(f.peak / f.size)})",

@@ -1,4 +1,4 @@
-"""Findings about the arena of vmap() and vmalloc(), and the modules' own area."""
+"""Allocations of address space that failed, and why."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.arches import ARCHES
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import FindingRule, Limit
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replay.rules.rule import Case
 
-NEARLY_FULL: Final = 90.0
-"""Per cent of the modules' area from which the next module or BPF program may fail."""
 FEW_UNTOLD: Final = 0.01
 """Share of allocations whose return was lost or is still to come when the trace ends."""
-_SHOWN: Final = 3
 
 
 class ArenaExhausted(NamedTuple):
@@ -69,55 +66,21 @@ def _exhausted(case: Case) -> Iterator[Finding]:
     yield Finding("arena-exhausted", "problem", found, failures, arena.first)
 
 
-class ModulesExhausted(NamedTuple):
-    """Failed allocations in the modules' own area of `size` bytes.
+class ArenaInPieces(NamedTuple):
+    """Bytes that were asked for in vain, that were free, and of the largest hole."""
 
-    Attributes
-    ----------
-    failures
-        How many.
-    smallest
-        Bytes: the least that was asked for in vain.
-    held, more
-        Bytes in use at the first failure, of which areas from before the trace are missing.
-    holders
-        Who asked for them, and bytes.
-    without_highmem
-        Bytes that the area would have in a kernel without HIGHMEM; None: as many, or it has none.
-    spills
-        Whether modules go to the arena where they find no room here (CONFIG_ARM_MODULE_PLTS);
-        None: not known.
-    """
-
-    failures: int
-    size: int
-    smallest: int | None
-    held: int
-    more: bool
-    holders: tuple[tuple[str, int], ...]
-    without_highmem: int | None
-    spills: bool | None
+    asked: int
+    free: int
+    hole: int
 
 
-def _modules(case: Case) -> Iterator[Finding]:
-    """arch/arm/kernel/module.c: module_alloc; the pool's window lies above (asm/memory.h)."""
-    modules, machine, layout = case.outcome.arena.modules, case.outcome.machine, case.outcome.layout
-    if modules is None or not modules.failures:
-        return
-    below = layout.modules_end == layout.pkmap_base and machine.highmem_enabled
-    spills = "ARM_MODULE_PLTS" in machine.config if machine.config else None
-    found = ModulesExhausted(
-        modules.failures,
-        modules.size,
-        modules.smallest_failed,
-        modules.held,
-        not modules.complete,
-        tuple((holder.caller, holder.bytes) for holder in modules.holders[:_SHOWN]),
-        layout.page_offset - layout.modules_start if below else None,
-        spills,
-    )
-    severity = "warning" if spills else "problem"
-    yield Finding("modules-exhausted", severity, found, modules.failures, modules.first)
+def _in_pieces(case: Case) -> Iterator[Finding]:
+    """The arena has as much free as was asked for, and no hole of that size."""
+    arena = case.outcome.arena
+    if arena.at_failure is not None and not evidence.is_missed(evidence.ARENA, case):
+        found = ArenaInPieces(*arena.at_failure)
+        if found.hole < found.asked <= found.free:
+            yield Finding("arena-fragmented", "warning", found, 1, arena.first)
 
 
 class NullCalls(NamedTuple):
@@ -149,53 +112,6 @@ def _untold(case: Case) -> Iterator[Finding]:
     yield Finding("arena-untold", severity, ArenaUntold(arena.untold, calls), arena.untold)
 
 
-class ArenaInPieces(NamedTuple):
-    """Bytes that were asked for in vain, that were free, and of the largest hole."""
-
-    asked: int
-    free: int
-    hole: int
-
-
-def _in_pieces(case: Case) -> Iterator[Finding]:
-    """The arena has as much free as was asked for, and no hole of that size."""
-    arena = case.outcome.arena
-    if arena.at_failure is not None and not evidence.is_missed(evidence.ARENA, case):
-        found = ArenaInPieces(*arena.at_failure)
-        if found.hole < found.asked <= found.free:
-            yield Finding("arena-fragmented", "warning", found, 1, arena.first)
-
-
-class ModulesNearlyFull(NamedTuple):
-    """Most bytes in use of the modules' own area, and its size; `more` as in ModulesExhausted."""
-
-    peak: int
-    size: int
-    more: bool
-
-
-def _nearly_full(case: Case) -> Iterator[Finding]:
-    modules = case.outcome.arena.modules
-    if modules is None or modules.failures or not modules.size:
-        return
-    if 100 * modules.peak >= NEARLY.limit_in(case) * modules.size:
-        found = ModulesNearlyFull(modules.peak, modules.size, not modules.complete)
-        yield Finding("modules-near-full", "warning", found)
-
-
-PIECES: Final = FindingRule(
-    "arena-fragmented", ("warning",),
-    "An allocation failed though as much was free: the arena was in pieces.",
-    "fewer areas that live long between others; allocate large ones early and keep them; a larger "
-    "vmalloc= has a larger hole",
-    _in_pieces, (evidence.ARENA, evidence.AREAS),
-)  # fmt: skip
-NEARLY: Final = FindingRule(
-    "modules-near-full", ("warning",),
-    "The area that modules and BPF programs are given from is nearly full.",
-    "as for modules-exhausted",
-    _nearly_full, (evidence.ARENA,), Limit(NEARLY_FULL, "% of the area"),
-)  # fmt: skip
 EXHAUSTED: Final = FindingRule(
     "arena-exhausted", ("problem",),
     "vmap(), vmalloc() or vm_map_ram() found no hole in the arena that is large enough.",
@@ -203,11 +119,12 @@ EXHAUSTED: Final = FindingRule(
     "fewer and smaller areas that live long",
     _exhausted, (evidence.ARENA, evidence.FAILURES),
 )  # fmt: skip
-MODULES: Final = FindingRule(
-    "modules-exhausted", ("problem", "warning"),
-    "The area that modules and BPF programs are given from was full.",
-    "no vmalloc= enlarges it: CONFIG_ARM_MODULE_PLTS, drivers built in, fewer BPF programs",
-    _modules, (evidence.ARENA, evidence.FAILURES),
+PIECES: Final = FindingRule(
+    "arena-fragmented", ("warning",),
+    "An allocation failed though as much was free: the arena was in pieces.",
+    "fewer areas that live long between others; allocate large ones early and keep them; a larger "
+    "vmalloc= has a larger hole",
+    _in_pieces, (evidence.ARENA, evidence.AREAS),
 )  # fmt: skip
 NULL: Final = FindingRule(
     "vmalloc-null", ("problem",),

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import FindingRule, Limit
+from replay.rules.rule import FindingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replay.rules.rule import Case
-
-LONG_MS: Final = 1000.0
-"""Time that a slot of the pool is held which no copy explains: it is one of a few hundred."""
-MS: Final = 1_000_000
 
 
 class KmapAtomic(NamedTuple):
@@ -31,15 +27,6 @@ class UnmappedTwice(NamedTuple):
     """kunmap() calls of pages that nobody uses."""
 
     calls: int
-
-
-class KmapHeldLong(NamedTuple):
-    """A call site whose kmap() was held long by one task, and the sites that did so."""
-
-    site: str
-    hold_ns: int
-    mean_ns: float
-    sites: int
 
 
 def _atomic(case: Case) -> Iterator[Finding]:
@@ -61,24 +48,6 @@ def _twice(case: Case) -> Iterator[Finding]:
         yield Finding("kunmap-twice", "problem", found, pool.unmapped_twice, first)
 
 
-def _long(case: Case) -> Iterator[Finding]:
-    """Slots that one task holds long are missing to all others."""
-    if not case.has_times:
-        return
-    least = LONG.limit_in(case) * MS
-    long = [
-        site
-        for site in case.outcome.sites
-        if site.op == "kmap" and site.hold_ns_max is not None and site.hold_ns_max >= least
-    ]
-    if long:
-        worst = max(long, key=lambda site: site.hold_ns_max or 0)
-        found = KmapHeldLong(
-            worst.site, worst.hold_ns_max or 0, worst.hold_ns_mean or 0.0, len(long)
-        )
-        yield Finding("kmap-held-long", "warning", found, len(long))
-
-
 ATOMIC: Final = FindingRule(
     "kmap-atomic", ("problem",),
     "kmap() was called where nobody may sleep: in an interrupt, or with interrupts or preemption "
@@ -92,11 +61,4 @@ TWICE: Final = FindingRule(
     "give each mapping back once; look at the error paths behind the call site",
     _twice, (evidence.POOL,),
 )  # fmt: skip
-LONG: Final = FindingRule(
-    "kmap-held-long", ("warning",),
-    "A task held a slot of the pool so long that it slept with it; each such slot is missing to "
-    "all others.",
-    "map where the page is used, and give it back before anything that waits",
-    _long, (evidence.POOL, evidence.TIMES), Limit(LONG_MS, "ms"),
-)  # fmt: skip
-RULES: Final = (ATOMIC, TWICE, LONG)
+RULES: Final = (ATOMIC, TWICE)

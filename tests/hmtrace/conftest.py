@@ -29,8 +29,8 @@ from replay.outcome import (
     TlbOutcome,
     UserFlush,
 )
+from replay.rules.sleepers import PoolExhausted
 from replay.rules.splits import OtherSplits, Split
-from replay.rules.waits import PoolExhausted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,8 +27,8 @@ from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import CallTime, Finding, LocalOutcome, TlbOutcome
 from replay.rules.judge import SEVERITIES, findings
+from replay.rules.slow import SlowCalls
 from replay.rules.splits import OtherSplits
-from replay.rules.waits import SlowCalls
 from replay.walk import replay
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Rules about flushes of every CPU's TLB that are not the pool's: purges, and full flushes."""
+"""Lazy purges of the arena: how often they flush, and how much."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PER_S: Final = 10.0
 """Flushes of all CPUs a second from which they show up in latency traces."""
+HULL_PAGES: Final = 10_000
+"""Pages of one flush that no set of areas in the arena alone accounts for."""
 
 
 class PurgeStorm(NamedTuple):
@@ -31,21 +33,13 @@ class PurgeStorm(NamedTuple):
     ipis: int
 
 
-class FullFlushStorm(NamedTuple):
-    """Calls of flush_tlb_all()."""
-
-    flushes: int
-    per_s: float
-    cpus: int
-
-
 def _purge_storm(case: Case) -> Iterator[Finding]:
     """mm/vmalloc.c: __purge_vmap_area_lazy flushes on every CPU, under vmap_purge_lock."""
     observed = case.outcome.observed
     purges = () if observed is None else observed.purges
     flushes = sum(purge.flushes or purge.found for purge in purges)
     rate = case.per_second(flushes)
-    if rate is None or rate < PURGES.limit_in(case) or flushes < PER_S:
+    if rate is None or rate < STORM.limit_in(case) or flushes < PER_S:
         return
     most = max(purges, key=lambda purge: purge.found)
     found = PurgeStorm(
@@ -59,27 +53,43 @@ def _purge_storm(case: Case) -> Iterator[Finding]:
     yield Finding("purge-storm", "warning", found, flushes, most.longest)
 
 
-def _full_storm(case: Case) -> Iterator[Finding]:
-    """arch/x86/mm/tlb.c: flush_tlb_all() drops all entries of every TLB, user space's too."""
-    outcome = case.outcome
-    flushes = int(outcome.cost.by_cause.get("flush_tlb_all", {}).get("count", 0))
-    rate = case.per_second(flushes)
-    if rate is not None and rate >= FULL.limit_in(case) and flushes >= PER_S:
-        found = FullFlushStorm(flushes, rate, outcome.cpus)
-        yield Finding("full-flush-storm", "warning", found, flushes)
+class PurgeHull(NamedTuple):
+    """Ranged flushes, the largest and all, in pages; `share`: of the estimated cost."""
+
+    largest: int
+    flushes: int
+    pages: int
+    share: float | None
 
 
-PURGES: Final = FindingRule(
+def _purge_hull(case: Case) -> Iterator[Finding]:
+    """A lazy purge flushes the hull of all freed areas, however sparse.
+
+    ARM has no ceiling (arch/arm/kernel/smp_tlb.c), and its modules lie below PAGE_OFFSET: a
+    module's area and a stack in the arena make a hull over the whole direct mapping.
+    """
+    tlb, layout = case.outcome.tlb, case.outcome.layout
+    if layout.flush_ceiling_pages is not None or tlb.range_pages_max < HULL.limit_in(case):
+        return
+    cost = case.outcome.cost.by_cause.get("lazy purge flush")
+    found = PurgeHull(
+        tlb.range_pages_max, tlb.range, tlb.range_pages, cost["share"] if cost else None
+    )
+    yield Finding("purge-hull", "warning", found, tlb.range, tlb.largest)
+
+
+STORM: Final = FindingRule(
     "purge-storm", ("warning",),
     "The arena was purged so often that its flushes of every CPU show up as latency.",
     "keep areas instead of making them anew; fewer module loads and BPF programs; where "
     "allocations fail, a larger vmalloc=",
     _purge_storm, (evidence.FLUSHES, evidence.TIMES), Limit(PER_S, "flushes a second"),
 )  # fmt: skip
-FULL: Final = FindingRule(
-    "full-flush-storm", ("warning",),
-    "flush_tlb_all() was called often: it drops all TLB entries of every CPU, user space's too.",
-    "a stack trigger on flush_tlb_all tells who calls it: often modules that come and go",
-    _full_storm, (evidence.FLUSHES, evidence.TIMES), Limit(PER_S, "flushes a second"),
+HULL: Final = FindingRule(
+    "purge-hull", ("warning",),
+    "A lazy purge flushed everything between two far areas page by page, for its kernel never "
+    "makes a full flush of it.",
+    "load and unload fewer modules and BPF programs; a split without highmem makes hulls across "
+    "RAM even larger",
+    _purge_hull, (evidence.FLUSHES,), Limit(HULL_PAGES, "pages of one flush"),
 )  # fmt: skip
-RULES: Final = (PURGES, FULL)
