@@ -65,6 +65,21 @@ class Frame(NamedTuple):
     line: int | None
 
 
+class Types(NamedTuple):
+    """Structures, enumerations and arrays of a unit, with their parts.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n, COLUMNS)
+        As of :func:`collectors.dwarf.loops.entries.walk`.
+    names
+        Of each; empty without one.
+    """
+
+    rows: NDArray[np.int64]
+    names: list[str]
+
+
 class _Top(NamedTuple):
     """What the first entry of a unit says."""
 
@@ -129,6 +144,26 @@ class DebugFile:
                     found[address] = frames
         return found
 
+    def types(self, address: int) -> Types:
+        """What the unit that has an address says of types; empty where none has it.
+
+        Raises
+        ------
+        HmtraceError
+            Where the debugging information is damaged.
+        """
+        from collectors.dwarf.loops.entries import COLUMNS, NAME, NAME_FORM, TYPES
+
+        for start in self._candidates(address):
+            unit = self._unit(start)
+            rows = self._walk(unit, unit.entries, TYPES)
+            names = [
+                self._text(unit, at, form) if form >= 0 else ""
+                for at, form in rows[:, [NAME, NAME_FORM]].tolist()
+            ]
+            return Types(rows, names)
+        return Types(np.zeros((0, COLUMNS), np.int64), [])
+
     # Which unit -----------------------------------------------------------------------------
 
     def _all(self) -> list[Unit]:
@@ -171,7 +206,7 @@ class DebugFile:
         from collectors.dwarf.loops.ranges import match
 
         top, shape = self._top(unit), self._shape(unit)
-        rows = self._walk(unit, unit.entries, single=False)
+        rows = self._walk(unit, unit.entries)
         sought = np.sort(np.array(wanted, np.uint64).astype(np.int64))
         best = np.full((sought.size, 2), -1, np.int64)
         if (wrong := match(rows, top.lists, sought, best, shape)) >= 0:
@@ -212,18 +247,18 @@ class DebugFile:
 
     def _name(self, unit: Unit, row: NDArray[np.int64]) -> str:
         """Name of a function, which may stand in the entry that it comes from."""
-        from collectors.dwarf.loops.entries import NAME, NAME_FORM, ORIGIN
+        from collectors.dwarf.loops import entries as loops
 
         for _ in range(_FARTHEST):
-            if row[NAME_FORM] >= 0:
-                return self._text(unit, int(row[NAME]), int(row[NAME_FORM]))
-            origin = int(row[ORIGIN])
+            if row[loops.NAME_FORM] >= 0:
+                return self._text(unit, int(row[loops.NAME]), int(row[loops.NAME_FORM]))
+            origin = int(row[loops.ORIGIN])
             if origin < 0:
                 break
             unit = self._unit(origin)
             if origin < unit.entries:
                 break
-            found = self._walk(unit, origin, single=True)
+            found = self._walk(unit, origin, loops.SINGLE)
             if not len(found):
                 break
             row = found[0]
@@ -281,7 +316,7 @@ class DebugFile:
         from collectors.dwarf.loops.ranges import Lists
 
         if unit.start not in self._tops:
-            row = self._walk(unit, unit.entries, single=True)
+            row = self._walk(unit, unit.entries, loops.SINGLE)
             if not len(row):
                 raise self._damaged(".debug_info", unit.entries, "has a unit without entries")
             of: NDArray[np.int64] = row[0]
@@ -315,21 +350,22 @@ class DebugFile:
 
     # Entries --------------------------------------------------------------------------------
 
-    def _walk(self, unit: Unit, at: int, *, single: bool) -> NDArray[np.int64]:
-        """Functions and inlines of a unit; or the one entry at a place."""
-        from collectors.dwarf.loops.entries import COLUMNS, MOST_DEPTH, walk
+    def _walk(self, unit: Unit, at: int, what: int | None = None) -> NDArray[np.int64]:
+        """Functions and inlines of a unit, or `what` else (:mod:`.loops.entries`) from a place."""
+        from collectors.dwarf.loops.entries import COLUMNS, FUNCTIONS, MOST_DEPTH, SINGLE, walk
         from collectors.dwarf.loops.values import DAMAGED, FULL
 
         table, shape = self._abbrevs(unit), self._shape(unit)
         data = self.file.section(".debug_info")
         parents = np.zeros(MOST_DEPTH, np.int64)
-        room = 1 if single else 1 << 12
+        what = FUNCTIONS if what is None else what
+        room = 1 if what == SINGLE else 1 << 12
         while True:
             rows = np.empty((room, COLUMNS), np.int64)
-            found = walk(data, at, unit.end, table, shape, single, parents, rows)
+            found = walk(data, at, unit.end, table, shape, what, parents, rows)
             if found == DAMAGED:
-                what = "has an entry that is cut off, or of an unknown kind"
-                raise self._damaged(".debug_info", int(shape.where[0]), what)
+                msg = "has an entry that is cut off, or of an unknown kind"
+                raise self._damaged(".debug_info", int(shape.where[0]), msg)
             if found != FULL:
                 return rows[:found]
             room *= 4

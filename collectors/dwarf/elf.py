@@ -34,6 +34,9 @@ _BY_ZLIB, _BY_ZSTD = 1, 2
 _BUILD_ID: Final = 3
 _HINT: Final = "give the vmlinux of the kernel's -dbg package, unpacked"
 _SYMTAB, _RELA, _REL = 2, 4, 9
+_FUNCTION: Final = 2
+_MIPS_ARCH, _MIPS_R6 = 0xF000_0000, (0x9000_0000, 0xA000_0000)
+"""EF_MIPS_ARCH, and its values of release 6."""
 _ABSOLUTE: Final[dict[str, dict[int, int]]] = {
     "EM_386": {1: 4},
     "EM_ARM": {2: 4, 38: 4},
@@ -89,6 +92,8 @@ class ElfFile:
         32 or 64; whether the most significant byte comes first, and that as Python's word.
     relocatable
         Its sections have no addresses of their own.
+    machine
+        ``EM_386``, ``EM_ARM``, …
     sections
         By their number.
     build_id
@@ -109,7 +114,10 @@ class ElfFile:
         self.big = bool(header["e_ident"]["EI_DATA"] == "ELFDATA2MSB")
         self.order: Literal["big", "little"] = "big" if self.big else "little"
         self.relocatable = bool(header["e_type"] == "ET_REL")
-        self._machine = str(header["e_machine"])
+        self.machine = str(header["e_machine"])
+        self._has_delay_slots = self.machine == "EM_MIPS" and (
+            int(header["e_flags"]) & _MIPS_ARCH not in _MIPS_R6
+        )
         self._order = ">" if self.big else "<"
         self._names: Bytes = np.zeros(0, np.uint8)
         self.sections = self._headers(header)
@@ -260,9 +268,9 @@ class ElfFile:
         kind = (info & np.uint64(mask)).astype(np.int64)
         symbol = (info >> np.uint64(shift)).astype(np.int64)
         values = self._symbol_values(table.link)
-        known = _ABSOLUTE.get(self._machine, {})
+        known = _ABSOLUTE.get(self.machine, {})
         if strange := [k for k in np.unique(kind).tolist() if k and k not in known]:
-            msg = f"relocation {strange[0]} of {self._machine.removeprefix('EM_')} is not known"
+            msg = f"relocation {strange[0]} of {self.machine.removeprefix('EM_')} is not known"
             raise self.error(msg, table.offset)
         made = data.copy()
         at = rows["at"].astype(np.int64)
@@ -304,6 +312,27 @@ class ElfFile:
             return np.zeros(0, dtype)
         data = self._raw(self.sections[number])
         return np.frombuffer(data[: data.size // dtype.itemsize * dtype.itemsize], dtype)
+
+    def values(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
+        """Addresses of symbols, of :meth:`symbols`.
+
+        A function of Thumb code has bit 0 set, which is no part of the address (ELF for the Arm
+        architecture, "Symbol values"); kallsyms has it without.
+        """
+        values: NDArray[np.uint64] = rows["value"].astype(np.uint64)
+        if self.machine == "EM_ARM":
+            values[(rows["info"] & 15) == _FUNCTION] &= ~np.uint64(1)
+        return values
+
+    def call_before(self, address: int) -> int:
+        """An address within the call that returns to one.
+
+        The byte before; on MIPS up to release 5 that is in the delay slot behind the call, whose
+        instruction may come from anywhere. Bit 0 marks compressed code (Thumb, microMIPS).
+        """
+        if self.machine in ("EM_ARM", "EM_MIPS") and address & 1:
+            return address - 2
+        return address - 8 if self._has_delay_slots else address - 1
 
     def names(self) -> bytes:
         """The names of .symtab."""

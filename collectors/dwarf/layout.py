@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 # Tags
+TAG_ARRAY: Final = 0x01
+TAG_ENUMERATION: Final = 0x04
 TAG_LEXICAL_BLOCK: Final = 0x0B
+TAG_MEMBER: Final = 0x0D
 TAG_COMPILE_UNIT: Final = 0x11
+TAG_STRUCTURE: Final = 0x13
 TAG_INLINED: Final = 0x1D
 TAG_MODULE: Final = 0x1E
+TAG_SUBRANGE: Final = 0x21
 TAG_CATCH_BLOCK: Final = 0x25
+TAG_ENUMERATOR: Final = 0x28
 TAG_SUBPROGRAM: Final = 0x2E
 TAG_TRY_BLOCK: Final = 0x32
 TAG_NAMESPACE: Final = 0x39
@@ -19,12 +25,17 @@ TAG_SKELETON_UNIT: Final = 0x4A
 # Attributes
 AT_SIBLING: Final = 0x01
 AT_NAME: Final = 0x03
+AT_BYTE_SIZE: Final = 0x0B
 AT_STMT_LIST: Final = 0x10
 AT_LOW_PC: Final = 0x11
 AT_HIGH_PC: Final = 0x12
 AT_COMP_DIR: Final = 0x1B
+AT_CONST_VALUE: Final = 0x1C
+AT_UPPER_BOUND: Final = 0x2F
 AT_ABSTRACT_ORIGIN: Final = 0x31
+AT_COUNT: Final = 0x37
 AT_SPECIFICATION: Final = 0x47
+AT_TYPE: Final = 0x49
 AT_RANGES: Final = 0x55
 AT_CALL_FILE: Final = 0x58
 AT_CALL_LINE: Final = 0x59

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collectors.compiled import store
 from collectors.dwarf.debug import Frame
+from collectors.dwarf.sizes import KernelSizes, sizes_of
+from collectors.fitting import fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,13 +47,34 @@ def frames_of(file: DebugFile, addresses: Iterable[int]) -> dict[int, tuple[Fram
     return {address: known[address] for address in wanted}
 
 
-def _name_of(file: DebugFile) -> str | None:
+def kernel_sizes(file: DebugFile) -> KernelSizes:
+    """What a vmlinux says of sizes, as :func:`collectors.dwarf.sizes.sizes_of` does."""
+    name = _name_of(file, "sizes")
+    known = None if name is None else _sizes(name)
+    if known is None:
+        known = sizes_of(file)
+        if name is not None:
+            store.keep(name, json.dumps(known).encode(), store.FRAMES)
+    return known
+
+
+def _sizes(name: str) -> KernelSizes | None:
+    """Sizes that were kept; None where there are none."""
+    content = store.load(name, store.FRAMES)
+    try:
+        known = KernelSizes(*json.loads(content or b""))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return known if all(fits(size, int | None) for size in known) else None
+
+
+def _name_of(file: DebugFile, what: str = "dwarf") -> str | None:
     """Under which name answers are kept: a digest of the build's id and of the file's sections."""
     elf = file.file
     if not elf.build_id:
         return None
     made_of = (_FORM, elf.build_id, [*map(repr, elf.sections)])
-    return f"dwarf-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]}"
+    return f"{what}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]}"
 
 
 def _read(name: str) -> dict[int, tuple[Frame, ...]]:

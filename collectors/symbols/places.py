@@ -1,7 +1,7 @@
 """Functions, files, lines and inlines of a capture's call sites.
 
 A call site is known by its return address, or by a text such as ``kmap+0x40/0x70 [hog]``. The
-vmlinux says what is there: for the address before, which is in the call (a return address may be in
+vmlinux says what is there: for an address before, which is in the call (a return address may be in
 the next line, or in another inline). KASLR is undone by what both tables of symbols call ``_text``;
 in a module's file a site is found by its symbol, wherever the module was loaded.
 """
@@ -17,12 +17,14 @@ import numpy as np
 from collectors.dwarf.debug import DebugFile, Frame
 from collectors.dwarf.elf import ElfFile
 from collectors.errors import HmtraceError
-from collectors.symbols.kept import frames_of
+from collectors.symbols.kept import frames_of, kernel_sizes
 from collectors.symbols.table import Symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from collectors.dwarf.sizes import KernelSizes
 
 _ELF: Final = b"\x7fELF"
 _SITE: Final = re.compile(
@@ -217,6 +219,16 @@ class SiteFinder:
             )
         return slide
 
+    def sizes(self) -> KernelSizes | None:
+        """What the vmlinux says of the pool's size and others; None: there is none.
+
+        Raises
+        ------
+        HmtraceError
+            Where the debugging information is damaged.
+        """
+        return None if self._file is None else kernel_sizes(self._file)
+
     # Of texts -------------------------------------------------------------------------------
 
     def address_of(self, text: str) -> int | None:
@@ -292,7 +304,8 @@ class SiteFinder:
         if self._file is None:
             return {}
         addresses = {text: places[text].address for text in spots}
-        before = {text: a - 1 - self._slide for text, a in addresses.items() if a is not None}
+        call = self._file.file.call_before
+        before = {text: call(a) - self._slide for text, a in addresses.items() if a is not None}
         found = frames_of(self._file, before.values())
         return {text: found[address] for text, address in before.items()}
 
@@ -310,7 +323,7 @@ class SiteFinder:
             starts = symbols.get(spot.name, {})
             fitting = [at for at, size in starts.items() if spot.offset <= size]
             if len(fitting) == 1:
-                before[text] = fitting[0] + spot.offset - 1
+                before[text] = file.file.call_before(fitting[0] + spot.offset)
         if spots and not before:
             self.notes.append(f"{path.name}: its symbols are not those of the capture's {module}")
         found = frames_of(file, before.values())
@@ -384,7 +397,7 @@ def _module_symbols(elf: ElfFile, bases: Mapping[str, int]) -> dict[str, dict[in
     names, rows = elf.names(), elf.symbols()
     found: dict[str, dict[int, int]] = {}
     for at, value, size, section in zip(
-        rows["name"].tolist(), rows["value"].tolist(), rows["size"].tolist(),
+        rows["name"].tolist(), elf.values(rows).tolist(), rows["size"].tolist(),
         rows["section"].tolist(), strict=True,
     ):  # fmt: skip
         base = bases.get(elf.sections[section].name) if section < len(elf.sections) else None

@@ -113,7 +113,7 @@ class Symbols:
         # mapping symbols ($a, $d, $t) and compiler labels say nothing
         first = np.frombuffer(names + b"\0", np.uint8)[starts]
         named = (ends > starts) & (first != _MAPPING) & (first != ord("."))
-        addresses = rows["value"].astype(np.uint64) + np.uint64(slide)
+        addresses = file.values(rows) + np.uint64(slide)
         found = addresses[named], starts[named], ends[named]
         return cls._sorted(*found, names, str(file.path))
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -22,8 +23,11 @@ from hmtrace.cli.options import (
 from hmtrace.cli.output import Color, Output, OutputFormat
 
 if TYPE_CHECKING:
+    from collectors.dwarf.sizes import KernelSizes
     from hmtrace.cli.prepared import Prepared
     from hmtrace.report.source import InputSummary
+    from hmtrace.report.vmlinux import SizeCheck
+    from replay.machine.model import Layout, Machine
     from replay.outcome import Outcome
     from replay.whatif.callers import Callers
     from replay.whatif.convert import Conversion
@@ -77,20 +81,48 @@ def sites(
     from hmtrace.report.callsites import CallSites, callsites_document, callsites_renderables
 
     finder = site_finder(capture, vmlinux)
-    source, assumptions, callers = asked(capture, costs, _ask, lambda _: True)  # kmap() converted
+    told = asked(capture, costs, _ask, lambda _: True)  # kmap() converted
+    source, callers = told.source, told.callers
     places = finder.of(use.site.site for use in callers.uses)
-    found = CallSites(callers, places, tuple(finder.notes), sort.value)
+    sizes = told.sizes(finder.sizes())
+    found = CallSites(callers, places, tuple(finder.notes), sort.value, sizes)
+    _warn_of_sizes(sizes)
     if target.is_json:
         from hmtrace.report.document import schema, source_document
 
         warn_of_loss(source)
         document = {**schema("sites"), **source_document(source), **callsites_document(found)}
-        target.document(document | {"assumptions": list(assumptions)})
+        target.document(document | {"assumptions": list(told.assumptions)})
     else:
         target.table(*callsites_renderables(source, found, number))
 
 
-def _ask(ready: Prepared) -> tuple[InputSummary, tuple[str, ...], Callers]:
+class _Asked(NamedTuple):
+    """What a capture says of its call sites, and its machine."""
+
+    source: InputSummary
+    assumptions: tuple[str, ...]
+    callers: Callers
+    machine: Machine
+    layout: Layout
+
+    def sizes(self, vmlinux: KernelSizes | None) -> tuple[SizeCheck, ...]:
+        """What a vmlinux says of sizes beside it."""
+        from hmtrace.report.vmlinux import size_checks
+
+        if vmlinux is None:
+            return ()
+        return size_checks(vmlinux, self.layout, self.machine.page_struct)
+
+
+def _warn_of_sizes(sizes: tuple[SizeCheck, ...]) -> None:
+    from hmtrace.report.vmlinux import size_warning
+
+    if warning := size_warning(sizes):
+        sys.stderr.write(f"hmtrace: warning: {warning}\n")
+
+
+def _ask(ready: Prepared) -> _Asked:
     """The call sites of a capture that is prepared."""
     from hmtrace.cli.machines import target_machine
     from replay.whatif.callers import callers_of
@@ -105,4 +137,5 @@ def _ask(ready: Prepared) -> tuple[InputSummary, tuple[str, ...], Callers]:
 
     lossy = bool(ready.capture.lost.intervals)
     callers = callers_of(server, ready.workload, converted, lossy=lossy)
-    return ready.source(), ready.assumptions, callers
+    layout = server.baseline.layout
+    return _Asked(ready.source(), ready.assumptions, callers, ready.machine, layout)

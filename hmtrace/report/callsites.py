@@ -11,6 +11,7 @@ from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.sites import site_name
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import clean, count, duration, share, symbol
+from hmtrace.report.vmlinux import sizes_document, sizes_section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collectors.dwarf.debug import Frame
     from collectors.symbols.places import SourcePlace
     from hmtrace.report.source import InputSummary
+    from hmtrace.report.vmlinux import SizeCheck
     from replay.whatif.callers import Callers, Exchange, SiteUse
 
 _APIS: Final = frozenset(
@@ -72,12 +74,15 @@ class CallSites(NamedTuple):
         What could not be found out there.
     order
         What comes first: a key of the table's titles.
+    sizes
+        What a vmlinux says of sizes, beside the capture.
     """
 
     callers: Callers
     places: Mapping[str, SourcePlace]
     notes: tuple[str, ...]
     order: str
+    sizes: tuple[SizeCheck, ...] = ()
 
     def name_of(self, use: SiteUse) -> str:
         """Symbol of a site, or its address and, where that is known, its module."""
@@ -140,6 +145,7 @@ def callsites_renderables(
     yield from _in_the_source(found, shown)
     yield from _conversions(found, shown)
     yield from _modules(found)
+    yield from sizes_section(found.sizes)
     if found.notes:
         yield heading("Not told")
         yield labelled([("", clean(note)) for note in found.notes])
@@ -317,6 +323,7 @@ def callsites_document(found: CallSites) -> dict[str, Any]:
         "modules": module_totals(found),
         "converted": None if callers.exchange is None else _exchange(callers.exchange),
         "not_converted": callers.why_not or None,
+        "vmlinux": sizes_document(found.sizes),
         "notes": list(found.notes),
     }
 

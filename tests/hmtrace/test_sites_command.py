@@ -15,10 +15,14 @@ from typer.testing import CliRunner
 
 from collectors import open_capture
 from collectors.dwarf.debug import DebugFile, Frame
+from collectors.dwarf.sizes import KernelSizes
 from collectors.symbols.places import SourcePlace
 from collectors.symbols.table import Symbols
 from hmtrace.cli import app
 from hmtrace.report.callsites import api_and_user, module_of
+from hmtrace.report.vmlinux import size_checks, size_warning, sizes_document
+from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.outcome import Site
 from replay.whatif.callers import SiteUse
 
@@ -228,6 +232,39 @@ def test_a_vmlinux_of_another_kernel(board: Path) -> None:
     run(board, "--vmlinux", board.parent / "vmlinux", code=1)
     result = CliRunner().invoke(app, ["sites", str(board), "--vmlinux", str(board / "none")])
     assert result.exit_code != 0
+
+
+# Sizes -----------------------------------------------------------------------------------------
+
+
+def test_a_vmlinux_whose_sizes_are_others_is_doubted(board: Path) -> None:
+    """It has no pkmap_count, and the capture's machine a pool of 512 slots."""
+    asked = ["sites", str(board), "--vmlinux", str(board.parent / "vmlinux"), "--format", "json"]
+    result = CliRunner().invoke(app, asked)
+    assert json.loads(result.stdout)["vmlinux"]["agrees"] is False
+    assert "warning: the vmlinux has 0 slots of the pool" in result.stderr
+    assert document(board)["vmlinux"] is None
+
+
+def test_sizes_beside_the_capture_s() -> None:
+    """6.1.0-50-686-pae: 512 slots, struct page of 40 bytes, 16 local slots of 32 CPUs."""
+    layout = layout_of(Machine(arch="i386", pae=True, nr_cpus=32, page_struct=40))
+    told = size_checks(KernelSizes(512, 40, 16, 512), layout, 40)
+    assert [(c.capture, c.agrees) for c in told] == [
+        (512, True),
+        (40, True),
+        (16, True),
+        (512, True),
+    ]
+    assert size_warning(told) == ""
+    assert sizes_document(told) is not None
+    other = size_checks(KernelSizes(1024, 32, None, None), layout, 40)
+    warning = size_warning(other)
+    assert (
+        "has 1024 slots of the pool (capture: 512), 32 bytes of struct page (capture: 40)"
+        in warning
+    )
+    assert sizes_document(size_checks(KernelSizes(), layout, 40)) is None
 
 
 FRAMES = (

@@ -8,9 +8,12 @@ from collectors.compiled import loop, part
 from collectors.dwarf.layout import (
     AT_ABSTRACT_ORIGIN,
     AT_ADDR_BASE,
+    AT_BYTE_SIZE,
     AT_CALL_FILE,
     AT_CALL_LINE,
     AT_COMP_DIR,
+    AT_CONST_VALUE,
+    AT_COUNT,
     AT_HIGH_PC,
     AT_LOW_PC,
     AT_NAME,
@@ -20,20 +23,28 @@ from collectors.dwarf.layout import (
     AT_SPECIFICATION,
     AT_STMT_LIST,
     AT_STR_OFFSETS_BASE,
+    AT_TYPE,
+    AT_UPPER_BOUND,
     FORM_IMPLICIT_CONST,
     FORM_INDIRECT,
     FORM_REF1,
     FORM_REF_ADDR,
     FORM_REF_UDATA,
+    TAG_ARRAY,
     TAG_CATCH_BLOCK,
     TAG_COMPILE_UNIT,
+    TAG_ENUMERATION,
+    TAG_ENUMERATOR,
     TAG_INLINED,
     TAG_LEXICAL_BLOCK,
+    TAG_MEMBER,
     TAG_MODULE,
     TAG_NAMESPACE,
     TAG_PARTIAL_UNIT,
     TAG_SKELETON_UNIT,
+    TAG_STRUCTURE,
     TAG_SUBPROGRAM,
+    TAG_SUBRANGE,
     TAG_TRY_BLOCK,
     UNKNOWN,
 )
@@ -67,7 +78,7 @@ class Abbrevs(NamedTuple):
     entry : ndarray of int32, shape (MOST_CODES,)
         Entry of each code, NONE without one.
     tag, flags, first : ndarray of int64
-        Per entry; flags: CHILDREN, ENTERED; first attribute, one more at the end.
+        Per entry; flags: CHILDREN, ENTERED, TYPED; first attribute, one more at the end.
     size : ndarray of int64
         Bytes of the entry's values in .debug_info where that is always the same, else NONE.
     name, form, constant : ndarray of int64
@@ -84,8 +95,11 @@ class Abbrevs(NamedTuple):
     constant: NDArray[np.int64]
 
 
-CHILDREN, ENTERED = 1, 2
-"""Flags of an abbreviation; ENTERED: functions may be below."""
+CHILDREN, ENTERED, TYPED = 1, 2, 4
+"""Flags of an abbreviation; ENTERED, TYPED: functions, what types are made of may be below."""
+
+# What `walk` keeps
+SINGLE, FUNCTIONS, TYPES = 0, 1, 2
 
 # Columns of what `walk` finds
 OFFSET, TAG, PARENT, DEPTH = 0, 1, 2, 3
@@ -97,7 +111,9 @@ CALL_FILE, CALL_LINE = 13, 14
 LINES = 15
 COMP_DIR, COMP_DIR_FORM = 16, 17
 STR_BASE, ADDR_BASE, RANGES_BASE = 18, 19, 20
-COLUMNS = 21
+BYTE_SIZE, OF_TYPE = 21, 22
+CONST, UPPER, COUNT = 23, 24, 25
+COLUMNS = 26
 
 
 @loop
@@ -163,6 +179,11 @@ def read_abbrevs(data: NDArray[np.uint8], at: int, table: Abbrevs, shape: UnitSh
             TAG_SUBPROGRAM, TAG_TRY_BLOCK, TAG_NAMESPACE, TAG_PARTIAL_UNIT, TAG_SKELETON_UNIT,
         ):  # fmt: skip
             flags |= ENTERED
+        if tag in (
+            TAG_ARRAY, TAG_COMPILE_UNIT, TAG_ENUMERATION, TAG_NAMESPACE, TAG_PARTIAL_UNIT,
+            TAG_STRUCTURE,
+        ):  # fmt: skip
+            flags |= TYPED
         table.flags[n] = flags
         n += 1
         table.first[n] = m
@@ -171,11 +192,12 @@ def read_abbrevs(data: NDArray[np.uint8], at: int, table: Abbrevs, shape: UnitSh
 @part
 def _note(row: NDArray[np.int64], name: int, value: int, form: int, shape: UnitShape) -> None:
     """Write an attribute into a row."""
-    if name in (AT_ABSTRACT_ORIGIN, AT_SPECIFICATION):
+    if name in (AT_ABSTRACT_ORIGIN, AT_SPECIFICATION, AT_TYPE):
+        column = OF_TYPE if name == AT_TYPE else ORIGIN
         if FORM_REF1 <= form <= FORM_REF_UDATA:
-            row[ORIGIN] = shape.start + value
+            row[column] = shape.start + value
         elif form == FORM_REF_ADDR:
-            row[ORIGIN] = value
+            row[column] = value
     elif name == AT_NAME:
         row[NAME], row[NAME_FORM] = value, form
     elif name == AT_LOW_PC:
@@ -198,6 +220,23 @@ def _note(row: NDArray[np.int64], name: int, value: int, form: int, shape: UnitS
         row[ADDR_BASE] = value
     elif name == AT_RNGLISTS_BASE:
         row[RANGES_BASE] = value
+    elif name == AT_BYTE_SIZE:
+        row[BYTE_SIZE] = value
+    elif name == AT_CONST_VALUE:
+        row[CONST] = value
+    elif name == AT_UPPER_BOUND:
+        row[UPPER] = value
+    elif name == AT_COUNT:
+        row[COUNT] = value
+
+
+@part
+def _is_kept(what: int, tag: int) -> bool:
+    if what == FUNCTIONS:
+        return tag in (TAG_SUBPROGRAM, TAG_INLINED)
+    return what == SINGLE or tag in (
+        TAG_ARRAY, TAG_ENUMERATION, TAG_ENUMERATOR, TAG_MEMBER, TAG_STRUCTURE, TAG_SUBRANGE,
+    )  # fmt: skip
 
 
 @loop
@@ -207,11 +246,11 @@ def walk(
     end: int,
     table: Abbrevs,
     shape: UnitShape,
-    single: bool,  # noqa: FBT001
+    what: int,
     parents: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> int:
-    """Find the functions and inlines of a unit.
+    """Find the functions and inlines of a unit, or what its types are made of.
 
     Parameters
     ----------
@@ -221,12 +260,13 @@ def walk(
         Entry to begin with; where the unit ends.
     table, shape
         Of the unit.
-    single
-        Read that entry alone, whatever it is.
+    what
+        FUNCTIONS; TYPES: structures, enumerations and arrays with their parts; SINGLE: that entry
+        alone, whatever it is.
     parents : ndarray of int64, shape (MOST_DEPTH,)
         Used for the way down.
     rows : ndarray of int64, shape (any, COLUMNS)
-        Filled with one row per function or inline: NONE where there is no such attribute.
+        Filled with one row per entry that is kept: NONE where there is no such attribute.
 
     Returns
     -------
@@ -234,6 +274,7 @@ def walk(
         Rows; FULL, DAMAGED.
     """
     n, depth = 0, 0
+    entered = TYPED if what == TYPES else ENTERED
     parents[0] = NONE
     while at < end:
         offset = at
@@ -249,8 +290,8 @@ def walk(
             entry = int(table.entry[code])
         if entry == NONE:
             return DAMAGED
-        tag, flags = table.tag[entry], table.flags[entry]
-        is_kept = single or tag in (TAG_SUBPROGRAM, TAG_INLINED)
+        tag, flags = table.tag[entry], table.flags[entry] & (CHILDREN | entered)
+        is_kept = _is_kept(what, tag)
         sibling = NONE
         if is_kept:
             if n >= rows.shape[0]:
@@ -259,7 +300,7 @@ def walk(
             rows[n, OFFSET], rows[n, TAG], rows[n, DEPTH] = offset, tag, depth
             rows[n, PARENT] = parents[depth]
         first, behind = table.first[entry], table.first[entry + 1]
-        has_sibling = first < behind and table.name[first] == AT_SIBLING
+        has_sibling = first < behind and table.name[behind - 1] == AT_SIBLING
         if is_kept or table.size[entry] < 0 or (has_sibling and flags == CHILDREN):
             for a in range(first, behind):
                 value, form, at = value_of(data, at, end, table.form[a], table.constant[a], shape)
@@ -275,11 +316,11 @@ def walk(
             at += table.size[entry]
         if at > end:
             return DAMAGED
-        if single:
+        if what == SINGLE:
             return 1
         if flags & CHILDREN:
             if flags == CHILDREN and at < sibling <= end:
-                at = sibling  # nothing below it is a function
+                at = sibling  # nothing below it is kept
             else:
                 if depth + 1 >= MOST_DEPTH:
                     return DAMAGED
