@@ -79,6 +79,81 @@ class SlotHolder:
 
 
 @dataclass(frozen=True)
+class NestedTask:
+    """A task that needed one more slot while it held some: most of them, and that kmap()."""
+
+    pid: int
+    slots: int
+    at: Moment | None = None
+
+
+@dataclass(frozen=True)
+class NestedKmaps:
+    """kmap() of tasks that held slots of the pool already, and needed one more.
+
+    A task holds a slot that no other task uses, and that it mapped in the trace: what is shared or
+    older is left out, so that all of it is at least so much.
+
+    Attributes
+    ----------
+    calls, tasks
+        How many, by how many tasks.
+    at_once
+        Most slots of such tasks at one time, each counted with what it held when it needed one
+        more: so many would be held by sleepers if all of them had needed it at once.
+    when
+        The call that made it so many.
+    worst
+        The tasks that held most, the first :data:`NAMED`.
+    """
+
+    calls: int
+    tasks: int
+    at_once: int
+    when: Moment | None = None
+    worst: tuple[NestedTask, ...] = ()
+
+
+@dataclass(frozen=True)
+class JammedTask:
+    """A task that held slots, or waited for one; `holds`, `asks`: where it got and wants one."""
+
+    pid: int
+    slots: int
+    asleep: bool
+    holds: Moment | None = None
+    asks: Moment | None = None
+
+
+@dataclass(frozen=True)
+class PoolJam:
+    """Who held and who waited when the tasks that slept held most slots.
+
+    Attributes
+    ----------
+    ts
+        When.
+    by_asleep, by_awake, by_unknown
+        Slots by their newest user: a task that slept, one that did not, nobody knows whom.
+    sleepers
+        Tasks that slept.
+    holders, both
+        Tasks that held slots, and those of them that slept.
+    tasks
+        Those of all, the first :data:`NAMED` that held most, then as many that only waited.
+    """
+
+    ts: int
+    by_asleep: int
+    by_awake: int
+    by_unknown: int
+    sleepers: int
+    holders: int
+    both: int
+    tasks: tuple[JammedTask, ...] = ()
+
+
+@dataclass(frozen=True)
 class PoolOutcome:
     """The pkmap pool (kmap, kunmap).
 
@@ -100,7 +175,8 @@ class PoolOutcome:
     :data:`NAMED` are given. `first_flush` and `first_unused_pass` are when the window's TLB entries
     were first flushed, and when kmap_flush_unused() first ran; `fullest` is when `max_used` slots
     were first in use. `unmapped_twice` counts kunmap() calls of pages that have a slot and no user:
-    the kernel's BUG(); None where tracing lost events, a kmap() perhaps.
+    the kernel's BUG(); None where tracing lost events, a kmap() perhaps. `nested` is None where
+    more users shared slots than are told apart, `jam` where nobody slept; both on another machine.
     """
 
     slots: int = 0
@@ -136,6 +212,8 @@ class PoolOutcome:
     held_by_asleep: int = 0
     unmapped_twice: int | None = 0
     first_unmapped_twice: Moment | None = None
+    nested: NestedKmaps | None = None
+    jam: PoolJam | None = None
 
     @property
     def pages_unknown(self) -> bool:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
+from hmtrace.report import pool_words  # noqa: F401  (registers its words)
 from hmtrace.report.parts import heading, indented
 from hmtrace.report.plain import plain
 from hmtrace.report.text import (
-    GLUE,
     clean,
     clock,
     count,
@@ -26,19 +26,16 @@ from hmtrace.report.text import (
     symbol,
     unglued,
 )
-from hmtrace.report.wording import Words
+from hmtrace.report.wording import Words, first_in_words, task_in_words, times
 from hmtrace.report.wording import words_of as _words
 from replay.rules import (
     arena,
     cost,
-    deadlock,
-    held,
     judge,
     local_depth,
     local_held,
     log,
     modules,
-    pool_flushes,
     purges,
     sleepers,
     slow,
@@ -51,7 +48,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import Finding, Moment, SlotHolder, Waiter
+    from replay.outcome import Finding, Moment
 
 _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
@@ -60,8 +57,6 @@ _INSTANCES: Final = 256
 """Instances of a return probe that were always enough, in captures of up to 4 CPUs."""
 _MOST_INSTANCES: Final = 4096
 """KRETPROBE_MAXACTIVE_MAX (kernel/trace/trace_kprobe.c)."""
-_NAMED: Final = 4
-"""Tasks that a finding names."""
 _FIRST: Final = {
     purges.PurgeHull: "largest",
     local_depth.LocalDepth: "deepest",
@@ -137,22 +132,10 @@ def evidence_lines(finding: Finding, words: Words) -> Iterator[str]:
         yield first_in_words(finding.first, _FIRST.get(type(finding.figures), "first"))
 
 
-def first_in_words(first: Moment, word: str = "first") -> str:
-    """Time, CPU and task of the event that a finding gives; `word` says which one that is."""
-    where = "" if first.cpu is None else f" on CPU {first.cpu}"
-    by = "" if first.pid is None else f" by {task_in_words(first)}"
-    return f"{word} at {clock(first.ts)}{where}{by}"
-
-
 def in_words(finding: Finding) -> Words:
     """A finding in words, by the record of its figures, with ordinary blanks."""
     words = _words(finding.figures)
     return Words(unglued(words.message), unglued(words.evidence), tuple(map(unglued, words.who)))
-
-
-def times(value: int) -> str:
-    """How often: once, twice, 3 times."""
-    return {1: "once", 2: "twice"}.get(value, f"{count(value)}{GLUE}times")
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
@@ -166,74 +149,6 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "first": plain(finding.first),
     }
-
-
-@_words.register(sleepers.PoolNearFull)
-def _(f: sleepers.PoolNearFull) -> Words:
-    slots = count(f.slots)
-    return Words(
-        f"{f.used} of {slots} pool slots were in use at once ({share(f.used / f.slots)}): "
-        f"at {slots} kmap() sleeps",
-        f"at or above 75 % for {share(f.above)} of the time, mean {f.mean:.1f}",
-    )
-
-
-@_words.register(deadlock.Deadlock)
-def _(f: deadlock.Deadlock) -> Words:
-    return Words(
-        f"deadlock by nesting: all {count(f.slots)} slots are held by tasks that sleep in kmap() "
-        f"themselves, each for one slot more; {plural(f.tasks, 'task')} "
-        f"{'sleeps' if f.tasks == 1 else 'sleep'} for ever",
-        "only a kunmap() of one of them could wake the others; kmap_local_page() has no such "
-        "limit, and neither has one kmap() at a time",
-        (holders_in_words("held by", f.holders, f.slots, told=False),),
-    )
-
-
-@_words.register(sleepers.PoolExhausted)
-def _(f: sleepers.PoolExhausted) -> Words:
-    least = "≥" if f.asleep else ""
-    asleep = ""
-    if f.asleep:
-        of = "" if f.asleep == f.tasks else f" {count(f.asleep)} of them"
-        asleep = f";{of} still asleep at the end of the trace"
-    who = []
-    if f.waiters:
-        who.append(waiters_in_words(f.waiters, f.tasks))
-    if f.holders:
-        who.append(holders_in_words("slots were held by", f.holders, f.slots))
-    since = "" if f.since is None else f" from {clock(f.since.ts)} on"
-    full = "" if f.full is None else f"pool full for {share(f.full)} of the time; "
-    waited = "; with --timing fixed nobody waits, so for how long is not known"
-    if f.wait_ns or f.asleep:
-        waited = (
-            f" waited {least}{duration(f.wait_ns)} in all, the longest {least}"
-            f"{duration(f.longest_ns)}{asleep}"
-        )
-    return Words(
-        f"kmap() slept {times(f.waits)}{since} because all {count(f.slots)} slots were in use: "
-        f"{plural(f.tasks, 'task')}{waited}",
-        f"{full}every kunmap() to zero wakes all sleepers (map_new_virtual waits non-exclusively)",
-        tuple(who),
-    )
-
-
-@_words.register(held.KmapHeld)
-def _(f: held.KmapHeld) -> Words:
-    why = ": suspect a leaked kmap()" if f.leak else ", as calls in flight would explain"
-    if f.sleepers and not f.holders:
-        why = f", while {plural(f.sleepers, 'task')} wait for one"
-    if f.asleep:
-        why = f", {count(f.asleep)} of them by tasks that wait for another slot" + (
-            "; suspect a leaked kmap() of the others" if f.leak else ""
-        )
-    return Words(
-        f"{plural(f.held, 'slot')} of the pool {'is' if f.held == 1 else 'are'} still held at "
-        f"the end of the capture{why}",
-        f"{count(f.maps)} kmap, {count(f.unmaps)} kunmap; slots that are never given back "
-        "make every search longer and the pool full sooner",
-        (holders_in_words("held by", f.holders, f.held),) if f.holders else (),
-    )
 
 
 @_words.register(slow.SlowCalls)
@@ -271,70 +186,6 @@ def _by(moment: Moment | None) -> str:
     return f" by {task_in_words(moment)}{site} at {clock(moment.ts)}"
 
 
-def task_in_words(moment: Moment) -> str:
-    """Name and pid of a task, as sched_switch prints them."""
-    pid = "?" if moment.pid is None else moment.pid
-    return f"{clean(moment.comm or '?')}[{pid}]"
-
-
-def waiters_in_words(waiters: Sequence[Waiter], tasks: int) -> str:
-    """Who waited, how long, and from where; those that waited longest."""
-    shown = [
-        (task_in_words(w.longest) if w.longest else f"[{w.pid}]")
-        + (f" {'≥' if w.asleep else ''}{duration(w.wait_ns)}" if w.wait_ns or w.asleep else "")
-        for w in waiters[:_NAMED]
-    ]
-    sites = {w.longest.site for w in waiters if w.longest and w.longest.site}
-    where = f", from {symbol(sites.pop())}" if len(sites) == 1 else ""
-    if tasks > len(shown):
-        shown.append(f"{count(tasks - len(shown))} more")
-    return f"waited: {'; '.join(shown)}{where}"
-
-
-def holders_in_words(
-    word: str, holders: Sequence[SlotHolder], slots: int, *, told: bool = True
-) -> str:
-    """Who held how many slots, from where, since when; those that held most.
-
-    Parameters
-    ----------
-    word
-        What the list begins with.
-    holders
-        Those that hold most first.
-    slots
-        That are held in all.
-    told
-        Say which of them sleep for another slot.
-    """
-    sites = {h.first.site for h in holders if h.first}
-    one_site = sites.pop() if len(sites) == 1 and len(holders) > 1 else None
-    shown, left = [], slots
-    for holder in holders[:_NAMED]:
-        left -= holder.slots
-        if holder.first is None:
-            shown.append(f"{count(holder.slots)} since before the trace, nobody knows by whom")
-            continue
-        first = holder.first
-        where = f" from {symbol(first.site)}" if first.site and one_site is None else ""
-        asleep = ", asleep itself" if holder.asleep and told else ""
-        shown.append(
-            f"{task_in_words(first)} {count(holder.slots)}{where} since {clock(first.ts)}{asleep}"
-        )
-    if left > 0:
-        shown.append(f"others {count(left)}")
-    return f"{word}: {'; '.join(shown)}" + (f", from {symbol(one_site)}" if one_site else "")
-
-
-@_words.register(pool_flushes.FlushStorm)
-def _(f: pool_flushes.FlushStorm) -> Words:
-    return Words(
-        f"{count(f.flushes)} TLB flushes of the whole pool window, {f.per_s:.0f} a second, each "
-        f"on {'every one of ' if f.cpus > 1 else ''}{plural(f.cpus, 'CPU')} and under kmap_lock",
-        f"{count(f.wraps)} wraps of kmap(), {count(f.unused_passes)} passes of kmap_flush_unused()",
-    )
-
-
 @_words.register(purges.PurgeHull)
 def _(f: purges.PurgeHull) -> Words:
     cost = "" if f.share is None else f"; purges are {share(f.share)} of the estimated cost"
@@ -343,17 +194,6 @@ def _(f: purges.PurgeHull) -> Words:
         "hull of a lazy purge from the modules to the vmap arena",
         f"{count(f.flushes)} ranged flushes of {count(f.pages)} pages in all{cost}; what modules "
         "(unloaded, or done with their init part) and BPF programs gave back makes it so large",
-    )
-
-
-@_words.register(pool_flushes.UnusedPasses)
-def _(f: pool_flushes.UnusedPasses) -> Words:
-    often = "" if f.per_s is None else f", {f.per_s:.0f} a second"
-    return Words(
-        f"kmap_flush_unused() ran {times(f.unused)}{often}, mostly with nothing to free: "
-        f"{count(f.idle)} of {count(f.passes)} passes found no stale slot",
-        f"each pass walks all {count(f.slots)} slots under kmap_lock; on x86 module loading, "
-        "BPF and set_memory_*() cause them",
     )
 
 

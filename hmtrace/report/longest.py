@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from hmtrace.report.findings import task_in_words
 from hmtrace.report.parts import Elided, heading, indented, plain_table
 from hmtrace.report.text import clean, clock, count, duration, symbol
+from hmtrace.report.wording import task_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from hmtrace.report.findings import first_in_words
 from hmtrace.report.parts import heading, indented, plain_table
 from hmtrace.report.text import clean, count, duration
+from hmtrace.report.wording import first_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

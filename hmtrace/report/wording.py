@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmtrace.report.lowmem import oom_in_words
-from hmtrace.report.text import count, duration, mib, plural, share, size, symbol
+from hmtrace.report.text import (
+    GLUE,
+    clean,
+    clock,
+    count,
+    mib,
+    plural,
+    share,
+    size,
+)
 from replay.rules import (
     arena,
     full_flushes,
-    held,
-    kmap_use,
     local_order,
     lowmem,
     machine,
     modules,
     purges,
 )
+
+if TYPE_CHECKING:
+    from replay.outcome import Moment
 
 _MIB: Final = 1 << 20
 
@@ -34,6 +44,24 @@ class Words(NamedTuple):
 def words_of(figures: object) -> Words:
     """A finding in words, by the record of its figures."""
     raise TypeError(f"there are no words for findings of {type(figures).__name__}")
+
+
+def times(value: int) -> str:
+    """How often: once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(value, f"{count(value)}{GLUE}times")
+
+
+def task_in_words(moment: Moment) -> str:
+    """Name and pid of a task, as sched_switch prints them."""
+    pid = "?" if moment.pid is None else moment.pid
+    return f"{clean(moment.comm or '?')}[{pid}]"
+
+
+def first_in_words(first: Moment, word: str = "first") -> str:
+    """Time, CPU and task of the event that a finding gives; `word` says which one that is."""
+    where = "" if first.cpu is None else f" on CPU {first.cpu}"
+    by = "" if first.pid is None else f" by {task_in_words(first)}"
+    return f"{word} at {clock(first.ts)}{where}{by}"
 
 
 @words_of.register(machine.MemMap)
@@ -145,38 +173,6 @@ def _(f: local_order.StrayUnmaps) -> Words:
         f"{plural(f.unmaps, 'kunmap_local() call')} had no mapping: the task held none, or the "
         "address is another CPU's",
         "given back twice, or by another task than the one that mapped it",
-    )
-
-
-@words_of.register(kmap_use.KmapAtomic)
-def _(f: kmap_use.KmapAtomic) -> Words:
-    states = (
-        (f.in_interrupt, "in an interrupt"),
-        (f.irqs_off or 0, "with interrupts off"),
-        (f.preempt_off or 0, "with preemption off"),
-    )
-    told = ", ".join(f"{count(number)} {state}" for number, state in states if number)
-    return Words(
-        f"kmap() was called where it must not sleep: of {plural(f.calls, 'call')} {told}",
-        "it sleeps where all slots are in use, and its first line is might_sleep()",
-    )
-
-
-@words_of.register(kmap_use.UnmappedTwice)
-def _(f: kmap_use.UnmappedTwice) -> Words:
-    return Words(
-        f"{plural(f.calls, 'kunmap() call')} of a page that nobody had mapped any more",
-        "kunmap_high() has a BUG() for it; before that the slot of another user may be given back",
-    )
-
-
-@words_of.register(held.KmapHeldLong)
-def _(f: held.KmapHeldLong) -> Words:
-    others = f"; {plural(f.sites - 1, 'other site')} held one as long" if f.sites > 1 else ""
-    return Words(
-        f"a slot of the pool was held for {duration(f.hold_ns)} by one kmap() from "
-        f"{symbol(f.site)}",
-        f"{duration(f.mean_ns)} is the mean of this site{others}",
     )
 
 

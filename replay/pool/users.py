@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from replay.outcome import NAMED, Moment, SlotHolder, Waiter
+from replay.pool.takers import jam_of, nested_of, rows_of
 from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ class PoolUsers:
     """
 
     def __init__(self, slots: int, *, is_lossy: bool = False) -> None:
+        from replay.pool.loops.takers import new_takers
         from replay.pool.loops.users import new_users
 
         self._users = new_users(slots)
+        self._takers = new_takers(slots)
         self._slept: dict[int, _Slept] = {}
         self._asleep: set[int] = set()
         # Time and row of the first sleep, flush of the window, pass of kmap_flush_unused(), and of
@@ -77,7 +80,16 @@ class PoolUsers:
             self._unused = _first_of(piece, piece.operations[:, 0] == FLUSH_UNUSED)
 
         tries = Tries(*(piece.calls[name] for name in Tries._fields))
-        follow(self._users, tries, piece.operations, piece.call, piece.time, result, scanned)
+        follow(
+            self._users,
+            self._takers,
+            tries,
+            piece.operations,
+            piece.call,
+            piece.time,
+            result,
+            scanned,
+        )
 
     def note_fullest(self, piece: Piece, at: int) -> None:
         """Note the operation since which more slots are in use than ever before; -1: before it."""
@@ -126,7 +138,7 @@ class PoolUsers:
         rows = {slept.row for _, slept in self._waiters()}
         rows |= {row for row, _, _ in (*self._then(), *self._held(pool))}
         rows |= {self._first[1], self._flushed[1], self._unused[1], self._fullest[1]}
-        return rows | {self._first_twice}
+        return rows | {self._first_twice} | rows_of(self._takers)
 
     def named(self, outcome: PoolOutcome, pool: Pool, told: Told) -> PoolOutcome:
         """The figures of the pool with who waits and who holds.
@@ -140,9 +152,14 @@ class PoolUsers:
         told
             What the rows of :meth:`rows` tell.
         """
+        from replay.pool.loops.users import UNNOTED
+
         held = self._held(pool)
+        are_told_apart = not self._users.reg[UNNOTED]
         return replace(
             outcome,
+            nested=nested_of(self._takers, told) if are_told_apart else None,
+            jam=jam_of(self._takers, told),
             asleep=len(self._asleep),
             first_wait=_at(self._first, told),
             first_flush=_at(self._flushed, told),

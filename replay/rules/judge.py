@@ -172,6 +172,7 @@ RULES: Final[tuple[FindingRule, ...]] = (
     NOTHING,
     deadlock.DEADLOCK,
     sleepers.EXHAUSTED,
+    deadlock.NESTED,
     held.HELD,
     *kmap_use.RULES,
     held.LONG,

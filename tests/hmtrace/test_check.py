@@ -32,7 +32,7 @@ PATHOLOGIES: dict[str, set[str]] = {
     "map-ram": {"purge-storm"},
     "mixed": {"purge-storm", "flush-storm", "flush-unused-idle"},
     "module-storm": {"flush-storm", "flush-unused-idle", "purge-storm"},
-    "pool-full": {"pool-exhausted", "flush-storm"},
+    "pool-full": {"pool-exhausted", "kmap-nested", "flush-storm"},
     "kmap-deadlock": {"kmap-deadlock", "pool-exhausted"},
     "kmap-leak": {"kmap-held"},
     "local-order": {"local-order"},

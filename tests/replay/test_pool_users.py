@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,11 @@ from hmtrace.cli import app
 from hmtrace.report.findings import in_words
 from replay.machine.from_facts import machine_from
 from replay.machine.kconfig import is_realtime
+from replay.outcome import JammedTask, PoolJam
 from replay.pool.loops.sequence import GET, MAP, PLACE, RESET, UNMAP
+from replay.pool.loops.takers import CALLS, MOST_AT_ONCE, new_takers
 from replay.pool.loops.users import UNSET, Tries, follow, new_users
+from replay.rules.deadlock import EDGES, WaitEdge, graph_of
 from replay.validate.run import validate
 from replay.walk import replay
 
@@ -183,12 +188,112 @@ def test_slots_have_the_users_that_a_list_per_slot_has() -> None:
     number = np.arange(calls)
     tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid)
     follow(
-        users_of, tries, operations, number, number, slot_of.astype(np.int32),
+        users_of, new_takers(slots), tries, operations, number, number, slot_of.astype(np.int32),
         scanned.astype(np.int32),
     )  # fmt: skip
     assert {slot: found(users_of.newest, users_of.entries, slot) for slot in range(slots)} == {
         slot: [n for n, _ in reversed(users)] for slot, users in lists.items()
     }
+
+
+def test_what_tasks_hold_when_they_need_more_is_as_counted_by_hand() -> None:
+    """Random calls of few tasks on few slots, against sets."""
+    draw = random.Random(7)
+    slots, calls = 8, 6000
+    users: dict[int, list[int]] = {slot: [] for slot in range(slots)}
+    whole: dict[int, bool] = dict.fromkeys(range(slots), False)
+    nest: Counter[int] = Counter()
+    most: Counter[int] = Counter()
+    asked, at_once = 0, 0
+
+    def held(pid: int) -> int:
+        return sum(whole[slot] and set(of) == {pid} for slot, of in users.items())
+
+    pid = np.array([draw.randrange(1, 6) for _ in range(calls)], np.int32)
+    code, slot_of, scanned = np.empty((3, calls), np.int64)
+    for n in range(calls):
+        task, slot = int(pid[n]), draw.randrange(slots)
+        code[n] = draw.choices((MAP, GET, UNMAP, PLACE, RESET), (40, 5, 50, 2, 1))[0]
+        if len(users[slot]) >= 3 and code[n] in (MAP, GET):
+            code[n] = UNMAP
+        scanned[n] = code[n] == MAP and not users[slot]
+        slot_of[n] = slot
+        if scanned[n] and held(task):
+            asked += 1
+            nest[task] = max(nest[task], held(task))
+            most[task] = max(most[task], held(task))
+            at_once = max(at_once, nest.total())
+        if code[n] in (MAP, GET):
+            whole[slot] |= bool(scanned[n])
+            users[slot].append(task)
+        elif code[n] == UNMAP and users[slot]:
+            own = [at for at, user in enumerate(users[slot]) if user == task]
+            users[slot].pop(own[-1] if own else -1)
+        elif code[n] == PLACE:
+            users[slot].clear()
+            whole[slot] = False
+        elif code[n] == RESET:
+            users, whole = {s: [] for s in users}, dict.fromkeys(users, False)
+        for each in list(nest):
+            if not held(each):
+                del nest[each]
+    operations = np.zeros((calls, 4), np.int64)
+    operations[:, 0], operations[:, 2] = code, slot_of
+    takers, number = new_takers(slots), np.arange(calls)
+    tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid)
+    follow(
+        new_users(slots), takers, tries, operations, number, number, slot_of.astype(np.int32),
+        scanned.astype(np.int32),
+    )  # fmt: skip
+    assert (takers.reg[CALLS], takers.reg[MOST_AT_ONCE]) == (asked, at_once)
+    assert {task: int(takers.most[task]) for task in most} == dict(most)
+    assert [int(takers.held[task]) for task in range(1, 6)] == [held(n) for n in range(1, 6)]
+    assert asked > 100 < at_once * 100
+
+
+def test_nested_kmaps_are_told_with_the_task_that_held_most() -> None:
+    """One insmod maps 512 pages, one after the other, and holds them all."""
+    nested = report("i386-hog-a-waiters-pae-smp2").pool.nested
+    assert nested is not None
+    assert (nested.calls, nested.tasks, nested.at_once) == (511, 1, 511)
+    (worst,) = nested.worst
+    assert worst.at is not None
+    assert (worst.pid, worst.slots, worst.at.comm) == (150, 511, "insmod")
+    jam = report("i386-hog-a-waiters-pae-smp2").pool.jam
+    assert jam is not None
+    assert (jam.by_asleep, jam.by_awake, jam.by_unknown) == (0, 512, 0)
+    assert (jam.sleepers, jam.holders, jam.both) == (8, 1, 0)
+    assert [(task.slots, task.asleep) for task in jam.tasks] == [(512, False)] + 8 * [(0, True)]
+
+
+def test_the_graph_of_a_deadlock_has_its_tasks_and_a_cycle(deadlock: Path) -> None:
+    truth = json.loads((deadlock / "truth.json").read_text())
+    asleep = {task["pid"] for task in truth["at_end"]["asleep_for_ever"]}
+    found = finding(report(str(deadlock)), "kmap-deadlock")
+    graph = graph_of(report(str(deadlock)).pool.jam)
+    assert graph is not None
+    assert (graph.by_asleep, graph.by_awake, graph.by_unknown) == (512, 0, 0)
+    assert (graph.sleepers, graph.holders) == (48, 48)
+    assert graph.edges_all == 48 * 47
+    assert len(graph.edges) == EDGES
+    assert all(e.waiter != e.holder and {e.waiter, e.holder} <= asleep for e in graph.edges)
+    assert len(set(graph.cycle)) == 3
+    assert set(graph.cycle) <= asleep
+    line = next(line for line in in_words(found).who if line.startswith("cycle: "))
+    assert line.count(" waits for ") == 3
+    assert line.endswith(line.removeprefix("cycle: ").split(" (")[0])
+
+
+def test_a_task_that_waits_for_itself_is_a_cycle_of_one() -> None:
+    jam = PoolJam(5, 512, 0, 0, 1, 1, 1, (JammedTask(7, 512, asleep=True),))
+    graph = graph_of(jam)
+    assert graph is not None
+    assert (graph.cycle, graph.edges, graph.edges_all) == ((7,), (WaitEdge(7, 7, 512),), 1)
+    alone = graph_of(
+        replace(jam, holders=2, tasks=(*jam.tasks, JammedTask(8, 3, asleep=False)), by_awake=3)
+    )
+    assert alone is not None
+    assert (alone.cycle, alone.edges, alone.edges_all) == ((), (WaitEdge(7, 8, 3),), 1)
 
 
 def found(newest: NDArray[np.int64], entries: NDArray[np.int64], slot: int) -> list[int]:

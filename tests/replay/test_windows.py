@@ -69,7 +69,8 @@ def figures(document: dict[str, Any]) -> dict[str, Any]:
     """What was counted, without who it was."""
     told = {
         "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "fullest", "waiters",
-                 "holders", "held", "held_by_asleep", "unmapped_twice", "first_unmapped_twice"),
+                 "holders", "held", "held_by_asleep", "unmapped_twice", "first_unmapped_twice",
+                 "nested", "jam"),
         "tlb": ("largest",),
         "arena": ("first",),
         "local": ("longest_hold_ns", "longest_hold", "deepest", "first_switch"),

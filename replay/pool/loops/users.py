@@ -9,6 +9,16 @@ import numpy as np
 from replay.compiled import loop, piece
 from replay.pool.loops.highmem import ASLEEP
 from replay.pool.loops.sequence import GET, MAP, PLACE, RELEASE, RESET, SNAPSHOT, UNMAP
+from replay.pool.loops.takers import (
+    Takers,
+    ask,
+    forget_all,
+    hold,
+    is_worse,
+    note_jam,
+    sleep,
+    wake,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +38,8 @@ UNTAKEN = 0  # first entry of the list of those that are free
 SLEEPERS = 1  # calls that sleep
 WAITED = 2  # time waited by those that woke since somebody fell asleep on a pool of no sleepers
 MOST_WAITED = 3  # the most of that
-REGISTERS = 4
+UNNOTED = 4  # users for which there was no room
+REGISTERS = 5
 
 
 class Users(NamedTuple):
@@ -38,6 +49,8 @@ class Users(NamedTuple):
     ----------
     newest : ndarray of int64, shape (slots,)
         Entry of each slot's newest user; NOBODY: none is known.
+    is_whole : ndarray of bool, shape (slots,)
+        All users of the slot are known: its page was mapped in the trace.
     entries : ndarray of int64, shape (PER_SLOT * slots, 4)
         Users: row of the kmap(), its task, when it got the slot, the entry of the user before.
     then : ndarray of int64, shape (slots, 3)
@@ -48,6 +61,7 @@ class Users(NamedTuple):
     """
 
     newest: NDArray[np.int64]
+    is_whole: NDArray[np.bool_]
     entries: NDArray[np.int64]
     then: NDArray[np.int64]
     worst: NDArray[np.int64]
@@ -82,6 +96,7 @@ def _add(users: Users, slot: int, row: int, pid: int, since: int) -> None:
     """Note a user, if there is room."""
     entry = users.reg[UNTAKEN]
     if entry == NOBODY:
+        users.reg[UNNOTED] += 1
         return
     users.reg[UNTAKEN] = users.entries[entry, BELOW]
     users.entries[entry, ROW] = row
@@ -110,6 +125,28 @@ def _remove(users: Users, slot: int, pid: int) -> None:
 
 
 @piece
+def _owner(users: Users, slot: int) -> int:
+    """The task whose slot it is, for no other one uses it; NOBODY: there is none, or more."""
+    entry = users.newest[slot]
+    if entry == NOBODY or not users.is_whole[slot]:
+        return NOBODY
+    pid = users.entries[entry, PID]
+    while entry != NOBODY:
+        if users.entries[entry, PID] != pid:
+            return NOBODY
+        entry = users.entries[entry, BELOW]
+    return pid
+
+
+@piece
+def _pass_on(takers: Takers, before: int, after: int) -> None:
+    """A slot that was one task's becomes another's; NOBODY: nobody's."""
+    if before != after:
+        hold(takers, before, -1)
+        hold(takers, after, 1)
+
+
+@piece
 def _fall_asleep(users: Users) -> None:
     """Somebody sleeps: where nobody did, note who uses the slots."""
     users.reg[SLEEPERS] += 1
@@ -135,9 +172,23 @@ def _wake(users: Users, waited: int) -> None:
             users.worst[slot, column] = users.then[slot, column]
 
 
+@piece
+def _take(
+    users: Users, takers: Takers, row: int, pid: int, slot: int, visited: int, time: int
+) -> None:
+    """A call gets a slot; one that it has visited is a new mapping."""
+    owner = _owner(users, slot)
+    if visited > 0:  # nobody can have it yet
+        _forget(users, slot)
+        users.is_whole[slot] = True
+    _add(users, slot, row, pid, time)
+    _pass_on(takers, owner, _owner(users, slot))
+
+
 @loop
 def follow(
     users: Users,
+    takers: Takers,
     tries: Tries,
     operations: NDArray[np.int64],
     call: NDArray[np.int64],
@@ -149,7 +200,7 @@ def follow(
 
     Parameters
     ----------
-    users, tries
+    users, takers, tries
         Changed in place; of a call the last attempt stays.
     operations : ndarray of int64, shape (n, 4)
         As of :func:`replay.pool.loops.sequence.run`.
@@ -159,29 +210,40 @@ def follow(
     for i in range(call.shape[0]):
         code, slot, who = operations[i, 0], np.int64(result[i]), call[i]
         if code in (MAP, GET):
+            row, pid = tries.row[who], np.int64(tries.pid[who])
             tries.predicted[who] = slot
             if tries.first_try[who] == UNSET:
                 tries.first_try[who] = time[i]
+                if code == MAP and (slot == ASLEEP or scanned[i] > 0):
+                    ask(takers, pid, row)
             if slot >= 0:
-                if scanned[i] > 0:  # a new mapping: nobody can have it yet
-                    _forget(users, slot)
-                _add(users, slot, tries.row[who], np.int64(tries.pid[who]), time[i])
+                _take(users, takers, row, pid, slot, scanned[i], time[i])
                 if tries.sleeps[who]:
                     _wake(users, time[i] - tries.first_try[who])
+                    wake(takers, pid, row)
             elif slot == ASLEEP:
                 if tries.sleeps[who] == 0:
                     _fall_asleep(users)
+                    sleep(takers, pid, row)
                 tries.sleeps[who] += 1
             tries.last_try[who] = time[i]
         elif code == UNMAP:
             if slot >= 0:
+                owner = _owner(users, slot)
                 _remove(users, slot, np.int64(tries.pid[who]) if who >= 0 else NOBODY)
+                _pass_on(takers, owner, _owner(users, slot))
         elif code in (PLACE, RELEASE):
+            _pass_on(takers, _owner(users, operations[i, 2]), NOBODY)
             _forget(users, operations[i, 2])
+            users.is_whole[operations[i, 2]] = False
         elif code in (RESET, SNAPSHOT):
             for every in range(users.newest.shape[0]):
                 _forget(users, every)
+                users.is_whole[every] = False
             users.reg[SLEEPERS] = 0
+            forget_all(takers)
+        if is_worse(takers):
+            note_jam(takers, users.newest, users.entries, time[i])
 
 
 def new_users(slots: int) -> Users:
@@ -192,4 +254,4 @@ def new_users(slots: int) -> Users:
     reg = np.zeros(REGISTERS, np.int64)
     reg[UNTAKEN] = 0 if room else NOBODY
     then, worst = np.full((2, slots, 3), NOBODY, np.int64)
-    return Users(np.full(slots, NOBODY, np.int64), entries, then, worst, reg)
+    return Users(np.full(slots, NOBODY, np.int64), np.zeros(slots, bool), entries, then, worst, reg)
