@@ -21,7 +21,7 @@ and over them::
     survey      a first look at a whole trace
     walk        a trace on its own machine, window by window
     measure     costs from the trace's own durations
-    figures, outcome, observed           the numbers that every report shows
+    figures, outcome, memory, observed   the numbers that every report shows
     compiled    how the loops are compiled (collectors.compiled)
     times       histograms of times, and what is read off them
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from replay.machine.zones import HIGHMEM
-from replay.outcome import LowmemOutcome, OomOutcome, ZoneOutcome
+from replay.memory import LowmemOutcome, OomOutcome, ZoneOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

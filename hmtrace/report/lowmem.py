@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import LowmemOutcome, OomOutcome, ZoneOutcome
+    from replay.memory import LowmemOutcome, OomOutcome, ZoneOutcome
 
 _NAMES: Final = {
     "mem_map": "page array (mem_map)",

@@ -11,6 +11,7 @@
     replay        the calls in that order on the model
     tally         the figures
     users         who has the slots, and who waits for them
+    takers        who needs one while it holds some, and who waits for whom
     picture       what lies around a first divergence
     loops         the compiled loops
 """

@@ -12,7 +12,7 @@ from replay.rules.rule import FindingRule
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from replay.outcome import LowmemOutcome, OomOutcome
+    from replay.memory import LowmemOutcome, OomOutcome
     from replay.rules.rule import Case
 
 

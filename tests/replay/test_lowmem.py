@@ -17,7 +17,7 @@ from tests.replay import ooms
 
 if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
-    from replay.outcome import LowmemOutcome
+    from replay.memory import LowmemOutcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 BOARD = FIXTURES / "i386-minix-pae-smp2"
