@@ -20,9 +20,13 @@ from replay.machine.model import Machine, Told
 from replay.outcome import (
     ArenaOutcome,
     Holder,
+    JammedTask,
     LocalOutcome,
     ModulesOutcome,
     Moment,
+    NestedKmaps,
+    NestedTask,
+    PoolJam,
     PoolOutcome,
     Series,
     Site,
@@ -43,9 +47,9 @@ _RECORDS: Final = (CostRange, Told)
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (
-        *_RECORDS, ArenaOutcome, ArenaTally, Costs, Figures, Holder, LocalOutcome, Machine,
-        ModulesOutcome, Moment, PoolFacts, PoolOutcome, PoolTally, Series, Site, SlotHolder, Survey,
-        Waiter, WrongOrder,
+        *_RECORDS, ArenaOutcome, ArenaTally, Costs, Figures, Holder, JammedTask, LocalOutcome,
+        Machine, ModulesOutcome, Moment, NestedKmaps, NestedTask, PoolFacts, PoolJam, PoolOutcome,
+        PoolTally, Series, Site, SlotHolder, Survey, Waiter, WrongOrder,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""
