@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
-    from replay.outcome import ArenaOutcome, LocalOutcome, Moment, Observed, PoolOutcome, Site
+    from replay.outcome import (
+        ArenaOutcome,
+        LocalOutcome,
+        LongCall,
+        Moment,
+        Observed,
+        PoolOutcome,
+        Site,
+    )
     from replay.pool.tally import PoolTally
     from replay.survey import Survey
     from replay.trace.losses import Loss
@@ -112,7 +120,7 @@ def outcome_from(
         observed = replace(
             observed,
             purges=tuple(replace(p, ipis=round(p.flushes * others)) for p in observed.purges),
-            longest=tuple(replace(c, ipis=round(c.flushes * others)) for c in observed.longest),
+            longest=tuple(_with_ipis(call, others) for call in observed.longest),
         )
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
     caveats = common_caveats(
@@ -143,6 +151,12 @@ def outcome_from(
         lowmem=lowmem_of(values, machine, layout),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def _with_ipis(call: LongCall, others: float) -> LongCall:
+    """A call with the IPIs of its flushes to so many other CPUs; without any it stops nobody so."""
+    interrupted = call.interrupted if others or call.interrupted is None else ()
+    return replace(call, ipis=round(call.flushes * others), interrupted=interrupted)
 
 
 def span_of(survey: Survey, span_ns: int | None) -> int:

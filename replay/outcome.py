@@ -38,6 +38,31 @@ class Series:
 
 
 @dataclass(frozen=True)
+class MarkedTimes:
+    """How often things happened, over the captured time in equal bins: what charts mark.
+
+    Attributes
+    ----------
+    start_ns, bin_ns
+        As of :class:`Series`.
+    wraps, passes
+        Flushes of the pool's window because kmap() had gone through all slots, and by
+        kmap_flush_unused().
+    purges
+        Purges of the lazy list that found something.
+    waits
+        Calls of kmap() that fell asleep for a slot.
+    """
+
+    start_ns: int
+    bin_ns: int
+    wraps: tuple[int, ...]
+    passes: tuple[int, ...]
+    purges: tuple[int, ...]
+    waits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Moment:
     """When something happened, and who did it; None where the trace does not tell.
 
@@ -460,10 +485,36 @@ class StackCount:
 
 
 @dataclass(frozen=True)
+class Running:
+    """A task that ran on a CPU, or waited, beside a long call; pid 0 is the idle task.
+
+    `ns` is how long it ran or waited; None: not looked at.
+    """
+
+    pid: int
+    comm: str | None = None
+    cpu: int | None = None
+    ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What was under way when a call began to wait: it may have held the lock."""
+
+    op: str
+    at: Moment
+
+
+@dataclass(frozen=True)
 class LongCall:
     """A call that took long: how long, the pages that it was about or invalidated, its flushes.
 
-    `pages` None: not told. `at` is its entry; `ipis` are those that its flushes sent.
+    `pages` None: not told. `at` is its entry; `ipis` are those that its flushes sent. The others
+    are what context switches tell (:mod:`replay.observed.meanwhile`), None without any: `off_ns` is
+    how long its task did not run, `sleeps` how often it went to uninterruptible sleep, `instead`
+    who ran on its CPU while it was preempted, `interrupted` what its IPIs found on other CPUs.
+    `waiters` waited for its lock until it was over, those that waited longest; `behind` is another
+    task's operation on the same lock that was under way when it began to wait.
     """
 
     op: str
@@ -472,6 +523,12 @@ class LongCall:
     flushes: int
     at: Moment
     ipis: int = 0
+    off_ns: int | None = None
+    sleeps: int | None = None
+    instead: tuple[Running, ...] | None = None
+    interrupted: tuple[Running, ...] | None = None
+    waiters: tuple[Running, ...] | None = None
+    behind: Behind | None = None
 
 
 @dataclass(frozen=True)
@@ -481,7 +538,7 @@ class PurgeOutcome:
     `found` of `count` had something to give back: the `pages` that were freed lazily since the one
     before, as far as the trace shows frees. Their `flushes` invalidated `hull_pages`, and sent
     `ipis`. Median (right within 2.2 %) and longest are from entry to return; None: not traced.
-    `longest` is when that ran.
+    `longest` is when that ran. `callers` has how often functions wanted one, as stack traces tell.
     """
 
     trigger: str
@@ -494,6 +551,7 @@ class PurgeOutcome:
     median_ns: float | None = None
     longest_ns: int | None = None
     longest: Moment | None = None
+    callers: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -523,6 +581,7 @@ class Observed:
     atomic: AtomicKmaps = field(default_factory=AtomicKmaps)
     purges: tuple[PurgeOutcome, ...] = ()
     longest: tuple[LongCall, ...] = ()
+    marks: MarkedTimes | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,39 @@ BINS: Final = 1 + 63 * PER_DOUBLING
 """The first is of what was over before the trace clock moved."""
 
 
+SERIES_BINS: Final = 240
+"""Bins of a series over time: more than a terminal or a small chart can show."""
+
+
+class TimeBins:
+    """Counts moments in equal bins of a stretch of time.
+
+    Parameters
+    ----------
+    start, end
+        Of the stretch, in ns; what lies outside counts in the first or the last bin.
+    bins
+        How many there are at most.
+
+    Attributes
+    ----------
+    width
+        Of a bin, in ns.
+    counts : ndarray of int64, shape (bins,)
+    """
+
+    def __init__(self, start: int, end: int, bins: int) -> None:
+        self.start = start
+        self.width = max(1, -(-(end - start) // bins))
+        self.counts = np.zeros(max(1, min(bins, -(-(end - start) // self.width))), np.int64)
+
+    def add(self, moments: NDArray[np.int64]) -> None:
+        """Count moments, in ns of the trace clock."""
+        if moments.size:
+            at = np.clip((moments - self.start) // self.width, 0, self.counts.size - 1)
+            self.counts += np.bincount(at, minlength=self.counts.size)
+
+
 def bins_of(ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give each time's bin.
 

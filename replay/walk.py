@@ -29,9 +29,11 @@ from replay.arena.use import ArenaUse
 from replay.figures import Figures, outcome_from
 from replay.local.stacks import LocalStacks, switch_hook
 from replay.local.tally import LocalTally
+from replay.machine.kconfig import is_realtime
 from replay.machine.layout import layout_of
 from replay.observed.longest import LongestTally
 from replay.observed.tally import ObservedTally
+from replay.outcome import MarkedTimes
 from replay.pool.calls import is_window_flush
 from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from replay.pool.window import PoolState
     from replay.sites.tally import SitePiece
     from replay.survey import Survey
+    from replay.times import TimeBins
     from replay.trace.losses import Loss
     from replay.trace.told import Told
     from replay.trace.windows import Window
@@ -119,8 +122,10 @@ def replay(
     pool = PoolPart(layout, found, walk.state, losses, walk.online())
     rest = Rest(layout, found, values, losses, walk.online())
     observed = ObservedTally(clock_is_ns=clock_is_ns)
-    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns)
-    longest = LongestTally(layout.page_size, clock_is_ns=clock_is_ns)
+    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span)
+    longest = LongestTally(
+        layout.page_size, clock_is_ns=clock_is_ns, sleeps_for_lock=is_realtime(machine.config)
+    )
 
     def follow(ordered: Ordered) -> None:
         window = ordered.window
@@ -145,7 +150,10 @@ def replay(
         clock_is_ns=clock_is_ns,
         span_ns=span_ns,
         observed=replace(
-            observed.result(told), purges=purges.result(told), longest=longest.result(told)
+            observed.result(told),
+            purges=purges.result(told),
+            longest=longest.result(told),
+            marks=pool.marks(purges.when),
         ),
     )
 
@@ -196,7 +204,7 @@ class TraceWalk:
     events, machine, values, lost, progress, rows
         As for :func:`replay`.
     unused
-        Columns that nobody needs.
+        Columns that nobody needs; that of switches stays where there are any.
 
     Attributes
     ----------
@@ -231,7 +239,9 @@ class TraceWalk:
         self.found = survey(narrow, self.state, window_of(self.layout), rows, totals)
         self.losses = gaps_of(lost)
         self.table = narrow if self.found.rows > rows else narrow.sort("seq")
-        self._progress, self._rows, self._unused = progress, rows, tuple(unused)
+        self._progress, self._rows = progress, rows
+        used = {"next_pid"} if "switch" in self.found.ops else set()
+        self._unused = tuple(name for name in unused if name not in used)
         self._changes, self._cpus = values.cpu_changes or (), machine.cpus
 
     def online(self) -> OnlineCpus | None:
@@ -349,6 +359,12 @@ class PoolPart:
         self._run.finish(over)
         self.misfits += int((over["status"] == DIVERGED).sum())
         return PoolPiece(piece, result, scanned, freed, over)
+
+    def marks(self, purges: TimeBins) -> MarkedTimes:
+        """When it was flushed and calls fell asleep, beside when purges gave something back."""
+        run = self._run
+        bins = (run.wraps, run.passes, purges, run.waits)
+        return MarkedTimes(0, purges.width, *(tuple(one.counts.tolist()) for one in bins))
 
     @property
     def tally(self) -> PoolTally:

@@ -7,7 +7,8 @@ alone: used slots are solid blocks, stale ones are light shade.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 from rich.measure import Measurement
 from rich.segment import Segment
@@ -28,6 +29,7 @@ STALE = "░"
 _USED_STYLE = Style(color="cyan")
 _STALE_STYLE = Style(color="yellow", dim=True)
 _AXIS_STYLE = Style(dim=True)
+_MARK_STYLE = Style(bold=True)
 
 
 def bar(fraction: float, width: int) -> str:
@@ -87,6 +89,49 @@ def resample(values: Sequence[float], columns: int) -> list[float]:
 
 
 @dataclass(frozen=True)
+class MarkRow:
+    """How often something happened in each bin of a chart's time, to be drawn as a row of digits.
+
+    Parameters
+    ----------
+    name
+        Stands where the labels of the other axis stand.
+    counts
+        One per bin; there is at least one.
+    """
+
+    name: str
+    counts: Sequence[int]
+
+    def drawn(self, columns: int) -> str:
+        """One character a column: a digit, ``+`` for more than nine, a blank for none.
+
+        Examples
+        --------
+        >>> MarkRow("wraps", [0, 1, 0, 12]).drawn(4), MarkRow("wraps", [0, 1, 0, 12]).drawn(2)
+        (' 1 +', '1+')
+        """
+        return "".join(
+            " " if not n else str(n) if n <= MOST_DIGIT else "+" for n in self.by_column(columns)
+        )
+
+    def by_column(self, columns: int) -> list[int]:
+        """How often in each column; where bins are fewer, in the first one of its own."""
+        bins = len(self.counts)
+        if bins >= columns:
+            edges = [column * bins // columns for column in range(columns + 1)]
+            return [sum(self.counts[a:b]) for a, b in pairwise(edges)]
+        sums = [0] * columns
+        for at, number in enumerate(self.counts):
+            sums[-(-at * columns // bins)] = number
+        return sums
+
+
+MOST_DIGIT: Final = 9
+"""More of one kind in one column are a ``+``."""
+
+
+@dataclass(frozen=True)
 class StackedChart:
     """Two stacked quantities over time under a fixed ceiling.
 
@@ -99,7 +144,9 @@ class StackedChart:
     left, right
         Labels under the two ends of the time axis.
     height
-        Lines of the plot, without the axis.
+        Lines of the plot, without the axis; 0: the axis alone, for its marks.
+    marks
+        What is marked below the axis, a row each.
     """
 
     lower: Sequence[float]
@@ -108,30 +155,35 @@ class StackedChart:
     left: str
     right: str
     height: int = 6
+    marks: Sequence[MarkRow] = ()
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(30, options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        labels = {0: count(self.ceiling)}
+        labels = {0: count(self.ceiling)} if self.height else {}
         if self.height >= 5 and self.ceiling >= 4:
             labels[self.height // 2] = count(
                 self.ceiling - self.ceiling * (self.height // 2) / self.height
             )
-        margin = max(map(len, labels.values())) + 1
+        margin = max(map(len, (*labels.values(), *(row.name for row in self.marks)))) + 1
         columns = max(options.max_width - margin - 2, 8)
         solid = resample(self.lower, columns)
         shaded = resample(self.upper, columns)
-        for row in range(self.height):
+        for line in range(self.height):
             yield Segment(
-                f"{labels.get(row, ''):>{margin}} ┤" if row in labels else " " * margin + " │",
+                f"{labels.get(line, ''):>{margin}} ┤" if line in labels else " " * margin + " │",
                 _AXIS_STYLE,
             )
-            floor = (self.height - 1 - row) / self.height * self.ceiling
+            floor = (self.height - 1 - line) / self.height * self.ceiling
             yield from self._row(solid, shaded, floor)
             yield Segment.line()
-        yield Segment(f"{'0':>{margin}} └" + "─" * columns, _AXIS_STYLE)
+        yield Segment(f"{'0' if self.height else '':>{margin}} └" + "─" * columns, _AXIS_STYLE)
         yield Segment.line()
+        for row in self.marks:
+            yield Segment(f"{row.name:>{margin}}  ", _AXIS_STYLE)
+            yield Segment(row.drawn(columns).rstrip(), _MARK_STYLE)
+            yield Segment.line()
         axis = Text(" " * (margin + 2) + self.left, style=_AXIS_STYLE)
         axis.append(" " * max(columns - len(self.left) - len(self.right), 1) + self.right)
         axis.truncate(options.max_width)

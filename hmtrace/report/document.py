@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hmtrace.report.validation import Checked
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
-    from replay.outcome import Outcome
+    from replay.outcome import LongCall, Outcome
 
 
 _ADDRESSES = (
@@ -115,13 +115,24 @@ def observed_document(outcome: Outcome) -> dict[str, Any]:
     observed = outcome.observed
     if observed is None:
         return {}
-    names = ("durations", "user_flushes", "stacks", "purges")
+    names = ("durations", "user_flushes", "stacks", "purges", "marks")
     document = {name: plain(getattr(observed, name)) for name in names}
-    longest = [
-        {**plain(call.at), "op": call.op, "ns": call.ns, "pages": call.pages, "ipis": call.ipis}
-        for call in observed.longest
-    ]
-    return {**document, "longest": longest}
+    return {**document, "longest": [_long_call_document(call) for call in observed.longest]}
+
+
+def _long_call_document(call: LongCall) -> dict[str, Any]:
+    """One of the longest calls: its moment, what it did, and what was around it."""
+    around = ("off_ns", "sleeps", "instead", "interrupted", "waiters")
+    held = call.behind
+    return {
+        **plain(call.at),
+        "op": call.op,
+        "ns": call.ns,
+        "pages": call.pages,
+        "ipis": call.ipis,
+        **{name: plain(getattr(call, name)) for name in around},
+        "behind": None if held is None else {**plain(held.at), "op": held.op},
+    }
 
 
 def validation_document(checked: Sequence[Checked]) -> dict[str, Any]:

@@ -1,21 +1,34 @@
-"""The calls that took longest: when, where, who, what, and how far it reached."""
+"""The calls that took longest: when, where, who, what, how far it reached, and who stood still."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from hmtrace.report.parts import Elided, heading, indented, plain_table
-from hmtrace.report.text import clean, clock, count, duration, symbol
-from hmtrace.report.wording import task_in_words
+from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
+from hmtrace.report.text import clean, clock, count, duration, plural, symbol
+from hmtrace.report.wording import task_in_words, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from replay.outcome import LongCall, Observed
+    from replay.outcome import LongCall, Observed, Running
+
+_BEGAN: Final = {
+    "flush_unused": "kmap_flush_unused()",
+    "pool_flush": "a flush of the pool",
+    "area_purge": "a lazy purge",
+}
+"""What a call may wait behind, in words."""
+_QUICK: Final = frozenset({"kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local"})
+"""Calls that have next to nothing to do."""
+_STOOD: Final = "its task was never off its CPU: interrupts, or the CPU itself stood still"
+_SLEPT: Final = 0.05
+"""Share of a call from which on it is worth a word that its task did not run."""
 
 
 def longest_section(observed: Observed | None, most: int) -> Iterator[RenderableType]:
@@ -31,12 +44,22 @@ def longest_section(observed: Observed | None, most: int) -> Iterator[Renderable
     Yields
     ------
     RenderableType
-        Heading and one row per call; nothing where no time was traced, or none is wanted.
+        Heading and one row per call, what was around them, and what to ask next; nothing where no
+        time was traced, or none is wanted.
     """
     calls = () if observed is None else observed.longest[:most]
-    if not calls:
+    if observed is None or not calls:
         return
     yield heading("Longest calls", "entry to return, sleeps included; inner calls in outer ones")
+    yield indented(_table(calls))
+    around = [(clock(call.at.ts), _around(call)) for call in calls]
+    if told := [(at, Text(words)) for at, words in around if words]:
+        yield Text()
+        yield labelled(told)
+    yield indented(Text("\n".join(_notes(observed, calls)), style="dim"))
+
+
+def _table(calls: Sequence[LongCall]) -> RenderableType:
     table = plain_table(
         ("at", "left"),
         ("CPU", "right"),
@@ -54,7 +77,7 @@ def longest_section(observed: Observed | None, most: int) -> Iterator[Renderable
     for call, cells in zip(calls, rows, strict=True):
         site = "" if call.at.site is None else symbol(call.at.site)
         table.add_row(*cells, Elided(site, len(site) - max(site.rfind("+"), 0)))
-    yield indented(table)
+    return table
 
 
 def _cells(call: LongCall) -> tuple[Text, ...]:
@@ -68,3 +91,79 @@ def _cells(call: LongCall) -> tuple[Text, ...]:
         Text("" if call.pages is None else count(call.pages)),
         Text(count(call.ipis) if call.flushes else ""),
     )
+
+
+def _around(call: LongCall) -> str:
+    """What kept its task, and whom it stopped."""
+    return joined(
+        [
+            _off(call),
+            _behind(call),
+            _stopped("stopped by its IPIs: ", call.interrupted),
+            _stopped("waited for it: ", call.waiters),
+        ]
+    )
+
+
+def _off(call: LongCall) -> str:
+    """That its task did not run for a part of the time, and who did."""
+    if call.off_ns is None:
+        return ""
+    if call.off_ns < _SLEPT * call.ns:
+        return _STOOD if call.op in _QUICK and not call.behind else ""
+    slept = f", asleep {times(call.sleeps)}" if call.sleeps else ""
+    ran = [one for one in call.instead or () if (one.ns or 0) >= _SLEPT * call.ns]
+    others = ", preempted by " + ", ".join(map(_task, ran)) if ran else ""
+    return f"off its CPU {duration(call.off_ns)}{slept}{others}"
+
+
+def _behind(call: LongCall) -> str:
+    """What may have held its lock when it began to wait."""
+    held = call.behind
+    if held is None:
+        return ""
+    by = _BEGAN.get(held.op, clean(held.op))
+    return f"behind {by} of {task_in_words(held.at)} since {clock(held.at.ts)}"
+
+
+def _stopped(words: str, tasks: tuple[Running, ...] | None) -> str:
+    return words + ", ".join(map(_task, tasks)) if tasks else ""
+
+
+def _task(task: Running) -> str:
+    """A task, where it ran, and how long."""
+    name = "idle" if not task.pid else f"{clean(task.comm or '', 20)}[{task.pid}]"
+    where = "" if task.cpu is None else f" on CPU {task.cpu}"
+    return name + where + ("" if task.ns is None else f" {duration(task.ns)}")
+
+
+def _notes(observed: Observed, calls: Sequence[LongCall]) -> Iterator[str]:
+    """What the calls have in common, how often it happens, and what to ask next.
+
+    Yields
+    ------
+    str
+        A line each.
+    """
+    if all(call.off_ns is None for call in calls):
+        yield "who was stopped is not known: sched_switch was not traced"
+    behind = Counter(
+        _BEGAN.get(call.behind.op, clean(call.behind.op)) for call in calls if call.behind
+    )
+    for what, number in behind.most_common():
+        yield f"{count(number)} of {count(len(calls))} began, or fell asleep, behind {what}"
+    marks = observed.marks
+    if marks is None:
+        return
+    wraps, passes, purges = map(sum, (marks.wraps, marks.passes, marks.purges))
+    happened = [
+        plural(wraps, "wrap") if wraps else "",
+        f"{count(passes)} by kmap_flush_unused()" if passes else "",
+        plural(purges, "lazy purge") if purges else "",
+    ]
+    if any(happened):
+        yield f"flushes of every CPU's TLB: {', '.join(filter(None, happened))}"
+    if wraps:
+        yield "a pool without wraps: hmtrace sweep CAPTURE --find min:pkmap --where wraps=0"
+    if passes:
+        yield "no pool size avoids those of kmap_flush_unused(): set_memory_*(), modules, BPF"

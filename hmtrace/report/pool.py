@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hmtrace.report.charts import StackedChart
+from hmtrace.report.marks import mark_rows, marks_legend
 from hmtrace.report.parts import heading, indented, joined, labelled
 from hmtrace.report.text import GLUE, count, duration, number, plural, share
 
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import PoolOutcome
+    from replay.outcome import MarkedTimes, PoolOutcome
 
 
 _WHOLE = 0.99
 """Share of the trace from which the pool's time is called the trace's."""
 
 
-def pool_section(pool: PoolOutcome, absent: str, span_ns: int) -> Iterator[RenderableType]:
+def pool_section(
+    pool: PoolOutcome, absent: str, span_ns: int, marks: MarkedTimes | None = None
+) -> Iterator[RenderableType]:
     """Everything about kmap().
 
     Parameters
@@ -34,6 +37,8 @@ def pool_section(pool: PoolOutcome, absent: str, span_ns: int) -> Iterator[Rende
     span_ns
         Length of the trace; the pool's time begins and ends with the first and the last event that
         is known here.
+    marks
+        What the chart marks on its axis.
 
     Yields
     ------
@@ -57,7 +62,7 @@ def pool_section(pool: PoolOutcome, absent: str, span_ns: int) -> Iterator[Rende
             ("sleepers", waits_in_words(pool)),
         ]
     )
-    yield from _chart(pool, span_ns)
+    yield from _chart(pool, span_ns, marks)
 
 
 def _fraction(part: float, whole: float) -> float | None:
@@ -144,9 +149,14 @@ def waits_in_words(pool: PoolOutcome) -> str:
     )
 
 
-def _chart(pool: PoolOutcome, span_ns: int) -> Iterator[RenderableType]:
+def has_chart(pool: PoolOutcome) -> bool:
+    """Whether the pool's use over time is known, and drawn."""
+    return pool.used is not None and bool(pool.used.high and pool.slots and pool.maps)
+
+
+def _chart(pool: PoolOutcome, span_ns: int, marks: MarkedTimes | None) -> Iterator[RenderableType]:
     used, stale = pool.used, pool.stale
-    if used is None or not used.high or not pool.slots:
+    if used is None or not has_chart(pool):
         return
     shaded = stale.mean if stale is not None and len(stale.mean) == len(used.high) else ()
     end = used.start_ns + used.bin_ns * len(used.high)
@@ -158,9 +168,11 @@ def _chart(pool: PoolOutcome, span_ns: int) -> Iterator[RenderableType]:
             ceiling=pool.slots,
             left=duration(used.start_ns),
             right=duration(end),
+            marks=mark_rows(marks),
         )
     )
     yield indented(Text("      █ in use (highest)   ░ stale: no user, freed by the next flush"))
+    yield from marks_legend(marks)
     if end - used.start_ns < _WHOLE * span_ns:
         part = f"{duration(end)} of {duration(span_ns)}"
         words = f"      {part}: from the first event of a mapping to the last"

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from hmtrace.report.marks import marks_alone
 from hmtrace.report.parts import heading, indented, plain_table
 from hmtrace.report.text import clean, count, duration
-from hmtrace.report.wording import first_in_words
+from hmtrace.report.wording import first_in_words, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import RenderableType
 
@@ -22,17 +23,20 @@ _MEANINGS: Final = {
     "lazy limit": "more was freed than lazy_max_pages(); the task that freed it purged",
     "drain worker": "more was freed than lazy_max_pages(); a worker purged",
     "set_memory": "attributes of pages were changed: modules and BPF programs, on x86",
-    "vm_unmap_aliases": "a caller of its own, or memory of a module or BPF program was freed",
+    "freed module": "memory of a module, or of its init part, or of a BPF program was freed",
+    "vm_unmap_aliases": "some other caller of it",
 }
 
 
-def purges_section(observed: Observed | None) -> Iterator[RenderableType]:
+def purges_section(observed: Observed | None, *, draws: bool = False) -> Iterator[RenderableType]:
     """Purges by their trigger: how often, how much, how far and how long.
 
     Parameters
     ----------
     observed
         None for another machine than the captured one.
+    draws
+        Whether the time axis is drawn here, since no chart has it.
 
     Yields
     ------
@@ -75,4 +79,16 @@ def purges_section(observed: Observed | None) -> Iterator[RenderableType]:
         assert worst.longest is not None
         notes.append(first_in_words(worst.longest, "the longest"))
     notes.append("gave: found something; pages freed before, and invalidated for it (hull)")
+    notes += [
+        f"{purge.trigger} wanted by {_callers(purge.callers)}"
+        for purge in observed.purges
+        if purge.callers
+    ]
     yield indented(Text("\n".join(notes), style="dim"))
+    if draws:
+        yield from marks_alone(observed.marks)
+
+
+def _callers(callers: Mapping[str, int]) -> str:
+    """Who wanted purges, by stack traces."""
+    return ", ".join(f"{clean(name, 60)} {times(number)}" for name, number in callers.items())

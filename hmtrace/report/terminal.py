@@ -17,7 +17,7 @@ from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words, machine_section
 from hmtrace.report.observed import durations_section, stacks_section, user_flushes_section
 from hmtrace.report.parts import joined, labelled
-from hmtrace.report.pool import pool_section, waits_in_words
+from hmtrace.report.pool import has_chart, pool_section, waits_in_words
 from hmtrace.report.purges import purges_section
 from hmtrace.report.sites import sites_section
 from hmtrace.report.source import reproducibility, title_lines
@@ -83,10 +83,11 @@ def report_renderables(
         )
         return
     absent = source.absent
-    yield from pool_section(outcome.pool, absent["pool"].words, outcome.span_ns)
+    marks = None if outcome.observed is None else outcome.observed.marks
+    yield from pool_section(outcome.pool, absent["pool"].words, outcome.span_ns, marks)
     yield from local_section(outcome.local, absent["local"].words)
     yield from arena_section(outcome.arena, absent["arena"].words, outcome.sites)
-    yield from purges_section(outcome.observed)
+    yield from purges_section(outcome.observed, draws=not has_chart(outcome.pool))
     yield from cost_section(outcome)
     yield from durations_section(outcome.observed)
     yield from longest_section(outcome.observed, longest)

@@ -6,6 +6,7 @@ __purge_vmap_area_lazy). Who called it tells why it ran.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ import polars as pl
 
 from replay.arena.tally import ALLOC_OPS, IS_RANGE_FLUSH
 from replay.outcome import PurgeOutcome
-from replay.times import bins_of, quantile
+from replay.times import SERIES_BINS, TimeBins, bins_of, quantile
 from replay.trace.columns import has_ops, of_ops
 from replay.trace.told import NO_ROW, moment
 
@@ -26,9 +27,16 @@ FAILED: Final = "failed allocation"
 LIMIT: Final = "lazy limit"
 DRAIN: Final = "drain worker"
 SET_MEMORY: Final = "set_memory"
+MODULE: Final = "freed module"
 ALIASES: Final = "vm_unmap_aliases"
 UNKNOWN: Final = "unknown"
-TRIGGERS: Final = (FAILED, LIMIT, DRAIN, SET_MEMORY, ALIASES, UNKNOWN)
+TRIGGERS: Final = (FAILED, LIMIT, DRAIN, SET_MEMORY, MODULE, ALIASES, UNKNOWN)
+_BEFORE: Final = {SET_MEMORY: "flush_unused", MODULE: "area_free"}
+"""What a task did just before it called vm_unmap_aliases() for a reason: change_page_attr_set_clr()
+(arch/x86/mm/pat/set_memory.c) calls kmap_flush_unused() first, and memory of modules and BPF
+programs is purged as soon as it is freed (mm/vmalloc.c: VM_FLUSH_RESET_PERMS)."""
+CALLERS: Final = 8
+"""Callers of a purge that are named."""
 _CALLERS: Final = {
     FAILED: "alloc_vmap_area|purge_vmap_area_lazy|reclaim_and_purge|pcpu_get_vm_areas|"
     "vmap_node_shrink|overflow_vmap",
@@ -52,6 +60,7 @@ class _PurgesOfOne:
     flushes: int = 0
     times: Counter[int] = field(default_factory=Counter)
     longest: tuple[int, int] = (-1, NO_ROW)
+    callers: Counter[str] = field(default_factory=Counter)
 
     def median(self) -> float | None:
         """Middle of the bin that holds the median."""
@@ -70,16 +79,25 @@ class PurgeTally:
         Bytes.
     clock_is_ns
         False where the trace clock counts something else than time.
+    span
+        Time of the first and of the last event of the capture.
+
+    Attributes
+    ----------
+    when
+        When purges ran that found something.
     """
 
-    def __init__(self, page_size: int, *, clock_is_ns: bool) -> None:
+    def __init__(self, page_size: int, *, clock_is_ns: bool, span: tuple[int, int]) -> None:
         self._page_size = page_size
         self._clock_is_ns = clock_is_ns
+        self.when = TimeBins(*span, SERIES_BINS)
         self._kinds: dict[str, _PurgesOfOne] = {}
         # Bytes freed since the last purge that found something, less what the piece has freed
         self._waiting = 0
-        # Purges that may still flush: trigger, and whether only a flush tells that they found any
-        self._open: dict[int, tuple[str, bool]] = {}
+        # Purges that may still flush: trigger, time, and whether only a flush tells that they found
+        # any
+        self._open: dict[int, tuple[str, int, bool]] = {}
         self._allocating: set[int] = set()  # positions of allocations that have not returned
         self._before: dict[int, tuple[str, int]] = {}  # task to its last operation and position
 
@@ -117,8 +135,9 @@ class PurgeTally:
         for name, functions in _CALLERS.items():
             called = site.str.contains(f"^(?:{functions})").fill_null(value=False)
             if name == ALIASES:
-                of_set_memory = called & (before == "flush_unused").fill_null(value=False)
-                trigger = trigger.when(of_set_memory).then(pl.lit(SET_MEMORY))
+                for reason, last in _BEFORE.items():
+                    is_it = called & (before == last).fill_null(value=False)
+                    trigger = trigger.when(is_it).then(pl.lit(reason))
             trigger = trigger.when(called).then(pl.lit(name))
         return (
             rows.with_columns(
@@ -131,7 +150,7 @@ class PurgeTally:
             .filter((pl.col("op") == "area_purge") | IS_RANGE_FLUSH)
             .select(
                 "row", "op", "seq", "end_seq", "parent", "trigger", "before", "before_seq",
-                "freed", "took", "flushed", "pages",
+                "freed", "took", "flushed", "pages", "ts", pl.col("stack").cast(pl.String),
             )
         )  # fmt: skip
 
@@ -145,13 +164,16 @@ class PurgeTally:
             kind.longest = max(kind.longest, (took, int(row["row"])), key=lambda one: one[0])
         if len(self._open) >= _MOST_OPEN:
             self._open.clear()
-        self._open[int(row["seq"])] = row["trigger"], row["pages"] is None
+        self._open[int(row["seq"])] = row["trigger"], row["ts"], row["pages"] is None
+        if caller := caller_in(row["stack"]):
+            kind.callers[caller] += 1
         if row["pages"]:
-            self._found(kind, row["freed"])
+            self._found(kind, row["ts"], row["freed"])
 
-    def _found(self, kind: _PurgesOfOne, freed: int) -> None:
+    def _found(self, kind: _PurgesOfOne, ts: int, freed: int) -> None:
         """Count one that took what waited; `freed` bytes were freed in the piece up to it."""
         kind.found += 1
+        self.when.add(np.array([ts]))
         kind.freed_pages += (self._waiting + freed) // self._page_size
         self._waiting = -freed
 
@@ -162,13 +184,13 @@ class PurgeTally:
             of = row["before_seq"]
         if not isinstance(of, int):
             return
-        trigger, is_untold = self._open[of]
+        trigger, ts, is_untold = self._open[of]
         kind = self._kinds[trigger]
         kind.flushes += 1
         kind.hull_pages += -(-int(row["flushed"]) // self._page_size)
         if is_untold:
-            self._open[of] = trigger, False
-            self._found(kind, row["freed"])
+            self._open[of] = trigger, ts, False
+            self._found(kind, ts, row["freed"])
 
     def _carry(self, rows: pl.DataFrame, end: int) -> None:
         """Keep what the next piece needs."""
@@ -203,12 +225,33 @@ class PurgeTally:
                 median_ns=kind.median(),
                 longest_ns=kind.longest[0] if kind.times else None,
                 longest=moment(told, kind.longest[1]),
+                callers=dict(sorted(kind.callers.items(), key=lambda c: (-c[1], c[0]))[:CALLERS]),
             )
             for trigger, kind in self._kinds.items()
         ]
         return tuple(sorted(out, key=lambda one: (-one.found, -one.count, one.trigger)))
 
 
+def caller_in(stack: str | None) -> str | None:
+    """Function that wanted a purge, by its stack trace; None where there is none.
+
+    Examples
+    --------
+    >>> caller_in("__purge_vmap_area_lazy+0x5<-_vm_unmap_aliases+0xe3<-xfs_buf_alloc+0x1a2")
+    'xfs_buf_alloc'
+    """
+    names = [_NAME_ENDS.split(frame, maxsplit=1)[0] for frame in (stack or "").split("<-")]
+    inner = [at for at, name in enumerate(names) if _OF_PURGE.fullmatch(name)]
+    outer = names[inner[-1] + 1 :] if inner else []
+    return outer[0] if outer and outer[0] else None
+
+
+_NAME_ENDS: Final = re.compile(r"[+. ]")
+_OF_PURGE: Final = re.compile(
+    r"_{0,2}(?:purge_vmap_area_lazy|vm_unmap_aliases|try_purge_vmap_area_lazy"
+    r"|reclaim_and_purge_vmap_areas)"
+)
+"""Functions of mm/vmalloc.c between a purge and who wanted it."""
 _FREED: Final = (
     pl.when(pl.col("op") == "area_free")
     .then(pl.col("end").cast(pl.Int64) - pl.col("vaddr").cast(pl.Int64))
@@ -219,5 +262,5 @@ _FREED: Final = (
 """Bytes freed in a piece up to each row."""
 _COLUMNS: Final = (
     "seq", "end_seq", "ts", "end_ts", "pid", "op", "parent", "site", "vaddr", "start", "end",
-    "pages",
+    "pages", "stack",
 )  # fmt: skip

@@ -8,9 +8,10 @@ import numpy as np
 
 from replay.pool.calls import NEVER, REPLAYED
 from replay.pool.lock_order import over_pages
-from replay.pool.tally import BINS, PoolTally
+from replay.pool.tally import PoolTally
 from replay.pool.users import PoolUsers
 from replay.pool.window import PoolState, PoolWindow
+from replay.times import SERIES_BINS, TimeBins
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class PoolRun:
         State of the pool behind the last piece.
     nameless
         Calls of kmap() and kunmap() of which the trace has no argument: they are counted, no more.
+    wraps, passes, waits
+        When kmap() and when kmap_flush_unused() flushed the window, and when calls fell asleep.
     """
 
     def __init__(
@@ -96,7 +99,8 @@ class PoolRun:
 
         self.tally = PoolTally(window.slots)
         self.at = PoolAt(window.pool(), Numbering())
-        self._gauges = new_gauges(window.slots, *span, BINS)
+        self._gauges = new_gauges(window.slots, *span, SERIES_BINS)
+        self.wraps, self.passes, self.waits = (TimeBins(*span, SERIES_BINS) for _ in range(3))
         self._users = PoolUsers(window.slots, is_lossy=is_lossy)
         self._end = span[1]
         self.nameless = (0, 0)
@@ -129,7 +133,12 @@ class PoolRun:
         )
         self.at = PoolAt(pool, piece.pages)
         self._gauges = gauges._replace(since=until)
-        self.tally.add(piece.operations[:, 0], result, scanned, freed)
+        code = piece.operations[:, 0]
+        self.tally.add(code, result, scanned, freed)
+        if (flushed := freed > 0).any():
+            by_unused = code == kernel.FLUSH_UNUSED
+            self.wraps.add(time[flushed & ~by_unused])
+            self.passes.add(time[flushed & by_unused])
         if most_used > self.tally.most_used:
             self.tally.most_used = int(most_used)
             self._users.note_fullest(piece, int(fullest))
@@ -149,6 +158,7 @@ class PoolRun:
 
         slept = calls[calls["sleeps"] > 0]
         is_open = (slept["predicted"] == ASLEEP) & (slept["end"] == NEVER)
+        self.waits.add(slept["first_try"])
         until = np.where(is_open, self._end, slept["last_try"])
         waited = np.maximum(until - slept["first_try"], 0)
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)

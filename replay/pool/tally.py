@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from replay.pool.loops.sequence import Gauges
 
-BINS = 240
-"""Bins of the series over time: more than a terminal or a small chart can show."""
 THRESHOLDS = (50, 75, 90, 100)
 """Percentages of slots in use of which the share of time is reported."""
 

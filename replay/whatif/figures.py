@@ -48,6 +48,7 @@ FIGURES: Final[dict[str, Figure]] = {
     "user": Figure(lambda o: o.layout.user_end, more_is_better=True),
     "kmap": Figure(lambda o: o.pool.maps, bound="up"),
     "new_mappings": Figure(lambda o: o.pool.new_mappings, bound="up"),
+    "wraps": Figure(lambda o: o.pool.wraps, bound="up"),
     "pool_flushes": Figure(lambda o: o.pool.flushes, bound="up"),
     "pool_used": Figure(lambda o: o.pool.max_used, bound="up"),
     "scan": Figure(lambda o: o.pool.scan_mean or None, bound="about", is_whole=False),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from replay.outcome import NAMED, Moment, SlotHolder, Waiter
-from replay.pool.tally import BINS, PoolTally
+from replay.pool.tally import PoolTally
 from replay.pool.window import PoolWindow
+from replay.times import SERIES_BINS
 from replay.trace.spool import SpooledRows
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class PoolThereRun:
         pool = window.pool(pages.size, colour)
         numbers = {int(f): n for n, f in enumerate(frames.tolist()) if f in self._frames_of_state}
         snapshot = window.pool_of(self._state, numbers, pages.size, colour)
-        gauges = new_gauges(slots, *self._span, BINS if self._makes_any() else 0)
+        gauges = new_gauges(slots, *self._span, SERIES_BINS if self._makes_any() else 0)
         loop = kernel.new_loop(max(self._pids.size, 1), gauges.start)
         done = kernel.new_done(min(AT_ONCE, self._count + 1))
         tally = PoolTally(slots)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from hmtrace.report.charts import StackedChart, bar, resample
+from hmtrace.report.charts import MarkRow, StackedChart, bar, resample
+from hmtrace.report.marks import marks_alone
 from hmtrace.report.text import GLUE, clean, count, duration, share, size, symbol, unglued
+from replay.outcome import MarkedTimes
 
 
 def test_clean_leaves_nothing_that_a_terminal_acts_on() -> None:
@@ -76,6 +78,40 @@ def test_the_chart_stays_inside_its_width(width: int) -> None:
     lines = captured.get().splitlines()
     assert len(lines) == 8
     assert all(len(line) <= width for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_marks_lie_below_the_columns_that_they_happened_in(width: int) -> None:
+    counts = [0] * 240
+    counts[0], counts[100], counts[101], counts[239] = 1, 2, 7, 12
+    used = [0.0] * 240
+    used[100] = 512.0
+    console = Console(width=width, color_system=None, safe_box=True)
+    with console.capture() as captured:
+        marks = (MarkRow("purges", counts), MarkRow("waits", counts[::-1]))
+        console.print(StackedChart(used, [0] * 240, 512, "0 ns", "3.0 s", marks=marks))
+    lines = captured.get().splitlines()
+    assert len(lines) == 10
+    purges, waits = lines[7], lines[8]
+    middle = ["27"]  # two columns side by side
+    assert purges.isascii()
+    assert waits.isascii()
+    assert purges.split() == ["purges", "1", *middle, "+"]
+    assert waits.split()[1] == "+"
+    assert purges.index(middle[0][0]) == lines[0].index("█")
+    assert len(purges) == len(lines[6]) == width
+
+
+def test_an_axis_may_stand_alone() -> None:
+    marks = MarkedTimes(0, 10_000_000, (0, 0), (0, 0), (3, 0), (0, 0))
+    console = Console(width=40, color_system=None)
+    with console.capture() as captured:
+        console.print(*marks_alone(marks))
+    lines = [line.rstrip() for line in captured.get().splitlines() if line.strip()]
+    assert lines[1] == "  purges  3"
+    assert lines[0].lstrip().startswith("└──")
+    assert lines[2].endswith(duration(20e6))
+    assert not list(marks_alone(MarkedTimes(0, 1, (0,), (0,), (0,), (0,))))
 
 
 def test_the_chart_of_a_full_pool_is_full_and_of_an_empty_one_empty() -> None:

@@ -7,13 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from collectors import open_capture
+from collectors.events import SCHEMA
 from hmtrace.cli import app
-from replay.arena.purges import ALIASES, DRAIN, FAILED, LIMIT, SET_MEMORY, UNKNOWN
+from replay.arena.purges import (
+    ALIASES,
+    DRAIN,
+    FAILED,
+    LIMIT,
+    MODULE,
+    SET_MEMORY,
+    UNKNOWN,
+    PurgeTally,
+)
 from replay.machine.from_facts import machine_from
+from replay.trace.told import tell
 from replay.walk import replay
 
 if TYPE_CHECKING:
@@ -60,7 +72,8 @@ def test_triggers_of_a_real_arena_that_runs_full() -> None:
     told = purges(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
     assert {t: (p.count, p.found) for t, p in told.items()} == {
         FAILED: (45, 25),
-        ALIASES: (6, 4),
+        ALIASES: (2, 0),
+        MODULE: (4, 4),
         LIMIT: (3, 3),
         SET_MEMORY: (30, 2),
     }
@@ -82,6 +95,22 @@ def test_windows_change_nothing() -> None:
         assert {t: replace(p, longest=None) for t, p in small.items()} == {
             t: replace(p, longest=None) for t, p in whole.items()
         }
+
+
+def test_stack_traces_tell_who_wanted_a_purge() -> None:
+    inner = "__purge_vmap_area_lazy+0x1<-_vm_unmap_aliases.part.0+0xe3<-vm_unmap_aliases+0x1b"
+    rows = [
+        {"seq": at, "ts": at, "pid": 1, "op": "area_purge", "site": "_vm_unmap_aliases+0x10"}
+        | {"stack": stack}
+        for at, stack in enumerate((f"{inner}<-xfs_buf_get+0x2 [xfs]<-x", f"{inner}<-z", None, ""))
+    ]
+    events = pl.DataFrame(rows, schema={name: SCHEMA[name] for name in SCHEMA})
+    tally = PurgeTally(4096, clock_is_ns=True, span=(0, 3))
+    tally.feed(events, 0)
+    told = tally.result(tell(events.lazy(), tally.rows(), 4, 4))
+    assert [(p.trigger, p.count, p.callers) for p in told] == [
+        (ALIASES, 4, {"xfs_buf_get": 1, "z": 1})
+    ]
 
 
 def test_the_report_tells_them_in_words_and_numbers() -> None:
