@@ -4,6 +4,7 @@
 
     tabulate    piece by piece: pair, name the columns, derive frames
     pairing     the compiled loop that pairs entries and returns
+    open_calls  its state, and the calls of each task that are open
     columns     what that loop works on
     writer, spool, packed   rows on their way out: to a file, or kept for this process
     totals      what they come to, counted on the way

@@ -135,6 +135,8 @@ class OpenCalls(NamedTuple):
         Whether a pfn call was folded into it.
     purged : uint8
         Whether a purge ran in it (alloc_vmap_area).
+    shown : uint8
+        Whether a stack trace came inside it.
     area_row, area_seq, area_start : int64
         The allocation that was made for it and of which its return can tell: row, `seq` (NONE:
         there is none), and the area's start, 0 unknown.
@@ -148,6 +150,7 @@ class OpenCalls(NamedTuple):
     ctx: Any
     inner: Any
     purged: Any
+    shown: Any
     area_row: Any
     area_seq: Any
     area_start: Any
@@ -161,8 +164,8 @@ class Late(NamedTuple):
     seq : int64
         `seq` of the raw event.
     what : uint8
-        The pfn call inside, the return, the tracepoint inside, a stack trace, or the return of
-        the call that an allocation was made for.
+        The pfn call inside, the return, the tracepoint inside, a stack trace, the return of the
+        call that an allocation was made for, or the stack trace of an event inside.
     raw : RAW_DTYPE
     """
 
@@ -193,6 +196,7 @@ class RowColumns(NamedTuple):
     blocked: Any
     duration: Any
     stack: Any
+    inner: Any  # stack trace of an event inside
     reason: Any
 
 
@@ -214,6 +218,7 @@ ROW_TYPES: Final = RowColumns(
     np.uint8,
     np.bool_,
     np.int64,
+    np.uint32,
     np.uint32,
     np.uint8,
 )
@@ -277,7 +282,7 @@ _WIDE: Final = ("row", "seq", "inside", "below", "area_row", "area_seq", "area_s
 def new_calls(size: int) -> OpenCalls:
     """Slots for open calls."""
     wide = {name: np.empty(size, np.int64) for name in _WIDE}
-    small = {name: np.empty(size, np.uint8) for name in ("ctx", "inner", "purged")}
+    small = {name: np.empty(size, np.uint8) for name in ("ctx", "inner", "purged", "shown")}
     return OpenCalls(**wide, **small, kind=np.empty(size, np.uint16))
 
 

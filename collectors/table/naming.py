@@ -8,7 +8,7 @@ import numpy as np
 
 from collectors.table.distinct import ValueNumbers
 from collectors.table.part import Column, column
-from collectors.traceevent.stacks import caller_in
+from collectors.traceevent.stacks import caller_in, caller_of, is_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,9 +77,17 @@ class NameTable:
         return _named(*_together(numbers, self.stacks, self.earlier_stacks))
 
     def site(
-        self, numbers: NDArray[np.uint32], caller: Column, stacks: NDArray[np.uint32]
+        self,
+        numbers: NDArray[np.uint32],
+        caller: Column,
+        stacks: NDArray[np.uint32],
+        inner: NDArray[np.uint32],
     ) -> Column:
-        """Call sites: as the trace has them, else of the caller's address, else of the stack."""
+        """Call sites: as the trace has them, else of the caller's address, else of the stack.
+
+        A site in a function that maps for others (``vmalloc+0x5f``) is looked through where a stack
+        tells who called that: of the event (`stacks`), or of one inside the call (`inner`).
+        """
         found, names = _together(numbers, self.sites, self.earlier)
         unnamed = found == 0
         if caller.values is not None:
@@ -87,7 +95,33 @@ class NameTable:
             names = self._of_callers(found, names, caller.values, unnamed & has)
             unnamed &= ~has
         traced, texts = _together(stacks, self.stacks, self.earlier_stacks)
-        return _named(found, self._of_stacks(found, names, traced, texts, unnamed & (traced != 0)))
+        names = self._of_stacks(found, names, traced, texts, unnamed & (traced != 0))
+        if traced.any():
+            names = self._outside(found, names, traced, texts, _outer)
+        within, texts = _together(inner, self.stacks, self.earlier_stacks)
+        if within.any():
+            names = self._outside(found, names, within, texts, caller_of)
+        return _named(found, names)
+
+    def _outside(
+        self,
+        found: NDArray[np.uint32],
+        names: Sequence[str],
+        stacks: NDArray[np.uint32],
+        texts: Sequence[str],
+        ask: Callable[[str, str], str | None],
+    ) -> Sequence[str]:
+        """Look through sites that are in functions that map for others, where `ask` tells whose."""
+        through = np.array([bool(name) and is_wrapper(name) for name in names], np.bool_)
+        wanted = through[found] & (stacks != 0)
+        if not wanted.any():
+            return names
+        pairs = (found.astype(np.uint64) << np.uint64(32)) | stacks
+        keys, codes = self._different(pairs, wanted)
+        outer = [ask(names[key >> 32], texts[key & 0xFFFF_FFFF]) or "" for key in keys]
+        seen = np.array([False, *map(bool, outer)]).take(codes)
+        found[seen] = 0
+        return _added(found, names, np.where(seen, codes, 0), outer)
 
     def _of_callers(
         self,
@@ -136,6 +170,14 @@ class NameTable:
     ) -> tuple[list[int], NDArray[np.int32]]:
         keys, codes = self._numbering.of(values.view(np.int64), wanted)
         return keys.view(np.uint64).tolist(), codes
+
+
+def _outer(site: str, stack: str) -> str | None:
+    """Who called the function of a site, by the stack of the site's own event.
+
+    One made by frame pointers does not show who called the function that was just entered.
+    """
+    return caller_of(site, stack) or caller_in(stack)
 
 
 def _added(

@@ -32,9 +32,23 @@ from collectors.table.columns import (
     RowColumns,
     TaskTable,
 )
-
-DEEPEST = 512
-"""Open calls that a task can have; beyond, those that are the oldest half are forgotten."""
+from collectors.table.open_calls import (
+    GONE,
+    INNER_STACKED,
+    KNOWN,
+    MASK,
+    OPEN,
+    POSITION,
+    ROWS,
+    TASKS,
+    close_same_context,
+    key_of,
+    place_of,
+    pop_to,
+    push,
+    show_outer,
+    tell_late,
+)
 
 _SWITCH = probes.KIND_SWITCH
 _PAGE_CALL = probes.FUNCTION_OF["__kmap_local_page_prot"]
@@ -48,11 +62,7 @@ NO_REASON = len(REASONS)
 """Code of a reason that the kernel did not give, or that hmtrace does not know."""
 NO_DURATION = -1
 _ALL_PAGES = 0xFFFF_FFFF  # TLB_FLUSH_ALL is -1 (include/linux/mm_types.h)
-_IDLE = 1 << 40
-"""Task number of CPU 0's idle task; those of the other CPUs follow. No pid is as large."""
 _NEXT = 4  # bit of `present`: a switch tells the next task
-_IRQ_LEVELS = 14  # Ctx.HARDIRQ | Ctx.SOFTIRQ | Ctx.NMI
-_CTX_UNKNOWN = 128
 _ALLOC = probes.FUNCTION_OF["alloc_vmap_area"]
 
 # Bits of Rows.valid; the first are those of VALUE_COLUMNS.
@@ -68,30 +78,7 @@ _INNER, _RETURN, _NOTE, STACKED = 0, 1, 2, 3
 _NOT_PURGED = False
 _PURGED_RETURN, _CALLER_RETURN = 4, 5  # a purge ran in the call; what its caller returned
 
-# Cells of the loop's state.
-POSITION = 0  # raw event of the piece to read next
-ROWS = 1  # rows made; they are numbered from 0
-GONE = 2  # rows given away: complete or not, they change no more
-OPEN = 3  # slots of Calls that have been used
-FREE = 4  # first slot of Calls that is free again, NONE
-TASKS = 5  # tasks in the table
-LATES = 6  # entries of Late
-KNOWN = 7  # entries of the known Late that lie behind
-MASK = 8  # the columns' length, a power of 2, less 1: row n stands at n & mask
-CELLS = 9
-
 DONE, TASKS_FULL = 0, 1
-
-
-@piece
-def place_of(key: int, keys: Any) -> int:
-    """Place of a task in its table: where it is, or the free one where it belongs."""
-    mask = keys.shape[0] - 1
-    h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    at = np.int64(h >> np.uint64(33)) & mask
-    while keys[at] not in (NONE, key):
-        at = (at + 1) & mask
-    return at
 
 
 @loop
@@ -215,24 +202,13 @@ def _set_flush(rows: RowColumns, at: int, event: Any) -> None:
 
 
 @piece
-def _tell_late(late: Late, cell: Any, row_seq: int, event: Any, seq: int, what: int) -> None:
-    """Note what came for a row that is gone."""
-    at = cell[LATES]
-    late.row_seq[at] = row_seq
-    late.seq[at] = seq
-    late.what[at] = what
-    late.raw[at] = event
-    cell[LATES] += 1
-
-
-@piece
 def _set_stack(rows: RowColumns, last: Last, cell: Any, event: Any, seq: int, late: Late) -> None:
     """Give a stack trace to the row of its CPU's last event."""
     row = last.row[event.cpu]
     if row < 0 or last.pid[event.cpu] != event.pid:
         return
     if row < cell[GONE]:
-        _tell_late(late, cell, last.seq[event.cpu], event, seq, STACKED)
+        tell_late(late, cell, last.seq[event.cpu], event, seq, STACKED)
         return
     at = row & cell[MASK]
     if rows.stack[at] == 0 or rows.valid[at] & _LATE_STACK:
@@ -273,6 +249,7 @@ def _new_row(
     rows.op[at] = plan.op[kind]
     rows.duration[at] = NO_DURATION
     rows.stack[at] = 0
+    rows.inner[at] = 0
     rows.reason[at] = NO_REASON
     rows.valid[at] = 0
     if kind == _SWITCH:
@@ -310,75 +287,11 @@ def _new_row(
         elif what == STACKED and rows.stack[at] == 0:
             rows.stack[at] = known.raw[i].values[0]
             rows.valid[at] |= _LATE_STACK
+        elif what == INNER_STACKED:
+            rows.inner[at] = known.raw[i].values[0]
         elif what == _INNER:
             _set_inner(rows, at, known.raw[i])
     return row
-
-
-@piece
-def _pop_to(call: int, task: int, tasks: TaskTable, calls: OpenCalls, cell: Any) -> None:
-    """Close an open call of a task, and those above it."""
-    below = calls.below[call]
-    at = tasks.top[task]
-    while at != below:
-        following = calls.below[at]
-        calls.row[at] = -2
-        calls.below[at] = cell[FREE]
-        cell[FREE] = at
-        tasks.depth[task] -= 1
-        at = following
-    tasks.top[task] = below
-
-
-@piece
-def _forget_oldest(task: int, tasks: TaskTable, calls: OpenCalls, cell: Any) -> None:
-    """Cut a stack that no kernel has down to half."""
-    at = tasks.top[task]
-    for _ in range(DEEPEST // 2 - 1):
-        at = calls.below[at]
-    rest = calls.below[at]
-    calls.below[at] = NONE
-    tasks.depth[task] = DEEPEST // 2
-    while rest != NONE:
-        following = calls.below[rest]
-        calls.row[rest] = -2
-        calls.below[rest] = cell[FREE]
-        cell[FREE] = rest
-        rest = following
-
-
-@piece
-def _push(
-    task: int,
-    row: int,
-    seq: int,
-    inside: int,
-    kind: int,
-    ctx: int,
-    tasks: TaskTable,
-    calls: OpenCalls,
-    cell: Any,
-) -> None:
-    """Put a call onto its task's stack."""
-    if tasks.depth[task] >= DEEPEST:
-        _forget_oldest(task, tasks, calls, cell)
-    at = cell[FREE]
-    if at == NONE:
-        at = cell[OPEN]
-        cell[OPEN] += 1
-    else:
-        cell[FREE] = calls.below[at]
-    calls.row[at] = row
-    calls.seq[at] = seq
-    calls.inside[at] = inside
-    calls.kind[at] = kind
-    calls.ctx[at] = ctx
-    calls.inner[at] = 0
-    calls.purged[at] = 0
-    calls.area_seq[at] = NONE
-    calls.below[at] = tasks.top[task]
-    tasks.top[task] = at
-    tasks.depth[task] += 1
 
 
 @part
@@ -396,7 +309,7 @@ def _settle_inner(
     """Let what a call returns tell of the allocation that was made for it."""
     row, row_seq = calls.area_row[call], calls.area_seq[call]
     if row < cell[GONE]:
-        _tell_late(late, cell, row_seq, event, seq, _CALLER_RETURN)
+        tell_late(late, cell, row_seq, event, seq, _CALLER_RETURN)
     else:
         areas.set_caller_returned(rows, row & cell[MASK], event, plan.encloses[kind])
     outer = calls.below[call]
@@ -404,27 +317,6 @@ def _settle_inner(
     if not told and outer != NONE and calls.area_seq[outer] == NONE:
         calls.area_row[outer], calls.area_seq[outer] = row, row_seq
         calls.area_start[outer] = calls.area_start[call]
-
-
-@piece
-def _close_same_context(
-    task: int, kind: int, ctx: int, tasks: TaskTable, calls: OpenCalls, cell: Any
-) -> None:
-    """Close an older open call of a function that is entered again.
-
-    The same function cannot run twice in one context: the older call, and what stands on it,
-    lost its return.
-    """
-    call = tasks.top[task]
-    steps = 0
-    while call != NONE and steps < WALK:
-        older = calls.ctx[call]
-        same = older != _CTX_UNKNOWN and (older & _IRQ_LEVELS) == (ctx & _IRQ_LEVELS)
-        if calls.kind[call] == kind and same:
-            _pop_to(call, task, tasks, calls, cell)
-            return
-        call = calls.below[call]
-        steps += 1
 
 
 @piece
@@ -491,6 +383,7 @@ def pair(
         seq = first_seq + i
         if kind == _STACK:
             _set_stack(rows, last, cell, event, seq, late)
+            show_outer(rows, tasks, calls, cell, event, seq, late)
             continue
         last.row[event.cpu] = NONE
         last.seq[event.cpu] = seq
@@ -500,9 +393,7 @@ def pair(
         if kind == _SWITCH:
             last.row[event.cpu] = _new_row(rows, cell, event, seq, kind, NONE, known, plan)
             continue
-        key = np.int64(event.pid) if event.pid != 0 else _IDLE + event.cpu
-        # NONE marks what is free: no key may be as small
-        key = key if key >= 0 else key - 1
+        key = key_of(event)
         task = place_of(key, tasks.key)
         if tasks.key[task] == NONE:
             if 2 * (cell[TASKS] + 1) > tasks.key.shape[0]:
@@ -552,7 +443,7 @@ def pair(
                 pass  # folded into another, or of no operation
             elif row < cell[GONE]:
                 what = _NOTE if host >= 0 else _PURGED_RETURN if purged else _RETURN
-                _tell_late(late, cell, row_seq, event, seq, what)
+                tell_late(late, cell, row_seq, event, seq, what)
             elif host >= 0:
                 _set_note(rows, row & cell[MASK], event, seq, kind, plan)
             else:
@@ -572,7 +463,7 @@ def pair(
             if host < 0 and is_open:
                 if plan.encloses[kind] and calls.area_seq[call] != NONE and event.present & 1:
                     _settle_inner(rows, cell, calls, call, event, seq, kind, plan, late)
-                _pop_to(call, task, tasks, calls, cell)
+                pop_to(call, task, tasks, calls, cell)
             # Whether page calls return may be seen only behind this piece.
             if function == _PFN_CALL and row >= 0 and _vaddr(event) != NONE:
                 tasks.before[task] = row
@@ -580,7 +471,7 @@ def pair(
                 tasks.before_vaddr[task] = _vaddr(event)
             continue
         if has_return[function]:
-            _close_same_context(task, kind, event.ctx, tasks, calls, cell)
+            close_same_context(task, kind, event.ctx, tasks, calls, cell)
         top = tasks.top[task]
         parent = calls.inside[top] if top != NONE else NONE
         if function == _ALLOC:
@@ -606,12 +497,12 @@ def pair(
         elif outer >= cell[GONE]:
             _set_inner(rows, outer & cell[MASK], event)
         else:
-            _tell_late(late, cell, outer_seq, event, seq, _INNER)
+            tell_late(late, cell, outer_seq, event, seq, _INNER)
         last.row[event.cpu] = row if row >= 0 else outer
         if row < 0 and outer != NONE:
             last.seq[event.cpu] = outer_seq
         if has_return[function]:
-            _push(task, row, seq, inside, kind, event.ctx, tasks, calls, cell)
+            push(task, row, seq, inside, kind, event.ctx, tasks, calls, cell)
         elif function == _PAGE_CALL:
             tasks.before[task] = row
             tasks.before_seq[task] = seq

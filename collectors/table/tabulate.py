@@ -20,7 +20,7 @@ from collectors.capture import Marker
 from collectors.errors import HmtraceError
 from collectors.events import OPS, REASONS
 from collectors.raw import NO_TASK
-from collectors.table import areas, columns, pairing
+from collectors.table import areas, columns, open_calls, pairing
 from collectors.table.columns import VALUE_COLUMNS
 from collectors.table.masks import take_filled
 from collectors.table.naming import EARLIER, NameTable
@@ -126,8 +126,8 @@ class Tabulator:
         self._wait = hold if wait is None else min(wait, hold)
         self._given = min(GIVEN, hold)
         self._plan = columns.make_plan()
-        self._cell = np.zeros(pairing.CELLS, np.int64)
-        self._cell[pairing.FREE] = columns.NONE
+        self._cell = np.zeros(open_calls.CELLS, np.int64)
+        self._cell[open_calls.FREE] = columns.NONE
         self._tasks = columns.new_tasks(1 << 10)
         self._last = columns.new_last()
         self._calls = columns.new_calls(1 << 8)
@@ -182,7 +182,7 @@ class Tabulator:
     def finish(self) -> Iterator[Part]:
         """Give what is left, once all pieces have been added."""
         yield from self._begin()
-        yield from self._give(int(self._cell[pairing.ROWS]))
+        yield from self._give(int(self._cell[open_calls.ROWS]))
 
     def again(self) -> Learnt | None:
         """Tell what a further pass has to know; None: everything that was given is right."""
@@ -234,10 +234,10 @@ class Tabulator:
         """Pair the calls of a piece; with `more` at hand, give nothing yet."""
         raw, cell = piece.rows, self._cell
         if self._wrong:  # the rows are of no use: only what has to be known is gathered
-            cell[pairing.GONE] = cell[pairing.ROWS]
+            cell[open_calls.GONE] = cell[open_calls.ROWS]
             return
         self._make_room(len(raw))
-        cell[pairing.POSITION] = 0
+        cell[open_calls.POSITION] = 0
         while pairing.pair(
             raw,
             self._seq,
@@ -259,18 +259,18 @@ class Tabulator:
         self._names.take(piece.comms, piece.sites, piece.stacks)
         if more:
             return
-        rows = int(cell[pairing.ROWS])
+        rows = int(cell[open_calls.ROWS])
         if self._frames.undecided:
-            self._learn_pairs(int(cell[pairing.GONE]), rows)
+            self._learn_pairs(int(cell[open_calls.GONE]), rows)
         ready = min(pairing.first_open_row(self._calls, cell), rows - self._hold // _SLACK)
         ready = max(ready, rows - self._hold)
         # Whole parts only: each becomes a row group of a file.
-        gone = int(cell[pairing.GONE])
+        gone = int(cell[open_calls.GONE])
         yield from self._give(gone + (ready - gone) // self._given * self._given)
 
     def _check_bounds(self) -> None:
         """Refuse what would take memory without bound, and is no kernel's trace."""
-        for name, cell in (("open calls", pairing.OPEN), ("late returns", pairing.LATES)):
+        for name, cell in (("open calls", open_calls.OPEN), ("late returns", open_calls.LATES)):
             if self._cell[cell] > self._most:
                 raise HmtraceError(
                     f"more than {self._most} {name}: every call that is traced stays open",
@@ -281,7 +281,7 @@ class Tabulator:
     def _make_room(self, more: int) -> None:
         """Make room for the rows, calls and late events that `more` raw events can bring."""
         cell = self._cell
-        gone, rows = int(cell[pairing.GONE]), int(cell[pairing.ROWS])
+        gone, rows = int(cell[open_calls.GONE]), int(cell[open_calls.ROWS])
         if rows - gone + more > len(self._rows.seq):
             # Rows stand in a ring: what is held back is moved when it grows, and never again.
             need = rows - gone + more + self._given
@@ -295,12 +295,14 @@ class Tabulator:
                 self._move(old, larger, slice(at, at + number))
                 gone += number
             self._rows = larger
-            cell[pairing.MASK] = mask
+            cell[open_calls.MASK] = mask
+        still_open = int(cell[open_calls.OPEN])
         # Untouched memory costs nothing.
         for name, used, new, make in (
-            ("_calls", int(cell[pairing.OPEN]), more, columns.new_calls),
-            # a return may tell of its own call and of one that was made for it
-            ("_late", int(cell[pairing.LATES]), 2 * more, columns.new_late),
+            ("_calls", still_open, more, columns.new_calls),
+            # a return may tell of its own call and of one that was made for it, a stack trace of
+            # every open call once
+            ("_late", int(cell[open_calls.LATES]), 2 * more + still_open, columns.new_late),
         ):
             have = getattr(self, name)
             if used + new > len(have.seq):
@@ -321,12 +323,13 @@ class Tabulator:
 
     def _late_events(self) -> columns.Late:
         """What came late, sorted by the row for which it came."""
-        came = int(self._cell[pairing.LATES])
+        came = int(self._cell[open_calls.LATES])
         order = np.argsort(self._late.row_seq[:came], kind="stable")
         late = columns.Late(*(column[order] for column in self._late))
         site = late.raw["site"]
         site[site != 0] |= EARLIER
-        late.raw["values"][late.what == pairing.STACKED, 0] |= np.uint64(EARLIER)
+        stacked = (late.what == pairing.STACKED) | (late.what == open_calls.INNER_STACKED)
+        late.raw["values"][stacked, 0] |= np.uint64(EARLIER)
         return late
 
     def _learn_pairs(self, first: int, end: int) -> None:
@@ -341,19 +344,19 @@ class Tabulator:
 
     def _place(self, first: int, end: int) -> slice:
         """Where rows stand in the ring, up to its end."""
-        at = first & int(self._cell[pairing.MASK])
+        at = first & int(self._cell[open_calls.MASK])
         return slice(at, min(at + end - first, len(self._rows.seq)))
 
     def _give(self, end: int) -> Iterator[Part]:
         """Give the rows up to `end` away."""
         cell = self._cell
-        while not self._wrong and cell[pairing.GONE] < end:
-            first = int(cell[pairing.GONE])
+        while not self._wrong and cell[open_calls.GONE] < end:
+            first = int(cell[open_calls.GONE])
             place = self._place(first, min(end, first + self._given))
             last = first + place.stop - place.start
             self._learn_pairs(first, last)
             part = self._part(place)
-            cell[pairing.GONE] = last
+            cell[open_calls.GONE] = last
             yield part
 
     def _part(self, place: slice) -> Part:
@@ -389,7 +392,7 @@ class Tabulator:
             "reason": column(reason, reason != pairing.NO_REASON, REASONS),
             "entry_traced": Column(traced),
             "comm": self._names.comm(r.comm),
-            "site": self._names.site(r.site, found["caller"], r.stack),
+            "site": self._names.site(r.site, found["caller"], r.stack, r.inner),
             "stack": self._names.stack(r.stack),
         }
         return Part(len(valid), found)

@@ -78,14 +78,20 @@ def sites(
     )
     from collectors import site_finder
     from hmtrace.cli.prepared import asked
-    from hmtrace.report.callsites import CallSites, callsites_document, callsites_renderables
+    from hmtrace.report.callsites import (
+        CallSites,
+        callsites_document,
+        callsites_renderables,
+        nameless_note,
+    )
 
     finder = site_finder(capture, vmlinux)
     told = asked(capture, costs, _ask, lambda _: True)  # kmap() converted
     source, callers = told.source, told.callers
     places = finder.of(use.site.site for use in callers.uses)
     sizes = told.sizes(finder.sizes())
-    found = CallSites(callers, places, tuple(finder.notes), sort.value, sizes)
+    notes = (*finder.notes, *nameless_note(callers.uses))
+    found = CallSites(callers, places, notes, sort.value, sizes)
     _warn_of_sizes(sizes)
     if target.is_json:
         from hmtrace.report.document import schema, source_document

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.text import Text
 
+from collectors.traceevent.stacks import is_wrapper
 from hmtrace.report.conversion import FITS, OPEN, WRONG, reasons, verdict
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.sites import site_name
@@ -14,7 +15,7 @@ from hmtrace.report.text import clean, count, duration, share, symbol
 from hmtrace.report.vmlinux import sizes_document, sizes_section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from hmtrace.report.vmlinux import SizeCheck
     from replay.whatif.callers import Callers, Exchange, SiteUse
 
-_APIS: Final = frozenset(
-    {
-        "kmap", "kmap_high", "kmap_atomic", "kmap_atomic_prot", "kmap_atomic_pfn",
-        "kmap_local_page", "kmap_local_page_prot", "kmap_local_folio", "kmap_local_pfn",
-        "kmap_atomic_high_prot", "__kmap_local_page_prot", "__kmap_local_pfn_prot", "__kmap_atomic",
-        "vmap", "vm_map_ram", "vmalloc", "vzalloc", "__vmalloc", "__vmalloc_node",
-        "__vmalloc_node_range",
-    }
-)  # fmt: skip
-"""Functions that a mapping goes through before it comes to who asked (include/linux/highmem.h,
-highmem-internal.h, mm/vmalloc.c)."""
 _WORDS: Final = {
     "fits": "yes",
     "costs": "yes, at a price",
@@ -108,10 +98,27 @@ def api_and_user(use: SiteUse, frames: Sequence[Frame]) -> tuple[str, Frame | No
     """
     api = use.site.op
     for at, frame in enumerate(frames):
-        if frame.function not in _APIS or at == len(frames) - 1:
+        if not is_wrapper(frame.function) or at == len(frames) - 1:
             return api, frame
-        api = frame.function
+        api = frame.function.removesuffix("_noprof")  # of CONFIG_MEM_ALLOC_PROFILING
     return api, None
+
+
+def nameless_note(uses: Iterable[SiteUse]) -> list[str]:
+    """What to record where functions that map for others hide who asks them; none: nothing."""
+    calls: dict[str, int] = {}
+    for use in uses:
+        if is_wrapper(use.site.site):
+            name = use.site.site.partition("/")[0]
+            calls[name] = calls.get(name, 0) + use.site.count
+    if not calls:
+        return []
+    names = ", ".join(f"{name} ({count(n)} calls)" for name, n in [*calls.items()][:_CHAIN])
+    more = " and others" if len(calls) > _CHAIN else ""
+    return [
+        f"{names}{more}: maps for others; stack traces of its event tell for whom (echo stacktrace "
+        "> trigger)"
+    ]
 
 
 def ordered(found: CallSites) -> list[SiteUse]:

@@ -187,6 +187,17 @@ def innermost(stack):
     return stack[::-1][:WALK]
 
 
+def show_outer(stacks, event, pid, cpu):
+    """Note the first stack trace inside each open call of its task and context."""
+    ctx = int(event["ctx"])
+    for call in innermost(stacks.get(("idle", cpu) if pid == 0 else pid, [])):
+        if 128 not in (ctx, call["ctx"]) and (ctx ^ call["ctx"]) & 14:
+            return
+        if not call.get("shown") and call["row"] is not None and int(event["values"][0]):
+            call["row"]["within"] = int(event["values"][0])
+        call["shown"] = True
+
+
 def slow_table(raw):
     """Rows as dicts without nulls, from a structured array."""
     events = list(raw)
@@ -201,6 +212,7 @@ def slow_table(raw):
     for seq, (event, kind) in enumerate(zip(events, kinds, strict=True)):
         cpu, pid = int(event["cpu"]), int(event["pid"])
         if kind == probes.KIND_STACK:
+            show_outer(stacks, event, pid, cpu)
             if last.get(cpu, (None, pid)) == (None, pid) or last[cpu][1] != pid:
                 continue
             if last[cpu][0] is not None and int(event["values"][0]):

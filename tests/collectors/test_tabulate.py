@@ -43,6 +43,7 @@ KINDS += [2 * probes.FUNCTION_OF[n] for n in ("free_vmap_area_noflush", "vfree")
 KINDS += [*probes.TRACEPOINTS.values(), probes.KIND_STACK, probes.KIND_STACK]
 KINDS += [probes.KIND_SWITCH, probes.KIND_LOST]
 STACKS = ["", *(f"frame{i}" for i in range(1, 200))]
+THROUGH = ["", *(f"alloc_vmap_area<-vmalloc+0x9<-frame{i}" for i in range(1, 200))]
 
 
 def table_of(parts):
@@ -90,6 +91,31 @@ EVENTS = st.lists(
 @given(EVENTS, st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
 def test_pieces_give_what_plain_python_gives(events, sizes, hold):
     compare(make(events), sizes, hold)
+
+
+@settings(max_examples=300, deadline=None)
+@given(EVENTS, st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
+def test_sites_in_functions_that_map_for_others(events, sizes, hold):
+    """They are looked through by the event's own stack, else by the first one inside its call."""
+    raw = make(events)
+    raw["site"] = 1
+    expected = slow_table(raw)
+    pieces = [*sizes, len(raw)]
+    known = None
+    for _ in range(5):
+        given_parts, at, table = [], 0, Tabulator(known=known, hold=hold)
+        for size in pieces:
+            own = RawEvents(raw[at : at + size], sites=["", "vmalloc+0x9"], stacks=THROUGH)
+            given_parts += table.add(own)
+            at += size
+        given_parts += table.finish()
+        known = table.again()
+        if known is None:
+            break
+    found = table_of(given_parts).get_column("site").cast(pl.String).to_list()
+    for site, row in zip(found, expected, strict=True):
+        number = row.get("stack") or row.get("within")
+        assert site in (None, f"frame{number}" if number else "vmalloc+0x9")
 
 
 ARENA = [
@@ -145,6 +171,7 @@ def compare(raw, sizes, hold):
     ]
     for row in expected:
         del row["comm"]
+        row.pop("within", None)
         row["op"] = OPS[row["op"]]
         if "stack" in row:
             row["stack"] = STACKS[row["stack"]]
@@ -280,7 +307,7 @@ def test_names_of_callers_are_bounded(monkeypatch):
     for first in (0, 7, 90, 3):
         callers = np.arange(first, first + 15, dtype=np.uint64)
         numbers = np.zeros(15, np.uint32)
-        made = names.site(numbers, Column(callers), numbers)
+        made = names.site(numbers, Column(callers), numbers, numbers)
         found = [made.names[n] for n in made.values.tolist()]
         assert found == [f"f+{a:#x}" if a % 5 else "" for a in callers.tolist()]
         assert len(names._callers) <= 35

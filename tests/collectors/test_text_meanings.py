@@ -20,12 +20,15 @@ FREE = "free_vmap_area_noflush: va_start=0xf78d6000 nr_lazy=3 nr_lazy_max=16384"
 PURGE = "purge_vmap_area_lazy: start=0xf78d6000 end=0xf78d9000 num_purged={}"
 
 
-def table(folder: Path, *bodies: str, cpus: tuple[int, ...] = ()) -> tuple[list[Any], Any]:
+def table(
+    folder: Path, *bodies: str, cpus: tuple[int, ...] = (), flags: tuple[str, ...] = ()
+) -> tuple[list[Any], Any]:
     """Rows and capture of a text with one line a body; bodies that begin with a space follow."""
     lines = []
     for number, body in enumerate(bodies):
         cpu = cpus[number] if cpus else 1
-        left = f"            bash-112     [{cpu:03d}] .....    14.{number:06d}: "
+        how = flags[number] if flags else "....."
+        left = f"            bash-112     [{cpu:03d}] {how}    14.{number:06d}: "
         lines.append(body if body.startswith(" ") else left + body)
     path = folder / "trace"
     path.write_text("\n".join(lines) + "\n")
@@ -123,6 +126,54 @@ def test_who_called_is_outside_of_tracing_and_mapping() -> None:
         "hog+0x3 [hog]"
     )
     assert caller_in("kmap_high") is None
+
+
+VMALLOC = (
+    "vmalloc: (__vmalloc_node_range+0x0/0x4e0) size=8192",
+    "alloc: (alloc_vmap_area+0x0/0xa10) size=12288",
+    "<stack trace>", " => kprobe_trace_func+0x1/0x2", " => alloc_vmap_area+0x1/0xa10",
+    " => __vmalloc_node_range+0x90/0x4e0", " => vmalloc+0x5f/0x70", " => load_it+0x8/0x9 [hog]",
+    " => do_one_initcall+0x4b/0x90",
+    "alloc_ret: (__get_vm_area_node.constprop.0+0x50/0x90 <- alloc_vmap_area) va=0xf7a00000",
+    "vmalloc_ret: (vmalloc+0x5f/0x70 <- __vmalloc_node_range) addr=0xf7a00000",
+)  # fmt: skip
+
+
+def test_a_function_that_maps_for_others_is_looked_through(tmp_path: Path) -> None:
+    """The stack of the allocation in it tells who called vmalloc()."""
+    rows, _ = table(tmp_path, *VMALLOC)
+    assert [row["op"] for row in rows] == ["vmalloc", "area_alloc"]
+    assert [row["site"] for row in rows] == ["load_it+0x8 [hog]"] * 2
+    assert rows[0]["stack"] is None
+
+
+@pytest.mark.parametrize(
+    ("left", "why"),
+    [
+        ((), "no stack"),
+        (
+            (" => alloc_vmap_area+0x1/0xa10", " => vzalloc+0x5f/0x70", " => other+0x1/0x2"),
+            "another",
+        ),
+        ((" => alloc_vmap_area+0x1/0xa10", " => vmalloc+0x5f/0x70"), "no caller"),
+    ],
+)
+def test_it_is_not_where_no_stack_shows_it(tmp_path: Path, left: tuple[str, ...], why: str) -> None:
+    stack = ("<stack trace>", *left) if left else ()
+    rows, _ = table(tmp_path, *VMALLOC[:2], *stack, *VMALLOC[-2:])
+    assert rows[0]["site"].startswith("vmalloc+0x5f"), why
+
+
+def test_the_stack_of_an_interrupt_says_nothing_of_who_was_interrupted(tmp_path: Path) -> None:
+    rows, _ = table(tmp_path, *VMALLOC, flags=(".....", *["..h1."] * 9, "....."))
+    assert rows[0]["site"].startswith("vmalloc+0x5f")
+
+
+def test_the_stack_of_the_event_itself_goes_first(tmp_path: Path) -> None:
+    """One by frame pointers lacks who called the function that was entered: vmalloc()."""
+    stack = ("<stack trace>", " => __vmalloc_node_range+0x1/0x4e0", " => get_it+0x8/0x9")
+    rows, _ = table(tmp_path, VMALLOC[0], *stack, *VMALLOC[1:])
+    assert rows[0]["site"] == "get_it+0x8"
 
 
 def test_markers_are_kept(tmp_path: Path) -> None:
