@@ -309,10 +309,9 @@ def write_arrow(
 
     It is larger than a Parquet file, and written and read for less.
     """
-    from collectors.arrow.form import ArrowForm
-    from collectors.parquet.writer import TableWriter
+    from collectors.arrow.writer import ArrowWriter
 
-    return _write(path, lambda: TableWriter(target, ArrowForm()), progress, counted)
+    return _write(path, lambda: ArrowWriter(target), progress, counted)
 
 
 def _write(

@@ -6,15 +6,11 @@ and the footer is nobody's, and holds the document.
 
 from __future__ import annotations
 
-import os
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collectors.errors import HmtraceError
 from collectors.input.magic import ARROW
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TAIL: Final = struct.Struct("<i6s")
 """Behind the footer: how long it is, and what the file is."""
@@ -77,18 +73,15 @@ class Ending:
             raise HmtraceError("damaged Arrow file: its facts are no text", offset=end) from None
 
 
-def put_document(path: Path, text: str) -> None:
-    """Put a document, of ASCII, into a file that is complete but for it.
+def ended(document: str, footer: bytes) -> bytes:
+    """What goes behind the table.
 
-    Raises
-    ------
-    OSError
-        If it cannot be written.
+    Parameters
+    ----------
+    document
+        Of ASCII.
+    footer
+        Of the table.
     """
-    with path.open("r+b") as file:
-        file.seek(-_TAIL.size, os.SEEK_END)
-        length, _ = _TAIL.unpack(file.read())
-        at = file.seek(-_TAIL.size - length, os.SEEK_END)
-        footer = file.read()
-        file.seek(at)
-        file.write(text.encode("ascii") + _MARK.pack(len(text), _OURS) + footer)
+    marked = document.encode("ascii") + _MARK.pack(len(document), _OURS)
+    return marked + footer + _TAIL.pack(len(footer), _MAGIC)

@@ -1,28 +1,24 @@
-"""Arrow IPC files, as a form of file that the reader and the writer of Parquet files serve."""
+"""Arrow IPC files, as a form of file that the reader of Parquet files serves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from collectors.arrow import headers
-from collectors.arrow.ending import Ending, put_document
+from collectors.arrow.ending import Ending
 from collectors.parquet.form import TableForm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-_BATCH_ROWS: Final = 1 << 16
-"""A tenth less CPU than by 1 << 18."""
-
 
 class ArrowForm(TableForm):
-    """Arrow IPC under LZ4: a sixth of the plain table, in the time that writing that takes."""
+    """Arrow IPC under LZ4: a sixth of the plain table."""
 
     name = "Arrow"
     origin = "hmtrace-arrow"
@@ -40,8 +36,3 @@ class ArrowForm(TableForm):
     def scan(self, path: Path) -> pl.LazyFrame:
         """Leave batches on the disk until they are asked for."""
         return pl.scan_ipc(path, glob=False)
-
-    def write(self, table: pl.LazyFrame, path: Path, document: Callable[[], str]) -> None:
-        """Write the table, then put the document into the file."""
-        table.sink_ipc(path, compression="lz4", record_batch_size=_BATCH_ROWS)
-        put_document(path, document())

@@ -21,8 +21,8 @@ MOST_ROWS: Final = 1 << 22
 """Of a batch, or names of a dictionary."""
 MOST_BYTES: Final = 1 << 30
 """Of a message, decompressed."""
-_DICTIONARIES, _BATCHES = 2, 3  # fields of Footer: vectors of structures
-_BLOCK: Final = struct.Struct("<qi4xq")
+SCHEMA_FIELD, DICTIONARIES, BATCHES = 1, 2, 3  # fields of Footer; two vectors of structures
+BLOCK: Final = struct.Struct("<qi4xq")
 """Block: where a message is, and the lengths of its header and its body."""
 _HEADER_TYPE, _HEADER = 1, 2  # fields of Message
 _DICTIONARY: Final = 2  # value of MessageHeader; a record batch is 3
@@ -36,7 +36,7 @@ _FRAMED: Final = 8
 """Bytes before a header: the marker, and its length."""
 
 
-class _HeaderTable:
+class HeaderTable:
     """A table in a header; whoever uses it has to expect :class:`struct.error`."""
 
     def __init__(self, data: memoryview, at: int) -> None:
@@ -44,7 +44,8 @@ class _HeaderTable:
         self._vtable = at - self._read("<i", at)
 
     @classmethod
-    def root(cls, data: memoryview) -> _HeaderTable:
+    def root(cls, data: memoryview) -> HeaderTable:
+        """The one that bytes begin with."""
         return cls(data, struct.unpack_from("<I", data)[0])
 
     def _read(self, form: str, at: int) -> int:
@@ -59,14 +60,22 @@ class _HeaderTable:
         return self._at + offset if offset else 0
 
     def byte(self, field: int) -> int:
+        """A number of one byte; 0 where there is none."""
         place = self._place(field)
         return self._read("<B", place) if place else 0
 
-    def table(self, field: int) -> _HeaderTable | None:
+    def table_at(self, field: int) -> int:
+        """Where the table in a field is; 0: there is none."""
         place = self._place(field)
-        return _HeaderTable(self._data, place + self._read("<I", place)) if place else None
+        return place + self._read("<I", place) if place else 0
+
+    def table(self, field: int) -> HeaderTable | None:
+        """The table in a field."""
+        at = self.table_at(field)
+        return HeaderTable(self._data, at) if at else None
 
     def structures(self, field: int, form: struct.Struct) -> Iterator[tuple[int, ...]]:
+        """The structures of a vector."""
         place = self._place(field)
         if not place:
             return iter(())
@@ -94,9 +103,9 @@ def check(data: memoryview, footer: slice) -> None:
     """
     at = footer.start
     try:
-        top = _HeaderTable.root(data[footer])
-        for field in (_DICTIONARIES, _BATCHES):
-            for at, header, body in top.structures(field, _BLOCK):
+        top = HeaderTable.root(data[footer])
+        for field in (DICTIONARIES, BATCHES):
+            for at, header, body in top.structures(field, BLOCK):
                 if min(at, header, body) < 0 or at + header + body > footer.start:
                     raise HmtraceError("damaged Arrow file: a batch beyond its end", offset=at)
                 if data[at : at + len(_MARKER)] != _MARKER:
@@ -107,7 +116,7 @@ def check(data: memoryview, footer: slice) -> None:
 
 
 def _check_message(header: memoryview, body: memoryview, at: int) -> None:
-    message = _HeaderTable.root(header)
+    message = HeaderTable.root(header)
     batch = message.table(_HEADER)
     if batch is not None and message.byte(_HEADER_TYPE) == _DICTIONARY:
         batch = batch.table(_DATA)

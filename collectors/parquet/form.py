@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 
-from collectors.capture import BATCH_ROWS
 from collectors.errors import HmtraceError
 from collectors.input.magic import PARQUET
 from collectors.parquet.layout import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-_LEVEL: Final = 1
-"""zstd level: of 3 and 1, the file differs by 5 %."""
-
 
 class TableForm(ABC):
-    """How polars reads and writes an event table, and where the document is."""
+    """How polars reads an event table, and where the document is."""
 
     name: ClassVar[str]
     """In words."""
@@ -47,10 +42,6 @@ class TableForm(ABC):
     def scan(self, path: Path) -> pl.LazyFrame:
         """The table in a file."""
 
-    @abstractmethod
-    def write(self, table: pl.LazyFrame, path: Path, document: Callable[[], str]) -> None:
-        """Write a table while it is made; its document is asked for behind the last row."""
-
 
 class ParquetForm(TableForm):
     """Parquet, with the document in the metadata."""
@@ -68,14 +59,3 @@ class ParquetForm(TableForm):
     def scan(self, path: Path) -> pl.LazyFrame:
         """Leave row groups on the disk until they are asked for."""
         return pl.scan_parquet(path, glob=False, use_statistics=False)
-
-    def write(self, table: pl.LazyFrame, path: Path, document: Callable[[], str]) -> None:
-        """Write the table and its metadata."""
-        table.sink_parquet(
-            path,
-            compression="zstd",
-            compression_level=_LEVEL,
-            row_group_size=BATCH_ROWS,
-            statistics=False,  # a tenth of the time; the reader believes none
-            metadata=lambda _: {KEY: document()},
-        )

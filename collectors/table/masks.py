@@ -67,3 +67,38 @@ def take_filled(
         if (np.int64(valid[row]) >> bit) & 1:
             before = values[row]
         taken[row] = before
+
+
+@loop
+def take_bits(valid: NDArray[np.uint32], bit: int, bits: NDArray[np.uint64]) -> int:
+    """Say in a bit each which rows have a value, the first row in the lowest bit.
+
+    Parameters
+    ----------
+    valid : ndarray of uint32, shape (n,)
+        Its bit `bit` says it.
+    bits : ndarray of uint64, shape (at least (n + 63) // 64,)
+        Filled.
+
+    Returns
+    -------
+    int
+        How many have one.
+    """
+    number = np.uint64(0)
+    mask = np.uint32(1) << np.uint32(bit)
+    whole = valid.shape[0] // 64
+    for at in range(whole):
+        word, first = np.uint64(0), np.uint64(64 * at)
+        for k in range(64):
+            has = np.uint64(valid[first + np.uint64(k)] & mask != 0)
+            word |= has << np.uint64(k)
+            number += has
+        bits[at] = word
+    if 64 * whole < valid.shape[0]:
+        bits[whole] = 0
+    for row in range(64 * whole, valid.shape[0]):
+        has = np.uint64(valid[row] & mask != 0)
+        bits[whole] |= has << np.uint64(row & 63)
+        number += has
+    return int(number)

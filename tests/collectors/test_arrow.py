@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from collectors import HmtraceError, open_capture, write_arrow, write_parquet
-from collectors.arrow.ending import put_document
-from collectors.arrow.form import ArrowForm
+from collectors.arrow.ending import Ending
+from collectors.arrow.headers import BATCHES, BLOCK, DICTIONARIES, HeaderTable
+from collectors.arrow.writer import ArrowWriter
 from collectors.events import SCHEMA
 from collectors.parquet import checked
 from collectors.parquet.metadata import encode
-from collectors.parquet.writer import TableWriter
 from collectors.table.writer import write_capture
 from hmtrace.cli import app
 from tests.collectors.test_spool import tables
+from tests.writers.arrow import put_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,20 @@ def test_polars_reads_the_table(arrow: Path) -> None:
     assert plain(pl.read_ipc(arrow)).equals(plain(waiters().events.collect()))
 
 
+def test_messages_stand_one_behind_the_other(arrow: Path) -> None:
+    """Framed, from the first on, which is the schema's: so a stream is read, too."""
+    data = memoryview(arrow.read_bytes())
+    top = HeaderTable.root(data[Ending(data).footer])
+    at = 16 + struct.unpack_from("<8x4si", data)[1]
+    assert data[:12] == b"ARROW1\0\0\xff\xff\xff\xff"
+    for field in (BATCHES, DICTIONARIES):
+        for place, header, body in top.structures(field, BLOCK):
+            assert (place, at % 8) == (at, 0)
+            assert data[at : at + 4] == b"\xff\xff\xff\xff"
+            at += header + body
+    assert bytes(data[at : at + 10]) == b'{"schema":'
+
+
 def test_large_ones_are_read_batch_by_batch(arrow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checked, "SMALL", 0)
     back, whole = open_capture(arrow), waiters().events.collect()
@@ -88,7 +103,7 @@ def test_from_form_to_form(arrow: Path, tmp_path: Path) -> None:
 @given(st.lists(tables(), min_size=1, max_size=3))
 def test_any_table_is_read_by_polars(frames: list[pl.DataFrame]) -> None:
     with TemporaryDirectory() as folder:
-        writer = TableWriter(Path(folder) / "x", ArrowForm())
+        writer = ArrowWriter(Path(folder) / "x")
         with writer:
             for frame in frames:
                 writer.write(frame)
@@ -121,7 +136,7 @@ def small() -> Capture:
 @pytest.fixture(scope="module")
 def bytes_of_a_small_one(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("small") / "x.arrow"
-    write_capture(small(), TableWriter(path, ArrowForm()))
+    write_capture(small(), ArrowWriter(path))
     return path.read_bytes()
 
 

@@ -403,8 +403,8 @@ def arrow(
     """An Arrow IPC file of what is in a Parquet file, with that many other cells and columns."""
     import polars as pl
 
-    from collectors.arrow.ending import put_document
     from collectors.parquet.layout import KEY
+    from tests.writers.arrow import put_document
 
     frame = _odd_table(rng, pl.read_parquet(io.BytesIO(data)), changes)
     text = metadata[KEY]

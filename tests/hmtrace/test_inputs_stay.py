@@ -165,7 +165,6 @@ def test_files_are_opened_in_one_place() -> None:
         "hmtrace/cli/sweep.py",  # the result
         "hmtrace/cli/synth.py",  # the result
         "hmtrace/cli/workloads.py",  # cache
-        "collectors/arrow/ending.py",  # the result
         "collectors/arrow/writer.py",  # the result
         "collectors/parquet/reader.py",  # an unpacked copy
         "collectors/synthetic/outputs/folder.py",
