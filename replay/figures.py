@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from replay.trace.losses import Loss
 
 
+LOSSY: Final = (
+    "events were lost: the model starts anew after each gap, so counts are lower bounds and the "
+    "pool's use right after a gap is not known"
+)
 EMULATED: Final = "the machine was emulated (QEMU): its times say nothing of real hardware"
 
 
@@ -250,10 +254,7 @@ def common_caveats(
         inferred = initial_state == "inferred"
         caveats.append(f"initial state of the pool: {initial_state}{free if inferred else ''}")
     if lost is not None and (lost.events or lost.unknown):
-        caveats.append(
-            "events were lost: the model starts anew after each gap, so counts are lower bounds "
-            "and the pool's use right after a gap is not known"
-        )
+        caveats.append(LOSSY)
     if beyond:
         caveats.append(
             f"{beyond} values are beyond any address or size of such a machine: the trace is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from collectors import WorkloadFileError
 from collectors.capture import Capture
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hmtrace.cli.workloads import Kept
     from hmtrace.report.source import InputSummary
     from replay.machine.model import Machine
+    from replay.outcome import Outcome
     from replay.whatif.run import Server
     from replay.whatif.workload import Workload
 
@@ -66,6 +67,13 @@ class Prepared(NamedTuple):
 
             return InputSummary.of(self.capture, self.sha256)
         return describe(self.capture, self.sha256)
+
+    def evidence(self, outcome: Outcome) -> dict[str, Any]:
+        """What was traced, by the outcome on the captured machine."""
+        from replay.rules.recorded import recorded
+
+        capture = self.capture
+        return recorded(outcome, capture.facts.snapshot(), capture.lost, capture.raw_events)
 
     def server(self, machine: Machine | None = None) -> Server:
         """What serves the workload; `machine` is the same with other costs."""

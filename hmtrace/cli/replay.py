@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from collectors.errors import HmtraceError
 from hmtrace.cli.captures import calibration_of, warn_of_loss
@@ -117,7 +117,10 @@ def replay(
 
 
 class WhatIf(NamedTuple):
-    """What came of a question: the captured machine and the other one, and what was converted."""
+    """What came of a question: the captured machine and the other one, and what was converted.
+
+    `evidence` says what was traced (:func:`replay.rules.recorded.recorded`).
+    """
 
     source: InputSummary
     assumptions: tuple[str, ...]
@@ -125,6 +128,7 @@ class WhatIf(NamedTuple):
     outcome: Outcome
     calibration: Calibration | None
     conversion: Conversion | None
+    evidence: dict[str, Any]
 
 
 class Question(NamedTuple):
@@ -155,12 +159,20 @@ class Question(NamedTuple):
             outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
         calls = server.converted(wanted)
         converted = None if calls is None else calls.outcome
-        source = ready.source()
-        return WhatIf(source, ready.assumptions, server.baseline, outcome, calibration, converted)
+        told = ready.evidence(server.baseline)
+        return WhatIf(
+            ready.source(),
+            ready.assumptions,
+            server.baseline,
+            outcome,
+            calibration,
+            converted,
+            told,
+        )
 
 
 def _show(target: Output, question: Question, answer: WhatIf) -> None:
-    source, assumptions, baseline, outcome, calibration, conversion = answer
+    source, assumptions, baseline, outcome, calibration, conversion, evidence = answer
     if not target.is_json:
         from hmtrace.report.sidebyside import replay_renderables
 
@@ -179,6 +191,7 @@ def _show(target: Output, question: Question, answer: WhatIf) -> None:
     document |= {"cost_verdict": verdict_document(cost_verdict(baseline, outcome))}
     document |= {"placement": question.placement, "timing": question.timing}
     document |= {"baseline": outcome_document(baseline), "assumptions": list(assumptions)}
+    document["evidence"] = evidence
     if conversion is not None:
         from hmtrace.report.conversion import conversion_document
 

@@ -81,13 +81,16 @@ def report(
             schema,
             source_document,
         )
+        from replay.rules.recorded import recorded
 
         warn_of_loss(source)
+        snapshot = opened.facts.snapshot()
         document = {
             **schema("report"),
             **source_document(source),
             **outcome_document(outcome),
             **observed_document(outcome),
+            "evidence": recorded(outcome, snapshot, opened.lost, opened.raw_events),
         }
         if calibration is not None:
             from replay.cost.calibrate import as_rows
