@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmtrace.report.findings import in_words
 from replay.rules.rule import SEVERITIES
+from replay.sites.names import function_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 BY_BASELINE: Final = "baseline"
 BY_OPTION: Final = "ignored"
-_OFFSET: Final = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?")
-_CLONE: Final = re.compile(r"\.(isra|constprop|part|cold)\b[.\d]*")
 _EVIDENCE: Final = {
     "pool": "kmap() and kunmap()",
     "local": "local mappings",
@@ -84,9 +82,7 @@ def function_of(finding: Finding) -> str:
     """Function that a finding is about, without offset and compiler's suffix; empty: none."""
     site = finding.first.site if finding.first is not None else None
     site = site or getattr(finding.figures, "site", None)
-    if site is None or site.startswith("0x"):  # an address is another one after the next boot
-        return ""
-    return _CLONE.sub("", _OFFSET.sub("", site)).strip()
+    return function_named(site or "")
 
 
 def fingerprint(finding: Finding) -> str:

@@ -38,6 +38,9 @@ _OF_PURGES: Final = ("lazy purge flush",)
 """Causes of :mod:`replay.cost.account` by whose calls they are shared out."""
 
 
+_NOT_ASKED: Final = "conversions were not asked for"
+
+
 class HoldTimes(NamedTuple):
     """How long mappings are held, ns: within 2.2 %, the longest exactly."""
 
@@ -123,7 +126,7 @@ class Callers(NamedTuple):
 def callers_of(
     server: Server,
     workload: Workload,
-    converted: Callable[[str], tuple[Outcome, Conversion]],
+    converted: Callable[[str], tuple[Outcome, Conversion]] | None,
     *,
     lossy: bool,
 ) -> Callers:
@@ -136,7 +139,8 @@ def callers_of(
     workload
         The workload.
     converted
-        Replays a conversion (:func:`replay.machine.options.conversion_of`), and says what it means.
+        Replays a conversion (:func:`replay.machine.options.conversion_of`), and says what it means;
+        None: nobody asks for conversions.
     lossy
         Whether the trace lost events: what is held at its end is not known then.
     """
@@ -145,10 +149,10 @@ def callers_of(
     times, local = _times(workload), _local_use(workload)
     numbers = {name: number for number, name in enumerate(names)}
     limit = baseline.layout.km_usable_depth
-    why_not = _why_not(workload, baseline)
+    why_not = _NOT_ASKED if converted is None else _why_not(workload, baseline)
     by_site: dict[str, tuple[ConvertedSite, Exchange | None]] = {}
     total = None
-    if not why_not:
+    if converted is not None and not why_not:
         outcome, meaning = converted(ALL)
         total = _exchange(baseline, outcome, meaning.sites)
         by_site = {site.site: (site, None) for site in meaning.sites if site.site}

@@ -119,10 +119,17 @@ def sense_of(
     >>> sense_of("purges", 3, None, apart=1), sense_of("kmap", 3, None, apart=1)
     ('about', None)
     """
-    way = FIGURES[name].bound
+    figure = FIGURES[name]
+    return sense_by(figure.bound, value, bound, apart if figure.of_arena else 0)
+
+
+def sense_by(
+    way: str, value: float | None, bound: str | None, apart: float | None = 0
+) -> str | None:
+    """In which sense a figure holds that goes this `way` (:attr:`Figure.bound`); else as above."""
     if value is None:
         return None
-    if apart and FIGURES[name].of_arena:
+    if apart:
         return "about"
     if not way or bound is None:
         return None
