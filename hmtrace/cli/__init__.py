@@ -22,6 +22,7 @@ from hmtrace.cli import (
     advise,
     captures,
     check,
+    compare,
     convert,
     info,
     layout,
@@ -56,6 +57,7 @@ for name, function, module, summary in (
     ("sweep", sweep.sweep, sweep, "the same workload on every machine of a grid, best first"),
     ("advise", advise.advise, advise, "which user/kernel split to choose, with the evidence"),
     ("check", check.check, check, "leaks, deadlocks, wrong order, storms: fail where one is found"),
+    ("compare", compare.compare, compare, "two captures or outcomes: what changed, beyond noise"),
     ("validate", validate.validate, validate, "the model's predictions against the traced kernel"),
     ("layout", layout.layout, layout, "the address space and the zones of a machine, drawn"),
     ("convert", convert.convert, convert, "a capture as Parquet, Arrow, CSV or NDJSON"),
@@ -77,6 +79,7 @@ First steps:
   hmtrace replay CAPTURE --split 2g    the same workload under another split
   hmtrace advise CAPTURE               which split to choose, and why
   hmtrace check CAPTURE                leaks, deadlocks, storms: exit 1 where one is found
+  hmtrace compare A B                  what changed between two captures
   hmtrace validate CAPTURE             is the model right for this kernel?
   hmtrace synth pool-full -o FOLDER    a made-up trace, to see all of it without a board
 
