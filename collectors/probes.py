@@ -42,6 +42,11 @@ class Function:
         sixth is none: not 0, it sets :data:`collectors.raw.FAULT`.
     encloses
         An allocation of address space is made for its calls, and what they return tells of it.
+    entry_reads
+        How a probe reads the entry values that are no parameter (position 0), in their order: an
+        expression of kprobe_events with ``{N}`` for parameter N. `caller` is not among them.
+    result_reads
+        How a return probe reads the result's values after the first; ``{0}`` is what is returned.
     """
 
     names: tuple[str, ...]
@@ -51,6 +56,8 @@ class Function:
     params: tuple[int, ...] = ()
     host: str = ""
     encloses: bool = False
+    entry_reads: tuple[str, ...] = ()
+    result_reads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -115,8 +122,16 @@ FUNCTIONS: Final = (
         ("size", "align", "start", "end"),
         ("va", "va_start", "va_end"),
         (1, 2, 3, 4),
+        result_reads=("+0({0})", "+4({0})"),  # struct vmap_area begins with both
     ),
-    Function(("free_vmap_area_noflush",), "area_free", ("va", "va_start", "va_end"), (), (1, 0, 0)),
+    Function(
+        ("free_vmap_area_noflush",),
+        "area_free",
+        ("va", "va_start", "va_end"),
+        (),
+        (1, 0, 0),
+        entry_reads=("+0({1})", "+4({1})"),
+    ),
     Function(("__purge_vmap_area_lazy",), "area_purge", ("start", "end"), ("purged",), (1, 2)),
     # Of its four arguments the first two are arrays: `size` is sizes[0], read through the pointer.
     # The result is an array of vm_struct; `va_start` is their first one's address.
@@ -126,6 +141,8 @@ FUNCTIONS: Final = (
         ("count", "align", "size"),
         ("va", "va_start", "size"),
         (3, 4, 0),
+        entry_reads=("+0({2})",),
+        result_reads=("+4(+0({0}))", "+8(+0({0}))"),  # struct vm_struct: next, addr, size
     ),
     # No operations of the table: counted, and followed for what they return.
     Function(("__get_vm_area_node",), None, ("size",), ("area",), (1,), encloses=True),
@@ -237,7 +254,7 @@ RESULT_ALIASES: Final = ("retval", "ret", "$retval", "result", "rc", "arg1")
 """Spellings of a return probe's ``$retval``: value 0 of the result."""
 
 # Names that people (and hmtrace's recorder) give to probes of functions with other names.
-_NICKNAMES: Final = {
+NICKNAMES: Final = {
     "kmap_local_page": "__kmap_local_page_prot",
     "kmap_local_pfn": "__kmap_local_pfn_prot",
     "kunmap_local": "kunmap_local_indexed",
@@ -332,7 +349,7 @@ def guess(event: str) -> int | None:
     'kunmap_local_indexed'
     """
     for name in (event, _RETURN_SUFFIX.sub("", event)):
-        symbol = _NICKNAMES.get(name, name)
+        symbol = NICKNAMES.get(name, name)
         if symbol in FUNCTION_OF:
             return FUNCTION_OF[symbol]
     return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from collectors.compressed import compression
 from collectors.errors import KNOWN, HmtraceError
 from collectors.facts import kind_of
-from collectors.input import remote
+from collectors.input import remote, ringbuffers
 from collectors.input.archive import begins_as, extract, is_tar
 from collectors.input.magic import ARROW, PARQUET, PERF_DATA, TRACE_DAT, WORKLOAD
 from collectors.input.source import (
@@ -248,6 +248,8 @@ def _from_file(
         raise HmtraceError(
             "this file is a judge of tests, not a trace of what users can record", source=shown
         )
+    if ringbuffers.is_pages(path.name):
+        return _from_pages(path.parent, shown, path)
     with opened(path) as file:
         if not os.fstat(file.fileno()).st_size:  # tracefs and procfs do not tell sizes
             streamed = _from_stream(file, shown, formats, progress)
@@ -361,6 +363,8 @@ def _from_folder(
     """Take the richest trace of a capture folder."""
     notes: list[str] = []
     for path in trace_files(folder):
+        if ringbuffers.is_pages(path.name):
+            return _from_pages(folder, shown)
         head = _peek(path)
         if not head:
             notes.append(f"{path.name} is empty and was passed over")
@@ -379,6 +383,19 @@ def _from_folder(
         hint=f"{_folders_with_a_trace(folder)}looked for {', '.join(_PREFERRED)} (also compressed) "
         "and report*.txt" + (f"; {notes[0]}" if notes else ""),
     )
+
+
+def _from_pages(folder: Path, shown: str, only: Path | None = None) -> Source:
+    """Put the pages of each CPU's ring buffer together, and read them as a trace.dat."""
+    pages = [p for p in folder.iterdir() if ringbuffers.is_pages(p.name) and p.is_file()]
+    with temporary() as file:
+        try:
+            notes = ringbuffers.assemble(folder, pages if only is None else [only], file, shown)
+        except OSError as error:
+            raise no_room(error, shown, "put together") from None
+        mapped, data = map_file(file, shown)
+    trace = str(only or folder / ringbuffers.NAME)
+    return Source(shown, trace, data, folder, facts_of(folder), notes, mapped)
 
 
 def _folders_with_a_trace(folder: Path) -> str:
@@ -408,12 +425,14 @@ def trace_files(folder: Path) -> Iterator[Path]:
 def trace_names(names: Iterable[str]) -> Iterator[str]:
     """Of the names in a folder those that may be its trace, best first."""
     known = sorted(names)
+    pages = [name for name in known if ringbuffers.is_pages(name)]
     for name in _PREFERRED:
         for suffix in SUFFIXES:
             if name + suffix in known:
                 yield name + suffix
     if _PERF_MAIN in known:
         yield _PERF_MAIN
+    yield from pages
     for name in known:
         stem = name
         for suffix in SUFFIXES[1:]:

@@ -26,6 +26,7 @@ from hmtrace.cli import (
     convert,
     info,
     layout,
+    recorder,
     replay,
     report,
     sites,
@@ -61,6 +62,7 @@ for name, function, module, summary in (
     ("validate", validate.validate, validate, "the model's predictions against the traced kernel"),
     ("layout", layout.layout, layout, "the address space and the zones of a machine, drawn"),
     ("convert", convert.convert, convert, "a capture as Parquet, Arrow, CSV or NDJSON"),
+    ("recorder", recorder.recorder, recorder, "a shell script that makes a capture on the board"),
     ("synth", synth.synth, synth, "synthetic traces, with the true outcome beside them"),
 ):
     app.command(name=name, short_help=summary, epilog=_examples(module.EXAMPLES))(function)
