@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 import tomllib
@@ -171,7 +172,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
     board, capture = tmp_path / "tracing", tmp_path / "capture"
     for folder in ("events/hm", "events/sched/sched_switch", "per_cpu/cpu0"):
         (board / folder).mkdir(parents=True)
-    for name in ("trace", "kprobe_profile", "per_cpu/cpu0/stats"):
+    for name in ("trace", "kprobe_profile", "per_cpu/cpu0/stats", "vmallocinfo", "trace_clock"):
         (board / name).write_text("something\n")
     script = next(body for body in blocks(TEXTS["docs/capture.md"], "sh") if BOARD in body)
     for there, here in (
@@ -180,7 +181,9 @@ def test_lines_for_the_board_fill_a_capture_folder(
         ("$(uname -m)", uname),
         ("$(uname -v)", f"'{version}'"),
         ("echo 1 > /proc/sys/kernel/kptr_restrict", "true"),
+        ("/proc/vmallocinfo", str(board / "vmallocinfo")),
         ("sleep 10", "true"),
+        ("\necho > kprobe_events", "\ntrue"),  # a file keeps what was added, tracefs does not
     ):
         assert there in script
         script = script.replace(there, here)
@@ -192,9 +195,10 @@ def test_lines_for_the_board_fill_a_capture_folder(
     assert "vaddr=$retval:x32" in probes
     assert f"p:hm/flush_tlb_all {flush}\n" in probes
     assert (board / "tracing_on").read_text() == "0\n"
-    assert (capture / "trace.txt").read_text() == "something\n"
+    assert gzip.decompress((capture / "trace.txt.gz").read_bytes()) == b"something\n"
     assert (capture / "stats").read_text() == "== cpu0\nsomething\n"
-    assert (capture / "vmallocinfo.start").exists()
+    assert (capture / "vmallocinfo.start").read_text() == "something\n"
+    assert script.index("> tracing_on") < script.index("kprobe_events")  # off, before all else
 
 
 @pytest.mark.parametrize("page", TEXTS)

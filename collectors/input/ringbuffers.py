@@ -80,7 +80,7 @@ def assemble(folder: Path, pages: Iterable[Path], out: BinaryIO, shown: str) -> 
     header = _small(folder / "header_page", shown)
     size, commit, word = _page(header, shown)
     files = sorted((cpu_of(path.name), path) for path in pages)
-    order = _order([path for _, path in files], size, commit, shown)
+    order = _order([path for _, path in files], size, slice(commit, commit + word), shown)
 
     def number(value: int, width: int) -> bytes:
         return value.to_bytes(width, order)
@@ -159,19 +159,15 @@ def _page(header: bytes, shown: str) -> tuple[int, int, int]:
     return size, int(commit[1]), int(commit[2])
 
 
-def _order(files: list[Path], size: int, commit: int, shown: str) -> Order:
+def _order(files: list[Path], size: int, commit: slice, shown: str) -> Order:
     """Order of bytes in which the first page's commit word is a number of bytes in a page."""
     from collectors.facts.reading import read_bytes
 
     orders: tuple[Order, ...] = ("little", "big")
     for path in files:
         with opened(path) as file:
-            head = read_bytes(file.read(size), size)[0]
-        used = head[commit : commit + 4]
-        if len(used) < 4:
-            continue
+            used = read_bytes(file.read(size), size)[0][commit]
         for order in orders:
-            # of a word of 8 bytes the other half comes first where the order is big
             if 0 < int.from_bytes(used, order) & _USED < size:
                 return order
     raise HmtraceError("the files of its CPUs hold no page of a ring buffer", source=shown)

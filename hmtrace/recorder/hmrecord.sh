@@ -611,19 +611,19 @@ losses() {
 read_text() {
     # the reader ends by itself once recording is off and it has read something; where it never did
     # it waits for ever over empty buffers
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        kill -0 "$reader" 2>/dev/null || break
-        left=0
+    left=-1 was=''
+    until [ "$left" = "$was" ] || ! kill -0 "$reader" 2>/dev/null; do
+        was=$left left=0
         for cpu in $cpus; do
             counters "$cpu"
             left=$((left + entries))
         done
-        sleep 1
-        [ $left -gt 0 ] || break
+        sleep 2
     done
     kill "$reader" 2>/dev/null
     wait "$reader" 2>/dev/null
     reader=''
+    [ $left -le 0 ] || trouble "$left events were not read: the end of the trace is missing"
 }
 
 # Clocks of CPUs that do not agree make a wrong order of events.

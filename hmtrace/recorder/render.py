@@ -6,7 +6,8 @@ A line of the script's table of functions is::
 
 ENTRY and RESULT are the arguments of its two probes, with commas between them; ``.``: none, and
 ``-``: no probe. KIND has a letter for each of: ``l``, local mappings, which ``--minimal`` leaves
-out; ``o``, those of kernels up to 5.10, not to be probed with those that came after; ``u``, unmaps that come for lowmem too and are filtered; ``s``, rare: with stacks.
+out; ``o``, those of kernels up to 5.10, which are not probed with those that came after; ``u``,
+unmaps that come for lowmem too and are filtered; ``s``, rare: with stacks.
 """
 
 from __future__ import annotations

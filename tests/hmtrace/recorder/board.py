@@ -1,4 +1,4 @@
-"""A board that is none: a tree with /proc and a tracefs of plain files, and commands that act on it.
+"""A board that is none: /proc and a tracefs of plain files, and commands that act on them.
 
 A plain folder cannot behave as tracefs does, so the few commands of the recorder that make it act
 are scripts here: ``mkdir`` fills a new trace instance, ``dd`` empties a buffer, ``sleep`` lets the
@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collectors.probes import FUNCTION_OF
 from hmtrace.recorder import recorder_script
 from hmtrace.recorder.render import recorded, table_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GROUP: Final = "hmrecord"
 PAGE: Final = (8192).to_bytes(8, "little") + (28).to_bytes(4, "little") + bytes(4084)
@@ -32,23 +34,40 @@ VMALLOCINFO: Final = """\
 0xf7800000-0xf7803000   12288 load_module+0x1/0x2 pages=2 vmalloc
 0xfefbc000-0xfeffe000  270336 pcpu_get_vm_areas+0x0/0x5 vmalloc
 """
-_STATS: Final = "entries: {}\noverrun: 0\ncommit overrun: 0\nbytes: {}\ndropped events: 0\nread events: {}\n"
+_STATS: Final = """\
+entries: 7
+overrun: 0
+commit overrun: 0
+bytes: 400
+dropped events: 0
+read events: 0
+"""
 _COMMANDS: Final = {
     "mkdir": """case $1 in
 */instances/*) [ ! -e "$1" ] || exit 1; /bin/cp -r "$HMRECORD_ROOT/instance" "$1" ;;
 *) exec /bin/mkdir "$@" ;;
 esac""",
-    "rmdir": """case $1 in */instances/*) exec /bin/rm -r "$1" ;; *) exec /bin/rmdir "$@" ;; esac""",
+    "rmdir": """case $1 in
+*/instances/*) exec /bin/rm -r "$1" ;;
+*) exec /bin/rmdir "$@" ;;
+esac""",
     "dd": """for word; do case $word in if=*) from=${word#if=} ;; esac; done
 /bin/cat "$from"
 printf 'entries: 0\\nbytes: 0\\nread events: 7\\n' >"${from%/*}/stats\"""",
     "sleep": """read -r up rest <"$HMRECORD_ROOT/proc/uptime"
 echo "$((${up%.*} + $1)).00 $rest" >"$HMRECORD_ROOT/proc/uptime\"""",
-    "uname": """case $1 in -m) echo i686 ;; -r) echo 6.1.0-test ;; *) echo Linux board 6.1.0 i686 ;; esac""",
+    "uname": """case $1 in
+-m) echo i686 ;;
+-r) echo 6.1.0-test ;;
+*) echo Linux board 6.1.0 i686 ;;
+esac""",
     "dmesg": "echo '[    0.000000] Linux version 6.1.0'",
     "mount": "exit 1",
     "umount": "exit 0",
-    **{name: f'exec /bin/{name} "$@"' for name in ("cat", "grep", "rm", "mv", "tar", "gzip", "date")},
+    **{
+        name: f'exec /bin/{name} "$@"'
+        for name in ("cat", "grep", "rm", "mv", "tar", "gzip", "date")
+    },
     "df": "echo 'disk 1 1 900000000 1 /'",
 }
 _STEP: Final = """echo >>"$HMRECORD_ROOT/steps"
@@ -72,7 +91,7 @@ class Board:
             ),
             "proc/vmallocinfo": VMALLOCINFO,
             "proc/uptime": "100.00 1.00\n",
-            "proc/meminfo": "MemTotal: 1 kB\nMemFree: 900000 kB\nHighTotal: 1 kB\nLowFree: 400000 kB\n",
+            "proc/meminfo": "MemFree: 900000 kB\nHighTotal: 1 kB\nLowFree: 400000 kB\n",
             "proc/sys/kernel/kptr_restrict": "0\n",
             "proc/mounts": "",
             "proc/1/status": "Name:\tinit\nPid:\t1\nVmPeak:\t    2000 kB\nVmSize:\t    1000 kB\n",
@@ -95,7 +114,8 @@ class Board:
             text |= {
                 f"{tree}{name}": content
                 for name, content in {
-                    "trace": "<stack trace>\n", "tracing_on": "1\n", "trace_clock": "[local] mono\n",
+                    "trace": "<stack trace>\n", "tracing_on": "1\n",
+                    "trace_clock": "[local] mono\n",
                     "current_tracer": "nop\n", "buffer_size_kb": "7\n", "events/enable": "0\n",
                     "events/header_page": HEADER_PAGE, "events/header_event": "# compressed\n",
                     f"events/{GROUP}/enable": "0\n", "trace_pipe": "a line\n",
@@ -106,9 +126,11 @@ class Board:
                 for name in ("enable", "filter", "trigger"):
                     text[f"{tree}events/{event}/{name}"] = "0\n"
                 name = event.partition("/")[2]
-                text[f"{tree}events/{event}/format"] = f"name: {name}\nID: {number + 20}\nformat:\n\n"
+                text[f"{tree}events/{event}/format"] = (
+                    f"name: {name}\nID: {number + 20}\nformat:\n\n"
+                )
             for cpu in ("cpu0", "cpu1"):
-                text[f"{tree}per_cpu/{cpu}/stats"] = _STATS.format(7, 400, 0)
+                text[f"{tree}per_cpu/{cpu}/stats"] = _STATS
                 self.put(f"{tree}per_cpu/{cpu}/trace_pipe_raw", PAGE)
         text |= {f"{top}kprobe_events": "", f"{top}kprobe_profile": "", f"{top}instances/.keep": ""}
         for name, content in text.items():
