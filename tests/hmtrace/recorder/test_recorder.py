@@ -366,7 +366,7 @@ def test_interrupted_at_each_step(board: Board, shell: list[str], tmp_path: Path
     assert board.run(shell, "-t", "2")[0] == 0
     steps = board.text("steps").count("\n")
     assert steps > 40
-    for number in range(1, steps, 3):
+    for number in range(1, steps, 7):
         other = Board(tmp_path / str(number))
         other.put("stop-at", f"{number}\n")
         status, _, said = other.run(shell, "-t", "2")
