@@ -6,8 +6,9 @@ DEMO   ?= fixtures/i386-minix-pae-smp2
 PYTEST ?= -n auto --dist worksteal
 FUZZ_SECONDS ?= 60
 FUZZ_SEED    ?= 1
+KERNELS      ?=
 
-.PHONY: demo test lint bench fuzz random readme lock clean
+.PHONY: demo test lint bench fuzz random readme test-kernel test-kernel-small lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.runtime  ## the main job on a real capture
@@ -33,6 +34,12 @@ random: $(VENV)/.dev  ## the property tests with new examples each time
 
 readme: $(VENV)/.dev  ## run the commands of README and docs/, write down what they print
 	$(BIN)/python -m tests.readme
+
+test-kernel: $(VENV)/.dev  ## Debian's kernels under qemu with the recorder; KERNELS="--only arm"
+	$(BIN)/python -m tests.kernel $(KERNELS)
+
+test-kernel-small: $(VENV)/.dev  ## one i386 and one armhf kernel, within five minutes
+	$(BIN)/python -m tests.kernel --small --seconds 290 $(KERNELS)
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --extra build pyproject.toml -o requirements.lock
