@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Moment,
         Observed,
         PoolOutcome,
+        PurgeOutcome,
         Site,
     )
     from replay.pool.tally import PoolTally
@@ -62,6 +63,8 @@ class Figures:
         Number of values that no such machine has.
     online
         CPUs that were online at a flush, on average; None where no CPU is known to have gone.
+    purges
+        Purges by what made them run, without their IPIs.
     largest_flush
         The largest ranged flush, where the kernel makes no full one of it.
     remarks
@@ -78,6 +81,7 @@ class Figures:
     initial_state: str
     beyond: int
     online: float | None = None
+    purges: tuple[PurgeOutcome, ...] = ()
     largest_flush: Moment | None = None
     remarks: tuple[str, ...] = ()
 
@@ -120,10 +124,9 @@ def outcome_from(
     cost, tlb = cost_of(work, machine, layout, span if clock_is_ns else None)
     if observed is not None:
         cost = with_measured(cost, observed.durations, figures.pool.wait_ns)
-        others = 0.0 if not sends_ipis(layout) else (figures.online or machine.cpus) - 1
+        others = others_at_a_flush(layout, figures.online or machine.cpus)
         observed = replace(
             observed,
-            purges=tuple(replace(p, ipis=round(p.flushes * others)) for p in observed.purges),
             longest=tuple(_with_ipis(call, others) for call in observed.longest),
         )
     remarks = (*figures.remarks, *_gone_cpus(figures, machine))
@@ -152,9 +155,23 @@ def outcome_from(
             *caveats,
         ),
         observed=observed,
+        purges=with_ipis(figures.purges, layout, figures.online or machine.cpus),
         lowmem=lowmem_of(values, machine, layout),
     )
     return replace(outcome, findings=findings(outcome, values, lost))
+
+
+def others_at_a_flush(layout: Layout, cpus: float) -> float:
+    """CPUs that a flush interrupts, where so many are online."""
+    return cpus - 1 if sends_ipis(layout) else 0.0
+
+
+def with_ipis(
+    purges: tuple[PurgeOutcome, ...], layout: Layout, cpus: float
+) -> tuple[PurgeOutcome, ...]:
+    """Purges with the IPIs of their flushes, where so many CPUs are online."""
+    others = others_at_a_flush(layout, cpus)
+    return tuple(replace(purge, ipis=round(purge.flushes * others)) for purge in purges)
 
 
 def _with_ipis(call: LongCall, others: float) -> LongCall:

@@ -537,8 +537,9 @@ class PurgeOutcome:
 
     `found` of `count` had something to give back: the `pages` that were freed lazily since the one
     before, as far as the trace shows frees. Their `flushes` invalidated `hull_pages`, and sent
-    `ipis`. Median (right within 2.2 %) and longest are from entry to return; None: not traced.
-    `longest` is when that ran. `callers` has how often functions wanted one, as stack traces tell.
+    `ipis`. Median (right within 2.2 %) and longest are from entry to return, `longest` is when that
+    ran; None: not traced, or another machine. `callers` has how often functions wanted one, as
+    stack traces tell.
     """
 
     trigger: str
@@ -579,7 +580,6 @@ class Observed:
     stacks: tuple[StackCount, ...] = ()
     stacked: int = 0
     atomic: AtomicKmaps = field(default_factory=AtomicKmaps)
-    purges: tuple[PurgeOutcome, ...] = ()
     longest: tuple[LongCall, ...] = ()
     marks: MarkedTimes | None = None
 
@@ -616,7 +616,7 @@ class Outcome:
     `observed` and `lowmem` are what no model predicts: None for another machine than the captured
     one. `bound` says in which sense figures of highmem hold there: ``least``, ``most``, ``about``
     (neither), or as they stand (None). `unfit` counts kmap() calls that another machine has as
-    kmap_local_page() and that would be wrong so.
+    kmap_local_page() and that would be wrong so. `purges` has one element for each reason.
     """
 
     machine: Machine
@@ -635,3 +635,4 @@ class Outcome:
     bound: str | None = None
     lowmem: LowmemOutcome | None = None
     unfit: int = 0
+    purges: tuple[PurgeOutcome, ...] = ()

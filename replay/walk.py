@@ -140,7 +140,7 @@ def replay(
             others.give(pool.order_calls(step))
     pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
     told = walk.tell(pool.rows() | rest.rows() | observed.rows() | purges.rows() | longest.rows())
-    figures = rest.figures(found, pool, told)
+    figures = replace(rest.figures(found, pool, told), purges=purges.result(told))
     return outcome_from(
         figures,
         machine,
@@ -151,7 +151,6 @@ def replay(
         span_ns=span_ns,
         observed=replace(
             observed.result(told),
-            purges=purges.result(told),
             longest=longest.result(told),
             marks=pool.marks(purges.when),
         ),

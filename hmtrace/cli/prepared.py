@@ -251,6 +251,7 @@ def _distilled(capture: Capture, machine: Machine, folder: Path | None, *, turns
             machine,
             values=capture.facts.snapshot(),
             lost=capture.lost,
+            clock_is_ns=capture.clock_is_ns,
             progress=progress,
             folder=folder,
             turns=turns,

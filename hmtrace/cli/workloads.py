@@ -46,7 +46,7 @@ _LOOK_EACH: Final = 32
 _MOST_FILES: Final = 1 << 10
 """Files beside a trace; where there are more they are not the machine's."""
 _ANSWERS: Final = (".json", ".html", ".csv", ".ndjson", ".md", ".parquet", ".arrow")
-_FORM: Final = "hmtrace/workload/3"
+_FORM: Final = "hmtrace/workload/4"
 _DOCUMENT: Final = "workload.json"
 _OF_TURNS: Final = "turns.json"
 _CHUNK: Final = 1 << 18

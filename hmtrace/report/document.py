@@ -103,7 +103,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "cpus": outcome.cpus,
         **{
             name: plain(getattr(outcome, name))
-            for name in ("pool", "local", "arena", "tlb", "cost", "sites", "lowmem")
+            for name in ("pool", "local", "arena", "purges", "tlb", "cost", "sites", "lowmem")
         },
         "findings": [finding_document(found) for found in outcome.findings],
         "caveats": plain(outcome.caveats),
@@ -115,7 +115,7 @@ def observed_document(outcome: Outcome) -> dict[str, Any]:
     observed = outcome.observed
     if observed is None:
         return {}
-    names = ("durations", "user_flushes", "stacks", "purges", "marks")
+    names = ("durations", "user_flushes", "stacks", "marks")
     document = {name: plain(getattr(observed, name)) for name in names}
     return {**document, "longest": [_long_call_document(call) for call in observed.longest]}
 

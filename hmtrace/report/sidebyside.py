@@ -13,6 +13,7 @@ from hmtrace.report.conversion import conversion_section
 from hmtrace.report.findings import findings_section
 from hmtrace.report.machine import machine_in_words, machine_rows
 from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.purges import purges_beside
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import clean, count, duration, mib, number, plural, share
 from hmtrace.report.verdict import verdict_in_words
@@ -170,6 +171,7 @@ def replay_renderables(
         caveats.insert(0, signs)
     if not changed:
         caveats.insert(0, UNCHANGED)
+    yield from purges_beside(baseline.purges, outcome.purges, about=bool(outcome.arena.apart))
     yield from calibration_section(calibration)
     yield from caveats_section(caveats)
     yield Text()

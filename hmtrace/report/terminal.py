@@ -15,6 +15,7 @@ from hmtrace.report.local import depth_in_words, local_section
 from hmtrace.report.longest import longest_section
 from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words, machine_section
+from hmtrace.report.marks import marks_alone
 from hmtrace.report.observed import durations_section, stacks_section, user_flushes_section
 from hmtrace.report.parts import joined, labelled
 from hmtrace.report.pool import has_chart, pool_section, waits_in_words
@@ -87,7 +88,9 @@ def report_renderables(
     yield from pool_section(outcome.pool, absent["pool"].words, outcome.span_ns, marks)
     yield from local_section(outcome.local, absent["local"].words)
     yield from arena_section(outcome.arena, absent["arena"].words, outcome.sites)
-    yield from purges_section(outcome.observed, draws=not has_chart(outcome.pool))
+    yield from purges_section(outcome.purges)
+    if not has_chart(outcome.pool):
+        yield from marks_alone(marks)
     yield from cost_section(outcome)
     yield from durations_section(outcome.observed)
     yield from longest_section(outcome.observed, longest)

@@ -35,6 +35,7 @@ _BEFORE: Final = {SET_MEMORY: "flush_unused", MODULE: "area_free"}
 """What a task did just before it called vm_unmap_aliases() for a reason: change_page_attr_set_clr()
 (arch/x86/mm/pat/set_memory.c) calls kmap_flush_unused() first, and memory of modules and BPF
 programs is purged as soon as it is freed (mm/vmalloc.c: VM_FLUSH_RESET_PERMS)."""
+RAN: Final = {"seq": pl.UInt64, "trigger": pl.UInt8}
 CALLERS: Final = 8
 """Callers of a purge that are named."""
 _CALLERS: Final = {
@@ -98,11 +99,13 @@ class PurgeTally:
         # Purges that may still flush: trigger, time, and whether only a flush tells that they found
         # any
         self._open: dict[int, tuple[str, int, bool]] = {}
+        self._ran: list[tuple[int, int]] = []  # of this piece: position and code of the trigger
         self._allocating: set[int] = set()  # positions of allocations that have not returned
         self._before: dict[int, tuple[str, int]] = {}  # task to its last operation and position
 
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Count a piece of the event table, which begins with this row."""
+        self._ran = []
         if not has_ops(events, ("area_purge", "area_free", "flush_range")):
             return
         rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), _OPS)
@@ -158,6 +161,7 @@ class PurgeTally:
         """Count a run; what it gave back is known by its return, or by its flush."""
         kind = self._kinds.setdefault(row["trigger"], _PurgesOfOne())
         kind.runs += 1
+        self._ran.append((int(row["seq"]), TRIGGERS.index(row["trigger"])))
         took = row["took"] if self._clock_is_ns else None
         if isinstance(took, int) and took >= 0:
             kind.times[int(bins_of(np.array([took]))[0])] += 1
@@ -207,6 +211,11 @@ class PurgeTally:
         returned = rows.filter((pl.col("op") == "area_purge") & (pl.col("end_seq") <= end))
         for seq in returned.get_column("seq").to_list():
             self._open.pop(seq, None)
+
+    @property
+    def ran(self) -> pl.DataFrame:
+        """Purges of the last piece: `seq`, and `trigger` by its place in :data:`TRIGGERS`."""
+        return pl.DataFrame(self._ran, schema=RAN, orient="row")
 
     def rows(self) -> set[int]:
         """Rows that :meth:`result` needs to name tasks."""

@@ -36,7 +36,7 @@ class PurgeStorm(NamedTuple):
 def _purge_storm(case: Case) -> Iterator[Finding]:
     """mm/vmalloc.c: __purge_vmap_area_lazy flushes on every CPU, under vmap_purge_lock."""
     observed = case.outcome.observed
-    purges = () if observed is None else observed.purges
+    purges = () if observed is None else case.outcome.purges
     flushes = sum(purge.flushes or purge.found for purge in purges)
     rate = case.per_second(flushes)
     if rate is None or rate < STORM.limit_in(case) or flushes < PER_S:

@@ -16,10 +16,12 @@ import numpy as np
 import polars as pl
 
 from replay.arena.lazy import LISTS
+from replay.arena.purges import DRAIN, LIMIT
 from replay.arena.replay import ArenaPlayer
 from replay.arena.state import SPACE, complement, forest_of, histories, initial_state, rule_of
 from replay.machine.generations import GENERATIONS
 from replay.trace.parts import Parts
+from replay.whatif.purges import PurgesThere
 from replay.whatif.requests import Asked, Requests
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from replay.arena.state import ArenaState
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.outcome import PurgeOutcome
 
 PERCPU: Final = "pcpu_get_vm_areas"
 """Caller of chunks that are taken from the top of the arena downwards (mm/vmalloc.c)."""
@@ -58,6 +61,8 @@ class ArenaForecast:
         Purges by the number of pages that they flush.
     causes
         Purges by cause: ``asked``, ``limit``, ``full``.
+    by_trigger
+        Purges by what made them run, as the capture has them: without times.
     peak_lazy, peak_live, peak_used, largest_hole_min
         Bytes: most waiting for a purge, most in use, most of both, smallest that the largest hole
         ever was.
@@ -97,6 +102,7 @@ class ArenaForecast:
     ambiguous: int = 0
     failures_between: tuple[int, int] = (0, 0)
     purges_between: tuple[int, int] = (0, 0)
+    by_trigger: tuple[PurgeOutcome, ...] = ()
 
 
 class ArenaPlaces(NamedTuple):
@@ -135,6 +141,7 @@ def forecast(
     after: Layout,
     values: Snapshot,
     each: Callable[[ArenaPlaces], None] | None = None,
+    triggers: pl.DataFrame | None = None,
 ) -> ArenaForecast | None:
     """Serve the captured calls in another arena, in bounded memory.
 
@@ -150,6 +157,8 @@ def forecast(
         Facts of the capture: the areas in use at the start.
     each
         Called with what became of every piece.
+    triggers
+        Who asked for the captured purges (:data:`replay.arena.purges.RAN`); None: it is not known.
 
     Returns
     -------
@@ -166,7 +175,7 @@ def forecast(
     player = ArenaPlayer(state, before, rules)
     parts, number = Parts(), 0
     for piece in pieces:
-        _write(parts, number, asked.take(piece, player.take(piece).places()))
+        _write(parts, number, asked.take(piece, player.take(piece).places(), triggers))
         number += 1
     by_worker = generation.purger != "freeing-task"
     delays = asked.delays() if by_worker else (np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -184,7 +193,7 @@ def forecast(
         _World(tree, moved, len(state.busy), generation.lazy_list, limit, delays)
         for tree in (forest, *shaped)
     ]
-    tally = _Tally(moved, len(state.busy), after)
+    tally = _Tally(moved, len(state.busy), after, DRAIN if by_worker else LIMIT)
     for index in range(number):
         requests = _read(parts, index)
         places = [world.serve(requests) for world in worlds]
@@ -267,7 +276,7 @@ class _World:
         done = kernel.Forward(
             area,
             np.zeros(len(table), np.int64),
-            np.zeros((len(table) + 1, 4), np.int64),
+            np.zeros((len(table) + 1, 5), np.int64),
             np.zeros(2, np.int64),
             self._reg,
         )
@@ -296,9 +305,11 @@ class _Tally:
         Areas at the start: `busy` of them in use, behind those the lazily freed ones.
     layout
         For the arena's bounds.
+    at_limit
+        What makes a purge run where more waits than may.
     """
 
-    def __init__(self, areas: NDArray[np.int64], busy: int, layout: Layout) -> None:
+    def __init__(self, areas: NDArray[np.int64], busy: int, layout: Layout, at_limit: str) -> None:
         from replay.arena.loops.use import new_arena
 
         self._layout = layout
@@ -306,6 +317,7 @@ class _Tally:
         self._smallest: int | None = None
         self._purges: Counter[int] = Counter()
         self._causes: Counter[int] = Counter()
+        self._runs = PurgesThere(at_limit)
         self._spans = areas[:busy].copy()  # by number of area
         inside = (areas[:, 0] >= layout.vmalloc_start) & (areas[:, 1] <= layout.vmalloc_end)
         in_use, freed = (
@@ -328,6 +340,7 @@ class _Tally:
         pages = (purge[:, 3] - purge[:, 2] + layout.page_size - 1) // layout.page_size
         self._purges.update(pages.tolist())
         self._causes.update(purge[:, 1].tolist())
+        self._runs.add(requests.table, purge, pages, world.done.result, layout.page_size)
         ambiguous = np.zeros(address.size, bool)
         for other in places[1:]:
             ambiguous |= other != address
@@ -402,6 +415,7 @@ class _Tally:
             ambiguous=self._ambiguous,
             failures_between=(min(failures), max(failures)),
             purges_between=(min(purges), max(purges)),
+            by_trigger=self._runs.outcome(),
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replay.outcome import ArenaOutcome, ModulesOutcome
 from replay.whatif.arena import forecast, same_arena
 from replay.whatif.caveats import forecast_caveats, model_caveats
+from replay.whatif.purges import without_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from replay.arena.tally import ArenaTally
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.outcome import PurgeOutcome
     from replay.whatif.arena import ArenaForecast
     from replay.whatif.workload import Workload
 
@@ -29,11 +31,14 @@ class ArenaThere(NamedTuple):
         Its figures and its work.
     caveats
         What limits them.
+    purges
+        By what makes them run, without their IPIs.
     """
 
     outcome: ArenaOutcome
     tally: ArenaTally
     caveats: tuple[str, ...]
+    purges: tuple[PurgeOutcome, ...]
 
 
 def arena_there(
@@ -61,10 +66,11 @@ def arena_there(
     """
     tally, layout = workload.figures.work, there[1]
     size = layout.vmalloc_end - layout.vmalloc_start
-    captured = ArenaThere(replace(figures, size=size), tally, ())
+    purges = without_times(workload.figures.purges)
+    captured = ArenaThere(replace(figures, size=size), tally, (), purges)
     if same_arena(here[0], there[0], here[1], layout):
         return captured
-    found = forecast(workload.arena(), *here, *there, values)
+    found = forecast(workload.arena(), *here, *there, values, triggers=workload.triggers())
     if found is None and not tally.allocs:
         return captured
     if found is None:
@@ -95,7 +101,7 @@ def arena_there(
         apart=_apart(figures, found) + beside,
     )
     changed = replace(tally, purges=found.purges, frees=tally.frees - found.lost_frees)
-    return ArenaThere(outcome, changed, (*forecast_caveats(found), *told))
+    return ArenaThere(outcome, changed, (*forecast_caveats(found), *told), found.by_trigger)
 
 
 def _beside_itself(own: ArenaForecast | None, figures: ArenaOutcome) -> tuple[int, list[str]]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from replay.arena.calls import FAILED, UNSEEN
 from replay.arena.lazy import LazyRun
+from replay.arena.purges import TRIGGERS, UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,8 +94,13 @@ class Asked:
         self._passed: int | None = None  # when the limit was passed last
         self._delays: list[NDArray[np.int64]] = []
 
-    def take(self, piece: ArenaPiece, places: Places) -> Requests:
-        """The requests of a piece, given the order in which it was served."""
+    def take(
+        self, piece: ArenaPiece, places: Places, triggers: pl.DataFrame | None = None
+    ) -> Requests:
+        """The requests of a piece, given the order in which it was served.
+
+        `triggers` tells who asked for purges (:data:`replay.arena.purges.RAN`).
+        """
         from replay.arena.loops import forward as kernel
 
         calls, before, after = piece.calls, self._before, self._after
@@ -123,6 +129,7 @@ class Asked:
         purge = np.zeros((asked.height, kernel.COLUMNS), np.int64)
         purge[:, kernel.KIND] = kernel.PURGE
         purge[:, kernel.TIME] = asked.get_column("ts").to_numpy()
+        purge[:, kernel.SIZE] = _triggers(asked, triggers)
         for column, name in ((kernel.START, "start"), (kernel.END, "end")):
             purge[:, column] = bound(asked.get_column(name).to_numpy(), before, after)
         table = np.concatenate([alloc, back, free, purge])
@@ -215,6 +222,16 @@ class Asked:
             return np.array([SOON_NS]), np.zeros(1, np.int64)
         delay, spell = np.concatenate(self._delays).T
         return _with_median(delay), _with_median(spell)
+
+
+def _triggers(purges: pl.DataFrame, triggers: pl.DataFrame | None) -> NDArray[np.int64]:
+    """What made purges run, by its place in :data:`replay.arena.purges.TRIGGERS`."""
+    unknown = TRIGGERS.index(UNKNOWN)
+    if triggers is None or not triggers.height:
+        return np.full(purges.height, unknown, np.int64)
+    seq = purges.select(pl.col("seq").cast(pl.UInt64))
+    told = seq.join(triggers, on="seq", how="left", maintain_order="left").get_column("trigger")
+    return told.cast(pl.Int64).fill_null(unknown).to_numpy()
 
 
 def _with_median(times: NDArray[np.int64]) -> NDArray[np.int64]:

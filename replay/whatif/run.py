@@ -25,7 +25,7 @@ from collectors.snapshot import Snapshot
 from replay.arena.state import LOST_END, lost_end
 from replay.cost.account import CountedWork, cost_of
 from replay.cost.verdict import cost_verdict
-from replay.figures import common_caveats, outcome_from, span_of, unseen_flushes
+from replay.figures import common_caveats, outcome_from, span_of, unseen_flushes, with_ipis
 from replay.machine.layout import layout_of
 from replay.machine.options import has_highpte
 from replay.machine.zones import memory_of
@@ -107,8 +107,8 @@ def what_if(
     """
     _check(placement, timing)
     workload = distil(
-        events, machine, values=values, lost=lost, progress=progress, rows=rows,
-        turns=bool(target.converted),
+        events, machine, values=values, lost=lost, clock_is_ns=clock_is_ns, progress=progress,
+        rows=rows, turns=bool(target.converted),
     )  # fmt: skip
     server = Server(
         workload, machine, values=values, lost=lost, clock_is_ns=clock_is_ns, span_ns=span_ns
@@ -233,6 +233,7 @@ class Server:
             sites=rest.sites,
             bound=bound,
             unfit=self._unfit(target, layout),
+            purges=with_ipis(arena.purges, layout, work.online or target.cpus),
             caveats=(
                 *border_caveats(self._before, layout, there.stuck, placement, bound),
                 *doubtful_rules(self._machine, target),

@@ -19,6 +19,7 @@ import polars as pl
 from collectors.events import OP_CODE
 from collectors.snapshot import Snapshot
 from replay.arena.pieces import ArenaCutter, ArenaPieces
+from replay.arena.purges import PurgeTally
 from replay.local.stacks import switch_hook
 from replay.machine.generations import GENERATIONS
 from replay.trace.beside import Beside
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from replay.whatif.numbered import NumberedWindow
 
 _UNUSED: Final = ("comm",)
+_TRIGGERS: Final = "triggers"
 _MAPS: Final = (OP_CODE["kmap"], OP_CODE["kmap_local"])
 
 
@@ -160,6 +162,10 @@ class Workload:
         table = self.parts.get("sites")
         return Counts(*(table.get_column(name).to_numpy().copy() for name in Counts._fields))
 
+    def triggers(self) -> pl.DataFrame:
+        """Who asked for the captured purges (:data:`replay.arena.purges.RAN`)."""
+        return self.parts.get(_TRIGGERS)
+
     def arena(self) -> ArenaPieces:
         """The calls on the arena."""
         return ArenaPieces(self.parts)
@@ -183,6 +189,7 @@ def distil(
     *,
     values: Snapshot | None = None,
     lost: Loss | None = None,
+    clock_is_ns: bool = True,
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
     folder: Path | None = None,
@@ -192,7 +199,7 @@ def distil(
 
     Parameters
     ----------
-    events, machine, values, lost, progress, rows
+    events, machine, values, lost, clock_is_ns, progress, rows
         As for :func:`replay.walk.replay`.
     folder
         Where to write the tables; see :class:`replay.trace.parts.Parts`.
@@ -217,6 +224,8 @@ def distil(
         layout, values, found.ops, ArenaPieces(parts),
         by_pointer=GENERATIONS[machine.generation].purge_by_pointer,
     )  # fmt: skip
+    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span)
+    ran = [purges.ran]
     numbered = NumberedRows(rest)
     sieve = _sieve(walk, folder) if turns and knows_holders(found) else None
     kept = _KeptWindows(parts)
@@ -230,6 +239,9 @@ def distil(
             sieve.feed(piece, numbered)
         columns.add(served, numbered.numbers)
         arena.feed(window)
+        purges.feed(window.table, window.first_row)
+        if (more := purges.ran).height:
+            ran.append(more)
 
     def new_pool(state: PoolState | None, take: Callable[[Window, Served], None]) -> PoolCalls:
         return PoolCalls(layout, found, state, losses, take, walk.online())
@@ -248,12 +260,13 @@ def distil(
     if found_better is not pool:
         columns, other = other, columns
     parts.drop(other.name)
-    told = walk.tell(found_better.rows() | rest.rows() | columns.rows)
+    parts.put(_TRIGGERS, pl.concat(ran))
+    told = walk.tell(found_better.rows() | rest.rows() | columns.rows | purges.rows())
     columns.finish(found_better.waits, told)
     kept.finish(rest, numbered)
     parts.finish()
     return Workload(
-        figures=rest.figures(found, found_better, told),
+        figures=replace(rest.figures(found, found_better, told), purges=purges.result(told)),
         nameless=found_better.nameless,
         pool=columns.name,
         windows=kept.windows,

@@ -28,6 +28,7 @@ from replay.outcome import (
     NestedTask,
     PoolJam,
     PoolOutcome,
+    PurgeOutcome,
     Series,
     Site,
     SlotHolder,
@@ -49,7 +50,7 @@ _KINDS: Final = {
     for kind in (
         *_RECORDS, ArenaOutcome, ArenaTally, Costs, Figures, Holder, JammedTask, LocalOutcome,
         Machine, ModulesOutcome, Moment, NestedKmaps, NestedTask, PoolFacts, PoolJam, PoolOutcome,
-        PoolTally, Series, Site, SlotHolder, Survey, Waiter, WrongOrder,
+        PoolTally, PurgeOutcome, Series, Site, SlotHolder, Survey, Waiter, WrongOrder,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""

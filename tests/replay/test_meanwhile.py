@@ -168,7 +168,7 @@ def test_marks_are_what_happened() -> None:
             marks = outcome.observed.marks
             assert marks is not None
             assert sum(marks.wraps) + sum(marks.passes) == outcome.pool.flushes
-            assert sum(marks.purges) == sum(p.found for p in outcome.observed.purges)
+            assert sum(marks.purges) == sum(p.found for p in outcome.purges)
             assert sum(marks.waits) == waits, "calls, each of which may have slept several times"
             assert outcome.pool.used is not None
             assert marks.bin_ns == outcome.pool.used.bin_ns

@@ -25,8 +25,11 @@ from replay.arena.purges import (
     PurgeTally,
 )
 from replay.machine.from_facts import machine_from
+from replay.machine.layout import layout_of
 from replay.trace.told import tell
 from replay.walk import replay
+from replay.whatif.arena import forecast
+from replay.whatif.workload import distil
 
 if TYPE_CHECKING:
     from replay.outcome import PurgeOutcome
@@ -40,8 +43,7 @@ def purges(path: Path, rows: int = 1 << 18) -> dict[str, PurgeOutcome]:
     values = capture.facts.snapshot()
     machine, _ = machine_from(values)
     outcome = replay(capture.events, machine, values=values, lost=capture.lost, rows=rows)
-    assert outcome.observed is not None
-    return {purge.trigger: purge for purge in outcome.observed.purges}
+    return {purge.trigger: purge for purge in outcome.purges}
 
 
 @pytest.mark.parametrize("scenario", ["purge-storm", "module-storm", "vmap-fragment"])
@@ -95,6 +97,42 @@ def test_windows_change_nothing() -> None:
         assert {t: replace(p, longest=None) for t, p in small.items()} == {
             t: replace(p, longest=None) for t, p in whole.items()
         }
+
+
+@pytest.mark.parametrize("name", ["i386-510-hog-e-vmapfail-pae-smp1", "i386-twin-vmap-vmalloc256"])
+def test_the_model_alone_makes_the_same_purges_for_the_same_reasons(name: str) -> None:
+    """Every figure but the times, of a machine that differs in nothing that the arena sees."""
+    capture = open_capture(str(FIXTURES / name))
+    values = capture.facts.snapshot()
+    machine, _ = machine_from(values)
+    workload = distil(capture.events, machine, values=values, lost=capture.lost)
+    assert workload.triggers().height == sum(p.count for p in workload.figures.purges)
+    here = machine, layout_of(machine)
+    found = forecast(workload.arena(), *here, *here, values, triggers=workload.triggers())
+    assert found is not None
+    assert {p.trigger: p for p in found.by_trigger} == {
+        p.trigger: replace(p, median_ns=None, longest_ns=None, longest=None)
+        for p in workload.figures.purges
+    }
+    told = purges(FIXTURES / name)
+    assert {p.trigger: p for p in workload.figures.purges} == told
+
+
+def test_replay_tells_the_purges_of_both_arenas() -> None:
+    path = str(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
+    words = ["replay", path, "--vmalloc", "256M"]
+    shown = CliRunner().invoke(app, words).stdout
+    part = shown.partition("\nPurges")[2].partition("\n\n")[0]
+    rows = [line.split("  ")[0].strip() for line in part.splitlines()[1:]]
+    assert rows.index("captured") < rows.index("failed allocation") < rows.index("≈ what if")
+    document = json.loads(CliRunner().invoke(app, [*words, "--format", "json"]).stdout)
+    here, there = document["baseline"]["purges"], document["purges"]
+    assert sum(p["found"] for p in here) == document["baseline"]["arena"]["lazy_purges"]
+    assert sum(p["found"] for p in there) == document["arena"]["lazy_purges"]
+    assert FAILED in {p["trigger"] for p in here}
+    assert FAILED not in {p["trigger"] for p in there}, "256 MiB are enough"
+    assert all(p["median_ns"] is p["longest"] is None for p in there)
+    assert any(p["longest_ns"] for p in here)
 
 
 def test_stack_traces_tell_who_wanted_a_purge() -> None:

@@ -21,7 +21,7 @@ FREE = 1
 PURGE = 2  # asked for by the kernel whatever the list's length: vm_unmap_aliases()
 
 # Columns of a call. AREA is the number of the area; START and END of a PURGE the range that it
-# was called with.
+# was called with, SIZE who asked for it, which is nothing to the arena.
 KIND, TIME, AREA, SIZE, ALIGN, START, END = 0, 1, 2, 3, 4, 5, 6
 COLUMNS = 7
 
@@ -51,8 +51,9 @@ class Forward(NamedTuple):
         Start and end of each area while it is in use, start -1 else.
     result : ndarray of int64, shape (n,)
         Per call: address, or FAIL, of an allocation; bytes waiting after a free.
-    purge : ndarray of int64, shape (purges, 4)
-        Call at which each ran, its cause, and the range that it flushed.
+    purge : ndarray of int64, shape (purges, 5)
+        Call at which each ran, its cause, the range that it flushed, and the bytes that it gave
+        back.
     counts : ndarray of int64, shape (2,)
         Purges that flushed something; frees of areas that were not in use.
     reg : ndarray of int64, shape (REGISTERS,)
@@ -84,14 +85,17 @@ def _flush(
     n = lazy.reg[N_LAZY]
     if n == 0:
         return int(lazy.reg[N_GIVEN])
+    given = 0
     for j in range(n):
         start = min(start, lazy.waiting[j, 0])
         end = max(end, lazy.waiting[j, 1])
+        given += lazy.waiting[j, 1] - lazy.waiting[j, 0]
     first = lazy.reg[N_GIVEN]
     detach(lazy, np.zeros(n, np.uint8), order, 0)
     at = out.counts[0]
     out.purge[at, 0], out.purge[at, 1] = call, cause
     out.purge[at, 2], out.purge[at, 3] = start, end
+    out.purge[at, 4] = given
     out.counts[0] = at + 1
     return int(first)
 
