@@ -96,9 +96,9 @@ class PurgeTally:
         self._kinds: dict[str, _PurgesOfOne] = {}
         # Bytes freed since the last purge that found something, less what the piece has freed
         self._waiting = 0
-        # Purges that may still flush: trigger, time, and whether only a flush tells that they found
-        # any
-        self._open: dict[int, tuple[str, int, bool]] = {}
+        # Purges that may still flush: trigger, time, whether only a flush tells that they found
+        # any, and whether the trace has their return, before which they flush
+        self._open: dict[int, tuple[str, int, bool, bool]] = {}
         self._ran: list[tuple[int, int]] = []  # of this piece: position and code of the trigger
         self._allocating: set[int] = set()  # positions of allocations that have not returned
         self._before: dict[int, tuple[str, int]] = {}  # task to its last operation and position
@@ -168,7 +168,8 @@ class PurgeTally:
             kind.longest = max(kind.longest, (took, int(row["row"])), key=lambda one: one[0])
         if len(self._open) >= _MOST_OPEN:
             self._open.clear()
-        self._open[int(row["seq"])] = row["trigger"], row["ts"], row["pages"] is None
+        returns = row["end_seq"] is not None
+        self._open[int(row["seq"])] = row["trigger"], row["ts"], row["pages"] is None, returns
         if caller := caller_in(row["stack"]):
             kind.callers[caller] += 1
         if row["pages"]:
@@ -185,15 +186,15 @@ class PurgeTally:
         """Give a ranged flush to the purge that it happened in."""
         of = row["parent"] if row["parent"] in self._open else None
         if of is None and row["before"] == "area_purge" and row["before_seq"] in self._open:
-            of = row["before_seq"]
+            of = None if self._open[row["before_seq"]][3] else row["before_seq"]
         if not isinstance(of, int):
             return
-        trigger, ts, is_untold = self._open[of]
+        trigger, ts, is_untold, returns = self._open[of]
         kind = self._kinds[trigger]
         kind.flushes += 1
         kind.hull_pages += -(-int(row["flushed"]) // self._page_size)
         if is_untold:
-            self._open[of] = trigger, ts, False
+            self._open[of] = trigger, ts, False, returns
             self._found(kind, ts, row["freed"])
 
     def _carry(self, rows: pl.DataFrame, end: int) -> None:

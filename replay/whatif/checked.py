@@ -14,9 +14,11 @@ import polars as pl
 
 from collectors.events import OPS
 from replay.arena.calls import NEVER
+from replay.arena.purges import RAN, TRIGGERS
 from replay.sites.loops import APIS, Counts
 from replay.whatif.calls import COLUMNS
 from replay.whatif.turns import TASKS, turns_of
+from replay.whatif.workload import TRIGGERS_OF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,6 +137,7 @@ class _Check:
         self._turns(pages, counts)
         self._calls(pages)
         self._arena()
+        self._triggers()
         unknown = self._names - self._seen
         if unknown:
             raise ValueError(_words("table", sorted(unknown)[0]))
@@ -176,6 +179,12 @@ class _Check:
         _inside("depth", held.get_column("depth"), 0, _MOST_DEPTH)
         if int(held.get_column("below").cast(_I8).sum()) != below.height:
             raise ValueError(_words("mappings below others", below.height))
+
+    def _triggers(self) -> None:
+        triggers = self._table(TRIGGERS_OF, RAN)
+        _inside("trigger", triggers.get_column("trigger"), 0, len(TRIGGERS))
+        if triggers.get_column("seq").is_duplicated().any():
+            raise ValueError(_words("purges", triggers.height))
 
     def _turns(self, pages: int, counts: int) -> None:
         from replay.whatif.loops.holding import ENTER, GET, LOSS, MAP, UNMAP

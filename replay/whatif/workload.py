@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from replay.whatif.numbered import NumberedWindow
 
 _UNUSED: Final = ("comm",)
-_TRIGGERS: Final = "triggers"
+TRIGGERS_OF: Final = "triggers"
+"""Table of what made the captured purges run (:data:`replay.arena.purges.RAN`)."""
 _MAPS: Final = (OP_CODE["kmap"], OP_CODE["kmap_local"])
 
 
@@ -164,7 +165,7 @@ class Workload:
 
     def triggers(self) -> pl.DataFrame:
         """Who asked for the captured purges (:data:`replay.arena.purges.RAN`)."""
-        return self.parts.get(_TRIGGERS)
+        return self.parts.get(TRIGGERS_OF)
 
     def arena(self) -> ArenaPieces:
         """The calls on the arena."""
@@ -260,7 +261,7 @@ def distil(
     if found_better is not pool:
         columns, other = other, columns
     parts.drop(other.name)
-    parts.put(_TRIGGERS, pl.concat(ran))
+    parts.put(TRIGGERS_OF, pl.concat(ran))
     told = walk.tell(found_better.rows() | rest.rows() | columns.rows | purges.rows())
     columns.finish(found_better.waits, told)
     kept.finish(rest, numbered)

@@ -123,7 +123,7 @@ def test_replay_tells_the_purges_of_both_arenas() -> None:
     words = ["replay", path, "--vmalloc", "256M"]
     shown = CliRunner().invoke(app, words).stdout
     part = shown.partition("\nPurges")[2].partition("\n\n")[0]
-    rows = [line.split("  ")[0].strip() for line in part.splitlines()[1:]]
+    rows = [line.strip().split("  ")[0] for line in part.splitlines()[1:]]
     assert rows.index("captured") < rows.index("failed allocation") < rows.index("≈ what if")
     document = json.loads(CliRunner().invoke(app, [*words, "--format", "json"]).stdout)
     here, there = document["baseline"]["purges"], document["purges"]
