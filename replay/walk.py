@@ -466,7 +466,9 @@ class Rest:
         local = self._stacks.feed(table, first_row, last=last)
         self._local.take(local)
         pages = None if numbered is None else numbered(local.new)
-        sites = self.sites.feed(table, first_row, local.ended, local.hold_ns, self.open_rows, pages)
+        sites = self.sites.feed(
+            table, first_row, local.ended, local.hold_ns, self.open_rows, pages, local.wrong
+        )
         self.work.add(table, window_of(self._layout), self._layout.page_size)
         self._use.feed(table, first_row, last=last)
         self._note_flush(table, first_row)

@@ -1,6 +1,6 @@
 """`hmtrace sites`: who maps, where in the source, for how long, and whether it could be local."""
 
-# ruff: noqa: FBT002, TC001, TC003  (typer reads annotations and defaults at run time)
+# ruff: noqa: FBT002, TC003  (typer reads annotations and defaults at run time)
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from collectors.errors import HmtraceError
 from hmtrace.cli.captures import warn_of_loss
-from hmtrace.cli.options import (
-    CaptureArgument,
-    ColorOption,
-    CostsOption,
-    ForceOption,
-    FormatOption,
-    OutputOption,
-)
+from hmtrace.cli.named import named
+from hmtrace.cli.options import CAPTURES, ColorOption, CostsOption, ForceOption, OutputOption
 from hmtrace.cli.output import Color, Output, OutputFormat
+from hmtrace.cli.several import tell
 
 if TYPE_CHECKING:
     from collectors.dwarf.sizes import KernelSizes
     from hmtrace.cli.prepared import Prepared
+    from hmtrace.report.callsites_joined import SitesOf
     from hmtrace.report.source import InputSummary
     from hmtrace.report.vmlinux import SizeCheck
     from replay.machine.model import Layout, Machine
@@ -36,22 +33,45 @@ EXAMPLES = (
     "hmtrace sites captures/board-7",
     "hmtrace sites --vmlinux /usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae captures/board-7",
     "hmtrace sites --sort longest -n 5 captures/board-7",
+    "hmtrace sites --format csv captures/board-7 > sites.csv",
+    "hmtrace sites captures/before captures/after",
     "hmtrace sites --format json captures/board-7 | jq '.sites[] | select(.api == \"kmap\")'",
 )
 
 
 class SiteOrder(StrEnum):
-    """Value of ``--sort``."""
+    """Value of ``--sort``: a key of :data:`hmtrace.report.callsites.ORDERS` each."""
 
     CALLS = "calls"
     COST = "cost"
     HELD = "held"
+    P99 = "p99"
     LONGEST = "longest"
+    DEPTH = "depth"
+    TASKS = "tasks"
+    IRQ = "irq"
+    SWITCH = "switch"
+    ORDER = "order"
+    OTHER_TASK = "other-task"
+    AT_END = "at-end"
+    BYTES = "bytes"
+    MODULE = "module"
+    API = "api"
     SITE = "site"
 
 
+class SitesForm(StrEnum):
+    """Value of ``--format``."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 def sites(
-    capture: CaptureArgument,
+    captures: Annotated[
+        list[str], typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False)
+    ],
     vmlinux: Annotated[
         Path | None,
         typer.Option(
@@ -67,40 +87,91 @@ def sites(
         int, typer.Option("-n", "--number", metavar="N", min=1, help="Sites in the table.")
     ] = 20,
     costs: CostsOption = None,
-    output_format: FormatOption = OutputFormat.TABLE,
+    form: Annotated[
+        SitesForm, typer.Option("--format", help="Form of the result.")
+    ] = SitesForm.TABLE,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
 ) -> None:
-    """Show who maps: function, line and inlines, hold times, and whether kmap() could be local."""
+    """Show who maps: function, line and inlines, hold times, and whether kmap() could be local.
+
+    Of several captures the sites are joined by symbol. One that cannot be read is named and the
+    others go on; the exit code is then 3.
+    """
+    captures = named(captures)
+    as_json = OutputFormat.JSON if form is SitesForm.JSON else OutputFormat.TABLE
     target = Output.create(
-        output_format, color, output, force=force, captures=[capture], files=[costs, vmlinux]
+        as_json, color, output, force=force, captures=captures, files=[costs, vmlinux]
     )
+    if len(captures) == 1:
+        _show_one(target, form, _sites_of(captures[0], vmlinux, costs, sort), number)
+        return
+    found, failed = [], False
+    for capture in captures:
+        try:
+            found.append(_sites_of(capture, vmlinux, costs, sort))
+        except HmtraceError as error:
+            tell(error)
+            failed = True
+    if found:
+        _show_joined(target, form, found, sort, number)
+    if failed:
+        raise typer.Exit(3)
+
+
+def _sites_of(capture: str, vmlinux: Path | None, costs: Path | None, sort: SiteOrder) -> SitesOf:
+    """The call sites of a capture, and where they are in the source."""
     from collectors import site_finder
     from hmtrace.cli.prepared import asked
-    from hmtrace.report.callsites import (
-        CallSites,
-        callsites_document,
-        callsites_renderables,
-        nameless_note,
-    )
+    from hmtrace.report.callsites import CallSites, nameless_note
+    from hmtrace.report.callsites_joined import SitesOf
 
     finder = site_finder(capture, vmlinux)
     told = asked(capture, costs, _ask, lambda _: True)  # kmap() converted
-    source, callers = told.source, told.callers
-    places = finder.of(use.site.site for use in callers.uses)
+    places = finder.of(use.site.site for use in told.callers.uses)
     sizes = told.sizes(finder.sizes())
-    notes = (*finder.notes, *nameless_note(callers.uses))
-    found = CallSites(callers, places, notes, sort.value, sizes)
+    notes = (*finder.notes, *nameless_note(told.callers.uses))
     _warn_of_sizes(sizes)
-    if target.is_json:
-        from hmtrace.report.document import schema, source_document
+    found = CallSites(told.callers, places, notes, sort.value, sizes)
+    return SitesOf(capture, told.source, told.assumptions, found)
 
-        warn_of_loss(source)
-        document = {**schema("sites"), **source_document(source), **callsites_document(found)}
-        target.document(document | {"assumptions": list(told.assumptions)})
+
+def _show_one(target: Output, form: SitesForm, one: SitesOf, number: int) -> None:
+    """Write what one capture says."""
+    if form is SitesForm.TABLE:
+        from hmtrace.report.callsites import callsites_renderables
+
+        target.table(*callsites_renderables(one.source, one.found, number))
+        return
+    from hmtrace.report.callsites_document import callsites_csv, callsites_document
+
+    warn_of_loss(one.source)
+    if form is SitesForm.CSV:
+        target.text(callsites_csv(one.found))
+        return
+    from hmtrace.report.document import schema, source_document
+
+    document = {**schema("sites"), **source_document(one.source), **callsites_document(one.found)}
+    document["notes"] = [*one.source.notes, *one.found.notes]
+    target.document(document | {"assumptions": list(one.assumptions)})
+
+
+def _show_joined(
+    target: Output, form: SitesForm, found: list[SitesOf], sort: SiteOrder, number: int
+) -> None:
+    """Write what several captures say."""
+    from hmtrace.report.callsites_joined import joined_csv, joined_document, joined_renderables
+
+    if form is SitesForm.TABLE:
+        target.table(*joined_renderables(found, sort.value, number))
+        return
+    for one in found:
+        warn_of_loss(one.source)
+    if form is SitesForm.CSV:
+        target.text(joined_csv(found, sort.value))
     else:
-        target.table(*callsites_renderables(source, found, number))
+        target.document(joined_document(found, sort.value))
 
 
 class _Asked(NamedTuple):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from rich.text import Text
 
 from collectors.traceevent.stacks import is_wrapper
-from hmtrace.report.conversion import FITS, OPEN, WRONG, reasons, verdict
+from hmtrace.report.conversion import reasons, verdict
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.sites import site_name
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.text import clean, count, duration, share, symbol
-from hmtrace.report.vmlinux import sizes_document, sizes_section
+from hmtrace.report.text import clean, count, duration, plural, share, symbol
+from hmtrace.report.vmlinux import sizes_section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
@@ -40,15 +40,32 @@ _SHORT: Final = {
 _WIDE: Final = 110
 _CHAIN: Final = 4
 """Functions of a chain of inlines that are shown."""
+_KINDS: Final = {"kmap": "kmap", "kmap_local": "local"}
+_PARTED: Final = ("fs", "drivers")
+"""Folders of the kernel's source each of whose folders is something of its own."""
 KERNEL: Final = "kernel"
 NAMELESS: Final = "(no symbol)"
-_TITLES: Final = {
+ORDERS: Final = {
     "calls": "most calls first",
     "cost": "the dearest first",
     "held": "longest held at the median first",
+    "p99": "longest held at the 99th percentile first",
     "longest": "the longest mapping first",
+    "depth": "the deepest first",
+    "tasks": "most tasks first",
+    "irq": "most in interrupts first",
+    "switch": "most over context switches first",
+    "order": "most out of order first",
+    "other-task": "most unmapped by others first",
+    "at-end": "most held at the end first",
+    "bytes": "most bytes first",
+    "module": "by module",
+    "api": "by API",
     "site": "by name",
 }
+"""What may come first, in words."""
+_OPTIONAL: Final = ("irq", "order", "other task", "at end")
+"""Columns that are shown where one of the sites has any."""
 
 
 class CallSites(NamedTuple):
@@ -113,7 +130,7 @@ def nameless_note(uses: Iterable[SiteUse]) -> list[str]:
             calls[name] = calls.get(name, 0) + use.site.count
     if not calls:
         return []
-    names = ", ".join(f"{name} ({count(n)} calls)" for name, n in [*calls.items()][:_CHAIN])
+    names = ", ".join(f"{name} ({plural(n, 'call')})" for name, n in [*calls.items()][:_CHAIN])
     more = " and others" if len(calls) > _CHAIN else ""
     return [
         f"{names}{more}: maps for others; stack traces of its event tell for whom (echo stacktrace "
@@ -122,17 +139,34 @@ def nameless_note(uses: Iterable[SiteUse]) -> list[str]:
 
 
 def ordered(found: CallSites) -> list[SiteUse]:
-    """The sites in the order that was asked for."""
-    keys: dict[str, Any] = {
+    """The sites in the order that was asked for; what is not known comes last."""
+
+    def most(value: float | None) -> float:
+        return -1.0 if value is None else value
+
+    keys: dict[str, Callable[[SiteUse], Any]] = {
         "calls": lambda use: -use.site.count,
         "cost": lambda use: -use.cost_ns,
-        "held": lambda use: -(use.held.median if use.held else -1),
-        "longest": lambda use: -(use.held.longest if use.held else -1),
+        "held": lambda use: -most(use.held and use.held.median),
+        "p99": lambda use: -most(use.held and use.held.p99),
+        "longest": lambda use: -most(use.held and use.held.longest),
+        "depth": lambda use: -most(use.depth),
+        "tasks": lambda use: -use.site.tasks,
+        "irq": lambda use: -most(use.in_interrupt and use.in_interrupt * use.site.count),
+        "switch": lambda use: -most(use.over_switch),
+        "order": lambda use: -most(use.out_of_order),
+        "other-task": lambda use: -most(use.other_task),
+        "at-end": lambda use: -most(use.held_at_end),
+        "bytes": lambda use: -most(use.site.bytes),
+        "module": lambda use: (module_of(found.places[use.site.site]), -use.site.count),
+        "api": lambda use: (
+            api_and_user(use, found.places[use.site.site].frames)[0],
+            -use.site.count,
+        ),
         "site": lambda use: use.site.site,
     }
-    return sorted(
-        found.callers.uses, key=lambda use: (keys[found.order](use), use.site.site, use.site.op)
-    )
+    key = keys[found.order]
+    return sorted(found.callers.uses, key=lambda use: (key(use), use.site.site, use.site.op))
 
 
 def callsites_renderables(
@@ -147,7 +181,7 @@ def callsites_renderables(
         yield indented(Text("the trace has no call of kmap(), kmap_local_page(), vmap() or others"))
         return
     some = f"{len(shown)} of {total}, " if len(shown) < total else ""
-    yield heading("Call sites", f"{some}{_TITLES[found.order]}; held: the median")
+    yield heading("Call sites", f"{some}{ORDERS[found.order]}; held: the median")
     yield indented(_SitesTable(found, shown))
     yield from _in_the_source(found, shown)
     yield from _conversions(found, shown)
@@ -170,20 +204,23 @@ class _SitesTable:
         wide = options.max_width >= _WIDE
         titles = ["calls", "held", "longest", "depth"]
         if wide:
-            titles = ["calls", "tasks", "held", "p99", "longest", "depth", "switch", "other task"]
-        if wide or any(use.held_at_end for use in self._shown):
-            titles.append("at end")
+            titles = ["calls", "tasks", "held", "p99", "longest", "depth", "switch"]
+        cells = {id(use): self._cells(use) for use in self._shown}
+        titles += [
+            title
+            for title in _OPTIONAL
+            if any(told[title] not in ("-", "0") for told in cells.values())
+        ]
         titles.append("cost")
         columns = [("site", "left"), ("API", "left"), *((title, "right") for title in titles)]
         table = plain_table(*columns, expand_first=True)
         for use in self._shown:
-            cells = self._cells(use)
             frames = self._found.places[use.site.site].frames
             api = api_and_user(use, frames)[0]
             table.add_row(
                 site_name(self._found.name_of(use)),
                 Text(clean(api if wide else _SHORT.get(api, api))),
-                *(cells[title] for title in titles),
+                *(cells[id(use)][title] for title in titles),
             )
         yield table
 
@@ -198,6 +235,8 @@ class _SitesTable:
             "longest": duration(held.longest) if held else "-",
             "depth": "-" if depth is None else count(depth),
             "switch": _known(use.over_switch),
+            "irq": _interrupts(use),
+            "order": _known(use.out_of_order),
             "other task": _known(use.other_task),
             "at end": _known(use.held_at_end),
             "cost": duration(use.cost_ns),
@@ -206,6 +245,12 @@ class _SitesTable:
 
 def _known(value: int | None) -> str:
     return "-" if value is None else count(value)
+
+
+def _interrupts(use: SiteUse) -> str:
+    if use.in_interrupt is None:
+        return "-"
+    return share(use.in_interrupt) if use.in_interrupt else "0"
 
 
 def _in_the_source(found: CallSites, shown: Sequence[SiteUse]) -> Iterator[RenderableType]:
@@ -277,114 +322,62 @@ def module_of(place: SourcePlace) -> str:
         return place.module
     if not place.symbol:
         return NAMELESS
-    folders = (frame.file.partition("/")[0] for frame in place.frames if "/" in frame.file)
-    return next((name for name in folders if name not in ("", "..", "include")), KERNEL)
+    for frame in place.frames:
+        folder, *within = frame.file.split("/")
+        if within and folder not in ("", "..", "include"):
+            # of a file system or a driver, which
+            return f"{folder}/{within[0]}" if folder in _PARTED and len(within) > 1 else folder
+    return KERNEL
 
 
 def _modules(found: CallSites) -> Iterator[RenderableType]:
-    """Totals by module."""
+    """Totals by module or file system."""
     totals = module_totals(found)
     if len(totals) <= 1:
         return
     yield heading("By module")
-    table = plain_table(
-        ("module", "left"), ("sites", "right"), ("calls", "right"), ("share", "right"),
-        ("cost", "right"),
-    )  # fmt: skip
+    held = any(row["held_at_end"] for row in totals)
+    apis = [api for api in ("kmap", "local", "arena") if any(row[api] for row in totals)]
+    titles = ["sites", "calls", "share", *(apis if len(apis) > 1 else ()), "longest"]
+    titles += ["at end"] * held + ["cost"]
+    table = plain_table(("module", "left"), *((title, "right") for title in titles))
     for row in totals:
-        table.add_row(
-            Text(clean(row["module"])),
-            count(row["sites"]),
-            count(row["calls"]),
-            share(row["share"]),
-            duration(row["cost_ns"]),
-        )
+        cells = {
+            "sites": count(row["sites"]),
+            "calls": count(row["calls"]),
+            "share": share(row["share"]),
+            **{api: count(row[api]) if row[api] else "-" for api in apis},
+            "longest": "-" if row["longest_ns"] is None else duration(row["longest_ns"]),
+            "at end": count(row["held_at_end"]),
+            "cost": duration(row["cost_ns"]),
+        }
+        table.add_row(Text(clean(row["module"])), *(cells[title] for title in titles))
     yield indented(table)
 
 
 def module_totals(found: CallSites) -> list[dict[str, Any]]:
-    """Calls and cost by module, most calls first."""
-    totals: dict[str, dict[str, Any]] = {}
+    """What the sites of each module come to, most calls first."""
+    by_module: dict[str, list[SiteUse]] = {}
     for use in found.callers.uses:
-        place = found.places[use.site.site]
-        module = module_of(place)
-        row = totals.setdefault(module, {"module": module, "sites": 0, "calls": 0, "cost_ns": 0.0})
-        row["sites"] += 1
-        row["calls"] += use.site.count
-        row["cost_ns"] += use.cost_ns
-    whole = sum(row["calls"] for row in totals.values())
-    rows = [row | {"share": row["calls"] / whole if whole else 0.0} for row in totals.values()]
+        by_module.setdefault(module_of(found.places[use.site.site]), []).append(use)
+    whole = sum(use.site.count for use in found.callers.uses)
+    rows = [_total(module, uses, whole) for module, uses in by_module.items()]
     return sorted(rows, key=lambda row: (-row["calls"], row["module"]))
 
 
-# JSON -------------------------------------------------------------------------------------------
-
-
-def callsites_document(found: CallSites) -> dict[str, Any]:
-    """The same as a document."""
-    callers = found.callers
+def _total(module: str, uses: Sequence[SiteUse], whole: int) -> dict[str, Any]:
+    calls = dict.fromkeys(("kmap", "local", "arena"), 0)
+    for use in uses:
+        calls[_KINDS.get(use.site.op, "arena")] += use.site.count
+    made = sum(calls.values())
     return {
-        "sees_switches": callers.sees_switches,
-        "limit": callers.limit,
-        "sites": [_site(use, found) for use in ordered(found)],
-        "modules": module_totals(found),
-        "converted": None if callers.exchange is None else _exchange(callers.exchange),
-        "not_converted": callers.why_not or None,
-        "vmlinux": sizes_document(found.sizes),
-        "notes": list(found.notes),
-    }
-
-
-def _site(use: SiteUse, found: CallSites) -> dict[str, Any]:
-    place = found.places[use.site.site]
-    api, user = api_and_user(use, place.frames)
-    held = use.held
-    return {
-        "site": use.site.site,
-        "symbol": place.symbol or None,
-        "module": place.module or None,
-        "address": place.address,
-        "function": user.function if user else None,
-        "file": user.file if user else None,
-        "line": user.line if user else None,
-        "inlines": [frame._asdict() for frame in place.frames],
-        "api": api,
-        "op": use.site.op,
-        "count": use.site.count,
-        "tasks": use.site.tasks,
-        "held_ns": None
-        if held is None
-        else {"median": held.median, "p99": held.p99, "max": held.longest},
-        "depth": use.depth,
-        "over_switch": use.over_switch,
-        "other_task": use.other_task,
-        "other_cpu": use.conversion.moved if use.conversion else None,
-        "out_of_order": use.out_of_order,
-        "slept": use.slept,
-        "held_at_end": use.held_at_end,
-        "bytes": use.site.bytes,
-        "cost_ns": use.cost_ns,
-        "conversion": _conversion(use, found.callers),
-    }
-
-
-def _conversion(use: SiteUse, callers: Callers) -> dict[str, Any] | None:
-    if use.conversion is None:
-        return None
-    word = verdict(use.conversion, callers.limit)
-    return {
-        "verdict": word,
-        "safe": None if word == OPEN else word != WRONG,
-        "reason": next(iter(reasons(use.conversion, callers.limit))),
-        "max_depth": use.conversion.max_depth,
-        "changes": None if use.exchange is None else _exchange(use.exchange),
-        "free_of_cost": word == FITS,
-    }
-
-
-def _exchange(exchange: Exchange) -> dict[str, Any]:
-    names = ("pool_flushes", "ipis", "single_flushes", "worst_depth", "waits")
-    return {
-        name: {"before": before, "after": after}
-        for name, (before, after) in zip(names, exchange, strict=True)
+        "module": module,
+        "sites": len(uses),
+        "calls": made,
+        "share": made / whole if whole else 0.0,
+        **calls,
+        "bytes": sum(use.site.bytes or 0 for use in uses),
+        "longest_ns": max((use.held.longest for use in uses if use.held), default=None),
+        "held_at_end": sum(use.held_at_end or 0 for use in uses),
+        "cost_ns": sum(use.cost_ns for use in uses),
     }

@@ -35,6 +35,8 @@ NOT_HELD = 3  # it is given a slot above the newest mapping: it was given back a
 ELSEWHERE = 4  # it is given a slot of another CPU
 
 FREE = -1
+MOST_SOUGHT = 1 << 12
+"""Wrong unmaps in a piece of which the mapping that they meant is looked for among all tasks'."""
 
 # How far the last unmap of a stack is, as far as the trace shows: its pop comes after its entry.
 POPPED = 0
@@ -67,6 +69,9 @@ class Locals(NamedTuple):
         Filled for unmaps: the event of the mapping that ends; -1 unknown.
     pushed : ndarray of bool, shape (n,)
         Filled: mappings that are on their stack before their return.
+    owner : ndarray of int32, shape (n,)
+        Filled for unmaps that are wrong: the event of the only mapping that has the slot that was
+        given; -1 none, or several.
     """
 
     kind: NDArray[np.uint8]
@@ -79,6 +84,7 @@ class Locals(NamedTuple):
     status: NDArray[np.uint8]
     partner: NDArray[np.int32]
     pushed: NDArray[np.bool_]
+    owner: NDArray[np.int32]
 
 
 class Stacks(NamedTuple):
@@ -159,6 +165,20 @@ def _judge(seen: int, newest: int, base: int, per_cpu: int) -> int:
     return NOT_NEWEST if seen < newest else NOT_HELD
 
 
+@piece
+def _owner(events: Locals, stacks: Stacks, seen: int) -> np.int64:
+    """The only mapping that is held and has a slot; FREE: none, or there are several."""
+    found = np.int64(FREE)
+    for stack in range(stacks.depth.shape[0]):
+        for level in range(min(stacks.depth[stack], stacks.held.shape[1])):
+            event = np.int64(stacks.held[stack, level])
+            if event >= 0 and events.seen[event] == seen:
+                if found != FREE:
+                    return np.int64(FREE)
+                found = event
+    return found
+
+
 @loop
 def run(
     events: Locals,
@@ -207,6 +227,7 @@ def run(
     pushed = events.pushed
     strays = 0
     misfits = 0
+    sought = 0
     for i in range(start, stop):
         kind = events.kind[i]
         if kind == LOSS:
@@ -264,6 +285,9 @@ def run(
                 strays += certain[stack]
                 if certain[stack] and seen >= 0:
                     events.status[i] = STRAY
+                    if sought < MOST_SOUGHT:
+                        events.owner[i] = _owner(events, stacks, seen)
+                    sought += 1
                 last[stack] = POPPED
                 continue
             depth[stack] -= 1
@@ -275,6 +299,14 @@ def run(
             newest = events.partner[i]
             if newest >= 0 and events.seen[newest] == events.slot[i] and seen >= 0:
                 events.status[i] = _judge(seen, events.slot[i], base, per_cpu)
+                if events.status[i] == NOT_NEWEST:
+                    meant = held[stack, max((seen - base) // increment, 0)]
+                    if meant >= 0 and events.seen[meant] == seen:
+                        events.owner[i] = meant
+                elif events.status[i] == ELSEWHERE:
+                    if sought < MOST_SOUGHT:
+                        events.owner[i] = _owner(events, stacks, seen)
+                    sought += 1
             last[stack] = ENTERED if preemptible else POPPED
             if above[stack] > 0:
                 above[stack] -= 1

@@ -274,7 +274,8 @@ class LocalStacks:
         from replay.local import loops as kernel
 
         if not self._wants_held and self._is_empty and not _maps_here(events):
-            return _piece(_blank(0), np.zeros(0, np.int32), 0, 0, self._layout.pkmap_colours)
+            none = np.zeros(0, np.int32)
+            return _piece(_blank(0), none, none, 0, 0, self._layout.pkmap_colours)
         told = self._told(events, first_row)
         coming = _joined(self._coming, told.rows)
         # Of events at one position (a loss and what comes after it) the loss comes first.
@@ -297,6 +298,7 @@ class LocalStacks:
             status=stream.status,
             partner=np.full(stream.at.size, -1, np.int32),
             pushed=stream.pushed,
+            owner=np.full(stream.at.size, -1, np.int32),
         )
         stop = start + settled
         layout = self._layout
@@ -307,7 +309,7 @@ class LocalStacks:
         )  # fmt: skip
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
         self._keep(stream, keys, stacks, stop, lost=lost)
-        piece = _piece(stream, done.partner, start, stop, layout.pkmap_colours)
+        piece = _piece(stream, done.partner, done.owner, start, stop, layout.pkmap_colours)
         return replace(
             piece,
             new=told.new,
@@ -516,6 +518,7 @@ def _joined(one: _Rows, two: _Rows) -> _Rows:
 def _piece(
     stream: _Rows,
     partner: NDArray[np.int32],
+    owner: NDArray[np.int32],
     start: int,
     stop: int,
     colours: int,
@@ -545,7 +548,7 @@ def _piece(
         switches=held[held > 0],
         switch_rows=stream.row[out[held > 0]],
         new=_NO_MAPS,
-        wrong=wrong_unmaps(stream, partner, start, stop),
+        wrong=wrong_unmaps(stream, partner, owner, start, stop),
     )
 
 

@@ -24,6 +24,8 @@ class WrongUnmaps(NamedTuple):
         Slot that was given, and that of the newest mapping; -1 none.
     newest_row : ndarray of int64
         Row of the newest mapping; NO_ROW.
+    owner_row : ndarray of int64
+        Row of the only mapping that has the slot that was given; NO_ROW: none, or several.
     """
 
     row: NDArray[np.int64]
@@ -31,11 +33,12 @@ class WrongUnmaps(NamedTuple):
     given: NDArray[np.int32]
     newest: NDArray[np.int32]
     newest_row: NDArray[np.int64]
+    owner_row: NDArray[np.int64]
 
 
 NO_WRONG: Final = WrongUnmaps(
     np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int32), np.zeros(0, np.int32),
-    np.zeros(0, np.int64),
+    np.zeros(0, np.int64), np.zeros(0, np.int64),
 )  # fmt: skip
 
 
@@ -69,15 +72,32 @@ class LocalStream(Protocol):
 
 
 def wrong_unmaps(
-    stream: LocalStream, partner: NDArray[np.int32], start: int, stop: int
+    stream: LocalStream,
+    partner: NDArray[np.int32],
+    owner: NDArray[np.int32],
+    start: int,
+    stop: int,
 ) -> WrongUnmaps:
-    """Unmaps from `start` to `stop` that are wrong; `partner` is the newest mapping's event."""
+    """Unmaps from `start` to `stop` that are wrong.
+
+    Parameters
+    ----------
+    stream
+        Events.
+    partner, owner
+        Event of the newest mapping, and of the one that has the slot; below 0 none.
+    start, stop
+        Those that are new.
+    """
     from replay.local.loops import UNMAP
 
     status = stream.status[start:stop]
     at = start + np.flatnonzero((stream.kind[start:stop] == UNMAP) & (status > 0))
     if not at.size:
         return NO_WRONG
-    newest = partner[at]
-    rows = np.where(newest >= 0, stream.row[newest], NO_ROW)
-    return WrongUnmaps(stream.row[at], stream.status[at], stream.seen[at], stream.slot[at], rows)
+    newest, meant = (
+        np.where(events >= 0, stream.row[events], NO_ROW) for events in (partner[at], owner[at])
+    )
+    return WrongUnmaps(
+        stream.row[at], stream.status[at], stream.seen[at], stream.slot[at], newest, meant
+    )

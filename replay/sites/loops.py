@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from collectors.events import OP_CODE, OPS
+from collectors.events import IN_INTERRUPT, OP_CODE, OPS, Ctx
 from replay.compiled import loop, piece
 from replay.trace.numbers import add, mixed, place
 
@@ -29,6 +29,7 @@ API: Final = np.full(len(OPS) + 1, _NO_API, np.int8)
 API[[OP_CODE[op] for op in APIS]] = np.arange(len(APIS))
 API[OP_CODE["kunmap"]] = _KUNMAP
 _KMAP, _KMAP_LOCAL = APIS.index("kmap"), APIS.index("kmap_local")
+_CTX_UNKNOWN: Final = int(Ctx.UNKNOWN)
 NO_NUMBER: Final = -1
 """In place of a page, or of the position of a return."""
 NO_CODE: Final = (1 << 32) - 1
@@ -51,6 +52,8 @@ class Rows(NamedTuple):
         Number of the page, which is handed on with a holding time.
     asked : float64, told : bool
         Bytes, and whether the call told them; of length 0 where none did.
+    ctx : uint8
+        As of :class:`collectors.events.Ctx`.
     """
 
     op: Any
@@ -65,6 +68,7 @@ class Rows(NamedTuple):
     page_number: Any
     asked: Any
     told: Any
+    ctx: Any
 
 
 class Counts(NamedTuple):
@@ -76,6 +80,11 @@ class Counts(NamedTuple):
     asked, total : float64
         Bytes in all, time in all.
     longest : int64
+    flagged, interrupted : int64
+        Calls of which it is known whether an interrupt made them; those that one made.
+    misordered, handed : int64
+        Local mappings that were not the newest of their task when unmapped; whose address another
+        task, or one on another CPU, unmapped, and their own task never.
     """
 
     calls: Any
@@ -85,6 +94,10 @@ class Counts(NamedTuple):
     asked: Any
     total: Any
     longest: Any
+    flagged: Any
+    interrupted: Any
+    misordered: Any
+    handed: Any
 
 
 class Waiting(NamedTuple):
@@ -205,6 +218,9 @@ def count_calls(
         if api == _KMAP_LOCAL:
             keys[i] = key
         counts.calls[key] += 1
+        if not rows.ctx[i] & _CTX_UNKNOWN:
+            counts.flagged[key] += 1
+            counts.interrupted[key] += (rows.ctx[i] & IN_INTERRUPT) != 0
         if measured and rows.told[i]:
             counts.told[key] += 1
             counts.asked[key] += rows.asked[i]

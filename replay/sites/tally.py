@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from collectors.events import OP_CODE
+from collectors.events import OP_CODE, Ctx
+from replay.local.wrong import NO_WRONG
 from replay.outcome import Site
 from replay.trace.carried import CarriedRows
 from replay.trace.columns import filled, has, op_codes, whole
 from replay.trace.numbering import Numbering
+from replay.trace.told import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from replay.local.wrong import WrongUnmaps
     from replay.sites.loops import Counts, Rows, Waiting
 
 UNKNOWN_SITE: Final = "(not traced)"
@@ -76,6 +79,7 @@ class SiteTally:
         self._members = Numbering()  # keys with their tasks
         self._waiting: Waiting | None = None
         self._local_keys = CarriedRows()
+        self._handed: dict[int, int] = {}  # keys of rows whose mapping another task unmapped
 
     def feed(
         self,
@@ -85,6 +89,7 @@ class SiteTally:
         hold_ns: NDArray[np.int64],
         open_rows: NDArray[np.int64],
         page_numbers: NDArray[np.int32] | None = None,
+        wrong: WrongUnmaps = NO_WRONG,
     ) -> SitePiece:
         """Count a piece of the event table.
 
@@ -101,6 +106,8 @@ class SiteTally:
             Rows of the local mappings that are open at its end.
         page_numbers
             Number of each row's page, to be told with the holding times of kmap() calls.
+        wrong
+            Unmaps of local mappings that are wrong.
         """
         from replay.sites.loops import count_calls, count_holds
 
@@ -118,8 +125,25 @@ class SiteTally:
         local = np.where(hold_ns >= 0, self._local_keys.of(ended), -1)
         count_holds(self._counts, gone.key, gone.hold)
         count_holds(self._counts, local, hold_ns)
+        self._take_wrong(wrong, ended)
         self._local_keys.keep(open_rows)
         return SitePiece(member, gone.key, gone.page_number, gone.hold, local)
+
+    def _take_wrong(self, wrong: WrongUnmaps, ended: NDArray[np.int64]) -> None:
+        """Count the mappings that wrong unmaps meant."""
+        from replay.local.loops import ELSEWHERE, NOT_NEWEST, STRAY
+
+        meant = wrong.owner_row != NO_ROW
+        if meant.any():
+            rows, kinds = wrong.owner_row[meant], wrong.kind[meant]
+            keys = self._local_keys.of(rows)
+            late = keys[(kinds == NOT_NEWEST) & (keys >= 0)]
+            np.add.at(self._counts.misordered, late, 1)
+            handed = ((kinds == STRAY) | (kinds == ELSEWHERE)) & (keys >= 0)
+            self._handed |= zip(rows[handed].tolist(), keys[handed].tolist(), strict=True)
+        if self._handed:
+            for row in set(self._handed).intersection(ended.tolist()):
+                del self._handed[row]  # its own task unmapped it: the other's was a stray one
 
     def _rows(
         self, events: pl.DataFrame, op: NDArray[np.uint8], page_numbers: NDArray[np.int32]
@@ -141,6 +165,7 @@ class SiteTally:
             page_number=page_numbers,
             asked=asked,
             told=told,
+            ctx=filled(events.get_column("ctx"), int(Ctx.UNKNOWN)),
         )
 
     def _asked(self, events: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -205,7 +230,9 @@ class SiteTally:
     @property
     def counts(self) -> Counts:
         """Figures by key."""
-        return self._counts
+        handed = np.zeros_like(self._counts.handed)
+        np.add.at(handed, np.array([*self._handed.values()], np.int64), 1)
+        return self._counts._replace(handed=handed)
 
     @property
     def names(self) -> tuple[str, ...]:

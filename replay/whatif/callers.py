@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.outcome import Outcome, Site
+    from replay.sites.loops import Counts
     from replay.whatif.convert import Conversion, ConvertedSite
     from replay.whatif.run import Server
     from replay.whatif.workload import Workload
@@ -74,9 +75,13 @@ class SiteUse:
         one, or none took a slot.
     over_switch
         Mappings held over a context switch (a local one as often as it was); None: not known.
-    other_task, out_of_order, slept
-        Of kmap(): mappings that another task unmapped, that were not the newest of their task when
-        unmapped, that were held while their task slept. None: not known, or no kmap().
+    other_task, out_of_order
+        Mappings that another task unmapped (of local ones: and their own never), and that were not
+        the newest of their task when unmapped. None: not known.
+    slept
+        Of kmap(): mappings that were held while their task slept. None: not known, or no kmap().
+    in_interrupt
+        Share of the calls that an interrupt made; None: the trace has no flags.
     held_at_end
         None: not known.
     cost_ns
@@ -93,6 +98,7 @@ class SiteUse:
     other_task: int | None = None
     out_of_order: int | None = None
     slept: int | None = None
+    in_interrupt: float | None = None
     held_at_end: int | None = None
     cost_ns: float = 0.0
     conversion: ConvertedSite | None = None
@@ -167,15 +173,27 @@ def callers_of(
     uses = []
     for row in sites_of(counts, names):
         key = numbers[row.site] * len(APIS) + APIS.index(row.op)
-        use = SiteUse(row, times.get(key), None, None)
+        use = SiteUse(row, times.get(key), None, None, in_interrupt=_share_of(counts, key))
         if row.op == "kmap_local":
             use = _as_local(use, local, key, lossy=lossy)
+            if "kunmap_local" in workload.found.ops:
+                use = replace(
+                    use,
+                    out_of_order=int(counts.misordered[key]),
+                    other_task=int(counts.handed[key]),
+                )
         elif row.op == "kmap" and row.site in by_site:
             use = _as_kmap(use, *by_site[row.site], lossy=lossy)
         uses.append(use)
     shares = _shares(uses, baseline)
     told = tuple(replace(use, cost_ns=ns) for use, ns in zip(uses, shares, strict=True))
     return Callers(told, total, why_not, "switch" in workload.found.ops, limit)
+
+
+def _share_of(counts: Counts, key: int) -> float | None:
+    """Share of a key's calls that interrupts made, of those whose context is known."""
+    known = int(counts.flagged[key])
+    return int(counts.interrupted[key]) / known if known else None
 
 
 def _why_not(workload: Workload, baseline: Outcome) -> str:

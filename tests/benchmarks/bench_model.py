@@ -46,7 +46,7 @@ def local_stacks(events: int) -> Case:
         done = kernel.Locals(
             kind, task, cpu, cpu * 16 + deep, np.full(n, -1, np.int32),
             *np.full((2, n), -1, np.int32), np.zeros(n, np.uint8), np.full(n, -1, np.int32),
-            np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_), np.full(n, -1, np.int32),
         )  # fmt: skip
         stacks = kernel.Stacks(
             np.zeros(40, np.int64), np.ones(40, np.bool_), np.full((40, 17), -1, np.int32),

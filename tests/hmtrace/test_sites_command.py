@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import lzma
 import math
@@ -19,7 +21,8 @@ from collectors.dwarf.sizes import KernelSizes
 from collectors.symbols.places import SourcePlace
 from collectors.symbols.table import Symbols
 from hmtrace.cli import app
-from hmtrace.report.callsites import api_and_user, module_of
+from hmtrace.cli.sites import SiteOrder
+from hmtrace.report.callsites import ORDERS, api_and_user, module_of
 from hmtrace.report.vmlinux import size_checks, size_warning, sizes_document
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -150,12 +153,125 @@ def test_the_table_fits(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("calls", lambda s: s["count"]),
         ("cost", lambda s: s["cost_ns"]),
+        ("held", lambda s: (s["held_ns"] or {"median": -1})["median"]),
+        ("p99", lambda s: (s["held_ns"] or {"p99": -1})["p99"]),
         ("longest", lambda s: s["held_ns"]["max"] if s["held_ns"] else -1),
+        ("tasks", lambda s: s["tasks"]),
+        *((name, lambda s, k=key: -1 if s[k] is None else s[k]) for name, key in (
+            ("depth", "depth"), ("switch", "over_switch"), ("order", "out_of_order"),
+            ("other-task", "other_task"), ("at-end", "held_at_end"), ("bytes", "bytes"),
+        )),
     ],
-)
+)  # fmt: skip
 def test_orders(order: str, key: Any) -> None:
     values = [key(site) for site in document(MINIX, "--sort", order)["sites"]]
     assert values == sorted(values, reverse=True)
+    assert len(values) == 29
+
+
+@pytest.mark.parametrize(("order", "key"), [("site", "site"), ("api", "api"), ("module", "module")])
+def test_orders_by_name(order: str, key: str) -> None:
+    values = [site[key] or "kernel" for site in document(MINIX, "--sort", order)["sites"]]
+    assert values == sorted(values)
+
+
+def test_every_order_has_a_title() -> None:
+    assert {order.value for order in SiteOrder} == set(ORDERS)
+
+
+def test_local_mappings_out_of_order(tmp_path: Path) -> None:
+    """The scenario's own: each of them upsets some of the 233 unmaps that its truth counts."""
+    made = ["synth", "local-order", "-o", str(tmp_path / "made")]
+    assert CliRunner().invoke(app, made).exit_code == 0
+    (site,) = document(tmp_path / "made")["sites"]
+    truth = json.loads((tmp_path / "made" / "truth.json").read_text())["local"]
+    assert 0 < site["out_of_order"] <= truth["out_of_order"] == 233
+    assert (site["count"], site["other_task"]) == (truth["maps"], 0)
+    assert " order " in run(tmp_path / "made")
+
+
+def test_calls_in_interrupts(board: Path, minix: dict[str, Any]) -> None:
+    assert {site["in_interrupt"] for site in minix["sites"]} == {0.0}
+    trace = (board / "trace").read_text()
+    (board / "trace").write_text(trace.replace("[000] d..1.", "[000] d.h1."))
+    assert [site["in_interrupt"] for site in document(board)["sites"]] == [1.0, 1.0]
+    assert " irq " in run(board)
+
+
+# Forms -----------------------------------------------------------------------------------------
+
+
+def test_csv_has_what_the_document_has(minix: dict[str, Any]) -> None:
+    rows = [*csv.DictReader(io.StringIO(run(MINIX, "--format", "csv")))]
+    assert [(row["site"], int(row["count"])) for row in rows] == [
+        (site["site"], site["count"]) for site in minix["sites"]
+    ]
+    (kmap,) = [row for row in rows if row["op"] == "kmap"]
+    assert (kmap["module"], kmap["verdict"], kmap["depth"]) == ("minix", "costs", "")
+    assert int(kmap["held_max_ns"]) == 16368000
+
+
+def test_totals_by_module_are_whole(minix: dict[str, Any]) -> None:
+    for module in minix["modules"]:
+        assert module["calls"] == module["kmap"] + module["local"] + module["arena"]
+    assert sum(m["calls"] for m in minix["modules"]) == sum(s["count"] for s in minix["sites"])
+    (kernel,) = [m for m in minix["modules"] if m["module"] == "kernel"]
+    assert kernel["longest_ns"] == max(
+        s["held_ns"]["max"] for s in minix["sites"] if s["held_ns"] and not s["module"]
+    )
+
+
+# Several captures -------------------------------------------------------------------------------
+
+HOG = FIXTURES / "i386-hog-d-local-pae-smp2"
+
+
+def test_several_captures_are_joined_by_symbol(minix: dict[str, Any]) -> None:
+    both = document(MINIX, HOG)
+    other = document(HOG)
+    for site in both["sites"]:
+        assert site["count"] == sum(site["counts"])
+        assert [len(there) > 0 for there in site["sites"]] == [n > 0 for n in site["counts"]]
+    for number, alone in enumerate((minix, other)):
+        assert sum(s["counts"][number] for s in both["sites"]) == sum(
+            s["count"] for s in alone["sites"]
+        )
+        assert both["captures"][number]["source"] == alone["source"]
+    (fault,) = [s for s in both["sites"] if s["symbol"] == "handle_mm_fault"]
+    assert fault["counts"] == [
+        sum(s["count"] for s in alone["sites"] if s["symbol"] == "handle_mm_fault")
+        for alone in (minix, other)
+    ]
+    assert sum(m["calls"] for m in both["modules"]) == sum(s["count"] for s in both["sites"])
+
+
+def test_the_page_and_the_csv_of_several() -> None:
+    page = run(MINIX, HOG, "-n", "4")
+    assert max(map(len, page.splitlines())) <= 80
+    assert "joined by symbol" in page
+    assert "  A  " in page
+    rows = [*csv.DictReader(io.StringIO(run(MINIX, HOG, "--format", "csv")))]
+    counts = [int(rows[0][f"count {path}"]) for path in (MINIX, HOG)]
+    assert int(rows[0]["count"]) == sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [("calls", "count"), ("longest", "longest_ns"), ("depth", "depth"), ("at-end", "held_at_end")],
+)
+def test_orders_of_several(order: str, key: str) -> None:
+    found = document(MINIX, HOG, "--sort", order)["sites"]
+    values = [-1 if site[key] is None else site[key] for site in found]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) > 1
+
+
+def test_one_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    words = ["sites", str(MINIX), str(tmp_path / "none"), "--format", "json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 3
+    assert "none: cannot be read" in result.stderr
+    assert len(json.loads(result.stdout)["captures"]) == 1
 
 
 def test_so_many_sites_are_shown() -> None:
@@ -292,6 +408,9 @@ def test_modules_of_sites() -> None:
     assert module_of(SourcePlace("handle_mm_fault", "", 0xC1000000, FRAMES)) == "mm"
     assert module_of(SourcePlace("handle_mm_fault", "", 0xC1000000, ())) == "kernel"
     assert module_of(SourcePlace("", "", 0xF7800000, ())) == "(no symbol)"
+    of_fs = (Frame("ext4_map", "fs/ext4/inode.c", 1), Frame("f", "fs/read_write.c", 2))
+    assert module_of(SourcePlace("f", "", 1, of_fs)) == "fs/ext4"
+    assert module_of(SourcePlace("f", "", 1, of_fs[1:])) == "fs"
 
 
 def test_hostile_names_do_not_reach_a_terminal(board: Path) -> None:
