@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from collectors.compiled import store
 from collectors.dwarf.debug import Frame
 from collectors.dwarf.sizes import KernelSizes, sizes_of
 from collectors.fitting import fits
+from collectors.symbols.table import Landmarks, Symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from collectors.dwarf.debug import DebugFile
 
+_Answer = TypeVar("_Answer")
 MOST_ADDRESSES: Final = 1 << 16
 """Of one file; of more the oldest are not kept."""
 _FORM: Final = 1
@@ -49,23 +51,43 @@ def frames_of(file: DebugFile, addresses: Iterable[int]) -> dict[int, tuple[Fram
 
 def kernel_sizes(file: DebugFile) -> KernelSizes:
     """What a vmlinux says of sizes, as :func:`collectors.dwarf.sizes.sizes_of` does."""
-    name = _name_of(file, "sizes")
-    known = None if name is None else _sizes(name)
-    if known is None:
-        known = sizes_of(file)
-        if name is not None:
-            store.keep(name, json.dumps(known).encode(), store.FRAMES)
-    return known
+
+    def made(told: Any) -> KernelSizes:
+        known = KernelSizes._make(told)
+        if not all(fits(size, int | None) for size in known):
+            raise TypeError
+        return known
+
+    return _kept(file, "sizes", lambda: sizes_of(file), made)
 
 
-def _sizes(name: str) -> KernelSizes | None:
-    """Sizes that were kept; None where there are none."""
-    content = store.load(name, store.FRAMES)
-    try:
-        known = KernelSizes(*json.loads(content or b""))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return known if all(fits(size, int | None) for size in known) else None
+def landmarks_of(file: DebugFile) -> Landmarks:
+    """By what a vmlinux is compared with a capture's kallsyms."""
+
+    def made(told: Any) -> Landmarks:
+        marks, sample = told
+        known = Landmarks(dict(marks), [(at, name) for at, name in sample])
+        if not fits(known.marks, Mapping[str, int]) or not all(
+            fits(pair, tuple[int, str]) for pair in known.sample
+        ):
+            raise TypeError
+        return known
+
+    return _kept(file, "landmarks", lambda: Landmarks.of(Symbols.from_elf(file.file)), made)
+
+
+def _kept(
+    file: DebugFile, what: str, ask: Callable[[], _Answer], made: Callable[[Any], _Answer]
+) -> _Answer:
+    """An answer of a file: as it was kept, `made` of what JSON has of it, or asked for anew."""
+    name = _name_of(file, what)
+    if name is not None and (content := store.load(name, store.FRAMES)) is not None:
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):
+            return made(json.loads(content))
+    told = ask()
+    if name is not None:
+        store.keep(name, json.dumps(told).encode(), store.FRAMES)
+    return told
 
 
 def _name_of(file: DebugFile, what: str = "dwarf") -> str | None:

@@ -17,8 +17,8 @@ import numpy as np
 from collectors.dwarf.debug import DebugFile, Frame
 from collectors.dwarf.elf import ElfFile
 from collectors.errors import HmtraceError
-from collectors.symbols.kept import frames_of, kernel_sizes
-from collectors.symbols.table import Symbols
+from collectors.symbols.kept import frames_of, kernel_sizes, landmarks_of
+from collectors.symbols.table import Landmarks, Symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,8 +35,8 @@ _ADDRESS: Final = re.compile(r"0x([0-9a-f]{1,16})")
 _MODULE: Final = re.compile(
     r"^(\S{1,64}) (\d{1,9}) \S{1,9} \S{1,4096} \S{1,16} 0x([0-9a-f]{1,16})\b", re.MULTILINE
 )
-_MARKS: Final = ("_text", "_stext", "stext")
-_SAMPLE: Final = 256
+_KNOWN_FILES: Final = {"vfree": "mm/vmalloc.c", "kmap_high": "mm/highmem.c"}
+"""Functions of the kernel, and where they are in its source."""
 _ALIKE: Final = 0.8
 """Share of a sample of symbols that has to lie where the capture has it."""
 _FIRST_BASE: Final = 1 << 24
@@ -160,6 +160,7 @@ class SiteFinder:
         self._sizes: dict[int, int] | None = None
         self._folder = None if vmlinux is None else vmlinux.parent
         self._found_files: dict[str, Path] | None = None
+        self._addresses: dict[str, int | None] = {}
         if vmlinux is None:
             return
         if not _is_elf(vmlinux):
@@ -172,7 +173,13 @@ class SiteFinder:
                 source=str(vmlinux),
                 hint="give the vmlinux of the kernel's -dbg package, or one that was not stripped",
             )
-        self._slide = self._slid(Symbols.from_elf(self._file.file), vmlinux)
+        if len(self._symbols):
+            self._slide = self._slid(landmarks_of(self._file), vmlinux)
+        else:
+            self.notes.append(
+                "the capture has no kallsyms: the kernel is taken to lie where the file has it"
+            )
+            self._symbols = Symbols.from_elf(self._file.file)
 
     def _take_map(self, path: Path) -> None:
         """Names of a System.map, where the capture has none."""
@@ -184,35 +191,26 @@ class SiteFinder:
                 hint="give a vmlinux with debugging information, or a System.map",
             )
         if len(self._symbols):
-            self._slid(told, path)
+            self._slid(Landmarks.of(told), path)
         else:
             self._symbols = told
 
-    def _slid(self, own: Symbols, path: Path) -> int:
+    def _slid(self, own: Landmarks, path: Path) -> int:
         """Bytes that KASLR moved the kernel by, from a file's symbols and the capture's."""
-        if not len(self._symbols):
-            self.notes.append(
-                "the capture has no kallsyms: the kernel is taken to lie where the file has it"
-            )
-            self._symbols = own
-            return 0
         slide = 0
-        for mark in _MARKS:
-            here, there = self._symbols.named(mark), own.named(mark)
-            if here and there:
-                slide = here[0] - there[0]
+        for mark, there in own.marks.items():
+            if here := self._symbols.named(mark):
+                slide = here[0] - there
                 break
-        picked = np.linspace(0, len(own) - 1, min(len(own), _SAMPLE)).astype(np.int64)
-        told = self._symbols
-        moved = own.addresses[picked] + np.uint64(slide % (1 << 64))
-        names = told.lookup_many(moved)
+        moved = np.array([(at + slide) % (1 << 64) for at, _ in own.sample], np.uint64)
+        names = self._symbols.lookup_many(moved)
         alike = sum(
-            name.partition("+")[0] == own.name(at) or name.endswith("+0x0")
-            for name, at in zip(names, picked.tolist(), strict=True)
+            name.partition("+")[0] == known or name.endswith("+0x0")
+            for name, (_, known) in zip(names, own.sample, strict=True)
         )
-        if alike < _ALIKE * len(picked):
+        if alike < _ALIKE * len(names):
             raise HmtraceError(
-                f"is of another kernel: {len(picked) - alike} of {len(picked)} symbols are not "
+                f"is of another kernel: {len(names) - alike} of {len(names)} symbols are not "
                 "where the capture's kallsyms has them",
                 source=str(path),
                 hint="give the file of the very build; `hmtrace info` shows the kernel's release",
@@ -233,6 +231,11 @@ class SiteFinder:
 
     def address_of(self, text: str) -> int | None:
         """Return address of a call site that is known by its text; None where it is not certain."""
+        if text not in self._addresses:
+            self._addresses[text] = self._address_of(text)
+        return self._addresses[text]
+
+    def _address_of(self, text: str) -> int | None:
         if (match := _ADDRESS.fullmatch(text)) is not None:
             return int(match[1], 16)
         spot = spot_of(text)
@@ -272,13 +275,26 @@ class SiteFinder:
         for text, (place, spot) in {t: (p, self._spot(t)) for t, p in places.items()}.items():
             if spot is not None:
                 by_module.setdefault(place.module, {})[text] = spot
+        root = self._root() if by_module else ""
         for module, spots in by_module.items():
             found = self._in_module(module, spots) if module else self._in_kernel(places, spots)
             for text, frames in found.items():
+                shown = tuple(f._replace(file=f.file.removeprefix(root)) for f in frames)
                 places[text] = places[text]._replace(
-                    frames=_with_symbol(frames, places[text].symbol)
+                    frames=_with_symbol(shown, places[text].symbol)
                 )
         return places
+
+    def _root(self) -> str:
+        """What stands before the names of the kernel's files: its source was built elsewhere."""
+        for name, file in _KNOWN_FILES.items():
+            for start in self._symbols.named(name)[:1]:
+                address = start - self._slide
+                frames = {} if self._file is None else frames_of(self._file, [address])
+                for frame in frames.get(address, ())[-1:]:
+                    if frame.file.endswith(f"/{file}"):
+                        return frame.file.removesuffix(file)
+        return ""
 
     def _spot(self, text: str) -> Spot | None:
         """A call site by its symbol; None where it has none."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,9 @@ for _digit in range(16):
     _HEX[ord(f"{_digit:X}")] = _digit
 _TEXT_TYPES = np.frombuffer(b"tTwW", np.uint8)
 _MAPPING = ord("$")
+_BEHIND_NAME = (b"", b"\0", b"\n", b"\t", b" ", b"\r")
+_MARKS = ("_text", "_stext", "stext")
+_SAMPLE = 256
 _STT_FUNC = 2
 _STT_NOTYPE = 0
 
@@ -218,14 +222,26 @@ class Symbols:
 
     def named(self, name: str, module: str = "") -> list[int]:
         """Addresses of the symbols of a name, in a module or (empty) the kernel itself."""
-        pattern = re.compile(re.escape(name.encode()) + rb"(?=[\s\0]|\Z)")
-        where = [match.start() for match in pattern.finditer(self.text)]
-        hits = np.flatnonzero(np.isin(self.starts, where))
-        return [
-            int(self.addresses[hit])
-            for hit in hits.tolist()
-            if self._module(hit) == (f"[{module}]" if module else "")
-        ]
+        sought, found = name.encode(), []
+        at = self.text.find(sought)
+        while at >= 0:
+            behind = self.text[at + len(sought) : at + len(sought) + 1]
+            if behind in _BEHIND_NAME:
+                found += self._starting_at(at)
+            at = self.text.find(sought, at + 1)
+        wanted = f"[{module}]" if module else ""
+        return [int(self.addresses[n]) for n in sorted(found) if self._module(n) == wanted]
+
+    def _starting_at(self, place: int) -> list[int]:
+        """Numbers of the symbols whose name begins at a place of the text."""
+        order, starts = self._by_start
+        first, last = np.searchsorted(starts, [place, place + 1])
+        return [int(n) for n in order[first:last]]
+
+    @cached_property
+    def _by_start(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        order = np.argsort(self.starts, kind="stable")
+        return order, self.starts[order]
 
     def _module(self, index: int) -> str:
         return self.name(index).partition(" ")[2]
@@ -239,3 +255,26 @@ class Symbols:
     def _shown(self, index: int, offset: int) -> str:
         name, space, module = self.name(index).partition(" ")
         return f"{name}+{offset:#x}{space}{module}"
+
+
+class Landmarks(NamedTuple):
+    """By what the symbols of a file are compared with those of a running kernel.
+
+    Attributes
+    ----------
+    marks
+        Address of each symbol that marks where the kernel begins.
+    sample
+        Address and name of some symbols.
+    """
+
+    marks: dict[str, int]
+    sample: list[tuple[int, str]]
+
+    @classmethod
+    def of(cls, symbols: Symbols) -> Landmarks:
+        """Those of a table."""
+        found = {mark: symbols.named(mark) for mark in _MARKS}
+        picked = np.linspace(0, len(symbols) - 1, min(len(symbols), _SAMPLE)).astype(np.int64)
+        sample = [(int(symbols.addresses[at]), symbols.name(at)) for at in picked.tolist()]
+        return cls({mark: at[0] for mark, at in found.items() if at}, sample)

@@ -14,7 +14,7 @@ from collectors.compiled import store
 from collectors.dwarf.debug import DebugFile, Frame
 from collectors.dwarf.elf import ElfFile
 from collectors.errors import HmtraceError
-from collectors.symbols import kept
+from collectors.symbols import kept, places
 from collectors.symbols.kept import frames_of
 from collectors.symbols.places import SiteFinder, loaded_modules, spot_of
 from collectors.symbols.table import Symbols
@@ -276,3 +276,37 @@ def test_so_many_addresses_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert Counted.asked == 20
     frames_of(Counted(path), range(0xC1000000, 0xC1000014))
     assert Counted.asked == 30
+
+
+def test_files_are_named_from_the_top_of_the_source(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the source was built is found by a function whose file is known."""
+
+    def elsewhere(file: DebugFile, addresses: list[int]) -> dict[int, tuple[Frame, ...]]:
+        found = frames_of(file, addresses)
+        return {
+            address: tuple(f._replace(file=f"build/of/it/{f.file}") for f in frames)
+            for address, frames in found.items()
+        }
+
+    monkeypatch.setattr(places, "frames_of", elsewhere)
+    site = f"{calls(folder / 'vmlinux')['read_dir']:#x}"
+    found = SiteFinder(Symbols.empty(), folder / "vmlinux").of([site])[site]
+    assert [frame.file for frame in found.frames] == ["build/of/it/list.h", "build/of/it/user.c"]
+    monkeypatch.setattr(places, "_KNOWN_FILES", {"vmap": "none.c", "kmap_high": "core.c"})
+    found = SiteFinder(Symbols.empty(), folder / "vmlinux").of([site])[site]
+    assert found.frames == READ
+
+
+def test_a_damaged_answer_is_asked_for_anew(folder: Path) -> None:
+    """Sizes and landmarks, as frames: what was kept is read as hostile as any input."""
+    file = DebugFile(folder / "vmlinux")
+    sizes, marks = kept.kernel_sizes(file), kept.landmarks_of(file)
+    assert marks.sample[0][1]
+    for what in ("sizes", "landmarks"):
+        name = kept._name_of(file, what)
+        assert name is not None
+        for content in (b"[1, 2]", b"{", b'[{"_text": "x"}, []]', b'[[], [["a", 1]]]', b"7"):
+            assert store.keep(name, content, store.FRAMES)
+            assert (kept.kernel_sizes(file), kept.landmarks_of(file)) == (sizes, marks)
