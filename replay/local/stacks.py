@@ -274,8 +274,8 @@ class LocalStacks:
         from replay.local import loops as kernel
 
         if not self._wants_held and self._is_empty and not _maps_here(events):
-            none = np.zeros(0, np.int32)
-            return _piece(_blank(0), none, none, 0, 0, self._layout.pkmap_colours)
+            none = np.zeros((2, 0), np.int32)
+            return _piece(_blank(0), none, 0, 0, self._layout.pkmap_colours)
         told = self._told(events, first_row)
         coming = _joined(self._coming, told.rows)
         # Of events at one position (a loss and what comes after it) the loss comes first.
@@ -309,7 +309,8 @@ class LocalStacks:
         )  # fmt: skip
         lost = bool((done.kind[start:stop] == kernel.LOSS).any())
         self._keep(stream, keys, stacks, stop, lost=lost)
-        piece = _piece(stream, done.partner, done.owner, start, stop, layout.pkmap_colours)
+        meant = np.stack([done.partner, done.owner])
+        piece = _piece(stream, meant, start, stop, layout.pkmap_colours)
         return replace(
             piece,
             new=told.new,
@@ -516,16 +517,12 @@ def _joined(one: _Rows, two: _Rows) -> _Rows:
 
 
 def _piece(
-    stream: _Rows,
-    partner: NDArray[np.int32],
-    owner: NDArray[np.int32],
-    start: int,
-    stop: int,
-    colours: int,
+    stream: _Rows, meant: NDArray[np.int32], start: int, stop: int, colours: int
 ) -> LocalPiece:
-    """What the events from `start` to `stop` came to."""
+    """What the events from `start` to `stop` came to; `meant` are partners and owners."""
     from replay.local import loops as kernel
 
+    partner, owner = meant
     kind = stream.kind[start:stop]
     maps = start + np.flatnonzero(kind == kernel.MAP)
     by = np.flatnonzero(partner >= 0)
