@@ -61,6 +61,23 @@ class Probe(NamedTuple):
     maxactive: int | None
 
 
+class Recording(NamedTuple):
+    """How the recorder fared.
+
+    `agreed`: two readings of the areas at the start were the same (None: not told). `stopped`:
+    ``time``, ``command``, ``signal``, ``size``, ``full``. `missing` are functions that the kernel
+    has not, by the first of their names; `refused` lines of kprobe_events. `times_cs`: a
+    command's time before, while and after it was recorded, in centiseconds; empty: not measured.
+    """
+
+    version: str
+    agreed: bool | None
+    stopped: str
+    missing: tuple[str, ...]
+    refused: tuple[str, ...]
+    times_cs: tuple[int, ...]
+
+
 class Process(NamedTuple):
     """A process, and the most bytes of addresses that it ever had mapped (VmPeak)."""
 
@@ -277,6 +294,8 @@ class Snapshot:
         Event to number (kprobe_profile).
     probe_misses
         Event to number (only those that missed) (kprobe_profile).
+    recording
+        :class:`Recording` (recorder).
     buffer_entries
         CPU to number of events (stats).
     overrun
@@ -406,6 +425,7 @@ class Snapshot:
     probes: tuple[Probe, ...] = ()
     probe_hits: Mapping[str, int] = field(default_factory=dict)
     probe_misses: Mapping[str, int] = field(default_factory=dict)
+    recording: Recording | None = None
     buffer_entries: Mapping[int, int] = field(default_factory=dict)
     overrun: Mapping[int, int] = field(default_factory=dict)
     dropped: Mapping[int, int] = field(default_factory=dict)
@@ -510,6 +530,7 @@ FactName = Literal[
     "probes",
     "probe_hits",
     "probe_misses",
+    "recording",
     "buffer_entries",
     "overrun",
     "dropped",

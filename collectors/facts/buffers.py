@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collectors.snapshot import FactName
 
 _CPU = re.compile(r"^(?:==|#|CPU:?)\s{0,40}+\S{0,80}?(\d{1,4})\s{0,40}+:?\s{0,40}+$")
-_FIELD = re.compile(r"^(entries|overrun|commit overrun|dropped events): (\d{1,19})$")
+_FIELD = re.compile(r"^(entries|overrun|commit overrun|dropped events|read events): (\d{1,19})$")
 _CLOCK = re.compile(r"\[([\w-]+)\]")
 
 
@@ -18,9 +18,11 @@ def parse_stats(text: str, sheet: Sheet) -> None:
     """Write down what the ring buffers lost.
 
     Facts: buffer_entries, overrun, dropped (each CPU to number of events). Overrun events were
-    overwritten by newer ones, dropped events were refused (kernel/trace/ring_buffer.c).
+    overwritten by newer ones, dropped events were refused (kernel/trace/ring_buffer.c). Events that
+    were read are no longer in the buffer: of an empty one they are the entries.
     """
-    by_field: dict[str, dict[int, int]] = {"entries": {}, "overrun": {}, "dropped events": {}}
+    fields = ("entries", "overrun", "dropped events", "read events")
+    by_field: dict[str, dict[int, int]] = {field: {} for field in fields}
     cpu = 0
     for line in text.split("\n"):
         if match := _CPU.match(line):
@@ -32,6 +34,9 @@ def parse_stats(text: str, sheet: Sheet) -> None:
             else:
                 have = by_field[field].get(cpu, 0)
                 by_field[field][cpu] = have + number
+    for of_cpu, read in by_field.pop("read events").items():
+        if by_field["entries"].get(of_cpu) == 0:
+            by_field["entries"][of_cpu] = read
     names: dict[str, FactName] = {
         "entries": "buffer_entries",
         "overrun": "overrun",

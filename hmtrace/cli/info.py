@@ -53,6 +53,7 @@ def info(
     from hmtrace.report.answers import answers, without_model
     from hmtrace.report.caveats import caveats_section
     from hmtrace.report.contents import contents_sections, facts_section, survey
+    from hmtrace.report.lacking import lacks, lacks_document, lacks_section
     from hmtrace.report.source import reproducibility, title_lines
 
     source = describe(opened)
@@ -60,14 +61,17 @@ def info(
     found = answers(contents, opened.facts.snapshot(), clock_is_ns=opened.clock_is_ns)
     machine, remarks = _machine(opened)
     found = found if machine else without_model(found)
+    lacking = lacks(contents, opened.facts.snapshot(), opened.lost) if machine else ()
     if target.is_json:
         warn_of_loss(source)
-        target.document(_document(opened, source, contents, found, machine, remarks))
+        document = _document(opened, source, contents, found, machine, remarks)
+        target.document(document | {"lacks": lacks_document(lacking)})
         return
     target.table(
         *title_lines("info", source),
         *facts_section(opened.facts),
         *contents_sections(contents, opened.raw_events, found),
+        *lacks_section(lacking),
         *caveats_section((*source.notes, *remarks)),
         "",
         reproducibility(source),

@@ -694,7 +694,7 @@ at_exit() {
     trap '' INT TERM HUP PIPE
     trap - EXIT
     cleanup
-    [ "$phase" != packing ] || rm -f "$out.part" "$work.failed"
+    [ "$phase" != packing ] || rm -f -- "$out.part" "$work.failed"
     [ -z "$work" ] || [ -n "$keep_work" ] || rm -rf "$work"
     exit "$status"
 }

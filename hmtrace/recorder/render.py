@@ -74,7 +74,7 @@ def table_line(function: Function) -> str:
     va=$a1:x32,va_start=+0($a1):x32,va_end=+4($a1):x32
     """
     event = _EVENT_OF.get(function.name, function.name.lstrip("_"))
-    kind = _KINDS.get(function.op or "", ".") + "o" * ("kmap_atomic" in "".join(function.names))
+    kind = _KINDS.get(function.op or "", ".") + "o" * ("map_atomic" in function.name)
     result = ",".join(_result(function)) if function.result else "-"
     entry = ",".join(_entry(function)) or "."
     return f"{event} {kind} {','.join(function.names)} {entry} {result}"

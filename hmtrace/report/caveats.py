@@ -29,9 +29,14 @@ def caveats_section(caveats: Sequence[str]) -> Iterator[RenderableType]:
     if not caveats:
         return
     yield heading("Caveats")
+    yield bullets(caveats)
+
+
+def bullets(lines: Sequence[str]) -> RenderableType:
+    """Lines as a list, each once; long ones are wrapped under themselves."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for caveat in dict.fromkeys(caveats):
-        grid.add_row(Text("-"), Text(clean(caveat, _TEXT_LIMIT)))
-    yield indented(grid)
+    for line in dict.fromkeys(lines):
+        grid.add_row(Text("-"), Text(clean(line, _TEXT_LIMIT)))
+    return indented(grid)
