@@ -65,6 +65,7 @@ PARSERS: Final[dict[str, Callable[[str, Sheet], None]]] = {
     "meminfo": meminfo.parse,
     "cpuinfo": cpuinfo.parse,
     "pkmap.start": pkmap.parse_start,
+    "pool_state": pkmap.parse_probe,
     "state.json": pkmap.parse_state,
     "vmallocinfo.start": vmallocinfo.parse,
     "vmallocinfo": vmallocinfo.parse,

@@ -1,4 +1,4 @@
-"""The state of the pool and the arena at the start: pkmap.start, state.json.
+"""The state of the pool and the arena at the start: pkmap.start, pool_state, state.json.
 
 ``pkmap.start`` is what the recorder's reader of /proc/kcore prints::
 
@@ -23,6 +23,11 @@ _PHDR = re.compile(r"^# phdr \d+ type 1 va ([0-9a-f]{1,8}) memsz ([0-9a-f]{1,8})
 _LAST = re.compile(r"^last_pkmap_nr (\d{1,5})\b(?:.*\bnpk (\d{1,5})\b)?")
 _SLOT = re.compile(r"^slot (\d{1,5}) count (-?\d{1,9}) pte ([0-9a-f]{1,16}) pfn ([0-9a-f]{1,10})")
 _WORD = re.compile(r"^word ([0-9a-f]{1,8}) = ([0-9a-f]{1,8})")
+
+_CURSOR = re.compile(r" last=(\d{1,5})\b")
+_COUNTS = re.compile(r" c(\d{1,4})=\{((?:\d{1,9},?){1,64})\}")
+_COUNTED = 64
+"""Elements that an argument of a probe may have (kernel/trace/trace_probe.h: MAX_ARRAY_LEN)."""
 
 TREES = ("free", "busy", "lazy")
 MAX_NODES = 1 << 20
@@ -68,6 +73,24 @@ def parse_start(text: str, sheet: Sheet) -> None:
     if words:
         sheet.add("kernel_words", words)
     _segments(segments, sheet)
+
+
+def parse_probe(text: str, sheet: Sheet) -> None:
+    """Write down the pool's state as the recorder's probe fetched it. Fact: pool_state.
+
+    Its events have ``last=N`` and ``cSLOT={…}``: the counters of 64 slots from SLOT on.
+    """
+    slots = {
+        int(match[1]) + at: int(count)
+        for match in _COUNTS.finditer(text)
+        for at, count in enumerate(match[2].split(",")[:_COUNTED])
+    }
+    last = _CURSOR.search(text)
+    if last is None or not slots:
+        sheet.note("holds no counters of the pool")
+        return
+    used = tuple((slot, count, None) for slot, count in sorted(slots.items()) if count)
+    sheet.add("pool_state", (int(last[1]), used), detail=f"last {last[1]}, {len(used)} slots")
 
 
 def _segments(segments: list[tuple[int, int, int]], sheet: Sheet) -> None:

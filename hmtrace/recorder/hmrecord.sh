@@ -37,7 +37,7 @@ out=hmrecord.tar.gz seconds='' minimal='' overhead='' max_size='' text='' action
 T='' I='' mounted='' old_kptr='' old_comms='' state='' work='' keep_work=''
 nl='
 '
-phase=begin stop='' troubles=0 own_instance='' child='' remembered='' unrecorded='' full=''
+phase=begin stop='' troubles=0 own_instance='' child='' remembered='' unrecorded='' full='' with=0
 
 # ---------------------------------------------------------------- what it says
 
@@ -88,10 +88,6 @@ find_tracefs() {
     for T in "$root/sys/kernel/tracing" "$root/sys/kernel/debug/tracing"; do
         [ -e "$T/trace" ] && return 0
     done
-    [ -r "$proc/mounts" ] && while read -r _ place kind _; do
-        case $kind in tracefs) T=$root$place ;; debugfs) T=$root$place/tracing ;; *) continue ;; esac
-        [ -e "$T/trace" ] && return 0
-    done <"$proc/mounts"
     for kind in tracefs debugfs; do # debugfs: before Linux 4.1
         place=$root/sys/kernel/tracing T=$root/sys/kernel/tracing
         [ $kind = tracefs ] || { place=$root/sys/kernel/debug T=$root/sys/kernel/debug/tracing; }
@@ -339,12 +335,39 @@ start_state() {
     reading='' tries=0 agreed=no
     slurp "$T/kprobe_profile"
     profile=$reading reading=''
-    [ -r "$proc/vmallocinfo" ] && while [ $tries -lt 10 ]; do
+    [ -r "$proc/vmallocinfo" ] || trouble "no /proc/vmallocinfo: areas at the start are not known"
+    while [ -r "$proc/vmallocinfo" ] && [ $tries -lt 10 ]; do
         before=$reading
         slurp "$proc/vmallocinfo"
         tries=$((tries + 1))
         [ "$before" = "$reading" ] && { agreed=yes; break; }
     done
+    [ -z "$P" ] || { put 1 "$P/tracing_on"; now; put 0 "$P/tracing_on"; }
+}
+
+# The pool's counters, where the kernel's symbols name its data (CONFIG_KALLSYMS_ALL): a probe on
+# what this shell calls by reading /proc/uptime fetches them, into a trace instance of their own.
+pool_probe() {
+    P='' last='' begin='' end=''
+    while read -r address _ name _; do
+        [ -z "$begin" ] || [ -n "$end" ] || end=$address
+        case $name in last_pkmap_nr*) last=$name ;; pkmap_count) begin=$address ;; esac
+    done <<EOF
+$(grep -E -A1 ' [bBdD] (pkmap_count|last_pkmap_nr[.0-9]*)$' "$proc/kallsyms")
+EOF
+    [ -n "$last" ] && [ -n "$end" ] || return
+    slot=0 slots=512 fetch=" last=@$last:u32"
+    [ $((0x$end - 0x$begin)) -lt 4096 ] || slots=1024
+    while [ $slot -lt $slots ]; do # what one event can hold
+        fetch="$fetch c$slot=@pkmap_count+$((4 * slot)):u32[64]"
+        slot=$((slot + 64))
+        [ $((slot % 512)) -eq 0 ] || continue
+        add "p:${group}_pool/slots$slot uptime_proc_show$fetch" "$T/kprobe_events" || return
+        fetch=''
+    done
+    mkdir "$T/instances/${group}_pool" 2>/dev/null || return
+    P=$T/instances/${group}_pool
+    put 0 "$P/tracing_on" && put 64 "$P/buffer_size_kb" && put 1 "$P/events/${group}_pool/enable"
 }
 
 # ---------------------------------------------------------------- recording
@@ -400,8 +423,9 @@ pull() { # CPU, and how many pages it must have
     [ $pages -ge "$2" ] || return 0
     [ "$entries" -gt 0 ] || return 0
     [ $pages -gt 0 ] || pages=1
-    if ! dd if="$I/per_cpu/$1/trace_pipe_raw" bs=$page count=$pages \
-        2>/dev/null >>"$work/trace_pipe_raw.$1"; then
+    # Ctrl-C reaches every process of a terminal: what was read is written all the same
+    if ! (trap '' INT; dd if="$I/per_cpu/$1/trace_pipe_raw" bs=$page count=$pages \
+        2>/dev/null >>"$work/trace_pipe_raw.$1"); then
         full=1 stop=${stop:-full}
         return 1
     fi
@@ -513,6 +537,7 @@ record() {
     set_probes
     events=''
     enable_events
+    pool_probe
     formats
     memory_files start
     copy kprobe_events "$T/kprobe_events"
@@ -524,6 +549,7 @@ record() {
     began=$time
     printf '%s' "$reading" >"$work/vmallocinfo.start"
     printf '%s' "$profile" >"$work/kprobe_profile.start"
+    [ -z "$P" ] || copy pool_state "$P/trace"
     note "snapshot agreed=$agreed readings=$tries"
     note "began_cs $began"
     if [ -n "$text" ]; then
@@ -547,7 +573,7 @@ record() {
 
 finish() {
     [ "$stop" = command ] || freeze # else its end did
-    disarm # before anything is copied: an armed probe counts on, and slows the copying
+    disarm "$I" # before anything is copied: an armed probe counts on, and slows the copying
     phase=ending
     now
     note "ended_cs $time"
@@ -601,7 +627,7 @@ losses() {
     [ $lost -eq 0 ] || trouble "$lost events were lost: buffers were full (--minimal, or less load)"
     [ "$stop" != size ] || trouble "ended early: the trace has $max_kb kB (--max-size)"
     [ -z "$full" ] || trouble "the disk is full: the end of the trace is missing"
-    [ "$agreed" = yes ] || trouble "vmallocinfo never stood still: areas at the start are not certain"
+    [ "$agreed$tries" != no10 ] || trouble "vmallocinfo never stood still: areas at the start are not certain"
     rm -f "$work/command"
     for file in "$work"/*; do
         [ -s "$file" ] || rm -f "$file"
@@ -650,35 +676,38 @@ others() { # who traces as well: not in the way, but it costs time
 
 # ---------------------------------------------------------------- putting everything back
 
-disarm() {
-    [ -d "${I:-/nowhere}" ] || return 0
-    put 0 "$I/tracing_on"
-    [ ! -e "$I/events/$group/enable" ] || put 0 "$I/events/$group/enable" || true
-    [ ! -e "$I/events/enable" ] || put 0 "$I/events/enable" || true
+disarm() { # INSTANCE
+    put 0 "$1/tracing_on"
+    for events in "$1/events/$group/enable" "$1/events/enable"; do
+        [ ! -e "$events" ] || put 0 "$events"
+    done
 }
 remove_probes() {
     names=''
     [ -r "$T/kprobe_events" ] || return 0
     while read -r definition _; do
-        case $definition in *:"$group"/*) names="$names ${definition##*/}" ;; esac
+        case $definition in *:"$group"/* | *:"${group}_pool"/*) names="$names ${definition#*:}" ;; esac
     done <"$T/kprobe_events"
     for name in $names; do
-        add "-:$group/$name" "$T/kprobe_events" || trouble "the probe $name could not be removed"
+        add "-:$name" "$T/kprobe_events" || trouble "the probe $name could not be removed"
     done
 }
 cleanup() { # safe to be called twice
     [ -z "$child" ] || { kill -TERM "$child" 2>/dev/null; child=''; }
     [ -z "${reader-}" ] || { kill "$reader" 2>/dev/null; reader=''; }
     if [ -n "$own_instance" ]; then
-        disarm
-        for event in "$I/events/$group"/*/trigger; do # an event with a trigger is in use
-            [ ! -e "$event" ] || put '!stacktrace' "$event"
+        for instance in "$T/instances/$group" "$T/instances/${group}_pool"; do
+            [ -d "$instance" ] || continue
+            disarm "$instance"
+            for event in "$instance/events/$group"/*/trigger; do # one with a trigger is in use
+                [ ! -e "$event" ] || put '!stacktrace' "$event"
+            done
+            for _ in 1 2 3 4 5; do
+                rmdir "$instance" 2>/dev/null && break
+                sleep 1
+            done
+            [ ! -d "$instance" ] || trouble "$instance is in use and stays: --remove"
         done
-        for _ in 1 2 3 4 5; do
-            rmdir "$T/instances/$group" 2>/dev/null && break
-            sleep 1
-        done
-        [ ! -d "$T/instances/$group" ] || trouble "the instance $group is in use and stays: --remove"
         remove_probes
         own_instance='' I=''
     fi
@@ -726,7 +755,7 @@ remove() {
         done <"$state"
     fi
     remembered=1
-    if [ -d "$T/instances/$group" ]; then own_instance=1 I=$T/instances/$group; else remove_probes; fi
+    own_instance=1
     cleanup
     [ $troubles -eq 0 ] || exit 3
     say "nothing of a recorder is left"

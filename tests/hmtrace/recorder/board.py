@@ -223,7 +223,9 @@ class Board:
             else:
                 set_up.add(name)
         found += sorted(set_up)
-        found += [p.name for p in (self.tracing / "instances").iterdir() if p.name == GROUP]
+        found += [
+            p.name for p in (self.tracing / "instances").iterdir() if p.name.startswith(GROUP)
+        ]
         if self.text("proc/sys/kernel/kptr_restrict") != "0\n":
             found.append("kptr_restrict")
         if self.text("sys/kernel/tracing/saved_cmdlines_size") != "128\n":

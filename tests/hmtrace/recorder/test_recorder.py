@@ -7,19 +7,17 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from collectors.facts import read_facts
 from collectors.probes import FUNCTIONS, slot_of
 from hmtrace.cli import app
 from hmtrace.recorder import recorder_script
 from hmtrace.recorder.render import recorded, table_line
 from tests.hmtrace.recorder.board import GROUP, PAGE, VMALLOCINFO, Board, shells
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHELLS = ("dash", "busybox")
 
@@ -236,11 +234,23 @@ def test_losses_are_said(board: Board, shell: list[str]) -> None:
     assert "lost 16" in board.noted()
 
 
-def test_areas_that_never_stand_still(board: Board, shell: list[str]) -> None:
+def test_areas_that_cannot_be_read(board: Board, shell: list[str]) -> None:
     (board.root / "proc/vmallocinfo").unlink()
     status, _, said = board.run(shell, "-t", "1")
     assert status == 1
+    assert "no /proc/vmallocinfo: areas at the start are not known" in said
+
+
+def test_areas_that_never_stand_still(board: Board, shell: list[str]) -> None:
+    changes = Path("/proc/self/io")  # it counts bytes read, these too
+    if not changes.exists():
+        pytest.skip("this kernel counts no bytes")
+    (board.root / "proc/vmallocinfo").unlink()
+    (board.root / "proc/vmallocinfo").symlink_to(changes)
+    status, _, said = board.run(shell, "-t", "1")
+    assert status == 1
     assert "areas at the start are not certain" in said
+    assert "snapshot agreed=no readings=10" in board.noted()
 
 
 def test_second_recorder_leaves_the_first_alone(board: Board, shell: list[str]) -> None:
@@ -297,6 +307,26 @@ def test_overhead_is_measured(board: Board, shell: list[str]) -> None:
     assert re.search(r"overhead: without \d+ ms and \d+ ms, recorded \d+ ms", said)
     noted = {line.partition(" ")[0] for line in board.noted()}
     assert {"before_cs", "after_cs", "recorded_cs"} <= noted
+
+
+def test_counters_of_the_pool_where_symbols_name_them(board: Board, shell: list[str]) -> None:
+    data = "d1000000 b last_pkmap_nr.1\nd1000800 b pkmap_count\nd1001800 b other\n"
+    board.put("proc/kallsyms", board.text("proc/kallsyms") + data)
+    line = (
+        " cat-1 [000] d... 1.0: slots512: (uptime_proc_show+0x0/0x9) last=43 c0={0,1,2} c64={1}\n"
+    )
+    board.put("instance/trace", line)
+    assert board.run(shell, "-t", "1")[0] == 0
+    files = board.archive()
+    lines = (board.tracing / "kprobe_events").read_text()
+    assert (
+        f"p:{GROUP}_pool/slots512 uptime_proc_show last=@last_pkmap_nr.1:u32 "
+        "c0=@pkmap_count+0:u32[64] c64=@pkmap_count+256:u32[64] " in lines
+    )
+    assert f"p:{GROUP}_pool/slots1024 uptime_proc_show c512=@pkmap_count+2048:u32[64]" in lines
+    found = read_facts({"pool_state": files["pool_state"]}).snapshot()
+    assert found.pool_state == (43, ((1, 1, None), (2, 2, None), (64, 1, None)))
+    assert board.left() == []
 
 
 def test_text_where_pages_cannot_be_had(board: Board, shell: list[str]) -> None:
