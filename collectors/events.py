@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.int64]
-    Piece = tuple[int, pl.DataFrame]
+    SomeRows = tuple[Rows, pl.DataFrame]
 
 __all__ = [
     "IN_INTERRUPT",
@@ -33,13 +33,14 @@ __all__ = [
     "Ctx",
     "HmtraceError",
     "TableTotals",
+    "among",
     "array_of",
     "batches",
     "empty",
     "empty_of",
-    "pieces_with",
     "reads_itself",
     "require_events",
+    "rows_of",
     "totals_of",
     "with_arrays",
 ]
@@ -233,7 +234,9 @@ class TableTotals(NamedTuple):
 NO_TIMES: Final = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 """Least and greatest of no time stamp."""
 _PIECES: Final = "hmtrace_pieces"
-"""Attribute of a table that knows how it is read piece by piece; those made of it have it not."""
+_SOME: Final = "hmtrace_some"
+"""Attributes of a table that knows how it, or some of its rows, is read piece by piece; those made
+of it have them not."""
 _TOTALS: Final = "hmtrace_totals"
 """Attribute of a table of which is known what it comes to."""
 _ARRAYS: Final = "hmtrace_arrays"
@@ -242,7 +245,8 @@ _ARRAYS: Final = "hmtrace_arrays"
 
 def reads_itself(
     events: pl.LazyFrame,
-    pieces: Callable[[list[str], Rows | None], Iterator[Piece]],
+    pieces: Callable[[list[str]], Iterator[pl.DataFrame]],
+    some: Callable[[list[str], Rows], Iterator[SomeRows]],
     totals: TableTotals | None = None,
 ) -> pl.LazyFrame:
     """Note how a table is read piece by piece without polars, which would read far ahead.
@@ -252,8 +256,10 @@ def reads_itself(
     events
         The table.
     pieces
-        Gives its rows with the columns that are named, piece by piece with the number of the first;
-        where rows are given, ascending, only the pieces that hold one of them.
+        Gives its rows with the columns that are named, piece by piece.
+    some
+        Gives the same of rows whose numbers are given, ascending: piece by piece those of each that
+        holds one of them, and their numbers.
     totals
         What it comes to, if that is known.
 
@@ -262,7 +268,7 @@ def reads_itself(
     polars.LazyFrame
         The same.
     """
-    vars(events)[_PIECES], vars(events)[_TOTALS] = pieces, totals
+    vars(events).update({_PIECES: pieces, _SOME: some, _TOTALS: totals})
     return events
 
 
@@ -327,17 +333,17 @@ def batches(events: pl.LazyFrame, columns: list[str], rows: int) -> Iterator[pl.
         wanted = events.select(columns)
         yield from wanted.collect_batches(chunk_size=rows, maintain_order=True)
         return
-    for _, piece in pieces(columns, None):
+    for piece in pieces(columns):
         if piece.columns == columns and piece.height <= rows:
             yield piece  # with its arrays
         else:
             yield from piece.select(columns).iter_slices(rows)
 
 
-def pieces_with(
+def rows_of(
     events: pl.LazyFrame, columns: list[str], wanted: Rows, rows: int
-) -> Iterator[Piece]:
-    """Pieces of a table that hold some of its rows.
+) -> Iterator[SomeRows]:
+    """Some rows of a table.
 
     Parameters
     ----------
@@ -348,17 +354,26 @@ def pieces_with(
 
     Yields
     ------
-    first_row : int
-        Number of the piece's first row.
+    numbers : ndarray of int64
+        Some of the numbers.
     polars.DataFrame
-        All of its rows; pieces that hold none of those wanted may come, too.
+        These rows.
     """
-    pieces = vars(events).get(_PIECES)
-    if pieces is not None:
-        for first_row, piece in pieces(columns, wanted):
-            yield first_row, piece.select(columns)
+    some = vars(events).get(_SOME)
+    if some is not None:
+        for numbers, piece in some(columns, wanted):
+            yield numbers, piece.select(columns)
         return
     first_row = 0
     for piece in batches(events, columns, rows):
-        yield first_row, piece
+        numbers = among(wanted, first_row, first_row + piece.height)
+        yield numbers, piece[numbers - first_row]
         first_row += piece.height
+        if first_row > wanted[-1]:
+            break
+
+
+def among(wanted: Rows, first: int, stop: int) -> Rows:
+    """Those of ascending numbers that lie between two."""
+    start, end = np.searchsorted(wanted, (first, stop))
+    return wanted[start:end]

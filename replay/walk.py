@@ -482,7 +482,8 @@ class Rest:
         """Keep the largest ranged flush, where the kernel makes no full one of it."""
         if self._layout.flush_ceiling_pages is not None:
             return
-        flushes = of_ops(table, ("flush_range",)).filter(IS_RANGE_FLUSH)
+        flushes = of_ops(table.select("seq", "op", "start", "end"), ("flush_range",))
+        flushes = flushes.filter(IS_RANGE_FLUSH)
         flushes = flushes.select("seq", size=pl.col("end") - pl.col("start"))
         at = flushes.get_column("size").arg_max()
         if at is not None and (size := int(flushes["size"][at])) > self._largest_flush[0]:

@@ -9,13 +9,13 @@ import polars as pl
 
 from collectors.capture import BATCH_ROWS, Capture, Lost, Origin
 from collectors.errors import HmtraceError
-from collectors.events import SCHEMA, batches, reads_itself
+from collectors.events import SCHEMA, among, batches, reads_itself
 from collectors.parquet.layout import SYNTHETIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from collectors.events import Piece, Rows
+    from collectors.events import Rows, SomeRows
     from collectors.input.source import Source
     from collectors.parquet.metadata import Document
 
@@ -94,15 +94,18 @@ def in_slices(events: pl.LazyFrame, rows: int) -> pl.LazyFrame:
     Each is a query of its own, behind which its file is no longer mapped.
     """
 
-    def pieces(columns: list[str], asked: Rows | None) -> Iterator[Piece]:
+    def pieces(columns: list[str]) -> Iterator[pl.DataFrame]:
         wanted = events.select(columns)
-        starts: Iterable[int] = range(0, rows, BATCH_ROWS)
-        if asked is not None:
-            starts = (np.unique(asked // BATCH_ROWS) * BATCH_ROWS).tolist()
-        for at in starts:
-            yield at, wanted.slice(at, BATCH_ROWS).collect()
+        for at in range(0, rows, BATCH_ROWS):
+            yield wanted.slice(at, BATCH_ROWS).collect()
 
-    return reads_itself(events.select(pl.all()), pieces)
+    def some(columns: list[str], asked: Rows) -> Iterator[SomeRows]:
+        wanted = events.select(columns)
+        for at in (np.unique(asked // BATCH_ROWS) * BATCH_ROWS).tolist():
+            numbers = among(asked, at, at + BATCH_ROWS)
+            yield numbers, wanted.slice(at, BATCH_ROWS).collect()[numbers - at]
+
+    return reads_itself(events.select(pl.all()), pieces, some)
 
 
 def _tell(progress: Callable[[int, int], None] | None, done: int, of: int, size: int) -> None:

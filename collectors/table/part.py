@@ -82,6 +82,19 @@ class Part(NamedTuple):
                 found[name].flags.writeable = False
         return found
 
+    def at(self, places: NDArray[np.int64]) -> Part:
+        """Some of its rows."""
+        found = {
+            name: made
+            if made.values is None
+            else made._replace(
+                values=made.values[places],
+                valid=None if made.valid is None else made.valid[places],
+            )
+            for name, made in self.columns.items()
+        }
+        return Part(len(places), found)
+
     def frame(self) -> pl.DataFrame:
         """Make a polars frame; it shares the memory of the arrays as far as it can.
 

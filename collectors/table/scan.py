@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def scan_parts(
-    parts: Callable[[Collection[str], Rows | None], Iterator[tuple[int, Part]]],
+    parts: Callable[[Collection[str]], Iterator[Part]],
+    some: Callable[[Collection[str], Rows], Iterator[tuple[Rows, Part]]],
     totals: TableTotals | None = None,
 ) -> pl.LazyFrame:
     """Make a lazy table.
@@ -26,8 +27,9 @@ def scan_parts(
     Parameters
     ----------
     parts
-        Gives the parts with the columns that are named, in the order of the names, each with the
-        number of its first row; where rows are given, only the parts that hold one of them.
+        Gives the parts with the columns that are named, in the order of the names.
+    some
+        Gives the same of the rows whose numbers are given, and their numbers.
     totals
         What they come to, if that is known.
 
@@ -44,7 +46,7 @@ def scan_parts(
         _batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         left = n_rows
-        for _, part in parts(list(SCHEMA) if columns is None else columns, None):
+        for part in parts(list(SCHEMA) if columns is None else columns):
             frame = part.frame()
             if left is not None:
                 frame = frame.head(left)
@@ -56,8 +58,7 @@ def scan_parts(
     events = register_io_source(read, schema=SCHEMA, is_pure=True)
     return reads_itself(
         events,
-        lambda columns, rows: (
-            (first, with_arrays(part.frame(), part.arrays)) for first, part in parts(columns, rows)
-        ),
+        lambda columns: (with_arrays(part.frame(), part.arrays) for part in parts(columns)),
+        lambda columns, rows: ((numbers, part.frame()) for numbers, part in some(columns, rows)),
         totals,
     )

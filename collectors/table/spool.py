@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final, NamedTuple
 import numpy as np
 
 from collectors.errors import HmtraceError
+from collectors.events import among
 from collectors.table.packed import Packer
 from collectors.table.part import part_of
 from collectors.table.scan import scan_parts
@@ -48,7 +49,7 @@ class Spool(PartWriter):
     @property
     def events(self) -> pl.LazyFrame:
         """The table; it lives as long as this frame, or one made of it."""
-        return scan_parts(self._kept.parts, self._counter.totals)
+        return scan_parts(self._kept.parts, self._kept.some, self._counter.totals)
 
     def _run(self) -> None:
         packer = Packer()
@@ -91,18 +92,20 @@ class _Kept:
         self._parts.append(_Placed(part, self._written, None))
         self._written += part.size
 
-    def parts(
-        self, wanted: Collection[str], rows: Rows | None = None
-    ) -> Iterator[tuple[int, Part]]:
-        """The parts, with these columns and the numbers of their first rows.
+    def parts(self, wanted: Collection[str]) -> Iterator[Part]:
+        """The parts, with these columns."""
+        for placed in self._parts:
+            yield placed.part.unpacked(wanted, partial(self._read, placed))
 
-        Of `rows`, ascending, each part that is given holds one.
-        """
+    def some(self, wanted: Collection[str], rows: Rows) -> Iterator[tuple[Rows, Part]]:
+        """Of each part the rows whose numbers are given, ascending, if it has any."""
         first_row = 0
         for placed in self._parts:
             stop = first_row + placed.part.rows
-            if rows is None or np.diff(np.searchsorted(rows, (first_row, stop)))[0]:
-                yield first_row, placed.part.unpacked(wanted, partial(self._read, placed))
+            numbers = among(rows, first_row, stop)
+            if len(numbers):
+                part = placed.part.unpacked(wanted, partial(self._read, placed))
+                yield numbers, part.at(numbers - first_row)
             first_row = stop
 
     def _read(self, placed: _Placed, at: int, end: int) -> NDArray[np.uint8]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from collectors.events import IN_INTERRUPT, Ctx
+from collectors.events import IN_INTERRUPT, OP_CODE, Ctx
 from replay.outcome import AtomicKmaps
-from replay.trace.columns import of_ops
+from replay.trace.columns import filled, has_ops, op_codes
 from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from replay.trace.told import Told
 
 _STATES: Final = (IN_INTERRUPT, int(Ctx.IRQS_OFF), int(Ctx.PREEMPT_OFF))
+_KMAP: Final = OP_CODE["kmap"]
 _OWN: Final = 0.5
 """Share of the calls from which on a state is the probes' own: a probe that traps has interrupts
 off while it records (ARM, MIPS), perf has preemption off."""
@@ -32,19 +33,17 @@ class AtomicTally:
 
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Count a piece of the event table, which begins with this row."""
-        calls = of_ops(events, ("kmap",))
-        if not calls.height:
+        if not has_ops(events, ("kmap",)):
             return
-        context = calls.get_column("ctx").fill_null(int(Ctx.UNKNOWN)).to_numpy()
-        context = np.where(context & int(Ctx.UNKNOWN), 0, context)
-        self._calls += calls.height
+        is_call = op_codes(events) == _KMAP
+        context = filled(events.get_column("ctx"), int(Ctx.UNKNOWN))
+        is_told = is_call & (context & int(Ctx.UNKNOWN) == 0)
+        self._calls += int(np.count_nonzero(is_call))
         for number, bits in enumerate(_STATES):
-            inside = np.flatnonzero(context & bits)
-            self._number[number] += inside.size
-            if inside.size and self._first[number] == NO_ROW:
-                seq = calls.get_column("seq")[int(inside[0])]
-                at = int(events.get_column("seq").search_sorted(seq))
-                self._first[number] = first_row + at
+            inside = is_told & (context & bits != 0)
+            self._number[number] += int(np.count_nonzero(inside))
+            if self._first[number] == NO_ROW and inside.any():
+                self._first[number] = first_row + int(inside.argmax())
 
     def rows(self) -> set[int]:
         """Rows that :meth:`result` needs to name tasks."""

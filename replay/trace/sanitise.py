@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import polars as pl
 
+from collectors.events import array_of
+
 if TYPE_CHECKING:
     from replay.machine.layout import Layout
 
@@ -60,6 +62,17 @@ def narrow_events(events: _Frame, layout: Layout) -> _Frame:
     return events.with_columns(cut)
 
 
+def _beyond(table: pl.DataFrame, name: str) -> int:
+    """How many values of a column are to be cut."""
+    values = table.get_column(name)
+    if values.null_count() == len(values):
+        return 0
+    array = array_of(table, name)  # -1 where there is no value, and nowhere else
+    if array is not None and array.max() <= _BEYOND and array.min() >= -1:
+        return 0
+    return int((values > _BEYOND).sum())
+
+
 def within_bounds(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Cut values to what fits into sums of 64 bits.
 
@@ -71,7 +84,7 @@ def within_bounds(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         How many were cut.
     """
     values = [name for name in _VALUES if name in table.columns]
-    beyond = int(table.select(pl.sum_horizontal((pl.col(values) > _BEYOND).sum())).item())
+    beyond = sum(_beyond(table, name) for name in values)
     if not beyond:
         return table, 0
     return table.with_columns(pl.col(values).clip(upper_bound=_BEYOND)), beyond

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from collectors.events import pieces_with
+from collectors.events import rows_of
 from replay.outcome import Moment
 
 if TYPE_CHECKING:
@@ -45,19 +45,15 @@ def tell(events: pl.LazyFrame, rows: Iterable[int], total: int, at_once: int) ->
         return told
     if total <= at_once:
         whole = events.select("seq", *_COLUMNS).collect().sort("seq").drop("seq")
-        pieces = iter(((0, whole),))
+        pieces = iter(((wanted, whole[wanted]),))
     else:
-        pieces = pieces_with(events, list(_COLUMNS), wanted, at_once)
-    for first, piece in pieces:
-        start, stop = np.searchsorted(wanted, (first, first + piece.height))
-        here = piece[wanted[start:stop] - first]
-        here = here.with_columns(pl.col("comm", "site").cast(pl.String))
-        numbers = wanted[start:stop].tolist()
-        for row, (ts, cpu, pid, comm, site, caller) in zip(numbers, here.iter_rows(), strict=True):
+        pieces = rows_of(events, list(_COLUMNS), wanted, at_once)
+    for numbers, piece in pieces:
+        here = piece.with_columns(pl.col("comm", "site").cast(pl.String))
+        rows_here = zip(numbers.tolist(), here.iter_rows(), strict=True)
+        for row, (ts, cpu, pid, comm, site, caller) in rows_here:
             address = None if caller is None else f"{caller:#010x}"
             told[row] = Moment(ts, cpu, pid, comm, address if site is None else site)
-        if len(told) == wanted.size:
-            break
     return told
 
 
