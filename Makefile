@@ -7,6 +7,7 @@ PYTEST ?= -n auto --dist worksteal
 FUZZ_SECONDS ?= 60
 FUZZ_SEED    ?= 1
 KERNELS      ?=
+KERNEL_SECONDS ?= 290
 
 .PHONY: demo test lint bench fuzz random readme test-kernel test-kernel-small lock clean
 .DEFAULT_GOAL := demo
@@ -39,7 +40,7 @@ test-kernel: $(VENV)/.dev  ## Debian's kernels under qemu with the recorder; KER
 	$(BIN)/python -m tests.kernel $(KERNELS)
 
 test-kernel-small: $(VENV)/.dev  ## one i386 and one armhf kernel, within five minutes
-	$(BIN)/python -m tests.kernel --small --seconds 290 $(KERNELS)
+	$(BIN)/python -m tests.kernel --small --seconds $(KERNEL_SECONDS) $(KERNELS)
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --extra build pyproject.toml -o requirements.lock

@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from tests.kernel import machine, table
+from tests.kernel.__main__ import run, summary
 from tests.kernel.checks import Outcome, absent, functions, judge, profile, restored
 from tests.kernel.initramfs import Cpio
 from tests.kernel.matrix import DISKS, WORKS, Guest, Kernel, guests
-from tests.kernel.modules import Modules
+from tests.kernel.modules import Package
 from tests.kernel.packages import Archive, UnavailableError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -95,15 +98,35 @@ def test_modules_are_loaded_after_what_they_need(tmp_path: Path) -> None:
     (kernel / "crc32_generic.ko").write_bytes(module(depends="", softdep="post: late"))
     (kernel / "late.ko").write_bytes(module())
     (kernel.parent / "modules.builtin").write_text("kernel/fs/ext4/ext4.ko\n")
-    modules = Modules(tmp_path, "6.1.0-x")
-    order = modules.order(["f2fs", "ext4", "not-there"])
+    package = Package([tmp_path], "6.1.0-x")
+    order = package.order(["f2fs", "ext4", "not-there"])
     assert set(order) == {"crc32_generic", "lz4_compress", "lz4hc_compress", "f2fs"}
     assert order.index("lz4_compress") < order.index("lz4hc_compress") < order.index("f2fs")
     assert order[-1] == "f2fs"
-    assert modules.content("f2fs") == f2fs
-    assert modules.has("ext4")
-    assert modules.has("lz4hc-compress")
-    assert not modules.has("minix")
+    assert package.content("f2fs") == f2fs
+    assert package.has("ext4")
+    assert package.has("lz4hc-compress")
+    assert not package.has("minix")
+
+
+def test_a_kernel_in_one_package_and_in_several(tmp_path: Path) -> None:
+    files = {
+        "one/boot": ("vmlinuz-6.1", "config-6.1"),
+        "binary/usr/lib/modules/7.2": ("vmlinuz",),
+        "base/usr/lib/modules/7.2": ("config", "modules.builtin"),
+    }
+    for folder, names in files.items():
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / name).touch()
+    one = Package([tmp_path / "one"], "6.1")
+    assert one.kernel == tmp_path / "one/boot/vmlinuz-6.1"
+    assert one.config == ("boot/config-6.1", tmp_path / "one/boot/config-6.1")
+    several = Package([tmp_path / "image", tmp_path / "binary", tmp_path / "base"], "7.2")
+    assert several.kernel == tmp_path / "binary/usr/lib/modules/7.2/vmlinuz"
+    assert several.config[0] == "usr/lib/modules/7.2/config"
+    with pytest.raises(UnavailableError, match=r"no boot/vmlinuz-6\.5 in the packages of 6\.5"):
+        _ = Package([tmp_path / "one"], "6.5").kernel
 
 
 def unpack(archive: bytes) -> list[tuple[str, int, bytes]]:
@@ -278,6 +301,40 @@ def test_a_recorder_that_failed_is_told(tmp_path: Path) -> None:
         "the kernel said: [ 9.1] WARNING: CPU: 0 PID: 1 at mm/highmem.c",
         "there is no capture",
     ]
+
+
+def test_the_last_line_never_says_that_no_test_ran() -> None:
+    right, wrong = Outcome("a"), Outcome("b", failures=["wrong"])
+    out = Outcome("c", skipped="no package")
+    assert summary([right, wrong, out]) == "1 passed, 1 failed, 1 skipped"
+    assert summary([out, out]) == "no kernel was booted: 2 left out"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(0.5, "s are left of 0"), (300, "not done in the 300 s allowed")]
+)
+def test_what_there_is_no_time_for_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: float, reason: str
+) -> None:
+    guest = next(guest for guest in guests() if guest.small)
+    began = time.monotonic()
+    monkeypatch.setattr(machine, "prepare", lambda *words: None)
+
+    def slow(prepared: None, timeout_s: float) -> machine.Booted:
+        monkeypatch.setattr(time, "monotonic", lambda: began + 301)
+        return machine.Booted(tmp_path, "6.1", "p 1", 300.0, "not done within 300 s")
+
+    monkeypatch.setattr(machine, "boot", slow)
+    options = Namespace(
+        folder=tmp_path,
+        recorder_options="",
+        tracefs=False,
+        repeat=1,
+        seconds=seconds,
+        least=60,
+        timeout=600,
+    )
+    assert reason in run(guest, "", options, began + seconds).skipped
 
 
 def test_a_row_is_renewed_and_the_others_stay() -> None:

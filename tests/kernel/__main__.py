@@ -38,29 +38,22 @@ def main() -> int:
     ends = time.monotonic() + options.seconds if options.seconds else None
     outcomes = []
     for guest in wanted:
-        left = ends - time.monotonic() if ends else options.timeout
-        if left < options.least:
-            outcome = Outcome(guest.name, skipped=f"{left:.0f} s are left of the time allowed")
-        else:
-            outcome = run(guest, recorder, options, min(left, options.timeout))
+        outcome = run(guest, recorder, options, ends)
         outcomes.append(outcome)
         for line in said(outcome):
             _tell(line)
+        if options.write_docs:
+            page = table.PAGE.read_text()
+            table.PAGE.write_text(table.written(page, guests(), {guest.name: outcome}))
         (options.folder / "outcomes.json").write_text(
             dumps([asdict(o) for o in outcomes], indent=1)
         )
-    if options.write_docs:
-        page = table.PAGE.read_text()
-        told = {outcome.guest: outcome for outcome in outcomes}
-        table.PAGE.write_text(table.written(page, guests(), told))
-    failed = sum(bool(outcome.failures) for outcome in outcomes)
-    skipped = sum(bool(outcome.skipped) for outcome in outcomes)
-    _tell(f"{len(outcomes) - failed - skipped} passed, {failed} failed, {skipped} skipped")
-    return int(failed > 0)
+    _tell(summary(outcomes))
+    return int(any(outcome.failures for outcome in outcomes))
 
 
-def run(guest: Guest, recorder: str, options: argparse.Namespace, timeout_s: float) -> Outcome:
-    """One guest, booted again where it did not come to its end."""
+def run(guest: Guest, recorder: str, options: argparse.Namespace, ends: float | None) -> Outcome:
+    """One guest, booted again where it did not come to its end, until the time allowed ends."""
     folder = options.folder / guest.name
     settings = {
         "RECORDER": options.recorder_options,
@@ -73,7 +66,12 @@ def run(guest: Guest, recorder: str, options: argparse.Namespace, timeout_s: flo
             prepared = machine.prepare(guest, recorder, folder, settings)
         except UnavailableError as why:
             return Outcome(guest.name, skipped=str(why))
-        booted = machine.boot(prepared, timeout_s)
+        left = ends - time.monotonic() if ends else options.timeout
+        if left < options.least:
+            return Outcome(guest.name, skipped=f"{left:.0f} s are left of {options.seconds:.0f}")
+        booted = machine.boot(prepared, min(left, options.timeout))
+        if ends and time.monotonic() >= ends:
+            return Outcome(guest.name, skipped=f"not done in the {options.seconds:.0f} s allowed")
         if not booted.trouble:
             outcome = judge(booted, guest.name)
             outcome.notes += [f"booted again, for the first time {why}" for why in troubles]
@@ -82,6 +80,15 @@ def run(guest: Guest, recorder: str, options: argparse.Namespace, timeout_s: flo
     outcome = Outcome(guest.name, booted.release, booted.package, seconds=booted.seconds)
     outcome.failures += troubles
     return outcome
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """The last line: how many guests were right, wrong and left out."""
+    failed = sum(bool(outcome.failures) for outcome in outcomes)
+    skipped = sum(bool(outcome.skipped) for outcome in outcomes)
+    if skipped == len(outcomes):
+        return f"no kernel was booted: {skipped} left out"
+    return f"{len(outcomes) - failed - skipped} passed, {failed} failed, {skipped} skipped"
 
 
 def said(outcome: Outcome) -> list[str]:
@@ -114,7 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="the guests' names, and no more")
     parser.add_argument("--only", action="append", help="guests with this in their name")
     parser.add_argument("--small", action="store_true", help="only those that CI boots")
-    parser.add_argument("--seconds", type=float, help="in all; what is left out is said")
+    parser.add_argument("--seconds", type=float, help="of all boots; what is left out is said")
     parser.add_argument(
         "--least", type=float, default=60, help="seconds a guest is begun with (60)"
     )

@@ -140,6 +140,8 @@ def _exact(told: dict[str, Any], outcome: Outcome) -> None:
     outcome.open = arena["ambiguous"]
     outcome.flushes = flushes["matched"], flushes["observed"]
     outcome.layout = sum(row["ok"] for row in layout), len(layout)
+    if not any(total for _, total in outcome.kinds.values()):
+        outcome.failures.append("no address was recorded")
     for name in ("kmap", "kmap_local"):
         exact, total = outcome.kinds[name]
         allowed = inferred["initial_state"] if name == "kmap" else 0

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.kernel import images
 from tests.kernel.initramfs import Cpio
 from tests.kernel.matrix import DISKS, WORKS, Guest
-from tests.kernel.modules import Modules
+from tests.kernel.modules import Package
 from tests.kernel.packages import UnavailableError
 
 FILES = Path(__file__).with_name("guest")
@@ -133,9 +133,8 @@ def prepare(guest: Guest, recorder: str, folder: Path, settings: dict[str, str])
     """
     archive = guest.kernel.archive
     name = archive.find(guest.kernel.pattern)
-    package = archive.unpacked(name)
-    busybox = archive.unpacked("busybox-static")
-    release = name.removeprefix("linux-image-")
+    package = Package.fetched(archive, name)
+    busybox = guest.kernel.programs.unpacked("busybox-static")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     disks = []
@@ -149,19 +148,14 @@ def prepare(guest: Guest, recorder: str, folder: Path, settings: dict[str, str])
             path = folder / f"{kind}.img"
             shutil.copy(images.image(kind), path)
             disks.append((kind, path))
-    content = _root(guest, busybox, Modules(package, release), package / f"boot/config-{release}")
+    content = _root(guest, busybox, package)
     content.file("job/hmrecord.sh", recorder.encode(), 0o755)
     settings = {"WORK": " ".join(guest.works), **settings}
     lines = (f"{name}='{value}'\n" for name, value in settings.items())
     content.file("job/settings", "".join(lines).encode())
     (folder / "initramfs").write_bytes(content.bytes())
-    kernel = next(
-        path
-        for kind in ("vmlinuz", "vmlinux")
-        if (path := package / "boot" / f"{kind}-{release}").exists()
-    )
-    version = archive.version(name)
-    prepared = Prepared(guest, folder, release, f"{name} {version}", kernel, tuple(disks))
+    told = f"{name} {archive.version(name)}"
+    prepared = Prepared(guest, folder, package.release, told, package.kernel, tuple(disks))
     if shutil.which(prepared.command()[0]) is None:
         raise UnavailableError(f"there is no {prepared.command()[0]}")
     return prepared
@@ -226,7 +220,7 @@ def _last_words(console: str) -> str:
     return f"ended early: {told[-1].strip()}" if told else "ended early and said nothing"
 
 
-def _root(guest: Guest, busybox: Path, modules: Modules, config: Path) -> Cpio:
+def _root(guest: Guest, busybox: Path, package: Package) -> Cpio:
     root = Cpio()
     program = next(busybox.glob("**/bin/busybox"))
     root.file("bin/busybox", program.read_bytes(), 0o755)
@@ -235,16 +229,17 @@ def _root(guest: Guest, busybox: Path, modules: Modules, config: Path) -> Cpio:
     root.file("init", (FILES / "init").read_bytes(), 0o755)
     for name in ("run.sh", "work.sh"):
         root.file(f"job/{name}", (FILES / name).read_bytes(), 0o755)
-    root.file(f"boot/{config.name}", config.read_bytes())
-    loaded = modules.order(list(DISKS[guest.kernel.architecture]))
+    place, config = package.config
+    root.file(place.removeprefix("usr/"), config.read_bytes())
+    loaded = package.order(list(DISKS[guest.kernel.architecture]))
     root.file("job/boot-modules", _lines(loaded))
     needed = dict.fromkeys(loaded)
     for work in guest.works:
-        order = modules.order(list(WORKS[work]))
+        order = package.order(list(WORKS[work]))
         root.file(f"job/modules/{work}", _lines(order))
         needed.update(dict.fromkeys(order))
     for name in needed:
-        root.file(f"modules/{name}.ko", modules.content(name))
+        root.file(f"modules/{name}.ko", package.content(name))
     return root
 
 

@@ -52,6 +52,11 @@ class Kernel:
         return Archive(self.architecture, self.suite)
 
     @property
+    def programs(self) -> Archive:
+        """Where busybox is: backports have few packages."""
+        return Archive(self.architecture, self.suite.removesuffix("-backports"))
+
+    @property
     def pattern(self) -> str:
         """Names that its package may have, the newest of which is meant."""
         begin = re.escape(self.release) or r"\d"

@@ -1,4 +1,4 @@
-"""Modules of a kernel package: what each needs, in the order of loading.
+"""Files of a kernel package: the kernel, its configuration, and its modules.
 
 The packages have no ``modules.dep`` (depmod makes it on the target), so the dependencies come
 from each module's section ``.modinfo``: ``depends=``, and ``softdep=pre:`` for what is asked for
@@ -11,29 +11,73 @@ import lzma
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zstandard
 
+from tests.kernel.packages import UnavailableError
+
+if TYPE_CHECKING:
+    from tests.kernel.packages import Archive
+
 _SUFFIX = re.compile(r"\.ko(\.xz|\.zst)?$")
+_PARTS = ("linux-binary", "linux-modules", "linux-base")
+"""Packages that the kernel is split into since Debian 14; linux-image depends on them."""
 
 
-class Modules:
-    """Modules below ``lib/modules`` of an unpacked kernel package."""
+class Package:
+    """An unpacked kernel.
 
-    def __init__(self, package: Path, release: str):
-        folder = package / "lib/modules" / release
-        if not folder.is_dir():
-            folder = package / "usr/lib/modules" / release
-        self.folder = folder
+    Parameters
+    ----------
+    folders
+        Of the package, or of its parts.
+    release
+        As ``uname -r`` says it.
+    """
+
+    def __init__(self, folders: list[Path], release: str):
+        self.folders = folders
+        self.release = release
+
+    @classmethod
+    def fetched(cls, archive: Archive, name: str) -> Package:
+        """The kernel whose package has a name."""
+        release = name.removeprefix("linux-image-")
+        package = cls([archive.unpacked(name)], release)
+        if package._first(*_kernels(release)) is None:
+            package.folders += [archive.unpacked(f"{part}-{release}") for part in _PARTS]
+        return package
+
+    @property
+    def kernel(self) -> Path:
+        """What is booted."""
+        return self._needed(*_kernels(self.release))[1]
+
+    @property
+    def config(self) -> tuple[str, Path]:
+        """Where the target has the configuration, and the file."""
+        return self._needed(f"boot/config-{self.release}", f"usr/lib/modules/{self.release}/config")
+
+    def _needed(self, *names: str) -> tuple[str, Path]:
+        found = self._first(*names)
+        if found is None:
+            raise UnavailableError(f"no {names[0]} in the packages of {self.release}")
+        return found
+
+    def _first(self, *names: str) -> tuple[str, Path] | None:
+        places = ((name, folder / name) for name in names for folder in self.folders)
+        return next(((name, path) for name, path in places if path.exists()), None)
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
-        return {_name(path.name): path for path in self.folder.rglob("*.ko*")}
+        paths = (path for folder in self.folders for path in folder.rglob("*.ko*"))
+        return {_name(path.name): path for path in paths}
 
     @cached_property
     def _builtin(self) -> set[str]:
-        listed = self.folder / "modules.builtin"
-        return {_name(Path(line).name) for line in listed.read_text().split()}
+        lists = (path for folder in self.folders for path in folder.rglob("modules.builtin"))
+        return {_name(Path(line).name) for path in lists for line in path.read_text().split()}
 
     def has(self, name: str) -> bool:
         """Whether the kernel has it, built in or as a module."""
@@ -86,3 +130,11 @@ def _depends(content: bytes) -> list[str]:
 def _name(file: str) -> str:
     """Name as the kernel has it: ``virtio-rng.ko.xz`` is virtio_rng."""
     return _SUFFIX.sub("", file).replace("-", "_")
+
+
+def _kernels(release: str) -> tuple[str, ...]:
+    return (
+        f"boot/vmlinuz-{release}",
+        f"boot/vmlinux-{release}",
+        f"usr/lib/modules/{release}/vmlinuz",
+    )
