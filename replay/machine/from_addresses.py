@@ -97,9 +97,11 @@ def complete(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
     )
     arch = ARCHES[machine.arch]
     pae = f" {'with' if machine.pae else 'without'} {arch.pae_name}" if arch.pae_name else ""
+    offset = machine.page_offset
+    split = f"split {machine.split}" if offset is None else f"PAGE_OFFSET {offset:#x}"
     words = [
         f"{machine.arch}{pae}, "
-        f"split {machine.split}, NR_CPUS {machine.nr_cpus}, kernel like {machine.generation}: "
+        f"{split}, NR_CPUS {machine.nr_cpus}, kernel like {machine.generation}: "
         "the addresses in the trace fit"
     ]
     if arch.pae_name and any(entry[0] == score and entry[1].pae != machine.pae for entry in scored):
@@ -186,6 +188,7 @@ def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[M
                             generation,
                             switches(snapshot, arch, generation),
                             snapshot.page_size or arch.page_sizes[0],
+                            odd_offset(snapshot, arch),
                             pae=pae,
                         )
                         if found is not None:
@@ -200,6 +203,7 @@ def _candidate(
     generation: str,
     config: frozenset[str],
     page_size: int,
+    page_offset: int | None,
     *,
     pae: bool,
 ) -> tuple[Machine, Layout] | None:
@@ -216,6 +220,7 @@ def _candidate(
         config=config,
         ram=_any_ram(ARCHES[name], pae=pae),
         page_size=page_size,
+        page_offset=page_offset,
     )
     try:
         return machine, layout_of(machine)
@@ -327,3 +332,10 @@ def _phys_pfn(told: Snapshot, seen: _Seen, layout: Layout, lowmem: int) -> int:
     # lower still; most boards have it at a multiple of 1 GiB.
     step = GiB >> PAGE_SHIFT
     return max(0, seen.pfns[0] - lowmem) // step * step
+
+
+def odd_offset(snapshot: Snapshot, arch: Arch) -> int | None:
+    """PAGE_OFFSET where the configuration has a number of its own, which no split has."""
+    if "page_offset" not in arch.takes or snapshot.page_offset in arch.splits.values():
+        return None
+    return snapshot.page_offset

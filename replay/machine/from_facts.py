@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
 from replay.machine.fit import believe, fit_border
-from replay.machine.from_addresses import complete, switches, with_such_a_pool
-from replay.machine.generations import DEFAULT, GENERATIONS, generation_for, is_older, was_observed
+from replay.machine.from_addresses import complete, odd_offset, switches, with_such_a_pool
+from replay.machine.generations import (
+    DEFAULT,
+    GENERATIONS,
+    generation_for,
+    is_newer,
+    is_older,
+    was_observed,
+)
 from replay.machine.layout import layout_of
 from replay.machine.model import PAGE_SHIFT, GiB, Machine, MiB, align_down, align_up
 from replay.machine.tlb import class_of
@@ -62,7 +69,8 @@ def machine_from(
     config, dma_zone = _dma_zone(config, arch, snapshot, assumed, generation)
     release = snapshot.release or ""
     if release:
-        if not was_observed(release) and not is_older(release):  # the layout says that it is older
+        # that it is older or newer than all that are modelled is said by the layout
+        if not (was_observed(release) or is_older(release) or is_newer(release)):
             assumed.append(
                 f"kernel {release} behaves as generation {generation}: hmtrace's model was not "
                 "compared with this series"
@@ -97,7 +105,7 @@ def machine_from(
         page_size=_page_size(snapshot, arch, assumed),
         tlb_entries=snapshot.tlb_entries if "tlb_entries" in arch.takes else None,
         lowmem_limit=snapshot.lowmem_limit,
-        page_offset=_odd_offset(snapshot, arch),
+        page_offset=odd_offset(snapshot, arch),
         vmalloc_end=_platforms_own(snapshot, arch, generation),
         nomap=snapshot.no_map if "nomap" in arch.takes else (),
         acpi=snapshot.acpi_tables if "acpi" in arch.takes else (),
@@ -206,7 +214,7 @@ def _split(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> str:
     for name in (snapshot.split, by_offset.get(snapshot.page_offset or 0)):
         if name in arch.splits:
             return str(name)
-    if len(arch.splits) > 1 and _odd_offset(snapshot, arch) is None:
+    if len(arch.splits) > 1 and odd_offset(snapshot, arch) is None:
         assumed.append(f"the {arch.default_split} split: no file says")
     return arch.default_split
 
@@ -376,13 +384,6 @@ def _nr_cpus(snapshot: Snapshot, arch: Arch, assumed: list[str]) -> int:
 def _phys_offset(snapshot: Snapshot) -> int | None:
     pfn = snapshot.phys_pfn_offset
     return None if pfn is None else int(pfn) << PAGE_SHIFT
-
-
-def _odd_offset(snapshot: Snapshot, arch: Arch) -> int | None:
-    """PAGE_OFFSET where the configuration has a number of its own, which no split has."""
-    if "page_offset" not in arch.takes or snapshot.page_offset in arch.splits.values():
-        return None
-    return snapshot.page_offset
 
 
 def _platforms_own(snapshot: Snapshot, arch: Arch, generation: str) -> int | None:

@@ -427,6 +427,18 @@ def is_older(release: str) -> bool:
     return version is not None and version < _ALL[0].since
 
 
+def is_newer(release: str) -> bool:
+    """Whether a kernel is of a later series than all that are modelled.
+
+    Examples
+    --------
+    >>> is_newer("9.9"), is_newer("7.3.1"), is_newer("7.2.13+deb14-armmp"), is_newer("vendor")
+    (True, True, False, False)
+    """
+    version = _version(release)
+    return version is not None and version[:2] > max(_OBSERVED)
+
+
 def _version(release: str) -> tuple[int, ...] | None:
     """(major, minor, patch) of a release.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from replay.machine.arches import ARCHES
-from replay.machine.generations import GENERATIONS, is_older
+from replay.machine.generations import GENERATIONS, is_newer, is_older
 from replay.machine.model import MAX_POOL, SPECIAL, Layout, LayoutZone, Region
 from replay.machine.told import believing
 
@@ -93,6 +93,11 @@ def layout_of(machine: Machine) -> Layout:
         remarks.append(
             f"kernel {machine.release} is older than those that are modelled: before 2.6.37 "
             "callers of kmap_atomic() chose the slots themselves, and the map had other parts"
+        )
+    if is_newer(machine.release):
+        remarks.append(
+            f"kernel {machine.release} is newer than those that are modelled: it is taken to "
+            f"behave as {machine.generation}"
         )
     return _remarked(layout, remarks)
 

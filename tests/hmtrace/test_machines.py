@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import tracemalloc
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console, Group
 
 from collectors.errors import HmtraceError
 from collectors.facts import Facts
 from hmtrace.cli.machines import captured_machine, default_machine, read_machine, target_machine
 from hmtrace.cli.output import write_atomically
 from hmtrace.cli.sizes import human, parse_size
+from hmtrace.report.machine import machine_in_words, machine_rows, machine_section
+from hmtrace.report.text import unglued
 from replay.machine.layout import layout_of
+from replay.machine.model import Machine
 from replay.rules.machine import RamUnmapped, machine_findings
 
 if TYPE_CHECKING:
@@ -57,6 +62,25 @@ def test_a_machine_file(tmp_path: Path) -> None:
     assert machine.costs.dsb == 70
     assert default_machine(None, file) == machine
     assert target_machine(machine, None, split="3g").split == "3g"
+
+
+def test_the_line_of_a_machine_has_page_offset_where_no_split_has_it() -> None:
+    ram = ((0x8000_0000, 0xC000_0000),)
+    usual = Machine(arch="microblaze", ram=ram, nr_cpus=1)
+    for machine, words, row in (
+        (usual, "split 3g", "3g"),
+        (replace(usual, page_offset=0xC000_0000), "split 3g", "3g"),
+        (replace(usual, page_offset=0x8000_0000), "PAGE_OFFSET 80000000", "80000000"),
+    ):
+        layout = layout_of(machine)
+        line = unglued(machine_in_words(machine, layout))
+        assert line == f"microblaze, 1 CPU, {words}: 768 MiB lowmem + 256 MiB highmem"
+        assert dict(machine_rows(machine, layout))["split"] == row
+        page = Console(record=True, width=90, file=StringIO())
+        page.print(Group(*machine_section(machine, layout)))
+        (heading,) = (x for x in page.export_text().splitlines() if "Address space" in x)
+        assert ("split 3g" in heading) is (row == "3g")
+        assert f"PAGE_OFFSET {layout.page_offset:08x}" in heading
 
 
 def test_a_machine_file_changes_the_captured_machine(tmp_path: Path, outcomes: ModuleType) -> None:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from replay.machine.generations import GENERATIONS, generation_for, is_older, was_observed
+from replay.machine.generations import (
+    GENERATIONS,
+    generation_for,
+    is_newer,
+    is_older,
+    was_observed,
+)
 from replay.machine.model import lazy_max_pages, vmap_block_pages
 
 
@@ -80,6 +86,23 @@ def test_kernels_older_than_the_model():
     assert is_older("2.6.36.4")
     assert not is_older("2.6.37")
     assert not is_older("vendor-kernel")
+
+
+@pytest.mark.parametrize(
+    ("release", "newer"),
+    [
+        ("7.2.13+deb14-armmp-lpae", False),
+        ("7.2", False),
+        ("7.2.0-next-20261120", True),
+        ("7.3.0-rc1", True),
+        ("9.9", True),
+        ("5.15.3", False),
+        ("", False),
+        ("vendor-kernel", False),
+    ],
+)
+def test_kernels_newer_than_the_model(release, newer):
+    assert is_newer(release) is newer
 
 
 def test_observed_generations():

@@ -106,6 +106,33 @@ def test_no_facts_at_all():
     assert all("no file" in text or "there is no" in text for text in assumed)
 
 
+@pytest.mark.parametrize("release", ["9.9", "7.3.1-pae"])
+def test_a_newer_kernel_than_any_that_is_modelled_is_said_once(pc, release):
+    said = (
+        f"kernel {release} is newer than those that are modelled: it is taken to behave as 7.2",
+    )
+    asked = with_options(pc, release=release)
+    as_modelled = layout_of(with_options(pc, release="7.2"))
+    assert replace(layout_of(asked), notes=()) == replace(as_modelled, notes=())
+    assert layout_of(asked).notes == (*as_modelled.notes, *said)
+    _, assumed = machine_from(Snapshot(arch="i386", release=release))
+    assert [text for text in assumed if release in text] == [*said]
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_microblaze_at_an_address_of_its_own(files):
+    """CONFIG_KERNEL_START, as Analog Devices' boards have it, and a pool that shows the rest."""
+    told = Snapshot(arch="microblaze", page_offset=0x8000_0000, seen_pool=(0xFF80_0000,) * 2)
+    if files:
+        told = replace(told, pae=False, split="3g", nr_cpus=1)
+    machine, assumed = machine_from(told)
+    assert (machine.split, machine.page_offset) == ("3g", 0x8000_0000)
+    assert layout_of(machine).page_offset == 0x8000_0000
+    found = [text for text in assumed if "the addresses in the trace fit" in text]
+    assert len(found) == (not files)
+    assert all(text.startswith("microblaze, PAGE_OFFSET 0x80000000, NR_CPUS 1") for text in found)
+
+
 def test_other_architecture():
     with pytest.raises(HmtraceError, match="mips"):
         machine_from(Snapshot(arch="mips"))
