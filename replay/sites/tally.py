@@ -315,9 +315,12 @@ class _Names:
         if not look_up(codes, self._of_code, numbers):
             new = np.flatnonzero(numbers < 0)
             code, first = np.unique(codes[new], return_index=True)
+            # numbered as they come, for polars' numbers are others in another process
+            come = np.argsort(first)
+            code, first = code[come], first[come]
             fresh = site.gather(new[first])
             self._kept = pl.concat([self._kept, fresh.head(1)]).head(1)
-            known = np.full(max(len(self._of_code), int(code[-1]) + 1), -1, np.int32)
+            known = np.full(max(len(self._of_code), int(code.max()) + 1), -1, np.int32)
             known[: len(self._of_code)] = self._of_code
             known[code] = [self._number(text) for text in fresh.cast(pl.String)]
             self._of_code = known

@@ -136,3 +136,16 @@ def test_calls_that_wait_in_vain_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     sites.feed(events[5:], 5, NOTHING, NOTHING, NOTHING)
     (site,) = sites.sites()
     assert (site.hold_ns_mean, site.hold_ns_max) == (499.0, 499)
+
+
+def test_sites_are_numbered_as_they_come_whatever_other_captures_were_read_before() -> None:
+    """Turns of kmap() that are sifted in another process name sites by the same numbers."""
+    names = [f"site_{n:02d}+1" for n in range(20)]
+    rows = [
+        {"seq": n, "ts": n, "op": "kmap", "pid": 1, "site": name} for n, name in enumerate(names)
+    ]
+    read_before = pl.Series(names[::-1], dtype=pl.Categorical())  # has given them its own numbers
+    tally = SiteTally(4096)
+    tally.feed(pl.DataFrame(rows, schema=SCHEMA), 0, NOTHING, NOTHING, NOTHING)
+    assert tally.names == (UNKNOWN_SITE, *names)
+    assert len(read_before) == len(names)
