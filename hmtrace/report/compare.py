@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from hmtrace import __version__
 from hmtrace.report.compare_sites import converted_section, sites_section_of
 from hmtrace.report.compare_words import (
     NAMES,
@@ -28,7 +29,7 @@ from hmtrace.report.parts import Fitted, heading, indented, joined, labelled
 from hmtrace.report.source import lost_in_words
 from hmtrace.report.text import clean, count, duration, plural
 from replay.compare.changes import PERHAPS, RUN, SAME, UNKNOWN, WITHIN
-from replay.compare.figures import COMPARED, COUNT
+from replay.compare.figures import COUNT
 from replay.compare.noise import CHANCE, EXACT
 from replay.compare.side import CAPTURED, ROW, WHAT_IF
 
@@ -86,7 +87,7 @@ def compare_renderables(
     yield from converted_section(found)
     alike = [c for c in found.changes if c.verdict in (SAME, WITHIN) and c.kind == COUNT]
     # that there are 1000 kmap() per 1000 says nothing
-    shown = [c for c in alike if (c.one.value or c.other.value) and c.name != found.work.unit]
+    shown = [c for c in alike if (c.one.value or c.other.value) and not found.work.is_it(c)]
     yield from _table(found, shown, "Not changed", "the same, or within the noise")
     yield from _extremes(found)
     yield from _unknown(found)
@@ -95,15 +96,20 @@ def compare_renderables(
     if rows := list(apart_rows(found)):
         yield heading("Not comparable")
         yield labelled(rows)
+    yield Text()
+    digests = [
+        f"sha256 of {name} {clean(side.trace[:12])}"
+        for name, side in zip(_SOURCES, (found.one, found.other), strict=True)
+        if side.trace and side.kind != ROW
+    ]
+    yield Text(joined([f"hmtrace {__version__}", *digests]), style="dim")
 
 
 def _side_in_words(side: Side, source: InputSummary | None) -> str:
     facts = side.facts
     machine = joined(
         [
-            " ".join(
-                str(word) for word in (facts.get("arch"), "PAE" if facts.get("pae") else "") if word
-            ),
+            clean(facts.get("arch") or "") + (" PAE" if facts.get("pae") else ""),
             clean(facts.get("release") or facts.get("generation") or ""),
             plural(facts["cpus"], "CPU") if facts.get("cpus") else "",
             duration(side.span_ns) if side.span_ns else "",
@@ -129,8 +135,7 @@ def _in_short(found: Comparison) -> Iterator[tuple[str, str]]:
     if found.is_same:
         yield "the same", "both are the same trace on the same machine: nothing changed"
         return
-    # what follows from other figures is in the tables
-    counts = [c for c in found.changes if c.kind == COUNT and not COMPARED[c.name].follows]
+    counts = [change for change in found.changes if found.is_told(change)]
     changed = sorted((c for c in counts if c.is_change), key=lambda c: -abs(c.cost_ns or 0))
     yield (
         "changed",
@@ -140,9 +145,10 @@ def _in_short(found: Comparison) -> Iterator[tuple[str, str]]:
     )
     if maybe := [change for change in counts if change.verdict == PERHAPS]:
         yield "perhaps", ", ".join(map(_short, maybe))
-    alike = [c for c in counts if c.verdict in (SAME, WITHIN) and (c.one.value or c.other.value)]
-    if alike:
-        yield "unchanged", ", ".join(NAMES[change.name] for change in alike)
+    for label, verdict in (("the same", SAME), ("in noise", WITHIN)):
+        alike = [c for c in counts if c.verdict == verdict and (c.one.value or c.other.value)]
+        if alike:
+            yield label, ", ".join(NAMES[change.name] for change in alike)
     levels = [c for c in found.changes if c.kind != COUNT and c.name == "local_depth"]
     for level in levels:
         if level.one.value or level.other.value:

@@ -14,9 +14,9 @@ from hmtrace.report.compare_words import (
     figure,
     noise_in_words,
     rate,
+    share_in_words,
 )
 from hmtrace.report.parts import Fitted, elide, heading, indented, joined, labelled
-from hmtrace.report.sidebyside import difference
 from hmtrace.report.text import clean, count, duration, plural, share
 from replay.compare.changes import CHANGED, PERHAPS, RUN, SAME, WITHIN
 
@@ -59,24 +59,36 @@ def converted_section(found: Comparison) -> Iterator[RenderableType]:
             rows.append((NAMES[name], "not known in both"))
         elif change.one.value or change.other.value:
             both = f"{figure(name, change.one)} → {figure(name, change.other)}"
-            limit = found.other.limit if name == "local_depth" else None
-            rows.append((NAMES[name], both + (f" of {limit}" if limit else "")))
+            if name == "local_depth":
+                both += f" of {found.other.limit}" if found.other.limit else ""
+            elif found.work.unit != RUN:
+                rates = " → ".join(map(rate, change.rates))
+                both += f"  {SHORT_PER[found.work.unit]}: {rates}"
+            rows.append((NAMES[name], both))
+    everywhere = [by_name[name] for name in ("tlb_full", "tlb_ranged")]
+    if all(k.value is not None for change in everywhere for k in (change.one, change.other)):
+        before, after = (
+            sum(known.value or 0 for known in side)
+            for side in zip(*((change.one, change.other) for change in everywhere), strict=True)
+        )
+        rows.append(("of every CPU", f"{count(before)} → {count(after)} flushes, full or ranged"))
     rows.append(("restore cost", _restore_cost(found)))
     yield labelled(rows)
 
 
 def _restore_cost(found: Comparison) -> str:
     """What context switches cost by taking local mappings down and putting them back."""
-    costs = [
-        None
-        if side.cost is None or not side.cost.causes
-        else side.cost.causes.get(_RESTORE, (0, 0))
-        for side in (found.one, found.other)
-    ]
-    if None in costs:
-        return "not told"
-    words = [duration(cost[1]) for cost in costs if cost is not None]
-    return f"{words[0]} → {words[1]} estimated, for mappings that switches took down and put back"
+    words = []
+    for side in (found.one, found.other):
+        if side.cost is None or not side.cost.causes:
+            return "not told"
+        cost = side.cost.causes.get(_RESTORE)
+        words.append(
+            f"{duration(cost.ns)} ({duration(cost.low)} to {duration(cost.high)})"
+            if cost
+            else "none"
+        )
+    return f"{words[0]} → {words[1]}, estimated: switches take mappings down and put them back"
 
 
 def _function(one: Converted) -> str:
@@ -141,10 +153,9 @@ def _of_one(
             names = ", ".join(f"{clean(f.function)} {count(n)}" for n, f in ranked[:_NAMED])
             more = f", {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else ""
             whole = sum(_calls(f, side) for f in functions if f.op == op)
-            yield (
-                f"only in {side}",
-                f"{_SHORT.get(op, op)}, {count(sum(calls))} of {count(whole)} calls: {names}{more}",
-            )
+            api = clean(_SHORT.get(op, op))
+            words = f"{api}, {count(sum(calls))} of {count(whole)} calls: {names}{more}"
+            yield f"only in {side}", words
 
 
 def _calls(function: FunctionChange, side: str) -> int:
@@ -170,7 +181,7 @@ def _table(found: Comparison, functions: Sequence[FunctionChange]) -> Renderable
     rows = []
     for one in functions:
         expected = one.other.calls - (one.difference or 0)
-        words = difference(expected, one.other.calls)
+        words = share_in_words(expected, one.other.calls)
         cells = [
             elide(clean(one.function), _WIDTH, 10),
             clean(_SHORT.get(one.op, one.op)),

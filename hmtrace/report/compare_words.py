@@ -119,15 +119,26 @@ def change_in_words(change: Change) -> str:
         return "?"
     after = change.other.value
     assert after is not None
-    words = difference(after - change.difference, after)
-    if words == "-100 %" and after:
-        words = f"-{min(-100 * (change.share or 0), 99.99):.2f} %"
-    if change.verdict == BOUND:
-        sign = SIGNS[change.sense]
-        return f"{sign} {'-100 %' if words == 'gone' else words}"
+    words = share_in_words(after - change.difference, after)
+    if change.verdict == BOUND and words != "gone":
+        return f"{SIGNS[change.sense]} {words}"
     if change.verdict == WITHIN:
         return f"({words})"
     return f"{words} ?" if change.verdict == PERHAPS else words or "="
+
+
+def share_in_words(before: float, after: float) -> str:
+    """A change as :func:`hmtrace.report.sidebyside.difference`, but nothing rounds to all.
+
+    Examples
+    --------
+    >>> share_in_words(3802, 6), share_in_words(3802, 0), share_in_words(100, 150)
+    ('-99.84 %', 'gone', '+50 %')
+    """
+    words = difference(before, after)
+    if words != "-100 %":
+        return words
+    return f"-{min(100 - 100 * after / before, 99.99):.2f} %"
 
 
 def noise_in_words(noise: Noise | None, expected: float) -> str:
@@ -166,7 +177,10 @@ def work_in_words(work: WorkUnits) -> str:
     ]
     kinds = ", ".join(NAMES[name] for name in work.kinds)
     which = f" ({kinds})" if work.unit == EVENT else ""
-    return f"{PER[work.unit]}{which}: A has {amounts[0]}, B {amounts[1]}"
+    units = (work.one.value or 0, work.other.value or 0)
+    much = max(units) / min(units) if work.is_counted and min(units) else 1
+    doubt = f", {much:.1f} times as much: is it the same workload?" if much > 2 else ""
+    return f"{PER[work.unit]}{which}: A has {amounts[0]}, B {amounts[1]}{doubt}"
 
 
 def _amount(known: KnownFigure) -> str:
@@ -204,8 +218,9 @@ def cost_in_short(cost: CostChange | None, work: WorkUnits) -> str:
         return f"{both}: the same, whatever operations cost"
     if not cost.is_beyond_noise:
         return f"{both}: within the noise of ±{duration(cost.noise)}"
-    change = difference(cost.one[1], cost.other[1])
-    return f"{both}, {change}: B is {verdict_in_words(cost.verdict)}"
+    change = share_in_words(cost.one[1], cost.other[1])
+    ends = f"{cost_change(cost.verdict.low)} to {cost_change(cost.verdict.high)}"
+    return f"{both}, {change} ({ends} over the ranges): B is {verdict_in_words(cost.verdict)}"
 
 
 _DOUBTS: Final = {
@@ -307,6 +322,11 @@ _APART: Final[dict[str, Callable[[Apart], tuple[str, str]]]] = {
         "that is enough",
     ),
     "no-work": lambda a: ("work", f"{_no_work(a)}: nothing can be given {PER[a.about]}"),
+    "amounts": lambda a: (
+        "work",
+        f"{'A' if a.one > a.other else 'B'} has {max(a.one, a.other) / min(a.one, a.other):.1f} "
+        "times as much of it: if the workload is the same, it ran longer there",
+    ),
     "arch": lambda a: (
         "architecture",
         f"{clean(a.one)}, {clean(a.other)}: other ways to flush, and other costs",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _KINDS: Final = (POOL, LOCAL, LOWMEM, ARENA, PURGES, FLUSHES, SWITCHES)
 _UNSEEN: Final = {"untraced", "untold", "pageless", "missed", ELSEWHERE}
+_MUCH: Final = 2
 _SLIGHT: Final = 1 / 1024
 """Share of RAM that one boot may hand out more of than another."""
 _FAR: Final = 0.02
@@ -55,6 +56,7 @@ def apart(one: Side, other: Side, work: WorkUnits) -> tuple[Apart, ...]:
     return (
         *_lossy(one, other),
         *_unit(work),
+        *_amounts(work),
         *_arches(one, other),
         *_unseen(one, other),
         *_probes(one, other),
@@ -73,6 +75,13 @@ def _lossy(one: Side, other: Side) -> Iterator[Apart]:
 def _unit(work: WorkUnits) -> Iterator[Apart]:
     if not work.is_known:
         yield Apart("no-work", work.one.value, work.other.value, work.unit)
+
+
+def _amounts(work: WorkUnits) -> Iterator[Apart]:
+    """Whether one did much more: of one workload it may have run longer, or it is another one."""
+    mine, theirs = work.one.value, work.other.value
+    if work.is_counted and mine and theirs and max(mine, theirs) > _MUCH * min(mine, theirs):
+        yield Apart("amounts", mine, theirs, work.unit)
 
 
 def _arches(one: Side, other: Side) -> Iterator[Apart]:

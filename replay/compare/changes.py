@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.compare.figures import COMPARED, COUNT, TIME, KnownFigure
-from replay.compare.noise import ANY, CHANCE, EXACT, NONE, Rate, noise_of
-from replay.compare.side import CAPTURED
+from replay.compare.noise import (
+    ANY,
+    CHANCE,
+    EXACT,
+    NONE,
+    Rate,
+    by_chance,
+    by_turns,
+    noise_of,
+    spread_of,
+)
+from replay.compare.side import CAPTURED, CauseCost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +30,10 @@ KMAP, EVENT, SECOND, RUN = "kmap", "event", "second", "run"
 UNITS: Final[Mapping[str, int]] = {KMAP: 1000, EVENT: 1000, SECOND: 1, RUN: 1}
 """How many of each figures are given per."""
 _EVENTS: Final = ("kmap", "local", "requests")
+_MOST: Final = 0.9
+"""Share of all calls that map, from which a kind of them is all but what work is counted by."""
+_LESS_THAN_ONE: Final = 0.5
+"""Difference of counts that are the same, for work that is all but the same."""
 _ENOUGH: Final = 100
 """Calls of kmap() from which others are given per so many of them, where there is the choice."""
 
@@ -120,6 +134,14 @@ class WorkUnits(NamedTuple):
     def is_counted(self) -> bool:
         """Whether the unit is a call, so that there might have been more or fewer by chance."""
         return self.unit in (KMAP, EVENT)
+
+    def is_it(self, change: Change) -> bool:
+        """Whether a figure is what work is counted by: then it is the same per unit, always."""
+        if self.unit == KMAP:
+            return change.name == KMAP
+        mine = self.unit == EVENT and change.name in self.kinds
+        pairs = ((change.one, self.one), (change.other, self.other))
+        return mine and all((k.value or 0) >= _MOST * (of.value or 0) for k, of in pairs)
 
     @property
     def is_known(self) -> bool:
@@ -270,6 +292,8 @@ class _Pair(NamedTuple):
                     why = NOT_LESS if sense == "least" else NOT_MORE
                 return found._replace(verdict=UNKNOWN, difference=None, share=None, why=why)
             return found._replace(verdict=BOUND, sense=sense)
+        if one.value == other.value and abs(difference) < _LESS_THAN_ONE:
+            return found._replace(verdict=SAME)
         return found._replace(verdict=verdict_on(difference, noise))
 
     def _noise(self, work: WorkUnits) -> Noise:
@@ -283,9 +307,22 @@ class _Pair(NamedTuple):
         one, other = groups[0][0], groups[1][0]
         assert one is not None
         assert other is not None
-        if self.figure.kind != COUNT and not any(len(group) > 1 for group in known):
-            return ANY
-        return noise_of(one, other, known, exact=False)
+        if self.figure.kind != COUNT:
+            return spread_of(known) if any(len(group) > 1 for group in known) else ANY
+        return noise_of(one, other, known, exact=False, chance=self._by_turns(work, one, other))
+
+    def _by_turns(self, work: WorkUnits, one: Rate, other: Rate) -> float | None:
+        """Noise of what comes by the pool's wraps alone; None: it does not."""
+        per = self.figure.once_per
+        wanted = ("all", "pool") if self.name == "pool_flushes" else ("all",)
+        if not per or not all(side.only_wraps in wanted for side in (self.first, self.second)):
+            return None
+        counted = _Pair(per, self.first, self.second, work, ((), ()))
+        mine, theirs = (counted._as_rate(side, work) for side in (self.first, self.second))
+        if mine is None or theirs is None or not mine.figure:
+            return None
+        expected = mine.figure * theirs.work / mine.work
+        return by_turns(one, other, by_chance(mine, theirs) / expected)
 
     def _as_rate(self, side: Side, work: WorkUnits) -> Rate | None:
         value, units = side.figures[self.name].value, work.of(side)
@@ -304,8 +341,10 @@ class _Pair(NamedTuple):
             return None
         if not mine.causes or not theirs.causes or not work.is_known:
             return None
+        if not any(cause in cost.causes for cause in self.figure.causes for cost in (mine, theirs)):
+            return None
         before, after = (
-            sum(cost.causes.get(cause, (0.0, 0.0))[1] for cause in self.figure.causes)
+            sum(cost.causes.get(cause, CauseCost()).ns for cause in self.figure.causes)
             for cost in (mine, theirs)
         )
         assert work.one.value

@@ -64,7 +64,10 @@ class ComparedFigure(NamedTuple):
         Where a document has the most of it that one event brings: of uneven bunches the largest
         tells how far a sum may be off by chance.
     follows
-        It follows from another one, and is not told where things are told in short.
+        It follows from another one of this name, mostly.
+    once_per
+        Where the pool is flushed by its wraps alone: it comes once for as many of the figure of
+        this name as the pool has slots, not by chance.
     row
         Its name in :data:`replay.whatif.figures.FIGURES`; empty: a sweep's rows do not have it.
     """
@@ -79,7 +82,8 @@ class ComparedFigure(NamedTuple):
     causes: tuple[str, ...] = ()
     bunch: tuple[tuple[str, str], ...] | None = None
     largest: tuple[str, str] | None = None
-    follows: bool = False
+    follows: str = ""
+    once_per: str = ""
     row: str = ""
 
 
@@ -100,6 +104,7 @@ COMPARED: Final[Mapping[str, ComparedFigure]] = {
     "pool_flushes": ComparedFigure(
         _of("pool.flushes"), need=POOL, of_pages=True, is_modelled=True, bound="up",
         causes=("pool flush (wrap)", "pool flush (kmap_flush_unused)"), row="pool_flushes",
+        once_per="new_mappings",
     ),
     "waits": ComparedFigure(
         _of("pool.waits"), need=POOL, of_pages=True, is_modelled=True, bound="up",
@@ -129,22 +134,25 @@ COMPARED: Final[Mapping[str, ComparedFigure]] = {
     "tlb_full": ComparedFigure(
         _of("tlb.full"), need=FLUSHES, is_modelled=True, bound="up", of_arena=True,
         causes=("flush_tlb_all",), row="tlb_full",
+        once_per="new_mappings",
     ),
     "tlb_ranged": ComparedFigure(
         _of("tlb.range"), need=FLUSHES, is_modelled=True, bound="up", of_arena=True,
         causes=("other range flush",), row="tlb_ranged",
+        once_per="new_mappings",
     ),
     "flushed_pages": ComparedFigure(
         _of("tlb.range_pages"), need=FLUSHES, is_modelled=True, bound="up", of_arena=True,
-        bunch=_of("tlb.range"), largest=("tlb", "range_pages_max"), follows=True,
+        bunch=_of("tlb.range"), largest=("tlb", "range_pages_max"), follows="tlb_ranged",
     ),
     "ipis": ComparedFigure(
         _of("tlb.ipis"), need=FLUSHES, is_modelled=True, bound="up", of_arena=True,
         bunch=_of("tlb.full", "tlb.range"), row="ipis",
+        once_per="new_mappings",
     ),
     "tlb_single": ComparedFigure(
         _of("tlb.single"), need=LOCAL, is_modelled=True, bound="up", bunch=_of("local.maps"),
-        follows=True, row="tlb_single",
+        follows="local", row="tlb_single",
     ),
     "pool_used": ComparedFigure(
         _of("pool.max_used"), LEVEL, POOL, of_pages=True, is_modelled=True, bound="up",

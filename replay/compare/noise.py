@@ -99,7 +99,32 @@ def by_chance(one: Rate, other: Rate) -> float:
     return TIMES_CHANCE * sqrt(variance)
 
 
-def noise_of(one: Rate, other: Rate, again: Sequence[Sequence[Rate]], *, exact: bool) -> Noise:
+def by_turns(one: Rate, other: Rate, share: float) -> float:
+    """What two rates differ by that come once for so many of something else, as a pool's wraps.
+
+    Each may have one more or less, by where its pool stood; the rest is the noise of what they are
+    counted by, a `share` of it.
+
+    Examples
+    --------
+    Eight wraps each, of new mappings that differ by 7 % at most.
+
+    >>> round(by_turns(Rate(8, 1, 8), Rate(8, 1, 8), 0.07), 2)
+    2.56
+    """
+    scale = other.work / one.work
+    bunch = max(rate.figure / rate.events if rate.events else 1.0 for rate in (one, other))
+    return (1 + scale) * bunch + one.figure * scale * share
+
+
+def noise_of(
+    one: Rate,
+    other: Rate,
+    again: Sequence[Sequence[Rate]],
+    *,
+    exact: bool,
+    chance: float | None = None,
+) -> Noise:
     """The noise of a figure, in counts of the second run.
 
     Parameters
@@ -110,6 +135,8 @@ def noise_of(one: Rate, other: Rate, again: Sequence[Sequence[Rate]], *, exact: 
         Groups of runs that are alike, with `one` or `other` among them.
     exact
         Both are of one trace.
+    chance
+        What they differ by without any cause; None: as of counts that come by chance.
 
     Returns
     -------
@@ -132,24 +159,38 @@ def noise_of(one: Rate, other: Rate, again: Sequence[Sequence[Rate]], *, exact: 
     """
     if exact:
         return NONE
-    chance = by_chance(one, other)
+    chance = by_chance(one, other) if chance is None else chance
     groups = [group for group in again if len(group) > 1]
     if not groups:
         return Noise(CHANCE, chance, chance)
-    scaled = [[rate.figure * other.work / rate.work for rate in group] for group in groups]
-    freedom = sum(len(group) - 1 for group in groups)
-    squares = sum(sum((x - sum(g) / len(g)) ** 2 for x in g) for g in scaled)
-    widest = max(max(g) - min(g) for g in scaled)
     step = other.work / min(rate.work for group in groups for rate in group)
-    seen = max(widest, step)  # counts are told apart by one at least
-    spread = max(sqrt(squares / freedom), step / sqrt(2))
-    measured = max(_student(freedom) * sqrt(2) * spread, seen)
+    scaled = [
+        [rate._replace(figure=rate.figure * other.work / rate.work) for rate in group]
+        for group in groups
+    ]
+    measured = spread_of(scaled, step)  # counts are told apart by one at least
+    widest = _widest(scaled)
     if _is_steady(groups, widest):
-        return Noise(REPEATED, seen, measured)
+        return measured
     beyond = max(by_chance(g[0], rate) * other.work / rate.work for g in groups for rate in g[1:])
     if widest <= beyond:
         return Noise(REPEATED, chance, chance)
-    return Noise(REPEATED, max(seen, chance), max(measured, chance))
+    return Noise(REPEATED, max(measured.seen, chance), max(measured.most, chance))
+
+
+def spread_of(groups: Sequence[Sequence[Rate]], step: float = 0.0) -> Noise:
+    """The noise by the spread of groups of figures alone, which are told apart by a `step`."""
+    several = [[rate.figure for rate in group] for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    squares = sum(sum((x - sum(g) / len(g)) ** 2 for x in g) for g in several)
+    seen = max(_widest(groups), step)
+    spread = max(sqrt(squares / freedom), step / sqrt(2))
+    return Noise(REPEATED, seen, max(_student(freedom) * sqrt(2) * spread, seen))
+
+
+def _widest(groups: Sequence[Sequence[Rate]]) -> float:
+    figures = [[rate.figure for rate in group] for group in groups]
+    return max(max(group) - min(group) for group in figures)
 
 
 def _student(freedom: int) -> float:

@@ -20,20 +20,22 @@ from replay.compare.changes import (
 )
 from replay.compare.figures import COMPARED, COUNT, OF_RANGES
 from replay.compare.noise import CHANCE, EXACT, REPEATED, Rate, noise_of
-from replay.compare.side import ROW, SideCost, sees_lowmem
+from replay.compare.side import ROW, CauseCost, SideCost, sees_lowmem
 from replay.compare.sites import join
 from replay.cost.verdict import CostVerdict, compare
 from replay.rules.evidence import ARENA, FLUSHES, LOCAL, POOL
 from replay.rules.judge import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from replay.compare.apart import Apart, Differs
     from replay.compare.changes import Change, WorkUnits
     from replay.compare.side import Side
     from replay.compare.sites import JoinedSites
 
+_FOLLOWS: Final = 0.02
+"""Difference of two shares up to which one change is the other's."""
 _LOWMEM: Final = "kmap_local of lowmem"
 _LOW_MAP: Final = "low_map"
 """The cause, and the operation that it is made of (replay/cost/account.py)."""
@@ -136,12 +138,21 @@ class Comparison(NamedTuple):
             if change.kind == COUNT
         )
 
+    def is_told(self, change: Change) -> bool:
+        """Whether a count is told in short: what is the unit, or follows from another, is not."""
+        if change.kind != COUNT or self.work.is_it(change):
+            return False
+        leader = next((c for c in self.changes if c.name == COMPARED[change.name].follows), None)
+        if leader is None or change.verdict != leader.verdict:
+            return True
+        shares = change.share, leader.share
+        return None not in shares and abs((shares[0] or 0) - (shares[1] or 0)) > _FOLLOWS
+
     def grown(self) -> Iterator[Change]:
         """Counts of which the second run has more, by more than the noise."""
         for change in self.changes:
             more = (change.difference or 0) > 0 and change.sense != "most"
-            counts = change.kind == COUNT and not COMPARED[change.name].follows
-            if counts and change.is_change and more:
+            if change.is_change and more and self.is_told(change):
                 yield change
 
 
@@ -226,15 +237,14 @@ def _cost(
 def _without_lowmem(side: Side) -> Side:
     """A run whose local mappings of lowmem pages cost nothing: they need no slot and no flush."""
     cost = side.cost
-    if cost is None or cost.units is None or cost.costs is None or _LOWMEM not in cost.causes:
+    if cost is None or cost.units is None or _LOWMEM not in cost.causes:
         return side
-    number, ns = cost.causes[_LOWMEM]
-    spread = cost.costs.spread(_LOW_MAP)
+    gone = cost.causes[_LOWMEM]
     units = {name: n for name, n in cost.units.items() if name != _LOW_MAP}
     causes = {name: n for name, n in cost.causes.items() if name != _LOWMEM}
     less = SideCost(
-        cost.low - number * spread.low, cost.likely - ns, cost.high - number * spread.high,
-        units, cost.costs, causes,
+        cost.low - gone.low, cost.likely - gone.ns, cost.high - gone.high, units, cost.costs,
+        causes,
     )  # fmt: skip
     return replace(side, cost=less)
 
@@ -298,23 +308,23 @@ def _noise(
         groups = [[rate for side in group if (rate := _rate(side, cause, work))] for group in sides]
         if not groups[0] or not groups[1]:
             continue
-        counts = [_causes(side).get(cause, (0.0, 0.0)) for side in (one, other)]
-        events = sum(count for count, _ in counts)
-        mean = sum(ns for _, ns in counts) / events if events else 0.0
+        both = [_causes(side).get(cause, CauseCost()) for side in (one, other)]
+        events = sum(cost.number for cost in both)
+        mean = sum(cost.ns for cost in both) / events if events else 0.0
         noise = noise_of(groups[0][0], groups[1][0], groups, exact=False)
         squares += (mean * noise.most) ** 2
     return sqrt(squares)
 
 
-def _causes(side: Side) -> dict[str, tuple[float, float]]:
-    return {} if side.cost is None else dict(side.cost.causes)
+def _causes(side: Side) -> Mapping[str, CauseCost]:
+    return {} if side.cost is None else side.cost.causes
 
 
 def _rate(side: Side, cause: str, work: WorkUnits) -> Rate | None:
     units = work.of(side)
     if not units:
         return None
-    count, _ = _causes(side).get(cause, (0.0, 0.0))
+    count = _causes(side).get(cause, CauseCost()).number
     events = count
     if cause in OF_RANGES and count:
         events = min(max(side.bunches.get("flushed_pages", count), 1.0), count)

@@ -23,10 +23,14 @@ CAPTURED, WHAT_IF, ROW = "captured", "what-if", "row"
 _MOST: Final = 1e24
 _MOST_SITES: Final = 1 << 20
 _UNSEEN: Final = {"untraced", "untold", ELSEWHERE}
-_FACTS: Final = (
-    "arch", "generation", "release", "pae", "split", "cpus", "ram_bytes", "lowmem_bytes",
-    "highmem_bytes", "vmalloc_bytes", "pkmap_slots", "page_size", "highmem_enabled",
+_WORDS: Final = ("arch", "generation", "release", "split")
+_TRUTHS: Final = ("pae", "highmem_enabled")
+_NUMBERS: Final = (
+    "cpus", "ram_bytes", "lowmem_bytes", "highmem_bytes", "vmalloc_bytes", "pkmap_slots",
+    "page_size",
 )  # fmt: skip
+"""Facts of a machine by what they are, in a document's `machine`."""
+_OF_CAUSE: Final = ("count", "ns", "low_ns", "high_ns")
 _LISTS: Final = ("config", "converted")
 _ROW_FACTS: Final = {
     "lowmem": "lowmem_bytes", "highmem": "highmem_bytes", "vmalloc": "vmalloc_bytes",
@@ -54,6 +58,15 @@ class SideSite(NamedTuple):
     over_switch: int | None = None
 
 
+class CauseCost(NamedTuple):
+    """What work of one cause costs: how often, ns with likely costs, at least and at most."""
+
+    number: float = 0.0
+    ns: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
 class SideCost(NamedTuple):
     """What a run's work is estimated to cost.
 
@@ -64,7 +77,7 @@ class SideCost(NamedTuple):
     units, costs
         The elementary operations, and what each costs; None: not told.
     causes
-        Count and ns by cause.
+        By cause; empty: not told.
     """
 
     low: float
@@ -72,7 +85,7 @@ class SideCost(NamedTuple):
     high: float
     units: Mapping[str, float] | None
     costs: Costs | None
-    causes: Mapping[str, tuple[float, float]]
+    causes: Mapping[str, CauseCost]
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,9 @@ class Side:
         Problems and warnings, by rule.
     has_observed
         The rules looked at what the kernel itself told beside the calls.
+    only_wraps
+        The pool was flushed by its wraps alone, as often as all its slots had been given away:
+        ``pool`` where that holds, ``all`` where there was no other flush either; else empty.
     bunches
         Of figures that come several at a time the events that they come by.
     """
@@ -138,6 +154,7 @@ class Side:
     per_cpu: bool | None = None
     findings: Mapping[str, str] = field(default_factory=dict)
     has_observed: bool = False
+    only_wraps: str = ""
     bunches: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, name: str) -> float:
@@ -200,6 +217,7 @@ def side_of(document: Mapping[str, Any], name: str, *, baseline: bool = False) -
         per_cpu=_per_cpu(machine),
         findings=_findings(told),
         has_observed=bool(told.many("durations")),
+        only_wraps=_only_wraps(told),
         bunches=dict(_bunches(told)),
     )
 
@@ -316,6 +334,15 @@ class _Senses(NamedTuple):
         return KnownFigure(value, bounded, "bound" if bounded else "")
 
 
+def _only_wraps(told: _Reader) -> str:
+    pool, tlb = told.part("pool"), told.part("tlb")
+    flushes = pool.number("flushes") or 0
+    if pool.number("waits") or pool.number("unused_passes") or pool.number("wraps") != flushes:
+        return ""
+    everywhere = (tlb.number("full") or 0) + (tlb.number("range") or 0)
+    return "all" if everywhere == flushes else "pool"
+
+
 def _bunches(told: _Reader) -> Iterator[tuple[str, float]]:
     for name, figure in COMPARED.items():
         if figure.bunch is None:
@@ -342,18 +369,19 @@ def _evidence(whole: _Reader) -> dict[str, str | None]:
 
 
 def _per_cpu(machine: _Reader) -> bool | None:
-    told = machine.part("behaviour").content.get("local_per_cpu")
-    if not isinstance(told, bool):
-        return None
-    return told and "KMAP_LOCAL" not in machine.words("config")  # as kconfig.has_kmap_atomic
+    told = machine.part("behaviour").truth("local_per_cpu")
+    return (
+        None if told is None else told and "KMAP_LOCAL" not in machine.words("config")
+    )  # as kconfig.has_kmap_atomic
 
 
 def _facts(machine: _Reader) -> dict[str, Any]:
-    facts = {key: machine.content.get(key) for key in _FACTS}
-    wrong = [key for key, value in facts.items() if not isinstance(value, str | int | None)]
-    if wrong:
-        raise machine.wrong(wrong[0])
-    return facts | {key: tuple(sorted(machine.words(key))) for key in _LISTS}
+    return {
+        **{key: machine.word(key) or None for key in _WORDS},
+        **{key: machine.truth(key) for key in _TRUTHS},
+        **{key: machine.number(key) for key in _NUMBERS},
+        **{key: tuple(sorted(machine.words(key))) for key in _LISTS},
+    }
 
 
 def _cost(told: _Reader) -> SideCost | None:
@@ -364,7 +392,7 @@ def _cost(told: _Reader) -> SideCost | None:
     low, likely, high = (end or 0.0 for end in ends)
     by_cause = cost.part("by_cause")
     causes = {
-        name: (by_cause.part(name).number("count") or 0.0, by_cause.part(name).number("ns") or 0.0)
+        name: CauseCost(*(by_cause.part(name).number(key) or 0.0 for key in _OF_CAUSE))
         for name in by_cause.content
     }
     table = told.part("machine").part("costs")
@@ -458,6 +486,13 @@ class _Reader(NamedTuple):
         """A whole number of at least 0; None: not known."""
         found = self.number(key)
         return None if found is None else int(found)
+
+    def truth(self, key: str) -> bool | None:
+        """True or false; None: not known."""
+        found = self.content.get(key)
+        if found is not None and not isinstance(found, bool):
+            raise self.wrong(key)
+        return found
 
     def word(self, key: str) -> str:
         """A text; empty where there is none."""

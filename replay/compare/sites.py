@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.compare.changes import EVENT, UNKNOWN, is_of_one_trace, verdict_on, work_between
 from replay.compare.figures import OF_SITES
 from replay.compare.noise import Rate, by_chance, noise_of
-from replay.compare.side import CAPTURED, sees_lowmem
+from replay.compare.side import CAPTURED, CauseCost, sees_lowmem
 from replay.sites.names import function_named
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def join(
         for sides in again
     ]
     works = [[work.of(side) for side in sides if side.sites] for sides in again]
-    costs = [_mean_costs(side) for side in (one, other)]
+    costs = _mean_costs((one, other))
     found = []
     for key in dict.fromkeys((*tables[0], *tables[1])):
         mine, theirs = (table.get(key, UseOf()) for table in tables)
@@ -180,12 +180,10 @@ def _rates(uses: Sequence[UseOf], work: WorkUnits) -> tuple[float | None, float 
     return one, other
 
 
-def _cost(change: FunctionChange, costs: Sequence[Mapping[str, float]]) -> float | None:
-    """What a change costs per unit of work, by the mean of the API in each run."""
-    (one, other), (mine, theirs) = change.rates, (cost.get(change.op) for cost in costs)
-    if one is None or other is None or mine is None or theirs is None:
-        return None
-    return other * theirs - one * mine
+def _cost(change: FunctionChange, costs: Mapping[str, float]) -> float | None:
+    """What a change costs per unit of work, by the mean of the API over both runs."""
+    (one, other), mean = change.rates, costs.get(change.op)
+    return None if one is None or other is None or mean is None else (other - one) * mean
 
 
 def _rate(use: UseOf, units: float, *, is_counted: bool = False) -> Rate:
@@ -282,18 +280,18 @@ def _nameless(sites: Sequence[SideSite]) -> Nameless:
     return Nameless(calls, sum(site.calls for site in sites))
 
 
-def _mean_costs(side: Side) -> dict[str, float]:
-    """Mean cost of a call by its operation, ns; empty where it is not told."""
-    if side.cost is None or side.sites is None or not side.cost.causes:
-        return {}
+def _mean_costs(sides: tuple[Side, Side]) -> dict[str, float]:
+    """Mean cost of a call by its operation, ns, over both runs; empty where it is not told."""
     calls: dict[tuple[str, ...], int] = defaultdict(int)
-    for site in side.sites:
-        calls[OF_SITES.get(site.op, ())] += site.calls
-    means = {}
-    for op, causes in OF_SITES.items():
-        ns = sum(side.cost.causes.get(cause, (0.0, 0.0))[1] for cause in causes)
-        means[op] = ns / calls[causes] if calls[causes] else 0.0
-    return means
+    ns: dict[tuple[str, ...], float] = defaultdict(float)
+    for side in sides:
+        if side.cost is None or side.sites is None or not side.cost.causes:
+            return {}
+        for site in side.sites:
+            calls[OF_SITES.get(site.op, ())] += site.calls
+        for causes in dict.fromkeys(OF_SITES.values()):
+            ns[causes] += sum(side.cost.causes.get(cause, CauseCost()).ns for cause in causes)
+    return {op: ns[of] / calls[of] if calls[of] else 0.0 for op, of in OF_SITES.items()}
 
 
 def _scale(one: Side, other: Side) -> float:

@@ -182,6 +182,38 @@ def test_a_repetition_that_differs_much_makes_no_change_of_as_much() -> None:
     assert by_name(found)["local"].verdict == WITHIN
 
 
+def test_wraps_of_the_pool_come_by_turns_not_by_chance() -> None:
+    """Half as many for as many new mappings are a change, were it ten; one more or less is none."""
+    wraps = {"wraps": 10, "unused_passes": 0, "flushes": 10, "new_mappings": 5000, "maps": 20000}
+    one = side(pool=wraps | {"hits": 15000}, tlb={"full": 10, "range": 0, "ipis": 10})
+    for flushes, verdict in ((5, CHANGED), (9, WITHIN)):
+        there = wraps | {"wraps": flushes, "flushes": flushes, "hits": 15000}
+        tlb = {"full": flushes, "range": 0, "ipis": flushes}
+        found = by_name(compare_runs(one, side("b", pool=there, tlb=tlb), KMAP))
+        for name in ("pool_flushes", "tlb_full", "ipis"):
+            assert found[name].verdict == verdict, name
+    unused = wraps | {"flushes": 5, "wraps": 2, "unused_passes": 9, "hits": 15000}
+    found = by_name(compare_runs(one, side("b", pool=unused), KMAP))
+    assert found["pool_flushes"].verdict == WITHIN  # whoever calls kmap_flush_unused() does so
+
+
+def test_twice_as_much_work_is_doubted() -> None:
+    found = compare_runs(side(), side("b", **times(3)), KMAP)
+    assert [(one.code, one.about) for one in found.apart] == [
+        ("amounts", "kmap"), ("spans", ""),
+    ]  # fmt: skip
+    assert not [one for one in compare_runs(side(), side("b")).apart if one.code == "amounts"]
+
+
+def test_what_is_the_unit_or_follows_is_not_told_in_short() -> None:
+    found = compare_runs(side(), side("b", local={"maps": 3000}, tlb={"single": 3000}), KMAP)
+    told = {change.name for change in found.changes if found.is_told(change)}
+    assert {"kmap", "tlb_single"} & told == set()
+    assert {change.name for change in found.grown()} == {"local"}
+    other = compare_runs(side(), side("b", tlb={"single": 4000}), KMAP)
+    assert "tlb_single" in {change.name for change in other.grown()}
+
+
 # Nothing to divide by, nothing traced, losses -----------------------------------------------------
 
 
@@ -370,7 +402,19 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["maps", "costs", "ranges", "name", "site", "op", "count", "rule", "kmap"]
+                [
+                    "maps",
+                    "costs",
+                    "name",
+                    "site",
+                    "op",
+                    "count",
+                    "rule",
+                    "kmap",
+                    "arch",
+                    "cpus",
+                    "pae",
+                ]
             ),
             inner,
             max_size=4,
@@ -411,7 +455,7 @@ SENSES = st.sampled_from([None, "least", "most"])
 VALUES = st.integers(0, 3000)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(VALUES, VALUES, SENSES, SENSES, st.lists(st.integers(0, 4000), min_size=4, max_size=4))
 def test_a_bound_holds_for_whatever_the_figures_are(
     a: int, b: int, sense_a: str | None, sense_b: str | None, more: list[int]
@@ -457,7 +501,7 @@ def test_noise_by_chance_is_the_same_both_ways(a: int, b: int, scale: float) -> 
     assert there == pytest.approx(back * scale)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 400), st.integers(0, 1 << 32))
 def test_counts_by_chance_hardly_ever_change(mean: int, seed: int) -> None:
     """Of Poisson counts of one mean fewer than 2 of 100 pairs differ by more than is said."""
