@@ -74,7 +74,13 @@ class NameTable:
 
     def stack(self, numbers: NDArray[np.uint32]) -> Column:
         """Stack traces."""
+        if not self._has_stacks:
+            return Column()
         return _named(*_together(numbers, self.stacks, self.earlier_stacks))
+
+    @property
+    def _has_stacks(self) -> bool:
+        return len(self.stacks) > 1 or len(self.earlier_stacks) > 1
 
     def site(
         self,
@@ -94,6 +100,19 @@ class NameTable:
             has = caller.has(len(found))
             names = self._of_callers(found, names, caller.values, unnamed & has)
             unnamed &= ~has
+        if self._has_stacks:
+            names = self._by_stacks(found, names, stacks, inner, unnamed)
+        return _named(found, names)
+
+    def _by_stacks(
+        self,
+        found: NDArray[np.uint32],
+        names: Sequence[str],
+        stacks: NDArray[np.uint32],
+        inner: NDArray[np.uint32],
+        unnamed: NDArray[np.bool_],
+    ) -> Sequence[str]:
+        """Name what is `unnamed` by its stack, and look through what maps for others."""
         traced, texts = _together(stacks, self.stacks, self.earlier_stacks)
         names = self._of_stacks(found, names, traced, texts, unnamed & (traced != 0))
         if traced.any():
@@ -101,7 +120,7 @@ class NameTable:
         within, texts = _together(inner, self.stacks, self.earlier_stacks)
         if within.any():
             names = self._outside(found, names, within, texts, caller_of)
-        return _named(found, names)
+        return names
 
     def _outside(
         self,
@@ -193,6 +212,8 @@ def _together(
     numbers: NDArray[np.uint32], names: Sequence[str], earlier: Sequence[str]
 ) -> tuple[NDArray[np.uint32], Sequence[str]]:
     """Numbers into one table, also those of an earlier pass, which have a mark; a copy."""
+    if len(earlier) <= 1:  # there was none, or it met no names
+        return numbers.copy(), names
     marked = numbers >= EARLIER
     if not marked.any():
         return numbers.copy(), names
