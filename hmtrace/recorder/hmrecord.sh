@@ -57,7 +57,6 @@ die() {
     exit 3
 }
 have() { command -v "$1" >/dev/null 2>&1; }
-
 # Each write to tracefs may be refused; a shell writes the line at once, so its status tells.
 put() { { printf '%s\n' "$1" >"$2"; } 2>/dev/null; }
 add() { { printf '%s\n' "$1" >>"$2"; } 2>/dev/null; }
@@ -69,11 +68,10 @@ first_line() { # FILE: into $line, without a fork
 copy() { # NAME FILE...: into the capture; an empty file is not kept
     copy_to=$work/$1
     shift
-    if ! cat "$@" 2>/dev/null >"$copy_to" && [ ! -s "$copy_to" ]; then
-        rm -f "$copy_to"
-        return 1
-    fi
+    cat "$@" 2>/dev/null >"$copy_to"
+    copied=$?
     [ -s "$copy_to" ] || rm -f "$copy_to"
+    return $copied
 }
 now() { # centiseconds since boot: into $time
     read -r time _ <"$proc/uptime"
@@ -85,14 +83,14 @@ now() { # centiseconds since boot: into $time
 # ---------------------------------------------------------------- the tracing file system
 
 find_tracefs() {
-    for T in "$root/sys/kernel/tracing" "$root/sys/kernel/debug/tracing"; do
+    debug=$root/sys/kernel/debug # before Linux 4.1
+    for T in "$root/sys/kernel/tracing" "$debug/tracing"; do
         [ -e "$T/trace" ] && return 0
     done
-    for kind in tracefs debugfs; do # debugfs: before Linux 4.1
-        place=$root/sys/kernel/tracing T=$root/sys/kernel/tracing
-        [ $kind = tracefs ] || { place=$root/sys/kernel/debug T=$root/sys/kernel/debug/tracing; }
-        [ -d "$place" ] || continue
-        mount -t $kind hmrecord "$place" 2>/dev/null || continue
+    for place in "$root/sys/kernel/tracing" "$debug"; do
+        T=$place kind=tracefs
+        [ "$place" != "$debug" ] || { T=$debug/tracing kind=debugfs; }
+        { [ -d "$place" ] && mount -t $kind hmrecord "$place" 2>/dev/null; } || continue
         mounted=$place
         remember
         [ -e "$T/trace" ] && return 0
@@ -100,7 +98,6 @@ find_tracefs() {
     done
     return 1
 }
-
 need_tracefs() {
     [ -d "$root/sys/kernel" ] || die "there is no /sys/kernel: mount sysfs first"
     find_tracefs || die "no tracefs: it cannot be mounted at /sys/kernel/tracing" \
@@ -109,19 +106,9 @@ need_tracefs() {
     [ -d "$T/instances" ] || die "this kernel has no trace instances (Linux 3.10 has)"
 }
 
-# What has to be put back, for --remove after a SIGKILL.
-remember() {
+remember() { # what has to be put back, for --remove after a SIGKILL
     remembered=1
-    [ -z "$state" ] || put "pid $$
-kptr ${old_kptr:-.}
-comms ${old_comms:-.}
-mounted ${mounted:-.}" "$state"
-}
-choose_state() {
-    for dir in "$root/run" "$root/var/run" "$root/tmp"; do
-        [ -d "$dir" ] && [ -w "$dir" ] && { state=$dir/hmrecord.state; return; }
-    done
-    state=''
+    put "$$ ${old_kptr:-.} ${old_comms:-.} ${mounted:-.}" "$state"
 }
 
 # ---------------------------------------------------------------- probes
@@ -133,7 +120,7 @@ registers() {
     case $arch in
         i?86) arch=i386 a1=%ax a2=%dx a3=%cx a4='$stack1' ra='$stack0' ;;
         arm*) arch=arm a1=%r0 a2=%r1 a3=%r2 a4=%r3 ra=%lr ;;
-        mips64* | x86_64 | aarch64* | ppc64*) return 1 ;;
+        *64*) die "$arch is a 64-bit machine: it has no high memory" ;;
         mips*) arch=mips a1=%r4 a2=%r5 a3=%r6 a4=%r7 ra=%r31 ;;
         ppc*) arch=powerpc a1=%gpr3 a2=%gpr4 a3=%gpr5 a4=%gpr6 ra=%link ;;
         csky*) arch=csky a1=%a0 a2=%a1 a3=%a2 a4=%a3 ra=%lr ;;
@@ -234,12 +221,8 @@ set_probes() {
         *) filter='' ;;
     esac
     for event in $filtered; do
-        [ -n "$filter" ] || break
-        if put "$filter" "$I/events/$group/$event/filter"; then
-            note "filter $event $filter"
-        else
-            say "no filter on $event: unmaps of lowmem are recorded too"
-        fi
+        { [ -n "$filter" ] && put "$filter" "$I/events/$group/$event/filter"; } || continue
+        note "filter $event $filter"
     done
 }
 split_of() { # first digit of PAGE_OFFSET: of the kernel's own address, which is right above
@@ -273,13 +256,10 @@ stacks() {
     (:)
     put 0 "$I/tracing_on"
     put '!stacktrace' "$try/trigger"
-    if grep -q '<stack trace>' "$I/trace" 2>/dev/null; then
-        for event in $stacked; do
-            put stacktrace:1000 "$I/events/$group/$event/trigger" && note "stacks $event"
-        done
-    else
-        note "stacks none"
-    fi
+    grep -q '<stack trace>' "$I/trace" 2>/dev/null || stacked=''
+    for event in $stacked; do
+        put stacktrace:1000 "$I/events/$group/$event/trigger" && note "stacks $event"
+    done
     : >"$I/trace"
 }
 
@@ -294,14 +274,10 @@ machine_files() {
     grep -E '^[0-9a-f]*[1-9a-f][0-9a-f]* [tTwW] ' "$proc/kallsyms" >"$work/kallsyms" 2>/dev/null
     [ -s "$work/kallsyms" ] || { rm -f "$work/kallsyms"; trouble "no addresses in kallsyms"; }
     release=$(uname -r)
-    if [ -r "$proc/config.gz" ]; then
-        copy config.gz "$proc/config.gz"
-    else
-        copy config "$root/boot/config-$release" ||
-            copy config "$root/lib/modules/$release/build/.config" ||
-            trouble "no kernel configuration (CONFIG_IKCONFIG_PROC): give hmtrace the .config" \
-                "as a file named config in the capture"
-    fi
+    copy config.gz "$proc/config.gz" || copy config "$root/boot/config-$release" ||
+        copy config "$root/lib/modules/$release/config" ||
+        copy config "$root/lib/modules/$release/build/.config" ||
+        trouble "no kernel configuration (CONFIG_IKCONFIG_PROC): put the .config into the capture"
     dmesg 2>/dev/null >"$work/dmesg"
     copy trace_clock "$I/trace_clock"
     copy cpus_online "$root/sys/devices/system/cpu/online"
@@ -315,11 +291,9 @@ formats() { # of the events; they are gone when the probes are
         cat "$T/events/$event/format" >>"$work/formats.${event%/*}"
     done
 }
-memory_files() { # START or END
-    for file in meminfo zoneinfo buddyinfo vmstat slabinfo; do
-        name=$file.$1
-        case $file.$1 in meminfo.start | zoneinfo.start | buddyinfo.start | slabinfo.start) name=$file ;; esac
-        copy "$name" "$proc/$file"
+memory_files() { # what their names end with
+    for file in meminfo zoneinfo buddyinfo slabinfo; do
+        copy "$file$1" "$proc/$file"
     done
 }
 
@@ -392,13 +366,8 @@ buffer_size() { # the ring buffer lies in lowmem: an eighth of what is free of i
     note "buffer_kb $kb"
     # a page of the buffer and what of it is events
     page=0 payload=0
-    while read -r _ _ name rest; do
-        case $name in data\;*) ;; *) continue ;; esac
-        page=${rest#*offset:}
-        page=${page%%;*}
-        payload=${rest#*size:}
-        payload=${payload%%;*}
-        page=$((page + payload))
+    while IFS=':; 	' read -r _ _ name _ offset _ length _; do
+        [ "$name" != data ] || { payload=$length page=$((offset + length)); }
     done <"$work/header_page"
     if [ "$payload" -le 0 ] || ! have dd || [ ! -r "$I/per_cpu/${cpus##* }/trace_pipe_raw" ]; then
         [ -n "$text" ] || say "pages of the buffer cannot be had: the trace is recorded as text"
@@ -474,24 +443,18 @@ run() { # the command, its end noted at once, and recording stopped with it
 }
 timed() { # the command without recording: into $took
     now
-    began=$time
-    I_kept=$I I=''
+    began=$time kept=$I I=''
     run "$@"
-    I=$I_kept
+    I=$kept
     wait $child
     child=''
     read -r _ time <"$work/command"
     took=$((time - began))
-    rm -f "$work/command"
 }
-free_kb() { # of the disk that the capture is made on; nothing where df does not tell
-    df -Pk "$work" 2>/dev/null | while read -r _ _ _ free _; do
-        case $free in *[!0-9]* | '') ;; *) echo "$free" ;; esac
-    done
-}
-size_limit() {
+size_limit() { # a third of the disk that the capture is made on, where df tells
     case $max_size in
-        '') max_kb=$(free_kb); max_kb=$((${max_kb:-30000000} / 3)) ;;
+        '') max_kb=$(df -Pk "$work" 2>/dev/null | grep -oE '[0-9]+ +[0-9]+%' | grep -oE '^[0-9]+')
+            max_kb=$((${max_kb:-90000000} / 3)) ;;
         *[kK]) max_kb=${max_size%?} ;;
         *[mM]) max_kb=$((${max_size%?} * 1024)) ;;
         *[gG]) max_kb=$((${max_size%?} * 1048576)) ;;
@@ -501,7 +464,7 @@ size_limit() {
 }
 
 record() {
-    registers || die "$(uname -m) is a 64-bit machine: it has no high memory"
+    registers
     need_tracefs
     [ ! -d "$T/instances/$group" ] || die "another recorder is running, or was killed:" \
         "sh hmrecord.sh --remove puts away what it left"
@@ -539,7 +502,8 @@ record() {
     enable_events
     pool_probe
     formats
-    memory_files start
+    memory_files ''
+    copy vmstat.start "$proc/vmstat"
     copy kprobe_events "$T/kprobe_events"
     say "recording: $probes probes, $refused refused, buffers of $kb kB on$cpus"
     phase=recording
@@ -552,10 +516,7 @@ record() {
     [ -z "$P" ] || copy pool_state "$P/trace"
     note "snapshot agreed=$agreed readings=$tries"
     note "began_cs $began"
-    if [ -n "$text" ]; then
-        cat "$I/trace_pipe" >>"$work/trace_pipe.txt" 2>/dev/null &
-        reader=$!
-    fi
+    [ -z "$text" ] || { cat "$I/trace_pipe" >>"$work/trace_pipe.txt" 2>/dev/null & reader=$!; }
     [ $# -eq 0 ] || run "$@"
     while [ -z "$stop" ]; do
         if [ $# -gt 0 ] && ! kill -0 $child 2>/dev/null; then
@@ -587,19 +548,15 @@ finish() {
             note "command_status $status"
             note "recorded_cs $with"
         fi
-        rm -f "$work/command"
     fi
-    if [ -n "$text" ]; then
-        read_text
-    else
-        pull_all
-    fi
+    if [ -n "$text" ]; then read_text; else pull_all; fi
     for cpu in $cpus; do
         echo "== $cpu"
         cat "$I/per_cpu/$cpu/stats"
     done >"$work/stats"
     copy saved_cmdlines "$T/saved_cmdlines"
-    memory_files end
+    memory_files .end
+    copy vmstat.end "$proc/vmstat"
     copy vmallocinfo.end "$proc/vmallocinfo"
     copy modules.end "$proc/modules"
     grep '\[' "$proc/kallsyms" >"$work/kallsyms.end" 2>/dev/null
@@ -618,6 +575,7 @@ finish() {
 }
 losses() {
     lost=0
+    rm -f "$work/command"
     while read -r key value rest; do
         case $key in
             overrun:) lost=$((lost + value)) ;;
@@ -628,7 +586,6 @@ losses() {
     [ "$stop" != size ] || trouble "ended early: the trace has $max_kb kB (--max-size)"
     [ -z "$full" ] || trouble "the disk is full: the end of the trace is missing"
     [ "$agreed$tries" != no10 ] || trouble "vmallocinfo never stood still: areas at the start are not certain"
-    rm -f "$work/command"
     for file in "$work"/*; do
         [ -s "$file" ] || rm -f "$file"
     done
@@ -716,7 +673,7 @@ cleanup() { # safe to be called twice
     [ -z "$old_comms" ] || put "$old_comms" "$T/saved_cmdlines_size" || true
     [ -z "$mounted" ] || umount "$mounted" 2>/dev/null || say "$mounted stays mounted"
     old_kptr='' old_comms='' mounted=''
-    [ -z "$state" ] || [ -z "$remembered" ] || rm -f "$state" # never that of another recorder
+    [ -z "$remembered" ] || rm -f "$state" # never that of another recorder
 }
 at_exit() {
     status=$?
@@ -728,10 +685,7 @@ at_exit() {
     exit "$status"
 }
 on_signal() { # the first ends the recording, and what there is is kept; others end all
-    if [ "$phase" = recording ] && [ -z "$stop" ]; then
-        stop=signal
-        return
-    fi
+    [ "$phase$stop" != recording ] || { stop=signal; return; }
     say "interrupted ($1): everything is put back"
     if [ "$phase" = packing ] && [ "$out" != - ]; then
         keep_work=1
@@ -742,17 +696,11 @@ on_signal() { # the first ends the recording, and what there is is kept; others 
 
 remove() {
     find_tracefs || die "no tracefs: nothing can be left"
-    if [ -n "$state" ] && [ -r "$state" ]; then
-        while read -r key value; do
-            [ "$value" = . ] && value=''
-            case $key in
-                pid) [ -z "$value" ] || ! kill -0 "$value" 2>/dev/null ||
-                    die "a recorder is running (process $value): end it first" ;;
-                kptr) old_kptr=$value ;;
-                comms) old_comms=$value ;;
-                mounted) mounted=${mounted:-$value} ;;
-            esac
-        done <"$state"
+    if [ -r "$state" ]; then
+        read -r pid old_kptr old_comms place <"$state"
+        ! kill -0 "$pid" 2>/dev/null || die "a recorder is running (process $pid): end it first"
+        old_kptr=${old_kptr#.} old_comms=${old_comms#.}
+        mounted=${mounted:-${place#.}}
     fi
     remembered=1
     own_instance=1
@@ -806,14 +754,10 @@ pack() {
 # ---------------------------------------------------------------- what this kernel offers
 
 check_one() {
-    if symbol_of "$symbols"; then
-        echo "  yes  $symbol"
-    else
-        echo "  no   ${symbols%%,*}"
-    fi
+    if symbol_of "$symbols"; then echo "  yes  $symbol"; else echo "  no   ${symbols%%,*}"; fi
 }
 check() {
-    registers || die "$(uname -m) is a 64-bit machine: it has no high memory"
+    registers
     uname -a
     echo "architecture $arch: arguments in $a1 $a2 $a3 $a4"
     [ "$(id -u 2>/dev/null)" = 0 ] || echo "not root: recording needs it"
@@ -860,7 +804,8 @@ main() {
     [ -z "$overhead" ] || [ $# -gt 0 ] || bad='--overhead needs a command'
     [ -z "$out" ] && bad='-o needs a name'
     [ -z "$bad" ] || { echo "hmrecord: $bad" >&2; exit 2; }
-    choose_state
+    state=$root/tmp/hmrecord.state
+    [ ! -w "$root/run" ] || state=$root/run/hmrecord.state
     trap at_exit EXIT
     for signal in INT TERM HUP PIPE; do
         # shellcheck disable=SC2064  # the name is wanted now

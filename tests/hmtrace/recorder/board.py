@@ -68,7 +68,7 @@ esac""",
         name: f'exec /bin/{name} "$@"'
         for name in ("cat", "grep", "rm", "mv", "tar", "gzip", "date")
     },
-    "df": "echo 'disk 1 1 900000000 1 /'",
+    "df": "echo 'disk 100 10 900000000 1% /'",
 }
 _STEP: Final = """echo >>"$HMRECORD_ROOT/steps"
 read -r at <"$HMRECORD_ROOT/stop-at"

@@ -256,7 +256,7 @@ def test_areas_that_never_stand_still(board: Board, shell: list[str]) -> None:
 def test_second_recorder_leaves_the_first_alone(board: Board, shell: list[str]) -> None:
     shutil.copytree(board.root / "instance", board.tracing / "instances" / GROUP)
     board.put("sys/kernel/tracing/kprobe_events", f"p:{GROUP}/vfree vfree\n")
-    board.put("run/hmrecord.state", "pid 1\n")
+    board.put("run/hmrecord.state", "1 . . .\n")
     status, _, said = board.run(shell, "-t", "1")
     assert status == 3
     assert "another recorder is running" in said
