@@ -37,6 +37,12 @@ _MOST_PAGE: Final = 1 << 26
 _OPTIONS: Final = {"trace_clock": 4, "uname": 5}
 """Files that are options of a trace.dat, and which."""
 
+_AGAIN: Final = (
+    "copy events/header_page, and events/GROUP/*/format as formats.GROUP, beside the pages: "
+    "`hmtrace recorder` does"
+)
+_NO_PAGE: Final = "header_page describes no page of a ring buffer"
+
 Order = Literal["little", "big"]
 
 
@@ -138,12 +144,11 @@ def _small(path: Path, shown: str, default: bytes | None = None) -> bytes:
         raise HmtraceError(
             f"there are pages of ring buffers, but no {path.name} that describes them",
             source=shown,
-            hint="copy events/header_page and the formats of the events beside them: "
-            "`hmtrace recorder` does",
+            hint=_AGAIN,
         )
     data, trouble = read_bytes(path, _SMALL)
     if trouble is not None and default is None:
-        raise HmtraceError(f"{path.name}: {trouble}", source=shown)
+        raise HmtraceError(f"{path.name}: {trouble}", source=shown, hint=_AGAIN)
     return data
 
 
@@ -152,10 +157,10 @@ def _page(header: bytes, shown: str) -> tuple[int, int, int]:
     text = header.decode("utf-8", "replace")
     commit, data = _FIELD.search(text), _DATA.search(text)
     if commit is None or data is None:
-        raise HmtraceError("header_page describes no page of a ring buffer", source=shown)
+        raise HmtraceError(_NO_PAGE, source=shown, hint=_AGAIN)
     size = int(data[1]) + int(data[2])
     if not int(commit[1]) + int(commit[2]) <= int(data[1]) < size <= _MOST_PAGE:
-        raise HmtraceError("header_page describes no page of a ring buffer", source=shown)
+        raise HmtraceError(_NO_PAGE, source=shown, hint=_AGAIN)
     return size, int(commit[1]), int(commit[2])
 
 
@@ -170,7 +175,8 @@ def _order(files: list[Path], size: int, commit: slice, shown: str) -> Order:
         for order in orders:
             if 0 < int.from_bytes(used, order) & _USED < size:
                 return order
-    raise HmtraceError("the files of its CPUs hold no page of a ring buffer", source=shown)
+    msg = "the files of its CPUs hold no page of a ring buffer"
+    raise HmtraceError(msg, source=shown, hint=_AGAIN)
 
 
 def _formats(folder: Path, shown: str) -> dict[str, list[bytes]]:
@@ -185,7 +191,7 @@ def _formats(folder: Path, shown: str) -> dict[str, list[bytes]]:
         raise HmtraceError(
             "there are pages of ring buffers, but no formats of their events",
             source=shown,
-            hint="copy events/GROUP/*/format to formats.GROUP: `hmtrace recorder` does",
+            hint=_AGAIN,
         )
     return found
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from collectors import open_capture
 from collectors.errors import HmtraceError
-from tests.writers import tracedat
+from tests.writers import ringbuffers, tracedat
 from tests.writers.tracedat import BufferSpec, FileSpec, Item
 
 if TYPE_CHECKING:
@@ -50,19 +51,8 @@ def spec_of(order: Any, word: int) -> FileSpec:
 def folder_of(spec: FileSpec, folder: Path) -> Path:
     """What the recorder would copy of such a machine."""
     folder.mkdir()
-    for cpu, items in spec.buffers[0].cpus.items():
-        pages = b"".join(tracedat.pages_of(spec, items))
-        (folder / f"trace_pipe_raw.cpu{cpu}").write_bytes(pages)
-    (folder / "header_page").write_bytes(tracedat._header_page(spec))
-    (folder / "header_event").write_bytes(tracedat.HEADER_EVENT)
-    for event in spec.events:
-        with (folder / f"formats.{event.system}").open("a") as file:
-            file.write(event.text())
-    lines = "".join(f"{pid} {comm}\n" for pid, comm in spec.comms.items())
-    (folder / "saved_cmdlines").write_text(lines)
-    (folder / "trace_clock").write_text("local [mono] global\n")
-    (folder / "kallsyms").write_text(KALLSYMS)
-    (folder / "uname").write_text("Linux board 6.1.0-test mips\n")
+    for name, content in ringbuffers.files(replace(spec, kallsyms=KALLSYMS)).items():
+        (folder / name).write_bytes(content)
     return folder
 
 

@@ -19,7 +19,7 @@ import zstandard
 from tests.fuzz import liars, streams, surfaces
 from tests.fuzz.case import CONVERTED, CUT, OPEN, SCAN, SPOOLED, WALK, WINDOWS, WORDS, Case
 from tests.fuzz.mutate import mutate
-from tests.writers import ftracetext, graphtext, latency, perfdata, tracedat
+from tests.writers import ftracetext, graphtext, latency, perfdata, ringbuffers, tracedat
 from tests.writers.graphtext import Call
 
 if TYPE_CHECKING:
@@ -329,7 +329,29 @@ def dat_seeds() -> list[Case]:
     return single("trace.dat", [*made, real, *texts_in_it])
 
 
+def pages_seeds() -> list[Case]:
+    rng = random.Random(5)
+    specs = [replace(_honest_spec(rng, 6, "none"), order=order) for order in ("little", "big")]
+    return [Case("ring-buffers", ringbuffers.files(spec)) for spec in specs]
+
+
+def make_pages(rng: random.Random) -> Case:
+    """What the recorder copied, with a file that lies, is packed, or is not there."""
+    files = dict(rng.choice(pages_seeds()).files)
+    name = rng.choice(sorted(files))
+    content = mutate(rng, files.pop(name), (), text=not name.startswith("trace_pipe"))
+    if rng.random() < 0.9:
+        files[name] = content
+    if name in files and rng.random() < 0.1:
+        _pack_one(rng, files, name)
+    return Case("ring-buffers", files)
+
+
 def _honest_dat(rng: random.Random, version: int, compression: str) -> bytes:
+    return tracedat.write(_honest_spec(rng, version, compression))
+
+
+def _honest_spec(rng: random.Random, version: int, compression: str) -> tracedat.FileSpec:
     events = tracedat.kernel_events(4)
     items = {
         cpu: [
@@ -341,12 +363,11 @@ def _honest_dat(rng: random.Random, version: int, compression: str) -> bytes:
         ]
         for cpu in (0, 2)
     }  # fmt: skip
-    spec = tracedat.FileSpec(
+    return tracedat.FileSpec(
         [tracedat.BufferSpec(items)], list(events.values()), version=version,
         compression=compression, kallsyms="c126f820 T kmap_high\n", comms={7: "bash"},
         page_size=rng.choice((512, 4096)),
     )  # fmt: skip
-    return tracedat.write(spec)
 
 
 def make_dat(rng: random.Random) -> Case:
@@ -675,6 +696,10 @@ READERS: Final = (
     Reader(
         "trace.dat", dat_seeds, text=False, made=make_dat,
         commands=(*TABLES, *COMMANDS, "buffer", "buffer"),
+    ),
+    Reader(
+        "ring-buffers", pages_seeds, text=False, made=make_pages, ways=OPENED,
+        commands=("csv", "lines", *COMMANDS),
     ),
     Reader("perf.data", perf_seeds, text=False, made=make_perf),
     Reader("hmtrace-parquet", parquet_seeds, text=False, made=make_parquet, ways=OPENED),
