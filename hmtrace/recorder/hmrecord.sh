@@ -48,7 +48,7 @@ say() {
     echo "hmrecord: $*" >&2
     note "said $*"
 }
-trouble() { # something the capture lacks
+trouble() { # the capture is not whole, or something is not as it was: exit status 1
     troubles=$((troubles + 1))
     say "$*"
 }
@@ -267,17 +267,17 @@ stacks() {
 
 machine_files() {
     for file in cmdline cpuinfo iomem modules version; do
-        copy $file "$proc/$file" || trouble "no $file"
+        copy $file "$proc/$file" || say "no $file"
     done
     uname -snrm >"$work/uname"
     # Symbols of functions: some 2 MB instead of 10. Addresses of zero are of no use.
     grep -E '^[0-9a-f]*[1-9a-f][0-9a-f]* [tTwW] ' "$proc/kallsyms" >"$work/kallsyms" 2>/dev/null
-    [ -s "$work/kallsyms" ] || { rm -f "$work/kallsyms"; trouble "no addresses in kallsyms"; }
+    [ -s "$work/kallsyms" ] || { rm -f "$work/kallsyms"; say "no addresses in kallsyms"; }
     release=$(uname -r)
     copy config.gz "$proc/config.gz" || copy config "$root/boot/config-$release" ||
         copy config "$root/lib/modules/$release/config" ||
         copy config "$root/lib/modules/$release/build/.config" ||
-        trouble "no kernel configuration (CONFIG_IKCONFIG_PROC): put the .config into the capture"
+        say "no kernel configuration (CONFIG_IKCONFIG_PROC): put the .config into the capture"
     dmesg 2>/dev/null >"$work/dmesg"
     copy trace_clock "$I/trace_clock"
     copy cpus_online "$root/sys/devices/system/cpu/online"
