@@ -68,12 +68,22 @@ class SourcePlace(NamedTuple):
     frames
         The functions of the source that it is in, the innermost first; the last is the symbol's.
         None: no debugging information has it.
+    offset
+        Bytes behind the symbol.
     """
 
     symbol: str
     module: str
     address: int | None
     frames: tuple[Frame, ...]
+    offset: int = 0
+
+    @property
+    def text(self) -> str:
+        """The site by its symbol, as the event table has it; empty where that is not known."""
+        if not self.symbol:
+            return ""
+        return f"{self.symbol}+{self.offset:#x}{f' [{self.module}]' if self.module else ''}"
 
 
 class ModuleRange(NamedTuple):
@@ -309,7 +319,7 @@ class SiteFinder:
         """A call site by its text and the symbols alone."""
         spot, address = self._spot(text), self.address_of(text)
         if spot is not None:
-            return SourcePlace(spot.name, spot.module, address, ())
+            return SourcePlace(spot.name, spot.module, address, (), spot.offset)
         here = (m.name for m in self._modules if address and m.start < address <= m.end)
         return SourcePlace("", next(here, ""), address, ())
 

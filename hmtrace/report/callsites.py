@@ -91,10 +91,15 @@ class CallSites(NamedTuple):
     order: str
     sizes: tuple[SizeCheck, ...] = ()
 
+    def text_of(self, use: SiteUse) -> str:
+        """A site as the trace has it; of an address the symbol that was found for it meanwhile."""
+        text = use.site.site
+        return self.places[text].text or text if text.startswith("0x") else text
+
     def name_of(self, use: SiteUse) -> str:
         """Symbol of a site, or its address and, where that is known, its module."""
         place = self.places[use.site.site]
-        name = symbol(use.site.site) or "?"
+        name = symbol(self.text_of(use)) or "?"
         return f"{name} [{clean(place.module)}]" if place.module and not place.symbol else name
 
 
@@ -264,11 +269,11 @@ def _in_the_source(found: CallSites, shown: Sequence[SiteUse]) -> Iterator[Rende
         outer = [frame.function for frame in frames[frames.index(user) + 1 :]]
         chain = f", inlined into {' ← '.join(outer[:_CHAIN])}" if outer else ""
         chain += " ← …" * (len(outer) > _CHAIN)
-        lines[use.site.site] = f"{user.function} {where(user)}{chain}"
+        lines[found.name_of(use)] = f"{user.function} {where(user)}{chain}"
     if lines:
         yield heading("In the source")
         for site, line in lines.items():
-            yield indented(site_name(symbol(site) or "?"))
+            yield indented(site_name(site))
             yield indented(indented(indented(Text(clean(line), style="dim"))))
 
 

@@ -131,7 +131,7 @@ def joined_uses(captures: Sequence[SitesOf], order: str) -> list[JoinedUse]:
     """Call sites of several captures, joined by symbol, in an order of :data:`ORDERS`."""
     rows = join(
         [capture.found.callers.uses for capture in captures],
-        lambda use, number: site_key(use.site.site, use.site.op, number),
+        lambda use, number: site_key(captures[number].found.text_of(use), use.site.op, number),
     )
     found = []
     for key, uses in rows.items():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOOP: Final = "collectors.made.loop"
 """Name of the compiled loop that a case holds."""
+_MOST_FRAMES: Final = 1 << 10
 KEY: Final = "workload"
 """Folder of the workload that a case holds."""
 
@@ -97,6 +98,28 @@ def _usage(read: Callable[[], Any], verdict: Verdict) -> None:
         verdict.ended = f"{type(error).__name__}: {error} ({error.hint})"
         if error.exit_code != 2:
             verdict.trouble = f"exit code {error.exit_code} for a wrong description"
+
+
+def elf(path: Path, verdict: Verdict) -> None:
+    """A vmlinux and a module's file: sizes, functions, lines and inlines, never what was kept."""
+    from collectors.errors import HmtraceError
+    from collectors.symbols import kept as answers
+    from collectors.symbols.places import SiteFinder
+    from collectors.symbols.table import Symbols
+    from tests.fuzz.elves import SITES
+
+    try:
+        with mock.patch.object(answers, "_name_of", return_value=None):
+            finder = SiteFinder(Symbols.empty(), path)
+            finder.sizes()
+            found = finder.of(SITES)
+    except HmtraceError as error:
+        verdict.ended = f"{type(error).__name__}: {error} ({error.hint})"
+        if error.exit_code != 3 or error.source is None:
+            verdict.trouble = f"exit code {error.exit_code}, source {error.source}"
+        return
+    if any(len(place.frames) > _MOST_FRAMES for place in found.values()):
+        verdict.trouble = "frames without a bound"
 
 
 def kept(path: Path, verdict: Verdict) -> None:
@@ -196,6 +219,7 @@ def _content(stream: io.TextIOWrapper) -> str:
 WAYS: Final[dict[str, Callable[[Path, Verdict], None]]] = {
     "facts": facts,
     "unpacked": unpacked,
+    "elf": elf,
     "machine": machine,
     "kept": kept,
     "described": described,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from tests.fuzz import liars, streams, surfaces
+from tests.fuzz import elves, liars, streams, surfaces
 from tests.fuzz.case import CONVERTED, CUT, OPEN, SCAN, SPOOLED, WALK, WINDOWS, WORDS, Case
 from tests.fuzz.mutate import mutate
 from tests.writers import ftracetext, graphtext, latency, perfdata, ringbuffers, tracedat
@@ -715,6 +715,9 @@ READERS: Final = (
     Reader(
         "folder", folder_seeds, made=make_folder, still=frozenset({"trace"}),
         commands=("csv", "lines", *COMMANDS),
+    ),
+    Reader(
+        "elf", elves.elf_seeds, text=False, made=elves.make_elf, ways=("elf",), commands=()
     ),
     Reader("facts", facts_seeds, made=make_facts, ways=("facts",), commands=()),
     Reader(

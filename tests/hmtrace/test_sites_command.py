@@ -343,6 +343,23 @@ def test_an_address_in_a_module_that_was_loaded_meanwhile(board: Path) -> None:
     assert "minix" in [module["module"] for module in found["modules"]]
 
 
+def test_a_symbol_of_the_capture_s_end(board: Path) -> None:
+    """Of a module that was loaded after kallsyms was read: named as if it had been there."""
+    trace = (board / "trace").read_text()
+    site = trace.split("kmap_high_ret: (")[1].split(" ")[0]
+    (board / "trace").write_text(trace.replace(site, "0xf7929c10"))
+    (board / "kallsyms.end").write_text("f7929b00 t dir_get_page\t[minix]\n")
+    found = document(board)
+    (kmap,) = [s for s in found["sites"] if s["op"] == "kmap"]
+    assert (kmap["site"], kmap["symbol"], kmap["module"]) == (
+        "0xf7929c10", "dir_get_page", "minix",
+    )  # fmt: skip
+    assert "dir_get_page+0x110 [minix]" in run(board)
+    both = document(board, MINIX)
+    joined = {s["symbol"]: s["counts"] for s in both["sites"] if s["op"] == "kmap"}
+    assert joined["dir_get_page"] == [1, 7905]
+
+
 def test_a_vmlinux_of_another_kernel(board: Path) -> None:
     (board / "kallsyms").write_text("c1000000 T _text\nc1000010 T kmap\nc1000100 T kunmap\n")
     run(board, "--vmlinux", board.parent / "vmlinux", code=1)
