@@ -86,7 +86,7 @@ def test_the_calls_of_a_kernel_that_was_moved(folder: Path) -> None:
     texts = {name: f"{name}+{at[name]:#x}/0x90" for name in sites}
     found = SiteFinder(kallsyms(vmlinux), vmlinux).of([*texts.values(), f"{sites['read_dir']:#x}"])
     assert found[texts["unmap_range"]].frames == UNMAP
-    assert found[texts["read_dir"]] == ("read_dir", "", sites["read_dir"], READ)
+    assert found[texts["read_dir"]][:4] == ("read_dir", "", sites["read_dir"], READ)
     assert found[f"{sites['read_dir']:#x}"] == found[texts["read_dir"]]
 
 
@@ -129,17 +129,18 @@ def test_a_site_of_a_module_is_found_by_its_symbol(folder: Path) -> None:
     places = SiteFinder(kallsyms(vmlinux), vmlinux)
     site = f"unmap_range+{offset:#x}/0xc0 [hog_dir]"
     found = places.of([site, "other+0x10/0x20 [ext4]", "gone+0x10/0x20 [hog_dir]"])
-    assert found[site] == ("unmap_range", "hog_dir", None, UNMAP)
+    assert found[site][:4] == ("unmap_range", "hog_dir", None, UNMAP)
     assert found["gone+0x10/0x20 [hog_dir]"].frames == ()
-    assert found["other+0x10/0x20 [ext4]"] == ("other", "ext4", None, ())
+    assert found["other+0x10/0x20 [ext4]"][:4] == ("other", "ext4", None, ())
     assert places.notes == ["no debugging file of module ext4 lies beside the vmlinux"]
 
 
 def test_symbols_alone_name_the_function() -> None:
     told = Symbols.from_kallsyms(b"c1000000 T _text\nc1000010 T kmap\nc1000100 T kunmap\n")
     places = SiteFinder(told, None)
-    assert places.of(["0xc1000020"])["0xc1000020"] == ("kmap", "", 0xC1000020, ())
-    assert places.of(["kmap+0x10/0xf0"])["kmap+0x10/0xf0"] == ("kmap", "", 0xC1000020, ())
+    assert places.of(["0xc1000020"])["0xc1000020"][:4] == ("kmap", "", 0xC1000020, ())
+    assert places.of(["0xc1000020"])["0xc1000020"].text == "kmap+0x10"
+    assert places.of(["kmap+0x10/0xf0"])["kmap+0x10/0xf0"][:4] == ("kmap", "", 0xC1000020, ())
     assert places.of(["?"])["?"].address is None
 
 
