@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from replay.compare.changes import Change
     from replay.compare.run import Comparison
     from replay.compare.sites import Converted, FunctionChange, Nameless
 
@@ -65,30 +66,45 @@ def converted_section(found: Comparison) -> Iterator[RenderableType]:
                 rates = " → ".join(map(rate, change.rates))
                 both += f"  {SHORT_PER[found.work.unit]}: {rates}"
             rows.append((NAMES[name], both))
-    everywhere = [by_name[name] for name in ("tlb_full", "tlb_ranged")]
-    if all(k.value is not None for change in everywhere for k in (change.one, change.other)):
-        before, after = (
-            sum(known.value or 0 for known in side)
-            for side in zip(*((change.one, change.other) for change in everywhere), strict=True)
-        )
-        rows.append(("of every CPU", f"{count(before)} → {count(after)} flushes, full or ranged"))
+    rows += _everywhere(found, by_name)
     rows.append(("restore cost", _restore_cost(found)))
     yield labelled(rows)
+
+
+def _everywhere(found: Comparison, by_name: dict[str, Change]) -> Iterator[tuple[str, str]]:
+    """Flushes of every CPU's TLB, full or ranged."""
+    full, ranged = by_name["tlb_full"], by_name["tlb_ranged"]
+    sums = []
+    for known in ((full.one, ranged.one), (full.other, ranged.other)):
+        values = [one.value for one in known]
+        if None in values:
+            return
+        sums.append(sum(value or 0 for value in values))
+    words = f"{count(sums[0])} → {count(sums[1])} flushes, full or ranged"
+    if found.work.unit != RUN:
+        units = (found.work.one.value, found.work.other.value)
+        rates = [
+            rate(n / of * found.work.per if of else None) for n, of in zip(sums, units, strict=True)
+        ]
+        words += f"  {SHORT_PER[found.work.unit]}: {' → '.join(rates)}"
+    yield "of every CPU", words
 
 
 def _restore_cost(found: Comparison) -> str:
     """What context switches cost by taking local mappings down and putting them back."""
     words = []
-    for side in (found.one, found.other):
-        if side.cost is None or not side.cost.causes:
+    for side, units in ((found.one, found.work.one.value), (found.other, found.work.other.value)):
+        if side.cost is None or not side.cost.causes or not units:
             return "not told"
         cost = side.cost.causes.get(_RESTORE)
-        words.append(
-            f"{duration(cost.ns)} ({duration(cost.low)} to {duration(cost.high)})"
-            if cost
-            else "none"
+        ends = (
+            [ns / units * found.work.per for ns in (cost.ns, cost.low, cost.high)] if cost else []
         )
-    return f"{words[0]} → {words[1]}, estimated: switches take mappings down and put them back"
+        words.append(
+            f"{duration(ends[0])} ({duration(ends[1])} to {duration(ends[2])})" if ends else "none"
+        )
+    per = "" if found.work.unit == RUN else f" {PER[found.work.unit]}"
+    return f"{words[0]} → {words[1]}{per}: switches take mappings down and put them back"
 
 
 def _function(one: Converted) -> str:

@@ -193,8 +193,8 @@ def basis_in_words(found: Comparison) -> str:
         return "none: both are of one trace, so all that differs is the machines'"
     if found.basis == CHANCE:
         return (
-            "no further capture of either: a bound by chance, 3 × √n, as if each call came by "
-            "itself. What bunches differs by more; --noise CAPTURE measures it"
+            "no further capture of either: a bound by chance, 3 times the root of n, as if each "
+            "call came by itself. What bunches differs by more; --noise CAPTURE measures it"
         )
     one, other = found.repeats
     whose = [
@@ -315,11 +315,23 @@ def _probes(one: Apart) -> tuple[str, str]:
     return "probes", "; ".join(parts)
 
 
+_NO_REPETITION: Final = {
+    "same trace": "is one of the other captures: it tells nothing more",
+    "modelled": "is what the model makes of a machine, and no capture",
+    "lost": "lost events",
+    "machine": "is of another machine",
+}
+
+
 _APART: Final[dict[str, Callable[[Apart], tuple[str, str]]]] = {
     "lost": lambda a: (
         "losses",
         f"{_whose(a)} lost events: counts are at least so many, and a change is known only where "
         "that is enough",
+    ),
+    "no-repetition": lambda a: (
+        "noise",
+        f"{clean(a.one)} {_NO_REPETITION[a.about]}: left out",
     ),
     "no-work": lambda a: ("work", f"{_no_work(a)}: nothing can be given {PER[a.about]}"),
     "amounts": lambda a: (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from replay.compare.apart import apart, machines_apart
+from replay.compare.apart import Apart, apart, machines_apart
 from replay.compare.changes import (
     PERHAPS,
     RUN,
@@ -20,7 +20,7 @@ from replay.compare.changes import (
 )
 from replay.compare.figures import COMPARED, COUNT, OF_RANGES
 from replay.compare.noise import CHANCE, EXACT, REPEATED, Rate, noise_of
-from replay.compare.side import ROW, CauseCost, SideCost, sees_lowmem
+from replay.compare.side import CAPTURED, ROW, CauseCost, SideCost, sees_lowmem
 from replay.compare.sites import join
 from replay.cost.verdict import CostVerdict, compare
 from replay.rules.evidence import ARENA, FLUSHES, LOCAL, POOL
@@ -29,7 +29,7 @@ from replay.rules.judge import RULES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from replay.compare.apart import Apart, Differs
+    from replay.compare.apart import Differs
     from replay.compare.changes import Change, WorkUnits
     from replay.compare.side import Side
     from replay.compare.sites import JoinedSites
@@ -177,6 +177,7 @@ def compare_runs(
     -------
     Comparison
     """
+    again, refused = _alike(one, other, again)
     if unit is None:
         found = join(one, other, work_between(one, other, RUN), ((), ()))
         unit = usual_unit(one, other, converted=bool(found and found.converted))
@@ -194,8 +195,36 @@ def compare_runs(
         join(one, other, work, again),
         _found_only(other, one),
         _found_only(one, other),
-        apart(one, other, work),
+        (*refused, *apart(one, other, work)),
     )
+
+
+def _alike(
+    one: Side, other: Side, again: tuple[Sequence[Side], Sequence[Side]]
+) -> tuple[tuple[Sequence[Side], Sequence[Side]], list[Apart]]:
+    """The captures that repeat a run, and those that do not, with the reason."""
+    kept: tuple[list[Side], list[Side]] = ([], [])
+    refused: list[Apart] = []
+    known = {side.trace for side in (one, other) if side.trace}
+    for number, side in enumerate((one, other)):
+        for repeat in again[number]:
+            if why := _no_repetition(side, repeat, known):
+                refused.append(Apart("no-repetition", repeat.name, side.name, why))
+                continue
+            kept[number].append(repeat)
+            known |= {repeat.trace} if repeat.trace else set()
+    return kept, refused
+
+
+def _no_repetition(side: Side, repeat: Side, known: set[str]) -> str:
+    """Why a run is no repetition of another one; empty: it may be one."""
+    if repeat.trace in known:
+        return "same trace"
+    if repeat.kind != CAPTURED:
+        return "modelled"
+    if repeat.is_lossy:
+        return "lost"
+    return "machine" if machines_apart(side, repeat) else ""
 
 
 def _found_only(one: Side, other: Side) -> tuple[tuple[str, str], ...]:

@@ -258,15 +258,30 @@ def test_what_a_document_says_never_reaches_a_terminal_raw(tmp_path: Path) -> No
 # Noise and continuous integration -----------------------------------------------------------------
 
 
-def test_more_captures_measure_the_noise() -> None:
-    told = document(OLD, NEW, "--noise", OLD, "--noise-b", NEW)
+def test_more_captures_measure_the_noise(tmp_path: Path) -> None:
+    """The same figures once more, as of other traces: they repeat to the last call."""
+    again = []
+    for number, capture in enumerate((OLD, NEW)):
+        (tmp_path / str(number)).mkdir()
+        path = made(tmp_path / str(number), "report", capture)
+        told = json.loads(path.read_text())
+        told["source"]["sha256"] = None
+        path.write_text(json.dumps(told))
+        again.append(path)
+    options = (OLD, NEW, "--noise", again[0], "--noise-b", again[1])
+    told = document(*options)
     assert told["noise"] == {"basis": "repeated", "repeats": [1, 1]}
     found = figures(told)
     assert found["local"]["verdict"] == "changed"
-    assert found["kmap"]["noise"]["most"] < 10  # it repeats to the last call
-    assert "measured, by 1 more capture of A and 1 more capture of B" in " ".join(
-        run(OLD, NEW, "--noise", OLD, "--noise-b", NEW).split()
-    )
+    assert found["new_mappings"]["noise"]["most"] < 10
+    words = "measured, by 1 more capture of A and 1 more capture of B"
+    assert words in " ".join(run(*options).split())
+
+
+def test_a_capture_that_is_given_again_measures_nothing() -> None:
+    told = document(OLD, NEW, "--noise", OLD)
+    assert told["noise"]["basis"] == "chance"
+    assert told["not_comparable"][0]["about"] == "same trace"
 
 
 def test_it_fails_where_more_than_so_much_is_more() -> None:

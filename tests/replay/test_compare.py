@@ -214,6 +214,24 @@ def test_what_is_the_unit_or_follows_is_not_told_in_short() -> None:
     assert "tlb_single" in {change.name for change in other.grown()}
 
 
+def test_what_is_no_repetition_measures_no_noise() -> None:
+    """A capture given again would make a noise of nothing."""
+    one = side(trace="x", machine={"release": "6.1"})
+    other = side("b", trace="y", local={"maps": 2100})
+    wrong = [
+        side("again", trace="x"),
+        side("other", trace="z", machine={"release": "6.12"}),
+        side("lossy", trace="w", lost=LOSS),
+        side_of(document("v") | {"baseline": document()}, "model"),
+    ]
+    found = compare_runs(one, other, RUN, (wrong, ()))
+    assert found.basis == CHANCE
+    assert by_name(found)["local"].verdict == WITHIN
+    assert [(a.one, a.about) for a in found.apart if a.code == "no-repetition"] == [
+        ("again", "same trace"), ("other", "machine"), ("lossy", "lost"), ("model", "modelled"),
+    ]  # fmt: skip
+
+
 # Nothing to divide by, nothing traced, losses -----------------------------------------------------
 
 
