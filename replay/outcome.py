@@ -153,12 +153,10 @@ class JammedTask:
 
 @dataclass(frozen=True)
 class PoolJam:
-    """Who held and who waited when the tasks that slept held most slots.
+    """Who held and who waited at `ts`, when the tasks that slept held most slots.
 
     Attributes
     ----------
-    ts
-        When.
     by_asleep, by_awake, by_unknown
         Slots by their newest user: a task that slept, one that did not, nobody knows whom.
     sleepers
@@ -177,6 +175,15 @@ class PoolJam:
     holders: int
     both: int
     tasks: tuple[JammedTask, ...] = ()
+
+
+@dataclass(frozen=True)
+class CrossedKmaps:
+    """kunmap() calls of what another task had mapped, the first of them; of one's own elsewhere."""
+
+    other_task: int
+    other_cpu: int
+    first: Moment | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,7 @@ class PoolOutcome:
     were first in use. `unmapped_twice` counts kunmap() calls of pages that have a slot and no user:
     the kernel's BUG(); None where tracing lost events, a kmap() perhaps. `nested` is None where
     more users shared slots than are told apart, `jam` where nobody slept; both on another machine.
+    `crossed` is None where events were lost, too.
     """
 
     slots: int = 0
@@ -240,6 +248,7 @@ class PoolOutcome:
     first_unmapped_twice: Moment | None = None
     nested: NestedKmaps | None = None
     jam: PoolJam | None = None
+    crossed: CrossedKmaps | None = None
 
     @property
     def pages_unknown(self) -> bool:
@@ -254,7 +263,8 @@ class WrongOrder:
     `unmaps` were given another mapping than the newest one; at the first the mapping of level
     `given` (0: the task's first) where that of level `newest` was the newest, whose call site
     stands for one that was not traced. `strays` had no mapping of their own: their task held none,
-    or the address is another CPU's.
+    or the address is another CPU's. `holder` is the mapping of another task that the first of them
+    was given; None: nobody is known to hold it.
     """
 
     unmaps: int = 0
@@ -263,6 +273,7 @@ class WrongOrder:
     first: Moment | None = None
     strays: int = 0
     first_stray: Moment | None = None
+    holder: Moment | None = None
 
 
 @dataclass(frozen=True)

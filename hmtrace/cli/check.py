@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,7 @@ EXAMPLES = (
     "hmtrace check captures/board-7 --rule all,local-depth=12",
     "hmtrace check captures/board-7 --format json -o known.json",
     "hmtrace check captures/board-8 --baseline known.json --ignore slow-calls@kworker*",
+    "hmtrace check captures/board-8 --ignore 'kmap-held@dir_get_page until 2026-12-31'",
     "hmtrace check --rules",
 )
 ALL = "all"
@@ -82,8 +84,18 @@ def check(
         list[str] | None,
         typer.Option(
             "--ignore",
-            metavar="NAME[@PATTERN]",
-            help="Do not count findings of a rule, of all or of functions and tasks like PATTERN.",
+            metavar="NAME[@PATTERN][ until DAY]",
+            help="Do not count findings of a rule, of all or of functions and tasks like PATTERN, "
+            "perhaps up to a day (YYYY-MM-DD).",
+            show_default=False,
+        ),
+    ] = None,
+    ignore_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ignore-file",
+            metavar="FILE",
+            help="Lines as of --ignore, with remarks behind #.",
             show_default=False,
         ),
     ] = None,
@@ -114,7 +126,9 @@ def check(
     """
     captures = named(captures or [])
     as_json = OutputFormat.JSON if form is CheckForm.JSON else OutputFormat.TABLE
-    target = Output.create(as_json, color, output, force=force, captures=captures, files=[baseline])
+    target = Output.create(
+        as_json, color, output, force=force, captures=captures, files=[baseline, ignore_file]
+    )
     chosen, limits = _chosen(rule or [])
     if listing:
         _list(target, form, chosen)
@@ -125,7 +139,9 @@ def check(
     from hmtrace.report.checking import CheckRun, Excuses
 
     excuses = Excuses(
-        tuple(map(_ignored, ignore or [])), {} if baseline is None else read_baseline(baseline)
+        _ignored(ignore or [], ignore_file),
+        {} if baseline is None else read_baseline(baseline),
+        datetime.now(UTC).date(),
     )
     result = CheckRun(
         tuple(_checked(path, chosen, limits) for path in captures),
@@ -240,13 +256,14 @@ def _limit(rule: FindingRule, text: str) -> float:
     return value
 
 
-def _ignored(text: str) -> Ignored:
-    from hmtrace.report.checking import Ignored
+def _ignored(words: Iterable[str], file: Path | None) -> tuple[Ignored, ...]:
+    """What ``--ignore`` and ``--ignore-file`` say to leave out."""
+    from hmtrace.cli.ignoring import ignored_from, read_ignored
     from replay.rules.judge import RULES
 
-    name, at, pattern = text.partition("@")
-    _require_rule("--ignore", name, {rule.name: rule for rule in RULES})
-    return Ignored(name, pattern if at else "*")
+    names = {rule.name for rule in RULES}
+    told = [ignored_from(text, names) for text in words]
+    return (*told, *(read_ignored(file, names) if file is not None else ()))
 
 
 def _require_rule(option: str, name: str, every: Mapping[str, FindingRule]) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from hmtrace.report.checking import FILES, fingerprint, why_unknown
+from hmtrace.report.checking import fingerprint
 from hmtrace.report.document import schema
 from hmtrace.report.findings import evidence_lines, finding_document, severity_text
 from hmtrace.report.parts import heading, indented
 from hmtrace.report.plain import plain
 from hmtrace.report.text import clean, plural
+from hmtrace.report.unknowing import EVIDENCE, needs_in_words, what_to_record, why_unknown
 from replay.rules.rule import SEVERITIES
 
 if TYPE_CHECKING:
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from hmtrace.report.checking import CheckedCapture, CheckRun
+    from hmtrace.report.checking import CheckedCapture, CheckRun, ExcusesStanding
     from replay.rules.rule import FindingRule
 
 _TEXT_LIMIT: Final = 1000
+_NAMED: Final = 8
+"""Fingerprints that a line names."""
+_MOST: Final = 256
+"""Fingerprints that a document names."""
 
 
 def check_renderables(check: CheckRun) -> Iterator[RenderableType]:
@@ -43,6 +48,9 @@ def check_renderables(check: CheckRun) -> Iterator[RenderableType]:
         if capture.lost:
             yield indented(Text(f"!! {clean(capture.lost, _TEXT_LIMIT)}", style="bold red"))
         yield indented(_findings(check, capture))
+    if said := excuses_in_words(check.excuses_standing()):
+        yield Text()
+        yield from (Text(line) for line in said)
     yield Text()
     yield Text(_sum(check), style="bold red" if check.exit_code else "bold")
 
@@ -63,17 +71,20 @@ def _findings(check: CheckRun, capture: CheckedCapture) -> Table:
             for line in evidence_lines(finding, words):
                 body.append("\n" + line, style="dim not bold")
         grid.add_row(Text("known" if excuse else "") if excuse else severity_text(finding), body)
-    for why, names in _unknown(capture).items():
-        grid.add_row(Text("unknown"), Text(f"{', '.join(names)}: {why}"))
+    for (why, record), names in _unknown(capture).items():
+        body = Text(f"{', '.join(names)}: {why}")
+        if record:
+            body.append(f"\nrecord: {record}", style="dim")
+        grid.add_row(Text("unknown"), body)
     silent = [one for one in capture.looked if not one.is_unknown and one.rule.name not in rules]
     if silent:
         grid.add_row(Text("fine", style="green"), Text(plural(len(silent), "rule")))
     return grid
 
 
-def _unknown(capture: CheckedCapture) -> dict[str, list[str]]:
-    """Rules that cannot know, by the reason; those that want a file of the machine together."""
-    reasons: dict[str, list[str]] = {}
+def _unknown(capture: CheckedCapture) -> dict[tuple[str, str], list[str]]:
+    """Rules that cannot know, by the reason and what to record; those that want a file together."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     files: dict[str, None] = {}
     wanting = []
     for one in capture.looked:
@@ -81,11 +92,12 @@ def _unknown(capture: CheckedCapture) -> dict[str, list[str]]:
             continue
         if all(missing.reason == "file" for missing in one.missing):
             wanting.append(one.rule.name)
-            files |= dict.fromkeys(FILES[missing.evidence] for missing in one.missing)
+            files |= dict.fromkeys(EVIDENCE[missing.evidence].record for missing in one.missing)
         else:
-            reasons.setdefault(why_unknown(one.missing), []).append(one.rule.name)
+            words = why_unknown(one.missing), what_to_record(one.missing)
+            reasons.setdefault(words, []).append(one.rule.name)
     if wanting:
-        reasons[f"not beside the capture: {', '.join(files)}"] = wanting
+        reasons[f"not beside the capture: {', '.join(files)}", ""] = wanting
     return reasons
 
 
@@ -136,11 +148,13 @@ def check_document(check: CheckRun) -> dict[str, Any]:
             for found in check.found(capture.looked)
         ],
         "rules": rules_document(check.rules, check),
+        "excuses": _excuses_document(check.excuses_standing()),
         "unknown": [
             {
                 "capture": capture.path,
                 "rule": one.rule.name,
                 "reason": why_unknown(one.missing),
+                "record": what_to_record(one.missing),
                 "missing": plain(one.missing),
             }
             for capture in check.captures
@@ -148,6 +162,46 @@ def check_document(check: CheckRun) -> dict[str, Any]:
             if one.is_unknown
         ],
     }
+
+
+def excuses_in_words(standing: ExcusesStanding) -> list[str]:
+    """Excuses that are needed no more, a line each; safe to print."""
+    lines = []
+    for (rule, pattern, until), matched, is_over in standing.ignored:
+        what = clean(rule if pattern == "*" else f"{rule}@{pattern}")
+        if is_over:
+            lines.append(f"ignored until {until}, which is over: {what} counts again")
+        elif not matched:
+            lines.append(f"ignored, and nothing like it is found: {what}")
+    if standing.gone:
+        names = [clean(name) for name in standing.gone[:_NAMED]]
+        more = len(standing.gone) - len(names)
+        lines.append(
+            f"in the baseline, and found no more: {', '.join(names)}"
+            + (f" and {plural(more, 'other')}" if more else "")
+        )
+    return lines
+
+
+def _excuses_document(standing: ExcusesStanding) -> dict[str, Any]:
+    return {
+        "ignored": [
+            {
+                "rule": one.rule,
+                "pattern": one.pattern,
+                "until": None if one.until is None else one.until.isoformat(),
+                "expired": is_over,
+                "matched": matched,
+            }
+            for one, matched, is_over in standing.ignored
+        ],
+        "baseline_gone": _some(standing.gone),
+        "baseline_unknown": _some(standing.unknown),
+    }
+
+
+def _some(fingerprints: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(fingerprints), "fingerprints": list(fingerprints[:_MOST])}
 
 
 def rules_document(
@@ -184,6 +238,8 @@ def rules_renderables(rules: Sequence[FindingRule]) -> Iterator[RenderableType]:
     for rule in rules:
         body = Text(f"{rule.meaning}\n")
         body.append(f"do: {rule.remedy}\n", style="dim")
+        if rule.needs:
+            body.append(f"needs: {needs_in_words(rule.needs)}\n", style="dim")
         worst = ", ".join(rule.severities)
         limit = ""
         if rule.limit is not None:

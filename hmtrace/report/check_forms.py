@@ -16,12 +16,17 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from hmtrace import __version__
-from hmtrace.report.checking import fingerprint, function_of, why_unknown
+from hmtrace.report.check import excuses_in_words
+from hmtrace.report.checking import fingerprint, function_of
 from hmtrace.report.findings import evidence_lines
 from hmtrace.report.text import clean, unglued
+from hmtrace.report.unknowing import what_to_record, why_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hmtrace.report.checking import CheckedCapture, CheckRun, JudgedFinding
+    from replay.rules.evidence import Missing
 
 _TEXT_LIMIT: Final = 4000
 _LEVELS: Final = {"problem": "error", "warning": "warning", "info": "note"}
@@ -33,6 +38,11 @@ def _lines(found: JudgedFinding) -> list[str]:
     """What a finding says, line by line, safe to print."""
     evidence = evidence_lines(found.finding, found.words)
     return [clean(found.words.message, _TEXT_LIMIT), *map(unglued, evidence)]
+
+
+def _unknown(missing: Sequence[Missing]) -> str:
+    """Why a rule cannot know, and what to record."""
+    return f"{why_unknown(missing)}; record: {what_to_record(missing)}"
 
 
 def junit(check: CheckRun) -> str:
@@ -49,9 +59,9 @@ def junit(check: CheckRun) -> str:
             _judge(case, [*check.found([one])], check)
             if one.is_unknown:
                 kind = "failure" if check.fails_unknown else "skipped"
-                ET.SubElement(case, kind, message=f"unknown: {why_unknown(one.missing)}")
+                ET.SubElement(case, kind, message=f"unknown: {_unknown(one.missing)}")
         _count(suite)
-    for key in ("tests", "failures", "errors", "skipped"):
+    for key in ("tests", "failures", "errors"):
         suites.set(key, str(sum(int(suite.get(key, 0)) for suite in suites)))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, "unicode") + "\n"
@@ -91,13 +101,17 @@ def sarif(check: CheckRun) -> dict[str, Any]:
             "level": "note",
             "message": {
                 "text": f"{one.rule.name} is unknown of {clean(capture.path)}: "
-                f"{why_unknown(one.missing)}"
+                f"{_unknown(one.missing)}"
             },
             "associatedRule": {"id": one.rule.name, "index": index[one.rule.name]},
         }
         for capture in check.captures
         for one in capture.looked
         if one.is_unknown
+    ]
+    notes += [
+        {"level": "note", "message": {"text": line}}
+        for line in excuses_in_words(check.excuses_standing())
     ]
     notes += [
         {"level": "error", "message": {"text": clean(f"{c.path}: {c.error}", _TEXT_LIMIT)}}
@@ -178,7 +192,7 @@ def github(check: CheckRun) -> str:
         )
         if unknown := [one for one in capture.looked if one.is_unknown]:
             names = ", ".join(one.rule.name for one in unknown)
-            why = why_unknown([missing for one in unknown for missing in one.missing])
+            why = _unknown([missing for one in unknown for missing in one.missing])
             lines.append(_command("notice", path, "unknown", f"{names}: {why}"))
     return "".join(line + "\n" for line in lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,40 +16,28 @@ if TYPE_CHECKING:
 
     from hmtrace.report.wording import Words
     from replay.outcome import Finding
-    from replay.rules.evidence import Missing
     from replay.rules.judge import Looked
     from replay.rules.rule import FindingRule
 
 BY_BASELINE: Final = "baseline"
 BY_OPTION: Final = "ignored"
-_EVIDENCE: Final = {
-    "pool": "kmap() and kunmap()",
-    "local": "local mappings",
-    "arena": "allocations of address space",
-    "flushes": "TLB flushes",
-    "failures": "whether allocations failed",
-    "times": "times",
-    "returns": "returns of calls",
-    "switches": "context switches",
-    "areas": "areas that were there before",
-    "zones": "zones",
-    "stalls": "waits of the allocator",
-    "log": "the kernel's log",
-}
-FILES: Final = {
-    "areas": "vmallocinfo.start",
-    "zones": "zoneinfo",
-    "stalls": "vmstat at both ends",
-    "log": "dmesg",
-}
-"""File of a capture folder that tells of a kind of evidence."""
 
 
 class Ignored(NamedTuple):
-    """Findings that are not to count: a rule, and a pattern of function or task (``*``: all)."""
+    """Findings that are not to count: a rule, and a pattern of function or task (``*``: all).
+
+    `until` is the last day on which they do not; None: there is none.
+    """
 
     rule: str
     pattern: str
+    until: date | None = None
+
+    def is_for(self, finding: Finding) -> bool:
+        """Whether it is this finding, on whichever day."""
+        names = [function_of(finding), (finding.first and finding.first.comm) or ""]
+        is_like = any(fnmatchcase(name, self.pattern) for name in names)
+        return self.rule == finding.rule and is_like
 
 
 @dataclass(frozen=True)
@@ -61,17 +50,22 @@ class Excuses:
         By ``--ignore``.
     known
         Fingerprints of the baseline with the worst severity that each had there.
+    today
+        After which ignored findings count again whose last day it was.
     """
 
     ignored: tuple[Ignored, ...] = ()
     known: Mapping[str, str] = field(default_factory=dict)
+    today: date = date.min
+
+    def is_over(self, one: Ignored) -> bool:
+        """Whether its last day has gone."""
+        return one.until is not None and one.until < self.today
 
     def of(self, finding: Finding) -> str:
         """Why a finding does not count; empty: it does."""
-        names = [function_of(finding), (finding.first and finding.first.comm) or ""]
-        for rule, pattern in self.ignored:
-            if rule == finding.rule and any(fnmatchcase(name, pattern) for name in names):
-                return BY_OPTION
+        if any(one.is_for(finding) and not self.is_over(one) for one in self.ignored):
+            return BY_OPTION
         before = self.known.get(fingerprint(finding))
         if before is not None and SEVERITIES.index(before) <= SEVERITIES.index(finding.severity):
             return BY_BASELINE
@@ -96,6 +90,33 @@ def fingerprint(finding: Finding) -> str:
     'kmap-held:dir_get_page [minix]'
     """
     return f"{finding.rule}:{function_of(finding)}"
+
+
+class IgnoredStanding(NamedTuple):
+    """What became of an :class:`Ignored`: findings that it is for, and whether its time is over."""
+
+    ignored: Ignored
+    matched: int
+    is_over: bool
+
+
+class ExcusesStanding(NamedTuple):
+    """What excuses there were for, and which are needed no more.
+
+    Attributes
+    ----------
+    ignored
+        Each that was given.
+    gone
+        Fingerprints of the baseline that were looked for in every capture, and not found.
+    unknown
+        Those that were not found, and that may be there: the rule was not looked at, is no more, or
+        lacked its evidence.
+    """
+
+    ignored: tuple[IgnoredStanding, ...] = ()
+    gone: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class JudgedFinding(NamedTuple):
@@ -166,6 +187,24 @@ class CheckRun:
         rank = SEVERITIES.index
         return not found.excuse and rank(found.finding.severity) <= rank(self.fail_on)
 
+    def excuses_standing(self) -> ExcusesStanding:
+        """Which excuses were for something, and which are needed no more."""
+        looked = [one for capture in self.captures for one in capture.looked]
+        every = [finding for one in looked for finding in one.findings]
+        found = set(map(fingerprint, every))
+        told = {one.rule.name for one in looked} - {o.rule.name for o in looked if o.is_unknown}
+        if any(capture.error for capture in self.captures):
+            told = set()
+        left = sorted(known for known in self.excuses.known if known not in found)
+        return ExcusesStanding(
+            tuple(
+                IgnoredStanding(one, sum(map(one.is_for, every)), self.excuses.is_over(one))
+                for one in self.excuses.ignored
+            ),
+            tuple(known for known in left if known.partition(":")[0] in told),
+            tuple(known for known in left if known.partition(":")[0] not in told),
+        )
+
     @property
     def is_failed(self) -> bool:
         """Whether anything is found to fail for."""
@@ -180,22 +219,3 @@ class CheckRun:
         if any(capture.error for capture in self.captures):
             return 3
         return int(self.is_failed)
-
-
-def why_unknown(missing: Sequence[Missing]) -> str:
-    """Why a rule cannot know, in words."""
-    return "; ".join(dict.fromkeys(map(_in_words, missing)))
-
-
-def _in_words(missing: Missing) -> str:
-    what = _EVIDENCE[missing.evidence]
-    return {
-        "untraced": f"no probe was set on {what}",
-        "untold": f"the trace has no {what}, and no file tells whether they were traced",
-        "pageless": "the trace has no page arguments",
-        "lost": "tracing lost events",
-        "missed": f"probes missed {what}",
-        "counter": "the trace clock counts no time",
-        "unreturned": f"the trace does not tell {what}",
-        "file": f"no file tells of {what} ({FILES.get(missing.evidence, '')})",
-    }[missing.reason]

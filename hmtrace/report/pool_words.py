@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hmtrace.report.text import clock, count, duration, plural, share, symbol
 from hmtrace.report.wording import Words, task_in_words, times, words_of
-from replay.rules import deadlock, held, kmap_use, pool_flushes, sleepers
+from replay.rules import crossed, deadlock, held, kmap_use, pool_flushes, sleepers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,6 +139,22 @@ def _(f: kmap_use.UnmappedTwice) -> Words:
     return Words(
         f"{plural(f.calls, 'kunmap() call')} of a page that nobody had mapped any more",
         "kunmap_high() has a BUG() for it; before that the slot of another user may be given back",
+    )
+
+
+@words_of.register(crossed.KmapCrossed)
+def _(f: crossed.KmapCrossed) -> Words:
+    own = ""
+    if f.other_cpu:
+        own = (
+            f"; {count(f.other_cpu)} more gave their own back on another CPU, where no task comes "
+            "that holds a local mapping"
+        )
+    return Words(
+        f"{count(f.other_task)} of {plural(f.unmaps, 'kunmap() call')} gave back what another task "
+        "had mapped",
+        "legal for kmap(), whose address holds on every CPU and in every task; a local mapping is "
+        f"its task's{own}",
     )
 
 

@@ -15,6 +15,7 @@ from hmtrace.report.text import (
     plural,
     share,
     size,
+    symbol,
 )
 from replay.rules import (
     arena,
@@ -169,10 +170,18 @@ def _(f: local_order.UnmapsOutOfOrder) -> Words:
 
 @words_of.register(local_order.StrayUnmaps)
 def _(f: local_order.StrayUnmaps) -> Words:
+    why = "given back twice, or by another task than the one that mapped it"
+    if f.holder is not None:
+        site = "" if f.holder.site is None else f" from {symbol(f.holder.site)}"
+        where = "" if f.holder.cpu is None else f" on CPU {f.holder.cpu}"
+        why = (
+            f"the first was given what {task_in_words(f.holder)} had mapped{site}{where} at "
+            f"{clock(f.holder.ts)}: kmap() may be handed over, a local mapping may not"
+        )
     return Words(
         f"{plural(f.unmaps, 'kunmap_local() call')} had no mapping: the task held none, or the "
         "address is another CPU's",
-        "given back twice, or by another task than the one that mapped it",
+        why,
     )
 
 
@@ -181,9 +190,11 @@ def _(f: purges.PurgeStorm) -> Words:
     ipis = f", {plural(f.ipis, 'IPI')}" if f.ipis else ""
     wide = f" ({f.hull_pages / f.pages:.1f} times as many)" if f.pages else ""
     hull = f"invalidated {count(f.hull_pages)} pages for {count(f.pages)} that were freed{wide}"
+    caller = f", called by {symbol(f.caller)}" if f.caller else ""
     return Words(
         f"{count(f.flushes)} flushes of lazy purges, {f.per_s:.0f} a second{ipis}",
-        f"mostly {f.trigger}; {hull if f.hull_pages else 'their ranges are not in the trace'}",
+        f"mostly {f.trigger}{caller}; "
+        + (hull if f.hull_pages else "their ranges are not in the trace"),
     )
 
 

@@ -46,7 +46,8 @@ class LocalTally:
         Unmaps that are wrong, by their kind (:mod:`replay.local.loops`).
     first_wrong, first_stray
         Row of the first unmap of another than the newest mapping, slot given, newest slot and that
-        mapping's row; row of the first without a mapping of its own.
+        mapping's row; row of the first without a mapping of its own, and of another task's that it
+        was given.
     hold, deep, switched
         Time and row of the mapping that was held longest, depth and row of the first of the deepest
         ones, and the row of the first switch that found mappings held; NO_ROW none.
@@ -62,7 +63,7 @@ class LocalTally:
     turned: int = 0
     wrong: Counter[int] = field(default_factory=Counter)
     first_wrong: tuple[int, int, int, int] = (NO_ROW, -1, -1, NO_ROW)
-    first_stray: int = NO_ROW
+    first_stray: tuple[int, int] = (NO_ROW, NO_ROW)
     hold: tuple[int, int] = (-1, NO_ROW)
     deep: tuple[int, int] = (-1, NO_ROW)
     switched: int = NO_ROW
@@ -117,8 +118,8 @@ class LocalTally:
             row, given, newest, mapped = (int(column[order[0]]) for column in columns)
             self.first_wrong = row, given, newest, mapped
         stray = np.flatnonzero((wrong.kind == STRAY) | (wrong.kind == ELSEWHERE))
-        if stray.size and self.first_stray == NO_ROW:
-            self.first_stray = int(wrong.row[stray[0]])
+        if stray.size and self.first_stray[0] == NO_ROW:
+            self.first_stray = int(wrong.row[stray[0]]), int(wrong.owner_row[stray[0]])
 
     def _order(self, layout: Layout, told: Told) -> WrongOrder | None:
         """Unmaps in the wrong order, or of nobody's mapping; None: there were none.
@@ -140,13 +141,14 @@ class LocalTally:
             newest=newest % level // layout.km_step if wrong else None,
             first=_told_by(moment(told, row), moment(told, mapped)),
             strays=strays,
-            first_stray=moment(told, self.first_stray),
+            first_stray=moment(told, self.first_stray[0]),
+            holder=moment(told, self.first_stray[1]),
         )
 
     def rows(self) -> set[int]:
         """Rows that :meth:`outcome` needs to name tasks."""
         own = {self.hold[1], self.deep[1], self.switched}
-        return own | {self.first_wrong[0], self.first_wrong[3], self.first_stray}
+        return own | {self.first_wrong[0], self.first_wrong[3], *self.first_stray}
 
     def outcome(self, layout: Layout, told: Told | None = None) -> LocalOutcome:
         """The figures, with the flushes that the machine makes for them.

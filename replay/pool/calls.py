@@ -42,6 +42,8 @@ class CallColumns(NamedTuple):
         ns of the trace clock.
     pid : ndarray of int32
         -1 where the trace tells none.
+    cpu : ndarray of uint16
+        On which it was entered.
     code : ndarray of uint8
         Position in POOL_CALLS.
     role : ndarray of uint8
@@ -80,6 +82,7 @@ class CallColumns(NamedTuple):
     ts: NDArray[np.int64]
     end_ts: NDArray[np.int64]
     pid: NDArray[np.int32]
+    cpu: NDArray[np.uint16]
     code: NDArray[np.uint8]
     role: NDArray[np.uint8]
     page: NDArray[np.uint64]
@@ -109,6 +112,7 @@ _TYPES: Final = {
     **dict.fromkeys(("code", "role", "status"), np.uint8),
     **dict.fromkeys(("pid", "out_row", "predicted", "sleeps"), np.int32),
     "page": np.uint64,
+    "cpu": np.uint16,
 }
 
 

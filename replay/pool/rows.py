@@ -31,7 +31,7 @@ def rows_of(events: pl.DataFrame) -> PoolRows:
     """
     from replay.pool.loops.calls import NONE, UNSET, PoolRows
 
-    empty = {"ctx": IN_INTERRUPT, "blocked": False, "pid": NONE, "ts": 0, "end_ts": UNSET}
+    empty = {"ctx": IN_INTERRUPT, "blocked": False, "pid": NONE, "cpu": 0, "ts": 0, "end_ts": UNSET}
     columns: dict[str, NDArray[Any]] = {"op": op_codes(events)}
     for name in PoolRows._fields[1:]:
         array = array_of(events, name)

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 class _Jammed(NamedTuple):
-    """A task: its slots, row and time of its earliest kmap(), row of the one that it sleeps in."""
+    """A task: its slots, row and time of its earliest kmap(), row of the one that it sleeps in.
+
+    `asks` is NO_ROW for a task that is awake, and for one of more sleepers than are told apart.
+    """
 
     pid: int
     slots: int
+    is_asleep: bool
     row: int
     since: int
     asks: int
@@ -78,7 +82,7 @@ def jam_of(takers: Takers, told: Told) -> PoolJam | None:
             JammedTask(
                 task.pid,
                 task.slots,
-                asleep=task.asks != NO_ROW,
+                asleep=task.is_asleep,
                 holds=moment(told, task.row, task.since),
                 asks=moment(told, task.asks),
             )
@@ -96,15 +100,25 @@ def _jammed(takers: Takers) -> list[_Jammed]:
     queue = takers.jam_queue[: takers.reg[JAM_QUEUED]]
     asks = dict(zip(queue[:, Q_PID].tolist(), queue[:, Q_ROW].tolist(), strict=True))
     slots: dict[int, list[tuple[int, int]]] = {}
-    for row, pid, since, _ in takers.jam[takers.jam[:, 1] >= 0].tolist():
+    asleep = set()
+    for row, pid, since, is_asleep in takers.jam[takers.jam[:, 1] >= 0].tolist():
         slots.setdefault(pid, []).append((since, row))
+        if is_asleep:
+            asleep.add(pid)
     first = {pid: min(of) for pid, of in slots.items()}
     holders = sorted(slots, key=lambda pid: (-len(slots[pid]), pid))[:NAMED]
     waiters = sorted(asks.keys() - slots.keys())[:NAMED]
     return [
         *(
-            _Jammed(pid, len(slots[pid]), first[pid][1], first[pid][0], asks.get(pid, NO_ROW))
+            _Jammed(
+                pid,
+                len(slots[pid]),
+                pid in asleep,
+                first[pid][1],
+                first[pid][0],
+                asks.get(pid, NO_ROW),
+            )
             for pid in holders
         ),
-        *(_Jammed(pid, 0, NO_ROW, 0, asks[pid]) for pid in waiters),
+        *(_Jammed(pid, 0, pid in asks, NO_ROW, 0, asks[pid]) for pid in waiters),
     ]

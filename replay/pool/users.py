@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from replay.outcome import NAMED, Moment, SlotHolder, Waiter
+from replay.outcome import NAMED, CrossedKmaps, Moment, SlotHolder, Waiter
 from replay.pool.takers import jam_of, nested_of, rows_of
 from replay.trace.told import NO_ROW, moment
 
@@ -135,10 +135,12 @@ class PoolUsers:
 
     def rows(self, pool: Pool) -> set[int]:
         """Rows that :meth:`named` needs, for a pool that ends so."""
+        from replay.pool.loops.users import CROSSED
+
         rows = {slept.row for _, slept in self._waiters()}
         rows |= {row for row, _, _ in (*self._then(), *self._held(pool))}
         rows |= {self._first[1], self._flushed[1], self._unused[1], self._fullest[1]}
-        return rows | {self._first_twice} | rows_of(self._takers)
+        return rows | {self._first_twice, int(self._users.reg[CROSSED])} | rows_of(self._takers)
 
     def named(self, outcome: PoolOutcome, pool: Pool, told: Told) -> PoolOutcome:
         """The figures of the pool with who waits and who holds.
@@ -160,6 +162,7 @@ class PoolUsers:
             outcome,
             nested=nested_of(self._takers, told) if are_told_apart else None,
             jam=jam_of(self._takers, told),
+            crossed=self._crossed(told) if are_told_apart and not self._is_lossy else None,
             asleep=len(self._asleep),
             first_wait=_at(self._first, told),
             first_flush=_at(self._flushed, told),
@@ -182,6 +185,14 @@ class PoolUsers:
             first_unmapped_twice=moment(told, self._first_twice),
             held_by_asleep=sum(pid in self._asleep for row, pid, _ in held if row != NO_ROW),
         )
+
+    def _crossed(self, told: Told) -> CrossedKmaps:
+        """Unmaps of other tasks' mappings, and on other CPUs."""
+        from replay.pool.loops.users import CROSSED, OTHER_CPU, OTHER_TASK
+
+        reg = self._users.reg
+        first = moment(told, int(reg[CROSSED]))
+        return CrossedKmaps(int(reg[OTHER_TASK]), int(reg[OTHER_CPU]), first)
 
     def _waiters(self) -> list[tuple[int, _Slept]]:
         """The tasks that waited longest."""

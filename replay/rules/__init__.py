@@ -13,6 +13,7 @@ A rule says what it found as a record of figures; :mod:`hmtrace.report.findings`
     sleepers      tasks that sleep for a slot, and how near a pool came to it
     held          slots that are held long, or for good
     kmap_use      kmap() that must not be called so
+    crossed       kmap() that another task gives back
     pool_flushes  flushes of the pool, and walks over it for nothing
     local_depth   local mappings that are nested deep
     local_held    local mappings that are held long

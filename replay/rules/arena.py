@@ -130,7 +130,7 @@ NULL: Final = FindingRule(
     "vmalloc-null", ("problem",),
     "vmap() or vmalloc() returned NULL though address space was found: memory was missing.",
     "the kernel's log tells which request failed",
-    _null_calls, (evidence.ARENA,),
+    _null_calls, (evidence.CALLERS,),
 )  # fmt: skip
 UNTOLD: Final = FindingRule(
     "arena-untold", ("warning", "info"),

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 POOL: Final = "pool"
 LOCAL: Final = "local"
 ARENA: Final = "arena"
+CALLERS: Final = "callers"
 FAILURES: Final = "failures"
 FLUSHES: Final = "flushes"
+FULL_FLUSHES: Final = "full_flushes"
+PURGES: Final = "purges"
 TIMES: Final = "times"
 RETURNS: Final = "returns"
 SWITCHES: Final = "switches"
@@ -44,8 +47,11 @@ FUNCTIONS: Final = {
         "kunmap_atomic_high",
         "__kunmap_atomic",
     ),
+    CALLERS: ("vmap", "__vmalloc_node_range", "__vmalloc_node_range_noprof"),
     ARENA: ("alloc_vmap_area", "vmap", "__vmalloc_node_range", "vm_map_ram"),
     FLUSHES: ("flush_tlb_kernel_range", "local_flush_tlb_kernel_range"),
+    FULL_FLUSHES: ("flush_tlb_all", "local_flush_tlb_all"),
+    PURGES: ("__purge_vmap_area_lazy",),
 }
 """Functions whose probes record a kind of call, of all kernels."""
 
@@ -60,8 +66,9 @@ class Missing(NamedTuple):
     reason
         ``untraced``: no probe was set; ``untold``: no call is in the trace, and no file tells
         whether any was probed; ``pageless``: calls without their pages; ``lost``: tracing lost
-        events; ``missed``: probes passed over calls; ``counter``: the clock is no time;
-        ``unreturned``: no returns were traced; ``file``: no file of the machine tells.
+        events; ``missed``: probes passed over calls; ``contradicted``: mappings are nested deeper
+        than a kernel lets them; ``counter``: the clock is no time; ``unreturned``: no returns were
+        traced; ``file``: no file of the machine tells.
     """
 
     evidence: str
@@ -108,8 +115,11 @@ def _why_no_calls(need: str, case: Case) -> str | None:
     seen = {
         POOL: pool.maps + pool.unmaps,
         LOCAL: local.maps + local.lowmem + local.reused + local.unmaps,
+        CALLERS: sum(site.count for site in outcome.sites if site.op in ("vmap", "vmalloc")),
         ARENA: arena.allocs + arena.failures,
         FLUSHES: outcome.tlb.range + outcome.tlb.full,
+        FULL_FLUSHES: int(outcome.cost.by_cause.get("flush_tlb_all", {}).get("count", 0)),
+        PURGES: sum(purge.count for purge in outcome.purges),
     }
     if need == POOL and not outcome.layout.highmem_bytes and not pool.maps:
         return None  # kmap_high() is called of highmem alone
@@ -117,6 +127,8 @@ def _why_no_calls(need: str, case: Case) -> str | None:
         return reason
     if need == POOL and pool.pages_unknown:
         return "pageless"
+    if need == LOCAL and is_contradicted(case):
+        return "contradicted"
     if case.lost is not None and case.lost.intervals:
         return "lost"
     return "missed" if is_missed(need, case) else None
@@ -132,6 +144,15 @@ def _why_untraced(snapshot: Snapshot, functions: tuple[str, ...]) -> str | None:
 def events_of(snapshot: Snapshot, functions: tuple[str, ...]) -> list[str]:
     """Events of probes on functions, of whichever variant of them."""
     return [p.event for p in snapshot.probes if _function(p.symbol) in functions]
+
+
+def is_contradicted(case: Case) -> bool:
+    """Whether local mappings are nested deeper than fits: the kernel would have had a BUG().
+
+    Then unmaps are missing, or the machine is another one than is told, with slots elsewhere.
+    """
+    local = case.outcome.local
+    return not case.is_whatif and 0 < local.limit < local.max_depth
 
 
 def is_missed(need: str, case: Case) -> bool:

@@ -39,5 +39,5 @@ FULL: Final = FindingRule(
     "full-flush-storm", ("warning",),
     "flush_tlb_all() was called often: it drops all TLB entries of every CPU, user space's too.",
     "a stack trigger on flush_tlb_all tells who calls it: often modules that come and go",
-    _full_storm, (evidence.FLUSHES, evidence.TIMES), Limit(PER_S, "flushes a second"),
+    _full_storm, (evidence.FULL_FLUSHES, evidence.TIMES), Limit(PER_S, "flushes a second"),
 )  # fmt: skip

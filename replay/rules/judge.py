@@ -8,6 +8,7 @@ from replay.outcome import Finding
 from replay.rules import (
     arena,
     cost,
+    crossed,
     deadlock,
     full_flushes,
     held,
@@ -175,6 +176,7 @@ RULES: Final[tuple[FindingRule, ...]] = (
     deadlock.NESTED,
     held.HELD,
     *kmap_use.RULES,
+    crossed.CROSSED,
     held.LONG,
     local_order.ORDER,
     local_order.STRAY,

@@ -27,7 +27,7 @@ def _depth(case: Case) -> Iterator[Finding]:
     """kmap_local_idx_push() has a BUG_ON for one nesting too many."""
     local = case.outcome.local
     least = DEPTH.limit_in(case) or local.limit - SPARE_DEPTH + 1
-    if not local.limit or local.max_depth < least:
+    if not local.limit or local.max_depth < least or evidence.is_contradicted(case):
         return
     severity = "problem" if local.max_depth >= local.limit else "warning"
     found = LocalDepth(local.max_depth, local.limit)

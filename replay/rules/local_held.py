@@ -32,7 +32,7 @@ class HeldOverSwitch(NamedTuple):
 def _held_over_switch(case: Case) -> Iterator[Finding]:
     """kernel/sched/core.c: prepare_task_switch takes the mappings out, finish_task_switch back."""
     local = case.outcome.local
-    if not local.saved_on_switch:
+    if not local.saved_on_switch or evidence.is_contradicted(case):
         return
     per_map = local.mappings_saved / local.maps if local.maps else 0.0
     found = HeldOverSwitch(local.saved_on_switch, local.mappings_saved, per_map, local.maps)
@@ -53,6 +53,8 @@ def _long_hold(case: Case) -> Iterator[Finding]:
     """A task that holds a local mapping cannot migrate, and pays for it at each switch."""
     local = case.outcome.local
     if local.longest_hold_ns is None or local.longest_hold_ns < LONG.limit_in(case) * MS:
+        return
+    if evidence.is_contradicted(case):
         return
     found = LongHold(local.longest_hold_ns, local.longest_hold, case.outcome.layout.kmap_per_cpu)
     yield Finding("local-held-long", "warning", found, 1, local.longest_hold)

@@ -16,6 +16,7 @@ from replay.rules.rule import FindingRule
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from replay.outcome import Moment, WrongOrder
     from replay.rules.rule import Case
 
 
@@ -32,23 +33,33 @@ class UnmapsOutOfOrder(NamedTuple):
 
 
 class StrayUnmaps(NamedTuple):
-    """Unmaps of slots by tasks that hold none, or of another CPU's slot."""
+    """Unmaps of slots by tasks that hold none, or of another CPU's slot.
+
+    `holder` is the mapping, of another task, that the first of them was given; None: not known.
+    """
 
     unmaps: int
+    holder: Moment | None = None
+
+
+def _wrong(case: Case) -> WrongOrder | None:
+    """What was wrong; None where missing calls may be the reason."""
+    if evidence.is_missed(evidence.LOCAL, case) or evidence.is_contradicted(case):
+        return None
+    return case.outcome.local.wrong_order
 
 
 def _wrong_order(case: Case) -> Iterator[Finding]:
-    local = case.outcome.local
-    wrong = local.wrong_order
-    if wrong is not None and wrong.unmaps and not evidence.is_missed(evidence.LOCAL, case):
+    local, wrong = case.outcome.local, _wrong(case)
+    if wrong is not None and wrong.unmaps:
         found = UnmapsOutOfOrder(wrong.unmaps, local.unmaps, wrong.given, wrong.newest)
         yield Finding("local-order", "problem", found, wrong.unmaps, wrong.first)
 
 
 def _strays(case: Case) -> Iterator[Finding]:
-    wrong = case.outcome.local.wrong_order
-    if wrong is not None and wrong.strays and not evidence.is_missed(evidence.LOCAL, case):
-        found = StrayUnmaps(wrong.strays)
+    wrong = _wrong(case)
+    if wrong is not None and wrong.strays:
+        found = StrayUnmaps(wrong.strays, wrong.holder)
         yield Finding("local-stray", "problem", found, wrong.strays, wrong.first_stray)
 
 
@@ -62,7 +73,7 @@ ORDER: Final = FindingRule(
 STRAY: Final = FindingRule(
     "local-stray", ("problem",),
     "kunmap_local() was called by a task that has no local mapping, or with another CPU's: given "
-    "back twice, or by somebody else.",
+    "back twice, or handed over, which is no fault for kmap() alone.",
     "give each local mapping back once, in the task that made it",
     _strays, (evidence.LOCAL,),
 )  # fmt: skip

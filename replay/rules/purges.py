@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from replay.outcome import Finding
@@ -9,12 +11,15 @@ from replay.rules import evidence
 from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from replay.outcome import StackCount
     from replay.rules.rule import Case
 
 PER_S: Final = 10.0
 """Flushes of all CPUs a second from which they show up in latency traces."""
+_ALIASES: Final = re.compile(r"_?vm_unmap_aliases\b")
+_OF_PURGE: Final = ("area_purge", "flush_range")
 HULL_PAGES: Final = 10_000
 """Pages of one flush that no set of areas in the arena alone accounts for."""
 
@@ -22,7 +27,8 @@ HULL_PAGES: Final = 10_000
 class PurgeStorm(NamedTuple):
     """Purges that flushed, a second, the pages freed, and those invalidated for it.
 
-    `trigger` made most of them; `ipis` is what they sent.
+    `trigger` made most of them, `caller` is who called most of those of vm_unmap_aliases(), by the
+    stacks of the trace ("": no stack tells); `ipis` is what they sent.
     """
 
     flushes: int
@@ -31,6 +37,26 @@ class PurgeStorm(NamedTuple):
     pages: int
     hull_pages: int
     ipis: int
+    caller: str = ""
+
+
+def caller_of_aliases(stacks: Iterable[StackCount]) -> str:
+    """The function that called vm_unmap_aliases() most often for a purge; "": no stack tells.
+
+    Examples
+    --------
+    >>> from replay.outcome import StackCount
+    >>> stack = "_vm_unmap_aliases+0x13c<-change_page_attr_set_clr+0x94<-set_memory_ro+0x20"
+    >>> caller_of_aliases([StackCount("area_purge", stack, 16)])
+    'change_page_attr_set_clr+0x94'
+    """
+    callers: Counter[str] = Counter()
+    for one in stacks:
+        frames = [frame.strip() for frame in one.stack.split("<-")] if one.op in _OF_PURGE else []
+        inside = [n for n, frame in enumerate(frames) if _ALIASES.match(frame)]
+        if inside and inside[-1] + 1 < len(frames):
+            callers[frames[inside[-1] + 1]] += one.count
+    return callers.most_common(1)[0][0] if callers else ""
 
 
 def _purge_storm(case: Case) -> Iterator[Finding]:
@@ -49,6 +75,7 @@ def _purge_storm(case: Case) -> Iterator[Finding]:
         sum(purge.pages for purge in purges),
         sum(purge.hull_pages for purge in purges),
         sum(purge.ipis for purge in purges),
+        caller_of_aliases(() if observed is None else observed.stacks),
     )
     yield Finding("purge-storm", "warning", found, flushes, most.longest)
 
@@ -83,7 +110,8 @@ STORM: Final = FindingRule(
     "The arena was purged so often that its flushes of every CPU show up as latency.",
     "keep areas instead of making them anew; fewer module loads and BPF programs; where "
     "allocations fail, a larger vmalloc=",
-    _purge_storm, (evidence.FLUSHES, evidence.TIMES), Limit(PER_S, "flushes a second"),
+    _purge_storm, (evidence.FLUSHES, evidence.PURGES, evidence.TIMES),
+    Limit(PER_S, "flushes a second"),
 )  # fmt: skip
 HULL: Final = FindingRule(
     "purge-hull", ("warning",),

@@ -19,6 +19,7 @@ from replay.machine.costs import CostRange, Costs
 from replay.machine.model import Machine, Told
 from replay.outcome import (
     ArenaOutcome,
+    CrossedKmaps,
     Holder,
     JammedTask,
     LocalOutcome,
@@ -48,9 +49,9 @@ _RECORDS: Final = (CostRange, Told)
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (
-        *_RECORDS, ArenaOutcome, ArenaTally, Costs, Figures, Holder, JammedTask, LocalOutcome,
-        Machine, ModulesOutcome, Moment, NestedKmaps, NestedTask, PoolFacts, PoolJam, PoolOutcome,
-        PoolTally, PurgeOutcome, Series, Site, SlotHolder, Survey, Waiter, WrongOrder,
+        *_RECORDS, ArenaOutcome, ArenaTally, Costs, CrossedKmaps, Figures, Holder, JammedTask,
+        LocalOutcome, Machine, ModulesOutcome, Moment, NestedKmaps, NestedTask, PoolFacts, PoolJam,
+        PoolOutcome, PoolTally, PurgeOutcome, Series, Site, SlotHolder, Survey, Waiter, WrongOrder,
     )
 }  # fmt: skip
 """What may be written; nothing else is made of what is read."""

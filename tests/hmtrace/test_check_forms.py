@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from collectors.snapshot import Snapshot
 from hmtrace.cli import app
+from hmtrace.report.check import check_renderables
 from hmtrace.report.check_forms import github, junit, sarif
 from hmtrace.report.checking import CheckedCapture, CheckRun, Excuses, Ignored
 from replay.outcome import Moment
@@ -67,7 +70,8 @@ def judge_junit(text: str) -> ET.Element:
             assert len(verdicts) <= 1
         for key, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
             assert len(suite.findall(f"testcase/{tag}")) == int(suite.get(key, -1))
-    for key in ("tests", "failures", "errors", "skipped"):
+    assert set(root.keys()) <= {"name", "time", "tests", "failures", "errors"}, "junit-10.xsd"
+    for key in ("tests", "failures", "errors"):
         assert int(root.get(key, -1)) == sum(int(s.get(key, -1)) for s in root)
     return root
 
@@ -161,6 +165,16 @@ def test_hostile_names_stay_where_they_are(evil: CheckRun) -> None:
     assert unquote(uri).startswith("a/\\x1b[31m]]><!--")
 
 
+def test_hostile_names_do_nothing_in_a_terminal(evil: CheckRun) -> None:
+    screen = Console(file=StringIO(), force_terminal=True, width=80, color_system="standard")
+    screen.print(*check_renderables(evil))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "\\x1b[31m]]><!--" in shown.replace("\n", "")
+    assert not re.search(
+        "\x1b(?!\\[[0-9;]*m)|\x1b\\[31m\\]|[\x00-\x09\x0b-\x1a\x7f\ufffe\u202e]", shown
+    )
+
+
 def test_what_is_excused_is_marked_in_each_form(evil: CheckRun) -> None:
     results = [r for r in judge_sarif(sarif(evil)) if r["ruleId"] == "arena-exhausted"]
     assert [r["suppressions"][0]["justification"] for r in results] == ["ignored"]
@@ -177,4 +191,4 @@ def test_what_is_unknown_fails_where_it_is_asked_for(evil: CheckRun) -> None:
     strict = replace(evil, fails_unknown=True)
     root = judge_junit(junit(strict))
     assert int(root.get("failures", 0)) > int(judge_junit(junit(evil)).get("failures", 0))
-    assert root.get("skipped") == "0"
+    assert [suite.get("skipped") for suite in root] == ["0", "0"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RULES = "local-order,local-stray,kunmap-twice,kmap-atomic,kmap-held-long"
+RULES = "local-order,local-stray,kunmap-twice,kmap-atomic,kmap-held-long,kmap-crossed"
 
 
 def found(folder: Path, *words: str) -> dict[str, dict[str, Any]]:
@@ -134,3 +134,89 @@ def test_a_slot_that_is_held_long(folders: Callable[[str], Path]) -> None:
     assert (told["rule"], told["severity"]) == ("kmap-held-long", "warning")
     assert told["fingerprint"].startswith("kmap-held-long:")
     assert told["figures"]["hold_ns"] >= 1000
+
+
+def by_another(line: str) -> str:
+    """The same call by a task that does nothing else."""
+    return re.sub(r"^ *\S+?-\d+ ", "        stranger-9999 ", line)
+
+
+def on_cpu(cpu: int) -> Callable[[str], str]:
+    return lambda line: re.sub(r" \[\d+\] ", f" [{cpu:03}] ", line)
+
+
+def test_a_page_that_another_task_gives_back_is_told_and_is_no_fault(
+    folders: Callable[[str], Path],
+) -> None:
+    folder = folders("minix-walk")
+    change(folder, "kunmap_high", 400, by_another)
+    told = found(folder)
+    assert told.keys() == {"kmap-crossed"}
+    crossed = told["kmap-crossed"]
+    assert (crossed["severity"], crossed["count"], crossed["first"]["pid"]) == ("info", 1, 9999)
+    assert "legal for kmap()" in crossed["evidence"]
+
+
+def test_a_page_that_is_given_back_on_another_cpu_is_no_finding(
+    folders: Callable[[str], Path],
+) -> None:
+    folder = folders("minix-walk")
+    done = CliRunner().invoke(app, ["report", str(folder), "--format", "json"])
+    before = json.loads(done.stdout)["pool"]["crossed"]
+    lines = (folder / "trace.txt").read_text().split("\n")
+    at = [line for line in lines if ": kunmap_high: " in line][400]
+    (cpu,) = re.findall(r" \[(\d+)\] ", at)
+    mapped = next(
+        line for line in reversed(lines[: lines.index(at)])
+        if ": kmap_high: " in line and at.split("page=")[1].split()[0] in line
+    )  # fmt: skip
+    assert f"[{cpu}]" in mapped, "else it says nothing"
+    change(folder, "kunmap_high", 400, on_cpu(1 - int(cpu)))
+    done = CliRunner().invoke(app, ["report", str(folder), "--format", "json"])
+    after = json.loads(done.stdout)["pool"]["crossed"]
+    assert after == before | {"other_cpu": before["other_cpu"] + 1}
+    assert found(folder) == {}
+
+
+def test_a_local_mapping_that_another_task_gives_back_is_a_fault(
+    folders: Callable[[str], Path],
+) -> None:
+    folder = folders("local-order")
+    open_by: dict[str, int] = {}
+    unmaps = 0
+    for line in (folder / "trace.txt").read_text().split("\n"):
+        owner = line.split("[")[0].strip()
+        if ": kmap_local_page: " in line:
+            open_by[owner] = open_by.get(owner, 0) + 1
+        elif ": kunmap_local: " in line:
+            idle = [task for task, held in open_by.items() if not held]
+            if unmaps > 100 and idle:
+                break
+            open_by[owner] -= 1
+            unmaps += 1
+    change(folder, "kunmap_local", unmaps, lambda line: line.replace(owner, idle[0], 1))
+    told = found(folder)["local-stray"]
+    assert told["severity"] == "problem"
+    assert f"{told['first']['comm']}-{told['first']['pid']}" == idle[0]
+    assert told["figures"]["holder"]["comm"] == owner.rsplit("-", 1)[0]
+    assert "kmap() may be handed over, a local mapping may not" in told["evidence"]
+
+
+def test_depths_that_no_kernel_has_are_no_finding(folders: Callable[[str], Path]) -> None:
+    """Unmaps are missing: what is nested deeper than fits would have been a BUG()."""
+    folder = folders("local-order")
+    trace = folder / "trace.txt"
+    lines = trace.read_text().split("\n")
+    trace.write_text(
+        "\n".join(
+            re.sub(r" ret(val)?=\S+| vaddr=\S+", "", line)
+            for line in lines
+            if ": kunmap_local: " not in line
+        )
+    )
+    done = CliRunner().invoke(app, ["check", str(folder), "--format", "json"])
+    told = json.loads(done.stdout)
+    assert not {f["rule"] for f in told["findings"]} & {"local-depth", "local-over-switch"}
+    (unknown,) = (u for u in told["unknown"] if u["rule"] == "local-depth")
+    assert "nested deeper than any kernel lets them" in unknown["reason"]
+    assert unknown["record"]

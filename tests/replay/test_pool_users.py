@@ -182,11 +182,12 @@ def test_slots_have_the_users_that_a_list_per_slot_has() -> None:
         elif code[n] == RESET:
             for every in lists.values():
                 every.clear()
+    cpu = (pid % 2).astype(np.uint16)
     operations = np.zeros((calls, 4), np.int64)
     operations[:, 0], operations[:, 2] = code, slot_of
     users_of = new_users(slots)
     number = np.arange(calls)
-    tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid)
+    tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid, cpu)
     follow(
         users_of, new_takers(slots), tries, operations, number, number, slot_of.astype(np.int32),
         scanned.astype(np.int32),
@@ -237,10 +238,11 @@ def test_what_tasks_hold_when_they_need_more_is_as_counted_by_hand() -> None:
         for each in list(nest):
             if not held(each):
                 del nest[each]
+    cpu = (pid % 2).astype(np.uint16)
     operations = np.zeros((calls, 4), np.int64)
     operations[:, 0], operations[:, 2] = code, slot_of
     takers, number = new_takers(slots), np.arange(calls)
-    tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid)
+    tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid, cpu)
     follow(
         new_users(slots), takers, tries, operations, number, number, slot_of.astype(np.int32),
         scanned.astype(np.int32),

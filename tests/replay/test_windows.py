@@ -70,7 +70,7 @@ def figures(document: dict[str, Any]) -> dict[str, Any]:
     told = {
         "pool": ("asleep", "first_wait", "first_flush", "first_unused_pass", "fullest", "waiters",
                  "holders", "held", "held_by_asleep", "unmapped_twice", "first_unmapped_twice",
-                 "nested", "jam"),
+                 "nested", "jam", "crossed"),
         "tlb": ("largest",),
         "arena": ("first",),
         "local": ("longest_hold_ns", "longest_hold", "deepest", "first_switch"),

@@ -68,6 +68,7 @@ class PoolRows(NamedTuple):
         an interrupt made.
     blocked : ndarray of bool
     pid : ndarray of int32
+    cpu : ndarray of uint16
     seq, end_seq, ts, end_ts, page, pfn, vaddr, start, end, parent : ndarray of int64
         `end_ts` is UNSET where the trace shows no return.
     """
@@ -76,6 +77,7 @@ class PoolRows(NamedTuple):
     ctx: NDArray[np.uint8]
     blocked: NDArray[np.bool_]
     pid: NDArray[np.int32]
+    cpu: NDArray[np.uint16]
     seq: NDArray[np.int64]
     end_seq: NDArray[np.int64]
     ts: NDArray[np.int64]
@@ -227,7 +229,7 @@ def enter(
         calls.returned[c] = rows.end_seq[i] != NONE
         calls.ts[c] = rows.ts[i]
         calls.end_ts[c] = rows.ts[i] if rows.end_ts[i] == UNSET else rows.end_ts[i]
-        calls.pid[c] = rows.pid[i]
+        calls.pid[c], calls.cpu[c] = rows.pid[i], rows.cpu[i]
         calls.code[c] = code
         calls.role[c] = MAPS if code == 0 or (code == GET_CODE and seen >= 0) else NOTHING
         if code == 1:

@@ -31,7 +31,7 @@ PER_SLOT = 4
 """Entries for each slot: more users of shared mappings at once are not told apart."""
 
 # Columns of Users.entries and of Users.then and Users.worst, which lack the last
-ROW, PID, SINCE, BELOW = range(4)
+ROW, PID, SINCE, BELOW, CPU = range(5)
 
 # Positions in Users.reg
 UNTAKEN = 0  # first entry of the list of those that are free
@@ -39,7 +39,10 @@ SLEEPERS = 1  # calls that sleep
 WAITED = 2  # time waited by those that woke since somebody fell asleep on a pool of no sleepers
 MOST_WAITED = 3  # the most of that
 UNNOTED = 4  # users for which there was no room
-REGISTERS = 5
+OTHER_TASK = 5  # unmaps by a task that had not mapped the page
+OTHER_CPU = 6  # unmaps on another CPU than the task mapped it on
+CROSSED = 7  # row of the first unmap of the former kind, or -1
+REGISTERS = 8
 
 
 class Users(NamedTuple):
@@ -51,8 +54,9 @@ class Users(NamedTuple):
         Entry of each slot's newest user; NOBODY: none is known.
     is_whole : ndarray of bool, shape (slots,)
         All users of the slot are known: its page was mapped in the trace.
-    entries : ndarray of int64, shape (PER_SLOT * slots, 4)
-        Users: row of the kmap(), its task, when it got the slot, the entry of the user before.
+    entries : ndarray of int64, shape (PER_SLOT * slots, 5)
+        Users: row of the kmap(), its task, when it got the slot, the entry of the user before, the
+        CPU.
     then : ndarray of int64, shape (slots, 3)
         The newest users when somebody last fell asleep while nobody slept; row NOBODY: not known.
     worst : ndarray of int64, shape (slots, 3)
@@ -77,6 +81,7 @@ class Tries(NamedTuple):
     last_try: NDArray[np.int64]
     row: NDArray[np.int64]
     pid: NDArray[np.int32]
+    cpu: NDArray[np.uint16]
 
 
 @piece
@@ -92,7 +97,7 @@ def _forget(users: Users, slot: int) -> None:
 
 
 @piece
-def _add(users: Users, slot: int, row: int, pid: int, since: int) -> None:
+def _add(users: Users, slot: int, row: int, pid: int, cpu: int, since: int) -> None:
     """Note a user, if there is room."""
     entry = users.reg[UNTAKEN]
     if entry == NOBODY:
@@ -102,18 +107,26 @@ def _add(users: Users, slot: int, row: int, pid: int, since: int) -> None:
     users.entries[entry, ROW] = row
     users.entries[entry, PID] = pid
     users.entries[entry, SINCE] = since
+    users.entries[entry, CPU] = cpu
     users.entries[entry, BELOW] = users.newest[slot]
     users.newest[slot] = entry
 
 
 @piece
-def _remove(users: Users, slot: int, pid: int) -> None:
+def _remove(users: Users, slot: int, row: int, pid: int, cpu: int) -> None:
     """Take a user off: the newest of this task, for another task's mapping the newest of all."""
     before, entry = NOBODY, users.newest[slot]
     while entry != NOBODY and users.entries[entry, PID] != pid:
         before, entry = entry, users.entries[entry, BELOW]
     if entry == NOBODY:
         before, entry = NOBODY, users.newest[slot]
+        are_known = NOBODY not in (entry, pid) and users.entries[entry, PID] != NOBODY
+        if are_known and users.is_whole[slot]:
+            users.reg[OTHER_TASK] += 1
+            if users.reg[CROSSED] == NOBODY:
+                users.reg[CROSSED] = row
+    elif users.entries[entry, CPU] != cpu:
+        users.reg[OTHER_CPU] += 1
     if entry == NOBODY:
         return
     if before == NOBODY:
@@ -174,14 +187,14 @@ def _wake(users: Users, waited: int) -> None:
 
 @piece
 def _take(
-    users: Users, takers: Takers, row: int, pid: int, slot: int, visited: int, time: int
+    users: Users, takers: Takers, tries: Tries, who: int, slot: int, visited: int, time: int
 ) -> None:
     """A call gets a slot; one that it has visited is a new mapping."""
     owner = _owner(users, slot)
     if visited > 0:  # nobody can have it yet
         _forget(users, slot)
         users.is_whole[slot] = True
-    _add(users, slot, row, pid, time)
+    _add(users, slot, tries.row[who], np.int64(tries.pid[who]), np.int64(tries.cpu[who]), time)
     _pass_on(takers, owner, _owner(users, slot))
 
 
@@ -217,7 +230,7 @@ def follow(
                 if code == MAP and (slot == ASLEEP or scanned[i] > 0):
                     ask(takers, pid, row)
             if slot >= 0:
-                _take(users, takers, row, pid, slot, scanned[i], time[i])
+                _take(users, takers, tries, who, slot, scanned[i], time[i])
                 if tries.sleeps[who]:
                     _wake(users, time[i] - tries.first_try[who])
                     wake(takers, pid, row)
@@ -230,7 +243,11 @@ def follow(
         elif code == UNMAP:
             if slot >= 0:
                 owner = _owner(users, slot)
-                _remove(users, slot, np.int64(tries.pid[who]) if who >= 0 else NOBODY)
+                if who >= 0:
+                    row, pid = tries.row[who], np.int64(tries.pid[who])
+                    _remove(users, slot, row, pid, np.int64(tries.cpu[who]))
+                else:
+                    _remove(users, slot, NOBODY, NOBODY, 0)
                 _pass_on(takers, owner, _owner(users, slot))
         elif code in (PLACE, RELEASE):
             _pass_on(takers, _owner(users, operations[i, 2]), NOBODY)
@@ -249,9 +266,9 @@ def follow(
 def new_users(slots: int) -> Users:
     """Nobody uses any of so many slots."""
     room = PER_SLOT * slots
-    entries = np.full((room, 4), NOBODY, np.int64)
+    entries = np.full((room, 5), NOBODY, np.int64)
     entries[:-1, BELOW] = np.arange(1, room)
     reg = np.zeros(REGISTERS, np.int64)
-    reg[UNTAKEN] = 0 if room else NOBODY
+    reg[UNTAKEN], reg[CROSSED] = 0 if room else NOBODY, NOBODY
     then, worst = np.full((2, slots, 3), NOBODY, np.int64)
     return Users(np.full(slots, NOBODY, np.int64), np.zeros(slots, bool), entries, then, worst, reg)
