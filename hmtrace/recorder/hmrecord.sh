@@ -398,7 +398,7 @@ pull() { # CPU, and how many pages it must have
         full=1 stop=${stop:-full}
         return 1
     fi
-    size=$((size + pages * page / 1024))
+    size=$((size + pages * page / 1024)) pulled=1
     [ $size -lt "$max_kb" ] || stop=${stop:-size}
 }
 pull_all() {
@@ -415,11 +415,13 @@ pull_all() {
         [ "$entries" -eq 0 ] || trouble "$entries events of $cpu could not be read"
     done
 }
-look() { # while recording: take away what fills more than a third of a buffer
-    [ -z "$text" ] || return
-    for cpu in $cpus; do
+look() { # while recording: take away what fills more than a third of a buffer, else wait
+    pulled=''
+    [ -n "$text" ] || for cpu in $cpus; do
         pull "$cpu" $((kb * 1024 / 3 / payload + 1)) || return
     done
+    # a small buffer is full soon; not every sleep knows parts of a second
+    [ -n "$stop$pulled" ] || { [ $kb -lt 8192 ] && sleep 0.2 2>/dev/null; } || sleep 1
 }
 
 freeze() { # no event from here on, and what the kernel counted until then
@@ -525,9 +527,7 @@ record() {
             now
             [ $((time - began)) -lt $((seconds * 100)) ] || stop=time
         fi
-        [ -n "$stop" ] && break
-        look
-        [ -n "$stop" ] || sleep 1
+        [ -n "$stop" ] || look
     done
     finish "$@"
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from collectors.snapshot import Recording
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.text import address, clean, count, size
 
@@ -179,6 +180,7 @@ _SHOWN: tuple[FactName, ...] = (
     "page_struct",
     "cpu_model",
     "board",
+    "recording",
 )
 """Facts worth a line for everybody; the others are in the JSON document."""
 
@@ -220,6 +222,11 @@ def fact_in_words(name: str, value: Any) -> str:
         return f"{total}: {', '.join(ranges[:4])}{', …' if len(ranges) > 4 else ''}"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "recording" and isinstance(value, Recording):
+        before, recorded, after = value.times_cs or (0, 0, 0)
+        alone = (before + after) / 2
+        cost = f", which made its command {recorded / alone - 1:+.0%} longer" if alone else ""
+        return f"by hmtrace recorder {clean(value.version)}{cost}"
     if name in _ADDRESSES and isinstance(value, int):
         return address(value)
     if name in _SIZES and isinstance(value, int):

@@ -12,7 +12,7 @@ from collectors.capture import Lost
 from collectors.facts import read_facts
 from collectors.snapshot import Area, Probe, Recording, Snapshot
 from hmtrace.cli import app
-from hmtrace.report.contents import Contents
+from hmtrace.report.contents import Contents, fact_in_words
 from hmtrace.report.lacking import lacks, lacks_document
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -96,6 +96,13 @@ def test_notes_of_the_recorder() -> None:
         times_cs=(10, 14, 9),
     )
     assert read_facts({"recorder": b"a film\n"}).snapshot().recording is None
+
+
+def test_info_tells_what_recording_cost() -> None:
+    measured = RECORDING._replace(times_cs=(100, 140, 100))
+    words = "by hmtrace recorder 0.1.0"
+    assert fact_in_words("recording", RECORDING) == words
+    assert fact_in_words("recording", measured) == f"{words}, which made its command +40% longer"
 
 
 def test_info_says_it() -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -283,6 +284,23 @@ def test_command_ends_the_recording(board: Board, shell: list[str]) -> None:
     (board.root / "out/hmrecord.tar.gz").write_bytes(out)
     assert {"command_status 4", "stopped command"} <= set(board.noted())
     assert board.left() == []
+
+
+def test_capture_as_a_folder(board: Board, shell: list[str]) -> None:
+    status, _, said = board.run(shell, "-o", "there/", "-t", "1")
+    assert status == 0, said
+    folder = board.root / "out/there"
+    assert (folder / "trace_pipe_raw.cpu0").read_bytes() == PAGE
+    status, _, said = board.run(shell, "-o", "there/", "-t", "1")
+    assert (status, "there is not empty" in said) == (3, True)
+    assert (folder / "trace_pipe_raw.cpu0").exists()
+    assert board.left() == []
+
+
+def test_archive_that_is_not_packed(board: Board, shell: list[str]) -> None:
+    assert board.run(shell, "-o", "cap.tar", "-t", "1")[0] == 0
+    with tarfile.open(board.root / "out/cap.tar", "r:") as packed:
+        assert any(name.endswith("/recorder") for name in packed.getnames())
 
 
 def test_script_comes_through_a_pipe(board: Board, shell: list[str]) -> None:
