@@ -416,10 +416,12 @@ pull_all() {
     done
 }
 look() { # while recording: take away what fills more than a third of a buffer, else wait
-    pulled=''
+    pulled='' held=0
     [ -n "$text" ] || for cpu in $cpus; do
         pull "$cpu" $((kb * 1024 / 3 / payload + 1)) || return
+        held=$((held + pages * page / 1024))
     done
+    [ -n "$pulled" ] || [ $((size + held)) -lt "$max_kb" ] || stop=${stop:-size}
     # a small buffer is full soon; not every sleep knows parts of a second
     [ -n "$stop$pulled" ] || { [ $kb -lt 8192 ] && sleep 0.2 2>/dev/null; } || sleep 1
 }

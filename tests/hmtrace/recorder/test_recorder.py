@@ -226,6 +226,13 @@ def test_size_ends_the_recording(board: Board, shell: list[str]) -> None:
     assert "stopped size" in board.noted()
 
 
+def test_what_buffers_hold_counts_for_the_size(board: Board, shell: list[str]) -> None:
+    some = "entries: 9000\noverrun: 0\ncommit overrun: 0\nbytes: 200000\ndropped events: 0\n"
+    board.put("instance/per_cpu/cpu0/stats", some)
+    assert board.run(shell, "--max-size", "100K", "-t", "500")[0] == 1
+    assert "stopped size" in board.noted()
+
+
 def test_losses_are_said(board: Board, shell: list[str]) -> None:
     stats = r"entries: 0\noverrun: 5\ncommit overrun: 2\nbytes: 0\ndropped events: 1\n"
     board.command("dd", f'/bin/cat "${{1#if=}}"; printf "{stats}" >"$(dirname "${{1#if=}}")/stats"')
