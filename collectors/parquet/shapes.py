@@ -18,6 +18,7 @@ from collectors.snapshot import (
     OomZone,
     Probe,
     Process,
+    Recording,
     Snapshot,
     Zone,
     ZoneUse,
@@ -25,7 +26,7 @@ from collectors.snapshot import (
 
 RECORDS: Final = {
     kind.__name__: (kind, tuple[tuple(get_type_hints(kind).values())])  # type: ignore[misc]
-    for kind in (Area, Zone, Probe, Process, ZoneUse, OomZone, OomReport)
+    for kind in (Area, Zone, Probe, Process, Recording, ZoneUse, OomZone, OomReport)
 }
 """By name, each record and the type of its values."""
 SHAPES: Final[dict[str, Any]] = get_type_hints(Snapshot)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collectors import open_capture
+from collectors import open_capture, write_parquet
 from collectors.errors import HmtraceError
 from tests.writers import ringbuffers, tracedat
 from tests.writers.tracedat import BufferSpec, FileSpec, Item
@@ -87,6 +87,20 @@ def test_archive_and_packed_pages(tmp_path: Path) -> None:
     (folder / "trace_pipe_raw.cpu0.gz").write_bytes(gzip.compress(pages.read_bytes()))
     pages.unlink()
     assert rows(folder).equals(plain)
+
+
+def test_what_the_recorder_noted_is_kept_in_a_file(tmp_path: Path) -> None:
+    folder = folder_of(spec_of("little", 4), tmp_path / "raw")
+    (folder / "recorder").write_text("recorder 0.1.0\nmissing a b\nsnapshot agreed=yes\n")
+    (folder / "pool_state").write_text(
+        " x-1 [000] d... 1.0: slots512: (f+0x0/0x9) last=4 c0={0,2}\n"
+    )
+    told = write_parquet(folder, tmp_path / "made.parquet").facts.snapshot()
+    again = open_capture(tmp_path / "made.parquet").facts.snapshot()
+    assert again == told
+    assert again.recording is not None
+    assert again.recording.missing == ("a", "b")
+    assert again.pool_state == (4, ((1, 2, None),))
 
 
 def test_one_cpu_alone(tmp_path: Path) -> None:
