@@ -188,6 +188,7 @@ def callsites_renderables(
     some = f"{len(shown)} of {total}, " if len(shown) < total else ""
     yield heading("Call sites", f"{some}{ORDERS[found.order]}; held: the median")
     yield indented(_SitesTable(found, shown))
+    yield from _beyond(found, ordered(found)[number:])
     yield from _in_the_source(found, shown)
     yield from _conversions(found, shown)
     yield from _modules(found)
@@ -246,6 +247,27 @@ class _SitesTable:
             "at end": _known(use.held_at_end),
             "cost": duration(use.cost_ns),
         }
+
+
+def _beyond(found: CallSites, others: Sequence[SiteUse]) -> Iterator[RenderableType]:
+    """What of the sites that are not shown should not be overlooked."""
+    said = []
+    for use in others:
+        told = [
+            f"{count(number)} {what}"
+            for number, what in (
+                (use.held_at_end, "held at the end"),
+                (use.out_of_order, "out of order"),
+                (use.other_task, "unmapped by another task"),
+            )
+            if number
+        ]
+        if told:
+            said.append(f"{found.name_of(use)}: {', '.join(told)}")
+    if said:
+        more = f"; {count(len(said) - _CHAIN)} more" if len(said) > _CHAIN else ""
+        yield Text()
+        yield labelled([("not shown", "; ".join(said[:_CHAIN]) + more)])
 
 
 def _known(value: int | None) -> str:
