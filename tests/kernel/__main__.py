@@ -62,13 +62,14 @@ def run(guest: Guest, recorder: str, options: argparse.Namespace, ends: float | 
     }
     troubles = []
     for _ in range(TRIES):
+        left = ends - time.monotonic() if ends else options.timeout
+        if left < options.least:
+            return Outcome(guest.name, skipped=f"{left:.0f} s are left of {options.seconds:.0f}")
         try:
             prepared = machine.prepare(guest, recorder, folder, settings)
         except UnavailableError as why:
             return Outcome(guest.name, skipped=str(why))
         left = ends - time.monotonic() if ends else options.timeout
-        if left < options.least:
-            return Outcome(guest.name, skipped=f"{left:.0f} s are left of {options.seconds:.0f}")
         booted = machine.boot(prepared, min(left, options.timeout))
         if ends and time.monotonic() >= ends:
             return Outcome(guest.name, skipped=f"not done in the {options.seconds:.0f} s allowed")

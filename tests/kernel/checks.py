@@ -63,8 +63,9 @@ def judge(booted: Booted, name: str) -> Outcome:
     outcome = Outcome(name, booted.release, booted.package, seconds=booted.seconds)
     status = booted.result("recorder-status").strip()
     if status != "0":
-        said = booted.result("recorder").strip().splitlines()[-1:] or ["nothing"]
-        outcome.failures.append(f"the recorder ended with {status or 'nothing'}: {said[0]}")
+        lines = booted.result("recorder").splitlines()
+        said = [line for line in lines if line.startswith("hmrecord: ")] or lines or ["nothing"]
+        outcome.failures.append(f"the recorder ended with {status or 'nothing'}: {said[-1]}")
     outcome.failures += restored(booted.result("state-before"), booted.result("state-after"))
     outcome.alone_s, outcome.recorded_s = (_span(booted, name) for name in ("alone", "recorded"))
     trouble = re.compile(r"WARNING:|BUG:|Oops|soft lockup|blocked for more|rcu.*stall")
