@@ -166,6 +166,7 @@ def test_the_matrix_has_every_kernel_and_two_guests_for_ci() -> None:
     assert {work for guest in found for work in guest.works} == set(WORKS)
     assert {guest.kernel.architecture for guest in found} == set(DISKS)
     assert {guest.cpus for guest in found} >= {1, 2, 4}
+    assert {guest.mounted for guest in found} == {False, True}
     booted = {word.partition("=")[0] for guest in found for word in guest.boot.split()}
     assert booted >= {"vmalloc", "preempt"}
 
@@ -328,7 +329,6 @@ def test_what_there_is_no_time_for_is_left_out(
     options = Namespace(
         folder=tmp_path,
         recorder_options="",
-        tracefs=False,
         repeat=1,
         seconds=seconds,
         least=60,

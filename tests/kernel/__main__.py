@@ -56,8 +56,8 @@ def run(guest: Guest, recorder: str, options: argparse.Namespace, ends: float | 
     """One guest, booted again where it did not come to its end, until the time allowed ends."""
     folder = options.folder / guest.name
     settings = {
-        "RECORDER": options.recorder_options,
-        "TRACEFS": "mounted" if options.tracefs else "",
+        "RECORDER": f"{guest.recorder} {options.recorder_options}".strip(),
+        "TRACEFS": "mounted" if guest.mounted else "",
         "REPEAT": str(options.repeat),
     }
     troubles = []
@@ -132,8 +132,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=600, help="seconds of one boot (600)")
     parser.add_argument("--repeat", type=int, default=1, help="size of the workloads (1)")
     parser.add_argument("--recorder", type=Path, help="script, for that of `hmtrace recorder`")
-    parser.add_argument("--recorder-options", default="", help="options of the recorder")
-    parser.add_argument("--tracefs", action="store_true", help="tracefs is mounted already")
+    parser.add_argument("--recorder-options", default="", help="more options of the recorder")
     parser.add_argument(
         "--folder", type=Path, default=cache() / "runs", help="keeps captures and consoles"
     )

@@ -75,6 +75,10 @@ class Guest:
         Parameters of the kernel, beside those that every guest has.
     works
         Names in :data:`WORKS`, run one after the other.
+    recorder
+        Options of the recorder.
+    mounted
+        Whether tracefs is mounted already: the recorder has to leave it so, or unmount it.
     small
         Whether it is one of the few that CI boots.
     """
@@ -84,14 +88,16 @@ class Guest:
     cpus: int
     works: tuple[str, ...]
     boot: str = ""
+    recorder: str = ""
+    mounted: bool = False
     small: bool = False
 
     @property
     def name(self) -> str:
         """Kernel, machine and workloads in one word, as ``--only`` looks for them."""
-        boot = "".join(f"-{word.replace('=', '')}" for word in self.boot.split())
-        works = "+".join(self.works)
-        return f"{self.kernel.name}-m{self.ram}-smp{self.cpus}{boot}-{works}"
+        words = f"{self.boot} {self.recorder}".replace("=", "").replace("--", "").split()
+        machine = f"{self.kernel.name}-m{self.ram}-smp{self.cpus}"
+        return "-".join((machine, *words, "+".join(self.works)))
 
 
 def guests(path: Path = MATRIX) -> list[Guest]:

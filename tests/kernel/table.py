@@ -76,7 +76,8 @@ def row(guest: Guest, outcome: Outcome) -> str:
 def _key(guest: Guest) -> tuple[str, str, str]:
     memory = f"{guest.ram} MiB, {guest.cpus} CPU{'s' * (guest.cpus > 1)}"
     boot = f", `{guest.boot}`" if guest.boot else ""
-    return _kernel(guest), memory + boot, ", ".join(guest.works)
+    recorder = f", recorder `{guest.recorder}`" if guest.recorder else ""
+    return _kernel(guest), memory + boot + recorder, ", ".join(guest.works)
 
 
 def _kernel(guest: Guest) -> str:
