@@ -116,7 +116,7 @@ class Package:
 
 
 def _depends(content: bytes) -> list[str]:
-    told = re.findall(rb"\0(?:depends|softdep)=([^\0]*)\0", content.replace(b"\0", b"\0\0"))
+    told = re.findall(rb"(?<!\w)(?:depends|softdep)=([^\0]*)\0", content)
     names: list[str] = []
     for line in told:
         text = line.decode()
