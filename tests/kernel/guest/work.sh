@@ -113,7 +113,7 @@ prepare_zram() {
     mount -t cgroup2 cgroup2 /mnt/group
     echo +memory >/mnt/group/cgroup.subtree_control
     mkdir -p /mnt/group/small
-    echo 24M >/mnt/group/small/memory.max
+    echo 14M >/mnt/group/small/memory.max
     mount -t tmpfs -o size=160M tmpfs /mnt/pressed
 }
 run_zram() {
@@ -121,7 +121,7 @@ run_zram() {
     for number in $(seq 1 "$((2 * REPEAT))"); do
         (
             echo 0 >/mnt/group/small/cgroup.procs
-            text "/mnt/pressed/$number" 90
+            text "/mnt/pressed/$number" 50
             md5sum "/mnt/pressed/$number"
         )
     done
