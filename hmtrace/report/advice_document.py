@@ -40,6 +40,7 @@ def capture_document(one: Advised) -> dict[str, Any]:
             **_build_document(choice),
             "is_now": choice.is_now,
             "reasons": _in_words((*choice.gains, *choice.mind)),
+            "caveats": list(choice.outcome.caveats),
         },
         "trial": None if advice.trial is None else _build_document(advice.trial),
         "evidence": advice.evidence,
