@@ -61,7 +61,7 @@ DOCUMENTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "sites": (("sites", "@"),),
     "advise": (("advise", "@"), ("advise", "@", f"{FIXTURES}/i386-minix-pae-smp2")),
     "layout": (
-        ("layout", "@"), ("layout", "--arch", "arm", "--split", "2g", "--ram", "2G"),
+         ("layout", "--arch", "arm", "--split", "2g", "--ram", "2G"),
         ("layout", "--machine", "imx6q-wandboard-2g"),
     ),
     "presets": (("layout", "--machine", "list"),),
@@ -121,7 +121,7 @@ def widen(schema: dict[str, Any], value: Any, path: str = "") -> None:
     schema["type"] = sorted(types) if len(types) > 1 else next(iter(types))
     if kind == "array":
         for one in value:
-            widen(schema.setdefault("items", {}), one, path)
+            widen(schema.setdefault("items", {}), one, f"{path}[]")
     elif kind == "object" and f".{path}".endswith(tuple(f".{name}" for name in MAPS)):
         for one in value.values():
             widen(schema.setdefault("additionalProperties", {}), one, f"{path}.*")
