@@ -61,7 +61,7 @@ DOCUMENTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "sites": (("sites", "@"),),
     "advise": (("advise", "@"), ("advise", "@", f"{FIXTURES}/i386-minix-pae-smp2")),
     "layout": (
-         ("layout", "--arch", "arm", "--split", "2g", "--ram", "2G"),
+        ("layout", "--arch", "arm", "--split", "2g", "--ram", "2G"),
         ("layout", "--machine", "imx6q-wandboard-2g"),
     ),
     "presets": (("layout", "--machine", "list"),),

@@ -65,7 +65,7 @@ def test_documents_of_real_captures_are_as_their_schema_says(kind: str, capture:
     made = [found for words in asked if (found := document_of(words, capture)) is not None]
     assert made or not asked
     for document in made:
-        assert errors_of(kind, document) == []
+        assert errors_of(kind, document) == [], f"meant so? python -m tests.schemas {kind}"
 
 
 def test_each_kind_of_document_has_a_schema() -> None:

@@ -57,6 +57,7 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "Operations": ("events",),
         "Events in the trace": ("raw_events",),
         "What it can answer": ("answers",),
+        "What it lacks for an exact replay": ("lacks",),
     },
     "validate": {"": ("captures.path", "captures.kmap", "captures.first_divergence")},
     "layout": {
@@ -64,6 +65,7 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "Address space": ("regions",),
         "RAM": ("memory",),
         "Kept free": ("memory",),
+        "Limits": ("layout",),
     },
     "sweep": {
         r"\d+ machines": ("machines.figures",),
