@@ -92,7 +92,6 @@ def compare_renderables(
     yield from _extremes(found)
     yield from _unknown(found)
     yield from sites_section_of(found)
-    yield from _findings(found)
     if rows := list(apart_rows(found)):
         yield heading("Not comparable")
         yield labelled(rows)
@@ -145,6 +144,9 @@ def _in_short(found: Comparison) -> Iterator[tuple[str, str]]:
     )
     if maybe := [change for change in counts if change.verdict == PERHAPS]:
         yield "perhaps", ", ".join(map(_short, maybe))
+    for label, findings in (("only in B", found.new), ("only in A", found.gone)):
+        if findings:
+            yield label, ", ".join(f"{clean(rule)} ({severity})" for rule, severity in findings)
     for label, verdict in (("the same", SAME), ("in noise", WITHIN)):
         alike = [c for c in counts if c.verdict == verdict and (c.one.value or c.other.value)]
         if alike:
@@ -249,15 +251,3 @@ def _unknown(found: Comparison) -> Iterator[RenderableType]:
     if rows:
         yield heading("Not known whether changed")
         yield labelled(rows)
-
-
-def _findings(found: Comparison) -> Iterator[RenderableType]:
-    if not found.new and not found.gone:
-        return
-    yield heading("Findings", "hmtrace check tells more")
-    rows = [
-        (f"only in {side}", ", ".join(f"{clean(rule)} ({severity})" for rule, severity in findings))
-        for side, findings in (("A", found.gone), ("B", found.new))
-        if findings
-    ]
-    yield labelled(rows)

@@ -292,7 +292,8 @@ class _Pair(NamedTuple):
                     why = NOT_LESS if sense == "least" else NOT_MORE
                 return found._replace(verdict=UNKNOWN, difference=None, share=None, why=why)
             return found._replace(verdict=BOUND, sense=sense)
-        if one.value == other.value and abs(difference) < _LESS_THAN_ONE:
+        less = _LESS_THAN_ONE * max(work.other.value / work.one.value, 1.0)
+        if one.value == other.value and abs(difference) < less:
             return found._replace(verdict=SAME)
         return found._replace(verdict=verdict_on(difference, noise))
 
@@ -319,10 +320,10 @@ class _Pair(NamedTuple):
             return None
         counted = _Pair(per, self.first, self.second, work, ((), ()))
         mine, theirs = (counted._as_rate(side, work) for side in (self.first, self.second))
-        if mine is None or theirs is None or not mine.figure:
+        if mine is None or theirs is None or not mine.figure + theirs.figure:
             return None
-        expected = mine.figure * theirs.work / mine.work
-        return by_turns(one, other, by_chance(mine, theirs) / expected)
+        mean = (mine.figure * theirs.work / mine.work + theirs.figure) / 2
+        return by_turns(one, other, by_chance(mine, theirs) / mean)
 
     def _as_rate(self, side: Side, work: WorkUnits) -> Rate | None:
         value, units = side.figures[self.name].value, work.of(side)

@@ -94,8 +94,8 @@ def by_chance(one: Rate, other: Rate) -> float:
     bunch = (one.figure + other.figure) / events if events else 1.0
     variance = scale * (one.figure + other.figure) * bunch
     if one.is_counted:
-        expected = one.figure * scale
-        variance += expected * expected * (1 / one.work + 1 / other.work)
+        mean = (one.figure * scale + other.figure) / 2
+        variance += mean * mean * (1 / one.work + 1 / other.work)
     return TIMES_CHANCE * sqrt(variance)
 
 
@@ -114,7 +114,7 @@ def by_turns(one: Rate, other: Rate, share: float) -> float:
     """
     scale = other.work / one.work
     bunch = max(rate.figure / rate.events if rate.events else 1.0 for rate in (one, other))
-    return (1 + scale) * bunch + one.figure * scale * share
+    return (1 + scale) * bunch + (one.figure * scale + other.figure) / 2 * share
 
 
 def noise_of(

@@ -174,6 +174,50 @@ def test_without_any_kmap_nothing_is_per_kmap() -> None:
     assert document(hog, MINIX)["per"]["unit"] == "event"
 
 
+# Simulated kernels, whose truth is known ----------------------------------------------------------
+
+
+def simulated(folder: Path, scenario: str, *options: str) -> tuple[Path, dict[str, Any]]:
+    """A capture of a scenario, and what really happened in it."""
+    target = folder / "-".join((scenario, *(word.strip("-") for word in options)))
+    result = CliRunner().invoke(app, ["synth", scenario, *options, "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    return target, json.loads((target / "truth.json").read_text())
+
+
+def test_twice_the_walks_are_twice_the_calls_and_no_change_of_each(tmp_path: Path) -> None:
+    one, truth = simulated(tmp_path, "minix-walk", "--events", "6000")
+    other, there = simulated(tmp_path, "minix-walk", "--events", "12000")
+    told = figures(document(one, other))
+    for name, key in (("kmap", "maps"), ("new_mappings", "new"), ("pool_flushes", "flushes")):
+        assert (told[name]["a"], told[name]["b"]) == (truth["pool"][key], there["pool"][key])
+        assert told[name]["verdict"] in ("same", "within")
+    run_by_run = figures(document(one, other, "--per", "run"))
+    assert run_by_run["kmap"]["verdict"] == run_by_run["new_mappings"]["verdict"] == "changed"
+    twice = there["pool"]["maps"] / truth["pool"]["maps"]
+    assert run_by_run["kmap"]["change"] == pytest.approx(twice - 1)
+
+
+def test_longer_directories_make_more_mappings_of_as_many_calls(tmp_path: Path) -> None:
+    one, truth = simulated(tmp_path, "minix-walk", "--events", "6000")
+    other, there = simulated(tmp_path, "minix-walk", "--events", "6000", "--set", "pages=24")
+    rates = [pool["new"] / pool["maps"] for pool in (truth["pool"], there["pool"])]
+    told = figures(document(one, other))["new_mappings"]
+    assert told["verdict"] == "changed"
+    assert told["change"] == pytest.approx(rates[1] / rates[0] - 1)
+
+
+def test_a_leak_is_found_in_one_alone(tmp_path: Path) -> None:
+    one, _ = simulated(tmp_path, "minix-walk", "--events", "6000")
+    other, truth = simulated(tmp_path, "kmap-leak", "--events", "6000")
+    told = document(one, other)
+    held = figures(told)["still_used"]
+    assert (held["a"], held["b"]) == (0, truth["pool"]["used_at_end"])
+    assert "kmap-held" in told["findings"]["b"]
+    assert " only in B   kmap-held" in run(one, other)
+    assert told["findings"]["a"] == {}
+
+
 # Documents, rows, stdin ---------------------------------------------------------------------------
 
 
