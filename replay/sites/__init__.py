@@ -4,5 +4,6 @@
 
     tally    counts windows of a trace
     loops    the compiled loops behind it
+    names    the function of a site, the same in another build
     join     sites of several captures, by their symbols
 """

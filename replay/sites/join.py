@@ -6,18 +6,15 @@ behind a function's name; the function and its module stay.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from replay.sites.names import function_named
 from replay.sites.tally import UNKNOWN_SITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from replay.outcome import Site
-
 _Row = TypeVar("_Row")
-_NO_SYMBOL: Final = "0x"
 
 
 class SiteKey(NamedTuple):
@@ -42,37 +39,6 @@ class SiteKey(NamedTuple):
     capture: int | None = None
 
 
-@dataclass(frozen=True)
-class JoinedSite:
-    """A function that maps, in several captures.
-
-    Attributes
-    ----------
-    key
-        Which.
-    sites
-        Its call sites by capture, most calls first; empty where it has none there.
-    """
-
-    key: SiteKey
-    sites: tuple[tuple[Site, ...], ...]
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Calls by capture."""
-        return tuple(sum(site.count for site in here) for here in self.sites)
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """Share of all calls by capture."""
-        return tuple(sum(site.share for site in here) for here in self.sites)
-
-    @property
-    def name(self) -> str:
-        """Symbol, and its module."""
-        return f"{self.key.symbol} [{self.key.module}]" if self.key.module else self.key.symbol
-
-
 def site_key(text: str, op: str, capture: int = 0) -> SiteKey:
     """By what a call site is joined.
 
@@ -92,12 +58,11 @@ def site_key(text: str, op: str, capture: int = 0) -> SiteKey:
     >>> site_key("0xf7926abc", "kmap", 1).capture
     1
     """
-    if text == UNKNOWN_SITE or text.startswith(_NO_SYMBOL):
+    name = function_named(text)
+    if not name:
         return SiteKey(text, "", op, None if text == UNKNOWN_SITE else capture)
-    place, _, module = text.partition(" [")
-    name = place.partition("+")[0].partition("/")[0]
-    symbol = name.partition(".")[0] or name  # .isra.0, .constprop.0, .part.0, .cold
-    return SiteKey(symbol.strip(), module.removesuffix("]"), op)
+    symbol, _, module = name.partition(" [")
+    return SiteKey(symbol, module.removesuffix("]"), op)
 
 
 def join(
@@ -111,6 +76,13 @@ def join(
         Rows of each.
     key
         Of a row of the capture with that number.
+
+    Examples
+    --------
+    >>> before, after = [("walk+0x10/0x40", 9), ("put+0x8", 1)], [("walk.part.0+0x18", 4)]
+    >>> rows = join([before, after], lambda row, number: site_key(row[0], "kmap", number))
+    >>> [(key.symbol, [sum(n for _, n in here) for here in by]) for key, by in rows.items()]
+    [('walk', [9, 4]), ('put', [1, 0])]
     """
     found: dict[SiteKey, tuple[list[_Row], ...]] = {}
     for number, rows in enumerate(captures):
@@ -120,29 +92,3 @@ def join(
                 found[of] = tuple([] for _ in captures)
             found[of][number].append(row)
     return found
-
-
-def joined_sites(captures: Sequence[Iterable[Site]]) -> tuple[JoinedSite, ...]:
-    """Call sites of several captures, joined by symbol, most calls in all first.
-
-    Parameters
-    ----------
-    captures
-        The sites of each (:attr:`replay.outcome.Outcome.sites`).
-
-    Examples
-    --------
-    >>> from replay.outcome import Site
-    >>> before = [Site("walk+0x10/0x40", "kmap", 9, 1, 0.9), Site("put+0x8", "kmap", 1, 1, 0.1)]
-    >>> after = [Site("walk.part.0+0x18", "kmap", 4, 1, 1.0)]
-    >>> [(row.name, row.counts, row.shares) for row in joined_sites([before, after])]
-    [('walk', (9, 4), (0.9, 1.0)), ('put', (1, 0), (0.1, 0))]
-    """
-    rows = join(captures, lambda site, number: site_key(site.site, site.op, number))
-    found = [
-        JoinedSite(
-            key, tuple(tuple(sorted(here, key=lambda s: (-s.count, s.site))) for here in sites)
-        )
-        for key, sites in rows.items()
-    ]
-    return tuple(sorted(found, key=lambda row: (-sum(row.counts), *row.key[:3])))

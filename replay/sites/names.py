@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _OFFSET: Final = re.compile(r"\+0x[0-9a-f]+(/0x[0-9a-f]+)?")
-_CLONE: Final = re.compile(r"\.(isra|constprop|part|cold)\b[.\d]*")
+_CLONE: Final = re.compile(r"\.(isra|constprop|part|cold|llvm|lto_priv)(\.\d+)*\b")
 
 
 def function_named(site: str) -> str:
@@ -16,6 +16,8 @@ def function_named(site: str) -> str:
     --------
     >>> function_named("dir_get_page.isra.0+0x50/0x140 [minix]")
     'dir_get_page [minix]'
+    >>> function_named("dir_get_page.isra.0.cold")
+    'dir_get_page'
     >>> function_named("0xf7885054")
     ''
     """
