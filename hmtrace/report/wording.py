@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from replay.outcome import Moment
 
 _MIB: Final = 1 << 20
+_PAGE: Final = 1 << 12
 
 
 class Words(NamedTuple):
@@ -213,6 +214,17 @@ def _(f: arena.ArenaInPieces) -> Words:
         f"the arena was in pieces when {size(f.asked)} were first asked for in vain: {mib(f.free)} "
         f"free, the largest hole {size(f.hole)}",
         "areas that live long, between others that came and went, make such holes",
+    )
+
+
+@words_of.register(arena.ArenaTight)
+def _(f: arena.ArenaTight) -> Words:
+    aligned = f", aligned to {size(f.align)}" if f.align > _PAGE else ""
+    return Words(
+        f"the arena's largest hole was down to {size(f.hole)}, and {size(f.asked)}{aligned} were "
+        "asked for at another time",
+        "nothing failed; what waits for a purge counts as taken here, and an allocation that finds "
+        "no hole purges first",
     )
 
 

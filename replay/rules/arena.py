@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from replay.machine.arches import ARCHES
 from replay.outcome import Finding
 from replay.rules import evidence
-from replay.rules.rule import FindingRule
+from replay.rules.rule import FindingRule, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replay.rules.rule import Case
 
+TIMES_LARGEST: Final = 1.0
+"""Times the largest request that the largest hole is never smaller than where there is room."""
 FEW_UNTOLD: Final = 0.01
 """Share of allocations whose return was lost or is still to come when the trace ends."""
 
@@ -83,6 +85,25 @@ def _in_pieces(case: Case) -> Iterator[Finding]:
             yield Finding("arena-fragmented", "warning", found, 1, arena.first)
 
 
+class ArenaTight(NamedTuple):
+    """Bytes and alignment of the largest request, and of the largest hole at its least."""
+
+    asked: int
+    align: int
+    hole: int
+
+
+def _tight(case: Case) -> Iterator[Finding]:
+    """Nothing failed, and the largest request would have if it had come at the worst time."""
+    arena = case.outcome.arena
+    needed, hole = arena.hole_needed, arena.largest_hole_min
+    if needed is None or hole is None or arena.largest_request is None or arena.failures:
+        return
+    if hole < TIGHT.limit_in(case) * needed and not evidence.is_missed(evidence.ARENA, case):
+        found = ArenaTight(*arena.largest_request, hole)
+        yield Finding("arena-tight", "warning", found)
+
+
 class NullCalls(NamedTuple):
     """Calls of vmap() and vmalloc() that returned NULL for another reason."""
 
@@ -125,6 +146,12 @@ PIECES: Final = FindingRule(
     "fewer areas that live long between others; allocate large ones early and keep them; a larger "
     "vmalloc= has a larger hole",
     _in_pieces, (evidence.ARENA, evidence.AREAS),
+)  # fmt: skip
+TIGHT: Final = FindingRule(
+    "arena-tight", ("warning",),
+    "At the worst time no hole in the arena was as large as the largest request.",
+    "a larger vmalloc=, or fewer areas that live long",
+    _tight, (evidence.ARENA, evidence.AREAS), Limit(TIMES_LARGEST, "times the largest request"),
 )  # fmt: skip
 NULL: Final = FindingRule(
     "vmalloc-null", ("problem",),

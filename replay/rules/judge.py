@@ -185,6 +185,7 @@ RULES: Final[tuple[FindingRule, ...]] = (
     arena.EXHAUSTED,
     modules.EXHAUSTED,
     arena.PIECES,
+    arena.TIGHT,
     modules.NEARLY,
     arena.NULL,
     arena.UNTOLD,

@@ -25,7 +25,18 @@ from replay.machine.arches import ARCHES
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
-from replay.outcome import CallTime, Finding, LocalOutcome, TlbOutcome
+from replay.outcome import (
+    ArenaOutcome,
+    CallTime,
+    CrossedKmaps,
+    Finding,
+    LocalOutcome,
+    Moment,
+    NestedKmaps,
+    NestedTask,
+    PoolOutcome,
+    TlbOutcome,
+)
 from replay.rules.judge import SEVERITIES, findings
 from replay.rules.slow import SlowCalls
 from replay.rules.splits import OtherSplits
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
     from replay.outcome import Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+MIB = 1 << 20
 
 
 def found(outcome: Outcome, rule: str, **values: Any) -> Finding | None:
@@ -450,3 +462,47 @@ def test_a_what_if_reads_the_trace_as_its_report_does() -> None:
     missed = next(f for f in document["findings"] if f["rule"] == "probe-misses")
     assert missed["severity"] == "info"
     assert missed == next(f for f in found_in(Path(folder).name) if f["rule"] == "probe-misses")
+
+
+@pytest.mark.parametrize(
+    ("hole", "failures", "is_tight"), [(2 * MIB - 1, 0, True), (2 * MIB, 0, False), (0, 1, False)]
+)
+def test_an_arena_is_tight_where_no_hole_fits_the_largest_request(
+    outcomes: ModuleType, hole: int, failures: int, *, is_tight: bool
+) -> None:
+    """1 MiB aligned to 1 MiB + 4 KiB needs at most 2 MiB."""
+    arena = ArenaOutcome(
+        size=120 * MIB,
+        allocs=9,
+        failures=failures,
+        largest_hole_min=hole,
+        largest_request=(MIB, MIB + 4096),
+    )
+    tight = found(replace(outcomes.quiet_outcome(), arena=arena), "arena-tight")
+    assert (tight is not None) is is_tight
+    if tight is not None:
+        assert "asked for at another time" in in_words(tight).message
+
+
+@pytest.mark.parametrize(
+    ("at_once", "severity"), [(255, "info"), (256, "warning"), (512, "warning")]
+)
+def test_nested_kmaps_are_a_warning_from_half_of_the_pool_on(
+    outcomes: ModuleType, at_once: int, severity: str
+) -> None:
+    nested = NestedKmaps(900, 30, at_once, worst=(NestedTask(77, 9, Moment(5, 0, 77, "gather")),))
+    pool = PoolOutcome(slots=512, maps=2000, unmaps=2000, nested=nested)
+    finding = need(replace(outcomes.quiet_outcome(), pool=pool), "kmap-nested")
+    assert (finding.severity, finding.count) == (severity, 900)
+    assert "57 such tasks at once would sleep for ever" in in_words(finding).message
+    assert "gather[77] 9" in in_words(finding).who[0]
+
+
+def test_what_another_task_gives_back_is_a_remark(outcomes: ModuleType) -> None:
+    quiet = outcomes.quiet_outcome()
+    pool = PoolOutcome(slots=512, maps=9, unmaps=9, crossed=CrossedKmaps(0, 5))
+    assert found(replace(quiet, pool=pool), "kmap-crossed") is None, "another CPU alone may be"
+    crossed = replace(pool, crossed=CrossedKmaps(2, 5, Moment(7, 1, 8, "reader")))
+    finding = need(replace(quiet, pool=crossed), "kmap-crossed")
+    assert (finding.severity, finding.count) == ("info", 2)
+    assert "5 more gave their own back on another CPU" in in_words(finding).evidence
