@@ -256,8 +256,10 @@ class Meanwhile:
         for known in (self.found, self._scenes, self._pending):
             for row in known.keys() - kept:
                 del known[row]
-        self._pending |= {call.row: call for call in calls if call.end_seq - call.seq < _MOST}
+        self._pending |= {call.row: call for call in calls if 0 < call.end_seq - call.seq < _MOST}
         piece = _Piece(events, first_row)
+        for row in [row for row in self._pending if piece.first - row > _MOST]:
+            del self._pending[row]  # positions that do not count up
         switches = _Switches(self._past, self._first, piece)
         self.sees_switches |= switches.any
         for call in list(self._pending.values()):

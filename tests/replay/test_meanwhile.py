@@ -133,6 +133,17 @@ def test_a_pass_is_over_when_its_task_does_something_else() -> None:
     assert told.behind is None
 
 
+@pytest.mark.parametrize("rows", [1000, 1])
+@pytest.mark.parametrize("end_seq", [0, 5, 10, 1 << 40])
+def test_returns_that_cannot_be_tell_nothing(end_seq: int, rows: int) -> None:
+    table = events(
+        switch(7, 8), call("kmap", 7, until=5) | {"end_seq": end_seq}, switch(7, 0), switch(0, 7)
+    )
+    (told,) = longest(table, rows)
+    assert told.op == "kmap"
+    assert told.off_ns is None
+
+
 def test_without_switches_nothing_is_known_of_tasks() -> None:
     (told,) = longest(events(call("kmap", 7, until=1)))
     assert told.off_ns is None
