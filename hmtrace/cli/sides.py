@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from collectors.opened import opened
+from hmtrace.cli.quiet import native_stderr_dropped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 BASELINE: Final = "baseline"
 CAPTURED: Final = "captured"
 _MOST_BYTES: Final = 256 << 20
+_MOST_ROWS: Final = 1 << 20
 _TABLES: Final = {".parquet", ".csv"}
 _SCHEMA: Final = re.compile(r"hmtrace/(\w{1,20})/1")
 _AXIS: Final = "axis_"
@@ -94,15 +96,15 @@ def _begins_document(head: bytes) -> bool:
 def _is_sweep_table(path: Path) -> bool:
     if path.suffix not in _TABLES:
         return False
-    if path.suffix == ".csv":
-        with path.open("rb") as file:
-            return file.read(5) == _AXIS.encode()
     import polars as pl
-    from polars.exceptions import PolarsError
+    from polars.exceptions import PanicException, PolarsError
 
     try:
-        return any(name.startswith(_AXIS) for name in pl.read_parquet_schema(path))
-    except (PolarsError, OSError):
+        with opened(path) as file, native_stderr_dropped():
+            if path.suffix == ".csv":
+                return file.read(len(_AXIS)) == _AXIS.encode()
+            return any(name.startswith(_AXIS) for name in pl.read_parquet_schema(file))
+    except (PolarsError, PanicException, OSError):  # no Parquet, or damaged: its reader tells
         return False
 
 
@@ -243,15 +245,16 @@ def _axes_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _of_table(words: SideWords) -> Side:
     """A row of a sweep's Parquet or CSV file."""
     import polars as pl
-    from polars.exceptions import PolarsError
+    from polars.exceptions import PanicException, PolarsError
 
     from replay.compare.side import side_of_row
 
     assert words.file is not None
     try:
         read = pl.read_csv if words.file.suffix == ".csv" else pl.read_parquet
-        rows = read(words.file).to_dicts()
-    except (PolarsError, OSError) as error:
+        with opened(words.file) as file, native_stderr_dropped():
+            rows = read(file, n_rows=_MOST_ROWS).to_dicts()
+    except (PolarsError, PanicException, OSError) as error:
         raise _damaged(words, "is no table of a sweep") from error
     from replay.whatif.figures import FIGURES
 

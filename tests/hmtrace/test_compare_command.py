@@ -266,6 +266,23 @@ def test_rows_of_a_sweep(tmp_path: Path) -> None:
         run(f"{file}:speed=1", f"{file}:1", code=2)
 
 
+def test_damaged_tables_are_named(tmp_path: Path) -> None:
+    table = tmp_path / "sweep.parquet"
+    options = ["sweep", str(ARM), "--axis", "split=3g,2g", "-o", str(table)]
+    assert CliRunner().invoke(app, options).exit_code == 0
+    whole = table.read_bytes()
+    for damaged in (whole[:400] + b"\xff" * 400 + whole[800:], whole[: len(whole) // 2], b"PAR1"):
+        table.write_bytes(damaged)
+        result = CliRunner().invoke(app, ["compare", f"{table}:1", str(ARM)])
+        # where not even its columns can be read, it is taken for a capture
+        assert getattr(result.exception, "exit_code", None) in (2, 3), result.output
+    sheet = tmp_path / "sweep.csv"
+    sheet.write_text("axis_split,kmap\n3g,many\n")
+    run(f"{sheet}:1", ARM, code=3)
+    sheet.write_bytes(b'axis_split\xff,\x00\n"')
+    run(f"{sheet}:1", ARM, code=3)
+
+
 def test_wrong_usage_and_what_cannot_be_read(tmp_path: Path, converted: Path) -> None:
     run("-", "-", code=2)
     run(MINIX, MINIX, "--fail-on", "much", code=2)
