@@ -92,9 +92,9 @@ find_tracefs() {
         [ "$place" != "$debug" ] || { T=$debug/tracing kind=debugfs; }
         { [ -d "$place" ] && mount -t $kind hmrecord "$place" 2>/dev/null; } || continue
         mounted=$place
-        remember
+        [ "$action" = remove ] || remember
         [ -e "$T/trace" ] && return 0
-        umount "$place" && mounted=''
+        umount "$mounted" && mounted=''
     done
     return 1
 }
@@ -108,7 +108,8 @@ need_tracefs() {
 
 remember() { # what has to be put back, for --remove after a SIGKILL
     remembered=1
-    put "$$ ${old_kptr:-.} ${old_comms:-.} ${mounted:-.}" "$state"
+    case $work in /*) place=$work ;; *) place=$PWD/$work ;; esac
+    put "$$ ${old_kptr:-.} ${old_comms:-.} ${mounted:-.} $place" "$state"
 }
 
 # ---------------------------------------------------------------- probes
@@ -699,7 +700,7 @@ on_signal() { # the first ends the recording, and what there is is kept; others 
 remove() {
     find_tracefs || die "no tracefs: nothing can be left"
     if [ -r "$state" ]; then
-        read -r pid old_kptr old_comms place <"$state"
+        read -r pid old_kptr old_comms place folder <"$state"
         ! kill -0 "$pid" 2>/dev/null || die "a recorder is running (process $pid): end it first"
         old_kptr=${old_kptr#.} old_comms=${old_comms#.}
         mounted=${mounted:-${place#.}}
@@ -709,6 +710,7 @@ remove() {
     cleanup
     [ $troubles -eq 0 ] || exit 3
     say "nothing of a recorder is left"
+    [ ! -e "${folder:-}/recorder" ] || say "but what it had recorded: $folder"
 }
 
 # ---------------------------------------------------------------- the capture
