@@ -300,11 +300,13 @@ memory_files() { # what their names end with
 
 # /proc/vmallocinfo is read in pieces: an area that goes or comes meanwhile skips or repeats lines.
 # Two readings that agree are one moment. The shell reads by itself: a fork allocates areas.
-slurp() { # FILE: into $reading
-    reading=''
+slurp() { # FILE: into $reading, by pieces: to copy all of it for each line takes time and memory
+    reading='' piece=''
     [ -r "$1" ] && while IFS= read -r line; do
-        reading=$reading$line$nl
+        piece=$piece$line$nl
+        [ ${#piece} -lt 2000 ] || { reading=$reading$piece; piece=''; }
     done <"$1"
+    reading=$reading$piece
 }
 start_state() {
     reading='' tries=0 agreed=no
