@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def with_enough(path: str, looked: Iterable[Looked]) -> tuple[Looked, ...]:
-    """What rules found, with the ``vmalloc=`` that would have been enough where the arena was full.
+    """What rules found, with the least ``vmalloc=`` that is needed where the arena was full.
 
     It is searched as ``sweep --find min:vmalloc --where failures=0`` does.
     """

@@ -231,9 +231,7 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
         elif name == "costs":
             changes[name] = _costs(value, path)
         elif name == "config":
-            changes[name] = frozenset(
-                option.removeprefix("CONFIG_") for option in _names(value, name, path)
-            )
+            changes[name] = _config(_names(value, name, path), start.config, path)
         elif name == "converted":
             changes[name] = tuple(_names(value, name, path))
         elif name in _SIZES:
@@ -253,6 +251,23 @@ def read_machine(path: Path, base: Machine | None = None) -> Machine:
     except HmtraceError as error:
         error.source = error.source or str(path)
         raise
+
+
+def _config(options: Sequence[str], config: frozenset[str], path: Path) -> frozenset[str]:
+    """Options of the kernel: all of them, or those added, ``+KASAN``, and gone, ``-SMP``."""
+    signs = [option[:1] for option in options if option[:1] in ("+", "-")]
+    named = [option.lstrip("+-").removeprefix("CONFIG_") for option in options]
+    if not signs:
+        return frozenset(named)
+    if len(signs) < len(options):
+        raise HmtraceError(
+            "config: some options have + or -, others not",
+            source=str(path),
+            hint='all of them, or what is added and gone: "+KASAN", "-SMP"',
+            exit_code=2,
+        )
+    gone = {name for name, option in zip(named, options, strict=True) if option[0] == "-"}
+    return (config | frozenset(named)) - gone
 
 
 def _costs(table: object, path: Path) -> Costs:

@@ -163,7 +163,7 @@ def _(f: slow.SlowCalls) -> Words:
         why = f"to invalidate up to {count(f.hull)} pages one by one takes long by itself; or {why}"
     return Words(
         f"one {worst.op} took {duration(worst.max_ns)}, where {usual}:{_by(worst.slowest)}",
-        f"{why}; sched_switch tells which, where traced",
+        f"{why}; hmtrace report --longest tells which, where sched_switch was traced",
         (f"and one {'; one '.join(more)}",) if more else (),
     )
 
@@ -226,13 +226,13 @@ def _(f: arena.ArenaExhausted) -> Words:
         parts.append(f"largest hole down to {mib(f.hole)}")
     if f.enough is not None:
         parts.append(
-            f"{f.option}{f.enough // _MIB}M would have been enough, and costs "
-            f"{mib(f.enough - f.size)} of lowmem"
+            f"at least {f.option}{f.enough // _MIB}M is needed, for {mib(f.enough - f.size)} of "
+            "lowmem, and more if those that failed would have been in use for long"
         )
     elif f.option:
         parts.append(
-            f"a larger {f.option} costs as much lowmem (what would be enough: hmtrace replay "
-            "--vmalloc)"
+            f"a larger {f.option} costs as much lowmem (the least: hmtrace sweep CAPTURE --find "
+            "min:vmalloc --where failures=0)"
         )
     what = plural(f.failures, "allocation") + " of virtual address space"
     if f.callers:

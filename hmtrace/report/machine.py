@@ -14,7 +14,7 @@ from hmtrace.report.text import address, clean, count, mib, plural, share, size
 from replay.machine.arches import ARCHES
 from replay.machine.tlb import flush_class
 from replay.machine.words import kernel_words
-from replay.machine.zones import memory_of
+from replay.machine.zones import kasan_bytes, memory_of
 from replay.rules.machine import machine_findings
 
 if TYPE_CHECKING:
@@ -271,8 +271,8 @@ def flush_words(layout: Layout) -> str:
     return joined(words)
 
 
-def memory_rows(memory: Memory, page: int) -> list[tuple[str, str]]:
-    """Watermarks and reserves of the zones, as label and value."""
+def memory_rows(memory: Memory, page: int, kasan: int = 0) -> list[tuple[str, str]]:
+    """Watermarks and reserves of the zones, as label and value; `kasan`: bytes of its shadow."""
     rows = []
     for zone in memory.zones:
         kept = f"{size(zone.low * page)} low, {size(zone.high * page)} high watermark"
@@ -284,7 +284,9 @@ def memory_rows(memory: Memory, page: int) -> list[tuple[str, str]]:
         rows.append((zone.zone, joined([kept, *reserves])))
     remain = sum(zone.managed for zone in memory.zones if zone.zone != _HIGHMEM) * page
     costs = f"{size(memory.mem_map_bytes)} mem_map, {size(memory.other_bytes)} kernel image"
-    rows.append(("lowmem", f"{costs}; {size(remain)} remain"))
+    if kasan:
+        costs = f"{costs}, {size(kasan)} KASAN's shadow"
+    rows.append(("lowmem", f"{costs}; {size(max(remain - kasan, 0))} remain"))
     return rows
 
 
@@ -301,7 +303,8 @@ def layout_renderables(machine: Machine, layout: Layout) -> Iterator[RenderableT
     yield title
     yield from machine_section(machine, layout, tall=True)
     yield heading("Kept free", "by the page allocator, estimated")
-    yield labelled(memory_rows(memory_of(machine, layout), layout.page_size))
+    memory, kasan = memory_of(machine, layout), kasan_bytes(machine, layout)
+    yield labelled(memory_rows(memory, layout.page_size, kasan))
     yield heading("Limits")
     yield labelled(limits_rows(machine, layout))
     yield from findings_section(tuple(machine_findings(machine, layout)))

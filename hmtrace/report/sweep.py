@@ -18,6 +18,8 @@ from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import clean, count, duration, number, plural, share, size
 from hmtrace.report.verdict import change_in_words
+from replay.machine.arches import ARCHES
+from replay.whatif.caveats import BEGINS_EMPTY, split_in_words
 from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
@@ -30,15 +32,15 @@ if TYPE_CHECKING:
     from replay.whatif.sweep import LeftOut, SweptMachine
 
 COLUMNS: Final = (
-    "lowmem", "highmem", "vmalloc", "kmap", "pool_flushes", "waits", "asleep", "failures", "purges",
-    "ipis", "cost_ns",
+    "lowmem", "highmem", "unused", "vmalloc", "kmap", "pool_flushes", "waits", "asleep", "failures",
+    "purges", "ipis", "cost_ns",
 )  # fmt: skip
 """Figures of the table, as far as they are not the same on all machines."""
 TITLES: Final = {
     "pool_flushes": "flushes", "cost_ns": "cost", "cost_share": "share", "wait_ns": "waited",
     "largest_hole": "hole", "arena_live": "in use", "user": "user space",
 }  # fmt: skip
-IN_MIB: Final = ("lowmem", "highmem", "user", "vmalloc")
+IN_MIB: Final = ("lowmem", "highmem", "unused", "user", "vmalloc")
 """Figures that are shown in whole MiB, without the unit."""
 _SHOWN: Final[dict[str, Callable[[float | None], str]]] = {
     **dict.fromkeys(("arena_live", "largest_hole"), size),
@@ -137,6 +139,8 @@ def sweep_renderables(sweep: Sweep, most: int = _MOST_ROWS) -> Iterator[Renderab
     if sweep.machines:
         yield indented(_table(sweep, most))
         yield indented(Text("\n".join(_asides(sweep, most)), style="dim"))
+    elif sweep.without:
+        yield indented(Text(_unmet(sweep.without)))
     yield from _heat_map(sweep)
     yield from _left_out(sweep.left_out)
     yield from caveats_section(_caveats(sweep))
@@ -229,11 +233,13 @@ def _is_change_told(sweep: Sweep) -> bool:
 
 def _asides(sweep: Sweep, most: int) -> list[str]:
     lines = []
+    is_unused = not _is_same(sweep, "unused")
     if len(sweep.machines) > most:
         more = len(sweep.machines) - most
         lines.append(f"… {count(more)} more: -n 0 lists all, -o F.parquet or F.csv writes them")
     if len(sweep.machines) > 1:
-        same = [name for name in COLUMNS if name != sweep.by and _is_same(sweep, name)]
+        same = [name for name in COLUMNS if name not in (sweep.by, "unused")]
+        same = [name for name in same if _is_same(sweep, name)]
         words = [f"{TITLES.get(name, name)} {shown_of_all(sweep.machines, name)}" for name in same]
         if words:
             lines.append(f"the same on all: {', '.join(words)}")
@@ -249,11 +255,18 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
             "wrong: kmap_local_page() would be too deep (BUG), handed on or not LIFO: see hmtrace "
             "replay --convert; these come last"
         )
-    lines.append(f"in whole MiB: {', '.join(name for name in IN_MIB if name in COLUMNS)}")
+    if is_unused:
+        lines.append("unused: RAM that a kernel without HIGHMEM does not reach")
+    told = {*COLUMNS, sweep.by} - (set() if is_unused else {"unused"})
+    lines.append(f"in whole MiB: {', '.join(TITLES.get(n, n) for n in IN_MIB if n in told)}")
     lines.extend(meaning_of_signs(sweep.machines, [*COLUMNS, sweep.by]))
     if sweep.without:
-        lines.append(f"{plural(sweep.without, 'machine')} do not meet --where")
+        lines.append(_unmet(sweep.without))
     return lines
+
+
+def _unmet(number: int) -> str:
+    return f"{plural(number, 'machine')} {'does' if number == 1 else 'do'} not meet --where"
 
 
 def meaning_of_signs(machines: Iterable[SweptMachine], names: Iterable[str]) -> list[str]:
@@ -323,7 +336,25 @@ def _caveats(sweep: Sweep) -> list[str]:
     ]
     more = any(len(machine.caveats) > len(common) for machine in machines)
     notes = ["each machine has caveats of its own: hmtrace replay shows them"] if more else []
-    return [*common, *notes, *sweep.assumptions, *sweep.source.notes]
+    return [*common, *_of_rows(sweep, common), *notes, *sweep.assumptions, *sweep.source.notes]
+
+
+def _of_rows(sweep: Sweep, common: Sequence[str]) -> Iterator[str]:
+    """Caveats of some machines that the table would mislead without."""
+    arch = ARCHES[sweep.baseline.machine.arch]
+    names = {machine.words.get("split", "") for machine in sweep.machines}
+    for name in sorted(names & arch.proposed_splits.keys()):
+        told = split_in_words(name, arch.proposed_splits[name])
+        if told not in common:
+            yield told
+    for machine in sweep.machines:
+        if machine.words in sweep.captured and BEGINS_EMPTY in machine.caveats:
+            flushes = plural(sweep.baseline.pool.flushes, "flush", "flushes")
+            yield (
+                "the pool begins empty on all machines, so that they compare, the captured one "
+                f"too, of which hmtrace report counts {flushes}"
+            )
+            return
 
 
 def sweep_document(sweeps: Sequence[Sweep], axes: dict[str, tuple[str, ...]]) -> dict[str, Any]:

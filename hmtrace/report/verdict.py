@@ -35,6 +35,8 @@ def verdict_in_words(verdict: CostVerdict) -> str:
         sure = "perhaps not the same work: up to" if verdict.is_bounded else "not the same work:"
         return f"{sure} {tasks} more sleep for ever there"
     if verdict.word == "same" and verdict.holds:
+        if verdict.is_bounded:
+            return "the same by figures that are bounds: not known"
         return "the same, whatever operations cost"
     word = {"same": "the same with the likely costs"}.get(verdict.word, verdict.word)
     if verdict.is_bounded:
@@ -78,6 +80,8 @@ def change_in_words(
     ('less', 'less?')
     >>> change_in_words(-9, -3, -1, "least"), change_in_words(0, 0, 0, None)
     ('less?', 'same')
+    >>> change_in_words(0, 0, 0, "least")
+    'same?'
     """
     if asleep > 0:
         return "stuck?" if is_bounded(likely, bound, asleep) else "stuck"

@@ -114,6 +114,8 @@ def is_bounded(likely: float, bound: str | None, asleep: int = 0) -> bool:
     """
     if asleep > 0:
         return bound in ("about", "most")
+    if not likely:
+        return bound is not None
     return bound in ("about", "least" if likely < 0 else "most")
 
 

@@ -33,6 +33,9 @@ HUGE_FROM: Final = 512 * MiB
 KERNEL_IMAGE: Final = 16 * MiB
 """Taken for what the kernel and its early tables occupy, where no zoneinfo says."""
 
+KASAN_PART: Final = 8
+"""One byte of shadow for so many (include/linux/kasan.h: KASAN_SHADOW_SCALE_SHIFT)."""
+
 
 class Pages(NamedTuple):
     """A zone and the pages that the allocator manages in it, the lowest zone first."""
@@ -188,6 +191,11 @@ def watermarks(zones: Sequence[Pages], min_free: int, page_size: int) -> tuple[W
             Watermarks(name, managed, least, least + distance, least + 2 * distance, reserve)
         )
     return tuple(found)
+
+
+def kasan_bytes(machine: Machine, layout: Layout) -> int:
+    """Lowmem that the shadow of lowmem takes, with CONFIG_KASAN."""
+    return layout.lowmem_bytes // KASAN_PART if "KASAN" in machine.config else 0
 
 
 def memory_of(machine: Machine, layout: Layout, captured: Snapshot | None = None) -> Memory:

@@ -36,7 +36,8 @@ class ArenaExhausted(NamedTuple):
     option
         What makes the arena larger, "" nothing.
     enough
-        Bytes of it with which none of them fails; None: not looked for, or not found.
+        Bytes of it with which none of them fails, if those that failed are given back at once: the
+        least that is needed. None: not looked for, or not found.
     """
 
     failures: int

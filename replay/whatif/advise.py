@@ -15,7 +15,7 @@ from replay.machine.arches import ARCHES
 from replay.machine.layout import layout_of
 from replay.machine.model import MiB, align_up, clip
 from replay.machine.options import kernel_splits, with_options
-from replay.machine.zones import HIGHMEM, memory_of
+from replay.machine.zones import HIGHMEM, kasan_bytes, memory_of
 from replay.whatif.reasons import (
     SCARCE_PART,
     Advice,
@@ -261,7 +261,7 @@ class _Asker:
         """What lowmem pays whatever runs. See docs/advise.md for the sources."""
         machine, layout = outcome.machine, outcome.layout
         memory = memory_of(machine, layout, self._snapshot)
-        kasan = layout.lowmem_bytes // KASAN_PART if "KASAN" in machine.config else 0
+        kasan = kasan_bytes(machine, layout)
         managed = sum(zone.managed for zone in memory.zones if zone.zone != HIGHMEM)
         return FixedCosts(
             mem_map=layout.mem_map_bytes,
@@ -282,8 +282,6 @@ class _Found:
         self.may: list[Reason] = []
 
 
-KASAN_PART: Final = 8
-"""One byte of shadow for so many (include/linux/kasan.h: KASAN_SHADOW_SCALE_SHIFT)."""
 _PAGE_ADDRESS: Final = 16
 """struct page_address_map of 32 bit (mm/highmem.c), one for each slot."""
 _PAGE_ADDRESS_HASH: Final = 128 * 64

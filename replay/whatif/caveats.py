@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from replay.machine.arches import ARCHES
 from replay.machine.zones import HIGHMEM
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ LEAST, MOST, ABOUT = "least", "most", "about"
 """Values of :attr:`replay.outcome.Outcome.bound`."""
 _OF_THE_START: Final = ("new_mappings", "flushes", "scan_max", "max_stale")
 """Figures of the pool that tell how it began."""
+BEGINS_EMPTY: Final = (
+    "the pool begins empty there, as after boot, and began here with whatever was mapped before "
+    "the trace: new mappings and all that follows from them differ by that, too"
+)
+"""What it means for a pool whose slots nobody has seen."""
 
 
 def bound_of(
@@ -119,15 +125,25 @@ def doubtful_rules(machine: Machine, target: Machine) -> list[str]:
     ]
 
 
+def proposed_split(machine: Machine, target: Machine) -> list[str]:
+    """That no released kernel has the split, if so."""
+    told = ARCHES[target.arch].proposed_splits.get(target.split)
+    if told is None or machine.split == target.split:
+        return []
+    return [split_in_words(target.split, told)]
+
+
+def split_in_words(name: str, told: str) -> str:
+    """A split that no released kernel has, and the state of things."""
+    return f"the split {name} is {told}"
+
+
 def pool_caveats(here: PoolOutcome, there: PoolOutcome) -> list[str]:
     """What it means that the pool begins empty there, where it means something."""
     alike = all(getattr(here, name) == getattr(there, name) for name in _OF_THE_START)
     if not there.maps or here.pages_unknown or alike:
         return []
-    return [
-        "the pool begins empty there, as after boot, and began here with whatever was mapped "
-        "before the trace: new mappings and all that follows from them differ by that, too"
-    ]
+    return [BEGINS_EMPTY]
 
 
 def loss_caveats(lost: Loss | None, here: PoolOutcome, there: PoolOutcome) -> list[str]:

@@ -42,9 +42,18 @@ def _change(outcome: Outcome, end: int) -> int:
     return 0 if change is None else round(change[end])
 
 
+def _unused(outcome: Outcome) -> int:
+    """RAM that a kernel without HIGHMEM leaves alone."""
+    layout = outcome.layout
+    if outcome.machine.highmem_enabled:
+        return 0
+    return max(outcome.machine.ram_bytes - layout.lowmem_bytes - layout.highmem_bytes, 0)
+
+
 FIGURES: Final[dict[str, Figure]] = {
     "lowmem": Figure(lambda o: o.layout.lowmem_bytes, more_is_better=True),
     "highmem": Figure(lambda o: o.layout.highmem_bytes),
+    "unused": Figure(_unused),
     "user": Figure(lambda o: o.layout.user_end, more_is_better=True),
     "kmap": Figure(lambda o: o.pool.maps, bound="up"),
     "new_mappings": Figure(lambda o: o.pool.new_mappings, bound="up"),

@@ -43,6 +43,7 @@ from replay.whatif.caveats import (
     loss_caveats,
     memory_caveats,
     pool_caveats,
+    proposed_split,
     ram_caveats,
 )
 from replay.whatif.convert import ConvertedCalls, conversion_caveats
@@ -237,6 +238,7 @@ class Server:
             caveats=(
                 *border_caveats(self._before, layout, there.stuck, placement, bound),
                 *doubtful_rules(self._machine, target),
+                *proposed_split(self._machine, target),
                 *(note for note in layout.notes if note not in self._shown.notes),
                 *self._memory_caveats(target, layout, memory, placed),
                 *page_table_caveats(tables, (self._machine, target), layout, self._values),

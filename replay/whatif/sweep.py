@@ -180,9 +180,9 @@ def ranked(machines: Iterable[SweptMachine], by: str) -> list[SweptMachine]:
 
     Where more tasks sleep for ever, work is missing, and where local mappings are wrong, the kernel
     stops: those come last. Of those that are alike, the ones with fewer failures and waits, with
-    less cost, and with more user space come first.
+    less cost, with less RAM that is not used, and with more user space come first.
     """
-    order = ("local_wrong", "asleep", by, "failures", "waits", "cost_ns", "user")
+    order = ("local_wrong", "asleep", by, "failures", "waits", "cost_ns", "unused", "user")
 
     def key(machine: SweptMachine) -> tuple[float, ...]:
         return tuple(_rank(name, machine.figures[name]) for name in order)

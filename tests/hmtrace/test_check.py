@@ -162,7 +162,8 @@ def test_the_vmalloc_that_would_have_been_enough_is_that_of_a_search() -> None:
     found = CliRunner().invoke(app, [*words, "--format", "json"])
     (answer,) = json.loads(found.stdout)["answers"]
     assert told["figures"]["enough"] == answer["value"] > told["figures"]["size"]
-    assert f"vmalloc={answer['value'] >> 20}M would have been enough" in told["evidence"]
+    assert answer["value_sense"] == "least"
+    assert f"at least vmalloc={answer['value'] >> 20}M is needed" in told["evidence"]
 
 
 def test_a_document_is_bounded_however_many_tasks_there_are(tmp_path: Path) -> None:

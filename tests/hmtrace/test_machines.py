@@ -18,7 +18,12 @@ from collectors.facts import Facts
 from hmtrace.cli.machines import captured_machine, default_machine, read_machine, target_machine
 from hmtrace.cli.output import write_atomically
 from hmtrace.cli.sizes import human, parse_size
-from hmtrace.report.machine import machine_in_words, machine_rows, machine_section
+from hmtrace.report.machine import (
+    layout_renderables,
+    machine_in_words,
+    machine_rows,
+    machine_section,
+)
 from hmtrace.report.text import unglued
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
@@ -288,3 +293,30 @@ def test_a_kernel_without_highmem_leaves_ram_alone() -> None:
     assert not [f for f in machine_findings(base, layout_of(base)) if f.rule == "ram-unmapped"]
     with pytest.raises(HmtraceError, match="has no HIGHMEM"):
         target_machine(default_machine("x86_64", None), None, highmem=True)
+
+
+def test_options_of_the_kernel_are_added_and_gone(tmp_path: Path) -> None:
+    base = Machine(arch="arm", ram=((GIB, 2 * GIB),), config=frozenset({"SMP", "HIGHPTE"}))
+    file = tmp_path / "kasan.toml"
+    file.write_text('config = ["+CONFIG_KASAN", "-HIGHPTE"]\n')
+    assert read_machine(file, base).config == {"SMP", "KASAN"}
+    file.write_text('config = ["+KASAN", "SMP"]\n')
+    with pytest.raises(HmtraceError, match="some options have"):
+        read_machine(file, base)
+
+
+def test_what_remains_of_lowmem_is_without_the_shadow_of_kasan() -> None:
+    """One byte for eight of the 768 MiB: 96 MiB of the 744 that remain without it."""
+    plain = Machine(arch="arm", ram=((GIB, 2 * GIB),), config=frozenset({"SMP"}))
+    for config, words in (
+        (plain.config, "8 MiB mem_map, 16 MiB kernel image; 744 MiB remain"),
+        (
+            plain.config | {"KASAN"},
+            "8 MiB mem_map, 16 MiB kernel image, 96 MiB KASAN's shadow; 648 MiB remain",
+        ),
+    ):
+        machine = replace(plain, config=config)
+        console = Console(file=StringIO(), width=120)
+        console.print(Group(*layout_renderables(machine, layout_of(machine))))
+        text = unglued(console.file.getvalue())  # type: ignore[attr-defined]
+        assert words in text

@@ -126,6 +126,42 @@ def test_the_best_is_first_and_conditions_leave_out() -> None:
     assert "3 machines do not meet --where" in run("sweep", WAITERS, *axes, "--where", "waits=0")
 
 
+def test_where_nothing_is_left_that_is_said() -> None:
+    axes = "--axis", "pkmap=128..512*2", "--where", "waits=0"
+    assert "3 machines do not meet --where" in run("sweep", WAITERS, *axes)
+    assert "1 machine does not meet --where" in run(
+        "sweep", WAITERS, "--axis", "pkmap=512", *axes[2:]
+    )
+
+
+def test_ram_that_is_not_used_is_told_and_no_gain() -> None:
+    """1 GiB of ARM: 768 MiB lowmem of 3g, all of it of 3g_opt; both have nothing to map."""
+    arm = FIXTURES / "arm-61-1g-minix"
+    axes = "--axis", "split=3g,3g_opt,2g_opt", "--axis", "highmem=on,off"
+    found = [
+        (m["split"], m["highmem"], m["figures"]["unused"] >> 20)
+        for m in document("sweep", arm, *axes)["machines"]
+    ]
+    assert found == [
+        ("3g_opt", "on", 0), ("3g_opt", "off", 0), ("2g_opt", "on", 0), ("2g_opt", "off", 0),
+        ("3g", "off", 256), ("3g", "on", 0),
+    ]  # fmt: skip
+    text = " ".join(run("sweep", arm, *axes).split())
+    assert "unused: RAM that a kernel without HIGHMEM does not reach" in text
+    assert "the split 2g_opt is proposed on linux-mm in December 2025" in text
+    kept = document("sweep", arm, *axes, "--where", "unused=0")["machines"]
+    assert len(kept) == 5
+    assert "unused" not in run("sweep", arm, *axes[:2])
+
+
+def test_a_pool_that_begins_empty_is_told_of_the_captured_machine_too() -> None:
+    text = run("sweep", FIXTURES / "i386-510rt-minix-pae-smp2", "--axis", "split=3g,2g")
+    told = "the captured one too, of which hmtrace report counts 1 flush"
+    assert told in " ".join(text.split())
+    known = run("sweep", FIXTURES / "i386-minix-pae-smp2", "--axis", "split=3g,2g")
+    assert "begins empty" not in known
+
+
 def test_a_deadlock_is_no_saving() -> None:
     """What tasks that sleep for ever would have done is missing, so it costs less."""
     text = run("sweep", WAITERS, "--axis", "pkmap=64,512,1024")

@@ -161,3 +161,5 @@ def test_a_bound_leaves_open_what_it_does_not_decide():
     assert not is_bounded(-3, "most")
     assert not is_bounded(3, "least")
     assert not is_bounded(3, None)
+    assert is_bounded(0, "least"), "as much or more"
+    assert not is_bounded(0, None)
