@@ -155,18 +155,18 @@ def _arena_rows(choice: reasons.Option, now: reasons.Option) -> Iterator[tuple[s
     arena, layout = choice.outcome.arena, choice.outcome.layout
     parts = []
     if arena.peak_live is not None:
-        parts.append(f"at most {size(arena.peak_live)} of {size(arena.size)} in use")
+        parts.append(f"at most {mib(arena.peak_live)} of {mib(arena.size)} in use")
     if arena.largest_request is not None:
         parts.append(f"largest request {request_in_words(*arena.largest_request)}")
     if arena.largest_hole_min is not None:
-        parts.append(f"the largest hole never below {size(arena.largest_hole_min)}")
+        parts.append(f"the largest hole never below {mib(arena.largest_hole_min)}")
     if parts:
         yield "arena", ", ".join(parts)
     if layout.modules_start != layout.vmalloc_start:
         own = f"{size(layout.modules_end - layout.modules_start)} of their own"
         here = now.outcome.arena.modules
         if here is not None and here.peak:
-            own += f", at most {size(here.peak)} of {size(here.size)} in use now"
+            own += f", at most {mib(here.peak)} of {mib(here.size)} in use now"
         yield "modules", own
 
 
@@ -248,7 +248,7 @@ def _todo(advice: reasons.Advice) -> Iterator[tuple[str, str]]:
         yield "build", "  ".join(config_of(choice))
         if choice.build.vmalloc is not None:
             yield "boot", f"vmalloc={choice.build.vmalloc >> 20}M"
-        yield "then", "capture the same workload again, and hold the reports side by side"
+        yield "then", "capture the same workload again: hmtrace compare OLD NEW"
     elif advice.trial is not None:
         tried = "  ".join(config_of(advice.trial))
         yield "try", f"{tried}, and capture again: this trace does not tell how much that spares"

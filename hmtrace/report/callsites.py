@@ -127,20 +127,36 @@ def api_and_user(use: SiteUse, frames: Sequence[Frame]) -> tuple[str, Frame | No
 
 
 def nameless_note(uses: Iterable[SiteUse]) -> list[str]:
-    """What to record where functions that map for others hide who asks them; none: nothing."""
-    calls: dict[str, int] = {}
+    """What to record where it is not known who maps; none: nothing.
+
+    Functions that map for others hide who asks them, and an address that no symbol has is mostly of
+    a module that was loaded after the symbols were read.
+    """
+    wrappers: dict[str, int] = {}
+    bare: dict[str, int] = {}
     for use in uses:
-        if is_wrapper(use.site.site):
-            name = use.site.site.partition("/")[0]
+        name = use.site.site.partition("/")[0]
+        calls = wrappers if is_wrapper(use.site.site) else bare if name.startswith("0x") else None
+        if calls is not None:
             calls[name] = calls.get(name, 0) + use.site.count
-    if not calls:
-        return []
+    notes = []
+    if bare:
+        notes.append(
+            f"{_some(bare)}: no symbol; /proc/kallsyms as it is at the end, beside the trace as "
+            "kallsyms.end, names modules that were loaded meanwhile"
+        )
+    if wrappers:
+        notes.append(
+            f"{_some(wrappers)}: maps for others; stack traces of its event tell for whom (echo "
+            "stacktrace > trigger)"
+        )
+    return notes
+
+
+def _some(calls: dict[str, int]) -> str:
+    """Sites and their calls, the first of them."""
     names = ", ".join(f"{name} ({plural(n, 'call')})" for name, n in [*calls.items()][:_CHAIN])
-    more = " and others" if len(calls) > _CHAIN else ""
-    return [
-        f"{names}{more}: maps for others; stack traces of its event tell for whom (echo stacktrace "
-        "> trigger)"
-    ]
+    return names + (" and others" if len(calls) > _CHAIN else "")
 
 
 def ordered(found: CallSites) -> list[SiteUse]:

@@ -154,10 +154,12 @@ def _in_short(found: Comparison) -> Iterator[tuple[str, str]]:
     levels = [c for c in found.changes if c.kind != COUNT and c.name == "local_depth"]
     for level in levels:
         if level.one.value or level.other.value:
-            limit = f" of {found.other.limit}" if found.other.limit else ""
+            runs = (found.one, found.other)
+            one, other = (f" of {run.limit}" if run.limit else "" for run in runs)
             yield (
                 "depth",
-                f"{figure(level.name, level.one)} → {figure(level.name, level.other)}{limit}",
+                f"{figure(level.name, level.one)}{one if one != other else ''} → "
+                f"{figure(level.name, level.other)}{other}",
             )
     yield "cost", cost_in_short(found.cost, found.work)
     machines = [" ".join(differs_in_words(one)) for one in found.machines]

@@ -163,8 +163,8 @@ def request_in_words(asked: int, align: int) -> str:
 def _(reason: reasons.PurgedPages) -> str:
     more = difference(reason.here, reason.there)
     return (
-        f"purges flush {count(reason.there)} pages one by one, now {count(reason.here)} ({more}): "
-        "they take all that lies between areas, which is more with more lowmem"
+        f"{count(reason.there)} pages are flushed one by one, now {count(reason.here)} ({more}): "
+        "purges take all that lies between areas, which is more with more lowmem"
     )
 
 

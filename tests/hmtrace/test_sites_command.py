@@ -430,6 +430,12 @@ def test_wrappers_are_looked_through() -> None:
     assert api_and_user(use("vmalloc"), alone) == ("__vmalloc_node", alone[1])
 
 
+def test_addresses_without_a_symbol_say_what_to_record() -> None:
+    text = " ".join(run(FIXTURES / "i386-hog-e-vmapfail-pae-smp1").split())
+    assert "0xf78e1581 (1359 calls): no symbol; /proc/kallsyms as it is at the end" in text
+    assert "vmalloc+0x5f (1 call), vzalloc+0x5f (1 call): maps for others" in text
+
+
 def test_modules_of_sites() -> None:
     assert module_of(SourcePlace("dir_get_page", "minix", None, FRAMES)) == "minix"
     assert module_of(SourcePlace("handle_mm_fault", "", 0xC1000000, FRAMES)) == "mm"
