@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collectors.probes import base_name
 from hmtrace.report.caveats import bullets
 from hmtrace.report.parts import heading
 from hmtrace.report.text import plural, unglued
+from replay.rules import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +33,7 @@ _NEEDED: Final = (
 )
 """By an operation that the trace has: functions without which its replay guesses, and whether
 their returns are needed."""
+_LOCAL: Final = evidence.FUNCTIONS[evidence.LOCAL]
 _CUT: Final = {
     "size": ("the recording ended at its greatest size", "a larger --max-size"),
     "full": ("the disk was full: the end is missing", "-o on a disk with more room"),
@@ -70,7 +73,7 @@ def _of_the_trace(contents: Contents, snapshot: Snapshot, lost: Lost) -> Iterato
     recording = snapshot.recording
     if recording is not None and recording.stopped in _CUT:
         yield Lack(*_CUT[recording.stopped])
-    missed = sum(snapshot.probe_misses.values())
+    missed = _missed(snapshot)
     if missed:
         yield Lack(
             f"probes passed over {plural(missed, 'call')}",
@@ -83,12 +86,27 @@ def _of_the_trace(contents: Contents, snapshot: Snapshot, lost: Lost) -> Iterato
         yield Lack("who slept in kmap()", "the tracepoint sched:sched_switch")
 
 
+def _missed(snapshot: Snapshot) -> int:
+    """Calls that their probe passed over, of functions that a replay cannot do without.
+
+    vfree() is told by the area that is freed; and a return of alloc_vmap_area() without an area
+    counts as missed on kernels up to 5.10 (:func:`collectors.facts.kprobes.parse_profile`).
+    """
+    needed = {name for _, functions in _NEEDED for name, _ in functions} | {*_LOCAL}
+    return sum(
+        snapshot.probe_misses.get(probe.event, 0)
+        for probe in snapshot.probes
+        if base_name(probe.symbol) in needed
+        and not (probe.is_return and base_name(probe.symbol) == "alloc_vmap_area")
+    )
+
+
 def _unprobed(contents: Contents, snapshot: Snapshot) -> list[str]:
     """Functions that matter here and had no probe, though the kernel may have them."""
     if not snapshot.probes:
         return []
     absent = snapshot.recording.missing if snapshot.recording is not None else ()
-    probed = {(probe.symbol.partition(".")[0], probe.is_return) for probe in snapshot.probes}
+    probed = {(base_name(probe.symbol), probe.is_return) for probe in snapshot.probes}
     found = []
     for op, functions in _NEEDED:
         if not contents.has(op):

@@ -52,7 +52,11 @@ def asked(snapshot: Snapshot, **ops: int) -> list[str]:
             ["the disk was full: the end is missing"],
         ),
         (
-            Snapshot(config=CONFIG, probe_misses={"vfree": 3}),
+            Snapshot(
+                config=CONFIG,
+                probes=probes("kunmap_high", "vfree", returns=("alloc_vmap_area",)),
+                probe_misses={"kunmap_highFalse": 3, "vfreeFalse": 1, "alloc_vmap_areaTrue": 2},
+            ),
             {},
             ["probes passed over 3 calls"],
         ),
