@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replay.compare.run import Comparison, CostChange
 
 NAMES: Final = {
-    "kmap": "kmap()",
+    "kmap": "kmap of highmem",
     "new_mappings": "new pool mappings",
     "pool_flushes": "pool flushes",
     "waits": "waits for a slot",
@@ -220,7 +220,9 @@ def cost_in_short(cost: CostChange | None, work: WorkUnits) -> str:
         return f"{both}: within the noise of ±{duration(cost.noise)}"
     change = share_in_words(cost.one[1], cost.other[1])
     ends = f"{cost_change(cost.verdict.low)} to {cost_change(cost.verdict.high)}"
-    return f"{both}, {change} ({ends} over the ranges): B is {verdict_in_words(cost.verdict)}"
+    likely = "" if cost.verdict.turn is None else "with likely costs "
+    words = verdict_in_words(cost.verdict)
+    return f"{both}, {change} ({ends} over the ranges): {likely}B is {words}"
 
 
 _DOUBTS: Final = {
