@@ -18,6 +18,7 @@ from replay.rules.evidence import missing
 from replay.rules.judge import RULES, look
 from replay.rules.rule import SEVERITIES, Case
 from tests.hmtrace.jsonschema import errors_of
+from tests.schemas import read, strict, title_of
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-DOCS = Path(__file__).parents[2] / "docs"
 PATHOLOGIES: dict[str, dict[str, set[str]]] = {
     "minix-walk": {"info": {"kmap-nested", "mapping-cost"}},
     "page-cache": {"info": {"local-over-switch", "mapping-cost"}},
@@ -264,7 +264,8 @@ def test_what_is_known_does_not_fail_and_what_became_worse_does(tmp_path: Path) 
 
 
 def test_documents_are_as_their_schema_says(scenarios: Path, tmp_path: Path) -> None:
-    schema = json.loads((DOCS / "schemas" / "check.json").read_text())
+    schema = strict(read("check"))
+    assert schema["title"] == title_of("check")
     broken = tmp_path / "broken"
     broken.write_bytes(b"\0" * 5000)
     known = tmp_path / "known.json"
