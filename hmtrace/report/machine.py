@@ -51,29 +51,32 @@ def machine_in_words(machine: Machine, layout: Layout) -> str:
     pages = "" if layout.page_size == 4096 else f", pages of {size(layout.page_size)}"
     return (
         f"{clean(machine.arch)}{' ' + pae if pae else ''}, {plural(machine.cpus, 'CPU')}{pages}, "
-        f"{_split_in_words(machine)}: {mib(layout.lowmem_bytes)} lowmem + {high}"
+        f"{_split_in_words(machine, layout)}: {mib(layout.lowmem_bytes)} lowmem + {high}"
     )
 
 
-def _split_in_words(machine: Machine) -> str:
-    """The split, or PAGE_OFFSET where the configuration has a number that no split has."""
-    if _has_split(machine):
+def _split_in_words(machine: Machine, layout: Layout) -> str:
+    """The split, or PAGE_OFFSET where it is a number that no split has."""
+    if _has_split(machine, layout):
         return f"split {clean(machine.split)}"
-    return f"PAGE_OFFSET {address(machine.page_offset or 0)}"
+    return f"PAGE_OFFSET {address(layout.page_offset)}"
 
 
-def _has_split(machine: Machine) -> bool:
-    """Whether PAGE_OFFSET is what the split says."""
+def _has_split(machine: Machine, layout: Layout) -> bool:
+    """Whether PAGE_OFFSET is the split's: configured, or with more lowmem, it may not be."""
     arch = ARCHES.get(machine.arch)
-    if arch is None or "page_offset" not in arch.takes:
+    if arch is None or not arch.takes & {"page_offset", "lowmem_limit"}:
         return True
-    return machine.page_offset in (None, arch.splits.get(machine.split))
+    return layout.page_offset == arch.splits.get(machine.split, layout.page_offset)
 
 
 def machine_rows(machine: Machine, layout: Layout) -> tuple[tuple[str, str], ...]:
     """Name and value of what sets machines apart, in a fixed order."""
     return (
-        ("split", clean(machine.split) if _has_split(machine) else address(layout.page_offset)),
+        (
+            "split",
+            clean(machine.split) if _has_split(machine, layout) else address(layout.page_offset),
+        ),
         ("RAM", mib(machine.ram_bytes)),
         ("  lowmem", mib(layout.lowmem_bytes)),
         ("  highmem", mib(layout.highmem_bytes) if layout.highmem_bytes else "none"),
@@ -102,7 +105,7 @@ def machine_section(
     RenderableType
         Heading, picture, zones.
     """
-    split = f", {_split_in_words(machine)}" if _has_split(machine) else ""
+    split = f", {_split_in_words(machine, layout)}" if _has_split(machine, layout) else ""
     yield heading("Address space", f"PAGE_OFFSET {address(layout.page_offset)}{split}")
     yield indented(_boxes(layout) if tall else _column(layout))
     yield heading("RAM", mib(machine.ram_bytes))

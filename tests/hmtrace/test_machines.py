@@ -320,3 +320,11 @@ def test_what_remains_of_lowmem_is_without_the_shadow_of_kasan() -> None:
         console.print(Group(*layout_renderables(machine, layout_of(machine))))
         text = unglued(console.file.getvalue())  # type: ignore[attr-defined]
         assert words in text
+
+
+def test_more_lowmem_than_kernels_have_is_called_by_its_page_offset() -> None:
+    """Lowmem of sparc32 ends at fc000000: 2 GiB of it begin at 7c000000, 192 MiB at f0000000."""
+    usual = Machine(arch="sparc32", ram=((0, 4 * GIB),), split="3.75g", nr_cpus=1)
+    more = replace(usual, lowmem_limit=2 * GIB)
+    assert "split 3.75g" in machine_in_words(usual, layout_of(usual))
+    assert "PAGE_OFFSET 7c000000" in machine_in_words(more, layout_of(more))
