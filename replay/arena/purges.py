@@ -97,16 +97,17 @@ class PurgeTally:
         # Bytes freed since the last purge that found something, less what the piece has freed
         self._waiting = 0
         # Purges that may still flush: trigger, time, whether only a flush tells that they found
-        # any, and whether the trace has their return, before which they flush
-        self._open: dict[int, tuple[str, int, bool, bool]] = {}
+        # any, and the position of their return, before which they flush, if the trace has it
+        self._open: dict[int, tuple[str, int, bool, int | None]] = {}
         self._ran: list[tuple[int, int]] = []  # of this piece: position and code of the trigger
-        self._allocating: set[int] = set()  # positions of allocations that have not returned
+        # Allocations that have not returned: position to that of the return, if there is one
+        self._allocating: dict[int, int | None] = {}
         self._before: dict[int, tuple[str, int]] = {}  # task to its last operation and position
 
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Count a piece of the event table, which begins with this row."""
         self._ran = []
-        if not has_ops(events, ("area_purge", "area_free", "flush_range")):
+        if not has_ops(events, _OPS):
             return
         rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), _OPS)
         end = int(events.get_column("seq")[-1])
@@ -168,7 +169,7 @@ class PurgeTally:
             kind.longest = max(kind.longest, (took, int(row["row"])), key=lambda one: one[0])
         if len(self._open) >= _MOST_OPEN:
             self._open.clear()
-        returns = row["end_seq"] is not None
+        returns = row["end_seq"]
         self._open[int(row["seq"])] = row["trigger"], row["ts"], row["pages"] is None, returns
         if caller := caller_in(row["stack"]):
             kind.callers[caller] += 1
@@ -186,10 +187,12 @@ class PurgeTally:
         """Give a ranged flush to the purge that it happened in."""
         of = row["parent"] if row["parent"] in self._open else None
         if of is None and row["before"] == "area_purge" and row["before_seq"] in self._open:
-            of = None if self._open[row["before_seq"]][3] else row["before_seq"]
+            of = row["before_seq"] if self._open[row["before_seq"]][3] is None else None
         if not isinstance(of, int):
             return
         trigger, ts, is_untold, returns = self._open[of]
+        if returns is not None and row["seq"] > returns:
+            return
         kind = self._kinds[trigger]
         kind.flushes += 1
         kind.hull_pages += -(-int(row["flushed"]) // self._page_size)
@@ -207,8 +210,11 @@ class PurgeTally:
             self._before = dict(
                 sorted(self._before.items(), key=lambda one: one[1][1])[-_MOST_OPEN:]
             )
-        late = rows.filter(pl.col("op").is_in(ALLOC_OPS) & (pl.col("end_seq") > end))
-        self._allocating = set(late.get_column("seq").to_list())
+        allocs = rows.filter(pl.col("op").is_in(ALLOC_OPS)).select("seq", "end_seq")
+        under_way = [*self._allocating.items(), *allocs.iter_rows()]
+        self._allocating = dict(
+            [(seq, back) for seq, back in under_way if back is None or back > end][-_MOST_OPEN:]
+        )
         returned = rows.filter((pl.col("op") == "area_purge") & (pl.col("end_seq") <= end))
         for seq in returned.get_column("seq").to_list():
             self._open.pop(seq, None)
