@@ -121,6 +121,8 @@ def replay_renderables(
     there = machine_in_words(outcome.machine, outcome.layout)
     if has_highpte(outcome.machine) != has_highpte(baseline.machine):
         there += f", page tables {'high' if has_highpte(outcome.machine) else 'low'}"
+    if "KASAN" in baseline.machine.config ^ outcome.machine.config:
+        there += f", {'with' if 'KASAN' in outcome.machine.config else 'without'} KASAN"
     if conversion is not None:
         there += f", {clean(conversion.words)}"
     yield labelled(

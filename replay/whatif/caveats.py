@@ -133,6 +133,20 @@ def proposed_split(machine: Machine, target: Machine) -> list[str]:
     return [split_in_words(target.split, told)]
 
 
+def shadow_caveats(machine: Machine, target: Machine) -> list[str]:
+    """What KASAN changes besides the layout.
+
+    arch/arm/include/asm/thread_info.h: THREAD_SIZE_ORDER; arch/powerpc: MIN_THREAD_SHIFT (from
+    memory); mm/kasan/common.c: red zones.
+    """
+    if "KASAN" not in target.config or "KASAN" in machine.config:
+        return []
+    return [
+        "a kernel with KASAN asks for more than the captured one, among it thread stacks of twice "
+        "the size, and slower code maps for longer: that is not in the figures"
+    ]
+
+
 def split_in_words(name: str, told: str) -> str:
     """A split that no released kernel has, and the state of things."""
     return f"the split {name} is {told}"

@@ -45,6 +45,7 @@ from replay.whatif.caveats import (
     pool_caveats,
     proposed_split,
     ram_caveats,
+    shadow_caveats,
 )
 from replay.whatif.convert import ConvertedCalls, conversion_caveats
 from replay.whatif.page_tables import PageTables, page_table_caveats, page_tables_of
@@ -239,6 +240,7 @@ class Server:
                 *border_caveats(self._before, layout, there.stuck, placement, bound),
                 *doubtful_rules(self._machine, target),
                 *proposed_split(self._machine, target),
+                *shadow_caveats(self._machine, target),
                 *(note for note in layout.notes if note not in self._shown.notes),
                 *self._memory_caveats(target, layout, memory, placed),
                 *page_table_caveats(tables, (self._machine, target), layout, self._values),

@@ -154,6 +154,15 @@ def test_ram_that_is_not_used_is_told_and_no_gain() -> None:
     assert "unused" not in run("sweep", arm, *axes[:2])
 
 
+def test_what_kasan_changes_besides_the_layout_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "kasan.toml"
+    file.write_text('config = ["+KASAN"]\n')
+    axes = FIXTURES / "arm-61-1g-minix", "--axis", "split=3g", "--axis", f"machine={file}"
+    (machine,) = document("sweep", *axes)["machines"]
+    assert machine["figures"]["user"] == 0xB6E00000
+    assert any("thread stacks of twice the size" in caveat for caveat in machine["caveats"])
+
+
 def test_a_pool_that_begins_empty_is_told_of_the_captured_machine_too() -> None:
     text = run("sweep", FIXTURES / "i386-510rt-minix-pae-smp2", "--axis", "split=3g,2g")
     told = "the captured one too, of which hmtrace report counts 1 flush"
