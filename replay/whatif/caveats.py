@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from replay.arena.purges import SET_MEMORY
 from replay.machine.arches import ARCHES
 from replay.machine.zones import HIGHMEM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collectors.snapshot import Snapshot
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.machine.zones import Memory
-    from replay.outcome import ArenaOutcome, PoolOutcome
+    from replay.outcome import ArenaOutcome, PoolOutcome, PurgeOutcome
     from replay.trace.losses import Loss
     from replay.whatif.arena import ArenaForecast
 
@@ -20,6 +23,7 @@ LEAST, MOST, ABOUT = "least", "most", "about"
 """Values of :attr:`replay.outcome.Outcome.bound`."""
 _OF_THE_START: Final = ("new_mappings", "flushes", "scan_max", "max_stale")
 """Figures of the pool that tell how it began."""
+_X86: Final = ("i386", "x86_64")
 BEGINS_EMPTY: Final = (
     "the pool begins empty there, as after boot, and began here with whatever was mapped before "
     "the trace: new mappings and all that follows from them differ by that, too"
@@ -144,6 +148,21 @@ def shadow_caveats(machine: Machine, target: Machine) -> list[str]:
     return [
         "a kernel with KASAN asks for more than the captured one, among it thread stacks of twice "
         "the size, and slower code maps for longer: that is not in the figures"
+    ]
+
+
+def purge_caveats(machine: Machine, target: Machine, purges: Sequence[PurgeOutcome]) -> list[str]:
+    """That purges are replayed which the other architecture's kernel would not have made.
+
+    arch/x86/mm/pat/set_memory.c: change_page_attr_set_clr() calls vm_unmap_aliases(); those of
+    other architectures do not.
+    """
+    runs = sum(one.count for one in purges if one.trigger == SET_MEMORY)
+    if not runs or machine.arch not in _X86 or target.arch in _X86:
+        return []
+    return [
+        f"{runs} purges ran because attributes of pages were changed, for which {target.arch} "
+        "makes none: they are replayed all the same"
     ]
 
 

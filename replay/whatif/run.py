@@ -44,6 +44,7 @@ from replay.whatif.caveats import (
     memory_caveats,
     pool_caveats,
     proposed_split,
+    purge_caveats,
     ram_caveats,
     shadow_caveats,
 )
@@ -245,6 +246,7 @@ class Server:
                 *self._memory_caveats(target, layout, memory, placed),
                 *page_table_caveats(tables, (self._machine, target), layout, self._values),
                 *arena.caveats,
+                *purge_caveats(self._machine, target, arena.purges),
                 *self._pool_caveats(target, layout, there),
                 *self._conversion_caveats(target, layout),
                 *self._own_caveats(target),

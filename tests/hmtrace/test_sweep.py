@@ -163,6 +163,13 @@ def test_what_kasan_changes_besides_the_layout_is_said(tmp_path: Path) -> None:
     assert any("thread stacks of twice the size" in caveat for caveat in machine["caveats"])
 
 
+def test_purges_that_another_architecture_would_not_make_are_said() -> None:
+    axes = FIXTURES / "i386-minix-pae-smp2", "--axis", "machine=gr740-256m,pc-4g-pae"
+    there = {m["machine"]: " ".join(m["caveats"]) for m in document("sweep", *axes)["machines"]}
+    assert "for which sparc32 makes none: they are replayed all the same" in there["gr740-256m"]
+    assert "replayed all the same" not in there["pc-4g-pae"]
+
+
 def test_a_pool_that_begins_empty_is_told_of_the_captured_machine_too() -> None:
     text = run("sweep", FIXTURES / "i386-510rt-minix-pae-smp2", "--axis", "split=3g,2g")
     told = "the captured one too, of which hmtrace report counts 1 flush"
