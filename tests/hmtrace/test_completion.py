@@ -44,7 +44,8 @@ def offered(line: str, shell: str = "bash") -> list[str]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("hmtrace re", ["report", "replay"]),
+        ("hmtrace rep", ["report", "replay"]),
+        ("hmtrace re", ["report", "replay", "recorder"]),
         ("hmtrace replay x --pl", ["--placement"]),
         ("hmtrace replay x --split 3", ["3g", "3g_opt"]),
         ("hmtrace replay x --machine rpi4", ["rpi4-4g-lpae", "rpi4-8g-lpae"]),
