@@ -16,6 +16,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
+from jsonschema import Draft202012Validator
+
 from replay import memory, outcome
 from replay.memory import LowmemOutcome
 from replay.outcome import (
@@ -206,6 +208,12 @@ DECLARED: Final[dict[str, dict[str, Any]]] = {
 }
 """Parts of documents that are records of the replay, whose fields have types; by their path."""
 _NAMES: Final = {**vars(outcome), **vars(memory)}
+
+
+def errors_of(document: Any, schema: dict[str, Any]) -> list[str]:
+    """Say what of a document is not as a schema says."""
+    judge = Draft202012Validator(schema)
+    return [f"{error.json_path}: {error.message:.200}" for error in judge.iter_errors(document)]
 
 
 def strict(schema: Any) -> Any:

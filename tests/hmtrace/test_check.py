@@ -17,8 +17,7 @@ from hmtrace.cli.finding import Goal, Quest
 from replay.rules.evidence import missing
 from replay.rules.judge import RULES, look
 from replay.rules.rule import SEVERITIES, Case
-from tests.hmtrace.jsonschema import errors_of
-from tests.schemas import read, strict, title_of
+from tests.schemas import errors_of, read, strict, title_of
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from tests import schemas
 from tests.schemas import (
     DIALECT,
     DOCUMENTS,
@@ -21,8 +23,6 @@ from tests.schemas import (
     title_of,
     widen,
 )
-
-jsonschema = pytest.importorskip("jsonschema")
 
 CAPTURES = (
     "i386-hog-a-waiters-pae-smp2",
@@ -38,14 +38,13 @@ BY_HAND = {"check"}
 
 def errors_of(kind: str, document: Any) -> list[str]:
     """What a document has that its schema does not, and what it lacks."""
-    judge = jsonschema.Draft202012Validator(strict(read(kind)))
-    return [f"{error.json_path}: {error.message:.200}" for error in judge.iter_errors(document)]
+    return schemas.errors_of(document, strict(read(kind)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_schema_is_one(kind: str) -> None:
     schema = read(kind)
-    jsonschema.Draft202012Validator.check_schema(schema)
+    Draft202012Validator.check_schema(schema)
     assert (schema["$schema"], schema["title"]) == (DIALECT, title_of(kind))
     assert schema["properties"]["schema"] == {"const": title_of(kind)}
     assert {"schema", "version"} <= set(schema["required"])
@@ -85,7 +84,7 @@ def test_another_key_or_another_type_is_told() -> None:
     assert len(errors_of("info", document | {"more": 1})) == 1
     assert len(errors_of("info", document | {"span_ns": "long"})) == 1
     assert len(errors_of("info", {k: v for k, v in document.items() if k != "events"})) == 1
-    judge = jsonschema.Draft202012Validator(read("info"))
+    judge = Draft202012Validator(read("info"))
     assert judge.is_valid(document | {"more": 1}), "a newer program may say more"
 
 
