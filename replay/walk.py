@@ -122,7 +122,7 @@ def replay(
     pool = PoolPart(layout, found, walk.state, losses, walk.online())
     rest = Rest(layout, found, values, losses, walk.online())
     observed = ObservedTally(clock_is_ns=clock_is_ns)
-    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span)
+    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span, ops=found.ops)
     longest = LongestTally(
         layout.page_size, clock_is_ns=clock_is_ns, sleeps_for_lock=is_realtime(machine.config)
     )

@@ -21,6 +21,8 @@ from replay.trace.columns import has_ops, of_ops
 from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from replay.trace.told import Told
 
 FAILED: Final = "failed allocation"
@@ -82,6 +84,8 @@ class PurgeTally:
         False where the trace clock counts something else than time.
     span
         Time of the first and of the last event of the capture.
+    ops
+        Operations of the capture: where no purge is among them nothing is looked at.
 
     Attributes
     ----------
@@ -89,10 +93,13 @@ class PurgeTally:
         When purges ran that found something.
     """
 
-    def __init__(self, page_size: int, *, clock_is_ns: bool, span: tuple[int, int]) -> None:
+    def __init__(
+        self, page_size: int, *, clock_is_ns: bool, span: tuple[int, int], ops: Collection[str]
+    ) -> None:
         self._page_size = page_size
         self._clock_is_ns = clock_is_ns
         self.when = TimeBins(*span, SERIES_BINS)
+        self._has_any = "area_purge" in ops
         self._kinds: dict[str, _PurgesOfOne] = {}
         # Bytes freed since the last purge that found something, less what the piece has freed
         self._waiting = 0
@@ -107,7 +114,7 @@ class PurgeTally:
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Count a piece of the event table, which begins with this row."""
         self._ran = []
-        if not has_ops(events, _OPS):
+        if not self._has_any or not has_ops(events, _OPS):
             return
         rows = of_ops(events.select(_COLUMNS).with_row_index("row", first_row), _OPS)
         end = int(events.get_column("seq")[-1])

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import polars as pl
+import numpy as np
 
 from collectors.events import OP_CODE, OPS
-from replay.observed.loops import TAKES_TIME
+from replay.observed.loops import NO_TIME, TAKES_TIME
 from replay.observed.meanwhile import CallRow, Meanwhile
 from replay.outcome import Behind, LongCall, Running
-from replay.trace.columns import of_ops
+from replay.trace.columns import has_ops, op_codes, whole
 from replay.trace.told import NO_ROW, moment
 
 if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
     from replay.observed.meanwhile import Around
     from replay.trace.told import Told
 
 KEPT: Final = 64
 """Calls that are kept: as many as anybody wants to read."""
-_CALLS: Final = tuple(op for op, takes in zip(OPS, TAKES_TIME, strict=False) if takes)
 _FLUSHES: Final = ("flush_range", "flush_all")
-_KEPT: Final = {
-    "row": pl.Int64, "op": pl.String, "took": pl.Int64, "pages": pl.UInt64, "flushes": pl.UInt32,
-}  # fmt: skip
+
+
+class _KeptCall(NamedTuple):
+    """A call that is kept: its row, operation, time (ns), pages, and flushes in it."""
+
+    row: int
+    op: str
+    took: int
+    pages: int | None
+    flushes: int
 
 
 class LongestTally:
@@ -44,55 +53,83 @@ class LongestTally:
     def __init__(self, page_size: int, *, clock_is_ns: bool, sleeps_for_lock: bool = False) -> None:
         self._page_size = page_size
         self._clock_is_ns = clock_is_ns
-        self._kept = pl.DataFrame(schema=_KEPT)
+        self._kept: list[_KeptCall] = []  # the longest first
         self._rows: set[int] = set()
         self._meanwhile = Meanwhile(sleeps_for_lock=sleeps_for_lock)
 
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Look at a piece of the event table, which begins with this row."""
-        calls = self._keep_longest(events, first_row)
-        kept = set(self._kept.get_column("row").to_list()) if calls else self._rows
-        self._rows = kept
-        self._meanwhile.feed(events, first_row, [c for c in calls if c.row in kept], kept)
+        here, took = self._longer(events)
+        calls = self._keep(events, first_row, here, took) if here.size else []
+        self._meanwhile.feed(events, first_row, calls, self._rows)
 
-    def _keep_longest(self, events: pl.DataFrame, first_row: int) -> list[CallRow]:
-        """Take the longest of a piece; those of them that were traced to their return."""
-        took = pl.col("duration")
-        if self._clock_is_ns:
-            took = pl.coalesce(took, pl.col("end_ts") - pl.col("ts"))
-        least = self._kept.get_column("took").min() if self._kept.height == KEPT else 0
-        rows = (
-            events.select("op", "seq", "pages", "size", row=pl.int_range(pl.len()), took=took)
-            .filter((pl.col("took") > least) & pl.col("op").is_in(_CALLS))
-            .top_k(KEPT, by="took")
-        )
-        if not rows.height:
-            return []
-        calls = _calls(events, rows.get_column("row"), first_row)
-        size = pl.col("size") // self._page_size
-        rows = rows.join(self._flushes(events), on="seq", how="left").select(
-            row=pl.col("row") + first_row,
-            op=pl.col("op").cast(pl.String),
-            took="took",
-            # of a purge `pages` is a truth value
-            pages=pl.when(pl.col("op") == "area_purge")
-            .then("flushed")
-            .otherwise(pl.coalesce("flushed", "pages", size)),
-            flushes=pl.col("flushes").fill_null(0),
-        )
-        both = pl.concat([self._kept, rows.cast(pl.Schema(_KEPT))])
-        self._kept = both.sort("took", "row", descending=[True, False]).head(KEPT)
-        return calls
+    def _longer(self, events: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places and times of the longest calls of a piece that take longer than all kept."""
+        least = self._kept[-1].took if len(self._kept) == KEPT else 0
+        ts, end = whole(events, "ts", NO_TIME), np.zeros(0, np.int64)
+        is_longer = np.zeros(events.height, bool)
+        if self._clock_is_ns and events.get_column("end_ts").null_count() < events.height:
+            end = whole(events, "end_ts", NO_TIME)
+            is_longer = end > ts + least  # never so of NO_TIME, which a difference may be
+        duration = np.zeros(0, np.int64)
+        if events.get_column("duration").null_count() < events.height:
+            duration = whole(events, "duration", NO_TIME)
+            is_longer = np.where(duration == NO_TIME, is_longer, duration > least)
+        here = np.flatnonzero(is_longer)
+        here = here[TAKES_TIME[op_codes(events)[here]]]
+        took = end[here] - ts[here] if end.size else np.full(here.size, NO_TIME)
+        if duration.size:
+            took = np.where(duration[here] == NO_TIME, took, duration[here])
+        if here.size > KEPT:
+            longest = took >= np.partition(took, -KEPT)[-KEPT]
+            here, took = here[longest], took[longest]
+        return here, took
 
-    def _flushes(self, events: pl.DataFrame) -> pl.DataFrame:
-        """By the call that they were made in: flushes, and pages that they invalidated."""
-        pages = (pl.col("end") - pl.col("start") + self._page_size - 1) // self._page_size
-        return (
-            of_ops(events, _FLUSHES)
-            .filter(pl.col("parent").is_not_null())
-            .group_by(seq="parent")
-            .agg(flushes=pl.len(), flushed=pages.sum())
-        )
+    def _keep(
+        self,
+        events: pl.DataFrame,
+        first_row: int,
+        here: NDArray[np.int64],
+        took: NDArray[np.int64],
+    ) -> list[CallRow]:
+        """Keep calls of a piece; those that stay and were traced to their return."""
+        columns = ("op", "pages", "size", "seq", "end_seq", "ts", "end_ts", "pid")
+        some = list(events.select(columns)[here].iter_rows())
+        flushed = self._flushes(events, [seq for _, _, _, seq, *_ in some])
+        calls = []
+        for place, ns, (op, pages, size, *ends) in zip(
+            here.tolist(), took.tolist(), some, strict=True
+        ):
+            flushes = flushed.get(ends[0], [])
+            row = first_row + place
+            if flushes:
+                touched: int | None = sum(flushes)
+            elif op == "area_purge":  # of which `pages` is a truth value
+                touched = None
+            else:
+                touched = size // self._page_size if pages is None and size is not None else pages
+            self._kept.append(_KeptCall(row, op, ns, touched, len(flushes)))
+            if None not in ends:
+                calls.append(CallRow(row, OP_CODE[op], *ends))
+        self._kept.sort(key=lambda call: (-call.took, call.row))
+        del self._kept[KEPT:]
+        self._rows = {call.row for call in self._kept}
+        return [call for call in calls if call.row in self._rows]
+
+    def _flushes(self, events: pl.DataFrame, calls: list[int]) -> dict[int, list[int]]:
+        """By the position of the call that they were made in: pages that each flush invalidated."""
+        if not has_ops(events, _FLUSHES):
+            return {}
+        codes = op_codes(events)
+        here = np.flatnonzero(np.logical_or(*(codes == OP_CODE[op] for op in _FLUSHES)))
+        here = here[np.isin(whole(events, "parent", -1)[here], calls)]
+        made: dict[int, list[int]] = {}
+        columns = (whole(events, name, -1)[here].tolist() for name in ("parent", "start", "end"))
+        for call, start, end in zip(*columns, strict=True):
+            ranged = start >= 0 <= end
+            touched = -(min(start - end, 0) // self._page_size) if ranged else 0
+            made.setdefault(call, []).append(touched)
+        return made
 
     def rows(self) -> set[int]:
         """Rows that :meth:`result` needs to name tasks."""
@@ -102,7 +139,7 @@ class LongestTally:
     def result(self, told: Told) -> tuple[LongCall, ...]:
         """The longest first; `told` is what the rows of :meth:`rows` tell."""
         calls = []
-        for row, op, took, pages, flushes in self._kept.iter_rows():
+        for row, op, took, pages, flushes in self._kept:
             at = moment(told, row)
             if at is not None:
                 call = LongCall(op, took, pages, flushes, at)
@@ -127,16 +164,6 @@ class LongestTally:
             waiters=tuple(Running(pid, _comm(told, row), ns=ns) for pid, row, ns in around.waiters),
             behind=behind,
         )
-
-
-def _calls(events: pl.DataFrame, rows: pl.Series, first_row: int) -> list[CallRow]:
-    """Rows of a piece that the trace has both ends of, and the task."""
-    names = ("op", "seq", "end_seq", "ts", "end_ts", "pid")
-    some = events.select(names)[rows].with_columns(row=rows + first_row).drop_nulls()
-    return [
-        CallRow(row, OP_CODE[op], *others)
-        for row, op, *others in some.select("row", *names).iter_rows()
-    ]
 
 
 def _comm(told: Told, row: int) -> str | None:

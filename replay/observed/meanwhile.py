@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from collectors.events import IN_INTERRUPT, OP_CODE, Ctx, empty_of
-from replay.trace.columns import NO_OP, filled, op_codes, whole
+from replay.trace.columns import NO_OP, filled, has_ops, op_codes, whole
 from replay.trace.told import NO_ROW
 
 if TYPE_CHECKING:
@@ -42,11 +42,21 @@ _INSIDE: Final = (*_PASSES, *_FLUSHES)
 """What a call of the pool may do itself, in it and behind it."""
 _NOT_OWN: Final = (_SWITCH, OP_CODE["tlb_flush"], OP_CODE["sched_out"], OP_CODE["sched_in"])
 """What happens to a task in the middle of its calls."""
-_IS_NOT_OWN: Final = np.isin(np.arange(NO_OP + 1), _NOT_OWN)
 _OF_ARENA: Final = tuple(
     OP_CODE[op] for op in ("area_alloc", "area_free", "vmap", "vmalloc", "vm_map_ram", "vfree")
 )
 """Calls in which a task may wait for vmap_purge_lock (mm/vmalloc.c)."""
+
+
+def _among(*ops: int) -> NDArray[np.bool_]:
+    """By code of an operation whether it is one of these: np.isin() of many rows takes longer."""
+    return np.isin(np.arange(NO_OP + 1), ops)
+
+
+_IS_OF_POOL, _IS_FLUSH, _IS_INSIDE = _among(*_POOL), _among(*_FLUSHES), _among(*_INSIDE)
+_IS_NOT_OWN: Final = _among(*_NOT_OWN)
+_MAY_LAST: Final = _among(*_PASSES, _PURGE)
+_HOLDS_POOL, _HOLDS_ARENA = _among(*_POOL, *_PASSES), _among(_PURGE)
 
 
 class CallRow(NamedTuple):
@@ -147,13 +157,16 @@ class _Piece:
         self._pid = filled(events.get_column("pid"), _NONE)
         self._context = filled(events.get_column("ctx"), int(Ctx.UNKNOWN))
         self._op = op_codes(events)
-        self._switches = np.flatnonzero(self._op == _SWITCH)
+        self._switches = np.zeros(0, np.int64)
+        if has_ops(events, ("switch",)):
+            self._switches = np.flatnonzero(self._op == _SWITCH)
         self._task = np.zeros(0, np.int32)
         self._blocked = np.zeros(0, bool)
         if self._switches.size:
-            some = events.select("next_pid", "blocked")[self._switches]
-            self._task = filled(some.get_column("next_pid"), _NONE)
-            self._blocked = filled(some.get_column("blocked"), empty=False)
+            task, blocked = (
+                events.get_column(name).gather(self._switches) for name in ("next_pid", "blocked")
+            )
+            self._task, self._blocked = filled(task, _NONE), filled(blocked, empty=False)
 
     def place_of(self, seq: int) -> int:
         """Row of the first event that comes at a position or behind it."""
@@ -396,16 +409,16 @@ class _Scene(NamedTuple):
         longest = max(asleep, key=lambda spell: spell[2] - spell[1], default=None)
         at = self.begin if longest is None else longest[0]
         if op in _POOL:
-            wanted: tuple[int, ...] = (*_POOL, *_PASSES)
+            holds = _HOLDS_POOL
         elif op in _OF_ARENA and longest is not None:
-            wanted = (_PURGE,)
+            holds = _HOLDS_ARENA
         else:
             return None
         there = slice(0, at)
-        others = np.isin(rows.op[there], wanted) & (rows.pid[there] != self.call.pid)
+        others = holds[rows.op[there]] & (rows.pid[there] != self.call.pid)
         returns = rows.end_seq[there] != _NONE
         lasts = others & returns & (rows.end_seq[there] > rows.seq[at])
-        maybe = others & ~returns & np.isin(rows.op[there], (*_PASSES, _PURGE))
+        maybe = others & ~returns & _MAY_LAST[rows.op[there]]
         for place in np.flatnonzero(maybe).tolist():
             lasts[place] = self._may_last(place, at)
         under_way = np.flatnonzero(lasts).tolist()
@@ -421,12 +434,12 @@ class _Scene(NamedTuple):
         rows = self.rows
         after = slice(place + 1, at)
         more = rows.own[after] & (rows.pid[after] == rows.pid[place])
-        return not bool((more & ~np.isin(rows.op[after], _INSIDE)).any())
+        return not bool((more & ~_IS_INSIDE[rows.op[after]]).any())
 
     def _flushes(self, place: int) -> NDArray[np.int64]:
         """Places of the flushes in a call."""
         rows = self.rows
-        behind = np.isin(rows.op[place : self.end], _INSIDE)
+        behind = _IS_INSIDE[rows.op[place : self.end]]
         of_it = rows.parent[place : self.end] == rows.seq[place]
         return np.flatnonzero(behind & of_it) + place
 
@@ -434,7 +447,7 @@ class _Scene(NamedTuple):
         """What ran on other CPUs when it flushed."""
         rows = self.rows
         flushes = self._flushes(self.begin)
-        flushes = flushes[np.isin(rows.op[flushes], _FLUSHES)]
+        flushes = flushes[_IS_FLUSH[rows.op[flushes]]]
         if not flushes.size:
             return []
         at = int(flushes[0])
@@ -453,7 +466,7 @@ class _Scene(NamedTuple):
             found = self._sleepers(since)
         elif call.op in _POOL and self._flushes(self.begin).size:
             inside = slice(since + 1, self.end)
-            others = np.isin(rows.op[inside], _POOL) & (rows.pid[inside] != call.pid)
+            others = _IS_OF_POOL[rows.op[inside]] & (rows.pid[inside] != call.pid)
             others &= rows.end_seq[inside] > call.end_seq
             places = np.flatnonzero(others) + since + 1
             found = [(place, int(rows.end_ts[place])) for place in places.tolist()]

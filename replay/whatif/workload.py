@@ -225,7 +225,7 @@ def distil(
         layout, values, found.ops, ArenaPieces(parts),
         by_pointer=GENERATIONS[machine.generation].purge_by_pointer,
     )  # fmt: skip
-    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span)
+    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span, ops=found.ops)
     ran = [purges.ran]
     numbered = NumberedRows(rest)
     sieve = _sieve(walk, folder) if turns and knows_holders(found) else None

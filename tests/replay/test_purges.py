@@ -143,7 +143,7 @@ def test_stack_traces_tell_who_wanted_a_purge() -> None:
         for at, stack in enumerate((f"{inner}<-xfs_buf_get+0x2 [xfs]<-x", f"{inner}<-z", None, ""))
     ]
     events = pl.DataFrame(rows, schema={name: SCHEMA[name] for name in SCHEMA})
-    tally = PurgeTally(4096, clock_is_ns=True, span=(0, 3))
+    tally = PurgeTally(4096, clock_is_ns=True, span=(0, 3), ops=("area_purge",))
     tally.feed(events, 0)
     told = tally.result(tell(events.lazy(), tally.rows(), 4, 4))
     assert [(p.trigger, p.count, p.callers) for p in told] == [
