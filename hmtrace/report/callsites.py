@@ -352,11 +352,19 @@ def _changes(exchange: Exchange, limit: int) -> str:
         return f"{count(both[0])} → {count(both[1])}"
 
     waits = f" · waits {change(exchange.waits)}" if exchange.waits[0] else ""
+    ranged = ""
+    if _gone(exchange.ranged) not in (0, _gone(exchange.flushes)):  # not those of the pool alone
+        ranged = f" · ranged flushes {change(exchange.ranged)}"
     return (
-        f"pool flushes {change(exchange.flushes)} · IPIs {change(exchange.ipis)} · "
+        f"pool flushes {change(exchange.flushes)}{ranged} · IPIs {change(exchange.ipis)} · "
         f"single flushes {change(exchange.single)}{waits} · "
         f"worst depth {exchange.depth[1]} of {limit}"
     )
+
+
+def _gone(both: tuple[int, int]) -> int:
+    """How many fewer there are after than before."""
+    return both[0] - both[1]
 
 
 def module_of(place: SourcePlace) -> str:

@@ -88,7 +88,7 @@ def _conversion(use: SiteUse, callers: Callers) -> dict[str, Any] | None:
 
 
 def _exchange(exchange: Exchange) -> dict[str, Any]:
-    names = ("pool_flushes", "ipis", "single_flushes", "worst_depth", "waits")
+    names = ("pool_flushes", "ranged_flushes", "ipis", "single_flushes", "worst_depth", "waits")
     return {
         name: {"before": before, "after": after}
         for name, (before, after) in zip(names, exchange, strict=True)

@@ -51,9 +51,15 @@ class HoldTimes(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What a conversion changes: figures before and after."""
+    """What a conversion changes: figures before and after.
+
+    `flushes` are those of the pool; `ranged` all ranged ones of every CPU's TLB: those of the pool
+    where it is flushed so, and of each kmap() where the kernel flushes at it
+    (:mod:`replay.cost.account`).
+    """
 
     flushes: tuple[int, int]
+    ranged: tuple[int, int]
     ipis: tuple[int, int]
     single: tuple[int, int]
     depth: tuple[int, int]
@@ -227,6 +233,7 @@ def _exchange(before: Outcome, after: Outcome, sites: Sequence[ConvertedSite]) -
     deepest = max((site.max_depth for site in sites), default=0)
     return Exchange(
         (before.pool.flushes, after.pool.flushes),
+        (before.tlb.range, after.tlb.range),
         (before.tlb.ipis, after.tlb.ipis),
         (before.tlb.single, after.tlb.single),
         (before.local.max_depth, max(before.local.max_depth, deepest)),

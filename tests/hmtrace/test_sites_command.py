@@ -110,6 +110,18 @@ def test_what_a_conversion_of_the_only_kmap_changes(minix: dict[str, Any]) -> No
     assert changes["ipis"]["after"] == replayed["tlb"]["ipis"]
     assert changes["single_flushes"]["after"] == replayed["tlb"]["single"]
     assert minix["converted"] == changes
+    ranged = replayed["baseline"]["tlb"]["range"], replayed["tlb"]["range"]
+    assert tuple(changes["ranged_flushes"].values()) == ranged
+
+
+def test_a_flush_at_every_kmap_goes_with_it() -> None:
+    """MIPS flushes at each of the 2526 kmap(), and its pool was not flushed once."""
+    asked = ["sites", str(FIXTURES / "mips32-61-minix")]
+    changes = json.loads(CliRunner().invoke(app, [*asked, "--format", "json"]).stdout)["converted"]
+    assert changes["pool_flushes"] == {"before": 0, "after": 0}
+    assert changes["ranged_flushes"] == {"before": 2529, "after": 2529 - 2526}
+    text = " ".join(CliRunner().invoke(app, asked).stdout.split())
+    assert "alone: pool flushes 0 → 0 · ranged flushes 2529 → 3 · IPIs 0 → 0" in text
 
 
 def test_costs_add_up_to_those_of_the_report(minix: dict[str, Any]) -> None:
