@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hmtrace.report import pool_words  # noqa: F401  (registers its words)
+from hmtrace.report.longest import behind_in_words, off_in_words, was_off
 from hmtrace.report.parts import heading, indented
 from hmtrace.report.plain import plain
 from hmtrace.report.text import (
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import Finding, Moment
+    from replay.outcome import Finding, LongCall, Moment
 
 _STYLE = {"problem": "bold red", "warning": "yellow", "info": "green"}
 _RANK = {"problem": 0, "warning": 1}
@@ -81,6 +82,13 @@ _WHY_SLOW: Final = {
     "area_purge": _WHY_SLOW_AREA,
 }
 """By operation, why a call may take long that has little to do."""
+_WHY_ON_CPU_POOL: Final = "it waited for kmap_lock, interrupts ran, or the CPU itself stood still"
+_WHY_ON_CPU_AREA: Final = "it worked or waited for a lock, interrupts ran, or the CPU stood still"
+_WHY_ON_CPU_LOCAL: Final = "no lock is taken there: interrupts ran, or the CPU itself stood still"
+_WHY_ON_CPU: Final = dict.fromkeys(("kmap", "kunmap", "kmap_get"), _WHY_ON_CPU_POOL) | (
+    dict.fromkeys(("area_alloc", "area_free", "area_purge"), _WHY_ON_CPU_AREA)
+)
+"""The same of a task that was not off its CPU meanwhile."""
 
 
 def findings_section(
@@ -158,14 +166,28 @@ def _(f: slow.SlowCalls) -> Words:
     usual = f"{duration(worst.median_ns)} are usual"
     if not worst.median_ns:
         usual = "most are over before the trace clock moves"
-    why = _WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)
-    if worst.op == "area_purge" and f.hull:
+    if f.around is None:
+        why = _WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)
+        tells = "; hmtrace report --longest tells which, where sched_switch was traced"
+    else:
+        why, tells = _why_it_was_slow(f.around), ""
+    if worst.op == "area_purge" and f.hull and not (f.around and was_off(f.around)):
         why = f"to invalidate up to {count(f.hull)} pages one by one takes long by itself; or {why}"
     return Words(
         f"one {worst.op} took {duration(worst.max_ns)}, where {usual}:{_by(worst.slowest)}",
-        f"{why}; hmtrace report --longest tells which, where sched_switch was traced",
+        why + tells,
         (f"and one {'; one '.join(more)}",) if more else (),
     )
+
+
+def _why_it_was_slow(call: LongCall) -> str:
+    """Why a call took long of which it is known how long its task was off its CPU."""
+    behind = behind_in_words(call)
+    behind = behind and f"it began to wait {behind}"
+    if was_off(call):
+        return "; ".join(filter(None, (f"its task was {off_in_words(call)}", behind)))
+    off = f"off its CPU for {duration(call.off_ns)} only" if call.off_ns else "never off its CPU"
+    return f"its task was {off}; {behind or _WHY_ON_CPU.get(call.op, _WHY_ON_CPU_LOCAL)}"
 
 
 @_words.register(local_held.LongHold)

@@ -98,7 +98,7 @@ def _around(call: LongCall) -> str:
     return joined(
         [
             _off(call),
-            _behind(call),
+            behind_in_words(call),
             _stopped("stopped by its IPIs: ", call.interrupted),
             _stopped("waited for it: ", call.waiters),
         ]
@@ -109,15 +109,26 @@ def _off(call: LongCall) -> str:
     """That its task did not run for a part of the time, and who did."""
     if call.off_ns is None:
         return ""
-    if call.off_ns < _SLEPT * call.ns:
+    if not was_off(call):
         return _STOOD if call.op in _QUICK and not call.behind else ""
+    return off_in_words(call)
+
+
+def was_off(call: LongCall) -> bool:
+    """Whether its task did not run for a part of the time that is worth a word."""
+    return (call.off_ns or 0) >= _SLEPT * call.ns
+
+
+def off_in_words(call: LongCall) -> str:
+    """How long its task did not run, and who did; of a call whose `off_ns` is known."""
+    assert call.off_ns is not None
     slept = f", asleep {times(call.sleeps)}" if call.sleeps else ""
     ran = [one for one in call.instead or () if (one.ns or 0) >= _SLEPT * call.ns]
     others = ", preempted by " + ", ".join(map(_task, ran)) if ran else ""
     return f"off its CPU {duration(call.off_ns)}{slept}{others}"
 
 
-def _behind(call: LongCall) -> str:
+def behind_in_words(call: LongCall) -> str:
     """What may have held its lock when it began to wait."""
     held = call.behind
     if held is None:

@@ -11,7 +11,7 @@ from replay.rules.rule import FindingRule, Limit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replay.outcome import CallTime
+    from replay.outcome import CallTime, LongCall, Observed
     from replay.rules.rule import Case
 
 MS: Final = 1_000_000
@@ -28,10 +28,13 @@ class SlowCalls(NamedTuple):
     """Calls that took long, one of each operation, the longest first.
 
     `hull`: pages that the largest flush of a purge over the direct mapping invalidates one by one.
+    `around`: the longest with what context switches tell of it; None: they are not traced, or it is
+    not among the calls of which they are kept.
     """
 
     calls: tuple[CallTime, ...]
     hull: int = 0
+    around: LongCall | None = None
 
 
 def _slow_calls(case: Case) -> Iterator[Finding]:
@@ -55,8 +58,17 @@ def _slow_calls(case: Case) -> Iterator[Finding]:
     slow.sort(key=lambda call: -call.max_ns)
     if slow:
         tlb = outcome.tlb
-        found = SlowCalls(tuple(slow), tlb.range_pages_max if tlb.across else 0)
+        hull = tlb.range_pages_max if tlb.across else 0
+        found = SlowCalls(tuple(slow), hull, _around(slow[0], outcome.observed))
         yield Finding("slow-calls", "warning", found, len(slow), slow[0].slowest)
+
+
+def _around(slow: CallTime, observed: Observed) -> LongCall | None:
+    """What context switches tell of the longest call of an operation."""
+    for call in observed.longest:
+        if call.off_ns is not None and (call.op, call.at) == (slow.op, slow.slowest):
+            return call
+    return None
 
 
 SLOW: Final = FindingRule(

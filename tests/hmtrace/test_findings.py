@@ -27,14 +27,17 @@ from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.outcome import (
     ArenaOutcome,
+    Behind,
     CallTime,
     CrossedKmaps,
     Finding,
     LocalOutcome,
+    LongCall,
     Moment,
     NestedKmaps,
     NestedTask,
     PoolOutcome,
+    Running,
     TlbOutcome,
 )
 from replay.rules.judge import SEVERITIES, findings
@@ -362,7 +365,29 @@ def test_slow_calls_of_a_real_trace_are_a_finding() -> None:
     assert slow["message"].startswith("one kmap took 558.4 ms")
     assert slow["first"]["comm"] == "hogh/6"
     assert slow["first"]["ts"] // 1000 == 23_589_501 - 558_436
-    assert "kmap_lock" in slow["evidence"]
+    assert slow["evidence"].startswith("its task was never off its CPU; it waited for kmap_lock,")
+
+
+def test_a_slow_call_says_what_context_switches_tell_of_it() -> None:
+    """Off its CPU, hardly, never, behind another call; a call that they tell nothing of: either."""
+    where, other = Moment(10**9, 1, 7, "ls"), Moment(9 * 10**8, 0, 8, "rm")
+    slow = CallTime("kmap", 9, 10**8, 1e4, 5e7, 10**8, where)
+    known = LongCall("kmap", 10**8, None, 0, where, off_ns=0, sleeps=0)
+    ran = (Running(9, "dd", ns=8 * 10**7),)
+
+    def said(call: LongCall | None) -> str:
+        return in_words(Finding("slow-calls", "warning", SlowCalls((slow,), 0, call))).evidence
+
+    off = replace(known, off_ns=9 * 10**7, instead=ran)
+    assert said(off) == "its task was off its CPU 90.0 ms, preempted by dd[9] 80.0 ms"
+    assert said(replace(known, off_ns=10**6)).startswith(
+        "its task was off its CPU for 1.0 ms only; it waited for kmap_lock"
+    )
+    assert said(replace(known, behind=Behind("flush_unused", other))) == (
+        "its task was never off its CPU; it began to wait behind kmap_flush_unused() of rm[8] "
+        "since 0.900000"
+    )
+    assert said(None).endswith("report --longest tells which, where sched_switch was traced")
 
 
 def test_a_purge_over_the_direct_mapping_is_slow_by_itself() -> None:
