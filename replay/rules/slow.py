@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from replay.outcome import CallTime, LongCall, Observed
     from replay.rules.rule import Case
+    from replay.trace.losses import Loss
 
 MS: Final = 1_000_000
 SLOW_MS: Final = 10.0
@@ -28,8 +29,8 @@ class SlowCalls(NamedTuple):
     """Calls that took long, one of each operation, the longest first.
 
     `hull`: pages that the largest flush of a purge over the direct mapping invalidates one by one.
-    `around`: the longest with what context switches tell of it; None: they are not traced, or it is
-    not among the calls of which they are kept.
+    `around`: the longest with what context switches tell of it; None: they are not traced, some
+    are lost, or it is not among the calls of which they are kept.
     """
 
     calls: tuple[CallTime, ...]
@@ -59,16 +60,29 @@ def _slow_calls(case: Case) -> Iterator[Finding]:
     if slow:
         tlb = outcome.tlb
         hull = tlb.range_pages_max if tlb.across else 0
-        found = SlowCalls(tuple(slow), hull, _around(slow[0], outcome.observed))
+        found = SlowCalls(tuple(slow), hull, _around(slow[0], outcome.observed, case.lost))
         yield Finding("slow-calls", "warning", found, len(slow), slow[0].slowest)
 
 
-def _around(slow: CallTime, observed: Observed) -> LongCall | None:
-    """What context switches tell of the longest call of an operation."""
+def _around(slow: CallTime, observed: Observed, lost: Loss | None) -> LongCall | None:
+    """What context switches tell of the longest call of an operation; None where some are lost.
+
+    The idle task is one number for every CPU: of its calls they tell nothing.
+    """
     for call in observed.longest:
         if call.off_ns is not None and (call.op, call.at) == (slow.op, slow.slowest):
-            return call
+            return None if not call.at.pid or _is_in_a_gap(call, lost) else call
     return None
+
+
+def _is_in_a_gap(call: LongCall, lost: Loss | None) -> bool:
+    """Whether events of its time may be missing."""
+    begin, end = call.at.ts, call.at.ts + call.ns
+    return lost is not None and any(
+        (gap.start_ts is None or gap.start_ts <= end)
+        and (gap.end_ts is None or gap.end_ts >= begin)
+        for gap in lost.intervals
+    )
 
 
 SLOW: Final = FindingRule(

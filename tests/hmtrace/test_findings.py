@@ -36,12 +36,14 @@ from replay.outcome import (
     Moment,
     NestedKmaps,
     NestedTask,
+    Observed,
     PoolOutcome,
     Running,
     TlbOutcome,
 )
 from replay.rules.judge import SEVERITIES, findings
-from replay.rules.slow import SlowCalls
+from replay.rules.rule import Case
+from replay.rules.slow import SLOW, SlowCalls
 from replay.rules.splits import OtherSplits
 from replay.walk import replay
 
@@ -388,6 +390,23 @@ def test_a_slow_call_says_what_context_switches_tell_of_it() -> None:
         "since 0.900000"
     )
     assert said(None).endswith("report --longest tells which, where sched_switch was traced")
+
+
+def test_a_slow_call_in_a_gap_says_nothing_of_switches(outcomes: ModuleType) -> None:
+    """Switches may be among what was lost; a gap behind the call takes nothing away."""
+    where = Moment(10**9, 1, 7, "ls")
+    call = LongCall("kmap", 10**8, None, 0, where, off_ns=0, sleeps=0)
+    time = CallTime("kmap", 9, 10**8, 1e4, 5e7, 10**8, where)
+    outcome = replace(
+        outcomes.quiet_outcome(), observed=Observed(durations=(time,), longest=(call,))
+    )
+    for start, end, known in (
+        (9 * 10**8, 10**9 + 1, False), (None, None, False), (2 * 10**9, 3 * 10**9, True),
+    ):  # fmt: skip
+        lost = Lost((LostInterval(0, 1, 5, start, end, "LOST marker"),))
+        (slow,) = SLOW.find(Case(outcome, Snapshot(), lost, outcome))
+        assert isinstance(slow.figures, SlowCalls)
+        assert slow.figures.around == (call if known else None)
 
 
 def test_a_purge_over_the_direct_mapping_is_slow_by_itself() -> None:
