@@ -27,13 +27,17 @@ _FLUSHES: Final = ("flush_range", "flush_all")
 
 
 class _KeptCall(NamedTuple):
-    """A call that is kept: its row, operation, time (ns), pages, and flushes in it."""
+    """A call that is kept: its row, operation, time (ns), where it stands, and what it did."""
 
     row: int
     op: str
     took: int
+    seq: int
+    end_seq: int | None
     pages: int | None
-    flushes: int
+    """As its own arguments tell."""
+    flushes: tuple[int, ...] = ()
+    """Pages that each flush in it invalidated; 0: all."""
 
 
 class LongestTally:
@@ -60,6 +64,7 @@ class LongestTally:
     def feed(self, events: pl.DataFrame, first_row: int) -> None:
         """Look at a piece of the event table, which begins with this row."""
         here, took = self._longer(events)
+        self._go_on(events)
         calls = self._keep(events, first_row, here, took) if here.size else []
         self._meanwhile.feed(events, first_row, calls, self._rows)
 
@@ -100,21 +105,32 @@ class LongestTally:
         for place, ns, (op, pages, size, *ends) in zip(
             here.tolist(), took.tolist(), some, strict=True
         ):
-            flushes = flushed.get(ends[0], [])
-            row = first_row + place
-            if flushes:
-                touched: int | None = sum(flushes)
-            elif op == "area_purge":  # of which `pages` is a truth value
+            row, seq, end_seq = first_row + place, ends[0], ends[1]
+            if op == "area_purge":  # of which `pages` is a truth value
                 touched = None
             else:
                 touched = size // self._page_size if pages is None and size is not None else pages
-            self._kept.append(_KeptCall(row, op, ns, touched, len(flushes)))
+            flushes = tuple(flushed.get(seq, ()))
+            self._kept.append(_KeptCall(row, op, ns, seq, end_seq, touched, flushes))
             if None not in ends:
                 calls.append(CallRow(row, OP_CODE[op], *ends))
         self._kept.sort(key=lambda call: (-call.took, call.row))
         del self._kept[KEPT:]
         self._rows = {call.row for call in self._kept}
         return [call for call in calls if call.row in self._rows]
+
+    def _go_on(self, events: pl.DataFrame) -> None:
+        """Add the flushes of this piece to kept calls that began in an earlier one."""
+        first = events.item(0, "seq") if events.height else None
+        if first is None:
+            return
+        running = [c.seq for c in self._kept if c.end_seq is None or c.end_seq >= first]
+        flushed = self._flushes(events, running) if running else {}
+        if flushed:
+            self._kept = [
+                call._replace(flushes=(*call.flushes, *flushed.get(call.seq, ())))
+                for call in self._kept
+            ]
 
     def _flushes(self, events: pl.DataFrame, calls: list[int]) -> dict[int, list[int]]:
         """By the position of the call that they were made in: pages that each flush invalidated."""
@@ -139,11 +155,12 @@ class LongestTally:
     def result(self, told: Told) -> tuple[LongCall, ...]:
         """The longest first; `told` is what the rows of :meth:`rows` tell."""
         calls = []
-        for row, op, took, pages, flushes in self._kept:
-            at = moment(told, row)
+        for kept in self._kept:
+            at = moment(told, kept.row)
             if at is not None:
-                call = LongCall(op, took, pages, flushes, at)
-                around = self._meanwhile.found.get(row)
+                pages = sum(kept.flushes) if kept.flushes else kept.pages
+                call = LongCall(kept.op, kept.took, pages, len(kept.flushes), at)
+                around = self._meanwhile.found.get(kept.row)
                 calls.append(call if around is None else self._with(call, around, told))
         return tuple(calls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 from collectors import open_capture
 from hmtrace.cli import app
 from replay.machine.from_facts import machine_from
-from replay.observed.longest import KEPT
+from replay.observed.longest import KEPT, LongestTally
+from replay.trace.told import tell
 from replay.walk import replay
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -32,6 +34,23 @@ def test_they_are_the_longest_of_the_table(name: str, rows: int) -> None:
     assert [call.ns for call in told] == took.sort(descending=True).head(KEPT).to_list()
     longest = {time.op: time.max_ns for time in outcome.observed.durations}
     assert told[0].ns == longest[told[0].op] == max(longest.values())
+
+
+def test_flushes_behind_the_end_of_a_piece_are_its_own() -> None:
+    events = open_capture(str(FIXTURES / "arm-61-1g-minix")).events.collect().sort("seq")
+
+    def did(*cuts: int) -> list[tuple[int, int | None, int]]:
+        tally = LongestTally(4096, clock_is_ns=True)
+        for first, behind in pairwise((0, *cuts, events.height)):
+            tally.feed(events[first:behind], first)
+        told = tell(events.lazy(), tally.rows(), events.height, events.height)
+        return [(call.at.ts, call.pages, call.flushes) for call in tally.result(told)]
+
+    whole = did()
+    flushing = [ts for ts, _, flushes in whole if flushes]
+    assert flushing
+    for row in events.select(pl.arg_where(pl.col("ts").is_in(flushing))).to_series():
+        assert did(row + 1) == whole
 
 
 def test_what_a_purge_did_is_told_with_it() -> None:
