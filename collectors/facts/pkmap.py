@@ -25,7 +25,7 @@ _SLOT = re.compile(r"^slot (\d{1,5}) count (-?\d{1,9}) pte ([0-9a-f]{1,16}) pfn 
 _WORD = re.compile(r"^word ([0-9a-f]{1,8}) = ([0-9a-f]{1,8})")
 
 _CURSOR = re.compile(r" last=(\d{1,5})\b")
-_COUNTS = re.compile(r" c(\d{1,4})=\{((?:\d{1,9},?){1,64})\}")
+_COUNTS = re.compile(r" c(\d{1,4})=\{(\d{1,9}(?:,\d{1,9}){0,63}),?\}")
 _COUNTED = 64
 """Elements that an argument of a probe may have (kernel/trace/trace_probe.h: MAX_ARRAY_LEN)."""
 
