@@ -190,6 +190,13 @@ def ordered(found: CallSites) -> list[SiteUse]:
     return sorted(found.callers.uses, key=lambda use: (key(use), use.site.site, use.site.op))
 
 
+_NO_CALL: Final = (
+    "the trace has no call of kmap(), kmap_local_page(), vmap() or others; what the arena's own"
+    " events (alloc_vmap_area) tell does not say who asked: probes of those functions do"
+    " (hmtrace recorder)"
+)
+
+
 def callsites_renderables(
     source: InputSummary, found: CallSites, number: int
 ) -> Iterator[RenderableType]:
@@ -199,7 +206,7 @@ def callsites_renderables(
     total = len(found.callers.uses)
     if not total:
         yield heading("Call sites")
-        yield indented(Text("the trace has no call of kmap(), kmap_local_page(), vmap() or others"))
+        yield indented(Text(_NO_CALL))
         return
     some = f"{len(shown)} of {total}, " if len(shown) < total else ""
     yield heading("Call sites", f"{some}{ORDERS[found.order]}; held: the median")

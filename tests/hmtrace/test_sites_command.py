@@ -302,6 +302,11 @@ def test_so_many_sites_are_shown() -> None:
     assert len(page.split("Call sites")[1].split("As kmap_local_page")[0].splitlines()) <= 8
 
 
+def test_events_of_the_arena_alone_have_no_sites() -> None:
+    page = " ".join(run(FIXTURES / "i386-twin-vmap-vmalloc128").split())
+    assert "(alloc_vmap_area) tell does not say who asked" in page
+
+
 # The source ------------------------------------------------------------------------------------
 
 
