@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.errors import HmtraceError
-from collectors.opened import opened
+from hmtrace.cli.jsonfile import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,17 +40,7 @@ def read_baseline(path: Path) -> dict[str, str]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    try:
-        with opened(path) as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror or error}") from error
-    if len(content) > _MOST_BYTES:
-        raise _wrong(path, "is too large for a baseline")
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _wrong(path, f"is no JSON: {error}") from error
+    document = read_json(path, _MOST_BYTES, "baseline", partial(_wrong, path))
     if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
         raise _wrong(path, f"is no document of schema {_SCHEMA}")
     if not isinstance(document.get("findings"), list):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
 from collectors.opened import opened
+from hmtrace.cli.jsonfile import read_json
 from hmtrace.cli.quiet import native_stderr_dropped
 
 if TYPE_CHECKING:
@@ -199,20 +200,8 @@ def _of_document(words: SideWords) -> Side:
 
 def _parsed(words: SideWords) -> dict[str, Any]:
     assert words.file is not None
-    try:
-        if words.text == "-":
-            content = sys.stdin.buffer.read(_MOST_BYTES + 1)
-        else:
-            with opened(words.file) as file:
-                content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise _damaged(words, f"cannot be read: {error.strerror or error}") from error
-    if len(content) > _MOST_BYTES:
-        raise _damaged(words, "is too large for a document")
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(words, f"is no JSON: {error}") from error
+    path = None if words.text == "-" else words.file
+    document = read_json(path, _MOST_BYTES, "document", partial(_damaged, words))
     if not isinstance(document, dict):
         raise _damaged(words, "is no document")
     return document
