@@ -44,7 +44,7 @@ test-kernel-small: $(VENV)/.dev  ## one i386 and one armhf kernel, within five m
 
 lock:  ## renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --extra build pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --extra build --extra cluster --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --extra build --extra cluster --extra dev --extra docs pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
