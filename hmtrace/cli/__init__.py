@@ -13,9 +13,10 @@ with :mod:`hmtrace.cli.captures`, and gives what came out to a report.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from hmtrace import __version__
 from hmtrace.cli import (
@@ -34,6 +35,16 @@ from hmtrace.cli import (
     synth,
     validate,
 )
+
+
+class _Command(TyperCommand):
+    """Writes usage as manuals do, without braces around what must be there."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Words behind the command's name."""
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece[1:-1] if piece.startswith("{") else piece for piece in pieces]
+
 
 app = typer.Typer(
     name="hmtrace",
@@ -65,7 +76,9 @@ for name, function, module, summary in (
     ("recorder", recorder.recorder, recorder, "a shell script that makes a capture on the board"),
     ("synth", synth.synth, synth, "synthetic traces, with the true outcome beside them"),
 ):
-    app.command(name=name, short_help=summary, epilog=_examples(module.EXAMPLES))(function)
+    app.command(name=name, cls=_Command, short_help=summary, epilog=_examples(module.EXAMPLES))(
+        function
+    )
 
 
 def _version(value: bool) -> None:  # noqa: FBT001
@@ -74,16 +87,21 @@ def _version(value: bool) -> None:  # noqa: FBT001
         raise typer.Exit
 
 
-_EPILOG = """\b
+FIRST_STEPS: Final = {
+    "hmtrace info CAPTURE": "what is in a capture",
+    "hmtrace report CAPTURE": "what its temporary mappings cost, and who waits",
+    "hmtrace replay CAPTURE --split 2g": "the same workload under another split",
+    "hmtrace advise CAPTURE": "which split to choose, and why",
+    "hmtrace check CAPTURE": "leaks, deadlocks, storms: exit 1 where one is found",
+    "hmtrace compare A B": "what changed between two captures",
+    "hmtrace validate CAPTURE": "is the model right for this kernel?",
+    "hmtrace synth pool-full -o FOLDER": "a made-up trace, to see all of it without a board",
+}
+"""Command lines for who is here for the first time, and what each answers."""
+_STEPS = "\n".join(f"  {line:35}  {words}" for line, words in FIRST_STEPS.items())
+_EPILOG = f"""\b
 First steps:
-  hmtrace info CAPTURE                 what is in a capture
-  hmtrace report CAPTURE               what its temporary mappings cost, and who waits
-  hmtrace replay CAPTURE --split 2g    the same workload under another split
-  hmtrace advise CAPTURE               which split to choose, and why
-  hmtrace check CAPTURE                leaks, deadlocks, storms: exit 1 where one is found
-  hmtrace compare A B                  what changed between two captures
-  hmtrace validate CAPTURE             is the model right for this kernel?
-  hmtrace synth pool-full -o FOLDER    a made-up trace, to see all of it without a board
+{_STEPS}
 
 Exit codes: 0 fine, 1 a check or threshold failed, 2 wrong usage, 3 unreadable input."""
 

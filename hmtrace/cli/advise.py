@@ -40,7 +40,7 @@ EXAMPLES = (
 def advise(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
+        typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False),
     ],
     machine: MachineOption = None,
     costs: CostsOption = None,

@@ -60,7 +60,7 @@ class Severity(StrEnum):
 def check(
     captures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
+        typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False),
     ] = None,
     rule: Annotated[
         list[str] | None,

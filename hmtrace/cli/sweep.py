@@ -56,7 +56,7 @@ _TABLES: Final = (".parquet", ".csv")
 def sweep(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
+        typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False),
     ],
     axis: Annotated[
         list[str] | None,

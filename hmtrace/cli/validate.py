@@ -31,7 +31,7 @@ EXAMPLES = (
 def validate(
     captures: Annotated[
         list[str],
-        typer.Argument(metavar="CAPTURE", help=CAPTURES, show_default=False),
+        typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False),
     ],
     min_exact: Annotated[
         float | None,
