@@ -28,7 +28,7 @@ from hmtrace.cli.compiling import WORDS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 """Every page whose commands are run."""
 REST = "[…]"
 LIMIT = 300
