@@ -9,7 +9,7 @@ FUZZ_SEED    ?= 1
 KERNELS      ?=
 KERNEL_SECONDS ?= 290
 
-.PHONY: demo test lint bench fuzz random readme test-kernel test-kernel-small lock clean
+.PHONY: demo test lint bench fuzz random readme docs test-kernel test-kernel-small lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.runtime  ## the main job on a real capture
@@ -35,6 +35,9 @@ random: $(VENV)/.dev  ## the property tests with new examples each time
 
 readme: $(VENV)/.dev  ## run the commands of README and docs/, write down what they print
 	$(BIN)/python -m tests.readme
+
+docs: $(VENV)/.dev  ## the pages of docs/ and the reference as a site, in build/docs/html
+	$(BIN)/python -m tests.site
 
 test-kernel: $(VENV)/.dev  ## Debian's kernels under qemu with the recorder; KERNELS="--only arm"
 	$(BIN)/python -m tests.kernel $(KERNELS)
