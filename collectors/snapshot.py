@@ -65,9 +65,10 @@ class Recording(NamedTuple):
     """How the recorder fared.
 
     `agreed`: two readings of the areas at the start were the same (None: not told). `stopped`:
-    ``time``, ``command``, ``signal``, ``size``, ``full``. `missing` are functions that the kernel
-    has not, by the first of their names; `refused` lines of kprobe_events. `times_cs`: a
-    command's time before, while and after it was recorded, in centiseconds; empty: not measured.
+    ``time``, ``command``, ``signal``, ``size``, ``buffer``, ``full``. `missing` are functions that
+    the kernel has not, by the first of their names; `refused` lines of kprobe_events. `times_cs`:
+    a command's time before, while and after it was recorded, in centiseconds; empty: not measured.
+    `buffer_kb`: of each CPU's ring buffer, KiB.
     """
 
     version: str
@@ -76,6 +77,7 @@ class Recording(NamedTuple):
     missing: tuple[str, ...]
     refused: tuple[str, ...]
     times_cs: tuple[int, ...]
+    buffer_kb: int | None = None
 
 
 class Process(NamedTuple):

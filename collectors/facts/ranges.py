@@ -78,7 +78,7 @@ ENTRIES: Final[dict[FactName, int]] = {
     "ooms_before": 64,
     "ooms": 64,
     "pool_state": 2,
-    "recording": 6,
+    "recording": 7,
     "buffer_entries": _MOST_CPUS,
     "overrun": _MOST_CPUS,
     "dropped": _MOST_CPUS,

@@ -41,6 +41,7 @@ def parse(text: str, sheet: Sheet) -> None:
             missing=tuple(last.get("missing", "").split()),
             refused=tuple(refused),
             times_cs=tuple(known) if len(known) == len(_TIMES) else (),
+            buffer_kb=decimal(last.get("buffer_kb", "")),
         ),
         detail=f"recorder {last['recorder']}",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from collectors.probes import base_name
 from hmtrace.report.caveats import bullets
 from hmtrace.report.parts import heading
-from hmtrace.report.text import plural, unglued
+from hmtrace.report.text import count, plural, size, unglued
 from replay.rules import evidence
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from collectors.capture import Lost
-    from collectors.snapshot import Snapshot
+    from collectors.snapshot import Recording, Snapshot
     from hmtrace.report.contents import Contents
 
 _RECORDER: Final = "hmtrace recorder"
@@ -36,6 +36,10 @@ their returns are needed."""
 _LOCAL: Final = evidence.FUNCTIONS[evidence.LOCAL]
 _CUT: Final = {
     "size": ("the recording ended at its greatest size", "a larger --max-size"),
+    "buffer": (
+        "the recording ended where a buffer was full, as text",
+        "no --text, or a larger --buffer",
+    ),
     "full": ("the disk was full: the end is missing", "-o on a disk with more room"),
 }
 
@@ -68,9 +72,10 @@ def lacks(contents: Contents, snapshot: Snapshot, lost: Lost) -> tuple[Lack, ...
 
 
 def _of_the_trace(contents: Contents, snapshot: Snapshot, lost: Lost) -> Iterator[Lack]:
-    if lost.intervals or any(snapshot.overrun.values()):
-        yield Lack("events were lost", f"larger buffers, or {_RECORDER} with --minimal")
+    gone = _gone(snapshot)
     recording = snapshot.recording
+    if lost.intervals or gone:
+        yield Lack(_losses(gone), _fewer_losses(recording))
     if recording is not None and recording.stopped in _CUT:
         yield Lack(*_CUT[recording.stopped])
     missed = _missed(snapshot)
@@ -84,6 +89,26 @@ def _of_the_trace(contents: Contents, snapshot: Snapshot, lost: Lost) -> Iterato
         yield Lack(f"not probed: {', '.join(unprobed)}", f"the probes of {_RECORDER}")
     if contents.has("kmap") and not contents.has("switch"):
         yield Lack("who slept in kmap()", "the tracepoint sched:sched_switch")
+
+
+def _gone(snapshot: Snapshot) -> dict[int, int]:
+    """Events that a CPU's buffer did not keep, by the kernel's own count: overwritten, refused."""
+    cpus = sorted({*snapshot.overrun, *snapshot.dropped})
+    counts = {cpu: snapshot.overrun.get(cpu, 0) + snapshot.dropped.get(cpu, 0) for cpu in cpus}
+    return {cpu: number for cpu, number in counts.items() if number}
+
+
+def _losses(gone: dict[int, int]) -> str:
+    if not gone:
+        return "events were lost"
+    whose = ", ".join(f"CPU {cpu} {count(number)}" for cpu, number in gone.items())
+    return f"{plural(sum(gone.values()), 'event')} were lost, by the kernel's count: {whose}"
+
+
+def _fewer_losses(recording: Recording | None) -> str:
+    if recording is None or recording.buffer_kb is None:
+        return f"larger buffers, or {_RECORDER} with --minimal"
+    return f"--buffer of more than {size(recording.buffer_kb << 10)}, --minimal, or less load"
 
 
 def _missed(snapshot: Snapshot) -> int:
@@ -144,7 +169,7 @@ def _of_the_start(contents: Contents, snapshot: Snapshot) -> Iterator[Lack]:
 
 def lacks_document(found: Sequence[Lack]) -> list[dict[str, str]]:
     """What is lacking as rows of a document."""
-    return [{"what": unglued(lack.what), "remedy": lack.remedy} for lack in found]
+    return [{"what": unglued(lack.what), "remedy": unglued(lack.remedy)} for lack in found]
 
 
 def lacks_section(found: Sequence[Lack]) -> Iterator[RenderableType]:

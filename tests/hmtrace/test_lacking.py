@@ -60,7 +60,11 @@ def asked(snapshot: Snapshot, **ops: int) -> list[str]:
             {},
             ["probes passed over 3 calls"],
         ),
-        (Snapshot(config=CONFIG, overrun={0: 4}), {}, ["events were lost"]),
+        (
+            Snapshot(config=CONFIG, overrun={0: 4, 1: 0}, dropped={0: 1, 2: 3000}),
+            {},
+            ["3005 events were lost, by the kernel's count: CPU 0 5, CPU 2 3000"],
+        ),
         (
             Snapshot(config=CONFIG, pool_state=(0, ())),
             {"kmap": 1, "switch": 0},
@@ -70,6 +74,17 @@ def asked(snapshot: Snapshot, **ops: int) -> list[str]:
 )
 def test_what_is_lacking(snapshot: Snapshot, ops: dict[str, int], expected: list[str]) -> None:
     assert asked(snapshot, **ops) == expected
+
+
+def test_how_to_lose_fewer_events() -> None:
+    small = RECORDING._replace(buffer_kb=512)
+    for recording, remedy in (
+        (None, "larger buffers, or hmtrace recorder with --minimal"),
+        (small, "--buffer of more than 512 KiB, --minimal, or less load"),
+    ):
+        told = Snapshot(config=CONFIG, overrun={0: 1}, recording=recording)
+        (lack,) = lacks_document(lacks(Contents({"switch": 1}, {}), told, Lost(())))
+        assert lack["remedy"] == remedy
 
 
 def test_functions_that_matter_and_were_not_probed() -> None:
@@ -89,7 +104,8 @@ def test_functions_that_matter_and_were_not_probed() -> None:
 def test_notes_of_the_recorder() -> None:
     text = (
         b"recorder 0.1.0\nrefused p:hmrecord/a b\nrefused r:hmrecord/c d\nmissing kmap_high_get x\n"
-        b"snapshot agreed=no readings=10\nstopped size\nbefore_cs 10\nrecorded_cs 14\nafter_cs 9\n"
+        b"snapshot agreed=no readings=10\nstopped size\nbuffer_kb 512\n"
+        b"before_cs 10\nrecorded_cs 14\nafter_cs 9\n"
     )
     assert read_facts({"recorder": text}).snapshot().recording == Recording(
         "0.1.0",
@@ -98,6 +114,7 @@ def test_notes_of_the_recorder() -> None:
         missing=("kmap_high_get", "x"),
         refused=("p:hmrecord/a b", "r:hmrecord/c d"),
         times_cs=(10, 14, 9),
+        buffer_kb=512,
     )
     assert read_facts({"recorder": b"a film\n"}).snapshot().recording is None
 
@@ -112,6 +129,7 @@ def test_info_tells_what_recording_cost() -> None:
 def test_info_says_it() -> None:
     folder = str(FIXTURES / "i386-lost-overrun-pae-smp2")
     told = CliRunner().invoke(app, ["info", folder]).stdout
-    assert "- events were lost: larger buffers, or hmtrace recorder with --minimal" in told
+    what = "77468 events were lost, by the kernel's count: CPU 0 47327, CPU 1 30141"
+    assert f"- {what}:" in told
     document = json.loads(CliRunner().invoke(app, ["info", "--format", "json", folder]).stdout)
-    assert document["lacks"][0]["what"] == "events were lost"
+    assert document["lacks"][0]["what"] == what
