@@ -1,13 +1,13 @@
 """The recorder's script: its template, filled in with probes.
 
-A line of the script's table of functions is::
+A line of the script's table of functions is a command of the shell, what to do with it first::
 
-    EVENT KIND SYMBOL[,SYMBOL…] ENTRY RESULT
+    $1 EVENT KIND "ENTRY" "RESULT" SYMBOL…
 
-ENTRY and RESULT are the arguments of its two probes, with commas between them; ``.``: none, and
-``-``: no probe. KIND has a letter for each of: ``l``, local mappings, which ``--minimal`` leaves
-out; ``o``, those of kernels up to 5.10, which are not probed with those that came after; ``u``,
-unmaps that come for lowmem too and are filtered; ``s``, rare: with stacks.
+ENTRY and RESULT are the arguments of its two probes; an empty RESULT: no probe of the return. KIND
+has a letter for each of: ``l``, local mappings, which ``--minimal`` leaves out; ``o``, those of
+kernels up to 5.10, which are not probed with those that came after; ``u``, unmaps that come for
+lowmem too and are filtered; ``s``, rare: with stacks; ``.``, none of these.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def recorder_script() -> str:
     names = [re.escape(name) for f in recorded() for name in f.names]
     return (
         template.replace("@VERSION@", __version__)
-        .replace("@PROBES@", "\n".join(map(table_line, recorded())))
+        .replace("@PROBES@", "\n".join(f"    $1 {table_line(f)}" for f in recorded()))
         .replace("@PATTERN@", "|".join(names))
     )
 
@@ -69,33 +69,39 @@ def table_line(function: Function) -> str:
     --------
     >>> from collectors.probes import FUNCTION_OF
     >>> print(table_line(FUNCTIONS[FUNCTION_OF["kmap_high"]]))
-    kmap_high . kmap_high page=$a1:x32 vaddr=\$retval:x32
-    >>> print(table_line(FUNCTIONS[FUNCTION_OF["free_vmap_area_noflush"]]).split()[3])
-    va=$a1:x32,va_start=+0($a1):x32,va_end=+4($a1):x32
+    kmap_high . "page=$a1:x32" "vaddr=\$retval:x32" kmap_high
+    >>> print(table_line(FUNCTIONS[FUNCTION_OF["flush_all_zero_pkmaps"]]))
+    flush_all_zero_pkmaps . "$caller" "" flush_all_zero_pkmaps
     """
-    event = _EVENT_OF.get(function.name, function.name.lstrip("_"))
-    kind = _KINDS.get(function.op or "", ".") + "o" * ("map_atomic" in function.name)
-    result = ",".join(_result(function)) if function.result else "-"
-    entry = ",".join(_entry(function)) or "."
-    return f"{event} {kind} {','.join(function.names)} {entry} {result}"
+    kind = _KINDS.get(function.op or "", "") + "o" * ("map_atomic" in function.name)
+    fetched = (" ".join(part) for part in (entry_words(function), result_words(function)))
+    entry, result = (f'"{words}"' for words in fetched)
+    return " ".join((event_of(function), kind or ".", entry, result, *function.names))
 
 
-def _entry(function: Function) -> Iterator[str]:
-    """Arguments at entry; ``$aN`` is parameter N, ``$ra`` the caller."""
+def event_of(function: Function) -> str:
+    """Name of the probe at a function's entry; that at its return has ``_ret`` behind it."""
+    return _EVENT_OF.get(function.name, function.name.lstrip("_"))
+
+
+def entry_words(function: Function) -> Iterator[str]:
+    """What the probe at a function's entry fetches; ``$aN`` is parameter N."""
     reads = iter(function.entry_reads)
     places = (*function.params, *(0,) * len(function.entry))
     for name, place in zip(function.entry, places, strict=False):
-        if name == "caller":
-            where = "$ra"
-        elif place:
+        if name == "caller":  # not every architecture has it in a register
+            yield "$caller"
+            continue
+        if place:
             where = f"$a{place}"
         else:
             where = next(reads).format(*(f"$a{number}" for number in range(5)))
         yield f"{name}={where}:{_type(name)}"
 
 
-def _result(function: Function) -> Iterator[str]:
-    reads = ("{0}", *function.result_reads)
+def result_words(function: Function) -> Iterator[str]:
+    """What the probe at its return fetches."""
+    reads = ("{0}", *function.result_reads) if function.result else ()
     for name, where in zip(function.result, reads, strict=True):
         yield f"{name}={where.format(_RETURN)}:{_type(name)}"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from collectors.probes import FUNCTION_OF
 from hmtrace.recorder import recorder_script
-from hmtrace.recorder.render import recorded, table_line
+from hmtrace.recorder.render import event_of, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,8 +107,8 @@ class Board:
         }  # fmt: skip
         events = ["sched/sched_switch", "sched/sched_process_fork", "module/module_load"]
         for function in recorded():
-            event, _, _, _, result = table_line(function).split()
-            events += [f"{GROUP}/{event}"] + [f"{GROUP}/{event}_ret"] * (result != "-")
+            event = f"{GROUP}/{event_of(function)}"
+            events += [event] + [f"{event}_ret"] * bool(function.result)
         top = "sys/kernel/tracing/"
         for tree in (top, "instance/"):
             text |= {
@@ -118,7 +118,7 @@ class Board:
                     "trace_clock": "[local] mono\n",
                     "current_tracer": "nop\n", "buffer_size_kb": "7\n", "events/enable": "0\n",
                     "events/header_page": HEADER_PAGE, "events/header_event": "# compressed\n",
-                    f"events/{GROUP}/enable": "0\n", "trace_pipe": "a line\n",
+                    f"events/{GROUP}/enable": "0\n",
                     "saved_cmdlines_size": "128\n", "saved_cmdlines": "1 init\n",
                 }.items()
             }  # fmt: skip
@@ -238,5 +238,7 @@ class Board:
 
 def shells() -> dict[str, list[str]]:
     """Shells that are installed here, by name."""
-    found = {"dash": ["dash"], "busybox": ["busybox", "ash"]}
+    found = {"busybox": ["busybox", "ash"], "bash": ["bash", "--posix"]}
+    found |= {name: [name] for name in ("dash", "mksh")}
+    found["yash"] = ["yash", "--posixly-correct"]
     return {name: words for name, words in found.items() if shutil.which(words[0])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import signal
@@ -17,10 +18,11 @@ from collectors.facts import read_facts
 from collectors.probes import FUNCTIONS, slot_of
 from hmtrace.cli import app
 from hmtrace.recorder import recorder_script
-from hmtrace.recorder.render import recorded, table_line
+from hmtrace.recorder.render import entry_words, recorded, result_words
 from tests.hmtrace.recorder.board import GROUP, PAGE, VMALLOCINFO, Board, shells
 
 SHELLS = ("dash", "busybox")
+OTHER_SHELLS = ("bash", "mksh", "yash")
 
 
 @pytest.fixture(params=SHELLS)
@@ -59,9 +61,8 @@ def test_shellcheck_has_nothing_to_say(tmp_path: Path) -> None:
 def test_every_value_that_is_read_has_its_place_in_an_event() -> None:
     for function in recorded():
         code = FUNCTIONS.index(function)
-        _, _, _, entry, result = table_line(function).split()
-        for words, is_return in ((entry, False), (result, True)):
-            names = [word.partition("=")[0] for word in words.split(",") if "=" in word]
+        for words, is_return in ((entry_words(function), False), (result_words(function), True)):
+            names = [word.partition("=")[0].strip("$") for word in words]
             slots = [slot_of(code, name, is_return=is_return) for name in names]
             assert slots == list(range(len(names))), function.name
 
@@ -80,6 +81,36 @@ def test_capture_of_two_cpus(board: Board, shell: list[str]) -> None:
     assert "stopped time" in noted
     assert "began_cs 10000" in noted
     assert "ended_cs 10200" in noted
+    assert board.left() == []
+
+
+@pytest.mark.parametrize("name", OTHER_SHELLS)
+def test_other_shells(board: Board, name: str) -> None:
+    if name not in shells():
+        pytest.skip(f"{name} is not installed")
+    status, _, said = board.run(shells()[name], "--", "true")
+    assert status == 0, said
+    assert board.archive()["trace_pipe_raw.cpu0"] == PAGE
+    assert board.archive()["vmallocinfo.start"].decode() == VMALLOCINFO
+    assert {"command_status 0", "stopped command"} <= set(board.noted())
+    with _started(board, shells()[name]) as running:
+        running.send_signal(signal.SIGTERM)
+        _, out = running.communicate(timeout=30)
+    assert running.returncode == 0, out
+    assert board.left() == []
+
+
+def test_tools_of_toybox(board: Board) -> None:
+    if not shutil.which("toybox") or "mksh" not in shells():
+        pytest.skip("toybox or mksh is not installed")
+    known = subprocess.run(["toybox"], capture_output=True, text=True, check=True).stdout.split()
+    tools = {"cat", "date", "df", "grep", "ls", "rm", "mv", "tar", "wc"} & set(known)
+    assert {"cat", "grep", "tar"} <= tools
+    for name in tools:
+        board.command(name, f'exec {shutil.which("toybox")} {name} "$@"')
+    status, _, said = board.run(shells()["mksh"], "-t", "1")
+    assert status == 0, said
+    assert board.archive()["trace_pipe_raw.cpu0"] == PAGE
     assert board.left() == []
 
 
@@ -217,6 +248,51 @@ def test_archive_without_room_stays_a_folder(board: Board, shell: list[str]) -> 
     assert board.left() == []
 
 
+@pytest.mark.parametrize("program", ["tar", "gzip"])
+def test_failure_of_what_packs_is_told(board: Board, shell: list[str], program: str) -> None:
+    board.command(program, f'/bin/{program} "$@" | head -c 200; exit 1')
+    status, out, said = board.run(shell, "-o", "-", "-t", "1")
+    assert status == 3
+    assert out  # what came is no capture, and only the status tells
+    assert "the capture could not be written to stdout" in said
+    assert board.left() == []
+    status, _, said = board.run(shell, "-o", "cap.tgz", "-t", "1")
+    assert status == 1
+    assert "no room for cap.tgz" in said
+    (folder,) = (board.root / "out").glob("hmrecord.[0-9]*")
+    assert [path.name for path in (board.root / "out").glob("cap*")] == []
+    shutil.rmtree(folder)
+    assert board.left() == []
+
+
+@pytest.mark.parametrize("also_stderr", [False, True])
+def test_reader_that_goes_away(board: Board, shell: list[str], *, also_stderr: bool) -> None:
+    board.put("proc/iomem", random.Random(1).randbytes(1 << 20))  # more than a pipe holds
+    with board.start(shell, "-o", "-", "-t", "1") as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = b""
+        if also_stderr:  # as when ssh is cut
+            running.stderr.close()
+        else:
+            said = running.stderr.read()
+        assert running.wait(timeout=60) == 3
+    assert also_stderr or b"could not be written to stdout" in said
+    assert board.left() == []
+
+
+def test_connection_that_is_cut(board: Board, shell: list[str]) -> None:
+    board.put("proc/iomem", random.Random(1).randbytes(1 << 20))
+    with _started(board, shell, "-o", "-") as running:
+        for pipe in (running.stdout, running.stderr):
+            assert pipe is not None
+            pipe.close()
+        running.send_signal(signal.SIGHUP)
+        assert running.wait(timeout=60) == 3
+    assert board.left() == []
+
+
 def test_size_ends_the_recording(board: Board, shell: list[str]) -> None:
     big = "entries: 9000\noverrun: 0\ncommit overrun: 0\nbytes: 20000000\ndropped events: 0\n"
     board.put("instance/per_cpu/cpu0/stats", big)
@@ -239,7 +315,8 @@ def test_losses_are_said(board: Board, shell: list[str]) -> None:
     status, _, said = board.run(shell, "-t", "1")
     assert status == 1
     assert "16 events were lost" in said  # on each of two CPUs
-    assert "lost 16" in board.noted()
+    assert "(cpu0 8 cpu1 8)" in said
+    assert "lost 16 cpu0 8 cpu1 8" in board.noted()
 
 
 def test_areas_that_cannot_be_read(board: Board, shell: list[str]) -> None:
@@ -354,18 +431,46 @@ def test_counters_of_the_pool_where_symbols_name_them(board: Board, shell: list[
     assert board.left() == []
 
 
+def _text(board: Board, shell: list[str], *words: str) -> tuple[int, str]:
+    """Record one event as text: status, stderr."""
+    event = f"echo a line >{board.tracing}/instances/{GROUP}/trace; sleep 0.2"
+    status, _, said = board.run(shell, *words, "--", "/bin/sh", "-c", event)
+    return status, said
+
+
 def test_text_where_pages_cannot_be_had(board: Board, shell: list[str]) -> None:
     board.put("instance/events/header_page", "nothing\n")
-    board.put("instance/per_cpu/cpu0/stats", "entries: 0\n")
-    board.put("instance/per_cpu/cpu1/stats", "entries: 0\n")
-    status, _, said = board.run(shell, "-t", "1")
+    status, said = _text(board, shell)
     assert status == 0, said
     assert "recorded as text" in said
-    assert board.archive()["trace_pipe.txt"] == b"a line\n"
+    assert board.archive()["trace.txt"] == b"a line\n"
+    assert board.left() == []
+
+
+def test_text_ends_before_a_buffer_is_full(board: Board, shell: list[str]) -> None:
+    board.put("instance/per_cpu/cpu1/stats", "entries: 900\nbytes: 44000\n")
+    status, _, said = board.run(shell, "--text", "--buffer", "64K", "-t", "500")
+    assert status == 1
+    assert "ended early: text is what buffers of 64 kB hold" in said
+    assert {"stopped buffer", "lost 0"} <= set(board.noted())
+
+
+def test_text_that_the_disk_has_no_room_for(board: Board, shell: list[str]) -> None:
+    board.command("cat", 'case $1 in */trace) exit 1 ;; esac; exec /bin/cat "$@"')
+    status, said = _text(board, shell, "--text")
+    assert status == 1
+    assert "the disk is full: the end of the trace is missing" in said
+    assert board.left() == []
+
+
+def test_size_of_the_buffers(board: Board, shell: list[str]) -> None:
+    assert board.run(shell, "--buffer", "3M", "-t", "1")[0] == 0
+    assert "buffer_kb 3072" in board.noted()
 
 
 @pytest.mark.parametrize("words", [["-t"], ["-t", "x"], ["-t", "1", "--", "true"], ["--overhead"],
-                                   ["--max-size", "big"], ["what"], ["-o", ""]])  # fmt: skip
+                                   ["--max-size", "big"], ["--buffer", "k"], ["what"],
+                                   ["-o", ""]])  # fmt: skip
 def test_wrong_usage(board: Board, shell: list[str], words: list[str]) -> None:
     status, _, said = board.run(shell, *words)
     assert status == 2
@@ -385,12 +490,12 @@ def test_check_says_what_is_missing(board: Board, shell: list[str]) -> None:
     assert board.left() == []
 
 
-def _started(board: Board, shell: list[str]) -> subprocess.Popen[bytes]:
+def _started(board: Board, shell: list[str], *words: str) -> subprocess.Popen[bytes]:
     """A recorder that records and does not end."""
     board.command("sleep", "exec /bin/sleep 0.05")
-    running = board.start(shell, "-t", "100")
+    running = board.start(shell, *words, "-t", "100")
     deadline = time.monotonic() + 30
-    while not list((board.root / "out").glob("hmrecord.*/kprobe_profile.start")):
+    while not list(board.root.glob("*/hmrecord.*/kprobe_profile.start")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return running
