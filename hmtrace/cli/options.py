@@ -32,6 +32,15 @@ OutputOption = Annotated[
         "--output", "-o", metavar="FILE", help="Write the result to FILE.", show_default=False
     ),
 ]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write a page for browsers to FILE, too: one file, without any network.",
+        show_default=False,
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 ColorOption = Annotated[
     Color, typer.Option("--color", help="Colour; NO_COLOR in the environment is honoured by auto.")

@@ -19,10 +19,10 @@ from collectors.errors import HmtraceError
 from collectors.opened import name_of, note
 from hmtrace.leftovers import unfinished
 from hmtrace.report import signs
-from hmtrace.report.text import clean, group_digits, unglued
+from hmtrace.report.text import clean, digits_grouped, group_digits, unglued
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import Console, RenderableType
 
@@ -156,6 +156,45 @@ class Output:
         else:
             write_atomically(self.path, text.encode(errors="replace"), force=self.force)
             sys.stderr.write(f"wrote {clean(self.path)}\n")
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """File of ``--html``, beside the result itself."""
+
+    path: Path
+    force: bool
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | None,
+        output: Path | None,
+        *,
+        force: bool,
+        captures: Iterable[str] = (),
+        files: Iterable[Path | None] = (),
+    ) -> PageFile | None:
+        """Check the option before any slow work is done; None where it is not given.
+
+        Raises
+        ------
+        HmtraceError
+            As :func:`check_target`, or `output` is the same file.
+        """
+        if path is None:
+            return None
+        if output is not None and output.absolute() == path.absolute():
+            raise HmtraceError("-o and --html name the same file", source=str(path), exit_code=2)
+        check_target(path, force=force, captures=captures, files=files)
+        return cls(path, force)
+
+    def write(self, page: Callable[[], str]) -> None:
+        """Write what `page` makes, whose figures are for people."""
+        with digits_grouped():
+            text = page()
+        write_atomically(self.path, text.encode(errors="replace"), force=self.force)
+        sys.stderr.write(f"wrote {clean(self.path)}\n")
 
 
 class ReaderGoneError(Exception):

@@ -18,9 +18,10 @@ from hmtrace.cli.options import (
     CostsOption,
     ForceOption,
     FormatOption,
+    HtmlOption,
     OutputOption,
 )
-from hmtrace.cli.output import Color, Output, OutputFormat
+from hmtrace.cli.output import Color, Output, OutputFormat, PageFile
 
 if TYPE_CHECKING:
     from collectors.capture import Capture
@@ -34,6 +35,7 @@ EXAMPLES = (
     "hmtrace report --longest 20 captures/board-7",
     "hmtrace report --all --color always trace.txt.zst | less -R",
     "hmtrace report --format json -o report.json captures/board-7",
+    "hmtrace report --html report.html captures/board-7",
     "hmtrace report --costs cortex-a15.toml captures/board-7",
 )
 
@@ -54,6 +56,7 @@ def report(
     ] = 5,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
+    html: HtmlOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
 ) -> None:
@@ -61,6 +64,7 @@ def report(
     target = Output.create(
         output_format, color, output, force=force, captures=[capture], files=[costs]
     )
+    page = PageFile.create(html, output, force=force, captures=[capture], files=[costs])
     from hmtrace.cli.machines import captured_machine
 
     if brief and everything:
@@ -74,6 +78,10 @@ def report(
     if calibration is not None:
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)
+    if page is not None:
+        from hmtrace.html.report import report_page
+
+        page.write(lambda: report_page(source, outcome, assumptions, calibration))
     if target.is_json:
         from hmtrace.report.document import (
             observed_document,

@@ -59,6 +59,20 @@ def bar(fraction: float, width: int) -> str:
     return "█" * full + (_LEFT_EIGHTHS[rest] if rest else "")
 
 
+class Bar(Text):
+    """A bar as a cell of a table.
+
+    Parameters
+    ----------
+    fraction, width
+        As of :func:`bar`.
+    """
+
+    def __init__(self, fraction: float, width: int) -> None:
+        super().__init__(bar(fraction, width))
+        self.fraction = fraction
+
+
 def resample(values: Sequence[float], columns: int) -> list[float]:
     """Reduce bins to columns by their maximum; repeat bins where there are fewer than columns.
 

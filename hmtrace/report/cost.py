@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hmtrace.report.machine import flush_words
-from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
+from hmtrace.report.parts import Elided, Valued, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import clean, count, duration, plural, share
 from replay.figures import EMULATED
 
@@ -64,14 +64,14 @@ def cost_section(outcome: Outcome) -> Iterator[RenderableType]:
         *((("measured", "right"), ("share", "right")) if measured else ()),
     )
     for cause, figures in causes:
-        told = figures.get(_MEASURED)
+        told, estimated = figures.get(_MEASURED), figures.get("ns", 0.0)
         beside = ("", "") if told is None else (duration(told), of_capture(told))
         table.add_row(
             Elided(clean(cause, 60), 0),
-            count(figures.get("count")),
-            duration(figures.get("ns", 0.0)),
-            of_capture(figures.get("ns", 0.0)),
-            *(beside if measured else ()),
+            Valued(count(figures.get("count")), figures.get("count")),
+            Valued(duration(estimated), estimated),
+            Valued(of_capture(estimated), estimated),
+            *((Valued(words, told) for words in beside) if measured else ()),
         )
     yield indented(table)
 

@@ -110,7 +110,7 @@ def findings_section(
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, min_width=7)
     grid.add_column(overflow="fold")
-    for finding in sorted(findings, key=lambda f: _RANK.get(f.severity, 2)):
+    for finding in ranked(findings):
         words = _words(finding.figures)
         body = Text(clean(words.message, _TEXT_LIMIT))
         if not (brief and finding.severity == "info"):
@@ -118,6 +118,11 @@ def findings_section(
                 body.append("\n" + line, style="dim")
         grid.add_row(severity_text(finding), body)
     yield indented(grid)
+
+
+def ranked(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings in the order in which they are shown: worst first."""
+    return sorted(findings, key=lambda f: _RANK.get(f.severity, 2))
 
 
 def severity_text(finding: Finding) -> Text:

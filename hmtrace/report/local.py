@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from hmtrace.report.charts import bar
-from hmtrace.report.parts import heading, indented, joined, labelled, plain_table
+from hmtrace.report.charts import Bar
+from hmtrace.report.parts import Valued, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import count, plural
 
 if TYPE_CHECKING:
@@ -100,6 +100,6 @@ def _depth_table(depth_by_cpu: dict[int, tuple[int, ...]]) -> RenderableType:
     for name, depths in rows:
         cells = [sum(depths), *depths[:_DEPTHS_SHOWN], *[0] * (_DEPTHS_SHOWN - len(depths))]
         cells.append(sum(depths[_DEPTHS_SHOWN:]))
-        length = bar(sum(depths) / most, _BAR_WIDTH) if most and name.isdigit() else ""
-        table.add_row(name, *(count(cell) if cell else "·" for cell in cells), length)
+        length = Bar(sum(depths) / most, _BAR_WIDTH) if most and name.isdigit() else ""
+        table.add_row(name, *(Valued(count(n) if n else "·", n) for n in cells), length)
     return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from hmtrace.report.parts import Elided, heading, indented, joined, labelled, plain_table
+from hmtrace.report.parts import Elided, Valued, heading, indented, joined, labelled, plain_table
 from hmtrace.report.text import clean, clock, count, duration, plural, symbol
 from hmtrace.report.wording import task_in_words, times
 
@@ -83,13 +83,13 @@ def _table(calls: Sequence[LongCall]) -> RenderableType:
 def _cells(call: LongCall) -> tuple[Text, ...]:
     """What is told of a call, but for the place that it came from."""
     return (
-        Text(clock(call.at.ts)),
+        Valued(clock(call.at.ts), call.at.ts),
         Text("" if call.at.cpu is None else str(call.at.cpu)),
         Text(task_in_words(call.at)),
         Text(clean(call.op)),
-        Text(duration(call.ns)),
-        Text("" if call.pages is None else count(call.pages)),
-        Text(count(call.ipis) if call.flushes else ""),
+        Valued(duration(call.ns), call.ns),
+        Valued("" if call.pages is None else count(call.pages), call.pages),
+        Valued(count(call.ipis) if call.flushes else "", call.ipis),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from hmtrace.report.charts import MOST_DIGIT, MarkRow, StackedChart
-from hmtrace.report.parts import indented, joined
+from hmtrace.report.parts import Picture, indented, joined
 from hmtrace.report.text import duration
 
 if TYPE_CHECKING:
@@ -63,5 +63,6 @@ def marks_alone(marks: MarkedTimes | None) -> Iterator[RenderableType]:
     bins = len(marks.purges)
     ends = (duration(marks.start_ns), duration(marks.start_ns + marks.bin_ns * bins))
     yield Text()
-    yield indented(StackedChart((), (), 1, *ends, height=0, marks=rows))
-    yield from marks_legend(marks)
+    yield Picture(
+        indented(StackedChart((), (), 1, *ends, height=0, marks=rows)), *marks_legend(marks)
+    )

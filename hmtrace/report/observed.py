@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from collectors.traceevent.stacks import callers_in
-from hmtrace.report.parts import heading, indented, labelled, plain_table
+from hmtrace.report.parts import Valued, heading, indented, labelled, plain_table
 from hmtrace.report.text import GLUE, clean, count, duration, plural, share
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def durations_section(observed: Observed | None) -> Iterator[RenderableType]:
     for call in observed.durations:
         table.add_row(
             Text(clean(call.op)),
-            count(call.calls),
-            duration(call.median_ns),
-            duration(call.p99_ns),
-            duration(call.max_ns),
-            duration(call.total_ns),
+            Valued(count(call.calls), call.calls),
+            Valued(duration(call.median_ns), call.median_ns),
+            Valued(duration(call.p99_ns), call.p99_ns),
+            Valued(duration(call.max_ns), call.max_ns),
+            Valued(duration(call.total_ns), call.total_ns),
         )
     yield indented(table)
 
@@ -88,10 +88,10 @@ def user_flushes_section(observed: Observed | None) -> Iterator[RenderableType]:
     for flush in observed.user_flushes:
         table.add_row(
             Text(clean(flush.reason)),
-            count(flush.count),
-            share(flush.count / every),
-            count(flush.full),
-            count(flush.pages),
+            Valued(count(flush.count), flush.count),
+            Valued(share(flush.count / every), flush.count / every),
+            Valued(count(flush.full), flush.full),
+            Valued(count(flush.pages), flush.pages),
         )
     yield indented(table)
 

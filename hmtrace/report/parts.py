@@ -1,7 +1,12 @@
-"""Pieces that every section of a report is made of."""
+"""Pieces that every section of a report is made of.
+
+rich prints them; :mod:`hmtrace.html.blocks` reads the same pieces, so that a section says its words
+once for terminal and page.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
@@ -22,22 +27,59 @@ LABEL_WIDTH = 10
 """Labels of all sections stand in one column, so that the eye finds the figures."""
 
 
-def heading(title: str, aside: str = "") -> RenderableType:
+@dataclass(frozen=True)
+class Heading:
     """Title of a section, with an explanation in dim letters."""
-    text = Text(title, style="bold")
-    if aside:
-        text.append(f"  {aside}", style="dim not bold")
-    return Padding(Rule(text, align="left", style="dim"), (1, 0, 0, 0))
+
+    title: str
+    aside: str = ""
+
+    def __rich__(self) -> RenderableType:
+        text = Text(self.title, style="bold")
+        if self.aside:
+            text.append(f"  {self.aside}", style="dim not bold")
+        return Padding(Rule(text, align="left", style="dim"), (1, 0, 0, 0))
 
 
-def labelled(rows: Iterable[tuple[str, str | Text]]) -> RenderableType:
+def heading(title: str, aside: str = "") -> Heading:
+    """Title of a section."""
+    return Heading(title, aside)
+
+
+class Valued(Text):
+    """A cell that knows its number, so that a page can sort by it.
+
+    Parameters
+    ----------
+    words
+        What is shown.
+    value
+        None: not known.
+    """
+
+    def __init__(self, words: str, value: float | None) -> None:
+        super().__init__(words)
+        self.value = value
+
+
+@dataclass(frozen=True)
+class Labelled:
     """Label and value, one pair a line; long values are wrapped under themselves."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True, min_width=LABEL_WIDTH)
-    grid.add_column(overflow="fold")
-    for label, value in rows:
-        grid.add_row(Text(label), Text(value) if isinstance(value, str) else value)
-    return indented(grid)
+
+    rows: tuple[tuple[str, str | Text], ...]
+
+    def __rich__(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True, min_width=LABEL_WIDTH)
+        grid.add_column(overflow="fold")
+        for label, value in self.rows:
+            grid.add_row(Text(label), Text(value) if isinstance(value, str) else value)
+        return indented(grid)
+
+
+def labelled(rows: Iterable[tuple[str, str | Text]]) -> Labelled:
+    """Labels with their values."""
+    return Labelled(tuple(rows))
 
 
 def plain_table(*columns: tuple[str, str], expand_first: bool = False) -> Table:
@@ -68,6 +110,16 @@ def indented(renderable: RenderableType) -> RenderableType:
     return Padding(renderable, (0, 0, 0, 1), expand=False)
 
 
+class Picture:
+    """What a terminal draws with characters, and a page in its own way: a chart and its legend."""
+
+    def __init__(self, *parts: RenderableType) -> None:
+        self._parts = parts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._parts
+
+
 class Fitted:
     """Table that leaves whole columns out where there is no room, and names them below.
 
@@ -92,13 +144,13 @@ class Fitted:
         spare: Iterable[str],
         elsewhere: str,
     ) -> None:
-        self._columns, self._rows = columns, rows
+        self.columns, self.rows = columns, rows
         self._spare, self._elsewhere = tuple(spare), elsewhere
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         kept, left_out = self._kept(options.max_width)
-        table = plain_table(*(self._columns[at] for at in kept))
-        for row in self._rows:
+        table = plain_table(*(self.columns[at] for at in kept))
+        for row in self.rows:
             table.add_row(*(row[at] for at in kept))
         yield table
         if left_out:
@@ -108,10 +160,10 @@ class Fitted:
     def _kept(self, width: int) -> tuple[list[int], list[str]]:
         """Columns that fit side by side, and the titles of the others."""
         widths = [
-            max([cell_len(title), *(row[at].cell_len for row in self._rows)])
-            for at, (title, _) in enumerate(self._columns)
+            max([cell_len(title), *(row[at].cell_len for row in self.rows)])
+            for at, (title, _) in enumerate(self.columns)
         ]
-        titles = [title for title, _ in self._columns]
+        titles = [title for title, _ in self.columns]
         kept = list(range(len(titles)))
         for title in self._spare:
             if sum(widths[at] for at in kept) + _GAP * (len(kept) - 1) <= width:
@@ -135,15 +187,15 @@ class Elided:
     """
 
     def __init__(self, text: str, end: int) -> None:
-        self._text = text
+        self.text = text
         self._end = end
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        length = len(self._text)
+        length = len(self.text)
         return Measurement(min(length, 8), min(length, options.max_width))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(elide(self._text, options.max_width, self._end), no_wrap=True)
+        yield Text(elide(self.text, options.max_width, self._end), no_wrap=True)
 
 
 def elide(text: str, width: int, end: int) -> str:

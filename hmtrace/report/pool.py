@@ -8,7 +8,7 @@ from rich.text import Text
 
 from hmtrace.report.charts import StackedChart
 from hmtrace.report.marks import mark_rows, marks_legend
-from hmtrace.report.parts import heading, indented, joined, labelled
+from hmtrace.report.parts import Picture, heading, indented, joined, labelled
 from hmtrace.report.text import GLUE, count, duration, number, plural, share
 
 if TYPE_CHECKING:
@@ -160,20 +160,24 @@ def _chart(pool: PoolOutcome, span_ns: int, marks: MarkedTimes | None) -> Iterat
         return
     shaded = stale.mean if stale is not None and len(stale.mean) == len(used.high) else ()
     end = used.start_ns + used.bin_ns * len(used.high)
-    yield Text()
-    yield indented(
-        StackedChart(
-            lower=used.high,
-            upper=shaded or (0.0,) * len(used.high),
-            ceiling=pool.slots,
-            left=duration(used.start_ns),
-            right=duration(end),
-            marks=mark_rows(marks),
-        )
+    chart = StackedChart(
+        lower=used.high,
+        upper=shaded or (0.0,) * len(used.high),
+        ceiling=pool.slots,
+        left=duration(used.start_ns),
+        right=duration(end),
+        marks=mark_rows(marks),
     )
-    yield indented(Text("      █ in use (highest)   ░ stale: no user, freed by the next flush"))
-    yield from marks_legend(marks)
+    part = []
     if end - used.start_ns < _WHOLE * span_ns:
-        part = f"{duration(end)} of {duration(span_ns)}"
-        words = f"      {part}: from the first event of a mapping to the last"
-        yield indented(Text(words, style="dim"))
+        words = (
+            f"{duration(end)} of {duration(span_ns)}: from the first event of a mapping to the last"
+        )
+        part.append(indented(Text(f"      {words}", style="dim")))
+    yield Text()
+    yield Picture(
+        indented(chart),
+        indented(Text("      █ in use (highest)   ░ stale: no user, freed by the next flush")),
+        *marks_legend(marks),
+        *part,
+    )

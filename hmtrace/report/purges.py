@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from hmtrace.report.parts import heading, indented, plain_table
+from hmtrace.report.parts import Valued, heading, indented, plain_table
 from hmtrace.report.text import clean, count, duration
 from hmtrace.report.wording import first_in_words, times
 
@@ -87,8 +87,11 @@ def _cells(purge: PurgeOutcome) -> tuple[Text | str, ...]:
     """What is told of the purges of one trigger."""
     times_of = (purge.median_ns, purge.longest_ns)
     numbers = (purge.count, purge.found, purge.pages, purge.hull_pages, purge.ipis)
-    shown = ("·" if ns is None else duration(ns) for ns in times_of)
-    return (Text(clean(purge.trigger)), *map(count, numbers), *shown)
+    return (
+        Text(clean(purge.trigger)),
+        *(Valued(count(number), number) for number in numbers),
+        *(Valued("·" if ns is None else duration(ns), ns) for ns in times_of),
+    )
 
 
 def _notes(purges: Sequence[PurgeOutcome]) -> RenderableType:

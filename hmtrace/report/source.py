@@ -89,22 +89,24 @@ def title_lines(command: str, source: InputSummary) -> Iterator[RenderableType]:
         Two lines, and the banner.
     """
     yield Text.assemble((f"hmtrace {command}", "bold"), "  ", clean(source.origin.path))
-    span = duration(source.span_ns) if source.clock_is_ns else f"{count(source.span_ns)} ticks"
-    yield Text(
-        joined(
-            [
-                clean(source.origin.format),
-                plural(source.raw_events, "event")
-                + (f" over {span}" if source.span_ns or source.clock_is_ns else ", without times"),
-                f"clock {clean(source.clock)}",
-                size(source.origin.bytes),
-            ]
-        ),
-        style="dim",
-    )
+    yield Text(source_in_words(source), style="dim")
     if source.lost.intervals:
         yield Text()
         yield from lost_banner(source.lost, source.span_ns if source.clock_is_ns else None)
+
+
+def source_in_words(source: InputSummary) -> str:
+    """Format, extent, clock and size, in one line."""
+    span = duration(source.span_ns) if source.clock_is_ns else f"{count(source.span_ns)} ticks"
+    return joined(
+        [
+            clean(source.origin.format),
+            plural(source.raw_events, "event")
+            + (f" over {span}" if source.span_ns or source.clock_is_ns else ", without times"),
+            f"clock {clean(source.clock)}",
+            size(source.origin.bytes),
+        ]
+    )
 
 
 def lost_banner(lost: Lost, span_ns: int | None) -> Iterator[RenderableType]:
@@ -123,13 +125,23 @@ def lost_banner(lost: Lost, span_ns: int | None) -> Iterator[RenderableType]:
         How much, where, and what it means.
     """
     yield Text("!! " + lost_in_words(lost), style="bold red")
-    lines = [_interval_in_words(i, span_ns) for i in lost.intervals[:_INTERVALS_SHOWN]]
+    for line in lost_lines(lost, span_ns):
+        yield Padding(Text(line, style="red"), (0, 0, 0, 3))
+
+
+def lost_lines(lost: Lost, span_ns: int | None) -> Iterator[str]:
+    """Where events were lost, and what it means; parameters as of :func:`lost_banner`.
+
+    Yields
+    ------
+    str
+    """
+    for interval in lost.intervals[:_INTERVALS_SHOWN]:
+        yield _interval_in_words(interval, span_ns)
     more = len(lost.intervals) - _INTERVALS_SHOWN
     if more > 0:
-        lines.append(f"and {plural(more, 'more interval')}")
-    lines.append("Counts are lower bounds, and mappings that span a loss are not paired.")
-    for line in lines:
-        yield Padding(Text(line, style="red"), (0, 0, 0, 3))
+        yield f"and {plural(more, 'more interval')}"
+    yield "Counts are lower bounds, and mappings that span a loss are not paired."
 
 
 def lost_in_words(lost: Lost) -> str:

@@ -20,7 +20,7 @@ from hmtrace.report.observed import durations_section, stacks_section, user_flus
 from hmtrace.report.parts import joined, labelled
 from hmtrace.report.pool import has_chart, pool_section, waits_in_words
 from hmtrace.report.purges import purges_section
-from hmtrace.report.sites import sites_section
+from hmtrace.report.sites import SHOWN, sites_section
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, plural, share
 from replay.machine.words import kernel_words
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hmtrace.report.answers import Absence
+    from hmtrace.report.parts import Labelled
     from hmtrace.report.source import InputSummary
     from replay.cost.calibrate import Calibration
     from replay.outcome import Outcome
 
-_UNTRACED: Final = "not traced"
+UNTRACED: Final = "not traced"
 
 
 def report_renderables(
@@ -83,6 +84,36 @@ def report_renderables(
             style="dim",
         )
         return
+    yield from behind_sections(source, outcome, calibration, longest=longest)
+    if detail == "all":
+        yield from machine_section(outcome.machine, outcome.layout)
+    yield from caveats_section(caveats)
+    yield Text()
+    yield reproducibility(source)
+
+
+def behind_sections(
+    source: InputSummary,
+    outcome: Outcome,
+    calibration: Calibration | None = None,
+    *,
+    longest: int = 0,
+    sites: int = SHOWN,
+) -> Iterator[RenderableType]:
+    """Sections with what is behind key figures and findings, for terminal and page.
+
+    Parameters
+    ----------
+    source, outcome, calibration, longest
+        As of :func:`report_renderables`.
+    sites
+        How many call sites are told.
+
+    Yields
+    ------
+    RenderableType
+        Headings, each with its parts.
+    """
     absent = source.absent
     marks = None if outcome.observed is None else outcome.observed.marks
     yield from pool_section(outcome.pool, absent["pool"].words, outcome.span_ns, marks)
@@ -97,16 +128,11 @@ def report_renderables(
     yield from calibration_section(calibration)
     yield from user_flushes_section(outcome.observed)
     yield from lowmem_section(outcome.lowmem)
-    yield from sites_section(outcome.sites)
+    yield from sites_section(outcome.sites, sites)
     yield from stacks_section(outcome.observed)
-    if detail == "all":
-        yield from machine_section(outcome.machine, outcome.layout)
-    yield from caveats_section(caveats)
-    yield Text()
-    yield reproducibility(source)
 
 
-def key_figures(outcome: Outcome, absent: Mapping[str, Absence]) -> RenderableType:
+def key_figures(outcome: Outcome, absent: Mapping[str, Absence]) -> Labelled:
     """The handful of lines that most readers want; of what was not traced that it was not."""
     pool, local, arena = outcome.pool, outcome.local, outcome.arena
     rows: list[tuple[str, str]] = [
@@ -125,15 +151,15 @@ def key_figures(outcome: Outcome, absent: Mapping[str, Absence]) -> RenderableTy
             ("waits", waits_in_words(pool)),
         ]
     elif absent["pool"].untraced:
-        rows.append(("pool", _UNTRACED))
+        rows.append(("pool", UNTRACED))
     if local.maps or local.lowmem:
         rows.append(
             ("local", joined([f"{count(local.maps)} mappings", f"depth {depth_in_words(local)}"]))
         )
     elif absent["local"].untraced:
-        rows.append(("local", _UNTRACED))
+        rows.append(("local", UNTRACED))
     if arena.allocs or arena.failures:
         rows.append(("arena", calls_in_words(arena)))
     elif absent["arena"].untraced:
-        rows.append(("arena", _UNTRACED))
+        rows.append(("arena", UNTRACED))
     return labelled(rows)

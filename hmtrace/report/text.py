@@ -7,6 +7,11 @@ could name a task could put an escape sequence into it. Everything foreign passe
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NA = "n/a"
 """Shown where a figure is not known."""
@@ -113,6 +118,17 @@ def group_digits(*, wanted: bool) -> None:
     """Choose whether digits are grouped: for people they are, for awk they must not be."""
     global _group  # noqa: PLW0603  (set once, when it is known where the result goes)
     _group = GLUE if wanted else ""
+
+
+@contextmanager
+def digits_grouped() -> Iterator[None]:
+    """Digits are grouped in here, and then as they were before."""
+    before = bool(_group)
+    group_digits(wanted=True)
+    try:
+        yield
+    finally:
+        group_digits(wanted=before)
 
 
 def count(value: float | None) -> str:

@@ -1,0 +1,149 @@
+"""The skeleton of a page: templates filled in, styles and scripts inside, and its policy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hmtrace import __version__
+from hmtrace.report.text import GLUE, ascii_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hmtrace.html.blocks import Section
+    from hmtrace.html.overview import LossBanner
+
+_FIRST_SCRIPTS: Final = ("theme.js",)
+"""Run before anything is drawn."""
+_SCRIPTS: Final = ("tables.js",)
+_CHART_SCRIPTS: Final = ("vendor/uPlot.LICENSE", "vendor/uPlot.iife.min.js")
+_STYLES: Final = ("page.css",)
+_CHART_STYLES: Final = ("vendor/uPlot.min.css",)
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class PageHead:
+    """What stands at the top and the foot of a page.
+
+    Attributes
+    ----------
+    command
+        Of hmtrace, that made it.
+    title
+        What it is about: safe to print.
+    facts
+        Phrases below the title.
+    lost
+        What tracing lost; None: nothing.
+    foot
+        Phrases at the foot.
+    """
+
+    command: str
+    title: str
+    facts: tuple[str, ...] = ()
+    lost: LossBanner | None = None
+    foot: tuple[str, ...] = ()
+
+
+def page(head: PageHead, sections: Sequence[Section], data: Mapping[str, Any] | None = None) -> str:
+    """One HTML file.
+
+    Parameters
+    ----------
+    head
+        Title and foot.
+    sections
+        From top to bottom, each with an anchor of its own.
+    data
+        What scripts draw charts from, in the types that JSON has; None: there are no charts.
+
+    Returns
+    -------
+    str
+        Text of the file. Everything in it is escaped, and its policy lets no script run but those
+        that are in it, and nothing be fetched.
+    """
+    charts = data is not None
+    early = _assets(_FIRST_SCRIPTS)
+    late = _assets((*_CHART_SCRIPTS, *_SCRIPTS) if charts else _SCRIPTS)
+    styles = _assets((*_CHART_STYLES, *_STYLES) if charts else _STYLES)
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_digest(early)} {_digest(late)}",
+            f"style-src {_digest(styles)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            head=head,
+            sections=sections,
+            policy=policy,
+            early=Markup(early),  # our own files, which the policy names by digest
+            late=Markup(late),
+            styles=Markup(styles),
+            data=Markup(_embedded(data)) if data is not None else None,
+            version=__version__,
+        )
+    )
+
+
+def shown(text: object) -> str:
+    r"""Text of a report as a page has it: what must not be parted stays together.
+
+    Examples
+    --------
+    >>> shown("12\u2800MiB") == "12\xa0MiB"
+    True
+    """
+    return str(text).replace(GLUE, _NO_BREAK)
+
+
+def _embedded(data: Mapping[str, Any]) -> str:
+    """JSON that no HTML parser finds an end of its element in."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return ascii_json(safe)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("hmtrace.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    return environment
+
+
+@cache
+def _assets(names: tuple[str, ...]) -> str:
+    """Files of ``assets/`` one behind the other; licences as comments."""
+    folder = files("hmtrace.html") / "assets"
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    return "\n".join(
+        f"/*\n{text}*/" if name.endswith("LICENSE") else text for name, text in texts.items()
+    )
+
+
+def _digest(text: str) -> str:
+    """A source of a content security policy that is this very text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

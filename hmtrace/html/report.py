@@ -1,0 +1,69 @@
+"""The page of `report`: which sections, in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hmtrace.html.blocks import sections_of
+from hmtrace.html.findings import finding_entries, findings_part
+from hmtrace.html.overview import loss_banner, overview_section
+from hmtrace.html.page import PageHead, page
+from hmtrace.html.space import space_section
+from hmtrace.report.caveats import caveats_section
+from hmtrace.report.source import reproducibility, source_in_words
+from hmtrace.report.terminal import behind_sections
+from hmtrace.report.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hmtrace.report.source import InputSummary
+    from replay.cost.calibrate import Calibration
+    from replay.outcome import Outcome
+
+SITES: Final = 1000
+"""Call sites on a page."""
+LONGEST: Final = 16
+"""Longest calls on a page."""
+
+
+def report_page(
+    source: InputSummary,
+    outcome: Outcome,
+    assumptions: Sequence[str] = (),
+    calibration: Calibration | None = None,
+) -> str:
+    """The page.
+
+    Parameters
+    ----------
+    source, outcome, assumptions, calibration
+        As of :func:`hmtrace.report.terminal.report_renderables`.
+
+    Returns
+    -------
+    str
+        Text of an HTML file.
+    """
+    behind = list(
+        sections_of(behind_sections(source, outcome, calibration, longest=LONGEST, sites=SITES))
+    )
+    caveats = list(sections_of(caveats_section((*outcome.caveats, *assumptions, *source.notes))))
+    space = space_section(outcome.machine, outcome.layout)
+    anchors = frozenset(section.ident for section in (*behind, *caveats, space))
+    findings = finding_entries(outcome.findings, None, anchors)
+    sections = [
+        overview_section(source, outcome, findings),
+        findings_part(findings),
+        *behind,
+        space,
+        *caveats,
+    ]
+    head = PageHead(
+        "report",
+        clean(source.origin.path),
+        (source_in_words(source),),
+        loss_banner(source),
+        (reproducibility(source).plain,),
+    )
+    return page(head, sections)
