@@ -13,53 +13,10 @@ if TYPE_CHECKING:
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
     from replay.memory import LowmemOutcome
+    from replay.over_time import MarkedTimes, Series, Timeline
 
 NAMED: Final = 16
 """Tasks, holders and the like that an outcome names."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """A quantity over the captured time, in equal bins.
-
-    Attributes
-    ----------
-    start_ns, bin_ns
-        Time of the first bin relative to the capture's first event, and width of a bin.
-    low, high, mean
-        Lowest, highest and time-weighted mean value in each bin.
-    """
-
-    start_ns: int
-    bin_ns: int
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    mean: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class MarkedTimes:
-    """How often things happened, over the captured time in equal bins: what charts mark.
-
-    Attributes
-    ----------
-    start_ns, bin_ns
-        As of :class:`Series`.
-    wraps, passes
-        Flushes of the pool's window because kmap() had gone through all slots, and by
-        kmap_flush_unused().
-    purges
-        Purges of the lazy list that found something.
-    waits
-        Calls of kmap() that fell asleep for a slot.
-    """
-
-    start_ns: int
-    bin_ns: int
-    wraps: tuple[int, ...]
-    passes: tuple[int, ...]
-    purges: tuple[int, ...]
-    waits: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -628,6 +585,7 @@ class Outcome:
     one. `bound` says in which sense figures of highmem hold there: ``least``, ``most``, ``about``
     (neither), or as they stand (None). `unfit` counts kmap() calls that another machine has as
     kmap_local_page() and that would be wrong so. `purges` has one element for each reason.
+    `timeline` is there where it was asked for.
     """
 
     machine: Machine
@@ -647,3 +605,4 @@ class Outcome:
     lowmem: LowmemOutcome | None = None
     unfit: int = 0
     purges: tuple[PurgeOutcome, ...] = ()
+    timeline: Timeline | None = None

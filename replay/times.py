@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,43 @@ BINS: Final = 1 + 63 * PER_DOUBLING
 
 SERIES_BINS: Final = 240
 """Bins of a series over time: more than a terminal or a small chart can show."""
+
+
+class TimeAxis(NamedTuple):
+    """A stretch of time in equal bins, the last of which may be shorter.
+
+    Attributes
+    ----------
+    start, end
+        Of the stretch, in ns.
+    width
+        Of a bin, in ns.
+    bins
+        How many there are.
+    """
+
+    start: int
+    end: int
+    width: int
+    bins: int
+
+    @classmethod
+    def over(cls, start: int, end: int, bins: int) -> TimeAxis:
+        """The stretch from `start` to `end` in at most `bins` bins.
+
+        Examples
+        --------
+        >>> TimeAxis.over(100, 110, 4)
+        TimeAxis(start=100, end=110, width=3, bins=4)
+        >>> TimeAxis.over(100, 109, 4).bins
+        3
+        """
+        width = max(1, -(-(end - start) // bins))
+        return cls(start, end, width, max(1, min(bins, -(-(end - start) // width))))
+
+    def at(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Bin of each moment, in ns; what lies outside is in the first or the last one."""
+        return np.clip((moments - self.start) // self.width, 0, self.bins - 1)
 
 
 class TimeBins:
@@ -37,15 +74,14 @@ class TimeBins:
     """
 
     def __init__(self, start: int, end: int, bins: int) -> None:
-        self.start = start
-        self.width = max(1, -(-(end - start) // bins))
-        self.counts = np.zeros(max(1, min(bins, -(-(end - start) // self.width))), np.int64)
+        self._axis = TimeAxis.over(start, end, bins)
+        self.width = self._axis.width
+        self.counts = np.zeros(self._axis.bins, np.int64)
 
     def add(self, moments: NDArray[np.int64]) -> None:
         """Count moments, in ns of the trace clock."""
         if moments.size:
-            at = np.clip((moments - self.start) // self.width, 0, self.counts.size - 1)
-            self.counts += np.bincount(at, minlength=self.counts.size)
+            self.counts += np.bincount(self._axis.at(moments), minlength=self.counts.size)
 
 
 def bins_of(ns: NDArray[np.int64]) -> NDArray[np.int64]:

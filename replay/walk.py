@@ -33,13 +33,14 @@ from replay.machine.kconfig import is_realtime
 from replay.machine.layout import layout_of
 from replay.observed.longest import LongestTally
 from replay.observed.tally import ObservedTally
-from replay.outcome import MarkedTimes
+from replay.over_time import MarkedTimes
 from replay.pool.calls import is_window_flush
 from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, state_from, window_of
 from replay.sites.tally import SiteTally
 from replay.survey import survey
+from replay.timeline.tally import TimelineTally
 from replay.trace.beside import Beside
 from replay.trace.columns import has_ops, of_ops
 from replay.trace.losses import gaps_of
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from replay.pool.window import PoolState
     from replay.sites.tally import SitePiece
     from replay.survey import Survey
+    from replay.timeline.pool import PoolFold
     from replay.times import TimeBins
     from replay.trace.losses import Loss
     from replay.trace.told import Told
@@ -85,6 +87,7 @@ def replay(
     span_ns: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
+    timeline: int | None = None,
 ) -> Outcome:
     """Replay a trace on its own machine, for its figures alone.
 
@@ -106,6 +109,8 @@ def replay(
         Called with the rows done and the rows in all.
     rows
         Rows per window.
+    timeline
+        Bins at most of the state over time; None: it is not asked for.
 
     Returns
     -------
@@ -119,10 +124,21 @@ def replay(
     values = values or Snapshot()
     walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
     layout, found, losses = walk.layout, walk.found, walk.losses
-    pool = PoolPart(layout, found, walk.state, losses, walk.online())
-    rest = Rest(layout, found, values, losses, walk.online())
+    line = None
+    if timeline is not None:
+        line = TimelineTally(layout, machine, values, found, lost, timeline)
+
+    def pool_from(state: PoolState | None) -> PoolPart:
+        follower = None if line is None else line.pool()
+        return PoolPart(layout, found, state, losses, walk.online(), follower)
+
+    pool = pool_from(walk.state)
+    rest = Rest(layout, found, values, losses, walk.online(), wants_events=line is not None)
     observed = ObservedTally(clock_is_ns=clock_is_ns)
-    purges = PurgeTally(layout.page_size, clock_is_ns=clock_is_ns, span=found.span, ops=found.ops)
+    purges = PurgeTally(
+        layout.page_size, clock_is_ns=clock_is_ns, span=found.span, ops=found.ops,
+        also=None if line is None else line.purges,
+    )  # fmt: skip
     longest = LongestTally(
         layout.page_size, clock_is_ns=clock_is_ns, sleeps_for_lock=is_realtime(machine.config)
     )
@@ -130,7 +146,9 @@ def replay(
     def follow(ordered: Ordered) -> None:
         window = ordered.window
         pool.follow(ordered)
-        rest.feed(window)
+        local, _, areas, flushes = rest.feed(window)
+        if line is not None:
+            line.take(window.table, local.events, areas, flushes)
         observed.feed(window.table, window.first_row)
         purges.feed(window.table, window.first_row)
         longest.feed(window.table, window.first_row)
@@ -138,10 +156,10 @@ def replay(
     with Beside(follow) as others:
         for step in walk.windows():
             others.give(pool.order_calls(step))
-    pool = walk.better(pool, lambda: PoolPart(layout, found, None, losses, walk.online()))
+    pool = walk.better(pool, lambda: pool_from(None))
     told = walk.tell(pool.rows() | rest.rows() | observed.rows() | purges.rows() | longest.rows())
     figures = replace(rest.figures(found, pool, told), purges=purges.result(told))
-    return outcome_from(
+    outcome = outcome_from(
         figures,
         machine,
         walk.shown,
@@ -155,6 +173,9 @@ def replay(
             marks=pool.marks(purges.when),
         ),
     )
+    if line is None or pool.follower is None:
+        return outcome
+    return replace(outcome, timeline=line.result(outcome, pool.follower))
 
 
 class Step(NamedTuple):
@@ -316,6 +337,8 @@ class PoolPart:
     ----------
     online
         Counts the CPUs that its flushes interrupt, if any went or came.
+    follower
+        What follows its state over time, if that is asked for.
     misfits
         Calls so far whose address no order explains.
     initial_state
@@ -329,9 +352,10 @@ class PoolPart:
         state: PoolState | None,
         losses: tuple[int, ...],
         online: OnlineCpus | None = None,
+        follower: PoolFold | None = None,
     ) -> None:
         window = window_of(layout)
-        self.online = online
+        self.online, self.follower = online, follower
         self.order = LockOrder(window, found.pool, state=state, losses=losses)
         self._run = PoolRun(window, found.span, is_lossy=bool(losses))
         self.misfits = 0
@@ -351,6 +375,8 @@ class PoolPart:
         from replay.pool.loops.placing import DIVERGED
 
         window, piece = ordered
+        if self.follower is not None:
+            self.follower.take(self._run.at, piece)
         result, scanned, freed = self._run.take(piece, last=window.last)
         if self.online is not None:
             self.online.add(piece.time[freed > 0])
@@ -362,7 +388,7 @@ class PoolPart:
     def marks(self, purges: TimeBins) -> MarkedTimes:
         """When it was flushed and calls fell asleep, beside when purges gave something back."""
         run = self._run
-        bins = (run.wraps, run.passes, purges, run.waits)
+        bins = (run.flushes.wraps, run.flushes.passes, purges, run.waits)
         return MarkedTimes(0, purges.width, *(tuple(one.counts.tolist()) for one in bins))
 
     @property
@@ -394,10 +420,22 @@ class PoolPart:
 
 
 class RestPiece(NamedTuple):
-    """What a window told of local mappings and of call sites."""
+    """What a window told of everything else.
+
+    Attributes
+    ----------
+    local, sites
+        Local mappings, call sites.
+    areas
+        Steps of the arena (:meth:`replay.arena.use.ArenaUse.feed`).
+    flushes
+        Flushes that are not the pool's (:meth:`replay.arena.tally.ArenaTally.add`).
+    """
 
     local: LocalPiece
     sites: SitePiece
+    areas: NDArray[np.void]
+    flushes: pl.DataFrame
 
 
 class Rest:
@@ -407,7 +445,7 @@ class Rest:
     ----------
     layout, found, values, losses, online
         As for :class:`PoolPart`.
-    wants_held
+    wants_held, wants_events
         As for :class:`replay.local.stacks.LocalStacks`.
 
     Attributes
@@ -429,12 +467,15 @@ class Rest:
         online: OnlineCpus | None = None,
         *,
         wants_held: bool = False,
+        wants_events: bool = False,
     ) -> None:
         self._layout = layout
         self._online = online
         self._of_pool = is_window_flush(window_of(layout))
         hook = switch_hook(found.ops)
-        self._stacks = LocalStacks(layout, hook, losses, wants_held=wants_held)
+        self._stacks = LocalStacks(
+            layout, hook, losses, wants_held=wants_held, wants_events=wants_events
+        )
         self._local = LocalTally()
         self.sites = SiteTally(layout.page_size)
         self.work = ArenaTally()
@@ -469,14 +510,14 @@ class Rest:
         sites = self.sites.feed(
             table, first_row, local.ended, local.hold_ns, self.open_rows, pages, local.wrong
         )
-        self.work.add(table, window_of(self._layout), self._layout.page_size)
-        self._use.feed(table, first_row, last=last)
+        flushes = self.work.add(table, window_of(self._layout), self._layout.page_size)
+        areas = self._use.feed(table, first_row, last=last)
         self._note_flush(table, first_row)
         self._note_unused(table, first_row)
         if self._online is not None:
-            flushes = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
-            self._online.add(flushes.get_column("ts").to_numpy())
-        return RestPiece(local, sites)
+            every = of_ops(table, _FLUSHES).filter(~self._of_pool & IS_FLUSH)
+            self._online.add(every.get_column("ts").to_numpy())
+        return RestPiece(local, sites, areas, flushes)
 
     def _note_flush(self, table: pl.DataFrame, first_row: int) -> None:
         """Keep the largest ranged flush, where the kernel makes no full one of it."""

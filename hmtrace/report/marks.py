@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import MarkedTimes
+    from replay.over_time import MarkedTimes
 
 _KINDS: Final = {
     "wraps": "",

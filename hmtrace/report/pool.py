@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from replay.outcome import MarkedTimes, PoolOutcome
+    from replay.outcome import PoolOutcome
+    from replay.over_time import MarkedTimes
 
 
 _WHOLE = 0.99

@@ -86,6 +86,8 @@ class PurgeTally:
         Time of the first and of the last event of the capture.
     ops
         Operations of the capture: where no purge is among them nothing is looked at.
+    also
+        Other bins that are to count what `when` counts.
 
     Attributes
     ----------
@@ -94,11 +96,18 @@ class PurgeTally:
     """
 
     def __init__(
-        self, page_size: int, *, clock_is_ns: bool, span: tuple[int, int], ops: Collection[str]
+        self,
+        page_size: int,
+        *,
+        clock_is_ns: bool,
+        span: tuple[int, int],
+        ops: Collection[str],
+        also: TimeBins | None = None,
     ) -> None:
         self._page_size = page_size
         self._clock_is_ns = clock_is_ns
         self.when = TimeBins(*span, SERIES_BINS)
+        self._counting = (self.when,) if also is None else (self.when, also)
         self._has_any = "area_purge" in ops
         self._kinds: dict[str, _PurgesOfOne] = {}
         # Bytes freed since the last purge that found something, less what the piece has freed
@@ -186,7 +195,8 @@ class PurgeTally:
     def _found(self, kind: _PurgesOfOne, ts: int, freed: int) -> None:
         """Count one that took what waited; `freed` bytes were freed in the piece up to it."""
         kind.found += 1
-        self.when.add(np.array([ts]))
+        for bins in self._counting:
+            bins.add(np.array([ts]))
         kind.freed_pages += (self._waiting + freed) // self._page_size
         self._waiting = -freed
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 _NEVER = (1 << 64) - 1
 ALLOC_OPS = ("area_alloc", "percpu_alloc")
 ARENA_OPS = (*ALLOC_OPS, "area_free", "area_purge", "flush_range", "flush_all")
-_COLUMNS = ("seq", "pid", "op", "vaddr", "size", "start", "end", "end_seq", "parent")
+_COLUMNS = ("seq", "ts", "pid", "op", "vaddr", "size", "start", "end", "end_seq", "parent")
 """Those that are looked at."""
+_FLUSHES = {"ts": pl.Int64, "pages": pl.UInt64, "purge": pl.Boolean}
 
 
 IS_RANGE_FLUSH = (pl.col("op") == "flush_range") & (pl.col("end") > pl.col("start"))
@@ -63,7 +64,7 @@ class ArenaTally:
     )
     _after_purge: pl.Series = field(default_factory=lambda: pl.Series("pid", [], pl.Int32))
 
-    def add(self, events: pl.DataFrame, window: PoolWindow, page_size: int) -> None:
+    def add(self, events: pl.DataFrame, window: PoolWindow, page_size: int) -> pl.DataFrame:
         """Count a piece of the event table.
 
         Parameters
@@ -74,26 +75,34 @@ class ArenaTally:
             The pool, whose flushes are not the arena's.
         page_size
             Bytes.
+
+        Returns
+        -------
+        DataFrame
+            The flushes: `ts`, `pages` (null: all), and whether they are of a `purge`.
         """
         if not has_ops(events, ARENA_OPS):
-            return
+            return pl.DataFrame(schema=_FLUSHES)
         events = of_ops(events.select(_COLUMNS), ARENA_OPS)
         flushes = of_ops(events, ("flush_range",))
         self.flushes_told |= flushes.height > flushes.get_column("end").null_count()
         arena = events.filter(~is_window_flush(window))
         if not arena.height:
-            return
+            return pl.DataFrame(schema=_FLUSHES)
         allocs = arena.filter(pl.col("op").is_in(ALLOC_OPS))
         frees = arena.filter(pl.col("op") == "area_free")
         self.allocs += allocs.height
         self.alloc_bytes += int(allocs.get_column("size").sum() or 0)
         self.frees += frees.height
         self.free_bytes += frees.select((pl.col("end") - pl.col("vaddr")).sum()).item() or 0
-        self.full += arena.filter(pl.col("op") == "flush_all").height
-        self._add_flushes(arena, page_size)
+        full = arena.filter(pl.col("op") == "flush_all").select(
+            "ts", pages=pl.lit(None, pl.UInt64), purge=pl.lit(value=False)
+        )
+        self.full += full.height
+        return pl.concat([full, self._add_flushes(arena, page_size)])
 
-    def _add_flushes(self, arena: pl.DataFrame, page_size: int) -> None:
-        """Count ranged flushes.
+    def _add_flushes(self, arena: pl.DataFrame, page_size: int) -> pl.DataFrame:
+        """Count ranged flushes, and return them.
 
         A flush belongs to the purge that it happened in: the innermost open call of its task is
         __purge_vmap_area_lazy, or, where that has no return probe, its task's last event was.
@@ -117,16 +126,16 @@ class ArenaTally:
             ]
         )
         inside = (pl.col("parent") < pl.col("seq")) & (pl.col("seq") < pl.col("over"))
-        counted = (
+        flushes = (
             arena.filter(IS_RANGE_FLUSH)
             .join(over, on="parent", how="left")
-            .group_by(
+            .select(
+                "ts",
                 pages=((pl.col("end") - pl.col("start") + page_size - 1) // page_size),
                 purge=pl.col("purges_before") | inside.fill_null(value=False),
             )
-            .len()
         )
-        for pages, purge, number in counted.iter_rows():
+        for pages, purge, number in flushes.group_by("pages", "purge").len().iter_rows():
             (self.purges if purge else self.others)[pages] += number
         latest = arena.group_by("pid").agg(unreturned.last().alias("purge"))
         self._after_purge = pl.concat(
@@ -141,6 +150,7 @@ class ArenaTally:
                 purges.filter(~returns).unique("pid", keep="last", maintain_order=True),
             ]
         )
+        return flushes
 
     def ranges(self) -> Counter[int]:
         """All ranged flushes by the number of pages."""

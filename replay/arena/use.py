@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
+    from replay.arena.loops.use import Arena
     from replay.machine.model import Layout
     from replay.trace.told import Told
 
@@ -30,7 +31,9 @@ CALLERS: Final = ("vmap", "vmalloc")
 """Calls that an allocation is made for each."""
 MOST_MISSING: Final = 0.01
 """Share of allocations without an address, up to which use and holes are figures at all."""
-_STEP: Final = np.dtype([("at", "u8"), ("code", "u1"), ("start", "i8"), ("end", "i8")])
+_STEP: Final = np.dtype(
+    [("at", "u8"), ("ts", "i8"), ("code", "u1"), ("start", "i8"), ("end", "i8")]
+)
 
 
 class _Calls:
@@ -86,6 +89,21 @@ class _Calls:
             self.largest = asked if self.largest is None else max(self.largest, asked, key=sum)
 
 
+def arena_at_start(layout: Layout, values: Snapshot) -> Arena | None:
+    """The arena before the first event; None where nothing is known of it."""
+    from replay.arena.loops.use import new_arena
+
+    areas = at_start(values, layout.vmalloc_start, layout.vmalloc_end)
+    if not areas:
+        return None
+    freed = {area.start for area in values.areas if area.kind == "unpurged"}
+    bounds = np.array([(start, end) for start, end, _ in areas], np.int64)
+    pages = (bounds - layout.vmalloc_start) // layout.page_size
+    size = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
+    waiting = np.array([start in freed for start, _, _ in areas])
+    return new_arena(size, pages[~waiting], pages[waiting])
+
+
 class ArenaUse:
     """Counts what happens in the arena, piece by piece.
 
@@ -99,8 +117,6 @@ class ArenaUse:
     """
 
     def __init__(self, layout: Layout, values: Snapshot) -> None:
-        from replay.arena.loops.use import new_arena
-
         self._layout = layout
         areas = at_start(values, layout.vmalloc_start, layout.vmalloc_end)
         self._holders = holders((name, end - start) for start, end, name in areas)
@@ -115,16 +131,9 @@ class ArenaUse:
             if own is None
             else [ModulesUse(own, op, layout, values) for op in ("area_alloc", "vmalloc")]
         )
-        self._arena = None
-        if areas:
-            freed = {area.start for area in values.areas if area.kind == "unpurged"}
-            bounds = np.array([(start, end) for start, end, _ in areas], np.int64)
-            pages = (bounds - layout.vmalloc_start) // layout.page_size
-            size = (layout.vmalloc_end - layout.vmalloc_start) // layout.page_size
-            waiting = np.array([start in freed for start, _, _ in areas])
-            self._arena = new_arena(size, pages[~waiting], pages[waiting])
+        self._arena = arena_at_start(layout, values)
 
-    def feed(self, events: pl.DataFrame, first_row: int = 0, *, last: bool) -> None:
+    def feed(self, events: pl.DataFrame, first_row: int = 0, *, last: bool) -> NDArray[np.void]:
         """Count a piece of the event table.
 
         Parameters
@@ -135,6 +144,13 @@ class ArenaUse:
             Number of its first row in the whole table.
         last
             Nothing comes behind it.
+
+        Returns
+        -------
+        ndarray
+            The steps that are settled with it, in order: `at` (position), `ts` (ns of the trace
+            clock), `code` of :mod:`replay.arena.loops.use`, `start` and `end` in pages of the
+            arena. None without the areas at the start.
         """
         here = of_ops(events, (*ALLOC_OPS, *CALLERS, "area_free", "area_purge", "vfree"))
         if here.height:
@@ -147,7 +163,7 @@ class ArenaUse:
             self._returned += len(purges) - purges.null_count()
             self._gave += int((purges > 0).sum())
         if self._arena is None or not (here.height or self._coming.size):
-            return
+            return np.zeros(0, _STEP)
         from replay.arena.loops.use import run
 
         steps = np.concatenate([self._coming, self._steps(here)])
@@ -156,6 +172,7 @@ class ArenaUse:
         settled = steps.size if last else np.searchsorted(steps["at"], end, side="right")
         now, self._coming = steps[:settled], steps[settled:]
         run(self._arena, *(now[name].copy() for name in ("code", "start", "end")))
+        return now
 
     def rows(self) -> set[int]:
         """Rows that :meth:`outcome` needs to name tasks."""
@@ -219,23 +236,26 @@ class ArenaUse:
         layout = self._layout
         inside = (pl.col("vaddr") >= layout.vmalloc_start) & (pl.col("vaddr") < layout.vmalloc_end)
         returned = pl.max_horizontal("end_seq", "seq")
+        entered = pl.col("ts").fill_null(0)
+        then = pl.coalesce("end_ts", entered)
         lent = events.filter(pl.col("op").is_in(ALLOC_OPS) & inside).select(
-            at=returned, code=ALLOC, start="vaddr", end=pl.col("vaddr") + pl.col("size")
+            at=returned, ts=then, code=ALLOC, start="vaddr", end=pl.col("vaddr") + pl.col("size")
         )
         freed = events.filter((pl.col("op") == "area_free") & inside).select(
-            at="seq", code=FREE, start="vaddr", end="end"
+            at="seq", ts=entered, code=FREE, start="vaddr", end="end"
         )
         nowhere = pl.lit(0, pl.UInt64)
         base = pl.lit(layout.vmalloc_start, pl.UInt64)
         failed = events.filter(
             pl.col("op").is_in(ALLOC_OPS) & (pl.col("vaddr") == 0) & ~asked_elsewhere(layout)
-        ).select(at=returned, code=FAIL, start=base, end=base + pl.col("size"))
+        ).select(at=returned, ts=then, code=FAIL, start=base, end=base + pl.col("size"))
         purged = events.filter(pl.col("op") == "area_purge").select(
-            at=returned, code=PURGE, start=nowhere, end=nowhere
+            at=returned, ts=then, code=PURGE, start=nowhere, end=nowhere
         )
         rows = pl.concat([lent, freed, purged, failed]).drop_nulls()
         steps = np.zeros(rows.height, _STEP)
-        steps["at"], steps["code"] = (rows.get_column(n).to_numpy() for n in ("at", "code"))
+        for name in ("at", "ts", "code"):
+            steps[name] = rows.get_column(name).to_numpy()
         for name in ("start", "end"):
             address = rows.get_column(name).clip(layout.vmalloc_start, layout.vmalloc_end)
             steps[name] = (address.cast(pl.Int64).to_numpy() - layout.vmalloc_start) // (

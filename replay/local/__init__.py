@@ -3,6 +3,7 @@
 ::
 
     stacks    what is mapped at which depth, piece by piece
+    events    what happened one by one, where that is asked for
     tally     the figures
     loops     the compiled loops
 """

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from collectors.events import IN_INTERRUPT, OP_CODE
+from replay.local.events import HeldPiece, LocalEvents
 from replay.local.wrong import NO_WRONG, WrongUnmaps, wrong_unmaps
 from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
@@ -89,52 +90,6 @@ _TYPES: Final = (
     "i8", "u8", "i8", "u8", "i8", "i8", "i4", "i4", "i4", "i8", "u8", "?", "u1", "i4", "i4", "u1",
     "?",
 )  # fmt: skip
-
-
-class HeldPiece(NamedTuple):
-    """What was held where a piece's mappings came to lie, and at its switches.
-
-    Attributes
-    ----------
-    row : ndarray of int64, shape (k,)
-        Of the mapping; of a switch its complement, below zero.
-    depth, cpu : ndarray of int32, shape (k,)
-        Its depth; mappings held at a switch.
-    below : ndarray of int64, shape (k,)
-        How many of those below it, or held, are known.
-    rows : ndarray of int64, shape (sum of `below`,)
-        They, one element's behind the other's.
-    """
-
-    row: NDArray[np.int64]
-    depth: NDArray[np.int32]
-    cpu: NDArray[np.int32]
-    below: NDArray[np.int64]
-    rows: NDArray[np.int64]
-
-
-class LocalEvents(NamedTuple):
-    """What the stacks were moved by, in its order.
-
-    Attributes
-    ----------
-    kind : ndarray of uint8
-        MAP, UNMAP or SWITCH_OUT of :mod:`replay.local.loops`; mappings that take a slot, unmaps
-        that give one back.
-    at : ndarray of uint64
-        Position of a mapping's return, else of the entry.
-    row, ts : ndarray of int64
-    task : ndarray of int64
-        pid; of idle tasks that of the CPU (:func:`task_key`).
-    cpu : ndarray of int32
-    """
-
-    kind: NDArray[np.uint8]
-    at: NDArray[np.uint64]
-    row: NDArray[np.int64]
-    ts: NDArray[np.int64]
-    task: NDArray[np.int64]
-    cpu: NDArray[np.int32]
 
 
 class NewMaps(NamedTuple):
@@ -227,7 +182,9 @@ class LocalStacks:
     losses
         `seq` of the first event after each loss of events.
     wants_held
-        Whether the pieces are to tell what was held.
+        Whether the pieces are to tell what was held, and what happened.
+    wants_events
+        Whether they are to tell what happened.
     """
 
     def __init__(
@@ -237,12 +194,14 @@ class LocalStacks:
         losses: Sequence[int] = (),
         *,
         wants_held: bool = False,
+        wants_events: bool = False,
     ) -> None:
         from replay.local.loops import LOSS
 
         self._layout = layout
         self._hook = hook
         self._wants_held = wants_held
+        self._wants_events = wants_held or wants_events
         self._expressions = _expressions(layout, hook)
         self._held = np.zeros(0, _HELD)
         self._mapped = _blank(0)  # the events of the mappings held
@@ -315,7 +274,7 @@ class LocalStacks:
             piece,
             new=told.new,
             held=_held(stream, notes) if self._wants_held else None,
-            events=_events(stream, start, stop) if self._wants_held else None,
+            events=_events(stream, start, stop) if self._wants_events else None,
             lowmem=told.new.row.size - int(told.new.needs_slot.sum()) - told.reused,
             reused=told.reused,
             unknown=told.unknown,

@@ -8,7 +8,7 @@ import numpy as np
 
 from replay.pool.calls import NEVER, REPLAYED
 from replay.pool.lock_order import over_pages
-from replay.pool.tally import PoolTally
+from replay.pool.tally import PassTimes, PoolTally
 from replay.pool.users import PoolUsers
 from replay.pool.window import PoolState, PoolWindow
 from replay.times import SERIES_BINS, TimeBins
@@ -88,8 +88,8 @@ class PoolRun:
         State of the pool behind the last piece.
     nameless
         Calls of kmap() and kunmap() of which the trace has no argument: they are counted, no more.
-    wraps, passes, waits
-        When kmap() and when kmap_flush_unused() flushed the window, and when calls fell asleep.
+    flushes, waits
+        When the window was flushed, and when calls fell asleep.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PoolRun:
         self.tally = PoolTally(window.slots)
         self.at = PoolAt(window.pool(), Numbering())
         self._gauges = new_gauges(window.slots, *span, SERIES_BINS)
-        self.wraps, self.passes, self.waits = (TimeBins(*span, SERIES_BINS) for _ in range(3))
+        self.flushes, self.waits = PassTimes(span, SERIES_BINS), TimeBins(*span, SERIES_BINS)
         self._users = PoolUsers(window.slots, is_lossy=is_lossy)
         self._end = span[1]
         self.nameless = (0, 0)
@@ -135,10 +135,7 @@ class PoolRun:
         self._gauges = gauges._replace(since=until)
         code = piece.operations[:, 0]
         self.tally.add(code, result, scanned, freed)
-        if (flushed := freed > 0).any():
-            by_unused = code == kernel.FLUSH_UNUSED
-            self.wraps.add(time[flushed & ~by_unused])
-            self.passes.add(time[flushed & by_unused])
+        self.flushes.add(code, time, freed)
         if most_used > self.tally.most_used:
             self.tally.most_used = int(most_used)
             self._users.note_fullest(piece, int(fullest))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.outcome import PoolOutcome, Series
+from replay.outcome import PoolOutcome
+from replay.over_time import Series
+from replay.times import TimeBins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +18,37 @@ if TYPE_CHECKING:
 
 THRESHOLDS = (50, 75, 90, 100)
 """Percentages of slots in use of which the share of time is reported."""
+
+
+class PassTimes:
+    """When the pool's window was flushed, in bins over time.
+
+    Parameters
+    ----------
+    span
+        Time of the first and of the last event of the capture.
+    bins
+        How many there are at most.
+
+    Attributes
+    ----------
+    wraps, passes
+        By kmap() that had gone through all slots, and by kmap_flush_unused().
+    """
+
+    def __init__(self, span: tuple[int, int], bins: int) -> None:
+        self.wraps, self.passes = TimeBins(*span, bins), TimeBins(*span, bins)
+
+    def add(
+        self, code: NDArray[np.int64], time: NDArray[np.int64], freed: NDArray[np.int32]
+    ) -> None:
+        """Count operations: their codes, when they took the lock, and the slots they freed."""
+        from replay.pool.loops.sequence import FLUSH_UNUSED
+
+        if (flushed := freed > 0).any():
+            by_unused = code == FLUSH_UNUSED
+            self.wraps.add(time[flushed & ~by_unused])
+            self.passes.add(time[flushed & by_unused])
 
 
 @dataclass

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.local.stacks import LocalEvents
+    from replay.local.events import LocalEvents
     from replay.survey import Survey
     from replay.whatif.loops.holding import Turns
     from replay.whatif.numbered import NumberedRows, NumberedWindow

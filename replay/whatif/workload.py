@@ -354,7 +354,7 @@ class _KeptWindows:
         numbered
             Numbers its rows, and those that are open.
         """
-        local, sites = piece.told
+        local, sites = piece.told.local, piece.told.sites
         assert local.held is not None  # they were asked for
         op, numbers = op_codes(piece.window.table), piece.pages
         pages_of, keys_of = numbered.pages_of, numbered.keys_of

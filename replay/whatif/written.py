@@ -30,12 +30,12 @@ from replay.outcome import (
     PoolJam,
     PoolOutcome,
     PurgeOutcome,
-    Series,
     Site,
     SlotHolder,
     Waiter,
     WrongOrder,
 )
+from replay.over_time import Series
 from replay.pool.tally import PoolTally
 from replay.pool.window import PoolFacts
 from replay.survey import Survey

@@ -8,7 +8,7 @@ from rich.console import Console
 from hmtrace.report.charts import MarkRow, StackedChart, bar, resample
 from hmtrace.report.marks import marks_alone
 from hmtrace.report.text import GLUE, clean, count, duration, share, size, symbol, unglued
-from replay.outcome import MarkedTimes
+from replay.over_time import MarkedTimes
 
 
 def test_clean_leaves_nothing_that_a_terminal_acts_on() -> None:

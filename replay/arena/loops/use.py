@@ -16,7 +16,8 @@ FREE = 1  # lazily: the pages stay unavailable
 PURGE = 2
 FAIL = 3  # `end - start` pages were asked for in vain
 
-_FREE, _USED, _LAZY = 0, 1, 2
+PAGE_FREE, PAGE_USED, PAGE_LAZY = 0, 1, 2
+"""States of a page."""
 
 # Positions in Arena.reg
 IN_USE = 0  # pages in use or lazily freed
@@ -51,12 +52,12 @@ class Arena(NamedTuple):
 
 
 @part
-def _two_largest_holes(state: NDArray[np.uint8]) -> tuple[int, int, int]:
+def two_largest_holes(state: NDArray[np.uint8]) -> tuple[int, int, int]:
     """First page and length of the largest hole, and the length of the next."""
     start, best, second = 0, 0, 0
     length = 0
     for page in range(state.shape[0] + 1):
-        if page < state.shape[0] and state[page] == _FREE:
+        if page < state.shape[0] and state[page] == PAGE_FREE:
             length += 1
             continue
         if length > best:
@@ -78,16 +79,16 @@ def new_arena(pages: int, areas: NDArray[np.int64], freed: NDArray[np.int64]) ->
         First page and page after the last of the areas in use, and of those that were freed
         lazily and wait for a purge.
     """
-    state = np.full(pages, _FREE, np.uint8)
-    for code, spans in ((_LAZY, freed), (_USED, areas)):
+    state = np.full(pages, PAGE_FREE, np.uint8)
+    for code, spans in ((PAGE_LAZY, freed), (PAGE_USED, areas)):
         for start, end in spans:
             state[start:end] = code
     reg = np.zeros(REGISTERS, np.int64)
     reg[IN_USE] = reg[PEAK] = np.count_nonzero(state)
-    reg[LIVE] = reg[PEAK_LIVE] = np.count_nonzero(state == _USED)
-    reg[FIRST], reg[LENGTH], reg[OTHERS] = _two_largest_holes(state)
+    reg[LIVE] = reg[PEAK_LIVE] = np.count_nonzero(state == PAGE_USED)
+    reg[FIRST], reg[LENGTH], reg[OTHERS] = two_largest_holes(state)
     reg[HOLE] = reg[LENGTH]
-    lazy = np.flatnonzero(state == _LAZY)
+    lazy = np.flatnonzero(state == PAGE_LAZY)
     reg[LAZY_START], reg[LAZY_END] = (lazy[0], lazy[-1] + 1) if lazy.size else (pages, 0)
     return Arena(state, reg)
 
@@ -96,9 +97,9 @@ def new_arena(pages: int, areas: NDArray[np.int64], freed: NDArray[np.int64]) ->
 def _alloc(state: NDArray[np.uint8], reg: NDArray[np.int64], start: int, end: int) -> None:
     """Take pages, and see what is left of the largest hole."""
     for page in range(start, end):
-        reg[IN_USE] += state[page] == _FREE
-        reg[LIVE] += state[page] != _USED
-        state[page] = _USED
+        reg[IN_USE] += state[page] == PAGE_FREE
+        reg[LIVE] += state[page] != PAGE_USED
+        state[page] = PAGE_USED
     reg[PEAK_LIVE] = max(reg[PEAK_LIVE], reg[LIVE])
     reg[PEAK] = max(reg[PEAK], reg[IN_USE])
     first, length = reg[FIRST], reg[LENGTH]
@@ -110,9 +111,37 @@ def _alloc(state: NDArray[np.uint8], reg: NDArray[np.int64], start: int, end: in
         first = end
     length = max(left, right)
     if length < reg[OTHERS]:
-        first, length, reg[OTHERS] = _two_largest_holes(state)
+        first, length, reg[OTHERS] = two_largest_holes(state)
     reg[FIRST], reg[LENGTH] = first, length
     reg[HOLE] = min(reg[HOLE], length)
+
+
+@part
+def take_step(
+    state: NDArray[np.uint8], reg: NDArray[np.int64], code: int, start: int, end: int
+) -> None:
+    """Follow one step; as of :func:`run`."""
+    if code == ALLOC:
+        _alloc(state, reg, start, end)
+    elif code == FREE:
+        for page in range(start, end):
+            if state[page] == PAGE_USED:
+                state[page] = PAGE_LAZY
+                reg[LIVE] -= 1
+        reg[LAZY_START] = min(reg[LAZY_START], start)
+        reg[LAZY_END] = max(reg[LAZY_END], end)
+    elif code == FAIL:
+        if reg[FAILED_SIZE] == 0:
+            _, reg[FAILED_HOLE], _ = two_largest_holes(state)
+            reg[FAILED_FREE] = state.shape[0] - reg[IN_USE]
+            reg[FAILED_SIZE] = end - start
+    else:
+        for page in range(reg[LAZY_START], reg[LAZY_END]):
+            if state[page] == PAGE_LAZY:
+                state[page] = PAGE_FREE
+                reg[IN_USE] -= 1
+        reg[LAZY_START], reg[LAZY_END] = state.shape[0], 0
+        reg[OTHERS] = state.shape[0]
 
 
 @loop
@@ -128,26 +157,5 @@ def run(
     code, start, end : ndarray, shape (n,)
         What happened (ALLOC, FREE, PURGE, FAIL), and to which pages.
     """
-    state, reg = arena.state, arena.reg
     for i in range(code.shape[0]):
-        if code[i] == ALLOC:
-            _alloc(state, reg, start[i], end[i])
-        elif code[i] == FREE:
-            for page in range(start[i], end[i]):
-                if state[page] == _USED:
-                    state[page] = _LAZY
-                    reg[LIVE] -= 1
-            reg[LAZY_START] = min(reg[LAZY_START], start[i])
-            reg[LAZY_END] = max(reg[LAZY_END], end[i])
-        elif code[i] == FAIL:
-            if reg[FAILED_SIZE] == 0:
-                _, reg[FAILED_HOLE], _ = _two_largest_holes(state)
-                reg[FAILED_FREE] = state.shape[0] - reg[IN_USE]
-                reg[FAILED_SIZE] = end[i] - start[i]
-        else:
-            for page in range(reg[LAZY_START], reg[LAZY_END]):
-                if state[page] == _LAZY:
-                    state[page] = _FREE
-                    reg[IN_USE] -= 1
-            reg[LAZY_START], reg[LAZY_END] = state.shape[0], 0
-            reg[OTHERS] = state.shape[0]
+        take_step(arena.state, arena.reg, np.int64(code[i]), start[i], end[i])
