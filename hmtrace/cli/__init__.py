@@ -106,7 +106,7 @@ First steps:
 Exit codes: 0 fine, 1 a check or threshold failed, 2 wrong usage, 3 unreadable input."""
 
 
-@app.callback(epilog=_EPILOG)
+@app.callback(short_help="highmem mappings of 32-bit Linux, from traces", epilog=_EPILOG)
 def root(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001  (its callback has it)

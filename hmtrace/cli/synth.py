@@ -74,7 +74,10 @@ def synth(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=N", help="A number of the scenario.", show_default=False
+            "--set",
+            metavar="NAME=N",
+            help="A number of the scenario; again for more.",
+            show_default=False,
         ),
     ] = None,
     arch: Annotated[

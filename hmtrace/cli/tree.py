@@ -42,6 +42,10 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "HMTRACE_DEBUG": "1: a bug is shown with its traceback.",
 }
 """Variables that hmtrace reads; names that stand for one another together."""
+FILES: Final[Mapping[str, str]] = {
+    "~/.cache/hmtrace/": "What may be made again: compiled loops, workloads that were distilled, "
+    "symbols. It may be removed at any time.",
+}
 _UNWRAPPED: Final = "\b"
 """What typer leaves the lines of a paragraph alone for."""
 
@@ -63,7 +67,7 @@ class Parameter:
     choices
         All values, where they are words of a list.
     bounds
-        ``0<=x<=64``, where there are any.
+        ``0 to 64``, ``at least 1``; empty where there are none.
     default
         What holds without it, where that is told.
     is_required, is_repeatable
@@ -210,18 +214,23 @@ def _parameter(parameter: Any, context: Any) -> Parameter:
     is_option = parameter.param_type_name == "option"
     choices = tuple(getattr(parameter.type, "choices", ()))
     is_flag = is_option and (parameter.is_flag or parameter.count)
-    describe = getattr(parameter.type, "_describe_range", None)
     return Parameter(
         _sorted(parameter.opts) if is_option else (),
         tuple(parameter.secondary_opts),
         "" if is_flag else "|".join(choices) or parameter.make_metavar(ctx=context).strip("<>"),
         " ".join((parameter.help or "").split()),
         choices,
-        "" if describe is None else describe(),
+        _bounds(getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)),
         "" if is_flag or not parameter.show_default else _told(parameter.default),
         is_required=parameter.required,
         is_repeatable=parameter.nargs == -1 or bool(getattr(parameter, "multiple", False)),
     )
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "" if high is None else f"at most {high}"
+    return f"at least {low}" if high is None else f"{low} to {high}"
 
 
 def _sorted(names: list[str]) -> tuple[str, ...]:
