@@ -23,12 +23,12 @@ from replay.outcome import (
     Observed,
     Outcome,
     PoolOutcome,
-    Series,
     Site,
     StackCount,
     TlbOutcome,
     UserFlush,
 )
+from replay.over_time import Series
 from replay.rules.sleepers import PoolExhausted
 from replay.rules.splits import OtherSplits, Split
 
