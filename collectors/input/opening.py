@@ -377,6 +377,12 @@ def _from_folder(
         source.trace = str(path)
         source.notes = tuple(notes)
         return source
+    if (folder / "recorder").is_file():
+        raise HmtraceError(
+            "its recorder recorded no event",
+            source=shown,
+            hint="its file `recorder` says why; record while the load runs, without --minimal",
+        )
     raise HmtraceError(
         "no trace in this folder",
         source=shown,

@@ -37,7 +37,8 @@ Without -t and COMMAND it records until Ctrl-C.
   --check          say what this kernel offers and what will be missing; record nothing
   --remove         put away what a recorder left behind that was killed
 
-Exit status: 0 recorded; 1 recorded, but ended early or with losses; 2 wrong usage; 3 not recorded.
+Exit status: 0 recorded; 1 recorded, but ended early, with losses, or no event at all; 2 wrong usage;
+3 not recorded.
 EOF
 }
 
@@ -164,6 +165,7 @@ registers() {
         *64*) die "$arch is a 64-bit machine: it has no high memory" ;;
         mips*) arch=mips a1=%r4 a2=%r5 a3=%r6 a4=%r7 ra=%r31 ;;
         ppc*) arch=powerpc a1=%gpr3 a2=%gpr4 a3=%gpr5 a4=%gpr6 ra=%link ;;
+        arc*) arch=arc a1=%r0 a2=%r1 a3=%r2 a4=%r3 ra=%blink ;;
         csky*) arch=csky a1=%a0 a2=%a1 a3=%a2 a4=%a3 ra=%lr ;;
         *) a1='$arg1' a2='$arg2' a3='$arg3' a4='$arg4' ra='' ;;
     esac
@@ -423,14 +425,15 @@ size_limit() { # $max_kb: a third of the disk that the capture is made on, where
     fi
     size=0 full=''
 }
-counters() { # CPU: what the kernel counts of it: $entries and $bytes to be read, $gone lost
-    entries=0 bytes=0 gone=0
+counters() { # CPU: what the kernel counts of it: $entries and $bytes to be read, $taken, $gone lost
+    entries=0 bytes=0 taken=0 gone=0
     while read -r key value rest; do
         case $key in
             entries:) entries=$value ;;
             bytes:) bytes=$value ;;
             overrun:) gone=$((gone + value)) ;;
             dropped | commit) gone=$((gone + ${rest%% *})) ;; # "dropped events: N"
+            read) taken=$rest ;;
         esac
     done <"$I/per_cpu/$1/stats"
 }
@@ -481,13 +484,14 @@ look() { # while recording: take away what fills more than a third of a buffer, 
     [ -n "$stop$pulled" ] || { [ "$kb" -lt 8192 ] && sleep 0.2 2>/dev/null; } || sleep 1
 }
 losses() { # by the kernel's own count, before the buffers go
-    lost=0 whose=''
+    lost=0 whose='' events=$size
     for cpu in $cpus; do
         counters "$cpu"
         [ $gone -eq 0 ] || whose="$whose $cpu $gone"
-        lost=$((lost + gone))
+        lost=$((lost + gone)) events=$((events + entries + taken))
     done
     note "lost $lost$whose"
+    [ $events -gt 0 ] || trouble "nothing was recorded: no function with a probe was called"
     [ $lost -eq 0 ] || trouble "$lost events were lost (${whose# }): buffers of $kb kB were full;" \
         "a larger --buffer, --minimal, or less load"
 }

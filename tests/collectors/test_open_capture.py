@@ -298,6 +298,12 @@ def test_missing_unreadable_and_empty_places(
         open_capture(path)
 
 
+def test_folder_of_a_recorder_without_an_event(tmp_path: Path) -> None:
+    (tmp_path / "recorder").write_text("recorder 0.1.0\nlost 0\n")
+    with pytest.raises(HmtraceError, match="its recorder recorded no event"):
+        open_capture(tmp_path)
+
+
 def test_a_trace_without_mapping_events_opens_and_says_so(tmp_path: Path) -> None:
     events = [Event("bash", 1, 0, 10**9, "tlb_flush: pages:1 reason:x (3)")]
     path = tmp_path / "t"

@@ -133,7 +133,9 @@ def test_probes_of_the_machine(board: Board, shell: list[str]) -> None:
         ("armv7l", "start=%r0:x32 end=%r1:x32 caller=%lr:x32"),
         ("mips", "start=%r4:x32 end=%r5:x32 caller=%r31:x32"),
         ("ppc", "start=%gpr3:x32 end=%gpr4:x32 caller=%link:x32"),
-        ("arc", "start=$arg1:x32 end=$arg2:x32"),
+        ("arc", "start=%r0:x32 end=%r1:x32 caller=%blink:x32"),
+        ("csky", "start=%a0:x32 end=%a1:x32 caller=%lr:x32"),
+        ("other", "start=$arg1:x32 end=$arg2:x32"),
     ],
 )
 def test_registers_of_other_machines(board: Board, machine: str, definition: str) -> None:
@@ -317,6 +319,15 @@ def test_losses_are_said(board: Board, shell: list[str]) -> None:
     assert "16 events were lost" in said  # on each of two CPUs
     assert "(cpu0 8 cpu1 8)" in said
     assert "lost 16 cpu0 8 cpu1 8" in board.noted()
+
+
+def test_recording_of_nothing_is_said(board: Board, shell: list[str]) -> None:
+    for cpu in ("cpu0", "cpu1"):
+        board.put(f"instance/per_cpu/{cpu}/stats", "entries: 0\nbytes: 0\nread events: 0\n")
+    status, _, said = board.run(shell, "-t", "1")
+    assert status == 1
+    assert "nothing was recorded: no function with a probe was called" in said
+    assert board.left() == []
 
 
 def test_areas_that_cannot_be_read(board: Board, shell: list[str]) -> None:
