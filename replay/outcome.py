@@ -1,7 +1,7 @@
 """What a replay found: the numbers that terminal, HTML and JSON reports all show.
 
-Field names are the keys of the JSON documents (design.md section 4). Times are nanoseconds of
-the trace clock, addresses are integers, shares are 0 to 1.
+Field names are the keys of the JSON documents (design.md section 4). Times are nanoseconds
+of the trace clock, addresses are integers, shares are 0 to 1.
 """
 
 from __future__ import annotations
@@ -477,12 +477,11 @@ class Behind:
 class LongCall:
     """A call that took long: how long, the pages that it was about or invalidated, its flushes.
 
-    `pages` None: not told. `at` is its entry; `ipis` are those that its flushes sent. The others
-    are what context switches tell (:mod:`replay.observed.meanwhile`), None without any: `off_ns` is
-    how long its task did not run, `sleeps` how often it went to uninterruptible sleep, `instead`
-    who ran on its CPU while it was preempted, `interrupted` what its IPIs found on other CPUs.
-    `waiters` waited for its lock until it was over, those that waited longest; `behind` is another
-    task's operation on the same lock that was under way when it began to wait.
+    `pages` None: not told. `at` is its entry, `end_ts` its return; `ipis` are those of its flushes.
+    The others are what context switches tell; None: `unseen` says why (replay/observed/unseen.py).
+    `off_ns` is how long its task did not run, `sleeps` how often it went to uninterruptible sleep,
+    `instead` who ran on its CPU while it was preempted, `interrupted` what its IPIs found on other
+    CPUs, `waiters` who waited longest for its lock, `behind` who held it, perhaps, at the begin.
     """
 
     op: str
@@ -497,6 +496,8 @@ class LongCall:
     interrupted: tuple[Running, ...] | None = None
     waiters: tuple[Running, ...] | None = None
     behind: Behind | None = None
+    unseen: str | None = None
+    end_ts: int | None = None
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def replay(
         span_ns=span_ns,
         observed=replace(
             observed.result(told),
-            longest=longest.result(told),
+            longest=longest.result(told, lost),
             marks=pool.marks(purges.when),
         ),
     )

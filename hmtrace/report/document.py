@@ -122,7 +122,7 @@ def observed_document(outcome: Outcome) -> dict[str, Any]:
 
 def _long_call_document(call: LongCall) -> dict[str, Any]:
     """One of the longest calls: its moment, what it did, and what was around it."""
-    around = ("off_ns", "sleeps", "instead", "interrupted", "waiters")
+    around = ("off_ns", "sleeps", "instead", "interrupted", "waiters", "unseen")
     held = call.behind
     return {
         **plain(call.at),

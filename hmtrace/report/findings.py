@@ -82,6 +82,17 @@ _WHY_SLOW: Final = {
     "area_purge": _WHY_SLOW_AREA,
 }
 """By operation, why a call may take long that has little to do."""
+_WHICH: Final = {
+    "lost": "; events were lost in it, so which is not known",
+    "idle": "; it was an idle task's, so which is not known",
+    "task": "; its task, and so which, is not known",
+    "clock": "; the trace clock counts no time, so which is not known",
+    "switches": "; with sched_switch in the trace hmtrace report --longest tells which",
+    "edge": "; no context switch was traced before or after it, so which is not known",
+    "return": "; its return is not in the trace, so which is not known",
+    None: "; hmtrace report --longest tells which, where sched_switch was traced",
+}
+"""What tells what a call waited for, by the reason why context switches do not."""
 _WHY_ON_CPU_POOL: Final = "it waited for kmap_lock, interrupts ran, or the CPU itself stood still"
 _WHY_ON_CPU_AREA: Final = "it worked or waited for a lock, interrupts ran, or the CPU stood still"
 _WHY_ON_CPU_LOCAL: Final = "no lock is taken there: interrupts ran, or the CPU itself stood still"
@@ -173,7 +184,7 @@ def _(f: slow.SlowCalls) -> Words:
         usual = "most are over before the trace clock moves"
     if f.around is None:
         why = _WHY_SLOW.get(worst.op, _WHY_SLOW_LOCAL)
-        tells = "; hmtrace report --longest tells which, where sched_switch was traced"
+        tells = _WHICH[f.unseen]
     else:
         why, tells = _why_it_was_slow(f.around), ""
     if worst.op == "area_purge" and f.hull and not (f.around and was_off(f.around)):

@@ -26,7 +26,21 @@ _BEGAN: Final = {
 """What a call may wait behind, in words."""
 _QUICK: Final = frozenset({"kmap", "kunmap", "kmap_get", "kmap_local", "kunmap_local"})
 """Calls that have next to nothing to do."""
-_STOOD: Final = "its task was never off its CPU: interrupts, or the CPU itself stood still"
+_TAKES_LOCK: Final = _QUICK - {"kmap_local", "kunmap_local"}
+_STOOD: Final = "never off its CPU: interrupts, or the CPU itself stood still"
+_STOOD_OR_SPUN: Final = "never off its CPU: kmap_lock, interrupts, or the CPU stood still"
+_UNSEEN: Final = {
+    "lost": "events were lost in it: who kept it, or waited, is not known",
+    "idle": "of an idle task, of which each CPU has one: who kept it is not known",
+    "task": "its task is not known, nor who kept it",
+    "return": "its return is not in the trace: who kept it is not known",
+    "clock": "the trace clock counts no time: who kept it is not known",
+    "switches": "who was stopped is not known: sched_switch was not traced",
+    "edge": "no switch was traced before or after it: who kept it is not known",
+}
+"""By the reason why nothing is known of what was around a call, what is said of it."""
+_FOR_ALL: Final = ("switches", "clock")
+"""Reasons that hold for every call of a trace: said once."""
 _SLEPT: Final = 0.05
 """Share of a call from which on it is worth a word that its task did not run."""
 
@@ -107,10 +121,12 @@ def _around(call: LongCall) -> str:
 
 def _off(call: LongCall) -> str:
     """That its task did not run for a part of the time, and who did."""
-    if call.off_ns is None:
-        return ""
+    if call.unseen is not None:
+        return "" if call.unseen in _FOR_ALL else _UNSEEN[call.unseen]
     if not was_off(call):
-        return _STOOD if call.op in _QUICK and not call.behind else ""
+        if call.op not in _QUICK or call.behind:
+            return ""
+        return _STOOD_OR_SPUN if call.op in _TAKES_LOCK else _STOOD
     return off_in_words(call)
 
 
@@ -156,8 +172,7 @@ def _notes(observed: Observed, calls: Sequence[LongCall]) -> Iterator[str]:
     str
         A line each.
     """
-    if all(call.off_ns is None for call in calls):
-        yield "who was stopped is not known: sched_switch was not traced"
+    yield from (_UNSEEN[why] for why in _FOR_ALL if any(call.unseen == why for call in calls))
     behind = Counter(
         _BEGAN.get(call.behind.op, clean(call.behind.op)) for call in calls if call.behind
     )

@@ -10,6 +10,7 @@ import numpy as np
 from collectors.events import OP_CODE, OPS
 from replay.observed.loops import NO_TIME, TAKES_TIME
 from replay.observed.meanwhile import CallRow, Meanwhile
+from replay.observed.unseen import lost_within, unseen
 from replay.outcome import Behind, LongCall, Running
 from replay.trace.columns import has_ops, op_codes, whole
 from replay.trace.told import NO_ROW, moment
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.observed.meanwhile import Around
+    from replay.trace.losses import Loss
     from replay.trace.told import Told
 
 KEPT: Final = 64
@@ -34,6 +36,7 @@ class _KeptCall(NamedTuple):
     took: int
     seq: int
     end_seq: int | None
+    end_ts: int | None
     pages: int | None
     """As its own arguments tell."""
     flushes: tuple[int, ...] = ()
@@ -105,13 +108,13 @@ class LongestTally:
         for place, ns, (op, pages, size, *ends) in zip(
             here.tolist(), took.tolist(), some, strict=True
         ):
-            row, seq, end_seq = first_row + place, ends[0], ends[1]
+            row, (seq, end_seq, _, end_ts, _) = first_row + place, ends
             if op == "area_purge":  # of which `pages` is a truth value
                 touched = None
             else:
                 touched = size // self._page_size if pages is None and size is not None else pages
             flushes = tuple(flushed.get(seq, ()))
-            self._kept.append(_KeptCall(row, op, ns, seq, end_seq, touched, flushes))
+            self._kept.append(_KeptCall(row, op, ns, seq, end_seq, end_ts, touched, flushes))
             if None not in ends:
                 calls.append(CallRow(row, OP_CODE[op], *ends))
         self._kept.sort(key=lambda call: (-call.took, call.row))
@@ -152,34 +155,59 @@ class LongestTally:
         self._meanwhile.finish()
         return self._rows | self._meanwhile.rows()
 
-    def result(self, told: Told) -> tuple[LongCall, ...]:
-        """The longest first; `told` is what the rows of :meth:`rows` tell."""
+    def result(self, told: Told, lost: Loss | None = None) -> tuple[LongCall, ...]:
+        """The longest first.
+
+        Parameters
+        ----------
+        told
+            What the rows of :meth:`rows` tell.
+        lost
+            What tracing lost: nothing but its time is told of a call that it may hide something of.
+        """
         calls = []
         for kept in self._kept:
             at = moment(told, kept.row)
             if at is not None:
                 pages = sum(kept.flushes) if kept.flushes else kept.pages
-                call = LongCall(kept.op, kept.took, pages, len(kept.flushes), at)
-                around = self._meanwhile.found.get(kept.row)
-                calls.append(call if around is None else self._with(call, around, told))
+                call = LongCall(
+                    kept.op, kept.took, pages, len(kept.flushes), at, end_ts=kept.end_ts
+                )
+                calls.append(self._with(call, self._meanwhile.found.get(kept.row), told, lost))
         return tuple(calls)
 
-    def _with(self, call: LongCall, around: Around, told: Told) -> LongCall:
-        """A call with what was around it."""
+    def _with(
+        self, call: LongCall, around: Around | None, told: Told, lost: Loss | None
+    ) -> LongCall:
+        """A call with what was around it, or why that is not known."""
+        hidden = unseen(call, lost)
+        if hidden is not None or call.end_ts is None or around is None:
+            return replace(call, unseen=hidden or "return")
+        begin, end, switches = call.at.ts, call.end_ts, self._meanwhile.switches
+        if not self._clock_is_ns:
+            return replace(call, unseen="clock")
         held = moment(told, around.behind)
-        behind = None if held is None else Behind(OPS[around.behind_op], held)
-        if not self._meanwhile.sees_switches:
-            return replace(call, behind=behind)
+        if held is not None and not lost_within(held.ts, end, lost):
+            call = replace(call, behind=Behind(OPS[around.behind_op], held))
+        if switches is None:
+            return replace(call, unseen="switches")
+        if not switches[0] <= begin <= end <= switches[1]:
+            return replace(call, unseen="edge")
         return replace(
             call,
             off_ns=around.off_ns,
             sleeps=around.sleeps,
             instead=tuple(Running(pid, _comm(told, row), ns=ns) for pid, row, ns in around.instead),
             interrupted=tuple(
-                Running(pid, _comm(told, row), cpu) for cpu, pid, row in around.interrupted
+                Running(pid, _comm(told, row), cpu)
+                for cpu, pid, row, since in around.interrupted
+                if not lost_within(since + 1, end, lost, cpu)
             ),
-            waiters=tuple(Running(pid, _comm(told, row), ns=ns) for pid, row, ns in around.waiters),
-            behind=behind,
+            waiters=tuple(
+                Running(pid, _comm(told, row), ns=ns)
+                for pid, row, ns, shown in around.waiters
+                if not lost_within(begin, shown, lost)
+            ),
         )
 
 

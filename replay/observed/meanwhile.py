@@ -59,6 +59,10 @@ _MAY_LAST: Final = _among(*_PASSES, _PURGE)
 _HOLDS_POOL, _HOLDS_ARENA = _among(*_POOL, *_PASSES), _among(_PURGE)
 
 
+_Ran = dict[int, tuple[int, int]]
+"""By CPU the task that runs there, and the time of the switch to it."""
+
+
 class CallRow(NamedTuple):
     """A call: its row of the event table, positions and times of entry and return, task."""
 
@@ -85,9 +89,10 @@ class Around:
         Row and code of another task's operation on the same lock that was under way when this one
         began to wait; NO_ROW where there was none.
     interrupted
-        What ran on the other CPUs when it flushed: CPU, pid, row.
+        What ran on the other CPUs when it flushed: CPU, pid, row, and since when (its switch).
     waiters
-        Tasks that waited for its lock until it was over: pid, row of their sleep or call, ns.
+        Tasks that waited for its lock until it was over: pid, row of their sleep or call, ns, and
+        the time of what shows it, which may be behind the call.
     """
 
     off_ns: int = 0
@@ -95,13 +100,13 @@ class Around:
     instead: list[tuple[int, int, int]] = field(default_factory=list)
     behind: int = NO_ROW
     behind_op: int = _NONE
-    interrupted: list[tuple[int, int, int]] = field(default_factory=list)
-    waiters: list[tuple[int, int, int]] = field(default_factory=list)
+    interrupted: list[tuple[int, int, int, int]] = field(default_factory=list)
+    waiters: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def rows(self) -> set[int]:
         """Rows that name what was found."""
-        named = {row for _, row, _ in (*self.instead, *self.waiters)}
-        return named | {self.behind} | {row for _, _, row in self.interrupted}
+        named = {row for _, row, *_ in (*self.instead, *self.waiters)}
+        return named | {self.behind} | {row for _, _, row, _ in self.interrupted}
 
 
 class _AroundRows(NamedTuple):
@@ -192,10 +197,13 @@ class _Piece:
             own=by_task & ~_IS_NOT_OWN[op],
         )  # fmt: skip
 
-    def switches(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-        """Row, CPU and next task of each switch."""
+    def switches(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """Row, CPU, next task and time of each switch."""
         here = self._switches
-        return here + self.first, self._cpu[here].astype(np.int32), self._task
+        ts = self._wide[2][here].astype(np.int64)
+        return here + self.first, self._cpu[here].astype(np.int32), self._task, ts
 
 
 class _Switches:
@@ -205,22 +213,24 @@ class _Switches:
         found = [] if piece is None else [piece.switches()]
         if past is not None:
             before = np.flatnonzero(past.op == _SWITCH)
-            found.insert(0, (before + first, past.cpu[before], past.next_pid[before]))
-        row, cpu, task = (np.concatenate(column) for column in zip(*found, strict=True))
-        self.any = row.size > 0
+            found.insert(
+                0, (before + first, past.cpu[before], past.next_pid[before], past.ts[before])
+            )
+        row, cpu, task, ts = (np.concatenate(column) for column in zip(*found, strict=True))
+        self.times = ts
         self._by_cpu = {
-            number: (row[here], task[here])
+            number: (row[here], task[here], ts[here])
             for number in np.unique(cpu).tolist()
             if (here := cpu == number).any()
         }
 
-    def until(self, row: int, ran: dict[int, int]) -> dict[int, int]:
+    def until(self, row: int, ran: _Ran) -> _Ran:
         """What runs on each CPU before a row; `ran`: before all of these rows."""
         now = dict(ran)
-        for cpu, (rows, tasks) in self._by_cpu.items():
+        for cpu, (rows, tasks, times) in self._by_cpu.items():
             at = int(np.searchsorted(rows, row))
             if at:
-                now[cpu] = int(tasks[at - 1])
+                now[cpu] = int(tasks[at - 1]), int(times[at - 1])
         return now
 
 
@@ -236,19 +246,19 @@ class Meanwhile:
     ----------
     found
         By the row of a call what was around it, once :meth:`finish` was called.
-    sees_switches
-        Whether the trace has any context switch so far.
+    switches
+        Times of the trace's first and last context switch so far; None: there is none.
     """
 
     def __init__(self, *, sleeps_for_lock: bool) -> None:
         self._sleeps_for_lock = sleeps_for_lock
         self.found: dict[int, Around] = {}
-        self.sees_switches = False
+        self.switches: tuple[int, int] | None = None
         self._scenes: dict[int, _Scene] = {}
         self._pending: dict[int, CallRow] = {}
         self._past: _AroundRows | None = None
         self._first = 0  # row of the first of those
-        self._ran: dict[int, int] = {}  # CPU to the task that ran there before them
+        self._ran: _Ran = {}  # before them
 
     def feed(
         self, events: pl.DataFrame, first_row: int, calls: Iterable[CallRow], kept: set[int]
@@ -274,7 +284,9 @@ class Meanwhile:
         for row in [row for row in self._pending if piece.first - row > _MOST]:
             del self._pending[row]  # positions that do not count up
         switches = _Switches(self._past, self._first, piece)
-        self.sees_switches |= switches.any
+        if switches.times.size:
+            times = (*(self.switches or ()), int(switches.times.min()), int(switches.times.max()))
+            self.switches = min(times), max(times)
         for call in list(self._pending.values()):
             end = piece.place_of(call.end_seq)
             until = end + BEFORE if call.op == _PURGE else end
@@ -353,7 +365,7 @@ class _Scene(NamedTuple):
     first
         Row of the event table that the first one is.
     ran
-        CPU to the task that ran there before the first one.
+        What ran on each CPU before the first one.
     """
 
     rows: _AroundRows
@@ -361,7 +373,7 @@ class _Scene(NamedTuple):
     begin: int
     end: int
     first: int
-    ran: dict[int, int]
+    ran: _Ran
 
     def spells(self) -> list[tuple[int, int, int, bool]]:
         """When its task did not run: place of the switch, from and until (ns), whether asleep."""
@@ -443,8 +455,8 @@ class _Scene(NamedTuple):
         of_it = rows.parent[place : self.end] == rows.seq[place]
         return np.flatnonzero(behind & of_it) + place
 
-    def interrupted(self) -> list[tuple[int, int, int]]:
-        """What ran on other CPUs when it flushed."""
+    def interrupted(self) -> list[tuple[int, int, int, int]]:
+        """What ran on other CPUs when it flushed: CPU, pid, a row that names it, since when."""
         rows = self.rows
         flushes = self._flushes(self.begin)
         flushes = flushes[_IS_FLUSH[rows.op[flushes]]]
@@ -452,15 +464,22 @@ class _Scene(NamedTuple):
             return []
         at = int(flushes[0])
         switches = np.flatnonzero(rows.op[:at] == _SWITCH)
-        cpus, tasks = rows.cpu[switches].tolist(), rows.next_pid[switches].tolist()
-        now = self.ran | dict(zip(cpus, tasks, strict=True))
+        cpus, tasks, times = (
+            column[switches].tolist() for column in (rows.cpu, rows.next_pid, rows.ts)
+        )
+        now = self.ran | dict(zip(cpus, zip(tasks, times, strict=True), strict=True))
         now.pop(int(rows.cpu[at]), None)
         return [
-            (cpu, pid, self._named(pid, self.end)) for cpu, pid in sorted(now.items()) if pid >= 0
+            (cpu, pid, self._named(pid, self.end), since)
+            for cpu, (pid, since) in sorted(now.items())
+            if pid >= 0
         ]
 
-    def waiters(self, since: int) -> list[tuple[int, int, int]]:
-        """Tasks that it stopped from a place on: it may hold its lock from there."""
+    def waiters(self, since: int) -> list[tuple[int, int, int, int]]:
+        """Tasks that it stopped from a place on: it may hold its lock from there.
+
+        Pid, row of their sleep or call, ns, and the time of what shows it.
+        """
         rows, call = self.rows, self.call
         if call.op == _PURGE:
             found = self._sleepers(since)
@@ -477,13 +496,14 @@ class _Scene(NamedTuple):
                 int(rows.pid[place]),
                 self.first + place,
                 min(until, call.end_ts) - int(rows.ts[place]),
+                until,
             )
             for place, until in found
         ]
         return sorted(waited, key=lambda one: (-one[2], one[1]))[:NAMED]
 
     def _sleepers(self, since: int) -> list[tuple[int, int]]:
-        """Switches to sleep of tasks that wait for the end of a purge to make one of their own.
+        """Switches to sleep of tasks that wait for the end of a purge; when they make their own.
 
         The purge runs under vmap_purge_lock (mm/vmalloc.c: __purge_vmap_area_lazy), and who waits
         for that purges next.
@@ -498,12 +518,9 @@ class _Scene(NamedTuple):
             pid = rows.pid[place]
             behind = slice(place + 1, min(self.end + BEFORE, rows.seq.size))
             own = np.flatnonzero(rows.own[behind] & (rows.pid[behind] == pid))
-            if (
-                own.size
-                and rows.op[place + 1 + own[0]] == _PURGE
-                and place + 1 + own[0] >= self.end
-            ):
-                found.append((place, call.end_ts))
+            at = place + 1 + int(own[0]) if own.size else 0
+            if at >= self.end and rows.op[at] == _PURGE:
+                found.append((place, int(rows.ts[at])))
         return found
 
     def _named(self, pid: int, until: int) -> int:

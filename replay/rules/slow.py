@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from replay.observed.unseen import unseen
 from replay.outcome import Finding
 from replay.rules import evidence
 from replay.rules.rule import FindingRule, Limit
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from replay.outcome import CallTime, LongCall, Observed
     from replay.rules.rule import Case
-    from replay.trace.losses import Loss
 
 MS: Final = 1_000_000
 SLOW_MS: Final = 10.0
@@ -29,13 +29,14 @@ class SlowCalls(NamedTuple):
     """Calls that took long, one of each operation, the longest first.
 
     `hull`: pages that the largest flush of a purge over the direct mapping invalidates one by one.
-    `around`: the longest with what context switches tell of it; None: they are not traced, some
-    are lost, or it is not among the calls of which they are kept.
+    `around`: the longest with what context switches tell of it; None where they tell nothing, for
+    a reason (`unseen`) if it is among the calls that are kept.
     """
 
     calls: tuple[CallTime, ...]
     hull: int = 0
     around: LongCall | None = None
+    unseen: str | None = None
 
 
 def _slow_calls(case: Case) -> Iterator[Finding]:
@@ -60,29 +61,16 @@ def _slow_calls(case: Case) -> Iterator[Finding]:
     if slow:
         tlb = outcome.tlb
         hull = tlb.range_pages_max if tlb.across else 0
-        found = SlowCalls(tuple(slow), hull, _around(slow[0], outcome.observed, case.lost))
+        call = _kept(slow[0], outcome.observed)
+        hidden = None if call is None else call.unseen or unseen(call, case.lost)
+        found = SlowCalls(tuple(slow), hull, call if hidden is None else None, hidden)
         yield Finding("slow-calls", "warning", found, len(slow), slow[0].slowest)
 
 
-def _around(slow: CallTime, observed: Observed, lost: Loss | None) -> LongCall | None:
-    """What context switches tell of the longest call of an operation; None where some are lost.
-
-    The idle task is one number for every CPU: of its calls they tell nothing.
-    """
-    for call in observed.longest:
-        if call.off_ns is not None and (call.op, call.at) == (slow.op, slow.slowest):
-            return None if not call.at.pid or _is_in_a_gap(call, lost) else call
-    return None
-
-
-def _is_in_a_gap(call: LongCall, lost: Loss | None) -> bool:
-    """Whether events of its time may be missing."""
-    begin, end = call.at.ts, call.at.ts + call.ns
-    return lost is not None and any(
-        (gap.start_ts is None or gap.start_ts <= end)
-        and (gap.end_ts is None or gap.end_ts >= begin)
-        for gap in lost.intervals
-    )
+def _kept(slow: CallTime, observed: Observed) -> LongCall | None:
+    """The longest call of an operation, where it is among those of which more is kept."""
+    same = (c for c in observed.longest if (c.op, c.at) == (slow.op, slow.slowest))
+    return next(same, None)
 
 
 SLOW: Final = FindingRule(

@@ -395,7 +395,7 @@ def test_a_slow_call_says_what_context_switches_tell_of_it() -> None:
 def test_a_slow_call_in_a_gap_says_nothing_of_switches(outcomes: ModuleType) -> None:
     """Switches may be among what was lost; a gap behind the call takes nothing away."""
     where = Moment(10**9, 1, 7, "ls")
-    call = LongCall("kmap", 10**8, None, 0, where, off_ns=0, sleeps=0)
+    call = LongCall("kmap", 10**8, None, 0, where, off_ns=0, sleeps=0, end_ts=11 * 10**8)
     time = CallTime("kmap", 9, 10**8, 1e4, 5e7, 10**8, where)
     outcome = replace(
         outcomes.quiet_outcome(), observed=Observed(durations=(time,), longest=(call,))
@@ -407,6 +407,7 @@ def test_a_slow_call_in_a_gap_says_nothing_of_switches(outcomes: ModuleType) -> 
         (slow,) = SLOW.find(Case(outcome, Snapshot(), lost, outcome))
         assert isinstance(slow.figures, SlowCalls)
         assert slow.figures.around == (call if known else None)
+        assert ("events were lost in it" in in_words(slow).evidence) is not known
 
 
 def test_a_purge_over_the_direct_mapping_is_slow_by_itself() -> None:

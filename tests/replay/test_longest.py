@@ -62,6 +62,22 @@ def test_what_a_purge_did_is_told_with_it() -> None:
     assert max(purge["pages"] or 0 for purge in purges) > 10_000, "the hull, not a truth value"
 
 
+def test_switches_of_another_cpu_that_were_lost_hide_what_kept_a_call() -> None:
+    """CPU 0 lost all until 20.067536 s: of calls of CPU 1 before, only the time is known."""
+    path = str(FIXTURES / "i386-lost-overrun-pae-smp2")
+    shown = CliRunner().invoke(app, ["report", path, "--format", "json"]).stdout
+    calls = json.loads(shown)["longest"]
+    until = 20_067_536_000
+    lost = [call for call in calls if call["ts"] <= until]
+    assert len(lost) == 12
+    assert {call["cpu"] for call in lost} == {1}
+    for call in calls:
+        assert (call["unseen"] == "lost") is (call["ts"] <= until)
+        assert (call["off_ns"] is None) is (call["ts"] <= until)
+    printed = CliRunner().invoke(app, ["report", path, "--longest", "7"]).stdout
+    assert printed.count(" 19.887851   events were lost in it: who kept it, or waited,") == 1
+
+
 def test_as_many_as_are_wanted() -> None:
     path = str(FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1")
     for wanted in (0, 3, 20):
