@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,7 +74,7 @@ class Scenario:
             if option is None:
                 raise HmtraceError(
                     f"scenario {self.name} has no option {name!r}",
-                    hint="it has " + (", ".join(known) or "none"),
+                    hint=one_of(name, known) if known else "it has none",
                     exit_code=2,
                 )
             if not option.low <= value <= option.high:

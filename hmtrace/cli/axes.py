@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 from hmtrace.cli.sizes import human, parse_size
-from hmtrace.cli.words import meant, split_name
+from hmtrace.cli.words import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -156,8 +156,8 @@ def _axis(text: str) -> Axis:
     name, equals, values = text.partition("=")
     name = name.strip().removeprefix("--").replace("_", "-").lower()
     if name not in KINDS:
-        hint = meant(name, KINDS) or f"one of {', '.join(KINDS)}"
-        raise HmtraceError(f"--axis: {name!r} is no option of a machine", hint=hint, exit_code=2)
+        msg = f"--axis: {name!r} is no option of a machine"
+        raise HmtraceError(msg, hint=one_of(name, KINDS), exit_code=2)
     if not equals or not values.strip():
         raise HmtraceError(
             f"--axis: {name} has no values", hint=f"such as --axis {_example(name)}", exit_code=2

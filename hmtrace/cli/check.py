@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, meant
 from hmtrace.cli import completion
 from hmtrace.cli.captures import read
 from hmtrace.cli.named import named
 from hmtrace.cli.options import CAPTURES, ColorOption, ForceOption, OutputOption
 from hmtrace.cli.output import Color, Output, OutputFormat
 from hmtrace.cli.several import tell
-from hmtrace.cli.words import meant
 from hmtrace.report.text import unglued
 
 if TYPE_CHECKING:

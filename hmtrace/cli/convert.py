@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, meant
 from hmtrace.cli.captures import convert_to_capture, read
 from hmtrace.cli.options import CaptureArgument, ForceOption
 from hmtrace.cli.output import (
@@ -129,7 +129,8 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
             "the name of the output file does not say what to write",
             source=str(output),
             exit_code=2,
-            hint="end it in .parquet, .arrow, .csv, .ndjson or .workload, or give --format",
+            hint=meant(output.suffix, _ENDINGS)
+            or "end it in .parquet, .arrow, .csv, .ndjson or .workload, or give --format",
         )
     return _ENDINGS[output.suffix]
 

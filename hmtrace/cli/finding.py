@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 from hmtrace.cli.axes import KINDS
-from hmtrace.cli.words import meant
 from replay.whatif.search import PROBES, searching
 from replay.whatif.sweep import Candidate
 
@@ -172,8 +171,8 @@ def parse_goal(text: str, axes: Iterable[Axis]) -> Goal:
             exit_code=2,
         )  # fmt: skip
     if name not in numbers:
-        hint = f"{meant(name, numbers)} one of {', '.join(numbers)}".strip()
-        raise HmtraceError(f"--find: {name!r} is no number of a machine", hint=hint, exit_code=2)
+        msg = f"--find: {name!r} is no number of a machine"
+        raise HmtraceError(msg, hint=one_of(name, numbers), exit_code=2)
     axis = next((axis for axis in axes if axis.name == name), None)
     kind = KINDS[name]
     if axis is not None and axis.values:

@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, meant
 from collectors.opened import opened
 from hmtrace.report.checking import Ignored
 
@@ -45,7 +45,8 @@ def ignored_from(text: str, rules: Collection[str], where: str = "--ignore") -> 
     match = _WORDS.fullmatch(text.strip())
     if match is None or match[1] not in rules:
         name = match[1] if match else text
-        hint = f"{_FORM}; hmtrace check --rules lists the names"
+        near = "" if match is None else meant(name, rules)
+        hint = near or f"{_FORM}; hmtrace check --rules lists the names"
         raise HmtraceError(f"{where}: there is no rule {name!r}", hint=hint, exit_code=2)
     return Ignored(match[1], match[2] or "*", None if match[3] is None else _day(match[3], where))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 from hmtrace.cli.presets import costs_file, machine_file
 from hmtrace.cli.sizes import parse_size
 from hmtrace.cli.toml import read_toml
-from hmtrace.cli.words import arch_name, meant, split_name
+from hmtrace.cli.words import arch_name, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -180,7 +180,7 @@ def _distribution_machine(arch: str, source: str | None) -> Machine:
         raise HmtraceError(
             f"architecture {arch!r} is not known",
             source=source,
-            hint=f"{meant(arch, ARCHES)} one of {', '.join(ARCHES)}".lstrip(),
+            hint=one_of(arch, ARCHES),
             exit_code=2,
         )
     return machine_from(Snapshot(arch=arch))[0]
@@ -285,7 +285,7 @@ def _check_keys(table: Iterable[str], known: Iterable[str], path: Path) -> None:
             raise HmtraceError(
                 f"unknown key {key!r}",
                 source=str(path),
-                hint=meant(key, names) or "known: " + ", ".join(names),
+                hint=one_of(key, names),
                 exit_code=2,
             )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collectors.errors import HmtraceError
-from hmtrace.cli.words import meant
+from collectors.errors import HmtraceError, meant
 from replay.machine.cpus import cpu_costs
 from replay.machine.presets import presets
 

@@ -13,11 +13,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 from hmtrace.cli import completion
 from hmtrace.cli.options import ColorOption, ForceOption, PaeOption, RamOption, SplitOption
 from hmtrace.cli.output import Color, Output, OutputFormat, stdout_errors
-from hmtrace.cli.words import arch_name, meant, split_name
+from hmtrace.cli.words import arch_name, split_name
 from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def synth(
     if scenario not in SCENARIOS:
         raise HmtraceError(
             f"there is no scenario {scenario!r}",
-            hint=meant(scenario, SCENARIOS) or f"one of {', '.join(SCENARIOS)}",
+            hint=one_of(scenario, SCENARIOS),
             exit_code=2,
         )
     if form in (Form.TABLE, Form.JSON):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from collectors.errors import HmtraceError
-from hmtrace.cli.words import meant
+from collectors.errors import HmtraceError, meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +39,9 @@ def as_error(error: Any) -> HmtraceError:
         word = _quoted(words)[:_LONGEST]
         words = f"no command {word}"
         hint = meant(word, context.command.commands) or hint
+    elif "is not one of" in words:
+        values = getattr(getattr(getattr(error, "param", None), "type", None), "choices", ())
+        hint = meant(_quoted(words.partition(": ")[2]), values) or hint
     words = words[:1].lower() + words[1:]
     return HmtraceError(f"{where}: {words}" if where else words, hint=hint, exit_code=2)
 

@@ -6,8 +6,7 @@ import operator
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collectors.errors import HmtraceError
-from hmtrace.cli.words import meant
+from collectors.errors import HmtraceError, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,8 +48,7 @@ def parse_figure(name: str) -> str:
     known = name.strip().lower().replace("-", "_")
     known = {"cost": "cost_ns", "flushes": "pool_flushes", "wait": "wait_ns"}.get(known, known)
     if known not in FIGURES:
-        hint = f"{meant(name, FIGURES)} one of {', '.join(FIGURES)}".strip()
-        raise HmtraceError(f"{name!r} is no figure", hint=hint, exit_code=2)
+        raise HmtraceError(f"{name!r} is no figure", hint=one_of(name, FIGURES), exit_code=2)
     return known
 
 

@@ -1,12 +1,8 @@
-"""Names as people type them, and what they may have meant."""
+"""Names as people type them."""
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final
 
 _ARCHES: Final = {
     "i386": ("x86", "x86_32", "x86-32", "i486", "i586", "i686", "ia32"),
@@ -40,31 +36,3 @@ def split_name(word: str) -> str:
     """
     name = word.lower().removeprefix("config_").removeprefix("vmsplit_")
     return name.partition("/")[0].replace("-", "_")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Question that names what comes next to a word, a name that begins with it first.
-
-    Returns
-    -------
-    str
-        Empty where nothing does.
-
-    Examples
-    --------
-    >>> meant("rpi4", ["rpi3-1g", "rpi4-4g", "rpi4-8g"])
-    "did you mean 'rpi4-4g' or 'rpi4-8g'?"
-    >>> meant("poolfull", ["pool-full", "mixed"])
-    "did you mean 'pool-full'?"
-    >>> meant("qwerty", ["pool-full", "mixed"])
-    ''
-    """
-    names = list(known)
-    near = [name for name in names if _plain(name).startswith(_plain(word))][:3]
-    near = near or difflib.get_close_matches(word, names, 1, 0.5)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def _plain(word: str) -> str:
-    """Letters and digits of a word only."""
-    return "".join(char for char in word.lower() if char.isalnum())

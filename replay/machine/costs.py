@@ -8,14 +8,13 @@ most are assumptions, so each has a range that it lies in. What is worked out of
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,10 +152,8 @@ class Costs:
         changed: dict[str, Spread] = {}
         for name, entry in values.items():
             if name not in FIGURE_NAMES:
-                near = difflib.get_close_matches(name, FIGURE_NAMES, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIGURE_NAMES)}"
-                msg = f"unknown cost {name!r}"
-                raise HmtraceError(msg, source=source, hint=hint, exit_code=2)
+                hint = one_of(name, FIGURE_NAMES)
+                raise HmtraceError(f"unknown cost {name!r}", source=source, hint=hint, exit_code=2)
             numbers = [number for number in _numbers(entry) if _is_cost(number)]
             if len(numbers) < len(Spread._fields):
                 msg = f"cost {name!r} is no number from 0 to {_MOST:g}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collectors.errors import HmtraceError
+from collectors.errors import HmtraceError, one_of
 from replay.machine.arches import ARCHES
 from replay.machine.generations import GENERATIONS, generation_for
 from replay.machine.kconfig import is_realtime
@@ -145,7 +144,7 @@ def with_options(
     if generation is not None:
         if generation not in GENERATIONS:
             msg = f"unknown kernel generation {generation!r}"
-            hint = _did_you_mean(generation, list(GENERATIONS))
+            hint = one_of(generation, GENERATIONS)
             raise HmtraceError(msg, hint=hint, exit_code=2)
         changes["generation"] = generation
     if release is not None:
@@ -308,7 +307,7 @@ def _arch(name: str) -> Arch:
     arch = ARCHES.get(name)
     if arch is None:
         msg = f"hmtrace has no model of architecture {name!r}"
-        raise HmtraceError(msg, hint=_did_you_mean(name, list(ARCHES)), exit_code=2)
+        raise HmtraceError(msg, hint=one_of(name, ARCHES), exit_code=2)
     return arch
 
 
@@ -319,7 +318,7 @@ def _max_phys(arch: Arch, pae: bool) -> int:  # noqa: FBT001
 def _require_split(arch: Arch, split: str, pae: bool) -> None:  # noqa: FBT001
     if split not in arch.splits:
         msg = f"{arch.name} has no split {split!r}"
-        raise HmtraceError(msg, hint=f"it has {', '.join(arch.splits)}", exit_code=2)
+        raise HmtraceError(msg, hint=one_of(split, arch.splits), exit_code=2)
     if pae and split not in arch.pae_splits:
         msg = f"the split {split} does not exist with {arch.pae_name}"
         hint = (
@@ -338,8 +337,3 @@ def _require_layout(machine: Machine) -> None:
         )
         hint = "give a split with more lowmem, or less --ram"
         raise HmtraceError(msg, hint=hint, exit_code=2)
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hmtrace.__main__ import run
+
+FIXTURE = Path(__file__).parents[2] / "fixtures/cases/i386-leak100"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,23 @@ from hmtrace.__main__ import run
         ("repot x", ("no command repot", "did you mean 'report'?")),
         ("info", ("info: missing argument 'CAPTURE'", "'hmtrace info --help'")),
         ("info --format yaml x", ("info: invalid value for '--format': 'yaml'", "hint")),
+        ("info --format jsn x", ("'jsn' is not one of", "did you mean 'json'?")),
+        ("sites --sort call x", ("'call' is not one of", "did you mean 'calls'?")),
+        ("recorder --bufffer", ("recorder: no option --bufffer", "'hmtrace recorder --help'")),
+        ("layout --arch amr", ("architecture 'amr'", "did you mean 'arm'?")),
+        ("layout --split 2gopt", ("no split '2gopt'", "did you mean '2g_opt'?")),
+        ("layout --split 5g", ("no split '5g'", "one of 3g, 3g_opt, 2g, 2g_opt, 1g")),
+        ("layout --machine turis-omnia", ("turis-omnia", "did you mean 'turris-omnia-2g'?")),
+        (f"report --costs cortex-a14 {FIXTURE}", ("cortex-a14", "did you mean 'cortex-a15'?")),
+        ("check --rule pool-exhuasted x", ("'pool-exhuasted'", "did you mean 'pool-exhausted'?")),
+        ("check --ignore slow-call@x y", ("'slow-call'", "did you mean 'slow-calls'?")),
+        ("sweep --axis slit=3g x", ("'slit'", "did you mean 'split'?")),
+        ("sweep --axis split=3g --by ipi x", ("'ipi'", "did you mean 'ipis'?")),
+        ("sweep --axis split=3g --where failure=0 x", ("'failure'", "did you mean 'failures'?")),
+        ("sweep --find min:pkmp --where waits=0 x", ("'pkmp'", "did you mean 'pkmap'?")),
+        ("synth pool-ful", ("'pool-ful'", "did you mean 'pool-full'?")),
+        ("synth mixed --set taks=3", ("'taks'", "did you mean 'tasks'?")),
+        ("convert x -o x.parqet", ("x.parqet", "did you mean '.parquet'?")),
         ("layout --ram", ("option '--ram' requires", "hint")),
         ("layout --pkmap 3", ("--pkmap: 3 is no power of 2", "hint")),
         ("info \x1b[2J --\u202e", ("info: no option --\\u202e", "hint")),
