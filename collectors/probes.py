@@ -64,6 +64,38 @@ class Function:
         """Symbol shown to users."""
         return self.names[0]
 
+    def fetch(self, slot: int, *, is_return: bool) -> str:
+        """How a probe of this function reads a value: an expression of kprobe_events.
+
+        Parameters
+        ----------
+        slot
+            Position of the value in `entry`, for a return probe in `result`.
+        is_return
+            True for a return probe.
+
+        Returns
+        -------
+        str
+            ``{N}`` stands for parameter N, ``{0}`` for what is returned; "" for the caller,
+            which is no parameter.
+
+        Examples
+        --------
+        >>> freed = FUNCTIONS[FUNCTION_OF["free_vmap_area_noflush"]]
+        >>> [freed.fetch(slot, is_return=False) for slot in range(3)]
+        ['{1}', '+0({1})', '+4({1})']
+        """
+        if is_return:
+            return ("{0}", *self.result_reads)[slot]
+        places = (*self.params, *(0,) * (len(self.entry) - len(self.params)))
+        if places[slot]:
+            return f"{{{places[slot]}}}"
+        if self.entry[slot] == "caller":
+            return ""
+        through = [s for s, place in enumerate(places) if not place and self.entry[s] != "caller"]
+        return self.entry_reads[through.index(slot)]
+
 
 FUNCTIONS: Final = (
     Function(("kmap_high",), "kmap", ("page",), ("vaddr",), (1,)),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from collectors.probes import FUNCTION_OF, FUNCTIONS, slot_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -91,23 +93,20 @@ _REGISTERS: Final = {
     "i386": ("%ax", "%dx", "%cx", "$stack1"),
     "arm": ("%r0", "%r1", "%r2", "%r3"),
 }
-_FETCH: Final = {
-    ("alloc_vmap_area_ret", "va_start"): "+0($retval)",
-    ("alloc_vmap_area_ret", "va_end"): "+4($retval)",
-    ("free_vmap_area_noflush", "va_start"): "+0({0})",
-    ("free_vmap_area_noflush", "va_end"): "+4({0})",
-}
 
 
 def definition(probe: SimulatedProbe, arch: str) -> str:
     """Line of kprobe_events that makes this probe."""
-    registers = _REGISTERS[arch]
+    code = FUNCTION_OF[probe.function]
+    read = ("$retval",) if probe.returns else ("", *_REGISTERS[arch])
     words = ["r256" if probe.returns else "p"]
     words[0] += f":hm/{probe.name}"
     words.append(probe.function)
-    for number, (name, kind) in enumerate(probe.args):
-        where = "$retval" if probe.returns else registers[number]
-        where = _FETCH.get((probe.name, name), where).format(registers[0])
+    for name, kind in probe.args:
+        slot = slot_of(code, name, is_return=probe.returns)
+        if slot is None:
+            raise ValueError(f"{probe.function} has no {name}")
+        where = FUNCTIONS[code].fetch(slot, is_return=probe.returns).format(*read)
         words.append(f"{name}={where}:{kind}")
     return " ".join(words)
 

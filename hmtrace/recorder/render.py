@@ -86,23 +86,17 @@ def event_of(function: Function) -> str:
 
 def entry_words(function: Function) -> Iterator[str]:
     """What the probe at a function's entry fetches; ``$aN`` is parameter N."""
-    reads = iter(function.entry_reads)
-    places = (*function.params, *(0,) * len(function.entry))
-    for name, place in zip(function.entry, places, strict=False):
-        if name == "caller":  # not every architecture has it in a register
-            yield "$caller"
-            continue
-        if place:
-            where = f"$a{place}"
-        else:
-            where = next(reads).format(*(f"$a{number}" for number in range(5)))
-        yield f"{name}={where}:{_type(name)}"
+    arguments = [f"$a{number}" for number in range(5)]
+    for slot, name in enumerate(function.entry):
+        where = function.fetch(slot, is_return=False)
+        # not every architecture has the caller in a register
+        yield f"{name}={where.format(*arguments)}:{_type(name)}" if where else "$caller"
 
 
 def result_words(function: Function) -> Iterator[str]:
     """What the probe at its return fetches."""
-    reads = ("{0}", *function.result_reads) if function.result else ()
-    for name, where in zip(function.result, reads, strict=True):
+    for slot, name in enumerate(function.result):
+        where = function.fetch(slot, is_return=True)
         yield f"{name}={where.format(_RETURN)}:{_type(name)}"
 
 
