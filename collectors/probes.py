@@ -12,8 +12,9 @@ that the compiler adds (see :func:`base_name`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from collectors.records import dataclass
 
 SLOTS: Final = 4
 """Number of argument values that a raw event carries."""

@@ -5,12 +5,12 @@ One row per trace event that :mod:`collectors.probes` knows, in the order of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from collectors.probes import SLOTS
+from collectors.records import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

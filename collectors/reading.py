@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from collectors.capture import Lost
+from collectors.records import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

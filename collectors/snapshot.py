@@ -7,8 +7,9 @@ A leaf: :mod:`collectors.facts` fills a :class:`Snapshot` from the machine's fil
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - parquet.shapes asks for the annotations
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypedDict
+
+from collectors.records import dataclass, field
 
 Pair = tuple[int, int]
 
@@ -147,7 +148,7 @@ class ArenaTrees(TypedDict):
     lazy_nr: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Snapshot:
     """Facts of one machine; in brackets the file that says so (see :mod:`collectors.facts`).
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from collectors.records import dataclass
 from replay.arena.state import LOST_END, lost_end
 from replay.arena.tally import FLUSH_FUNCTIONS, ArenaTally
 from replay.cost.account import CountedWork, cost_of, sends_ipis, with_measured

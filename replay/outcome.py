@@ -6,8 +6,9 @@ of the trace clock, addresses are integers, shares are 0 to 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from collectors.records import dataclass, field
 
 if TYPE_CHECKING:
     from replay.machine.layout import Layout

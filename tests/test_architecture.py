@@ -55,7 +55,8 @@ def test_imports_go_one_way() -> None:
     How loops are compiled leans on what numba keeps private, so it stands in one place for both.
     """
     ours = {
-        f"collectors.{leaf}" for leaf in ("compiled", "errors", "events", "fitting", "snapshot")
+        f"collectors.{leaf}"
+        for leaf in ("compiled", "errors", "events", "fitting", "records", "snapshot")
     }
     allowed = {"collectors": set(), "replay": ours}
     wrong = []
@@ -69,6 +70,18 @@ def test_imports_go_one_way() -> None:
             others = {n for n in others if n.startswith("tests")}
         wrong += [f"{name_of(path)} imports {n}" for n in sorted(others)]
     assert wrong == []
+
+
+def test_dataclasses_are_made_in_one_way() -> None:
+    """Python's own take half a millisecond each, at every start."""
+    imports = (
+        (path, node)
+        for path in MODULES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
+    )
+    own = {name_of(path) for path, node in imports if "dataclass" in {n.name for n in node.names}}
+    assert own == {"collectors.records"}
 
 
 @pytest.mark.parametrize("package", ROOMS)

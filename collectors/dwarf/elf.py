@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from collectors.errors import HmtraceError
 from collectors.opened import opened
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

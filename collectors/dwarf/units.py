@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from collectors.dwarf.layout import (
     SIZES,
     UNKNOWN,
 )
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.facts.ranges import beyond
+from collectors.records import dataclass, field
 from collectors.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from collectors.perf_data import layout
 from collectors.perf_data.layout import Sample
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,6 @@ when the walk comes to them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 from collectors.errors import TRUNCATED, HmtraceError
@@ -17,6 +16,7 @@ from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.features import Features, key_of, read_feature
 from collectors.perf_data.layout import Feature, RecordType
+from collectors.records import dataclass, field
 from collectors.traceevent.cursor import Cursor, Order
 from collectors.traceevent.metadata import read_tracing_data
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from collectors.perf_data import layout
 from collectors.perf_data.attrs import Attr, read_attr
 from collectors.perf_data.layout import Feature
+from collectors.records import dataclass, field
 from collectors.traceevent.metadata import Metadata, read_tracing_data
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ record that describes events. There are a few hundred of them and millions of sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from collectors.perf_data.container import take_record
 from collectors.perf_data.features import key_of
 from collectors.perf_data.layout import RECORD_HEADER, TYPE_TRACEPOINT, RecordType
 from collectors.probes import KIND_LOST
+from collectors.records import dataclass
 from collectors.traceevent.cursor import Cursor
 from collectors.traceevent.meaning import Interpreter, RowPlan
 

@@ -7,13 +7,13 @@ fifty thousand lines is ready in some ten milliseconds.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from collectors.facts.reading import read_bytes
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,11 @@ asm/fixmap.h, arch/arm/mm/mmu.c (adjust_lowmem_bounds); mm/vmalloc.c for the are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass
 
 PAGE: Final = 4096
 MIB: Final = 1 << 20

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Generator

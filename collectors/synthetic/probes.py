@@ -6,10 +6,10 @@ the names are a real kernel's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.probes import FUNCTION_OF, FUNCTIONS, slot_of
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,6 @@ what was asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from collectors import probes
 from collectors.compiled import part, piece
 from collectors.events import OP_CODE
 from collectors.raw import FAULT
+from collectors.records import dataclass
 from collectors.table.columns import (
     ADDRESS_TELLS,
     NONE,

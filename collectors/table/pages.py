@@ -7,12 +7,12 @@ kmap_local of a highmem page shows both: every capture with such calls calibrate
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from collectors.compiled import loop
+from collectors.records import dataclass
 from collectors.table.columns import VALUE_COLUMNS
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ the trace has to know, and what came out of this one is to be thrown away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from collectors.capture import Marker
 from collectors.errors import HmtraceError
 from collectors.events import OPS, REASONS
 from collectors.raw import NO_TASK
+from collectors.records import dataclass
 from collectors.table import areas, columns, open_calls, pairing
 from collectors.table.columns import VALUE_COLUMNS
 from collectors.table.masks import take_filled

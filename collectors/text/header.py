@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from collectors.records import dataclass
 from collectors.text import forms
 
 if TYPE_CHECKING:

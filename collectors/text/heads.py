@@ -18,7 +18,6 @@ that neither kallsyms nor kprobe_events explains.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from collectors.probes import (
@@ -31,6 +30,7 @@ from collectors.probes import (
     function_of,
     label_of,
 )
+from collectors.records import dataclass
 from collectors.text.layout import FUNCTION_EVENT, GRAPH_EVENT, PLAIN, PLAIN_NAME
 
 if TYPE_CHECKING:

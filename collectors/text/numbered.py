@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
@@ -24,6 +23,7 @@ from collectors.probes import (
     base_name,
     label_of,
 )
+from collectors.records import dataclass, field
 from collectors.symbols.table import Symbols
 from collectors.text.forms import DECIMAL
 from collectors.text.heads import HeadMeaning

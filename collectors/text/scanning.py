@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from queue import SimpleQueue
@@ -16,6 +16,7 @@ import numpy as np
 from collectors.input.threads import threads as usual_threads
 from collectors.probes import KIND_STACK
 from collectors.raw import RAW_DTYPE, ROW_WORDS, RawEvents
+from collectors.records import dataclass, field
 from collectors.text.layout import (
     NO_EVENT,
     Cell,

@@ -7,11 +7,11 @@ clock to its host's, cycles to nanoseconds, then the offsets that were asked for
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from collectors.records import dataclass, field
 from collectors.tracecmd_dat import layout
 from collectors.traceevent.cursor import Cursor, numbers
 

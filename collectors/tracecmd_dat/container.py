@@ -6,11 +6,11 @@ Sources: trace-cmd.dat.v6(5), trace-cmd.dat.v7(5), trace-cmd lib/trace-cmd/trace
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from collectors.errors import TRUNCATED
+from collectors.records import dataclass, field
 from collectors.tracecmd_dat import clocks, layout, unpack
 from collectors.tracecmd_dat.layout import OptionId
 from collectors.traceevent import metadata

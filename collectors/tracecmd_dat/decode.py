@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from collectors.errors import TRUNCATED, HmtraceError
+from collectors.records import dataclass
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.spans import feed_of
 from collectors.traceevent.formats import FUNCTION_FIELDS

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from collectors.errors import TRUNCATED, HmtraceError
 from collectors.raw import RawEvents, join
+from collectors.records import dataclass, field
 from collectors.symbols.table import Symbols
 from collectors.tracecmd_dat import layout
 from collectors.tracecmd_dat.container import open_container

@@ -7,12 +7,12 @@ the bytes for it have been seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from collectors.errors import TRUNCATED
+from collectors.records import dataclass
 from collectors.tracecmd_dat import unpack
 from collectors.traceevent.cursor import Cursor
 

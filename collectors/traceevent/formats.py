@@ -8,9 +8,10 @@ Source: kernel/trace/trace_events.c (``f_show``), kernel/trace/trace_entries.h.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
+
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from collectors.probes import (
@@ -21,6 +20,7 @@ from collectors.probes import (
     label_of,
     slot_of,
 )
+from collectors.records import dataclass, field
 from collectors.traceevent.formats import FUNCTION_FIELDS
 from collectors.traceevent.symbols import function_around, names_at, shown_around
 

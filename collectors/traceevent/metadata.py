@@ -6,10 +6,10 @@ a section of its own. Source: trace-cmd.dat.v6(5), tools/perf/util/trace-event-r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from collectors.input.magic import TRACE_DAT
+from collectors.records import dataclass, field
 from collectors.traceevent.cursor import Cursor, Order
 from collectors.traceevent.formats import EventFormat, parse_event, struct_fields
 

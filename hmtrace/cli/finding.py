@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError, one_of
+from collectors.records import dataclass, field
 from hmtrace.cli.axes import KINDS
 from replay.whatif.search import PROBES, searching
 from replay.whatif.sweep import Candidate

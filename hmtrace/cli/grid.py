@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass
 from hmtrace.cli.axes import option_of
 from hmtrace.cli.finding import Quest
 from hmtrace.cli.machines import target_machine

@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from collectors.errors import HmtraceError
 from collectors.opened import name_of, note
+from collectors.records import dataclass
 from hmtrace.leftovers import unfinished
 from hmtrace.report import signs
 from hmtrace.report.text import clean, digits_grouped, group_digits, unglued

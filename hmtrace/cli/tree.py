@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

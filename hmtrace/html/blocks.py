@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from collectors.records import dataclass, field
 from hmtrace.report.charts import Bar
 from hmtrace.report.parts import Elided, Fitted, Heading, Labelled, Picture, Valued
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from collectors.records import dataclass
 from hmtrace.html.blocks import Section
 from hmtrace.report.findings import evidence_lines, ranked, severity_text
 from hmtrace.report.text import clean, clock

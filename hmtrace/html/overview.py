@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from collectors.records import dataclass
 from hmtrace.html.blocks import Pairs, Section, blocks_of
 from hmtrace.report.cost import tlb_in_words
 from hmtrace.report.parts import joined

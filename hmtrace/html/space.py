@@ -6,9 +6,9 @@ as often as it takes: 2 MiB of pkmap are a thousandth of 4 GiB.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from collectors.records import dataclass
 from hmtrace.html.blocks import Pairs, Section, TableBlock, TableCell, TableColumn, runs_of
 from hmtrace.report.machine import limits_rows, memory_rows
 from hmtrace.report.parts import Valued

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from collectors.records import dataclass
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.lowmem import lowmem_section
 from hmtrace.report.machine import machine_in_words

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 
+from collectors.records import dataclass
 from hmtrace.report.callsites import ORDERS, api_and_user, module_of
 from hmtrace.report.conversion import WRONG, reasons, verdict
 from hmtrace.report.document import schema, source_document

@@ -6,7 +6,6 @@ alone: used slots are solid blocks, stale ones are light shade.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
+from collectors.records import dataclass
 from hmtrace.report.text import count
 
 if TYPE_CHECKING:

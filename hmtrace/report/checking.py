@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collectors.records import dataclass, field
 from hmtrace.report.findings import in_words
 from replay.rules.rule import SEVERITIES
 from replay.sites.names import function_named

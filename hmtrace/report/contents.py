@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from collectors.records import dataclass
 from collectors.snapshot import Recording
 from hmtrace.report.parts import heading, indented, labelled, plain_table
 from hmtrace.report.text import address, clean, count, size

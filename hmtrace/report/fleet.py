@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from collectors.records import dataclass, field
 from hmtrace.report.common_choice import short_name, why
 from hmtrace.report.parts import elide, heading, indented, labelled, plain_table
 from hmtrace.report.sweep import NONE, TITLES, figure_in_words

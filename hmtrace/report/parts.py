@@ -6,7 +6,6 @@ once for terminal and page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
@@ -15,6 +14,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

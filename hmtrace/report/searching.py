@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.text import Text
 
+from collectors.records import dataclass
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.text import Text
 
+from collectors.records import dataclass, field
 from collectors.snapshot import Snapshot
 from hmtrace import __version__
 from hmtrace.report.answers import absences

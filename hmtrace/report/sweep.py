@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.style import Style
 from rich.text import Text
 
+from collectors.records import dataclass
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words

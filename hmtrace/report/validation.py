@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from collectors.records import dataclass, field
 from hmtrace.report.parts import Elided, heading, indented, plain_table
 from hmtrace.report.text import NA, clean, clock, count, plural, size
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
+from collectors.records import dataclass
 from replay.arena.result import Summed
 from replay.trace.tasks import own_events
 

@@ -8,11 +8,11 @@ enough where what came before it is told (:class:`Before`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from collectors.records import dataclass, field
 from replay.arena.tally import FLUSH_FUNCTIONS
 from replay.pool.calls import is_window_flush
 from replay.pool.replay import window_of

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from collectors.records import dataclass
 from replay.arena.result import LazyCount
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ tells of it is handed on (`bounds`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from collectors.records import dataclass
 from replay.arena.blocks import block_rows
 from replay.arena.calls import (
     NEVER,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 
+from collectors.records import dataclass, field
 from replay.arena.tally import ALLOC_OPS, IS_RANGE_FLUSH
 from replay.outcome import PurgeOutcome
 from replay.times import SERIES_BINS, TimeBins, bins_of, quantile

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from collectors.records import dataclass, field
 
 if TYPE_CHECKING:
     from typing import Self

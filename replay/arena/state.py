@@ -8,11 +8,11 @@ How the free tree is shaped over these blocks only a dump of the kernel's memory
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from collectors.records import dataclass, field
 from replay.arena.firsts import MAX_AREAS, Firsts, areas_of
 
 if TYPE_CHECKING:

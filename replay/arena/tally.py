@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from collectors.records import dataclass, field
 from replay.pool.calls import is_window_flush
 from replay.trace.columns import has_ops, of_ops
 

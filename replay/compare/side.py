@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass, field
 from replay.compare.figures import COMPARED, COUNT, TIME, KnownFigure
 from replay.figures import EMULATED, LOSSY
 from replay.machine.costs import FIGURE_NAMES, Costs

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from collectors.records import dataclass
 from replay.arena.tally import ArenaTally, by_size
 from replay.cost import formulas as formula
 from replay.cost.units import UNITS, spread_of, stacked

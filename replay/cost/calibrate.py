@@ -7,9 +7,9 @@ duration is taken off every other one where the trace has such calls.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from collectors.records import dataclass, field
 from replay.cost.formulas import drop_all_ns, local_flush_ns
 from replay.cost.times import FAR
 from replay.machine.costs import FIGURE_NAMES, Spread

@@ -6,7 +6,6 @@ known, the mappings on them, and mappings that have not returned yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -111,8 +110,7 @@ class NewMaps(NamedTuple):
 _NO_MAPS: Final = NewMaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
 
-@dataclass(frozen=True)
-class LocalPiece:
+class LocalPiece(NamedTuple):
     """What happened in a piece of a trace.
 
     Attributes
@@ -270,8 +268,7 @@ class LocalStacks:
         self._keep(stream, keys, stacks, stop, lost=lost)
         meant = np.stack([done.partner, done.owner])
         piece = _piece(stream, meant, start, stop, layout.pkmap_colours)
-        return replace(
-            piece,
+        return piece._replace(
             new=told.new,
             held=_held(stream, notes) if self._wants_held else None,
             events=_events(stream, start, stop) if self._wants_events else None,

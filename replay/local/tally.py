@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from collectors.records import dataclass, field
 from replay.outcome import LocalOutcome, WrongOrder
 from replay.trace.told import NO_ROW, moment
 

@@ -9,12 +9,13 @@ most are assumptions, so each has a range that it lies in. What is worked out of
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 from collectors.errors import HmtraceError, one_of
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,10 +8,11 @@ them is taken. Facts from files always come first.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass
 from replay.machine.arches import ARCHES
 from replay.machine.generations import DEFAULT, GENERATIONS, generation_for
 from replay.machine.layout import layout_of

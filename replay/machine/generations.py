@@ -19,8 +19,10 @@ What a build option changes, whatever the release, is in :mod:`replay.machine.kc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
+
+from collectors.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ Given are a :class:`Machine` and the :class:`Arch` that it is one of;
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collectors.records import dataclass, field
 from replay.machine.costs import Costs
 from replay.machine.generations import DEFAULT
 

@@ -6,10 +6,10 @@ The classes are told from the capture's cpuinfo and config; the formulas over th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

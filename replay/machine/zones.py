@@ -9,9 +9,9 @@ set_recommended_min_free_kbytes. Compared with /proc/zoneinfo of booted 5.10, 6.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collectors.records import dataclass
 from collectors.snapshot import Snapshot
 from replay.machine.model import MiB
 

@@ -7,12 +7,12 @@ their return (:data:`BEFORE`); so neither time nor memory grows with the trace.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from collectors.events import IN_INTERRUPT, OP_CODE, Ctx, empty_of
+from collectors.records import dataclass, field
 from replay.trace.columns import NO_OP, filled, has_ops, op_codes, whole
 from replay.trace.told import NO_ROW
 

@@ -9,12 +9,12 @@ elsewhere is held back. How much that can be is bounded by the constants of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass
 from replay.pool.stream import PoolStream, renamed
 from replay.trace.numbering import Numbering
 

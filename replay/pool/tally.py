@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from collectors.records import dataclass, field
 from replay.outcome import PoolOutcome
 from replay.over_time import Series
 from replay.times import TimeBins

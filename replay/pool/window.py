@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from collectors.records import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

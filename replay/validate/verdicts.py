@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from collectors.records import dataclass, field
 from replay.arena.result import CERTAIN, WRONG
 from replay.pool.calls import UNKNOWN_PAGE, is_mapping
 from replay.pool.replay import window_of

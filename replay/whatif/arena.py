@@ -9,12 +9,12 @@ which order, and what is freed (:mod:`replay.whatif.requests`).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from collectors.records import dataclass
 from replay.arena.lazy import LISTS
 from replay.arena.purges import DRAIN, LIMIT
 from replay.arena.replay import ArenaPlayer

@@ -7,11 +7,12 @@ it were kmap_local_page() (:mod:`replay.whatif.convert`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from collectors.records import dataclass
 from replay.sites.loops import APIS
 from replay.sites.tally import sites_of
 from replay.times import bins_of, quantile

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from collectors.errors import HmtraceError
+from collectors.records import dataclass
 from replay.machine.options import conversion_of
 from replay.trace.parts import Parts
 from replay.whatif.turns import TASKS, knows_holders, turns_of

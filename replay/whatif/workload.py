@@ -10,13 +10,14 @@ sift as all that and few ask for them, what a conversion of kmap() needs (:func:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from collectors.events import OP_CODE
+from collectors.records import dataclass
 from collectors.snapshot import Snapshot
 from replay.arena.pieces import ArenaCutter, ArenaPieces
 from replay.arena.purges import PurgeTally

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
+
+from collectors.records import dataclass, field
 
 _LINES: Final = 400
 """Lines that are looked at, without those of the header."""
