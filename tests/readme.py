@@ -8,6 +8,7 @@ what it prints now; tests/test_documentation.py compares. How the pages write th
   out: only the lines above it are compared, and renewing keeps their number. A block begins in a
   folder of its own that looks like the repository: what its commands write is there for the
   commands below them, not for other blocks.
+  What reads fixtures alone is run once, however often and in whatever pipe it stands.
 - A block marked ``python`` is run as it stands, one marked ``toml`` is a machine.
 - A block marked ``sh`` is for the reader: `make`, or lines for the target board.
 """
@@ -32,6 +33,33 @@ PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")
 """Every page whose commands are run."""
 REST = "[…]"
 LIMIT = 300
+_ONCE = """#!/bin/sh
+run() { exec PYTHON -m hmtrace "$@"; }
+case $1 in
+    advise|check|compare|info|replay|report|sites|sweep|validate) ;;
+    *) run "$@" ;;
+esac
+for word; do
+    case $word in
+        fixtures/*) ;;
+        -|-o*|--output*|*.[a-z]*) run "$@" ;;
+        *) [ ! -e "${word%%:*}" ] || run "$@" ;;
+    esac
+done
+known=$(printf '%s\\n' "$@" | sha256sum)
+known=PRINTED/${known%% *}
+if [ ! -e "$known" ]; then
+    new=$(mktemp -d PRINTED/new-XXXXXX)
+    PYTHON -m hmtrace "$@" >"$new/out" 2>"$new/err"
+    echo $? >"$new/code"
+    mv -T "$new" "$known" 2>/dev/null || rm -r "$new"
+fi
+cat "$known/out"
+cat "$known/err" >&2
+exit "$(cat "$known/code")"
+"""
+"""The program for the pages: with arguments of which no file but fixtures is one, it prints what it
+printed the first time. PRINTED is a folder that all who run pages at the same time share."""
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -82,14 +110,17 @@ def commands(body: str) -> list[Command]:
 class Workshop:
     """Scratch folders that look like the repository to the pages' commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, printed: Path) -> None:
         self.folder = folder
         self.used = 0
         shutil.copytree(ROOT / "fixtures", folder / "fixtures")
         (folder / "bin").mkdir()
-        for name, module in (("hmtrace", "-m hmtrace"), ("python", "")):
+        printed.mkdir(exist_ok=True)
+        python = f'"{sys.executable}"'
+        once = _ONCE.replace("PYTHON", python).replace("PRINTED", str(printed))
+        for name, text in (("hmtrace", once), ("python", f'#!/bin/sh\nexec {python} "$@"\n')):
             program = folder / "bin" / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+            program.write_text(text)
             program.chmod(0o755)
         self.environment = {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
@@ -145,7 +176,7 @@ def main() -> None:
     """Write what the commands print now into the pages that are named, else into all."""
     pages = [Path(name).resolve() for name in sys.argv[1:]] or PAGES
     with tempfile.TemporaryDirectory() as scratch:
-        shop = Workshop(Path(scratch) / "hmtrace")
+        shop = Workshop(Path(scratch) / "hmtrace", Path(scratch) / "printed")
         for page in pages:
             page.write_text(renewed(page.read_text(), shop))
 

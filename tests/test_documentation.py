@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import subprocess
 import tomllib
@@ -35,7 +36,9 @@ BOARD = "/sys/kernel/tracing"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: TempPathFactory) -> Workshop:
-    return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace", shared / "printed")
 
 
 @pytest.mark.slow
