@@ -25,6 +25,8 @@ _LOADS: Final = (
     re.compile(r"@import\s+(?:url\()?[\"']?([^\"')]+)"),
     re.compile(r"url\(\s*[\"']?([^\"')]+)"),
 )
+_TOP: Final = re.compile(rf"(\]\((?:\.\./)*)\.\./({'|'.join(PROJECT)})\.md")
+"""A link to one of these from a page of docs/."""
 _LINK: Final = re.compile(r"<a\b[^>]*?href=\"(https?://[^\"]*)")
 
 
@@ -43,6 +45,9 @@ def made() -> Iterator[tuple[str, str]]:
 def stage(source: Path) -> None:
     """Put docs/ and the pages that are made into one folder, which must not be there."""
     shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in source.rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(_TOP.sub(lambda m: f"{m[1]}project/{m[2].lower()}.md", text))
     for name, text in made():
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
