@@ -25,7 +25,6 @@ from replay.outcome import (
     CallTime,
     CostOutcome,
     LocalOutcome,
-    MarkedTimes,
     PoolOutcome,
     PurgeOutcome,
     Site,
@@ -33,6 +32,7 @@ from replay.outcome import (
     TlbOutcome,
     UserFlush,
 )
+from replay.over_time import MarkedTimes
 
 ROOT: Final = Path(__file__).parents[1]
 SCHEMAS: Final = ROOT / "docs" / "schemas"
