@@ -74,7 +74,7 @@ def report(
     calibration = calibration_of(opened, machine) if calibrate else None
     if calibration is not None:
         machine = replace(machine, costs=calibration.costs)
-    outcome = figures(opened, machine)
+    outcome = figures(opened, machine, timeline=page is not None)
     if calibration is not None:
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)
@@ -116,9 +116,13 @@ def report(
     )
 
 
-def figures(capture: Capture, machine: Machine) -> Outcome:
-    """Outcome of a capture on the machine it was captured on, with a progress bar."""
+def figures(capture: Capture, machine: Machine, *, timeline: bool = False) -> Outcome:
+    """Outcome of a capture on the machine it was captured on, with a progress bar.
+
+    `timeline`: with its state over time, as charts have it.
+    """
     from hmtrace.cli.progress import ProgressBar
+    from replay.timeline.tally import BINS
     from replay.walk import replay
 
     with ProgressBar("replaying") as progress:
@@ -130,4 +134,5 @@ def figures(capture: Capture, machine: Machine) -> Outcome:
             clock_is_ns=capture.clock_is_ns,
             span_ns=capture.span_ns,
             progress=progress,
+            timeline=BINS if timeline else None,
         )

@@ -5,6 +5,7 @@
     report      the page of `report`: which sections, in which order
     overview    verdict and figures that come first
     findings    findings, and where each leads
+    timeline    charts and maps over the captured time
     space       the address space and RAM, drawn to scale
     blocks      sections of a terminal report as parts of a page
     page        the skeleton: styles, scripts, policy

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replay.outcome import Finding
+    from replay.over_time import Timeline
 
 _MESSAGE_LIMIT: Final = 1000
 _ABOUT: Final = (
@@ -75,7 +76,7 @@ class FindingEntry:
 
 
 def finding_entries(
-    findings: Sequence[Finding], start_ns: int | None, anchors: frozenset[str]
+    findings: Sequence[Finding], timeline: Timeline | None, anchors: frozenset[str]
 ) -> tuple[FindingEntry, ...]:
     """Findings, worst first.
 
@@ -83,8 +84,8 @@ def finding_entries(
     ----------
     findings
         In any order.
-    start_ns
-        Time stamp at which the timeline starts; None: there is none.
+    timeline
+        Where they lead, if the page has one and their moment is on it.
     anchors
         Sections that the page has.
 
@@ -93,18 +94,20 @@ def finding_entries(
     tuple of FindingEntry
     """
     return tuple(
-        _entry(number, finding, start_ns, anchors)
+        _entry(number, finding, timeline, anchors)
         for number, finding in enumerate(ranked(findings), 1)
     )
 
 
 def _entry(
-    number: int, finding: Finding, start_ns: int | None, anchors: frozenset[str]
+    number: int, finding: Finding, timeline: Timeline | None, anchors: frozenset[str]
 ) -> FindingEntry:
     words = words_of(finding.figures)
     lines = (line for text in evidence_lines(finding, words) for line in text.split("\n"))
     section = next((to for prefix, to in _ABOUT if finding.rule.startswith(prefix)), "")
-    timed = start_ns is not None and finding.first is not None
+    at = None
+    if timeline is not None and finding.first is not None:
+        at = min(max(finding.first.ts, timeline.start_ns), timeline.end_ns) - timeline.start_ns
     return FindingEntry(
         number,
         finding.severity,
@@ -112,8 +115,8 @@ def _entry(
         severity_text(finding).plain,
         clean(words.message, _MESSAGE_LIMIT),
         tuple(filter(None, lines)),
-        finding.first.ts - start_ns if timed else None,  # type: ignore[union-attr, operator]
-        clock(finding.first.ts) if timed else "",  # type: ignore[union-attr]
+        at,
+        "" if finding.first is None else clock(finding.first.ts),
         section if section in anchors else "",
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replay.outcome import Outcome
 
 _SEVERITIES: Final = ("problem", "warning")
+_WAITS: Final = "waits for a slot"
 _NEAR: Final = 0.9
 """Share of a limit from which a figure is drawn as near it."""
 
@@ -36,7 +37,7 @@ class Tile:
     fraction
         Of its limit; None: it has none.
     level
-        ``problem``, ``warning``, or "" for a figure that troubles nobody.
+        ``problem``, ``warning``, ``absent`` (there is none), or "" for one that troubles nobody.
     """
 
     label: str
@@ -106,7 +107,9 @@ def _tiles(source: InputSummary, outcome: Outcome) -> Iterator[Tile]:
     yield from _pool_tiles(source, outcome)
     yield _local_tile(source, outcome)
     yield _arena_tile(source, outcome)
-    yield Tile("TLB flushes of every entry", count(outcome.tlb.full), tlb_in_words(outcome.tlb))
+    tlb = outcome.tlb
+    yield Tile("TLB flushes of every entry", count(tlb.full), tlb_in_words(tlb))
+    yield Tile("CPUs interrupted by flushes", count(tlb.ipis), "IPIs sent to other CPUs")
     layout = outcome.layout
     whole = layout.highmem_bytes + layout.lowmem_bytes
     yield Tile(
@@ -128,9 +131,12 @@ def _pool_tiles(source: InputSummary, outcome: Outcome) -> Iterator[Tile]:
     pool = outcome.pool
     label = "pool slots in use, at most"
     if pool.pages_unknown:
-        yield Tile(label, "not known", f"{count(pool.maps)} kmap, pages unknown")
+        yield Tile(label, "not known", f"{count(pool.maps)} kmap, pages unknown", level="absent")
+        yield Tile(_WAITS, "not known", level="absent")
     elif not pool.maps:
-        yield _absent(label, "no kmap", untraced=source.absent["pool"].untraced)
+        untraced = source.absent["pool"].untraced
+        yield _absent(label, "no kmap", untraced=untraced)
+        yield _absent(_WAITS, "none", untraced=untraced)
     else:
         fraction = pool.max_used / pool.slots if pool.slots else None
         near = fraction is not None and fraction >= _NEAR
@@ -141,7 +147,7 @@ def _pool_tiles(source: InputSummary, outcome: Outcome) -> Iterator[Tile]:
             [duration(pool.wait_ns) + " in all", f"longest {duration(pool.longest_wait_ns)}"]
         )
         yield Tile(
-            "waits for a slot",
+            _WAITS,
             count(pool.waits) if pool.waits else "none",
             waited if pool.waits else f"in {count(pool.maps)} kmap",
             level="problem" if pool.waits else "",
@@ -174,4 +180,4 @@ def _arena_tile(source: InputSummary, outcome: Outcome) -> Tile:
 
 
 def _absent(label: str, words: str, *, untraced: bool) -> Tile:
-    return Tile(label, UNTRACED if untraced else words)
+    return Tile(label, UNTRACED if untraced else words, level="absent")

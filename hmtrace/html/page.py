@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 _FIRST_SCRIPTS: Final = ("theme.js",)
 """Run before anything is drawn."""
 _SCRIPTS: Final = ("tables.js",)
-_CHART_SCRIPTS: Final = ("vendor/uPlot.LICENSE", "vendor/uPlot.iife.min.js")
+_CHART_SCRIPTS: Final = (
+    "vendor/uPlot.LICENSE",
+    "vendor/uPlot.iife.min.js",
+    "format.js",
+    "view.js",
+    "maps.js",
+    "plots.js",
+    "timeline.js",
+)
 _STYLES: Final = ("page.css",)
 _CHART_STYLES: Final = ("vendor/uPlot.min.css",)
 _NO_BREAK: Final = "\N{NO-BREAK SPACE}"

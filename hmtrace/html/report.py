@@ -9,6 +9,7 @@ from hmtrace.html.findings import finding_entries, findings_part
 from hmtrace.html.overview import loss_banner, overview_section
 from hmtrace.html.page import PageHead, page
 from hmtrace.html.space import space_section
+from hmtrace.html.timeline import timeline_data, timeline_section
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.source import reproducibility, source_in_words
 from hmtrace.report.terminal import behind_sections
@@ -38,7 +39,8 @@ def report_page(
     Parameters
     ----------
     source, outcome, assumptions, calibration
-        As of :func:`hmtrace.report.terminal.report_renderables`.
+        As of :func:`hmtrace.report.terminal.report_renderables`; charts are there where the outcome
+        has its timeline.
 
     Returns
     -------
@@ -51,10 +53,13 @@ def report_page(
     caveats = list(sections_of(caveats_section((*outcome.caveats, *assumptions, *source.notes))))
     space = space_section(outcome.machine, outcome.layout)
     anchors = frozenset(section.ident for section in (*behind, *caveats, space))
-    findings = finding_entries(outcome.findings, None, anchors)
+    line = outcome.timeline
+    findings = finding_entries(outcome.findings, line, anchors)
+    timed = [] if line is None else [timeline_section(source, outcome, line)]
     sections = [
         overview_section(source, outcome, findings),
         findings_part(findings),
+        *timed,
         *behind,
         space,
         *caveats,
@@ -66,4 +71,7 @@ def report_page(
         loss_banner(source),
         (reproducibility(source).plain,),
     )
-    return page(head, sections)
+    data = None
+    if line is not None:
+        data = timeline_data(timed[0], line, findings, clock_is_ns=source.clock_is_ns)
+    return page(head, sections, data)
