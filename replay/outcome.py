@@ -415,6 +415,31 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many times are how long, in bins of a quarter of a doubling; empty ones are left out.
+
+    Attributes
+    ----------
+    from_ns
+        Where each bin begins, ascending: whole powers of the fourth root of 2, or 0.
+    counts
+        How many times it holds.
+    """
+
+    from_ns: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HoldHistogram:
+    """How long mappings of one API were held, by one task from map to unmap."""
+
+    api: str
+    held: int
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
 class CallTime:
     """Time from entry to return of one operation's calls, probes included.
 
@@ -429,6 +454,7 @@ class CallTime:
     p99_ns: float
     max_ns: int
     slowest: Moment | None = None
+    histogram: Histogram | None = None
 
 
 @dataclass(frozen=True)
@@ -552,6 +578,7 @@ class Observed:
     atomic: AtomicKmaps = field(default_factory=AtomicKmaps)
     longest: tuple[LongCall, ...] = ()
     marks: MarkedTimes | None = None
+    holds: tuple[HoldHistogram, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+
+from replay.compiled import piece
+from replay.outcome import Histogram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -12,6 +16,9 @@ if TYPE_CHECKING:
 PER_DOUBLING: Final = 16
 """Bins per doubling of a time."""
 BINS: Final = 1 + 63 * PER_DOUBLING
+_LN2: Final = math.log(2)
+_FINE: Final = PER_DOUBLING // 4
+"""Bins that are one of a histogram's."""
 """The first is of what was over before the trace clock moved."""
 
 
@@ -84,6 +91,20 @@ class TimeBins:
             self.counts += np.bincount(self._axis.at(moments), minlength=self.counts.size)
 
 
+@piece
+def bin_of(ns: int) -> int:
+    """Bin of one time, for loops.
+
+    Parameters
+    ----------
+    ns
+        Not below 0.
+    """
+    if ns <= 0:
+        return 0
+    return 1 + math.floor(math.log(float(ns)) / _LN2 * PER_DOUBLING)
+
+
 def bins_of(ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give each time's bin.
 
@@ -101,6 +122,28 @@ def bins_of(ns: NDArray[np.int64]) -> NDArray[np.int64]:
     some = ns > 0
     bins[some] = 1 + np.floor(np.log2(ns[some]) * PER_DOUBLING).astype(np.int64)
     return bins
+
+
+def histogram(number: NDArray[np.int64]) -> Histogram:
+    """Bins of a quarter of a doubling, of the finer ones here.
+
+    Parameters
+    ----------
+    number : ndarray of int64, shape (BINS,)
+        How many times lie in each bin of :func:`bins_of`.
+
+    Examples
+    --------
+    >>> histogram(np.bincount(bins_of(np.array([0, 5, 5, 16])), minlength=BINS))
+    Histogram(from_ns=(0.0, 4.757, 16.0), counts=(1, 2, 1))
+    """
+    coarse = number[1:].reshape(-1, _FINE).sum(axis=1)
+    filled = np.flatnonzero(coarse)
+    edges = (2 ** (filled * _FINE / PER_DOUBLING)).round(3).tolist()
+    zero = int(number[0])
+    return Histogram(
+        (*([0.0] if zero else []), *edges), (*([zero] if zero else []), *coarse[filled].tolist())
+    )
 
 
 def quantile(

@@ -171,6 +171,7 @@ def replay(
             observed.result(told),
             longest=longest.result(told, lost),
             marks=pool.marks(purges.when),
+            holds=rest.sites.hold_times() if clock_is_ns else (),
         ),
     )
     if line is None or pool.follower is None:

@@ -18,12 +18,13 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from jsonschema import Draft202012Validator
 
-from replay import memory, outcome
+from replay import memory, outcome, over_time
 from replay.memory import LowmemOutcome
 from replay.outcome import (
     ArenaOutcome,
     CallTime,
     CostOutcome,
+    HoldHistogram,
     LocalOutcome,
     PoolOutcome,
     PurgeOutcome,
@@ -199,15 +200,16 @@ _OUTCOME: Final = {
     "lowmem": LowmemOutcome | None,
 }  # fmt: skip
 _OBSERVED: Final = {
-    "durations": tuple[CallTime, ...], "user_flushes": tuple[UserFlush, ...],
-    "stacks": tuple[StackCount, ...], "marks": MarkedTimes | None,
+    "durations": tuple[CallTime, ...], "holds": tuple[HoldHistogram, ...],
+    "user_flushes": tuple[UserFlush, ...], "stacks": tuple[StackCount, ...],
+    "marks": MarkedTimes | None,
 }  # fmt: skip
 DECLARED: Final[dict[str, dict[str, Any]]] = {
     "report": _OUTCOME | _OBSERVED,
     "replay": _OUTCOME | {f"baseline.{name}": kind for name, kind in _OUTCOME.items()},
 }
 """Parts of documents that are records of the replay, whose fields have types; by their path."""
-_NAMES: Final = {**vars(outcome), **vars(memory)}
+_NAMES: Final = {**vars(over_time), **vars(outcome), **vars(memory)}
 
 
 def errors_of(document: Any, schema: dict[str, Any]) -> list[str]:

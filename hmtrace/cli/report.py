@@ -48,7 +48,10 @@ def report(
         bool, typer.Option("--brief", help="Key figures and findings, no more.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="With the address space and RAM as pictures.")
+        bool,
+        typer.Option(
+            "--all", help="With pictures: slots over time, histograms, address space, RAM."
+        ),
     ] = False,
     longest: Annotated[
         int,
@@ -74,7 +77,8 @@ def report(
     calibration = calibration_of(opened, machine) if calibrate else None
     if calibration is not None:
         machine = replace(machine, costs=calibration.costs)
-    outcome = figures(opened, machine, timeline=page is not None)
+    drawn = page is not None or (everything and not target.is_json)
+    outcome = figures(opened, machine, timeline=drawn)
     if calibration is not None:
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
     source = describe(opened)

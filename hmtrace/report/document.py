@@ -115,7 +115,7 @@ def observed_document(outcome: Outcome) -> dict[str, Any]:
     observed = outcome.observed
     if observed is None:
         return {}
-    names = ("durations", "user_flushes", "stacks", "marks")
+    names = ("durations", "holds", "user_flushes", "stacks", "marks")
     document = {name: plain(getattr(observed, name)) for name in names}
     return {**document, "longest": [_long_call_document(call) for call in observed.longest]}
 

@@ -11,6 +11,7 @@ from hmtrace.report.calibration import calibration_section
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.cost import cost_in_words, cost_section
 from hmtrace.report.findings import findings_section
+from hmtrace.report.histograms import times_sections
 from hmtrace.report.local import depth_in_words, local_section
 from hmtrace.report.longest import longest_section
 from hmtrace.report.lowmem import lowmem_section
@@ -21,6 +22,7 @@ from hmtrace.report.parts import joined, labelled
 from hmtrace.report.pool import has_chart, pool_section, waits_in_words
 from hmtrace.report.purges import purges_section
 from hmtrace.report.sites import SHOWN, sites_section
+from hmtrace.report.slotmap import slots_section
 from hmtrace.report.source import reproducibility, title_lines
 from hmtrace.report.text import count, plural, share
 from replay.machine.words import kernel_words
@@ -86,6 +88,8 @@ def report_renderables(
         return
     yield from behind_sections(source, outcome, calibration, longest=longest)
     if detail == "all":
+        yield from slots_section(outcome.timeline)
+        yield from times_sections(outcome.observed)
         yield from machine_section(outcome.machine, outcome.layout)
     yield from caveats_section(caveats)
     yield Text()

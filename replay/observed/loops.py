@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from collectors.events import OPS
 from replay.compiled import loop
-from replay.times import BINS, PER_DOUBLING
+from replay.times import BINS, bin_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +18,6 @@ NO_TIME: Final = -(1 << 63)
 TAKES_TIME: Final = ~np.isin((*OPS, ""), ("switch", "sched_out", "sched_in", "tlb_flush"))
 """By code of an operation whether it is a call: others take no time of their own."""
 TAKES_TIME[-1] = False
-_LN2: Final = math.log(2)
 
 
 class Bins(NamedTuple):
@@ -78,9 +76,7 @@ def count_times(
             ns = end_ts[i] - ts[i]
         if ns < 0:
             continue
-        at = np.int64(0)
-        if ns > 0:
-            at += 1 + np.int64(math.floor(math.log(np.float64(ns)) / _LN2 * PER_DOUBLING))
+        at = bin_of(ns)
         if bins.n[kind, at] == 0 or ns > bins.longest[kind, at]:
             bins.longest[kind, at] = ns
             bins.row[kind, at] = first_row + i

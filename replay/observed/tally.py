@@ -15,7 +15,7 @@ import polars as pl
 from collectors.events import OPS
 from replay.observed.atomic import AtomicTally
 from replay.outcome import CallTime, Observed, StackCount, UserFlush
-from replay.times import quantile
+from replay.times import histogram, quantile
 from replay.trace.columns import of_ops, op_codes, whole
 from replay.trace.told import moment
 
@@ -126,4 +126,5 @@ def _call_time(op: str, bins: Bins) -> CallTime:
         median_ns=quantile(every, number, 0.5, longest),
         p99_ns=quantile(every, number, 0.99, longest),
         max_ns=longest,
+        histogram=histogram(number),
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from collectors.events import IN_INTERRUPT, OP_CODE, OPS, Ctx
 from replay.compiled import loop, piece
+from replay.times import bin_of
 from replay.trace.numbers import add, mixed, place
 
 if TYPE_CHECKING:
@@ -278,3 +279,20 @@ def count_holds(counts: Counts, key: NDArray[np.int32], hold: NDArray[np.int64])
             counts.longest[k] = hold[i]
         counts.held[k] += 1
         counts.total[k] += np.float64(hold[i])
+
+
+@loop
+def count_times(times: NDArray[np.int64], key: NDArray[np.int32], hold: NDArray[np.int64]) -> None:
+    """Count holding times by their length; those of no key are left out.
+
+    Parameters
+    ----------
+    times : ndarray of int64, shape (BINS,)
+        Changed: how many lie in each bin of :mod:`replay.times`.
+    key : ndarray of int32
+    hold : ndarray of int64
+        In ns.
+    """
+    for i in range(key.shape[0]):
+        if key[i] >= 0:
+            times[bin_of(hold[i])] += 1

@@ -9,7 +9,8 @@ import polars as pl
 
 from collectors.events import OP_CODE, Ctx
 from replay.local.wrong import NO_WRONG
-from replay.outcome import Site
+from replay.outcome import HoldHistogram, Site
+from replay.times import BINS, histogram
 from replay.trace.carried import CarriedRows
 from replay.trace.columns import filled, has, op_codes, whole
 from replay.trace.numbering import Numbering
@@ -79,6 +80,7 @@ class SiteTally:
         self._members = Numbering()  # keys with their tasks
         self._waiting: Waiting | None = None
         self._local_keys = CarriedRows()
+        self._times = {api: np.zeros(BINS, np.int64) for api in ("kmap", "kmap_local")}
         self._handed: dict[int, int] = {}  # keys of rows whose mapping another task unmapped
 
     def feed(
@@ -109,7 +111,7 @@ class SiteTally:
         wrong
             Unmaps of local mappings that are wrong.
         """
-        from replay.sites.loops import count_calls, count_holds
+        from replay.sites.loops import count_calls, count_holds, count_times
 
         op = op_codes(events)
         if page_numbers is None:
@@ -125,9 +127,16 @@ class SiteTally:
         local = np.where(hold_ns >= 0, self._local_keys.of(ended), -1)
         count_holds(self._counts, gone.key, gone.hold)
         count_holds(self._counts, local, hold_ns)
+        count_times(self._times["kmap"], gone.key, gone.hold)
+        count_times(self._times["kmap_local"], local, hold_ns)
         self._take_wrong(wrong, ended)
         self._local_keys.keep(open_rows)
         return SitePiece(member, gone.key, gone.page_number, gone.hold, local)
+
+    def hold_times(self) -> tuple[HoldHistogram, ...]:
+        """How long mappings were held, by API; of none that has no known time."""
+        found = ((api, int(times.sum()), times) for api, times in self._times.items())
+        return tuple(HoldHistogram(api, held, histogram(t)) for api, held, t in found if held)
 
     def _take_wrong(self, wrong: WrongUnmaps, ended: NDArray[np.int64]) -> None:
         """Count the mappings that wrong unmaps meant."""

@@ -562,7 +562,8 @@ def test_report_tells_times_user_flushes_and_stacks(tmp_path: Path) -> None:
         {"op": "kmap", "calls": 1, "total_ns": 1000, "median_ns": 1000.0, "p99_ns": 1000.0,
          "max_ns": 1000,
          "slowest": {"ts": 100_000_001_000, "cpu": 1, "pid": 77, "comm": "perl",
-                     "site": "f+0x1"}}
+                     "site": "f+0x1"},
+         "histogram": {"from_ns": [861.078], "counts": [1]}}
     ]  # fmt: skip
     assert document["user_flushes"] == [
         {"reason": "local mm shootdown", "count": 1, "full": 0, "pages": 33},
