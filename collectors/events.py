@@ -143,6 +143,12 @@ ts, end_ts
     Nanoseconds of the trace clock (counts, where the clock is no time: see ``Capture.clock``).
 cpu, end_cpu
     CPU at entry and at return.
+pid, comm
+    Task that ran, by number and by name.
+ctx
+    State of the CPU: bits of :class:`Ctx`.
+op
+    What was done: one of :data:`OPS`.
 page, pfn
     Address of struct page and page frame number, null where unknown.
 vaddr

@@ -262,6 +262,22 @@ def test_the_table_of_boards_counts_them() -> None:
     assert +told == counted
 
 
+def test_a_command_that_reads_fixtures_alone_is_run_once(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path / "hmtrace", tmp_path / "printed")
+    place = shop.bench()
+    lost, page = "hmtrace info fixtures/none; echo $?", "hmtrace info README.md; echo $?"
+    told = shop.run(lost, place)
+    assert told[0].startswith("hmtrace: fixtures/none: cannot be read")
+    assert told[-1] == "3"
+    (kept,) = (tmp_path / "printed").iterdir()
+    (kept / "out").write_text("as it was\n")
+    assert shop.run(lost, shop.bench()) == ["as it was", *told]
+    assert "1" in shop.run("hmtrace info fixtures/none | grep -c was", place)
+    for line in (page, "cat README.md | hmtrace info -", "hmtrace info fixtures/none -o x.json"):
+        assert shop.run(line, place)
+    assert len(list((tmp_path / "printed").iterdir())) == 1
+
+
 def test_renewing_keeps_the_length_of_what_is_shown() -> None:
     command = Command("x", ("old", "older", REST))
     assert command.renewed(["a", "b", "c"]) == f"$ x\na\nb\n{REST}"

@@ -9,7 +9,7 @@ from tests.schemas import SCHEMAS
 from tests.site.markdown import code, table, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     Schema = dict[str, Any]
 
@@ -42,10 +42,12 @@ that need them: [JSON and exit codes](../../json.md).
 
 
 def _page(name: str, schema: Schema) -> str:
-    parts = []
-    for key, below in schema["properties"].items():
-        rows = list(_rows(key, below, _always(schema, key), schema.get("$defs", {})))
-        parts.append(f"## {code(key)}\n\n{table(['key', 'type', 'always', ''], rows)}")
+    rows = {
+        key: list(_rows(key, below, _always(schema, key), schema.get("$defs", {})))
+        for key, below in schema["properties"].items()
+    }
+    parts = [f"## Keys\n\n{_table(first for first, *_ in rows.values())}"]
+    parts += [f"## {code(key)}\n\n{_table(more)}" for key, (_, *more) in rows.items() if more]
     body = "\n".join(parts)
     return f"""(schema-{name})=
 # {schema["title"]}
@@ -53,10 +55,18 @@ def _page(name: str, schema: Schema) -> str:
 {words(schema["description"])} The schema itself, to check documents by:
 [{name}.json](../../schemas/{name}.json) (JSON Schema 2020-12).
 
-*always*: the key is in every such document. `[]` behind a key: the objects of the list; `{{}}`: of
-the object whose keys are names. What is unknown is `null`.
+*always*: the key is there wherever what holds it is. `[]` behind a key: the objects of the list;
+`{{}}`: of the object whose keys are names. What is unknown is `null`.
 
 {body}"""
+
+
+def _table(rows: Iterable[list[str]]) -> str:
+    """A table of keys, with a column of words where there are any."""
+    kept = list(rows)
+    has_words = any(row[-1] for row in kept)
+    head = ["key", "type", "always", "what it is"]
+    return table(head, kept) if has_words else table(head[:-1], [row[:-1] for row in kept])
 
 
 def _rows(path: str, schema: Schema, always: str, defs: Schema) -> Iterator[list[str]]:

@@ -30,13 +30,11 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def _events() -> str:
-    told = {}
+    columns = []
     for names, text in described(_text_below(events, "SCHEMA")).items():
-        told |= dict.fromkeys(names.split(", "), text)
-    columns = [
-        [code(name), code(_type(dtype)), from_rest(told.get(name, ""))]
-        for name, dtype in events.SCHEMA.items()
-    ]
+        types = dict.fromkeys(_type(events.SCHEMA[name]) for name in names.split(", "))
+        shown = [", ".join(map(code, group)) for group in (names.split(", "), types)]
+        columns.append([*shown, from_rest(text)])
     operations = []
     for op in events.OPS:
         of = [f for f in FUNCTIONS if f.op == op]
