@@ -145,6 +145,24 @@ def test_registers_of_other_machines(board: Board, machine: str, definition: str
     assert line in board.archive()["kprobe_events"].decode()
 
 
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [
+        ("ppc", "architecture powerpc: arguments in %gpr3 %gpr4 %gpr5 %gpr6"),
+        ("mips", "architecture mips: arguments in %r4 %r5 %r6 %r7"),
+        ("csky", "architecture csky: arguments in %a0 %a1 %a2 %a3"),
+        ("arc", "architecture arc: arguments in %r0 %r1 %r2 %r3"),
+    ],
+)
+def test_check_on_other_machines(board: Board, machine: str, said: str) -> None:
+    board.command("uname", f"case $1 in -m) echo {machine} ;; *) echo Linux x ;; esac")
+    status, out, err = board.run(next(iter(shells().values())), "--check")
+    assert status == 0
+    assert said in out.decode()
+    assert ("can panic under load" in err) == (machine == "mips")
+    assert board.left() == []
+
+
 def test_arm_keeps_unmaps_of_the_pool(board: Board, shell: list[str]) -> None:
     board.command("uname", "case $1 in -m) echo armv7l ;; *) echo Linux x ;; esac")
     board.put(
