@@ -236,7 +236,7 @@ class TraceWalk:
     found
         Facts of the whole trace.
     losses
-        `seq` of the first event after each loss of events.
+        Positions before which nothing is known, for events were lost.
     table
         The event table, its rows in the order in which the windows have them.
     """
@@ -258,7 +258,7 @@ class TraceWalk:
         narrow = narrow_events(self._events, self.shown)
         totals = totals_of(self._events)
         self.found = survey(narrow, self.state, window_of(self.layout), rows, totals)
-        self.losses = gaps_of(lost)
+        self.losses = gaps_of(lost, self._events)
         self.table = narrow if self.found.rows > rows else narrow.sort("seq")
         self._progress, self._rows = progress, rows
         used = {"next_pid"} if "switch" in self.found.ops else set()

@@ -178,7 +178,7 @@ class LocalStacks:
         Operation that shows a task losing its CPU: ``sched_out`` where the kernel's own hook was
         traced anywhere in the trace, else ``switch``.
     losses
-        `seq` of the first event after each loss of events.
+        Positions before which nothing is known (:func:`replay.trace.losses.gaps_of`).
     wants_held
         Whether the pieces are to tell what was held, and what happened.
     wants_events

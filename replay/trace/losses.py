@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import polars as pl
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,6 +53,37 @@ class Loss(Protocol):
         ...
 
 
-def gaps_of(lost: Loss | None) -> tuple[int, ...]:
-    """`seq` of the first event after each gap, ascending."""
-    return tuple(sorted({gap.after_seq for gap in lost.intervals})) if lost else ()
+def gaps_of(lost: Loss | None, events: pl.LazyFrame) -> tuple[int, ...]:
+    """Positions in a trace before which nothing is known any more.
+
+    Those are the first event after each gap, and every event of other CPUs while it lasts: they
+    worked on the same pool and arena, and their tasks may have come from where events are missing.
+
+    Parameters
+    ----------
+    lost
+        What tracing lost.
+    events
+        Event table.
+
+    Returns
+    -------
+    tuple of int
+        Ascending: `seq` of events, `end_seq` of returns.
+    """
+    gaps = lost.intervals if lost else ()
+    begun = [gap for gap in gaps if gap.start_ts is not None]
+    found = {gap.after_seq for gap in gaps}
+    if begun:
+        first = (
+            pl.min_horizontal(
+                pl.col("seq").filter(pl.col("ts") > gap.start_ts).min(),
+                pl.col("end_seq").filter(pl.col("end_ts") > gap.start_ts).min(),
+            ).alias(str(number))
+            for number, gap in enumerate(begun)
+        )
+        row = events.select(first).collect().row(0)
+        for gap, start in zip(begun, row, strict=True):
+            if start is not None:
+                found.update(range(start, gap.after_seq))
+    return tuple(sorted(found))

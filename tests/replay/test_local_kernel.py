@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from collectors.capture import Lost, LostInterval
 from collectors.events import SCHEMA, Ctx
 from replay.local.loops import DIVERGED, INITIAL, ORDERED
 from replay.machine.arches.i386 import DEFAULT_CONFIG
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.machine.words import kernel_words
+from replay.trace.losses import gaps_of
 from tests.replay.whole_local import LocalReplay, replay_locals
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=32)
@@ -219,6 +221,25 @@ def test_loss_makes_depths_unknown() -> None:
         losses=[10],
     )
     assert done.status.tolist() == [0, INITIAL]
+
+
+def test_depths_are_unknown_on_all_cpus_while_events_are_lost() -> None:
+    events = table(
+        event("map", 0, 7, 0xFFFB_B000),
+        event("unmap", 0, 7, 0xFFFB_B000),
+        # of CPU 0 are missing: a mapping of task 7, and that it went to CPU 1
+        event("map", 1, 7, 0xFFFA_A000),
+        event("map", 0, 8, 0xFFFB_B000),
+        event("map", 0, 8, 0xFFFB_A000),
+    )
+    gap = LostInterval(cpu=0, count=3, after_seq=30, start_ts=100, end_ts=300, reason="LOST")
+    losses = gaps_of(Lost((gap,)), events.lazy())
+    assert losses == tuple(range(20, 31))
+    done = replay_locals(events, layout_of(I386), losses=losses)
+    assert done.status.tolist() == [0, INITIAL, 0, 0]
+    assert gaps_of(None, events.lazy()) == ()
+    unknown = replace(gap, start_ts=None)
+    assert gaps_of(Lost((unknown,)), events.lazy()) == (30,)
 
 
 def test_switches_save_what_is_held() -> None:

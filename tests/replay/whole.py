@@ -104,7 +104,7 @@ def replay_events(
     events = narrow_events(events, layout)
     layout = narrowed(layout)
     table, beyond = within_bounds(events.lazy().collect().sort("seq"))
-    losses = gaps_of(lost)
+    losses = gaps_of(lost, table.lazy())
     state = state_from(values or Snapshot())
     found = survey(table, state, window_of(layout))
     pool = replay_pool(table, layout, state=state, losses=losses, span=found.span)
