@@ -142,7 +142,7 @@ def sweep_renderables(sweep: Sweep, most: int = _MOST_ROWS) -> Iterator[Renderab
     elif sweep.without:
         yield indented(Text(_unmet(sweep.without)))
     yield from _heat_map(sweep)
-    yield from _left_out(sweep.left_out)
+    yield from _left_out(sweep)
     yield from caveats_section(_caveats(sweep))
     yield Text()
     yield reproducibility(sweep.source)
@@ -318,12 +318,21 @@ def _shade(value: float | None, values: list[float], by: str) -> Style:
     return Style(color=_SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)])
 
 
-def _left_out(left_out: Sequence[LeftOut]) -> Iterator[RenderableType]:
+def _left_out(sweep: Sweep) -> Iterator[RenderableType]:
+    """What no kernel can have, and how a kernel could that has not the captured one's PAE."""
+    left_out = sweep.left_out
     if not left_out:
         return
     yield heading(f"{plural(len(left_out), 'combination')} left out", "no kernel can have them")
     reasons = Counter(one.reason for one in left_out)
     yield labelled([(f"{count(n)} ×", clean(reason)) for reason, n in reasons.most_common()])
+    arch = ARCHES[sweep.baseline.machine.arch]
+    narrow = {name for name in arch.splits if name not in arch.pae_splits}
+    splits = dict.fromkeys(one.words.get("split", "") for one in left_out)
+    wanted = [name for name in splits if name in narrow]
+    if sweep.baseline.machine.pae and "pae" not in sweep.axes and wanted:
+        words = f"{', '.join(wanted)} without {arch.pae_name}: --axis pae=on,off"
+        yield indented(Text(words, style="dim"))
 
 
 def _caveats(sweep: Sweep) -> list[str]:

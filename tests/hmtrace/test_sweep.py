@@ -107,6 +107,15 @@ def test_what_no_kernel_can_have_is_left_out_and_counted() -> None:
     assert "4 machines, least cost_ns first" in text
     assert "4 combinations left out" in text
     assert "2 ×" in text
+    assert "--axis pae" not in text, "it is an axis"
+
+
+def test_splits_that_only_kernels_without_pae_have_say_how_to_look_at_those() -> None:
+    text = run("sweep", WAITERS, "--axis", "split=3g,3g_opt,2g_opt")
+    assert " 3g_opt, 2g_opt without PAE: --axis pae=on,off\n" in text
+    text = run("sweep", WAITERS, "--axis", "split=3g,2g", "--axis", "vmalloc=4000M")
+    assert "2 combinations left out" in text
+    assert "--axis pae" not in text
 
 
 def test_the_best_is_first_and_conditions_leave_out() -> None:
