@@ -27,6 +27,8 @@ def verdict_in_words(verdict: CostVerdict) -> str:
     >>> words = verdict_in_words(CostVerdict(-4200, -700, 300, Turn("ipi_base", 3200, above=True)))
     >>> unglued(words)
     'cheaper; turns at interrupting other CPUs of > 3.2 µs'
+    >>> verdict_in_words(CostVerdict(20, 700, 4200, None, is_bounded=True))
+    'not known: dearer if its counts were exact, but they are bounds'
     >>> unglued(verdict_in_words(CostVerdict(-4200, -700, -20, None, asleep=9)))
     'not the same work: 9 tasks more sleep for ever there'
     """
@@ -34,13 +36,13 @@ def verdict_in_words(verdict: CostVerdict) -> str:
         tasks = plural(verdict.asleep, "task")
         sure = "perhaps not the same work: up to" if verdict.is_bounded else "not the same work:"
         return f"{sure} {tasks} more sleep for ever there"
-    if verdict.word == "same" and verdict.holds:
-        if verdict.is_bounded:
-            return "the same by figures that are bounds: not known"
-        return "the same, whatever operations cost"
     word = {"same": "the same with the likely costs"}.get(verdict.word, verdict.word)
+    if verdict.word == "same" and verdict.holds:
+        word = "the same"
     if verdict.is_bounded:
-        return f"{word} by figures that may be bounds the other way: not known"
+        return f"not known: {word} if its counts were exact, but they are bounds"
+    if verdict.word == "same" and verdict.holds:
+        return "the same, whatever operations cost"
     if verdict.holds:
         return f"{word}, over the whole range of costs"
     if verdict.turn is None:
