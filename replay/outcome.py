@@ -156,6 +156,7 @@ class PoolOutcome:
     `unused_passes` those of kmap_flush_unused(). `share_above` maps "50", "75", "90", "100" to
     the share of the time in which at least that percentage of the slots was in use. `scan_mean` is
     the slots visited per new mapping, by attempts that found none too; `scan_max` those of one.
+    Both leave out searches of which it is not known where they began, `scans_unknown`; None: all.
 
     `asleep` counts tasks that still slept when the trace ended (on another machine: for ever): then
     `wait_ns` and `longest_wait_ns` are the least that they can be. `waiters` are the tasks that
@@ -187,8 +188,9 @@ class PoolOutcome:
     max_used: int = 0
     mean_used: float = 0.0
     max_stale: int = 0
-    scan_mean: float = 0.0
-    scan_max: int = 0
+    scan_mean: float | None = 0.0
+    scan_max: int | None = 0
+    scans_unknown: int = 0
     share_above: dict[str, float] = field(default_factory=dict)
     used: Series | None = None
     stale: Series | None = None

@@ -263,6 +263,7 @@ REPORTS: Final[dict[str, dict[str, Any]]] = {
             "maps": 10134,  # [probe]
             "hits": 8287,
             "new_mappings": 1847,  # [model]
+            "scans_unknown": 512,  # until the first wrap every slot of the pool is taken once
             "passes": 3,  # [probe]
             "wraps": 3,
             "flushes": 3,  # [probe] a range flush of the window follows each

@@ -114,10 +114,14 @@ def _pressure(pool: PoolOutcome) -> str:
 def _search(pool: PoolOutcome) -> str:
     if not pool.new_mappings:
         return "none"
+    if pool.scan_mean is None or pool.scan_max is None:
+        return f"where the {plural(pool.scans_unknown, 'search', 'searches')} began is not known"
     vain = ", attempts that found none included" if pool.waits else ""
+    unknown = plural(pool.scans_unknown, "search", "searches")
+    without = f"; {unknown} left out that began nobody knows where" if pool.scans_unknown else ""
     return (
         f"{number(pool.scan_mean)} slots visited per new mapping, {count(pool.scan_max)} at most"
-        f" by one attempt{vain}"
+        f" by one attempt{vain}{without}"
     )
 
 

@@ -97,7 +97,7 @@ class PoolRun:
     ) -> None:
         from replay.pool.loops.sequence import new_gauges
 
-        self.tally = PoolTally(window.slots)
+        self.tally = PoolTally(window.slots, starts=np.zeros(1 + window.colours, np.int64))
         self.at = PoolAt(window.pool(), Numbering())
         self._gauges = new_gauges(window.slots, *span, SERIES_BINS)
         self.flushes, self.waits = PassTimes(span, SERIES_BINS), TimeBins(*span, SERIES_BINS)
@@ -134,7 +134,7 @@ class PoolRun:
         self.at = PoolAt(pool, piece.pages)
         self._gauges = gauges._replace(since=until)
         code = piece.operations[:, 0]
-        self.tally.add(code, result, scanned, freed)
+        self.tally.add(code, piece.operations[:, 3], result, scanned, freed)
         self.flushes.add(code, time, freed)
         if most_used > self.tally.most_used:
             self.tally.most_used = int(most_used)

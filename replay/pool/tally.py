@@ -61,8 +61,13 @@ class PoolTally:
         Size of the pool.
     maps, unmaps, new
         kmap() calls that got a slot, kunmap() calls, new mappings.
-    scanned, scan_max
-        Slots visited in all, attempts that found none included, and at most by one attempt.
+    scanned
+        Slots visited in all, attempts that found none included.
+    started, visited, visited_max
+        New mappings of which it is known where the search began, slots that such searches visited,
+        attempts that found none included, and at most by one.
+    starts : ndarray of int64, shape (1 + lanes,)
+        What is known of where searches begin, as of :func:`replay.pool.loops.tally.count`.
     freed_by_wraps, freed_by_unused : ndarray of int64, shape (slots + 1,)
         Number of flush passes by the number of slots that they freed, and by who caused them.
     sleeps, wait_ns, longest_wait_ns
@@ -78,7 +83,10 @@ class PoolTally:
     unmaps: int = 0
     new: int = 0
     scanned: int = 0
-    scan_max: int = 0
+    started: int = 0
+    visited: int = 0
+    visited_max: int = 0
+    starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
     freed_by_wraps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     freed_by_unused: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     sleeps: int = 0
@@ -96,6 +104,7 @@ class PoolTally:
     def add(
         self,
         code: NDArray[np.int64],
+        lane: NDArray[np.int64],
         result: NDArray[np.int32],
         scanned: NDArray[np.int32],
         freed: NDArray[np.int32],
@@ -104,15 +113,18 @@ class PoolTally:
         from replay.pool.loops import tally as kernel
 
         figures = np.zeros(kernel.FIGURES, np.int64)
-        figures[kernel.SCAN_MAX] = self.scan_max
+        figures[kernel.VISITED_MAX] = self.visited_max
         kernel.count(
-            figures, self.freed_by_wraps, self.freed_by_unused, code, result, scanned, freed
-        )
+            figures, self.freed_by_wraps, self.freed_by_unused,
+            code, lane, result, scanned, freed, self.starts,
+        )  # fmt: skip
         self.maps += int(figures[kernel.MAPS])
         self.unmaps += int(figures[kernel.UNMAPS])
         self.new += int(figures[kernel.NEW])
         self.scanned += int(figures[kernel.SCANNED])
-        self.scan_max = int(figures[kernel.SCAN_MAX])
+        self.started += int(figures[kernel.STARTED])
+        self.visited += int(figures[kernel.VISITED])
+        self.visited_max = int(figures[kernel.VISITED_MAX])
 
     def add_waits(
         self, pid: NDArray[np.int32], sleeps: NDArray[np.int32], wait_ns: NDArray[np.int64]
@@ -144,6 +156,7 @@ class PoolTally:
         share = {str(p): int(reached[n]) / total if total else 0.0 for p, n in needed.items()}
         held = np.dot(gauges.used_ns, np.arange(gauges.used_ns.size))
         wraps, unused = int(self.freed_by_wraps.sum()), int(self.freed_by_unused.sum())
+        unknown = self.new > 0 and not self.started
         return PoolOutcome(
             slots=self.slots,
             maps=self.maps + nameless[0],
@@ -161,8 +174,9 @@ class PoolTally:
             max_used=self.most_used,
             mean_used=float(held) / total if total else 0.0,
             max_stale=self.most_stale,
-            scan_mean=self.scanned / self.new if self.new else 0.0,
-            scan_max=self.scan_max,
+            scan_mean=None if unknown else self.visited / max(self.started, 1),
+            scan_max=None if unknown else self.visited_max,
+            scans_unknown=self.new - self.started,
             share_above=share,
             used=_series(gauges.used, gauges),
             stale=_series(gauges.stale, gauges),

@@ -173,7 +173,7 @@ def split_in_words(name: str, told: str) -> str:
 
 def pool_caveats(here: PoolOutcome, there: PoolOutcome) -> list[str]:
     """What it means that the pool begins empty there, where it means something."""
-    alike = all(getattr(here, name) == getattr(there, name) for name in _OF_THE_START)
+    alike = all(getattr(here, name) in (None, getattr(there, name)) for name in _OF_THE_START)
     if not there.maps or here.pages_unknown or alike:
         return []
     return [BEGINS_EMPTY]

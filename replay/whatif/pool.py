@@ -127,7 +127,7 @@ class PoolThereRun:
         gauges = new_gauges(slots, *self._span, SERIES_BINS if self._makes_any() else 0)
         loop = kernel.new_loop(max(self._pids.size, 1), gauges.start)
         done = kernel.new_done(min(AT_ONCE, self._count + 1))
-        tally = PoolTally(slots)
+        tally = PoolTally(slots, starts=np.ones(1 + colours, np.int64))  # all begins with it
         followers = SpooledRows(np.dtype(np.int64))
         load = self._load(followers)
         users = UsersThere(self._pids, self._comms, slots)
@@ -201,7 +201,8 @@ class PoolThereRun:
         tally.freed_by_wraps[1] += loop.reg[kernel.FREEING]
         tally.freed_by_wraps[0] += loop.reg[kernel.QUIET]
         tally.scanned += int(loop.reg[kernel.IN_VAIN])
-        tally.scan_max = int(loop.reg[kernel.MOST_SCANNED])
+        tally.visited += int(loop.reg[kernel.IN_VAIN])
+        tally.visited_max = int(loop.reg[kernel.MOST_SCANNED])
         tally.most_used = int(loop.reg[kernel.MOST_USED])
         tally.most_stale = int(loop.reg[kernel.MOST_STALE])
         nameless = self._nameless if layout.highmem_bytes else (0, 0)
@@ -317,7 +318,7 @@ def _count(tally: PoolTally, done: Done, number: int, pids: NDArray[np.int64]) -
         getattr(done, name)[:number]
         for name in ("code", "task", "result", "scanned", "freed", "sleeps", "wait")
     )
-    tally.add(code, result, scanned, freed)
+    tally.add(code, np.zeros(number, np.int64), result, scanned, freed)
     slept = sleeps > 0
     tally.add_waits(pids[task[slept]], sleeps[slept], wait[slept])
     return int(((code == MAP) & (result == ASLEEP)).sum())
