@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def visit_image(self: HTML5Translator, node: nodes.image) -> None:
     """Write an SVG into the page itself, where the theme's colours and the search reach it."""
     path = Path(self.builder.srcdir) / node["uri"]
-    if path.suffix != ".svg":
+    if path.suffix != ".svg" or not path.exists():
         HTML5Translator.visit_image(self, node)
         return
     self.body.append(f'<div class="picture">{path.read_text(encoding="utf-8").strip()}</div>')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hmtrace.cli.tree import ENVIRONMENT, EXIT_CODES, root
 from tests.site.markdown import code, table, words
@@ -41,12 +41,18 @@ environment: [exit codes](../exit-codes.md).
     yield "reference/exit-codes.md", _around()
 
 
+_TOLD: Final = {"info": "formats", "recorder": "capture"}
+"""Pages in docs/ of commands that do not have a page of their name."""
+
+
 def _page(command: Command) -> str:
     paragraphs = "\n\n".join(map(words, command.description))
     examples = "\n".join(command.examples)
+    told = _TOLD.get(command.name, command.name)
     parts = [
         f"(command-{command.name})=\n# hmtrace {command.name}\n",
         f"{paragraphs}\n",
+        f"With examples and what it prints: [{told}](../../{told}.md).\n",
         f"```\n{command.synopsis}\n```\n",
         f"## Examples\n\n```sh\n{examples}\n```\n" if examples else "",
     ]

@@ -59,7 +59,7 @@ From {usual} {words(rule.limit.unit)} on; `--rule {rule.name}=N` sets another nu
 
 Without this evidence the rule says *unknown*, not *fine*.
 
-{table(["evidence", "where it is missing"], rows)}"""
+{table(["evidence", "what records it"], rows)}"""
     return f"""(rule-{rule.name})=
 # {rule.name}
 
