@@ -7,6 +7,7 @@
     findings    findings, and where each leads
     timeline    charts and maps over the captured time
     space       the address space and RAM, drawn to scale
+    histograms  times of calls, by what they were
     blocks      sections of a terminal report as parts of a page
     page        the skeleton: styles, scripts, policy
     templates/  what jinja2 fills in: the skeleton, and one template for each kind of section

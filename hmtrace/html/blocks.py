@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from collectors.records import dataclass, field
+from hmtrace.html.histograms import HistogramBlock, histogram_block
 from hmtrace.report.charts import Bar
+from hmtrace.report.histograms import Histograms
 from hmtrace.report.parts import Elided, Fitted, Heading, Labelled, Picture, Valued
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class Preformatted:
     kind: str = field(default="preformatted", init=False)
 
 
-Block = Pairs | TableBlock | Listed | Lines | Preformatted
+Block = Pairs | TableBlock | Listed | Lines | Preformatted | HistogramBlock
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ def sections_of(renderables: Iterable[RenderableType]) -> Iterator[Section]:
     Parameters
     ----------
     renderables
-        What :mod:`hmtrace.report` yields: headings, each with its parts behind it. Pictures are
-        left out, for a page draws its own.
+        What :mod:`hmtrace.report` yields: headings, each with its parts behind it. Charts over
+        time are left out: a page has them in its timeline.
 
     Yields
     ------
@@ -170,9 +172,10 @@ def blocks_of(renderable: RenderableType) -> Iterator[Block]:
     Yields
     ------
     Block
-        None for a picture, and for an empty line.
+        None for an empty line, and for a picture that a page draws elsewhere.
     """
     if isinstance(renderable, Picture):
+        yield from _pictured(renderable)
         return
     if isinstance(renderable, Padding):
         yield from blocks_of(renderable.renderable)
@@ -191,6 +194,19 @@ def blocks_of(renderable: RenderableType) -> Iterator[Block]:
             yield Lines(lines)
     else:
         yield Preformatted(_drawn(renderable))
+
+
+def _pictured(picture: Picture) -> Iterator[Block]:
+    """What a page draws of a terminal's picture in the same place: histograms.
+
+    Yields
+    ------
+    HistogramBlock
+    """
+    for part in picture.parts:
+        drawn = part.renderable if isinstance(part, Padding) else part
+        if isinstance(drawn, Histograms):
+            yield histogram_block(drawn.rows)
 
 
 def _table(table: Table) -> TableBlock | Pairs | Listed:

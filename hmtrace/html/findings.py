@@ -11,7 +11,7 @@ from hmtrace.report.text import clean, clock
 from hmtrace.report.wording import words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from replay.outcome import Finding
     from replay.over_time import Timeline
@@ -60,8 +60,8 @@ class FindingEntry:
         When its event was, from the start of the timeline; None: it has no moment.
     at_words
         The same on the trace's clock.
-    section
-        Anchor of the section that has more about it; "" for none.
+    section, section_title
+        Anchor and title of the section that has more about it; "" for none.
     """
 
     number: int
@@ -73,10 +73,11 @@ class FindingEntry:
     at_ns: int | None
     at_words: str
     section: str
+    section_title: str
 
 
 def finding_entries(
-    findings: Sequence[Finding], timeline: Timeline | None, anchors: frozenset[str]
+    findings: Sequence[Finding], timeline: Timeline | None, titles: Mapping[str, str]
 ) -> tuple[FindingEntry, ...]:
     """Findings, worst first.
 
@@ -86,21 +87,21 @@ def finding_entries(
         In any order.
     timeline
         Where they lead, if the page has one and their moment is on it.
-    anchors
-        Sections that the page has.
+    titles
+        Anchor and title of the sections that the page has.
 
     Returns
     -------
     tuple of FindingEntry
     """
     return tuple(
-        _entry(number, finding, timeline, anchors)
+        _entry(number, finding, timeline, titles)
         for number, finding in enumerate(ranked(findings), 1)
     )
 
 
 def _entry(
-    number: int, finding: Finding, timeline: Timeline | None, anchors: frozenset[str]
+    number: int, finding: Finding, timeline: Timeline | None, titles: Mapping[str, str]
 ) -> FindingEntry:
     words = words_of(finding.figures)
     lines = (line for text in evidence_lines(finding, words) for line in text.split("\n"))
@@ -117,7 +118,8 @@ def _entry(
         tuple(filter(None, lines)),
         at,
         "" if finding.first is None else clock(finding.first.ts),
-        section if section in anchors else "",
+        section if section in titles else "",
+        titles.get(section, ""),
     )
 
 

@@ -11,6 +11,7 @@ from hmtrace.html.page import PageHead, page
 from hmtrace.html.space import space_section
 from hmtrace.html.timeline import timeline_data, timeline_section
 from hmtrace.report.caveats import caveats_section
+from hmtrace.report.histograms import times_sections
 from hmtrace.report.source import reproducibility, source_in_words
 from hmtrace.report.terminal import behind_sections
 from hmtrace.report.text import clean
@@ -50,11 +51,12 @@ def report_page(
     behind = list(
         sections_of(behind_sections(source, outcome, calibration, longest=LONGEST, sites=SITES))
     )
+    behind += sections_of(times_sections(outcome.observed))
     caveats = list(sections_of(caveats_section((*outcome.caveats, *assumptions, *source.notes))))
     space = space_section(outcome.machine, outcome.layout)
-    anchors = frozenset(section.ident for section in (*behind, *caveats, space))
+    titles = {section.ident: section.title for section in (*behind, *caveats, space)}
     line = outcome.timeline
-    findings = finding_entries(outcome.findings, line, anchors)
+    findings = finding_entries(outcome.findings, line, titles)
     timed = [] if line is None else [timeline_section(source, outcome, line)]
     sections = [
         overview_section(source, outcome, findings),

@@ -25,6 +25,8 @@ HEIGHT: Final = 480
 """Height of a picture, in units of its drawing."""
 _READABLE: Final = 15
 """Height from which a region's name fits into its box."""
+_WORTH: Final = 1 << 20
+"""Bytes of a region from which it has a picture even if it is alone in it."""
 _DEEPEST: Final = 4
 """How often a picture magnifies one that is magnified, at most."""
 _GAP: Final = "gap"
@@ -157,7 +159,7 @@ def pictures(
 
 
 def _small(regions: Sequence[Region], extent: int) -> Iterator[list[Region]]:
-    """Neighbours that are too small for a name; a gap alone is not worth a picture.
+    """Neighbours that are too small for a name, where they are worth a picture.
 
     Yields
     ------
@@ -168,11 +170,17 @@ def _small(regions: Sequence[Region], extent: int) -> Iterator[list[Region]]:
         if (region.end - region.start) / extent * HEIGHT < _READABLE:
             cluster.append(region)
             continue
-        if any(one.name != _GAP for one in cluster):
+        if _is_worth_it(cluster):
             yield cluster
         cluster = []
-    if any(one.name != _GAP for one in cluster):
+    if _is_worth_it(cluster):
         yield cluster
+
+
+def _is_worth_it(cluster: Sequence[Region]) -> bool:
+    """Whether there is something to be seen: a page or two alone have their line in the table."""
+    named = [one for one in cluster if one.name != _GAP]
+    return len(named) > 1 or any(one.end - one.start >= _WORTH for one in named)
 
 
 def _box(region: Region, top: float, height: float) -> Box:

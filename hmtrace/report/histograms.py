@@ -82,17 +82,17 @@ class Histograms:
     """
 
     def __init__(self, rows: Sequence[NamedTimes]) -> None:
-        self._rows = rows
+        self.rows = rows
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(30, options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        names = [clean(row.name, _NAME_MOST) for row in self._rows]
-        numbers = [count(sum(row.times.counts)) for row in self._rows]
+        names = [clean(row.name, _NAME_MOST) for row in self.rows]
+        numbers = [count(sum(row.times.counts)) for row in self.rows]
         margin = max(map(len, names)) + 2 + max(map(len, numbers))
-        scale = Scale.of([row.times for row in self._rows], max(options.max_width - margin - 2, 8))
-        for row, name, number in zip(self._rows, names, numbers, strict=True):
+        scale = Scale.of([row.times for row in self.rows], max(options.max_width - margin - 2, 8))
+        for row, name, number in zip(self.rows, names, numbers, strict=True):
             bars = drawn(scale.columns(row.times), _HEIGHT)
             for line, bar in enumerate(bars):
                 is_last = line == len(bars) - 1
@@ -147,22 +147,33 @@ class Scale:
         bins = high // join - low // join + 1
         return cls(low // join, bins, join, max(1, room // bins))
 
-    def columns(self, times: Histogram) -> list[int]:
-        """How many times each column stands for; the columns of a bin have the same."""
+    def sums(self, times: Histogram) -> list[int]:
+        """How many times each bin has."""
         sums = [0] * self.bins
         for edge, number in zip(times.from_ns, times.counts, strict=True):
             sums[_number(edge) // self.join - self.first] += number
-        return [number for number in sums for _ in range(self.wide)]
+        return sums
+
+    def columns(self, times: Histogram) -> list[int]:
+        """How many times each column stands for; the columns of a bin have the same."""
+        return [number for number in self.sums(times) for _ in range(self.wide)]
+
+    def begin(self, at: int) -> float:
+        """Time in ns at which a bin begins."""
+        return float(2 ** ((self.first + at) * self.join / _QUARTERS))
+
+    def ticks(self, width: int) -> list[tuple[int, str]]:
+        """Places of round times, with bins so wide, and what they are called."""
+        places = ((_number(ns) // self.join - self.first, ns) for ns in _TICKS)
+        return [
+            (at * width, duration(ns).replace(".0", "")) for at, ns in places if 0 <= at < self.bins
+        ]
 
     def axis(self) -> tuple[str, str]:
         """Line of the axis with its ticks, and the times below them as far as there is room."""
         width = self.bins * self.wide
         line, labels = ["─"] * width, ""
-        for ns in _TICKS:
-            at = (_number(ns) // self.join - self.first) * self.wide
-            words = duration(ns).replace(".0", "")
-            if not 0 <= at < width:
-                continue
+        for at, words in self.ticks(self.wide):
             line[at] = "┴"
             if (not labels or at > len(labels)) and at + len(words) <= width:
                 labels = f"{labels:<{at}}{words}"

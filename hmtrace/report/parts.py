@@ -115,10 +115,10 @@ class Picture:
     """What a terminal draws with characters, and a page in its own way: a chart and its legend."""
 
     def __init__(self, *parts: RenderableType) -> None:
-        self._parts = parts
+        self.parts = parts
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from self._parts
+        yield from self.parts
 
 
 class Fitted:

@@ -72,8 +72,10 @@ hmtrace.paint = (() => {
     const left = u.valToPos(first * data.column, "x", true);
     const right = u.valToPos(last * data.column, "x", true);
     ctx.imageSmoothingEnabled = false;
+    const top = u.valToPos(plot.high, "y", true);
+    const bottom = u.valToPos(plot.low, "y", true);
     ctx.drawImage(
-      picture, first, 0, last - first, plot.rows, left, u.bbox.top, right - left, u.bbox.height,
+      picture, first, 0, last - first, plot.rows, left, top, right - left, bottom - top,
     );
   });
 

@@ -9,12 +9,15 @@ hmtrace.Chart = class {
     this.isMap = plot.layers.length > 0;
     this.isMarks = plot.unit === "mark";
     this.picture = null;
+    this.low = plot.low; // of a map: the part that is shown
+    this.high = plot.high;
     this.columns = this.arrange();
     this.tip = document.createElement("div");
     this.tip.className = "tip";
     this.tip.hidden = true;
     this.u = new uPlot(this.options(), this.columns, this.area);
     this.u.over.append(this.tip);
+    this.u.over.addEventListener("mousedown", () => { shared.dragged = this; });
     this.u.over.addEventListener("mouseenter", () => { shared.hovered = this; });
     this.u.over.addEventListener("mouseleave", () => {
       shared.hovered = null;
@@ -59,7 +62,7 @@ hmtrace.Chart = class {
       legend: { show: false },
       scales: {
         x: { time: false, range: () => [view.min, view.max] },
-        y: { range: () => [this.plot.low, this.top()] },
+        y: { range: () => [this.low, this.top()] },
       },
       axes: [
         {
@@ -75,8 +78,8 @@ hmtrace.Chart = class {
         y: this.isMap,
         points: { show: false },
         sync: { key: "hmtrace", scales: ["x", null] },
-        drag: { x: true, y: false, setScale: false },
-        bind: { dblclick: () => () => { view.all(); return null; } },
+        drag: { x: true, y: this.isMap, uni: 24, setScale: false },
+        bind: { dblclick: () => () => { this.whole(); return null; } },
       },
       hooks: {
         drawClear: [(u) => hmtrace.paint.losses(u, data)],
@@ -149,7 +152,7 @@ hmtrace.Chart = class {
 
   top() {
     if (this.isMap || this.isMarks) {
-      return this.plot.high;
+      return this.high;
     }
     if (this.most === undefined) {
       this.most = Math.max(this.plot.ceiling || 0, ...this.drawn.map((one) => Math.max(...one.drawn)));
@@ -178,7 +181,10 @@ hmtrace.Chart = class {
   }
 
   show() {
-    this.u.setScale("x", { min: this.shared.view.min, max: this.shared.view.max });
+    this.u.batch(() => {
+      this.u.setScale("x", { min: this.shared.view.min, max: this.shared.view.max });
+      this.u.setScale("y", { min: this.low, max: this.top() });
+    });
   }
 
   paint(u) {
@@ -199,12 +205,29 @@ hmtrace.Chart = class {
   }
 
   selected(u) {
-    if (u.select.width > 4) {
-      const from = u.posToVal(u.select.left, "x");
-      const to = u.posToVal(u.select.left + u.select.width, "x");
-      u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-      this.shared.view.set(from, to);
+    const { left, top, width, height } = u.select;
+    if (this.shared.dragged !== this || (width <= 4 && height <= 4)) {
+      u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false); // another chart's, shown here too
+      return;
     }
+    const from = u.posToVal(left, "x");
+    const to = u.posToVal(left + width, "x");
+    if (this.isMap && height > 4 && height < u.over.clientHeight - 1) {
+      const least = (this.plot.high - this.plot.low) / this.plot.rows;
+      const low = u.posToVal(top + height, "y");
+      const high = Math.max(u.posToVal(top, "y"), low + 2 * least);
+      this.low = Math.max(low, this.plot.low);
+      this.high = Math.min(high, this.plot.high);
+    }
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.shared.view.set(width > 4 ? from : this.shared.view.min, width > 4 ? to : this.shared.view.max);
+  }
+
+  // Everything, of this chart's addresses too.
+  whole() {
+    this.low = this.plot.low;
+    this.high = this.plot.high;
+    this.shared.view.all();
   }
 
   // What is at a time, and in a map at a place: rows of label, value and colour.

@@ -103,6 +103,16 @@
     makeFilter(table, number);
   });
 
+  // What goes on at the right fades out there.
+  document.querySelectorAll(".scroll").forEach((scroll) => {
+    const look = () => {
+      const left = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft;
+      scroll.classList.toggle("more", left > 4);
+    };
+    scroll.addEventListener("scroll", look, { passive: true });
+    new ResizeObserver(look).observe(scroll);
+  });
+
   // On a phone the contents would fill the first screen.
   const contents = document.querySelector(".contents details");
   if (contents && matchMedia("(max-width: 1099px)").matches) {

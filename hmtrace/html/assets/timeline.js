@@ -13,7 +13,7 @@
   const { format } = hmtrace;
   const view = new hmtrace.View(data);
   const shared = {
-    data, view, hovered: null, followed: null, paper: 0,
+    data, view, hovered: null, dragged: null, followed: null, paper: 0,
     when: (ns) => (data.isTime
       ? `${format.duration(ns)} (${format.clock(data.start, ns)})`
       : format.count(Math.round(ns))),
@@ -83,28 +83,40 @@
     area.setAttribute("aria-label", `${chart.figure.querySelector("strong").textContent}: `
       + chart.figure.querySelector(".plot-words").textContent);
     let at = null;
-    const move = (bins) => {
+    let place = null; // of a map: the row that the arrows up and down have come to
+    const move = (bins, rows = 0) => {
       const step = chart.isMap ? data.column : data.bin;
+      if (rows && chart.isMap) {
+        const row = (chart.plot.high - chart.plot.low) / chart.plot.rows;
+        const from = place === null ? (chart.low + chart.high) / 2 : place + rows * row;
+        place = Math.min(Math.max(from, chart.low + row / 2), chart.high - row / 2);
+      }
       at = at === null || at < view.min || at > view.max ? (view.min + view.max) / 2 : at + bins * step;
       at = Math.min(Math.max(at, view.min), view.max);
       shared.hovered = chart;
-      chart.u.setCursor({ left: chart.u.valToPos(at, "x"), top: 10 });
-      status.textContent = [shared.when(at), ...chart.at(at).map(([label, value]) => `${label}: ${value}`)]
-        .join(", ");
+      chart.u.setCursor({
+        left: chart.u.valToPos(at, "x"),
+        top: place === null ? 10 : chart.u.valToPos(place, "y"),
+      });
+      const rowsAt = chart.at(at, place).map(([label, value]) => (value ? `${label}: ${value}` : label));
+      status.textContent = [shared.when(at), ...rowsAt].join(", ");
     };
     const keys = {
       ArrowLeft: (event) => (event.shiftKey ? view.pan(-0.5) : move(-1)),
       ArrowRight: (event) => (event.shiftKey ? view.pan(0.5) : move(1)),
+      ArrowUp: () => move(0, 1),
+      ArrowDown: () => move(0, -1),
       "+": () => view.zoom(0.5, at ?? undefined),
       "=": () => view.zoom(0.5, at ?? undefined),
       "-": () => view.zoom(2, at ?? undefined),
-      0: () => view.all(),
-      Home: () => view.all(),
+      0: () => chart.whole(),
+      Home: () => chart.whole(),
       Escape: () => follow(null),
     };
     area.addEventListener("keydown", (event) => {
       const act = keys[event.key];
-      if (act && !event.ctrlKey && !event.altKey && !event.metaKey) {
+      const isPage = event.key.startsWith("Arrow") && !chart.isMap && /Up|Down/.test(event.key);
+      if (act && !isPage && !event.ctrlKey && !event.altKey && !event.metaKey) {
         event.preventDefault();
         act(event);
       }

@@ -16,8 +16,10 @@ from hmtrace.html.blocks import (
     blocks_of,
     sections_of,
 )
+from hmtrace.html.histograms import HistogramBlock
 from hmtrace.report.caveats import bullets
 from hmtrace.report.charts import Bar
+from hmtrace.report.histograms import Histograms, NamedTimes
 from hmtrace.report.parts import (
     Elided,
     Fitted,
@@ -28,6 +30,8 @@ from hmtrace.report.parts import (
     labelled,
     plain_table,
 )
+from hmtrace.report.text import unglued
+from replay.outcome import Histogram
 
 if TYPE_CHECKING:
     from hmtrace.html.blocks import Runs
@@ -94,6 +98,23 @@ def test_lists_lines_and_groups() -> None:
 def test_pictures_of_characters_are_left_out() -> None:
     assert list(blocks_of(Picture(Text("█")))) == []
     assert list(blocks_of(Text(""))) == []
+
+
+def test_histograms_are_drawn_with_the_terminals_bins() -> None:
+    times = Histogram((1000.0, 2000.0, 4000.0), (1, 10, 5))
+    (block,) = blocks_of(Picture(indented(Histograms([NamedTimes("kmap", times)]))))
+    assert isinstance(block, HistogramBlock)
+    (row,) = block.rows
+    assert (row.name, row.number) == ("kmap", "16")
+    assert unglued(row.words) == "16 calls, most of them from 1.7 µs on"
+    # 1, 2 and 4 µs lie four quarters of a doubling apart: bins 0, 4 and 8 of 9
+    assert [(bar.x, bar.height) for bar in row.bars] == [(0, 0.1), (44.44, 1), (88.89, 0.5)]
+    assert [unglued(bar.words) for bar in row.bars] == [
+        "from 861 ns: 1",
+        "from 1.7 µs: 10",
+        "from 3.4 µs: 5",
+    ]
+    assert block.ticks == ((0.0, "1\u2800µs"),)
 
 
 def test_what_only_a_terminal_can_draw_is_kept_as_it_draws_it() -> None:

@@ -161,6 +161,31 @@ def test_charts_zoom_by_mouse_and_keys(waiters: Opened) -> None:
     assert told.endswith("in use: 1.8 %, freed, waits for a purge: 0.2 %")
     press(waiters, "0")
     assert waiters.texts("#timeline .range") == ["2.2 s, all of it"]
+    press(waiters, Keys.ARROW_DOWN)
+    assert ", fb3fe000 – fb53e000, in use: 0 %" in waiters.texts("#timeline > .unseen")[0]
+
+
+def test_a_map_zooms_to_addresses_too(waiters: Opened) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    over = waiters.find("#plot-arena-map .u-over")
+    waiters.run("arguments[0].scrollIntoView({block: 'center'})", over)
+    wide, tall = over.size["width"], over.size["height"]
+    chain = ActionChains(waiters.driver).move_to_element_with_offset(over, -wide // 4, 0)
+    chain.click_and_hold().move_by_offset(wide // 2, tall // 2 - 4).release().perform()
+    (dragged,) = waiters.texts("#timeline .range")
+    low, high = (float(word.split()[0]) for word in dragged.split(" of ")[0].split(" – "))
+    assert dragged == f"{low:.1f} ms – {high:.1f} s of 2.2 s"
+    assert high - low / 1000 == pytest.approx(2.16 / 2, abs=0.1)
+    ActionChains(waiters.driver).move_to_element_with_offset(over, 0, tall // 2 - 4).perform()
+    place = waiters.texts("#plot-arena-map .tip div")[1].split(" – ")
+    assert int(place[0], 16) < 0xF77FE000 + 0x400000  # the lowest addresses are at the bottom
+    ActionChains(waiters.driver).move_to_element_with_offset(over, 0, 4 - tall // 2).perform()
+    place = waiters.texts("#plot-arena-map .tip div")[1].split(" – ")
+    middle = (0xF77FE000 + 0xFEFFE000) // 2
+    assert abs(int(place[0], 16) - middle) < 0x400000
+    ActionChains(waiters.driver).double_click(over).perform()
+    assert waiters.texts("#timeline .range") == ["2.2 s, all of it"]
 
 
 def test_values_are_there_as_a_table(waiters: Opened) -> None:
