@@ -183,7 +183,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
         ("/tmp/capture", str(capture)),
         ("$(uname -m)", uname),
         ("$(uname -v)", f"'{version}'"),
-        ("echo 1 > /proc/sys/kernel/kptr_restrict", "true"),
+        ("/proc/sys/kernel/kptr_restrict", str(board / "kptr_restrict")),
         ("/proc/vmallocinfo", str(board / "vmallocinfo")),
         ("sleep 10", "true"),
         ("\necho > kprobe_events", "\ntrue"),  # a file keeps what was added, tracefs does not
@@ -198,6 +198,7 @@ def test_lines_for_the_board_fill_a_capture_folder(
     assert "vaddr=$retval:x32" in probes
     assert f"p:hm/flush_tlb_all {flush}\n" in probes
     assert (board / "tracing_on").read_text() == "0\n"
+    assert (board / "kptr_restrict").read_text() == "0\n"  # put back
     assert gzip.decompress((capture / "trace.txt.gz").read_bytes()) == b"something\n"
     assert (capture / "stats").read_text() == "== cpu0\nsomething\n"
     assert (capture / "vmallocinfo.start").read_text() == "something\n"
