@@ -11,8 +11,8 @@ DEPENDENCIES ?= -r requirements.lock
 KERNELS      ?=
 KERNEL_SECONDS ?= 290
 
-.PHONY: demo test lint bench fuzz random readme docs test-kernel test-kernel-small lock dist release install \
-	uninstall clean
+.PHONY: demo test lint bench fuzz random readme docs golden test-kernel test-kernel-small lock \
+	dist release install uninstall clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.runtime  ## the main job on a real capture
@@ -41,6 +41,11 @@ readme: $(VENV)/.dev  ## run the commands of README and docs/, write down what t
 
 docs: $(VENV)/.dev  ## the pages of docs/ and the reference as a site, in build/docs/html
 	$(BIN)/python -m tests.site
+
+golden: $(VENV)/.dev  ## what the commands show, as files: renew them, then read the difference
+	HMTRACE_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q $(filter-out -k%,$(PYTEST)) tests/hmtrace/test_golden.py \
+		tests/hmtrace/test_golden_commands.py
+	git diff --stat tests/hmtrace/golden
 
 test-kernel: $(VENV)/.dev  ## Debian's kernels under qemu with the recorder; KERNELS="--only arm"
 	$(BIN)/python -m tests.kernel $(KERNELS)

@@ -141,9 +141,9 @@ class Output:
                     console.print(renderable)
         # rich fills lines with blanks up to the width; they only get in the way of diff and grep.
         text = unglued(captured.get())
-        if self.path is None and signs.is_plain(sys.stdout):
-            text = signs.plain(text)
         text = "\n".join(line.rstrip(" ") for line in text.split("\n"))
+        if self.path is None and signs.is_plain(sys.stdout):
+            text = signs.plain(text, console.width)
         if self.path is not None or not pager.show(text):
             self._write(text)
 

@@ -73,24 +73,29 @@ def longest_section(observed: Observed | None, most: int) -> Iterator[Renderable
     yield indented(Text("\n".join(_notes(observed, calls)), style="dim"))
 
 
+_COLUMNS: Final = (
+    ("at", "left"),
+    ("CPU", "right"),
+    ("task", "left"),
+    ("call", "left"),
+    ("took", "right"),
+    ("pages", "right"),
+    ("IPIs", "right"),
+)
+"""What a table of the longest calls tells of each, where it is known of any."""
+
+
 def _table(calls: Sequence[LongCall]) -> RenderableType:
-    table = plain_table(
-        ("at", "left"),
-        ("CPU", "right"),
-        ("task", "left"),
-        ("call", "left"),
-        ("took", "right"),
-        ("pages", "right"),
-        ("IPIs", "right"),
-        ("from", "left"),
-    )
-    rows = [_cells(call) for call in calls]
+    every = [_cells(call) for call in calls]
+    told = [at for at in range(len(_COLUMNS)) if any(row[at].plain for row in every)]
+    rows = [[row[at] for at in told] for row in every]
+    table = plain_table(*(_COLUMNS[at] for at in told), ("from", "left"))
     for column, cells in zip(table.columns, zip(*rows, strict=True), strict=False):
         column.min_width = max(len(str(column.header)), *(cell.cell_len for cell in cells))
     table.columns[-1].no_wrap = False  # so that it is the one that gives way
-    for call, cells in zip(calls, rows, strict=True):
+    for call, row in zip(calls, rows, strict=True):
         site = "" if call.at.site is None else symbol(call.at.site)
-        table.add_row(*cells, Elided(site, len(site) - max(site.rfind("+"), 0)))
+        table.add_row(*row, Elided(site, len(site) - max(site.rfind("+"), 0)))
     return table
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collectors.records import dataclass
+from hmtrace.report.text import GLUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -214,5 +215,5 @@ def elide(text: str, width: int, end: int) -> str:
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Phrases of one line, empty ones left out."""
-    return " · ".join(part for part in parts if part)
+    """Phrases of one line, empty ones left out; no line begins with what stands between them."""
+    return f"{GLUE}· ".join(part for part in parts if part)

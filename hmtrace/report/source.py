@@ -12,7 +12,7 @@ from collectors.snapshot import Snapshot
 from hmtrace import __version__
 from hmtrace.report.answers import absences
 from hmtrace.report.parts import joined
-from hmtrace.report.text import clean, count, duration, plural, share, size
+from hmtrace.report.text import GLUE, clean, count, duration, plural, share, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -179,16 +179,14 @@ def _interval_in_words(interval: LostInterval, span_ns: int | None) -> str:
 def reproducibility(source: InputSummary) -> Text:
     """Version, input, kernel, clock and losses: what is needed to get the same figures again."""
     digest = source.sha256[:12] if source.sha256 else "none (stream)"
-    lost = "nothing lost" if not source.lost.intervals else lost_in_words(source.lost).lower()
-    return Text(
-        joined(
-            [
-                f"hmtrace {__version__}",
-                f"sha256 {digest}",
-                f"kernel {clean(source.release) if source.release else 'unknown'}",
-                f"clock {clean(source.clock)}",
-                lost,
-            ]
-        ),
-        style="dim",
-    )
+    phrases = [
+        f"hmtrace {__version__}",
+        f"sha256 {digest}",
+        f"kernel {clean(source.release) if source.release else 'unknown'}",
+        f"clock {clean(source.clock)}",
+        "nothing lost",
+    ]
+    whole = [phrase.replace(" ", GLUE) for phrase in phrases]
+    if source.lost.intervals:
+        whole[-1] = lost_in_words(source.lost).lower()
+    return Text(joined(whole), style="dim")

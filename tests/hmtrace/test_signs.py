@@ -97,3 +97,18 @@ def test_a_pipe_and_a_terminal() -> None:
     assert run.returncode == 0
     assert shown.isascii()
     assert re.search(rb"\d \d{3}\b", shown)
+
+
+def test_a_name_that_lost_its_middle_keeps_its_column() -> None:
+    rows = "dir_get_page.isra…+0x50 [minix]  kmap\nkmap+0x40 [hog]                  kmap"
+    plain = signs.plain(rows, 40).split("\n")
+    assert plain[0].index("  kmap") == plain[1].index("  kmap", 20)
+    assert plain[0].startswith("dir_get_page.is...+0x50")
+
+
+def test_no_line_leaves_its_width_where_that_can_be_helped() -> None:
+    assert signs.plain("≥ 3 " + "─" * 36, 40) == ">= 3 " + "-" * 35
+    assert signs.plain("≥ 3 " + "-" * 36, 40) == ">= 3 " + "-" * 35  # rich's own for ASCII
+    assert signs.plain("a → b", 5) == "a > b"
+    assert signs.plain("a → b", 6) == "a -> b"
+    assert signs.plain("x…0x1d8", 7) == "x~0x1d8"
