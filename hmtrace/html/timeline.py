@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAP_ROWS: Final = 256
 """Rows of a map on a page at most; neighbours are put together beyond."""
+CPU_LINES: Final = 16
+"""CPUs that have a line of their own."""
 _CPU_COLOURS: Final = ("used", "waits", "live", "hole", "stale", "warning", "fine", "problem")
 """Colours of the style sheet, for CPUs and causes in turn."""
 
@@ -304,21 +306,29 @@ def _mark_plot(timeline: Timeline) -> Iterator[Plot]:
 def _local_plot(outcome: Outcome, timeline: Timeline, when: _Clock) -> Iterator[Plot]:
     if timeline.local is None:
         return
-    cpus = timeline.local.depth_max
-    every = tuple(map(max, zip(*cpus.values(), strict=True)))
+    depths = list(timeline.local.depth_max.items())
+    every = _highest([values for _, values in depths])
     limit = outcome.local.limit
     words = when.most(every, lambda top: f"at most {count(top)} deep")
+    lines = [(f"CPU {cpu}", values) for cpu, values in depths[:CPU_LINES]]
+    if rest := [values for _, values in depths[CPU_LINES:]]:
+        lines.append((f"{plural(len(rest), 'more CPU')}, the deepest", _highest(rest)))
     yield Plot(
         "plot-local",
         "Local mappings nested, by CPU",
         f"{words}{f', {limit} fit' if limit else ''}",
         "count",
         tuple(
-            PlotSeries(f"CPU {cpu}", _CPU_COLOURS[at % len(_CPU_COLOURS)], depths)
-            for at, (cpu, depths) in enumerate(cpus.items())
+            PlotSeries(label, _CPU_COLOURS[at % len(_CPU_COLOURS)], values)
+            for at, (label, values) in enumerate(lines)
         ),
         float(limit) if limit and limit <= 4 * max(every, default=0) else None,
     )
+
+
+def _highest(lines: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The most of several lines in each bin."""
+    return tuple(map(max, zip(*lines, strict=True)))
 
 
 def _arena_plots(outcome: Outcome, timeline: Timeline, when: _Clock) -> Iterator[Plot]:

@@ -6,9 +6,7 @@ import base64
 
 import pytest
 
-from collectors.capture import Lost, Origin
 from hmtrace.html.timeline import MAP_ROWS, TimelineParts, timeline_data, timeline_section
-from hmtrace.report.source import InputSummary
 from hmtrace.report.text import unglued
 from replay.over_time import (
     ArenaLine,
@@ -19,19 +17,12 @@ from replay.over_time import (
     SlotMap,
     Timeline,
 )
-from tests.hmtrace.conftest import busy_outcome
+from tests.hmtrace.conftest import busy_outcome, source_of
 
 SECOND = 1_000_000_000
 START = 1_800_000_000 * SECOND
 """More than a script's numbers hold exactly."""
 MIB = 1 << 20
-
-
-def source() -> InputSummary:
-    return InputSummary(
-        Origin("x", "trace", "ftrace-text", 1), None, None, "local",
-        clock_is_ns=True, span_ns=3 * SECOND, raw_events=1, lost=Lost(),
-    )  # fmt: skip
 
 
 def line(**changes: object) -> Timeline:
@@ -43,7 +34,7 @@ def line(**changes: object) -> Timeline:
 
 
 def parts_of(timeline: Timeline) -> TimelineParts:
-    parts = timeline_section(source(), busy_outcome(), timeline).parts
+    parts = timeline_section(source_of(), busy_outcome(), timeline).parts
     assert isinstance(parts, TimelineParts)
     return parts
 
@@ -94,7 +85,7 @@ def test_neighbours_share_a_row_that_has_the_most_of_them(
     shares = [9, 0, 5] if rows else [slot % 251 for slot in range(slots)]
     used = tuple((share,) for share in shares)
     timeline = line(slot_map=SlotMap(used, ((0,),) * slots))
-    section = timeline_section(source(), busy_outcome(), timeline)
+    section = timeline_section(source_of(), busy_outcome(), timeline)
     data = timeline_data(section, timeline, (), clock_is_ns=True)
     (plot,) = data["plots"]
     cells = list(base64.b64decode(plot["layers"][0]["cells"]))
@@ -112,6 +103,6 @@ def test_the_map_of_the_arena_has_its_addresses() -> None:
 
 
 def test_data_has_its_start_in_full() -> None:
-    section = timeline_section(source(), busy_outcome(), line())
+    section = timeline_section(source_of(), busy_outcome(), line())
     data = timeline_data(section, line(), (), clock_is_ns=True)
     assert (data["start"], data["end"], data["bins"]) == (str(START), 3 * SECOND, 3)
