@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.rule import Rule
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -107,9 +108,22 @@ def plain_table(*columns: tuple[str, str], expand_first: bool = False) -> Table:
     return table
 
 
+class _Indented(Padding):
+    """Padding on the left alone, for which nothing has to be measured: lines end as they do."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inside = options.update_width(options.max_width - self.left)
+        for line in console.render_lines(self.renderable, inside, pad=False):
+            yield Segment(" " * self.left)
+            yield from line
+            yield Segment.line()
+
+
 def indented(renderable: RenderableType) -> RenderableType:
     """Renderable one column to the right, in line with :func:`labelled`."""
-    return Padding(renderable, (0, 0, 0, 1), expand=False)
+    is_stretched = isinstance(renderable, Table) and renderable.expand
+    kind = Padding if is_stretched else _Indented  # as far as its cells reach, no further
+    return kind(renderable, (0, 0, 0, 1), expand=False)
 
 
 class Picture:
