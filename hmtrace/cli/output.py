@@ -229,7 +229,7 @@ def make_console(file: TextIO, color: Color) -> Console:
     ``auto`` leaves NO_COLOR, FORCE_COLOR and TERM to rich; ``never`` writes no escape sequence
     at all, ``always`` writes them into pipes too.
     """
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
 
     # What a trace says is shown as it is: a task may be called ":fire:".
     as_it_is: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -245,9 +245,11 @@ def make_console(file: TextIO, color: Color) -> Console:
         )
     else:
         console = Console(file=file, **as_it_is)
-    if "COLUMNS" not in os.environ and not file.isatty():
-        console.width = 80
-    console.width = min(console.width, WIDEST)
+    width = console.width
+    if "COLUMNS" not in os.environ:
+        width = shutil.get_terminal_size().columns if file.isatty() else 80
+    # without a height rich takes every dumb terminal for one of 80 columns
+    console.size = ConsoleDimensions(min(width, WIDEST), console.height)
     return console
 
 

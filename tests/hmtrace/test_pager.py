@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,10 +23,10 @@ from tests.hmtrace.terminals import pieces
 FIXTURE = str(Path(__file__).parents[2] / "fixtures/cases/i386-leak100")
 
 
-def on_terminal(arguments: list[str], lines: int, **variables: str) -> str:
-    """What a terminal of so many lines of 80 columns gets."""
+def on_terminal(arguments: list[str], lines: int, columns: int = 80, **variables: str) -> str:
+    """What a terminal of so many lines and columns gets."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 80, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "PAGER")}
     environment |= {"TERM": "xterm", **variables}
     child = subprocess.Popen(
@@ -99,3 +101,92 @@ def test_brief_fits_on_a_terminal_and_all_has_the_pictures() -> None:
     both = runner.invoke(app, ["report", "--all", "--brief", FIXTURE])
     assert isinstance(both.exception, HmtraceError)
     assert both.exception.exit_code == 2
+
+
+@pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")
+@pytest.mark.parametrize("keys", [b"q", b"\x03q", b" q"], ids=["q", "ctrl-c", "next"])
+def test_less_is_left_as_readers_leave_it(keys: bytes) -> None:
+    """Ctrl-C is less's own; whoever has read enough hears nothing of a broken pipe."""
+    child, terminal = pty.fork()
+    if child == 0:
+        variables = {**os.environ, "TERM": "xterm", "PAGER": "less", "LESS": "FRX"}
+        variables.pop("HMTRACE_PAGER", None)
+        os.execve(sys.executable, [sys.executable, "-m", "hmtrace", "report", FIXTURE], variables)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 80, 0, 0))
+    shown = b""
+    waiting = [keys[at : at + 1] for at in range(len(keys))]
+    try:
+        while piece := os.read(terminal, 1 << 16):
+            shown += piece
+            if waiting and shown.rstrip().endswith((b":\x1b[K", b":", b"(END)")):
+                os.write(terminal, waiting.pop(0))
+                shown += b" "
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        os.close(terminal)
+    assert os.waitpid(child, 0)[1] == 0
+    text = shown.decode(errors="replace")
+    assert "hmtrace report" in text
+    assert "Caveats" not in text  # far below the first screens
+    assert "rror" not in text
+    assert "ipe" not in text.replace("probes", "")
+
+
+SGR = re.compile(r"\x1b\[([0-9;]*)m")
+"""What turns colours and weight of letters on and off."""
+
+
+def is_coloured(text: str) -> bool:
+    return any(re.fullmatch(r"3[0-7]|9[0-7]", n) for m in SGR.findall(text) for n in m.split(";"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "colour", "escapes", "ascii_alone"),
+    [
+        ({}, True, True, False),
+        ({"NO_COLOR": "1"}, False, True, False),
+        ({"TERM": "dumb"}, False, False, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, False, False, False),
+        ({"LC_ALL": "C"}, True, True, True),
+        ({"LC_ALL": "POSIX", "TERM": "dumb"}, False, False, True),
+        ({"PYTHONIOENCODING": "iso8859-1"}, True, True, True),
+    ],
+    ids=str,
+)
+def test_a_terminal_gets_what_it_can_show(
+    variables: dict[str, str],
+    colour: bool,  # noqa: FBT001
+    escapes: bool,  # noqa: FBT001
+    ascii_alone: bool,  # noqa: FBT001
+) -> None:
+    shown = on_terminal(["layout"], 100, **variables)
+    assert is_coloured(shown) is colour
+    assert ("\x1b" in shown) is escapes
+    assert shown.isascii() is ascii_alone
+    assert "direct mapping of RAM" in SGR.sub("", shown)
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(60, 60), (100, 100), (200, 120)])
+def test_a_report_is_as_wide_as_the_terminal_up_to_a_limit(columns: int, widest: int) -> None:
+    shown = on_terminal(["layout"], 100, columns, TERM="dumb")
+    assert max(map(len, shown.splitlines())) == widest
+
+
+def test_a_line_that_does_not_know_its_width_has_80_columns() -> None:
+    """As a serial console."""
+    shown = on_terminal(["layout"], 0, 0, TERM="vt100")
+    assert max(len(SGR.sub("", line)) for line in shown.splitlines()) == 80
+
+
+def test_colour_is_forced_into_a_pipe() -> None:
+    def piped(**variables: str) -> str:
+        kept = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "FORCE_COLOR", "TERM"}}
+        return subprocess.run(
+            [sys.executable, "-m", "hmtrace", "layout"],
+            capture_output=True, check=True, text=True, env=kept | variables, timeout=300,
+        ).stdout  # fmt: skip
+
+    assert "\x1b" not in piped(TERM="xterm")
+    assert is_coloured(piped(TERM="xterm", FORCE_COLOR="1"))
+    assert not is_coloured(piped(TERM="xterm", FORCE_COLOR="1", NO_COLOR="1"))
