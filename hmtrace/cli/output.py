@@ -184,7 +184,11 @@ class PageFile:
         """
         if path is None:
             return None
-        if output is not None and output.absolute() == path.absolute():
+        if str(path) == "-":
+            raise HmtraceError(
+                "--html needs a file", hint="stdout has the report itself", exit_code=2
+            )
+        if output is not None and output.resolve() == path.resolve():
             raise HmtraceError("-o and --html name the same file", source=str(path), exit_code=2)
         check_target(path, force=force, captures=captures, files=files)
         return cls(path, force)

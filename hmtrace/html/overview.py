@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SEVERITIES: Final = ("problem", "warning")
 _WAITS: Final = "waits for a slot"
+_FINE: Final = "fine"
+"""Rule of the finding that there is nothing to act on; its evidence has the figures."""
 _NEAR: Final = 0.9
 """Share of a limit from which a figure is drawn as near it."""
 
@@ -51,12 +53,14 @@ class Tile:
 class Verdict:
     """What the findings come to.
 
-    `level` is the worst severity, `words` how many of which, `worst` the first of them.
+    `level` is the worst severity, `words` how many of which, `worst` the first of them, `why` what
+    it says.
     """
 
     level: str
     words: str
     worst: FindingEntry | None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,10 @@ def verdict(findings: Sequence[FindingEntry]) -> Verdict:
     words = [plural(by_severity[name], name) for name in _SEVERITIES if by_severity[name]]
     level = next((name for name in _SEVERITIES if by_severity[name]), "fine")
     worst = findings[0] if findings else None
-    return Verdict(level, ", ".join(words) or "nothing to act on", worst)
+    why = "" if worst is None else worst.message
+    if worst is not None and worst.rule == _FINE and worst.evidence:
+        why = worst.evidence[0]
+    return Verdict(level, ", ".join(words) or "nothing to act on", worst, why)
 
 
 def _tiles(source: InputSummary, outcome: Outcome) -> Iterator[Tile]:

@@ -129,6 +129,14 @@
     });
   });
 
+  const go = (moment) => {
+    view.set(moment.at - AROUND * data.bin, moment.at + AROUND * data.bin);
+    status.textContent = moment.words;
+    const section = document.getElementById("timeline");
+    section.scrollIntoView();
+    section.focus({ preventScroll: true });
+  };
+
   const follow = (finding) => {
     shared.followed = finding && finding.number;
     document.querySelectorAll(".finding.followed").forEach((one) => one.classList.remove("followed"));
@@ -137,13 +145,23 @@
       return;
     }
     document.getElementById(`finding-${finding.number}`).classList.add("followed");
-    view.set(finding.at - AROUND * data.bin, finding.at + AROUND * data.bin);
-    status.textContent = `Finding ${finding.number} at ${shared.when(finding.at)}`;
-    const section = document.getElementById("timeline");
-    section.scrollIntoView();
-    section.focus({ preventScroll: true });
+    go({ at: finding.at, words: `Finding ${finding.number} at ${shared.when(finding.at)}` });
   };
-  document.querySelectorAll(".to-time").forEach((link) => {
+  // The time of a long call leads to its place, too.
+  document.querySelectorAll("#longest-calls tbody th[data-v]").forEach((cell) => {
+    const at = Number(BigInt(cell.dataset.v) - BigInt(data.start));
+    if (at < 0 || at > data.end) {
+      return;
+    }
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "to-time link";
+    button.title = "On the timeline";
+    button.append(...cell.childNodes);
+    button.addEventListener("click", () => go({ at, words: `Call at ${shared.when(at)}` }));
+    cell.append(button);
+  });
+  document.querySelectorAll("a.to-time").forEach((link) => {
     link.addEventListener("click", (event) => {
       event.preventDefault();
       follow(data.findings.find((one) => one.number === Number(link.dataset.finding)));

@@ -38,6 +38,13 @@ class Opened:
         """What a script of the test's, which no policy of the page stops, gives back."""
         return self.driver.execute_script(script, *arguments)
 
+    def wait(self, script: str, *arguments: object) -> None:
+        """Go on when a script gives true: what the browser does in its own time is done."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        wait = WebDriverWait(self.driver, 60, poll_frequency=0.05)
+        wait.until(lambda _: self.run(script, *arguments), script)
+
     def find(self, selector: str) -> WebElement:
         """The only element of a selector."""
         (found,) = self.driver.find_elements("css selector", selector)

@@ -132,6 +132,15 @@ def test_a_finding_leads_to_its_place_on_the_timeline(
     assert abs(top) < 5
 
 
+def test_a_long_call_leads_to_its_place(waiters: Opened, made: tuple[Path, dict[str, Any]]) -> None:
+    data = json.loads(waiters.run("return document.getElementById('data').textContent"))
+    at = made[1]["longest"][0]["ts"] - int(data["start"])
+    waiters.find("#longest-calls tbody tr:first-child .to-time").click()
+    (range_,) = waiters.texts("#timeline .range")
+    low, high = (float(word.split()[0]) * 1e6 for word in range_.split(" of ")[0].split(" – "))
+    assert low < at < high
+
+
 def test_charts_zoom_by_mouse_and_keys(waiters: Opened) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -190,6 +199,7 @@ def test_a_map_zooms_to_addresses_too(waiters: Opened) -> None:
 
 def test_values_are_there_as_a_table(waiters: Opened) -> None:
     waiters.find("#plot-pool summary").click()
+    waiters.wait("return document.querySelector('#plot-pool .plot-data table') !== null")
     rows = waiters.texts("#plot-pool .plot-data tbody tr")
     assert len(rows) == 40
     used = [int(text) for text in waiters.texts("#plot-pool .plot-data tbody td:nth-child(2)")]
@@ -230,8 +240,7 @@ def test_colours_follow_the_system_and_the_button(waiters: Opened) -> None:
     waiters.command("Emulation.setEmulatedMedia", features=[dark])
     dark_paper = waiters.run(paper)
     assert dark_paper != light_paper
-    waiters.run("return new Promise(requestAnimationFrame)")
-    assert waiters.run(canvas) != light_chart
+    waiters.wait(f"return (() => {{ {canvas} }})() !== arguments[0]", light_chart)
     button = waiters.find("#theme")
     assert button.get_attribute("aria-label") == "Switch to light colours"
     button.click()
@@ -250,12 +259,10 @@ def test_nothing_is_wider_than_the_screen(waiters: Opened, width: int) -> None:
     waiters.command("Emulation.setDeviceMetricsOverride", **screen)
     try:
         assert waiters.run("return document.documentElement.scrollWidth") <= width
-        waiters.run("return new Promise((done) => setTimeout(done, 100))")
-        area, chart = waiters.run(
+        waiters.wait(
             "const area = document.querySelector('.plot-area');"
-            "return [area.clientWidth, area.querySelector('.uplot').clientWidth]"
+            "return area.querySelector('.uplot').clientWidth === area.clientWidth"
         )
-        assert chart == area
     finally:
         waiters.command("Emulation.clearDeviceMetricsOverride")
 

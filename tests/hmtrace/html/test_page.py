@@ -125,6 +125,16 @@ def test_it_has_the_figures_and_findings_of_the_document(waiters: str) -> None:
     )
 
 
+def test_where_nothing_is_wrong_the_verdict_says_how_far_from_it(tmp_path: Path) -> None:
+    text = written(tmp_path, str(FIXTURES / "i386-minix-pae-smp2"))
+    start = text.index('<p class="verdict fine">')
+    words = re.sub(r"<[^>]*>", " ", text[start : text.index("</p>", start)])
+    assert " ".join(words.replace("\xa0", " ").split()) == (
+        "nothing to act on mapping costs &lt;0.1 % of CPU time; at most 3 of 512 slots in use, "
+        "nobody waited; local depth 2 of 15; none of 9 arena allocations failed"
+    )
+
+
 def test_what_was_lost_stands_at_the_top(tmp_path: Path) -> None:
     text = written(tmp_path, LOST)
     banner = text.index('<div class="lost" role="alert">')
@@ -155,6 +165,7 @@ def test_it_is_neither_the_capture_nor_the_other_output(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     trace.write_bytes(b"# tracer: nop\n")
     for words in (
+        ["--html", "-"],
         ["--html", str(trace)],
         ["-o", str(tmp_path / "a"), "--html", str(tmp_path / "a")],
     ):
