@@ -156,6 +156,8 @@ def _series(name: str, made: Column, rows: int) -> pl.Series:
         return _nulls(dtype, rows).alias(name)
     if made.names is None:
         return pl.Series(name, made.values, dtype)
+    if isinstance(dtype, pl.Enum) and made.valid is None:  # they are the type's own names
+        return pl.Series(name, made.values).cat.to(dtype)
     texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
     last = np.uint32(max(len(made.names) - 1, 0))  # beyond: where there is no value
     return texts.gather(pl.Series(np.minimum(made.values, last, dtype=np.uint32)))

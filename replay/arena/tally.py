@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from collectors.events import OP_CODE
 from collectors.records import dataclass, field
-from replay.pool.calls import is_window_flush
-from replay.trace.columns import has_ops, of_ops
+from replay.trace.columns import NO_OP, has_ops, op_codes, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _NEVER = (1 << 64) - 1
 ALLOC_OPS = ("area_alloc", "percpu_alloc")
 ARENA_OPS = (*ALLOC_OPS, "area_free", "area_purge", "flush_range", "flush_all")
+_IS_ARENAS = np.zeros(NO_OP + 1, bool)
+"""By code of an operation whether it is one of them."""
+_IS_ARENAS[[OP_CODE[op] for op in ARENA_OPS]] = True
 _COLUMNS = ("seq", "ts", "pid", "op", "vaddr", "size", "start", "end", "end_seq", "parent")
 """Those that are looked at."""
 _FLUSHES = {"ts": pl.Int64, "pages": pl.UInt64, "purge": pl.Boolean}
@@ -81,14 +84,10 @@ class ArenaTally:
         DataFrame
             The flushes: `ts`, `pages` (null: all), and whether they are of a `purge`.
         """
-        if not has_ops(events, ARENA_OPS):
+        own = self._own(events, window) if has_ops(events, ARENA_OPS) else np.zeros(0, np.int64)
+        if not own.size:
             return pl.DataFrame(schema=_FLUSHES)
-        events = of_ops(events.select(_COLUMNS), ARENA_OPS)
-        flushes = of_ops(events, ("flush_range",))
-        self.flushes_told |= flushes.height > flushes.get_column("end").null_count()
-        arena = events.filter(~is_window_flush(window))
-        if not arena.height:
-            return pl.DataFrame(schema=_FLUSHES)
+        arena = events.select(_COLUMNS)[own]
         allocs = arena.filter(pl.col("op").is_in(ALLOC_OPS))
         frees = arena.filter(pl.col("op") == "area_free")
         self.allocs += allocs.height
@@ -100,6 +99,16 @@ class ArenaTally:
         )
         self.full += full.height
         return pl.concat([full, self._add_flushes(arena, page_size)])
+
+    def _own(self, events: pl.DataFrame, window: PoolWindow) -> NDArray[np.int64]:
+        """Rows that are the arena's, of windows that may have nothing but the pool's flushes."""
+        codes = op_codes(events)
+        here = np.flatnonzero(_IS_ARENAS[codes])
+        start, end = (whole(events, name, -1)[here] for name in ("start", "end"))
+        is_ranged = codes[here] == OP_CODE["flush_range"]
+        self.flushes_told |= bool((end[is_ranged] != -1).any())
+        of_pool = is_ranged & (start == window.base) & (end == window.end)
+        return here[~of_pool]
 
     def _add_flushes(self, arena: pl.DataFrame, page_size: int) -> pl.DataFrame:
         """Count ranged flushes, and return them.

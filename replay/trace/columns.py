@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 NO_OP: Final = len(OP_CODE)
 """In place of a code: of rows that another machine's replay leaves out."""
 _CODES: Final = "hmtrace_codes"
-"""Attribute of a table: the codes that its rows have."""
+"""Attribute of a table: the code of each row, which whoever looks at the table asks for."""
+_PRESENT: Final = "hmtrace_present"
+"""The same of the codes that its rows have."""
 _FEW: Final = 0.1
 """Share of rows up to which it is quicker to take them one by one than to look at all in every
 column."""
@@ -26,17 +28,21 @@ _MOSTLY: Final = 0.9
 
 
 def op_codes(events: pl.DataFrame) -> NDArray[np.uint8]:
-    """Code of each row's operation, NO_OP where it has none."""
-    return filled(events.get_column("op").to_physical(), NO_OP)
+    """Code of each row's operation, NO_OP where it has none; looked at once for each table."""
+    known: dict[str, Any] = vars(events)
+    if _CODES not in known:
+        known[_CODES] = filled(events.get_column("op").to_physical(), NO_OP)
+    codes: NDArray[np.uint8] = known[_CODES]
+    return codes
 
 
 def has_ops(events: pl.DataFrame, ops: Iterable[str]) -> bool:
     """Whether there are rows of some operations; looked at once for each table."""
     known: dict[str, Any] = vars(events)
-    if _CODES not in known:
+    if _PRESENT not in known:
         codes = op_codes(events).tobytes()
-        known[_CODES] = {code for code in range(NO_OP) if code in codes}
-    return any(OP_CODE[op] in known[_CODES] for op in ops)
+        known[_PRESENT] = {code for code in range(NO_OP) if code in codes}
+    return any(OP_CODE[op] in known[_PRESENT] for op in ops)
 
 
 def of_ops(events: pl.DataFrame, ops: Iterable[str]) -> pl.DataFrame:
