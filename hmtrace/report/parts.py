@@ -214,17 +214,32 @@ class Elided:
         yield Text(elide(self.text, options.max_width, self._end), no_wrap=True)
 
 
+_HEAD: Final = 3
+"""Characters that an elided text begins with, at least, before its end is cut, too."""
+
+
 def elide(text: str, width: int, end: int) -> str:
-    """Cut the middle out of a text.
+    """Cut the middle out of a text; of its end nothing, where that leaves a beginning to know.
+
+    Parameters
+    ----------
+    text
+        To be cut.
+    width
+        Characters that there is room for.
+    end
+        Characters at its end that belong together.
 
     Examples
     --------
+    >>> elide("captures/i386-hog-waiters", 21, 17)
+    'cap…/i386-hog-waiters'
     >>> elide("copy_user_highpage.constprop.0+0xc2", 20, 5)
     'copy_user_high…+0xc2'
     """
     if len(text) <= width:
         return text
-    kept = min(end, width // 2)
+    kept = end if width - end > _HEAD else min(end, width // 2)
     return f"{text[: width - kept - 1]}…{text[len(text) - kept :]}"
 
 
