@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.pool.window import PoolState
     from replay.survey import Survey
-    from replay.trace.losses import Loss
+    from replay.trace.losses import Gaps, Loss
     from replay.walk import Ordered, PoolPiece
 
 
@@ -70,7 +70,7 @@ class _TimedPool(PoolPart):
     """The pool, and how long its calls took."""
 
     def __init__(
-        self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
+        self, layout: Layout, found: Survey, state: PoolState | None, losses: Gaps
     ) -> None:
         super().__init__(layout, found, state, losses)
         self.times = PoolTimes()

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from replay.survey import Survey
     from replay.timeline.pool import PoolFold
     from replay.times import TimeBins
-    from replay.trace.losses import Loss
+    from replay.trace.losses import Gaps, Loss
     from replay.trace.told import Told
     from replay.trace.windows import Window
 
@@ -236,7 +236,7 @@ class TraceWalk:
     found
         Facts of the whole trace.
     losses
-        Positions before which nothing is known, for events were lost.
+        Where events were lost.
     table
         The event table, its rows in the order in which the windows have them.
     """
@@ -351,14 +351,14 @@ class PoolPart:
         layout: Layout,
         found: Survey,
         state: PoolState | None,
-        losses: tuple[int, ...],
+        losses: Gaps,
         online: OnlineCpus | None = None,
         follower: PoolFold | None = None,
     ) -> None:
         window = window_of(layout)
         self.online, self.follower = online, follower
         self.order = LockOrder(window, found.pool, state=state, losses=losses)
-        self._run = PoolRun(window, found.span, is_lossy=bool(losses))
+        self._run = PoolRun(window, found.span, is_lossy=losses.begin is not None)
         self.misfits = 0
         self.initial_state = "inferred" if state is None else "snapshot"
 
@@ -464,7 +464,7 @@ class Rest:
         layout: Layout,
         found: Survey,
         values: Snapshot,
-        losses: tuple[int, ...],
+        losses: Gaps,
         online: OnlineCpus | None = None,
         *,
         wants_held: bool = False,

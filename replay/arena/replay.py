@@ -29,7 +29,7 @@ from replay.arena.state import TREES, forest_of, initial_state, lost_end, rule_o
 from replay.machine.generations import GENERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from replay.machine.generations import Generation
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.trace.losses import Gaps
 
 _MAX_NODES: Final = 1 << 22
 _MAX_ROOM: Final = 1 << 20
@@ -53,7 +54,7 @@ def replay_pieces(
     machine: Machine,
     layout: Layout,
     values: Snapshot,
-    losses: Sequence[int],
+    losses: Gaps,
     each: Callable[[Answers], None],
 ) -> ArenaReplay:
     """Replay the arena's calls piece by piece.
@@ -279,11 +280,11 @@ class _Rulings:
         state: ArenaState,
         layout: Layout,
         values: Snapshot,
-        losses: Sequence[int],
+        losses: Gaps,
         generation: Generation,
     ) -> None:
         self._state = state
-        self._lost_from = 2 * min(losses) if len(losses) else NEVER
+        self._lost_from = NEVER if losses.begin is None else 2 * losses.begin
         self._blocks = BlockRun(layout, values, forget=generation.dirty_range_reset)
         self._judge = Judge(state, rule_of(generation, layout))
         self._shapes = _Shapes(known=state.shape is not None)

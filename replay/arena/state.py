@@ -14,9 +14,10 @@ import numpy as np
 
 from collectors.records import dataclass, field
 from replay.arena.firsts import MAX_AREAS, Firsts, areas_of
+from replay.trace.losses import NO_GAPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from replay.machine.generations import Generation
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.trace.losses import Gaps
 
 SPACE: Final = (1, 0xFFFF_FFFF)
 """Addresses that the free tree covers at boot: vmap_init_free_space()."""
@@ -109,7 +111,7 @@ def initial_state(
     values: Snapshot,
     lazy_list: str,
     tail: int = 0,
-    losses: Sequence[int] = (),
+    losses: Gaps = NO_GAPS,
 ) -> ArenaState:
     """Find the state before the first event.
 
@@ -146,7 +148,7 @@ def initial_state(
     if lazy_list == "newest-first":
         lazy = lazy[::-1].copy()
     known = shape is not None or bool(busy.size)
-    firsts = Firsts(busy, lazy, 2 * min(losses) if losses else None)
+    firsts = Firsts(busy, lazy, None if losses.begin is None else 2 * losses.begin)
     for piece in pieces:
         firsts.look(piece.calls)
     keep_busy, keep_lazy, excused = firsts.gone()

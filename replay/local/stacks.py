@@ -17,15 +17,17 @@ from replay.local.wrong import NO_WRONG, WrongUnmaps, wrong_unmaps
 from replay.pool.calls import is_reuse
 from replay.pool.replay import window_of
 from replay.trace.columns import of_ops, op_codes
+from replay.trace.losses import NO_GAPS
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from replay.local.loops import Notes, Stacks
     from replay.machine.model import Layout
+    from replay.trace.losses import Gaps
 
 _COLUMNS: Final = (
     "seq", "ts", "end_ts", "end_seq", "cpu", "end_cpu", "pid", "ctx", "op", "page", "pfn", "vaddr",
@@ -178,7 +180,7 @@ class LocalStacks:
         Operation that shows a task losing its CPU: ``sched_out`` where the kernel's own hook was
         traced anywhere in the trace, else ``switch``.
     losses
-        Positions before which nothing is known (:func:`replay.trace.losses.gaps_of`).
+        Where events were lost.
     wants_held
         Whether the pieces are to tell what was held, and what happened.
     wants_events
@@ -189,13 +191,11 @@ class LocalStacks:
         self,
         layout: Layout,
         hook: str,
-        losses: Sequence[int] = (),
+        losses: Gaps = NO_GAPS,
         *,
         wants_held: bool = False,
         wants_events: bool = False,
     ) -> None:
-        from replay.local.loops import LOSS
-
         self._layout = layout
         self._hook = hook
         self._wants_held = wants_held
@@ -204,9 +204,8 @@ class LocalStacks:
         self._held = np.zeros(0, _HELD)
         self._mapped = _blank(0)  # the events of the mappings held
         self._stacks = np.zeros(0, _STACK)
-        self._coming = _blank(len(losses))
-        self._coming.at[:] = self._coming.seq[:] = sorted(losses)
-        self._coming.kind[:], self._coming.seen[:] = LOSS, -1
+        self._losses = losses
+        self._coming = _lost_at(np.union1d(losses.after, losses.ends))
 
     @property
     def open_rows(self) -> NDArray[np.int64]:
@@ -234,7 +233,7 @@ class LocalStacks:
             none = np.zeros((2, 0), np.int32)
             return _piece(_blank(0), none, 0, 0, self._layout.pkmap_colours)
         told = self._told(events, first_row)
-        coming = _joined(self._coming, told.rows)
+        coming = _joined(self._coming, _lost_at(self._losses.within(told.rows.at)), told.rows)
         # Of events at one position (a loss and what comes after it) the loss comes first.
         coming = coming.some(_in_order(coming.at, coming.kind))
         end = int(events["seq"][-1]) if events.height else 0
@@ -454,6 +453,16 @@ def _blank(events: int) -> _Rows:
     return rows
 
 
+def _lost_at(positions: NDArray[np.int64]) -> _Rows:
+    """Events before which nothing is known, in their order."""
+    from replay.local.loops import LOSS
+
+    rows = _blank(positions.size)
+    rows.at[:] = rows.seq[:] = positions
+    rows.kind[:], rows.seen[:] = LOSS, -1
+    return rows
+
+
 def _in_order(at: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Order of events by their positions, and of those at one position by their kinds, downwards.
 
@@ -466,10 +475,10 @@ def _in_order(at: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.int
     return np.lexsort((-kind.astype(np.int16), at))
 
 
-def _joined(one: _Rows, two: _Rows) -> _Rows:
+def _joined(*some: _Rows) -> _Rows:
     """Events one behind the other."""
-    pairs: Any = zip(one, two, strict=True)
-    return _Rows(*(np.concatenate(both) for both in pairs))
+    columns: Any = zip(*some, strict=True)
+    return _Rows(*(np.concatenate(column) for column in columns))
 
 
 def _piece(

@@ -16,11 +16,10 @@ import numpy as np
 from collectors.errors import HmtraceError
 from collectors.records import dataclass
 from replay.pool.stream import PoolStream, renamed
+from replay.trace.losses import NO_GAPS
 from replay.trace.numbering import Numbering
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from replay.pool.calls import CallTable
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from replay.pool.loops.search import Checkpoint
     from replay.pool.stream import Known
     from replay.pool.window import PoolFacts, PoolState, PoolWindow
+    from replay.trace.losses import Gaps
 
 _ROWS_PER_EVENT: Final = 64
 _FEW_ROWS: Final = 1 << 22
@@ -141,7 +141,7 @@ class LockOrder:
         facts: PoolFacts,
         *,
         state: PoolState | None = None,
-        losses: Sequence[int] = (),
+        losses: Gaps = NO_GAPS,
     ) -> None:
         from replay.pool.loops import search
 

@@ -15,14 +15,13 @@ from replay.pool.calls import FLUSH_EVENTS, NEVER, CallTable, pass_flushed
 from replay.pool.entries import ROOM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from replay.pool.entries import Entries
     from replay.pool.loops.placing import Calls
     from replay.pool.loops.stream import Events, Flow, Marks, Tasks
     from replay.pool.window import PoolFacts, PoolWindow
+    from replay.trace.losses import Gaps
 
 UNMAP_EVENTS: Final = 1 << 14
 """Positions of the trace after which a kunmap() without a return has certainly happened. Its
@@ -74,7 +73,7 @@ class PoolStream:
     facts
         What is known of the whole trace.
     losses
-        `seq` of the first event after each loss of events.
+        Where events were lost.
     snapshot_seq
         Position at which the pool's snapshot was taken; None: there is none.
 
@@ -94,7 +93,7 @@ class PoolStream:
         self,
         window: PoolWindow,
         facts: PoolFacts,
-        losses: Sequence[int],
+        losses: Gaps,
         snapshot_seq: int | None,
     ) -> None:
         from replay.pool.loops import stream as kernel
@@ -105,7 +104,7 @@ class PoolStream:
         self.passes = 0
         self._window = window
         self._facts = facts
-        self._marks = _marks(losses, snapshot_seq)
+        self._marks = _marks(losses.ends, snapshot_seq)
         self._ends = kernel.Ends(*np.zeros((2, 0), np.int64))
         self._tasks = _no_tasks(0)
         self._events = _room(0)
@@ -326,12 +325,12 @@ def renamed(calls: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int
     return np.where(is_kept, index, -1)
 
 
-def _marks(losses: Sequence[int], snapshot_seq: int | None) -> Marks:
+def _marks(losses: NDArray[np.int64], snapshot_seq: int | None) -> Marks:
     """Losses of events and the snapshot, in order; of those at one position the snapshot first."""
     from replay.pool.loops.placing import LOSS, SNAP
     from replay.pool.loops.stream import Marks
 
-    at = [(position, 1, LOSS) for position in losses]
+    at = [(position, 1, LOSS) for position in losses.tolist()]
     if snapshot_seq is not None:
         at.append((snapshot_seq, 0, SNAP))
     at.sort()

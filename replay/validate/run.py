@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from replay.pool.replay import PoolAt
     from replay.pool.window import PoolState
     from replay.survey import Survey
-    from replay.trace.losses import Loss
+    from replay.trace.losses import Gaps, Loss
     from replay.trace.windows import Window
     from replay.walk import Ordered, PoolPiece
 
@@ -219,7 +219,7 @@ class _PoolChecks(PoolPart):
     """Verdicts on calls of the pool and on its flushes."""
 
     def __init__(
-        self, layout: Layout, found: Survey, state: PoolState | None, losses: tuple[int, ...]
+        self, layout: Layout, found: Survey, state: PoolState | None, losses: Gaps
     ) -> None:
         super().__init__(layout, found, state, losses)
         self.verdicts = _Verdicts()
@@ -308,7 +308,7 @@ class _PoolChecks(PoolPart):
 class _LocalChecks:
     """Verdicts on local mappings."""
 
-    def __init__(self, layout: Layout, found: Survey, losses: tuple[int, ...]) -> None:
+    def __init__(self, layout: Layout, found: Survey, losses: Gaps) -> None:
         self.verdicts = _Verdicts()
         self._layout = layout
         self._stacks = LocalStacks(layout, switch_hook(found.ops), losses)
@@ -356,7 +356,7 @@ class _ArenaChecks:
         machine: Machine,
         layout: Layout,
         values: Snapshot,
-        losses: tuple[int, ...],
+        losses: Gaps,
     ) -> None:
         self.verdicts = _Verdicts()
         self._machine, self._layout, self._values = machine, layout, values

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.pool.window import PoolState
     from replay.survey import Survey
+    from replay.trace.losses import Gaps
     from replay.trace.online import OnlineCpus
     from replay.trace.parts import Parts
     from replay.trace.told import Told
@@ -88,7 +89,7 @@ class PoolCalls(PoolPart):
         layout: Layout,
         found: Survey,
         state: PoolState | None,
-        losses: tuple[int, ...],
+        losses: Gaps,
         take: Callable[[Window, Served], None],
         online: OnlineCpus | None = None,
     ) -> None:

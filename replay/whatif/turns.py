@@ -18,13 +18,13 @@ from replay.trace.numbering import Numbering
 from replay.trace.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from replay.local.events import LocalEvents
     from replay.survey import Survey
+    from replay.trace.losses import Gaps
     from replay.whatif.loops.holding import Turns
     from replay.whatif.numbered import NumberedRows, NumberedWindow
 
@@ -74,11 +74,11 @@ class TurnSieve:
     hook
         As for :class:`replay.local.stacks.LocalStacks`.
     losses
-        `seq` of the first event after each loss of events.
+        Where events were lost.
     """
 
-    def __init__(self, parts: Parts, found: Survey, hook: str, losses: Sequence[int]) -> None:
-        from replay.whatif.loops.holding import LOSS, new_open
+    def __init__(self, parts: Parts, found: Survey, hook: str, losses: Gaps) -> None:
+        from replay.whatif.loops.holding import new_open
 
         self._parts = parts
         self._returned = found.returned > 0
@@ -86,8 +86,7 @@ class TurnSieve:
         self._windows = 0
         self._tasks = Numbering()
         self._held = new_open()
-        self._coming = _blank(len(losses))
-        self._coming["kind"][:], self._coming["at"][:] = LOSS, sorted(losses)
+        self._coming = _lost_at(losses.ends)
 
     def feed(self, piece: NumberedWindow, numbered: NumberedRows) -> None:
         """Sift a window.
@@ -240,6 +239,15 @@ def _blank(turns: int) -> dict[str, NDArray[Any]]:
     told = {name: np.zeros(turns, kind) for name, kind in _TYPES.items()}
     told["key"][:] = told["page"][:] = -1
     return told
+
+
+def _lost_at(positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Turns before which nothing is known, in their order."""
+    from replay.whatif.loops.holding import LOSS
+
+    lost = _blank(positions.size)
+    lost["kind"][:], lost["at"][:] = LOSS, positions
+    return lost
 
 
 def _joined(*some: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ import pytest
 from collectors.snapshot import Snapshot
 from replay.arena.result import CERTAIN
 from replay.machine.layout import layout_of
+from replay.trace.losses import Gaps
 from tests.replay import arena_simulator as sim
 from tests.replay.test_arena_replay import PC, PURGES_PROBED, P, _alloc, small
 from tests.replay.whole_arena import Replayed, replay_arena
@@ -101,7 +102,7 @@ def damaged(name: str, seed: int) -> Replayed:
     events, areas, losses = DAMAGES[name](rng, events, areas)
     machine = replace(PC, generation=generation)
     facts = Snapshot(areas=areas, probes=(PURGES_PROBED,))
-    return replay_arena(events, machine, layout_of(machine), facts, losses)
+    return replay_arena(events, machine, layout_of(machine), facts, Gaps.at(losses))
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -134,7 +135,7 @@ def test_what_is_freed_behind_a_loss_tells_nothing_of_the_start() -> None:
         _alloc(0, 1, P, A), _alloc(2, 3, P, A + P), *free(20, A + 2 * P, A + 3 * P),
     )])  # fmt: skip
     below = Snapshot(areas=(sim.Area(0xF77FE000, A, "vmalloc", ""),), probes=(PURGES_PROBED,))
-    r = replay_arena(rows, PC, layout_of(PC), below, (10,))
+    r = replay_arena(rows, PC, layout_of(PC), below, Gaps.at([10]))
     assert r.verdict.tolist() == [CERTAIN, CERTAIN]
     assert (r.found.areas_added, r.wrong) == (0, 0)
     assert replay_arena(rows, PC, layout_of(PC), below).found.areas_added == 1

@@ -17,6 +17,7 @@ from replay.arena.result import AMBIGUOUS, CERTAIN, INITIAL, NOT_SEEN, ArenaRepl
 from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
+from replay.trace.losses import Gaps
 from tests.replay import arena_simulator as sim
 from tests.replay.whole_arena import replay_arena
 
@@ -299,7 +300,7 @@ def test_after_a_loss_nothing_is_certain() -> None:
     layout = layout_of(PC)
     middle = events.height // 2
     facts = Snapshot(areas=areas, probes=(PURGES_PROBED,))
-    r = replay_arena(events, PC, layout, facts, [int(events["seq"][middle])])
+    r = replay_arena(events, PC, layout, facts, Gaps.at([int(events["seq"][middle])]))
     early = r.row < middle
     assert (r.verdict[early] == CERTAIN).all()
     assert (r.verdict[~early] == AMBIGUOUS).all()

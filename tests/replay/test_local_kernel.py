@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -15,7 +16,7 @@ from replay.machine.arches.i386 import DEFAULT_CONFIG
 from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.machine.words import kernel_words
-from replay.trace.losses import gaps_of
+from replay.trace.losses import Gaps, gaps_of
 from tests.replay.whole_local import LocalReplay, replay_locals
 
 I386 = Machine(arch="i386", pae=True, nr_cpus=32)
@@ -47,7 +48,7 @@ def event(what: str, cpu: int, pid: int, vaddr: int | None = None, **more: Any) 
 def replay(
     machine: Machine, *steps: dict[str, Any], losses: list[int] | None = None
 ) -> LocalReplay:
-    return replay_locals(table(*steps), layout_of(machine), losses=losses or [])
+    return replay_locals(table(*steps), layout_of(machine), losses=Gaps.at(losses or []))
 
 
 def test_i386_addresses_by_cpu_and_depth() -> None:
@@ -234,12 +235,36 @@ def test_depths_are_unknown_on_all_cpus_while_events_are_lost() -> None:
     )
     gap = LostInterval(cpu=0, count=3, after_seq=30, start_ts=100, end_ts=300, reason="LOST")
     losses = gaps_of(Lost((gap,)), events.lazy())
-    assert losses == tuple(range(20, 31))
+    assert (losses.first.tolist(), losses.after.tolist()) == ([20], [30])
     done = replay_locals(events, layout_of(I386), losses=losses)
     assert done.status.tolist() == [0, INITIAL, 0, 0]
-    assert gaps_of(None, events.lazy()) == ()
-    unknown = replace(gap, start_ts=None)
-    assert gaps_of(Lost((unknown,)), events.lazy()) == (30,)
+
+
+def test_a_gap_before_the_first_event_of_a_cpu_begins_with_the_trace() -> None:
+    events = table(
+        event("map", 1, 7, 0xFFFA_B000),
+        event("unmap", 1, 7, 0xFFFA_B000),
+        # task 7 goes to CPU 0, whose events are overwritten up to there, maps, and comes back
+        event("map", 1, 7, 0xFFFA_A000),
+        event("map", 0, 8, 0xFFFB_B000),
+    )
+    gap = LostInterval(0, None, 30, None, 300, "ring buffer overwritten")
+    losses = gaps_of(Lost((gap,)), events.lazy())
+    assert (losses.first.tolist(), losses.after.tolist()) == ([0], [30])
+    done = replay_locals(events, layout_of(I386), losses=losses)
+    assert done.status.tolist() == [0, INITIAL, 0]
+
+
+def test_gaps_are_few_and_do_not_overlap() -> None:
+    events = table(*[event("map", 0, 7, 0xFFFB_B000) for _ in range(9)])
+    spans = [(None, 20), (50, 30), (350, 60), (450, 50), (650, 70), (9000, 80)]
+    gaps = [LostInterval(0, 1, after, start, None, "LOST") for start, after in spans]
+    found = gaps_of(Lost(tuple(gaps)), events.lazy())
+    assert (found.first.tolist(), found.after.tolist()) == ([0, 40, 70, 80], [30, 60, 70, 80])
+    assert found.within(np.array([69, 5, 30, 59, 5, 29, 70])).tolist() == [5, 29, 59]
+    assert found.begin == 0
+    none = gaps_of(None, events.lazy())
+    assert (none.begin, none.within(np.array([0])).tolist()) == (None, [])
 
 
 def test_switches_save_what_is_held() -> None:

@@ -15,6 +15,7 @@ from replay.pool.loops.placing import DIVERGED
 from replay.pool.replay import PoolRun
 from replay.pool.window import PoolState, PoolWindow
 from replay.survey import survey
+from replay.trace.losses import NO_GAPS, Gaps
 from tests.replay.oracle import BASE, simulate
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def in_pieces(
     slots: int,
     rows: int,
     state: PoolState | None = BOOT,
-    losses: tuple[int, ...] = (),
+    losses: Gaps = NO_GAPS,
 ) -> dict[str, Any]:
     """Everything that the replay says, with the table cut every `rows` rows."""
     window = PoolWindow(BASE, slots)
@@ -106,8 +107,9 @@ def test_losses_and_an_unknown_start_make_no_difference(rows: int) -> None:
     events = simulate(5, slots=16, tasks=3, pages=40, rounds=120, most=1, jitter=8).events
     low, high = (int(events["seq"][events.height * part // 8]) for part in (3, 5))
     gap = events.filter((pl.col("seq") < low) | (pl.col("seq") >= high))
-    whole = in_pieces(gap, 16, gap.height, state=None, losses=(high,))
-    same(in_pieces(gap, 16, rows, state=None, losses=(high,)), whole)
+    losses = Gaps.at([high])
+    whole = in_pieces(gap, 16, gap.height, state=None, losses=losses)
+    same(in_pieces(gap, 16, rows, state=None, losses=losses), whole)
 
 
 @pytest.mark.usefixtures("_bounds")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from replay.pool.loops.placing import DIVERGED, INITIAL, ORDERED
 from replay.pool.window import PoolState, PoolWindow
+from replay.trace.losses import Gaps
 from tests.replay.oracle import BASE, PAGE, Run, simulate
 from tests.replay.whole_pool import PoolReplay, linearise, replay_sequence
 
@@ -230,7 +231,7 @@ def test_lost_events_make_the_state_unknown() -> None:
     low, high = events["seq"][events.height // 3], events["seq"][events.height // 2]
     gap = events.filter((pl.col("seq") < low) | (pl.col("seq") >= high))
     window = PoolWindow(BASE, 16)
-    sequence = linearise(gap, window, state=BOOT, losses=[int(high)])
+    sequence = linearise(gap, window, state=BOOT, losses=Gaps.at([int(high)]))
     done = replay_sequence(sequence, window, gap, (0, 1), "test")
     after = sequence.calls.is_map & (gap["seq"].to_numpy()[sequence.calls.row] >= high)
     assert (sequence.status[after] == INITIAL).any()

@@ -23,6 +23,7 @@ from replay.pool.loops.placing import (
 )
 from replay.pool.stream import PoolStream
 from replay.pool.window import PoolFacts, PoolWindow
+from replay.trace.losses import NO_GAPS, Gaps
 from replay.trace.tasks import finished_by
 from tests.replay.oracle import BASE, simulate
 
@@ -65,7 +66,7 @@ def streamed(
     """The same from the stream, with the table cut every `rows` rows."""
     facts = PoolFacts(passes_traced=True, gets_traced=True)
     entries = PoolEntries(PoolWindow(BASE, 16), facts)
-    stream = PoolStream(PoolWindow(BASE, 16), facts, losses, snapshot)
+    stream = PoolStream(PoolWindow(BASE, 16), facts, Gaps.at(losses), snapshot)
     found: list[Event] = []
     for start in range(0, events.height, rows):
         last = start + rows >= events.height
@@ -125,7 +126,7 @@ def test_events_come_in_order(change: Any, rows: int) -> None:
 def test_times_never_fall_and_begin_where_the_pool_does() -> None:
     events = simulate(1, slots=16, tasks=2, pages=9, rounds=5, most=1).events
     facts = PoolFacts(passes_traced=True, start=7)
-    stream = PoolStream(PoolWindow(BASE, 16), facts, (), 0)
+    stream = PoolStream(PoolWindow(BASE, 16), facts, NO_GAPS, 0)
     events = events.filter(op="kmap").with_columns(ts=pl.lit(3, pl.Int64))
     stream.take(PoolEntries(PoolWindow(BASE, 16), facts).of(events, 0), last=True)
     time = stream.known(last=True).time
@@ -144,7 +145,7 @@ def test_passes_before_the_first_call_keep_their_times() -> None:
     )
     table = pl.concat([passes, first]).with_columns(seq=pl.Series([1, 2, 3], dtype=pl.UInt64))
     facts = PoolFacts(passes_traced=True, start=9)
-    stream = PoolStream(PoolWindow(BASE, 16), facts, (), 0)
+    stream = PoolStream(PoolWindow(BASE, 16), facts, NO_GAPS, 0)
     stream.take(PoolEntries(PoolWindow(BASE, 16), facts).of(table, 0), last=True)
     assert stream.known(last=True).time[:4].tolist() == [4, 4, 6, 9]  # the snapshot comes first
 

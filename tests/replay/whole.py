@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from replay.outcome import ArenaOutcome, LocalOutcome, Outcome, Site
     from replay.pool.window import PoolWindow
     from replay.survey import Survey
-    from replay.trace.losses import Loss
+    from replay.trace.losses import Gaps, Loss
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Replayed:
     pool: PoolReplay
     local: LocalReplay
     survey: Survey
-    losses: tuple[int, ...]
+    losses: Gaps
     beyond: int = 0
 
     @property

@@ -12,14 +12,14 @@ from replay.arena.pieces import ROWS, ArenaCutter, ArenaPieces
 from replay.arena.replay import replay_pieces
 from replay.arena.result import Answers, ArenaReplay
 from replay.machine.generations import GENERATIONS
+from replay.trace.losses import NO_GAPS
 from replay.trace.parts import Parts
 from replay.trace.windows import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from replay.machine.layout import Layout
     from replay.machine.model import Machine
+    from replay.trace.losses import Gaps
 
 
 class Replayed:
@@ -57,7 +57,7 @@ def replay_arena(
     machine: Machine,
     layout: Layout,
     values: Snapshot | None = None,
-    losses: Sequence[int] = (),
+    losses: Gaps = NO_GAPS,
     rows: int = ROWS,
     window: int | None = None,
 ) -> Replayed:

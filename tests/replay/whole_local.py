@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from replay.local.stacks import LocalStacks, direct_of, reuses, switch_hook, takes_slot
+from replay.trace.losses import NO_GAPS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from replay.machine.model import Layout
+    from replay.trace.losses import Gaps
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ class LocalReplay:
     misfits: int
 
 
-def replay_locals(
-    events: pl.DataFrame, layout: Layout, *, losses: Sequence[int] = ()
-) -> LocalReplay:
+def replay_locals(events: pl.DataFrame, layout: Layout, *, losses: Gaps = NO_GAPS) -> LocalReplay:
     """Replay all local mappings of a trace.
 
     Parameters

@@ -13,10 +13,9 @@ from replay.pool.entries import PoolEntries
 from replay.pool.lock_order import LockOrder
 from replay.pool.replay import MISFITS, PoolRun, is_of_another_run, not_used, window_of
 from replay.survey import survey
+from replay.trace.losses import NO_GAPS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from replay.machine.layout import Layout
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from replay.pool.lock_order import Piece
     from replay.pool.tally import PoolTally
     from replay.pool.window import PoolFacts, PoolState, PoolWindow
+    from replay.trace.losses import Gaps
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def linearise(
     window: PoolWindow,
     *,
     state: PoolState | None = None,
-    losses: Sequence[int] = (),
+    losses: Gaps = NO_GAPS,
 ) -> PoolSequence:
     """Order the pool's calls as the kernel served them.
 
@@ -227,7 +227,7 @@ def replay_pool(
     layout: Layout,
     *,
     state: PoolState | None = None,
-    losses: Sequence[int] = (),
+    losses: Gaps = NO_GAPS,
     span: tuple[int, int] = (0, 0),
 ) -> PoolReplay:
     """Order the calls of a trace and replay them.
