@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -20,9 +20,11 @@ from replay.machine.options import has_highpte, with_options
 from replay.machine.presets import presets
 from replay.machine.zones import HIGHMEM
 from replay.trace import spool as spooled_rows
+from replay.trace.windows import WINDOW_ROWS
 from replay.whatif import pool as whatif_pool
 from replay.whatif.page_tables import WALKERS
-from replay.whatif.run import what_if
+from replay.whatif.run import Server, what_if
+from replay.whatif.workload import distil
 from tests.expected import REPORTS
 from tests.replay.test_windows import same
 
@@ -48,11 +50,25 @@ def opened(name: str) -> tuple[Capture, Machine]:
     return capture, machine_from(capture.facts.snapshot())[0]
 
 
+def server_of(name: str, *, rows: int = WINDOW_ROWS, turns: bool = False) -> Server:
+    """The workload of a capture, to be served on other machines."""
+    capture, machine = opened(name)
+    known: dict[str, Any] = {"values": capture.facts.snapshot(), "lost": capture.lost}
+    return Server(
+        distil(capture.events, machine, rows=rows, turns=turns, **known), machine, **known
+    )
+
+
+@cache
+def served(name: str, *, turns: bool) -> Server:
+    """The same, once for all questions: most of the time goes into the order of the calls."""
+    return server_of(name, turns=turns)
+
+
 def both(name: str, target: Machine, **options: Any) -> tuple[Outcome, Outcome]:
     """Outcomes on the captured machine and on another one."""
-    capture, machine = opened(name)
-    values = capture.facts.snapshot()
-    return what_if(capture.events, machine, target, values=values, lost=capture.lost, **options)
+    server = served(name, turns=bool(target.converted))
+    return server.baseline, server.on(target, **options)
 
 
 @cache
@@ -65,30 +81,44 @@ def replayed(name: str, *, placement: str = "class", timing: str = "closed", **t
     return both(name, target, placement=placement, timing=timing)[1]
 
 
-@pytest.mark.parametrize("name", sorted(REPORTS))
-@pytest.mark.parametrize(
-    ("to", "options"),
-    [
-        ({"split": "2g"}, {}),
-        ({"pkmap": 64, "cpus": 3, "vmalloc": 256 << 20}, {}),
-        ({"vmalloc": 512 << 20}, {"placement": "same-pfn", "timing": "fixed"}),
-    ],
-    ids=["2g", "pkmap", "same-pfn"],
+ASKED: Final[tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = (
+    ({"split": "2g"}, {}),
+    ({"pkmap": 64, "cpus": 3, "vmalloc": 256 << 20}, {}),
+    ({"vmalloc": 512 << 20}, {"placement": "same-pfn", "timing": "fixed"}),
 )
+"""Other machines, and how they are asked for."""
+
+
+@pytest.mark.parametrize("name", sorted(REPORTS))
 def test_small_windows_give_the_figures_of_the_whole_trace(
-    name: str, to: dict[str, Any], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = opened(name)[1]
-    try:
-        target = with_options(machine, **to)
-    except HmtraceError:  # a split, or a pool, that this architecture has not
-        target = machine
-    expected = both(name, target, **options)
+    questions = []
+    for to, options in ASKED:
+        try:
+            target = with_options(machine, **to)
+        except HmtraceError:  # a split, or a pool, that this architecture has not
+            target = machine
+        questions.append((target, options, both(name, target, **options)))
     monkeypatch.setattr(spooled_rows, "IN_MEMORY", 1 << 12)  # nearly all of it on disk
     monkeypatch.setattr(whatif_pool, "AT_ONCE", 1000)
-    found = both(name, target, rows=2_000, **options)
-    for one, other in zip(found, expected, strict=True):
-        same(outcome_document(one), outcome_document(other))
+    small = server_of(name, rows=2_000)
+    for target, options, (here, there) in questions:
+        same(outcome_document(small.baseline), outcome_document(here))
+        same(outcome_document(small.on(target, **options)), outcome_document(there))
+
+
+@pytest.mark.parametrize(("to", "options"), ASKED)
+def test_one_question_gets_the_answer_of_one_of_many(
+    to: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """What earlier questions leave in a server changes no answer."""
+    capture, machine = opened(HOG)
+    target, values = with_options(machine, **to), capture.facts.snapshot()
+    alone = what_if(capture.events, machine, target, values=values, lost=capture.lost, **options)
+    many = both(HOG, target, **options)
+    assert [outcome_document(one) for one in alone] == [outcome_document(one) for one in many]
 
 
 @pytest.mark.parametrize("name", [HOG, MINIX, ARM, OLD])
