@@ -5,30 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from collectors import open_capture
 from collectors.snapshot import Snapshot
 from replay.arena import pieces as arena_pieces
 from replay.arena.pieces import LONGEST
 from replay.arena.result import AMBIGUOUS, CERTAIN, WRONG
-from replay.machine.from_facts import machine_from
 from replay.machine.layout import layout_of
 from replay.trace.sanitise import within_bounds
+from tests.opened import FIXTURES, opened
 from tests.replay import arena_simulator as sim
 from tests.replay import test_windows_random as random_tables
 from tests.replay.test_arena_replay import PC, PURGES_PROBED, P, _alloc
 from tests.replay.whole_arena import pieces_of, replay_arena
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.replay.whole_arena import Replayed
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
 A = 0xF7800000
 
 
@@ -40,11 +39,11 @@ def same(found: Replayed, expected: Replayed) -> None:
         assert np.array_equal(getattr(found.answers, name), values), name
 
 
-def opened(name: str) -> tuple[Any, ...]:
-    capture = open_capture(str(FIXTURES / name))
-    values = capture.facts.snapshot()
-    machine, _ = machine_from(values)
-    return capture.events.collect().sort("seq"), machine, layout_of(machine), values
+def table_of(name: str) -> tuple[Any, ...]:
+    """Events, machine, layout and facts of a capture."""
+    capture, machine = opened(name)
+    events = capture.events.collect().sort("seq")
+    return events, machine, layout_of(machine), capture.facts.snapshot()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_pieces_come_to_the_same_as_the_whole(
     name: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arena_pieces, "LONGEST", 1_000)  # a purge may be open for longer
-    same(replay_arena(*opened(name), rows=rows), replay_arena(*opened(name)))
+    same(replay_arena(*table_of(name), rows=rows), replay_arena(*table_of(name)))
 
 
 @pytest.mark.parametrize(
@@ -86,8 +85,8 @@ def test_pieces_come_to_the_same_as_the_whole(
     ],
 )
 def test_where_windows_end_changes_nothing(name: str, window: int, rows: int) -> None:
-    one = replay_arena(*opened(name), rows=rows)
-    same(replay_arena(*opened(name), rows=rows, window=window), one)
+    one = replay_arena(*table_of(name), rows=rows)
+    same(replay_arena(*table_of(name), rows=rows, window=window), one)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -117,7 +116,7 @@ def test_races_in_pieces(generation: str, seed: int) -> None:
 
 
 def test_pieces_end_where_nothing_is_under_way() -> None:
-    events, machine, layout, values = opened("i386-arena-pae-m2048-smp2")
+    events, machine, layout, values = table_of("i386-arena-pae-m2048-smp2")
     pieces = list(pieces_of(events, machine, layout, values, rows=100))
     assert len(pieces) > 5
     assert [p.begin for p in pieces[1:]] == [p.end for p in pieces[:-1]]
@@ -211,15 +210,16 @@ def test_memory_does_not_grow_with_the_arenas_events(tmp_path: Path) -> None:
     Over what the first look at the table took, whose Parquet file polars maps.
     """
     found: dict[str, list[tuple[int, int]]] = {"validate": [], "replay": []}
-    for number in (60_000, 240_000):
-        path = tmp_path / f"{number}.parquet"
-        subprocess.run(
-            [sys.executable, "-m", "hmtrace", "synth", "purge-storm", "--events", str(number),
-             "--cpus", "1", "-o", str(path)],
-            check=True, capture_output=True, cwd=FIXTURES.parent,
-        )  # fmt: skip
+    path = tmp_path / "storm.parquet"
+    subprocess.run(
+        [sys.executable, "-m", "hmtrace", "synth", "purge-storm", "--events", "240000",
+         "--cpus", "1", "-o", str(path)],
+        check=True, capture_output=True, cwd=FIXTURES.parent,
+    )  # fmt: skip
+    whole = pl.read_parquet(path)
+    for number in (whole.height // 4, whole.height):
         rows = tmp_path / f"{number}-rows.parquet"
-        pl.read_parquet(path).write_parquet(rows, row_group_size=10_000)
+        whole.head(number).write_parquet(rows, row_group_size=10_000)
         for command, figures in found.items():
             done = subprocess.run(
                 [sys.executable, "-c", _CHILD, str(path), command, str(rows)],

@@ -12,23 +12,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from collectors import open_capture
 from collectors.events import SCHEMA
 from hmtrace.report.plain import plain
 from replay.local.events import LocalEvents
 from replay.local.loops import MAP, SWITCH_OUT, UNMAP
-from replay.machine.from_facts import machine_from
 from replay.pool.loops import sequence as ops
 from replay.timeline.lines import FoldedLines
 from replay.timeline.local import LocalSteps
 from replay.times import TimeAxis
 from replay.walk import replay
 from tests.expected import REPORTS
+from tests.opened import opened
 from tests.replay.whole import replay_events
 
 if TYPE_CHECKING:
-    from collectors.capture import Capture
-    from replay.machine.model import Machine
     from replay.outcome import Outcome
     from replay.over_time import Timeline
     from tests.replay.whole import Replayed
@@ -41,12 +38,6 @@ LOCALS = "i386-hog-d-local-pae-smp2"
 FULL = "i386-hog-e-vmapfail-pae-smp1"
 
 Steps = list[tuple[int, int]]
-
-
-@cache
-def opened(name: str) -> tuple[Capture, Machine]:
-    capture = open_capture(FIXTURES / name)
-    return capture, machine_from(capture.facts.snapshot())[0]
 
 
 def outcome(name: str, bins: int = 600, **options: Any) -> Outcome:

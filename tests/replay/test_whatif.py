@@ -14,7 +14,6 @@ from collectors.errors import HmtraceError
 from hmtrace.cli.machines import default_machine, target_machine
 from hmtrace.report.document import outcome_document
 from hmtrace.report.findings import in_words
-from replay.machine.from_facts import machine_from
 from replay.machine.model import Told
 from replay.machine.options import has_highpte, with_options
 from replay.machine.presets import presets
@@ -26,12 +25,12 @@ from replay.whatif.page_tables import WALKERS
 from replay.whatif.run import Server, what_if
 from replay.whatif.workload import distil
 from tests.expected import REPORTS
+from tests.opened import opened
 from tests.replay.test_windows import same
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from collectors.capture import Capture
     from replay.machine.model import Machine
     from replay.outcome import Outcome
 
@@ -42,12 +41,6 @@ ARM = "arm-61-1g-minix"
 OLD = "i386-510-twin-vmalloc128"
 MIPS = "mips32-61-minix"
 ARENA = "i386-arena-pae-m2048-smp2"
-
-
-@cache
-def opened(name: str) -> tuple[Capture, Machine]:
-    capture = open_capture(FIXTURES / name)
-    return capture, machine_from(capture.facts.snapshot())[0]
 
 
 def server_of(name: str, *, rows: int = WINDOW_ROWS, turns: bool = False) -> Server:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pytest
@@ -20,12 +20,9 @@ from replay.trace.windows import WINDOW_ROWS
 from replay.validate.run import validate
 from replay.walk import replay
 from tests.expected import REPORTS
+from tests.opened import opened
 from tests.replay import whole as in_one_piece
 from tests.replay.whole import outcome_of, replay_events
-
-if TYPE_CHECKING:
-    from collectors.capture import Capture
-    from replay.machine.model import Machine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 CAPTURES = sorted(REPORTS)
@@ -34,12 +31,6 @@ KEYS = (
     "initial_state", "generation", "kernel",
 )  # fmt: skip
 """What of a validation the replay in one piece tells."""
-
-
-@cache
-def opened(name: str) -> tuple[Capture, Machine]:
-    capture = open_capture(FIXTURES / name)
-    return capture, machine_from(capture.facts.snapshot())[0]
 
 
 @cache
