@@ -16,7 +16,7 @@
     data, view, hovered: null, dragged: null, followed: null, paper: 0,
     when: (ns) => (data.isTime
       ? `${format.duration(ns)} (${format.clock(data.start, ns)})`
-      : format.count(Math.round(ns))),
+      : `${format.count(Math.round(ns))}\u00a0ticks`),
   };
   const charts = data.plots.map(
     (plot) => new hmtrace.Chart(plot, document.getElementById(plot.id), shared),

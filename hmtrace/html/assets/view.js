@@ -38,7 +38,9 @@ hmtrace.View = class {
 
 hmtrace.tools = (view, data, place) => {
   const { format } = hmtrace;
-  const words = (ns) => (data.isTime ? format.duration(ns) : format.count(Math.round(ns)));
+  const words = (ns) => (data.isTime
+    ? format.duration(ns)
+    : `${format.count(Math.round(ns))}\u00a0ticks`);
 
   const button = (text, label, act) => {
     const made = document.createElement("button");
