@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import polars as pl
 
 from collectors.events import require_events, totals_of
@@ -52,7 +53,6 @@ from replay.trace.windows import WINDOW_ROWS, windows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from replay.local.stacks import LocalPiece, NewMaps
@@ -88,6 +88,7 @@ def replay(
     progress: Callable[[int, int], None] | None = None,
     rows: int = WINDOW_ROWS,
     timeline: int | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Replay a trace on its own machine, for its figures alone.
 
@@ -111,6 +112,8 @@ def replay(
         Rows per window.
     timeline
         Bins at most of the state over time; None: it is not asked for.
+    watch
+        Is shown what every window comes to.
 
     Returns
     -------
@@ -122,7 +125,8 @@ def replay(
         If `events` is no event table, or not in order.
     """
     values = values or Snapshot()
-    walk = TraceWalk(events, machine, values, lost, progress, rows, _UNUSED)
+    unused = _UNUSED if watch is None else tuple(set(_UNUSED) - {"comm"})
+    walk = TraceWalk(events, machine, values, lost, progress, rows, unused)
     layout, found, losses = walk.layout, walk.found, walk.losses
     line = None
     if timeline is not None:
@@ -130,10 +134,13 @@ def replay(
 
     def pool_from(state: PoolState | None) -> PoolPart:
         follower = None if line is None else line.pool()
-        return PoolPart(layout, found, state, losses, walk.online(), follower)
+        return PoolPart(
+            layout, found, state, losses, walk.online(), follower, wants_ended=watch is not None
+        )
 
     pool = pool_from(walk.state)
-    rest = Rest(layout, found, values, losses, walk.online(), wants_events=line is not None)
+    wants_events = line is not None or watch is not None
+    rest = Rest(layout, found, values, losses, walk.online(), wants_events=wants_events)
     observed = ObservedTally(clock_is_ns=clock_is_ns)
     purges = PurgeTally(
         layout.page_size, clock_is_ns=clock_is_ns, span=found.span, ops=found.ops,
@@ -145,10 +152,14 @@ def replay(
 
     def follow(ordered: Ordered) -> None:
         window = ordered.window
-        pool.follow(ordered)
-        local, _, areas, flushes = rest.feed(window)
+        before = pool.at
+        of_pool, of_rest = pool.follow(ordered), rest.feed(window)
         if line is not None:
-            line.take(window.table, local.events, areas, flushes)
+            line.take(window.table, of_rest.local.events, of_rest.areas, of_rest.flushes)
+        if watch is not None:
+            open_rows = np.concatenate([pool.open_rows(ordered.piece), rest.open_rows])
+            held = pool.using, rest.held
+            watch.take(WindowSeen(window, before, of_pool, of_rest, open_rows, held))
         observed.feed(window.table, window.first_row)
         purges.feed(window.table, window.first_row)
         longest.feed(window.table, window.first_row)
@@ -156,7 +167,9 @@ def replay(
     with Beside(follow) as others:
         for step in walk.windows():
             others.give(pool.order_calls(step))
-    pool = walk.better(pool, lambda: pool_from(None))
+    first, pool = pool, walk.better(pool, lambda: pool_from(None))
+    if watch is not None and pool is not first:
+        watch.deny_snapshot()
     told = walk.tell(pool.rows() | rest.rows() | observed.rows() | purges.rows() | longest.rows())
     figures = replace(rest.figures(found, pool, told), purges=purges.result(told))
     outcome = outcome_from(
@@ -177,6 +190,43 @@ def replay(
     if line is None or pool.follower is None:
         return outcome
     return replace(outcome, timeline=line.result(outcome, pool.follower))
+
+
+class WindowSeen(NamedTuple):
+    """What a window came to.
+
+    Attributes
+    ----------
+    window
+        The window.
+    at
+        The pool before what was settled with it.
+    pool, rest
+        What it told.
+    open_rows : ndarray of int64
+        Rows of mappings that are open at its end, and of calls that are not in order yet.
+    held
+        Row, task and time of each mapping of the pool, and of each local one, that is open then.
+    """
+
+    window: Window
+    at: PoolAt
+    pool: PoolPiece
+    rest: RestPiece
+    open_rows: NDArray[np.int64]
+    held: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class Watch(Protocol):
+    """What is shown every window, in their order."""
+
+    def take(self, seen: WindowSeen) -> None:
+        """See what a window came to."""
+        ...
+
+    def deny_snapshot(self) -> None:
+        """The pool's snapshot is of another run: what was seen of the pool rests on it."""
+        ...
 
 
 class Step(NamedTuple):
@@ -319,6 +369,9 @@ class PoolPiece(NamedTuple):
         What each of them came to (:meth:`replay.pool.replay.PoolRun.take`).
     over
         The calls that are over.
+    ended : ndarray of int64, shape (n, 3)
+        Row, task and time of the kmap() that each of them ended, -1 not known; of length 0: not
+        asked for.
     """
 
     piece: Piece
@@ -326,6 +379,7 @@ class PoolPiece(NamedTuple):
     scanned: NDArray[np.int32]
     freed: NDArray[np.int32]
     over: CallTable
+    ended: NDArray[np.int64]
 
 
 class PoolPart:
@@ -354,11 +408,15 @@ class PoolPart:
         losses: Gaps,
         online: OnlineCpus | None = None,
         follower: PoolFold | None = None,
+        *,
+        wants_ended: bool = False,
     ) -> None:
         window = window_of(layout)
         self.online, self.follower = online, follower
         self.order = LockOrder(window, found.pool, state=state, losses=losses)
-        self._run = PoolRun(window, found.span, is_lossy=losses.begin is not None)
+        self._run = PoolRun(
+            window, found.span, is_lossy=losses.begin is not None, wants_ended=wants_ended
+        )
         self.misfits = 0
         self.initial_state = "inferred" if state is None else "snapshot"
 
@@ -384,7 +442,7 @@ class PoolPart:
         over = piece.over
         self._run.finish(over)
         self.misfits += int((over["status"] == DIVERGED).sum())
-        return PoolPiece(piece, result, scanned, freed, over)
+        return PoolPiece(piece, result, scanned, freed, over, self._run.ended)
 
     def marks(self, purges: TimeBins) -> MarkedTimes:
         """When it was flushed and calls fell asleep, beside when purges gave something back."""
@@ -406,6 +464,15 @@ class PoolPart:
     def at(self) -> PoolAt:
         """State of the pool behind the last window's piece."""
         return self._run.at
+
+    @property
+    def using(self) -> NDArray[np.int64]:
+        """Row, task and time of each kmap() whose mapping is in use, shape (n, 3)."""
+        return self._run.using
+
+    def open_rows(self, piece: Piece) -> NDArray[np.int64]:
+        """Rows of the calls that later pieces may tell of, behind this one."""
+        return np.union1d(self._run.noted_rows, piece.calls["row"][piece.kept])
 
     def rows(self) -> set[int]:
         """Rows that :meth:`outcome` needs to name tasks."""
@@ -489,6 +556,11 @@ class Rest:
     def open_rows(self) -> NDArray[np.int64]:
         """Rows of the local mappings that are open at the end of the last window."""
         return self._stacks.open_rows
+
+    @property
+    def held(self) -> NDArray[np.int64]:
+        """Row, task and time of each local mapping that is held, shape (n, 3)."""
+        return self._stacks.held
 
     def feed(
         self, window: Window, numbered: Callable[[NewMaps], NDArray[np.int32]] | None = None

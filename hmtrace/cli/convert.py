@@ -38,12 +38,22 @@ class TableFormat(StrEnum):
     CSV = "csv"
     NDJSON = "ndjson"
     WORKLOAD = "workload"
+    PFTRACE = "pftrace"
 
 
-_ENDINGS: Final = {f".{form}": form for form in TableFormat} | {".jsonl": TableFormat.NDJSON}
+_ENDINGS: Final = {f".{form}": form for form in TableFormat} | {
+    ".jsonl": TableFormat.NDJSON,
+    ".perfetto-trace": TableFormat.PFTRACE,
+}
 
 _CAPTURES: Final = (TableFormat.PARQUET, TableFormat.ARROW)
 """Files that are captures themselves."""
+_NO_PIPES: Final = {
+    TableFormat.PARQUET: "a Parquet file",
+    TableFormat.ARROW: "an Arrow file",
+    TableFormat.PFTRACE: "a trace for Perfetto",
+}
+"""Files that are not written from beginning to end."""
 _ROWS: Final = 1 << 16
 """Rows of text that are written at a time."""
 
@@ -54,6 +64,7 @@ EXAMPLES = (
     "hmtrace convert trace.txt.gz -o events.csv",
     "hmtrace convert trace.dat --format ndjson -o - | head -1",
     "hmtrace convert captures/board-7 -o board-7.workload",
+    "hmtrace convert captures/board-7 -o board-7.pftrace",
 )
 
 
@@ -65,7 +76,8 @@ def convert(
             "--output",
             "-o",
             metavar="FILE",
-            help="File to write: .parquet, .arrow, .csv, .ndjson or .workload; - is stdout.",
+            help="File to write: .parquet, .arrow, .csv, .ndjson, .workload or .pftrace; - is "
+            "stdout.",
             show_default=False,
         ),
     ],
@@ -78,14 +90,14 @@ def convert(
     """Write the event table of a capture; a Parquet or Arrow file is a capture itself.
 
     A workload file holds no events but what replay, sweep and advise need of them: it is what
-    travels from many boards to one place.
+    travels from many boards to one place. A .pftrace is for ui.perfetto.dev: calls, waits and
+    holds by task, the state of pool, stacks and arena as counters, findings.
     """
     form = _form(output, output_format)
     if str(output) == "-":
-        if form in _CAPTURES:
+        if form in _NO_PIPES:
             raise HmtraceError(
-                f"{'a Parquet' if form is TableFormat.PARQUET else 'an Arrow'} file cannot be "
-                "written to a pipe",
+                f"{_NO_PIPES[form]} cannot be written to a pipe",
                 exit_code=2,
                 hint="give a file with -o, or --format csv or ndjson",
             )
@@ -107,6 +119,9 @@ def convert(
         elif form is TableFormat.WORKLOAD:
             with temporary.open("wb") as file:
                 opened = _pack(capture, file.write)
+        elif form is TableFormat.PFTRACE:
+            with temporary.open("wb") as file:
+                opened = _draw(capture, file)
         else:
             opened = read(capture)
             with temporary.open("wb") as file:
@@ -120,9 +135,10 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
         return wanted
     if output.suffix == ".json":
         raise HmtraceError(
-            "traces for Perfetto (.json) cannot be written yet",
+            "a .json file could be many things",
+            source=str(output),
             exit_code=2,
-            hint="for one JSON object a line, name the file .ndjson",
+            hint="a trace for Perfetto ends in .pftrace, one JSON object a line in .ndjson",
         )
     if output.suffix not in _ENDINGS:
         raise HmtraceError(
@@ -130,7 +146,7 @@ def _form(output: Path, wanted: TableFormat | None) -> TableFormat:
             source=str(output),
             exit_code=2,
             hint=meant(output.suffix, _ENDINGS)
-            or "end it in .parquet, .arrow, .csv, .ndjson or .workload, or give --format",
+            or "end it in .parquet, .arrow, .csv, .ndjson, .workload or .pftrace",
         )
     return _ENDINGS[output.suffix]
 
@@ -145,6 +161,24 @@ def _pack(capture: str, write: Callable[[bytes], object]) -> Capture:
         return ready.capture
 
     return asked(capture, None, packed, lambda _: True)  # with all that may be asked of it
+
+
+def _draw(capture: str, file: BinaryIO) -> Capture:
+    """Write a trace for Perfetto."""
+    from hmtrace.cli.machines import captured_machine
+    from hmtrace.cli.progress import ProgressBar
+    from hmtrace.export.perfetto.trace import write_perfetto
+
+    opened = read(capture)
+    machine, _ = captured_machine(opened, None)
+    with ProgressBar("converting") as progress:
+        left_out = write_perfetto(opened, machine, file, progress)
+    if left_out:
+        sys.stderr.write(
+            f"hmtrace: warning: {left_out} calls and mappings found no place on a track: they are "
+            "instants there, or left out\n"
+        )
+    return opened
 
 
 def _to_stdout(data: bytes) -> None:

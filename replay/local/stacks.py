@@ -215,6 +215,11 @@ class LocalStacks:
         coming = self._coming.row[self._coming.kind == MAP]
         return np.concatenate([self._mapped.row, coming])
 
+    @property
+    def held(self) -> NDArray[np.int64]:
+        """Row, task and time of each mapping that is held, shape (n, 3)."""
+        return np.stack([self._mapped.row, self._mapped.task, self._mapped.ts], axis=1)
+
     def feed(self, events: pl.DataFrame, first_row: int, *, last: bool) -> LocalPiece:
         """Follow the stacks through a piece of the event table.
 

@@ -79,11 +79,16 @@ class PoolRun:
         Time of the first and of the last event of the capture.
     is_lossy
         Whether tracing lost events.
+    wants_ended
+        Whether `ended` is wanted.
 
     Attributes
     ----------
     tally
         Figures so far.
+    ended : ndarray of int64, shape (n, 3)
+        Which mappings the operations of the last piece ended
+        (:func:`replay.pool.loops.users.follow`); of length 0: not wanted.
     at
         State of the pool behind the last piece.
     nameless
@@ -93,10 +98,17 @@ class PoolRun:
     """
 
     def __init__(
-        self, window: PoolWindow, span: tuple[int, int], *, is_lossy: bool = False
+        self,
+        window: PoolWindow,
+        span: tuple[int, int],
+        *,
+        is_lossy: bool = False,
+        wants_ended: bool = False,
     ) -> None:
         from replay.pool.loops.sequence import new_gauges
 
+        self._wants_ended = wants_ended
+        self.ended = np.zeros((0, 3), np.int64)
         self.tally = PoolTally(window.slots, starts=np.zeros(1 + window.colours, np.int64))
         self.at = PoolAt(window.pool(), Numbering())
         self._gauges = new_gauges(window.slots, *span, SERIES_BINS)
@@ -142,7 +154,8 @@ class PoolRun:
         self.tally.most_stale = max(self.tally.most_stale, int(most_stale))
         for name, before in self._carried.items():
             piece.calls[name][: before.size] = before
-        self._users.take(piece, result, scanned, freed)
+        self.ended = np.full((time.size * self._wants_ended, 3), -1, np.int64)
+        self._users.take(piece, result, scanned, freed, self.ended)
         self._carried = {name: piece.calls[name][piece.kept] for name in REPLAYED}
         return result, scanned, freed
 
@@ -161,6 +174,16 @@ class PoolRun:
         self.tally.add_waits(slept["pid"], slept["sleeps"], waited)
         self._users.add_waits(slept, waited, is_open)
         self._users.note_twice(calls)
+
+    @property
+    def noted_rows(self) -> NDArray[np.int64]:
+        """Rows of the kmap() calls whose mappings are in use, and of some that ended."""
+        return self._users.noted_rows
+
+    @property
+    def using(self) -> NDArray[np.int64]:
+        """Row, task and time of each kmap() whose mapping is in use, shape (n, 3)."""
+        return self._users.using
 
     def rows(self) -> set[int]:
         """Rows of the event table that tell who waits and who holds."""

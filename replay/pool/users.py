@@ -69,8 +69,12 @@ class PoolUsers:
         result: NDArray[np.int32],
         scanned: NDArray[np.int32],
         freed: NDArray[np.int32],
+        ended: NDArray[np.int64],
     ) -> None:
-        """Follow a piece, and write into its calls which slot they got, when, and their sleeps."""
+        """Follow a piece, and write into its calls which slot they got, when, and their sleeps.
+
+        `ended` is filled as by :func:`replay.pool.loops.users.follow`.
+        """
         from replay.pool.loops.sequence import FLUSH_UNUSED
         from replay.pool.loops.users import Tries, follow
 
@@ -89,7 +93,29 @@ class PoolUsers:
             piece.time,
             result,
             scanned,
+            ended,
         )
+
+    @property
+    def noted_rows(self) -> NDArray[np.int64]:
+        """Rows of the kmap() calls whose mappings are in use, and of some that ended."""
+        from replay.pool.loops.users import ROW
+
+        rows = np.unique(self._users.entries[:, ROW])
+        return rows[rows >= 0]
+
+    @property
+    def using(self) -> NDArray[np.int64]:
+        """Row, task and time of each kmap() whose mapping is in use, shape (n, 3)."""
+        from replay.pool.loops.users import BELOW, NOBODY
+
+        users, chosen = self._users, list[int]()
+        for newest in users.newest.tolist():
+            entry = newest
+            while entry != NOBODY:
+                chosen.append(entry)
+                entry = int(users.entries[entry, BELOW])
+        return users.entries[chosen, :3].copy()
 
     def note_fullest(self, piece: Piece, at: int) -> None:
         """Note the operation since which more slots are in use than ever before; -1: before it."""

@@ -75,7 +75,7 @@ class SiteTally:
     def __init__(self, page_size: int) -> None:
         self.forgotten = 0
         self._page_size = page_size
-        self._names = _Names()
+        self._names = SiteNames()
         self._counts = _no_counts(0)
         self._members = Numbering()  # keys with their tasks
         self._waiting: Waiting | None = None
@@ -281,7 +281,7 @@ def sites_of(counts: Counts, names: Sequence[str]) -> tuple[Site, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.count, row.site, row.op)))
 
 
-class _Names:
+class SiteNames:
     """Numbers call sites by their text."""
 
     def __init__(self) -> None:

@@ -89,7 +89,8 @@ def test_task_names_may_hold_anything(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("-o", "x.json"), "Perfetto"),
+        (("-o", "x.json"), "could be many things"),
+        (("-o", "-", "--format", "pftrace"), "cannot be written to a pipe"),
         (("-o", "x.txt"), "does not say what to write"),
         (("-o", "-"), "does not say what to write"),
         (("-o", "-", "--format", "parquet"), "cannot be written to a pipe"),

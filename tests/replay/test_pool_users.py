@@ -190,7 +190,7 @@ def test_slots_have_the_users_that_a_list_per_slot_has() -> None:
     tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid, cpu)
     follow(
         users_of, new_takers(slots), tries, operations, number, number, slot_of.astype(np.int32),
-        scanned.astype(np.int32),
+        scanned.astype(np.int32), np.zeros((0, 3), np.int64),
     )  # fmt: skip
     assert {slot: found(users_of.newest, users_of.entries, slot) for slot in range(slots)} == {
         slot: [n for n, _ in reversed(users)] for slot, users in lists.items()
@@ -245,7 +245,7 @@ def test_what_tasks_hold_when_they_need_more_is_as_counted_by_hand() -> None:
     tries = Tries(*np.zeros((2, calls), np.int32), *np.full((2, calls), UNSET), number, pid, cpu)
     follow(
         new_users(slots), takers, tries, operations, number, number, slot_of.astype(np.int32),
-        scanned.astype(np.int32),
+        scanned.astype(np.int32), np.zeros((0, 3), np.int64),
     )  # fmt: skip
     assert (takers.reg[CALLS], takers.reg[MOST_AT_ONCE]) == (asked, at_once)
     assert {task: int(takers.most[task]) for task in most} == dict(most)

@@ -113,8 +113,11 @@ def _add(users: Users, slot: int, row: int, pid: int, cpu: int, since: int) -> N
 
 
 @piece
-def _remove(users: Users, slot: int, row: int, pid: int, cpu: int) -> None:
-    """Take a user off: the newest of this task, for another task's mapping the newest of all."""
+def _remove(users: Users, slot: int, row: int, pid: int, cpu: int) -> int:
+    """Take a user off: the newest of this task, for another task's mapping the newest of all.
+
+    Its entry, NOBODY if there is none, stays as it is until it is used again.
+    """
     before, entry = NOBODY, users.newest[slot]
     while entry != NOBODY and users.entries[entry, PID] != pid:
         before, entry = entry, users.entries[entry, BELOW]
@@ -127,14 +130,14 @@ def _remove(users: Users, slot: int, row: int, pid: int, cpu: int) -> None:
                 users.reg[CROSSED] = row
     elif users.entries[entry, CPU] != cpu:
         users.reg[OTHER_CPU] += 1
-    if entry == NOBODY:
-        return
-    if before == NOBODY:
-        users.newest[slot] = users.entries[entry, BELOW]
-    else:
-        users.entries[before, BELOW] = users.entries[entry, BELOW]
-    users.entries[entry, BELOW] = users.reg[UNTAKEN]
-    users.reg[UNTAKEN] = entry
+    if entry != NOBODY:
+        if before == NOBODY:
+            users.newest[slot] = users.entries[entry, BELOW]
+        else:
+            users.entries[before, BELOW] = users.entries[entry, BELOW]
+        users.entries[entry, BELOW] = users.reg[UNTAKEN]
+        users.reg[UNTAKEN] = entry
+    return entry
 
 
 @piece
@@ -208,6 +211,7 @@ def follow(
     time: NDArray[np.int64],
     result: NDArray[np.int32],
     scanned: NDArray[np.int32],
+    ended: NDArray[np.int64],
 ) -> None:
     """Note who uses the slots, and which slot calls got, when, and how often they slept.
 
@@ -219,6 +223,9 @@ def follow(
         As of :func:`replay.pool.loops.sequence.run`.
     call, time, result, scanned : ndarray, shape (n,)
         Per operation: its call, when it took the lock, its slot or ASLEEP, slots visited.
+    ended : ndarray of int64, shape (n, 3)
+        Filled for unmaps with the row, task and time of the kmap() that ends, NOBODY where it is
+        not known; of length 0: not wanted.
     """
     for i in range(call.shape[0]):
         code, slot, who = operations[i, 0], np.int64(result[i]), call[i]
@@ -243,11 +250,16 @@ def follow(
         elif code == UNMAP:
             if slot >= 0:
                 owner = _owner(users, slot)
+                row, pid, cpu = np.int64(NOBODY), np.int64(NOBODY), np.int64(0)
                 if who >= 0:
                     row, pid = tries.row[who], np.int64(tries.pid[who])
-                    _remove(users, slot, row, pid, np.int64(tries.cpu[who]))
-                else:
-                    _remove(users, slot, NOBODY, NOBODY, 0)
+                    cpu = np.int64(tries.cpu[who])
+                entry = _remove(users, slot, row, pid, cpu)
+                if ended.shape[0] > 0:
+                    for column in range(3):
+                        ended[i, column] = (
+                            NOBODY if entry == NOBODY else users.entries[entry, column]
+                        )
                 _pass_on(takers, owner, _owner(users, slot))
         elif code in (PLACE, RELEASE):
             _pass_on(takers, _owner(users, operations[i, 2]), NOBODY)

@@ -1,0 +1,6 @@
+"""What other programs open: one room for each format.
+
+::
+
+    perfetto    a trace for ui.perfetto.dev and the trace processor
+"""
