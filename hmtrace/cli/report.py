@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,6 @@ from hmtrace.cli.options import (
     ColorOption,
     CostsOption,
     ForceOption,
-    FormatOption,
     HtmlOption,
     OutputOption,
 )
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from replay.outcome import Outcome
 
 
+class ReportForm(StrEnum):
+    """Value of ``--format``."""
+
+    TABLE = "table"
+    JSON = "json"
+    PROMETHEUS = "prometheus"
+
+
 EXAMPLES = (
     "hmtrace report captures/board-7",
     "hmtrace report --brief captures/board-7",
@@ -36,6 +44,7 @@ EXAMPLES = (
     "hmtrace report --all --color always trace.txt.zst | less -R",
     "hmtrace report --format json -o report.json captures/board-7",
     "hmtrace report --html report.html captures/board-7",
+    "hmtrace report --format prometheus captures/board-7 > hmtrace.prom",
     "hmtrace report --costs cortex-a15.toml captures/board-7",
 )
 
@@ -57,16 +66,17 @@ def report(
         int,
         typer.Option("--longest", metavar="N", min=0, max=64, help="So many of the longest calls."),
     ] = 5,
-    output_format: FormatOption = OutputFormat.TABLE,
+    form: Annotated[
+        ReportForm, typer.Option("--format", help="Form of the result.")
+    ] = ReportForm.TABLE,
     output: OutputOption = None,
     html: HtmlOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
 ) -> None:
     """Report what temporary mappings cost, where they come from, and who waits or leaks."""
-    target = Output.create(
-        output_format, color, output, force=force, captures=[capture], files=[costs]
-    )
+    as_json = OutputFormat.JSON if form is ReportForm.JSON else OutputFormat.TABLE
+    target = Output.create(as_json, color, output, force=force, captures=[capture], files=[costs])
     page = PageFile.create(html, output, force=force, captures=[capture], files=[costs])
     from hmtrace.cli.machines import captured_machine
 
@@ -77,7 +87,7 @@ def report(
     calibration = calibration_of(opened, machine) if calibrate else None
     if calibration is not None:
         machine = replace(machine, costs=calibration.costs)
-    drawn = page is not None or (everything and not target.is_json)
+    drawn = page is not None or (everything and form is ReportForm.TABLE)
     outcome = figures(opened, machine, timeline=drawn)
     if calibration is not None:
         outcome = replace(outcome, caveats=(*outcome.caveats, *calibration.caveats))
@@ -109,6 +119,12 @@ def report(
 
             document["calibration"] = as_rows(calibration)
         target.document(document | {"assumptions": list(assumptions)})
+        return
+    if form is ReportForm.PROMETHEUS:
+        from hmtrace.export.prometheus import prometheus
+
+        warn_of_loss(source)
+        target.text(prometheus(source, outcome))
         return
     from hmtrace.report.terminal import report_renderables
 

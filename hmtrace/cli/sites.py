@@ -34,6 +34,7 @@ EXAMPLES = (
     "hmtrace sites --vmlinux /usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae captures/board-7",
     "hmtrace sites --sort longest -n 5 captures/board-7",
     "hmtrace sites --format csv captures/board-7 > sites.csv",
+    "hmtrace sites --format folded --by hold captures/board-7 | flamegraph.pl > held.svg",
     "hmtrace sites captures/before captures/after",
     "hmtrace sites --format json captures/board-7 | jq '.sites[] | select(.api == \"kmap\")'",
 )
@@ -66,6 +67,15 @@ class SitesForm(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    FOLDED = "folded"
+
+
+class FoldedBy(StrEnum):
+    """Value of ``--by``: a key of :data:`hmtrace.export.folded.MEASURES` each."""
+
+    COUNT = "count"
+    HOLD = "hold"
+    COST = "cost"
 
 
 def sites(
@@ -90,6 +100,12 @@ def sites(
     form: Annotated[
         SitesForm, typer.Option("--format", help="Form of the result.")
     ] = SitesForm.TABLE,
+    by: Annotated[
+        FoldedBy | None,
+        typer.Option(
+            "--by", help="What stacks of --format folded are counted by.", show_default="count"
+        ),
+    ] = None,
     output: OutputOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
@@ -100,12 +116,18 @@ def sites(
     others go on; the exit code is then 3.
     """
     captures = named(captures)
+    if by is not None and form is not SitesForm.FOLDED:
+        raise HmtraceError("--by is for --format folded", exit_code=2)
     as_json = OutputFormat.JSON if form is SitesForm.JSON else OutputFormat.TABLE
     target = Output.create(
         as_json, color, output, force=force, captures=captures, files=[costs, vmlinux]
     )
     if len(captures) == 1:
-        _show_one(target, form, _sites_of(captures[0], vmlinux, costs, sort), number)
+        one = _sites_of(captures[0], vmlinux, costs, sort)
+        if form is SitesForm.FOLDED:
+            _fold(target, [one], by)
+        else:
+            _show_one(target, form, one, number)
         return
     found, failed = [], False
     for capture in captures:
@@ -114,7 +136,9 @@ def sites(
         except HmtraceError as error:
             tell(error)
             failed = True
-    if found:
+    if found and form is SitesForm.FOLDED:
+        _fold(target, found, by)
+    elif found:
         _show_joined(target, form, found, sort, number)
     if failed:
         raise typer.Exit(3)
@@ -135,6 +159,17 @@ def _sites_of(capture: str, vmlinux: Path | None, costs: Path | None, sort: Site
     _warn_of_sizes(sizes)
     found = CallSites(told.callers, places, notes, sort.value, sizes)
     return SitesOf(capture, told.source, told.assumptions, found)
+
+
+def _fold(target: Output, found: list[SitesOf], by: FoldedBy | None) -> None:
+    """Write stacks for flame graphs; of several captures each has its own."""
+    from hmtrace.export.folded import folded
+
+    for one in found:
+        warn_of_loss(one.source)
+    several = len(found) > 1
+    stacks = ((one.name if several else "", one.found) for one in found)
+    target.text(folded(stacks, (by or FoldedBy.COUNT).value))
 
 
 def _show_one(target: Output, form: SitesForm, one: SitesOf, number: int) -> None:

@@ -2,5 +2,7 @@
 
 ::
 
-    perfetto    a trace for ui.perfetto.dev and the trace processor
+    perfetto      a trace for ui.perfetto.dev and the trace processor
+    folded        call sites for flame graphs
+    prometheus    figures for dashboards
 """

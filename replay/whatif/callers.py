@@ -91,6 +91,8 @@ class SiteUse:
         Share of the calls that an interrupt made; None: the trace has no flags.
     held_at_end
         None: not known.
+    total_hold_ns
+        For how long its mappings were held, all together; None: as `held`.
     cost_ns
         Share of the estimated cost: by calls, of purges by bytes, of switches by mappings held.
     conversion, exchange
@@ -107,6 +109,7 @@ class SiteUse:
     slept: int | None = None
     in_interrupt: float | None = None
     held_at_end: int | None = None
+    total_hold_ns: float | None = None
     cost_ns: float = 0.0
     conversion: ConvertedSite | None = None
     exchange: Exchange | None = None
@@ -180,7 +183,10 @@ def callers_of(
     uses = []
     for row in sites_of(counts, names):
         key = numbers[row.site] * len(APIS) + APIS.index(row.op)
-        use = SiteUse(row, times.get(key), None, None, in_interrupt=_share_of(counts, key))
+        use = SiteUse(
+            row, times.get(key), None, None, in_interrupt=_share_of(counts, key),
+            total_hold_ns=float(counts.total[key]) if counts.held[key] else None,
+        )  # fmt: skip
         if row.op == "kmap_local":
             use = _as_local(use, local, key, lossy=lossy)
             if "kunmap_local" in workload.found.ops:
