@@ -18,11 +18,13 @@ from hmtrace.cli.options import (
     CostsOption,
     ForceOption,
     FormatOption,
+    HtmlOption,
     JobsOption,
     MachineOption,
     OutputOption,
 )
-from hmtrace.cli.output import Color, Output, OutputFormat
+from hmtrace.cli.output import Color, Output, OutputFormat, PageFile
+from hmtrace.cli.repeating import command_line
 
 if TYPE_CHECKING:
     from hmtrace.cli.prepared import Prepared
@@ -34,10 +36,12 @@ EXAMPLES = (
     "hmtrace advise captures/*",
     "hmtrace advise captures/board-7 --machine imx6q-wandboard-2g",
     "hmtrace advise captures/board-7 --format json",
+    "hmtrace advise captures/* --html advice.html",
 )
 
 
 def advise(
+    context: typer.Context,
     captures: Annotated[
         list[str],
         typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False),
@@ -48,6 +52,7 @@ def advise(
     cluster: ClusterOption = None,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
+    html: HtmlOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
 ) -> None:
@@ -61,12 +66,20 @@ def advise(
     target = Output.create(
         output_format, color, output, force=force, captures=captures, files=[costs, machine]
     )
+    page = PageFile.create(
+        html, output, force=force, captures=captures, files=[costs, machine],
+        command=command_line(context),
+    )  # fmt: skip
     if len(captures) > FEW or jobs > 1 or cluster is not None:
-        _advise_fleet(captures, target, Asking(jobs, cluster), machine, costs)
+        _advise_fleet(captures, target, page, Asking(jobs, cluster), machine, costs)
         return
     from hmtrace.cli.several import each
 
     advised = each(captures, lambda path: _advised(path, machine, costs))
+    if page is not None and advised:
+        from hmtrace.html.advise import advise_page
+
+        page.write(lambda: advise_page(advised, page.command))
     if target.is_json:
         from hmtrace.report.advice_document import advice_document
 
@@ -82,8 +95,9 @@ def advise(
 
 
 def _advise_fleet(
-    captures: list[str], target: Output, asking: Asking, machine: Path | None, costs: Path | None
-) -> None:
+    captures: list[str], target: Output, page: PageFile | None, asking: Asking,
+    machine: Path | None, costs: Path | None,
+) -> None:  # fmt: skip
     """Many captures: one page, or one document, whose parts are written as they are there."""
     from hmtrace.report.document import schema
     from hmtrace.report.fleet import AdvisedFleet, advised_fleet_renderables
@@ -93,11 +107,17 @@ def _advise_fleet(
     found = gather(
         captures, FleetQuestion("advise", options), asking, lambda entry: fleet.add(entry["fleet"])
     )
+    unreadable = [one.path for one in found.unreadable]
+    if page is not None:
+        from hmtrace.html.fleet import advised_fleet_page
+
+        records = (entry["fleet"] for entry in found)
+        page.write(lambda: advised_fleet_page(fleet, records, unreadable, page.command))
     if target.is_json:
         head = {**schema("advise"), "common": fleet.document(), "unreadable": found.left_out()}
         target.documents(head, "captures", (without_record(entry) for entry in found))
     else:
-        target.table(*advised_fleet_renderables(fleet, [one.path for one in found.unreadable]))
+        target.table(*advised_fleet_renderables(fleet, unreadable))
     if found.code:
         raise typer.Exit(found.code)
 

@@ -64,6 +64,11 @@ class Axis(NamedTuple):
         """Name of the option as a keyword."""
         return option_of(self.name)
 
+    @property
+    def is_number(self) -> bool:
+        """Whether all values are numbers."""
+        return KINDS[self.name].is_number and all(isinstance(one, int) for one in self.values)
+
 
 def option_of(name: str) -> str:
     """Keyword of :func:`hmtrace.cli.machines.target_machine` for the name of an axis."""

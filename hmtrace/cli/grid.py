@@ -110,6 +110,8 @@ class Grid:
                 if one.machine.pae == captured.pae and is_alike(one.machine, captured)
             ),
             without=len(machines) - len(good),
+            numbers={axis.name: axis.values for axis in self.axes if axis.is_number},
+            conditions=tuple(condition.words for condition in self.conditions),
         )
 
     def _service(self, path: str, ready: Prepared) -> Service:

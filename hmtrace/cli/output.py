@@ -160,10 +160,14 @@ class Output:
 
 @dataclass(frozen=True)
 class PageFile:
-    """File of ``--html``, beside the result itself."""
+    """File of ``--html``, beside the result itself.
+
+    `command` are the words of the command that makes it, where the page shows them.
+    """
 
     path: Path
     force: bool
+    command: tuple[str, ...] = ()
 
     @classmethod
     def create(
@@ -174,6 +178,7 @@ class PageFile:
         force: bool,
         captures: Iterable[str] = (),
         files: Iterable[Path | None] = (),
+        command: Iterable[str] = (),
     ) -> PageFile | None:
         """Check the option before any slow work is done; None where it is not given.
 
@@ -191,7 +196,7 @@ class PageFile:
         if output is not None and output.resolve() == path.resolve():
             raise HmtraceError("-o and --html name the same file", source=str(path), exit_code=2)
         check_target(path, force=force, captures=captures, files=files)
-        return cls(path, force)
+        return cls(path, force, tuple(command))
 
     def write(self, page: Callable[[], str]) -> None:
         """Write what `page` makes, whose figures are for people."""

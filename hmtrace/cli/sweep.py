@@ -22,6 +22,7 @@ from hmtrace.cli.options import (
     CostsOption,
     ForceOption,
     FormatOption,
+    HtmlOption,
     JobsOption,
     MachineOption,
     OutputOption,
@@ -30,7 +31,8 @@ from hmtrace.cli.options import (
     Timing,
     TimingOption,
 )
-from hmtrace.cli.output import Color, Output, OutputFormat, check_target
+from hmtrace.cli.output import Color, Output, OutputFormat, PageFile, check_target
+from hmtrace.cli.repeating import command_line
 from hmtrace.cli.several import check_who_serves, each
 from hmtrace.report.text import clean
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "hmtrace sweep captures/board-7 --axis split=3g,2g,1g --axis ram=512M..4G*2",
     "hmtrace sweep captures/board-7 --axis pkmap=64..1024*2 --by waits -o pools.parquet",
+    "hmtrace sweep captures/board-7 --axis split=3g,2g --axis ram=1G..4G*2 --html map.html",
     "hmtrace sweep captures/a captures/b --axis split=3g,2g --format json",
     "hmtrace sweep captures/board-7 --find min:vmalloc --where failures=0",
     "hmtrace sweep captures/board-7 --find min:pkmap --where waits=0 --axis cpus=1,2,4",
@@ -54,6 +57,7 @@ _TABLES: Final = (".parquet", ".csv")
 
 
 def sweep(
+    context: typer.Context,
     captures: Annotated[
         list[str],
         typer.Argument(metavar="CAPTURE...", help=CAPTURES, show_default=False),
@@ -100,6 +104,7 @@ def sweep(
     timing: TimingOption = Timing.CLOSED,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
+    html: HtmlOption = None,
     force: ForceOption = False,
     color: ColorOption = Color.AUTO,
 ) -> None:
@@ -120,6 +125,9 @@ def sweep(
         output_format, color, None if table else output,
         force=force, captures=captures, files=files,
     )  # fmt: skip
+    page = PageFile.create(
+        html, output, force=force, captures=captures, files=files, command=command_line(context)
+    )
     axes = parse_axes(axis or ())
     goal = _goal(find, axes)
     _require_values(axes, goal)
@@ -137,21 +145,22 @@ def sweep(
             "machine": words_of(machine), "costs": words_of(costs),
             "placement": placement.value, "timing": timing.value,
         }  # fmt: skip
-        _sweep_fleet(captures, options, Asking(jobs, cluster), target, table, rows, force=force)
+        asking = Asking(jobs, cluster)
+        _sweep_fleet(captures, options, asking, target, table, page, rows, force=force)
         return
     with _crew(jobs, cluster) as crew:
         grid = Grid(
             axes, machine, costs, placement.value, timing.value, ranked_by, conditions, crew
         )
         if goal is not None:
-            _find(grid, goal, captures, target)
+            _find(grid, goal, captures, target, page)
         else:
-            _sweep(grid, captures, target, table, rows, force=force)
+            _sweep(grid, captures, target, table, page, rows, force=force)
 
 
 def _sweep_fleet(
     captures: list[str], options: dict[str, Any], asking: Asking, target: Output,
-    table: Path | None, rows: int, *, force: bool,
+    table: Path | None, page: PageFile | None, rows: int, *, force: bool,
 ) -> None:  # fmt: skip
     """Many captures: each is swept for itself, and one page tells of all."""
     from hmtrace.report.document import schema
@@ -165,6 +174,11 @@ def _sweep_fleet(
     if table is not None:
         rows_of = (row for entry in found for row in entry["machines"])
         _write_table(rows_of, tuple(axes), table, force=force)
+    unreadable = [one.path for one in found.unreadable]
+    if page is not None:
+        from hmtrace.html.fleet import swept_fleet_page
+
+        page.write(lambda: swept_fleet_page(fleet, unreadable, page.command))
     if target.is_json:
         head = {
             **schema("sweep"), "axes": axes, "unreadable": found.left_out(),
@@ -174,8 +188,7 @@ def _sweep_fleet(
         machines = (row for entry in found for row in entry["machines"])
         target.documents(head, "machines", machines)
     else:
-        left_out = [one.path for one in found.unreadable]
-        target.table(*swept_fleet_renderables(fleet, left_out, rows or sys.maxsize))
+        target.table(*swept_fleet_renderables(fleet, unreadable, rows or sys.maxsize))
     if found.code:
         raise typer.Exit(found.code)
 
@@ -225,14 +238,19 @@ def _crew(jobs: int, cluster: str | None) -> Iterator[Crew]:
 
 
 def _sweep(
-    grid: Grid, captures: list[str], target: Output, table: Path | None, rows: int, *, force: bool
-) -> None:
+    grid: Grid, captures: list[str], target: Output, table: Path | None, page: PageFile | None,
+    rows: int, *, force: bool,
+) -> None:  # fmt: skip
     sweeps = each(captures, grid.sweep)
     if table is not None:
         from hmtrace.report.sweep import machine_rows
 
         rows_of = (row for one in sweeps for row in machine_rows(one))
         _write_table(rows_of, tuple(axis.name for axis in grid.axes), table, force=force)
+    if page is not None and sweeps:
+        from hmtrace.html.sweep import sweep_page
+
+        page.write(lambda: sweep_page(sweeps, page.command))
     if target.is_json:
         from hmtrace.report.sweep import sweep_document
 
@@ -265,8 +283,14 @@ def _require_values(axes: tuple[Axis, ...], goal: Goal | None) -> None:
             )
 
 
-def _find(grid: Grid, goal: Goal, captures: list[str], target: Output) -> None:
+def _find(
+    grid: Grid, goal: Goal, captures: list[str], target: Output, page: PageFile | None
+) -> None:
     searches = each(captures, lambda path: grid.find(path, goal))
+    if page is not None and searches:
+        from hmtrace.html.search import search_page
+
+        page.write(lambda: search_page(searches, page.command))
     if target.is_json:
         from hmtrace.report.searching import search_document
 

@@ -8,6 +8,13 @@
     timeline    charts and maps over the captured time
     space       the address space and RAM, drawn to scale
     histograms  times of calls, by what they were
+    sweep       the page of `sweep`; of `sweep --find`: search
+    advise      the page of `advise`
+    fleet       both, of more captures than have a page each
+    plotted     figures of machines, with shades and fronts, for both pictures of them:
+    heat, steps   a map over axes; a chart over one
+    choice      the answer that comes first
+    group       sections of one capture, among those of several
     blocks      sections of a terminal report as parts of a page
     page        the skeleton: styles, scripts, policy
     templates/  what jinja2 fills in: the skeleton, and one template for each kind of section

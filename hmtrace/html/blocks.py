@@ -16,7 +16,7 @@ from collectors.records import dataclass, field
 from hmtrace.html.histograms import HistogramBlock, histogram_block
 from hmtrace.report.charts import Bar
 from hmtrace.report.histograms import Histograms
-from hmtrace.report.parts import Elided, Fitted, Heading, Labelled, Picture, Valued
+from hmtrace.report.parts import Cut, Elided, Fitted, Heading, Labelled, Picture, Valued
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -59,11 +59,15 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell; `value` is what to sort by, `fraction` the length of a bar, None without."""
+    """A cell; `value` is what to sort by, `fraction` the length of a bar, None without.
+
+    `leads_to` is the anchor of what has more about it; "" for none.
+    """
 
     runs: Runs
     value: float | None = None
     fraction: float | None = None
+    leads_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,8 @@ def runs_of(cell: RenderableType) -> Runs:
     """
     if isinstance(cell, Elided):
         return (Run(cell.text),)
+    if isinstance(cell, Cut):
+        cell = cell.whole
     if isinstance(cell, str):
         return (Run(cell),) if cell else ()
     if not isinstance(cell, Text):

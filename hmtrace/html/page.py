@@ -7,7 +7,7 @@ import hashlib
 import json
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -64,7 +64,23 @@ class PageHead:
     foot: tuple[str, ...] = ()
 
 
-def page(head: PageHead, sections: Sequence[Section], data: Mapping[str, Any] | None = None) -> str:
+class Kit(NamedTuple):
+    """Names of the scripts and styles that some pages have besides those of all."""
+
+    scripts: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+
+
+MACHINES: Final = Kit(("choose.js", "heat.js"), ("machines.css",))
+"""Of pages that compare machines."""
+
+
+def page(
+    head: PageHead,
+    sections: Sequence[Section],
+    data: Mapping[str, Any] | None = None,
+    kit: Kit | None = None,
+) -> str:
     """One HTML file.
 
     Parameters
@@ -75,6 +91,8 @@ def page(head: PageHead, sections: Sequence[Section], data: Mapping[str, Any] | 
         From top to bottom, each with an anchor of its own.
     data
         What scripts draw charts from, in the types that JSON has; None: there are no charts.
+    kit
+        Scripts and styles; None: those of charts, if there are any.
 
     Returns
     -------
@@ -82,10 +100,11 @@ def page(head: PageHead, sections: Sequence[Section], data: Mapping[str, Any] | 
         Text of the file. Everything in it is escaped, and its policy lets no script run but those
         that are in it, and nothing be fetched.
     """
-    charts = data is not None
+    if kit is None:
+        kit = Kit() if data is None else Kit(_CHART_SCRIPTS, _CHART_STYLES)
     early = _assets(_FIRST_SCRIPTS)
-    late = _assets((*_CHART_SCRIPTS, *_SCRIPTS) if charts else _SCRIPTS)
-    styles = _assets((*_CHART_STYLES, *_STYLES) if charts else _STYLES)
+    late = _assets((*kit.scripts, *_SCRIPTS))
+    styles = _assets((*kit.styles, *_STYLES))
     policy = "; ".join(
         (
             "default-src 'none'",

@@ -112,7 +112,7 @@ def space_section(machine: Machine, layout: Layout) -> Section:
     rows = [*limits_rows(machine, layout), *memory_rows(memory, layout.page_size, kasan)]
     parts = SpaceParts(
         tuple(pictures(layout.regions)),
-        tuple(_zone_bars(machine, layout)),
+        tuple(zone_bars(machine, layout)),
         (
             _regions_table(layout),
             _zones_table(layout),
@@ -243,7 +243,7 @@ def _zones_table(layout: Layout) -> TableBlock:
     )
 
 
-def _zone_bars(machine: Machine, layout: Layout) -> Iterator[ZoneBar]:
+def zone_bars(machine: Machine, layout: Layout) -> Iterator[ZoneBar]:
     """Zones side by side, and the holes of RAM on them, in shares of all frames.
 
     Yields

@@ -66,18 +66,37 @@ def advice_renderables(advised: Advised) -> Iterator[RenderableType]:
         Title, captured machine, the choice, all builds, what speaks for and against the choice,
         what of the others, what was not seen, what to do.
     """
-    advice, baseline = advised.advice, advised.baseline
-    choice = advice.choice
+    advice = advised.advice
     yield from title_lines("advise", advised.source)
     yield Text()
-    rows = [("captured", machine_in_words(baseline.machine, baseline.layout))]
-    if advice.now.outcome is not baseline:
-        there = advice.now.outcome
-        rows.append(("advice for", machine_in_words(there.machine, there.layout)))
-    yield labelled(rows)
-    yield heading(_choice_in_words(choice), f"evidence: {advice.evidence}")
-    yield indented(Text(_in_short(choice, advice.now)))
+    yield labelled(machines_rows(advised))
+    yield heading(choice_in_words(advice.choice), f"evidence: {advice.evidence}")
+    yield indented(Text(in_short(advice.choice, advice.now)))
     yield indented(options_table(advice))
+    yield from sections_behind(advised)
+    yield Text()
+    yield reproducibility(advised.source)
+
+
+def machines_rows(advised: Advised) -> list[tuple[str, str]]:
+    """The captured machine, and the one that is advised for where that is another."""
+    here, there = advised.baseline, advised.advice.now.outcome
+    rows = [("captured", machine_in_words(here.machine, here.layout))]
+    if there is not here:
+        rows.append(("advice for", machine_in_words(there.machine, there.layout)))
+    return rows
+
+
+def sections_behind(advised: Advised) -> Iterator[RenderableType]:
+    """The sections behind the choice and the table of builds.
+
+    Yields
+    ------
+    RenderableType
+        What speaks for and against the choice, what of the others, how lowmem fared, what was not
+        seen, what to do, caveats.
+    """
+    advice, baseline = advised.advice, advised.baseline
     yield heading("Reasons")
     yield labelled(_reasons(advice))
     yield from _others(advice)
@@ -88,17 +107,17 @@ def advice_renderables(advised: Advised) -> Iterator[RenderableType]:
     if todo := list(_todo(advice)):
         yield heading("Do")
         yield labelled(todo)
-    caveats = [*choice.outcome.caveats, *advised.assumptions, *advised.source.notes]
+    caveats = [*advice.choice.outcome.caveats, *advised.assumptions, *advised.source.notes]
     yield from caveats_section(caveats)
-    yield Text()
-    yield reproducibility(advised.source)
 
 
-def _choice_in_words(choice: reasons.Option) -> str:
+def choice_in_words(choice: reasons.Option) -> str:
+    """What to do: ``Choose 2g, no HIGHMEM``."""
     return f"{'Stay with' if choice.is_now else 'Choose'} {name_of(choice.build)}"
 
 
-def _in_short(choice: reasons.Option, now: reasons.Option) -> str:
+def in_short(choice: reasons.Option, now: reasons.Option) -> str:
+    """What a build leaves, in one line."""
     layout, before = choice.outcome.layout, now.outcome.layout
     arena = choice.outcome.arena.size
     parts = [f"{size(layout.lowmem_bytes)} lowmem"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replay.whatif.common import CommonChoice
     from replay.whatif.reasons import Option
 
+BEST: Final = "The best for all"
 _END: Final = 16
 """Characters of a capture's name that are kept at its end."""
 _NAMED: Final = 24
@@ -61,7 +62,7 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
         common = found[arch]
         if common is not None and len(group) > 1:
             of = f"{arch}, {plural(len(group), 'capture')}"
-            yield heading(f"The best for all: {name_of(common.build)}", of)
+            yield heading(f"{BEST}: {name_of(common.build)}", of)
             yield labelled(_consequences(group, common))
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from collectors.records import dataclass, field
-from hmtrace.report.common_choice import short_name, why
-from hmtrace.report.parts import elide, heading, indented, labelled, plain_table
+from hmtrace.report.common_choice import BEST, short_name, why
+from hmtrace.report.parts import Cut, elide, heading, indented, labelled, plain_table
 from hmtrace.report.sweep import NONE, TITLES, figure_in_words
 from hmtrace.report.text import clean, count, plural
 from replay.whatif.common import DOUBTED, GAINS, LOSES, SAME, is_tiny, standing
@@ -226,7 +226,7 @@ def advised_fleet_renderables(
         best, *others = fleet.best(arch)
         build = fleet.builds[arch][best]
         total = plural(fleet.total(arch), "capture")
-        yield heading(f"The best for all: {build.name}", f"{clean(arch)}, {total}")
+        yield heading(f"{BEST}: {build.name}", f"{clean(arch)}, {total}")
         yield indented(Text(_standing_in_words(fleet, arch, best)))
         yield labelled(list(_reasons(fleet, arch, best)))
         yield heading("By machine", clean(arch))
@@ -293,7 +293,7 @@ def _kinds_table(fleet: AdvisedFleet, arch: str, key: tuple[Any, ...]) -> Render
         told = kind.builds.get(key, Counter())
         lost = kind.captures - told.total() + told[LOSES]
         table.add_row(
-            elide(name, 29, 14), count(kind.captures), _most(kind.now), _most(kind.choice),
+            Cut(name, 29, 14), count(kind.captures), _most(kind.now), _most(kind.choice),
             count(told[GAINS]) if told[GAINS] else NONE, count(lost) if lost else NONE,
             _most(kind.evidence),
         )  # fmt: skip
@@ -323,7 +323,7 @@ def _builds_table(
         table.add_row(
             build.name, *(count(cell) if cell else NONE for cell in cells),
             count(build.user >> 20),
-            elide("" if reason is None else reason.words.partition(";")[0], 30, 0),
+            Cut("" if reason is None else reason.words.partition(";")[0], 30, 0),
         )  # fmt: skip
     return table
 
@@ -462,7 +462,7 @@ def _machines_table(fleet: SweptFleet, most: int, figure: str) -> RenderableType
         one = fleet.machines[key]
         table.add_row(
             *map(clean, key), count(one.captures), _figure(fleet.by, one.mean, one),
-            _figure(fleet.by, max(one.most, 0), one), elide(one.worst, 20, 10),
+            _figure(fleet.by, max(one.most, 0), one), Cut(one.worst, 20, 10),
         )  # fmt: skip
     return table
 
@@ -479,7 +479,7 @@ def _best_table(fleet: SweptFleet, figure: str) -> RenderableType:
             cells = (*map(clean, key), _figure(fleet.by, machines[key].mean, machines[key]))
         else:
             cells = (*("none" for _ in fleet.axes), "")
-        table.add_row(elide(kind, 29, 14), count(number), *cells)
+        table.add_row(Cut(kind, 29, 14), count(number), *cells)
     return table
 
 

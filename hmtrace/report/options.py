@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rich.console import Group
 from rich.text import Text
 
-from hmtrace.report.parts import plain_table
+from hmtrace.report.parts import Valued, plain_table
 from hmtrace.report.reasons import split_of
 from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.sweep import NONE, figure_in_words
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
 
     from replay.outcome import Outcome
     from replay.whatif.reasons import Advice, Option
@@ -36,9 +37,14 @@ class _FigureColumn(NamedTuple):
     """A column of figures: its title, what stands in it, and in which tables."""
 
     title: str
-    value: Callable[[Option], str]
+    value: Callable[[Option], Valued]
     narrow: bool = True
     wide: bool = True
+
+
+def verdict_word(option: Option) -> str:
+    """What stands in the last column."""
+    return _VERDICTS.get(option.verdict, option.verdict)
 
 
 def options_table(advice: Advice) -> OptionsTable:
@@ -53,7 +59,10 @@ class OptionsTable:
         self._advice = advice
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wide = options.max_width >= WIDE
+        yield Group(*self.parts(wide=options.max_width >= WIDE))
+
+    def parts(self, *, wide: bool) -> tuple[Table, Text]:
+        """The table, with all figures where it is wide, and what its signs mean."""
         columns = [c for c in self._columns(wide=wide) if (c.wide if wide else c.narrow)]
         table = plain_table(
             ("", "left"), ("split", "left"), *((c.title, "right") for c in columns),
@@ -64,19 +73,21 @@ class OptionsTable:
                 ">" if option is self._advice.choice else "*" if option.is_now else "",
                 split_of(option.build),
                 *(column.value(option) for column in columns),
-                _VERDICTS.get(option.verdict, option.verdict),
+                verdict_word(option),
             )
-        yield Group(table, Text(" · ".join(self._legend(wide=wide)), style="dim"))
+        return table, Text(" · ".join(self._legend(wide=wide)), style="dim")
 
     def _columns(self, *, wide: bool) -> Iterator[_FigureColumn]:
         outcomes = [option.outcome for option in self._advice.options]
-        yield _FigureColumn("lowmem", lambda o: _mib(o.outcome.layout.lowmem_bytes))
-        yield _FigureColumn("left", lambda o: _mib(o.fixed.left), narrow=False)
+        yield _FigureColumn("lowmem", lambda o: _sized(o.outcome.layout.lowmem_bytes))
+        yield _FigureColumn("left", lambda o: _sized(o.fixed.left), narrow=False)
         yield _FigureColumn("high", _high)
-        yield _FigureColumn("user", lambda o: _mib(o.outcome.layout.user_end))
-        yield _FigureColumn("vmalloc", lambda o: _mib(o.outcome.arena.size))
-        yield _FigureColumn("peak", lambda o: _mib(o.outcome.arena.peak_live), narrow=False)
-        yield _FigureColumn("hole", lambda o: _mib(o.outcome.arena.largest_hole_min), narrow=False)
+        yield _FigureColumn("user", lambda o: _sized(o.outcome.layout.user_end))
+        yield _FigureColumn("vmalloc", lambda o: _sized(o.outcome.arena.size))
+        yield _FigureColumn("peak", lambda o: _sized(o.outcome.arena.peak_live), narrow=False)
+        yield _FigureColumn(
+            "hole", lambda o: _sized(o.outcome.arena.largest_hole_min), narrow=False
+        )
         yield _FigureColumn("maps", lambda o: _maps(o.outcome, pool=True, local=True), wide=False)
         yield _FigureColumn("kmap", lambda o: _maps(o.outcome, pool=True), narrow=False)
         yield _FigureColumn("local", lambda o: _maps(o.outcome, local=True), narrow=False)
@@ -86,10 +97,8 @@ class OptionsTable:
         by_page = any(outcome.layout.flush_ceiling_pages is None for outcome in outcomes)
         if by_page and any(map(purged_pages, outcomes)):
             title = "purged pages" if wide else "purged"
-            yield _FigureColumn(
-                title, lambda o: _short(purged_pages(o.outcome)), narrow=not failing
-            )
-        yield _FigureColumn("cost", lambda o: _figure("cost_ns", o.outcome).replace(" ", ""))
+            yield _FigureColumn(title, lambda o: _purged(o.outcome), narrow=not failing)
+        yield _FigureColumn("cost", lambda o: _figure("cost_ns", o.outcome))
 
     def _legend(self, *, wide: bool) -> Iterator[str]:
         """What the signs mean."""
@@ -114,18 +123,31 @@ class OptionsTable:
             yield f"-{without}: where it is better, or has to be"
 
 
-def _high(option: Option) -> str:
-    return _mib(option.outcome.layout.highmem_bytes) if option.build.highmem else "off"
+def _sized(value: int | None) -> Valued:
+    return Valued(_mib(value), value)
 
 
-def _maps(outcome: Outcome, *, pool: bool = False, local: bool = False) -> str:
+def _high(option: Option) -> Valued:
+    if not option.build.highmem:
+        return Valued("off", 0)
+    return _sized(option.outcome.layout.highmem_bytes)
+
+
+def _maps(outcome: Outcome, *, pool: bool = False, local: bool = False) -> Valued:
     number = pool * outcome.pool.maps + local * outcome.local.maps
     sign = SIGNS[outcome.bound]
-    return f"{sign}{count(number)}" if number else NONE
+    return Valued(f"{sign}{count(number)}" if number else NONE, number)
 
 
-def _figure(name: str, outcome: Outcome) -> str:
-    return figure_in_words(name, FIGURES[name].value(outcome), outcome.bound, outcome.arena.apart)
+def _figure(name: str, outcome: Outcome) -> Valued:
+    value = FIGURES[name].value(outcome)
+    words = figure_in_words(name, value, outcome.bound, outcome.arena.apart)
+    return Valued(words.replace(" ", "") if name == "cost_ns" else words, value)
+
+
+def _purged(outcome: Outcome) -> Valued:
+    pages = purged_pages(outcome)
+    return Valued(_short(pages), pages)
 
 
 def _sense(name: str, outcome: Outcome) -> str | None:

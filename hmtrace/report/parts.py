@@ -214,6 +214,14 @@ class Elided:
         yield Text(elide(self.text, options.max_width, self._end), no_wrap=True)
 
 
+class Cut(Text):
+    """A cell that is cut to a width, and whole on a page; parameters as of :func:`elide`."""
+
+    def __init__(self, text: str, width: int, end: int) -> None:
+        super().__init__(elide(text, width, end))
+        self.whole = text
+
+
 _HEAD: Final = 3
 """Characters that an elided text begins with, at least, before its end is cut, too."""
 

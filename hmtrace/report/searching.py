@@ -11,7 +11,7 @@ from collectors.records import dataclass
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words
-from hmtrace.report.parts import Fitted, heading, indented, labelled
+from hmtrace.report.parts import Fitted, Valued, heading, indented, labelled
 from hmtrace.report.plain import plain
 from hmtrace.report.sidebyside import SIGNS
 from hmtrace.report.source import reproducibility, title_lines
@@ -25,7 +25,7 @@ from hmtrace.report.sweep import (
     spare_titles,
     varies,
 )
-from hmtrace.report.text import clean
+from hmtrace.report.text import GLUE, clean
 from replay.whatif.figures import sense_of
 from replay.whatif.sweep import SweptMachine
 
@@ -138,15 +138,23 @@ def search_renderables(search: Search) -> Iterator[RenderableType]:
     yield Text()
     yield labelled([("captured", machine_in_words(baseline.machine, baseline.layout))])
     for one in search.searched:
-        yield from _combination(search, one)
-    yield from caveats_section([*_caveats(search), *search.assumptions, *search.source.notes])
+        yield from combination_section(search, one)
+    yield from caveats_section(
+        [*caveats_of_search(search), *search.assumptions, *search.source.notes]
+    )
     yield Text()
     yield reproducibility(search.source)
 
 
-def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
+def combination_section(search: Search, one: Searched) -> Iterator[RenderableType]:
+    """What was found with one combination of the other axes, and what was tried.
+
+    Yields
+    ------
+    RenderableType
+    """
     words = ", ".join(f"{name} {clean(word)}" for name, word in one.words.items())
-    yield heading(_answer(search, one), words)
+    yield heading(answer_in_words(search, one), words)
     machines = {v: m for v, m in sorted(one.tried.items()) if isinstance(m, SweptMachine)}
     if not machines:
         yield indented(Text(clean(next(iter(one.tried.values()), ""))))
@@ -158,14 +166,12 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
         *((TITLES.get(name, name), "right") for name in columns),
         ("", "left"),
     ]
-    enough = {None: "enough", "about": "about"}.get(
-        sense := sense_of_value(search, one), f"at {sense}"
-    )
+    enough = enough_in_words(search, one)
     rows = [
         [
-            Text(search.word(value)),
-            *(Text(shown(name, machine)) for name in columns),
-            Text(f"← {enough}" if value == one.found.value else ""),
+            Valued(search.word(value), value),
+            *(Valued(shown(name, machine), machine.figures[name]) for name in columns),
+            Text(f"← {enough}".replace(" ", GLUE) if value == one.found.value else ""),
         ]
         for value, machine in machines.items()
     ]
@@ -181,15 +187,27 @@ def _combination(search: Search, one: Searched) -> Iterator[RenderableType]:
         yield indented(Text("\n".join(notes), style="dim"))
 
 
-def _answer(search: Search, one: Searched) -> str:
+def enough_in_words(search: Search, one: Searched) -> str:
+    """How the value that was found suffices: ``enough``, ``at least``, ``at most``, ``about``."""
+    sense = sense_of_value(search, one)
+    return {None: "enough", "about": "about"}.get(sense, f"at {sense}")
+
+
+def value_in_words(search: Search, one: Searched) -> str:
+    """The value that was found; ``none`` where there is none."""
+    if one.found.value is None:
+        return "none"
+    return f"{SIGNS[sense_of_value(search, one)]} {search.word(one.found.value)}".strip()
+
+
+def answer_in_words(search: Search, one: Searched) -> str:
+    """What was found, and for what."""
     asked = " and ".join(condition.words for condition in search.conditions)
     found = one.found
     if found.value is None:
         return f"no {search.name} that was tried gives {asked}"
     which = "least" if search.is_least else "greatest"
-    sense = sense_of_value(search, one)
-    value = f"{SIGNS[sense]} {search.word(found.value)}".strip()
-    answer = f"{value} is the {which} {search.name} with {asked}"
+    answer = f"{value_in_words(search, one)} is the {which} {search.name} with {asked}"
     if found.beside is None:
         return f"{answer} (the first that is tried)"
     return answer
@@ -221,7 +239,7 @@ def sense_of_value(search: Search, one: Searched) -> str | None:
     return "least" if may_fail == search.is_least else "most"
 
 
-def _caveats(search: Search) -> list[str]:
+def caveats_of_search(search: Search) -> list[str]:
     """What the answers rest on."""
     caveats = []
     if any(not one.found.is_monotone for one in search.searched):

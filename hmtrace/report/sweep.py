@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.style import Style
 from rich.text import Text
 
-from collectors.records import dataclass
+from collectors.records import dataclass, field
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.document import schema, source_document
 from hmtrace.report.machine import machine_in_words
-from hmtrace.report.parts import Fitted, heading, indented, labelled, plain_table
+from hmtrace.report.parts import Fitted, Valued, heading, indented, labelled, plain_table
 from hmtrace.report.plain import plain
 from hmtrace.report.sidebyside import MEANINGS, SIGNS
 from hmtrace.report.source import reproducibility, title_lines
-from hmtrace.report.text import clean, count, duration, number, plural, share, size
+from hmtrace.report.text import NA, clean, count, duration, number, plural, share, size
 from hmtrace.report.verdict import change_in_words
 from replay.machine.arches import ARCHES
 from replay.whatif.caveats import BEGINS_EMPTY, split_in_words
@@ -55,9 +55,11 @@ _SPARE: Final = (
 ELSEWHERE: Final = "wider, or -o F.csv"
 _CHANGES: Final = ("cost_change_low_ns", "cost_change_ns", "cost_change_high_ns")
 NONE: Final = "·"
+UNMET: Final = "unmet"
+"""Stands for a machine that does not meet what is asked."""
 _BOUNDS: Final = tuple(sign for sign in SIGNS.values() if sign)
 _MOST_ROWS: Final = 40
-_UNFIT: Final = {"wrong", "stuck", "stuck?"}
+UNFIT: Final = {"wrong", "stuck", "stuck?"}
 """Words of ``than now`` for machines on which the workload would not have run as it did."""
 _SHADES: Final = ("green", "yellow", "dark_orange", "red")
 _MOST_SHADED: Final = 16
@@ -86,6 +88,10 @@ class Sweep:
         Words of those among them that are the captured machine.
     without
         Machines that do not meet what ``--where`` asks.
+    numbers
+        The values of axes that are numbers, in the order of their words.
+    conditions
+        What ``--where`` asks.
     """
 
     source: InputSummary
@@ -97,6 +103,12 @@ class Sweep:
     by: str
     captured: tuple[dict[str, str], ...] = ()
     without: int = 0
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    conditions: tuple[str, ...] = ()
+
+    def is_captured(self, machine: SweptMachine) -> bool:
+        """Whether a machine is the captured one."""
+        return machine.words in self.captured
 
 
 def shown(name: str, machine: SweptMachine) -> str:
@@ -134,25 +146,31 @@ def sweep_renderables(sweep: Sweep, most: int = _MOST_ROWS) -> Iterator[Renderab
         Title, the captured machine, the machines, a heat map where two axes vary, what was left
         out, caveats.
     """
-    yield from _opening(sweep)
+    baseline = sweep.baseline
+    yield from title_lines("sweep", sweep.source)
+    yield Text()
+    yield labelled([("captured", machine_in_words(baseline.machine, baseline.layout))])
+    yield from machines_section(sweep, most)
+    yield from _heat_map(sweep)
+    yield from left_out_section(sweep)
+    yield from caveats_section(caveats_of(sweep))
+    yield Text()
+    yield reproducibility(sweep.source)
+
+
+def machines_section(sweep: Sweep, most: int) -> Iterator[RenderableType]:
+    """The best machines with their figures, and what is to be known of the others.
+
+    Yields
+    ------
+    RenderableType
+    """
     yield heading(_title(sweep))
     if sweep.machines:
         yield indented(_table(sweep, most))
         yield indented(Text("\n".join(_asides(sweep, most)), style="dim"))
     elif sweep.without:
         yield indented(Text(_unmet(sweep.without)))
-    yield from _heat_map(sweep)
-    yield from _left_out(sweep)
-    yield from caveats_section(_caveats(sweep))
-    yield Text()
-    yield reproducibility(sweep.source)
-
-
-def _opening(sweep: Sweep) -> Iterator[RenderableType]:
-    baseline = sweep.baseline
-    yield from title_lines("sweep", sweep.source)
-    yield Text()
-    yield labelled([("captured", machine_in_words(baseline.machine, baseline.layout))])
 
 
 def _title(sweep: Sweep) -> str:
@@ -160,7 +178,7 @@ def _title(sweep: Sweep) -> str:
     return f"{plural(len(sweep.machines), 'machine')}, {least} {sweep.by} first"
 
 
-def _columns(sweep: Sweep) -> list[str]:
+def columns_of(sweep: Sweep) -> list[str]:
     """Figures that tell machines apart, and the one that they are ranked by."""
     wanted = [*COLUMNS, sweep.by] if sweep.by not in COLUMNS else list(COLUMNS)
     return [name for name in wanted if name == sweep.by or not _is_same(sweep, name)]
@@ -172,20 +190,31 @@ def _is_same(sweep: Sweep, name: str) -> bool:
 
 def varies(machines: Collection[SweptMachine], name: str) -> bool:
     """Whether a figure tells machines apart; nothing on all of them does not, bound or not."""
-    if not any(machine.figures[name] != 0 for machine in machines):
-        return False
-    return len({shown(name, machine) for machine in machines}) > 1
+    told = _different(machines, name)
+    return any(value != 0 for value, _, _ in told) and len(set(_in_words(told, name))) > 1
 
 
 def shown_of_all(machines: Collection[SweptMachine], name: str) -> str:
     """A figure that is the same on all: as a bound if it is one on any of them."""
-    words = [shown(name, machine) for machine in machines]
+    words = list(_in_words(_different(machines, name), name))
     return next((one for one in words if one.startswith(_BOUNDS)), words[0])
 
 
+_Told = tuple[float | None, str | None, float | None]
+
+
+def _different(machines: Collection[SweptMachine], name: str) -> Collection[_Told]:
+    """What the words of a figure are made of, each once: its value, its bound, and ``apart``."""
+    return dict.fromkeys((m.figures[name], m.bound, m.figures["arena_apart"]) for m in machines)
+
+
+def _in_words(told: Iterable[_Told], name: str) -> Iterator[str]:
+    return (figure_in_words(name, *one) for one in told)
+
+
 def _table(sweep: Sweep, most: int) -> RenderableType:
-    names, columns = list(sweep.axes), _columns(sweep)
-    asleep, is_told = sweep.baseline.pool.asleep, _is_change_told(sweep)
+    names, columns = list(sweep.axes), columns_of(sweep)
+    asleep, is_told = sweep.baseline.pool.asleep, is_change_told(sweep)
     titles = [
         *((name, "left") for name in names),
         *((TITLES.get(name, name), "right") for name in columns),
@@ -194,11 +223,12 @@ def _table(sweep: Sweep, most: int) -> RenderableType:
     rows = []
     for machine in sweep.machines[:most]:
         words = [clean(machine.words[name]) for name in names]
-        if machine.words in sweep.captured and words:
+        if sweep.is_captured(machine) and words:
             words[0] += " *"
+        places = [sweep.axes[name].index(machine.words[name]) for name in names]
         than_now = [Text(than_captured(machine, asleep))] if is_told else []
-        figures = (Text(shown(name, machine)) for name in columns)
-        rows.append([*map(Text, words), *figures, *than_now])
+        figures = (Valued(shown(name, machine), machine.figures[name]) for name in columns)
+        rows.append([*map(Valued, words, places), *figures, *than_now])
     return Fitted(titles, rows, spare_titles(sweep.by), ELSEWHERE)
 
 
@@ -226,9 +256,10 @@ def _changes(sweep: Sweep) -> set[str]:
     return {than_captured(machine, sweep.baseline.pool.asleep) for machine in sweep.machines}
 
 
-def _is_change_told(sweep: Sweep) -> bool:
+def is_change_told(sweep: Sweep) -> bool:
+    """Whether ``than now`` tells machines apart, or tells of one that would not run."""
     changes = _changes(sweep)
-    return len(changes) > 1 or bool(_UNFIT & changes)
+    return len(changes) > 1 or bool(UNFIT & changes)
 
 
 def _asides(sweep: Sweep, most: int) -> list[str]:
@@ -246,7 +277,7 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
     if sweep.captured:
         lines.append("* the captured machine")
     changes = _changes(sweep)
-    if any(change.endswith("?") for change in changes) and _is_change_told(sweep):
+    if any(change.endswith("?") for change in changes) and is_change_told(sweep):
         lines.append("? not over the whole range of costs, or by a bound alone")
     if {"stuck", "stuck?"} & changes:
         lines.append("stuck: tasks sleep for ever, so that work is missing; these come last")
@@ -274,6 +305,7 @@ def meaning_of_signs(machines: Iterable[SweptMachine], names: Iterable[str]) -> 
     senses = {
         sense_of(name, value, machine.bound, machine.figures["arena_apart"])
         for machine in machines
+        if machine.bound is not None or machine.figures["arena_apart"]
         for name, value in machine.figures.items()
         if name in names
     }
@@ -290,17 +322,20 @@ def _heat_map(sweep: Sweep) -> Iterator[RenderableType]:
     values = sorted({v for m in sweep.machines if (v := m.figures[sweep.by]) is not None})
     if len(values) < 2:
         return
-    yield heading(f"{sweep.by} over {down} and {across}", f"{NONE} none, n/a no such kernel")
+    lacking = {(one.words[down], one.words[across]) for one in sweep.left_out}
+    aside = f"{NONE} none, n/a no such kernel"
+    aside += f", {UNMET}: by --where" if sweep.without else ""
+    yield heading(f"{sweep.by} over {down} and {across}", aside)
     table = plain_table((down, "left"), *((clean(word), "right") for word in sweep.axes[across]))
     for row in sweep.axes[down]:
         texts = [Text(clean(row))]
         for column in sweep.axes[across]:
             machine = cells.get((row, column))
             if machine is None:
-                texts.append(Text("n/a", style="dim"))
+                texts.append(Text(NA if (row, column) in lacking else UNMET, style="dim"))
                 continue
             change = than_captured(machine, sweep.baseline.pool.asleep)
-            if change in _UNFIT:
+            if change in UNFIT:
                 texts.append(Text(change, style="red"))
                 continue
             value = machine.figures[sweep.by]
@@ -318,14 +353,32 @@ def _shade(value: float | None, values: list[float], by: str) -> Style:
     return Style(color=_SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)])
 
 
-def _left_out(sweep: Sweep) -> Iterator[RenderableType]:
-    """What no kernel can have, and how a kernel could that has not the captured one's PAE."""
-    left_out = sweep.left_out
-    if not left_out:
+def left_out_section(sweep: Sweep, *, numbered: bool = False) -> Iterator[RenderableType]:
+    """What no kernel can have, and how a kernel could that has not the captured one's PAE.
+
+    Parameters
+    ----------
+    sweep
+        What was found.
+    numbered
+        Reasons have numbers, that what stands for a combination elsewhere has, too.
+
+    Yields
+    ------
+    RenderableType
+        Nothing where nothing was left out.
+    """
+    left_out, reasons = sweep.left_out, reasons_of(sweep.left_out)
+    if not reasons:
         return
     yield heading(f"{plural(len(left_out), 'combination')} left out", "no kernel can have them")
-    reasons = Counter(one.reason for one in left_out)
-    yield labelled([(f"{count(n)} ×", clean(reason)) for reason, n in reasons.most_common()])
+    is_numbered = numbered and len(reasons) > 1
+    yield labelled(
+        [
+            (f"{f'{NA} {at}: ' if is_numbered else ''}{count(times)} ×", clean(reason))
+            for at, (reason, times) in enumerate(reasons, 1)
+        ]
+    )
     arch = ARCHES[sweep.baseline.machine.arch]
     narrow = {name for name in arch.splits if name not in arch.pae_splits}
     splits = dict.fromkeys(one.words.get("split", "") for one in left_out)
@@ -335,17 +388,25 @@ def _left_out(sweep: Sweep) -> Iterator[RenderableType]:
         yield indented(Text(words, style="dim"))
 
 
-def _caveats(sweep: Sweep) -> list[str]:
+def reasons_of(left_out: Sequence[LeftOut]) -> list[tuple[str, int]]:
+    """Why no kernel can have combinations, and how many; the commonest reason first."""
+    return Counter(one.reason for one in left_out).most_common()
+
+
+def caveats_of(sweep: Sweep) -> list[str]:
     """What limits all of the machines' figures."""
-    machines = sweep.machines
-    common = [
-        caveat
-        for caveat in (machines[0].caveats if machines else ())
-        if all(caveat in machine.caveats for machine in machines)
-    ]
+    machines, common = sweep.machines, common_caveats(sweep.machines)
     more = any(len(machine.caveats) > len(common) for machine in machines)
     notes = ["each machine has caveats of its own: hmtrace replay shows them"] if more else []
     return [*common, *_of_rows(sweep, common), *notes, *sweep.assumptions, *sweep.source.notes]
+
+
+def common_caveats(machines: Sequence[SweptMachine]) -> list[str]:
+    """Caveats that all machines have."""
+    if not machines:
+        return []
+    held = set.intersection(*(set(machine.caveats) for machine in machines))
+    return [caveat for caveat in machines[0].caveats if caveat in held]
 
 
 def _of_rows(sweep: Sweep, common: Sequence[str]) -> Iterator[str]:
