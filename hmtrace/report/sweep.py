@@ -274,7 +274,7 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
         words = [f"{TITLES.get(name, name)} {shown_of_all(sweep.machines, name)}" for name in same]
         if words:
             lines.append(f"the same on all: {', '.join(words)}")
-    if sweep.captured:
+    if any(map(sweep.is_captured, sweep.machines)):
         lines.append("* the captured machine")
     changes = _changes(sweep)
     if any(change.endswith("?") for change in changes) and is_change_told(sweep):
