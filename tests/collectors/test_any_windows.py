@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import HmtraceError, open_capture
@@ -44,7 +44,7 @@ def outcome(read: functools.partial[Capture]) -> Capture | HmtraceError:
 
 
 @pytest.mark.parametrize("reader", NAMES)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8)
 @given(data=st.data())
 def test_whole_and_in_windows(reader: str, data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(seeds(reader)), label="trace")

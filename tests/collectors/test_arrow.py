@@ -99,7 +99,7 @@ def test_from_form_to_form(arrow: Path, tmp_path: Path) -> None:
     assert open_capture(tmp_path / "y.arrow").events.collect().equals(waiters().events.collect())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(tables(), min_size=1, max_size=3))
 def test_any_table_is_read_by_polars(frames: list[pl.DataFrame]) -> None:
     with TemporaryDirectory() as folder:

@@ -104,7 +104,7 @@ def test_what_does_not_repeat_stays_as_it_is() -> None:
     assert squeezed(noise) == b"\xff" * 8 + noise.tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from([0, 1, 7, 256, 70_000, 1 << 25, 1 << 33, 1 << 62]), max_size=60),
     st.binary(max_size=7),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -70,7 +70,6 @@ def test_what_was_written_comes_back() -> None:
     kind=st.sampled_from(["<i1", "<u1", "<i2", "<u4", "<i4", "<i8", "<u8"]),
     ascending=st.booleans(),
 )
-@settings(deadline=None)
 def test_numbers_come_back_whatever_their_coding(
     values: list[int], kind: str, *, ascending: bool
 ) -> None:

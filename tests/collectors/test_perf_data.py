@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import HmtraceError, open_capture, perf_data
@@ -248,7 +248,7 @@ def sample_at(ts: int, cpu: int = 0) -> SampleSpec:
     return SampleSpec(SECOND + ts, cpu, 5, payload, 0, id=10)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.one_of(st.integers(0, 60), st.just(-1)), min_size=1, max_size=120),
     st.sampled_from([(4, 3), (16, 1), (64, 100)]),
@@ -498,7 +498,7 @@ def attempt(data: bytes) -> None:
     assert len(got.raw.rows) <= len(data)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     st.sampled_from(["file", "big64", "pipe", "zstd", "read-group", "id"]),
     st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=9)), max_size=6),

@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors import perf_data
@@ -105,7 +105,7 @@ def rows_of(got: Any) -> list[Row]:
     ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.integers(0, 1 << 32))
 def test_written_is_read(seed: int) -> None:
     spec, rows = crowd(seed)

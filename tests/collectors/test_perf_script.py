@@ -307,7 +307,7 @@ NAMES = st.text(
 ).filter(lambda s: s == s.strip() and bool(s))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.tuples(
@@ -339,7 +339,7 @@ def test_written_and_read(
     assert rows(reading(text)) == want
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=300), st.integers(0, 4000))
 def test_damage_is_counted_and_never_breaks(damage: bytes, at: int) -> None:
     text = (lines(FORMS["default"][0]) * 12).encode()

@@ -83,7 +83,7 @@ def kept(frames: list[pl.DataFrame]) -> pl.LazyFrame:
     return writer.events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(tables(), min_size=1, max_size=3), st.sampled_from([0, 300, 1 << 27]))
 def test_any_table_comes_back(frames: list[pl.DataFrame], memory: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def test_any_table_comes_back(frames: list[pl.DataFrame], memory: int) -> None:
         assert events.select("parent", "site").collect().equals(whole.select("parent", "site"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(tables(), min_size=1, max_size=3))
 def test_what_a_table_comes_to_is_counted_on_the_way(frames: list[pl.DataFrame]) -> None:
     totals, whole = totals_of(kept(frames)), pl.concat(frames)

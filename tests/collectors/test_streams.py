@@ -109,7 +109,7 @@ def test_lines_of_perf_script_out_of_order():
     assert ending.span_ns == whole.span_ns
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.lists(st.integers(-3, 3), max_size=20), max_size=8), st.integers(1, 9))
 def test_sorting_through_a_file(pieces, size):
     number = 0
@@ -126,7 +126,7 @@ def test_sorting_through_a_file(pieces, size):
     assert np.array_equal(np.concatenate([every[:0], *got])["pid"], expected["pid"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.booleans(), st.sampled_from([0, 1, 2, UNKNOWN_CPU])), max_size=40),
     st.lists(st.integers(0, 9), max_size=10),

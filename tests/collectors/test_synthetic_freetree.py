@@ -43,7 +43,7 @@ def shape(trees: Any, row: int) -> list[Any] | None:
     return [start, end, red, shape(trees, left), shape(trees, right)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(requests, max_size=120), st.sampled_from((P, 4 * P, 16 * P)))
 def test_same_shape_as_the_models(steps: list[tuple[int, int, int]], page: int) -> None:
     """Two trees written apart give the same addresses and have the same shape throughout."""

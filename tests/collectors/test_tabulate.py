@@ -87,13 +87,13 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(EVENTS, st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
 def test_pieces_give_what_plain_python_gives(events, sizes, hold):
     compare(make(events), sizes, hold)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS, st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
 def test_sites_in_functions_that_map_for_others(events, sizes, hold):
     """They are looked through by the event's own stack, else by the first one inside its call."""
@@ -133,7 +133,7 @@ ARENA = [
 ADDRESSES = (0, 0x1000, 0x2000, 0xF800_0000, 0xF800_1000, 0xF801_0000, 0xFFFF_FFF0, (1 << 64) - 12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

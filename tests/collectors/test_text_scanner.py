@@ -162,7 +162,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     events=EVENTS,
     width=st.sampled_from([0, 4, 5, 7]),
@@ -194,7 +194,7 @@ def test_generated_lines_are_read_as_written(
     assert got == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400), st.integers(0, 4000))
 def test_damage_anywhere_is_counted_and_never_breaks(damage: bytes, at: int) -> None:
     events = [Event("bash", i, 0, i * 1000, "ev: (kmap_high+0x0/0x60) page=0x1") for i in range(40)]

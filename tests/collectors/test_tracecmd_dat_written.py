@@ -183,7 +183,7 @@ def plain(value: Any, order: str, column: str) -> Any:
     return value.split(b"\0")[0].decode("utf-8", "replace")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(worlds())
 def test_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, world: tuple[Scene, list[tuple[Any, ...]]]
@@ -225,7 +225,7 @@ def in_small_steps(data: bytes, rows: int, span: int, piece: int) -> tuple[list[
     return [len(p) for p in pieces], join(pieces), end
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(worlds(), st.sampled_from([(4, 1, 3), (8, 300, 1), (16, 1 << 16, 5)]))
 def test_small_windows_give_the_same(
     world: tuple[Scene, list[tuple[Any, ...]]], sizes: tuple[int, int, int]
@@ -259,7 +259,7 @@ def merged(cpus: dict[int, list[Item]]) -> list[tuple[int, int, int]]:
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.integers(0, 40),

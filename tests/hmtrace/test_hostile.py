@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.case import WAYS, Case
@@ -81,7 +81,7 @@ def capture(comm: str, symbol: str, fact: str) -> dict[str, bytes]:
     }
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(lines, lines, lines, st.sampled_from(READS_OF_FOLDERS))
 def test_names_of_a_text_capture(comm: str, symbol: str, fact: str, way: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def test_names_of_a_text_capture(comm: str, symbol: str, fact: str, way: str) ->
         assert command(case, case.lay_out(Path(folder)))[0] == ""
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 @given(lines, lines, st.sampled_from(["info", "info-json", "report", "validate"]))
 def test_names_in_a_trace_dat(comm: str, name: str, way: str) -> None:
     kmap = tracedat.kernel_events(4)["mapper"]
@@ -111,7 +111,7 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(file_names, st.sampled_from(READS), st.sampled_from([b"", None]))
 def test_names_of_files(name: str, way: str, trace: bytes | None) -> None:
     files = {f"{name}/{n}": content for n, content in capture("bash", "f", "x").items()}
@@ -122,7 +122,7 @@ def test_names_of_files(name: str, way: str, trace: bytes | None) -> None:
         assert command(case, case.lay_out(Path(folder)))[0] == ""
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(names, names, st.sampled_from(["arch", "split", "release", "config", "ram", "costs"]))
 def test_machine_descriptions(key: str, value: str, known: str) -> None:
     def quoted(text: str) -> str:

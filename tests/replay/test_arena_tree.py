@@ -24,7 +24,6 @@ def forest(*, search: str = "adjusted", trees: int = 1, page: int = P) -> t.Fore
     return t.new_forest(trees, 4096, t.Rule(search, moves=search != "padded", page_size=page))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 250), st.integers(1, 30)), max_size=12),
     st.integers(1, 6),
@@ -124,7 +123,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps)
 def test_tree_serves_as_a_sorted_list(actions: list[tuple[bool, int, int, int]]) -> None:
     f, model = forest(), Model()
@@ -142,7 +141,7 @@ def test_tree_serves_as_a_sorted_list(actions: list[tuple[bool, int, int, int]])
         assert blocks(f) == model.free
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps, st.sampled_from([2 * P, 4 * P, 16 * P]), st.sampled_from(["adjusted", "padded"]))
 def test_aligned_answers_are_possible_ones(
     actions: list[tuple[bool, int, int, int]], align: int, search: str
@@ -173,7 +172,7 @@ def test_aligned_answers_are_possible_ones(
         assert blocks(f) == model.free
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps, st.sampled_from([1, P, 2 * P, 16 * P]))
 def test_exact_search_finds_the_lowest_address_for_any_alignment(
     actions: list[tuple[bool, int, int, int]], align: int

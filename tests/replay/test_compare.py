@@ -6,7 +6,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.errors import HmtraceError
@@ -446,7 +446,7 @@ KEYS = (
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4),
     st.sampled_from([None, KMAP, EVENT, SECOND, RUN]),
@@ -476,7 +476,7 @@ SENSES = st.sampled_from([None, "least", "most"])
 VALUES = st.integers(0, 3000)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, VALUES, SENSES, SENSES, st.lists(st.integers(0, 4000), min_size=4, max_size=4))
 def test_a_bound_holds_for_whatever_the_figures_are(
     a: int, b: int, sense_a: str | None, sense_b: str | None, more: list[int]
@@ -514,7 +514,7 @@ def _truths(value: int, sense: str | None, more: list[int]) -> list[int]:
     return [value, signed[0]] if more else signed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(0, 3000), min_size=10, max_size=10),
     st.sampled_from([KMAP, EVENT, SECOND, RUN]),
@@ -546,7 +546,7 @@ def test_noise_by_chance_is_the_same_both_ways(a: int, b: int, scale: float) -> 
     assert there == pytest.approx(back * scale)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 400), st.integers(0, 1 << 32))
 def test_counts_by_chance_hardly_ever_change(mean: int, seed: int) -> None:
     """Of Poisson counts of one mean fewer than 2 of 100 pairs differ by more than is said."""

@@ -47,7 +47,7 @@ def machines(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(machines())
 def test_every_layout(machine):
     try:

@@ -31,7 +31,7 @@ def wrong(done: PoolReplay) -> list[int]:
     return np.flatnonzero(seen & (done.predicted != calls.seen)).tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     slots=st.sampled_from([8, 16, 33]),
@@ -105,7 +105,7 @@ def test_pins_without_mapping(jitter: int) -> None:
     assert missed == 0 if jitter == 3 else missed < 0.001 * total
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), every=st.sampled_from([3, 11]))
 def test_flushes_of_unused_slots(seed: int, every: int) -> None:
     run = simulate(

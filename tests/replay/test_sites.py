@@ -96,7 +96,7 @@ def hold_of(call: dict[str, Any], rows: list[dict[str, Any]]) -> list[int]:
     return []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(rows_of(), min_size=1, max_size=40), st.integers(1, 40))
 def test_any_trace(rows: list[dict[str, Any]], window: int) -> None:
     events = table_of(rows)

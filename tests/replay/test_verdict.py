@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.cost.units import OF_REFILL, REFILL, UNITS, spread_of
@@ -32,7 +32,6 @@ costs = st.lists(numbers, min_size=12, max_size=12).map(made_of)
 work = st.lists(numbers, min_size=4, max_size=4).map(lambda n: dict(zip(WORDS, n, strict=True)))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(work, work, costs)
 def test_the_extremes_are_those_of_all_corners(one, other, figures):
     """Brute force over every figure at each of its ends, the refill's three among them."""
@@ -49,7 +48,6 @@ def test_the_extremes_are_those_of_all_corners(one, other, figures):
         assert found.holds == (found.low >= 0)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(work, work, costs)
 def test_a_turn_makes_nothing_of_the_difference(one, other, figures):
     found = compare([(one, -1), (other, 1)], [figures, figures])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 from typer.testing import CliRunner
@@ -423,7 +423,6 @@ def plain_packets(data: bytes) -> list[Any]:
 NUMBERS = st.integers(0, (1 << 62) - 1)
 
 
-@settings(deadline=None)
 @given(
     kind=st.sampled_from([1, 2, 3, 4]), ts=NUMBERS, track=st.integers(1, 1 << 40),
     name=st.integers(0, 1 << 31), value=st.integers(-1, (1 << 62) - 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from hmtrace.html.report import SITES, report_page
 from hmtrace.html.timeline import CPU_LINES
@@ -40,7 +40,7 @@ def named(name: str) -> Outcome:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(names)
 @example("</script><script>alert(1)</script>")
 @example('"><img src=x onerror=alert(1)>')
