@@ -75,19 +75,9 @@ class SidesParts:
 
 
 def advise_page(advised: Sequence[Advised], command: Sequence[str]) -> str:
-    """The page.
+    """The page of one piece of advice for each capture.
 
-    Parameters
-    ----------
-    advised
-        One for each capture.
-    command
-        Words of the command that repeats it, safe to print.
-
-    Returns
-    -------
-    str
-        Text of an HTML file.
+    `command` and the result are as of :func:`hmtrace.html.sweep.sweep_page`.
     """
     sections = [list(_sections(number, one)) for number, one in enumerate(advised, 1)]
     first = list(_common(advised)) if len(advised) > 1 else []
