@@ -56,7 +56,7 @@ def offered(line: str, shell: str = "bash") -> list[str]:
         ("hmtrace synth kmap-", ["kmap-deadlock", "kmap-leak"]),
         ("hmtrace synth mixed --kernel 6.1", ["6.1", "6.12"]),
         ("hmtrace synth mixed --arch ", ["i386", "arm"]),
-        ("hmtrace report --format ", ["table", "json"]),
+        ("hmtrace report --format ", ["table", "json", "prometheus"]),
         ("hmtrace report fixt", []),  # none: the shell offers files
     ],
 )
