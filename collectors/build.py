@@ -14,6 +14,7 @@ from collectors.facts import Fact
 from collectors.facts.arches import of_machine
 from collectors.facts.combine import pae_by_name
 from collectors.reading import AgainError
+from collectors.table.buffers import BufferEnds
 from collectors.table.pages import PageMap
 from collectors.table.seen import Seen
 from collectors.table.tabulate import HOLD, WAIT, Learnt, Tabulator
@@ -52,13 +53,14 @@ def build_capture(source: Source, reading: Reading) -> Capture:
     """
     raw = reading.raw
     table = _tabulator(source, lambda: reading.symbols, hold=len(raw.rows) + 1)
-    seen = Seen()
+    seen, ends = Seen(), BufferEnds(source.facts.snapshot())
     frames = [empty()]
     for part in (*table.add(raw), *table.finish()):
         seen.add(part)
+        ends.add(part)
         frames.append(part.frame())
     events = pl.concat(frames)
-    return _capture(source, reading, events.lazy(), seen, table)
+    return _capture(source, reading, events.lazy(), seen, table, ends)
 
 
 def spool_capture(
@@ -179,12 +181,13 @@ def _spool_once(
     """Read the trace once; return what the next pass has to know if this one was not enough."""
     stream = fmt.stream(source, progress)
     table = _tabulator(source, stream.symbols, known=known, hold=hold, wait=WAIT)
-    seen = Seen()
+    seen, ends = Seen(), BufferEnds(source.facts.snapshot())
     done = rows = 0
     with writer:
 
         def take(part: Part) -> int:
             seen.add(part)
+            ends.add(part)
             writer.write(part)
             return part.rows
 
@@ -205,6 +208,7 @@ def _spool_once(
             writer.events,
             seen,
             table,
+            ends,
             spooled=True,
         )
         writer.finish(capture, rows)
@@ -242,6 +246,7 @@ def _capture(
     events: pl.LazyFrame,
     seen: Seen,
     table: Tabulator,
+    ends: BufferEnds,
     *,
     spooled: bool = False,
 ) -> Capture:
@@ -253,7 +258,8 @@ def _capture(
         probed=[probe.symbol for probe in source.facts.snapshot().probes],
         verdicts=table.verdicts,
     )
-    notes = [*source.notes, *reading.notes, *_notes_of_stats(source.facts, reading)]
+    lost, notes_of_losses = ends.lost(reading)
+    notes = [*source.notes, *reading.notes, *notes_of_losses]
     told |= _told_by_hotplug(source, reading)
     facts = source.facts.with_facts(told)
     notes += _notes_of_hotplug(facts, reading)
@@ -270,7 +276,7 @@ def _capture(
         clock_is_ns=reading.clock_is_ns,
         span_ns=reading.span_ns,
         facts=facts,
-        lost=reading.lost,
+        lost=lost,
         notes=tuple(notes),
         markers=tuple(table.markers),
         spooled=spooled,
@@ -293,38 +299,6 @@ def _told_by_header(source: Source, reading: Reading) -> dict[FactName, Fact]:
     if reading.mem_total is not None and "mem_total" not in source.facts:
         told["mem_total"] = Fact(reading.mem_total, source.trace, words)
     return told
-
-
-def _notes_of_stats(facts: Facts, reading: Reading) -> list[str]:
-    """What the kernel's statistics of the buffers beside a trace say that it does not say itself.
-
-    They are of this trace where the buffers held as many events as it has: then nothing was read
-    or written in between.
-    """
-    told = facts.snapshot()
-    entries, overrun, dropped = (
-        sum(found.values()) for found in (told.buffer_entries, told.overrun, told.dropped)
-    )
-    events = sum(reading.raw.counts.values())
-    if not overrun + dropped:
-        return []
-    if entries != events:
-        return [
-            f"stats counts {entries} events in the buffers, the trace has {events}: it is of "
-            f"another run or moment, and what it says was lost ({overrun} overwritten, {dropped} "
-            "refused events) is not taken over"
-        ]
-    notes = []
-    if overrun and not reading.lost.intervals:
-        notes.append(
-            f"{overrun} events before the first were overwritten (stats): the state of pool and "
-            "arena at the start is not known"
-        )
-    if dropped:
-        notes.append(
-            f"{dropped} events are missing, the buffer was full (stats): figures are lower bounds"
-        )
-    return notes
 
 
 def _hotplug_events(reading: Reading) -> int:

@@ -13,4 +13,5 @@
     distinct    numbering the different values of a column
     pages       struct pages and page frames
     seen        facts: what the table's own addresses show of the machine
+    buffers     losses that only the kernel's statistics tell of
 """

@@ -169,8 +169,12 @@ def _interval_in_words(interval: LostInterval, span_ns: int | None) -> str:
     cpu = "all CPUs" if interval.cpu is None else f"CPU {interval.cpu}"
     amount = "number unknown" if interval.count is None else plural(interval.count, "event")
     words = f"{cpu}: {amount}, {clean(interval.reason)}"
-    if interval.start_ts is None or interval.end_ts is None or span_ns is None:
-        return words + (" before the first event" if interval.start_ts is None else "")
+    if interval.start_ts is None:
+        return f"{words} before the first event"
+    if interval.end_ts is None:
+        return f"{words} after the last event"
+    if span_ns is None:
+        return words
     gap = interval.end_ts - interval.start_ts
     part = f" ({share(min(gap / span_ns, 1.0))} of the capture)" if span_ns else ""
     return f"{words}, a gap of {duration(gap)}{part}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from collectors import open_capture
+from collectors.capture import Capture, LostInterval
 from collectors.facts import PARSERS, read_facts
 from collectors.facts.iomem import merge
 from collectors.facts.numbers import memparse
@@ -183,20 +184,32 @@ def test_buffer_losses():
 
 
 def test_losses_that_only_the_statistics_tell(tmp_path):
-    lines = [f"  bash-7  [000] .....  1.00010{n}: kunmap_high: x=1\n" for n in range(5)]
+    lines = [
+        f"  bash-7  [000] .....  1.00010{n}: kunmap_high: (kunmap_high+0x0/0x1) page=0x1\n"
+        for n in range(5)
+    ]
     (tmp_path / "trace").write_text("# tracer: nop\n#\n" + "".join(lines))
 
-    def notes(entries: int, overrun: int, dropped: int) -> list[str]:
+    def told(entries: int, overrun: int, dropped: int) -> Capture:
         text = f"entries: {entries}\noverrun: {overrun}\ndropped events: {dropped}\n"
         (tmp_path / "stats").write_text("== cpu0\n" + text)
         capture = open_capture(tmp_path)
-        assert capture.lost.events == 0
-        return [note for note in capture.notes if "stats" in note]
+        times = capture.events.collect()["ts"].to_list()
+        assert (min(times), max(times)) == (1_000_100_000, 1_000_104_000)
+        return capture
 
-    assert notes(5, 0, 0) == notes(99, 0, 0) == []
-    assert "7 events before the first were overwritten" in notes(5, 7, 0)[0]
-    assert "9 events are missing" in notes(5, 0, 9)[0]
-    (note,) = notes(6, 7, 9)
+    for entries in (5, 99):
+        fine = told(entries, 0, 0)
+        assert fine.lost.intervals == ()
+        assert not any("stats" in note for note in fine.notes)
+    why = "(the kernel's statistics)"
+    front = LostInterval(0, 7, 0, None, 1_000_100_000, f"ring buffer overwritten {why}")
+    tail = LostInterval(0, 9, 5, 1_000_104_000, None, f"buffer full {why}")
+    assert told(5, 7, 9).lost.intervals == (front, tail)
+    assert told(5, 0, 9).lost.intervals == (tail,)
+    other = told(6, 7, 9)
+    assert other.lost.intervals == ()
+    (note,) = (note for note in other.notes if "stats" in note)
     assert "stats counts 6 events in the buffers, the trace has 5: it is of another run" in note
 
 

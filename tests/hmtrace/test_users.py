@@ -106,7 +106,7 @@ def refused(*arguments: str | Path) -> tuple[int, str]:
         ("layout --machine pc4g", "did you mean 'pc-4g-pae'?"),
         ("layout --machine qwerty", "'hmtrace layout --machine list' shows them"),
         ("layout --arch aarch64", "architecture 'aarch64' is not known"),
-        ("layout --split 4g", "it has 3g, 3g_opt, 2g, 2g_opt, 1g"),
+        ("layout --split 4g", "one of 3g, 3g_opt, 2g, 2g_opt, 1g"),
         ("layout --ram 4096", "4096 are bytes; sizes look like 256M or 4G"),
         ("synth poolfull", "did you mean 'pool-full'?"),
     ],
