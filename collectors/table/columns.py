@@ -113,11 +113,14 @@ class Last(NamedTuple):
     row, seq : int64
         Row that it made or completed, NONE, and the `seq` of that.
     pid : int32
+    lost : bool
+        Whether events are missing before the next one of the CPU.
     """
 
     row: Any
     seq: Any
     pid: Any
+    lost: Any
 
 
 class OpenCalls(NamedTuple):
@@ -273,7 +276,7 @@ def new_tasks(size: int) -> TaskTable:
 def new_last() -> Last:
     """Last events of all CPUs that there can be."""
     row, seq = (np.full(_CPUS, NONE, np.int64) for _ in range(2))
-    return Last(row, seq, np.zeros(_CPUS, np.int32))
+    return Last(row, seq, np.zeros(_CPUS, np.int32), np.zeros(_CPUS, np.bool_))
 
 
 _WIDE: Final = ("row", "seq", "inside", "below", "area_row", "area_seq", "area_start")

@@ -32,7 +32,8 @@ TASKS = 5  # tasks in the table
 LATES = 6  # entries of Late
 KNOWN = 7  # entries of the known Late that lie behind
 MASK = 8  # the columns' length, a power of 2, less 1: row n stands at n & mask
-CELLS = 9
+LOST = 9  # `seq` of the first event after the last loss
+CELLS = 10
 
 
 @piece
@@ -172,6 +173,8 @@ def show_outer(
     while call != NONE and steps < WALK:
         known = event.ctx != _CTX_UNKNOWN and calls.ctx[call] != _CTX_UNKNOWN
         row = calls.row[call]
+        if calls.seq[call] < cell[LOST]:
+            return  # it may be over
         if known and (calls.ctx[call] & _IRQ_LEVELS) != (event.ctx & _IRQ_LEVELS):
             return
         if calls.shown[call] == 0:

@@ -4,6 +4,9 @@ Every task has a stack of calls that have entered and not yet returned; an inter
 stack on top of the interrupted task's, as they do in the kernel. A return closes the innermost
 open call of its function; calls above it have lost their return.
 
+Where events were lost while a call was open, its return may be missing, and the next one of its
+function be that of another call. Then the next one tells that the call is over, and nothing else.
+
 The loop takes a piece of the trace at a time and carries the open calls from piece to piece. It
 writes the columns of the event table; a row that was given away already, because its call stayed
 open for too long, gets its return through a list of its own (:class:`Late`).
@@ -17,7 +20,7 @@ import numpy as np
 
 from collectors import probes
 from collectors.compiled import loop, part, piece
-from collectors.events import REASONS
+from collectors.events import OP_CODE, REASONS
 from collectors.table import areas
 from collectors.table.columns import (
     ADDRESS_TELLS,
@@ -36,6 +39,7 @@ from collectors.table.open_calls import (
     GONE,
     INNER_STACKED,
     KNOWN,
+    LOST,
     MASK,
     OPEN,
     POSITION,
@@ -51,6 +55,7 @@ from collectors.table.open_calls import (
 )
 
 _SWITCH = probes.KIND_SWITCH
+_LOSS = probes.KIND_LOST
 _PAGE_CALL = probes.FUNCTION_OF["__kmap_local_page_prot"]
 _PFN_CALL = probes.FUNCTION_OF["__kmap_local_pfn_prot"]
 _PFN, _PAGES, _CALLER, _PURGED = (
@@ -63,6 +68,7 @@ NO_REASON = len(REASONS)
 NO_DURATION = -1
 _ALL_PAGES = 0xFFFF_FFFF  # TLB_FLUSH_ALL is -1 (include/linux/mm_types.h)
 _NEXT = 4  # bit of `present`: a switch tells the next task
+_OF_LOCAL = OP_CODE["kmap_local"]
 _ALLOC = probes.FUNCTION_OF["alloc_vmap_area"]
 
 # Bits of Rows.valid; the first are those of VALUE_COLUMNS.
@@ -77,6 +83,7 @@ _LATE_STACK = 1 << 20  # known from an earlier pass: that of the return, unless 
 _INNER, _RETURN, _NOTE, STACKED = 0, 1, 2, 3
 _NOT_PURGED = False
 _PURGED_RETURN, _CALLER_RETURN = 4, 5  # a purge ran in the call; what its caller returned
+_OVER = 7  # a return that may be of a later call
 
 DONE, TASKS_FULL = 0, 1
 
@@ -141,6 +148,15 @@ def _set_caller(rows: RowColumns, at: int, event: Any) -> None:
 
 
 @piece
+def _set_over(rows: RowColumns, at: int, event: Any, seq: int) -> None:
+    """Note when a call is known to be over."""
+    rows.end_ts[at] = event.ts
+    rows.end_seq[at] = seq
+    rows.end_cpu[at] = event.cpu
+    rows.valid[at] |= HAS_END
+
+
+@piece
 def _set_result(
     rows: RowColumns,
     at: int,
@@ -153,10 +169,7 @@ def _set_result(
     """Complete a row by its return; `purged`: a purge ran in the call."""
     if rows.valid[at] & HAS_END and rows.end_seq[at] > seq:
         return  # of a further return an earlier pass told, which came when the row was gone
-    rows.end_ts[at] = event.ts
-    rows.end_seq[at] = seq
-    rows.end_cpu[at] = event.cpu
-    rows.valid[at] |= HAS_END
+    _set_over(rows, at, event, seq)
     if plan.is_area[kind]:
         failed = areas.set_returned(rows, at, event, kind, purged)
         if not failed:  # what is behind an error pointer is not believed
@@ -280,6 +293,8 @@ def _new_row(
         if what in (_RETURN, _PURGED_RETURN):
             purged = what == _PURGED_RETURN
             _set_result(rows, at, known.raw[i], known.seq[i], kind | 1, purged, plan)
+        elif what == _OVER:
+            _set_over(rows, at, known.raw[i], known.seq[i])
         elif what == _NOTE:
             _set_note(rows, at, known.raw[i], known.seq[i], late_kind, plan)
         elif what == _CALLER_RETURN:
@@ -292,6 +307,18 @@ def _new_row(
         elif what == _INNER:
             _set_inner(rows, at, known.raw[i])
     return row
+
+
+@piece
+def _end(
+    rows: RowColumns, cell: Any, calls: OpenCalls, call: int, event: Any, seq: int, late: Late
+) -> None:
+    """Tell a call that it is over by a return that may be of another one."""
+    row = calls.row[call]
+    if row >= cell[GONE]:
+        _set_over(rows, row & cell[MASK], event, seq)
+    elif row >= 0:
+        tell_late(late, cell, calls.seq[call], event, seq, _OVER)
 
 
 @part
@@ -388,6 +415,9 @@ def pair(
         last.row[event.cpu] = NONE
         last.seq[event.cpu] = seq
         last.pid[event.cpu] = event.pid
+        if kind == _LOSS or last.lost[event.cpu]:
+            cell[LOST] = seq  # until that CPU has an event again
+            last.lost[event.cpu] = kind == _LOSS
         if kind > _SWITCH or (plan.op[kind] == NO_OP and plan.encloses[kind] == 0):
             continue
         if kind == _SWITCH:
@@ -407,6 +437,12 @@ def pair(
         before_seq = tasks.before_seq[task]
         before_vaddr = tasks.before_vaddr[task]
         tasks.before[task] = NONE
+        if before_seq < cell[LOST]:
+            before = np.int64(NONE)
+        if tasks.host_seq[task] < cell[LOST]:
+            tasks.host[task] = NONE
+        if tasks.tried_seq[task] < cell[LOST]:
+            tasks.tried[task] = NONE
         if kind & 1:
             host = plan.host[function]
             wanted = host if host >= 0 else function
@@ -420,6 +456,12 @@ def pair(
             tried = np.int64(NONE)  # what an attempt of which only the tracepoint tells asked for
             if plan.fifth[kind]:
                 tried = areas.request_key(event)
+            if is_open and calls.seq[call] < cell[LOST]:
+                if host < 0:
+                    if plan.op[kind] != _OF_LOCAL:  # where it stands on the stack is not known
+                        _end(rows, cell, calls, call, event, seq, late)
+                    pop_to(call, task, tasks, calls, cell)
+                continue
             if is_open:
                 row, row_seq = calls.row[call], calls.seq[call]
             elif host >= 0 and tasks.host[task] == host:
@@ -473,6 +515,8 @@ def pair(
         if has_return[function]:
             close_same_context(task, kind, event.ctx, tasks, calls, cell)
         top = tasks.top[task]
+        if top != NONE and calls.seq[top] < cell[LOST]:
+            top = np.int64(NONE)  # it may be over
         parent = calls.inside[top] if top != NONE else NONE
         if function == _ALLOC:
             tasks.tried[task] = NONE

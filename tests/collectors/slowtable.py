@@ -118,8 +118,12 @@ def put_caller(row, event):
         row["site"] = int(event["site"])
 
 
-def put_return(row, event, seq, function, *, purged=False):
+def put_end(row, event, seq):
     row |= {"end_ts": int(event["ts"]), "end_seq": seq, "end_cpu": int(event["cpu"])}
+
+
+def put_return(row, event, seq, function, *, purged=False):
+    put_end(row, event, seq)
     if function.op == "area_alloc" and not function.host:
         put_allocated(row, event, purged=purged)
     else:
@@ -187,11 +191,11 @@ def innermost(stack):
     return stack[::-1][:WALK]
 
 
-def show_outer(stacks, event, pid, cpu):
+def show_outer(stacks, event, pid, cpu, lost_at):
     """Note the first stack trace inside each open call of its task and context."""
     ctx = int(event["ctx"])
     for call in innermost(stacks.get(("idle", cpu) if pid == 0 else pid, [])):
-        if 128 not in (ctx, call["ctx"]) and (ctx ^ call["ctx"]) & 14:
+        if call["seq"] < lost_at or (128 not in (ctx, call["ctx"]) and (ctx ^ call["ctx"]) & 14):
             return
         if not call.get("shown") and call["row"] is not None and int(event["values"][0]):
             call["row"]["within"] = int(event["values"][0])
@@ -209,16 +213,20 @@ def slow_table(raw):
     hosts = {}
     tried = {}
     last = {}
+    lost_at, lost_on = 0, set()
     for seq, (event, kind) in enumerate(zip(events, kinds, strict=True)):
         cpu, pid = int(event["cpu"]), int(event["pid"])
         if kind == probes.KIND_STACK:
-            show_outer(stacks, event, pid, cpu)
+            show_outer(stacks, event, pid, cpu, lost_at)
             if last.get(cpu, (None, pid)) == (None, pid) or last[cpu][1] != pid:
                 continue
             if last[cpu][0] is not None and int(event["values"][0]):
                 last[cpu][0].setdefault("stack", int(event["values"][0]))
             continue
         last[cpu] = (None, pid)
+        if kind == probes.KIND_LOST or cpu in lost_on:
+            lost_at = seq
+            lost_on = lost_on | {cpu} if kind == probes.KIND_LOST else lost_on - {cpu}
         function = probes.FUNCTIONS[kind >> 1] if kind < probes.KIND_SWITCH else None
         silent = function is not None and function.op is None
         if kind > probes.KIND_SWITCH or (silent and not function.encloses):
@@ -239,10 +247,16 @@ def slow_table(raw):
         stack = stacks.setdefault(task, [])
         code = kind >> 1
         before, previous[task] = previous.get(task), None
+        before = None if before is not None and before["seq"] < lost_at else before
+        for noted in (hosts, tried):
+            if noted.get(task, (None, {"seq": seq}))[1]["seq"] < lost_at:
+                noted.pop(task)
         if function.host:
             host = probes.FUNCTION_OF[function.host]
             call = next((c for c in reversed(stack[-WALK - 1 :]) if c["code"] == host), None)
             asked = tuple(int(v) for v in event["values"]) if len(function.result) > 4 else None
+            if call is not None and call["seq"] < lost_at:
+                continue
             of = None if call is None else call["row"]
             again = False
             if call is None and hosts.get(task, (None,))[0] == host:
@@ -271,6 +285,11 @@ def slow_table(raw):
             if at <= WALK + 1:
                 call = stack[-at]
                 del stack[-at:]
+                if call["seq"] < lost_at:
+                    of_local = function.op == "kmap_local"
+                    if call["row"] is not None and not of_local:
+                        put_end(call["row"], event, seq)
+                    continue
                 if call["row"] is not None:
                     put_return(call["row"], event, seq, function, purged=call["purged"])
                 if code == ALLOC:
@@ -308,12 +327,13 @@ def slow_table(raw):
                 if call["code"] == code and same:
                     del stack[-at:]
                     break
-        parent = stack[-1]["inside"] if stack else None
+        stale = stack and stack[-1]["seq"] < lost_at
+        parent = stack[-1]["inside"] if stack and not stale else None
         if code == ALLOC:
             tried.pop(task, None)
         outer = None
         if code == PFN_CALL:
-            if stack and stack[-1]["code"] == PAGE_CALL:
+            if stack and not stale and stack[-1]["code"] == PAGE_CALL:
                 if not stack[-1]["inner"]:
                     stack[-1]["inner"] = True
                     outer = stack[-1]["row"]
@@ -334,7 +354,14 @@ def slow_table(raw):
             own = shown if outer is None else None
             inside = parent if own is None else seq
             stack.append(
-                {"code": code, "ctx": row["ctx"], "row": own, "inside": inside, "inner": False}
+                {
+                    "code": code,
+                    "seq": seq,
+                    "ctx": row["ctx"],
+                    "row": own,
+                    "inside": inside,
+                    "inner": False,
+                }
                 | {"purged": False, "area": None, "area_start": 0}
             )
         elif code == PAGE_CALL:
