@@ -172,6 +172,7 @@ def test_files_are_opened_in_one_place() -> None:
         "hmtrace/__main__.py",  # /dev/null
         "hmtrace/cli/quiet.py",  # descriptor 2
         "hmtrace/recorder/render.py",  # the template that is shipped
+        "hmtrace/html/page.py",  # scripts and styles that are shipped
     }
     found = set()
     for package in ("collectors", "hmtrace"):
