@@ -40,7 +40,7 @@ readme: $(VENV)/.dev  ## run the commands of README and docs/, write down what t
 	$(BIN)/python -m tests.readme
 
 docs: $(VENV)/.dev  ## the pages of docs/ and the reference as a site, in build/docs/html
-	$(BIN)/python -m tests.site
+	$(BIN)/python -m tests.docsite
 
 golden: $(VENV)/.dev  ## what the commands show, as files: renew them, then read the difference
 	HMTRACE_RENEW_GOLDEN=1 $(BIN)/python -m pytest -q $(filter-out -k%,$(PYTEST)) tests/hmtrace/test_golden.py \

@@ -1,4 +1,4 @@
-"""Settings of the site that ``make docs`` makes of these pages (tests/site has the rest).
+"""Settings of the site that ``make docs`` makes of these pages (tests/docsite has the rest).
 
 Nothing is fetched, neither by the build nor by the pages: theme, fonts and search are Sphinx's own.
 """

@@ -15,8 +15,8 @@ import typer
 
 from collectors.events import OPS, SCHEMA
 from hmtrace.cli import app
+from tests.docsite.build import build, links_outside, loads
 from tests.readme import PAGES, ROOT
-from tests.site.build import build, links_outside, loads
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -44,7 +44,7 @@ EXAMPLES = (
     "hmtrace report --all --color always trace.txt.zst | less -R",
     "hmtrace report --format json -o report.json captures/board-7",
     "hmtrace report --html report.html captures/board-7",
-    "hmtrace report --format prometheus captures/board-7 > hmtrace.prom",
+    "hmtrace report --format prometheus -o hmtrace.prom captures/board-7",
     "hmtrace report --costs cortex-a15.toml captures/board-7",
 )
 

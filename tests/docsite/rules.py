@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hmtrace.report.unknowing import EVIDENCE
 from replay.rules.judge import RULES
-from tests.site.markdown import code, table, words
+from tests.docsite.markdown import code, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The site: ``make docs`` (``python -m tests.site FOLDER``) makes it of docs/ and of the program.
+"""The site: ``make docs`` (``python -m tests.docsite FOLDER``) makes it of docs/ and the program.
 
 ::
 

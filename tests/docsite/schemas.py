@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.docsite.markdown import code, table, words
 from tests.schemas import SCHEMAS
-from tests.site.markdown import code, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from tests.docsite import commands, rules, schemas, tables
 from tests.readme import ROOT
-from tests.site import commands, rules, schemas, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""``python -m tests.site [FOLDER]``: make the site, say where it is and which links leave it."""
+"""``python -m tests.docsite [FOLDER]``: make the site, say where it is and which links leave it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.docsite.build import build, links_outside
 from tests.readme import ROOT
-from tests.site.build import build, links_outside
 
 FOLDER = ROOT / "build" / "docs"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hmtrace.cli.tree import ENVIRONMENT, EXIT_CODES, root
-from tests.site.markdown import code, table, words
+from tests.docsite.markdown import code, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from replay.machine.costs import Costs
 from replay.machine.cpus import cpu_costs
 from replay.machine.generations import GENERATIONS, Generation
 from replay.machine.presets import presets
-from tests.site.markdown import code, described, from_rest, table, words
+from tests.docsite.markdown import code, described, from_rest, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
