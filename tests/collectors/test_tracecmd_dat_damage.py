@@ -101,7 +101,7 @@ def test_cut_off_in_the_pages_is_an_error() -> None:
 def test_flipped_bits(version: int, compression: str) -> None:
     data = small(version, compression)
     draw = random.Random(version)
-    for n in range(150):
+    for n in range(60):  # make fuzz has the patience for more
         broken = bytearray(data)
         for _ in range(draw.choice([1, 1, 2, 8])):
             broken[draw.randrange(10, len(data))] ^= 1 << draw.randrange(8)
@@ -114,7 +114,7 @@ def test_huge_and_odd_numbers_everywhere(version: int, compression: str) -> None
     draw = random.Random(version + 1)
     for width in (1, 2, 4, 8):
         for value in (b"\xff" * width, b"\x7f".rjust(width, b"\xff"), bytes(width)):
-            for at in draw.sample(range(10, len(data) - width), 24):
+            for at in draw.sample(range(10, len(data) - width), 12):
                 survive(data[:at] + value + data[at + width :], columns=width == 4)
 
 

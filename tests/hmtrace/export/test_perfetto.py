@@ -334,7 +334,7 @@ def test_losses_are_spans() -> None:
     assert spans == sorted((g.start_ts or g.end_ts, g.end_ts or g.start_ts) for g in gaps)
 
 
-@pytest.mark.parametrize("name", [WAITERS, "i386-hog-d-local-pae-smp2", "i386-510-twin-vmalloc128"])
+@pytest.mark.parametrize("name", [WAITERS, "i386-hog-d-local-pae-smp2"])
 def test_any_cut_gives_the_same(name: str) -> None:
     capture, machine = opened(name)
     file, values = io.BytesIO(), capture.facts.snapshot()
