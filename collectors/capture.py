@@ -65,6 +65,19 @@ class LostInterval:
     end_ts: int | None
     reason: str
 
+    @classmethod
+    def overwritten(
+        cls, cpu: int, count: int, after_seq: int, first_ts: int | None
+    ) -> LostInterval:
+        """What a CPU's buffer overwrote before its first event (``overrun`` of its statistics)."""
+        reason = "ring buffer overwritten (the kernel's statistics)"
+        return cls(cpu, count, after_seq, None, first_ts, reason)
+
+    @classmethod
+    def refused(cls, cpu: int, count: int, after_seq: int, last_ts: int | None) -> LostInterval:
+        """What found a CPU's buffer full behind its last event (``dropped events``)."""
+        return cls(cpu, count, after_seq, last_ts, None, "buffer full (the kernel's statistics)")
+
 
 @dataclass(frozen=True)
 class Lost:

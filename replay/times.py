@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 PER_DOUBLING: Final = 16
 """Bins per doubling of a time."""
 BINS: Final = 1 + 63 * PER_DOUBLING
+"""The first is of what was over before the trace clock moved."""
 _LN2: Final = math.log(2)
 _FINE: Final = PER_DOUBLING // 4
 """Bins that are one of a histogram's."""
-"""The first is of what was over before the trace clock moved."""
-
-
 SERIES_BINS: Final = 240
 """Bins of a series over time: more than a terminal or a small chart can show."""
 

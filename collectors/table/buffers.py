@@ -26,7 +26,7 @@ class BufferEnds:
     """
 
     def __init__(self, told: Snapshot) -> None:
-        self._told = told
+        self._entries = sum(told.buffer_entries.values())
         self._overrun, self._dropped = (
             {cpu: number for cpu, number in sorted(found.items()) if number}
             for found in (told.overrun, told.dropped)
@@ -65,23 +65,21 @@ class BufferEnds:
         overrun, dropped = sum(self._overrun.values()), sum(self._dropped.values())
         if not overrun + dropped:
             return reading.lost, []
-        entries, events = sum(self._told.buffer_entries.values()), sum(reading.raw.counts.values())
-        if entries != events:
+        events = sum(reading.raw.counts.values())
+        if self._entries != events:
             return reading.lost, [
-                f"stats counts {entries} events in the buffers, the trace has {events}: it is of "
-                f"another run or moment, and what it says was lost ({overrun} overwritten, "
+                f"stats counts {self._entries} events in the buffers, the trace has {events}: it "
+                f"is of another run or moment, and what it says was lost ({overrun} overwritten, "
                 f"{dropped} refused events) is not taken over"
             ]
         told = reading.lost.intervals
         found = list(told)
-        why = "the kernel's statistics"
         for cpu, count in self._overrun.items() if not told else ():
-            end = self._ends[cpu][0] if cpu in self._ends else None
-            reason = f"ring buffer overwritten ({why})"
-            found.append(LostInterval(cpu, count, 0, None, end, reason))
+            first = self._ends[cpu][0] if cpu in self._ends else None
+            found.append(LostInterval.overwritten(cpu, count, 0, first))
         known = {each.cpu for each in told if each.end_ts is None}
         for cpu, count in self._dropped.items():
             if cpu not in known:
-                start = self._ends[cpu][1] if cpu in self._ends else None
-                found.append(LostInterval(cpu, count, events, start, None, f"buffer full ({why})"))
+                last = self._ends[cpu][1] if cpu in self._ends else None
+                found.append(LostInterval.refused(cpu, count, events, last))
         return Lost(tuple(found)), []

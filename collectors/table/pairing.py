@@ -199,9 +199,7 @@ def _set_note(rows: RowColumns, at: int, event: Any, seq: int, kind: int, plan: 
     if plan.fifth[kind]:
         areas.set_attempt(rows, at, event)
         if not rows.valid[at] & ENTRY_TRACED:  # the next attempt of a call that no probe shows
-            rows.end_ts[at] = event.ts
-            rows.end_seq[at] = seq
-            rows.end_cpu[at] = event.cpu
+            _set_over(rows, at, event, seq)
 
 
 @piece

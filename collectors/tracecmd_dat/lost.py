@@ -124,16 +124,14 @@ class BufferLosses:
         ends = {walk.cpu.cpu: walk.ends() for walk in self._merger.walks}
         known = [e[0] for e in ends.values() if e is not None]
         self.first_ts = min(known, default=0)
-        why = "ring buffer overwritten (the kernel's statistics)"
         lost = []
         for row, (cpu, count) in enumerate(self._overrun):
             own = ends[cpu]
-            lost.append(LostInterval(cpu, count, row, None, own[0] if own else None, why))
+            lost.append(LostInterval.overwritten(cpu, count, row, own[0] if own else None))
         lost += self._marked
-        why = "buffer full (the kernel's statistics)"
         for cpu, own in ends.items():
             dropped = self._stats(cpu).get("dropped events", 0)
             if dropped:
                 last = own[1] if own else None
-                lost.append(LostInterval(cpu, dropped, self._rows, last, None, why))
+                lost.append(LostInterval.refused(cpu, dropped, self._rows, last))
         self.found = tuple(lost)
