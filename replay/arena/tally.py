@@ -10,6 +10,7 @@ import polars as pl
 
 from collectors.events import OP_CODE
 from collectors.records import dataclass, field
+from replay.pool.calls import window_flushes
 from replay.trace.columns import NO_OP, has_ops, op_codes, whole
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class ArenaTally:
         start, end = (whole(events, name, -1)[here] for name in ("start", "end"))
         is_ranged = codes[here] == OP_CODE["flush_range"]
         self.flushes_told |= bool((end[is_ranged] != -1).any())
-        of_pool = is_ranged & (start == window.base) & (end == window.end)
-        return here[~of_pool]
+        return here[~window_flushes(window, codes[here], start, end)]
 
     def _add_flushes(self, arena: pl.DataFrame, page_size: int) -> pl.DataFrame:
         """Count ranged flushes, and return them.

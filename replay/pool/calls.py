@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 import numpy as np
 import polars as pl
 
+from collectors.events import OP_CODE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -200,6 +202,17 @@ def is_window_flush(window: PoolWindow) -> pl.Expr:
     """Rows that are the TLB flush of the whole pool (mm/highmem.c: flush_all_zero_pkmaps)."""
     whole = (pl.col("start") == window.base) & (pl.col("end") == window.end)
     return ((pl.col("op") == "flush_range") & whole).fill_null(value=False)
+
+
+def window_flushes(
+    window: PoolWindow,
+    codes: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Tell the same of rows' columns as arrays; an address that is not known is -1."""
+    is_ranged = codes == OP_CODE["flush_range"]
+    return np.asarray(is_ranged & (start == window.base) & (end == window.end), bool)
 
 
 def pass_flushed(passes: NDArray[np.int64], flushes: NDArray[np.int64]) -> NDArray[np.bool_]:
