@@ -9,13 +9,13 @@ from rich.console import Group
 
 from collectors.records import dataclass
 from hmtrace.html.blocks import (
-    Pairs,
     Run,
     Section,
     TableBlock,
     TableCell,
     TableColumn,
     blocks_of,
+    pairs_of,
     runs_of,
     sections_of,
 )
@@ -86,13 +86,12 @@ def advise_page(advised: Sequence[Advised], command: Sequence[str]) -> str:
 
 def _sections(number: int, advised: Advised) -> Iterator[Section]:
     advice = advised.advice
-    rows = tuple((runs_of(label), runs_of(words)) for label, words in machines_rows(advised))
     yield choice_section(
         choice_in_words(advice.choice),
         [in_short(advice.choice, advice.now)],
         f"evidence: {advice.evidence}",
         "warning" if advice.evidence == "thin" else "fine",
-        blocks=[Pairs(rows), *_builds(advice)],
+        blocks=[pairs_of(machines_rows(advised)), *_builds(advice)],
     )
     yield _spaces(number, advice)
     behind = list(sections_of(sections_behind(advised)))

@@ -187,7 +187,7 @@ def blocks_of(renderable: RenderableType) -> Iterator[Block]:
         for part in renderable.renderables:
             yield from blocks_of(part)
     elif isinstance(renderable, Labelled):
-        yield Pairs(tuple((runs_of(label), runs_of(value)) for label, value in renderable.rows))
+        yield pairs_of(renderable.rows)
     elif isinstance(renderable, Fitted):
         yield _grid(renderable.columns, renderable.rows)
     elif isinstance(renderable, Table):
@@ -198,6 +198,11 @@ def blocks_of(renderable: RenderableType) -> Iterator[Block]:
             yield Lines(lines)
     else:
         yield Preformatted(_drawn(renderable))
+
+
+def pairs_of(rows: Iterable[tuple[str, str | Text]]) -> Pairs:
+    """Labels with their values, as :func:`hmtrace.report.parts.labelled` has them."""
+    return Pairs(tuple((runs_of(label), runs_of(value)) for label, value in rows))
 
 
 def _pictured(picture: Picture) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from hmtrace.html.group import repeat_section
 from hmtrace.html.page import MACHINES, PageHead, page
 from hmtrace.report.common_choice import BEST
 from hmtrace.report.fleet import advised_fleet_renderables, swept_fleet_renderables
-from hmtrace.report.text import clean, count, plural
+from hmtrace.report.text import count, last_part, plural
 from replay.whatif.common import DOUBTED, GAINS, LOSES, SAME
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _boards(fleet: AdvisedFleet, records: Iterable[Mapping[str, Any]]) -> Sectio
         key = best[record["arch"]]
         build = next((one for one in record["builds"] if one["key"] == key), None)
         words = (
-            clean(record["path"].rstrip("/").rsplit("/", 1)[-1]),
+            last_part(record["path"]),
             record["kind"],
             record["now"],
             record["choice"],

@@ -9,7 +9,7 @@ from collectors.records import dataclass
 from hmtrace.html.blocks import Lines, Run, Section
 from hmtrace.html.overview import loss_banner
 from hmtrace.report.source import reproducibility, source_in_words
-from hmtrace.report.text import clean
+from hmtrace.report.text import last_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,17 +49,12 @@ def group(number: int, source: InputSummary, sections: Iterable[Section]) -> Sec
     held = tuple(replace(one, ident=f"{anchor(number)}-{one.ident}") for one in sections)
     facts = (source_in_words(source), reproducibility(source).plain)
     parts = GroupParts(facts, loss_banner(source), held)
-    return Section(anchor(number), last_part(source), "", "group.html", parts)
+    return Section(anchor(number), last_part(source.origin.path), "", "group.html", parts)
 
 
 def anchor(number: int) -> str:
     """Anchor of the capture of this number."""
     return f"capture-{number}"
-
-
-def last_part(source: InputSummary) -> str:
-    """The last part of a capture's path."""
-    return clean(source.origin.path.rstrip("/").rsplit("/", 1)[-1])
 
 
 def repeat_section(command: Sequence[str]) -> Section:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from collectors.records import dataclass
 from hmtrace.html.blocks import Pairs, Section, blocks_of
+from hmtrace.html.page import PageHead
 from hmtrace.report.cost import tlb_in_words
 from hmtrace.report.parts import joined
-from hmtrace.report.source import lost_in_words, lost_lines
+from hmtrace.report.source import lost_in_words, lost_lines, reproducibility, source_in_words
 from hmtrace.report.terminal import UNTRACED, key_figures
-from hmtrace.report.text import count, duration, mib, number, plural, share
+from hmtrace.report.text import clean, count, duration, mib, number, plural, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,6 +79,17 @@ class LossBanner:
 
     words: str
     lines: tuple[str, ...]
+
+
+def page_head(command: str, source: InputSummary) -> PageHead:
+    """What stands at the top and the foot of a page that is about one capture."""
+    return PageHead(
+        command,
+        clean(source.origin.path),
+        (source_in_words(source),),
+        loss_banner(source),
+        (reproducibility(source).plain,),
+    )
 
 
 def loss_banner(source: InputSummary) -> LossBanner | None:

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from hmtrace.html.blocks import sections_of
 from hmtrace.html.findings import finding_entries, findings_part
-from hmtrace.html.overview import loss_banner, overview_section
-from hmtrace.html.page import PageHead, page
+from hmtrace.html.overview import overview_section, page_head
+from hmtrace.html.page import page
 from hmtrace.html.space import space_section
 from hmtrace.html.timeline import timeline_data, timeline_section
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.histograms import times_sections
-from hmtrace.report.source import reproducibility, source_in_words
 from hmtrace.report.terminal import behind_sections
-from hmtrace.report.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,14 +64,7 @@ def report_page(
         space,
         *caveats,
     ]
-    head = PageHead(
-        "report",
-        clean(source.origin.path),
-        (source_in_words(source),),
-        loss_banner(source),
-        (reproducibility(source).plain,),
-    )
     data = None
     if line is not None:
         data = timeline_data(timed[0], line, findings, clock_is_ns=source.clock_is_ns)
-    return page(head, sections, data)
+    return page(page_head("report", source), sections, data)

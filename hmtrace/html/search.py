@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hmtrace.html.blocks import (
-    Pairs,
     Section,
     TableBlock,
     TableCell,
     TableColumn,
+    pairs_of,
     runs_of,
     sections_of,
 )
@@ -30,7 +30,7 @@ from hmtrace.report.searching import (
     sense_of_value,
     value_in_words,
 )
-from hmtrace.report.sweep import COLUMNS
+from hmtrace.report.sweep import COLUMNS, values_in_words
 from hmtrace.report.text import clean, count, plural
 from replay.whatif.sweep import SweptMachine
 
@@ -57,7 +57,7 @@ def _sections(search: Search, maps: list[dict[str, Any]], pages: int) -> Iterato
     if not is_one:
         yield from _frontier(search, maps, pages)
     for number, one in enumerate(search.searched[:_TOLD], 1):
-        title = f"Over {clean(search.name)}" if is_one else _words(one)
+        title = f"Over {clean(search.name)}" if is_one else values_in_words(one.words)
         aside = "" if is_one else value_in_words(search, one)
         told = next(sections_of(combination_section(search, one)))
         yield replace(
@@ -67,14 +67,10 @@ def _sections(search: Search, maps: list[dict[str, Any]], pages: int) -> Iterato
     yield from sections_of(caveats_section(caveats))
 
 
-def _words(one: Searched) -> str:
-    return ", ".join(f"{name} {clean(word)}" for name, word in one.words.items())
-
-
 def _answer(search: Search) -> Section:
     baseline = search.baseline
     rows = [("captured", machine_in_words(baseline.machine, baseline.layout))]
-    blocks = [Pairs(tuple((runs_of(label), runs_of(words)) for label, words in rows))]
+    blocks = [pairs_of(rows)]
     if len(search.searched) == 1:
         (one,) = search.searched
         level = "warning" if one.found.value is None else "fine"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collectors.records import dataclass
-from hmtrace.html.blocks import Pairs, Section, TableBlock, TableCell, TableColumn, runs_of
+from hmtrace.html.blocks import Section, TableBlock, TableCell, TableColumn, pairs_of, runs_of
 from hmtrace.report.machine import limits_rows, memory_rows
 from hmtrace.report.parts import Valued
 from hmtrace.report.text import address, clean, mib, number, size
@@ -18,6 +18,7 @@ from replay.machine.zones import kasan_bytes, memory_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hmtrace.html.blocks import Block
     from replay.machine.layout import Layout
     from replay.machine.model import Machine, Region
 
@@ -98,7 +99,7 @@ class SpaceParts:
 
     pictures: tuple[SpacePicture, ...]
     zones: tuple[ZoneBar, ...]
-    blocks: tuple[TableBlock | Pairs, ...]
+    blocks: tuple[Block, ...]
 
 
 def space_section(machine: Machine, layout: Layout) -> Section:
@@ -116,7 +117,7 @@ def space_section(machine: Machine, layout: Layout) -> Section:
         (
             _regions_table(layout),
             _zones_table(layout),
-            Pairs(tuple((runs_of(label), runs_of(words)) for label, words in rows)),
+            pairs_of(rows),
         ),
     )
     aside = f"PAGE_OFFSET {address(layout.page_offset)}, RAM {mib(machine.ram_bytes)}"

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from collectors.records import dataclass
-from hmtrace.html.blocks import Lines, Pairs, Section, runs_of, sections_of
+from hmtrace.html.blocks import Lines, Section, pairs_of, runs_of, sections_of
 from hmtrace.html.choice import choice_section
 from hmtrace.html.group import group, repeat_section
 from hmtrace.html.heat import HeatMap, Shading, heat_map
-from hmtrace.html.overview import Tile, loss_banner
+from hmtrace.html.overview import Tile, page_head
 from hmtrace.html.page import MACHINES, PageHead, page
 from hmtrace.html.plotted import figures_of_sweep, key_of, with_unit
 from hmtrace.html.steps import Steps, steps
 from hmtrace.report.caveats import caveats_section
 from hmtrace.report.machine import machine_in_words
-from hmtrace.report.source import reproducibility, source_in_words
 from hmtrace.report.sweep import (
     NONE,
     TITLES,
@@ -32,6 +31,7 @@ from hmtrace.report.sweep import (
     reasons_of,
     shown,
     than_captured,
+    values_in_words,
 )
 from hmtrace.report.text import NA, clean, count, plural
 from replay.whatif.figures import FIGURES
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from hmtrace.html.plotted import Key
     from hmtrace.report.source import InputSummary
     from hmtrace.report.sweep import Sweep
-    from replay.whatif.sweep import SweptMachine
 
 MACHINES_LISTED: Final = 1000
 """Machines in tables of a page."""
@@ -117,14 +116,7 @@ def page_of(
     data = {"maps": list(maps)}
     if len(sources) == 1:
         (source,) = sources
-        head = PageHead(
-            name,
-            clean(source.origin.path),
-            (source_in_words(source),),
-            loss_banner(source),
-            (reproducibility(source).plain,),
-        )
-        return page(head, [*first, *sections[0], repeat], data, MACHINES)
+        return page(page_head(name, source), [*first, *sections[0], repeat], data, MACHINES)
     groups = [
         group(number, source, held)
         for number, (source, held) in enumerate(zip(sources, sections, strict=True), 1)
@@ -147,7 +139,7 @@ def _answer(sweep: Sweep) -> Section:
     rows = [("captured", machine_in_words(baseline.machine, baseline.layout))]
     if sweep.conditions:
         rows.append(("asked", " and ".join(map(clean, sweep.conditions))))
-    blocks = [Pairs(tuple((runs_of(label), runs_of(words)) for label, words in rows))]
+    blocks = [pairs_of(rows)]
     least = "most" if FIGURES[by].more_is_better else "least"
     tried = len(sweep.machines) + sweep.without
     tiles = [Tile("machines", count(tried), _of_tried(sweep))]
@@ -156,7 +148,7 @@ def _answer(sweep: Sweep) -> Section:
         return choice_section(words, level="warning", tiles=tiles, blocks=blocks)
     best = sweep.machines[0]
     figure = with_unit(by, shown(by, best))
-    words = f"{least.capitalize()} {_title(by)}: {figure} with {in_words(best)}"
+    words = f"{least.capitalize()} {_title(by)}: {figure} with {values_in_words(best.words)}"
     lines = []
     if sweep.is_captured(best):
         lines.append("this is the captured machine")
@@ -166,11 +158,11 @@ def _answer(sweep: Sweep) -> Section:
     change = than_captured(best, baseline.pool.asleep)
     if change in UNFIT:
         lines.append(f"{change}: the workload would not run there as it did")
-    tiles.append(Tile(f"{least} {_title(by)}", figure, in_words(best)))
+    tiles.append(Tile(f"{least} {_title(by)}", figure, values_in_words(best.words)))
     for one in sweep.machines:
         if sweep.is_captured(one):
             told = with_unit(by, shown(by, one))
-            tiles.append(Tile("the captured machine", told, in_words(one)))
+            tiles.append(Tile("the captured machine", told, values_in_words(one.words)))
             break
     return choice_section(words, lines, tiles=tiles, blocks=blocks)
 
@@ -183,11 +175,6 @@ def _of_tried(sweep: Sweep) -> str:
 
 def _title(name: str) -> str:
     return TITLES.get(name, name)
-
-
-def in_words(machine: SweptMachine) -> str:
-    """The values of a machine."""
-    return ", ".join(f"{name} {clean(word)}" for name, word in machine.words.items())
 
 
 def _picture(sweep: Sweep, maps: list[dict[str, Any]], pages: int) -> Iterator[Section]:

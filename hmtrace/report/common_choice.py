@@ -8,7 +8,7 @@ from rich.text import Text
 
 from hmtrace.report.parts import Elided, heading, indented, labelled, plain_table
 from hmtrace.report.reasons import name_of, words
-from hmtrace.report.text import clean, plural, size, unglued
+from hmtrace.report.text import clean, last_part, plural, size, unglued
 from replay.whatif import reasons
 from replay.whatif.common import common_choice
 
@@ -157,4 +157,4 @@ def short_name(option: Option) -> str:
 
 def _capture(advised: Advised) -> str:
     """The last part of a capture's path."""
-    return clean(advised.source.origin.path.rstrip("/").rsplit("/", 1)[-1])
+    return last_part(advised.source.origin.path)

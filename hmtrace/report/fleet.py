@@ -17,7 +17,7 @@ from collectors.records import dataclass, field
 from hmtrace.report.common_choice import BEST, short_name, why
 from hmtrace.report.parts import Cut, elide, heading, indented, labelled, plain_table
 from hmtrace.report.sweep import NONE, TITLES, figure_in_words
-from hmtrace.report.text import clean, count, plural
+from hmtrace.report.text import clean, count, last_part, plural
 from replay.whatif.common import DOUBTED, GAINS, LOSES, SAME, is_tiny, standing
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Build:
             reason = self.reasons.setdefault(key, _Why(build["why"]))
             reason.captures += 1
             if len(reason.named) < _NAMED:
-                reason.named.append(_last_part(record["path"]))
+                reason.named.append(last_part(record["path"]))
 
 
 @dataclass
@@ -336,10 +336,6 @@ def _unreadable(left_out: Sequence[str]) -> Iterator[RenderableType]:
         yield labelled([*(("", elide(clean(path), 60, 40)) for path in left_out[:_ROWS]), *more])
 
 
-def _last_part(path: str) -> str:
-    return clean(path.rstrip("/").rsplit("/", 1)[-1])
-
-
 def sweep_record(sweep: Sweep) -> dict[str, Any]:
     """What the page of a fleet needs of the sweep of a capture."""
     return {
@@ -372,7 +368,7 @@ class _Machine:
             return
         self.total += value
         if value > self.most:
-            self.most, self.worst = value, _last_part(path)
+            self.most, self.worst = value, last_part(path)
 
     @property
     def mean(self) -> float:

@@ -23,6 +23,7 @@ from hmtrace.report.sweep import (
     meaning_of_signs,
     shown,
     spare_titles,
+    values_in_words,
     varies,
 )
 from hmtrace.report.text import GLUE, clean
@@ -153,8 +154,7 @@ def combination_section(search: Search, one: Searched) -> Iterator[RenderableTyp
     ------
     RenderableType
     """
-    words = ", ".join(f"{name} {clean(word)}" for name, word in one.words.items())
-    yield heading(answer_in_words(search, one), words)
+    yield heading(answer_in_words(search, one), values_in_words(one.words))
     machines = {v: m for v, m in sorted(one.tried.items()) if isinstance(m, SweptMachine)}
     if not machines:
         yield indented(Text(clean(next(iter(one.tried.values()), ""))))

@@ -23,7 +23,7 @@ from replay.whatif.caveats import BEGINS_EMPTY, split_in_words
 from replay.whatif.figures import FIGURES, sense_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -109,6 +109,11 @@ class Sweep:
     def is_captured(self, machine: SweptMachine) -> bool:
         """Whether a machine is the captured one."""
         return machine.words in self.captured
+
+
+def values_in_words(words: Mapping[str, str]) -> str:
+    """The values of a machine's axes, safe to print: ``split 2g, ram 2G``."""
+    return ", ".join(f"{name} {clean(word)}" for name, word in words.items())
 
 
 def shown(name: str, machine: SweptMachine) -> str:

@@ -67,6 +67,17 @@ def clean(text: object, limit: int = 200) -> str:
     return shown
 
 
+def last_part(path: str) -> str:
+    r"""The last part of a foreign path, safe to print.
+
+    Examples
+    --------
+    >>> last_part("captures/board-7/"), last_part("-")
+    ('board-7', '-')
+    """
+    return clean(path.rstrip("/").rsplit("/", 1)[-1])
+
+
 def inert(text: str) -> str:
     r"""Text of many lines in which a terminal acts on nothing but the ends of lines.
 
