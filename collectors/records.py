@@ -40,8 +40,9 @@ def _init(self: Any, *values: Any, **named: Any) -> None:
     own.update(zip(names, values, strict=False))
     twice = own.keys() & named.keys()
     own.update(named)
-    if len(own) < len(names):
-        own.update({name: _default(self, name) for name in names if name not in own})
+    for name in names:
+        if name not in own:
+            own[name] = _default(self, name)
     if twice or len(values) > len(names) or len(own) > len(names):
         msg = f"{type(self).__qualname__} has the fields {', '.join(names)}, each to be given once"
         raise TypeError(msg)

@@ -49,8 +49,17 @@ def test_values_are_taken_by_position_by_name_and_by_default() -> None:
         ((1,), {"begin": 2}),
         ((), {"end": 2, "begin": 1}),
         ((1, 2, ()), {"begin": 2}),
+        ((1, 2), {"note": ()}),
     ],
-    ids=["missing", "too many", "twice", "unknown", "unknown and missing", "unknown, all given"],
+    ids=[
+        "missing",
+        "too many",
+        "twice",
+        "unknown",
+        "unknown and missing",
+        "unknown, all given",
+        "unknown, one has a default",
+    ],
 )
 def test_wrong_values_are_refused(values: tuple[int, ...], named: dict[str, int]) -> None:
     with pytest.raises(TypeError, match="Area"):
