@@ -110,10 +110,7 @@ def any_track(kind: int, number: int) -> int:
     return FIRST_OF_ANY + ANY_TRACKS * number + kind
 
 
-@piece
-def _track(kind: int, number: int) -> int:
-    """As :func:`any_track`."""
-    return FIRST_OF_ANY + ANY_TRACKS * number + kind
+_track = piece(any_track)
 
 
 @piece
@@ -401,11 +398,11 @@ def put_points(
     return ts.shape[0], at
 
 
-def no_lanes(kinds: int = 1) -> Lanes:
+def no_lanes() -> Lanes:
     """No lanes of any track."""
     none = np.zeros(0, np.int32)
-    ends, last = np.zeros((0, DEPTH * kinds), np.int64), np.zeros(0, np.int64)
-    return Lanes(np.full(0, -1, np.int32), none, none, ends, last, none, np.zeros(2, np.int64))
+    ends, last = np.zeros((0, DEPTH), np.int64), np.zeros(0, np.int64)
+    return Lanes(none, none, none, ends, last, none, np.zeros(2, np.int64))
 
 
 def with_room(lanes: Lanes, tracks: int, more: int) -> Lanes:

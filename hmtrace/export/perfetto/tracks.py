@@ -16,6 +16,7 @@ from hmtrace.export.perfetto.loops import (
     SEQUENCE,
     SPAN_LANE,
     TASK,
+    USED,
     any_track,
 )
 from hmtrace.report.text import clean
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     import polars as pl
     from numpy.typing import NDArray
+
+    from hmtrace.export.perfetto.loops import Lanes
 
 # Tracks that there is one of
 POOL, POOL_USED, POOL_STALE, POOL_WAITING, POOL_FLUSHES = range(1, 6)
@@ -181,17 +184,16 @@ class TraceTracks:
         """Tasks that have a number."""
         return self._tasks.count
 
-    def call_lanes(
-        self, owner: NDArray[np.int32], head: NDArray[np.int32], first: int
-    ) -> Iterator[Any]:
+    @staticmethod
+    def call_lanes(lanes: Lanes, first: int) -> Iterator[Any]:
         """Packets for lanes from `first` on that are not a task's own track.
 
         Yields
         ------
         TracePacket
         """
-        for lane, task in enumerate(owner[first:].tolist(), first):
-            if head[task] != lane:
+        for lane, task in _owners(lanes, first):
+            if lanes.head[task] != lane:
                 yield described(
                     any_track(CALL_LANE, lane), any_track(TASK, task), "calls that cross"
                 )
@@ -205,7 +207,7 @@ class TraceTracks:
         """Tracks of spans that have a number."""
         return self._groups.count
 
-    def span_lanes(self, owner: NDArray[np.int32], first: int) -> Iterator[Any]:
+    def span_lanes(self, lanes: Lanes, first: int) -> Iterator[Any]:
         """Packets for lanes of spans from `first` on.
 
         Yields
@@ -213,7 +215,7 @@ class TraceTracks:
         TracePacket
         """
         groups = self._groups.keys().view(np.int64)
-        for lane, group in enumerate(owner[first:].tolist(), first):
+        for lane, group in _owners(lanes, first):
             task, kind = divmod(int(groups[group]), len(SPANS))
             parent = LOST if kind == LOSSES else any_track(TASK, task)
             name = f"CPU {task - 1}" if kind == LOSSES and task else SPANS[kind]
@@ -242,6 +244,11 @@ class TraceTracks:
 SPANS: Final = ("holds slots", "holds local mappings", "waits", "all CPUs")
 HOLDS_SLOT, HOLDS_LOCAL, WAITING, LOSSES = range(len(SPANS))
 """Kinds of spans; lanes of one name below one task are shown as one track."""
+
+
+def _owners(lanes: Lanes, first: int) -> Iterator[tuple[int, int]]:
+    """Lanes from `first` on, each with its track."""
+    return enumerate(lanes.owner[first : lanes.reg[USED]].tolist(), first)
 
 
 def new_packet() -> Any:

@@ -9,7 +9,7 @@ import polars as pl
 
 from collectors.events import OP_CODE
 from hmtrace.export.perfetto import loops
-from hmtrace.export.perfetto.loops import COUNTER, INSTANT, NEVER, NONE, TASK, any_track
+from hmtrace.export.perfetto.loops import COUNTER, INSTANT, NEVER, NONE, TASK
 from hmtrace.export.perfetto.sink import PacketSink
 from hmtrace.export.perfetto.tracks import (
     ARENA,
@@ -52,12 +52,13 @@ from replay.trace.columns import filled, op_codes, whole
 from replay.trace.sanitise import narrowed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from numpy.typing import NDArray
 
     from collectors.snapshot import Snapshot
+    from hmtrace.export.perfetto.loops import Lanes
     from replay.machine.model import Machine
     from replay.outcome import Outcome
     from replay.trace.losses import Loss
@@ -184,20 +185,20 @@ class PerfettoWriter:
         )
         self.sink.put(self._names.new(calls.name))
         self._calls = loops.with_room(self._calls, self._tracks.task_count, here.size)
-        self._run_calls(loops.put_calls, calls, self._calls)
+        self._run(loops.put_calls, calls, lanes=self._calls, packets=self._tracks.call_lanes)
 
-    def _run_calls(self, loop: Any, *args: Any) -> None:
-        """Run a loop over the lanes of calls, and say what new ones are."""
-        lanes = self._calls
+    def _run(
+        self, loop: Any, *args: Any, lanes: Lanes, packets: Callable[[Lanes, int], Iterator[Any]]
+    ) -> None:
+        """Run a loop over lanes, and say what new ones are by the packets for those from one on."""
         first = int(lanes.reg[loops.USED])
 
         def told() -> None:
             nonlocal first
-            used = int(lanes.reg[loops.USED])
-            self.sink.put(self._tracks.call_lanes(lanes.owner[:used], lanes.head, first))
-            first = used
+            self.sink.put(packets(lanes, first))
+            first = int(lanes.reg[loops.USED])
 
-        self.sink.run(loop, *args, told=told)
+        self.sink.run(loop, *args, lanes, told=told)
 
     def _stops(
         self, table: pl.DataFrame, codes: NDArray[np.uint8], here: NDArray[np.int64]
@@ -268,7 +269,7 @@ class PerfettoWriter:
         self._put_spans(since, time, tasks, HOLDS_SLOT, names, flow)
         if handed.any():
             others = self._tasks(np.where(by > 0, by, _UNKNOWN_TASK)[handed])
-            track = any_track(TASK, 0) + (any_track(TASK, 1) - any_track(TASK, 0)) * others
+            track = loops.FIRST_OF_ANY + loops.ANY_TRACKS * others + TASK
             taken = np.full(track.size, name_of(TAKEN))
             self._points(time[handed], track, taken, flow[handed])
 
@@ -288,15 +289,7 @@ class PerfettoWriter:
         spans = loops.SpanPackets(ts, end, self._tracks.groups(tasks, kind), names, flow)
         self.sink.put(self._names.new(names))
         self._spans = loops.with_room(self._spans, self._tracks.group_count, ts.size)
-        lanes, first = self._spans, int(self._spans.reg[loops.USED])
-
-        def told() -> None:
-            nonlocal first
-            used = int(lanes.reg[loops.USED])
-            self.sink.put(self._tracks.span_lanes(lanes.owner[:used], first))
-            first = used
-
-        self.sink.run(loops.put_spans, spans, lanes, told=told)
+        self._run(loops.put_spans, spans, lanes=self._spans, packets=self._tracks.span_lanes)
 
     def _write_local(self, seen: WindowSeen) -> None:
         """Write local mappings that ended, and how many each CPU's task has."""
@@ -378,7 +371,7 @@ class PerfettoWriter:
         words
             Of each finding the time that it is about, and what it says: ``message`` is its name.
         """
-        self._run_calls(loops.put_ends, self._calls)
+        self._run(loops.put_ends, lanes=self._calls, packets=self._tracks.call_lanes)
         self._write_losses(lost)
         start = self._start or 0
         if (
