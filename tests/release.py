@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hatch_build import released
 from hmtrace import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,7 @@ def obstacles(root: Path, version: str) -> list[str]:
     """
     found = []
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
-    if not re.search(rf"(?m)^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", text):
+    if not released(root, version):
         found.append(f"CHANGELOG.md has no heading '## [{version}] - YEAR-MONTH-DAY'")
     rest = _UNRELEASED.search(text)
     if rest is not None and rest[1].strip():
