@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "compare": "two captures or outcomes: what changed, beyond noise",
     "validate": "the model's predictions against the traced kernel",
     "layout": "the address space and the zones of a machine, drawn",
-    "convert": "a capture as Parquet, Arrow, CSV or NDJSON",
+    "convert": "a capture as Parquet, Arrow, CSV, NDJSON or Perfetto trace",
     "recorder": "a shell script that makes a capture on the board",
     "synth": "synthetic traces, with the true outcome beside them",
 }
