@@ -195,10 +195,9 @@ def _of_cost(outcome: Outcome) -> Iterator[Metric]:
     )  # fmt: skip
     yield _one("tlb_flushed_pages_total", "counter", "Pages of ranged flushes.", tlb.range_pages)
     yield _one("tlb_ipis_total", "counter", "Interrupts sent by flushes.", tlb.ipis)
-    by_cause = {cause: figures["ns"] for cause, figures in cost.by_cause.items()}
     yield _by(
         "cost_seconds_total", "counter", "Estimated CPU time of mapping work.", "cause",
-        {cause: _seconds(ns) for cause, ns in by_cause.items()},
+        {cause: _seconds(figures["ns"]) for cause, figures in cost.by_cause.items()},
     )  # fmt: skip
     yield _one("cost_ratio", "gauge", "Share of all CPU time, estimated.", cost.share_of_span)
     yield _one(
@@ -249,7 +248,7 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return _help(text).replace('"', '\\"')
 
 
 def _help(text: str) -> str:

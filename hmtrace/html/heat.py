@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from collectors.records import dataclass
@@ -49,8 +50,6 @@ class HeatMap:
         Names and words of the axes that are drawn; in the words of a terminal, safe to print.
     down, across
         Which of them the rows and columns are.
-    titles
-        Of the figures that may be chosen; the first is shown.
     caption
         What is shown.
     rows
@@ -69,7 +68,6 @@ class HeatMap:
     axes: tuple[tuple[str, tuple[str, ...]], ...]
     down: int
     across: int
-    titles: tuple[str, ...]
     caption: str
     rows: tuple[tuple[str, tuple[HeatCell, ...]], ...]
     legend: tuple[tuple[int, str], ...]
@@ -135,7 +133,6 @@ def heat_map(shading: Shading, number: int = 0, pages: int = 1) -> tuple[HeatMap
         down = max(range(len(sizes)), key=lambda at: sizes[at])
         across = next(at for at in range(len(sizes)) if at != down)
     start = [words.index(shading.start[at]) for at, words in enumerate(axes.values())]
-    places = {key: place for place, key in enumerate(keys)}
 
     def cell(row: str, column: str) -> HeatCell:
         key = list(shading.start)
@@ -148,7 +145,6 @@ def heat_map(shading: Shading, number: int = 0, pages: int = 1) -> tuple[HeatMap
         tuple((clean(name), tuple(map(clean, words))) for name, words in axes.items()),
         down,
         across,
-        tuple(look.figure.title for look in looks),
         f"{first.title} over {names[down]} and {names[across]}",
         tuple(
             (clean(row), tuple(cell(row, column) for column in axes[names[across]]))
@@ -156,7 +152,7 @@ def heat_map(shading: Shading, number: int = 0, pages: int = 1) -> tuple[HeatMap
         ),
         looks[0].legend,
         tuple(notes),
-        any(key in places for key in shading.captured),
+        not set(keys).isdisjoint(shading.captured),
         looks[0].words,
     )
     return found, _data(shading, found, looks, keys, start)
@@ -201,10 +197,10 @@ def _fitting(shading: Shading, pages: int) -> tuple[list[Plotted], dict[str, lis
     longest = max(shading.axes, key=lambda name: len(shading.axes[name]))
     limits = {name: _LONGEST if name == longest else _LONG for name in shading.axes}
     kept = {name: min(len(words), limits[name]) for name, words in shading.axes.items()}
-    while _product(kept.values()) * min(len(shading.figures), _FEWEST) > most:
+    while prod(kept.values()) * min(len(shading.figures), _FEWEST) > most:
         name = max(kept, key=lambda one: kept[one])
         kept[name] = max(kept[name] // 2, 2)
-    figures = list(shading.figures)[: max(most // _product(kept.values()), _FEWEST)]
+    figures = list(shading.figures)[: max(most // prod(kept.values()), _FEWEST)]
     axes = {
         name: _spread(words, kept[name], shading.start[at])
         for at, (name, words) in enumerate(shading.axes.items())
@@ -215,13 +211,6 @@ def _fitting(shading: Shading, pages: int) -> tuple[list[Plotted], dict[str, lis
         if len(axes[name]) < len(words)
     ]
     return figures, axes, notes
-
-
-def _product(sizes: Collection[int]) -> int:
-    found = 1
-    for size in sizes:
-        found *= size
-    return found
 
 
 def _spread(words: Sequence[str], most: int, needed: str) -> list[str]:

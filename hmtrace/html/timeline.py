@@ -101,7 +101,6 @@ class TimelineParts:
 
     plots: tuple[Plot, ...]
     missing: tuple[str, ...]
-    bin_words: str
     lost_words: str
 
 
@@ -131,9 +130,9 @@ def timeline_section(source: InputSummary, outcome: Outcome, timeline: Timeline)
     missing = tuple(_missing(source, outcome, timeline))
     lost = sum(map(bool, timeline.lost or ()))
     words = f"events were lost in {plural(lost, 'bin')}, shaded in every chart" if lost else ""
-    bin_words = f"{plural(timeline.bins, 'bin')} of {width}"
-    parts = TimelineParts(plots, missing, bin_words, words)
-    return Section("timeline", "Timeline", bin_words, "timeline.html", parts)
+    bins = f"{plural(timeline.bins, 'bin')} of {width}"
+    parts = TimelineParts(plots, missing, words)
+    return Section("timeline", "Timeline", bins, "timeline.html", parts)
 
 
 def _missing(source: InputSummary, outcome: Outcome, timeline: Timeline) -> Iterator[str]:

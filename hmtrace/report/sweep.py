@@ -219,7 +219,7 @@ def _in_words(told: Iterable[_Told], name: str) -> Iterator[str]:
 
 def _table(sweep: Sweep, most: int) -> RenderableType:
     names, columns = list(sweep.axes), columns_of(sweep)
-    asleep, is_told = sweep.baseline.pool.asleep, is_change_told(sweep)
+    asleep, is_told = sweep.baseline.pool.asleep, _is_change_told(sweep)
     titles = [
         *((name, "left") for name in names),
         *((TITLES.get(name, name), "right") for name in columns),
@@ -261,7 +261,7 @@ def _changes(sweep: Sweep) -> set[str]:
     return {than_captured(machine, sweep.baseline.pool.asleep) for machine in sweep.machines}
 
 
-def is_change_told(sweep: Sweep) -> bool:
+def _is_change_told(sweep: Sweep) -> bool:
     """Whether ``than now`` tells machines apart, or tells of one that would not run."""
     changes = _changes(sweep)
     return len(changes) > 1 or bool(UNFIT & changes)
@@ -282,7 +282,7 @@ def _asides(sweep: Sweep, most: int) -> list[str]:
     if any(map(sweep.is_captured, sweep.machines)):
         lines.append("* the captured machine")
     changes = _changes(sweep)
-    if any(change.endswith("?") for change in changes) and is_change_told(sweep):
+    if any(change.endswith("?") for change in changes) and _is_change_told(sweep):
         lines.append("? not over the whole range of costs, or by a bound alone")
     if {"stuck", "stuck?"} & changes:
         lines.append("stuck: tasks sleep for ever, so that work is missing; these come last")

@@ -148,7 +148,7 @@
       if (figure.front && figure.on.length) {
         legend.append(element("li", figure.front, "is-front"));
       }
-      detail.replaceChildren(element("p", "Choose a cell for all of its figures; arrow keys go from one to the next.", "dim hint-cell"));
+      detail.replaceChildren(element("p", "Choose a cell for all of its figures; arrow keys go from one to the next.", "dim"));
     };
 
     const choice = (label, options, chosen, change) => {
