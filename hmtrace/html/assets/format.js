@@ -19,6 +19,9 @@ hmtrace.format = (() => {
     return `${Math.round(ns)}${GLUE}ns`;
   };
 
+  // A stretch of the trace, whose clock may count no time.
+  const span = (ns, isTime) => (isTime ? duration(ns) : `${count(Math.round(ns))}${GLUE}ticks`);
+
   const size = (bytes) => {
     if (bytes === 0) {
       return "0";
@@ -53,5 +56,5 @@ hmtrace.format = (() => {
   };
 
   const by = { count, bytes: size, ns: duration, mark: count, slot: count, address };
-  return { address, by, clock, count, duration, share, times };
+  return { address, by, clock, count, duration, share, span, times };
 })();

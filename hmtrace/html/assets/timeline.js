@@ -14,9 +14,8 @@
   const view = new hmtrace.View(data);
   const shared = {
     data, view, hovered: null, dragged: null, followed: null, paper: 0,
-    when: (ns) => (data.isTime
-      ? `${format.duration(ns)} (${format.clock(data.start, ns)})`
-      : `${format.count(Math.round(ns))}\u00a0ticks`),
+    when: (ns) => format.span(ns, data.isTime)
+      + (data.isTime ? ` (${format.clock(data.start, ns)})` : ""),
   };
   const charts = data.plots.map(
     (plot) => new hmtrace.Chart(plot, document.getElementById(plot.id), shared),

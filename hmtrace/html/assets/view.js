@@ -37,10 +37,7 @@ hmtrace.View = class {
 };
 
 hmtrace.tools = (view, data, place) => {
-  const { format } = hmtrace;
-  const words = (ns) => (data.isTime
-    ? format.duration(ns)
-    : `${format.count(Math.round(ns))}\u00a0ticks`);
+  const words = (ns) => hmtrace.format.span(ns, data.isTime);
 
   const button = (text, label, act) => {
     const made = document.createElement("button");
