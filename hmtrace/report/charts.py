@@ -18,7 +18,7 @@ from collectors.records import dataclass
 from hmtrace.report.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -26,9 +26,9 @@ EIGHTHS = " ▁▂▃▄▅▆▇█"
 """Block of n eighths, growing upwards."""
 _LEFT_EIGHTHS = " ▏▎▍▌▋▊▉█"
 STALE = "░"
-_USED_STYLE = Style(color="cyan")
-_STALE_STYLE = Style(color="yellow", dim=True)
-_AXIS_STYLE = Style(dim=True)
+USED_STYLE = Style(color="cyan")
+STALE_STYLE = Style(color="yellow", dim=True)
+AXIS_STYLE = Style(dim=True)
 _MARK_STYLE = Style(bold=True)
 
 
@@ -187,36 +187,69 @@ class StackedChart:
         for line in range(self.height):
             yield Segment(
                 f"{labels.get(line, ''):>{margin}} ┤" if line in labels else " " * margin + " │",
-                _AXIS_STYLE,
+                AXIS_STYLE,
             )
             floor = (self.height - 1 - line) / self.height * self.ceiling
             yield from self._row(solid, shaded, floor)
             yield Segment.line()
-        yield Segment(f"{'0' if self.height else '':>{margin}} └" + "─" * columns, _AXIS_STYLE)
+        yield Segment(f"{'0' if self.height else '':>{margin}} └" + "─" * columns, AXIS_STYLE)
         yield Segment.line()
         for row in self.marks:
-            yield Segment(f"{row.name:>{margin}}  ", _AXIS_STYLE)
+            yield Segment(f"{row.name:>{margin}}  ", AXIS_STYLE)
             yield Segment(row.drawn(columns).rstrip(), _MARK_STYLE)
             yield Segment.line()
-        axis = Text(" " * (margin + 2) + self.left, style=_AXIS_STYLE)
-        axis.append(" " * max(columns - len(self.left) - len(self.right), 1) + self.right)
-        axis.truncate(options.max_width)
-        yield axis
+        yield time_labels(self.left, self.right, margin, columns, options.max_width)
 
     def _row(self, solid: list[float], shaded: list[float], floor: float) -> RenderResult:
-        """Segments of one line: runs of equal style, so that colour codes stay few."""
+        """Segments of one line."""
         step = self.ceiling / self.height
-        run, style = "", _USED_STYLE
+        cells: list[tuple[str, Style | None]] = []
         for low, high in zip(solid, shaded, strict=True):
             filled = (low - floor) / step
             if filled <= 0.06 and low + high - floor >= step / 2:
-                char, wanted = STALE, _STALE_STYLE
+                cells.append((STALE, STALE_STYLE))
             elif filled > 0:
-                char, wanted = EIGHTHS[min(max(round(filled * 8), 1), 8)], _USED_STYLE
+                cells.append((EIGHTHS[min(max(round(filled * 8), 1), 8)], USED_STYLE))
             else:
-                char, wanted = " ", style
-            if wanted is not style and run:
-                yield Segment(run, style)
-                run = ""
-            run, style = run + char, wanted
-        yield Segment(run, style)
+                cells.append((" ", None))
+        yield from styled(cells)
+
+
+def styled(cells: Iterable[tuple[str, Style | None]]) -> Iterator[Segment]:
+    """Segments of one line: runs of equal style, so that colour codes stay few.
+
+    Parameters
+    ----------
+    cells
+        Characters with their styles; None for blanks, which any style will do for.
+
+    Yields
+    ------
+    Segment
+    """
+    run, style = "", USED_STYLE
+    for char, own in cells:
+        wanted = style if own is None else own
+        if wanted is not style and run:
+            yield Segment(run, style)
+            run = ""
+        run, style = run + char, wanted
+    yield Segment(run, style)
+
+
+def time_labels(left: str, right: str, margin: int, columns: int, width: int) -> Text:
+    """Line below an axis of time: the labels of its two ends.
+
+    Parameters
+    ----------
+    left, right
+        The labels.
+    margin, columns
+        Columns of the labels of the other axis, and of this one.
+    width
+        Columns that the line has at most.
+    """
+    axis = Text(" " * (margin + 2) + left, style=AXIS_STYLE)
+    axis.append(" " * max(columns - len(left) - len(right), 1) + right)
+    axis.truncate(width)
+    return axis

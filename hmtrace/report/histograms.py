@@ -11,7 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 from collectors.records import dataclass
-from hmtrace.report.charts import EIGHTHS
+from hmtrace.report.charts import AXIS_STYLE, EIGHTHS
 from hmtrace.report.parts import Picture, heading, indented
 from hmtrace.report.text import clean, count, duration
 
@@ -28,7 +28,6 @@ _QUARTERS: Final = 4
 """Bins per doubling of the figures; pictures join them where there is no room."""
 _ROUNDED: Final = 1 + 1e-3
 _STYLE: Final = Style(color="cyan")
-_AXIS: Final = Style(dim=True)
 _NAME_MOST: Final = 16
 _TICKS: Final = tuple(10.0**power for power in range(13))
 """Times that the axis may name, in ns."""
@@ -97,13 +96,13 @@ class Histograms:
             for line, bar in enumerate(bars):
                 is_last = line == len(bars) - 1
                 label = f"{name}{number:>{margin - len(name)}}" if is_last else " " * margin
-                yield Segment(f"{label} │", _AXIS)
+                yield Segment(f"{label} │", AXIS_STYLE)
                 yield Segment(bar.rstrip(), _STYLE)
                 yield Segment.line()
         axis, labels = scale.axis()
-        yield Segment(" " * margin + " └" + axis, _AXIS)
+        yield Segment(" " * margin + " └" + axis, AXIS_STYLE)
         yield Segment.line()
-        yield Segment(" " * (margin + 2) + labels, _AXIS)
+        yield Segment(" " * (margin + 2) + labels, AXIS_STYLE)
         yield Segment.line()
 
 

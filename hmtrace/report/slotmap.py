@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from rich.measure import Measurement
 from rich.segment import Segment
-from rich.style import Style
 from rich.text import Text
 
 from collectors.records import dataclass
-from hmtrace.report.charts import STALE
+from hmtrace.report.charts import (
+    AXIS_STYLE,
+    STALE,
+    STALE_STYLE,
+    USED_STYLE,
+    styled,
+    time_labels,
+)
 from hmtrace.report.parts import Picture, heading, indented
 from hmtrace.report.text import count, duration
 
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.style import Style
 
     from replay.over_time import SlotMap, Timeline
 
@@ -26,9 +33,6 @@ _LINES: Final = 16
 _SHADES: Final = "▒▓█"
 """Slots in use, by their share of a cell: up to a third, two thirds, all."""
 _FULL: Final = 255
-_USED_STYLE: Final = Style(color="cyan")
-_STALE_STYLE: Final = Style(color="yellow", dim=True)
-_AXIS_STYLE: Final = Style(dim=True)
 
 
 def slots_section(timeline: Timeline | None) -> Iterator[RenderableType]:
@@ -92,17 +96,14 @@ class SlotPicture:
             top = number - line * number // self.lines
             bottom = number - (line + 1) * number // self.lines
             label = count(bottom) if line % 4 == 3 or line == self.lines - 1 else ""
-            yield Segment(f"{label:>{margin}} {'┤' if label else '│'}", _AXIS_STYLE)
+            yield Segment(f"{label:>{margin}} {'┤' if label else '│'}", AXIS_STYLE)
             used = _means(self.slots.used[bottom:top], columns)
             stale = _means(self.slots.stale[bottom:top], columns)
             yield from _shaded(used, stale)
             yield Segment.line()
-        yield Segment(" " * margin + " └" + "─" * columns, _AXIS_STYLE)
+        yield Segment(" " * margin + " └" + "─" * columns, AXIS_STYLE)
         yield Segment.line()
-        axis = Text(" " * (margin + 2) + self.left, style=_AXIS_STYLE)
-        axis.append(" " * max(columns - len(self.left) - len(self.right), 1) + self.right)
-        axis.truncate(options.max_width)
-        yield axis
+        yield time_labels(self.left, self.right, margin, columns, options.max_width)
 
 
 def _means(rows: tuple[tuple[int, ...], ...], columns: int) -> list[float]:
@@ -115,15 +116,13 @@ def _means(rows: tuple[tuple[int, ...], ...], columns: int) -> list[float]:
 
 
 def _shaded(used: list[float], stale: list[float]) -> RenderResult:
-    """Segments of one line: runs of equal style, so that colour codes stay few."""
-    run, style = "", _USED_STYLE
+    """Segments of one line, without what is empty at its end."""
+    cells: list[tuple[str, Style | None]] = []
     for share, left in zip(used, stale, strict=True):
         if share > 0:
-            char, wanted = _SHADES[min(int(share * len(_SHADES)), len(_SHADES) - 1)], _USED_STYLE
+            cells.append((_SHADES[min(int(share * len(_SHADES)), len(_SHADES) - 1)], USED_STYLE))
         else:
-            char, wanted = (STALE, _STALE_STYLE) if left > 0 else (" ", style)
-        if wanted is not style and run:
-            yield Segment(run, style)
-            run = ""
-        run, style = run + char, wanted
-    yield Segment(run.rstrip(), style)
+            cells.append((STALE, STALE_STYLE) if left > 0 else (" ", None))
+    while cells and cells[-1][1] is None:
+        cells.pop()
+    yield from styled(cells)
