@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -152,8 +154,17 @@ def sections_of(renderables: Iterable[RenderableType]) -> Iterator[Section]:
     Yields
     ------
     Section
-        One for each heading; what stands before the first has no title.
+        One for each heading, with an anchor that no other one has; what stands before the first
+        has no title.
     """
+    seen: Counter[str] = Counter()
+    for one in _headed(renderables):
+        seen[one.ident] += 1
+        number = seen[one.ident]
+        yield one if number == 1 else replace(one, ident=f"{one.ident}-{number}")
+
+
+def _headed(renderables: Iterable[RenderableType]) -> Iterator[Section]:
     heading, blocks = Heading(""), list[Block]()
     for renderable in renderables:
         if isinstance(renderable, Heading):

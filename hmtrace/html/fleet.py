@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +17,7 @@ from hmtrace.report.text import count, last_part, plural
 from replay.whatif.common import DOUBTED, GAINS, LOSES, SAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -90,15 +88,6 @@ def best_in_words(sections: Iterable[Section]) -> str:
     return begin + "; ".join(found) if found else ""
 
 
-def _apart(sections: Iterable[Section]) -> Iterator[Section]:
-    """The sections, each with an anchor of its own."""
-    seen: Counter[str] = Counter()
-    for one in sections:
-        seen[one.ident] += 1
-        number = seen[one.ident]
-        yield one if number == 1 else replace(one, ident=f"{one.ident}-{number}")
-
-
 def _boards(fleet: AdvisedFleet, records: Iterable[Mapping[str, Any]]) -> Section:
     """A row for each capture."""
     best = {arch: list(fleet.best(arch)[0]) for arch in fleet.kinds}
@@ -132,7 +121,7 @@ def _page(
 ) -> str:
     """The terminal's page, what it comes to before it."""
     title, *others = parts
-    sections = list(_apart(sections_of(others)))
+    sections = list(sections_of(others))
     words = best_in_words(sections) or sections[0].title
     facts = [text.plain for text in [title] if isinstance(text, Text)]
     return page(

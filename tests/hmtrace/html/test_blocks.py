@@ -51,6 +51,14 @@ def test_headings_part_sections() -> None:
     assert [(words(label), words(value)) for label, value in pairs.rows] == [("calls", "3")]
 
 
+def test_sections_of_one_title_have_an_anchor_each() -> None:
+    parts = [part for aside in ("arm", "i386") for part in (heading("Best: 2g", aside), Text("x"))]
+    assert [(one.ident, one.title, one.aside) for one in sections_of(parts)] == [
+        ("best-2g", "Best: 2g", "arm"),
+        ("best-2g-2", "Best: 2g", "i386"),
+    ]
+
+
 def test_tables_keep_titles_sides_and_numbers() -> None:
     table = plain_table(("site", "left"), ("count", "right"), ("", "left"), expand_first=True)
     table.add_row(Elided("f+0x12", 5), Valued("1 024", 1024), Bar(0.25, 8))
