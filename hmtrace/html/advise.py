@@ -25,7 +25,7 @@ from hmtrace.html.group import anchor
 from hmtrace.html.space import SpacePicture, ZoneBar, pictures, zone_bars
 from hmtrace.html.sweep import page_of
 from hmtrace.report.advising import choice_in_words, in_short, machines_rows, sections_behind
-from hmtrace.report.common_choice import fleet_renderables
+from hmtrace.report.common_choice import by_architecture, fleet_renderables
 from hmtrace.report.options import options_table, verdict_word
 from hmtrace.report.reasons import name_of
 from hmtrace.report.text import clean, plural, size
@@ -182,8 +182,8 @@ def _common(advised: Sequence[Advised]) -> Iterator[Section]:
     boards, *best = sections_of(fleet_renderables(advised))
     words = best_in_words(best) or "Each has a choice of its own"
     yield choice_section(words, [plural(len(advised), "capture")])
-    archs = [clean(one.advice.now.outcome.machine.arch) for one in advised]
-    order = [n for arch in dict.fromkeys(archs) for n, own in enumerate(archs, 1) if own == arch]
+    numbers = {id(one): number for number, one in enumerate(advised, 1)}
+    order = [numbers[id(one)] for group in by_architecture(advised).values() for one in group]
     yield replace(boards, parts=tuple(_leading(block, order) for block in boards.parts))  # type: ignore[attr-defined]
     yield from best
 

@@ -43,7 +43,7 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
         ("capture", "left"), ("now", "left"), ("choice", "left"), ("for all", "left"),
         ("evidence", "left"),
     )  # fmt: skip
-    groups = _groups(advised)
+    groups = by_architecture(advised)
     found = {arch: common_choice([one.advice for one in group]) for arch, group in groups.items()}
     for arch, group in groups.items():
         for number, one in enumerate(group):
@@ -66,7 +66,7 @@ def fleet_renderables(advised: Sequence[Advised]) -> Iterator[RenderableType]:
             yield labelled(_consequences(group, common))
 
 
-def _groups(advised: Sequence[Advised]) -> dict[str, list[Advised]]:
+def by_architecture(advised: Sequence[Advised]) -> dict[str, list[Advised]]:
     """The captures by architecture: no kernel serves two of them."""
     groups: dict[str, list[Advised]] = {}
     for one in advised:
@@ -83,7 +83,7 @@ def _verdict(option: Option | None) -> str:
 def common_document(advised: Sequence[Advised]) -> list[dict[str, Any]]:
     """The same for JSON, one for each architecture of which there are several captures."""
     found = []
-    for arch, group in _groups(advised).items():
+    for arch, group in by_architecture(advised).items():
         common = common_choice([one.advice for one in group])
         if common is not None and len(group) > 1:
             found.append(_document(arch, group, common))
