@@ -95,6 +95,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
     try:
+        driver.get("about:blank")  # else its own first page may still fetch its parts
         yield Opened(driver)
     finally:
         driver.quit()
