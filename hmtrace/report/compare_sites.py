@@ -19,6 +19,7 @@ from hmtrace.report.compare_words import (
 from hmtrace.report.parts import Fitted, elide, heading, indented, joined, labelled
 from hmtrace.report.text import clean, count, duration, plural, share
 from replay.compare.changes import CHANGED, PERHAPS, RUN, SAME, WITHIN
+from replay.cost.causes import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +37,6 @@ _SHORT: Final = {"kmap_local": "local"}
 _OF_CONVERSION: Final = (
     "kmap", "local", "pool_flushes", "ipis", "tlb_single", "local_depth", "local_saved", "waits",
 )  # fmt: skip
-_RESTORE: Final = "kmap_local over switches"
 
 
 def converted_section(found: Comparison) -> Iterator[RenderableType]:
@@ -96,7 +96,7 @@ def _restore_cost(found: Comparison) -> str:
     for side, units in ((found.one, found.work.one.value), (found.other, found.work.other.value)):
         if side.cost is None or not side.cost.causes or not units:
             return "not told"
-        cost = side.cost.causes.get(_RESTORE)
+        cost = side.cost.causes.get(Cause.SWITCHES)
         ends = (
             [ns / units * found.work.per for ns in (cost.ns, cost.low, cost.high)] if cost else []
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from replay.cost.causes import Cause
 from replay.rules.evidence import ARENA, FLUSHES, LOCAL, POOL, SWITCHES
 from replay.rules.recorded import LOWMEM, PURGES
 
@@ -95,7 +96,7 @@ def _of(*names: str) -> tuple[tuple[str, str], ...]:
 COMPARED: Final[Mapping[str, ComparedFigure]] = {
     "kmap": ComparedFigure(
         _of("pool.maps"), need=POOL, bound="up", row="kmap",
-        causes=("kmap", "kunmap", "flush at every kmap"),
+        causes=(Cause.KMAP, Cause.KUNMAP, Cause.EVERY_KMAP),
     ),
     "new_mappings": ComparedFigure(
         _of("pool.new_mappings"), need=POOL, of_pages=True, is_modelled=True, bound="up",
@@ -103,42 +104,42 @@ COMPARED: Final[Mapping[str, ComparedFigure]] = {
     ),
     "pool_flushes": ComparedFigure(
         _of("pool.flushes"), need=POOL, of_pages=True, is_modelled=True, bound="up",
-        causes=("pool flush (wrap)", "pool flush (kmap_flush_unused)"), row="pool_flushes",
+        causes=(Cause.WRAP, Cause.UNUSED), row="pool_flushes",
         once_per="new_mappings",
     ),
     "waits": ComparedFigure(
         _of("pool.waits"), need=POOL, of_pages=True, is_modelled=True, bound="up",
-        causes=("kmap sleeps",), row="waits",
+        causes=(Cause.SLEEPS,), row="waits",
     ),
     "local": ComparedFigure(
-        _of("local.maps"), need=LOCAL, bound="up", causes=("kmap_local", "kunmap_local"),
+        _of("local.maps"), need=LOCAL, bound="up", causes=(Cause.LOCAL, Cause.LOCAL_UNMAP),
         row="local",
     ),
     "local_lowmem": ComparedFigure(
-        _of("local.lowmem"), need=LOWMEM, bound="down", causes=("kmap_local of lowmem",),
+        _of("local.lowmem"), need=LOWMEM, bound="down", causes=(Cause.LOWMEM,),
         row="local_lowmem",
     ),
     "local_saved": ComparedFigure(
         _of("local.mappings_saved"), need=SWITCHES, bound="up",
-        causes=("kmap_local over switches",), bunch=_of("local.saved_on_switch"),
+        causes=(Cause.SWITCHES,), bunch=_of("local.saved_on_switch"),
         row="local_saved",
     ),
     "requests": ComparedFigure(
-        _of("arena.allocs", "arena.failures"), need=ARENA, causes=("vmap and vmalloc",),
+        _of("arena.allocs", "arena.failures"), need=ARENA, causes=(Cause.AREAS,),
     ),
     "failures": ComparedFigure(_of("arena.failures"), need=ARENA, of_arena=True, row="failures"),
     "purges": ComparedFigure(
-        _of("arena.lazy_purges"), need=PURGES, of_arena=True, causes=("lazy purge flush",),
+        _of("arena.lazy_purges"), need=PURGES, of_arena=True, causes=(Cause.PURGE,),
         row="purges",
     ),
     "tlb_full": ComparedFigure(
         _of("tlb.full"), need=FLUSHES, is_modelled=True, bound="up", of_arena=True,
-        causes=("flush_tlb_all",), row="tlb_full",
+        causes=(Cause.FULL,), row="tlb_full",
         once_per="new_mappings",
     ),
     "tlb_ranged": ComparedFigure(
         _of("tlb.range"), need=FLUSHES, is_modelled=True, bound="up", of_arena=True,
-        causes=("other range flush",), row="tlb_ranged",
+        causes=(Cause.RANGE,), row="tlb_ranged",
         once_per="new_mappings",
     ),
     "flushed_pages": ComparedFigure(
@@ -187,17 +188,13 @@ COMPARED: Final[Mapping[str, ComparedFigure]] = {
 }  # fmt: skip
 """By name: calls and flushes first, extremes behind them, times last."""
 
-OF_RANGES: Final = ("lazy purge flush", "other range flush")
+OF_RANGES: Final = (Cause.PURGE, Cause.RANGE)
 """Causes that cost by the pages that they invalidate: bunches as uneven as ``flushed_pages``."""
 OF_SITES: Final[Mapping[str, tuple[str, ...]]] = {
-    "kmap": (
-        "kmap", "flush at every kmap", "kunmap", "pool flush (wrap)", "kmap sleeps",
-    ),
-    "kmap_local": (
-        "kmap_local", "kunmap_local", "kmap_local of lowmem", "kmap_local over switches",
-    ),
-    "vmap": ("vmap and vmalloc", "lazy purge flush"),
-    "vm_map_ram": ("vmap and vmalloc", "lazy purge flush"),
-    "vmalloc": ("vmap and vmalloc", "lazy purge flush"),
-}  # fmt: skip
+    "kmap": (Cause.KMAP, Cause.EVERY_KMAP, Cause.KUNMAP, Cause.WRAP, Cause.SLEEPS),
+    "kmap_local": (Cause.LOCAL, Cause.LOCAL_UNMAP, Cause.LOWMEM, Cause.SWITCHES),
+    "vmap": (Cause.AREAS, Cause.PURGE),
+    "vm_map_ram": (Cause.AREAS, Cause.PURGE),
+    "vmalloc": (Cause.AREAS, Cause.PURGE),
+}
 """Causes whose cost is shared out to the call sites of an operation."""

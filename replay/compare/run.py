@@ -22,6 +22,7 @@ from replay.compare.figures import COMPARED, COUNT, OF_RANGES
 from replay.compare.noise import CHANCE, EXACT, REPEATED, Rate, noise_of
 from replay.compare.side import CAPTURED, ROW, CauseCost, SideCost, sees_lowmem
 from replay.compare.sites import join
+from replay.cost.causes import Cause
 from replay.cost.verdict import CostVerdict, compare
 from replay.rules.evidence import ARENA, FLUSHES, LOCAL, POOL
 from replay.rules.judge import RULES
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 _FOLLOWS: Final = 0.02
 """Difference of two shares up to which one change is the other's."""
-_LOWMEM: Final = "kmap_local of lowmem"
 _LOW_MAP: Final = "low_map"
 """The cause, and the operation that it is made of (replay/cost/account.py)."""
 _COSTLY: Final = (POOL, LOCAL, ARENA, FLUSHES)
@@ -266,11 +266,11 @@ def _cost(
 def _without_lowmem(side: Side) -> Side:
     """A run whose local mappings of lowmem pages cost nothing: they need no slot and no flush."""
     cost = side.cost
-    if cost is None or cost.units is None or _LOWMEM not in cost.causes:
+    if cost is None or cost.units is None or Cause.LOWMEM not in cost.causes:
         return side
-    gone = cost.causes[_LOWMEM]
+    gone = cost.causes[Cause.LOWMEM]
     units = {name: n for name, n in cost.units.items() if name != _LOW_MAP}
-    causes = {name: n for name, n in cost.causes.items() if name != _LOWMEM}
+    causes = {name: n for name, n in cost.causes.items() if name != Cause.LOWMEM}
     less = SideCost(
         cost.low - gone.low, cost.likely - gone.ns, cost.high - gone.high, units, cost.costs,
         causes,

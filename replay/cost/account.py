@@ -10,6 +10,7 @@ import numpy as np
 from collectors.records import dataclass
 from replay.arena.tally import ArenaTally, by_size
 from replay.cost import formulas as formula
+from replay.cost.causes import Cause
 from replay.cost.units import UNITS, spread_of, stacked
 from replay.outcome import CostOutcome, LocalOutcome, PoolOutcome, TlbOutcome
 
@@ -122,20 +123,21 @@ def _counts(work: CountedWork, layout: Layout) -> dict[str, int]:
     """How often, by cause."""
     pool, local, arena = work.pool, work.local, work.arena
     return {
-        "kmap": 0 if pool.pages_unknown else pool.maps,  # hits cost next to nothing, others do not
-        "flush at every kmap": pool.maps if layout.kmap_flush_each else 0,
-        "kunmap": pool.unmaps,
-        "pool flush (wrap)": int(work.freed_by_wraps.sum()),
-        "pool flush (kmap_flush_unused)": int(work.freed_by_unused.sum()),
-        "kmap sleeps": pool.waits,
-        "kmap_local": local.maps,
-        "kunmap_local": local.unmaps,
-        "kmap_local of lowmem": local.lowmem,
-        "kmap_local over switches": local.saved_on_switch,
-        "vmap and vmalloc": arena.allocs + arena.frees,
-        "lazy purge flush": arena.purges.total(),
-        "other range flush": arena.others.total(),
-        "flush_tlb_all": arena.full,
+        # hits cost next to nothing, others do not
+        Cause.KMAP: 0 if pool.pages_unknown else pool.maps,
+        Cause.EVERY_KMAP: pool.maps if layout.kmap_flush_each else 0,
+        Cause.KUNMAP: pool.unmaps,
+        Cause.WRAP: int(work.freed_by_wraps.sum()),
+        Cause.UNUSED: int(work.freed_by_unused.sum()),
+        Cause.SLEEPS: pool.waits,
+        Cause.LOCAL: local.maps,
+        Cause.LOCAL_UNMAP: local.unmaps,
+        Cause.LOWMEM: local.lowmem,
+        Cause.SWITCHES: local.saved_on_switch,
+        Cause.AREAS: arena.allocs + arena.frees,
+        Cause.PURGE: arena.purges.total(),
+        Cause.RANGE: arena.others.total(),
+        Cause.FULL: arena.full,
     }
 
 
@@ -147,20 +149,20 @@ def _causes(
     # csky, mips: one entry on all CPUs at every kmap(); of lowmem pages it is not seen
     each = formula.range_flush_ns(costs, layout, 1, flushed) if layout.kmap_flush_each else 0
     return {
-        "kmap": _kmap(work, costs),
-        "flush at every kmap": pool.maps * each,
-        "kunmap": pool.unmaps * formula.kunmap_ns(costs),
-        "pool flush (wrap)": _passes(work.freed_by_wraps, costs, layout, flushed),
-        "pool flush (kmap_flush_unused)": _passes(work.freed_by_unused, costs, layout, flushed),
-        "kmap sleeps": pool.waits * costs.sleep,
-        "kmap_local": local.maps * formula.local_map_ns(costs, layout, cpus),
-        "kunmap_local": local.unmaps * formula.local_unmap_ns(costs, layout, cpus),
-        "kmap_local of lowmem": local.lowmem * costs.low_map,
-        "kmap_local over switches": formula.switch_ns(costs, layout, work.held_at_switches, cpus),
-        "vmap and vmalloc": _arena_work(arena, costs, layout),
-        "lazy purge flush": _flushes(arena.purges, costs, layout, flushed),
-        "other range flush": _flushes(arena.others, costs, layout, flushed),
-        "flush_tlb_all": arena.full * formula.full_flush_ns(costs, layout, flushed),
+        Cause.KMAP: _kmap(work, costs),
+        Cause.EVERY_KMAP: pool.maps * each,
+        Cause.KUNMAP: pool.unmaps * formula.kunmap_ns(costs),
+        Cause.WRAP: _passes(work.freed_by_wraps, costs, layout, flushed),
+        Cause.UNUSED: _passes(work.freed_by_unused, costs, layout, flushed),
+        Cause.SLEEPS: pool.waits * costs.sleep,
+        Cause.LOCAL: local.maps * formula.local_map_ns(costs, layout, cpus),
+        Cause.LOCAL_UNMAP: local.unmaps * formula.local_unmap_ns(costs, layout, cpus),
+        Cause.LOWMEM: local.lowmem * costs.low_map,
+        Cause.SWITCHES: formula.switch_ns(costs, layout, work.held_at_switches, cpus),
+        Cause.AREAS: _arena_work(arena, costs, layout),
+        Cause.PURGE: _flushes(arena.purges, costs, layout, flushed),
+        Cause.RANGE: _flushes(arena.others, costs, layout, flushed),
+        Cause.FULL: arena.full * formula.full_flush_ns(costs, layout, flushed),
     }
 
 
@@ -180,14 +182,14 @@ def _held(work: CountedWork, costs: Costs, layout: Layout, cpus: float) -> Any:
 
 
 MEASURED: Final = {
-    "kmap": ("kmap",),
-    "kunmap": ("kunmap",),
-    "kmap_local": ("kmap_local",),
-    "kunmap_local": ("kunmap_local",),
-    "vmap and vmalloc": ("area_alloc", "area_free"),
-    "lazy purge flush": ("area_purge",),
-    "pool flush (kmap_flush_unused)": ("flush_unused",),
-    "flush_tlb_all": ("flush_all",),
+    Cause.KMAP: ("kmap",),
+    Cause.KUNMAP: ("kunmap",),
+    Cause.LOCAL: ("kmap_local",),
+    Cause.LOCAL_UNMAP: ("kunmap_local",),
+    Cause.AREAS: ("area_alloc", "area_free"),
+    Cause.PURGE: ("area_purge",),
+    Cause.UNUSED: ("flush_unused",),
+    Cause.FULL: ("flush_all",),
 }
 """Operations whose calls do the work of a cause, and what is inside of them."""
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from replay.cost.causes import Cause
 from replay.outcome import Finding
 from replay.rules import evidence
 from replay.rules.rule import FindingRule, Limit
@@ -98,7 +99,7 @@ def _purge_hull(case: Case) -> Iterator[Finding]:
     tlb, layout = case.outcome.tlb, case.outcome.layout
     if layout.flush_ceiling_pages is not None or tlb.range_pages_max < HULL.limit_in(case):
         return
-    cost = case.outcome.cost.by_cause.get("lazy purge flush")
+    cost = case.outcome.cost.by_cause.get(Cause.PURGE)
     found = PurgeHull(
         tlb.range_pages_max, tlb.range, tlb.range_pages, cost["share"] if cost else None
     )

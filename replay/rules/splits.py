@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collectors.errors import HmtraceError
+from replay.cost.causes import Cause
 from replay.cost.formulas import pool_pass_ns, range_flush_ns
 from replay.machine.layout import layout_of
 from replay.machine.options import kernel_splits, with_options
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from replay.outcome import Outcome
     from replay.rules.rule import Case
 
-OF_ARENA: Final = ("vmap and vmalloc", "lazy purge flush", "other range flush", "flush_tlb_all")
+OF_ARENA: Final = (Cause.AREAS, Cause.PURGE, Cause.RANGE, Cause.FULL)
 """Causes of cost that stay where there is no highmem."""
 _SIGNS: Final = {"least": "≥", "most": "≤", "about": "≈", None: "="}
 SCARCE: Final = 1 << 30

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from replay.cost.causes import Cause
 from replay.cost.formulas import range_flush_ns
 
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from replay.machine.model import Machine
     from replay.outcome import CostOutcome
     from replay.times import TimeAxis
-
-PURGE: Final = "lazy purge flush"
-OTHER: Final = "other range flush"
-ALL: Final = "flush_tlb_all"
 
 
 class FlushWeights:
@@ -58,15 +55,15 @@ class FlushWeights:
         if not flushes.height:
             return
         for cause, which in (
-            (PURGE, pl.col("purge") & pl.col("pages").is_not_null()),
-            (OTHER, ~pl.col("purge") & pl.col("pages").is_not_null()),
+            (Cause.PURGE, pl.col("purge") & pl.col("pages").is_not_null()),
+            (Cause.RANGE, ~pl.col("purge") & pl.col("pages").is_not_null()),
         ):
             some = flushes.filter(which)
             if some.height:
                 pages = some.get_column("pages").cast(pl.Float64).to_numpy()
                 ns = range_flush_ns(machine.costs, layout, pages, machine.cpus)
                 self.add(cause, some.get_column("ts").to_numpy(), ns)
-        self.add(ALL, flushes.filter(pl.col("pages").is_null()).get_column("ts").to_numpy())
+        self.add(Cause.FULL, flushes.filter(pl.col("pages").is_null()).get_column("ts").to_numpy())
 
 
 def in_bins(weights: FlushWeights, cost: CostOutcome, bins: int) -> dict[str, tuple[float, ...]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from replay.cost.causes import Cause
 from replay.cost.formulas import pool_pass_ns
 from replay.over_time import PoolLine, SlotMap
 from replay.pool.tally import PassTimes
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from replay.pool.replay import PoolAt
     from replay.pool.window import PoolWindow
     from replay.timeline.loops import SlotTimes
-
-WRAP: Final = "pool flush (wrap)"
-UNUSED: Final = "pool flush (kmap_flush_unused)"
-EACH: Final = "flush at every kmap"
 
 
 class PoolStates(NamedTuple):
@@ -156,10 +153,10 @@ class PoolFold:
         if passes.any():
             freed, by_map = states.freed[passes], states.code[passes] == MAP
             ns = pool_pass_ns(self._machine.costs, self._layout, freed, self._machine.cpus)
-            for cause, which in ((WRAP, by_map), (UNUSED, ~by_map)):
+            for cause, which in ((Cause.WRAP, by_map), (Cause.UNUSED, ~by_map)):
                 self.flushes.add(cause, states.time[passes][which], ns[which])
         if self._layout.kmap_flush_each:
-            self.flushes.add(EACH, states.time[states.served])
+            self.flushes.add(Cause.EVERY_KMAP, states.time[states.served])
 
     def result(self) -> tuple[PoolLine, SlotMap] | None:
         """Lines and slots; None where nothing, or not everything, could be replayed."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from collectors.records import dataclass
+from replay.cost.causes import Cause
 from replay.sites.loops import APIS
 from replay.sites.tally import sites_of
 from replay.times import bins_of, quantile
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 ALL: Final = "kmap=kmap_local"
 MOST_ALONE: Final = 8
 """Sites of kmap() that are converted alone, each by a replay of its own, most calls first."""
-_OF_KMAP: Final = ("kmap", "flush at every kmap", "kunmap", "pool flush (wrap)", "kmap sleeps")
-_OF_LOCAL: Final = ("kmap_local", "kunmap_local", "kmap_local of lowmem")
-_OF_SWITCHES: Final = ("kmap_local over switches",)
-_OF_ARENA: Final = ("vmap and vmalloc",)
-_OF_PURGES: Final = ("lazy purge flush",)
+_OF_KMAP: Final = (Cause.KMAP, Cause.EVERY_KMAP, Cause.KUNMAP, Cause.WRAP, Cause.SLEEPS)
+_OF_LOCAL: Final = (Cause.LOCAL, Cause.LOCAL_UNMAP, Cause.LOWMEM)
+_OF_SWITCHES: Final = (Cause.SWITCHES,)
+_OF_ARENA: Final = (Cause.AREAS,)
+_OF_PURGES: Final = (Cause.PURGE,)
 """Causes of :mod:`replay.cost.account` by whose calls they are shared out."""
 
 
