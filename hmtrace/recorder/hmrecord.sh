@@ -807,7 +807,9 @@ wrong() {
     exit 2
 }
 size_or_wrong() { # OPTION SIZE
-    case ${2%[kKmMgG]} in '' | *[!0-9]*) wrong "$1 $2: no size (512K, 64M, 1G)" ;; esac
+    case ${2%[kKmMgG]} in # a shell reads 010 as eight
+        '' | 0* | *[!0-9]* | ????????????*) wrong "$1 $2: no size (512K, 64M, 1G)" ;;
+    esac
 }
 main() {
     while [ $# -gt 0 ]; do
@@ -832,7 +834,7 @@ main() {
         esac
         shift
     done
-    case $seconds in *[!0-9]* | 0) wrong "-t $seconds: whole seconds are needed" ;; esac
+    case $seconds in *[!0-9]* | 0*) wrong "-t $seconds: whole seconds are needed" ;; esac
     [ -z "$max_size" ] || size_or_wrong --max-size "$max_size"
     [ -z "$buffer" ] || size_or_wrong --buffer "$buffer"
     [ -z "$seconds" ] || [ $# -eq 0 ] || wrong '-t or a command, not both'

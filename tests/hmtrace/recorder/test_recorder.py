@@ -498,8 +498,9 @@ def test_size_of_the_buffers(board: Board, shell: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["-t"], ["-t", "x"], ["-t", "1", "--", "true"], ["--overhead"],
-                                   ["--max-size", "big"], ["--buffer", "k"], ["what"],
-                                   ["-o", ""]])  # fmt: skip
+                                   ["--max-size", "big"], ["--max-size", "999999999999G"],
+                                   ["--buffer", "k"], ["--buffer", "0"], ["--buffer", "08K"],
+                                   ["-t", "08"], ["what"], ["-o", ""]])  # fmt: skip
 def test_wrong_usage(board: Board, shell: list[str], words: list[str]) -> None:
     status, _, said = board.run(shell, *words)
     assert status == 2
