@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from collectors.compiled.store import cache_home
 from hmtrace.cli.compiling import WORDS
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -34,7 +36,7 @@ PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")
 REST = "[…]"
 LIMIT = 300
 _ONCE = """#!/bin/sh
-run() { exec PYTHON -m hmtrace "$@"; }
+run() { exec HMTRACE "$@"; }
 case $1 in
     advise|check|compare|info|replay|report|sites|sweep|validate) ;;
     *) run "$@" ;;
@@ -50,7 +52,7 @@ known=$(printf '%s\\n' "$@" | sha256sum)
 known=PRINTED/${known%% *}
 if [ ! -e "$known" ]; then
     new=$(mktemp -d PRINTED/new-XXXXXX)
-    PYTHON -m hmtrace "$@" >"$new/out" 2>"$new/err"
+    HMTRACE "$@" >"$new/out" 2>"$new/err"
     echo $? >"$new/code"
     mv -T "$new" "$known" 2>/dev/null || rm -r "$new"
 fi
@@ -59,7 +61,8 @@ cat "$known/err" >&2
 exit "$(cat "$known/code")"
 """
 """The program for the pages: with arguments of which no file but fixtures is one, it prints what it
-printed the first time. PRINTED is a folder that all who run pages at the same time share."""
+printed the first time. PRINTED is a folder that all who run pages at the same time share, HMTRACE
+what stands for the program (:mod:`tests.warm`)."""
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -117,7 +120,7 @@ class Workshop:
         (folder / "bin").mkdir()
         printed.mkdir(exist_ok=True)
         python = f'"{sys.executable}"'
-        once = _ONCE.replace("PYTHON", python).replace("PRINTED", str(printed))
+        once = _ONCE.replace("HMTRACE", shlex.join(warm.program())).replace("PRINTED", str(printed))
         for name, text in (("hmtrace", once), ("python", f'#!/bin/sh\nexec {python} "$@"\n')):
             program = folder / "bin" / name
             program.write_text(text)
