@@ -55,7 +55,7 @@ esac""",
 /bin/cat "$from"
 printf 'entries: 0\\nbytes: 0\\nread events: 7\\n' >"${from%/*}/stats\"""",
     "sleep": """read -r up rest <"$HMRECORD_ROOT/proc/uptime"
-echo "$((${up%.*} + $1)).00 $rest" >"$HMRECORD_ROOT/proc/uptime\"""",
+echo "$((${up%.*} + $1)).00 $rest" 1<>"$HMRECORD_ROOT/proc/uptime\"""",  # never empty
     "uname": """case $1 in
 -m) echo i686 ;;
 -r) echo 6.1.0-test ;;
@@ -64,24 +64,32 @@ esac""",
     "dmesg": "echo '[    0.000000] Linux version 6.1.0'",
     "mount": "exit 1",
     "umount": "exit 0",
-    **{
-        name: f'exec /bin/{name} "$@"'
-        for name in ("cat", "grep", "rm", "mv", "tar", "gzip", "date")
-    },
     "df": "echo 'disk 100 10 900000000 1% /'",
 }
-_STEP: Final = """echo >>"$HMRECORD_ROOT/steps"
-read -r at <"$HMRECORD_ROOT/stop-at"
-[ "$(wc -l <"$HMRECORD_ROOT/steps")" -ne "$at" ] || kill -TERM "$1"
+_PLAIN: Final = {
+    name: f"command {name}" for name in ("cat", "grep", "rm", "mv", "tar", "gzip", "date")
+}
+"""Commands that need not act, but are steps all the same."""
+_STEP: Final = """step() {
+echo >>"$HMRECORD_ROOT/steps"
+read -r step_at <"$HMRECORD_ROOT/stop-at"
+steps=0
+while read -r _; do steps=$((steps + 1)); done <"$HMRECORD_ROOT/steps"
+[ $steps -ne "$step_at" ] || kill -TERM $$
+}
 """
 """Steps are lines, as commands of a pipe run at the same time."""
 
 
 @dataclass
 class Board:
-    """A made-up board below `root`."""
+    """A made-up board below `root`; on one with `steps`, each command is one that can be counted.
+
+    Counting them costs more than they do.
+    """
 
     root: Path
+    steps: bool = False
 
     def __post_init__(self) -> None:
         """Make the tree."""
@@ -123,7 +131,7 @@ class Board:
                 }.items()
             }  # fmt: skip
             for number, event in enumerate(events):
-                for name in ("enable", "filter", "trigger"):
+                for name in ("enable", "filter", "trigger") if tree != top else ():
                     text[f"{tree}events/{event}/{name}"] = "0\n"
                 name = event.partition("/")[2]
                 text[f"{tree}events/{event}/format"] = (
@@ -135,16 +143,19 @@ class Board:
         text |= {f"{top}kprobe_events": "", f"{top}kprobe_profile": "", f"{top}instances/.keep": ""}
         for name, content in text.items():
             self.put(name, content)
-        for name, body in {**_COMMANDS, "step": _STEP}.items():
+        for name, body in _COMMANDS.items():
             self.command(name, body)
-        # busybox's shell takes its own commands before those of PATH, but functions before both;
-        # every command is a step at which the recorder can be interrupted
-        acting = [
-            f'{name}() {{ "$HMRECORD_ROOT/bin/step" $$; "$HMRECORD_ROOT/bin/{name}" "$@"; }}\n'
-            for name in _COMMANDS
-        ]
-        script = self.root / "hmrecord.sh"
-        script.write_text("".join(acting) + recorder_script(), encoding="ascii")
+
+    def script(self) -> str:
+        """The recorder, for this board.
+
+        Busybox's shell takes its own commands before those of PATH, but functions before both.
+        """
+        acting = {path.name: f'"$HMRECORD_ROOT/bin/{path.name}"' for path in (self.root / "bin").iterdir()}
+        if self.steps:
+            acting = {name: f"step; {does}" for name, does in (_PLAIN | acting).items()}
+        functions = [f'{name}() {{ {does} "$@"; }}\n' for name, does in acting.items()]
+        return _STEP + "".join(functions) + recorder_script()
 
     @property
     def tracing(self) -> Path:
@@ -189,12 +200,14 @@ class Board:
 
     def start(self, shell: list[str], *words: str, **options: object) -> subprocess.Popen[bytes]:
         """Start the recorder in the board's folder ``out``."""
+        script = self.root / "hmrecord.sh"
+        script.write_text(self.script(), encoding="ascii")
         env = {
             "PATH": f"{self.root}/bin:{os.environ['PATH']}",
             "HMRECORD_ROOT": str(self.root),
         }
         return subprocess.Popen(
-            [*shell, str(self.root / "hmrecord.sh"), *words],
+            [*shell, str(script), *words],
             cwd=self.root / "out",
             env=env,
             stdin=subprocess.DEVNULL,

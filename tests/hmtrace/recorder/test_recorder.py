@@ -417,10 +417,9 @@ def test_archive_that_is_not_packed(board: Board, shell: list[str]) -> None:
 
 
 def test_script_comes_through_a_pipe(board: Board, shell: list[str]) -> None:
-    script = board.root / "hmrecord.sh"
     done = subprocess.run(
         [*shell, "-s", "--", "-o", "-", "-t", "1"],
-        input=script.read_bytes(),
+        input=board.script().encode(),
         cwd=board.root / "out",
         env={"PATH": "/usr/bin:/bin", "HMRECORD_ROOT": str(board.root)},
         capture_output=True,
@@ -553,12 +552,13 @@ def test_leftovers_of_a_killed_one_are_removed(board: Board, shell: list[str]) -
 
 
 @pytest.mark.slow
-def test_interrupted_at_each_step(board: Board, shell: list[str], tmp_path: Path) -> None:
+def test_interrupted_at_each_step(shell: list[str], tmp_path: Path) -> None:
+    board = Board(tmp_path / "board", steps=True)
     assert board.run(shell, "-t", "2")[0] == 0
     steps = board.text("steps").count("\n")
     assert steps > 40
     for number in range(1, steps, 7):
-        other = Board(tmp_path / str(number))
+        other = Board(tmp_path / str(number), steps=True)
         other.put("stop-at", f"{number}\n")
         status, _, said = other.run(shell, "-t", "2")
         if "stays as the folder" in said:  # it was being packed: what was recorded is kept
