@@ -20,6 +20,7 @@ import argparse
 import ast
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,22 @@ def name_of(path: Path, root: Path = ROOT) -> str:
     return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file, parsed once."""
+    return ast.parse(path.read_text())
+
+
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements of a file, without the expressions in them, which are nearly all its nodes."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        for inside in ("body", "orelse", "finalbody", "handlers", "cases"):
+            left += getattr(node, inside, ())
+
+
 def imported(tree: ast.AST, modules: Set[str]) -> Iterator[str]:
     """Full names of the modules that a file imports, wherever in the file.
 
@@ -50,7 +67,7 @@ def imported(tree: ast.AST, modules: Set[str]) -> Iterator[str]:
         Full names that are modules: ``from a import b`` imports ``a.b`` if that is one, else a
         thing that ``a`` defines.
     """
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,14 +104,14 @@ class House:
     @classmethod
     def read(cls, package: str, root: Path = ROOT) -> House:
         """Read the source of a package below `root`."""
-        files = {name_of(p, root): p.read_text() for p in sorted((root / package).rglob("*.py"))}
+        files = {name_of(path, root): path for path in sorted((root / package).rglob("*.py"))}
         names = files.keys()
         return cls(
             package,
-            {name: text.count("\n") for name, text in files.items()},
+            {name: path.read_text().count("\n") for name, path in files.items()},
             {
-                name: frozenset(imported(ast.parse(text), names)) & names
-                for name, text in files.items()
+                name: frozenset(imported(parsed(path), names)) & names
+                for name, path in files.items()
             },
         )
 

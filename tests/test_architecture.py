@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rooms import PACKAGES as ROOMS
-from tests.rooms import ROOT, House, back_arrows, circles, floors, imported, name_of, reasons, table
+from tests.rooms import (
+    ROOT,
+    House,
+    back_arrows,
+    circles,
+    floors,
+    imported,
+    name_of,
+    parsed,
+    reasons,
+    statements,
+    table,
+)
 
 if TYPE_CHECKING:
     from tests.rooms import Arrow
@@ -34,9 +46,9 @@ BACK: dict[str, set[Arrow]] = {
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    """Each file is parsed once."""
-    return ast.parse(path.read_text())
+def nodes(path: Path) -> list[ast.AST]:
+    """All of a file, walked once."""
+    return [*ast.walk(parsed(path))]
 
 
 @cache
@@ -77,7 +89,7 @@ def test_dataclasses_are_made_in_one_way() -> None:
     imports = (
         (path, node)
         for path in MODULES
-        for node in ast.walk(parsed(path))
+        for node in statements(parsed(path))
         if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
     )
     own = {name_of(path) for path, node in imports if "dataclass" in {n.name for n in node.names}}
@@ -158,7 +170,7 @@ def test_modules_say_what_they_are() -> None:
 def test_the_name_of_a_class_means_one_thing() -> None:
     defined: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.walk(parsed(path)):
+        for node in statements(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 defined.setdefault(node.name, []).append(name_of(path))
     assert {name: places for name, places in defined.items() if len(places) > 1} == {}
@@ -166,20 +178,22 @@ def test_the_name_of_a_class_means_one_thing() -> None:
 
 def test_names_in_docstrings_exist() -> None:
     """Full names in roles, as ``replay.run.replay_events``: what moves leaves none behind."""
-    defined: dict[str, set[str]] = {}
-    for path in MODULES:
-        nodes = list(ast.walk(parsed(path)))
-        names = {getattr(n, a, None) for n in nodes for a in ("name", "id", "attr", "asname")}
-        defined[name_of(path)] = {*map(str, names)}
+    paths = {name_of(path): path for path in MODULES}
+
+    @cache
+    def defined(module: str) -> set[str]:
+        attributes = ("name", "id", "attr", "asname")
+        return {str(getattr(n, a, None)) for n in nodes(paths[module]) for a in attributes}
+
     full_name = re.compile(r":\w+:`~?((?:collectors|replay|hmtrace)(?:\.\w+)+)`")
     wrong = []
     for path in MODULES:
         for name in full_name.findall(path.read_text()):
             module, rest = name, set()
-            while module not in defined:
+            while module not in paths:
                 module, _, last = module.rpartition(".")
                 rest.add(last)
-            if not defined[module] >= rest:
+            if not defined(module) >= rest:
                 wrong.append(f"{name_of(path)}: {name}")
     assert wrong == []
 
@@ -189,7 +203,7 @@ def test_nothing_prints_past_the_output() -> None:
     wrong = []
     for path in MODULES:
         inside = path.relative_to(ROOT).parts[0] == "hmtrace"
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 bad = node.func.id in {"print", "breakpoint", "input"}
             elif isinstance(node, ast.Attribute) and not inside:
@@ -249,7 +263,7 @@ def test_judges_are_named_only_to_be_refused() -> None:
     naming = {
         name_of(path)
         for path in MODULES
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and node.value.startswith(("truth", "pkmap.end"))
