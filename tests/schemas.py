@@ -55,10 +55,10 @@ DOCUMENTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "info": (("info", "@"),),
     "report": (("report", "@"), ("report", "--calibrate", "@")),
     "replay": (
-        ("replay", "@", "--vmalloc", "100M"),
         ("replay", "@", "--split", "2g", "--cpus", "4", "--calibrate"),
         ("replay", "@", "--kernel", "6.12", "--pkmap", "128"),
         ("replay", "@", "--convert", "kmap=kmap_local"),
+        ("replay", "@", "--vmalloc", "100M"),
     ),
     "validate": (("validate", "@"), ("validate", "@", "no-such-capture")),
     "sites": (("sites", "@"),),
