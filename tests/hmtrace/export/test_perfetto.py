@@ -277,7 +277,9 @@ def test_spans_of_one_lane_do_not_overlap() -> None:
         assert all(a[1] <= b[0] for a, b in pairwise(ends))
 
 
-@pytest.mark.parametrize(("name", "cpus"), [(RACE, 4), (WAITERS, 2), ("i386-hog-e-vmapfail-pae-smp1", 1)])
+@pytest.mark.parametrize(
+    ("name", "cpus"), [(RACE, 4), (WAITERS, 2), ("i386-hog-e-vmapfail-pae-smp1", 1)]
+)
 def test_a_flush_leads_to_the_cpus_that_it_stops(name: str, cpus: int) -> None:
     found = trace_of(name)
     table = opened(name)[0].events.collect()

@@ -131,8 +131,6 @@ class Board:
                 }.items()
             }  # fmt: skip
             for number, event in enumerate(events):
-                for name in ("enable", "filter", "trigger") if tree != top else ():
-                    text[f"{tree}events/{event}/{name}"] = "0\n"
                 name = event.partition("/")[2]
                 text[f"{tree}events/{event}/format"] = (
                     f"name: {name}\nID: {number + 20}\nformat:\n\n"
@@ -151,7 +149,9 @@ class Board:
 
         Busybox's shell takes its own commands before those of PATH, but functions before both.
         """
-        acting = {path.name: f'"$HMRECORD_ROOT/bin/{path.name}"' for path in (self.root / "bin").iterdir()}
+        acting = {
+            path.name: f'"$HMRECORD_ROOT/bin/{path.name}"' for path in (self.root / "bin").iterdir()
+        }
         if self.steps:
             acting = {name: f"step; {does}" for name, does in (_PLAIN | acting).items()}
         functions = [f'{name}() {{ {does} "$@"; }}\n' for name, does in acting.items()]
