@@ -64,6 +64,17 @@ def replay_arena(
     """Replay the arena's calls of a table and compare them with what the kernel did."""
     values = values or Snapshot()
     pieces = pieces_of(events, machine, layout, values, rows, window)
+    return replay_of(pieces, machine, layout, values, losses)
+
+
+def replay_of(
+    pieces: ArenaPieces,
+    machine: Machine,
+    layout: Layout,
+    values: Snapshot,
+    losses: Gaps = NO_GAPS,
+) -> Replayed:
+    """Replay the pieces of a table."""
     answers: list[Answers] = []
     found = replay_pieces(pieces, machine, layout, values, losses, answers.append)
     every = Answers(*(np.concatenate(column) for column in zip(*answers, strict=True)))
