@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, Final
+
+_SAME: Final = frozenset({int, str, bool, NoneType})
+"""Types of what is plain already."""
 
 
 def plain(value: Any) -> Any:
@@ -24,8 +28,8 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(map(plain, value), key=str)
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+    if isinstance(value, list | tuple):  # most are long rows of numbers
+        return [v if type(v) in _SAME else plain(v) for v in value]
     if hasattr(value, "item"):  # a numpy scalar
         return plain(value.item())
     return str(value)
