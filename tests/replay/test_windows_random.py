@@ -98,18 +98,18 @@ VALUES = Snapshot(areas=(AREA,), pool_state=(5, ((2, 2, 0x38003), (9, 1, 0x38011
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let much be settled before the table ends."""
-    monkeypatch.setattr(pool_stream, "UNMAP_EVENTS", 200)
-    monkeypatch.setattr(pool_stream, "OPEN_EVENTS", 150)
+    monkeypatch.setattr(pool_stream, "UNMAP_EVENTS", 100)
+    monkeypatch.setattr(pool_stream, "OPEN_EVENTS", 75)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rows", "seed"), [(1, 0), (1, 1), *((rows, seed) for rows in (13, 170) for seed in range(4))]
+    ("rows", "seed"), [(1, 0), (1, 1), *((rows, seed) for rows in (13, 85) for seed in range(4))]
 )
 @pytest.mark.parametrize("machine", [I386, OLD], ids=["i386", "5.10"])
 def test_small_windows_and_one(seed: int, rows: int, machine: Machine) -> None:
-    events = table(seed, 800 if rows > 1 else 250)
-    lost = Lost((Gap(int(events["seq"][90])), Gap(int(events["seq"][200])))) if seed % 2 else None
+    events = table(seed, 800)[:400] if rows > 1 else table(seed, 250)[:125]
+    lost = Lost((Gap(int(events["seq"][45])), Gap(int(events["seq"][100])))) if seed % 2 else None
     options: dict[str, Any] = {"values": VALUES if seed % 3 else Snapshot(), "lost": lost}
     expected = outcome_document(replay(events, machine, **options))
     same(outcome_document(replay(events, machine, rows=rows, **options)), expected)
