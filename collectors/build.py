@@ -54,12 +54,12 @@ def build_capture(source: Source, reading: Reading) -> Capture:
     raw = reading.raw
     table = _tabulator(source, lambda: reading.symbols, hold=len(raw.rows) + 1)
     seen, ends = Seen(), BufferEnds(source.facts.snapshot())
-    frames = [empty()]
+    frames = []
     for part in (*table.add(raw), *table.finish()):
         seen.add(part)
         ends.add(part)
         frames.append(part.frame())
-    events = pl.concat(frames)
+    events = pl.concat(frames or [empty()])
     return _capture(source, reading, events.lazy(), seen, table, ends)
 
 

@@ -9,6 +9,7 @@ rounded to microseconds, so many events share one).
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -188,6 +189,11 @@ def empty() -> pl.DataFrame:
     polars.DataFrame
         Columns of :data:`SCHEMA`.
     """
+    return _empty().clone()
+
+
+@cache
+def _empty() -> pl.DataFrame:
     return pl.DataFrame(schema=SCHEMA)
 
 

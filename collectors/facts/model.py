@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,6 +86,10 @@ class Facts:
 
     def snapshot(self) -> Snapshot:
         """Values alone, as the model takes them; what only a later version knows is left out."""
+        return self._snapshot
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
         known = {name: fact.value for name, fact in self.facts.items() if name in _NAMES}
         return Snapshot(**known)
 

@@ -107,7 +107,7 @@ class Walk:
         self._state = np.zeros(walk.STATE_CELLS, np.int64)
         self._state[walk.POSITION] = begin
         self.types = np.zeros(256, np.int64)
-        self._pairs = np.zeros((pairs.PAIRS, pairs.PAIR_COLUMNS), np.int64)
+        self._pairs = np.zeros((pairs.FEW_PAIRS, pairs.PAIR_COLUMNS), np.int64)
         self._sides = np.empty((1024, 4), np.int64)
         self.rows = SampleColumns(min((end - begin) // _BYTES_PER_SAMPLE + 1024, room or ROOM))
         self.spare = SampleColumns(len(self.rows.ts))
@@ -133,8 +133,7 @@ class Walk:
         if meta is None:
             return
         self._meaning = Interpreter(meta.events, self._symbols(), self._probes)
-        known = self._pairs[:, self._p.PAIR_EVENT] != 0
-        self._pairs[known, self._p.PAIR_PLAN] = self._p.UNRESOLVED
+        self._pairs[list(self._labels), self._p.PAIR_PLAN] = self._p.UNRESOLVED
         state[k.IP_SIZE] = meta.word
         for number, event in meta.events.items():
             if state[k.TYPE_AT] < 0:
@@ -270,6 +269,19 @@ class Walk:
         if plan is not None:
             row[self._p.PAIR_PLAN], row[self._p.PAIR_NEED] = len(self.plans), plan.reads()
             self.plans.append(plan)
+        if self._state[self._k.USED] >= len(self._pairs) // 4 and len(self._pairs) < self._p.PAIRS:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Move the pairs to a larger table, and their labels with them."""
+        p, old = self._p, self._pairs
+        self._pairs = np.zeros((4 * len(old), p.PAIR_COLUMNS), np.int64)
+        p.move_pairs(old, self._pairs)
+        label_of = {tuple(old[slot, :2].tolist()): label for slot, label in self._labels.items()}
+        used = np.flatnonzero(self._pairs[:, p.PAIR_EVENT])
+        keys = map(tuple, self._pairs[used, :2].tolist())
+        self._labels = {slot: label_of[key] for slot, key in zip(used.tolist(), keys, strict=True)}
+        self._last_slot[:] = -1
 
     def _take_special(self, at: int) -> None:
         """Read the records that describe something from `at` on, and go on behind them."""

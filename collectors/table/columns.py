@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -227,8 +228,9 @@ ROW_TYPES: Final = RowColumns(
 )
 
 
+@cache
 def make_plan() -> KindTable:
-    """Plan for the functions of :mod:`collectors.probes`."""
+    """Plan for the functions of :mod:`collectors.probes`; nobody writes to it."""
     kinds = _SWITCH + 1
     op = np.full(kinds, NO_OP, np.uint8)
     column = np.full((kinds, probes.SLOTS), NONE, np.int8)

@@ -114,6 +114,34 @@ def test_written_is_read(seed: int) -> None:
     assert got.lost.events == sum(r[5] for r in rows if r[1] == KIND_LOST)
 
 
+def test_many_probed_addresses_are_told_apart() -> None:
+    """The table of addresses grows, and what is known of each moves with it."""
+    number = 600
+    names = dict.fromkeys(range(number), "other") | {0: "kmap_high", number - 1: "kunmap_high"}
+    symbols = "".join(f"{ENTRY + 16 * n:x} t {name}\n" for n, name in names.items())
+    address, page = w.probe_events(4)["kmap_high"].fields
+    event = w.EventSpec("hm", "probed", 1500, (address, page))
+    bare = w.EventSpec("hm", "bare", 1501, (page,))
+    items: list[w.Item] = [
+        SampleSpec(SECOND + n, 0, 7, event.payload("little", 7, [ENTRY + 16 * (n % number), n]))
+        for n in range(2 * number)
+    ]
+    other = SampleSpec(SECOND, 0, 7, bare.payload("little", 7, [1]), attr=1)
+    items = [other, *items, other]
+    attrs = [AttrSpec(event, ids=(10,)), AttrSpec(bare, ids=(12,))]
+    data = w.write(FileSpec(attrs, items, kallsyms=symbols))
+    raw = perf_data.read(Source.from_bytes(data, "many.data"), None).raw
+    assert raw.counts == {
+        "bare": 2,
+        "kmap_high": 2,
+        "kunmap_high": 2,
+        "probed": 2 * number - 4,
+    }
+    wanted = [0, number - 1, number, 2 * number - 1]
+    assert (raw.rows["ts"] - SECOND).tolist() == wanted
+    assert raw.rows["values"][:, 0].tolist() == wanted
+
+
 @pytest.mark.parametrize("compress", [0, 100], ids=["plain", "compressed"])
 def test_what_perf_said_ends_a_stream(compress: int) -> None:
     """``perf record -o - > file 2>&1``: the words come last, here behind whole records."""
