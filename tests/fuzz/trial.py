@@ -73,7 +73,8 @@ def run(case: Case, folder: Path | None, lines: Lines | None = None) -> Verdict:
     case
         What to run.
     folder
-        Empty folder for its files; None: it is run from memory (:mod:`tests.fuzz.light`).
+        Folder for its files, in which no other lies; None: it is run from memory
+        (:mod:`tests.fuzz.light`).
     lines
         Counts the lines that run, if given.
 
@@ -84,12 +85,12 @@ def run(case: Case, folder: Path | None, lines: Lines | None = None) -> Verdict:
     if folder is None:
         return _measured(case, lambda verdict: light.WAYS[case.way](case, verdict), lines)
     place = folder / "input"
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     path = case.lay_out(place)
     from collectors.input import spool
 
     temporary = folder / "temporary"
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     tempfile.tempdir = str(temporary)
     try:
         verdict = _measured(case, lambda verdict: _run(case, path, verdict), lines)
