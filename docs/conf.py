@@ -3,12 +3,15 @@
 Nothing is fetched, neither by the build nor by the pages: theme, fonts and search are Sphinx's own.
 """
 
+import gc
 import sys
 from pathlib import Path
 
 from hmtrace import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+gc.set_threshold(200_000)  # looking for cycles in so many trees took a fifth of the time
 
 project = "hmtrace"
 version = release = __version__
