@@ -196,7 +196,9 @@ def _is_same(sweep: Sweep, name: str) -> bool:
 def varies(machines: Collection[SweptMachine], name: str) -> bool:
     """Whether a figure tells machines apart; nothing on all of them does not, bound or not."""
     told = _different(machines, name)
-    return any(value != 0 for value, _, _ in told) and len(set(_in_words(told, name))) > 1
+    words = _in_words(told, name)
+    first = next(words, None)
+    return any(value != 0 for value, _, _ in told) and any(one != first for one in words)
 
 
 def shown_of_all(machines: Collection[SweptMachine], name: str) -> str:
