@@ -112,7 +112,7 @@ def test_a_cell_tells_all_of_its_machine(browser: Opened, swept: Made) -> None:
     page, document = swept
     opened(browser, page)
     browser.find(".heat-table tbody tr:first-child td:nth-child(2)").click()
-    ActionChains(browser.driver).send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT).perform()
+    ActionChains(browser.driver, duration=20).send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT).perform()
     assert browser.run("return document.activeElement.cellIndex") == 2
     words = dict(
         word.split(" ")
