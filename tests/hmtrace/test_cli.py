@@ -21,6 +21,7 @@ from collectors.errors import HmtraceError
 from hmtrace import __version__
 from hmtrace.cli import app
 from replay.machine.options import with_options
+from tests import warm
 
 if TYPE_CHECKING:
     from replay.outcome import Outcome
@@ -49,8 +50,10 @@ perl-77 [001] .....   100.000004: kmap_high: (kmap_high+0x0/0x120) page=0xf60000
 def hmtrace(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The program as a user runs it."""
     environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "NO_COLOR"}}
+    at_its_start = "PYTHONIOENCODING" in options.get("env", {})  # Python reads it then
+    program = [sys.executable, "-m", "hmtrace"] if at_its_start else warm.program()
     return subprocess.run(
-        [sys.executable, "-m", "hmtrace", *arguments],
+        [*program, *arguments],
         capture_output=True,
         text=True,
         timeout=300,

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from hmtrace.cli import app, completion
 from replay.machine.presets import presets
+from tests import warm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def offered(line: str, shell: str = "bash") -> list[str]:
     at = str(len(line.split(" ")) - 1)
     asked = {name: text.format(line=line, at=at) for name, text in SHELLS[shell].items()}
     result = subprocess.run(
-        [sys.executable, "-m", "hmtrace"],
+        warm.program(),
         env=os.environ | asked | {"_HMTRACE_COMPLETE": f"complete_{shell}"},
         capture_output=True,
         text=True,
@@ -105,7 +106,7 @@ def test_the_scripts_are_what_the_shell_reads(shell: str, tmp_path: Path) -> Non
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     script = subprocess.run(
-        [sys.executable, "-m", "hmtrace", "--show-completion", shell],
+        [*warm.program(), "--show-completion", shell],
         env=os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
         capture_output=True,
         text=True,

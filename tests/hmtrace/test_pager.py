@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
+from tests import warm
 from tests.hmtrace.terminals import pieces
 
 FIXTURE = str(Path(__file__).parents[2] / "fixtures/cases/i386-leak100")
@@ -32,8 +33,10 @@ def on_terminal(arguments: list[str], lines: int, columns: int = 80, **variables
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "PAGER")}
     environment |= {"TERM": "xterm", **variables}
+    at_its_start = {"LC_ALL", "PYTHONIOENCODING"} & variables.keys()  # Python reads them then
+    program = [sys.executable, "-m", "hmtrace"] if at_its_start else warm.program()
     child = subprocess.Popen(
-        [sys.executable, "-m", "hmtrace", *arguments],
+        [*program, *arguments],
         stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     os.close(slave)
@@ -121,7 +124,7 @@ def test_less_is_left_as_readers_leave_it(keys: bytes) -> None:
     stuck = time.monotonic() + 120
     try:
         while True:
-            if select.select([terminal], [], [], 0.5)[0]:
+            if select.select([terminal], [], [], 0.1)[0]:
                 shown += os.read(terminal, 1 << 16)
             elif b"hmtrace report" in shown:  # a screen is there, and the pager waits for a key
                 os.write(terminal, waiting.pop(0) if len(waiting) > 1 else waiting[0])
@@ -190,7 +193,7 @@ def test_colour_is_forced_into_a_pipe() -> None:
     def piped(**variables: str) -> str:
         kept = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "FORCE_COLOR", "TERM"}}
         return subprocess.run(
-            [sys.executable, "-m", "hmtrace", "layout"],
+            [*warm.program(), "layout"],
             capture_output=True, check=True, text=True, env=kept | variables, timeout=300,
         ).stdout  # fmt: skip
 
