@@ -151,8 +151,8 @@ def test_costs_of_cpus_are_closer_than_the_usual_ones():
     """Each says where it is from, and lies in the ranges that hold for all machines."""
     usual = Costs.default()
     assert [cpu.name for cpu in cpu_costs()] == CPUS
+    capture = open_capture(FIXTURES / "arm-61-1g-minix")
     for cpu in cpu_costs():
-        capture = open_capture(FIXTURES / "arm-61-1g-minix")
         costs = captured_machine(capture, Path(cpu.name))[0].costs
         changed = [f for f in vars(usual) if f != "ranges" and costs.spread(f) != usual.spread(f)]
         assert changed, cpu.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ ASKED = (
 )
 
 
+@cache
 def shown(*words: str) -> str:
     return CliRunner().invoke(app, list(words)).stdout
 

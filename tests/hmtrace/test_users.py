@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ prev_state=S ==> next_comm=bash next_pid=12 next_prio=120
 """
 
 
+@cache
 def printed(*arguments: str | Path) -> str:
     """What a command that succeeds prints, with the blanks of its lines as one."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -50,6 +52,7 @@ def printed(*arguments: str | Path) -> str:
     return " ".join(result.output.split())
 
 
+@cache
 def report(capture: Path) -> dict[str, Any]:
     result = CliRunner().invoke(app, ["report", "--format", "json", str(capture)])
     document: dict[str, Any] = json.loads(result.stdout)
