@@ -212,9 +212,10 @@ def of_boot(lines: Sequence[tuple[int, str]]) -> tuple[str, int, str] | None:
                 ((arch, number, line) for arch, pattern in COMPILERS if pattern.search(line)), None
             )
             continue
-        for arch, pattern in BOOT:
-            if arch not in found and pattern.match(line):
-                found[arch] = number, line
+        if _OF_ANY.match(line):
+            for arch, pattern in BOOT:
+                if arch not in found and pattern.match(line):
+                    found[arch] = number, line
     for arch, _ in BOOT:
         if arch in found:
             name = {"x86": "i386"}.get(arch, arch)
@@ -223,6 +224,8 @@ def of_boot(lines: Sequence[tuple[int, str]]) -> tuple[str, int, str] | None:
 
 
 _BOOT_LINES: Final = 2000
+_OF_ANY: Final = re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern in BOOT))
+"""Few lines of a boot log are of one architecture."""
 _WITH_DMA32: Final = {"i386": "x86_64", "arm": "arm64", "mips32": "mips64"}
 """What an architecture is called where its kernel has a zone DMA32, which 32-bit ones have not."""
 
