@@ -33,6 +33,7 @@ from replay.rules.sleepers import PoolExhausted
 from replay.rules.splits import OtherSplits, Split
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -213,6 +214,15 @@ def source_of(*, lost: bool = False, path: str = "captures/board-7") -> InputSum
 def outcomes() -> ModuleType:
     """This module: the builders above."""
     return sys.modules[__name__]
+
+
+@pytest.fixture(scope="module")
+def shared_shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty shelf as below, for all tests of a file: what one prepared, others find there."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(workloads, "cache_home", lambda: folder)
+        yield
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ FIXED: Final = {"synth"}
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch, shelf: Path) -> None:
+def place(monkeypatch: pytest.MonkeyPatch, shared_shelf: None) -> None:
     """The repository, with nothing kept of earlier runs, and a world without a terminal."""
     monkeypatch.chdir(ROOT)
     for name in ("NO_COLOR", "FORCE_COLOR", "TERM", "LANG", "LC_ALL", "LC_CTYPE"):

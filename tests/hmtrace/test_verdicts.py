@@ -72,7 +72,7 @@ TABLE = {
         2g now · 2g low no""",
 }
 
-pytestmark = pytest.mark.usefixtures("shelf")
+pytestmark = pytest.mark.usefixtures("shared_shelf")
 
 
 def _build(split: str, *, highmem: bool, without: bool) -> str:

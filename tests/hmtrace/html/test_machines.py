@@ -32,7 +32,7 @@ FAILING = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
 BOARD = FIXTURES / "arm-61-1g-minix"
 GRID = ("--axis", "split=3g,2g,1g,3g_opt", "--axis", "ram=1G..4G*2")
 
-pytestmark = pytest.mark.usefixtures("shelf")
+pytestmark = pytest.mark.usefixtures("shared_shelf")
 
 
 def made(folder: Path, *words: object) -> tuple[str, dict[str, Any]]:
