@@ -20,6 +20,7 @@ import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -370,8 +371,9 @@ def _is_answer(name: str) -> bool:
     return name.endswith(_ANSWERS) and name != "state.json"
 
 
+@cache
 def source_digest() -> str:
-    """Digest of the source of all that reads and replays, wherever it lies."""
+    """Digest of the source of all that reads and replays, wherever it lies; taken once."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for package in ("collectors", "replay"):

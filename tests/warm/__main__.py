@@ -40,6 +40,7 @@ def get_ready() -> None:
         Threads were started.
     """
     from collectors.compiled.machinecode import loader, made_for
+    from hmtrace.cli.workloads import source_digest
 
     for package in map(import_module, PACKAGES):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -47,8 +48,8 @@ def get_ready() -> None:
                 import_module(module.name)
     for name in OTHERS:
         import_module(name)
-    loader()
-    made_for()
+    for keep in (loader, made_for, source_digest):
+        keep()
     others = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
     started = {(task / "comm").read_text().strip() for task in others} - {IDLE}
     if started:
