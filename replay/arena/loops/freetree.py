@@ -114,9 +114,9 @@ def new_forest(trees: int, capacity: int, rule: Rule) -> Forest:
 
 
 def like(forest: Forest) -> Forest:
-    """Room for a copy of these trees."""
+    """Room for a copy of these trees; what its nodes hold means nothing."""
     return Forest(
-        np.zeros_like(forest.node), forest.root.copy(), forest.alive.copy(), forest.reg.copy()
+        np.empty_like(forest.node), forest.root.copy(), forest.alive.copy(), forest.reg.copy()
     )
 
 
