@@ -23,7 +23,7 @@ from replay.times import TimeAxis
 from replay.walk import replay
 from tests.expected import REPORTS
 from tests.opened import opened
-from tests.replay.whole import replay_events
+from tests.replay.whole import replay_capture
 
 if TYPE_CHECKING:
     from replay.outcome import Outcome
@@ -59,14 +59,6 @@ def timeline(name: str, bins: int = 600, **options: Any) -> Timeline:
     line = (replayed(name, bins, **options) if options else outcome(name, bins)).timeline
     assert line is not None
     return line
-
-
-@cache
-def whole(name: str) -> Replayed:
-    capture, machine = opened(name)
-    return replay_events(
-        capture.events, machine, values=capture.facts.snapshot(), lost=capture.lost
-    )
 
 
 @pytest.mark.parametrize("name", CAPTURES)
@@ -122,7 +114,7 @@ def test_any_cut_gives_the_same(name: str) -> None:
 def _bin_of_first_call(name: str) -> int:
     """Passes before the pool's first call are put at that call where a window ends between."""
     line = timeline(name)
-    calls = whole(name).events.filter(pl.col("op").is_in(["kmap", "kunmap", "kmap_get"]))
+    calls = replay_capture(name).events.filter(pl.col("op").is_in(["kmap", "kunmap", "kmap_get"]))
     ts = calls.get_column("ts").min() or line.start_ns
     assert isinstance(ts, int)
     return (ts - line.start_ns) // line.bin_ns
@@ -212,14 +204,14 @@ def pool_states(done: Replayed) -> dict[str, Steps]:
 @pytest.mark.parametrize("name", [WAITERS, "i386-latfmt-minix-686-smp2-global"])
 def test_pool_is_that_of_a_plain_count(name: str) -> None:
     line = timeline(name, 48)
-    states = pool_states(whole(name))
+    states = pool_states(replay_capture(name))
     assert line.pool is not None
     assert list(line.pool.used_max) == extremes(line, 0, states["used"])[1]
     assert list(line.pool.stale_max) == extremes(line, 0, states["stale"])[1]
 
 
 def test_tasks_wait_from_their_first_vain_attempt_to_the_one_that_is_served() -> None:
-    calls = whole(WAITERS).pool.sequence.piece.calls
+    calls = replay_capture(WAITERS).pool.sequence.piece.calls
     slept = calls["sleeps"] > 0
     ends = zip(calls["first_try"][slept].tolist(), calls["last_try"][slept].tolist(), strict=True)
     moves = sorted(move for first, last in ends for move in ((first, 1), (last, -1)))
@@ -247,7 +239,7 @@ def test_slots_are_in_use_for_their_share_of_the_time() -> None:
 
 def local_states(name: str) -> tuple[dict[int, Steps], int]:
     """Depth of the running task by CPU, by a dictionary of tasks."""
-    done = whole(name)
+    done = replay_capture(name)
     takes = done.local.row[done.local.takes_slot]
     rows = done.events.with_row_index("row").filter(
         pl.col("op").is_in(["kunmap_local", "switch"]) | pl.col("row").is_in(takes)
@@ -287,7 +279,7 @@ def test_local_depth_is_that_of_a_plain_count(name: str) -> None:
 
 def test_arena_is_that_of_a_plain_count() -> None:
     """A dictionary of pages."""
-    done, line = whole(FULL), timeline(FULL, 48)
+    done, line = replay_capture(FULL), timeline(FULL, 48)
     layout, values = done.layout, opened(FULL)[0].facts.snapshot()
     low, high, page = layout.vmalloc_start, layout.vmalloc_end, layout.page_size
     kind = np.zeros((high - low) // page, np.uint8)

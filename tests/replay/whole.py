@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ from replay.validate.verdicts import (
     passes_result,
     pool_result,
 )
+from tests.opened import opened
 from tests.replay.whole_arena import replay_arena
 from tests.replay.whole_local import LocalReplay, replay_locals
 from tests.replay.whole_pool import PoolReplay, replay_pool
@@ -112,6 +114,15 @@ def replay_events(
     return Replayed(table, machine, layout, pool, local, found, losses, beyond)
 
 
+@cache
+def replay_capture(name: str) -> Replayed:
+    """The same of a real capture, once for all that look at it."""
+    capture, machine = opened(name)
+    return replay_events(
+        capture.events, machine, values=capture.facts.snapshot(), lost=capture.lost
+    )
+
+
 def outcome_of(
     done: Replayed, values: Snapshot, lost: Loss | None, *, clock_is_ns: bool
 ) -> Outcome:
@@ -173,8 +184,12 @@ def validate(
 ) -> Validation:
     """Verdicts on a trace, without its first divergence and its final pool."""
     values = values or Snapshot()
-    done = replay_events(events, machine, values=values, lost=lost)
-    sequence = done.pool.sequence
+    return verdicts_of(replay_events(events, machine, values=values, lost=lost), values)
+
+
+def verdicts_of(done: Replayed, values: Snapshot) -> Validation:
+    """Verdicts on what was replayed."""
+    machine, sequence = done.machine, done.pool.sequence
     pool = pool_result(sequence.piece.calls, done.layout)
     vaddr = done.events.get_column("vaddr").cast(pl.Int64).fill_null(-1).to_numpy()[done.local.row]
     seen = np.where(done.local.reused, -1, vaddr)  # the pool's are compared there
