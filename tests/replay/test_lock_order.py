@@ -74,7 +74,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert found[name] == expected[name], name
 
 
-@pytest.fixture(params=[(1 << 14, 1 << 16), (300, 500)], ids=["as shipped", "short"])
+@pytest.fixture(params=[(1 << 14, 1 << 16), (150, 250)], ids=["as shipped", "short"])
 def _bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With short bounds much is settled before the trace ends, with the others nothing is."""
     monkeypatch.setattr(pool_stream, "UNMAP_EVENTS", request.param[0])
@@ -96,7 +96,7 @@ def test_pieces_say_what_the_whole_says(name: str, rows: int) -> None:
     for seed in range(1 if rows == 1 else 2):
         events = simulate(seed, most=1, **options).events  # type: ignore[arg-type]
         if rows == 1:  # a window for every row takes some 4 ms: no more than reach over the bounds
-            events = events.head(700 if pool_stream.OPEN_EVENTS < 700 else 250)
+            events = events.head(350 if pool_stream.OPEN_EVENTS < 350 else 125)
         whole = in_pieces(events, options["slots"], events.height)
         same(in_pieces(events, options["slots"], rows), whole)
 

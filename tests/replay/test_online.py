@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import polars as pl
 import pytest
 
-from collectors import open_capture
 from collectors.facts import read_facts
 from replay.arena.tally import IS_FLUSH
-from replay.machine.from_facts import machine_from
 from replay.trace.online import OnlineCpus
 from replay.walk import replay
 from replay.whatif.run import what_if
-
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+from tests.opened import opened
 
 LOG = b"""\
 [    0.292724] .... node  #0, CPUs:      #1
@@ -63,24 +60,29 @@ def test_flushes_are_counted_as_by_hand():
     assert (online.flushes, online.summed) == (500, expected)
 
 
+@cache
+def replayed(name, rows):
+    capture, machine = opened(name)
+    return replay(capture.events, machine, values=capture.facts.snapshot(), rows=rows)
+
+
 @pytest.mark.parametrize("name", ["i386-minix-pae-smp2", "i386-hog-d-local-pae-smp2"])
 @pytest.mark.parametrize("part", [0.0, 0.4])
 def test_interrupts_of_a_capture_go_to_cpus_that_were_on(name, part):
     """Two CPUs: as many IPIs as flushes happened while the second was on."""
-    capture = open_capture(FIXTURES / name)
+    capture, machine = opened(name)
     snapshot = capture.facts.snapshot()
-    machine, _ = machine_from(snapshot)
     events = capture.events.collect()
     first, last = events["ts"].min(), events["ts"].max()
     off = int(first + part * (last - first))
     gone = replace(snapshot, cpu_changes=((off, 1, False),))
-    whole = replay(events, machine, values=snapshot, rows=1000)
-    there = replay(events, machine, values=gone, rows=1000)
+    whole = replayed(name, 4000)
+    there = replay(events, machine, values=gone, rows=4000)
     assert whole.tlb.ipis == whole.tlb.full + whole.tlb.range
     before = events.filter(IS_FLUSH & (pl.col("ts") < off))
     assert there.tlb.ipis == before.height
     assert (there.cost.total_ns < whole.cost.total_ns) == (before.height < whole.tlb.ipis)
     assert any("were online at a flush" in text for text in there.caveats)
-    again, other = what_if(events, machine, replace(machine, cpus=4), values=gone, rows=1000)
+    again, other = what_if(events, machine, replace(machine, cpus=4), values=gone, rows=4000)
     assert again.tlb == there.tlb
     assert other.tlb.ipis == 3 * (other.tlb.full + other.tlb.range)

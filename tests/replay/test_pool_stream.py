@@ -111,7 +111,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["as it is", "without returns", "in interrupts", "in one task"],
 )  # fmt: skip
 def test_events_come_in_order(change: Any, rows: int) -> None:
-    for seed in range(3):
+    for seed in range(3 if rows > 1 else 1):  # a window for every row takes some 2 ms
         run = simulate(
             seed, slots=16, tasks=5, pages=40, rounds=25, most=1, jitter=15, unused_every=7
         )

@@ -92,7 +92,7 @@ def test_purges_without_returns_are_counted_by_their_flushes() -> None:
 def test_windows_change_nothing() -> None:
     path = FIXTURES / "i386-510-hog-e-vmapfail-pae-smp1"
     whole = purges(path)
-    for rows in (500, 37):
+    for rows in (500, 90):
         small = purges(path, rows)
         assert {t: replace(p, longest=None) for t, p in small.items()} == {
             t: replace(p, longest=None) for t, p in whole.items()
