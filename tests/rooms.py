@@ -24,6 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.cycles import without_search
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
 
@@ -43,7 +45,8 @@ def name_of(path: Path, root: Path = ROOT) -> str:
 @cache
 def parsed(path: Path) -> ast.Module:
     """A file, parsed once."""
-    return ast.parse(path.read_text())
+    with without_search():
+        return ast.parse(path.read_text())
 
 
 def statements(tree: ast.AST) -> Iterator[ast.AST]:

@@ -31,6 +31,7 @@ from replay.machine.from_facts import machine_from
 from replay.observed.loops import TAKES_TIME
 from replay.trace.columns import op_codes
 from replay.walk import replay
+from tests.cycles import without_search
 from tests.expected import REPORTS
 from tests.writers import ftracetext
 from tests.writers.ftracetext import Event
@@ -95,6 +96,7 @@ def packets(data: bytes) -> Iterator[Any]:
         yield from inner.packet
 
 
+@without_search()
 def read(data: bytes) -> Read:
     """As the trace processor does: sorted by time, and of one time in the order of the file."""
     found, names, noted, events = Read(), {0: ""}, {}, []
