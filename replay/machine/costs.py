@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
@@ -96,8 +96,9 @@ class Costs:
     ranges: tuple[CostRange, ...] = ()
 
     @classmethod
+    @cache
     def default(cls) -> Costs:
-        """The figures of ``costs.toml``, with their ranges."""
+        """The figures of ``costs.toml``, with their ranges: the same for each machine."""
         spreads = {name: spread for name, (spread, _) in _defaults().items()}
         return cls.certain({}).with_spreads(spreads)
 

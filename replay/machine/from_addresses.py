@@ -196,7 +196,7 @@ def _candidates(snapshot: Snapshot, arches: tuple[str, ...]) -> Iterator[tuple[M
                             yield found
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=4096)
 def _candidate(
     name: str,
     split: str,
@@ -210,7 +210,7 @@ def _candidate(
 ) -> tuple[Machine, Layout] | None:
     """A machine with plenty of RAM, and its layout; None where there is no such machine.
 
-    Kept, since every capture without files is compared with the same hundred.
+    Kept, since every capture without files is compared with the same thousand.
     """
     machine = Machine(
         arch=name,
