@@ -160,4 +160,5 @@ def _series(name: str, made: Column, rows: int) -> pl.Series:
         return pl.Series(name, made.values).cat.to(dtype)
     texts = pl.Series(name, list(made.names), pl.String).cast(dtype)
     last = np.uint32(max(len(made.names) - 1, 0))  # beyond: where there is no value
-    return texts.gather(pl.Series(np.minimum(made.values, last, dtype=np.uint32)))
+    # By index: gather() of a series makes a query of it, which takes longer than some rows do.
+    return texts[pl.Series(np.minimum(made.values, last, dtype=np.uint32))]
