@@ -334,10 +334,11 @@ def judge(way: str, code: int, shown: str, said: str) -> str:
 
 def unprintable(text: str, *, colours: bool = False) -> str:
     """Name the first character that a terminal might act on, other than colours where wanted."""
-    for char in COLOUR.sub("", text) if colours else text:
-        if not (char.isprintable() or char == "\n"):
-            return f"character U+{ord(char):04X} in the output"
-    return ""
+    shown = (COLOUR.sub("", text) if colours else text).replace("\n", "")
+    if shown.isprintable():
+        return ""
+    odd = next(char for char in shown if not char.isprintable())
+    return f"character U+{ord(odd):04X} in the output"
 
 
 def _not_json(text: str) -> str:
