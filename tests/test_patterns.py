@@ -208,9 +208,11 @@ def _seconds(pattern: re.Pattern[Any], text: Any) -> float:
 
 def growth(pattern: re.Pattern[Any], begin: str, body: str) -> float:
     """How much longer a search takes in a line of double length, 0 where all are quick."""
-    count = 256
+    # A repetition of many characters takes as many steps: fewer of them come to the same number.
+    longest = int(LONGEST / len(body) ** 0.5)
+    count = longest >> 5
     before = 0.0
-    while count <= LONGEST:
+    while count <= longest:
         text = begin + body * count + FOREIGN
         taken = _seconds(pattern, text.encode() if isinstance(pattern.pattern, bytes) else text)
         if before >= SLOW / 4 and taken >= SLOW:
