@@ -100,7 +100,7 @@ def texts(draw: Callable[[Any], Any]) -> bytes:
     return HEADER + b"\n".join(draw(st.permutations(lines))) + b"\n" + ENDING
 
 
-@settings(max_examples=400)
+@settings(max_examples=220)
 @given(texts(), st.sampled_from([1, 4, tables.LEFTS]))
 def test_rows_are_those_of_a_scan_without_the_table(text: bytes, rows: int) -> None:
     assert read(text, rows) == read(text, 0)

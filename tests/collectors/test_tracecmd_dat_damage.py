@@ -114,8 +114,9 @@ def test_huge_and_odd_numbers_everywhere(version: int, compression: str) -> None
     draw = random.Random(version + 1)
     for width in (1, 2, 4, 8):
         for value in (b"\xff" * width, b"\x7f".rjust(width, b"\xff"), bytes(width)):
-            for at in draw.sample(range(10, len(data) - width), 12):
-                survive(data[:at] + value + data[at + width :], columns=width == 4)
+            for n, at in enumerate(draw.sample(range(10, len(data) - width), 12)):
+                broken = data[:at] + value + data[at + width :]
+                survive(broken, columns=width == 4 and n % 3 == 0)
 
 
 @pytest.mark.parametrize("name", ["i386-hog-a-waiters-pae-smp2"])

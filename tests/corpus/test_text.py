@@ -110,10 +110,10 @@ def test_thousands_of_names_of_everything() -> None:
         LINE.replace("bash-7", f"t{n}-{n}")
         .replace("[000]", f"[{n % 300:03d}]")
         .replace("p:", f"p{n}:")
-        for n in range(5000)
+        for n in range(2500)
     ]
-    lines += [LINE.replace(KMAP, f"f{n} <-g{n}") for n in range(5000)]
-    lines += [LINE.replace(KMAP, f"p: (kmap_high+0x0/0x9) a{n}={n}") for n in range(5000)]
+    lines += [LINE.replace(KMAP, f"f{n} <-g{n}") for n in range(2500)]
+    lines += [LINE.replace(KMAP, f"p: (kmap_high+0x0/0x9) a{n}={n}") for n in range(2500)]
     for way in ("open", "info"):
         check("\n".join(lines).encode(), way=way)
 
