@@ -15,9 +15,11 @@ from replay.machine.layout import layout_of
 from replay.machine.model import Machine
 from replay.machine.options import with_options
 from replay.pool import stream as pool_stream
+from replay.trace.windows import WINDOW_ROWS
 from replay.validate.run import validate
 from replay.walk import replay
-from replay.whatif.run import what_if
+from replay.whatif.run import PLACEMENTS, Server
+from replay.whatif.workload import distil
 from tests.replay import whole
 from tests.replay.test_windows import KEYS, same
 
@@ -116,14 +118,17 @@ def test_small_windows_and_one(seed: int, rows: int, machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("placement", ["class", "same-pfn"])
-def test_another_machine_in_small_windows_and_one(seed: int, placement: str) -> None:
+def test_another_machine_in_small_windows_and_one(seed: int) -> None:
     events = table(seed, 600)
     target = with_options(I386, pkmap=16, cpus=2, vmalloc=256 << 20)
-    options: dict[str, Any] = {"values": VALUES if seed % 3 else Snapshot(), "placement": placement}
-    expected = what_if(events, I386, target, **options)
-    found = what_if(events, I386, target, rows=31, **options)
-    for one, other in zip(found, expected, strict=True):
+    values = VALUES if seed % 3 else Snapshot()
+    found, expected = (
+        Server(distil(events, I386, values=values, rows=rows), I386, values=values)
+        for rows in (31, WINDOW_ROWS)
+    )
+    same(outcome_document(found.baseline), outcome_document(expected.baseline))
+    for placement in PLACEMENTS:
+        one, other = (server.on(target, placement=placement) for server in (found, expected))
         same(outcome_document(one), outcome_document(other))
 
 
