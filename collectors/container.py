@@ -118,7 +118,8 @@ class ContainerWriter:
         else:
             if kind in (_OPERATIONS, _FLAGS):
                 values = values.to_physical().cast(pl.UInt8)
-            told = [self._part(values.fill_null(0).to_numpy())]
+            filled = values.fill_null(0) if values.null_count() else values
+            told = [self._part(filled.to_numpy())]
         return {"kind": kind, "has_nulls": bool(parts), "parts": parts + told}
 
     def _part(self, values: NDArray[Any]) -> dict[str, Any]:
