@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
-from hmtrace.cli import app
+from hmtrace.cli import advise, app, workloads
 from replay.cost.verdict import CostVerdict
 from replay.whatif.advise import LEAST_SHARE, _Found, _of_cost
 from replay.whatif.reasons import Cost
 from tests.replay import ooms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 BOARD = FIXTURES / "arm-61-1g-minix"
@@ -23,7 +27,17 @@ FAILING = FIXTURES / "i386-hog-e-vmapfail-pae-smp1"
 TWO_GIB = FIXTURES / "i386-arena-pae-m2048-smp2"
 
 
-pytestmark = pytest.mark.usefixtures("shelf")
+@pytest.fixture(scope="module", autouse=True)
+def _asked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A capture is distilled once and its advice found once, however often they are shown.
+
+    Nothing that a user keeps is taken.
+    """
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workloads, "cache_home", lambda: home)
+        patch.setattr(advise, "_advised", cache(advise._advised))
+        yield
 
 
 @pytest.fixture
@@ -33,8 +47,14 @@ def board(tmp_path: Path) -> Path:
     return folder
 
 
+@cache
+def shown(*words: str, columns: str = "80") -> Any:
+    """What a command shows. A test changes its captures before it asks: never after."""
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": columns})
+
+
 def document(*words: object, code: int = 0) -> dict[str, Any]:
-    result = CliRunner().invoke(app, [*map(str, words), "--format", "json"])
+    result = shown(*map(str, words), "--format", "json")
     assert result.exit_code == code, result.output
     found: dict[str, Any] = json.loads(result.stdout)
     return found
@@ -46,9 +66,10 @@ def advice(*captures: object) -> dict[str, Any]:
 
 
 def page(*captures: object) -> str:
-    result = CliRunner().invoke(app, ["advise", *map(str, captures)], env={"COLUMNS": "80"})
+    result = shown("advise", *map(str, captures))
     assert result.exit_code == 0, result.output
-    return result.stdout
+    found: str = result.stdout
+    return found
 
 
 def split(found: dict[str, Any], name: str, *, highmem: bool) -> dict[str, Any]:
@@ -189,7 +210,7 @@ def test_a_fleet_has_a_best_for_all(tmp_path: Path) -> None:
 def test_who_is_doubted_and_gives_up_by_the_best_for_all() -> None:
     """A kernel without PAE for three PCs, one of which has none now."""
     paths = (FIXTURES / "i386-latfmt-minix-686-smp2-global", FAILING, TWO_GIB)
-    words = " ".join(CliRunner().invoke(app, ["advise", *map(str, paths)]).stdout.split())
+    words = " ".join(page(*paths).split())
     assert "The best for all: 2g_opt -PAE, no HIGHMEM i386, 3 captures" in words
     assert f"doubted {TWO_GIB.name}: PAE has to go, and with it no-execute pages" in words
     assert f"gives up {FAILING.name}: its own choice is 2g, no HIGHMEM" in words
@@ -253,7 +274,7 @@ def test_kasan_takes_an_eighth_of_lowmem(board: Path) -> None:
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_a_page_has_room(columns: str) -> None:
     for path in (BOARD, TWO_GIB, FAILING, FIXTURES / "arm-612-percpu-lpae-smp2"):
-        result = CliRunner().invoke(app, ["advise", str(path)], env={"COLUMNS": columns})
+        result = shown("advise", str(path), columns=columns)
         assert result.exit_code == 0
         assert max(map(len, result.stdout.split("\n"))) <= int(columns)
         assert "…" not in result.stdout.partition("Reasons")[0]
