@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hmtrace.firstruns import WAITERS, all_but_first
 from tests.hmtrace.terminals import pieces
 
 ROOT = Path(__file__).parents[2]
@@ -20,19 +21,19 @@ import time
 from hmtrace.cli import progress
 progress.PATIENCE = 0.0
 with progress.ProgressBar("reading", in_bytes=True) as bar:
-    time.sleep(0.3)
+    time.sleep(0.2)
     bar(500, 2000)
-    time.sleep(0.8)
+    time.sleep(0.4)
     progress.aside("compiling loop 1: some.where")
-    time.sleep(0.5)
+    time.sleep(0.3)
     progress.line("a line above\\n")
     progress.aside("")
     bar(2000, 2000)
-    time.sleep(1.5)
+    time.sleep(1.3)
 with progress.ProgressBar("replaying") as bar:
-    time.sleep(0.3)
+    time.sleep(0.2)
     bar(1, 4)
-    time.sleep(0.8)
+    time.sleep(0.4)
 """
 
 
@@ -73,37 +74,36 @@ def test_a_bar_says_what_is_done_and_no_more() -> None:
 
 
 SWEEP = """
-import time
+import sys, time
 from hmtrace.cli import progress
 progress.PATIENCE = 0.0
 with progress.ProgressBar("sweeping", unit="machines") as bar:
     for done in range(1, 9):
-        time.sleep(0.2)
+        time.sleep(float(sys.argv[1]))
         bar(done, 64, "2 processes")
-    time.sleep(0.8)
+    time.sleep(0.7)
 """
 
 
 def test_a_bar_of_machines_tells_who_serves_and_the_time_left() -> None:
-    lines = shown(sys.executable, "-c", SWEEP)
+    lines = shown(sys.executable, "-c", SWEEP, "0.15")
     last = [line for line in lines if line.startswith("sweeping")][-1]
     told = re.search(r"8 of 64 machines, (\d+) s left +2 processes +0:\d\d:\d\d$", last)
     assert told is not None, lines
-    assert int(told[1]) >= 56 * 0.2 * 0.8
+    assert int(told[1]) >= 56 * 0.15 * 0.8
 
 
 def test_without_a_terminal_there_is_no_bar() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SWEEP], cwd=ROOT, capture_output=True, check=True, timeout=300
-    )
+    command = [sys.executable, "-c", SWEEP, "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=300)
     assert done.stdout == done.stderr == b""
 
 
 @pytest.mark.slow
 def test_a_first_run_says_what_it_compiles_and_so_does_the_next(tmp_path: Path) -> None:
     """After a Ctrl-C, too: what is not there yet is told again."""
-    trace = str(ROOT / "fixtures" / "i386-hog-a-waiters-pae-smp2")
-    command = [sys.executable, "-m", "hmtrace", "info", trace]
+    all_but_first(tmp_path)
+    command = [sys.executable, "-m", "hmtrace", "info", str(WAITERS)]
     first = shown(*command, until=b"compiling loop", XDG_CACHE_HOME=str(tmp_path))
     again = shown(*command, XDG_CACHE_HOME=str(tmp_path))
     for lines in (first, again):

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from hmtrace.rehearsal import COMMANDS
+from tests.hmtrace.firstruns import WAITERS, all_but_first
 
 FIXTURES: Final = Path(__file__).parents[2] / "fixtures"
 ASKED: Final = """
@@ -73,7 +74,7 @@ def test_a_rehearsal_leaves_no_loop_of_the_replay_out(command: str) -> None:
 
 def test_layout_and_info_of_a_table_need_no_loop(tmp_path: Path) -> None:
     table = tmp_path / "capture.parquet"
-    made = asked_for(RUN, "convert", FIXTURES / "i386-hog-a-waiters-pae-smp2", "-o", table)
+    made = asked_for(RUN, "convert", WAITERS, "-o", table)
     assert made
     nowhere = str(tmp_path / "nothing-compiled")
     for words in (("layout",), ("layout", "--machine", "list"), ("info", table)):
@@ -112,11 +113,15 @@ def test_helpers_end_with_who_asked_for_them(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_first_runs_at_once(tmp_path: Path) -> None:
-    """Of a small capture, with a cache folder that neither has made: the same answer twice."""
+    """Of a small capture: the same answer twice.
+
+    That neither has made the cache folder is in tests/collectors/test_compiled.py.
+    """
+    all_but_first(tmp_path)
     words = [sys.executable, "-m", "hmtrace", "info", "--format", "json"]
     runs = [
         subprocess.Popen(
-            [*words, FIXTURES / "i386-hog-a-waiters-pae-smp2"],
+            [*words, WAITERS],
             env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
