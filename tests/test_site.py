@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,8 +31,16 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: TempPathFactory) -> Path:
-    """Built with warnings as errors: each link within it leads somewhere."""
-    return build(tmp_path_factory.mktemp("site"))
+    """Built with warnings as errors: each link within it leads somewhere. All workers have one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "built").exists():
+            build(folder)
+            (folder / "built").touch()
+    return folder / "html"
 
 
 def shown(site: Path, page: str) -> str:
