@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from collectors import open_capture
 from collectors.errors import HmtraceError
 from hmtrace.cli import app
 from hmtrace.cli.machines import (
@@ -21,6 +21,7 @@ from replay.machine.costs import Costs
 from replay.machine.cpus import cpu_costs
 from replay.machine.layout import layout_of
 from replay.machine.presets import presets
+from tests.opened import opened
 
 MIB = 1 << 20
 PC_HOLE = 1 + 0x100 - 0x9F
@@ -74,17 +75,21 @@ def test_every_preset_says_where_it_is_from():
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
+@cache
+def drawn(name):
+    machine = default_machine(None, Path(name))
+    return machine, layout_of(machine)
+
+
 @pytest.mark.parametrize(
     "capture", sorted(path.name for path in FIXTURES.iterdir() if (path / "version").exists())
 )
 def test_a_preset_is_the_same_machine_beside_every_capture(capture):
     """What `replay --machine` takes is what `layout --machine` draws."""
-    captured, _ = captured_machine(open_capture(FIXTURES / capture), None)
+    captured, _ = captured_machine(opened(capture)[0], None)
     for preset in presets():
-        alone = default_machine(None, Path(preset.name))
         beside = target_machine(captured, Path(preset.name))
-        assert beside == alone, preset.name
-        assert layout_of(beside) == layout_of(alone)
+        assert (beside, layout_of(beside)) == drawn(preset.name), preset.name
 
 
 @pytest.mark.parametrize("name", ["imx6q-wandboard-2g", "sama7d65-1g"])
@@ -151,7 +156,7 @@ def test_costs_of_cpus_are_closer_than_the_usual_ones():
     """Each says where it is from, and lies in the ranges that hold for all machines."""
     usual = Costs.default()
     assert [cpu.name for cpu in cpu_costs()] == CPUS
-    capture = open_capture(FIXTURES / "arm-61-1g-minix")
+    capture, _ = opened("arm-61-1g-minix")
     for cpu in cpu_costs():
         costs = captured_machine(capture, Path(cpu.name))[0].costs
         changed = [f for f in vars(usual) if f != "ranges" and costs.spread(f) != usual.spread(f)]
