@@ -273,18 +273,25 @@ def _away(purges: pl.DataFrame, switches: pl.DataFrame) -> pl.DataFrame:
     A task was on a CPU when it took the list: what began before is of no matter, and its end may
     not be among the switches. When one that only the tracepoint shows took it is not known.
     """
-    spans = switches.with_columns(back=pl.col("at").shift(-1).over("pid")).filter("leaves")
+    back = pl.col("at").shift(-1).over("pid")
+    spans = switches.with_columns(back=back).filter("leaves").sort("pid", "at").with_row_index("n")
     long = purges.with_row_index("purge").filter(
         (pl.col("hi") > pl.col("lo")) & (pl.col("lo") == pl.col("detach"))
     )
-    until = pl.col("back").fill_null(NEVER)
-    return (
-        long.select(pl.col("pid").cast(pl.Int32), "purge", first="lo", last="hi")
-        .join(spans, on="pid")
-        .filter(pl.col("at").is_between("first", "last"))
-        .select(pl.col("purge").cast(pl.Int64), lo="at", hi=until)
-        .sort("purge", "lo")
-    )  # fmt: skip
+    # The first and the last of each, not all of the task's: those would be purges times switches.
+    rows = long.select(pl.col("pid").cast(pl.Int32), "purge", "lo", "hi")
+    for name, end, strategy in (("first", "lo", "forward"), ("last", "hi", "backward")):
+        rows = rows.sort(end).join_asof(
+            spans.select("pid", "at", pl.col("n").cast(pl.Int64).alias(name)),
+            left_on=end, right_on="at", by="pid", strategy=strategy,  # type: ignore[arg-type]
+            check_sortedness=False, coalesce=True,
+        )  # fmt: skip
+    inside = rows.filter(pl.col("first") <= pl.col("last")).select(
+        pl.col("purge").cast(pl.Int64), n=pl.int_ranges("first", pl.col("last") + 1)
+    )
+    found = inside.explode("n")
+    of_each = spans.select(lo="at", hi=pl.col("back").fill_null(NEVER))[found["n"]]
+    return found.select("purge").hstack(of_each).sort("purge", "lo")
 
 
 def _with_counters(events: pl.DataFrame) -> pl.DataFrame:

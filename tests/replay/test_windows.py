@@ -175,13 +175,13 @@ print(done.kmap.total, done.pool_flushes.observed, peak)
 
 @pytest.mark.slow
 def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> None:
-    """Pool, stacks and flushes: four times as long a trace takes no more memory."""
+    """Pool, stacks, flushes and purges: eight times as long a trace takes no more memory."""
     name = "i386-minix-pae-smp2"
     events = opened(name)[0].events.collect()
     events = events.filter(pl.col("op").is_in(("area_alloc", "area_free")).not_())
     length, span = int(events["seq"].max()) + 8, int(events["end_ts"].max()) + 1000
     peaks = []
-    for copies in (1, 6, 24):  # what is under way at once is full behind some ten windows
+    for copies in (6, 48):  # what is under way at once is full behind some ten windows
         path = tmp_path / f"{copies}.parquet"
         moved = (
             events.with_columns(
@@ -197,8 +197,7 @@ def test_memory_of_a_validation_does_not_grow_with_the_trace(tmp_path: Path) -> 
         maps, flushes, peak = map(int, done.stdout.split())
         assert (maps, flushes) == (7905 * copies, 50 * copies)
         peaks.append(peak)
-    # The first may have compiled loops, which takes memory, too.
-    assert peaks[2] < peaks[1] + 40_000  # kB
+    assert peaks[1] < peaks[0] + 60_000  # kB; the table itself is 125 MB longer
 
 
 @pytest.mark.filterwarnings("error")
