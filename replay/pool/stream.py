@@ -125,16 +125,12 @@ class PoolStream:
             Nothing comes behind it.
         """
         from replay.pool.loops import stream as kernel
-        from replay.pool.loops.calls import FLUSHES
 
         self.carried = self.calls.size
         self.calls = entries.calls.behind(self.calls, ROOM)
         self._flushes = np.concatenate([self._flushes, entries.flushes])
         self._reg[kernel.UNMAP_LIMIT] = UNMAP_EVENTS
         self._reg[kernel.OPEN_LIMIT] = OPEN_EVENTS
-        if not self.start + self._reg[kernel.N_EVENTS]:  # passes may come before the first call
-            passes = entries.rows.ts[entries.what & FLUSHES > 0]
-            self._reg[kernel.NOW] = passes.min(initial=self._reg[kernel.NOW])
         flow = self._flow(entries.what.size, entries.tasks)
         kernel.flow(flow, entries.rows, entries.what, last)
 

@@ -363,6 +363,10 @@ def flow(f: Flow, rows: PoolRows, what: NDArray[np.uint8], last: bool) -> None: 
     marks = f.marks.position.shape[0]
     for i in range(rows.seq.shape[0]):
         position, bits = rows.seq[i], what[i]
+        if reg[START] + reg[N_EVENTS] == 0:  # marks have no time of their own
+            if bits & (FLUSHES | CALL) == 0:
+                continue
+            reg[NOW] = min(reg[NOW], rows.ts[i])  # a flush may come before the first call
         while reg[NEXT_MARK] < marks and f.marks.position[reg[NEXT_MARK]] <= position:
             _mark(f)
         _catch_up(f, position, _RANK_PASS)
