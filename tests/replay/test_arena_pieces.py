@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from hmtrace.cli import app
 from replay.arena import pieces as arena_pieces
 from replay.arena.calls import ArenaCalls
 from replay.arena.pieces import LONGEST
+from replay.arena.replay import ArenaPlayer
 from replay.arena.result import AMBIGUOUS, CERTAIN, WRONG
 from replay.machine.layout import layout_of
 from replay.trace.sanitise import within_bounds
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replay.arena.pieces import ArenaPiece, ArenaPieces
+    from replay.arena.replay import Played
     from tests.replay.whole_arena import Replayed
 
 A = 0xF7800000
@@ -163,6 +166,25 @@ def test_pieces_end_where_nothing_is_under_way() -> None:
         for frame in (calls.allocs, calls.purges):
             assert frame["hi"].max() is None or frame["hi"].max() < piece.end
         assert not piece.forced
+
+
+def test_pieces_and_what_they_came_to_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are read, and of those that are put in order, two are there at a time."""
+    seen: list[tuple[weakref.ref[Any], ...]] = []
+    most = [0, 0]
+    take = ArenaPlayer.take
+
+    def noted(player: ArenaPlayer, piece: ArenaPiece) -> Played:
+        played = take(player, piece)
+        seen.append((weakref.ref(piece), weakref.ref(played)))
+        for n, of_kind in enumerate(zip(*seen, strict=True)):
+            most[n] = max(most[n], sum(each() is not None for each in of_kind))
+        return played
+
+    monkeypatch.setattr(ArenaPlayer, "take", noted)
+    replay_arena(*table_of("i386-arena-pae-m2048-smp2"), rows=100)
+    assert len(seen) > 10
+    assert max(most) <= 2
 
 
 def forever(rows: int) -> tuple[Replayed, list[bool]]:
