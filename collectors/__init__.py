@@ -12,6 +12,7 @@ The way of a trace through the house::
     table                        raw events to the event table: a call and its return are one row
     symbols                      names of addresses
     compiled, compiling          how loops are compiled and kept, here and in replay
+    ahead                        what is made in a thread of its own, here and in replay
     build, lazy                  a capture in memory, through a file, or as a polars source
     events, capture              what comes out: the table's columns, and all that goes with it
     facts                        what the machine's own files say

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from collectors.ahead import ahead
 from collectors.events import NO_TIMES, OP_CODE, TableTotals, batches
 from collectors.records import dataclass
 from replay.pool.calls import POOL_CALLS, is_anonymous, is_window_flush
 from replay.pool.window import PoolFacts
-from replay.trace.beside import ahead
 from replay.trace.columns import NO_OP
 from replay.trace.windows import WINDOW_ROWS
 

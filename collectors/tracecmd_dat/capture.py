@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from collectors.ahead import ahead
 from collectors.capture import Lost
 from collectors.reading import Embedded, Reading, Stream
 from collectors.tracecmd_dat import latency
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from collectors.input.source import Source
     from collectors.tracecmd_dat.read import TraceDat
+
+LARGE: Final = 16 << 20
+"""Bytes of a file from which on its pieces are made in a thread of their own."""
 
 
 def stream(
@@ -54,7 +58,9 @@ def stream(
         progress,
         **sizes,
     )
-    return Stream(opened.pieces, lambda: _reading(opened.ending()), lambda: opened.symbols)
+    is_large = len(source.data.data) >= LARGE
+    pieces = ahead(opened.pieces) if is_large else opened.pieces
+    return Stream(pieces, lambda: _reading(opened.ending()), lambda: opened.symbols)
 
 
 def _reading(got: TraceDat) -> Reading:

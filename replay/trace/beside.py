@@ -1,4 +1,4 @@
-"""Windows that are made, or looked at, in a thread of their own, beside the main thread.
+"""Windows that are looked at in a thread of their own, beside the main thread.
 
 Compiled loops and polars let other threads run, so two parts of a replay that do not need each
 other's results take the time of the longer one.
@@ -7,19 +7,15 @@ other's results take the time of the longer one.
 from __future__ import annotations
 
 from queue import Empty, Full, Queue
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
+from threading import Thread
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from collectors.ahead import POLL, WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
-
-_Made = TypeVar("_Made")
-_AHEAD: Final = 1
-"""Windows that wait: what is kept in memory."""
-_POLL: Final = 0.1
-"""Seconds between two looks at whether the other thread lives; signals are taken meanwhile."""
 
 
 class HasLast(Protocol):
@@ -48,7 +44,7 @@ class Beside(Generic[_Window]):
 
     def __init__(self, feed: Callable[[_Window], object]) -> None:
         self._feed = feed
-        self._waiting: Queue[_Window | None] = Queue(_AHEAD)
+        self._waiting: Queue[_Window | None] = Queue(WAITING)
         self._error: BaseException | None = None
         self._given_up = False
         self._thread: Thread | None = None
@@ -72,7 +68,7 @@ class Beside(Generic[_Window]):
     def _put(self, window: _Window | None) -> None:
         while self._thread is not None and self._thread.is_alive():
             try:
-                self._waiting.put(window, timeout=_POLL)
+                self._waiting.put(window, timeout=POLL)
             except Full:
                 continue
             break
@@ -86,7 +82,7 @@ class Beside(Generic[_Window]):
         try:
             while not self._given_up:
                 try:
-                    window = self._waiting.get(timeout=_POLL)
+                    window = self._waiting.get(timeout=POLL)
                 except Empty:
                     continue
                 if window is None:
@@ -111,70 +107,6 @@ class Beside(Generic[_Window]):
         else:
             self._given_up = True
         while self._thread.is_alive():
-            self._thread.join(_POLL)
+            self._thread.join(POLL)
         if kind is None:
             self._check()
-
-
-def ahead(made: Iterator[_Made]) -> Iterator[_Made]:
-    """Make things in a thread of its own, one or two ahead of what is asked for.
-
-    Parameters
-    ----------
-    made
-        Makes them.
-
-    Yields
-    ------
-    The same.
-
-    Raises
-    ------
-    BaseException
-        What `made` raised, behind what it gave before.
-    """
-    ready: Queue[_Made | _End] = Queue(_AHEAD)
-    given_up = Event()
-
-    def put(thing: _Made | _End) -> None:
-        while not given_up.is_set():
-            try:
-                ready.put(thing, timeout=_POLL)
-            except Full:
-                continue
-            return
-
-    def run() -> None:
-        error = None
-        try:
-            for thing in made:
-                put(thing)
-                if given_up.is_set():
-                    return
-        except BaseException as raised:
-            error = raised
-        put(_End(error))
-
-    thread = Thread(target=run, name="hmtrace-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            try:
-                thing = ready.get(timeout=_POLL)
-            except Empty:
-                continue
-            if isinstance(thing, _End):
-                break
-            yield thing
-    finally:
-        given_up.set()
-        while thread.is_alive():
-            thread.join(_POLL)
-    if thing.error is not None:
-        raise thing.error
-
-
-class _End(NamedTuple):
-    """Nothing comes any more, and why."""
-
-    error: BaseException | None

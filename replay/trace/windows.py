@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from collectors.ahead import ahead
 from collectors.events import SCHEMA, HmtraceError, batches
-from replay.trace.beside import ahead
 from replay.trace.sanitise import narrow_events, within_bounds
 
 if TYPE_CHECKING:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from collectors import open_capture
+import collectors
+from collectors import HmtraceError, open_capture
+from collectors.ahead import ahead
 from collectors.raw import join
-from collectors.tracecmd_dat import read_raw
+from collectors.tracecmd_dat import capture, read_raw
 from collectors.tracecmd_dat.read import open_stream
 from tests.collectors.everyfield import scan
 
@@ -98,3 +102,34 @@ def test_frames_of_a_capture() -> None:
     texts = frames["bprint"].collect()["text"].to_list()
     assert len(texts) == 10
     assert all(texts)
+
+
+def _threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name == "hmtrace-ahead"]
+
+
+def test_a_thread_of_its_own_makes_the_pieces_of_a_large_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same table and losses, damage told as without it, and no thread that is left over."""
+    path = FIXTURES / "i386-hog-h-race-pae-smp4"
+    expected = open_capture(path)
+    damaged = shutil.copytree(path, tmp_path / "damaged")
+    data = bytearray((damaged / "trace.dat").read_bytes())
+    page = len(data) // 2 & -4096
+    data[page : page + 8192] = b"\xff" * 8192
+    (damaged / "trace.dat").write_bytes(data)
+    with pytest.raises(HmtraceError) as told:
+        open_capture(damaged)
+    monkeypatch.setattr(capture, "LARGE", 0)
+    made: list[str] = []
+    monkeypatch.setattr(capture, "ahead", lambda pieces: made.append("") or ahead(pieces))
+    found = open_capture(path)
+    assert found.events.collect().equals(expected.events.collect())
+    assert (found.lost, found.origin) == (expected.lost, expected.origin)
+    assert collectors.scan(path).head(10).collect().height == 10
+    with pytest.raises(HmtraceError) as again:
+        open_capture(damaged)
+    assert str(again.value) == str(told.value)
+    assert len(made) == 3
+    assert _threads() == []

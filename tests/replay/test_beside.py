@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from collectors.ahead import ahead
 from collectors.events import HmtraceError, empty
-from replay.trace.beside import Beside, ahead
+from replay.trace.beside import Beside
 from replay.trace.windows import Window
 
 if TYPE_CHECKING:
