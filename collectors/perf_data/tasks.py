@@ -13,14 +13,13 @@ import numpy as np
 from collectors.perf_data.layout import RecordType
 from collectors.probes import KIND_LOST
 from collectors.raw import ROW_WORDS
+from collectors.traceevent.pids import PID_LIMIT, table_by_pid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from collectors.traceevent.cursor import Order
 
-_PID_LIMIT: Final = 1 << 22
-"""PID_MAX_LIMIT (include/linux/threads.h)."""
 _COMM_BYTES: Final = 64
 """More than a name has (TASK_COMM_LEN is 16)."""
 IDLE: Final = "swapper"
@@ -50,7 +49,7 @@ class TaskHistory:
         self.comms = ["", IDLE]
         self._index = {name: number for number, name in enumerate(self.comms)}
         self._now: dict[int, int] = {}
-        self._comm_of = np.zeros(_PID_LIMIT, np.int32)
+        self._comm_of = table_by_pid()
         self._comm_of[0] = 1
         self._unnamed: dict[int, int] = {}
         self._waiting = np.zeros((0, 4), np.int64)
@@ -100,7 +99,7 @@ class TaskHistory:
                 parent = int.from_bytes(raw[at + 20 : at + 24], endian)
                 if not (number := self._now.get(parent, 0)):
                     continue
-            if 0 < task < _PID_LIMIT:
+            if 0 < task < PID_LIMIT:
                 self._now[task] = number
                 found.append((ts, at, task, number))
         return np.array(found, np.int64).reshape(-1, 4)

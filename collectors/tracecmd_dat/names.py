@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from collectors.probes import KIND_LOST, KIND_SWITCH
+from collectors.traceevent.pids import PID_LIMIT, table_by_pid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collectors.tracecmd_dat.decode import RecordPool
     from collectors.traceevent.formats import EventFormat
 
-_PID_LIMIT: Final = 1 << 22
-"""PID_MAX_LIMIT (include/linux/threads.h)."""
 _UNKNOWN: Final = 1
 """Index of ``<...>``, the kernel's word for a task whose name was not kept."""
 _ASKED: Final = -1
@@ -44,10 +43,10 @@ class TaskNames:
 
     def __init__(self, saved: Mapping[int, str]) -> None:
         self.comms = ["", "<...>"]
-        self.comm_of = np.zeros(_PID_LIMIT, np.int32)
+        self.comm_of = table_by_pid()
         self._index: dict[str, int] = {}
         for pid, comm in {**saved, 0: "<idle>"}.items():
-            if pid < _PID_LIMIT:
+            if pid < PID_LIMIT:
                 self.comm_of[pid] = self._number(comm)
 
     def _number(self, comm: str) -> int:
@@ -84,7 +83,7 @@ class TaskNames:
         if not len(switches) or None in texts:
             return
         pids = rows["values"][switches][:, [0, 2]].astype(np.int64).ravel()
-        unknown = np.flatnonzero((pids > 0) & (pids < _PID_LIMIT))
+        unknown = np.flatnonzero((pids > 0) & (pids < PID_LIMIT))
         unknown = unknown[self.comm_of[pids[unknown]] == 0]
         # Of several switches the first one tells.
         found, first = np.unique(pids[unknown], return_index=True)
@@ -102,7 +101,7 @@ class TaskNames:
         """Name the tasks of rows that were not known when the rows were made."""
         nameless = np.flatnonzero((rows["comm"] == _UNKNOWN) & (rows["kind"] != KIND_LOST))
         pids = rows["pid"][nameless]
-        inside = (pids >= 0) & (pids < _PID_LIMIT)
+        inside = (pids >= 0) & (pids < PID_LIMIT)
         nameless, pids = nameless[inside], pids[inside]
         known = self.comm_of[pids]
         rows["comm"][nameless[known > 0]] = known[known > 0].astype(np.uint32)

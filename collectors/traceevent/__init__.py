@@ -8,6 +8,7 @@
     meaning, calls   which events are mapping calls, and what their values are
     symbols          kallsyms as it lies in a trace
     marks, stacks    trace markers; stack traces
+    pids             tables with a cell for every task
     ordering         pieces of several CPUs in the order of time
     pairs            which probed address an event's record is of (compiled)
     fill             raw events out of records (compiled)
