@@ -72,10 +72,15 @@ def ahead(made: Iterator[_Made]) -> Iterator[_Made]:
             yield thing
     finally:
         given_up.set()
-        while thread.is_alive():
-            thread.join(POLL)
+        wait_for(thread)
     if thing.error is not None:
         raise thing.error
+
+
+def wait_for(thread: Thread) -> None:
+    """Wait until a thread has ended; with a timeout: signals are taken between two waits."""
+    while thread.is_alive():
+        thread.join(POLL)
 
 
 class _End(NamedTuple):

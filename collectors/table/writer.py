@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import polars as pl
 
+from collectors.ahead import POLL, wait_for
 from collectors.errors import HmtraceError
 
 if TYPE_CHECKING:
@@ -89,15 +90,14 @@ class PartWriter(ABC):
         """
         self._whole = capture, rows
         self._put(None)
-        while self._thread.is_alive():  # with a timeout: signals are taken between two waits
-            self._thread.join(0.1)
+        wait_for(self._thread)
         self._check()
 
     def _coming(self) -> Iterator[Part | pl.DataFrame]:
         """The parts, as they come; for the thread that writes."""
         while True:
             try:
-                part = self._parts.get(timeout=0.1)
+                part = self._parts.get(timeout=POLL)
             except Empty:
                 if self._given_up:
                     raise _GivenUpError from None
@@ -109,7 +109,7 @@ class PartWriter(ABC):
     def _put(self, part: Part | pl.DataFrame | None) -> None:
         while self._thread.is_alive():
             try:
-                self._parts.put(part, timeout=0.1)
+                self._parts.put(part, timeout=POLL)
             except Full:
                 continue
             return

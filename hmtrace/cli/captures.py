@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from collectors.ahead import wait_for
 from collectors.input.remote import digests
 from collectors.opened import forget, opened
 from hmtrace.cli.progress import ProgressBar
@@ -162,8 +163,7 @@ class TraceDigest:
         Exception
             What making it ended in.
         """
-        while self._thread.is_alive():
-            self._thread.join(0.1)  # with a timeout: signals are taken between two waits
+        wait_for(self._thread)
         if self._error is not None:
             raise self._error
         return self._made

@@ -10,7 +10,7 @@ from queue import Empty, Full, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from collectors.ahead import POLL, WAITING
+from collectors.ahead import POLL, WAITING, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,6 @@ class Beside(Generic[_Window]):
             self._put(None)
         else:
             self._given_up = True
-        while self._thread.is_alive():
-            self._thread.join(POLL)
+        wait_for(self._thread)
         if kind is None:
             self._check()
