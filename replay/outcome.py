@@ -398,6 +398,10 @@ class CostOutcome:
     units: dict[str, float] = field(default_factory=dict)
     lock_units: dict[str, float] = field(default_factory=dict)
 
+    def count_of(self, cause: str) -> int:
+        """How often there was a cause (:mod:`replay.cost.causes`)."""
+        return int(self.by_cause.get(cause, {}).get("count", 0))
+
 
 @dataclass(frozen=True)
 class Site:

@@ -119,7 +119,7 @@ def _why_no_calls(need: str, case: Case) -> str | None:
         CALLERS: sum(site.count for site in outcome.sites if site.op in ("vmap", "vmalloc")),
         ARENA: arena.allocs + arena.failures,
         FLUSHES: outcome.tlb.range + outcome.tlb.full,
-        FULL_FLUSHES: int(outcome.cost.by_cause.get(Cause.FULL, {}).get("count", 0)),
+        FULL_FLUSHES: outcome.cost.count_of(Cause.FULL),
         PURGES: sum(purge.count for purge in outcome.purges),
     }
     if need == POOL and not outcome.layout.highmem_bytes and not pool.maps:

@@ -29,7 +29,7 @@ class FullFlushStorm(NamedTuple):
 def _full_storm(case: Case) -> Iterator[Finding]:
     """arch/x86/mm/tlb.c: flush_tlb_all() drops all entries of every TLB, user space's too."""
     outcome = case.outcome
-    flushes = int(outcome.cost.by_cause.get(Cause.FULL, {}).get("count", 0))
+    flushes = outcome.cost.count_of(Cause.FULL)
     rate = case.per_second(flushes)
     if rate is not None and rate >= FULL.limit_in(case) and flushes >= PER_S:
         found = FullFlushStorm(flushes, rate, outcome.cpus)
