@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import subprocess
 import tomllib
@@ -35,10 +34,8 @@ BOARD = "/sys/kernel/tracing"
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: TempPathFactory) -> Workshop:
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace", shared / "printed")
+def shop(tmp_path_factory: TempPathFactory, shared_folder: Path) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("readme") / "hmtrace", shared_folder / "printed")
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -23,17 +22,15 @@ from tests.readme import PAGES, ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from _pytest.tmpdir import TempPathFactory
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: TempPathFactory) -> Path:
+def site(shared_folder: Path) -> Path:
     """Built with warnings as errors: each link within it leads somewhere. All workers have one."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    folder = shared_folder / "site"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

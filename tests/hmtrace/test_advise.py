@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from hmtrace.cli import advise, app, workloads
+from hmtrace.cli import advise, app
 from replay.cost.verdict import CostVerdict
 from replay.whatif.advise import LEAST_SHARE, _Found, _of_cost
 from replay.whatif.reasons import Cost
@@ -28,14 +28,9 @@ TWO_GIB = FIXTURES / "i386-arena-pae-m2048-smp2"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _asked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A capture is distilled once and its advice found once, however often they are shown.
-
-    Nothing that a user keeps is taken.
-    """
-    home = tmp_path_factory.mktemp("cache")
+def _asked_once(shared_shelf: None) -> Iterator[None]:
+    """A capture is distilled once and its advice found once, however often they are shown."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workloads, "cache_home", lambda: home)
         patch.setattr(advise, "_advised", cache(advise._advised))
         yield
 

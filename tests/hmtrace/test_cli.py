@@ -50,8 +50,7 @@ perl-77 [001] .....   100.000004: kmap_high: (kmap_high+0x0/0x120) page=0xf60000
 def hmtrace(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The program as a user runs it."""
     environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "NO_COLOR"}}
-    at_its_start = "PYTHONIOENCODING" in options.get("env", {})  # Python reads it then
-    program = [sys.executable, "-m", "hmtrace"] if at_its_start else warm.program()
+    program = warm.program_with(options.get("env", {}))
     return subprocess.run(
         [*program, *arguments],
         capture_output=True,

@@ -33,10 +33,8 @@ def on_terminal(arguments: list[str], lines: int, columns: int = 80, **variables
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "PAGER")}
     environment |= {"TERM": "xterm", **variables}
-    at_its_start = {"LC_ALL", "PYTHONIOENCODING"} & variables.keys()  # Python reads them then
-    program = [sys.executable, "-m", "hmtrace"] if at_its_start else warm.program()
     child = subprocess.Popen(
-        [*program, *arguments],
+        [*warm.program_with(variables), *arguments],
         stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     os.close(slave)

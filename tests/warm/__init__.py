@@ -21,6 +21,10 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE = Path(__file__).parent
 SETTINGS = {
@@ -53,3 +57,9 @@ def program() -> list[str]:
 
     atexit.register(end)
     return [sys.executable, "-S", "-E", str(HERE / "client.py"), place]
+
+
+def program_with(variables: Mapping[str, str]) -> list[str]:
+    """The same, or the real program if one of `variables` is what Python reads as it starts."""
+    at_start = {"LC_ALL", "PYTHONIOENCODING"} & variables.keys()
+    return [sys.executable, "-m", "hmtrace"] if at_start else program()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from selenium.webdriver import Chrome
+    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.remote.webelement import WebElement
 
 FLAGS = (
@@ -54,6 +55,12 @@ class Opened:
         """Text of each element as the page has it, with ordinary blanks."""
         script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
         return [" ".join(text.split()) for text in self.run(script, selector)]
+
+    def act(self) -> ActionChains:
+        """Begin what a hand does; its pointer needs no quarter of a second for a movement."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        return ActionChains(self.driver, duration=20)
 
     def command(self, name: str, **parameters: object) -> Any:
         """A command of the browser's own protocol."""

@@ -52,9 +52,7 @@ def waiters(browser: Opened, made: tuple[Path, dict[str, Any]]) -> Iterator[Open
 
 
 def press(browser: Opened, *keys: str) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    ActionChains(browser.driver, duration=20).send_keys(*keys).perform()
+    browser.act().send_keys(*keys).perform()
 
 
 def test_figures_are_those_of_the_document(
@@ -142,31 +140,26 @@ def test_a_long_call_leads_to_its_place(waiters: Opened, made: tuple[Path, dict[
 
 
 def test_charts_zoom_by_mouse_and_keys(waiters: Opened) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
     over = waiters.find("#plot-pool .u-over")
     waiters.run("arguments[0].scrollIntoView({block: 'center'})", over)
     wide = over.size["width"]
-    chain = ActionChains(waiters.driver, duration=20).move_to_element_with_offset(
-        over, -wide // 4, 0
-    )
+    chain = waiters.act().move_to_element_with_offset(over, -wide // 4, 0)
     chain.click_and_hold().move_by_offset(wide // 2, 0).release().perform()
     (dragged,) = waiters.texts("#timeline .range")
     low, high = (float(word.split()[0]) for word in dragged.split(" of ")[0].split(" – "))
     unit = 1000 if "ms" in dragged.split(" – ")[0] else 1
     assert high - low / unit == pytest.approx(2.16 / 2, abs=0.1)
     assert waiters.texts("#plot-pool .tip b")  # what is under the pointer is told
-    ActionChains(waiters.driver, duration=20).double_click(over).perform()
+    waiters.act().double_click(over).perform()
     assert waiters.texts("#timeline .range") == ["2.2 s, all of it"]
 
     waiters.run("document.querySelector('#plot-arena-map .plot-area').focus()")
     press(waiters, "+")
     zoomed = waiters.texts("#timeline .range")
     assert zoomed != ["2.2 s, all of it"]
-    shifted = (
-        ActionChains(waiters.driver, duration=20).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT)
-    )
+    shifted = waiters.act().key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT)
     shifted.key_up(Keys.SHIFT).perform()
     assert waiters.texts("#timeline .range") != zoomed
     press(waiters, Keys.ARROW_RIGHT)
@@ -179,31 +172,23 @@ def test_charts_zoom_by_mouse_and_keys(waiters: Opened) -> None:
 
 
 def test_a_map_zooms_to_addresses_too(waiters: Opened) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-
     over = waiters.find("#plot-arena-map .u-over")
     waiters.run("arguments[0].scrollIntoView({block: 'center'})", over)
     wide, tall = over.size["width"], over.size["height"]
-    chain = ActionChains(waiters.driver, duration=20).move_to_element_with_offset(
-        over, -wide // 4, 0
-    )
+    chain = waiters.act().move_to_element_with_offset(over, -wide // 4, 0)
     chain.click_and_hold().move_by_offset(wide // 2, tall // 2 - 4).release().perform()
     (dragged,) = waiters.texts("#timeline .range")
     low, high = (float(word.split()[0]) for word in dragged.split(" of ")[0].split(" – "))
     assert dragged == f"{low:.1f} ms – {high:.1f} s of 2.2 s"
     assert high - low / 1000 == pytest.approx(2.16 / 2, abs=0.1)
-    ActionChains(waiters.driver, duration=20).move_to_element_with_offset(
-        over, 0, tall // 2 - 4
-    ).perform()
+    waiters.act().move_to_element_with_offset(over, 0, tall // 2 - 4).perform()
     place = waiters.texts("#plot-arena-map .tip div")[1].split(" – ")
     assert int(place[0], 16) < 0xF77FE000 + 0x400000  # the lowest addresses are at the bottom
-    ActionChains(waiters.driver, duration=20).move_to_element_with_offset(
-        over, 0, 4 - tall // 2
-    ).perform()
+    waiters.act().move_to_element_with_offset(over, 0, 4 - tall // 2).perform()
     place = waiters.texts("#plot-arena-map .tip div")[1].split(" – ")
     middle = (0xF77FE000 + 0xFEFFE000) // 2
     assert abs(int(place[0], 16) - middle) < 0x400000
-    ActionChains(waiters.driver, duration=20).double_click(over).perform()
+    waiters.act().double_click(over).perform()
     assert waiters.texts("#timeline .range") == ["2.2 s, all of it"]
 
 

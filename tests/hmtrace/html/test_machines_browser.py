@@ -106,13 +106,12 @@ def test_figures_and_axes_are_chosen(browser: Opened, swept: Made) -> None:
 
 
 def test_a_cell_tells_all_of_its_machine(browser: Opened, swept: Made) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
     page, document = swept
     opened(browser, page)
     browser.find(".heat-table tbody tr:first-child td:nth-child(2)").click()
-    ActionChains(browser.driver, duration=20).send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT).perform()
+    browser.act().send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT).perform()
     assert browser.run("return document.activeElement.cellIndex") == 2
     words = dict(
         word.split(" ")
