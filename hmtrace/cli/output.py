@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from collectors.errors import HmtraceError
 from collectors.opened import name_of, note
 from collectors.records import dataclass
+from hmtrace.cli.settling import settled
 from hmtrace.leftovers import unfinished
 from hmtrace.report import signs
 from hmtrace.report.text import clean, digits_grouped, group_digits, unglued
@@ -424,14 +425,13 @@ def complete_file(path: Path, *, force: bool) -> Iterator[Path]:
         ) as file:
             temporary = Path(file.name)
             unfinished.add(temporary)
-            yield temporary
+            with nullcontext() if special else settled(temporary):
+                yield temporary
         refuse_read(path, str(path))
         if special:
             with temporary.open("rb") as content, path.open("wb") as target:
                 shutil.copyfileobj(content, target, 1 << 20)
             return
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # what open() would have given it
