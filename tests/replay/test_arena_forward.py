@@ -33,7 +33,7 @@ def serve(
     lazy = new_lazy(len(calls), np.zeros((0, 2), np.int64))
     done = k.Forward(
         np.full((16, 2), -1, np.int64), np.zeros(len(calls), np.int64),
-        np.zeros((len(calls) + 1, 4), np.int64), np.zeros(2, np.int64),
+        np.zeros((len(calls) + 1, 5), np.int64), np.zeros(2, np.int64),
         k.registers(),
     )  # fmt: skip
     k.run(forest, lazy, done, table, LISTS[order], limit, np.array([delay]), np.array([spell]))
@@ -41,7 +41,7 @@ def serve(
 
 
 def purges(done: k.Forward) -> list[tuple[int, ...]]:
-    return [tuple(row) for row in done.purge[: done.counts[0]].tolist()]
+    return [tuple(row[:4]) for row in done.purge[: done.counts[0]].tolist()]
 
 
 def test_lazily_freed_areas_are_not_reused_before_a_purge() -> None:
