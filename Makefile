@@ -11,7 +11,7 @@ DEPENDENCIES ?= -r requirements.lock
 KERNELS      ?=
 KERNEL_SECONDS ?= 290
 
-.PHONY: demo test lint bench fuzz random readme docs golden test-kernel test-kernel-small lock \
+.PHONY: demo test lint bench fuzz bounds random readme docs golden test-kernel test-kernel-small lock \
 	dist release install uninstall clean
 .DEFAULT_GOAL := demo
 
@@ -32,6 +32,9 @@ bench: $(VENV)/.dev  ## speed as ratios, beside the peers that are installed
 
 fuzz: $(VENV)/.dev  ## damaged and invented inputs for every reader; keeps findings in .fuzz/
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+
+bounds: $(VENV)/.dev  ## the whole test suite, with loops that refuse an index beyond an array
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest $(PYTEST)
 
 random: $(VENV)/.dev  ## the property tests with new examples each time
 	$(BIN)/python -m pytest --hypothesis-profile=random $$(grep -rl @given tests)

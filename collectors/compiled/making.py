@@ -10,6 +10,7 @@ from numba.core import serialize, types
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.extending import intrinsic
 
+from collectors.compiled.indices import leave_indices
 from collectors.compiled.linked import PartCompiler
 from collectors.compiled.machinecode import KeptLoop
 
@@ -23,6 +24,9 @@ _dumps: Any = serialize.dumps
 _LOOP: dict[str, Any] = {"nopython": True, "nogil": True, "boundscheck": None}
 # The wrappers, for calls from Python and from C, would take a third of the compile time.
 _PART: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_LOOP}
+
+
+leave_indices()
 
 
 class LoopDispatcher(CPUDispatcher):
