@@ -36,5 +36,4 @@ def leave_indices() -> None:
             return fix(context, builder, kind, index, size)
         return context.cast(builder, index, kind, _TYPES.intp if kind.signed else _TYPES.uintp)
 
-    left.__module__ = __name__
     setattr(_MODULE, _FIXES, left)

@@ -46,11 +46,9 @@ def test_a_long_write_is_settled_meanwhile_and_in_the_end(
     with settled(path):
         until(lambda: sizes)
         path.write_bytes(b"123456")
-        seen = len(sizes)
-        until(lambda: len(sizes) > seen)
+        until(lambda: ("hmtrace-settling", 6) in sizes)
         path.write_bytes(b"123456789")
     assert sizes[0] == ("hmtrace-settling", 3)
-    assert ("hmtrace-settling", 6) in sizes
     assert sizes[-1] == (threading.current_thread().name, 9)
     assert not any(each.name == "hmtrace-settling" for each in threading.enumerate())
 
