@@ -163,6 +163,7 @@ def test_files_are_opened_in_one_place() -> None:
         "hmtrace/cli/convert.py",  # the result
         "hmtrace/cli/journal.py",  # cache
         "hmtrace/cli/output.py",  # the result, /dev/null
+        "hmtrace/cli/settling.py",  # the result
         "hmtrace/cli/sweep.py",  # the result
         "hmtrace/cli/synth.py",  # the result
         "hmtrace/cli/workloads.py",  # cache
