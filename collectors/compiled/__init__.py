@@ -45,8 +45,6 @@ types: Any = Later("numba.core.types")
 """numba's types."""
 
 _NUMBAS_FILE = ".numba_config.yaml"
-_MADE_SO = "indices as they are"
-"""How :mod:`collectors.compiled.making` has numba compile: changed where that changes."""
 
 
 def _is_forbidden() -> bool:
@@ -143,14 +141,7 @@ class _Loop:
             _in_python.pop()
 
     def _kept_as(self, told: str) -> str:
-        made_of = (
-            _digest.of(self.py_func),
-            told,
-            self.targetoptions,
-            made_for(),
-            _MADE_SO,
-            _users_wishes(),
-        )
+        made_of = (_digest.of(self.py_func), told, self.targetoptions, made_for(), _users_wishes())
         return f"{self._full_name}-{sha256(repr(made_of).encode()).hexdigest()[:24]}"
 
     @property

@@ -28,7 +28,7 @@ def leave_indices() -> None:
     A numba that goes about it in another way is left alone: its loops take longer.
     """
     fix: Any = getattr(_MODULE, _FIXES, None)
-    if fix is None or fix.__module__ == __name__:
+    if fix is None:
         return
 
     def left(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:

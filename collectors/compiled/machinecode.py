@@ -175,7 +175,10 @@ def numba_folder() -> Path:
 
 @cache
 def made_for() -> tuple[Any, ...]:
-    """What compiled code depends on besides its source: numba, LLVM, Python, and the processor."""
+    """What compiled code depends on besides its source.
+
+    How we have numba compile, numba, LLVM, Python, and the processor.
+    """
     import llvmlite
     import llvmlite.binding as llvm
 
@@ -184,6 +187,7 @@ def made_for() -> tuple[Any, ...]:
     except RuntimeError:  # LLVM does not know those of this machine
         features = ""
     return (
+        "indices as they are",  # changed where :mod:`collectors.compiled.making` is
         (numba_folder() / "_version.py").read_text(encoding="utf-8"),
         llvmlite.__version__,
         sys.implementation.cache_tag,
